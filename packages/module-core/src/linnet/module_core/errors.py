@@ -1,0 +1,210 @@
+"""Every error that Linnet raises.
+
+The idea: an error knows *what* happened where it is raised, and *where* it happened when it leaves
+a module. Code that knows nothing of modules (a layer's `functional` form, say) raises an error
+without a place; the innermost module that the error passes through adds its path and class, once:
+
+    ScopeParamShapeError: encoder/Dense_1 (Dense): parameter 'kernel' has shape (3, 4), ...
+
+The classes carry the names under which users of Flax catch them. Those that report a bad argument
+are also `ValueError`, `TypeError` or `AttributeError`, so that plain Python handlers work too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LinnetError(Exception):
+    """Base of all errors of Linnet.
+
+    Args:
+      message: what happened, with the numbers: expected and received; it can stand alone in a log.
+      hint: how to mend it, or the likely cause as a question.
+
+    Attributes:
+      where: path and class of the module that the error left first, or None.
+    """
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.where: str | None = None
+
+    def __str__(self) -> str:
+        first = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{first}\n  {self.hint}" if self.hint else first
+
+    def locate(self, where: str) -> None:
+        """Records where the error happened, unless that is known already."""
+        if self.where is None:
+            self.where = where
+
+
+FlaxError = LinnetError
+"""The name under which programs written for Flax catch every error."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence naming what `name` may have been meant to be, or what there is."""
+    names = sorted(set(known))
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return "There are: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
+
+
+# Arguments of layers and functions.
+
+
+class ArgumentError(LinnetError, ValueError):
+    """An argument has a value that it cannot have."""
+
+
+class ArgumentTypeError(LinnetError, TypeError):
+    """An argument is of the wrong type."""
+
+
+class ShapeError(LinnetError, ValueError):
+    """An array's shape does not fit."""
+
+
+class DtypeError(LinnetError, ValueError):
+    """An array's or a computation's dtype does not fit."""
+
+
+# Random numbers.
+
+
+class InvalidRngError(LinnetError):
+    """A random key is missing, or is not a key."""
+
+
+# Variables in scopes.
+
+
+class ApplyScopeInvalidVariablesTypeError(LinnetError):
+    """The variables given to `apply` are not a mapping of collections."""
+
+
+class ApplyScopeInvalidVariablesStructureError(LinnetError):
+    """The variables given to `apply` are nested once too often."""
+
+
+class ScopeParamNotFoundError(LinnetError):
+    """A parameter was asked for that is not there."""
+
+
+class ScopeCollectionNotFound(LinnetError):
+    """A variable was asked for from a collection that is not there."""
+
+
+class ScopeVariableNotFoundError(LinnetError):
+    """A variable was asked for that is not there."""
+
+
+class ScopeParamShapeError(LinnetError):
+    """A stored parameter has another shape than its initializer would give."""
+
+
+class InvalidFilterError(LinnetError):
+    """A filter is not a bool, a name, a collection of names or a `DenyList`."""
+
+
+class InvalidScopeError(LinnetError):
+    """A scope is used after the call that it belonged to."""
+
+
+class ModifyScopeVariableError(LinnetError):
+    """A variable was set in a collection that is not mutable."""
+
+
+class JaxTransformError(LinnetError):
+    """A module is used at another trace level than the one it belongs to."""
+
+
+class LazyInitError(LinnetError):
+    """A parameter's value depends on an input of which only the shape is known."""
+
+
+class PartitioningUnspecifiedError(LinnetError):
+    """Partitioning metadata does not say what becomes of an axis."""
+
+
+# Modules.
+
+
+class NameInUseError(LinnetError):
+    """Two children, parameters or variables of one module have the same name."""
+
+
+class AssignSubModuleError(LinnetError):
+    """A submodule was made neither in `setup` nor in a compact method."""
+
+
+class SetAttributeInModuleSetupError(LinnetError):
+    """A field was assigned to in `setup`."""
+
+
+class SetAttributeFrozenModuleError(LinnetError):
+    """An attribute was assigned to outside `setup`."""
+
+
+class MultipleMethodsCompactError(LinnetError):
+    """Kept for handlers: several compact methods in one class are allowed."""
+
+
+class ReservedModuleAttributeError(LinnetError):
+    """A class redefines the field `name` or `parent`."""
+
+
+class ApplyModuleInvalidMethodError(LinnetError):
+    """The method given to `apply` cannot be one."""
+
+
+class CallCompactUnboundModuleError(LinnetError):
+    """A compact method was called on a module that holds no variables."""
+
+
+class CallSetupUnboundModuleError(LinnetError):
+    """`setup` was called by hand."""
+
+
+class CallUnbindOnUnboundModuleError(LinnetError):
+    """`unbind` was called on a module that is not bound."""
+
+
+class CallShareScopeOnUnboundModuleError(LinnetError):
+    """`share_scope` was called on a module that is not bound."""
+
+
+class InvalidInstanceModuleError(LinnetError):
+    """A method was called on a class instead of on an instance."""
+
+
+class IncorrectPostInitOverrideError(LinnetError):
+    """`__post_init__` was overridden without calling the inherited one."""
+
+
+class DescriptorAttributeError(LinnetError):
+    """A property of a module raised an AttributeError."""
+
+
+# Lifted transforms.
+
+
+class TransformedMethodReturnValueError(LinnetError):
+    """A transformed method returned a module or a variable."""
+
+
+class TransformTargetError(LinnetError):
+    """A transform was applied to something that is neither a module class nor a function."""
+
+
+# Stateful modules.
+
+
+class TraceContextError(LinnetError):
+    """An object was changed at another trace level than the one it was made at."""
