@@ -1,0 +1,150 @@
+"""What every form of padding means for the spatial dimensions of a convolution.
+
+A padding is either applied beforehand ('CIRCULAR', 'REFLECT' and 'CAUSAL' copy or place values, so
+the convolution itself is then 'VALID') or handed to XLA (everything else, zeros).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, did_you_mean
+
+from ._checks import integer
+from ._types import Array, PaddingLike, Shape
+
+LaxPadding: TypeAlias = str | list[tuple[int, int]]
+
+ZERO_PADDINGS = ("SAME", "VALID", "SAME_LOWER")
+"""The names that XLA knows."""
+
+CONV_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR", "CAUSAL", "REFLECT")
+TRANSPOSE_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR")
+
+
+def canonical_padding(padding: PaddingLike, rank: int, names: Sequence[str]) -> LaxPadding:
+    """A name in capitals, or one (low, high) pair for each of `rank` spatial dimensions.
+
+    Raises:
+      ArgumentError: it is neither one of `names`, an int, nor a sequence of `rank` ints or pairs.
+      ArgumentTypeError: it holds something that is no integer.
+    """
+    if isinstance(padding, str):
+        name = padding.upper()
+        if name not in names:
+            raise ArgumentError(
+                f"Unknown padding {padding!r}: expected one of {', '.join(names)}, an int, or a "
+                f"sequence of {rank} ints or (low, high) pairs.",
+                hint=did_you_mean(name, names),
+            )
+        return name
+    if not isinstance(padding, Sequence):
+        amount = _amount(padding, padding, rank)
+        return [(amount, amount)] * rank
+    if len(padding) != rank:
+        raise _malformed(padding, rank)
+    return [_pair(entry, padding, rank) for entry in padding]
+
+
+def _pair(entry: object, padding: object, rank: int) -> tuple[int, int]:
+    if not isinstance(entry, Sequence):
+        amount = _amount(entry, padding, rank)
+        return amount, amount
+    if isinstance(entry, str) or len(entry) != 2:
+        raise _malformed(padding, rank)
+    return _amount(entry[0], padding, rank), _amount(entry[1], padding, rank)
+
+
+def _amount(value: object, padding: object, rank: int) -> int:
+    try:
+        return integer(value, "padding", least=None)  # below zero it crops
+    except ArgumentTypeError:
+        raise _malformed(padding, rank) from None
+
+
+def _malformed(padding: object, rank: int) -> ArgumentError:
+    return ArgumentError(
+        f"Invalid padding format: {padding!r}, should be str, int, or a sequence of len {rank} "
+        "where each element is an int or pair of ints.",
+        hint=f"The window has {rank} spatial dimensions; the names are {', '.join(CONV_PADDINGS)}.",
+    )
+
+
+def pad_beforehand(
+    x: Array, padding: LaxPadding, kernel_size: Shape, kernel_dilation: Shape
+) -> tuple[Array, LaxPadding]:
+    """Applies the paddings that XLA doesn't know; returns the array and what is left to pad.
+
+    Args:
+      x: [B, *spatial, D].
+      padding: canonical.
+      kernel_size: of the spatial dimensions.
+      kernel_dilation: of the spatial dimensions.
+
+    Raises:
+      ArgumentError: 'CAUSAL' with more than one spatial dimension.
+    """
+    if padding == "CAUSAL":
+        left = causal_width(kernel_size, kernel_dilation)
+        zero = jnp.zeros((), x.dtype)
+        return lax.pad(x, zero, ((0, 0, 0), (left, 0, 0), (0, 0, 0))), "VALID"
+    if padding in ("CIRCULAR", "REFLECT"):
+        reach = [(k - 1) * d for k, d in zip(kernel_size, kernel_dilation, strict=True)]
+        widths = [(0, 0), *((r // 2, (r + 1) // 2) for r in reach), (0, 0)]
+        return jnp.pad(x, widths, mode="wrap" if padding == "CIRCULAR" else "reflect"), "VALID"
+    return x, padding
+
+
+def causal_width(kernel_size: Shape, kernel_dilation: Shape) -> int:
+    """How far a one-dimensional kernel reaches into the past.
+
+    Raises:
+      ArgumentError: there is more than one spatial dimension.
+    """
+    if len(kernel_size) != 1:
+        raise ArgumentError(
+            "Causal padding is only implemented for 1D convolutions, the kernel has "
+            f"{len(kernel_size)} spatial dimensions: kernel_size={kernel_size}.",
+            hint="Give (low, high) pairs, e.g. ((k - 1, 0), (1, 1)), to be causal in one of them.",
+        )
+    return kernel_dilation[0] * (kernel_size[0] - 1)
+
+
+def refuse_name_for_dilated_inputs(padding: LaxPadding, input_dilation: Shape) -> None:
+    """Refuses a padding by name for dilated inputs: what it is to mean there isn't defined.
+
+    Raises:
+      ArgumentError: both are there.
+    """
+    if isinstance(padding, str) and any(d != 1 for d in input_dilation):
+        raise ArgumentError(
+            f"padding={padding!r} has no meaning with input_dilation={input_dilation}.",
+            hint="Give the padding as ints or (low, high) pairs, or use ConvTranspose.",
+        )
+
+
+def output_spatial(
+    spatial: Shape,
+    kernel_size: Shape,
+    strides: Shape,
+    padding: LaxPadding,
+    input_dilation: Shape,
+    kernel_dilation: Shape,
+) -> Shape:
+    """How many windows fit along each spatial dimension."""
+    sizes = []
+    for i, size in enumerate(spatial):
+        reach = (kernel_size[i] - 1) * kernel_dilation[i]  # beyond the window's first element
+        dilated = (size - 1) * input_dilation[i] + 1 if size else 0
+        if padding == "VALID":
+            free = dilated - reach
+        elif isinstance(padding, str):
+            free = dilated  # every other name pads by the window's reach
+        else:
+            free = dilated + sum(padding[i]) - reach
+        sizes.append(max(-(-free // strides[i]), 0))
+    return tuple(sizes)

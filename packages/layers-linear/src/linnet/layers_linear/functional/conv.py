@@ -1,0 +1,179 @@
+"""Convolution with one kernel for all positions, channels last.
+
+    y[b, p, f] = Σ_{k, d} x[b, p · stride + k · dilation - low, d] · kernel[k, d, f] + bias[f]
+
+(Strictly a cross-correlation, as everywhere in the field.) B batch, p position and k offset in the
+window, each with as many dimensions as the window; D features in, F features out, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import ArgumentError, ShapeError
+
+from ._batch import flatten_batch, require_spatial, restore_batch
+from ._bias import add_bias
+from ._checks import integer, per_dimension, same_shape
+from ._padding import (
+    CONV_PADDINGS,
+    canonical_padding,
+    pad_beforehand,
+    refuse_name_for_dilated_inputs,
+)
+from ._types import (
+    Array,
+    ConvGeneralDilated,
+    DTypeLike,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+)
+
+
+def conv_kernel_shape(
+    input_shape: Shape, features: int, kernel_size: Shape, feature_group_count: int = 1
+) -> Shape:
+    """The shape of the kernel that convolves an input.
+
+    Args:
+      input_shape: [*batch, *spatial, D].
+      features: F.
+      kernel_size: of the spatial dimensions.
+      feature_group_count: G, how many groups the input's features are split into.
+
+    Returns:
+      (*kernel_size, D // G, F).
+
+    Raises:
+      ArgumentError: G doesn't divide both D and F.
+      ShapeError: the input has too few dimensions.
+
+    >>> conv_kernel_shape((32, 8, 8, 6), 4, (3, 3), feature_group_count=2)
+    (3, 3, 3, 4)
+    """
+    require_spatial(input_shape, len(kernel_size))
+    groups = integer(feature_group_count, "feature_group_count", least=1)
+    for size, what in ((input_shape[-1], "the inputs'"), (features, "the output's")):
+        if size % groups:
+            raise ArgumentError(
+                f"feature_group_count={groups} doesn't divide {what} {size} features.",
+                hint="The features of inputs and output are split into groups of the same size.",
+            )
+    return (*kernel_size, input_shape[-1] // groups, features)
+
+
+def masked(kernel: Array, mask: Array | None) -> Array:
+    """`kernel * mask`, the mask being of the kernel's shape.
+
+    Raises:
+      ShapeError: it is not.
+    """
+    if mask is None:
+        return kernel
+    if jnp.shape(mask) != kernel.shape:
+        raise ShapeError(
+            "Mask needs to have the same shape as weights. Shapes are: "
+            f"{jnp.shape(mask)}, {kernel.shape}",
+            hint=f"Broadcast it, e.g. `jnp.broadcast_to(mask, {kernel.shape})`.",
+        )
+    mask = jnp.asarray(mask)
+    return kernel * (mask.astype(kernel.dtype) if mask.dtype == bool else mask)
+
+
+def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
+    """Channels last: [B, *spatial, D] and [*spatial, D, F] to [B, *spatial, F]."""
+    outer = (0, rank + 1, *range(1, rank + 1))
+    return lax.ConvDimensionNumbers(outer, (rank + 1, rank, *range(rank)), outer)
+
+
+def conv(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    strides: int | Sequence[int] | None = 1,
+    padding: PaddingLike = "SAME",
+    input_dilation: int | Sequence[int] | None = 1,
+    kernel_dilation: int | Sequence[int] | None = 1,
+    feature_group_count: int = 1,
+    mask: Array | None = None,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    conv_general_dilated: ConvGeneralDilated | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Convolves `x` with `kernel` and adds `bias`.
+
+    Args:
+      x: [*batch, *spatial, D], any number of batch dimensions.
+      kernel: [*window, D // G, F].
+      bias: [F], or None.
+      strides: from one window to the next, in positions; one for all dimensions or one each.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), 'CAUSAL' (one dimension
+        only: on the left), an int for all sides, or an int or (low, high) pair for each dimension.
+      input_dilation: distance at which the positions of `x` are placed, zeros between.
+      kernel_dilation: distance at which the kernel's entries are placed.
+      feature_group_count: G; each group of D // G features makes its own F // G.
+      mask: of the kernel's shape, multiplied with it; or None.
+      dtype: what to compute in; None for the common type of the arguments.
+      precision: see `jax.lax.Precision`.
+      conv_general_dilated: takes the place of `jax.lax.conv_general_dilated`.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [*batch, *spatial, F].
+
+    Raises:
+      ShapeError: `kernel`, `bias` or `mask` don't fit.
+      ArgumentError: an unknown padding, groups that don't divide, as many strides or dilations as
+        don't fit the window.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel = jnp.ones((2, 8, 3)), jnp.ones((5, 3, 4))
+    >>> conv(x, kernel, padding="VALID").shape, conv(x, kernel, strides=2).shape
+    ((2, 4, 4), (2, 4, 4))
+    """
+    kernel = masked(kernel, mask)
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    rank = kernel.ndim - 2
+    if rank < 0:
+        raise ShapeError(
+            f"kernel has shape {kernel.shape}, expected (*window, inputs' features, features)."
+        )
+    window, features = kernel.shape[:rank], kernel.shape[-1]
+    kernel_dilation = per_dimension(kernel_dilation, rank, "kernel_dilation")
+    input_dilation = per_dimension(input_dilation, rank, "input_dilation")
+    strides = per_dimension(strides, rank, "strides")
+    expected = conv_kernel_shape(x.shape, features, window, feature_group_count)
+    same_shape(
+        kernel,
+        expected,
+        "kernel",
+        f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need it.",
+    )
+    padding = canonical_padding(padding, rank, CONV_PADDINGS)
+    refuse_name_for_dilated_inputs(padding, input_dilation)
+
+    x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
+    x, padding = pad_beforehand(x, padding, window, kernel_dilation)
+    y: Array = (conv_general_dilated or lax.conv_general_dilated)(
+        x,
+        kernel,
+        strides,
+        padding,
+        lhs_dilation=input_dilation,
+        rhs_dilation=kernel_dilation,
+        dimension_numbers=dimension_numbers(rank),
+        feature_group_count=feature_group_count,
+        precision=precision,
+    )  # [B, *spatial, F]
+    if bias is not None:
+        same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
+        y = add_bias(y, bias)
+    return restore_batch(y, batch)

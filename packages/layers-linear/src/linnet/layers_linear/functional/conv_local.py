@@ -1,0 +1,195 @@
+"""Convolution with a kernel of its own at each position, channels last.
+
+    y[b, p, f] = Σ_{d, k} x[b, p · stride + k · dilation - low, d] · kernel[p, dk, f] + bias[p, f]
+
+B batch, P positions, K kernel size (each with as many dimensions as the window), D features in,
+F features out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+
+from ._batch import flatten_batch, require_spatial, restore_batch
+from ._bias import add_bias
+from ._checks import integers, per_dimension, same_shape
+from ._padding import (
+    CONV_PADDINGS,
+    LaxPadding,
+    canonical_padding,
+    causal_width,
+    output_spatial,
+    pad_beforehand,
+    refuse_name_for_dilated_inputs,
+)
+from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
+from .conv import dimension_numbers, masked
+
+
+class _Window(NamedTuple):
+    """A window's geometry, one entry for each spatial dimension."""
+
+    size: Shape
+    strides: Shape
+    padding: LaxPadding
+    input_dilation: Shape
+    kernel_dilation: Shape
+
+
+def _window(
+    kernel_size: int | Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: PaddingLike,
+    input_dilation: int | Sequence[int] | None,
+    kernel_dilation: int | Sequence[int] | None,
+) -> _Window:
+    size = integers(kernel_size, "kernel_size", least=1)
+    rank = len(size)
+    window = _Window(
+        size,
+        per_dimension(strides, rank, "strides"),
+        canonical_padding(padding, rank, CONV_PADDINGS),
+        per_dimension(input_dilation, rank, "input_dilation"),
+        per_dimension(kernel_dilation, rank, "kernel_dilation"),
+    )
+    refuse_name_for_dilated_inputs(window.padding, window.input_dilation)
+    if window.padding == "CAUSAL":
+        causal_width(size, window.kernel_dilation)
+    return window
+
+
+class ConvLocalShapes(NamedTuple):
+    """The shapes of the parameters of `conv_local`."""
+
+    kernel: Shape
+    bias: Shape
+
+
+def conv_local_shapes(
+    input_shape: Shape,
+    features: int,
+    kernel_size: int | Sequence[int],
+    *,
+    strides: int | Sequence[int] | None = 1,
+    padding: PaddingLike = "SAME",
+    input_dilation: int | Sequence[int] | None = 1,
+    kernel_dilation: int | Sequence[int] | None = 1,
+) -> ConvLocalShapes:
+    """The shapes of kernel and bias for an input.
+
+    Args:
+      input_shape: [*batch, *spatial, D].
+      features: F.
+      kernel_size: of the spatial dimensions.
+      strides: as for `conv`.
+      padding: as for `conv`.
+      input_dilation: as for `conv`.
+      kernel_dilation: as for `conv`.
+
+    Returns:
+      (*P, D · K, F) and (*P, F).
+
+    Raises:
+      ShapeError: the input has too few dimensions.
+      ArgumentError: the window's geometry is none.
+
+    >>> conv_local_shapes((1, 8, 3), 4, 3, padding="VALID")
+    ConvLocalShapes(kernel=(6, 9, 4), bias=(6, 4))
+    """
+    window = _window(kernel_size, strides, padding, input_dilation, kernel_dilation)
+    return _shapes(input_shape, features, window)
+
+
+def _shapes(input_shape: Shape, features: int, window: _Window) -> ConvLocalShapes:
+    rank = len(window.size)
+    require_spatial(input_shape, rank)
+    spatial = input_shape[len(input_shape) - rank - 1 : -1]
+    positions = output_spatial(
+        spatial,
+        window.size,
+        window.strides,
+        window.padding,
+        window.input_dilation,
+        window.kernel_dilation,
+    )
+    patch = math.prod(window.size) * input_shape[-1]
+    return ConvLocalShapes((*positions, patch, features), (*positions, features))
+
+
+def conv_local(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    kernel_size: int | Sequence[int],
+    strides: int | Sequence[int] | None = 1,
+    padding: PaddingLike = "SAME",
+    input_dilation: int | Sequence[int] | None = 1,
+    kernel_dilation: int | Sequence[int] | None = 1,
+    mask: Array | None = None,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Applies to each window of `x` the kernel of its position and adds `bias`.
+
+    Args:
+      x: [*batch, *spatial, D], any number of batch dimensions.
+      kernel: [*P, D · K, F]; a patch's entries are ordered by feature, then by offset.
+      bias: [*P, F], or None.
+      kernel_size: of the spatial dimensions.
+      strides: as for `conv`.
+      padding: as for `conv`.
+      input_dilation: as for `conv`.
+      kernel_dilation: as for `conv`.
+      mask: of the kernel's shape, multiplied with it; or None.
+      dtype: what to compute in; None for the common type of the arguments.
+      precision: see `jax.lax.Precision`.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [*batch, *P, F].
+
+    Raises:
+      ShapeError: `kernel`, `bias` or `mask` don't fit.
+      ArgumentError: the window's geometry is none.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel = jnp.ones((1, 8, 3)), jnp.ones((6, 9, 4))
+    >>> conv_local(x, kernel, kernel_size=3, padding="VALID").shape
+    (1, 6, 4)
+    """
+    kernel = masked(kernel, mask)
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    window = _window(kernel_size, strides, padding, input_dilation, kernel_dilation)
+    shapes = _shapes(x.shape, kernel.shape[-1], window)
+    same_shape(
+        kernel,
+        shapes.kernel,
+        "kernel",
+        f"Inputs of shape {x.shape} need it: positions, then the {window.size} window's entries.",
+    )
+    rank = len(window.size)
+    x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
+    x, lax_padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
+    y = lax.conv_general_dilated_local(
+        x,
+        kernel,
+        window.strides,
+        lax_padding,
+        window.size,
+        lhs_dilation=window.input_dilation,
+        rhs_dilation=window.kernel_dilation,
+        dimension_numbers=dimension_numbers(rank),
+        precision=precision,
+    )  # [B, *P, F]
+    if bias is not None:
+        same_shape(bias, shapes.bias, "bias", "There is one bias for each position and feature.")
+        y = add_bias(y, bias)
+    return restore_batch(y, batch)

@@ -1,0 +1,143 @@
+"""Transposed ("fractionally strided") convolution, channels last.
+
+    y = conv(x dilated by the stride, kernel)
+
+the linear map that is the transpose of a strided convolution's, if `transpose_kernel`; see
+Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4. D features in, F features out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import ShapeError
+
+from ._batch import flatten_batch, require_spatial, restore_batch
+from ._bias import add_bias
+from ._checks import per_dimension, same_shape
+from ._padding import TRANSPOSE_PADDINGS, canonical_padding
+from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
+from .conv import masked
+
+
+def conv_transpose_kernel_shape(
+    input_shape: Shape, features: int, kernel_size: Shape, transpose_kernel: bool = False
+) -> Shape:
+    """The shape of the kernel: (*kernel_size, D, F), or (*kernel_size, F, D) if transposed.
+
+    Raises:
+      ShapeError: the input has too few dimensions.
+
+    >>> conv_transpose_kernel_shape((1, 15, 15, 3), 4, (6, 6), transpose_kernel=True)
+    (6, 6, 4, 3)
+    """
+    require_spatial(input_shape, len(kernel_size))
+    channels = (input_shape[-1], features)
+    return (*kernel_size, *(channels[::-1] if transpose_kernel else channels))
+
+
+def conv_transpose(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    strides: int | Sequence[int] | None = None,
+    padding: PaddingLike = "SAME",
+    kernel_dilation: int | Sequence[int] | None = None,
+    transpose_kernel: bool = False,
+    mask: Array | None = None,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Convolves `x`, its positions spread by `strides`, with `kernel` and adds `bias`.
+
+    Args:
+      x: [*batch, *spatial, D], any number of batch dimensions.
+      kernel: [*window, D, F], or [*window, F, D] if `transpose_kernel`.
+      bias: [F], or None.
+      strides: how far apart the positions of `x` come to lie; None for 1.
+      padding: 'SAME' (spatial · strides positions), 'VALID' (all that a window touches), 'CIRCULAR'
+        (as 'SAME', what protrudes is added on the other side), or what of the dilated `x` is
+        padded: an int for all sides, or an int or (low, high) pair for each dimension.
+      kernel_dilation: distance at which the kernel's entries are placed; None for 1.
+      transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
+        this the transpose of `conv` with the same kernel.
+      mask: of the kernel's shape, multiplied with it; or None.
+      dtype: what to compute in; None for the common type of the arguments.
+      precision: see `jax.lax.Precision`.
+      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [*batch, *spatial, F].
+
+    Raises:
+      ShapeError: `kernel`, `bias` or `mask` don't fit.
+      ArgumentError: an unknown padding, or as many strides or dilations as don't fit the window.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel = jnp.ones((1, 8, 3)), jnp.ones((3, 3, 4))
+    >>> conv_transpose(x, kernel, padding="VALID").shape, conv_transpose(x, kernel, strides=2).shape
+    ((1, 10, 4), (1, 16, 4))
+    """
+    kernel = masked(kernel, mask)
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    rank = kernel.ndim - 2
+    if rank < 0:
+        raise ShapeError(
+            f"kernel has shape {kernel.shape}, expected (*window, inputs' features, features)."
+        )
+    window, features = kernel.shape[:rank], kernel.shape[-2 if transpose_kernel else -1]
+    strides = per_dimension(strides, rank, "strides")
+    kernel_dilation = per_dimension(kernel_dilation, rank, "kernel_dilation")
+    padding = canonical_padding(padding, rank, TRANSPOSE_PADDINGS)
+    same_shape(
+        kernel,
+        conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel),
+        "kernel",
+        f"Inputs of shape {x.shape} need it with transpose_kernel={transpose_kernel}.",
+    )
+    x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
+    y: Array = lax.conv_transpose(
+        x,
+        kernel,
+        strides,
+        "VALID" if padding == "CIRCULAR" else padding,
+        rhs_dilation=kernel_dilation,
+        transpose_kernel=transpose_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )  # [B, *spatial, F]
+    if padding == "CIRCULAR":
+        periods = tuple(n * s for n, s in zip(x.shape[1:-1], strides, strict=True))
+        y = _wrap(y, periods, low_first=not transpose_kernel)
+    if bias is not None:
+        same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
+        y = add_bias(y, bias)
+    return restore_batch(y, batch)
+
+
+def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:
+    """Adds up what lies a whole period apart: [B, *spatial, F] to [B, *periods, F].
+
+    The periods are laid so that they are centered in `y`: as many positions of the first period
+    as of the last one lie outside; the odd one is before `y` or behind it.
+    """
+    widths = [(0, 0, 0)]
+    for size, period in zip(y.shape[1:-1], periods, strict=True):
+        missing = (period - size) % (2 * period)
+        low = (missing + 1) // 2 if low_first else missing // 2
+        widths.append((low, missing - low, 0))
+    y = lax.pad(y, jnp.zeros((), y.dtype), [*widths, (0, 0, 0)])
+    for axis, period in enumerate(periods, start=1):
+        shape = y.shape
+        folds = shape[axis] // period
+        y = lax.reshape(y, (*shape[:axis], folds, period, *shape[axis + 1 :]))
+        y = jnp.sum(y, axis=axis)  # half precision is summed in float32
+    return y

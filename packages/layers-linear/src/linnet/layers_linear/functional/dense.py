@@ -1,0 +1,66 @@
+"""The affine map of the last dimension.
+
+    y = x · kernel + bias
+
+D features in, F features out. Written in `lax`, which traces in a third of `jax.numpy`'s time.
+"""
+
+from __future__ import annotations
+
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import ShapeError
+
+from ._bias import add_bias
+from ._checks import same_shape, vector_features
+from ._types import Array, DotGeneral, DTypeLike, PrecisionLike, PromoteDtype
+
+
+def dense(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    dot_general: DotGeneral | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Multiplies the last dimension of `x` with `kernel` and adds `bias`.
+
+    Args:
+      x: [..., D].
+      kernel: [D, F].
+      bias: [F], or None.
+      dtype: what to compute in; None for the common type of the arguments.
+      precision: see `jax.lax.Precision`.
+      dot_general: takes the place of `jax.lax.dot_general`.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [..., F].
+
+    Raises:
+      ShapeError: `kernel` doesn't fit the last dimension of `x`, or `bias` the kernel.
+
+    >>> import jax.numpy as jnp
+    >>> dense(jnp.ones((2, 3)), jnp.ones((3, 4)), jnp.ones(4))[0]
+    Array([4., 4., 4., 4.], dtype=float32)
+    """
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    in_features = vector_features(x.shape)
+    if kernel.ndim != 2 or kernel.shape[0] != in_features:
+        raise ShapeError(
+            f"kernel has shape {kernel.shape}, expected ({in_features}, features) for inputs of "
+            f"shape {x.shape}.",
+            hint="The kernel's first dimension must be the size of the inputs' last.",
+        )
+    contract = (((x.ndim - 1,), (0,)), ((), ()))
+    y: Array = (dot_general or lax.dot_general)(
+        x, kernel, contract, precision=precision
+    )  # [..., F]
+    if bias is None:
+        return y
+    same_shape(bias, kernel.shape[1:], "bias", "There is one bias for each column of the kernel.")
+    return add_bias(y, bias)

@@ -1,0 +1,151 @@
+"""The affine map of several dimensions at once, with a map of its own for each index of others.
+
+    y[b, n, f] = Σ_c x[b, n, c] · kernel[b, c, f] + bias[b, f]
+
+Four groups of dimensions, each of any rank: b batch (kernel and bias have them too), n the
+remaining ones, c contracted, f features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import ArgumentError
+
+from ._bias import add_bias
+from ._checks import integers, same_shape
+from ._types import Array, DotGeneral, DTypeLike, PrecisionLike, PromoteDtype, Shape
+
+
+class DenseGeneralShapes(NamedTuple):
+    """Which dimensions of the inputs play which part, and the shapes of the parameters."""
+
+    axes: Shape
+    batch_dims: Shape
+    kernel: Shape
+    bias: Shape
+
+
+def dense_general_shapes(
+    input_shape: Shape,
+    features: int | Sequence[int],
+    axis: int | Sequence[int] = -1,
+    batch_dims: Sequence[int] = (),
+) -> DenseGeneralShapes:
+    """The shapes of kernel and bias for an input.
+
+    Args:
+      input_shape: of the array that the map is applied to.
+      features: sizes of the dimensions that take the place of `axis`.
+      axis: the dimensions to contract; may count from the end, order is of no importance.
+      batch_dims: leading dimensions for each index of which there is a map of its own.
+
+    Raises:
+      ArgumentError: an axis is out of range, named twice or in both roles, or `batch_dims` are not
+        the leading dimensions.
+
+    >>> dense_general_shapes((8, 3, 6, 7), (4, 5), axis=(1, -1)).kernel
+    (3, 7, 4, 5)
+    """
+    rank = len(input_shape)
+    sizes = integers(features, "features")
+    axes = _positive_axes(axis, rank, "axis")
+    batch = _positive_axes(batch_dims, rank, "batch_dims")
+    if batch != tuple(range(len(batch))):
+        raise ArgumentError(
+            f"batch_dims={batch_dims!r} must be consecutive leading dimensions starting from 0.",
+            hint="Transpose the inputs so that these dimensions come first.",
+        )
+    if set(axes) & set(batch):
+        raise ArgumentError(
+            f"axis={axis!r} and batch_dims={batch_dims!r} name the same dimension of the inputs, "
+            f"whose shape is {input_shape}.",
+            hint="A dimension is either contracted or has a map of its own for each index.",
+        )
+    batch_shape = tuple(input_shape[i] for i in batch)
+    return DenseGeneralShapes(
+        axes=axes,
+        batch_dims=batch,
+        kernel=batch_shape + tuple(input_shape[i] for i in axes) + sizes,
+        bias=batch_shape + sizes,
+    )
+
+
+def _positive_axes(axis: int | Sequence[int], rank: int, name: str) -> Shape:
+    """Dimensions counted from the front, in ascending order."""
+    given = integers(axis, name, least=None)
+    for i in given:
+        if not -rank <= i < rank:
+            raise ArgumentError(
+                f"{name}={axis!r} is out of range: the inputs have {rank} dimensions.",
+                hint=f"Valid are {-rank} to {rank - 1}." if rank else None,
+            )
+    axes = {i % rank for i in given}
+    if len(axes) < len(given):
+        raise ArgumentError(f"{name}={axis!r} names a dimension twice.")
+    return tuple(sorted(axes))
+
+
+def dense_general(
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    batch_dims: Sequence[int] = (),
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    dot_general: DotGeneral | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Contracts `axis` of `x` with `kernel` and adds `bias`.
+
+    Args:
+      x: [*batch, *rest and contracted dimensions, in any order].
+      kernel: [*batch, *contracted (ascending), *features].
+      bias: [*batch, *features], or None.
+      axis: the dimensions of `x` to contract.
+      batch_dims: the leading dimensions of `x` that `kernel` has too.
+      dtype: what to compute in; None for the common type of the arguments.
+      precision: see `jax.lax.Precision`.
+      dot_general: takes the place of `jax.lax.dot_general`.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [*batch, *rest, *features].
+
+    Raises:
+      ShapeError: `kernel` doesn't fit `x`, or `bias` the kernel.
+      ArgumentError: the dimensions named don't exist or overlap.
+
+    >>> import jax.numpy as jnp
+    >>> dense_general(jnp.ones((2, 3, 6, 7)), jnp.ones((3, 7, 4, 5)), axis=(1, -1)).shape
+    (2, 6, 4, 5)
+    """
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    inner = len(integers(batch_dims, "batch_dims")) + len(integers(axis, "axis", least=None))
+    features = kernel.shape[inner:]  # [*features]
+    axes, batch, kernel_shape, bias_shape = dense_general_shapes(
+        x.shape, features, axis, batch_dims
+    )
+    same_shape(
+        kernel,
+        kernel_shape,
+        "kernel",
+        f"Inputs of shape {x.shape} need it with axis={axis!r} and batch_dims={batch_dims!r}: "
+        "batch, contracted and feature dimensions in this order.",
+    )
+    contracted = tuple(range(len(batch), inner))
+    dimensions = ((axes, contracted), (batch, batch))
+    y: Array = (dot_general or lax.dot_general)(
+        x, kernel, dimensions, precision=precision
+    )  # [*batch, *rest, *features]
+    if bias is None:
+        return y
+    same_shape(bias, bias_shape, "bias", "It has the kernel's batch and feature dimensions.")
+    ones = (1,) * (x.ndim - inner)
+    return add_bias(y, bias, bias_shape[: len(batch)] + ones + features)

@@ -1,0 +1,93 @@
+"""Dropout (Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a.html), in its inverted form.
+
+    y = x / (1 - rate) where a coin of probability 1 - rate says so, else 0
+
+Scaling while training keeps the mean, so that nothing needs to be done when it is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+
+from ._checks import inexact, integers
+from ._types import Array
+
+
+def check_rate(rate: Any) -> float:
+    """`rate` as a float within [0, 1].
+
+    Raises:
+      ArgumentTypeError: it is no number, or one that is only known when the program runs.
+      ArgumentError: it is outside [0, 1].
+    """
+    try:
+        number = float(rate)
+    except (TypeError, ValueError):
+        traced = isinstance(rate, jax.core.Tracer)
+        raise ArgumentTypeError(
+            f"'rate' must be a number within [0, 1], got {rate!r} ({type(rate).__name__}).",
+            hint="A rate is part of the program: pass it as a Python number, or name its argument "
+            "in `static_argnames`."
+            if traced
+            else None,
+        ) from None
+    if not 0.0 <= number <= 1.0:  # refuses NaN as well
+        raise ArgumentError(
+            f"'rate' must be within [0, 1], got {number}.",
+            hint="It is the probability that a value is dropped, not a percentage.",
+        )
+    return number
+
+
+def dropout(x: Array, key: Array, rate: float, *, broadcast_dims: Sequence[int] = ()) -> Array:
+    """Sets each value to zero with probability `rate` and scales the others by 1 / (1 - rate).
+
+    Args:
+      x: any shape, floating or complex.
+      key: a random key; not used if `rate` is 0 or 1.
+      rate: the probability of being dropped, within [0, 1].
+      broadcast_dims: dimensions along which all values share one coin.
+
+    Returns:
+      An array like `x`.
+
+    Raises:
+      ArgumentError: `rate` is outside [0, 1], or a dimension doesn't exist.
+      DtypeError: `x` is of an integer type.
+
+    >>> import jax, jax.numpy as jnp
+    >>> y = dropout(jnp.ones(100), jax.random.key(0), 0.5)
+    >>> sorted({float(v) for v in y})
+    [0.0, 2.0]
+    """
+    rate = check_rate(rate)
+    if rate == 0.0:
+        return x
+    if not isinstance(x, jax.Array):
+        x = jnp.asarray(x)
+    if rate == 1.0:
+        return jnp.zeros_like(x)
+    inexact(x, "inputs", "be scaled")
+    keep = 1.0 - rate
+    shape = list(x.shape)
+    for dim in integers(broadcast_dims, "broadcast_dims", least=None):
+        if not -x.ndim <= dim < x.ndim:
+            raise ArgumentError(
+                f"broadcast_dims={tuple(broadcast_dims)!r} names dimension {dim}, the inputs have "
+                f"shape {x.shape}."
+            )
+        shape[dim] = 1
+    mask = jax.random.bernoulli(key, keep, tuple(shape))
+    if mask.shape != x.shape:
+        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
+    # `jnp.zeros_like` would take as long to trace as everything else here.
+    zeros = lax.broadcast_in_dim(np.zeros((), x.dtype), x.shape, ())
+    return lax.select(mask, lax.div(x, keep), zeros)

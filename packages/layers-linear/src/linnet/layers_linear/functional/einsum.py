@@ -1,0 +1,167 @@
+"""An einsum of the inputs with a kernel, and a bias along those dimensions that the kernel brings.
+
+The equation's letters say everything: `"bta,ahd->bthd"` contracts a; the bias has the letters of
+the result that the kernel has too, in the result's order: [H, D].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+
+from ._bias import add_bias
+from ._checks import same_shape
+from ._types import Array, DTypeLike, PrecisionLike, PromoteDtype, Shape
+
+
+class EinsumShapes(NamedTuple):
+    """Shape of the bias, and that of the bias with ones for the result's other dimensions."""
+
+    bias: Shape
+    bias_broadcast: Shape
+
+
+def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> EinsumShapes:
+    """The shape of the bias for an equation and its operands.
+
+    Args:
+      einsum_str: an equation with two operands and a result, e.g. `"...a,ab->...b"`.
+      input_shape: of the first operand.
+      kernel_shape: of the second one.
+
+    Raises:
+      ArgumentError: the equation has no "->", or other than two operands, or is malformed.
+      ShapeError: an operand has another number of dimensions than the equation says, or one letter
+        stands for two sizes.
+
+    >>> einsum_shapes("abc,cde->abde", (3, 4, 5), (5, 6, 7))
+    EinsumShapes(bias=(6, 7), bias_broadcast=(1, 1, 6, 7))
+    """
+    inputs, kernel, result = _parse(einsum_str)
+    input_labels = _labels(inputs, input_shape, "inputs", einsum_str)
+    kernel_labels = _labels(kernel, kernel_shape, "kernel", einsum_str)
+    sizes: dict[str, int] = {}
+    for labels, shape in ((input_labels, input_shape), (kernel_labels, kernel_shape)):
+        for label, size in zip(labels, shape, strict=True):
+            known = sizes.setdefault(label, size)
+            if known == 1:  # as in NumPy, a dimension of size 1 broadcasts
+                sizes[label] = size
+            elif size not in (1, known):
+                raise ShapeError(
+                    f"In {einsum_str!r}, {label!r} stands for {known} and for {size}: inputs have "
+                    f"shape {input_shape}, the kernel {kernel_shape}.",
+                    hint="Dimensions under one letter must be of the same size.",
+                )
+    ellipsis = max(_expanded(input_labels), _expanded(kernel_labels), key=len)
+    result_labels = _spread(result, ellipsis)
+    unknown = [label for label in result_labels if label not in sizes]
+    if unknown:
+        raise ArgumentError(
+            f"In {einsum_str!r}, the result's {unknown[0]!r} is in neither operand.",
+            hint="Each letter of the result must come from the inputs or the kernel.",
+        )
+    own = dict(zip(kernel_labels, kernel_shape, strict=True))
+    return EinsumShapes(
+        bias=tuple(own[label] for label in result_labels if label in own),
+        bias_broadcast=tuple(own.get(label, 1) for label in result_labels),
+    )
+
+
+def _parse(einsum_str: str) -> tuple[str, str, str]:
+    """The equation's three terms."""
+    if not isinstance(einsum_str, str):
+        raise ArgumentTypeError(
+            f"'einsum_str' must be a str, got {einsum_str!r} ({type(einsum_str).__name__}).",
+            hint='For example "...a,ab->...b".',
+        )
+    equation = "".join(einsum_str.split())
+    operands, arrow, result = equation.partition("->")
+    if not arrow:
+        raise ArgumentError(
+            f'`einsum_str` equation must be explicit and include "->", got {einsum_str!r}.',
+            hint='For example "...a,ab->...b".',
+        )
+    terms = operands.split(",")
+    if len(terms) != 2:
+        raise ArgumentError(
+            "`einsum_str` equation must have exactly two operands and therefore, exactly one comma "
+            f"character, instead of {len(terms) - 1}: {einsum_str!r}.",
+            hint="The first operand is the inputs, the second one the kernel.",
+        )
+    for term in (*terms, result):
+        letters = term.replace("...", "", 1)
+        if letters and not (letters.isascii() and letters.isalpha()):
+            raise ArgumentError(
+                f"`einsum_str` equation {einsum_str!r} is malformed at {term!r}: expected letters "
+                'and at most one "...".'
+            )
+    return terms[0], terms[1], result
+
+
+def _labels(term: str, shape: Shape, what: str, einsum_str: str) -> tuple[str, ...]:
+    """One label for each dimension; those of an ellipsis are numbered from the right."""
+    missing = len(shape) - len(term.replace("...", ""))
+    if missing < 0 or (missing and "..." not in term):
+        raise ShapeError(
+            f"{einsum_str!r} gives the {what} the dimensions {term!r}, their shape is {shape}.",
+            hint="Write one letter for each dimension; '...' stands for any number of them.",
+        )
+    return _spread(term, tuple(f"...{i}" for i in reversed(range(missing))))
+
+
+def _spread(term: str, ellipsis: tuple[str, ...]) -> tuple[str, ...]:
+    before, dots, after = term.partition("...")
+    return (*before, *(ellipsis if dots else ()), *after)
+
+
+def _expanded(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(label for label in labels if label.startswith("..."))
+
+
+def einsum(
+    einsum_str: str,
+    x: Array,
+    kernel: Array,
+    bias: Array | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """The einsum of `x` and `kernel`, plus `bias` along the kernel's dimensions.
+
+    Args:
+      einsum_str: an equation with two operands and a result, e.g. `"...a,ab->...b"`.
+      x: the first operand.
+      kernel: the second operand.
+      bias: of the shape that `einsum_shapes` gives, or None.
+      dtype: what to compute in; None for the common type of the arguments.
+      precision: see `jax.lax.Precision`.
+      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      An array with the dimensions of the equation's result.
+
+    Raises:
+      ArgumentError: the equation is none, or hasn't two operands.
+      ShapeError: an operand or `bias` doesn't fit it.
+
+    >>> import jax.numpy as jnp
+    >>> einsum("abc,cde->abde", jnp.ones((3, 4, 5)), jnp.ones((5, 6, 7)), jnp.ones((6, 7))).shape
+    (3, 4, 6, 7)
+    """
+    x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
+    shapes = einsum_shapes(einsum_str, x.shape, kernel.shape)
+    y = jnp.einsum(
+        einsum_str, x, kernel, precision=precision, preferred_element_type=preferred_element_type
+    )
+    if bias is None:
+        return y
+    same_shape(bias, shapes.bias, "bias", f"These are the kernel's letters in {einsum_str!r}.")
+    return add_bias(y, bias, shapes.bias_broadcast)

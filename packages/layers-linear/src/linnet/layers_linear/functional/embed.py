@@ -1,0 +1,106 @@
+"""Rows of a table, looked up by integers; and the products of vectors with all of its rows.
+
+N rows, D features.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import DtypeError, ShapeError
+
+from ._checks import vector_features
+from ._types import Array, DTypeLike, PromoteDtype
+
+
+def embed(
+    ids: Array,
+    embedding: Array,
+    *,
+    dtype: DTypeLike | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Looks up the rows of `embedding` that `ids` name.
+
+    An id of N or more gives NaN, so that it doesn't go unnoticed; -1 is the last row. With one row
+    only, every id gives that row.
+
+    Args:
+      ids: [...], integers.
+      embedding: [N, D].
+      dtype: of the result; None for that of `embedding`.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [..., D].
+
+    Raises:
+      DtypeError: `ids` are no integers.
+      ShapeError: `embedding` isn't a matrix.
+
+    >>> import jax.numpy as jnp
+    >>> embed(jnp.array([2, -1, 3]), jnp.array([[1.0], [2.0], [3.0]]))[:, 0]
+    Array([ 3.,  3., nan], dtype=float32)
+    """
+    if not isinstance(ids, jax.Array):
+        ids = jnp.asarray(ids)
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise DtypeError(
+            f"Input type must be an integer or unsigned integer, got {ids.dtype}.",
+            hint="Ids number the rows of the table: convert them with `.astype(jax.numpy.int32)`.",
+        )
+    _require_matrix(embedding)
+    # Not inexact: a table of integers is as good as any.
+    (embedding,) = promote_dtype(embedding, dtype=dtype, inexact=False)
+    if embedding.shape[0] == 1:
+        shape = (*ids.shape, embedding.shape[1])
+        return lax.broadcast_in_dim(lax.squeeze(embedding, (0,)), shape, (ids.ndim,))  # [..., D]
+    return jnp.take(embedding, ids, axis=0)  # [..., D]
+
+
+def attend(
+    query: Array,
+    embedding: Array,
+    *,
+    dtype: DTypeLike | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """The inner product of each query with each row of `embedding`.
+
+    Args:
+      query: [..., D].
+      embedding: [N, D].
+      dtype: what to compute in; None for the common type of both.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [..., N]: logits, where `embed` and the last layer of a language model share one table.
+
+    Raises:
+      ShapeError: the last dimension of `query` isn't D.
+
+    >>> import jax.numpy as jnp
+    >>> attend(jnp.ones((2, 3)), jnp.ones((5, 3))).shape
+    (2, 5)
+    """
+    _require_matrix(embedding)
+    query, embedding = promote_dtype(query, embedding, dtype=dtype)
+    if vector_features(query.shape, "query") != embedding.shape[1]:
+        raise ShapeError(
+            f"query has shape {query.shape}, its last dimension must be the embedding's "
+            f"{embedding.shape[1]} features.",
+            hint="The product is taken over the features.",
+        )
+    table = lax.transpose(embedding, (1, 0))  # [D, N]
+    return lax.dot_general(query, table, (((query.ndim - 1,), (0,)), ((), ())))  # [..., N]
+
+
+def _require_matrix(embedding: Array) -> None:
+    if embedding.ndim != 2:
+        raise ShapeError(
+            f"embedding has shape {embedding.shape}, expected (num_embeddings, features)."
+        )

@@ -1,0 +1,120 @@
+"""`Conv`: convolution with one kernel for all positions, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import (
+    Array,
+    ConvGeneralDilated,
+    DTypeLike,
+    Initializer,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    integers,
+    promote_dtype,
+    shape_of,
+)
+
+
+class Conv(Module):
+    """A convolution, channels last; see `functional.conv` for the equation.
+
+    Args:
+      features: number of convolution filters.
+      kernel_size: shape of the kernel; an int stands for a tuple of one.
+      strides: an int or one for each spatial dimension, the steps between windows.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), an int for all sides,
+        or an int or (low, high) pair for each spatial dimension. For one-dimensional convolutions
+        'CAUSAL' pads on the left, so that the output is of the input's size.
+      input_dilation: an int or one for each spatial dimension; dilation d is a transposed
+        convolution with stride d.
+      kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
+      feature_group_count: how many groups the input's features are divided into.
+      use_bias: adds a bias to the output.
+      mask: of the kernel's shape, multiplied with it.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      conv_general_dilated: takes the place of `jax.lax.conv_general_dilated`.
+      conv_general_dilated_cls: makes it when the layer is called; goes before it.
+      promote_dtype: casts input and parameters to the type that is computed in.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = Conv(features=4, kernel_size=(3,), padding="VALID")
+    >>> out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 3)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'bias': (4,), 'kernel': (3, 3, 4)}}
+    >>> out.shape
+    (1, 6, 4)
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = 1
+    padding: PaddingLike = "SAME"
+    input_dilation: int | Sequence[int] | None = 1
+    kernel_dilation: int | Sequence[int] | None = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    mask: Array | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+    conv_general_dilated: ConvGeneralDilated | None = None
+    conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
+    promote_dtype: PromoteDtype = promote_dtype
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the convolution.
+
+        All batch dimensions are merged for it and restored afterwards; where there is none, one is
+        added and removed. `jax.vmap` over the layer may be faster than several of them.
+
+        Args:
+          inputs: [*batch, *spatial, D], channels last.
+
+        Returns:
+          [*batch, *spatial, features].
+        """
+        features = integer(self.features, "features")
+        window = integers(self.kernel_size, "kernel_size", least=1)
+        shape = functional.conv_kernel_shape(
+            shape_of(inputs), features, window, self.feature_group_count
+        )
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
+        convolve = self.conv_general_dilated
+        if self.conv_general_dilated_cls is not None:
+            convolve = self.conv_general_dilated_cls()
+        return functional.conv(
+            inputs,
+            kernel,
+            bias,
+            strides=self.strides,
+            padding=self.padding,
+            input_dilation=self.input_dilation,
+            kernel_dilation=self.kernel_dilation,
+            feature_group_count=self.feature_group_count,
+            mask=self.mask,
+            dtype=self.dtype,
+            precision=self.precision,
+            conv_general_dilated=convolve,
+            promote_dtype=self.promote_dtype,
+        )

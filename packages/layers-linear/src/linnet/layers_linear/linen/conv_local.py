@@ -1,0 +1,131 @@
+"""`ConvLocal`: convolution with a kernel of its own at each position, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.errors import ArgumentError
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import (
+    Array,
+    ConvGeneralDilated,
+    DTypeLike,
+    Initializer,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    promote_dtype,
+    shape_of,
+)
+
+
+class ConvLocal(Module):
+    """A local convolution, weights not shared; see `functional.conv_local` for the equation.
+
+    Args:
+      features: number of convolution filters at each position.
+      kernel_size: shape of the kernel; an int stands for a tuple of one.
+      strides: an int or one for each spatial dimension, the steps between windows.
+      padding: as for `Conv`.
+      input_dilation: an int or one for each spatial dimension.
+      kernel_dilation: an int or one for each spatial dimension.
+      feature_group_count: must be 1; here so that the arguments are those of `Conv`.
+      use_bias: adds a bias to the output, one for each position and feature.
+      mask: of the kernel's shape, multiplied with it.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      conv_general_dilated: must be None: a local convolution is another operation.
+      conv_general_dilated_cls: must be None.
+      promote_dtype: casts input and parameters to the type that is computed in.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = ConvLocal(features=4, kernel_size=(3,), padding="VALID")
+    >>> out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 3)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'bias': (6, 4), 'kernel': (6, 9, 4)}}
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = 1
+    padding: PaddingLike = "SAME"
+    input_dilation: int | Sequence[int] | None = 1
+    kernel_dilation: int | Sequence[int] | None = 1
+    feature_group_count: int = 1
+    use_bias: bool = True
+    mask: Array | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+    conv_general_dilated: ConvGeneralDilated | None = None
+    conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
+    promote_dtype: PromoteDtype = promote_dtype
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the convolution.
+
+        All batch dimensions are merged for it and restored afterwards; where there is none, one is
+        added and removed.
+
+        Args:
+          inputs: [*batch, *spatial, D], channels last.
+
+        Returns:
+          [*batch, *spatial, features].
+        """
+        features = integer(self.features, "features")
+        self._refuse_what_is_not_local()
+        shapes = functional.conv_local_shapes(
+            shape_of(inputs),
+            features,
+            self.kernel_size,
+            strides=self.strides,
+            padding=self.padding,
+            input_dilation=self.input_dilation,
+            kernel_dilation=self.kernel_dilation,
+        )
+        kernel = self.param("kernel", self.kernel_init, shapes.kernel, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, shapes.bias, self.param_dtype)
+        return functional.conv_local(
+            inputs,
+            kernel,
+            bias,
+            kernel_size=self.kernel_size,
+            strides=self.strides,
+            padding=self.padding,
+            input_dilation=self.input_dilation,
+            kernel_dilation=self.kernel_dilation,
+            mask=self.mask,
+            dtype=self.dtype,
+            precision=self.precision,
+            promote_dtype=self.promote_dtype,
+        )
+
+    def _refuse_what_is_not_local(self) -> None:
+        groups = integer(self.feature_group_count, "feature_group_count", least=1)
+        if groups != 1:
+            raise ArgumentError(
+                f"A local convolution has no feature groups, got feature_group_count={groups}.",
+                hint="Split the inputs' features and apply one ConvLocal to each part.",
+            )
+        if self.conv_general_dilated is not None or self.conv_general_dilated_cls is not None:
+            raise ArgumentError(
+                "A local convolution doesn't compute with conv_general_dilated: the function given "
+                "would have no effect.",
+                hint="Leave conv_general_dilated and conv_general_dilated_cls out.",
+            )

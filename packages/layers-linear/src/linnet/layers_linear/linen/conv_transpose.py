@@ -1,0 +1,109 @@
+"""`ConvTranspose`: transposed convolution, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import (
+    Array,
+    DTypeLike,
+    Initializer,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    integers,
+    promote_dtype,
+    shape_of,
+)
+
+
+class ConvTranspose(Module):
+    """A transposed convolution, channels last; see `functional.conv_transpose` for the equation.
+
+    Args:
+      features: number of convolution filters.
+      kernel_size: shape of the kernel; an int stands for a tuple of one.
+      strides: an int or one for each spatial dimension: how far apart the inputs come to lie.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), an int for all sides, or an int or
+        (low, high) pair for each spatial dimension.
+      kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
+      use_bias: adds a bias to the output.
+      mask: of the kernel's shape, multiplied with it.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      transpose_kernel: flips the kernel's spatial axes and swaps its input and output channels.
+      promote_dtype: casts input and parameters to the type that is computed in.
+      preferred_element_type: what to accumulate in and to return.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = ConvTranspose(features=4, kernel_size=(3,), padding="VALID")
+    >>> out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 3)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'bias': (4,), 'kernel': (3, 3, 4)}}
+    >>> out.shape
+    (1, 10, 4)
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: int | Sequence[int] | None = None
+    padding: PaddingLike = "SAME"
+    kernel_dilation: int | Sequence[int] | None = None
+    use_bias: bool = True
+    mask: Array | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+    transpose_kernel: bool = False
+    promote_dtype: PromoteDtype = promote_dtype
+    preferred_element_type: DTypeLike | None = None
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the transposed convolution; mirrors `jax.lax.conv_transpose`.
+
+        All batch dimensions are merged for it and restored afterwards; where there is none, one is
+        added and removed. `jax.vmap` over the layer may be faster than several of them.
+
+        Args:
+          inputs: [*batch, *spatial, D], channels last.
+
+        Returns:
+          [*batch, *spatial, features].
+        """
+        features = integer(self.features, "features")
+        window = integers(self.kernel_size, "kernel_size", least=1)
+        shape = functional.conv_transpose_kernel_shape(
+            shape_of(inputs), features, window, self.transpose_kernel
+        )
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
+        return functional.conv_transpose(
+            inputs,
+            kernel,
+            bias,
+            strides=self.strides,
+            padding=self.padding,
+            kernel_dilation=self.kernel_dilation,
+            transpose_kernel=self.transpose_kernel,
+            mask=self.mask,
+            dtype=self.dtype,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            promote_dtype=self.promote_dtype,
+        )

@@ -1,0 +1,86 @@
+"""`Dense`: the affine map of the last dimension, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    Initializer,
+    PrecisionLike,
+    PromoteDtype,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    promote_dtype,
+    shape_of,
+    vector_features,
+)
+
+
+class Dense(Module):
+    """A linear transformation of the last dimension; see `functional.dense` for the equation.
+
+    Args:
+      features: number of output features.
+      use_bias: adds a bias to the output.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      dot_general: takes the place of `jax.lax.dot_general`.
+      dot_general_cls: makes the `dot_general` when the layer is called; goes before it.
+      promote_dtype: casts input and parameters to the type that is computed in.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = Dense(features=4)
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'bias': (4,), 'kernel': (3, 4)}}
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+    dot_general: DotGeneral | None = None
+    dot_general_cls: Callable[[], DotGeneral] | None = None
+    promote_dtype: PromoteDtype = promote_dtype
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the transformation.
+
+        Args:
+          inputs: [..., D].
+
+        Returns:
+          [..., features].
+        """
+        in_features = vector_features(shape_of(inputs))
+        features = integer(self.features, "features")
+        kernel = self.param("kernel", self.kernel_init, (in_features, features), self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
+        dot_general = self.dot_general if self.dot_general_cls is None else self.dot_general_cls()
+        return functional.dense(
+            inputs,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            precision=self.precision,
+            dot_general=dot_general,
+            promote_dtype=self.promote_dtype,
+        )

@@ -1,0 +1,114 @@
+"""`DenseGeneral`: the affine map of several dimensions at once, as a module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    Initializer,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+    default_bias_init,
+    default_kernel_init,
+    promote_dtype,
+    shape_of,
+)
+
+
+@dataclass(frozen=True)
+class _Flattened:
+    """Calls an initializer with a flat shape and reshapes the result.
+
+    An initializer counts its fans on matrices: one row for each contracted index, one column for
+    each feature.
+    """
+
+    init: Initializer
+    flat_shape: Shape
+
+    def __call__(self, key: Any, shape: Shape, dtype: Any) -> Any:
+        return jnp.reshape(self.init(key, self.flat_shape, dtype), shape)
+
+
+class DenseGeneral(Module):
+    """A linear transformation with flexible axes; see `functional.dense_general` for the equation.
+
+    Args:
+      features: int or tuple, the sizes of the output's last dimensions.
+      axis: int or tuple, the dimensions to apply the transformation on: (-2, -1) for the last two.
+      batch_dims: leading dimensions for each index of which there is a transformation of its own.
+      use_bias: adds a bias to the output.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      kernel_init: initializer of the kernel; called with the shape of the matrix that it is.
+      bias_init: initializer of the bias; called with one dimension.
+      precision: see `jax.lax.Precision`.
+      dot_general: takes the place of `jax.lax.dot_general`.
+      dot_general_cls: makes the `dot_general` when the layer is called; goes before it.
+      promote_dtype: casts input and parameters to the type that is computed in.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = DenseGeneral(features=(4, 5), axis=(1, -1))
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3, 6, 7)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'bias': (4, 5), 'kernel': (3, 7, 4, 5)}}
+    """
+
+    features: int | Sequence[int]
+    axis: int | Sequence[int] = -1
+    batch_dims: Sequence[int] = ()
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+    precision: PrecisionLike = None
+    dot_general: DotGeneral | None = None
+    dot_general_cls: Callable[[], DotGeneral] | None = None
+    promote_dtype: PromoteDtype = promote_dtype
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the transformation.
+
+        Args:
+          inputs: [*batch, ..., contracted dimensions anywhere].
+
+        Returns:
+          [*batch, ..., *features].
+        """
+        axes, batch, kernel_shape, bias_shape = functional.dense_general_shapes(
+            shape_of(inputs), self.features, self.axis, self.batch_dims
+        )
+        columns = math.prod(bias_shape[len(batch) :])
+        rows = math.prod(kernel_shape[: len(batch) + len(axes)])
+        kernel_init = _Flattened(self.kernel_init, (rows, columns))
+        kernel = self.param("kernel", kernel_init, kernel_shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias_init = _Flattened(self.bias_init, (math.prod(bias_shape),))
+            bias = self.param("bias", bias_init, bias_shape, self.param_dtype)
+        dot_general = self.dot_general if self.dot_general_cls is None else self.dot_general_cls()
+        return functional.dense_general(
+            inputs,
+            kernel,
+            bias,
+            axis=axes,
+            batch_dims=batch,
+            dtype=self.dtype,
+            precision=self.precision,
+            dot_general=dot_general,
+            promote_dtype=self.promote_dtype,
+        )

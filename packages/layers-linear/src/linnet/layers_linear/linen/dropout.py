@@ -1,0 +1,57 @@
+"""`Dropout`, as a module: where the key comes from, and when nothing is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact, merge_param
+
+from ._defaults import Array
+
+
+class Dropout(Module):
+    """Drops values at random while training; see `functional.dropout` for the equation.
+
+    Pass `rngs={"dropout": key}` to `apply`. None is needed for `init` with `deterministic=True`,
+    nor where the rate is 0 or 1.
+
+    Args:
+      rate: the probability to be dropped (not that to be kept), within [0, 1].
+      broadcast_dims: dimensions along which all values share one coin.
+      deterministic: returns the inputs as they are; either given here or in the call.
+      rng_collection: the name of the stream to draw the key from.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = Dropout(rate=0.5, deterministic=False)
+    >>> y = layer.apply({}, jnp.ones(100), rngs={"dropout": jax.random.key(0)})
+    >>> sorted({float(v) for v in y})
+    [0.0, 2.0]
+    """
+
+    rate: float
+    broadcast_dims: Sequence[int] = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @compact
+    def __call__(
+        self, inputs: Array, deterministic: bool | None = None, rng: Array | None = None
+    ) -> Array:
+        """Applies a random mask.
+
+        Args:
+          inputs: any shape, floating or complex.
+          deterministic: True returns the inputs as they are; if it wasn't given to the constructor.
+          rng: the key to use; None draws one from `rng_collection`.
+
+        Returns:
+          An array like the inputs, with the same mean.
+        """
+        deterministic = merge_param("deterministic", self.deterministic, deterministic)
+        rate = functional.check_rate(self.rate)
+        if deterministic or rate == 0.0:
+            return inputs
+        if rng is None and rate < 1.0:
+            rng = self.make_rng(self.rng_collection)
+        return functional.dropout(inputs, rng, rate, broadcast_dims=self.broadcast_dims)

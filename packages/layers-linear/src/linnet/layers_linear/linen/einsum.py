@@ -1,0 +1,87 @@
+"""`Einsum`: an einsum of the inputs with a kernel, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact, merge_param
+
+from ._defaults import (
+    Array,
+    DTypeLike,
+    Initializer,
+    PrecisionLike,
+    PromoteDtype,
+    default_bias_init,
+    default_kernel_init,
+    integers,
+    promote_dtype,
+    shape_of,
+)
+
+
+class Einsum(Module):
+    """An einsum transformation with a learnable kernel and bias; see `functional.einsum`.
+
+    Args:
+      shape: of the kernel.
+      einsum_str: an equation with exactly two operands, the inputs and the kernel; either given
+        here or in the call.
+      use_bias: adds a bias to the output, along those of its dimensions that the kernel has.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      promote_dtype: casts input and parameters to the type that is computed in.
+      preferred_element_type: what to accumulate in and to return.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = Einsum((5, 6, 7), "abc,cde->abde")
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((3, 4, 5)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'bias': (6, 7), 'kernel': (5, 6, 7)}}
+    """
+
+    shape: Sequence[int]
+    einsum_str: str | None = None
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+    promote_dtype: PromoteDtype = promote_dtype
+    preferred_element_type: DTypeLike | None = None
+
+    @compact
+    def __call__(self, inputs: Array, einsum_str: str | None = None) -> Array:
+        """Applies the transformation.
+
+        Args:
+          inputs: the equation's first operand.
+          einsum_str: the equation, if it wasn't given to the constructor.
+
+        Returns:
+          An array with the dimensions of the equation's result.
+        """
+        equation = merge_param("einsum_str", self.einsum_str, einsum_str)
+        shape = integers(self.shape, "shape")
+        bias_shape, _ = functional.einsum_shapes(equation, shape_of(inputs), shape)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
+        return functional.einsum(
+            equation,
+            inputs,
+            kernel,
+            bias,
+            dtype=self.dtype,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            promote_dtype=self.promote_dtype,
+        )

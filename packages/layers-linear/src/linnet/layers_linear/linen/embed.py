@@ -1,0 +1,84 @@
+"""`Embed`: a table of vectors, looked up by integers, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module
+
+from ._defaults import (
+    Array,
+    DTypeLike,
+    Initializer,
+    PromoteDtype,
+    default_embed_init,
+    integer,
+    promote_dtype,
+)
+
+
+class Embed(Module):
+    """A parametrized function from integers in [0, `num_embeddings`) to vectors of `features`.
+
+    The table is made in `setup`, so that `attend` and a module that shares `embedding` find it too.
+    An id of `num_embeddings` or more gives NaN; if that is 1, every id gives the one row.
+
+    Args:
+      num_embeddings: number of rows, the size of the vocabulary.
+      features: number of features of each row.
+      dtype: of the vectors; None for that of the table.
+      param_dtype: what the initializer makes the table in.
+      embedding_init: initializer of the table.
+      promote_dtype: casts the table (and in `attend` the query) to the type that is computed in.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = Embed(num_embeddings=5, features=3)
+    >>> ids = jnp.array([[0, 1, 2], [-1, -2, -3]])
+    >>> variables = layer.init(jax.random.key(0), ids)
+    >>> layer.apply(variables, ids).shape
+    (2, 3, 3)
+    >>> layer.apply(variables, jnp.ones((2, 3)), method="attend").shape
+    (2, 5)
+    """
+
+    num_embeddings: int
+    features: int
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    embedding_init: Initializer = default_embed_init
+    promote_dtype: PromoteDtype = promote_dtype
+
+    def setup(self) -> None:
+        """Declares the table."""
+        shape = (
+            integer(self.num_embeddings, "num_embeddings"),
+            integer(self.features, "features"),
+        )
+        self.embedding = self.param("embedding", self.embedding_init, shape, self.param_dtype)
+
+    def __call__(self, inputs: Array) -> Array:
+        """Looks up the rows that `inputs` name.
+
+        Args:
+          inputs: [...], integers.
+
+        Returns:
+          [..., features].
+        """
+        return functional.embed(
+            inputs, self.embedding, dtype=self.dtype, promote_dtype=self.promote_dtype
+        )
+
+    def attend(self, query: Array) -> Array:
+        """The inner product of each query with each row: one table for ids and for logits.
+
+        Args:
+          query: [..., features].
+
+        Returns:
+          [..., num_embeddings].
+        """
+        return functional.attend(
+            query, self.embedding, dtype=self.dtype, promote_dtype=self.promote_dtype
+        )

@@ -1,0 +1,44 @@
+"""`PReLU`: a rectifier whose slope below zero is learned, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.initializers import constant
+from linnet.layers_linear import functional
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import Array, DTypeLike
+
+
+class PReLU(Module):
+    """Parametric ReLU; see `functional.prelu` for the equation.
+
+    Args:
+      param_dtype: what the slope is made in.
+      negative_slope_init: the slope at the beginning.
+
+    >>> import jax, jax.numpy as jnp
+    >>> y, variables = PReLU().init_with_output(jax.random.key(0), jnp.array([-1.0, 1.0]))
+    >>> y
+    Array([-0.01,  1.  ], dtype=float32)
+    >>> variables
+    {'params': {'negative_slope': Array(0.01, dtype=float32)}}
+    """
+
+    param_dtype: DTypeLike = jnp.float32
+    negative_slope_init: float = 0.01
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the activation.
+
+        Args:
+          inputs: any shape.
+
+        Returns:
+          An array like the inputs.
+        """
+        slope_init = constant(self.negative_slope_init)
+        slope = self.param("negative_slope", slope_init, (), self.param_dtype)
+        return functional.prelu(inputs, slope)
