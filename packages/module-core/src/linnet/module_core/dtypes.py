@@ -2,24 +2,27 @@
 
 One rule for every layer: `dtype` if the user gave one, else the common type of inputs and
 parameters, widened to float32 where that is an integer or a bool.
+
+Every layer of every trace asks, nearly always about arrays that are of one floating type already:
+that answer is given without asking `jax.numpy`, which takes as long as tracing a matrix product.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from .errors import DtypeError
 
-Array = jax.Array
-
 
 def canonicalize_dtype(
     *args: Any, dtype: DTypeLike | None = None, inexact: bool = True
-) -> jnp.dtype[Any]:
+) -> np.dtype[Any]:
     """The dtype that a computation on `args` runs in.
 
     Args:
@@ -32,12 +35,15 @@ def canonicalize_dtype(
       DtypeError: `dtype` is given, is not floating or complex, and `inexact` is True.
     """
     if dtype is None:
-        result = jnp.result_type(*[x for x in args if x is not None])
+        known = _common_type(args)
+        if known is not None:
+            return known
+        result = jnp.result_type(*[jnp.asarray(x) for x in args if x is not None])
         if inexact and not jnp.issubdtype(result, jnp.inexact):
             result = jnp.promote_types(jnp.float32, result)
         return jnp.dtype(result)
     result = jnp.dtype(dtype)
-    if inexact and not jnp.issubdtype(result, jnp.inexact):
+    if inexact and not _is_inexact(result):
         raise DtypeError(
             f"Dtype must be inexact (floating or complex), got dtype={result.name}.",
             hint="Leave dtype out to infer it, or give float32, bfloat16, float16 or complex64.",
@@ -45,9 +51,28 @@ def canonicalize_dtype(
     return result
 
 
-def promote_dtype(
-    *args: Any, dtype: DTypeLike | None = None, inexact: bool = True
-) -> list[Array | None]:
+@cache
+def _is_inexact(dtype: np.dtype[Any]) -> bool:
+    return bool(jnp.issubdtype(dtype, jnp.inexact))
+
+
+def _common_type(args: tuple[Any, ...]) -> np.dtype[Any] | None:
+    """The type of all arrays among `args`, if it is one floating type and no type is weak."""
+    common = None
+    for x in args:
+        if x is None:
+            continue
+        if not isinstance(x, jax.Array) or x.weak_type:
+            return None
+        dtype = x.dtype
+        if common is None:
+            common = dtype
+        elif dtype != common:
+            return None
+    return common if common is not None and _is_inexact(common) else None
+
+
+def promote_dtype(*args: Any, dtype: DTypeLike | None = None, inexact: bool = True) -> list[Any]:
     """Casts all arguments to `canonicalize_dtype(*args, dtype=dtype, inexact=inexact)`.
 
     None stays None.
@@ -58,4 +83,11 @@ def promote_dtype(
     ('float32', 'float32', None)
     """
     target = canonicalize_dtype(*args, dtype=dtype, inexact=inexact)
-    return [None if x is None else jnp.asarray(x, target) for x in args]
+    # `float` as a dtype means float64 or float32, whichever is there; as np.dtype it would warn.
+    wanted = target if dtype is None else dtype
+    return [
+        x
+        if x is None or (isinstance(x, jax.Array) and x.dtype == target and not x.weak_type)
+        else jnp.asarray(x, wanted)
+        for x in args
+    ]

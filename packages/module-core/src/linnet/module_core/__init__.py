@@ -1,0 +1,33 @@
+"""The module systems of Linnet.
+
+`linen` holds immutable modules whose variables live outside of them, `errors` every error, `dtypes`
+the rule for computation dtypes, `config` the switches. Each is loaded when it is first asked for:
+importing one style never imports the other.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import config as config
+    from . import dtypes as dtypes
+    from . import errors as errors
+    from . import linen as linen
+
+from .__about__ import __version__ as __version__
+
+_PARTS = ("config", "dtypes", "errors", "linen")
+
+__all__ = ["__version__", *_PARTS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

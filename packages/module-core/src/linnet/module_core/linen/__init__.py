@@ -1,0 +1,53 @@
+"""The core of linen: modules whose variables live outside of them.
+
+`module` says what a module is, `scope` where its variables are, `rng` how random keys are derived.
+"""
+
+from __future__ import annotations
+
+from ..config import config as config
+from . import metadata as metadata
+from .calls import apply_fn as apply
+from .calls import init_fn as init
+from .calls import init_with_output_fn as init_with_output
+from .combinators import BatchApply, Sequential
+from .context import (
+    InterceptorContext,
+    disable_named_call,
+    enable_named_call,
+    intercept_methods,
+    override_named_call,
+)
+from .filters import CollectionFilter, DenyList, PRNGSequenceFilter
+from .metadata import AxisMetadata, map_axis_meta, unbox
+from .methods import compact, compact_name_scope, nowrap
+from .module import Module, merge_param, share_scope
+from .scope import Scope
+from .variable import Variable
+
+__all__ = [
+    "AxisMetadata",
+    "BatchApply",
+    "CollectionFilter",
+    "DenyList",
+    "InterceptorContext",
+    "Module",
+    "PRNGSequenceFilter",
+    "Scope",
+    "Sequential",
+    "Variable",
+    "apply",
+    "compact",
+    "compact_name_scope",
+    "disable_named_call",
+    "enable_named_call",
+    "init",
+    "init_with_output",
+    "intercept_methods",
+    "map_axis_meta",
+    "merge_param",
+    "nowrap",
+    "override_named_call",
+    "share_scope",
+    "unbox",
+]

@@ -1,0 +1,190 @@
+"""How a module comes by its children.
+
+A module finds its place in one of four ways; each ends in `bind_child`:
+
+* made in a compact method: a child of the module whose method runs, named `ClassName_k` or as told;
+* made in `setup`: it waits, without a name, until it is assigned to an attribute, which names it;
+* passed to a constructor while unbound: a clone of it becomes a child, named by the field;
+* passed to a constructor while waiting in some `setup`: it becomes that module's child instead.
+
+A module that has a place keeps it, wherever it is passed. Modules inside lists, tuples, dicts and
+dataclasses are found, and named by the path to them: `layers_0`, `heads_left`. A clone is made once
+for each call and original, so a module that is passed twice has one set of parameters.
+
+A value that holds modules is stored immutably: lists become tuples and dicts `FrozenDict`s, because
+adding to them later could not be seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, NoneType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linnet.struct import FrozenDict
+
+from ..config import config
+from ..errors import CallShareScopeOnUnboundModuleError
+
+if TYPE_CHECKING:
+    from .module import Module
+    from .scope import Scope
+
+# Types of nearly every field: they hold no modules and need no look inside.
+_PLAIN = frozenset(
+    (int, float, bool, str, complex, bytes, NoneType, type, np.dtype)
+    + (FunctionType, BuiltinFunctionType)
+)
+
+Path = tuple[str, ...]
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` surely holds no modules and stays as it is."""
+    return type(value) in _PLAIN
+
+
+def map_modules(fn: Callable[[Path, Module], Any], value: Any, path: Path = ()) -> Any:
+    """Replaces every module in `value` by `fn(path, module)`; lists and dicts become immutable.
+
+    Containers are rebuilt, all else is passed on as it is.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if is_module(value):
+        return fn(path, value)
+    if isinstance(value, list | tuple):
+        items = [map_modules(fn, item, (*path, str(i))) for i, item in enumerate(value)]
+        if type(value) is list or type(value) is tuple:
+            return tuple(items)
+        if hasattr(value, "_fields"):
+            return type(value)(*items)
+        # A tuple with a meaning of its own, as PartitionSpec is in older versions of jax.
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else tuple(items)
+    if isinstance(value, dict | FrozenDict):
+        return FrozenDict(
+            {key: map_modules(fn, item, (*path, str(key))) for key, item in value.items()}
+        )
+    if is_struct(value):
+        changed = {
+            f.name: new
+            for f in dataclasses.fields(value)
+            if f.metadata.get("pytree_node", True)
+            and (new := map_modules(fn, old := getattr(value, f.name), (*path, f.name))) is not old
+        }
+        return dataclasses.replace(value, **changed) if changed else value
+    return value
+
+
+def iter_modules(value: Any, path: Path = ()) -> Iterator[tuple[Path, Module]]:
+    """The modules in `value`, with the path to each."""
+    if type(value) in _PLAIN:
+        return
+    if is_module(value):
+        yield path, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from iter_modules(item, (*path, str(i)))
+    elif isinstance(value, dict | FrozenDict):
+        for key, item in value.items():
+            yield from iter_modules(item, (*path, str(key)))
+    elif is_struct(value):
+        for f in dataclasses.fields(value):
+            if f.metadata.get("pytree_node", True):
+                yield from iter_modules(getattr(value, f.name), (*path, f.name))
+
+
+def is_struct(value: Any) -> bool:
+    """Whether `value` is an instance of a `linnet.struct` dataclass."""
+    return getattr(type(value), "_flax_dataclass", False) is True
+
+
+def is_module(value: Any) -> bool:
+    """Whether `value` is a linen module."""
+    return getattr(type(value), "_is_linen_module", False) is True
+
+
+def adopt(parent: Module, name: str, value: Any) -> Any:
+    """Makes the unplaced modules in `value` children of `parent`, under names that begin with `name`.
+
+    Returns `value` as `parent` should hold it.
+    """
+    found = sorted(iter_modules(value), key=lambda entry: entry[0])
+    placed = {
+        id(module): _place(parent, "_".join((name, *path)), module) for path, module in found
+    }
+    return map_modules(lambda path, module: placed[id(module)], value)
+
+
+def _place(parent: Module, name: str, module: Module) -> Module:
+    if module.scope is not None or module is parent:
+        return module
+    if module.parent is not None:  # it waits in a setup for a name
+        bind_child(parent, name, module)
+        return module
+    adopted = parent.scope.frame.adopted  # type: ignore[union-attr]
+    known = adopted.get(id(module))
+    if known is None:
+        keeps = module.preserve_adopted_names
+        if keeps is None:
+            keeps = config.flax_preserve_adopted_names
+        child = module.clone(parent=None)
+        bind_child(parent, module.name if keeps and module.name else name, child)
+        known = adopted[id(module)] = module, child
+    return known[1]
+
+
+def bind_child(parent: Module, name: str, module: Module) -> None:
+    """Gives `module` the place `name` under `parent`.
+
+    Raises:
+      NameInUseError: the name is taken.
+    """
+    scope = parent.scope
+    assert scope is not None
+    scope.claim("submodule", name, None, type(parent).__name__)
+    parent._state.children[name] = module
+    bind(module, parent, name, scope.child(name))
+
+
+def bind(module: Module, parent: Any, name: str | None, scope: Any) -> None:
+    """Gives `module` a scope, and places to the modules among its fields."""
+    attributes = module.__dict__
+    attributes["parent"] = parent
+    attributes["name"] = name
+    attributes["scope"] = scope
+    for field in module._fields:
+        value = attributes.get(field)
+        if type(value) in _PLAIN:
+            continue
+        if isinstance(value, _HOLDERS) or is_module(value) or is_struct(value):
+            attributes[field] = adopt(module, field, value)
+
+
+_HOLDERS = (list, tuple, dict, FrozenDict)
+
+
+def share_scope(module: Module, other: Module) -> None:
+    """Makes two bound modules one place; see `module.share_scope`."""
+    if module.scope is None or other.scope is None:
+        raise CallShareScopeOnUnboundModuleError(
+            f"Can't call `share_scope` on unbound modules: {type(module).__name__} and "
+            f"{type(other).__name__}.",
+            hint="Call it in setup, on self and a submodule that is assigned already.",
+        )
+    depth = len(module.scope.path)
+    if other.scope.path[:depth] == module.scope.path:
+        _move(other, module.scope)
+    else:
+        _move(module, other.scope)
+
+
+def _move(module: Module, scope: Scope) -> None:
+    module.__dict__["scope"] = scope
+    for name, child in module._state.children.items():
+        if is_module(child):
+            scope.claim("submodule", name, None, type(module).__name__)
+            _move(child, scope.child(name))

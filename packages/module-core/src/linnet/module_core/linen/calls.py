@@ -1,0 +1,290 @@
+"""How a call of `init`, `apply` or `bind` is set up.
+
+A call makes a frame from what the user gave, binds a clone of the module to the frame's root, runs
+the method once, and returns what the frame holds. The module itself is never touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+
+from linnet.struct import FrozenDict
+
+from ..config import config
+from ..errors import ApplyModuleInvalidMethodError, did_you_mean
+from . import adoption
+from .filters import CollectionFilter, DenyList, union_filters
+from .rng import as_streams
+from .scope import CaptureFilter, Frame, collections_of
+
+if TYPE_CHECKING:
+    from .module import Module
+
+M = TypeVar("M", bound="Module")
+
+
+def apply(
+    module: Module,
+    method: Any,
+    mutable: CollectionFilter,
+    capture: Any,
+    variables: Any,
+    rngs: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Runs a method with the given variables; see `Module.apply`."""
+    fn = resolve_method(module, method)
+    if capture:
+        mutable = union_filters(mutable, "intermediates")
+    frame = Frame(
+        collections_of(variables, mutable),
+        as_streams(rngs, type(module).__name__),
+        mutable,
+        capture=_capture_filter(capture),
+    )
+    output = _run(module, fn, frame, args, kwargs)
+    return output if mutable is False else (output, returned(frame.mutated()))
+
+
+def init_with_output(
+    module: Module,
+    method: Any,
+    mutable: CollectionFilter,
+    capture: Any,
+    rngs: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    concrete: bool = False,
+) -> tuple[Any, Any]:
+    """Runs a method and makes the variables; see `Module.init_with_output`."""
+    fn = resolve_method(module, method)
+    if capture:
+        mutable = union_filters(mutable, "intermediates")
+    if rngs is None:
+        rngs = _NO_KEY
+    frame = Frame(
+        {},
+        as_streams(rngs, type(module).__name__),
+        mutable,
+        initializing=True,
+        concrete=concrete,
+        capture=_capture_filter(capture),
+    )
+    output = _run(module, fn, frame, args, kwargs)
+    return output, returned(frame.mutated())
+
+
+class _NoKey:
+    def __repr__(self) -> str:
+        return "None"
+
+
+_NO_KEY = _NoKey()
+
+
+def lazy_init(
+    module: Module,
+    method: Any,
+    mutable: CollectionFilter,
+    rngs: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Makes the variables with abstract inputs; see `Module.lazy_init`.
+
+    The method is traced, so that nothing of it is computed. Initial values are computed at once in
+    the midst of the trace: their keys are concrete.
+    """
+    leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=lambda x: x is None)
+    abstract = [isinstance(x, jax.ShapeDtypeStruct | jax.Array) for x in leaves]
+    found: dict[str, Any] = {}
+
+    def run(traced: list[Any]) -> None:
+        inputs = iter(traced)
+        filled = [next(inputs) if a else x for x, a in zip(leaves, abstract, strict=True)]
+        new_args, new_kwargs = jax.tree.unflatten(structure, filled)
+        found["variables"] = init_with_output(
+            module, method, mutable, False, rngs, new_args, new_kwargs, concrete=True
+        )[1]
+
+    jax.eval_shape(run, [x for x, a in zip(leaves, abstract, strict=True) if a])
+    return found["variables"]
+
+
+def bind(module: M, variables: Any, rngs: Any, mutable: CollectionFilter) -> M:
+    """A clone of `module` that holds the variables; see `Module.bind`."""
+    frame = Frame(
+        collections_of(variables, mutable), as_streams(rngs, type(module).__name__), mutable
+    )
+    return bound_clone(module, frame)
+
+
+def bound_clone(module: M, frame: Frame) -> M:
+    """A clone of `module`, and of the modules in its fields, at the root of `frame`."""
+    if module.scope is not None or any(_is_placed(m) for m in _field_modules(module)):
+        module = module.clone(_deep_clone=True, _reset_names=True, name=module.name)
+    return module.clone(parent=frame.root())
+
+
+def _field_modules(module: Module) -> list[Module]:
+    return [m for f in module._fields for _, m in adoption.iter_modules(getattr(module, f))]
+
+
+def _is_placed(module: Module) -> bool:
+    return module.parent is not None or any(_is_placed(m) for m in _field_modules(module))
+
+
+def _run(
+    module: Module,
+    fn: Callable[..., Any],
+    frame: Frame,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    try:
+        return fn(bound_clone(module, frame), *args, **kwargs)
+    finally:
+        frame.valid = False
+
+
+def returned(collections: dict[str, Any]) -> Any:
+    """Collections as users get them: plain dicts, or FrozenDicts if so configured."""
+    return FrozenDict(collections) if config.flax_return_frozendict else collections
+
+
+def _capture_filter(capture: Any) -> CaptureFilter | None:
+    if not capture:
+        return None
+    if callable(capture):
+        return capture  # type: ignore[no-any-return]
+    return lambda module, method: method == "__call__"
+
+
+def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
+    """The function that a call runs, with the bound module as its first argument.
+
+    Raises:
+      AttributeError, TypeError: the named method is missing, or is no method.
+      ApplyModuleInvalidMethodError: not a function that takes a module.
+    """
+    cls = type(module)
+    if method is None:
+        method = "__call__"
+    if isinstance(method, str):
+        found = getattr(cls, method, None)
+        if found is None:
+            found = getattr(module, method)  # the error that says what there is
+        if not callable(found):
+            raise TypeError(
+                f"'{cls.__name__}.{method}' must be a callable, got {type(found)}: {found!r:.60}."
+            )
+        return found  # type: ignore[no-any-return]
+    owner = getattr(method, "__self__", None)
+    if adoption.is_module(owner):
+        method = method.__func__
+    if isinstance(method, functools.partial) and adoption.is_module(
+        getattr(method.func, "__self__", None)
+    ):
+        method = functools.partial(method.func.__func__, *method.args, **method.keywords)
+        return lambda bound, *args, **kwargs: method(bound, *args, **kwargs)
+    if not callable(method) or not _takes_an_argument(method):
+        raise ApplyModuleInvalidMethodError(
+            f"Cannot call apply(): {method!r} is not a valid function for apply().",
+            hint="Expected a method's name, a method, or a function whose first argument is the "
+            f"module. {did_you_mean('__call__', _method_names(cls))}",
+        )
+    return method  # type: ignore[no-any-return]
+
+
+def _takes_an_argument(fn: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD for p in parameters)
+
+
+def _method_names(cls: type) -> list[str]:
+    return [n for n, v in vars(cls).items() if inspect.isfunction(v) and not n.startswith("__")]
+
+
+# The same for a function of a module, as plain functions.
+
+
+def apply_fn(
+    fn: Callable[..., Any],
+    module: Module,
+    mutable: CollectionFilter = False,
+    capture_intermediates: Any = False,
+) -> Callable[..., Any]:
+    """A function (variables, *args, rngs=None, **kwargs) that runs `fn(bound module, *args)`.
+
+    Args:
+      fn: takes the bound module first.
+      module: the module to bind.
+      mutable, capture_intermediates: as in `Module.apply`.
+
+    >>> from linnet.module_core import linen as nn
+    >>> class Shift(nn.Module):
+    ...     def by(self, x):
+    ...         return x + self.get_variable("params", "offset")
+    >>> f = nn.apply(lambda shift, x: shift.by(x) * 10, Shift())
+    >>> f({"params": {"offset": 1}}, 3)
+    40
+    """
+
+    @functools.wraps(fn)
+    def applied(variables: Any, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
+        return apply(module, fn, mutable, capture_intermediates, variables, rngs, args, kwargs)
+
+    return applied
+
+
+def init_with_output_fn(
+    fn: Callable[..., Any],
+    module: Module,
+    mutable: CollectionFilter = DenyList("intermediates"),
+    capture_intermediates: Any = False,
+) -> Callable[..., tuple[Any, Any]]:
+    """A function (rngs, *args, **kwargs) that returns (output of `fn`, new variables).
+
+    Args:
+      fn: takes the bound module first.
+      module: the module to bind.
+      mutable, capture_intermediates: as in `Module.init`.
+    """
+
+    @functools.wraps(fn)
+    def initialized(rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        return init_with_output(module, fn, mutable, capture_intermediates, rngs, args, kwargs)
+
+    return initialized
+
+
+def init_fn(
+    fn: Callable[..., Any],
+    module: Module,
+    mutable: CollectionFilter = DenyList("intermediates"),
+    capture_intermediates: Any = False,
+) -> Callable[..., Any]:
+    """A function (rngs, *args, **kwargs) that returns the variables which `fn` makes.
+
+    Args:
+      fn: takes the bound module first.
+      module: the module to bind.
+      mutable, capture_intermediates: as in `Module.init`.
+    """
+    with_output = init_with_output_fn(fn, module, mutable, capture_intermediates)
+
+    @functools.wraps(fn)
+    def initialized(rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        return with_output(rngs, *args, **kwargs)[1]
+
+    return initialized

@@ -1,0 +1,120 @@
+"""What a thread is doing with modules right now.
+
+A module that is made while another one's method runs becomes its child without being told: the
+parent is on top of this thread's stack. Interceptors, which see every method call, stand beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..config import config
+
+if TYPE_CHECKING:
+    from .module import Module
+
+
+class _Context(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[Module] = []
+        self.interceptors: list[Interceptor] = []
+
+
+context = _Context()
+
+
+@dataclasses.dataclass(frozen=True)
+class InterceptorContext:
+    """Which method an interceptor stands in for.
+
+    Attributes:
+      module: the module whose method is called.
+      method_name: the method's name.
+      orig_method: the method as the class defines it.
+    """
+
+    module: Module
+    method_name: str
+    orig_method: Callable[..., Any]
+
+
+class Interceptor(Protocol):
+    """A function that is called in a method's place, and calls the next one itself."""
+
+    def __call__(
+        self,
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: InterceptorContext,
+    ) -> Any: ...
+
+
+@contextmanager
+def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
+    """Calls `interceptor(next_fun, args, kwargs, context)` in place of every module method.
+
+    Of several, the outermost runs first; `next_fun(*args, **kwargs)` is the next one inwards, and in
+    the end the method. Holds for this thread, within the `with` block.
+
+    >>> from linnet.module_core.linen import Module, intercept_methods
+    >>> class Double(Module):
+    ...     def __call__(self, x):
+    ...         return 2 * x
+    >>> def plus_one(next_fun, args, kwargs, context):
+    ...     return next_fun(*args, **kwargs) + 1
+    >>> with intercept_methods(plus_one):
+    ...     Double().apply({}, 20)
+    41
+    """
+    context.interceptors.append(interceptor)
+    try:
+        yield
+    finally:
+        context.interceptors.pop()
+
+
+def run_interceptors(
+    method: Callable[..., Any],
+    module: Module,
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Calls `method(*args)` through this thread's interceptors."""
+    about = InterceptorContext(module, name, method)
+    chain: Callable[..., Any] = method
+    for interceptor in reversed(context.interceptors):
+        chain = _link(interceptor, chain, about)
+    return chain(*args, **kwargs)
+
+
+def _link(
+    interceptor: Interceptor, inner: Callable[..., Any], about: InterceptorContext
+) -> Callable[..., Any]:
+    return lambda *args, **kwargs: interceptor(inner, args, kwargs, about)
+
+
+def enable_named_call() -> None:
+    """Names the operations of every module in profiles and in HLO (the default)."""
+    config.update("flax_profile", True)
+
+
+def disable_named_call() -> None:
+    """Leaves the operations of modules unnamed."""
+    config.update("flax_profile", False)
+
+
+@contextmanager
+def override_named_call(enable: bool = True) -> Iterator[None]:
+    """Enables or disables the naming of operations within a `with` block."""
+    before = config.flax_profile
+    config.update("flax_profile", enable)
+    try:
+        yield
+    finally:
+        config.update("flax_profile", before)

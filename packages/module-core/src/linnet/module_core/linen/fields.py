@@ -1,0 +1,108 @@
+"""How a module's class becomes a dataclass.
+
+Fields are what the user annotates, in that order, then `parent` and `name`, which every module has
+and which are keyword-only, so that a subclass may add required fields. Everything that can be known
+about a class's fields is worked out here, once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional, Union, get_origin
+
+from ..errors import ReservedModuleAttributeError
+
+RESERVED = ("parent", "name")
+
+
+def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset[str]:
+    """Turns `cls` into a dataclass in place; returns the names of its constructor's fields.
+
+    Args:
+      cls: a class of modules.
+      kw_only: all fields that it adds are keyword-only.
+      base: it is the one that defines `parent` and `name`.
+
+    Raises:
+      ReservedModuleAttributeError: `name` or `parent` is annotated as something else.
+    """
+    if not base:
+        _check_reserved(cls)
+    for value in vars(cls).values():
+        if isinstance(value, dataclasses.Field) and not value.init:
+            # Not part of what the module is made from: set in setup, and compared by nobody.
+            value.compare = value.hash = value.repr = False
+    own_eq = "__eq__" in vars(cls)
+    own_hash = vars(cls).get("__hash__")
+    dataclasses.dataclass(eq=not own_eq, repr=False, kw_only=kw_only)(cls)
+    if own_hash is None and not own_eq:
+        # The dataclass has set it to None, because modules are not frozen in its sense.
+        cls.__hash__ = _hash  # type: ignore[assignment]
+    fields: dict[str, dataclasses.Field[Any]] = cls.__dataclass_fields__  # type: ignore[attr-defined]
+    for name in RESERVED:
+        fields[name] = fields.pop(name)
+    return frozenset(f.name for f in fields.values() if f.init)
+
+
+def _check_reserved(cls: type) -> None:
+    annotations = vars(cls).get("__annotations__", {})
+    wrong = {}
+    for name in RESERVED:
+        if name not in annotations:
+            continue
+        annotation = annotations.pop(name)
+        if name == "parent" or not _is_optional_str(annotation):
+            wrong[name] = annotation
+        elif name in vars(cls):
+            default = vars(cls)[name]
+            # A default for the name: keep it, as the keyword-only field that it is.
+            setattr(cls, name, dataclasses.field(default=default, kw_only=True))
+            annotations[name] = annotation
+    if wrong:
+        raise ReservedModuleAttributeError(
+            f"Class {cls.__name__}: properties `parent` and `name` are reserved: {wrong}.",
+            hint="Every module has them; give your field another name.",
+        )
+
+
+def _is_optional_str(annotation: Any) -> bool:
+    if isinstance(annotation, str):
+        return annotation.replace(" ", "") in ("str", "str|None", "None|str", "Optional[str]")
+    return annotation in (str, Optional[str]) or (
+        get_origin(annotation) is not None and annotation == Union[str, None]
+    )
+
+
+def _hash(self: Any) -> int:
+    """Hashes the fields that are compared.
+
+    Raises:
+      TypeError: the module is bound, or a field cannot be hashed.
+    """
+    if self.__dict__.get("scope") is not None:
+        raise TypeError(
+            f"Can't call __hash__ on modules that hold variables: {type(self).__name__}. "
+            "Use module.unbind() or the module that was not bound."
+        )
+    values = tuple(
+        (f.name, getattr(self, f.name))
+        for f in dataclasses.fields(self)
+        if (f.compare if f.hash is None else f.hash)
+    )
+    try:
+        return hash((type(self).__name__, values))
+    except TypeError as error:
+        bad = [name for name, value in values if not _hashable(value)]
+        raise TypeError(
+            f"Failed to hash Flax Module. The fields {', '.join(bad)} of {type(self).__name__} "
+            f"hold values that cannot be hashed ({error}). Use tuples instead of lists and "
+            "FrozenDict instead of dicts."
+        ) from error
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

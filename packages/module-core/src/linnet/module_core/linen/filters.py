@@ -1,0 +1,111 @@
+"""Filters: which collections (or random streams) are meant.
+
+A filter is True (all), False (none), a name, a collection of names, or `DenyList(filter)` (all
+but). Every filter is either a finite set of names or the complement of one; the algebra works on
+that form alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar, Union
+
+from ..errors import InvalidFilterError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DenyList:
+    """All names but those that `deny` matches.
+
+    >>> in_filter(DenyList("intermediates"), "params")
+    True
+    """
+
+    deny: CollectionFilter
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DenyList) and _normal(self) == _normal(other)
+
+    def __hash__(self) -> int:
+        return hash(_normal(self))
+
+
+CollectionFilter = Union[bool, str, Collection[str], DenyList]
+PRNGSequenceFilter = CollectionFilter
+
+_Normal = tuple[bool, frozenset[str]]  # (is the complement of, these names)
+
+
+def _normal(filter_like: CollectionFilter) -> _Normal:
+    if isinstance(filter_like, bool):
+        return filter_like, frozenset()
+    if isinstance(filter_like, str):
+        return False, frozenset((filter_like,))
+    if isinstance(filter_like, DenyList):
+        complement, names = _normal(filter_like.deny)
+        return not complement, names
+    if isinstance(filter_like, Collection):
+        return False, frozenset(filter_like)
+    raise InvalidFilterError(
+        f"Invalid Filter: {filter_like!r}.",
+        hint="Expected True, False, a collection's name, a list of names or DenyList(...).",
+    )
+
+
+def _from_normal(complement: bool, names: frozenset[str]) -> CollectionFilter:
+    if not names:
+        return complement
+    return DenyList(set(names)) if complement else set(names)
+
+
+def in_filter(filter_like: CollectionFilter, name: str) -> bool:
+    """Whether `filter_like` matches `name`."""
+    complement, names = _normal(filter_like)
+    return (name in names) != complement
+
+
+def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
+    """What `a` or `b` matches."""
+    (ca, na), (cb, nb) = _normal(a), _normal(b)
+    if ca and cb:
+        return _from_normal(True, na & nb)
+    if ca:
+        return _from_normal(True, na - nb)
+    if cb:
+        return _from_normal(True, nb - na)
+    return _from_normal(False, na | nb)
+
+
+def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
+    """What `a` and `b` match."""
+    (ca, na), (cb, nb) = _normal(a), _normal(b)
+    if ca and cb:
+        return _from_normal(True, na | nb)
+    if ca:
+        return _from_normal(False, nb - na)
+    if cb:
+        return _from_normal(False, na - nb)
+    return _from_normal(False, na & nb)
+
+
+def subtract_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
+    """What `a` matches and `b` doesn't."""
+    complement, names = _normal(b)
+    return intersect_filters(a, _from_normal(not complement, names))
+
+
+T = TypeVar("T")
+
+
+def group_collections(
+    collections: Mapping[str, Any], filters: Collection[CollectionFilter]
+) -> tuple[dict[str, Any], ...]:
+    """Deals collections out to `filters`; the first filter that matches gets one."""
+    groups: tuple[dict[str, Any], ...] = tuple({} for _ in filters)
+    for name, collection in collections.items():
+        for group, filter_like in zip(groups, filters, strict=True):
+            if in_filter(filter_like, name):
+                group[name] = collection
+                break
+    return groups

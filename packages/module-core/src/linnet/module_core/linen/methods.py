@@ -1,0 +1,248 @@
+"""What happens around each method of a module.
+
+A class's methods are wrapped once, when the class is made. The wrapper puts the module on this
+thread's stack (so that modules made inside become its children), runs `setup` if that is still to
+come, names the operations, stores the result if it is captured, and, if an error passes through,
+says in which module it happened. Four questions to flags when nothing special is on.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+
+from ..config import config
+from ..errors import (
+    CallCompactUnboundModuleError,
+    CallSetupUnboundModuleError,
+    DescriptorAttributeError,
+    IncorrectPostInitOverrideError,
+    LinnetError,
+)
+from .context import context, run_interceptors
+
+if TYPE_CHECKING:
+    from .module import Module
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Marks on functions.
+_COMPACT = "_linnet_compact"
+_NOWRAP = "_linnet_nowrap"
+_NAME_SCOPE = "_linnet_name_scope"
+_WRAPPED = "_linnet_wrapped"
+
+
+def compact(fun: F) -> F:
+    """Marks a method that makes its submodules and parameters where it uses them.
+
+    >>> from linnet.module_core.linen import Module, compact
+    >>> import jax, jax.numpy as jnp
+    >>> class Scale(Module):
+    ...     @compact
+    ...     def __call__(self, x):
+    ...         return x * self.param("scale", jax.nn.initializers.ones, x.shape[-1:])
+    >>> Scale().init(jax.random.key(0), jnp.ones((2, 3)))["params"]["scale"].shape
+    (3,)
+    """
+    setattr(fun, _COMPACT, True)
+    return fun
+
+
+def nowrap(fun: F) -> F:
+    """Marks a method that is left as it is: a helper that needs no variables.
+
+    It can be called on a module that is not bound, and modules that it makes belong to whoever
+    calls it.
+    """
+    setattr(fun, _NOWRAP, True)
+    return fun
+
+
+def compact_name_scope(fun: F) -> F:
+    """Marks a method whose submodules stand under the method's own name.
+
+    In a method `up`, `Dense(3)` becomes `up/Dense_0` instead of `Dense_0`, as if the method were a
+    submodule. Parameters that the method makes itself still belong to the module.
+    """
+    setattr(fun, _NAME_SCOPE, True)
+    return fun
+
+
+def is_compact(fun: Any) -> bool:
+    """Whether `fun` was marked by `compact`."""
+    return getattr(fun, _COMPACT, False)
+
+
+def wrap_methods(cls: type[Module], fields: frozenset[str]) -> None:
+    """Wraps the methods and properties that `cls` itself defines."""
+    for name, value in list(vars(cls).items()):
+        if name in fields or name in _LEFT_ALONE:
+            continue
+        if inspect.isfunction(value):
+            dunder = name.startswith("__") and name.endswith("__")
+            if getattr(value, _NOWRAP, False) or (dunder and name != "__call__"):
+                continue
+            if not hasattr(value, _WRAPPED):
+                setattr(cls, name, wrap_method(value))
+        elif type(value) is property:
+            getter = value.fget and _name_missing_attributes(value.fget)
+            setattr(cls, name, property(getter, value.fset, value.fdel, value.__doc__))
+        elif type(value) is functools.cached_property:
+            cached = functools.cached_property(_name_missing_attributes(value.func))
+            cached.__set_name__(cls, name)
+            setattr(cls, name, cached)
+
+
+# Made by the dataclass, or called at moments of their own.
+_LEFT_ALONE = frozenset(("__init__", "__post_init__", "__init_subclass__", "__new__"))
+
+
+def _name_missing_attributes(getter: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    # Python takes an AttributeError in a property for "there is no such property" and goes on to
+    # __getattr__, which would then name the property instead of what is really missing.
+    @functools.wraps(getter)
+    def wrapped(self: Any) -> Any:
+        try:
+            return getter(self)
+        except AttributeError as error:
+            raise DescriptorAttributeError(
+                "Trying to access a property that is accessing a non-existent attribute: "
+                f"{type(self).__name__}.{getter.__name__}: {error}",
+            ) from error
+
+    return wrapped
+
+
+def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """The method `fun` with everything around it that a module's method needs."""
+    compact_method = is_compact(fun)
+    name = fun.__name__
+    is_setup = name == "setup"
+    if getattr(fun, _NAME_SCOPE, False):
+        fun = _in_name_scope(fun, name)
+
+    @functools.wraps(fun)
+    def wrapped(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        state = self.__dict__.get("_state") if hasattr(self, "__dict__") else None
+        if state is None:
+            raise _not_a_module(self, fun)
+        scope = self.__dict__["scope"]
+        if scope is None:
+            if compact_method:
+                raise CallCompactUnboundModuleError(
+                    f"Can't call compact methods on unbound modules: {type(self).__name__}.{name}.",
+                    hint="Use module.init(key, *args) and module.apply(variables, *args), or "
+                    "module.bind(variables). A module made in setup must be assigned to self.",
+                )
+            if is_setup:
+                raise CallSetupUnboundModuleError(
+                    f"Can't call `setup()` on unbound modules: {type(self).__name__}.",
+                    hint="setup runs by itself, before the first method of a bound module.",
+                )
+        elif not state.setup_ran and not is_setup:
+            self._run_setup()
+        if context.interceptors:
+            bound = functools.partial(_run, self, state, fun, name, compact_method)
+            functools.update_wrapper(bound, fun)
+            return run_interceptors(bound, self, name, args, kwargs)
+        return _run(self, state, fun, name, compact_method, *args, **kwargs)
+
+    setattr(wrapped, _WRAPPED, True)
+    return wrapped
+
+
+def _run(
+    self: Any,
+    state: Any,
+    fun: Callable[..., Any],
+    name: str,
+    compact_method: bool,
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    stack = context.stack
+    stack.append(self)
+    outermost = False
+    if compact_method:
+        outermost = not state.in_compact
+        if outermost:
+            state.begin_compact(self.scope)
+    try:
+        if config.flax_profile and self.scope is not None:
+            with jax.named_scope(_operation_name(self, name)):
+                result = fun(self, *args, **kwargs)
+        else:
+            result = fun(self, *args, **kwargs)
+        if self.scope is not None and self.scope.frame.capture is not None:
+            self._capture(name, result)
+        return result
+    except LinnetError as error:
+        error.locate(_where(self))
+        raise
+    except Exception as error:
+        _note(error, self, name)
+        raise
+    finally:
+        stack.pop()
+        if outermost:
+            state.end_compact()
+
+
+def _operation_name(module: Any, method: str) -> str:
+    name = module.name or type(module).__name__
+    return name if method == "__call__" else f"{name}.{method}"
+
+
+def _where(module: Any) -> str:
+    """Path and class of `module`, as errors name it."""
+    cls = type(module).__name__
+    scope = module.scope
+    if scope is None:
+        return f"{cls} (unbound)"
+    return f"{'/'.join(scope.path)} ({cls})" if scope.path else cls
+
+
+def _note(error: Exception, module: Any, method: str) -> None:
+    # An error from jax or from the user's code: the innermost module that it passes says where.
+    if module.scope is None or getattr(error, "_linnet_noted", False):
+        return
+    try:
+        error._linnet_noted = True  # type: ignore[attr-defined]
+    except AttributeError:
+        return
+    error.add_note(f"In {_where(module)}, method {method}.")
+
+
+def _not_a_module(self: Any, fun: Callable[..., Any]) -> Exception:
+    from .module import Module
+
+    if isinstance(self, Module):
+        return IncorrectPostInitOverrideError(
+            f"Overrode `{type(self).__name__}.__post_init__()` without calling "
+            "`super().__post_init__()`.",
+        )
+    return TypeError(
+        f"{fun.__qualname__} was called on {self!r:.60} of type {type(self).__name__}; its first "
+        "argument is a module. Call it on an instance, not on the class."
+    )
+
+
+def _in_name_scope(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
+    @functools.wraps(fun)
+    def scoped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        helper = self._name_scope(name)
+        context.stack.append(helper)
+        helper._state.begin_compact(helper.scope)
+        try:
+            return fun(self, *args, **kwargs)
+        finally:
+            helper._state.end_compact()
+            context.stack.pop()
+
+    return scoped

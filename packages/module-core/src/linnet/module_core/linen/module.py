@@ -1,0 +1,733 @@
+"""`Module`: an immutable description of a layer or a model.
+
+A module is a dataclass of hyperparameters. It holds no arrays: `init` returns them, `apply` takes
+them. For the time of a call a clone of it is bound to a scope (see `scope`), and so are the modules
+that it makes or was given; a bound module reads and writes its variables there. Calling a submodule
+costs a dictionary look-up and a name.
+
+What can be known about a class is worked out when the class is made: its fields (`fields`) and what
+happens around its methods (`methods`). How children get their names and places stands in
+`adoption`, how a call is set up in `calls`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import (
+    ArgumentError,
+    AssignSubModuleError,
+    CallUnbindOnUnboundModuleError,
+    LinnetError,
+    SetAttributeFrozenModuleError,
+    SetAttributeInModuleSetupError,
+    did_you_mean,
+)
+from . import adoption, calls, metadata
+from .context import context
+from .fields import make_dataclass
+from .filters import CollectionFilter, DenyList
+from .methods import nowrap, wrap_methods
+from .representation import module_repr
+from .rng import PRNGKey, RNGSequences
+from .scope import Scope
+from .variable import Variable
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+Variables = Mapping[str, Mapping[str, Any]]
+CaptureIntermediates = bool | Callable[["Module", str], bool]
+
+
+class _Unspecified:
+    """The default of `parent`: the module whose method is running."""
+
+    def __repr__(self) -> str:
+        return "<the running module>"
+
+    def __reduce__(self) -> str:
+        return "_unspecified"
+
+    def __copy__(self) -> _Unspecified:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> _Unspecified:
+        return self
+
+
+_unspecified = _Unspecified()
+
+
+class _State:
+    """What changes in a module while it is bound."""
+
+    __slots__ = (
+        "children",
+        "cursors",
+        "in_compact",
+        "in_setup",
+        "name_scopes",
+        "setup_names",
+        "setup_ran",
+    )
+
+    def __init__(self) -> None:
+        self.in_compact = False
+        self.in_setup = False
+        self.setup_ran = False
+        self.cursors: dict[str, int] = {}  # next number for children of each class name
+        self.children: dict[str, Any] = {}  # submodules, and the collections of variables, by name
+        self.setup_names: dict[str, set[str] | None] = {}  # names that setup took: they stay taken
+        self.name_scopes: dict[str, Module] = {}
+
+    def begin_compact(self, scope: Scope) -> None:
+        """A compact method begins anew: the names that an earlier run took are free."""
+        self.in_compact = True
+        if self.cursors or scope.names:
+            self.cursors = {}
+            scope.names = dict(self.setup_names)
+
+    def end_compact(self) -> None:
+        self.in_compact = False
+
+
+@dataclass_transform(field_specifiers=(dataclasses.field,))
+class Module:
+    """Base class of all neural-network modules.
+
+    A subclass annotates its hyperparameters like a dataclass, and makes its submodules and
+    parameters either in `setup`, or in one method marked `@compact`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core.linen import Module, compact
+    >>> class Affine(Module):
+    ...     features: int
+    ...
+    ...     @compact
+    ...     def __call__(self, x):
+    ...         w = self.param("w", jax.nn.initializers.normal(), (x.shape[-1], self.features))
+    ...         return x @ w
+    >>> model = Affine(features=3)
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 2)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'w': (2, 3)}}
+    >>> model.apply(variables, jnp.ones((5, 2))).shape
+    (5, 3)
+
+    Attributes:
+      parent: the module that this one is a child of, or None.
+      name: its name there, or None.
+      scope: where its variables are while it is bound, else None.
+    """
+
+    parent: Any = dataclasses.field(default=_unspecified, repr=False, kw_only=True)
+    name: str | None = dataclasses.field(default=None, kw_only=True)
+
+    scope: ClassVar[Scope | None]
+    preserve_adopted_names: ClassVar[bool | None] = None
+
+    _is_linen_module: ClassVar[bool] = True
+    _fields: ClassVar[tuple[str, ...]]  # names of the constructor's fields without parent and name
+    _frozen: ClassVar[frozenset[str]]
+    _state: ClassVar[_State]
+
+    def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _prepare_class(cls, kw_only)
+
+    def __post_init__(self) -> None:
+        attributes = self.__dict__
+        attributes["scope"] = None
+        attributes["_state"] = _State()
+        parent = attributes["parent"]
+        if parent is _unspecified:
+            stack = context.stack
+            parent = attributes["parent"] = stack[-1] if stack else None
+        if parent is None:
+            return
+        if isinstance(parent, Scope):
+            adoption.bind(self, parent, attributes["name"], parent)
+        elif isinstance(parent, Module):
+            parent._take_in(self)
+        else:
+            raise ArgumentError(
+                f"parent of {type(self).__name__} is a {type(parent).__name__}, expected a Module, "
+                "a Scope or None.",
+            )
+
+    def _take_in(self, child: Module) -> None:
+        """Gives a module that was just made with this one as its parent a place, or lets it wait."""
+        state = self._state
+        if not (state.in_setup or state.in_compact):
+            child.__dict__["parent"] = None
+            raise AssignSubModuleError(
+                f"Submodule {type(child).__name__} must be defined in `setup()` or in a method "
+                f"wrapped in `@compact`; it was made in another method of {type(self).__name__}.",
+                hint="Mark the method with @nn.compact, or make the submodule in setup. A module "
+                "made with parent=None belongs to nobody.",
+            )
+        name = child.name
+        if name is None:
+            if state.in_setup:
+                return
+            name = self._auto_name(type(child).__name__)
+        adoption.bind_child(self, name, child)
+
+    def _auto_name(self, class_name: str) -> str:
+        cursors = self._state.cursors
+        k = cursors.get(class_name, 0)
+        cursors[class_name] = k + 1
+        return f"{class_name}_{k}"
+
+    @nowrap
+    def setup(self) -> None:
+        """Makes submodules and parameters; runs once, before the first use of a bound module.
+
+        A subclass overrides it, assigning to `self`:
+
+            def setup(self):
+                self.encoder = Encoder()
+                self.scale = self.param("scale", initializers.ones, (3,))
+        """
+
+    def _run_setup(self) -> None:
+        state = self._state
+        if state.setup_ran or self.scope is None:
+            return
+        state.setup_ran = True
+        if type(self).setup is Module.setup:
+            if self.scope.names:
+                state.setup_names = dict(self.scope.names)
+            return
+        state.in_setup = True
+        try:
+            self.setup()
+        except BaseException:
+            state.setup_ran = False
+            raise
+        finally:
+            state.in_setup = False
+            state.setup_names = dict(self.scope.names)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        attributes = self.__dict__
+        state = attributes.get("_state")
+        if state is None:
+            attributes[name] = value
+        elif state.in_setup:
+            if name in self._frozen:
+                raise SetAttributeInModuleSetupError(
+                    f"Module construction attributes are frozen: {name!r} of "
+                    f"{type(self).__name__} is a field of the constructor.",
+                    hint="Assign to another attribute in setup.",
+                )
+            attributes[name] = value if adoption.is_plain(value) else adoption.adopt(self, name, value)
+        elif attributes["scope"] is None:
+            attributes[name] = value
+        else:
+            raise SetAttributeFrozenModuleError(
+                f"Can't set {name}={value!r:.60} for Module of type {type(self).__name__}: Module "
+                "instance is frozen outside of setup method.",
+                hint="Assign in setup; keep what changes between calls in self.variable(...).",
+            )
+
+    def __delattr__(self, name: str) -> None:
+        if self.__dict__.get("scope") is not None and not self._state.in_setup:
+            raise SetAttributeFrozenModuleError(
+                f"Can't delete {name!r} of a bound module of type {type(self).__name__}.",
+            )
+        object.__delattr__(self, name)
+
+    def __getattr__(self, name: str) -> Any:
+        attributes = self.__dict__
+        if not (name.startswith("__") and name.endswith("__")) and name not in _INTERNAL:
+            state = attributes.get("_state")
+            if state is not None and attributes["scope"] is not None and not state.setup_ran:
+                self._run_setup()
+                if name in attributes:
+                    return attributes[name]
+        raise AttributeError(_no_attribute(self, name))
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.__dict__.get("scope") is not None:
+            raise TypeError(
+                f"A bound {type(self).__name__} can't be pickled or copied deeply, it holds "
+                "variables. Use module.unbind(), which returns a free module and its variables."
+            )
+        return {k: v for k, v in self.__dict__.items() if k not in _INTERNAL}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__dict__["scope"] = None
+        self.__dict__["_state"] = _State()
+
+    def __repr__(self) -> str:
+        return module_repr(self)
+
+    def __dir__(self) -> list[str]:
+        if self.__dict__.get("scope") is not None:
+            self._run_setup()
+        return sorted(object.__dir__(self))
+
+    # Clones.
+
+    def clone(
+        self,
+        *,
+        parent: Scope | Module | _Unspecified | None = None,
+        _deep_clone: bool = False,
+        _reset_names: bool = False,
+        **updates: Any,
+    ) -> Self:
+        """A new module with the same fields, but for `updates`.
+
+        Args:
+          parent: the clone's parent; by default it has none and is not bound.
+          _deep_clone: clone the modules among the fields too, one clone for each.
+          _reset_names: drop the clone's name and, with `_deep_clone`, those of the cloned fields.
+          **updates: new values of fields.
+        """
+        attributes = {name: getattr(self, name) for name in self._fields}
+        attributes["name"] = None if _reset_names else self.name
+        if _deep_clone:
+            clones: dict[int, Module] = {}
+
+            def clone_field(path: Any, module: Module) -> Module:
+                if id(module) not in clones:
+                    clones[id(module)] = module.clone(_deep_clone=True, _reset_names=_reset_names)
+                return clones[id(module)]
+
+            attributes = {
+                name: adoption.map_modules(clone_field, value)
+                if any(True for _ in adoption.iter_modules(value))
+                else value
+                for name, value in attributes.items()
+            }
+        attributes["parent"] = parent
+        attributes.update(updates)
+        return type(self)(**attributes)
+
+    def copy(
+        self,
+        *,
+        parent: Scope | Module | _Unspecified | None = _unspecified,
+        name: str | None = None,
+        **updates: Any,
+    ) -> Self:
+        """A new module with the same fields but a new name, as if it had just been made here.
+
+        Modules among the fields are cloned as well, so that the copy has parameters of its own.
+        """
+        return self.clone(
+            parent=parent, name=name, _deep_clone=True, _reset_names=True, **updates
+        )
+
+    def bind(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: RNGSequences | PRNGKey | None = None,
+        mutable: CollectionFilter = False,
+    ) -> Self:
+        """A clone that holds `variables`, for interactive use: its methods can be called directly.
+
+        Args:
+          variables: collections, as `init` returns them.
+          rngs: random keys by stream.
+          mutable: collections that may be changed.
+        """
+        del args
+        return calls.bind(self, variables, rngs=rngs, mutable=mutable)
+
+    def unbind(self) -> tuple[Self, dict[str, dict[str, Any]]]:
+        """The module without its variables, and the variables.
+
+        Raises:
+          CallUnbindOnUnboundModuleError: it is not bound.
+        """
+        if self.scope is None:
+            raise CallUnbindOnUnboundModuleError("Can't call `unbind()` on unbound modules.")
+        variables = self.variables
+        return self.clone(_deep_clone=True, _reset_names=True, name=None), variables
+
+    # Calls.
+
+    def init(
+        self,
+        rngs: PRNGKey | RNGSequences,
+        *args: Any,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = DenyList("intermediates"),
+        capture_intermediates: CaptureIntermediates = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Makes the variables by calling a method once.
+
+        Args:
+          rngs: one key, for the stream "params", or keys by stream.
+          *args, **kwargs: of the method.
+          method: name, function or bound method; `__call__` by default.
+          mutable: the collections that are made and returned.
+          capture_intermediates: store results of methods, see `apply`.
+
+        Returns:
+          The variables: a dict of collections.
+        """
+        return calls.init_with_output(
+            self, method, mutable, capture_intermediates, rngs, args, kwargs
+        )[1]
+
+    def init_with_output(
+        self,
+        rngs: PRNGKey | RNGSequences,
+        *args: Any,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = DenyList("intermediates"),
+        capture_intermediates: CaptureIntermediates = False,
+        **kwargs: Any,
+    ) -> tuple[Any, Any]:
+        """Like `init`, but returns (output, variables)."""
+        return calls.init_with_output(
+            self, method, mutable, capture_intermediates, rngs, args, kwargs
+        )
+
+    def lazy_init(
+        self,
+        rngs: PRNGKey | RNGSequences,
+        *args: Any,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = DenyList("intermediates"),
+        **kwargs: Any,
+    ) -> Any:
+        """Like `init`, but computes nothing except the initial values.
+
+        Inputs may be `jax.ShapeDtypeStruct`s: a model can be initialized for a batch that would not
+        fit into memory.
+
+        Raises:
+          LazyInitError: an initial value depends on the values of an input.
+        """
+        return calls.lazy_init(self, method, mutable, rngs, args, kwargs)
+
+    def apply(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: PRNGKey | RNGSequences | None = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter = False,
+        capture_intermediates: CaptureIntermediates = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Calls a method with `variables`.
+
+        Args:
+          variables: collections, as `init` returns them; never changed.
+          *args, **kwargs: of the method.
+          rngs: random keys by stream (one key means the stream "params").
+          method: name, function or bound method; `__call__` by default.
+          mutable: the collections that may change.
+          capture_intermediates: True stores what `__call__` of every module returned in the
+            collection "intermediates"; a function (module, method name) -> bool chooses.
+
+        Returns:
+          The output; unless `mutable` is False, (output, the mutable collections).
+        """
+        return calls.apply(
+            self, method, mutable, capture_intermediates, variables, rngs, args, kwargs
+        )
+
+    # Variables.
+
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., Any],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Any:
+        """A parameter: read if it is there, else made by `init_fn(key, *init_args, **init_kwargs)`.
+
+        Args:
+          name: its name in the collection "params".
+          init_fn: an initializer, called with a random key first.
+          unbox: return the value without its metadata box.
+
+        Raises:
+          NameInUseError, ScopeParamNotFoundError, ScopeCollectionNotFound, ScopeParamShapeError.
+        """
+        scope = self._scope_for_new("param", "Parameters")
+        scope.claim("param", name, "params", type(self).__name__)
+        value = scope.param(name, init_fn, init_args, init_kwargs)
+        self._state.children.setdefault(name, "params")
+        return metadata.unbox(value) if unbox else value
+
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., Any] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[Any]:
+        """A handle on a variable: made by `init_fn(*init_args, **init_kwargs)` if it is missing.
+
+        Args:
+          col: its collection.
+          name: its name there.
+          init_fn: makes the first value; gets no key (call `self.make_rng` for one).
+          unbox: read and write the value without its metadata box.
+
+        Raises:
+          NameInUseError; ScopeVariableNotFoundError or ScopeCollectionNotFound: it is missing, and
+          there is no `init_fn` or the collection is immutable.
+        """
+        scope = self._scope_for_new("variable", "Variables")
+        scope.claim("variable", name, col, type(self).__name__)
+        if not scope.has_variable(col, name):
+            if init_fn is None or not scope.is_mutable_collection(col):
+                raise scope.missing(col, name)
+            value = scope.evaluate(lambda: init_fn(*init_args, **init_kwargs))
+            scope.put_variable(col, name, value)
+        self._state.children.setdefault(name, col)
+        return Variable(scope, col, name, unbox)
+
+    def _scope_for_new(self, kind: str, kinds: str) -> Scope:
+        scope = self.scope
+        if scope is None:
+            raise ArgumentError(
+                f"Can't create a {kind} on an unbound {type(self).__name__}.",
+                hint="Call it from within init, apply, or a module made by bind.",
+            )
+        state = self._state
+        if not (state.in_setup or state.in_compact):
+            raise ArgumentError(
+                f"{kinds} must be initialized in `setup()` or in a method wrapped in `@compact`.",
+                hint=f"Make the {kind} in one of these of {type(self).__name__}, or use "
+                "get_variable and put_variable.",
+            )
+        return scope
+
+    def _bound_scope(self, what: str) -> Scope:
+        scope = self.scope
+        if scope is None:
+            raise ArgumentError(
+                f"Can't {what} on unbound modules: {type(self).__name__}.",
+                hint="Call it from within init, apply, or a module made by bind.",
+            )
+        return scope
+
+    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+        """The value of a variable, boxes included, or `default` if there is none."""
+        return self._bound_scope("access variables").get_variable(col, name, default)
+
+    def put_variable(self, col: str, name: str, value: Any) -> None:
+        """Sets a variable, making it if it is missing.
+
+        Raises:
+          ModifyScopeVariableError: the collection is immutable.
+        """
+        self._bound_scope("access variables").put_variable(col, name, value)
+
+    def has_variable(self, col: str, name: str) -> bool:
+        """Whether there is a variable."""
+        return self._bound_scope("access variables").has_variable(col, name)
+
+    def is_mutable_collection(self, col: str) -> bool:
+        """Whether a collection may be changed."""
+        return self._bound_scope("check mutability").is_mutable_collection(col)
+
+    @property
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """The variables of this module and the ones below it, by collection."""
+        return calls.returned(self._bound_scope("access variables").variables())
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names from the outermost module to this one."""
+        return self._bound_scope("access module paths").path
+
+    def make_rng(self, name: str = "params") -> PRNGKey:
+        """A new random key from the stream `name`, or from "params" where that was not given.
+
+        Raises:
+          InvalidRngError: neither was given.
+        """
+        return self._bound_scope("use RNGs").make_rng(name)
+
+    def has_rng(self, name: str) -> bool:
+        """Whether a key was given for the stream `name` itself."""
+        return self._bound_scope("query for RNGs").has_rng(name)
+
+    def is_initializing(self) -> bool:
+        """Whether this is a call of `init`."""
+        return self._bound_scope("check if running under init()").frame.initializing
+
+    def sow(
+        self,
+        col: str,
+        name: str,
+        value: Any,
+        reduce_fn: Callable[[Any, Any], Any] = lambda xs, x: (*xs, x),
+        init_fn: Callable[[], Any] = lambda: (),
+    ) -> bool:
+        """Stores a value in a collection on the way, without making a variable of it.
+
+        Args:
+          col, name: where; several values of one name are gathered.
+          value: what.
+          reduce_fn: (what is stored, value) -> what to store; appends to a tuple by default.
+          init_fn: what is stored before the first value.
+
+        Returns:
+          Whether it was stored: False if the collection is immutable.
+        """
+        scope = self._bound_scope("store variables")
+        if not scope.is_mutable_collection(col):
+            return False
+        if scope.has_variable(col, name):
+            stored = scope.get_variable(col, name)
+        else:
+            self._reserve_quietly(scope, col, name)
+            stored = init_fn()
+        scope.put_variable(col, name, reduce_fn(stored, value))
+        return True
+
+    def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
+        """Adds a variable of zeros to a value, so that the value's gradient can be taken.
+
+        The gradient with respect to the variable is the gradient with respect to `value`. Without
+        the collection among the variables, this is the identity.
+
+        Raises:
+          ArgumentError: the collection was given, but not this variable.
+        """
+        scope = self._bound_scope("store variables")
+        if scope.is_mutable_collection(collection) and not scope.has_variable(collection, name):
+            self._reserve_quietly(scope, collection, name)
+            scope.put_variable(collection, name, jax.tree.map(jnp.zeros_like, value))
+        if collection not in scope.collections:
+            return value
+        if not scope.has_variable(collection, name):
+            known = scope.find(collection) or {}
+            raise ArgumentError(
+                f"Perturbation collection {collection!r} is present, but it has no {name!r} at "
+                f"{scope.path_text!r}.",
+                hint=f"Make it with init, or leave the collection out. {did_you_mean(name, known)}",
+            )
+        delta = scope.get_variable(collection, name)
+        return jax.tree.map(jnp.add, value, delta)  # type: ignore[no-any-return]
+
+    def _reserve_quietly(self, scope: Scope, col: str, name: str) -> None:
+        if scope.is_taken(name, col):
+            raise ArgumentError(
+                f'Duplicate use of scope name: "{name}" in collection "{col}" of '
+                f"{type(self).__name__}.",
+                hint="Give the value another name.",
+            )
+        scope.reserve(name, col)
+        self._state.children.setdefault(name, col)
+
+    def _capture(self, method: str, result: Any) -> None:
+        capture = self.scope.frame.capture  # type: ignore[union-attr]
+        assert capture is not None
+        if capture(self, method):
+            self.sow("intermediates", method, result)
+
+    def _name_scope(self, name: str) -> Module:
+        """The module under which a method marked `compact_name_scope` makes its submodules."""
+        helper = self._state.name_scopes.get(name)
+        if helper is None:
+            self._bound_scope(f"call the compact method {name}")
+            helper = CompactNameScope(parent=None)
+            adoption.bind_child(self, name, helper)
+            self._state.name_scopes[name] = helper
+        return helper
+
+
+def _prepare_class(cls: type[Module], kw_only: bool) -> None:
+    cls._frozen = make_dataclass(cls, kw_only, base=cls is Module)
+    cls._fields = tuple(
+        f.name
+        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
+        if f.init and f.name not in ("parent", "name")
+    )
+    if cls is not Module:
+        wrap_methods(cls, frozenset(cls.__dataclass_fields__))  # type: ignore[attr-defined]
+
+
+_INTERNAL = frozenset(("scope", "_state"))
+
+
+def _no_attribute(module: Module, name: str) -> str:
+    cls = type(module).__name__
+    message = f'"{cls}" object has no attribute "{name}".'
+    known = [n for n in dir(type(module)) if not n.startswith("_")]
+    known += [n for n in module.__dict__ if not n.startswith("_")]
+    near = did_you_mean(name, known)
+    if near.startswith("Did"):
+        message += f" {near}"
+    if module.__dict__.get("scope") is None:
+        message += (
+            f' If "{name}" is defined in \'.setup()\', remember these fields are only accessible '
+            "from inside 'init' or 'apply'."
+        )
+    return message
+
+
+_prepare_class(Module, kw_only=False)
+
+
+class CompactNameScope(Module):
+    """Parent of the submodules that a method marked `compact_name_scope` makes."""
+
+
+def merge_param(name: str, a: T | None, b: T | None) -> T:
+    """The one of `a` and `b` that is not None: an argument given to the constructor or the call.
+
+    >>> merge_param("train", None, True)
+    True
+
+    Raises:
+      ArgumentError: both are given, or neither.
+    """
+    if a is None and b is None:
+        raise ArgumentError(
+            f'Parameter "{name}" must be passed to the constructor or at call time.',
+            hint=f"Give {name}=... to one of them.",
+        )
+    if a is not None and b is not None:
+        raise ArgumentError(
+            f'Parameter "{name}" was passed to the constructor and at call time. Should be passed '
+            f"just once; got {a!r} and {b!r}.",
+        )
+    return b if a is None else a  # type: ignore[return-value]
+
+
+def share_scope(module: Module, other: Module, /) -> None:
+    """Makes two bound modules one place: `other`'s variables stand where `module`'s do.
+
+    If `other` is a descendant of `module` it moves up to `module`'s place, else `module` moves to
+    `other`'s. Called in `setup`, by wrappers that should not show in the parameters' paths:
+
+        class LoRA(nn.Module):
+            base: nn.Dense
+
+            def setup(self):
+                nn.share_scope(self, self.base)
+
+    Raises:
+      CallShareScopeOnUnboundModuleError: one of them is not bound.
+    """
+    adoption.share_scope(module, other)
+
+
+__all__ = ["CompactNameScope", "LinnetError", "Module", "merge_param", "share_scope"]

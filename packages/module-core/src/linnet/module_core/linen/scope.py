@@ -1,0 +1,531 @@
+"""Where the variables of modules live while they run.
+
+Two objects. A **Frame** is what one call of `init` or `apply` works on: the collections, the root
+key of each random stream, what may be changed, and the flags of the call. A **Scope** is one path
+in a frame: a module's place. Scopes are made cheaply, by the hundred, and hold nothing that is not
+in the frame: the dict of each collection at their path (found once, through the parent), the
+running hash of the path, the node that counts the draws, and the names taken so far.
+
+Reading a parameter is two dictionary look-ups. Collections that a call may not change are read where
+the caller keeps them; those that it may change are copied (the dicts, not the arrays) when the frame
+is made. A dict of a collection is created when something is written to it, so an empty module leaves
+no trace.
+
+**How a transformed function gets its variables and random keys.** A transform (vmap, scan, jit, …)
+runs a body on explicit inputs. Everything that the body needs of a scope is: its dict in each lifted
+collection, the root keys of the lifted streams, its path, and its node of counts. So
+
+* `scope.lift(collections, streams)` gives the first two as plain pytrees: the inputs;
+* `scope.lower(collections, keys, ...)` makes the scope of the body: a root scope, in a new frame
+  that holds just these, with the same path for names and errors, the same hash of the path (or an
+  empty one, as `jit` wants, which folds the path into the key first) and **the same node of counts**,
+  so that a body that is traced twice goes on counting;
+* after the body, the dicts of that root scope are the outputs, and `scope.store(collections)` writes them back.
+
+The modules of the body are clones that are bound to lowered scopes: nothing that a trace has touched
+stays behind in the caller's modules. A collection that was not lifted does not exist in the body; one
+that was lifted as read-only is immutable in its frame, with the path in the error. Several scopes
+(those of modules passed as arguments) are lifted together into one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+
+from linnet.struct import FrozenDict, unfreeze
+
+from .. import _compat
+from ..config import config
+from ..errors import (
+    ApplyScopeInvalidVariablesStructureError,
+    ApplyScopeInvalidVariablesTypeError,
+    InvalidRngError,
+    InvalidScopeError,
+    JaxTransformError,
+    LazyInitError,
+    ModifyScopeVariableError,
+    NameInUseError,
+    ScopeCollectionNotFound,
+    ScopeParamNotFoundError,
+    ScopeParamShapeError,
+    ScopeVariableNotFoundError,
+    did_you_mean,
+)
+from . import metadata
+from .filters import CollectionFilter, in_filter
+from .rng import Draws, PathHash, PRNGKey, RNGSequences, abstract_key
+
+Collection = dict[str, Any]
+Collections = dict[str, Collection]
+CaptureFilter = Callable[[Any, str], bool]
+
+
+class Frame:
+    """What one call of `init`, `apply` or `bind`, or one trace of a transformed body, works on.
+
+    Args:
+      collections: the variables, by collection; those that `mutable` matches are owned by the frame.
+      keys: the root key of each random stream.
+      mutable: the collections that may be changed.
+      initializing: whether this is a call of `init`.
+      concrete: compute initial values although the inputs are abstract (`lazy_init`).
+      capture: which results of methods to store as intermediates.
+    """
+
+    __slots__ = (
+        "_mutable",
+        "_mutable_names",
+        "adopted",
+        "capture",
+        "collections",
+        "concrete",
+        "initializing",
+        "keys",
+        "trace",
+        "valid",
+    )
+
+    def __init__(
+        self,
+        collections: Collections,
+        keys: RNGSequences,
+        mutable: CollectionFilter,
+        *,
+        initializing: bool = False,
+        concrete: bool = False,
+        capture: CaptureFilter | None = None,
+    ) -> None:
+        in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
+        self.collections = collections
+        self.keys = keys
+        self._mutable = mutable
+        self._mutable_names: dict[str, bool] = {}
+        self.initializing = initializing
+        self.concrete = concrete
+        self.capture = capture
+        self.adopted: dict[int, tuple[Any, Any]] = {}  # id of a module: it (kept alive), its clone
+        self.trace = _compat.trace_state()
+        self.valid = True
+
+    def is_mutable(self, collection: str) -> bool:
+        """Whether `collection` may be changed."""
+        known = self._mutable_names.get(collection)
+        if known is None:
+            known = self._mutable_names[collection] = in_filter(self._mutable, collection)
+        return known
+
+    def mutated(self) -> Collections:
+        """The collections that the call could change, for the caller."""
+        return {c: tree for c, tree in self.collections.items() if self.is_mutable(c)}
+
+    def root(self) -> Scope:
+        """The scope of the outermost module."""
+        path_hash = PathHash(config.flax_fix_rng_separator)
+        return Scope(self, self.collections, None, None, (), path_hash, Draws())
+
+
+def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
+    """The collections of a frame, from the `variables` that a user gave.
+
+    Raises:
+      ApplyScopeInvalidVariablesTypeError: not a mapping of mappings with string keys.
+      ApplyScopeInvalidVariablesStructureError: `{"params": {"params": ...}}`.
+    """
+    if not isinstance(variables, Mapping) or not all(
+        isinstance(name, str) and isinstance(tree, Mapping) and all(isinstance(k, str) for k in tree)
+        for name, tree in variables.items()
+    ):
+        raise ApplyScopeInvalidVariablesTypeError(
+            "The first argument passed to an apply function should be a dictionary of collections. "
+            "Each collection should be a dictionary with string keys; "
+            f"got {_describe_variables(variables)}.",
+            hint="Pass what init returned, or {'params': params}.",
+        )
+    params = variables.get("params")
+    if params is not None and "params" in params:
+        raise ApplyScopeInvalidVariablesStructureError(
+            "Expect the `variables` (first argument) passed to apply() to be a dict with the "
+            'structure {"params": ...}, but got a dict with an extra params layer, i.e. '
+            '{"params": {"params": ...}}.',
+            hint='Pass variables, or {"params": variables["params"]}, not {"params": variables}.',
+        )
+    return {
+        name: _own(tree) if in_filter(mutable, name) else _plain(tree)
+        for name, tree in variables.items()
+    }
+
+
+def _describe_variables(variables: Any) -> str:
+    if not isinstance(variables, Mapping):
+        return f"{variables!r:.80} of type {type(variables).__name__}"
+    kinds = (f"{name!r}: {type(tree).__name__}" for name, tree in variables.items())
+    return "{" + ", ".join(kinds) + "}"
+
+
+def _own(tree: Mapping[str, Any]) -> Collection:
+    return {k: _own(v) if isinstance(v, dict | FrozenDict) else v for k, v in tree.items()}
+
+
+def _plain(tree: Mapping[str, Any]) -> Collection:
+    return tree if type(tree) is dict else unfreeze(tree)  # type: ignore[no-any-return]
+
+
+class Scope:
+    """One path in a frame: the place of a module's variables.
+
+    Attributes:
+      frame: what the current call works on.
+      collections: the variables of the root scope that this one descends from.
+      parent: the scope that this one's dicts are found through; None for a root.
+      name: last part of the path; None for the outermost module.
+      path: names from the outermost module.
+      draws: how often each random stream was drawn from at this path.
+      names: names in use: for each the collections it is taken in, None for all of them.
+    """
+
+    __slots__ = (
+        "_dicts",
+        "_hash",
+        "collections",
+        "draws",
+        "frame",
+        "name",
+        "names",
+        "parent",
+        "path",
+    )
+
+    def __init__(
+        self,
+        frame: Frame,
+        collections: Collections,
+        parent: Scope | None,
+        name: str | None,
+        path: tuple[str, ...],
+        path_hash: PathHash | None,
+        draws: Draws,
+    ) -> None:
+        self.frame = frame
+        self.collections = collections
+        self.parent = parent
+        self.name = name
+        self.path = path
+        self._hash = path_hash
+        self.draws = draws
+        self.names: dict[str, set[str] | None] = {}
+        self._dicts: dict[str, Collection] = {}
+
+    def child(self, name: str) -> Scope:
+        """The scope of the submodule `name`."""
+        path = (*self.path, name)
+        return Scope(self.frame, self.collections, self, name, path, None, self.draws.child(name))
+
+    @property
+    def path_text(self) -> str:
+        """The path as text, '/' for the outermost module."""
+        return "/" + "/".join(self.path)
+
+    # Names.
+
+    def is_taken(self, name: str, collection: str | None = None) -> bool:
+        """Whether `name` is in use, for a submodule (None) or in one collection."""
+        if name not in self.names:
+            return False
+        collections = self.names[name]
+        return collection is None or collections is None or collection in collections
+
+    def reserve(self, name: str, collection: str | None = None) -> None:
+        """Takes `name`, for a submodule (None) or in one collection."""
+        taken = self.names.get(name, _NOTHING)
+        if collection is None or taken is None:
+            self.names[name] = None
+        else:
+            self.names[name] = {*taken, collection}
+
+    def claim(self, kind: str, name: str, collection: str | None, owner: str) -> None:
+        """Reserves `name` for a "param", a "variable" or a "submodule" of the class `owner`.
+
+        Raises:
+          NameInUseError: it is taken.
+        """
+        if self.is_taken(name, collection):
+            raise NameInUseError(
+                f'Could not create {kind} "{name}" in Module {owner}: Name in use.',
+                hint="Give one of the two another name. Was a method that makes it called twice?",
+            )
+        self.reserve(name, collection)
+
+    # Variables.
+
+    def find(self, collection: str) -> Collection | None:
+        """The variables at this path in `collection`, or None."""
+        found = self._dicts.get(collection)
+        if found is None:
+            if self.parent is None:
+                found = self.collections.get(collection)
+            else:
+                above = self.parent.find(collection)
+                found = None if above is None else above.get(self.name)  # type: ignore[arg-type]
+            if found is not None:
+                if not isinstance(found, dict):
+                    raise ApplyScopeInvalidVariablesTypeError(
+                        f'"{self.name}" in collection "{collection}" is a '
+                        f"{type(found).__name__}, expected a dict of the submodule's variables.",
+                        hint="Are these the variables of another model?",
+                    )
+                self._dicts[collection] = found
+        return found
+
+    def own(self, collection: str) -> Collection:
+        """The variables at this path in `collection`, to write to; made if missing."""
+        found = self.find(collection)
+        if found is None:
+            if self.parent is None:
+                found = self.collections.setdefault(collection, {})
+            else:
+                found = self.parent.own(collection).setdefault(self.name, {})  # type: ignore[arg-type]
+            self._dicts[collection] = found
+        return found
+
+    def has_variable(self, collection: str, name: str) -> bool:
+        """Whether there is a variable."""
+        found = self.find(collection)
+        return found is not None and name in found
+
+    def get_variable(self, collection: str, name: str, default: Any = None) -> Any:
+        """A variable as it is stored, boxes included, or `default`."""
+        found = self.find(collection)
+        return default if found is None else found.get(name, default)
+
+    def put_variable(self, collection: str, name: str, value: Any) -> None:
+        """Stores a variable; a dict over a dict merges.
+
+        Raises:
+          ModifyScopeVariableError: the collection is immutable.
+          JaxTransformError: a value of an inner trace is stored outside of it.
+        """
+        self.check_mutable(collection, name)
+        self.check_trace(collection, name, value)
+        place = self.own(collection)
+        if isinstance(value, dict) and isinstance(place.get(name), dict):
+            _merge(place[name], value)
+        else:
+            place[name] = value
+
+    def check_mutable(self, collection: str, name: str) -> None:
+        """Refuses a write to an immutable collection."""
+        frame = self.frame
+        if not frame.valid:
+            raise InvalidScopeError(
+                f'Variable "{name}" of "{self.path_text}" is set after its call has ended.',
+                hint="Use module.bind(variables, mutable=...) to keep a module alive.",
+            )
+        if not frame.is_mutable(collection):
+            raise ModifyScopeVariableError(
+                f'Cannot update variable "{name}" in "{self.path_text}" because collection '
+                f'"{collection}" is immutable.',
+                hint=f"Pass mutable=['{collection}'] to apply; it then returns (output, changed "
+                "collections). In a lifted transform, list the collection among the lifted ones.",
+            )
+
+    def check_trace(self, collection: str, name: str, value: Any) -> None:
+        """Refuses a traced value where it would outlive its trace."""
+        frame = self.frame
+        if frame.concrete:
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+                raise LazyInitError(
+                    f'Variable "{name}" in collection "{collection}" of "{self.path_text}" depends '
+                    "on the values of an input that lazy_init knows only by shape.",
+                    hint="Initialize it from shapes alone, or use init with a real input.",
+                )
+        elif _compat.trace_state() != frame.trace and any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)
+        ):
+            raise JaxTransformError(
+                f'Variable "{name}" in collection "{collection}" of "{self.path_text}" is set '
+                "inside a jax transform (jit, vmap, grad, scan, …) that was opened inside the "
+                "module; its value would leak out of the transform.",
+                hint="Use the lifted transform of the same name (nn.jit, nn.vmap, nn.scan, …), or "
+                "create the variable before the transform and return its new value from it.",
+            )
+
+    def variables(self) -> Collections:
+        """The variables at this path and below, by collection."""
+        found = ((c, self.find(c)) for c in self.collections)
+        return {c: tree for c, tree in found if tree}
+
+    def is_mutable_collection(self, collection: str) -> bool:
+        """Whether `collection` may be changed."""
+        return self.frame.is_mutable(collection)
+
+    def missing(self, collection: str, name: str) -> Exception:
+        """The error for a variable that is not there and may not be made."""
+        if not self.collections.get(collection):
+            return ScopeCollectionNotFound(
+                f'Tried to access "{name}" from collection "{collection}" in "{self.path_text}" '
+                "but the collection is empty.",
+                hint=self._collections_hint(collection),
+            )
+        known = self.find(collection) or {}
+        if collection == "params":
+            return ScopeParamNotFoundError(
+                f'Could not find parameter named "{name}" in scope "{self.path_text}".',
+                hint=self._names_hint(collection, name, known),
+            )
+        return ScopeVariableNotFoundError(
+            f'No Variable named "{name}" for collection "{collection}" exists in '
+            f'"{self.path_text}".',
+            hint=self._names_hint(collection, name, known),
+        )
+
+    def _collections_hint(self, collection: str) -> str:
+        present = [c for c, tree in self.collections.items() if tree]
+        there = ", ".join(repr(c) for c in present) or "no collection"
+        return (
+            f"The variables given hold {there}. Pass what init returned; a collection that is made "
+            f"during apply must be named in mutable=['{collection}']."
+        )
+
+    def _names_hint(self, collection: str, name: str, known: Iterable[str]) -> str:
+        names = list(known)
+        if names:
+            return did_you_mean(name, names)
+        scope, missing = self.parent, self.name
+        while scope is not None:
+            above = scope.find(collection)
+            if above is not None and missing is not None and missing in above:
+                return f'"{scope.path_text}" has an empty "{missing}" in "{collection}".'
+            if above is not None and missing is not None:
+                there = did_you_mean(missing, above)
+                return f'"{scope.path_text}" has no "{missing}" in "{collection}". {there}'
+            scope, missing = scope.parent, scope.name
+        return "Are these the variables of another model?"
+
+    def param(
+        self, name: str, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The parameter `name` as it is stored; made by `init_fn(key, *args)` if it is missing.
+
+        Raises:
+          ScopeParamNotFoundError, ScopeCollectionNotFound: missing, and "params" is immutable.
+          ScopeParamShapeError: stored in another shape than `init_fn` would give it.
+        """
+        found = self.find("params")
+        if found is not None and name in found:
+            value = found[name]
+            self._check_shape(name, value, init_fn, args, kwargs)
+            return value
+        if not self.frame.is_mutable("params"):
+            raise self.missing("params", name)
+        value = self.evaluate(lambda: init_fn(self.make_rng("params"), *args, **kwargs))
+        self.put_variable("params", name, value)
+        return value
+
+    def evaluate(self, make: Callable[[], Any]) -> Any:
+        """An initial value; computed at once also where inputs are abstract (`lazy_init`)."""
+        if self.frame.concrete:
+            with jax.ensure_compile_time_eval():
+                return make()
+        return make()
+
+    def _check_shape(
+        self,
+        name: str,
+        value: Any,
+        init_fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        # An initializer is called as init(key, shape, dtype): when the stored shape is the one asked
+        # for, there is nothing to find out. Evaluating it abstractly takes longer than most layers.
+        if args and getattr(value, "shape", None) == args[0] and type(args[0]) is tuple:
+            return
+        expected = metadata.unbox(
+            jax.eval_shape(lambda key: init_fn(key, *args, **kwargs), abstract_key())
+        )
+        stored = metadata.unbox(value)
+        for want, have in zip(jax.tree.leaves(expected), jax.tree.leaves(stored), strict=False):
+            if jax.numpy.shape(have) != want.shape:
+                raise ScopeParamShapeError(
+                    f'For parameter "{name}" in "{self.path_text}", the given initializer is '
+                    f"expected to generate shape {want.shape}, but the existing parameter it "
+                    f"received has shape {jax.numpy.shape(have)}.",
+                    hint="Was the model initialized with a differently shaped input, or are these "
+                    "another model's parameters?",
+                )
+
+    # Random keys.
+
+    def has_rng(self, stream: str) -> bool:
+        """Whether a key was given for `stream` itself."""
+        return stream in self.frame.keys
+
+    def make_rng(self, stream: str = "params") -> PRNGKey:
+        """The next key of `stream`, or of "params" where `stream` was not given.
+
+        Raises:
+          InvalidRngError: neither was given.
+        """
+        keys = self.frame.keys
+        root = keys.get(stream)
+        if root is None:
+            root = keys.get("params")
+            if root is None:
+                there = ", ".join(repr(s) for s in keys) or "none"
+                raise InvalidRngError(
+                    f'{self.name or "The outermost module"} needs PRNG for "{stream}"; given: {there}.',
+                    hint=f"Pass rngs={{'{stream}': jax.random.key(0)}} to init or apply; in a "
+                    "lifted transform, list the stream in split_rngs.",
+                )
+            stream = "params"
+        return self.path_hash().key(root, self.draws.next(stream))
+
+    def path_hash(self) -> PathHash:
+        """The hash of the path below the root keys."""
+        known = self._hash
+        if known is None:
+            assert self.parent is not None
+            assert self.name is not None
+            known = self._hash = self.parent.path_hash().child(self.name)
+        return known
+
+    # Handing over to a transformed function; see the module's docstring.
+
+    def lift(
+        self, collections: CollectionFilter, streams: CollectionFilter
+    ) -> tuple[Collections, RNGSequences]:
+        """This scope's dict in each lifted collection, and the root keys of the lifted streams."""
+        lifted = {c: tree for c, tree in self.variables().items() if in_filter(collections, c)}
+        return lifted, {s: key for s, key in self.frame.keys.items() if in_filter(streams, s)}
+
+    def lower(self, frame: Frame, collections: Collections, *, fresh_hash: bool = False) -> Scope:
+        """The scope of a transformed body that stands for this one.
+
+        Args:
+          frame: the body's frame; several scopes may share it.
+          collections: this scope's dicts in the body, owned by it where they are mutable.
+          fresh_hash: begin the hash of the path anew, because the keys have it folded in.
+        """
+        path_hash = PathHash(config.flax_fix_rng_separator) if fresh_hash else self.path_hash()
+        return Scope(frame, collections, None, self.name, self.path, path_hash, self.draws)
+
+    def store(self, collections: Collections) -> None:
+        """Writes the variables that a transformed body has changed back to this path."""
+        for collection, tree in collections.items():
+            for name, value in tree.items():
+                self.check_mutable(collection, name)
+                self.own(collection)[name] = value
+
+
+_NOTHING: set[str] = set()
+
+
+def _merge(old: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for name, value in new.items():
+        if isinstance(value, dict) and isinstance(old.get(name), dict):
+            _merge(old[name], value)
+        else:
+            old[name] = value
