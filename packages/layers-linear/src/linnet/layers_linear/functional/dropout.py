@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
 
 from ._checks import inexact, integers
 from ._types import Array
@@ -47,12 +47,14 @@ def check_rate(rate: Any) -> float:
     return number
 
 
-def dropout(x: Array, key: Array, rate: float, *, broadcast_dims: Sequence[int] = ()) -> Array:
+def dropout(
+    x: Array, key: Array | None, rate: float, *, broadcast_dims: Sequence[int] = ()
+) -> Array:
     """Sets each value to zero with probability `rate` and scales the others by 1 / (1 - rate).
 
     Args:
       x: any shape, floating or complex.
-      key: a random key; not used if `rate` is 0 or 1.
+      key: a random key; may be None if `rate` is 0 or 1.
       rate: the probability of being dropped, within [0, 1].
       broadcast_dims: dimensions along which all values share one coin.
 
@@ -62,6 +64,7 @@ def dropout(x: Array, key: Array, rate: float, *, broadcast_dims: Sequence[int] 
     Raises:
       ArgumentError: `rate` is outside [0, 1], or a dimension doesn't exist.
       DtypeError: `x` is of an integer type.
+      InvalidRngError: a key is needed and there is none.
 
     >>> import jax, jax.numpy as jnp
     >>> y = dropout(jnp.ones(100), jax.random.key(0), 0.5)
@@ -76,6 +79,11 @@ def dropout(x: Array, key: Array, rate: float, *, broadcast_dims: Sequence[int] 
     if rate == 1.0:
         return jnp.zeros_like(x)
     inexact(x, "inputs", "be scaled")
+    if key is None:
+        raise InvalidRngError(
+            f"Dropping values with rate={rate} needs a key, got None.",
+            hint="Pass one, e.g. `jax.random.key(0)`, and another one at each step.",
+        )
     keep = 1.0 - rate
     shape = list(x.shape)
     for dim in integers(broadcast_dims, "broadcast_dims", least=None):
