@@ -15,7 +15,7 @@ def _trace_state_function() -> Callable[[], Any]:
         from jax.extend.core import get_opaque_trace_state
     except ImportError:
         from jax.core import get_opaque_trace_state
-    return lambda: get_opaque_trace_state(convention="flax")
+    return functools.partial(get_opaque_trace_state, convention="flax")
 
 
 def trace_state() -> Any:

@@ -50,7 +50,7 @@ FlaxError = LinnetError
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence naming what `name` may have been meant to be, or what there is."""
     names = sorted(set(known))
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
         return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
     return "There are: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."

@@ -113,9 +113,7 @@ def adopt(parent: Module, name: str, value: Any) -> Any:
     Returns `value` as `parent` should hold it.
     """
     found = sorted(iter_modules(value), key=lambda entry: entry[0])
-    placed = {
-        id(module): _place(parent, "_".join((name, *path)), module) for path, module in found
-    }
+    placed = {id(module): _place(parent, "_".join((name, *path)), module) for path, module in found}
     return map_modules(lambda path, module: placed[id(module)], value)
 
 

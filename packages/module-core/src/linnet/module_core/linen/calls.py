@@ -16,7 +16,7 @@ import jax
 from linnet.struct import FrozenDict
 
 from ..config import config
-from ..errors import ApplyModuleInvalidMethodError, did_you_mean
+from ..errors import ApplyModuleInvalidMethodError
 from . import adoption
 from .filters import CollectionFilter, DenyList, union_filters
 from .rng import as_streams
@@ -67,11 +67,9 @@ def init_with_output(
     fn = resolve_method(module, method)
     if capture:
         mutable = union_filters(mutable, "intermediates")
-    if rngs is None:
-        rngs = _NO_KEY
     frame = Frame(
         {},
-        as_streams(rngs, type(module).__name__),
+        as_streams(rngs, type(module).__name__, required=True),
         mutable,
         initializing=True,
         concrete=concrete,
@@ -79,14 +77,6 @@ def init_with_output(
     )
     output = _run(module, fn, frame, args, kwargs)
     return output, returned(frame.mutated())
-
-
-class _NoKey:
-    def __repr__(self) -> str:
-        return "None"
-
-
-_NO_KEY = _NoKey()
 
 
 def lazy_init(
@@ -188,19 +178,18 @@ def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
         return found  # type: ignore[no-any-return]
     owner = getattr(method, "__self__", None)
     if adoption.is_module(owner):
-        method = method.__func__
-    if isinstance(method, functools.partial) and adoption.is_module(
-        getattr(method.func, "__self__", None)
-    ):
-        method = functools.partial(method.func.__func__, *method.args, **method.keywords)
-        return lambda bound, *args, **kwargs: method(bound, *args, **kwargs)
+        method = _function_of(method)
     if not callable(method) or not _takes_an_argument(method):
         raise ApplyModuleInvalidMethodError(
             f"Cannot call apply(): {method!r} is not a valid function for apply().",
             hint="Expected a method's name, a method, or a function whose first argument is the "
-            f"module. {did_you_mean('__call__', _method_names(cls))}",
+            "module.",
         )
     return method  # type: ignore[no-any-return]
+
+
+def _function_of(method: Any) -> Callable[..., Any]:
+    return method.__func__  # type: ignore[no-any-return]
 
 
 def _takes_an_argument(fn: Callable[..., Any]) -> bool:
@@ -209,10 +198,6 @@ def _takes_an_argument(fn: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return True
     return any(p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD for p in parameters)
-
-
-def _method_names(cls: type) -> list[str]:
-    return [n for n, v in vars(cls).items() if inspect.isfunction(v) and not n.startswith("__")]
 
 
 # The same for a function of a module, as plain functions.

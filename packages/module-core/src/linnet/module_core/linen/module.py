@@ -23,7 +23,7 @@ from ..errors import (
     ArgumentError,
     AssignSubModuleError,
     CallUnbindOnUnboundModuleError,
-    LinnetError,
+    IncorrectPostInitOverrideError,
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
     did_you_mean,
@@ -98,7 +98,11 @@ class _State:
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
-class Module:
+class _Dataclass:
+    """Tells type checkers that `Module` and its subclasses have a dataclass's constructor."""
+
+
+class Module(_Dataclass):
     """Base class of all neural-network modules.
 
     A subclass annotates its hyperparameters like a dataclass, and makes its submodules and
@@ -227,7 +231,9 @@ class Module:
                     f"{type(self).__name__} is a field of the constructor.",
                     hint="Assign to another attribute in setup.",
                 )
-            attributes[name] = value if adoption.is_plain(value) else adoption.adopt(self, name, value)
+            attributes[name] = (
+                value if adoption.is_plain(value) else adoption.adopt(self, name, value)
+            )
         elif attributes["scope"] is None:
             attributes[name] = value
         else:
@@ -252,6 +258,12 @@ class Module:
                 self._run_setup()
                 if name in attributes:
                     return attributes[name]
+        elif name in _INTERNAL:
+            raise IncorrectPostInitOverrideError(
+                f"Overrode `{type(self).__name__}.__post_init__()` without calling "
+                "`super().__post_init__()`.",
+                hint="Call it at the end of your __post_init__.",
+            )
         raise AttributeError(_no_attribute(self, name))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -324,9 +336,7 @@ class Module:
 
         Modules among the fields are cloned as well, so that the copy has parameters of its own.
         """
-        return self.clone(
-            parent=parent, name=name, _deep_clone=True, _reset_names=True, **updates
-        )
+        return self.clone(parent=parent, name=name, _deep_clone=True, _reset_names=True, **updates)
 
     def bind(
         self,
@@ -548,7 +558,9 @@ class Module:
     @property
     def variables(self) -> dict[str, dict[str, Any]]:
         """The variables of this module and the ones below it, by collection."""
-        return calls.returned(self._bound_scope("access variables").variables())
+        found: dict[str, dict[str, Any]]
+        found = calls.returned(self._bound_scope("access variables").variables())
+        return found
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -656,12 +668,10 @@ class Module:
 def _prepare_class(cls: type[Module], kw_only: bool) -> None:
     cls._frozen = make_dataclass(cls, kw_only, base=cls is Module)
     cls._fields = tuple(
-        f.name
-        for f in dataclasses.fields(cls)  # type: ignore[arg-type]
-        if f.init and f.name not in ("parent", "name")
+        f.name for f in dataclasses.fields(cls) if f.init and f.name not in ("parent", "name")
     )
     if cls is not Module:
-        wrap_methods(cls, frozenset(cls.__dataclass_fields__))  # type: ignore[attr-defined]
+        wrap_methods(cls, frozenset(cls.__dataclass_fields__))
 
 
 _INTERNAL = frozenset(("scope", "_state"))
@@ -677,7 +687,7 @@ def _no_attribute(module: Module, name: str) -> str:
         message += f" {near}"
     if module.__dict__.get("scope") is None:
         message += (
-            f' If "{name}" is defined in \'.setup()\', remember these fields are only accessible '
+            f" If \"{name}\" is defined in '.setup()', remember these fields are only accessible "
             "from inside 'init' or 'apply'."
         )
     return message
@@ -730,4 +740,4 @@ def share_scope(module: Module, other: Module, /) -> None:
     adoption.share_scope(module, other)
 
 
-__all__ = ["CompactNameScope", "LinnetError", "Module", "merge_param", "share_scope"]
+__all__ = ["CompactNameScope", "Module", "merge_param", "share_scope"]

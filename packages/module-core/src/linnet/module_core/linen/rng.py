@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InvalidRngError
@@ -105,10 +106,10 @@ def is_key(value: Any) -> bool:
     """
     if not isinstance(value, jax.Array | np.ndarray):
         return False
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return value.shape == ()
     data = _raw_key(str(jax.config.jax_default_prng_impl))  # type: ignore[attr-defined]
-    return value.shape == data.shape and value.dtype == data.dtype
+    return bool(value.shape == data.shape and value.dtype == data.dtype)
 
 
 @functools.cache
@@ -122,13 +123,13 @@ def abstract_key() -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda: jax.random.key(0))  # type: ignore[no-any-return]
 
 
-def as_streams(rngs: Any, caller: str) -> RNGSequences:
-    """Streams by name, from what a user gave as `rngs`.
+def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequences:
+    """Streams by name, from what a user gave as `rngs` (None: no streams, unless `required`).
 
     Raises:
       InvalidRngError: `rngs`, or one of its entries, is no key.
     """
-    if rngs is None:
+    if rngs is None and not required:
         return {}
     if not isinstance(rngs, dict):
         if not is_key(rngs):

@@ -135,7 +135,9 @@ def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
       ApplyScopeInvalidVariablesStructureError: `{"params": {"params": ...}}`.
     """
     if not isinstance(variables, Mapping) or not all(
-        isinstance(name, str) and isinstance(tree, Mapping) and all(isinstance(k, str) for k in tree)
+        isinstance(name, str)
+        and isinstance(tree, Mapping)
+        and all(isinstance(k, str) for k in tree)
         for name, tree in variables.items()
     ):
         raise ApplyScopeInvalidVariablesTypeError(
@@ -170,7 +172,9 @@ def _own(tree: Mapping[str, Any]) -> Collection:
 
 
 def _plain(tree: Mapping[str, Any]) -> Collection:
-    return tree if type(tree) is dict else unfreeze(tree)  # type: ignore[no-any-return]
+    if type(tree) is dict:
+        return tree
+    return unfreeze(tree) if isinstance(tree, FrozenDict) else dict(tree)
 
 
 class Scope:
@@ -393,15 +397,15 @@ class Scope:
         names = list(known)
         if names:
             return did_you_mean(name, names)
-        scope, missing = self.parent, self.name
-        while scope is not None:
+        scope: Scope = self
+        while scope.parent is not None and scope.name is not None:
+            missing, scope = scope.name, scope.parent
             above = scope.find(collection)
-            if above is not None and missing is not None and missing in above:
+            if above is not None and missing in above:
                 return f'"{scope.path_text}" has an empty "{missing}" in "{collection}".'
-            if above is not None and missing is not None:
+            if above is not None:
                 there = did_you_mean(missing, above)
                 return f'"{scope.path_text}" has no "{missing}" in "{collection}". {there}'
-            scope, missing = scope.parent, scope.name
         return "Are these the variables of another model?"
 
     def param(
@@ -439,8 +443,9 @@ class Scope:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        # An initializer is called as init(key, shape, dtype): when the stored shape is the one asked
-        # for, there is nothing to find out. Evaluating it abstractly takes longer than most layers.
+        # An initializer is called as init(key, shape, dtype): when the stored shape is the one
+        # asked for, there is nothing to find out. Evaluating it abstractly takes longer than most
+        # layers.
         if args and getattr(value, "shape", None) == args[0] and type(args[0]) is tuple:
             return
         expected = metadata.unbox(
@@ -475,8 +480,9 @@ class Scope:
             root = keys.get("params")
             if root is None:
                 there = ", ".join(repr(s) for s in keys) or "none"
+                who = self.name or "The outermost module"
                 raise InvalidRngError(
-                    f'{self.name or "The outermost module"} needs PRNG for "{stream}"; given: {there}.',
+                    f'{who} needs PRNG for "{stream}"; given: {there}.',
                     hint=f"Pass rngs={{'{stream}': jax.random.key(0)}} to init or apply; in a "
                     "lifted transform, list the stream in split_rngs.",
                 )
