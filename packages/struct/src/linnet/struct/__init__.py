@@ -1,0 +1,45 @@
+"""Containers for JAX: immutable dataclasses, frozen dictionaries, and what reads and writes them.
+
+Importing this module costs next to nothing on top of `jax`: it brings the two containers alone.
+`serialization` and `traverse_util` are loaded when they are first asked for, and msgpack only by
+the functions that read or write bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from linnet.struct._dataclass import PyTreeNode, TNode, dataclass, field
+from linnet.struct.frozen_dict import FrozenDict, copy, freeze, pop, pretty_repr, unfreeze
+
+if TYPE_CHECKING:
+    from linnet.struct import serialization, traverse_util
+
+__all__ = [
+    "FrozenDict",
+    "PyTreeNode",
+    "TNode",
+    "copy",
+    "dataclass",
+    "field",
+    "freeze",
+    "pop",
+    "pretty_repr",
+    "serialization",
+    "traverse_util",
+    "unfreeze",
+]
+
+_LAZY = ("serialization", "traverse_util")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,246 @@
+"""Immutable dataclasses that are pytrees.
+
+The idea: a class is turned into a frozen `dataclasses.dataclass`, and its fields into two lists,
+those that hold arrays (children of the pytree) and those that are part of its structure. `jax` does
+the rest. JAX takes an instance apart and puts it together again with the constructor, so the
+constructor's arguments and the instance's attributes must be the same: a "smart constructor" that
+derives some from others is a class method beside it, never an `__init__`.
+
+Type checkers learn the constructor from `dataclass_transform`. They cannot learn of a method that a
+decorator adds; a class that is to be checked inherits `PyTreeNode`, where `replace` is declared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar, dataclass_transform, overload
+
+import jax.tree_util
+
+from linnet.struct._errors import did_you_mean, message
+
+T = TypeVar("T")
+TNode = TypeVar("TNode", bound="PyTreeNode")
+
+_MARK = "_linnet_dataclass"
+
+
+@overload
+def field(
+    pytree_node: bool = True,
+    *,
+    default: T,
+    init: bool = True,
+    repr: bool = True,
+    hash: bool | None = None,
+    compare: bool = True,
+    metadata: Mapping[Any, Any] | None = None,
+    kw_only: bool = ...,
+) -> T: ...
+@overload
+def field(
+    pytree_node: bool = True,
+    *,
+    default_factory: Callable[[], T],
+    init: bool = True,
+    repr: bool = True,
+    hash: bool | None = None,
+    compare: bool = True,
+    metadata: Mapping[Any, Any] | None = None,
+    kw_only: bool = ...,
+) -> T: ...
+@overload
+def field(
+    pytree_node: bool = True,
+    *,
+    init: bool = True,
+    repr: bool = True,
+    hash: bool | None = None,
+    compare: bool = True,
+    metadata: Mapping[Any, Any] | None = None,
+    kw_only: bool = ...,
+) -> Any: ...
+def field(
+    pytree_node: bool = True, *, metadata: Mapping[Any, Any] | None = None, **kwargs: Any
+) -> Any:
+    """A field of a `dataclass` or `PyTreeNode`: a child of the pytree, or part of its structure.
+
+    Args:
+      pytree_node: True (the default) if JAX may look inside: an array, or a pytree of arrays. False
+        for what it shall leave alone, such as a function or a name: it is compared with `==` and a
+        jitted function is compiled anew when it differs.
+      metadata: kept with the field, as in `dataclasses.field`.
+      **kwargs: of `dataclasses.field`: `default`, `default_factory`, `kw_only`, …
+
+    Returns:
+      A `dataclasses.Field`.
+
+    Raises:
+      TypeError: `pytree_node` is not a bool, or `metadata` is not a mapping.
+
+    >>> import jax
+    >>> from linnet import struct
+    >>> @struct.dataclass
+    ... class Scaled:
+    ...     value: float
+    ...     unit: str = struct.field(pytree_node=False, default="m")
+    >>> jax.tree.leaves(Scaled(3.0, "km"))
+    [3.0]
+    """
+    if not isinstance(pytree_node, bool):
+        raise TypeError(
+            message(
+                f"field: pytree_node must be True or False, got {pytree_node!r}.",
+                "A default value is given as field(default=...).",
+            )
+        )
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"field: metadata must be a mapping, got {type(metadata).__name__}.")
+    return dataclasses.field(metadata={**(metadata or {}), "pytree_node": pytree_node}, **kwargs)
+
+
+@overload
+def dataclass(clz: type[T], **kwargs: Any) -> type[T]: ...
+@overload
+def dataclass(clz: None = None, **kwargs: Any) -> Callable[[type[T]], type[T]]: ...
+@dataclass_transform(field_specifiers=(field, dataclasses.field), frozen_default=True)
+def dataclass(clz: type[T] | None = None, **kwargs: Any) -> type[T] | Callable[[type[T]], type[T]]:
+    """Makes a class an immutable dataclass that can be passed through JAX's transforms.
+
+    Use as `@dataclass` or with arguments, `@dataclass(kw_only=True)`. The class gets a method
+    `replace`, unless it has one, which returns a copy with some fields changed. A class that
+    inherits from a dataclass is decorated again; one that is one already is returned as it is.
+
+    Args:
+      clz: the class.
+      **kwargs: of `dataclasses.dataclass`; `frozen` is True unless given.
+
+    Returns:
+      The class (with `slots=True`, a new one), or a decorator if `clz` is not given.
+
+    Raises:
+      TypeError: `clz` is not a class, or a `dataclasses.dataclass` already.
+      ValueError: a field has `init=False`, with which JAX could not rebuild an instance.
+
+    >>> import jax
+    >>> from linnet import struct
+    >>> @struct.dataclass
+    ... class Point:
+    ...     x: float
+    ...     y: float
+    >>> jax.tree.map(lambda v: 10 * v, Point(1.0, 2.0).replace(y=3.0))
+    Point(x=10.0, y=30.0)
+    """
+    if clz is None:
+        return lambda clz: _transform(clz, kwargs)
+    return _transform(clz, kwargs)
+
+
+@dataclass_transform(field_specifiers=(field, dataclasses.field), frozen_default=True)
+class PyTreeNode:
+    """Base of immutable dataclasses that can be passed through JAX's transforms.
+
+    Every subclass becomes a `dataclass`; arguments of `dataclasses.dataclass` follow the bases.
+    Unlike with the decorator, type checkers know `replace`.
+
+    >>> import jax
+    >>> from linnet import struct
+    >>> class Point(struct.PyTreeNode, kw_only=True):
+    ...     x: float
+    ...     y: float = 0.0
+    >>> jax.tree.map(lambda v: 10 * v, Point(x=1.0).replace(y=3.0))
+    Point(x=10.0, y=30.0)
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__()
+        if kwargs.get("slots"):
+            raise TypeError(
+                message(
+                    f"{cls.__name__}: slots=True makes a new class, which a base cannot.",
+                    "Decorate a class without bases: @struct.dataclass(slots=True).",
+                )
+            )
+        _transform(cls, kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(
+            "PyTreeNode has no fields: inherit from it, and make instances of the subclass."
+        )
+
+    def replace(self, **overrides: Any) -> Self:
+        """A copy with some fields changed.
+
+        Args:
+          **overrides: new values by field.
+
+        Raises:
+          TypeError: there is no such field.
+        """
+        return _replace(self, overrides)
+
+
+def is_struct(clz: type) -> bool:
+    """Whether `clz` itself, not just one of its bases, is a `dataclass` of this module."""
+    return _MARK in vars(clz)
+
+
+def is_child(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field is a child of the pytree, not part of its structure."""
+    return bool(field.metadata.get("pytree_node", True))
+
+
+def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
+    if not isinstance(clz, type):
+        raise TypeError(f"dataclass: expected a class, got {clz!r}.")
+    if is_struct(clz):
+        return clz
+    if "__dataclass_params__" in vars(clz):
+        raise TypeError(
+            message(
+                f"{clz.__name__} is made a dataclass twice, by `dataclasses` and by `struct`.",
+                "Take the inner decorator away; struct.dataclass takes the same arguments.",
+            )
+        )
+    made = dataclasses.dataclass(**{"frozen": True, **kwargs})(clz)
+    fields = dataclasses.fields(made)  # type: ignore[arg-type]  # true since the line above
+    if late := [f.name for f in fields if not f.init]:
+        raise ValueError(
+            message(
+                f"{clz.__name__}: field {late[0]!r} has init=False, but JAX rebuilds an instance "
+                "from all its fields.",
+                "Compute it in a class method that calls the constructor, or make it a property.",
+            )
+        )
+    jax.tree_util.register_dataclass(
+        made,
+        data_fields=[f.name for f in fields if is_child(f)],
+        meta_fields=[f.name for f in fields if not is_child(f)],
+    )
+    if not hasattr(made, "replace"):
+        made.replace = _replace_method  # type: ignore[attr-defined]
+    setattr(made, _MARK, True)
+    return made
+
+
+def _replace_method(self: T, **updates: Any) -> T:
+    """A copy with some fields changed."""
+    return _replace(self, updates)
+
+
+_replace_method.__name__ = "replace"
+_replace_method.__qualname__ = "dataclass.replace"
+
+
+def _replace(instance: T, updates: dict[str, Any]) -> T:
+    names = type(instance).__dataclass_fields__  # type: ignore[attr-defined]
+    for name in updates:
+        if name not in names:
+            raise TypeError(
+                message(
+                    f"{type(instance).__name__}.replace: there is no field {name!r}.",
+                    did_you_mean(name, names),
+                )
+            )
+    return dataclasses.replace(instance, **updates)  # type: ignore[type-var]

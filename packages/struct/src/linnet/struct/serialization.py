@@ -1,0 +1,380 @@
+"""Trees of arrays as state dicts and as bytes, in the format that Flax reads and writes.
+
+The idea: a tree becomes a state dict (`_state_dict`), the state dict becomes one msgpack object.
+What msgpack does not know, arrays, NumPy scalars and complex numbers, is written as an extension
+type, whose
+payload is again msgpack: shape, name of the dtype, elements in C order. An array too large for one
+extension, and a typed PRNG key, are written as a dict with a marker, which a reader that doesn't
+know the marker still reads as a dict.
+
+Reading is building numbers, strings, lists, dicts and arrays of numbers: nothing in the bytes can
+name a class or a function, or make Python run something.
+
+msgpack is an optional dependency: `pip install linnet-struct[msgpack]`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linnet.struct._errors import message
+from linnet.struct._state_dict import (
+    StateDictError,
+    current_path,
+    from_state_dict,
+    is_serializable,
+    register_serialization_state,
+    to_state_dict,
+)
+
+__all__ = [
+    "MAX_CHUNK_SIZE",
+    "InvalidBytesError",
+    "NotSerializableError",
+    "StateDictError",
+    "current_path",
+    "from_bytes",
+    "from_state_dict",
+    "is_serializable",
+    "msgpack_restore",
+    "msgpack_serialize",
+    "register_serialization_state",
+    "to_bytes",
+    "to_state_dict",
+]
+
+MAX_CHUNK_SIZE = 2**30
+"""Arrays of more bytes are written in chunks of at most as many."""
+
+# An extension holds at most 2**32 - 1 bytes, the array's header among them.
+_LARGEST_EXTENSION = 2**32 - 2**16
+
+# Types of extension, as Flax numbers them.
+_NDARRAY, _COMPLEX, _NPSCALAR = 1, 2, 3
+
+_CHUNKED = "__msgpack_chunked_array__"
+_PRNG_KEY = "__msgpack_prng_key__"
+
+
+class InvalidBytesError(ValueError):
+    """Bytes are not, or not all of, what `to_bytes` wrote."""
+
+
+class NotSerializableError(TypeError):
+    """A tree holds something that cannot be written as bytes."""
+
+
+def to_bytes(target: Any) -> bytes:
+    """A tree's leaves as bytes.
+
+    Args:
+      target: what `to_state_dict` takes; its leaves are arrays, NumPy scalars, typed PRNG keys,
+        numbers (complex ones, too), bools, strings, bytes and None.
+
+    Raises:
+      NotSerializableError: (a TypeError) a leaf is something else; names its path.
+      ImportError: msgpack is not installed.
+
+    >>> from linnet.struct import serialization
+    >>> encoded = serialization.to_bytes({"step": 3, "sizes": [1, 2]})
+    >>> serialization.from_bytes({"step": 0, "sizes": [0, 0]}, encoded)
+    {'step': 3, 'sizes': [1, 2]}
+    """
+    return msgpack_serialize(to_state_dict(target), in_place=True)
+
+
+def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
+    """A copy of a tree with the leaves that were written by `to_bytes`.
+
+    Args:
+      target: a tree with the structure that is wanted, or None for the state dict as it is.
+      encoded_bytes: what `to_bytes` returned for a tree of that structure.
+
+    Returns:
+      A new tree; its arrays are NumPy arrays that cannot be written to.
+
+    Raises:
+      InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.
+      StateDictError: (a ValueError) the tree that was written has another structure.
+      ImportError: msgpack is not installed.
+    """
+    return from_state_dict(target, msgpack_restore(encoded_bytes))
+
+
+def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
+    """A tree of dicts and lists as bytes.
+
+    Args:
+      pytree: dicts, lists and the leaves that `to_bytes` takes; other containers go through
+        `to_state_dict` first.
+      in_place: True to write dicts in their own order, as `to_bytes` does; False to sort them by
+        key. The tree is changed in neither case.
+
+    Raises:
+      NotSerializableError: (a TypeError) the tree holds something else; names its path.
+      ImportError: msgpack is not installed.
+
+    >>> from linnet.struct import serialization
+    >>> serialization.msgpack_serialize({"b": 1, "a": 1j}, in_place=True).hex(" ")
+    '82 a1 62 01 a1 61 c7 13 02 92 cb 00 00 00 00 00 00 00 00 cb 3f f0 00 00 00 00 00 00'
+    """
+    msgpack = _import_msgpack("msgpack_serialize")
+
+    def extend(x: Any) -> Any:
+        code, payload = _extension(x)
+        return msgpack.ExtType(code, msgpack.packb(payload, use_bin_type=True))
+
+    plain = _writable(pytree, ".", ordered=not in_place, largest=MAX_CHUNK_SIZE)
+    try:
+        packed: bytes = msgpack.packb(plain, default=extend, strict_types=True)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise NotSerializableError(f"the tree cannot be written: {error}.") from error
+    return packed
+
+
+def msgpack_restore(encoded_pytree: bytes) -> Any:
+    """The tree that `msgpack_serialize` wrote.
+
+    Args:
+      encoded_pytree: bytes, or anything with the buffer protocol.
+
+    Returns:
+      Dicts, lists and leaves. Arrays are NumPy arrays that cannot be written to, PRNG keys are
+      typed again.
+
+    Raises:
+      InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.
+      TypeError: `encoded_pytree` is not bytes.
+      ImportError: msgpack is not installed.
+
+    >>> from linnet.struct import serialization
+    >>> encoded = serialization.msgpack_serialize({"a": [1, 2, 3]})
+    >>> serialization.msgpack_restore(encoded)
+    {'a': [1, 2, 3]}
+    >>> serialization.msgpack_restore(encoded[:-1])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    linnet.struct.serialization.InvalidBytesError: 6 bytes cannot be read as a tree: ...
+      Is the file cut off, or was it written by something else?
+    """
+    msgpack = _import_msgpack("msgpack_restore")
+    if not isinstance(encoded_pytree, bytes | bytearray | memoryview):
+        raise TypeError(f"msgpack_restore: expected bytes, got {type(encoded_pytree).__name__}.")
+
+    def unpack(data: Any) -> Any:
+        return msgpack.unpackb(data, ext_hook=read, raw=False, strict_map_key=False)
+
+    def read(code: int, data: bytes) -> Any:
+        return _read_extension(code, msgpack.unpackb(data, raw=True))
+
+    try:
+        return _read_markers(unpack(encoded_pytree))
+    # What msgpack raises on foreign bytes, and what comes of wrong types in a well-formed object.
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        size = memoryview(encoded_pytree).nbytes
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise InvalidBytesError(
+            message(
+                f"{size} bytes cannot be read as a tree: {reason}.",
+                "Is the file cut off, or was it written by something else?",
+            )
+        ) from error
+
+
+# Writing.
+
+
+def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
+    """`x` as msgpack and `_extension` can write it; jax arrays as NumPy's, large ones in chunks."""
+    ty = type(x)
+    if ty is dict:
+        _check_keys(x, path)
+        return {
+            key: _writable(x[key], f"{path}/{key}", ordered=ordered, largest=MAX_CHUNK_SIZE)
+            for key in (_sorted(x) if ordered else x)
+        }
+    if ty is list:
+        # Flax looks for chunks in dicts alone; in lists only what could not be written otherwise is
+        # one.
+        return [
+            _writable(item, f"{path}/{i}", ordered=ordered, largest=_LARGEST_EXTENSION)
+            for i, item in enumerate(x)
+        ]
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return _key_as_dict(x, path, largest)
+    if isinstance(x, np.ndarray | jax.Array):
+        return _as_chunks(_checked_array(x, path), largest)
+    if isinstance(x, np.generic):
+        _check_dtype(x.dtype, path)
+        return x
+    if ty is int and not -(2**63) <= x < 2**64:
+        raise NotSerializableError(f"{path}: the integer {x} does not fit into 64 bits.")
+    if x is None or ty in (bool, int, float, complex, str, bytes, bytearray, memoryview):
+        return x
+    raise NotSerializableError(
+        message(
+            f"{path}: a {ty.__name__} cannot be written as bytes.",
+            "Containers go through to_state_dict first, as to_bytes does; for a class of your own, "
+            "see register_serialization_state.",
+        )
+    )
+
+
+def _sorted(xs: dict[Any, Any]) -> list[Any]:
+    try:
+        return sorted(xs)
+    except TypeError:
+        return list(xs)
+
+
+def _check_keys(xs: dict[Any, Any], path: str) -> None:
+    for key in xs:
+        if key is not None and type(key) not in (str, int, float, bool, bytes):
+            raise NotSerializableError(
+                f"{path}: the key {key!r} of a dict cannot be written as bytes; "
+                f"it is {type(key).__name__}, not a string or a number."
+            )
+
+
+def _checked_array(x: Any, path: str) -> np.ndarray:
+    if isinstance(x, np.ma.MaskedArray):
+        raise NotSerializableError(
+            message(
+                f"{path}: a masked array cannot be written as bytes: its mask would be lost.",
+                "Write its `data` and its `mask`.",
+            )
+        )
+    array = np.asarray(x)
+    _check_dtype(array.dtype, path)
+    # The name of a dtype, which is all that is written of it, does not tell the order of bytes.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _check_dtype(dtype: np.dtype[Any], path: str) -> None:
+    if not _is_number(dtype):
+        raise NotSerializableError(
+            message(
+                f"{path}: an array of dtype {dtype} cannot be written as bytes.",
+                "Arrays of numbers, bools, times and durations can; strings go as a list.",
+            )
+        )
+
+
+def _is_number(dtype: np.dtype[Any]) -> bool:
+    # isbuiltin is 2 for the dtypes that ml_dtypes adds: bfloat16, float8_*, int4, …
+    return dtype.kind in "biufcmM" or dtype.isbuiltin == 2
+
+
+def _as_chunks(array: np.ndarray, largest: int) -> Any:
+    """An array, or a dict with its shape and its elements in pieces of at most `largest` bytes."""
+    if array.nbytes <= largest:
+        return array
+    flat = array.reshape(-1)
+    step = max(1, largest // array.dtype.itemsize)
+    chunks = [flat[start : start + step] for start in range(0, flat.size, step)]
+    return {
+        _CHUNKED: True,
+        "shape": {str(i): size for i, size in enumerate(array.shape)},
+        "chunks": {str(i): chunk for i, chunk in enumerate(chunks)},
+    }
+
+
+def _key_as_dict(key: jax.Array, path: str, largest: int) -> dict[str, Any]:
+    impl: Any = jax.random.key_impl(key)
+    if not isinstance(impl, str):  # an implementation that JAX doesn't know by name
+        raise NotSerializableError(
+            message(
+                f"{path}: a PRNG key of the unregistered implementation {impl} cannot be written.",
+                "Write jax.random.key_data(key).",
+            )
+        )
+    data = np.asarray(jax.random.key_data(key))
+    return {_PRNG_KEY: True, "impl": impl, "data": _as_chunks(data, largest)}
+
+
+def _extension(x: Any) -> tuple[int, Any]:
+    """The type and the content of the extension for a leaf that msgpack doesn't know."""
+    if isinstance(x, complex) and not isinstance(x, np.generic):
+        return _COMPLEX, (x.real, x.imag)
+    code = _NPSCALAR if isinstance(x, np.generic) else _NDARRAY
+    array = np.asarray(x)
+    return code, (array.shape, array.dtype.name, array.tobytes())
+
+
+# Reading. The errors raised here become an InvalidBytesError.
+
+
+def _read_extension(code: int, content: Any) -> Any:
+    if code == _COMPLEX:
+        real, imag = content
+        return complex(real, imag)
+    if code not in (_NDARRAY, _NPSCALAR):
+        raise ValueError(f"there is an extension of the unknown type {code}")
+    shape, name, data = content
+    if not (isinstance(name, bytes) and isinstance(data, bytes)):
+        raise ValueError("an array lacks its dtype or its elements")
+    array = _array(shape, name.decode("ascii"), data)
+    return array[()] if code == _NPSCALAR else array
+
+
+def _array(shape: Any, name: str, data: bytes) -> np.ndarray:
+    # np.dtype understands a small language; only plain names are let through to it.
+    dtype = np.dtype(name) if re.fullmatch(r"[a-z]\w*(\[\w+\])?", name, re.ASCII) else None
+    if dtype is None or dtype.name != name or not _is_number(dtype):
+        raise ValueError(f"there is an array of the unknown dtype {name!r}")
+    size = math.prod(_checked_shape(shape))
+    if len(data) != size * dtype.itemsize:
+        raise ValueError(
+            f"an array of shape {tuple(shape)} and dtype {name} has {len(data)} bytes "
+            f"instead of {size * dtype.itemsize}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _checked_shape(shape: Any) -> list[int]:
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f"{shape!r} stands where the shape of an array should")
+    return shape
+
+
+def _read_markers(x: Any) -> Any:
+    """`x` with the dicts that stand for arrays in chunks and for PRNG keys replaced by these."""
+    if isinstance(x, list):
+        return [_read_markers(item) for item in x]
+    if not isinstance(x, dict):
+        return x
+    x = {key: _read_markers(value) for key, value in x.items()}
+    if _CHUNKED in x:
+        shape, chunks = _as_list(x.get("shape")), _as_list(x.get("chunks"))
+        return np.concatenate(chunks).reshape(_checked_shape(shape))
+    if _PRNG_KEY in x:
+        return jax.random.wrap_key_data(x.get("data"), impl=x.get("impl"))
+    return x
+
+
+def _as_list(xs: Any) -> list[Any]:
+    if not isinstance(xs, dict) or any(str(i) not in xs for i in range(len(xs))):
+        raise ValueError("an array in chunks lacks its shape or some of its chunks")
+    return [xs[str(i)] for i in range(len(xs))]
+
+
+def _import_msgpack(function: str) -> ModuleType:
+    try:
+        import msgpack  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            message(
+                f"{function} needs msgpack, which is not installed.",
+                'python -m pip install "linnet-struct[msgpack]"',
+            ),
+            name="msgpack",
+        ) from error
+    module: ModuleType = msgpack
+    return module
