@@ -625,7 +625,8 @@ class Module(_Dataclass):
         scope = self._bound_scope("store variables")
         if scope.is_mutable_collection(collection) and not scope.has_variable(collection, name):
             self._reserve_quietly(scope, collection, name)
-            scope.put_variable(collection, name, jax.tree.map(jnp.zeros_like, value))
+            zeros = scope.evaluate(lambda: jax.tree.map(_zeros_of_shape, value))
+            scope.put_variable(collection, name, zeros)
         if collection not in scope.collections:
             return value
         if not scope.has_variable(collection, name):
@@ -663,6 +664,11 @@ class Module(_Dataclass):
             adoption.bind_child(self, name, helper)
             self._state.name_scopes[name] = helper
         return helper
+
+
+def _zeros_of_shape(value: Any) -> jax.Array:
+    # Not zeros_like: what is needed of the value is its shape, so it may be abstract (lazy_init).
+    return jnp.zeros(jnp.shape(value), jnp.result_type(value))
 
 
 def _prepare_class(cls: type[Module], kw_only: bool) -> None:
