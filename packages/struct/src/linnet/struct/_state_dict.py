@@ -221,8 +221,7 @@ def _compare(target: Any, state: Any, path: Path, differences: _Differences) -> 
     children = container.children(target)
     if not isinstance(state, Mapping):
         differences.mismatched.append(
-            f"{here} should be a dict with {len(children)} keys for {_article(target)}, "
-            f"not {_article(state)}"
+            f"{here} should be {_article(children)}, not {_article(state)}"
         )
         return
     state = _without_legacy(target, state)
@@ -288,7 +287,7 @@ _VALUES = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, numbers.Numb
 def _article(x: Any) -> str:
     if isinstance(x, Mapping):
         keys = ", ".join(map(repr, list(x)[:5])) + (", …" if len(x) > 5 else "")
-        return f"a dict with the keys {keys}" if x else "an empty dict"
+        return f"a dict with the key{'s' * (len(x) > 1)} {keys}" if x else "an empty dict"
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"an array of shape {tuple(x.shape)}"
     name = type(x).__name__

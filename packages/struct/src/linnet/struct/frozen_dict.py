@@ -78,10 +78,8 @@ class FrozenDict(Mapping[K, V]):
     @overload
     def __init__(self, pairs: Iterable[tuple[K, V]], /) -> None: ...
     @overload
-    def __init__(self: FrozenDict[str, Any], /, **kwargs: Any) -> None: ...
-    @overload
     def __init__(
-        self: FrozenDict[str, Any], mapping: Mapping[str, Any], /, **kwargs: Any
+        self: FrozenDict[str, Any], mapping: Mapping[str, Any] = ..., **kwargs: Any
     ) -> None: ...
     def __init__(
         self: FrozenDict[Any, Any], *args: Any, __unsafe_skip_copy__: bool = False, **kwargs: Any

@@ -131,8 +131,8 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
         code, payload = _extension(x)
         return msgpack.ExtType(code, msgpack.packb(payload, use_bin_type=True))
 
-    plain = _writable(pytree, ".", ordered=not in_place, largest=MAX_CHUNK_SIZE)
     try:
+        plain = _writable(pytree, ".", ordered=not in_place, largest=MAX_CHUNK_SIZE)
         packed: bytes = msgpack.packb(plain, default=extend, strict_types=True)
     except (ValueError, OverflowError, RecursionError) as error:
         raise NotSerializableError(f"the tree cannot be written: {error}.") from error
@@ -168,14 +168,12 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
     if not isinstance(encoded_pytree, bytes | bytearray | memoryview):
         raise TypeError(f"msgpack_restore: expected bytes, got {type(encoded_pytree).__name__}.")
 
-    def unpack(data: Any) -> Any:
-        return msgpack.unpackb(data, ext_hook=read, raw=False, strict_map_key=False)
-
     def read(code: int, data: bytes) -> Any:
-        return _read_extension(code, msgpack.unpackb(data, raw=True))
+        return _read_extension(code, msgpack.unpackb(data))
 
     try:
-        return _read_markers(unpack(encoded_pytree))
+        tree = msgpack.unpackb(encoded_pytree, ext_hook=read, strict_map_key=False)
+        return _read_markers(tree)
     # What msgpack raises on foreign bytes, and what comes of wrong types in a well-formed object.
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         size = memoryview(encoded_pytree).nbytes
@@ -220,7 +218,7 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
         return x
     raise NotSerializableError(
         message(
-            f"{path}: a {ty.__name__} cannot be written as bytes.",
+            f"{path}: objects of class {ty.__name__} cannot be written as bytes.",
             "Containers go through to_state_dict first, as to_bytes does; for a class of your own, "
             "see register_serialization_state.",
         )
@@ -318,9 +316,9 @@ def _read_extension(code: int, content: Any) -> Any:
     if code not in (_NDARRAY, _NPSCALAR):
         raise ValueError(f"there is an extension of the unknown type {code}")
     shape, name, data = content
-    if not (isinstance(name, bytes) and isinstance(data, bytes)):
+    if not (isinstance(name, str) and isinstance(data, bytes)):
         raise ValueError("an array lacks its dtype or its elements")
-    array = _array(shape, name.decode("ascii"), data)
+    array = _array(shape, name, data)
     return array[()] if code == _NPSCALAR else array
 
 
