@@ -1,0 +1,117 @@
+"""Arrays of one value. The key is ignored and may be None."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+from . import _checks as checks
+from ._recipe import Initializer, Recipe, Shape
+
+
+class _Constant(Recipe):
+    __slots__ = ()
+
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+        value = self._arguments["value"]
+        checks.fills(self, value, shape, dtype)
+        fill = jax.nn.initializers.constant(value)
+        result: Array = fill(key, shape, dtype, **placed)
+        return result
+
+
+def constant(value: ArrayLike, dtype: DTypeLike | None = jnp.float64) -> Recipe:
+    """The same value everywhere.
+
+    Args:
+      value: a number, or an array that broadcasts to every shape that is asked for.
+      dtype: what to make where a call does not say; any.
+
+    Returns:
+      An initializer.
+
+    Raises:
+      TypeError: `value` is neither a number nor an array.
+
+    >>> import jax, jax.numpy as jnp
+    >>> initializer = constant(-7)
+    >>> initializer(jax.random.key(42), (2, 3), jnp.float32)
+    Array([[-7., -7., -7.],
+           [-7., -7., -7.]], dtype=float32)
+    """
+    return _Constant("constant", {"value": checks.fill_value("constant", "value", value)}, dtype)
+
+
+def zeros(
+    key: Any, shape: Sequence[int], dtype: DTypeLike | None = jnp.float64, out_sharding: Any = None
+) -> Array:
+    """Zero everywhere.
+
+    Args:
+      key: ignored.
+      shape: the array's shape.
+      dtype: the array's dtype; any.
+      out_sharding: how the array lies on the devices, where `jax.nn.initializers.zeros` takes it.
+
+    Returns:
+      [*shape] in `dtype`, or in its 32-bit counterpart where x64 is disabled.
+
+    >>> import jax, jax.numpy as jnp
+    >>> zeros(jax.random.key(42), (2, 3), jnp.float32)
+    Array([[0., 0., 0.],
+           [0., 0., 0.]], dtype=float32)
+    """
+    return _same("zeros", key, shape, dtype, out_sharding)
+
+
+def ones(
+    key: Any, shape: Sequence[int], dtype: DTypeLike | None = jnp.float64, out_sharding: Any = None
+) -> Array:
+    """One everywhere; arguments as in `zeros`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> ones(jax.random.key(42), (3, 2), jnp.float32)
+    Array([[1., 1.],
+           [1., 1.],
+           [1., 1.]], dtype=float32)
+    """
+    return _same("ones", key, shape, dtype, out_sharding)
+
+
+def zeros_init() -> Initializer:
+    """Returns `zeros`, for symmetry with the other factories.
+
+    >>> import jax, jax.numpy as jnp
+    >>> zeros_initializer = zeros_init()
+    >>> zeros_initializer(jax.random.key(42), (2, 3), jnp.float32)
+    Array([[0., 0., 0.],
+           [0., 0., 0.]], dtype=float32)
+    """
+    return zeros
+
+
+def ones_init() -> Initializer:
+    """Returns `ones`, for symmetry with the other factories.
+
+    >>> import jax, jax.numpy as jnp
+    >>> ones_initializer = ones_init()
+    >>> ones_initializer(jax.random.key(42), (3, 2), jnp.float32)
+    Array([[1., 1.],
+           [1., 1.],
+           [1., 1.]], dtype=float32)
+    """
+    return ones
+
+
+def _same(who: str, key: Any, shape: Any, dtype: DTypeLike | None, out_sharding: Any) -> Array:
+    fill = getattr(jax.nn.initializers, who)
+    shape = checks.shape_of(who, shape)
+    dtype = jax.dtypes.canonicalize_dtype(checks.dtype_of(who, dtype))
+    result: Array = fill(key, shape, dtype, **checks.placed(who, out_sharding))
+    return result

@@ -1,0 +1,190 @@
+"""What an initializer is: a factory's name and arguments, which can be compared, printed and sent.
+
+`jax.nn.initializers` returns closures. Those are equal to nothing, print as an address and cannot
+be pickled, and neither can a module that holds one. Here a factory returns a `Recipe`, from whose
+name and arguments equality, repr and pickle all follow. The arithmetic stays jax's, bit for bit.
+
+Being hashable, a recipe is also a static argument of one jitted function: traced with the same
+recipe, shape and dtype again, as the layers of a deep network do, drawing is one call equation
+instead of another trace of the generator. With a concrete key it runs eagerly, as jax's does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, NoReturn, Protocol, Self
+
+import jax
+import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+
+from . import _checks as checks
+
+Shape = tuple[Any, ...]
+"""Ints, or the symbolic dimensions of `jax.export`."""
+
+
+class Initializer(Protocol):
+    """Any function of a key, a shape and a dtype that returns an array of that shape and dtype.
+
+    The type to annotate with: what this package makes is one, and so is a function of your own.
+    """
+
+    def __call__(self, key: Any, shape: Any, dtype: Any, /) -> Array:
+        """Draws an array."""
+        ...
+
+
+class Recipe(ABC):
+    """An initializer made by a factory of this package: immutable, hashable, picklable.
+
+    Args:
+      name: the factory's name.
+      arguments: all of the factory's arguments but `dtype`, checked, in the order of its signature.
+      dtype: what to draw in where a call does not say.
+    """
+
+    __slots__ = ("__name__", "_arguments", "_dtype", "_hash", "_identity", "_is_static")
+
+    __name__: str
+    _arguments: Mapping[str, Any]
+    _dtype: np.dtype[Any]
+    _hash: int
+    _identity: Hashable
+    _is_static: bool
+
+    def __init__(self, name: str, arguments: Mapping[str, Any], dtype: DTypeLike | None) -> None:
+        default = checks.dtype_of(name, dtype)
+        identity = (name, default, *((k, _identity(v)) for k, v in arguments.items()))
+        for slot, value in {
+            "__name__": name,
+            "_arguments": arguments,
+            "_dtype": default,
+            "_identity": identity,
+            "_hash": hash(identity),
+            "_is_static": not any(isinstance(v, jax.core.Tracer) for v in arguments.values()),
+        }.items():
+            object.__setattr__(self, slot, value)
+
+    def __call__(
+        self,
+        key: Any,
+        shape: Any,
+        dtype: DTypeLike | None = None,
+        out_sharding: Any = None,
+    ) -> Array:
+        """Draws an array.
+
+        Args:
+          key: a PRNG key, typed or raw.
+          shape: the array's shape: ints.
+          dtype: the array's dtype; None means the one that the factory was given.
+          out_sharding: how the array lies on the devices, as `jax.numpy.zeros` takes it; only where
+            `jax.nn.initializers` takes it too.
+
+        Returns:
+          [*shape] in `dtype`, or in its 32-bit counterpart where x64 is disabled.
+
+        Raises:
+          TypeError: key, shape or dtype is of the wrong type.
+          ValueError: shape or dtype does not fit this initializer.
+        """
+        shape = checks.shape_of(self, shape)
+        wanted = self._dtype if dtype is None else checks.dtype_of(self, dtype)
+        # Silently: float64 is the default, also where x64 is disabled.
+        wanted = jax.dtypes.canonicalize_dtype(wanted)
+        placed = checks.placed(self, out_sharding)
+        if self._is_static and type(key) is _staged():
+            static = {"recipe": self, "shape": shape, "dtype": wanted}
+            result: Array = _draw_once(key, **static, placed=tuple(placed.items()))
+            return result
+        return self._draw(key, shape, wanted, **placed)
+
+    @abstractmethod
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+        """Checks what depends on shape and dtype, and lets jax draw."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        """The call that makes this initializer, without what is the factory's default."""
+        parts = []
+        for parameter in inspect.signature(_factory(self.__name__)).parameters.values():
+            value = self._arguments.get(parameter.name, self._dtype.name)
+            if parameter.name == "dtype":
+                if self._dtype != checks.dtype_of(self, None):
+                    parts.append(f"dtype={value!r}")
+            elif parameter.default is inspect.Parameter.empty:
+                parts.append(repr(value))
+            elif _identity(value) != _identity(parameter.default):
+                parts.append(f"{parameter.name}={value!r}")
+        return f"{self.__name__}({', '.join(parts)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, (self.__name__, dict(self._arguments), self._dtype)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"{self!r} cannot be changed (tried to set {name!r}); make another.")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{self!r} cannot be changed (tried to delete {name!r}).")
+
+
+@cache
+def _staged() -> type:
+    """The type of what stands for an array while jax traces a function into a program.
+
+    Not that of an eager `vmap`: run as one program there, multiplications would be folded that
+    jax's initializers do one after the other, and last bits would differ.
+    """
+    types: list[type] = []
+    jax.eval_shape(lambda x: types.append(type(x)), 0.0)
+    return types[0]
+
+
+@partial(jax.jit, static_argnames=("recipe", "shape", "dtype", "placed"))
+def _draw_once(
+    key: Any,
+    *,
+    recipe: Recipe,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    placed: tuple[tuple[str, Any], ...],
+) -> Array:
+    return recipe._draw(key, shape, dtype, **dict(placed))
+
+
+def _identity(value: Any) -> Hashable:
+    """What tells `value` from others: for numbers and arrays their type, their bits, their shape.
+
+    `==` would not do: 0.0 equals -0.0, and NaN nothing at all.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return id(value)
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        array = np.asarray(value)
+        return type(value).__name__, array.dtype, array.shape, array.tobytes()
+    return type(value), repr(value)
+
+
+def _factory(name: str) -> Any:
+    return getattr(import_module(__package__ or ""), name)
+
+
+def _remake(name: str, arguments: dict[str, Any], dtype: np.dtype[Any]) -> Any:
+    return _factory(name)(**arguments, dtype=dtype)
