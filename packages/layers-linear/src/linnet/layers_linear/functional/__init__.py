@@ -10,6 +10,7 @@ They work with plain JAX, e.g. under `jax.grad` over kernels that you keep yours
 (3, 2)
 """
 
+from ._padding import canonicalize_padding as canonicalize_padding
 from .conv import conv as conv
 from .conv import conv_kernel_shape as conv_kernel_shape
 from .conv_local import ConvLocalShapes as ConvLocalShapes

@@ -26,12 +26,24 @@ CONV_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR", "CAUSAL", "REFLECT")
 TRANSPOSE_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR")
 
 
-def canonical_padding(padding: PaddingLike, rank: int, names: Sequence[str]) -> LaxPadding:
+def canonicalize_padding(
+    padding: PaddingLike, rank: int, names: Sequence[str] = CONV_PADDINGS
+) -> LaxPadding:
     """A name in capitals, or one (low, high) pair for each of `rank` spatial dimensions.
+
+    Args:
+      padding: a name, an int for all sides, or an int or pair for each dimension.
+      rank: number of spatial dimensions.
+      names: those that are known.
+
+    Returns:
+      The name, or [(low, high)] * rank.
 
     Raises:
       ArgumentError: it is neither one of `names`, an int, nor a sequence of `rank` ints or pairs.
-      ArgumentTypeError: it holds something that is no integer.
+
+    >>> canonicalize_padding((1, (0, 2)), 2), canonicalize_padding("same", 2)
+    ([(1, 1), (0, 2)], 'SAME')
     """
     if isinstance(padding, str):
         name = padding.upper()

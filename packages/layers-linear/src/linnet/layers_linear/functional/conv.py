@@ -21,7 +21,7 @@ from ._bias import add_bias
 from ._checks import integer, per_dimension, same_shape
 from ._padding import (
     CONV_PADDINGS,
-    canonical_padding,
+    canonicalize_padding,
     pad_beforehand,
     refuse_name_for_dilated_inputs,
 )
@@ -157,7 +157,7 @@ def conv(
         "kernel",
         f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need it.",
     )
-    padding = canonical_padding(padding, rank, CONV_PADDINGS)
+    padding = canonicalize_padding(padding, rank, CONV_PADDINGS)
     refuse_name_for_dilated_inputs(padding, input_dilation)
 
     x, batch = flatten_batch(x, rank)  # [B, *spatial, D]

@@ -22,7 +22,7 @@ from ._checks import integers, per_dimension, same_shape
 from ._padding import (
     CONV_PADDINGS,
     LaxPadding,
-    canonical_padding,
+    canonicalize_padding,
     causal_width,
     output_spatial,
     pad_beforehand,
@@ -54,7 +54,7 @@ def _window(
     window = _Window(
         size,
         per_dimension(strides, rank, "strides"),
-        canonical_padding(padding, rank, CONV_PADDINGS),
+        canonicalize_padding(padding, rank, CONV_PADDINGS),
         per_dimension(input_dilation, rank, "input_dilation"),
         per_dimension(kernel_dilation, rank, "kernel_dilation"),
     )

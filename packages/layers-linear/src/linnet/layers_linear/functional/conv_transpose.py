@@ -19,7 +19,7 @@ from linnet.module_core.errors import ShapeError
 from ._batch import flatten_batch, require_spatial, restore_batch
 from ._bias import add_bias
 from ._checks import per_dimension, same_shape
-from ._padding import TRANSPOSE_PADDINGS, canonical_padding
+from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding
 from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
 from .conv import masked
 
@@ -96,7 +96,7 @@ def conv_transpose(
     window, features = kernel.shape[:rank], kernel.shape[-2 if transpose_kernel else -1]
     strides = per_dimension(strides, rank, "strides")
     kernel_dilation = per_dimension(kernel_dilation, rank, "kernel_dilation")
-    padding = canonical_padding(padding, rank, TRANSPOSE_PADDINGS)
+    padding = canonicalize_padding(padding, rank, TRANSPOSE_PADDINGS)
     same_shape(
         kernel,
         conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel),

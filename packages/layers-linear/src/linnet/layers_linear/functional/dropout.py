@@ -98,4 +98,4 @@ def dropout(
         mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
     # `jnp.zeros_like` would take as long to trace as everything else here.
     zeros = lax.broadcast_in_dim(np.zeros((), x.dtype), x.shape, ())
-    return lax.select(mask, lax.div(x, keep), zeros)
+    return lax.select(mask, lax.div(x, np.asarray(keep, x.dtype)), zeros)

@@ -20,7 +20,7 @@ from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 
 from ._batch import require_spatial
 from ._checks import integer
-from ._padding import ZERO_PADDINGS, LaxPadding, canonical_padding
+from ._padding import ZERO_PADDINGS, LaxPadding, canonicalize_padding
 from ._types import Array, PaddingLike, Shape
 
 
@@ -78,7 +78,7 @@ def _window(
             f"{len(window)}.",
             hint="Give one stride for each dimension of the window.",
         )
-    return window, steps, canonical_padding(padding, len(window), ZERO_PADDINGS)
+    return window, steps, canonicalize_padding(padding, len(window), ZERO_PADDINGS)
 
 
 def _sizes(value: Sequence[int], name: str) -> Shape:
