@@ -1,0 +1,63 @@
+"""Making the parameters of 24 blocks.
+
+Abstractly by `jax.eval_shape` of a new function each time, and eagerly. Both are measured warm: jax
+has seen the shapes, the eager operations are compiled. The inputs are one example of 16 tokens, as
+one initializes with: of a large batch the forward pass would be most of the eager time.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from bench.case import (
+    BY_HAND,
+    FLAX,
+    LINNET,
+    Builder,
+    Case,
+    Comparison,
+    Measure,
+    interpreting,
+    timed,
+)
+from bench.models import mlp
+
+
+def abstract_init(form: str, *, blocks: int = mlp.BLOCKS) -> Builder:
+    """A contender that makes the parameters' shapes."""
+
+    def build() -> Measure:
+        init = mlp.model(form, blocks).init
+        key, x = jax.random.key(0), mlp.inputs(1, 16)
+        return interpreting(lambda: jax.eval_shape(lambda key, x: init(key, x), key, x))
+
+    return build
+
+
+def eager_init(form: str, *, blocks: int = mlp.BLOCKS) -> Builder:
+    """A contender that makes the parameters, operation by operation."""
+
+    def build() -> Measure:
+        init = mlp.model(form, blocks).init
+        key, x = jax.random.key(0), mlp.inputs(1, 16)
+        return timed(lambda: init(key, x))
+
+    return build
+
+
+_FORMS = (LINNET, FLAX, BY_HAND)
+
+CASES = [
+    Case(
+        "init-abstract",
+        "jax.eval_shape of init",
+        {form: abstract_init(form) for form in _FORMS},
+        [Comparison(LINNET, FLAX, at_most=0.4), Comparison(LINNET, BY_HAND)],
+    ),
+    Case(
+        "init-eager",
+        "init, eagerly, warm",
+        {form: eager_init(form) for form in _FORMS},
+        [Comparison(LINNET, FLAX, at_most=0.8), Comparison(LINNET, BY_HAND)],
+    ),
+]

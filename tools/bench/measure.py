@@ -1,0 +1,131 @@
+"""Rounds of measurements, until their ratios stand still.
+
+A round measures every contender once, so that whatever slows the machine down for a while slows all
+of them; a comparison's ratio is taken within each round, and the median of those is its result. The
+contender that begins moves on by one each round, so that none always follows the same other.
+
+Rounds go on until each ratio is known to a hundredth, or the case's time is up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import statistics
+import time
+from collections.abc import Sequence
+
+from .case import Case, Comparison, Measure
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long a case may take.
+
+    Attributes:
+      seconds: no round begins after that many.
+      rounds: the fewest and the most.
+    """
+
+    seconds: float
+    rounds: tuple[int, int]
+
+
+FULL = Effort(seconds=20.0, rounds=(9, 100))
+QUICK = Effort(seconds=3.0, rounds=(3, 15))
+
+# A median of n values is uncertain by about 1.25 σ / √n, and σ of a normal distribution is its
+# interquartile range / 1.35: of ratios with long tails, the latter is the one that means something.
+_ERROR_OF_MEDIAN = 1.25 / 1.35
+_PRECISION = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """The result of a comparison.
+
+    Attributes:
+      comparison: what was compared.
+      value: median over the rounds of the ratio within a round.
+      error: the standard error of that median.
+    """
+
+    comparison: Comparison
+    value: float
+    error: float
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bound is kept; None where there is none."""
+        bound = self.comparison.at_most
+        return None if bound is None else self.value <= bound
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A measured case.
+
+    Attributes:
+      case: what was measured.
+      medians: of each contender, in the case's unit.
+      ratios: of each comparison.
+      rounds: how many there were.
+    """
+
+    case: Case
+    medians: dict[str, float]
+    ratios: list[Ratio]
+    rounds: int
+
+
+def run(case: Case, effort: Effort) -> Result:
+    """Measures `case`."""
+    measures = {name: build() for name, build in case.contenders.items()}
+    if case.exact:
+        return _result(case, [{name: measure() for name, measure in measures.items()}])
+    for measure in measures.values():
+        measure()  # fills caches, compiles, writes bytecode
+    # What is alive by now stays: the collection before each measurement need not look at it.
+    gc.collect()
+    gc.freeze()
+    try:
+        return _result(case, _rounds(case, list(measures.items()), effort))
+    finally:
+        gc.unfreeze()
+
+
+def _rounds(
+    case: Case, measures: list[tuple[str, Measure]], effort: Effort
+) -> list[dict[str, float]]:
+    fewest, most = effort.rounds
+    rounds: list[dict[str, float]] = []
+    end = time.perf_counter() + effort.seconds
+    while len(rounds) < most:
+        first = len(rounds) % len(measures)
+        rounds.append({name: measure() for name, measure in measures[first:] + measures[:first]})
+        if len(rounds) < fewest:
+            continue
+        ratios = _ratios(case, rounds)
+        if time.perf_counter() > end or all(r.error <= _PRECISION * r.value for r in ratios):
+            break
+    return rounds
+
+
+def _result(case: Case, rounds: list[dict[str, float]]) -> Result:
+    medians = {name: statistics.median(r[name] for r in rounds) for name in case.contenders}
+    return Result(case, medians, _ratios(case, rounds), len(rounds))
+
+
+def _ratios(case: Case, rounds: Sequence[dict[str, float]]) -> list[Ratio]:
+    found = []
+    for comparison in case.comparisons:
+        values = [r[comparison.of] / r[comparison.to] for r in rounds]
+        found.append(Ratio(comparison, statistics.median(values), _error(values)))
+    return found
+
+
+def _error(values: list[float]) -> float:
+    if len(values) < 2:
+        return 0.0
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return float(_ERROR_OF_MEDIAN * (high - low) / len(values) ** 0.5)
