@@ -99,7 +99,7 @@ def iter_modules(value: Any, path: Path = ()) -> Iterator[tuple[Path, Module]]:
 
 def is_struct(value: Any) -> bool:
     """Whether `value` is an instance of a `linnet.struct` dataclass."""
-    return getattr(type(value), "_flax_dataclass", False) is True
+    return getattr(type(value), "_linnet_dataclass", False) is True
 
 
 def is_module(value: Any) -> bool:
@@ -126,7 +126,7 @@ def _place(parent: Module, name: str, module: Module) -> Module:
     adopted = parent.scope.frame.adopted  # type: ignore[union-attr]
     known = adopted.get(id(module))
     if known is None:
-        keeps = module.preserve_adopted_names
+        keeps = parent.preserve_adopted_names
         if keeps is None:
             keeps = config.flax_preserve_adopted_names
         child = module.clone(parent=None)

@@ -79,35 +79,6 @@ def init_with_output(
     return output, returned(frame.mutated())
 
 
-def lazy_init(
-    module: Module,
-    method: Any,
-    mutable: CollectionFilter,
-    rngs: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Makes the variables with abstract inputs; see `Module.lazy_init`.
-
-    The method is traced, so that nothing of it is computed. Initial values are computed at once in
-    the midst of the trace: their keys are concrete.
-    """
-    leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=lambda x: x is None)
-    abstract = [isinstance(x, jax.ShapeDtypeStruct | jax.Array) for x in leaves]
-    found: dict[str, Any] = {}
-
-    def run(traced: list[Any]) -> None:
-        inputs = iter(traced)
-        filled = [next(inputs) if a else x for x, a in zip(leaves, abstract, strict=True)]
-        new_args, new_kwargs = jax.tree.unflatten(structure, filled)
-        found["variables"] = init_with_output(
-            module, method, mutable, False, rngs, new_args, new_kwargs, concrete=True
-        )[1]
-
-    jax.eval_shape(run, [x for x, a in zip(leaves, abstract, strict=True) if a])
-    return found["variables"]
-
-
 def bind(module: M, variables: Any, rngs: Any, mutable: CollectionFilter) -> M:
     """A clone of `module` that holds the variables; see `Module.bind`."""
     frame = Frame(

@@ -28,7 +28,7 @@ from ..errors import (
     SetAttributeInModuleSetupError,
     did_you_mean,
 )
-from . import adoption, calls, metadata
+from . import adoption, calls, lazy, metadata
 from .context import context
 from .fields import make_dataclass
 from .filters import CollectionFilter, DenyList
@@ -423,7 +423,7 @@ class Module(_Dataclass):
         Raises:
           LazyInitError: an initial value depends on the values of an input.
         """
-        return calls.lazy_init(self, method, mutable, rngs, args, kwargs)
+        return lazy.lazy_init(self, method, mutable, rngs, args, kwargs)
 
     def apply(
         self,

@@ -45,7 +45,6 @@ from ..errors import (
     InvalidRngError,
     InvalidScopeError,
     JaxTransformError,
-    LazyInitError,
     ModifyScopeVariableError,
     NameInUseError,
     ScopeCollectionNotFound,
@@ -338,14 +337,7 @@ class Scope:
     def check_trace(self, collection: str, name: str, value: Any) -> None:
         """Refuses a traced value where it would outlive its trace."""
         frame = self.frame
-        if frame.concrete:
-            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
-                raise LazyInitError(
-                    f'Variable "{name}" in collection "{collection}" of "{self.path_text}" depends '
-                    "on the values of an input that lazy_init knows only by shape.",
-                    hint="Initialize it from shapes alone, or use init with a real input.",
-                )
-        elif _compat.trace_state() != frame.trace and any(
+        if _compat.trace_state() != frame.trace and any(
             isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)
         ):
             raise JaxTransformError(

@@ -1,0 +1,208 @@
+"""What one call of a module's method costs.
+
+The call is repeated with abstract inputs on a copy of the module, in a frame of its own that holds
+the variables which the module can reach, and lowered by `jax.jit`; XLA counts the operations of the
+program that comes out. It is repeated as `apply` runs it: with the variables that `init` has made,
+so that neither initial values nor the first call's special cases count.
+
+This happens right after the call, within the trace of `init`: a function among the arguments may
+hold arrays of that trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from . import adoption
+from .context import InterceptorContext
+from .filters import CollectionFilter
+from .scope import Frame
+
+if TYPE_CHECKING:
+    from .module import Module
+    from .scope import Scope
+
+UNKNOWN = -1
+
+Arrays = list[Any]
+
+
+def method_of(context: InterceptorContext) -> Callable[..., Any]:
+    """The intercepted method as a function of the module: the class may know it by another name."""
+    method: Any = context.orig_method  # functools.partial(run, module, its state, ...)
+    return lambda module, *args, **kwargs: method.func(
+        module, module._state, *method.args[2:], *args, **kwargs
+    )
+
+
+class Repetition:
+    """A call that can be made once more.
+
+    Made before the call, because a compact method that calls others goes on counting their
+    submodules.
+
+    Args:
+      fn: takes the module first.
+      module: a bound module.
+      args, kwargs: of the call.
+      mutable: the collections that the call may change.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        module: Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        mutable: CollectionFilter,
+    ) -> None:
+        self._fn = fn
+        self._module = module
+        self._arguments = args, kwargs
+        self._mutable = mutable
+        self._in_compact = module._state.in_compact
+        self._cursors = dict(module._state.cursors)
+
+    def flops(self) -> int:
+        """FLOPs of the call, or -1."""
+        return self._count(self._run)
+
+    def vjp_flops(self) -> int:
+        """FLOPs of the call and of pulling its results back to variables and arguments, or -1.
+
+        The results are what the call returns and the variables after it.
+        """
+
+        def pullback(variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
+            arrays = [*variables, *inputs]
+            chosen = [i for i, x in enumerate(arrays) if _is_inexact(x)]
+
+            def run(primals: Arrays) -> Arrays:
+                filled = list(arrays)
+                for i, x in zip(chosen, primals, strict=True):
+                    filled[i] = x
+                n = len(variables)
+                return [y for y in self._run(filled[:n], keys, filled[n:]) if _is_inexact(y)]
+
+            results, pull = jax.vjp(run, [arrays[i] for i in chosen])
+            return pull(results)[0]  # type: ignore[no-any-return]
+
+        return self._count(pullback)
+
+    def _count(self, fn: Callable[..., Any]) -> int:
+        scope = self._module.scope
+        assert scope is not None
+        variables, self._rebuild_variables = take_out(self._variables(), _is_traced)
+        inputs, self._rebuild_arguments = take_out(self._arguments, _is_traced)
+        shapes = jax.tree.map(_abstract, (variables, scope.frame.keys, inputs))
+        try:
+            lowered = jax.jit(fn).lower(*shapes)
+        except Exception as error:
+            error.add_note(
+                "This happened while FLOPs were counted: the call was repeated as apply would run "
+                "it. Without compute_flops and compute_vjp_flops there is a table."
+            )
+            raise
+        try:
+            cost = lowered.cost_analysis()
+        except (NotImplementedError, RuntimeError):  # not every backend has one
+            return UNKNOWN
+        return UNKNOWN if cost is None else int(cost.get("flops", 0))
+
+    def _run(self, variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
+        """The arrays that the repeated call returns, and those that it leaves as variables."""
+        frame = Frame(self._rebuild_variables(variables), dict(keys), self._mutable)
+        copies = _Copies(frame.root())
+        module = copies.of(self._module)
+        args, kwargs = copies.within(self._rebuild_arguments(inputs))
+        module._run_setup()
+        module._state.in_compact = self._in_compact
+        module._state.cursors = dict(self._cursors)
+        result = self._fn(module, *args, **kwargs)
+        frame.valid = False
+        return [x for x in jax.tree.leaves((result, frame.mutated())) if _is_traced(x)]
+
+    def _variables(self) -> dict[str, Any]:
+        """The collections with what the module can reach in them, and nothing else."""
+        found: dict[str, Any] = {}
+        places = {m.scope.path: m.scope for m in _reachable((self._module, self._arguments))}
+        for path, scope in places.items():
+            if any(path[:n] in places for n in range(len(path))):
+                continue
+            for collection, tree in scope.variables().items():
+                place = found.setdefault(collection, {})
+                for name in path[:-1]:
+                    place = place.setdefault(name, {})
+                if path:
+                    place[path[-1]] = tree
+                else:
+                    found[collection] = tree
+        return found
+
+
+class _Copies:
+    """Copies of bound modules, each at its own path below another root, one for each module."""
+
+    def __init__(self, root: Scope) -> None:
+        self._root = root
+        self._known: dict[int, Module] = {}
+
+    def of(self, module: Module) -> Module:
+        """The copy of `module`; the module itself if it has no place."""
+        if module.scope is None:
+            return module
+        known = self._known.get(id(module))
+        if known is None:
+            scope = self._root
+            for name in module.scope.path:
+                scope = scope.child(name)
+            fields = {name: self.within(getattr(module, name)) for name in module._fields}
+            known = module.clone(parent=scope, name=module.name, **fields)
+            self._known[id(module)] = known
+        return known
+
+    def within(self, value: Any) -> Any:
+        """`value` with the copies of the modules in it."""
+        if not any(True for _ in adoption.iter_modules(value)):
+            return value
+        return adoption.map_modules(lambda path, module: self.of(module), value)
+
+
+def _reachable(value: Any) -> Iterator[Any]:
+    """The bound modules in `value` and in their fields."""
+    for _, module in adoption.iter_modules(value):
+        if module.scope is not None:
+            yield module
+            for name in module._fields:
+                yield from _reachable(getattr(module, name))
+
+
+def take_out(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable[[Arrays], Any]]:
+    """The `wanted` leaves of `tree`, and a function that puts others in their place."""
+    try:
+        leaves, structure = jax.tree.flatten(tree)
+    except (TypeError, ValueError):  # such as a dict whose keys can't be sorted: jax's is no tree
+        return [], lambda arrays: tree
+
+    def rebuild(arrays: Arrays) -> Any:
+        rest = iter(arrays)
+        return jax.tree.unflatten(structure, [next(rest) if wanted(x) else x for x in leaves])
+
+    return [x for x in leaves if wanted(x)], rebuild
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def _is_inexact(value: Any) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.inexact)
+
+
+def _abstract(array: Any) -> jax.ShapeDtypeStruct:
+    weak = bool(getattr(array, "weak_type", False))
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak)

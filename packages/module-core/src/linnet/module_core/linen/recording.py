@@ -1,0 +1,282 @@
+"""What a module does when it is called: every method call, in order, without computing anything.
+
+`init` runs once, on abstract inputs, with an interceptor that notes the path, the arguments and the
+result of each call. Notes hold shapes, never values: arrays become `jax.ShapeDtypeStruct`s and what
+is no array becomes text, so that nothing of the trace is kept alive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from linnet.struct import FrozenDict, unfreeze
+
+from . import adoption, calls, metadata
+from .context import InterceptorContext, intercept_methods
+from .filters import CollectionFilter
+from .flops import UNKNOWN, Repetition, method_of, take_out
+from .methods import _NAME_SCOPE
+
+if TYPE_CHECKING:
+    from .module import Module
+    from .scope import Scope
+
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass
+class Call:
+    """One call of a module's method.
+
+    Attributes:
+      path: where the module stands.
+      module: a copy of it that is not bound.
+      method: the method's name.
+      inputs, outputs: as `represent` gives them.
+      first: whether no call at this path came before.
+      flops, vjp_flops: of the call and of its vector-Jacobian product; -1 if not asked for, or not
+        known to the backend.
+    """
+
+    path: Path
+    module: Module
+    method: str
+    inputs: Any
+    outputs: Any = None
+    first: bool = True
+    flops: int = UNKNOWN
+    vjp_flops: int = UNKNOWN
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Which costs to find out, and of which calls.
+
+    Attributes:
+      flops, vjp_flops: whether to count them.
+      depth: of calls at most so deep; None: of all.
+      repeated: also of calls at a path that was called before.
+    """
+
+    flops: bool = False
+    vjp_flops: bool = False
+    depth: int | None = None
+    repeated: bool = False
+
+    def asked_for(self, path: Path, first: bool) -> bool:
+        """Whether a call's cost is wanted."""
+        deep = self.depth is not None and len(path) > self.depth
+        return (self.flops or self.vjp_flops) and not deep and (first or self.repeated)
+
+
+def record(
+    module: Module,
+    rngs: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    method: Any = None,
+    mutable: CollectionFilter,
+    capture: Any = False,
+    costs: Costs,
+) -> tuple[list[Call], dict[str, dict[str, Any]]]:
+    """The calls that `module.init(rngs, *args, **kwargs)` makes, and the shapes of its variables."""
+    fn = calls.resolve_method(module, method)
+    recorder = _Recorder(mutable, costs)
+    inputs, rebuild = take_out((rngs, args, kwargs), is_array)
+    found: dict[str, Any] = {}
+
+    def run(arrays: list[Any]) -> list[Any]:
+        rngs, args, kwargs = rebuild(arrays)
+        with intercept_methods(recorder):
+            _, variables = calls.init_with_output(
+                module, recorder.root(fn), mutable, capture, rngs, args, kwargs
+            )
+        leaves, found["rebuild"] = take_out(unfreeze(variables), is_array)
+        return leaves
+
+    shapes = jax.eval_shape(run, inputs)
+    return recorder.calls, found["rebuild"](shapes)
+
+
+class _Recorder:
+    """The interceptor."""
+
+    def __init__(self, mutable: CollectionFilter, costs: Costs) -> None:
+        self.calls: list[Call] = []
+        self._mutable = mutable
+        self._costs = costs
+        self._top: Scope | None = None
+        self._seen: set[Path] = set()
+        self._running: list[tuple[int, str]] = []
+        self._paused = False
+
+    def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """`fn`, to be called with the outermost module, which gets a row even if `fn` is no method of it."""
+
+        def run(bound: Module, *args: Any, **kwargs: Any) -> Any:
+            self._top = bound.scope
+            name = getattr(fn, "__name__", type(fn).__name__)
+            call = Call((), _free(bound), name, represent_inputs(args, kwargs))
+            repetition = self._repetition(call, fn, bound, args, kwargs)
+            result = fn(bound, *args, **kwargs)
+            if () not in self._seen:
+                self._finish(call, result, repetition)
+                self.calls.insert(0, call)
+            return result
+
+        return run
+
+    def __call__(
+        self,
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: InterceptorContext,
+    ) -> Any:
+        module, name = context.module, context.method_name
+        if self._paused or name == "setup" or not self._is_inside(module.scope):
+            return next_fun(*args, **kwargs)
+        if self._running and self._running[-1] == (id(module), name):  # super().method(...)
+            return next_fun(*args, **kwargs)
+        call = self._begin(module, context, args, kwargs)
+        repetition = self._repetition(call, method_of(context), module, args, kwargs)
+        index = len(self.calls)
+        self.calls.append(call)
+        self._running.append((id(module), name))
+        try:
+            result = next_fun(*args, **kwargs)
+        except BaseException:
+            # Should the model catch it and do something else instead, the call is not part of it.
+            self._seen -= {failed.path for failed in self.calls[index:] if failed.first}
+            del self.calls[index:]
+            raise
+        finally:
+            self._running.pop()
+        self._finish(call, result, repetition)
+        return result
+
+    def _is_inside(self, scope: Scope | None) -> bool:
+        """Whether a module is part of the model, not of another one that the model applies."""
+        if scope is None or self._top is None:
+            return False
+        while scope.parent is not None:
+            scope = scope.parent
+        # Bodies of lifted transforms have root scopes of their own; the counts are handed down.
+        return scope.path != () or scope.draws is self._top.draws
+
+    def _begin(
+        self,
+        module: Module,
+        context: InterceptorContext,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Call:
+        name = context.method_name
+        if getattr(context.orig_method, _NAME_SCOPE, False):  # its submodules stand under one more
+            module, name = module._name_scope(name), "__call__"
+        assert module.scope is not None
+        path = module.scope.path
+        first = path not in self._seen
+        self._seen.add(path)
+        return Call(path, _free(module), name, represent_inputs(args, kwargs), first=first)
+
+    def _repetition(
+        self,
+        call: Call,
+        fn: Callable[..., Any],
+        module: Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Repetition | None:
+        if not self._costs.asked_for(call.path, call.first):
+            return None
+        return Repetition(fn, module, args, kwargs, self._mutable)
+
+    def _finish(self, call: Call, result: Any, repetition: Repetition | None) -> None:
+        call.outputs = represent(result)
+        if repetition is None:
+            return
+        self._paused = True
+        try:
+            if self._costs.flops:
+                call.flops = repetition.flops()
+            if self._costs.vjp_flops:
+                call.vjp_flops = repetition.vjp_flops()
+        finally:
+            self._paused = False
+
+
+def _free(module: Module) -> Module:
+    return module.clone(_deep_clone=True, _reset_names=True)
+
+
+# Values as shapes and text.
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """What a value that is no array looks like."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` has a shape and a dtype that jax knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind not in "OSUMm"
+    return isinstance(value, jax.Array | jax.ShapeDtypeStruct)
+
+
+def represent(value: Any) -> Any:
+    """`value` with a `jax.ShapeDtypeStruct` for each array, and `Text` for what is none.
+
+    Sequences become lists; dicts, named tuples and struct dataclasses become dicts.
+    """
+    if is_array(value):
+        return jax.ShapeDtypeStruct(value.shape, value.dtype)
+    if isinstance(value, metadata.AxisMetadata):
+        return value.replace_boxed(represent(value.unbox()))
+    if isinstance(value, dict | FrozenDict):
+        return {str(k): represent(v) for k, v in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {k: represent(v) for k, v in zip(value._fields, value, strict=True)}
+    if isinstance(value, list | tuple):
+        return [represent(v) for v in value]
+    if adoption.is_struct(value):
+        return {f.name: represent(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return Text(_one_line(value))
+
+
+def represent_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """A call's arguments: a single one by itself, several in a list, those with names as dicts."""
+    if not args and not kwargs:
+        return []
+    if not args:
+        return represent(kwargs)
+    if len(args) == 1 and not kwargs:
+        return represent(args[0])
+    return [represent(x) for x in args] + [{k: represent(v)} for k, v in kwargs.items()]
+
+
+_LONGEST = 40
+
+
+def _one_line(value: Any) -> str:
+    if adoption.is_module(value):
+        place = "/".join(value.scope.path) if value.scope is not None else ""
+        return f"{place} ({type(value).__name__})" if place else type(value).__name__
+    if isinstance(value, np.dtype | type) or callable(value):
+        name = getattr(value, "__name__", None) or getattr(value, "name", None)
+        if isinstance(name, str):
+            return name
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

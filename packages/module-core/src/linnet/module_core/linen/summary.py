@@ -1,0 +1,354 @@
+"""A model as a table: `tabulate`, and `module_paths`.
+
+Three steps, each in a file of its own. `recording` runs the model's `init` without computing
+anything and notes the calls; `flops` finds out what a call costs; here the calls become rows, each
+with the variables that belong to it; `drawing` makes text of them.
+
+A variable belongs to the nearest module above it that has a row, and is counted there once, so
+that the bottom line is right whatever is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from ..errors import ArgumentError, ArgumentTypeError
+from . import drawing, metadata
+from .filters import CollectionFilter, DenyList
+from .recording import Call, Costs, Path, record
+from .rng import PRNGKey, RNGSequences
+
+if TYPE_CHECKING:
+    from .module import Module
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table: a call of a module's method.
+
+    Attributes:
+      path: names from the outermost module to this one.
+      module_copy: the module, not bound.
+      method: the method's name.
+      inputs, outputs: a `jax.ShapeDtypeStruct` for each array, text for what is none, in lists and
+        dicts.
+      module_variables: shapes of the module's own variables, by collection; empty if a row above is
+        of the same path.
+      counted_variables: the same and those of submodules that have no row.
+      flops: FLOPs of the call; -1 if not asked for, or not known.
+      vjp_flops: FLOPs of the call and its vector-Jacobian product; -1 likewise.
+    """
+
+    path: tuple[str, ...]
+    module_copy: Module
+    method: str
+    inputs: Any
+    outputs: Any
+    module_variables: dict[str, dict[str, Any]]
+    counted_variables: dict[str, dict[str, Any]]
+    flops: int
+    vjp_flops: int
+
+    def size_and_bytes(self, collections: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Elements and bytes of `counted_variables` in each of the collections."""
+        return {c: _size_and_bytes(self.counted_variables.get(c, {})) for c in collections}
+
+
+class Table(list[Row]):
+    """The rows, in the order in which the calls begin.
+
+    Attributes:
+      module: what the table is of.
+      collections: names of the collections that have variables, sorted.
+    """
+
+    def __init__(self, module: Module, collections: Sequence[str], rows: Iterable[Row]) -> None:
+        super().__init__(rows)
+        self.module = module
+        self.collections = collections
+
+
+def tabulate(
+    module: Module,
+    rngs: PRNGKey | RNGSequences,
+    depth: int | None = None,
+    show_repeated: bool = False,
+    mutable: CollectionFilter = DenyList("intermediates"),
+    console_kwargs: Mapping[str, Any] | None = None,
+    table_kwargs: Mapping[str, Any] = _NOTHING,
+    column_kwargs: Mapping[str, Any] = _NOTHING,
+    compute_flops: bool = False,
+    compute_vjp_flops: bool = False,
+    **kwargs: Any,
+) -> Callable[..., str]:
+    """A function (*args, **kwargs) that describes a call of `module` with these in a table.
+
+    One row a module, in the order of calls: path, class, shapes of inputs and outputs, and for each
+    collection the shapes of the module's variables with their elements and bytes. Nothing is
+    computed and no array is made: `init` is traced with abstract inputs.
+
+    With rich installed (`linnet-module-core[rich]`) it draws the table, else plain text does. On a
+    terminal the table is as wide as that, elsewhere 120 columns; where that is too narrow, dtypes
+    are shortened (`f32[2,3]`) and lines wrapped.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Affine(nn.Module):
+    ...     features: int
+    ...
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         w = self.param("w", jax.nn.initializers.normal(), (x.shape[-1], self.features))
+    ...         return x @ w
+    >>> table = nn.tabulate(Affine(3), jax.random.key(0))(jnp.ones((8, 2)))
+    >>> "float32[8,2]" in table and "w: float32[2,3]" in table and "6 (24 B)" in table
+    True
+
+    Args:
+      module: the model.
+      rngs: one key, for the stream "params", or keys by stream.
+      depth: length of the longest path that gets a row; None: all do. Variables below are counted.
+      show_repeated: a row for every call, of every method; else for the first one at each path.
+      mutable: the collections that `init` may make.
+      console_kwargs, table_kwargs, column_kwargs: for rich's `Console`, `Table` and every column.
+      compute_flops: a column of the FLOPs of each call, as `apply` would run it; XLA's count.
+      compute_vjp_flops: a column of the FLOPs of each call and of its vector-Jacobian product, for
+        the gradient of the call's results and of its variables after it.
+      **kwargs: of the call, and `method` and `capture_intermediates` as in `init`.
+
+    Returns:
+      The function. Its inputs may be `jax.ShapeDtypeStruct`s.
+
+    Raises:
+      ArgumentError, ArgumentTypeError: `depth` is negative, or no integer.
+      MissingExtraError: arguments are given for rich, which is not installed.
+    """
+    depth = _checked_depth(depth)
+    drawing.check_extra(console_kwargs, table_kwargs, column_kwargs)
+    costs = Costs(compute_flops, compute_vjp_flops, depth, show_repeated)
+
+    def describe(*args: Any, **call_kwargs: Any) -> str:
+        rows = table(module, rngs, args, {**kwargs, **call_kwargs}, mutable=mutable, costs=costs)
+        return drawing.draw(
+            f"{type(module).__name__} Summary",
+            _columns(rows, costs),
+            f"Total Parameters: {_amount(*_total(rows))}",
+            console_kwargs=console_kwargs,
+            table_kwargs=table_kwargs,
+            column_kwargs=column_kwargs,
+        )
+
+    return describe
+
+
+def module_paths(
+    module: Module,
+    rngs: PRNGKey | RNGSequences,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    show_repeated: bool,
+    mutable: CollectionFilter,
+) -> dict[str, Module]:
+    """The modules that a call uses, by path; see `Module.module_paths`."""
+    costs = Costs(repeated=show_repeated)
+    rows = table(module, rngs, args, kwargs, mutable=mutable, costs=costs)
+    return {"/".join(row.path): row.module_copy for row in rows}
+
+
+def table(
+    module: Module,
+    rngs: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    mutable: CollectionFilter,
+    costs: Costs,
+) -> Table:
+    """The rows for `module.init(rngs, *args, **kwargs)`."""
+    kwargs = dict(kwargs)
+    calls, variables = record(
+        module,
+        rngs,
+        args,
+        kwargs,
+        method=kwargs.pop("method", None),
+        capture=kwargs.pop("capture_intermediates", False),
+        mutable=mutable,
+        costs=costs,
+    )
+    called = {call.path for call in calls}
+    shown = {path for path in called if costs.depth is None or len(path) <= costs.depth}
+    rows = [
+        _row(call, variables, called, shown)
+        for call in calls
+        if call.path in shown and (call.first or costs.repeated)
+    ]
+    present = sorted(c for c, tree in variables.items() if jax.tree.leaves(tree))
+    return Table(module, present, rows)
+
+
+def _row(call: Call, variables: Mapping[str, Any], called: set[Path], shown: set[Path]) -> Row:
+    own, counted = {}, {}
+    if call.first:
+        at_path = {c: _descend(tree, call.path) for c, tree in variables.items()}
+        own = {c: _prune(tree, call.path, called) for c, tree in at_path.items()}
+        counted = {c: _prune(tree, call.path, shown) for c, tree in at_path.items()}
+    return Row(
+        call.path,
+        call.module,
+        call.method,
+        call.inputs,
+        call.outputs,
+        own,
+        counted,
+        call.flops,
+        call.vjp_flops,
+    )
+
+
+def _descend(tree: Any, path: Path) -> Any:
+    for name in path:
+        tree = tree.get(name, {})
+    return tree
+
+
+def _prune(tree: Any, path: Path, without: set[Path]) -> Any:
+    """`tree`, which stands at `path`, without the subtrees at other paths."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {
+        name: _prune(value, (*path, name), without)
+        for name, value in tree.items()
+        if not (isinstance(value, dict) and (*path, name) in without)
+    }
+    return {name: value for name, value in kept.items() if value != {}}
+
+
+def _checked_depth(depth: Any) -> int | None:
+    if depth is None:
+        return None
+    try:
+        checked = operator.index(depth)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"depth must be an integer or None, got {depth!r} of type {type(depth).__name__}.",
+            hint="depth=1 shows the model and its submodules, None all modules.",
+        ) from None
+    if checked < 0:
+        raise ArgumentError(
+            f"depth must be at least 0, got {checked}.",
+            hint="depth=0 shows the model alone, None all modules.",
+        )
+    return checked
+
+
+# Cells.
+
+
+def _columns(rows: Table, costs: Costs) -> list[drawing.Column]:
+    columns = [
+        drawing.Column("path", [["/".join(r.path)] for r in rows]),
+        drawing.Column("module", [[_label(r)] for r in rows]),
+        drawing.Column("inputs", [_lines(r.inputs) for r in rows]),
+        drawing.Column("outputs", [_lines(r.outputs) for r in rows]),
+    ]
+    if costs.flops:
+        columns.append(_number_column("flops", [r.flops for r in rows]))
+    if costs.vjp_flops:
+        columns.append(_number_column("vjp_flops", [r.vjp_flops for r in rows]))
+    columns[-1].footer = "Total"
+    columns += [
+        drawing.Column(c, [_variables(r, c) for r in rows], _amount(*_total(rows, [c])))
+        for c in rows.collections
+    ]
+    return columns
+
+
+def _number_column(title: str, numbers: list[int]) -> drawing.Column:
+    return drawing.Column(title, [[f"{n:,}" if n >= 0 else "unknown"] for n in numbers], right=True)
+
+
+def _label(row: Row) -> str:
+    cls = type(row.module_copy).__name__
+    return cls if row.method == "__call__" else f"{cls} ({row.method})"
+
+
+def _variables(row: Row, collection: str) -> list[str]:
+    own = row.module_variables.get(collection)
+    size, num_bytes = row.size_and_bytes([collection])[collection]
+    return (_lines(own) if own else []) + ([_amount(size, num_bytes)] if size else [])
+
+
+def _lines(value: Any) -> list[str]:
+    """A tree of shapes and text, one leaf a line: "name: float32[2,3]", "- float32[2,3]"."""
+    if isinstance(value, dict):
+        lines = []
+        for name, item in value.items():
+            below = _lines(item)
+            if _is_branch(item):
+                indent = "" if isinstance(item, list | tuple) else "  "
+                lines += [f"{name}:", *(indent + line for line in below)]
+            else:
+                lines.append(f"{name}: {below[0]}")
+        return lines or ["{}"]
+    if isinstance(value, list | tuple):
+        lines = []
+        for item in value:
+            first, *rest = _lines(item)
+            lines += [f"- {first}", *(f"  {line}" for line in rest)]
+        return lines or ["()"]
+    return [_leaf(value)]
+
+
+def _is_branch(value: Any) -> bool:
+    return isinstance(value, dict | list | tuple) and len(value) > 0
+
+
+def _leaf(value: Any) -> str:
+    if isinstance(value, metadata.AxisMetadata):
+        names = getattr(value, "names", None)
+        text = "; ".join(_lines(value.unbox()))
+        return f"{text} P({', '.join(map(str, names))})" if names else text
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return str(value)
+
+
+def _total(rows: Table, collections: Sequence[str] | None = None) -> tuple[int, int]:
+    sums = [
+        amount
+        for row in rows
+        for amount in row.size_and_bytes(collections or rows.collections).values()
+    ]
+    return sum(size for size, _ in sums), sum(num_bytes for _, num_bytes in sums)
+
+
+def _size_and_bytes(tree: Any) -> tuple[int, int]:
+    arrays = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.ShapeDtypeStruct)]
+    sizes = [math.prod(x.shape) for x in arrays]
+    return sum(sizes), sum(n * x.dtype.itemsize for n, x in zip(sizes, arrays, strict=True))
+
+
+def _amount(size: int, num_bytes: int) -> str:
+    return f"{size:,} ({_bytes(num_bytes)})"
+
+
+def _bytes(n: float) -> str:
+    """Decimal units, as discs and model cards have them: 1 KB is 1,000 B."""
+    if n < 1000:
+        return f"{n} B"
+    for unit in ("KB", "MB", "GB", "TB"):
+        n /= 1000
+        if n < 999.95:  # 999.95 would round to 1,000.0
+            break
+    return f"{n:,.1f} {unit}"

@@ -1,0 +1,7 @@
+"""Settings for all tests of this package."""
+
+from hypothesis import settings
+
+# How long an example takes says something about the machine, not about the library.
+settings.register_profile("linnet", deadline=None)
+settings.load_profile("linnet")
