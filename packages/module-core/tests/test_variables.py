@@ -388,7 +388,8 @@ def test_lazy_init_computes_what_is_stored_if_no_input_goes_into_it():
             self.put_variable("params", "twice", 2 * self.param("w", ones, (3,)))
             return y
 
-    variables = Normalized().lazy_init(KEY, jax.ShapeDtypeStruct((2, 3), jnp.float32))
+    shape = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    variables = Normalized().lazy_init(KEY, shape)
     jax.tree.map(np.testing.assert_array_equal, variables, Normalized().init(KEY, X))
 
     class Depends(Module):

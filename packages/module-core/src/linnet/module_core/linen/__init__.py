@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..config import config as config
 from . import metadata as metadata
+from . import summary as summary
 from .calls import apply_fn as apply
 from .calls import init_fn as init
 from .calls import init_with_output_fn as init_with_output
@@ -23,6 +24,7 @@ from .metadata import AxisMetadata, map_axis_meta, unbox
 from .methods import compact, compact_name_scope, nowrap
 from .module import Module, merge_param, share_scope
 from .scope import Scope
+from .summary import tabulate
 from .variable import Variable
 
 __all__ = [
@@ -49,5 +51,6 @@ __all__ = [
     "nowrap",
     "override_named_call",
     "share_scope",
+    "tabulate",
     "unbox",
 ]

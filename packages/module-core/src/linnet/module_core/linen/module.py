@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import jax
@@ -451,6 +452,63 @@ class Module(_Dataclass):
         """
         return calls.apply(
             self, method, mutable, capture_intermediates, variables, rngs, args, kwargs
+        )
+
+    def tabulate(
+        self,
+        rngs: PRNGKey | RNGSequences,
+        *args: Any,
+        depth: int | None = None,
+        show_repeated: bool = False,
+        mutable: CollectionFilter = DenyList("intermediates"),
+        console_kwargs: Mapping[str, Any] | None = None,
+        table_kwargs: Mapping[str, Any] = MappingProxyType({}),
+        column_kwargs: Mapping[str, Any] = MappingProxyType({}),
+        compute_flops: bool = False,
+        compute_vjp_flops: bool = False,
+        **kwargs: Any,
+    ) -> str:
+        """A table of the modules that a call uses, with their inputs, outputs and variables.
+
+        Nothing is computed; `summary.tabulate` says what the arguments do.
+
+        """
+        from .summary import tabulate
+
+        return tabulate(
+            self,
+            rngs,
+            depth=depth,
+            show_repeated=show_repeated,
+            mutable=mutable,
+            console_kwargs=console_kwargs,
+            table_kwargs=table_kwargs,
+            column_kwargs=column_kwargs,
+            compute_flops=compute_flops,
+            compute_vjp_flops=compute_vjp_flops,
+        )(*args, **kwargs)
+
+    def module_paths(
+        self,
+        rngs: PRNGKey | RNGSequences,
+        *args: Any,
+        show_repeated: bool = False,
+        mutable: CollectionFilter = DenyList("intermediates"),
+        **kwargs: Any,
+    ) -> dict[str, Module]:
+        """The modules that a call uses, not bound, by path ("" is this one).
+
+        Nothing is computed; `show_repeated` is there for Flax's signature, a path has one entry.
+
+        >>> import jax, jax.numpy as jnp
+        >>> from linnet.module_core.linen import Sequential
+        >>> list(Sequential([Sequential([jnp.sin])]).module_paths(jax.random.key(0), jnp.ones(2)))
+        ['', 'layers_0']
+        """
+        from .summary import module_paths
+
+        return module_paths(
+            self, rngs, args, kwargs, show_repeated=show_repeated, mutable=mutable
         )
 
     # Variables.
