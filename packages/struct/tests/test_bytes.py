@@ -251,6 +251,9 @@ def test_msgpack_serialize_points_to_to_state_dict(container):
 def test_keys_that_cannot_be_written():
     with pytest.raises(NotSerializableError, match=r"\.: the key \(1, 2\) of a dict"):
         msgpack_serialize({(1, 2): 3})
+    for marker in ("__msgpack_chunked_array__", "__msgpack_prng_key__"):
+        with pytest.raises(NotSerializableError, match=rf"\./a: the key '{marker}' has a meaning"):
+            to_bytes({"a": {marker: 1}})
 
 
 def test_trees_that_are_too_deep():
@@ -275,6 +278,11 @@ def test_every_truncation_is_refused():
 
 def extension(code, *content):
     return msgpack.packb(msgpack.ExtType(code, msgpack.packb(content)))
+
+
+def key_with(impl, shape, dtype):
+    data = msgpack.ExtType(1, msgpack.packb((shape, dtype, bytes(4 * shape[0]))))
+    return msgpack.packb({"__msgpack_prng_key__": True, "impl": impl, "data": data})
 
 
 @pytest.mark.parametrize(
@@ -318,15 +326,9 @@ def extension(code, *content):
         msgpack.packb({"__msgpack_chunked_array__": True, "shape": {"0": 1}, "chunks": {"0": 1}}),
         msgpack.packb({"__msgpack_prng_key__": True}),
         msgpack.packb({"__msgpack_prng_key__": True, "impl": "no such", "data": [1]}),
-        msgpack_serialize(
-            {"__msgpack_prng_key__": True, "impl": "no such", "data": np.zeros(2, "u4")}
-        ),
-        msgpack_serialize(
-            {"__msgpack_prng_key__": True, "impl": "threefry2x32", "data": np.zeros(3, "u4")}
-        ),
-        msgpack_serialize(
-            {"__msgpack_prng_key__": True, "impl": "threefry2x32", "data": np.zeros(2, "f4")}
-        ),
+        key_with("no such", [2], "uint32"),
+        key_with("threefry2x32", [3], "uint32"),
+        key_with("threefry2x32", [2], "float32"),
     ],
 )
 def test_foreign_bytes_get_one_clear_error(foreign):

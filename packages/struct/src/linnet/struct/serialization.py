@@ -104,6 +104,12 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
       InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.
       StateDictError: (a ValueError) the tree that was written has another structure.
       ImportError: msgpack is not installed.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.struct import serialization
+    >>> encoded = serialization.to_bytes({"w": jnp.ones(2), "step": 3})
+    >>> serialization.from_bytes({"w": jnp.zeros(2), "step": 0}, encoded)
+    {'w': array([1., 1.], dtype=float32), 'step': 3}
     """
     return from_state_dict(target, msgpack_restore(encoded_bytes))
 
@@ -199,8 +205,7 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
             for key in (_sorted(x) if ordered else x)
         }
     if ty is list:
-        # Flax looks for chunks in dicts alone; in lists only what could not be written otherwise is
-        # one.
+        # Flax splits arrays in dicts alone; in lists, only what could not be written whole is split.
         return [
             _writable(item, f"{path}/{i}", ordered=ordered, largest=_LARGEST_EXTENSION)
             for i, item in enumerate(x)
@@ -239,6 +244,8 @@ def _check_keys(xs: dict[Any, Any], path: str) -> None:
                 f"{path}: the key {key!r} of a dict cannot be written as bytes; "
                 f"it is {type(key).__name__}, not a string or a number."
             )
+        if key in (_CHUNKED, _PRNG_KEY):
+            raise NotSerializableError(f"{path}: the key {key!r} has a meaning in the format.")
 
 
 def _checked_array(x: Any, path: str) -> np.ndarray:
