@@ -205,7 +205,7 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
             for key in (_sorted(x) if ordered else x)
         }
     if ty is list:
-        # Flax splits arrays in dicts alone; in lists, only what could not be written whole is split.
+        # Flax splits arrays in dicts alone; in lists, only those are split that do not fit whole.
         return [
             _writable(item, f"{path}/{i}", ordered=ordered, largest=_LARGEST_EXTENSION)
             for i, item in enumerate(x)
