@@ -1,0 +1,138 @@
+"""The project's tasks, each in an environment of its own that is kept between runs.
+
+    python -m pip install "nox[uv]"
+    python -m nox -s quickstart                          a first model learns to read digits
+    python -m nox -s tests                               every package, on the newest jax
+    python -m nox -s tests -- --jax 0.6.2 struct         one package, on another jax
+    python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
+    python -m nox -s lint types parity bench
+
+Packages are installed from this checkout, editable, so a change needs no new installation. Which
+there are, and what they need, is known to tools/workspace.py alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import workspace  # noqa: E402  (found by the line above)
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["tests"]
+
+# The Python that runs nox is the one to use; uv shall not fetch another.
+os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+
+GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
+JAX = workspace.supported_jax()
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Train a small network on handwritten digits; what follows -- goes to the program."""
+    install(session, workspace.packages(), "quickstart")
+    session.run("python", "docs/examples/quickstart.py", *session.posargs)
+
+
+@nox.session(python=False)
+def tests(session: nox.Session) -> None:
+    """Run the tests: -- [--jax VERSION] [PACKAGE ...] [-- PYTEST ARGUMENTS]."""
+    # Only hands over: each jax version has an environment of its own, in the session below.
+    jax, *_ = test_arguments(session.posargs)
+    session.notify(f"tests_on(jax-{jax})", posargs=session.posargs)
+
+
+@nox.session(default=False)
+@nox.parametrize("jax", [nox.param(version, id=f"jax-{version}") for version in JAX])
+def tests_on(session: nox.Session, jax: str) -> None:
+    """What `tests` runs, for one jax version."""
+    _, chosen, options = test_arguments(session.posargs)
+    install(session, workspace.with_siblings(chosen), "tests", f"jax=={jax}")
+    session.run(
+        "pytest",
+        "--numprocesses=2",
+        "--doctest-modules",
+        "--doctest-glob=README.md",
+        *(str(p.folder.relative_to(ROOT)) for p in chosen),
+        "tools/tests",
+        *options,
+    )
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Compare with Flax: -- PYTEST ARGUMENTS."""
+    install(session, workspace.packages(), "parity")
+    session.run("pytest", "--numprocesses=2", *(session.posargs or ["tools/parity"]))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against Flax and plain JAX; -- --help lists the options."""
+    install(session, workspace.packages(), "bench")
+    session.run("python", "tools/bench", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check rules and formatting with ruff."""
+    install(session, [], "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of every package, of the tools and of the examples with mypy --strict."""
+    install(session, workspace.packages(), "types")
+    sources = [str(p.source.relative_to(ROOT)) for p in workspace.packages()]
+    tools = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("tools/*.py"))]
+    session.run(
+        "mypy",
+        *sources,
+        *tools,
+        "tools/bench",
+        "tools/tests",
+        "docs/examples",
+        "noxfile.py",
+        env={"MYPYPATH": os.pathsep.join([*sources, "tools"])},
+    )
+
+
+def install(
+    session: nox.Session, packages: Iterable[workspace.Package], group: str, *requirements: str
+) -> None:
+    """Installs packages from here with all their extras, a dependency group, and the rest."""
+    arguments = [*nox.project.dependency_groups(GROUPS, group), *requirements]
+    for package in packages:
+        extras = f"[{','.join(package.extras)}]" if package.extras else ""
+        arguments += ["--editable", f"{package.folder}{extras}"]
+    session.install(*arguments)
+
+
+def test_arguments(
+    arguments: list[str],
+) -> tuple[str, list[workspace.Package], list[str]]:
+    """The jax version, the packages and pytest's options that `nox -s tests -- ...` asks for."""
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(prog="nox -s tests --")
+    parser.add_argument("--jax", choices=JAX, default=JAX[-1], help="default: the newest")
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="default: all")
+    options = parser.parse_args(arguments[:split])
+    try:
+        chosen = [workspace.find(name) for name in options.packages]
+    except LookupError as error:
+        parser.error(str(error))
+    return options.jax, chosen or list(workspace.packages()), arguments[split + 1 :]

@@ -1,0 +1,200 @@
+"""The packages' project files tell the truth, and every package is complete."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+import workspace
+from workspace import Package
+
+PACKAGES = workspace.packages()
+each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.short_name)
+
+# Distributions that are imported under another name than their own.
+IMPORTED_AS = {"scikit-learn": "sklearn"}
+
+
+def imports(package: Package, *, at_start: bool) -> set[str]:
+    """The names of what `package` imports, or of what it imports as soon as it is imported.
+
+    `linnet.struct` for a sibling, `jax` for `jax.numpy`; neither itself nor the standard library.
+    """
+    found = set()
+    for path in package.modules:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for statement in statements(tree, at_start=at_start):
+            if isinstance(statement, ast.Import):
+                names = [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom) and statement.level == 0:
+                base = statement.module or ""
+                names = (
+                    [f"{base}.{a.name}" for a in statement.names] if base == "linnet" else [base]
+                )
+            else:
+                continue
+            found |= {".".join(n.split(".")[: 2 if n.startswith("linnet.") else 1]) for n in names}
+    return found - set(package.import_names) - set(sys.stdlib_module_names)
+
+
+def statements(tree: ast.AST, *, at_start: bool) -> Iterator[ast.AST]:
+    """All nodes, or those that run on import: not in functions, nor for type checkers alone."""
+    for node in ast.iter_child_nodes(tree):
+        if at_start and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if at_start and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from statements(node, at_start=at_start)
+
+
+def import_names(distributions: set[str]) -> set[str]:
+    """Under which names distributions are imported."""
+    siblings = {p.name: p.import_names for p in PACKAGES}
+    return {
+        name
+        for d in distributions
+        for name in siblings.get(d, (IMPORTED_AS.get(d, d.replace("-", "_")),))
+    }
+
+
+@each_package
+def test_every_import_is_declared(package: Package) -> None:
+    extras = {name for extra in package.extras.values() for name in extra}
+    required = {*package.siblings, *package.third_party}
+    undeclared = imports(package, at_start=False) - import_names(required | extras)
+    assert not undeclared, f"{package.name} imports, but does not declare: {sorted(undeclared)}"
+    optional = imports(package, at_start=True) - import_names(required)
+    assert not optional, f"{package.name} cannot be imported without the optional {optional}"
+
+
+@each_package
+def test_everything_declared_is_imported(package: Package) -> None:
+    imported = imports(package, at_start=False)
+    extras = {name for extra in package.extras.values() for name in extra}
+    for distribution in {*package.siblings, *package.third_party, *extras}:
+        assert import_names({distribution}) & imported, (
+            f"{package.name} declares {distribution}, but does not import it"
+        )
+
+
+@each_package
+def test_sibling_ranges_admit_the_siblings_here(package: Package) -> None:
+    for name, declared in package.siblings.items():
+        version = workspace.find(name).version
+        assert Requirement(declared).specifier.contains(version, prereleases=True), (
+            f"{package.name} declares {declared!r}, but {name} is at {version}"
+        )
+
+
+@each_package
+def test_sibling_ranges_end_at_the_next_breaking_version(package: Package) -> None:
+    """From 0.1 to below 0.2, from 1.4 to below 2: where semantic versioning allows a break."""
+    for declared in package.siblings.values():
+        lower = Version(next(s.version for s in bounds(declared) if s.operator == ">="))
+        following = f"0.{lower.minor + 1}" if lower.major == 0 else f"{lower.major + 1}"
+        assert bounds(declared) == SpecifierSet(f">={lower},<{following}"), declared
+
+
+@each_package
+def test_other_requirements_have_a_lower_bound_alone(package: Package) -> None:
+    optional = [r for extra in package.extras.values() for r in extra.values()]
+    for declared in [*package.third_party.values(), *optional]:
+        assert [s.operator for s in bounds(declared)] == [">="], declared
+    if "jax" in package.third_party:
+        assert package.third_party["jax"] == f"jax>={workspace.supported_jax()[0]}"
+
+
+def bounds(requirement: str) -> SpecifierSet:
+    return Requirement(requirement).specifier
+
+
+@each_package
+def test_python_is_the_oldest_that_is_tested(package: Package) -> None:
+    project = workspace.project(package.folder)["project"]
+    assert project["requires-python"] == f">={workspace.supported_python()[0]}"
+
+
+@each_package
+def test_package_is_complete(package: Package) -> None:
+    assert package.import_names
+    for name in ("README.md", "CHANGELOG.md", "pyproject.toml", "tests"):
+        assert (package.folder / name).exists(), f"{package.name} has no {name}"
+    for import_name in package.import_names:
+        folder = package.source / import_name.replace(".", "/")
+        for name in ("__init__.py", "py.typed"):
+            assert (folder / name).exists(), f"{package.name}: {import_name} has no {name}"
+    assert list(package.source.rglob("__about__.py")), f"{package.name} has no __about__.py"
+    expected = "linnet" if len(package.name) == 6 else package.import_names[0].replace("_", "-")
+    assert package.name == expected.replace(".", "-")
+
+
+def test_linnet_is_a_namespace() -> None:
+    """An `__init__.py` in one package would hide all the others."""
+    assert not list(workspace.ROOT.glob("packages/*/src/linnet/__init__.py"))
+    assert not list(workspace.ROOT.glob("packages/*/src/__init__.py"))
+
+
+@each_package
+def test_no_package_imports_flax(package: Package) -> None:
+    assert "flax" not in imports(package, at_start=False)
+
+
+def test_order_and_dependents() -> None:
+    names = [p.name for p in PACKAGES]
+    for package in PACKAGES:
+        for sibling in package.siblings:
+            assert names.index(sibling) < names.index(package.name)
+            assert package in workspace.dependents(workspace.find(sibling))
+        closure = workspace.with_siblings([package])
+        assert closure[-1] == package
+        assert {s for p in closure for s in p.siblings} | {package.name} == {
+            p.name for p in closure
+        }
+
+
+def test_find() -> None:
+    for package in PACKAGES:
+        assert workspace.find(package.name) is workspace.find(package.short_name) is package
+    with pytest.raises(LookupError, match="no package is called 'strcut'; there are: .*struct"):
+        workspace.find("strcut")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [
+        ("jax>=0.6.2", "jax"),
+        ("Linnet_Struct >=0.1,<0.2", "linnet-struct"),
+        ("linnet[keras]; python_version > '3'", "linnet"),
+    ],
+)
+def test_requirement_name(requirement: str, name: str) -> None:
+    assert workspace.requirement_name(requirement) == name
+
+
+def test_not_a_requirement() -> None:
+    with pytest.raises(ValueError, match="'>=3' is no requirement"):
+        workspace.requirement_name(">=3")
+
+
+def test_matrix_has_every_jax_and_every_python() -> None:
+    jobs = workspace.matrix()["include"]
+    assert {job["jax"] for job in jobs} == set(workspace.supported_jax())
+    assert {job["python"] for job in jobs} == set(workspace.supported_python())
+
+
+def test_command_line() -> None:
+    def output(*arguments: str) -> str:
+        command = [sys.executable, str(Path(workspace.__file__)), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert all(p.name in output() for p in PACKAGES)
+    assert [p["name"] for p in json.loads(output("--json"))] == [p.name for p in PACKAGES]
+    assert json.loads(output("--matrix")) == workspace.matrix()

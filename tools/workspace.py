@@ -1,0 +1,217 @@
+"""What packages there are, what they need, and in which order: read from packages/*/pyproject.toml.
+
+The one place that knows. noxfile.py, the workflow in .github and the documents ask it, so a new
+package is a new folder and nothing else. Only the standard library, so that any Python can run it:
+
+    python tools/workspace.py            a table for people
+    python tools/workspace.py --json     the same for programs
+    python tools/workspace.py --matrix   what the workflow runs its jobs over
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Package:
+    """One distribution.
+
+    Attributes:
+      name: the distribution's name, such as `linnet-layers-linear`.
+      folder: where it stands, an absolute path; the folder's name is the package's short name.
+      description: one sentence.
+      import_names: the packages it installs, such as `linnet.layers_linear`; one, but for a facade.
+      version: from the package's `__about__.py`.
+      siblings: requirements for packages of this repository, as declared, by distribution name.
+      third_party: requirements for all others, as declared, by distribution name.
+      extras: optional requirements by extra, then by distribution name.
+    """
+
+    name: str
+    folder: Path
+    description: str
+    import_names: tuple[str, ...]
+    version: str
+    siblings: Mapping[str, str]
+    third_party: Mapping[str, str]
+    extras: Mapping[str, Mapping[str, str]]
+
+    @property
+    def short_name(self) -> str:
+        """The folder's name: `layers-linear`."""
+        return self.folder.name
+
+    @property
+    def source(self) -> Path:
+        """The folder that is put on the path."""
+        return self.folder / "src"
+
+    @property
+    def modules(self) -> list[Path]:
+        """All Python files that are installed."""
+        return sorted(self.source.rglob("*.py"))
+
+
+@cache
+def packages() -> tuple[Package, ...]:
+    """All packages, each after those that it needs, otherwise by name."""
+    folders = sorted(p.parent for p in ROOT.glob("packages/*/pyproject.toml"))
+    projects = {folder: project(folder) for folder in folders}
+    names = {normalized(p["project"]["name"]) for p in projects.values()}
+    found = {p.name: p for p in (_package(f, s, names) for f, s in projects.items())}
+    order = TopologicalSorter({p.name: sorted(p.siblings) for p in found.values()})
+    return tuple(found[name] for name in order.static_order())
+
+
+def find(name: str) -> Package:
+    """The package of that distribution name or folder name.
+
+    Raises:
+      LookupError: there is none; the message says which there are.
+    """
+    for package in packages():
+        if name in (package.name, package.short_name):
+            return package
+    known = ", ".join(p.short_name for p in packages())
+    raise LookupError(f"no package is called {name!r}; there are: {known}")
+
+
+def with_siblings(chosen: Iterable[Package]) -> list[Package]:
+    """The chosen packages and all that they need, in order."""
+    wanted: set[str] = set()
+    queue = [p.name for p in chosen]
+    while queue:
+        name = queue.pop()
+        if name not in wanted:
+            wanted.add(name)
+            queue.extend(find(name).siblings)
+    return [p for p in packages() if p.name in wanted]
+
+
+def dependents(package: Package) -> list[Package]:
+    """The packages that need this one, directly or not, in order."""
+    return [p for p in packages() if p != package and package in with_siblings([p])]
+
+
+def supported_jax() -> list[str]:
+    """The jax versions that are tested, oldest first."""
+    return list(project()["tool"]["linnet"]["jax"])
+
+
+def supported_python() -> list[str]:
+    """The Python versions that are tested, oldest first."""
+    return list(project()["tool"]["linnet"]["python"])
+
+
+def project(folder: Path = ROOT) -> dict[str, Any]:
+    """What stands in a folder's pyproject.toml."""
+    with (folder / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def matrix() -> dict[str, list[dict[str, str]]]:
+    """The jobs of the workflow: every jax on the oldest Python, every Python on the newest jax."""
+    pythons, versions = supported_python(), supported_jax()
+    pairs = [(pythons[0], jax) for jax in versions] + [(p, versions[-1]) for p in pythons[1:]]
+    return {"include": [{"python": python, "jax": jax} for python, jax in pairs]}
+
+
+def normalized(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirement_name(requirement: str) -> str:
+    """The distribution that a requirement is for."""
+    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
+    if match is None:
+        raise ValueError(f"{requirement!r} is no requirement: it does not begin with a name.")
+    return normalized(match[0])
+
+
+def _package(folder: Path, settings: dict[str, Any], names: set[str]) -> Package:
+    table = settings["project"]
+    required = {requirement_name(r): r for r in table.get("dependencies", [])}
+    about = folder / settings["tool"]["hatch"]["version"]["path"]
+    version = re.search(r'^__version__ = "(.+)"$', about.read_text(encoding="utf-8"), re.MULTILINE)
+    if version is None:
+        raise ValueError(f'{about} has no line __version__ = "...".')
+    return Package(
+        name=normalized(table["name"]),
+        folder=folder,
+        description=table["description"],
+        import_names=tuple(f"linnet.{p.parent.name}" for p in sorted(folder.glob(_PY_TYPED))),
+        version=version[1],
+        siblings={n: r for n, r in required.items() if n in names},
+        third_party={n: r for n, r in required.items() if n not in names},
+        extras={
+            extra: {requirement_name(r): r for r in requirements}
+            for extra, requirements in table.get("optional-dependencies", {}).items()
+        },
+    )
+
+
+_PY_TYPED = "src/linnet/*/py.typed"
+
+
+def _table() -> str:
+    rows = [("package", "version", "needs", "extras")]
+    rows += [
+        (
+            p.name,
+            p.version,
+            ", ".join([*(find(s).short_name for s in p.siblings), *p.third_party]),
+            ", ".join(p.extras),
+        )
+        for p in packages()
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(r, [*widths, 0], strict=True)) for r in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _as_json() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": p.name,
+            "folder": p.folder.relative_to(ROOT).as_posix(),
+            "description": p.description,
+            "import_names": p.import_names,
+            "version": p.version,
+            "siblings": list(p.siblings),
+            "third_party": list(p.third_party),
+            "extras": {extra: list(names) for extra, names in p.extras.items()},
+        }
+        for p in packages()
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints what is asked for."""
+    parser = argparse.ArgumentParser(description="The packages of this repository.")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="as JSON")
+    output.add_argument("--matrix", action="store_true", help="the workflow's jobs, as JSON")
+    options = parser.parse_args(arguments)
+    if options.matrix:
+        print(json.dumps(matrix()))
+    elif options.json:
+        print(json.dumps(_as_json(), indent=2))
+    else:
+        print(_table())
+
+
+if __name__ == "__main__":
+    main()
