@@ -1,0 +1,62 @@
+"""What importing brings, and that the examples in the documentation run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import linnet.layers_linear
+from linnet.layers_linear import functional, linen
+
+
+def modules() -> list[ModuleType]:
+    found: list[ModuleType] = [linnet.layers_linear, functional, linen]
+    for package in (functional, linen):
+        for entry in pkgutil.iter_modules(package.__path__):
+            found.append(importlib.import_module(f"{package.__name__}.{entry.name}"))
+    return found
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda m: m.__name__.removeprefix("linnet."))
+def test_examples(module: ModuleType) -> None:
+    assert not doctest.testmod(module).failed
+
+
+def test_every_public_function_and_class_is_documented_with_an_example() -> None:
+    public = [
+        value
+        for package in (functional, linen)
+        for name, value in vars(package).items()
+        if callable(value) and not name.startswith(("_", "default_"))
+    ]
+    assert len(public) > 25
+    for value in public:
+        assert value.__doc__, value
+        named_tuple = hasattr(value, "_fields")
+        assert named_tuple or ">>>" in value.__doc__ or value is functional.check_rate, value
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import linnet.layers_linear", ["functional", "linen"]),
+        ("from linnet.layers_linear import functional", ["linen"]),
+    ],
+)
+def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]) -> None:
+    program = f"import sys\n{statement}\n" + "\n".join(
+        f"assert 'linnet.layers_linear.{name}' not in sys.modules, '{name}'" for name in absent
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'fnctional'"):
+        linnet.layers_linear.fnctional
+    assert set(dir(linnet.layers_linear)) == {"__version__", "functional", "linen"}
