@@ -95,7 +95,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of every package, of the tools and of the examples with mypy --strict."""
+    """Check the types of every package and of the tools with mypy --strict."""
     install(session, workspace.packages(), "types")
     sources = [str(p.source.relative_to(ROOT)) for p in workspace.packages()]
     tools = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("tools/*.py"))]
@@ -105,7 +105,6 @@ def types(session: nox.Session) -> None:
         *tools,
         "tools/bench",
         "tools/tests",
-        "docs/examples",
         "noxfile.py",
         env={"MYPYPATH": os.pathsep.join([*sources, "tools"])},
     )
