@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
@@ -14,9 +15,20 @@ from ._types import Array, Shape
 
 
 def shape_of(x: Any) -> Shape:
-    """The shape of an array, a tracer, a number or a nested list."""
-    shape: Shape = x.shape if hasattr(x, "shape") else np.shape(x)
-    return shape
+    """The shape of an array, a tracer, a number or a nested list of numbers.
+
+    Raises:
+      ArgumentTypeError: it is none of these.
+    """
+    if hasattr(x, "shape"):
+        shape: Shape = x.shape
+        return shape
+    array = np.asarray(x)
+    if array.dtype.kind in "OSU":
+        raise ArgumentTypeError(
+            f"inputs must be an array of numbers, got {type(x).__name__}: {str(x)[:40]!r}."
+        )
+    return array.shape
 
 
 def integer(value: Any, name: str, *, least: int | None = 0) -> int:
@@ -29,20 +41,15 @@ def integer(value: Any, name: str, *, least: int | None = 0) -> int:
     try:
         number = operator.index(value)
     except TypeError:
+        whole = isinstance(value, float) and value.is_integer()
         raise ArgumentTypeError(
             f"'{name}' must be an integer, got {value!r} ({type(value).__name__}).",
-            hint=_integer_hint(value, name),
+            hint=f"Write {int(value)}, or divide with // where it is computed." if whole else None,
         ) from None
     if least is not None and number < least:
         kind = "not be negative" if least == 0 else f"be at least {least}"
         raise ArgumentError(f"'{name}' must {kind}, got {number}.")
     return number
-
-
-def _integer_hint(value: Any, name: str) -> str | None:
-    if isinstance(value, float):
-        return f"Write {name}={round(value)}, or divide with // where {name} is computed."
-    return None
 
 
 def integers(value: Any, name: str, *, least: int | None = 0) -> Shape:
@@ -52,7 +59,7 @@ def integers(value: Any, name: str, *, least: int | None = 0) -> Shape:
             f"'{name}' must be an int or a sequence of ints, got {value!r} (str)."
         )
     if isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1:
-        return tuple(integer(v, name, least=least) for v in value)
+        return tuple(integer(v, f"{name}[{i}]", least=least) for i, v in enumerate(value))
     return (integer(value, name, least=least),)
 
 
@@ -101,7 +108,7 @@ def same_shape(array: Array, expected: Shape, what: str, reason: str) -> None:
 
 def inexact(x: Array, what: str, purpose: str) -> None:
     """Refuses an array that is neither floating nor complex."""
-    if not np.issubdtype(x.dtype, np.inexact) and x.dtype.kind in "biu":
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise DtypeError(
             f"{what} must be floating or complex to {purpose}, got dtype {x.dtype}.",
             hint="Convert them first, e.g. with `.astype(jax.numpy.float32)`.",

@@ -55,34 +55,35 @@ def canonicalize_padding(
             )
         return name
     if not isinstance(padding, Sequence):
-        amount = _amount(padding, padding, rank)
+        amount = _amount(padding, padding, rank, names)
         return [(amount, amount)] * rank
     if len(padding) != rank:
-        raise _malformed(padding, rank)
-    return [_pair(entry, padding, rank) for entry in padding]
+        raise _malformed(padding, rank, names)
+    return [_pair(entry, padding, rank, names) for entry in padding]
 
 
-def _pair(entry: object, padding: object, rank: int) -> tuple[int, int]:
+def _pair(entry: object, padding: object, rank: int, names: Sequence[str]) -> tuple[int, int]:
     if not isinstance(entry, Sequence):
-        amount = _amount(entry, padding, rank)
+        amount = _amount(entry, padding, rank, names)
         return amount, amount
     if isinstance(entry, str) or len(entry) != 2:
-        raise _malformed(padding, rank)
-    return _amount(entry[0], padding, rank), _amount(entry[1], padding, rank)
+        raise _malformed(padding, rank, names)
+    low, high = entry
+    return _amount(low, padding, rank, names), _amount(high, padding, rank, names)
 
 
-def _amount(value: object, padding: object, rank: int) -> int:
+def _amount(value: object, padding: object, rank: int, names: Sequence[str]) -> int:
     try:
         return integer(value, "padding", least=None)  # below zero it crops
     except ArgumentTypeError:
-        raise _malformed(padding, rank) from None
+        raise _malformed(padding, rank, names) from None
 
 
-def _malformed(padding: object, rank: int) -> ArgumentError:
+def _malformed(padding: object, rank: int, names: Sequence[str]) -> ArgumentError:
     return ArgumentError(
         f"Invalid padding format: {padding!r}, should be str, int, or a sequence of len {rank} "
         "where each element is an int or pair of ints.",
-        hint=f"The window has {rank} spatial dimensions; the names are {', '.join(CONV_PADDINGS)}.",
+        hint=f"The window has {rank} spatial dimensions; the names are {', '.join(names)}.",
     )
 
 

@@ -64,7 +64,7 @@ def dropout(
     Raises:
       ArgumentError: `rate` is outside [0, 1], or a dimension doesn't exist.
       DtypeError: `x` is of an integer type.
-      InvalidRngError: a key is needed and there is none.
+      InvalidRngError: a key is needed and `key` is none.
 
     >>> import jax, jax.numpy as jnp
     >>> y = dropout(jnp.ones(100), jax.random.key(0), 0.5)
@@ -79,9 +79,9 @@ def dropout(
     if rate == 1.0:
         return jnp.zeros_like(x)
     inexact(x, "inputs", "be scaled")
-    if key is None:
+    if not hasattr(key, "dtype"):
         raise InvalidRngError(
-            f"Dropping values with rate={rate} needs a key, got None.",
+            f"Dropping values with rate={rate} needs a random key, got {key!r}.",
             hint="Pass one, e.g. `jax.random.key(0)`, and another one at each step.",
         )
     keep = 1.0 - rate

@@ -99,6 +99,9 @@ def _parse(einsum_str: str) -> tuple[str, str, str]:
                 f"`einsum_str` equation {einsum_str!r} is malformed at {term!r}: expected letters "
                 'and at most one "...".'
             )
+    letters = result.replace("...", "")
+    if len(set(letters)) < len(letters):
+        raise ArgumentError(f"`einsum_str` equation {einsum_str!r} repeats a letter in its result.")
     return terms[0], terms[1], result
 
 

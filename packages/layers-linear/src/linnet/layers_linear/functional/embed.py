@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
@@ -48,7 +47,7 @@ def embed(
     """
     if not isinstance(ids, jax.Array):
         ids = jnp.asarray(ids)
-    if not np.issubdtype(ids.dtype, np.integer):
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise DtypeError(
             f"Input type must be an integer or unsigned integer, got {ids.dtype}.",
             hint="Ids number the rows of the table: convert them with `.astype(jax.numpy.int32)`.",

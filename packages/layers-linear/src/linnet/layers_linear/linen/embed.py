@@ -52,7 +52,7 @@ class Embed(Module):
     def setup(self) -> None:
         """Declares the table."""
         shape = (
-            integer(self.num_embeddings, "num_embeddings"),
+            integer(self.num_embeddings, "num_embeddings", least=1),
             integer(self.features, "features"),
         )
         self.embedding = self.param("embedding", self.embedding_init, shape, self.param_dtype)
