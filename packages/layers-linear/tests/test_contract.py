@@ -19,7 +19,17 @@ from .layer_table import LAYERS, Layer
 
 RNGS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 
+
+def has_field(layer: Layer, name: str) -> bool:
+    return name in inspect.signature(type(layer.linen())).parameters
+
+
 each_layer = pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+
+
+def each_layer_with(field: str) -> Any:
+    rows = [layer for layer in LAYERS if has_field(layer, field)]
+    return pytest.mark.parametrize("layer", rows, ids=lambda layer: layer.name)
 
 
 def arrays(layer: Layer, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
@@ -42,10 +52,6 @@ def start(layer: Layer, *inputs: Any, **fields: Any) -> tuple[Module, Any]:
 def run(layer: Layer, module: Module, variables: Any, *inputs: Any) -> Any:
     rngs = {"dropout": RNGS["dropout"]} if layer.random else None
     return module.apply(variables, *inputs, rngs=rngs, **layer.call)
-
-
-def has_field(layer: Layer, name: str) -> bool:
-    return name in inspect.signature(type(layer.linen())).parameters
 
 
 def loss_of(layer: Layer, module: Module, inputs: tuple[Any, ...]) -> Any:
@@ -84,11 +90,9 @@ def test_init_of_shapes_alone(layer: Layer) -> None:
     assert sorted(shapes) == sorted(layer.params.values())
 
 
-@each_layer
+@each_layer_with("dtype")
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_dtype_is_that_of_the_output(layer: Layer, dtype: Any) -> None:
-    if not has_field(layer, "dtype"):
-        pytest.skip("computes in its input's type")
     module, variables = start(layer, *arrays(layer), dtype=dtype)
     assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
     abstract = jax.eval_shape(lambda v: run(layer, module, v, *arrays(layer)), variables)
@@ -108,10 +112,8 @@ def test_half_precision_is_near_the_full_one(layer: Layer) -> None:
     np.testing.assert_allclose(np.asarray(half, np.float32), full, rtol=0.05, atol=0.1)
 
 
-@each_layer
+@each_layer_with("param_dtype")
 def test_param_dtype_is_that_of_the_parameters(layer: Layer) -> None:
-    if not has_field(layer, "param_dtype"):
-        pytest.skip("has no parameters")
     _, variables = start(layer, *arrays(layer), param_dtype=jnp.bfloat16)
     assert all(p.dtype == jnp.bfloat16 for p in jax.tree.leaves(variables))
 
@@ -137,30 +139,30 @@ def test_vmap_is_a_loop(layer: Layer) -> None:
         np.testing.assert_allclose(y, one(variables, *inputs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("x64")
 @each_layer
 def test_gradient_is_the_slope(layer: Layer) -> None:
     """Against central differences along a random direction, in float64."""
-    with jax.enable_x64(True):
-        fields = {"param_dtype": jnp.float64} if has_field(layer, "param_dtype") else {}
-        inputs = arrays(layer, np.float64)
-        module, variables = start(layer, *inputs, **fields)
-        loss, floating = loss_of(layer, module, inputs)
-        at = (variables, *floating)
-        rng = np.random.default_rng(5)
-        direction = jax.tree.map(lambda x: rng.normal(size=x.shape), at)
+    fields = {"param_dtype": jnp.float64} if has_field(layer, "param_dtype") else {}
+    inputs = arrays(layer, np.float64)
+    module, variables = start(layer, *inputs, **fields)
+    loss, floating = loss_of(layer, module, inputs)
+    at = (variables, *floating)
+    rng = np.random.default_rng(5)
+    direction = jax.tree.map(lambda x: rng.normal(size=x.shape), at)
 
-        @jax.jit
-        def along(t: Any) -> Any:
-            return loss(*jax.tree.map(lambda x, d: x + t * d, at, direction))
+    @jax.jit
+    def along(t: Any) -> Any:
+        return loss(*jax.tree.map(lambda x, d: x + t * d, at, direction))
 
-        h = 1e-5
-        differences = (along(h) - along(-h)) / (2 * h)
-        gradient = jax.jit(jax.grad(loss, argnums=tuple(range(len(at)))))(*at)
-        slope = sum(
-            np.vdot(g, d)
-            for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
-        )
-        np.testing.assert_allclose(slope, differences, rtol=1e-6, atol=1e-8)
+    h = 1e-5
+    differences = (along(h) - along(-h)) / (2 * h)
+    gradient = jax.jit(jax.grad(loss, argnums=tuple(range(len(at)))))(*at)
+    slope = sum(
+        np.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(slope, differences, rtol=1e-6, atol=1e-8)
 
 
 @each_layer
@@ -174,15 +176,15 @@ def test_remat_leaves_the_gradient(layer: Layer) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("x64")
 @each_layer
 def test_float64(layer: Layer) -> None:
-    with jax.enable_x64(True):
-        fields = {"param_dtype": jnp.float64} if has_field(layer, "param_dtype") else {}
-        inputs = arrays(layer, np.float64)
-        module, variables = start(layer, *inputs, **fields)
-        assert all(p.dtype == jnp.float64 for p in jax.tree.leaves(variables))
-        abstract = jax.eval_shape(lambda v: run(layer, module, v, *inputs), variables)
-        assert abstract.dtype == jnp.float64
+    fields = {"param_dtype": jnp.float64} if has_field(layer, "param_dtype") else {}
+    inputs = arrays(layer, np.float64)
+    module, variables = start(layer, *inputs, **fields)
+    assert all(p.dtype == jnp.float64 for p in jax.tree.leaves(variables))
+    abstract = jax.eval_shape(lambda v: run(layer, module, v, *inputs), variables)
+    assert abstract.dtype == jnp.float64
 
 
 @each_layer
