@@ -1,19 +1,20 @@
 """Draws a table of text, as rich does or in plain characters.
 
-Where a line may be broken is decided here, for both: rich breaks at spaces only, and would cut a
-shape like float32[128,28,28,64] in two, or off. A table that is too wide is narrowed in steps, until
-it fits: short names of dtypes, lines broken at spaces and slashes, then after a shape's commas, then
-anywhere.
+How a table is made to fit is decided here, for both: rich breaks lines at spaces only, and would
+cut a shape like float32[128,28,28,64] in two, or off. Of several layouts, from the roomiest to the
+narrowest, the first that fits is taken; each has its places where lines may be broken.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
+import itertools
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import LinnetError
@@ -31,16 +32,45 @@ class Column:
     """A column of a table.
 
     Attributes:
-      title: what stands at its top.
+      title, footer: lines at its top and bottom.
       cells: lines of each cell.
-      footer: what stands at its bottom.
       right: whether it is set flush right.
     """
 
-    title: str
+    title: list[str]
     cells: list[list[str]]
-    footer: str = ""
+    footer: list[str]
     right: bool = False
+
+    def lines(self) -> list[str]:
+        """All lines in it."""
+        return [*self.title, *(line for cell in self.cells for line in cell), *self.footer]
+
+    def width(self) -> int:
+        """Length of the longest line."""
+        return max(map(len, self.lines()), default=0)
+
+    def map(self, fn: Callable[[str], list[str]]) -> Column:
+        """The column with the lines `fn(line)` for each of its lines."""
+
+        def each(lines: list[str]) -> list[str]:
+            return [new for line in lines for new in fn(line)]
+
+        return Column(each(self.title), list(map(each, self.cells)), each(self.footer), self.right)
+
+    def over(self, below: Column, mark: str = "") -> Column:
+        """One column of two, with the lines of `below`, behind a mark, under its own."""
+        cells = zip(self.cells, below.cells, strict=True)
+        return Column(
+            self.title + _marked(below.title, mark),
+            [upper + _marked(lower, mark) for upper, lower in cells],
+            self.footer + _marked(below.footer, mark),
+            self.right,
+        )
+
+
+def _marked(lines: list[str], mark: str) -> list[str]:
+    return [(mark if i == 0 else " " * len(mark)) + line for i, line in enumerate(lines)]
 
 
 def check_extra(*arguments: Mapping[str, Any] | None) -> None:
@@ -64,101 +94,93 @@ def _has_rich() -> bool:
 def draw(
     title: str,
     columns: list[Column],
+    narrower: list[Column],
     caption: str,
     *,
     console_kwargs: Mapping[str, Any] | None,
     table_kwargs: Mapping[str, Any],
     column_kwargs: Mapping[str, Any],
 ) -> str:
-    """The table as text that ends in a newline."""
+    """The table as text that ends in a newline.
+
+    Args:
+      title, caption: what stands above and below it.
+      columns: its columns.
+      narrower: the same, fewer of them, for where there is no room.
+      console_kwargs, table_kwargs, column_kwargs: for rich.
+    """
     console_kwargs = console_kwargs or {}
     width = console_kwargs.get("width")
     if width is None:
         width = shutil.get_terminal_size((WIDTH, 24)).columns
     if _has_rich():
         # A space on both sides of a column, a line between two, and one at each end.
-        laid_out = fit(columns, width - 3 * len(columns) - 1)
-        return _rich(
-            title, laid_out, caption, {"width": width, **console_kwargs}, table_kwargs, column_kwargs
-        )
-    return _plain(title, fit(columns, width - _GAP * (len(columns) - 1)), caption)
+        fitting = fit(columns, narrower, lambda n: width - 3 * n - 1)
+        console_kwargs = {"width": width, **console_kwargs}
+        return _rich(title, fitting, caption, console_kwargs, table_kwargs, column_kwargs)
+    return _plain(title, fit(columns, narrower, lambda n: width - _GAP * (n - 1)), caption)
 
 
-# Layout.
+# Layout. Places where a line may be broken: between words and between the names of a path; also
+# within long names and after a shape's commas; anywhere.
 
-
-@dataclasses.dataclass
-class Placed:
-    """A column with its width; title, cells and footer are broken into lines that fit."""
-
-    width: int
-    title: list[str]
-    cells: list[list[str]]
-    footer: list[str]
-    right: bool
-
-
-# Where a line may be broken: between words and the names of a path; also within names, before a capital
-# letter, and after a shape's commas; anywhere.
-_WORDS = re.compile(r"(?<=[ /])")
-_PARTS = re.compile(r"(?<=[ /_])|(?<=[a-z])(?=[A-Z])|(?<=\d,)(?=[\d,]+\])")
-_LETTERS = re.compile(r"(?<=.)(?=.)")
+_NOWHERE = re.compile(r"(?!)")
+_WORDS = re.compile(r"(?<=[ /])(?![KMGT]?B\))")
+_PARTS = re.compile(
+    rf"{_WORDS.pattern}|(?<=_)(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])|(?<=\d,)(?=[\d,]+\])"
+)
+_ANYWHERE = re.compile(r"(?<=.)(?=.)")
 _NARROWEST = 6
 
 
-def fit(columns: list[Column], room: int) -> list[Placed]:
-    """The columns, so narrow that they have `room` together, if that can be."""
-    widths = [_width(_lines(c)) for c in columns]
-    if sum(widths) <= room:
-        return [_place(c, width, _WORDS) for c, width in zip(columns, widths, strict=True)]
-    columns = [_shortened(c) for c in columns]
-    widths = [_width(_lines(c)) for c in columns]
-    for pattern in (_WORDS, _PARTS, _LETTERS):
-        if pattern is _LETTERS:
-            least = [min(width, _NARROWEST) for width in widths]
-        else:
-            least = [
-                _width([piece for line in _lines(c) for piece in wrap(line, 0, pattern)])
-                for c in columns
-            ]
-        if sum(least) <= room or pattern is _LETTERS:
-            break
+def fit(columns: list[Column], narrower: list[Column], room: Callable[[int], int]) -> list[Column]:
+    """The columns in the best layout of which `room(number of columns)` holds the text."""
+    for layout, pattern in (
+        (columns, _NOWHERE),
+        (_shortened(columns), _NOWHERE),
+        (_shortened(columns), _WORDS),
+        (narrower, _NOWHERE),
+        (_shortened(narrower), _NOWHERE),
+        (_shortened(narrower), _WORDS),
+        (_shortened(narrower), _PARTS),
+    ):
+        least = [c.map(lambda line: wrap(line, 0, pattern)).width() for c in layout]  # noqa: B023
+        if sum(least) <= room(len(layout)):
+            return _narrowed(layout, least, room(len(layout)), pattern)
+    layout = _shortened(narrower)
+    least = [min(c.width(), _NARROWEST) for c in layout]
+    return _narrowed(layout, least, room(len(layout)), _ANYWHERE)
+
+
+def _narrowed(
+    columns: list[Column], least: list[int], room: int, pattern: re.Pattern[str]
+) -> list[Column]:
+    """The columns, the widest ones narrowed until all have `room`, none below its `least`."""
+    widths = [c.width() for c in columns]
     for _ in range(sum(widths) - max(room, sum(least))):
         _, widest = max((w, i) for i, w in enumerate(widths) if w > least[i])
         widths[widest] -= 1
-    return [_place(c, width, pattern) for c, width in zip(columns, widths, strict=True)]
-
-
-def _lines(column: Column) -> list[str]:
-    return [column.title, *(line for cell in column.cells for line in cell), column.footer]
-
-
-def _width(lines: list[str]) -> int:
-    return max(map(len, lines), default=0)
-
-
-def _place(column: Column, width: int, pattern: re.Pattern[str]) -> Placed:
-    cells = [[part for line in cell for part in wrap(line, width, pattern)] for cell in column.cells]
-    title, footer = wrap(column.title, width, pattern), wrap(column.footer, width, pattern)
-    used = _width([*title, *footer, *(line for cell in cells for line in cell)])
-    return Placed(used, title, cells, footer, column.right)
+    return [
+        c.map(functools.partial(wrap, width=width, pattern=pattern))
+        for c, width in zip(columns, widths, strict=True)
+    ]
 
 
 def wrap(line: str, width: int, pattern: re.Pattern[str]) -> list[str]:
-    """`line` in lines of at most `width`, broken where `pattern` matches; what follows is indented."""
+    """`line` in lines of at most `width`, if `pattern` matches where they can be broken."""
     if len(line) <= width:
         return [line]
-    body = line.lstrip(" -")
+    body = line.lstrip(" ->")
     start = line[: len(line) - len(body)]
     indent = " " * (len(start) + (2 if ": " in body else 0))
-    lines, current, empty = [], start, True
-    for piece in pattern.split(body):
-        if empty or len((current + piece).rstrip()) <= width:
+    first, *rest = pattern.split(body)
+    lines, current = [], start + first
+    for piece in rest:
+        if len((current + piece).rstrip()) <= width:
             current += piece
         else:
             lines.append(current.rstrip())
             current = indent + piece
-        empty = False
     return [*lines, current.rstrip()]
 
 
@@ -166,12 +188,9 @@ _DTYPE = re.compile(r"\b(bfloat|float|uint|int|complex)(?=\d+\w*\[)")
 _SHORT = {"bfloat": "bf", "float": "f", "uint": "u", "int": "i", "complex": "c"}
 
 
-def _shortened(column: Column) -> Column:
-    cells = [
-        [_DTYPE.sub(lambda match: _SHORT[match.group()], line) for line in cell]
-        for cell in column.cells
-    ]
-    return dataclasses.replace(column, cells=cells)
+def _shortened(columns: list[Column]) -> list[Column]:
+    """The columns with the names of dtypes as in jaxprs."""
+    return [c.map(lambda s: [_DTYPE.sub(lambda m: _SHORT[m.group()], s)]) for c in columns]
 
 
 # Characters.
@@ -179,42 +198,45 @@ def _shortened(column: Column) -> Column:
 _GAP = 2  # spaces between two columns of plain text
 
 
-def _plain(title: str, columns: list[Placed], caption: str) -> str:
-    rule = [["-" * c.width] for c in columns]
-    rows = list(zip(*(c.cells for c in columns), strict=True))
-    lines = [title, "", *_plain_row(columns, [c.title for c in columns])]
-    lines += _plain_row(columns, rule)
-    apart = _needs_lines(columns)
-    for i, row in enumerate(rows):
-        if i > 0 and apart:
-            lines.append("")
-        lines += _plain_row(columns, row)
-    lines += _plain_row(columns, rule)
-    lines += _plain_row(columns, [c.footer for c in columns])
-    return "\n".join([*lines, "", caption, ""])
+def _plain(title: str, columns: list[Column], caption: str) -> str:
+    rule = [["-" * c.width()] for c in columns]
+    apart = [""] if _needs_lines(columns) else []
+    rows: list[str] = []
+    for cells in zip(*(c.cells for c in columns), strict=True):
+        rows += apart * bool(rows) + _plain_row(columns, cells)
+    lines = [
+        title,
+        "",
+        *_plain_row(columns, [c.title for c in columns]),
+        *_plain_row(columns, rule),
+        *rows,
+        *_plain_row(columns, rule),
+        *_plain_row(columns, [c.footer for c in columns]),
+        "",
+        caption,
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def _plain_row(columns: list[Placed], cells: Sequence[list[str]]) -> list[str]:
-    height = max(map(len, cells))
+def _plain_row(columns: list[Column], cells: Sequence[list[str]]) -> list[str]:
     lines = []
-    for i in range(height):
-        texts = [cell[i] if i < len(cell) else "" for cell in cells]
+    for parts in itertools.zip_longest(*cells, fillvalue=""):
         padded = [
-            text.rjust(c.width) if c.right else text.ljust(c.width)
-            for c, text in zip(columns, texts, strict=True)
+            text.rjust(c.width()) if c.right else text.ljust(c.width())
+            for c, text in zip(columns, parts, strict=True)
         ]
         lines.append((" " * _GAP).join(padded).rstrip())
     return lines
 
 
-def _needs_lines(columns: list[Placed]) -> bool:
+def _needs_lines(columns: list[Column]) -> bool:
     """Whether rows need a separation: some cell takes several lines."""
     return any(len(cell) > 1 for c in columns for cell in c.cells)
 
 
 def _rich(
     title: str,
-    columns: list[Placed],
+    columns: list[Column],
     caption: str,
     console_kwargs: Mapping[str, Any],
     table_kwargs: Mapping[str, Any],

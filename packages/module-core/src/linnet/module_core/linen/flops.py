@@ -205,4 +205,4 @@ def _is_inexact(value: Any) -> bool:
 
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:
     weak = bool(getattr(array, "weak_type", False))
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak)
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak)  # type: ignore[no-untyped-call]

@@ -85,7 +85,7 @@ def record(
     capture: Any = False,
     costs: Costs,
 ) -> tuple[list[Call], dict[str, dict[str, Any]]]:
-    """The calls that `module.init(rngs, *args, **kwargs)` makes, and the shapes of its variables."""
+    """The calls within `module.init(rngs, *args, **kwargs)`, and the shapes of its variables."""
     fn = calls.resolve_method(module, method)
     recorder = _Recorder(mutable, costs)
     inputs, rebuild = take_out((rngs, args, kwargs), is_array)
@@ -117,7 +117,7 @@ class _Recorder:
         self._paused = False
 
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """`fn`, to be called with the outermost module, which gets a row even if `fn` is no method of it."""
+        """`fn` for the outermost module; it is noted even if it is no method of that."""
 
         def run(bound: Module, *args: Any, **kwargs: Any) -> Any:
             self._top = bound.scope
@@ -242,7 +242,7 @@ def represent(value: Any) -> Any:
     Sequences become lists; dicts, named tuples and struct dataclasses become dicts.
     """
     if is_array(value):
-        return jax.ShapeDtypeStruct(value.shape, value.dtype)
+        return jax.ShapeDtypeStruct(value.shape, value.dtype)  # type: ignore[no-untyped-call]
     if isinstance(value, metadata.AxisMetadata):
         return value.replace_boxed(represent(value.unbox()))
     if isinstance(value, dict | FrozenDict):

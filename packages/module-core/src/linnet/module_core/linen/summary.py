@@ -21,6 +21,7 @@ import jax
 
 from ..errors import ArgumentError, ArgumentTypeError
 from . import drawing, metadata
+from .drawing import Column
 from .filters import CollectionFilter, DenyList
 from .recording import Call, Costs, Path, record
 from .rng import PRNGKey, RNGSequences
@@ -140,7 +141,7 @@ def tabulate(
         rows = table(module, rngs, args, {**kwargs, **call_kwargs}, mutable=mutable, costs=costs)
         return drawing.draw(
             f"{type(module).__name__} Summary",
-            _columns(rows, costs),
+            *_columns(rows, costs),
             f"Total Parameters: {_amount(*_total(rows))}",
             console_kwargs=console_kwargs,
             table_kwargs=table_kwargs,
@@ -255,27 +256,31 @@ def _checked_depth(depth: Any) -> int | None:
 # Cells.
 
 
-def _columns(rows: Table, costs: Costs) -> list[drawing.Column]:
-    columns = [
-        drawing.Column("path", [["/".join(r.path)] for r in rows]),
-        drawing.Column("module", [[_label(r)] for r in rows]),
-        drawing.Column("inputs", [_lines(r.inputs) for r in rows]),
-        drawing.Column("outputs", [_lines(r.outputs) for r in rows]),
-    ]
-    if costs.flops:
-        columns.append(_number_column("flops", [r.flops for r in rows]))
-    if costs.vjp_flops:
-        columns.append(_number_column("vjp_flops", [r.vjp_flops for r in rows]))
-    columns[-1].footer = "Total"
-    columns += [
-        drawing.Column(c, [_variables(r, c) for r in rows], _amount(*_total(rows, [c])))
+def _columns(rows: Table, costs: Costs) -> tuple[list[Column], list[Column]]:
+    """The table's columns, and fewer of them, for where there is no room."""
+    path = Column(["path"], [["/".join(r.path)] if r.path else [] for r in rows], [])
+    module = Column(["module"], [[_label(r)] for r in rows], [])
+    inputs = Column(["inputs"], [_lines(r.inputs) for r in rows], [])
+    outputs = Column(["outputs"], [_lines(r.outputs) for r in rows], [])
+    flops = _numbers("flops", [r.flops for r in rows])
+    vjp_flops = _numbers("vjp_flops", [r.vjp_flops for r in rows])
+    both = [flops] * costs.flops + [vjp_flops] * costs.vjp_flops
+    collections = [
+        Column([c], [_variables(r, c) for r in rows], [_amount(*_total(rows, [c]))])
         for c in rows.collections
     ]
-    return columns
+    wide = [path, module, inputs, outputs, *both]
+    narrow = [path.over(module, "  "), inputs.over(outputs, "-> "), *both]
+    if len(both) == 2:
+        narrow[-2:] = [flops.over(vjp_flops)]
+    for before in wide, narrow:
+        before[-1] = dataclasses.replace(before[-1], footer=["Total"])
+    return wide + collections, narrow + collections
 
 
-def _number_column(title: str, numbers: list[int]) -> drawing.Column:
-    return drawing.Column(title, [[f"{n:,}" if n >= 0 else "unknown"] for n in numbers], right=True)
+def _numbers(title: str, numbers: list[int]) -> Column:
+    texts = [f"{n:,}" if n >= 0 else "unknown" for n in numbers]
+    return Column([title], [[text] for text in texts], [], right=True)
 
 
 def _label(row: Row) -> str:
@@ -343,12 +348,12 @@ def _amount(size: int, num_bytes: int) -> str:
     return f"{size:,} ({_bytes(num_bytes)})"
 
 
-def _bytes(n: float) -> str:
+def _bytes(n: int) -> str:
     """Decimal units, as discs and model cards have them: 1 KB is 1,000 B."""
     if n < 1000:
         return f"{n} B"
-    for unit in ("KB", "MB", "GB", "TB"):
-        n /= 1000
-        if n < 999.95:  # 999.95 would round to 1,000.0
-            break
-    return f"{n:,.1f} {unit}"
+    value, units = n / 1000, ["KB", "MB", "GB", "TB"]
+    while value >= 999.95 and len(units) > 1:  # 999.95 would round to 1,000.0
+        value /= 1000
+        del units[0]
+    return f"{value:,.1f} {units[0]}"
