@@ -5,8 +5,13 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-# Most of the time goes into compiling programs that run once, on a few numbers.
-jax.config.update("jax_disable_most_optimizations", True)
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Most of the time goes into compiling programs that run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

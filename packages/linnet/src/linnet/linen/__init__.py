@@ -51,6 +51,7 @@ from linnet.module_core.linen import (
     nowrap,
     override_named_call,
     share_scope,
+    tabulate,
     unbox,
 )
 from linnet.struct import FrozenDict
@@ -65,6 +66,7 @@ from . import (
     module,
     pooling,
     stochastic,
+    summary,
 )
 from .__about__ import __version__
 from .activation import (
@@ -162,7 +164,9 @@ __all__ = [
     "softplus",
     "standardize",
     "stochastic",
+    "summary",
     "swish",
+    "tabulate",
     "tanh",
     "unbox",
     "zeros",

@@ -79,7 +79,7 @@ def dropout(
     if rate == 1.0:
         return jnp.zeros_like(x)
     inexact(x, "inputs", "be scaled")
-    if not hasattr(key, "dtype"):
+    if key is None or not hasattr(key, "dtype"):
         raise InvalidRngError(
             f"Dropping values with rate={rate} needs a random key, got {key!r}.",
             hint="Pass one, e.g. `jax.random.key(0)`, and another one at each step.",

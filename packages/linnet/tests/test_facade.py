@@ -1,0 +1,64 @@
+"""What `linnet.linen` offers, and what importing it brings."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import linnet.linen as nn
+
+SUBMODULES = [entry.name for entry in pkgutil.iter_modules(nn.__path__) if entry.name[0] != "_"]
+
+
+def test_every_name_is_there() -> None:
+    assert len(set(nn.__all__)) == len(nn.__all__) > 70
+    for name in nn.__all__:
+        assert hasattr(nn, name), name
+    hidden = {
+        name
+        for name, value in vars(nn).items()
+        if name[0] != "_" and name not in nn.__all__ and not inspect.ismodule(value)
+    }
+    assert not hidden
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_submodules_hold_what_stands_above(name: str) -> None:
+    module = importlib.import_module(f"linnet.linen.{name}")
+    assert getattr(nn, name) is module
+    assert name in nn.__all__
+    for inner in module.__all__:
+        value = getattr(module, inner)
+        if inner in nn.__all__:
+            assert getattr(nn, inner) is value
+
+
+def test_activations_are_jax_s() -> None:
+    for name in nn.activation.__all__:
+        if name not in ("PReLU", "normalize"):
+            assert getattr(nn, name) is getattr(jax.nn, name, None) or name == "tanh"
+    assert nn.tanh is jax.numpy.tanh
+    assert nn.normalize is nn.standardize
+
+
+def run(program: str, **environment: str) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
+
+
+def test_nothing_else_is_imported() -> None:
+    """Neither the other style nor an optional package."""
+    absent = ["flax", "optax", "rich", "msgpack", "treescope", "yaml", "orbax", "safetensors"]
+    absent += ["keras", "linnet.nnx", "linnet.module_core.nnx", "linnet.layers_linear.nnx"]
+    run(f"import sys, linnet.linen\nfound = sys.modules.keys() & {absent}\nassert not found, found")
+
+
+def test_importing_computes_nothing() -> None:
+    """The first computation looks for a device; importing must not, so there need be none."""
+    run("import linnet.linen", JAX_PLATFORMS="no_such_platform")
