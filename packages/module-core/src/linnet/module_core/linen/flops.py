@@ -98,9 +98,14 @@ class Repetition:
         assert scope is not None
         variables, self._rebuild_variables = take_out(self._variables(), _is_traced)
         inputs, self._rebuild_arguments = take_out(self._arguments, _is_traced)
-        shapes = jax.tree.map(_abstract, (variables, scope.frame.keys, inputs))
+        originals = (variables, scope.frame.keys, inputs)
+
+        # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
+        def program(*arrays: Any) -> Any:
+            return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
+
         try:
-            lowered = jax.jit(fn).lower(*shapes)
+            lowered = jax.jit(program).lower(*jax.tree.map(_abstract, originals))
         except Exception as error:
             error.add_note(
                 "This happened while FLOPs were counted: the call was repeated as apply would run "
@@ -111,7 +116,7 @@ class Repetition:
             cost = lowered.cost_analysis()
         except (NotImplementedError, RuntimeError):  # not every backend has one
             return UNKNOWN
-        return UNKNOWN if cost is None else int(cost.get("flops", 0))
+        return UNKNOWN if cost is None else max(UNKNOWN, int(cost.get("flops", 0)))
 
     def _run(self, variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
         """The arrays that the repeated call returns, and those that it leaves as variables."""
@@ -203,6 +208,22 @@ def _is_inexact(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jnp.inexact)
 
 
+def _is_key(value: Any) -> bool:
+    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(value: Any) -> Any:
+    return jax.random.key_data(value) if _is_key(value) else value
+
+
+def _as_key(data: Any, original: Any) -> Any:
+    if not _is_key(original):
+        return data
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(original))
+
+
 def _abstract(array: Any) -> jax.ShapeDtypeStruct:
+    if _is_key(array):
+        array = jax.eval_shape(jax.random.key_data, array)
     weak = bool(getattr(array, "weak_type", False))
     return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak)  # type: ignore[no-untyped-call]

@@ -3,8 +3,8 @@
 The method is traced, so that nothing of it is computed. Initial values are computed at once in the
 midst of the trace, since their keys are concrete (`Frame.concrete`): nearly all variables come out
 as arrays. What a module computes from its variables and stores (a count, a normalized kernel) comes
-out as a tracer. Whether it depends on an input can be read off the traced program; if not, a second
-run with zeros for inputs computes it, compiled, so that the rest of the model is dropped from it.
+out as a tracer. Whether it depends on an input can be read off the traced program; if not, just the
+part of the program that computes it is run (`tracing`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 
 from ..errors import LazyInitError
 from . import calls
 from .filters import CollectionFilter
+from .tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
 if TYPE_CHECKING:
     from .module import Module
@@ -61,13 +61,14 @@ def lazy_init(
     program = jax.make_jaxpr(traced_values)(shapes)
     paths, values, treedef = first
     traced = [i for i, value in enumerate(values) if isinstance(value, jax.core.Tracer)]
-    if traced:
-        for i, depends in zip(traced, _depends_on_inputs(program.jaxpr), strict=True):
-            if depends:
-                raise LazyInitError(_describe(paths[i]), hint=_HINT)
-        computed = jax.jit(lambda: traced_values([jnp.zeros(s.shape, s.dtype) for s in shapes]))()
-        for i, value in zip(traced, computed, strict=True):
-            values[i] = value
+    kinds = classify_outputs(program)
+    for i, kind in zip(traced, kinds, strict=True):
+        if kind == DEPENDENT:
+            raise LazyInitError(_describe(paths[i]), hint=_HINT)
+    wanted = [n for n, kind in enumerate(kinds) if kind == COMPUTED]
+    if wanted:
+        for n, value in zip(wanted, compute_outputs(program, wanted, shapes), strict=True):
+            values[traced[n]] = value
     return jax.tree.unflatten(treedef, values)
 
 
@@ -80,12 +81,3 @@ def _describe(path: Sequence[Any]) -> str:
         f'Variable "{name}" in collection "{collection}" of "/{"/".join(modules)}" depends on the '
         "values of an input that lazy_init knows only by shape."
     )
-
-
-def _depends_on_inputs(jaxpr: Any) -> list[bool]:
-    """For each output of a program, whether any input goes into it."""
-    tainted = {id(v) for v in jaxpr.invars}
-    for equation in jaxpr.eqns:
-        if any(id(v) in tainted for v in equation.invars):
-            tainted.update(id(v) for v in equation.outvars)
-    return [id(v) in tainted for v in jaxpr.outvars]

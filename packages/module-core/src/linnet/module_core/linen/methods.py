@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Marks on functions.
+_LIFTED = "_linnet_lifted"
 _COMPACT = "_linnet_compact"
 _NOWRAP = "_linnet_nowrap"
 _NAME_SCOPE = "_linnet_name_scope"
 _WRAPPED = "_linnet_wrapped"
+UNWRAPPED_MARKS = (_WRAPPED,)
 
 
 def compact(fun: F) -> F:
@@ -76,6 +78,13 @@ def compact_name_scope(fun: F) -> F:
 def is_compact(fun: Any) -> bool:
     """Whether `fun` was marked by `compact`."""
     return getattr(fun, _COMPACT, False)
+
+
+def mark_lifted(fun: F, compact_method: bool) -> F:
+    """Marks the method of a transformed class: it makes its children in clones of the module."""
+    setattr(fun, _LIFTED, True)
+    setattr(fun, _COMPACT, compact_method)
+    return fun
 
 
 def wrap_methods(cls: type[Module], fields: frozenset[str]) -> None:
@@ -120,7 +129,9 @@ def _name_missing_attributes(getter: Callable[[Any], Any]) -> Callable[[Any], An
 
 def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
     """The method `fun` with everything around it that a module's method needs."""
-    compact_method = is_compact(fun)
+    needs_scope = is_compact(fun)
+    lifted = getattr(fun, _LIFTED, False)
+    compact_method = needs_scope and not lifted
     name = fun.__name__
     is_setup = name == "setup"
     if getattr(fun, _NAME_SCOPE, False):
@@ -133,7 +144,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
             raise _not_a_module(self, fun)
         scope = self.__dict__["scope"]
         if scope is None:
-            if compact_method:
+            if needs_scope:
                 raise CallCompactUnboundModuleError(
                     f"Can't call compact methods on unbound modules: {type(self).__name__}.{name}.",
                     hint="Use module.init(key, *args) and module.apply(variables, *args), or "
@@ -144,7 +155,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
                     f"Can't call `setup()` on unbound modules: {type(self).__name__}.",
                     hint="setup runs by itself, before the first method of a bound module.",
                 )
-        elif not state.setup_ran and not is_setup:
+        elif not state.setup_ran and not is_setup and not lifted:
             self._run_setup()
         if context.interceptors:
             bound = functools.partial(_run, self, state, fun, name, compact_method)
@@ -156,6 +167,22 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def run_method(
+    module: Any,
+    fun: Callable[..., Any],
+    name: str,
+    compact_method: bool,
+    args: Any,
+    kwargs: Any,
+) -> Any:
+    """Runs `fun(module, *args)` as a method, for a clone inside a transform.
+
+    The result is not captured: the method that was transformed sees to that.
+    """
+    module._run_setup()
+    return _run(module, module._state, fun, name, compact_method, *args, _capture=False, **kwargs)
+
+
 def _run(
     self: Any,
     state: Any,
@@ -164,6 +191,7 @@ def _run(
     compact_method: bool,
     /,
     *args: Any,
+    _capture: bool = True,
     **kwargs: Any,
 ) -> Any:
     stack = context.stack
@@ -179,7 +207,7 @@ def _run(
                 result = fun(self, *args, **kwargs)
         else:
             result = fun(self, *args, **kwargs)
-        if self.scope is not None and self.scope.frame.capture is not None:
+        if _capture and self.scope is not None and self.scope.frame.capture is not None:
             self._capture(name, result)
         return result
     except LinnetError as error:

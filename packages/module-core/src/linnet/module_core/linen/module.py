@@ -74,6 +74,7 @@ class _State:
         "in_compact",
         "in_setup",
         "name_scopes",
+        "setup_attributes",
         "setup_names",
         "setup_ran",
     )
@@ -85,7 +86,12 @@ class _State:
         self.cursors: dict[str, int] = {}  # next number for children of each class name
         self.children: dict[str, Any] = {}  # submodules, and the collections of variables, by name
         self.setup_names: dict[str, set[str] | None] = {}  # names that setup took: they stay taken
+        self.setup_attributes: set[str] = set()  # set in setup, so that setup sets them again
         self.name_scopes: dict[str, Module] = {}
+
+    def fresh(self) -> _State:
+        """The state of a module that has not run yet."""
+        return _State()
 
     def begin_compact(self, scope: Scope) -> None:
         """A compact method begins anew: the names that an earlier run took are free."""
@@ -232,6 +238,7 @@ class Module(_Dataclass):
                     f"{type(self).__name__} is a field of the constructor.",
                     hint="Assign to another attribute in setup.",
                 )
+            state.setup_attributes.add(name)
             attributes[name] = (
                 value if adoption.is_plain(value) else adoption.adopt(self, name, value)
             )
@@ -507,9 +514,7 @@ class Module(_Dataclass):
         """
         from .summary import module_paths
 
-        return module_paths(
-            self, rngs, args, kwargs, show_repeated=show_repeated, mutable=mutable
-        )
+        return module_paths(self, rngs, args, kwargs, show_repeated=show_repeated, mutable=mutable)
 
     # Variables.
 

@@ -15,7 +15,7 @@ no trace.
 runs a body on explicit inputs. Everything that the body needs of a scope is: its dict in each lifted
 collection, the root keys of the lifted streams, its path, and its node of counts. So
 
-* `scope.lift(collections, streams)` gives the first two as plain pytrees: the inputs;
+* `scope.lift(collections)` gives the first as a pytree, `frame.keys` the second: the inputs;
 * `scope.lower(collections, keys, ...)` makes the scope of the body: a root scope, in a new frame
   that holds just these, with the same path for names and errors, the same hash of the path (or an
   empty one, as `jit` wants, which folds the path into the key first) and **the same node of counts**,
@@ -75,7 +75,6 @@ class Frame:
     """
 
     __slots__ = (
-        "_mutable",
         "_mutable_names",
         "adopted",
         "capture",
@@ -83,6 +82,7 @@ class Frame:
         "concrete",
         "initializing",
         "keys",
+        "mutable",
         "trace",
         "valid",
     )
@@ -100,7 +100,7 @@ class Frame:
         in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
         self.collections = collections
         self.keys = keys
-        self._mutable = mutable
+        self.mutable = mutable
         self._mutable_names: dict[str, bool] = {}
         self.initializing = initializing
         self.concrete = concrete
@@ -113,7 +113,7 @@ class Frame:
         """Whether `collection` may be changed."""
         known = self._mutable_names.get(collection)
         if known is None:
-            known = self._mutable_names[collection] = in_filter(self._mutable, collection)
+            known = self._mutable_names[collection] = in_filter(self.mutable, collection)
         return known
 
     def mutated(self) -> Collections:
@@ -492,12 +492,9 @@ class Scope:
 
     # Handing over to a transformed function; see the module's docstring.
 
-    def lift(
-        self, collections: CollectionFilter, streams: CollectionFilter
-    ) -> tuple[Collections, RNGSequences]:
-        """This scope's dict in each lifted collection, and the root keys of the lifted streams."""
-        lifted = {c: tree for c, tree in self.variables().items() if in_filter(collections, c)}
-        return lifted, {s: key for s, key in self.frame.keys.items() if in_filter(streams, s)}
+    def lift(self, collections: CollectionFilter) -> Collections:
+        """The dict of this scope in each lifted collection."""
+        return {c: tree for c, tree in self.variables().items() if in_filter(collections, c)}
 
     def lower(self, frame: Frame, collections: Collections, *, fresh_hash: bool = False) -> Scope:
         """The scope of a transformed body that stands for this one.

@@ -1,0 +1,153 @@
+"""What becomes of an axis in `vmap` and `scan`: the words that users say it with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..errors import ArgumentError
+from . import metadata
+from .filters import CollectionFilter, in_filter
+
+
+@dataclasses.dataclass(frozen=True)
+class In:
+    """A collection that goes in along `axis` and does not come out."""
+
+    axis: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Out:
+    """A collection that comes out along `axis` and does not go in."""
+
+    axis: Any
+
+
+class _Broadcast:
+    """The same for all steps: an input that every step sees, an output that no step changes."""
+
+    def __repr__(self) -> str:
+        return "broadcast"
+
+    def __reduce__(self) -> str:
+        return "broadcast"
+
+
+broadcast = _Broadcast()
+
+Axes = Mapping[CollectionFilter, Any]
+
+
+def in_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
+    """The collections that go in, with the axis of each."""
+    return {
+        f: axis.axis if isinstance(axis, In) else axis
+        for f, axis in axes.items()
+        if not isinstance(axis, Out)
+    }
+
+
+def out_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
+    """The collections that come out, with the axis of each."""
+    return {
+        f: axis.axis if isinstance(axis, Out) else axis
+        for f, axis in axes.items()
+        if not isinstance(axis, In)
+    }
+
+
+def split_streams(
+    keys: Mapping[str, jax.Array], split_rngs: Mapping[Any, bool]
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The keys to split and the keys to share; those of unlisted streams are in neither."""
+    split: dict[str, jax.Array] = {}
+    shared: dict[str, jax.Array] = {}
+    for stream, key in keys.items():
+        for filter_like, splits in split_rngs.items():
+            if in_filter(filter_like, stream):
+                (split if splits else shared)[stream] = key
+                break
+    return split, shared
+
+
+def axis_sizes(axes: Any, tree: Any) -> set[int]:
+    """The sizes of the mapped axes; `axes` is a prefix of `tree`, None and `broadcast` map nothing.
+
+    Raises:
+      ArgumentError: an array has no such axis.
+    """
+    sizes: set[int] = set()
+
+    def collect(axis: Any, part: Any) -> None:
+        if axis is None or axis is broadcast:
+            return
+        for leaf in jax.tree.leaves(part):
+            shape = np.shape(leaf)
+            if not -len(shape) <= axis < len(shape):
+                raise ArgumentError(
+                    f"An input of shape {shape} has no axis {axis} to map over.",
+                    hint="Check in_axes and variable_axes; None (or nn.broadcast in scan) maps "
+                    "nothing.",
+                )
+            sizes.add(shape[axis])
+
+    map_prefix(collect, axes, tree)
+    return sizes
+
+
+def map_prefix(fn: Callable[[Any, Any], Any], axes: Any, tree: Any) -> Any:
+    """Applies `fn(axis, subtree)` for each axis in `axes`, a prefix of `tree`."""
+    return jax.tree.map(fn, axes, tree, is_leaf=lambda x: x is None or x is broadcast)
+
+
+def as_prefix(axes: Any) -> Any:
+    """`axes` for a tuple of arguments, where a list is meant as a tuple."""
+    return tuple(axes) if isinstance(axes, list) else axes
+
+
+def add_axis(tree: Any, axis: Any, params: Mapping[Any, Any]) -> Any:
+    """Tells the boxes in `tree` that their values have a new axis."""
+    if axis is None or not metadata.has_boxes(tree):
+        return tree
+    return metadata.map_axis_meta(lambda box: box.add_axis(axis, params), tree)
+
+
+def remove_axis(tree: Any, axis: Any, params: Mapping[Any, Any]) -> Any:
+    """Tells the boxes in `tree` that an axis of their values is gone."""
+    if axis is None or not metadata.has_boxes(tree):
+        return tree
+    return metadata.map_axis_meta(lambda box: box.remove_axis(axis, params), tree)
+
+
+def one_size(sizes: Sequence[set[int]], given: int | None, kind: str, name: str) -> int:
+    """The one size among `sizes`, or the given one.
+
+    Args:
+      sizes: of the mapped axes.
+      given: the argument `name`, if the user gave it.
+      kind: of size, in the error: "batch axis sizes", "scan lengths".
+      name: of the argument that gives it.
+
+    Raises:
+      ArgumentError: there is none, or more than one.
+    """
+    found = set().union(*sizes)
+    if given is not None:
+        found.add(given)
+    if len(found) > 1:
+        raise ArgumentError(
+            f"Inconsistent {kind}: {sorted(found)}"
+            + (f" (with {name}={given})." if given is not None else "."),
+            hint="All mapped inputs and collections have the same size along their axes.",
+        )
+    if not found:
+        raise ArgumentError(
+            f"{name} should be specified manually.",
+            hint=f"No input is mapped, so pass {name}=...",
+        )
+    return found.pop()

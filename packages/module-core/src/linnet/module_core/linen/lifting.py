@@ -1,0 +1,479 @@
+"""The one mechanism behind every lifted transform.
+
+A transform of jax takes a function of arrays. A method of a module also reads and writes the
+variables of its scope, draws random keys and counts them. To *lift* a transform is to turn the second
+into the first:
+
+1. find the scopes that the call needs: the module's, and those of modules passed as arguments or held
+   in fields from elsewhere (`Lift`);
+2. take their collections and root keys out as pytrees: explicit inputs (`Lift.collections`, `.keys`);
+3. inside the transform, make a frame of what comes in, lower the scopes into it, clone the modules
+   onto the lowered scopes, run the method, and return its output and what it has changed: explicit
+   outputs (`Lift.run`);
+4. write the changes back (`Lift.store`).
+
+Each transform says only what happens to the inputs and outputs in between. The clones are dropped
+with everything that the trace has put into them; the counts of draws and the automatic names go on,
+because scope and clone share them.
+
+A transform of a class is a subclass whose methods are lifted (`lift_class`); its clones inside are
+of the class itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ..errors import (
+    JaxTransformError,
+    TransformedMethodReturnValueError,
+    TransformTargetError,
+)
+from . import adoption
+from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
+from .methods import UNWRAPPED_MARKS, is_compact, mark_lifted, run_method
+from .module import Module
+from .rng import RNGSequences
+from .scope import Collections, Frame, Scope
+from .variable import Variable
+
+Call = Callable[..., Any]  # (clone of the main module, *arguments) -> output
+
+
+class _Slot:
+    """Stands for a module in a tree of arguments: a pytree without leaves."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+jax.tree_util.register_pytree_node(_Slot, lambda s: ((), s.index), lambda index, _: _Slot(index))
+
+
+class Lift:
+    """A call of a method, with what it needs of its scopes.
+
+    Args:
+      call: the method, or function, to run with a clone of `module`.
+      module: the module that it runs on, or None of it in a tree of them.
+      args, kwargs: the other arguments; modules in them are lifted too.
+
+    Attributes:
+      call: the method.
+      modules: the modules that are lifted, the main one first.
+      args, kwargs: the arguments, without their modules: fit for a transform of jax.
+      roots: the scopes that are lifted; none is below another.
+      frame: the frame of the caller.
+    """
+
+    def __init__(
+        self, call: Call, module: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}
+    ) -> None:
+        self.call = call
+        self._module = module
+        self._arguments = tuple(args)
+        self.modules: list[Module] = []
+        self._main = self._take_modules(module)
+        self.args = tuple(self._take_modules(arg) for arg in args)
+        self.kwargs = {name: self._take_modules(arg) for name, arg in kwargs.items()}
+        if not self.modules:
+            raise TransformTargetError(
+                f"A lifted transform got no module as its first argument, but {module!r:.60}.",
+                hint="Call the transformed function as fn(module, *args).",
+            )
+        self.roots = _roots(self.modules)
+        self.frame = self.roots[0].frame
+        self._cursors = {id(m): dict(m._state.cursors) for m in self.modules}
+
+    def _take_modules(self, tree: Any) -> Any:
+        if adoption.is_plain(tree):
+            return tree
+
+        def take(leaf: Any) -> Any:
+            if not isinstance(leaf, Module):
+                return leaf
+            if leaf.scope is None:
+                raise JaxTransformError(
+                    f"A lifted transform got an unbound {type(leaf).__name__}.",
+                    hint="Pass modules that were made in setup or in a compact method.",
+                )
+            self.modules.append(leaf)
+            return _Slot(len(self.modules) - 1)
+
+        return jax.tree.map(take, tree, is_leaf=lambda x: isinstance(x, Module))
+
+    # What goes in.
+
+    def collections(self, filter_like: CollectionFilter) -> list[Collections]:
+        """The variables of each root in the collections that `filter_like` matches."""
+        return [root.lift(filter_like) for root in self.roots]
+
+    def keys(self, filter_like: CollectionFilter) -> RNGSequences:
+        """The root keys of the streams that `filter_like` matches."""
+        return {s: k for s, k in self.frame.keys.items() if in_filter(filter_like, s)}
+
+    def mutable(self, filter_like: CollectionFilter) -> CollectionFilter:
+        """Of the collections that `filter_like` matches, those that the caller may change."""
+        return intersect_filters(self.frame.mutable, filter_like)
+
+    # The body.
+
+    def run(
+        self,
+        collections: Sequence[Collections],
+        keys: RNGSequences,
+        mutable: CollectionFilter,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        call: Call | None = None,
+        fresh_hash: bool = False,
+        concrete: bool = False,
+    ) -> tuple[Any, list[Collections]]:
+        """Runs the method on clones of its modules.
+
+        Args:
+          collections: the variables of each root.
+          keys: the root keys.
+          mutable: the collections that the body may change.
+          args, kwargs: the arguments, by default those that the call was made with.
+          call: the function to run, by default the one the call was made with.
+          fresh_hash: the paths of the modules are folded into the keys already.
+          concrete: compute initial values outside of the trace, see `Frame`.
+
+        Returns:
+          (output, the mutable collections of each root as they are after it).
+        """
+        frame = Frame(
+            {},
+            keys,
+            mutable,
+            initializing=self.frame.initializing,
+            concrete=concrete,
+            capture=self.frame.capture,
+        )
+        scopes = [
+            root.lower(frame, _copy(tree), fresh_hash=fresh_hash)
+            for root, tree in zip(self.roots, collections, strict=True)
+        ]
+        clones = _Clones(self.roots, scopes, self._cursors)
+        modules = [clones.of(m) for m in self.modules]
+
+        def fill(tree: Any) -> Any:
+            if adoption.is_plain(tree):
+                return tree
+            return jax.tree.map(
+                lambda x: modules[x.index] if isinstance(x, _Slot) else x,
+                tree,
+                is_leaf=lambda x: isinstance(x, _Slot),
+            )
+
+        main = fill(self._main)
+        filled = [fill(arg) for arg in (self.args if args is None else args)]
+        named = {k: fill(v) for k, v in (self.kwargs if kwargs is None else kwargs).items()}
+        try:
+            output = (call or self.call)(main, *filled, **named)
+        finally:
+            frame.valid = False
+        _check_output(output, main)
+        for original, clone in zip(self.modules, modules, strict=True):
+            original._state.cursors = clone._state.cursors
+        return output, [
+            {c: tree for c, tree in scope.collections.items() if tree and frame.is_mutable(c)}
+            for scope in scopes
+        ]
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the first module."""
+        return self.modules[0].scope  # type: ignore[return-value]
+
+    def directly(self, call: Call) -> Any:
+        """Runs another function on the modules themselves, for a transform made of other ones."""
+        return call(self._module, *self._arguments)
+
+    def counts(self) -> Any:
+        """The numbers of draws and automatic names so far, as a value that can be compared."""
+        draws = tuple(_sorted_counts(root.draws.snapshot()) for root in self.roots)
+        return draws, tuple(tuple(m._state.cursors.items()) for m in self.modules)
+
+    def set_counts(self, counts: Any) -> None:
+        """Sets the numbers of draws and names to what `counts` returned."""
+        draws, cursors = counts
+        for root, found in zip(self.roots, draws, strict=True):
+            root.draws.restore({path: dict(streams) for path, streams in found})
+        for module, items in zip(self.modules, cursors, strict=True):
+            module._state.cursors = dict(items)
+
+    # What comes out.
+
+    def store(self, changed: Sequence[Collections]) -> None:
+        """Writes what the body has changed back to the scopes."""
+        for root, collections in zip(self.roots, changed, strict=True):
+            root.store(collections)
+
+    def plain(self, variables: CollectionFilter, rngs: CollectionFilter) -> PlainBody:
+        """The body as a function of arrays, for transforms that treat all collections alike."""
+        return PlainBody(self, variables, rngs)
+
+
+def group(
+    collections: Sequence[Collections], filters: Sequence[CollectionFilter]
+) -> list[list[Collections]]:
+    """Deals the collections of each root out to `filters`: for each filter, a dict for each root."""
+    dealt = [group_collections(root, filters) for root in collections]
+    return [[root[i] for root in dealt] for i in range(len(filters))]
+
+
+def ungroup(groups: Sequence[Sequence[Collections]]) -> list[Collections]:
+    """Puts what `group` has dealt out together again."""
+    return [{c: tree for part in parts for c, tree in part.items()} for parts in zip(*groups)]
+
+
+class PlainBody:
+    """A function (inputs, *args) -> (output, changed), where inputs are (collections, keys).
+
+    What most transforms need: all lifted collections go in, and those that changed come out.
+    """
+
+    def __init__(self, lift: Lift, variables: CollectionFilter, rngs: CollectionFilter) -> None:
+        self._lift = lift
+        self._mutable = lift.mutable(variables)
+        self.inputs = (lift.collections(variables), lift.keys(rngs))
+
+    def __call__(self, inputs: Any, *args: Any, **options: Any) -> tuple[Any, list[Collections]]:
+        collections, keys = inputs
+        return self._lift.run(collections, keys, self._mutable, args, **options)
+
+
+def _sorted_counts(snapshot: dict[tuple[str, ...], dict[str, int]]) -> Any:
+    return tuple(
+        (path, tuple(sorted(streams.items())))
+        for path, streams in sorted(snapshot.items())
+        if streams
+    )
+
+
+def _copy(collections: Collections) -> Collections:
+    def copy(tree: Any) -> Any:
+        return {k: copy(v) for k, v in tree.items()} if type(tree) is dict else tree
+
+    return {name: copy(tree) for name, tree in collections.items()}
+
+
+def _roots(modules: Sequence[Module]) -> list[Scope]:
+    """The scopes of the modules and of all they hold, without those below another."""
+    found: dict[tuple[str, ...], Scope] = {}
+
+    def collect(module: Module) -> None:
+        assert module.scope is not None
+        found.setdefault(module.scope.path, module.scope)
+        for held in _held(module):
+            if held.scope is not None and held.scope.path not in found:
+                collect(held)
+
+    for module in modules:
+        collect(module)
+    frames = {id(scope.frame) for scope in found.values()}
+    if len(frames) != 1:
+        places = ", ".join(scope.path_text for scope in found.values())
+        raise JaxTransformError(
+            f"A lifted transform got modules of different calls or trace levels: {places}.",
+            hint="Pass modules of the outer level as arguments of the inner transform, too.",
+        )
+    return [
+        scope
+        for path, scope in found.items()
+        if not any(path[:n] in found for n in range(len(path)))
+    ]
+
+
+def _held(module: Module) -> Iterable[Module]:
+    for field in module._fields:
+        value = module.__dict__.get(field)
+        if not adoption.is_plain(value):
+            for _, held in adoption.iter_modules(value):
+                yield held
+
+
+class _Clones:
+    """Clones of bound modules, one for each, on the scopes of a lowered frame."""
+
+    def __init__(
+        self, roots: Sequence[Scope], scopes: Sequence[Scope], cursors: dict[int, dict[str, int]]
+    ) -> None:
+        self._roots = roots
+        self._scopes = {root.path: scope for root, scope in zip(roots, scopes, strict=True)}
+        self._cursors = cursors
+        self._made: dict[int, Module] = {}
+
+    def _scope(self, scope: Scope) -> Scope:
+        known = self._scopes.get(scope.path)
+        if known is None:
+            # A root is a prefix of every path that was collected, so this ends there.
+            above = self._by_path(scope.path[:-1])
+            known = self._scopes[scope.path] = above.child(scope.path[-1])
+        return known
+
+    def _by_path(self, path: tuple[str, ...]) -> Scope:
+        known = self._scopes.get(path)
+        if known is None:
+            known = self._scopes[path] = self._by_path(path[:-1]).child(path[-1])
+        return known
+
+    def of(self, module: Module) -> Module:
+        """The clone of `module`."""
+        known = self._made.get(id(module))
+        if known is not None:
+            return known
+        if module.scope is None:
+            return module
+        clone = object.__new__(type(module))
+        self._made[id(module)] = clone
+        attributes = clone.__dict__
+        attributes.update(
+            (k, v) for k, v in module.__dict__.items() if k not in module._state.setup_attributes
+        )
+        scope = attributes["scope"] = self._scope(module.scope)
+        state = attributes["_state"] = module._state.fresh()
+        state.cursors = dict(self._cursors.get(id(module), ()))
+        state.in_compact = module._state.in_compact
+        attributes["parent"] = self._made.get(id(module.parent), module.parent)
+        for field in module._fields:
+            value = attributes.get(field)
+            if adoption.is_plain(value) or not any(True for _ in adoption.iter_modules(value)):
+                continue
+            attributes[field] = adoption.map_modules(lambda path, m: self.of(m), value)
+            for _, held in adoption.iter_modules(attributes[field]):
+                if held.parent is clone and held.name is not None:
+                    scope.reserve(held.name)
+                    state.children[held.name] = held
+        return clone
+
+
+def _check_output(output: Any, module: Any) -> None:
+    def bad(x: Any) -> bool:
+        return isinstance(x, Module | Variable)
+
+    for leaf in jax.tree.leaves(output, is_leaf=bad):
+        if bad(leaf):
+            raise TransformedMethodReturnValueError(
+                "A transformed method cannot return Modules or Variables; a method of "
+                f"{type(module).__name__} returned a {type(leaf).__name__}.",
+                hint="Return arrays: what the module computes, or the variable's value.",
+            )
+
+
+# Targets: functions, methods and classes.
+
+Transform = Callable[..., Any]  # (Lift, **options) -> output
+
+
+def lift_target(
+    transform: Transform,
+    target: Any,
+    prefix: str,
+    methods: Any = None,
+    options: Mapping[str, Any] = {},
+) -> Any:
+    """Applies a lifted transform to a module class, or to a function or method of a module.
+
+    Args:
+      transform: takes a `Lift` and the options, and returns the output.
+      target: what to transform.
+      prefix: goes before the class's name.
+      methods: of a class: names of the methods to transform (default `__call__`), or for each name
+        options that go over the common ones.
+      options: of the transform.
+
+    Raises:
+      TransformTargetError: `target` is neither.
+    """
+    if isinstance(target, type) and issubclass(target, Module):
+        return lift_class(transform, target, prefix, methods, options)
+    if isinstance(target, Module) or not callable(target):
+        raise TransformTargetError(
+            "Linen transformations must be applied to Modules classes or functions taking a Module "
+            f"instance as the first argument. The provided target is not a Module class or "
+            f"callable: {target!r:.80}.",
+            hint="nn.vmap(Dense, ...)(features=3), not nn.vmap(Dense(3), ...).",
+        )
+    if methods is not None:
+        raise TransformTargetError(
+            f"methods={methods!r} is for classes, but the target is the function {target!r:.60}.",
+        )
+
+    @functools.wraps(target)
+    def lifted(module: Any, *args: Any, **kwargs: Any) -> Any:
+        return transform(Lift(function_call(target), module, args, kwargs), **options)
+
+    return lifted
+
+
+def function_call(fn: Callable[..., Any]) -> Call:
+    """Runs a function of a module as if it were one of the module's methods."""
+    name = getattr(fn, "__name__", type(fn).__name__)
+    compact_function = is_compact(fn)
+
+    def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(module, Module):
+            return fn(module, *args, **kwargs)
+        return run_method(module, fn, name, compact_function, args, kwargs)
+
+    return call
+
+
+def lift_class(
+    transform: Transform,
+    cls: type[Module],
+    prefix: str,
+    methods: Any,
+    options: Mapping[str, Any],
+) -> type[Module]:
+    """A subclass of `cls` whose methods are transformed."""
+    if methods is None:
+        chosen: dict[str, Mapping[str, Any]] = {"__call__": {}}
+    elif isinstance(methods, str):
+        chosen = {methods: {}}
+    elif isinstance(methods, Mapping):
+        chosen = dict(methods)
+    else:
+        chosen = dict.fromkeys(methods, {})
+    body: dict[str, Any] = {
+        "__module__": cls.__module__,
+        "__doc__": cls.__doc__,
+        "_lifted_from": cls,
+    }
+    for name, own_options in chosen.items():
+        method = getattr(cls, name)
+        body[name] = _lift_method(transform, cls, name, method, {**options, **own_options})
+    return type(prefix + cls.__name__, (cls,), body)
+
+
+def _lift_method(
+    transform: Transform,
+    cls: type[Module],
+    name: str,
+    method: Callable[..., Any],
+    options: Mapping[str, Any],
+) -> Callable[..., Any]:
+    raw = getattr(method, "__wrapped__", method)
+    compact_method = is_compact(method)
+
+    def call(clone: Any, *args: Any, **kwargs: Any) -> Any:
+        if vars(type(clone)).get("_lifted_from") is cls:
+            object.__setattr__(clone, "__class__", cls)
+        clone._state.in_compact = False
+        return run_method(clone, raw, name, compact_method, args, kwargs)
+
+    @functools.wraps(raw)
+    def lifted(self: Module, *args: Any, **kwargs: Any) -> Any:
+        return transform(Lift(call, self, args, kwargs), **options)
+
+    for mark in UNWRAPPED_MARKS:
+        lifted.__dict__.pop(mark, None)
+    return mark_lifted(lifted, compact_method)

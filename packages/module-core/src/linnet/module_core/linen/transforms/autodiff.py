@@ -1,0 +1,268 @@
+"""`vjp`, `jvp`, `grad`, `value_and_grad`, `custom_vjp`: derivatives inside a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ..filters import CollectionFilter, subtract_filters
+from ..lifting import Lift, function_call, ungroup
+from ..scope import Collections
+
+
+def vjp(
+    fn: Callable[..., Any],
+    mdl: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Any = (),
+    vjp_variables: CollectionFilter = "params",
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    multi_scope: bool = False,
+) -> Any:
+    """Lifted `jax.vjp`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Scale(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return x * self.param("s", jax.nn.initializers.ones, ())
+    >>> class Gradient(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         y, bwd = nn.vjp(lambda scale, x: scale(x), Scale(name="scale"), x)
+    ...         return bwd(jnp.ones_like(y))
+    >>> model = Gradient()
+    >>> model.apply(model.init(jax.random.key(0), jnp.ones(3)), jnp.full(3, 2.0))
+    ({'params': {'s': Array(6., dtype=float32)}}, Array([1., 1., 1.], dtype=float32))
+
+    Args:
+      fn: (module, *primals) -> output, or (output, aux) with `has_aux`.
+      mdl: a module, or a tree of modules.
+      *primals: arrays to differentiate by.
+      has_aux: `fn` returns something else besides.
+      reduce_axes: kept for older programs; jax no longer has it.
+      vjp_variables: collections to differentiate by.
+      variables, rngs: the collections and random streams that exist inside.
+      multi_scope: return the gradients of each lifted scope, where `mdl` is a tree of modules.
+
+    Returns:
+      (output, bwd), or (output, bwd, aux); `bwd(cotangent)` returns the gradients of the variables
+      (a dict of collections) and of each primal.
+    """
+    del reduce_axes
+    lift = Lift(function_call(fn), mdl, primals)
+    by = lift.collections(vjp_variables)
+    rest = lift.collections(subtract_filters(variables, vjp_variables))
+    keys, mutable = lift.keys(rngs), lift.mutable(variables)
+
+    def differentiated(by: list[Collections], *primals: Any) -> Any:
+        output, changed = lift.run(ungroup([by, rest]), keys, mutable, primals)
+        output, aux = output if has_aux else (output, None)
+        return output, (aux, changed)
+
+    output, backward, (aux, changed) = jax.vjp(differentiated, by, *lift.args, has_aux=True)
+    lift.store(changed)
+    # A Partial is a pytree: it can be the residual of a custom_vjp.
+    bwd = jax.tree_util.Partial(_all_scopes if multi_scope else _one_scope, backward)
+    return (output, bwd, aux) if has_aux else (output, bwd)
+
+
+def _one_scope(backward: Callable[[Any], Any], cotangent: Any) -> Any:
+    variables, *primals = backward(cotangent)
+    return variables[0], *primals
+
+
+def _all_scopes(backward: Callable[[Any], Any], cotangent: Any) -> Any:
+    variables, *primals = backward(cotangent)
+    return tuple(variables), *primals
+
+
+def value_and_grad(
+    fn: Callable[..., Any],
+    mdl: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Any = (),
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> Any:
+    """Lifted `jax.value_and_grad`, with respect to the primals (not to variables: see `vjp`).
+
+    Args:
+      fn: (module, *primals) -> a scalar, or (scalar, aux) with `has_aux`.
+      mdl: a module, or a tree of modules.
+      *primals: arrays to differentiate by.
+      has_aux: `fn` returns something else besides.
+      reduce_axes: kept for older programs; jax no longer has it.
+      variables, rngs: the collections and random streams that exist inside.
+
+    Returns:
+      (value, gradients), or ((value, aux), gradients): one gradient for each primal, in a tuple.
+    """
+    del reduce_axes
+    lift = Lift(function_call(fn), mdl, primals)
+    body = lift.plain(variables, rngs)
+
+    def differentiated(primals: Sequence[Any]) -> Any:
+        output, changed = body(body.inputs, *primals)
+        value, aux = output if has_aux else (output, None)
+        return value, (aux, changed)
+
+    (value, (aux, changed)), gradients = jax.value_and_grad(differentiated, has_aux=True)(lift.args)
+    lift.store(changed)
+    return ((value, aux) if has_aux else value), gradients
+
+
+def grad(
+    fn: Callable[..., Any],
+    mdl: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Any = (),
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> Any:
+    """Lifted `jax.grad`: `value_and_grad` without the value.
+
+    Args:
+      fn, mdl, primals, has_aux, reduce_axes, variables, rngs: as in `value_and_grad`.
+
+    Returns:
+      The gradients, one for each primal, in a tuple; or (gradients, aux) with `has_aux`.
+    """
+    value, gradients = value_and_grad(
+        fn,
+        mdl,
+        *primals,
+        has_aux=has_aux,
+        reduce_axes=reduce_axes,
+        variables=variables,
+        rngs=rngs,
+    )
+    return (gradients, value[1]) if has_aux else gradients
+
+
+def jvp(
+    fn: Callable[..., Any],
+    mdl: Any,
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    variable_tangents: Collections,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> Any:
+    """Lifted `jax.jvp`.
+
+    Args:
+      fn: (module, *primals) -> output.
+      mdl: a module.
+      primals, tangents: arrays, and the direction to differentiate in; equal structures.
+      variable_tangents: the direction for variables: a dict of collections, which may be empty.
+      variables, rngs: the collections and random streams that exist inside.
+
+    Returns:
+      (output, its derivative in that direction).
+    """
+    lift = Lift(function_call(fn), mdl, tuple(primals))
+    directions = set(variable_tangents)
+    by = [
+        {c: t for c, t in root.items() if c in directions} for root in lift.collections(variables)
+    ]
+    rest = lift.collections(subtract_filters(variables, directions))
+    keys, mutable = lift.keys(rngs), lift.mutable(variables)
+
+    def differentiated(by: list[Collections], primals: Sequence[Any]) -> Any:
+        return lift.run(ungroup([by, rest]), keys, mutable, primals)
+
+    along = [{c: variable_tangents[c] for c in root} for root in by]
+    (output, changed), (derivative, _) = jax.jvp(
+        differentiated, (by, lift.args), (along, tuple(tangents))
+    )
+    lift.store(changed)
+    return output, derivative
+
+
+def custom_vjp(
+    fn: Callable[..., Any],
+    forward_fn: Callable[..., Any],
+    backward_fn: Callable[..., Any],
+    grad_vars: CollectionFilter = "params",
+    nondiff_argnums: Sequence[int] = (),
+) -> Callable[..., Any]:
+    """Lifted `jax.custom_vjp`: a function of a module with a gradient of its own.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Scale(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return x * self.param("s", jax.nn.initializers.ones, ())
+    >>> def sign_of_gradient(scale, x):
+    ...     def f(scale, x):
+    ...         return scale(x)
+    ...
+    ...     def forward(scale, x):
+    ...         return nn.vjp(f, scale, x)
+    ...
+    ...     def backward(bwd, y_t):
+    ...         params_t, *inputs_t = bwd(y_t)
+    ...         return jax.tree.map(jnp.sign, params_t), *inputs_t
+    ...
+    ...     return nn.custom_vjp(f, forward, backward)(scale, x)
+    >>> f = nn.apply(sign_of_gradient, Scale())
+    >>> jax.grad(lambda v: f(v, jnp.full(2, 5.0)).sum())({"params": {"s": 1.0}})
+    {'params': {'s': Array(1., dtype=float32, weak_type=True)}}
+
+    Args:
+      fn: (module, *args) -> output.
+      forward_fn: (module, *args) -> (output, residuals).
+      backward_fn: (*nondifferentiable args, residuals, cotangent of the output) -> (gradients of the
+        variables, as a dict of collections, *gradients of the differentiable args).
+      grad_vars: collections to differentiate by.
+      nondiff_argnums: positions of arguments (0 is the module) that are not differentiated.
+
+    Returns:
+      A function (module, *args) -> output.
+    """
+    numbers = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+    fixed = tuple(i - 1 for i in numbers)
+    call_forward = function_call(forward_fn)
+
+    def lifted(mdl: Any, *args: Any) -> Any:
+        lift = Lift(function_call(fn), mdl, args)
+        by = lift.collections(grad_vars)
+        rest = lift.collections(subtract_filters(True, grad_vars))
+        keys, mutable = lift.keys(True), lift.mutable(True)
+        moving = [i for i in range(len(args)) if i not in fixed]
+        constants = {i: lift.args[i] for i in fixed}
+
+        def run(by: Any, others: Any, moving_args: Sequence[Any], **options: Any) -> Any:
+            rest, keys = others
+            filled = {**constants, **dict(zip(moving, moving_args, strict=True))}
+            arguments = [filled[i] for i in range(len(args))]
+            return lift.run(ungroup([by, rest]), keys, mutable, arguments, **options)
+
+        @jax.custom_vjp
+        def f(by: Any, others: Any, *moving_args: Any) -> Any:
+            return run(by, others, moving_args)
+
+        def forward(by: Any, others: Any, *moving_args: Any) -> Any:
+            (output, residuals), changed = run(by, others, moving_args, call=call_forward)
+            return (output, changed), residuals
+
+        def backward(residuals: Any, cotangents: Any) -> Any:
+            output_t, _ = cotangents
+            variables_t, *args_t = backward_fn(*constants.values(), residuals, output_t)
+            return [variables_t] + [{} for _ in lift.roots[1:]], None, *args_t
+
+        f.defvjp(forward, backward)
+        output, changed = f(by, (rest, keys), *[lift.args[i] for i in moving])
+        lift.store(changed)
+        return output
+
+    return lifted

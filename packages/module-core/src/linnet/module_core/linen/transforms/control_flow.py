@@ -1,0 +1,145 @@
+"""`cond`, `switch` and `while_loop`: jax's control flow over methods of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..axes import split_streams
+from ..filters import CollectionFilter
+from ..lifting import Lift, function_call, group, ungroup
+
+
+def cond(
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    mdl: Any,
+    *operands: Any,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> Any:
+    """Lifted `jax.lax.cond`.
+
+    The branches are called as `fun(mdl, *operands)`. Both must leave the same variables behind: make
+    the submodules of both before, or in `init`, outside of the branches.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Maybe(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x, flip):
+    ...         w = self.param("w", jax.nn.initializers.ones, ())
+    ...         return nn.cond(flip, lambda m, x: -w * x, lambda m, x: w * x, self, x)
+    >>> Maybe().init_with_output(jax.random.key(0), jnp.ones(2), True)[0]
+    Array([-1., -1.], dtype=float32)
+
+    Args:
+      pred: which branch to take: scalar, bool.
+      true_fun, false_fun: the branches.
+      mdl: a module, or a tree of modules.
+      *operands: arrays for the branches.
+      variables, rngs: the collections and random streams that exist in the branches.
+    """
+
+    def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
+        call = function_call(fun)
+        return lambda inputs, *operands: body(inputs, *operands, call=call)
+
+    lift = Lift(function_call(true_fun), mdl, operands)
+    body = lift.plain(variables, rngs)
+    output, changed = jax.lax.cond(
+        pred, branch(true_fun), branch(false_fun), body.inputs, *lift.args
+    )
+    lift.store(changed)
+    return output
+
+
+def switch(
+    index: Any,
+    branches: Sequence[Callable[..., Any]],
+    mdl: Any,
+    *operands: Any,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> Any:
+    """Lifted `jax.lax.switch`.
+
+    The branches are called as `branch(mdl, *operands)`, and all must leave the same variables behind.
+
+    Args:
+      index: which branch to take: scalar, integer; clamped to the branches there are.
+      branches: functions of a module.
+      mdl: a module, or a tree of modules.
+      *operands: arrays for the branches.
+      variables, rngs: the collections and random streams that exist in the branches.
+    """
+
+    def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
+        call = function_call(fun)
+        return lambda inputs, *operands: body(inputs, *operands, call=call)
+
+    lift = Lift(function_call(branches[0]), mdl, operands)
+    body = lift.plain(variables, rngs)
+    output, changed = jax.lax.switch(
+        index, [branch(fun) for fun in branches], body.inputs, *lift.args
+    )
+    lift.store(changed)
+    return output
+
+
+def while_loop(
+    cond_fn: Callable[[Any, Any], Any],
+    body_fn: Callable[[Any, Any], Any],
+    mdl: Any,
+    init: Any,
+    carry_variables: CollectionFilter = False,
+    broadcast_variables: CollectionFilter = True,
+    split_rngs: Mapping[Any, bool] = {},
+) -> Any:
+    """Lifted `jax.lax.while_loop`.
+
+    Args:
+      cond_fn: (module, carry) -> whether to go on; may not change variables.
+      body_fn: (module, carry) -> carry.
+      mdl: a module, or a tree of modules.
+      init: the first carry.
+      carry_variables: collections that each step hands on to the next; they exist before the loop.
+      broadcast_variables: collections that all steps read.
+      split_rngs: for each random stream (a filter) whether each step gets a key of its own.
+
+    Returns:
+      The last carry.
+    """
+    lift = Lift(function_call(body_fn), mdl, (init,))
+    carried, shared_vars = group(lift.collections(True), [carry_variables, broadcast_variables])
+    split, shared = split_streams(lift.frame.keys, split_rngs)
+    mutable = lift.mutable(carry_variables)
+    call_cond = function_call(cond_fn)
+
+    def keys(step: Any) -> dict[str, jax.Array]:
+        return {**shared, **{s: jax.random.fold_in(k, step) for s, k in split.items()}}
+
+    def go_on(state: Any) -> Any:
+        step, carried, carry = state
+        # The condition's keys differ from the body's: it counts down where the body counts up.
+        go, _ = lift.run(
+            ungroup([carried, shared_vars]), keys(-step), False, (carry,), call=call_cond
+        )
+        return go
+
+    def do(state: Any) -> Any:
+        step, carried, carry = state
+        carry, changed = lift.run(ungroup([carried, shared_vars]), keys(step), mutable, (carry,))
+        kept = [old | new for old, new in zip(carried, changed, strict=True)]
+        return step + 1, kept, carry
+
+    first = jnp.asarray(np.int32(0))
+    _, carried, carry = jax.lax.while_loop(go_on, do, (first, carried, *lift.args))
+    is_mutable = lift.frame.is_mutable
+    lift.store([{c: t for c, t in root.items() if is_mutable(c)} for root in carried])
+    return carry

@@ -1,0 +1,128 @@
+"""`map_variables`: a module that sees its variables changed by a function; and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..axes import Axes, add_axis, remove_axis
+from ..filters import CollectionFilter, group_collections, subtract_filters
+from ..lifting import Lift, lift_target, ungroup
+from ..scope import Collections
+
+
+def _identity(collections: Any) -> Any:
+    return collections
+
+
+def map_variables(
+    target: Any,
+    mapped_collections: CollectionFilter = True,
+    trans_in_fn: Callable[[Any], Any] = _identity,
+    trans_out_fn: Callable[[Any], Any] = _identity,
+    init: bool = False,
+    mutable: bool = False,
+    rngs: CollectionFilter = True,
+    variables: CollectionFilter = True,
+    methods: Any = None,
+) -> Any:
+    """Changes the variables that a module sees, and those that it leaves behind.
+
+    For example, weights that are normalized, quantized or shared in another form than they are
+    stored in:
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Scale(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return x * self.param("s", jax.nn.initializers.ones, ())
+    >>> def double(collections):
+    ...     return jax.tree.map(lambda x: 2 * x, collections)
+    >>> Doubled = nn.map_variables(Scale, "params", double)
+    >>> Doubled().apply({"params": {"s": 1.5}}, jnp.ones(2))
+    Array([3., 3.], dtype=float32)
+
+    Args:
+      target: a module class, or a function or method of a module.
+      mapped_collections: the collections that are changed.
+      trans_in_fn: dict of the mapped collections as stored -> as the module sees them.
+      trans_out_fn: the reverse, for what the module has changed.
+      init: where the collections may be changed (in `init`, above all), run the method once on them
+        as they are first, so that it can make its variables; what it made goes through
+        `trans_out_fn`, and the result through `trans_in_fn` into the run that counts.
+      mutable: the method may change the mapped collections.
+      rngs, variables: the random streams, and the other collections, that exist inside.
+      methods: of a class: names of the methods to transform (default `__call__`).
+    """
+    options = {
+        "mapped": mapped_collections,
+        "trans_in": trans_in_fn,
+        "trans_out": trans_out_fn,
+        "init": init,
+        "mutable": mutable,
+        "rngs": rngs,
+        "variables": variables,
+    }
+    return lift_target(_map_variables, target, "Map_variables", methods, options)
+
+
+def _map_variables(
+    lift: Lift,
+    *,
+    mapped: CollectionFilter,
+    trans_in: Callable[[Any], Any],
+    trans_out: Callable[[Any], Any],
+    init: bool,
+    mutable: bool,
+    rngs: CollectionFilter,
+    variables: CollectionFilter,
+) -> Any:
+    stored = lift.collections(mapped)
+    others = subtract_filters(variables, mapped)
+    rest, keys = lift.collections(others), lift.keys(rngs)
+    init = init and _any_mutable(lift, mapped)
+    if init:
+        _, changed = lift.run(ungroup([stored, rest]), keys, lift.mutable(True))
+        made = [group_collections(root, [mapped])[0] for root in changed]
+        stored = [old | dict(trans_out(new)) for old, new in zip(stored, made, strict=True)]
+        mutable = True
+    seen = [dict(trans_in(root)) for root in stored]
+    allowed = lift.mutable(True if mutable else others)
+    output, changed = lift.run(ungroup([seen, rest]), keys, allowed)
+    for_us, for_others = zip(
+        *(group_collections(root, [mapped, True]) for root in changed), strict=True
+    )
+    lift.store([dict(trans_out(root)) if root else root for root in for_us])
+    lift.store(for_others)
+    return output
+
+
+def _any_mutable(lift: Lift, filter_like: CollectionFilter) -> bool:
+    return lift.mutable(filter_like) is not False
+
+
+def add_metadata_axis(
+    target: Any, variable_axes: Axes = {}, metadata_params: Mapping[Any, Any] = {}
+) -> Any:
+    """Tells the boxes around a module's variables of an axis, without one being added.
+
+    Args:
+      target: a module class, or a function or method of a module.
+      variable_axes: for each collection (a filter) the axis.
+      metadata_params: what the boxes are told of it.
+    """
+
+    def with_axes(change: Callable[..., Any]) -> Callable[[Collections], Collections]:
+        def changed(collections: Collections) -> Collections:
+            groups = group_collections(collections, list(variable_axes))
+            return {
+                c: change(tree, axis, metadata_params)
+                for part, axis in zip(groups, variable_axes.values(), strict=True)
+                for c, tree in part.items()
+            }
+
+        return changed
+
+    mapped: Any = True
+    return map_variables(target, mapped, with_axes(remove_axis), with_axes(add_axis), mutable=True)

@@ -1,0 +1,156 @@
+"""`remat`: keep the inputs of a module instead of its intermediate results, and compute those again
+in the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError
+from ..axes import Axes
+from ..filters import CollectionFilter
+from ..lifting import Lift, lift_target
+from .scan import scan
+
+
+def checkpoint(
+    target: Any,
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    concrete: bool = False,
+    prevent_cse: bool = True,
+    static_argnums: int | Sequence[int] = (),
+    policy: Callable[..., bool] | None = None,
+    methods: Any = None,
+) -> Any:
+    """Lifted `jax.checkpoint`.
+
+    Args:
+      target: a module class, or a function or method of a module.
+      variables, rngs: the collections and random streams that exist inside.
+      concrete: kept for older programs; what it was for, `static_argnums` does.
+      prevent_cse: as in `jax.checkpoint`; False inside a `scan`.
+      static_argnums: arguments (0 is the module) that are not traced.
+      policy: which intermediate results to keep, see `jax.checkpoint_policies`.
+      methods: of a class: names of the methods to transform (default `__call__`).
+    """
+    if concrete:
+        raise ArgumentError(
+            "remat(concrete=True) is no longer supported by jax.",
+            hint="Name the arguments that Python's control flow depends on in static_argnums.",
+        )
+    options = {
+        "variables": variables,
+        "rngs": rngs,
+        "prevent_cse": prevent_cse,
+        "static_argnums": static_argnums,
+        "policy": policy,
+    }
+    return lift_target(_checkpoint, target, "Checkpoint", methods, options)
+
+
+remat = checkpoint
+
+
+def _checkpoint(
+    lift: Lift,
+    *,
+    variables: CollectionFilter,
+    rngs: CollectionFilter,
+    prevent_cse: bool,
+    static_argnums: int | Sequence[int],
+    policy: Callable[..., bool] | None,
+) -> Any:
+    body = lift.plain(variables, rngs)
+    static = static_positions(static_argnums, len(lift.args))
+
+    def checkpointed(inputs: Any, kwargs: Any, *args: Any) -> Any:
+        return body(inputs, *args, kwargs=kwargs)
+
+    output, changed = jax.checkpoint(
+        checkpointed,
+        prevent_cse=prevent_cse,
+        policy=policy,
+        static_argnums=tuple(i + 2 for i in static),
+    )(body.inputs, lift.kwargs, *lift.args)
+    lift.store(changed)
+    return output
+
+
+def static_positions(static_argnums: int | Sequence[int], n: int) -> tuple[int, ...]:
+    """Positions among the arguments after the module; 0 and below -n are the module's own.
+
+    Raises:
+      ArgumentError: the module itself is meant.
+    """
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    positions = tuple(i - 1 if i >= 0 else n + i for i in numbers)
+    if any(i < 0 for i in positions):
+        raise ArgumentError(
+            f"static_argnums={static_argnums} names the module, or a missing argument.",
+            hint="Argument 0 is the module; the first one after it has number 1.",
+        )
+    return tuple(i for i in positions if i < n)
+
+
+def remat_scan(
+    target: Any,
+    lengths: Sequence[int] | None = (),
+    policy: Callable[..., bool] | None = None,
+    variable_broadcast: CollectionFilter = False,
+    variable_carry: CollectionFilter = False,
+    variable_axes: Axes = {True: 0},
+    split_rngs: Mapping[Any, bool] = {True: True},
+) -> Any:
+    """A deep stack of one module in little memory: nested scans, the inner ones rematerialized.
+
+    With `lengths=(a, b)` the module is applied a · b times, one after the other; memory for
+    intermediate results grows with a + b (Chen et al. 2016, arXiv:1604.06174).
+
+    Args:
+      target: a module class, or a function of a module, with one input and an output like it.
+      lengths: how often, for each level of nesting.
+      policy: which intermediate results to keep, see `jax.checkpoint_policies`.
+      variable_broadcast, variable_carry, variable_axes, split_rngs: as in `scan`.
+    """
+    if not lengths:
+        raise ArgumentError(
+            "remat_scan needs lengths, one for each level of nesting.",
+            hint="lengths=(10, 10) applies the module 100 times.",
+        )
+    options = {
+        "lengths": tuple(lengths),
+        "policy": policy,
+        "scan_options": {
+            "variable_broadcast": variable_broadcast,
+            "variable_carry": variable_carry,
+            "variable_axes": variable_axes,
+            "split_rngs": split_rngs,
+        },
+    }
+    return lift_target(_remat_scan, target, "Remat_scan", None, options)
+
+
+def _remat_scan(
+    lift: Lift,
+    *,
+    lengths: tuple[int, ...],
+    policy: Callable[..., bool] | None,
+    scan_options: Mapping[str, Any],
+) -> Any:
+    def level(fn: Callable[..., Any], lengths: tuple[int, ...]) -> Callable[..., Any]:
+        if len(lengths) > 1:
+            inner = checkpoint(level(fn, lengths[1:]), policy=policy, prevent_cse=False)
+        else:
+            inner = fn
+
+        def step(module: Any, carry: Any) -> tuple[Any, None]:
+            return inner(module, carry), None
+
+        scanned = scan(step, length=lengths[0], **scan_options)
+        return lambda module, carry: scanned(module, carry)[0]
+
+    return lift.directly(level(lift.call, lengths))

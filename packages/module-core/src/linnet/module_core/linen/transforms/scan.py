@@ -1,0 +1,290 @@
+"""`scan`: one module applied step after step, traced once or twice instead of once a step.
+
+The body runs on one step's slices. What belongs to all steps (broadcast variables, broadcast outputs)
+must not depend on a step, and must exist before the loop does. Therefore a first trace of the body
+finds it: initial values of broadcast variables are computed outside of that trace at once
+(`Frame.concrete`), the rest is read off the traced program (`tracing`). The second trace is the loop.
+Both count their draws, as one body after the other: a scanned parameter is made from the second
+trace's keys. `check_constancy_invariants=False` leaves the first trace out.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError
+from ..axes import (
+    Axes,
+    add_axis,
+    as_prefix,
+    axis_sizes,
+    broadcast,
+    in_axes_of,
+    map_prefix,
+    one_size,
+    out_axes_of,
+    remove_axis,
+    split_streams,
+)
+from ..filters import CollectionFilter, subtract_filters, union_filters
+from ..lifting import Lift, group, lift_target, ungroup
+from ..scope import Collections
+from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
+
+
+def scan(
+    target: Any,
+    variable_axes: Axes = {},
+    variable_broadcast: CollectionFilter = False,
+    variable_carry: CollectionFilter = False,
+    split_rngs: Mapping[Any, bool] = {},
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int = 1,
+    data_transform: Callable[..., Any] | None = None,
+    metadata_params: Mapping[Any, Any] = {},
+    methods: Any = None,
+    _split_transpose: bool = False,
+    check_constancy_invariants: bool = True,
+) -> Any:
+    """Lifted `jax.lax.scan`.
+
+    The method takes (carry, *inputs of one step) and returns (carry, output of one step). Collections
+    and random streams that are not listed do not exist inside.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Layer(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x, _):
+    ...         return x * self.param("s", jax.nn.initializers.normal(), ()), None
+    >>> Stack = nn.scan(Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
+    >>> Stack().init(jax.random.key(0), jnp.ones(2), None)["params"]["s"].shape
+    (3,)
+
+    Args:
+      target: a module class, or a function or method of a module.
+      variable_axes: for each collection (a filter) the axis that the steps go along.
+      variable_broadcast: collections that all steps share; they may be made, but not changed.
+      variable_carry: collections that each step hands on to the next.
+      split_rngs: for each random stream (a filter) whether each step gets a key of its own.
+      in_axes, out_axes: the axis of each input and output that the steps go along; `broadcast` for
+        what is the same in all of them.
+      length: the number of steps, where it cannot be told from the inputs.
+      reverse, unroll: as in `jax.lax.scan`.
+      data_transform: (variable groups, keys) -> the same, applied inside the loop, for example to
+        constrain shardings.
+      metadata_params: what boxes around variables are told of the axis of steps.
+      methods: of a class: names of the methods to transform (default `__call__`).
+      check_constancy_invariants: trace the body once more to find what belongs to all steps; False
+        is quicker to trace, but broadcast variables can't be made.
+
+    Raises:
+      ArgumentError: no length, or more than one, can be told; or what belongs to all steps depends
+        on a step.
+    """
+    options = {
+        "variable_axes": variable_axes,
+        "variable_broadcast": variable_broadcast,
+        "variable_carry": variable_carry,
+        "split_rngs": split_rngs,
+        "in_axes": in_axes,
+        "out_axes": out_axes,
+        "length": length,
+        "loop": {"reverse": reverse, "unroll": unroll}
+        | ({"_split_transpose": True} if _split_transpose else {}),
+        "data_transform": data_transform,
+        "metadata_params": metadata_params,
+        "check_constancy": check_constancy_invariants,
+    }
+    return lift_target(_scan, target, "Scan", methods, options)
+
+
+def _scan(
+    lift: Lift,
+    *,
+    variable_axes: Axes,
+    variable_broadcast: CollectionFilter,
+    variable_carry: CollectionFilter,
+    split_rngs: Mapping[Any, bool],
+    in_axes: Any,
+    out_axes: Any,
+    length: int | None,
+    loop: Mapping[str, Any],
+    data_transform: Callable[..., Any] | None,
+    metadata_params: Mapping[Any, Any],
+    check_constancy: bool,
+) -> Any:
+    unsliced = [f for f, axis in variable_axes.items() if axis is None or axis is broadcast]
+    variable_axes = {f: axis for f, axis in variable_axes.items() if f not in unsliced}
+    variable_broadcast = functools.reduce(union_filters, unsliced, variable_broadcast)
+    enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
+    axes = list(enter.values())
+    shared_vars, carried, *scanned = group(
+        lift.collections(True), [variable_broadcast, variable_carry, *enter]
+    )
+    if not lift.args:
+        raise ArgumentError("A scanned method takes a carry as its first argument.")
+    carry, *inputs = lift.args
+    in_axes = as_prefix(in_axes)
+    split, shared = split_streams(lift.frame.keys, split_rngs)
+    sizes = [axis_sizes(in_axes, tuple(inputs))]
+    sizes += [axis_sizes(a, g) for a, g in zip(axes, scanned, strict=True)]
+    steps = one_size(sizes, length, "scan lengths", "length")
+    split = {s: jax.random.split(key, steps) for s, key in split.items()}
+
+    xs, constant = _partition(in_axes, tuple(inputs))
+    xs = _map_axes(_to_front, in_axes, xs)
+    slices = (xs, [_to_front(g, a) for g, a in zip(scanned, axes, strict=True)], split)
+    scans_out = functools.reduce(union_filters, leave, False)
+    out_axes = as_prefix(out_axes)
+
+    def body(
+        carry: Any, slices: Any, shared_vars: Any, mutable: CollectionFilter, concrete: bool
+    ) -> Any:
+        carried, carry = carry
+        xs, scanned, split = slices
+        bare = [remove_axis(g, a, metadata_params) for g, a in zip(scanned, axes, strict=True)]
+        groups, keys = (shared_vars, carried, *bare), {**shared, **split}
+        if data_transform is not None:
+            groups, keys = data_transform(groups, keys)
+        args = (carry, *_merge(in_axes, xs, constant))
+        output, changed = lift.run(ungroup(groups), keys, mutable, args, concrete=concrete)
+        if not isinstance(output, tuple) or len(output) != 2:
+            raise ArgumentError(
+                "A scanned method returns (carry, output of the step), got "
+                f"{type(output).__name__}.",
+                hint="Return (carry, None) if the steps have no output.",
+            )
+        carry, y = output
+        new_shared, new_carried, *new_scanned = group(
+            changed, [variable_broadcast, variable_carry, *leave]
+        )
+        kept = _kept_carry(carried, new_carried)
+        ys, constants = _partition(out_axes, y)
+        return (kept, carry), (ys, new_scanned), new_shared, constants
+
+    changes = union_filters(scans_out, variable_carry)
+    first: Any = None
+    if check_constancy:
+        mutable = lift.mutable(union_filters(changes, variable_broadcast))
+        shared_vars, first = _find_constants(
+            lambda c, s: body(c, s, shared_vars, mutable, True)[2:],
+            (carried, carry),
+            jax.tree.map(_one_slice, slices),
+            shared_vars,
+        )
+        lift.store(_only_mutable(lift, shared_vars))
+    mutable = lift.mutable(subtract_filters(changes, variable_broadcast))
+
+    def step(carry: Any, slices: Any) -> Any:
+        new_carry, ys, _, constants = body(carry, slices, shared_vars, mutable, False)
+        return new_carry, (ys, constants if not check_constancy else None)
+
+    (carried, carry), ((ys, new_scanned), constants) = jax.lax.scan(
+        step, (carried, carry), slices, length=steps, **loop
+    )
+    if not check_constancy:
+        first = jax.tree.map(lambda x: x[0], constants)
+    lift.store(_only_mutable(lift, carried))
+    boxed = [
+        add_axis(_from_front(g, a), a, metadata_params)
+        for g, a in zip(new_scanned, leave.values(), strict=True)
+    ]
+    if boxed:
+        lift.store(ungroup(boxed))
+    return carry, _merge(out_axes, _map_axes(_from_front, out_axes, ys), first)
+
+
+def _find_constants(
+    find: Callable[[Any, Any], Any], carry: Any, slices: Any, shared_vars: Sequence[Collections]
+) -> tuple[list[Collections], Any]:
+    """What belongs to all steps: (broadcast variables, broadcast outputs), found by one trace."""
+    found: list[Any] = []
+
+    def trace(carry: Any, slices: Any) -> list[Any]:
+        found[:] = [find(carry, slices)]
+        return jax.tree.leaves(found)
+
+    program = jax.make_jaxpr(trace)(carry, slices)
+    paths, treedef = jax.tree_util.tree_flatten_with_path(found)
+    values = [value for _, value in paths]
+    kinds = classify_outputs(program)
+    bad = [
+        jax.tree_util.keystr(p) for (p, _), k in zip(paths, kinds, strict=True) if k == DEPENDENT
+    ]
+    if bad:
+        raise ArgumentError(
+            f"In a scan, {', '.join(bad)} is broadcast, but depends on the inputs of a step.",
+            hint="Broadcast variables and outputs are the same in all steps. Scan the variable "
+            "(variable_axes), carry it (variable_carry), or give the output an axis.",
+        )
+    wanted = [i for i, kind in enumerate(kinds) if kind == COMPUTED]
+    if wanted:
+        inputs = jax.tree.leaves((carry, slices))
+        for i, value in zip(wanted, compute_outputs(program, wanted, inputs), strict=True):
+            values[i] = value
+    ((changed, constants),) = jax.tree.unflatten(treedef, values)
+    return [old | new for old, new in zip(shared_vars, changed, strict=True)], constants
+
+
+def _kept_carry(before: Sequence[Collections], after: Sequence[Collections]) -> list[Collections]:
+    """The carried variables after a step: the loop needs them all, changed or not."""
+    return [old | new for old, new in zip(before, after, strict=True)]
+
+
+def _only_mutable(lift: Lift, collections: Sequence[Collections]) -> list[Collections]:
+    is_mutable = lift.frame.is_mutable
+    return [{c: t for c, t in root.items() if is_mutable(c)} for root in collections]
+
+
+class _Absent:
+    """Stands for what is in the other part of a partition: a pytree without leaves."""
+
+
+_absent = _Absent()
+jax.tree_util.register_pytree_node(_Absent, lambda _: ((), None), lambda *_: _absent)
+
+
+def _partition(axes: Any, tree: Any) -> tuple[Any, Any]:
+    """Splits `tree` into what is sliced along an axis and what is the same in all steps."""
+    sliced = map_prefix(lambda a, t: _absent if _is_shared(a) else t, axes, tree)
+    constant = map_prefix(lambda a, t: t if _is_shared(a) else _absent, axes, tree)
+    return sliced, constant
+
+
+def _merge(axes: Any, sliced: Any, constant: Any) -> Any:
+    """Puts together what `_partition` has split."""
+    return jax.tree.map(
+        lambda axis, s, c: c if _is_shared(axis) else s, axes, sliced, constant, is_leaf=_is_shared
+    )
+
+
+def _is_shared(axis: Any) -> bool:
+    return axis is None or axis is broadcast
+
+
+def _map_axes(move: Callable[[Any, Any], Any], axes: Any, sliced: Any) -> Any:
+    return map_prefix(lambda a, t: t if _is_shared(a) else move(t, a), axes, sliced)
+
+
+def _one_slice(x: Any) -> Any:
+    # Of arrays the shape will do; of keys, whose kind is not in their shape, a real one is taken.
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return x[0]
+    return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+
+
+def _to_front(tree: Any, axis: Any) -> Any:
+    return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+
+
+def _from_front(tree: Any, axis: Any) -> Any:
+    return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)

@@ -1,0 +1,126 @@
+"""`vmap`: one module on many examples, with parameters of its own for each, or the same for all."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ..axes import (
+    Axes,
+    add_axis,
+    as_prefix,
+    axis_sizes,
+    in_axes_of,
+    one_size,
+    out_axes_of,
+    remove_axis,
+    split_streams,
+)
+from ..filters import union_filters
+from ..lifting import Lift, group, lift_target, ungroup
+from ..scope import Collections
+
+
+def vmap(
+    target: Any,
+    variable_axes: Axes = {},
+    split_rngs: Mapping[Any, bool] = {},
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    axis_size: int | None = None,
+    axis_name: Any = None,
+    spmd_axis_name: Any = None,
+    metadata_params: Mapping[Any, Any] = {},
+    methods: Any = None,
+) -> Any:
+    """Lifted `jax.vmap`.
+
+    Collections and random streams that are not listed do not exist inside.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import linen as nn
+    >>> class Scale(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return x * self.param("s", jax.nn.initializers.normal(), ())
+    >>> Batch = nn.vmap(Scale, variable_axes={"params": 0}, split_rngs={"params": True})
+    >>> Batch().init(jax.random.key(0), jnp.ones((4, 2)))["params"]["s"].shape
+    (4,)
+
+    Args:
+      target: a module class, or a function or method of a module.
+      variable_axes: for each collection (a filter) its axis; None for one that all share; `In(axis)`
+        and `Out(axis)` for one that only goes in or comes out.
+      split_rngs: for each random stream (a filter) whether each example gets a key of its own.
+      in_axes, out_axes: of the arguments and the output, as in `jax.vmap`.
+      axis_size: the number of examples, where it cannot be told from the arguments.
+      axis_name, spmd_axis_name: as in `jax.vmap`.
+      metadata_params: what boxes around variables are told of the new axis.
+      methods: of a class: names of the methods to transform (default `__call__`), or a dict of names
+        with options for each.
+
+    Raises:
+      ArgumentError: no size, or more than one, can be told.
+      TransformTargetError: `target` is neither a class nor a function.
+    """
+    options = {
+        "variable_axes": variable_axes,
+        "split_rngs": split_rngs,
+        "in_axes": in_axes,
+        "out_axes": out_axes,
+        "axis_size": axis_size,
+        "axis_name": axis_name,
+        "spmd_axis_name": spmd_axis_name,
+        "metadata_params": metadata_params,
+    }
+    return lift_target(_vmap, target, "Vmap", methods, options)
+
+
+def _vmap(
+    lift: Lift,
+    *,
+    variable_axes: Axes,
+    split_rngs: Mapping[Any, bool],
+    in_axes: Any,
+    out_axes: Any,
+    axis_size: int | None,
+    axis_name: Any,
+    spmd_axis_name: Any,
+    metadata_params: Mapping[Any, Any],
+) -> Any:
+    enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
+    in_axes = as_prefix(in_axes)
+    groups = group(lift.collections(True), list(enter))
+    axes = list(enter.values())
+    split, shared = split_streams(lift.frame.keys, split_rngs)
+    if axis_size is None or split:
+        sizes = [axis_sizes(a, g) for a, g in zip(axes, groups, strict=True)]
+        sizes += [axis_sizes(in_axes, lift.args), axis_sizes(0, lift.kwargs)]
+        axis_size = one_size(sizes, axis_size, "batch axis sizes", "axis_size")
+    split = {s: jax.random.split(key, axis_size) for s, key in split.items()}
+    mutable = lift.mutable(functools.reduce(union_filters, leave, False))
+
+    def body(groups: Any, split: Any, args: Any, kwargs: Any) -> Any:
+        bare = [remove_axis(g, a, metadata_params) for g, a in zip(groups, axes, strict=True)]
+        keys = {**shared, **split}
+        output, changed = lift.run(_roots(bare, lift), keys, mutable, args, kwargs)
+        return output, group(changed, list(leave))
+
+    output, changed = jax.vmap(
+        body,
+        in_axes=(axes, 0, in_axes, 0),
+        out_axes=(out_axes, list(leave.values())),
+        axis_size=axis_size,
+        axis_name=axis_name,
+        spmd_axis_name=spmd_axis_name,
+    )(groups, split, lift.args, lift.kwargs)
+    boxed = [add_axis(g, a, metadata_params) for g, a in zip(changed, leave.values(), strict=True)]
+    lift.store(_roots(boxed, lift))
+    return output
+
+
+def _roots(groups: Sequence[Sequence[Collections]], lift: Lift) -> list[Collections]:
+    return ungroup(groups) if groups else [{} for _ in lift.roots]
