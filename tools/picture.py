@@ -1,7 +1,7 @@
 """The picture in README.md: the packages, each above what it needs, drawn as SVG.
 
-A package stands one row above the highest that it needs, as near as there is room to the middle of
-them. An edge that follows from others is left out.
+A package stands one row below the lowest that needs it, as near to the middle of those as there is
+room. An edge that follows from others is left out.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def svg() -> str:
     height = 2 * MARGIN + len(rows) * (box_height + GAP_Y) + BASE_HEIGHT
     base = height - MARGIN - BASE_HEIGHT
     boxes: dict[str, Box] = {}
-    for level, row in enumerate(rows):
+    for level, row in reversed(list(enumerate(rows))):
         top = base - (level + 1) * (box_height + GAP_Y)
         for package, x in zip(row, _places(row, boxes, width), strict=True):
             boxes[package.name] = Box(package, x, top, top + box_height)
@@ -71,8 +71,10 @@ def _rows(all_packages: Sequence[Package]) -> list[list[Package]]:
     level: dict[str, int] = {}
     for package in all_packages:
         level[package.name] = 1 + max((level[s] for s in package.siblings), default=-1)
-    height = 1 + max(level.values())
-    return [[p for p in all_packages if level[p.name] == i] for i in range(height)]
+    for package in reversed(all_packages):
+        above = [level[p.name] for p in all_packages if package.name in p.siblings]
+        level[package.name] = min(above, default=level[package.name] + 1) - 1
+    return [[p for p in all_packages if level[p.name] == i] for i in range(max(level.values()) + 1)]
 
 
 def _direct(package: Package) -> list[Package]:
@@ -81,12 +83,13 @@ def _direct(package: Package) -> list[Package]:
     return [p for p in needed if not any(p in with_siblings([q]) for q in needed if q != p)]
 
 
-def _places(row: list[Package], below: dict[str, Box], width: float) -> list[float]:
-    """The middles of a row's boxes: those of what they need, moved apart where they overlap."""
+def _places(row: list[Package], above: dict[str, Box], width: float) -> list[float]:
+    """The middles of a row's boxes: those of what needs them, moved apart where they overlap."""
     step = BOX_WIDTH + GAP_X
-    if not below:
-        return [width / 2 + step * (i - (len(row) - 1) / 2) for i in range(len(row))]
-    wished = [_mean([below[p.name].x for p in _direct(package)]) for package in row]
+    wished = [
+        _mean([box.x for box in above.values() if package in _direct(box.package)] or [width / 2])
+        for package in row
+    ]
     order = sorted(range(len(row)), key=lambda i: wished[i])
     places = [wished[i] for i in order]
     for i in range(1, len(places)):
@@ -115,7 +118,7 @@ def _edge(box: Box, x: float, y: float) -> str:
 
 
 def _box(box: Box) -> str:
-    facade = not any(box.package.name in p.siblings for p in packages())
+    facade = box.package.name == "linnet"
     fill, name, text = (FACADE, "#ffffff", "#f6dfe2") if facade else ("#ffffff", INK, MUTED)
     left = box.x - BOX_WIDTH / 2
     shown = [
