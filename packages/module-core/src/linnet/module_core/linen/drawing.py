@@ -277,7 +277,11 @@ def _rich(
         table.add_row(*map(text, row))
     buffer = io.StringIO()
     # Colors where the text is likely to be printed to a terminal.
-    defaults = {"force_terminal": sys.stdout.isatty(), "force_jupyter": False}
+    defaults = {
+        "force_terminal": sys.stdout.isatty(),
+        "force_jupyter": False,
+        "legacy_windows": False,
+    }
     console = Console(file=buffer, **{**defaults, **console_kwargs})
     console.print(table)
     return buffer.getvalue()

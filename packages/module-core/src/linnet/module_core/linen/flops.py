@@ -11,6 +11,7 @@ hold arrays of that trace.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,7 @@ class Repetition:
         module._state.cursors = dict(self._cursors)
         result = self._fn(module, *args, **kwargs)
         frame.valid = False
-        return [x for x in jax.tree.leaves((result, frame.mutated())) if _is_traced(x)]
+        return list(_traced((result, frame.mutated())))
 
     def _variables(self) -> dict[str, Any]:
         """The collections with what the module can reach in them, and nothing else."""
@@ -198,6 +199,15 @@ def take_out(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable
         return jax.tree.unflatten(structure, [next(rest) if wanted(x) else x for x in leaves])
 
     return [x for x in leaves if wanted(x)], rebuild
+
+
+def _traced(tree: Any) -> Iterator[Any]:
+    """The traced arrays in `tree`, with those of dicts whose keys jax could not sort."""
+    for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, dict)):
+        if isinstance(leaf, dict):
+            yield from itertools.chain.from_iterable(map(_traced, leaf.values()))
+        elif _is_traced(leaf):
+            yield leaf
 
 
 def _is_traced(value: Any) -> bool:
