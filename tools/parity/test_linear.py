@@ -54,6 +54,12 @@ def dense(name: str, *inputs: Any, **fields: Any) -> Case:
     return Case(f"Dense {name}", lambda nn: nn.Dense(6, **built(nn, fields)), inputs or (X,))
 
 
+def shown(fields: dict[str, Any]) -> str:
+    """Fields as a test's name, the same in each process."""
+    values = {k: getattr(v, "shape", getattr(v, "__name__", v)) for k, v in fields.items()}
+    return ", ".join(f"{k}={v}" for k, v in values.items())
+
+
 def built(nn: Any, fields: dict[str, Any]) -> dict[str, Any]:
     """Fields that hold something of the library itself are given as functions of it."""
     return {
@@ -122,7 +128,7 @@ DENSE = [
 
 
 def general(features: Any, *inputs: Any, **fields: Any) -> Case:
-    name = f"DenseGeneral {features} {fields} {[i.shape for i in inputs]}"
+    name = f"DenseGeneral {features} {shown(fields)} {[i.shape for i in inputs]}"
     return Case(name, lambda nn: nn.DenseGeneral(features, **built(nn, fields)), inputs or (IMAGE,))
 
 
@@ -151,8 +157,7 @@ DENSE_GENERAL = [
 
 
 def conv(kernel_size: Any, *inputs: Any, kind: str = "Conv", **fields: Any) -> Case:
-    shown = {k: getattr(v, "shape", v) for k, v in fields.items()}
-    name = f"{kind} {kernel_size} {shown} {[i.shape for i in inputs]}"
+    name = f"{kind} {kernel_size} {shown(fields)} {[i.shape for i in inputs]}"
     return Case(
         name,
         lambda nn: getattr(nn, kind)(6, kernel_size, **built(nn, fields)),
@@ -278,7 +283,7 @@ CONV_TRANSPOSE = [
 
 def einsum(shape: Any, equation: str, *inputs: Any, **fields: Any) -> Case:
     return Case(
-        f"Einsum {equation} {shape} {fields}",
+        f"Einsum {equation} {shape} {shown(fields)}",
         lambda nn: nn.Einsum(shape, equation, **built(nn, fields)),
         inputs or (X,),
     )
