@@ -1,8 +1,8 @@
 """What a case is: contenders that do the same work, and which of them are compared.
 
 A contender is built once (its model, its parameters, whatever need not be measured) and then
-measured once a round. A measurement is a number in the case's unit; `timed` and `interpreting` make
-one of a function.
+measured once a round. A measurement is a number in the case's unit; `timed` makes one of a
+function.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ import jax
 
 Measure = Callable[[], float]
 Builder = Callable[[], Measure]
+
+# Kinds of seconds. Those that the processor spends on a thread or process, unlike those that pass,
+# hardly depend on what else it does; but they leave out what is waited for, an accelerator say.
+Clock = Callable[[], float]
+WALL: Clock = time.perf_counter
+THREAD: Clock = time.thread_time
+PROCESS: Clock = time.process_time
 
 LINNET = "linnet"
 FLAX = "flax"
@@ -66,51 +73,45 @@ class Case:
     exact: bool = False
 
 
-def timed(run: Callable[[], object]) -> Measure:
+def timed(
+    run: Callable[[], object],
+    *,
+    clock: Clock = WALL,
+    before: Callable[[], None] | None = None,
+) -> Measure:
     """A measurement of the seconds that `run` takes until its arrays are there.
+
+    Garbage is collected beforehand and not in the meantime; the result is released afterwards.
 
     Args:
       run: does the work once; its result may hold arrays.
-    """
-    return lambda: _clocked(
-        lambda: jax.block_until_ready(run()),  # type: ignore[no-untyped-call]
-        time.perf_counter,
-    )
-
-
-def interpreting(run: Callable[[], object], *, before: Callable[[], None] | None = None) -> Measure:
-    """A measurement of the processor's seconds that this thread spends in `run`.
-
-    For work that is done by Python alone, as tracing is: what else the machine is busy with is
-    not counted.
-
-    Args:
-      run: does the work once.
+      clock: what kind of seconds.
       before: runs before each measurement, not counted.
     """
 
     def measure() -> float:
         if before is not None:
             before()
-        return _clocked(run, time.thread_time)
+        gc.collect()
+        gc.disable()
+        try:
+            start = clock()
+            result = jax.block_until_ready(run())  # type: ignore[no-untyped-call]
+            seconds = clock() - start
+        finally:
+            gc.enable()
+        del result
+        return seconds
 
     return measure
 
 
-def _clocked(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    # Garbage is collected beforehand and not in the meantime; the result is released afterwards.
-    gc.collect()
-    gc.disable()
-    try:
-        start = clock()
-        result = run()
-        seconds = clock() - start
-    finally:
-        gc.enable()
-    del result
-    return seconds
+def per_part(count: int, whole: Measure, nothing: Measure) -> Measure:
+    """A measurement of one of `count` equal parts.
 
-
-def per(count: int, measure: Measure) -> Measure:
-    """`measure` divided by `count`: the cost of one of `count` equal parts."""
-    return lambda: measure() / count
+    Args:
+      count: how many parts there are in `whole`.
+      whole: measures all of them.
+      nothing: measures the same work with no parts: what is paid once, and no matter how many.
+    """
+    return lambda: (whole() - nothing()) / count

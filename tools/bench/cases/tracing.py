@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import jax
 
-from bench.case import BY_HAND, FLAX, LINNET, Builder, Case, Comparison, Measure, interpreting
+from bench.case import BY_HAND, FLAX, LINNET, THREAD, Builder, Case, Comparison, Measure, timed
 from bench.models import mlp
 
 
@@ -27,7 +27,7 @@ def tracing(form: str, *, train: bool, first: bool = False, blocks: int = mlp.BL
         def trace() -> object:
             return jax.jit(lambda params, x, key: apply(params, x, key)).trace(*arguments)
 
-        return interpreting(trace, before=jax.clear_caches if first else None)
+        return timed(trace, clock=THREAD, before=jax.clear_caches if first else None)
 
     return build
 
