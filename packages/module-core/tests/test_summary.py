@@ -331,6 +331,37 @@ def test_within_a_transform_shapes_are_those_of_the_body():
     assert [row.inputs for row in found] == [shape(2, 3), shape(3), shape(3)]
 
 
+class Cell(nn.Module):
+    @nn.compact
+    def __call__(self, carry, _):
+        return Dense(3)(carry), None
+
+
+class Lifted(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        stacked = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        x, _ = nn.scan(Cell, length=5, **stacked)()(x, None)
+        x = nn.remat(Dense)(3)(x)
+        return nn.vmap(Dense, **stacked)(3)(x)
+
+
+def test_lifted_modules_show_the_variables_that_are_stored():
+    found = rows(Lifted(), X, flops=True)
+    assert paths(found) == [
+        "",
+        "ScanCell_0",
+        "ScanCell_0/Dense_0",
+        "CheckpointDense_0",
+        "VmapDense_0",
+    ]
+    dense = 2 * 2 * 3 * 3 + 2 * 3
+    assert found[2].module_variables["params"] == {"kernel": shape(5, 3, 3), "bias": shape(5, 3)}
+    assert found[2].flops == found[3].flops == found[4].flops == dense
+    sizes = [row.size_and_bytes(["params"])["params"][0] for row in found]
+    assert sizes == [0, 0, 5 * 12, 12, 2 * 12]
+
+
 def test_bound_modules_and_interceptors():
     bound = Net().bind(jax.eval_shape(Net().init, KEY, X))
     assert paths(rows(bound, X)) == paths(rows(Net(), X))

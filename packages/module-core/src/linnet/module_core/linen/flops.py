@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import adoption
 from .context import InterceptorContext
@@ -97,8 +98,8 @@ class Repetition:
     def _count(self, fn: Callable[..., Any]) -> int:
         scope = self._module.scope
         assert scope is not None
-        variables, self._rebuild_variables = take_out(self._variables(), _is_traced)
-        inputs, self._rebuild_arguments = take_out(self._arguments, _is_traced)
+        variables, self._rebuild_variables = take_out(self._variables(), is_array)
+        inputs, self._rebuild_arguments = take_out(self._arguments, _is_jax_array)
         originals = (variables, scope.frame.keys, inputs)
 
         # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
@@ -212,6 +213,19 @@ def _traced(tree: Any) -> Iterator[Any]:
 
 def _is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
+
+
+def _is_jax_array(value: Any) -> bool:
+    # Concrete ones too: XLA would use their values, and not count the addition of zeros. Those of
+    # numpy stay, because a model may look at them.
+    return isinstance(value, jax.Array)
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` has a shape and a dtype that jax knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind not in "OSUMm"
+    return isinstance(value, jax.Array | jax.ShapeDtypeStruct)
 
 
 def _is_inexact(value: Any) -> bool:

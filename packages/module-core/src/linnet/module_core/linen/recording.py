@@ -19,7 +19,7 @@ from linnet.struct import FrozenDict, unfreeze
 from . import adoption, calls, metadata
 from .context import InterceptorContext, intercept_methods
 from .filters import CollectionFilter
-from .flops import UNKNOWN, Repetition, method_of, take_out
+from .flops import UNKNOWN, Repetition, is_array, method_of, take_out
 from .methods import _NAME_SCOPE
 
 if TYPE_CHECKING:
@@ -227,13 +227,6 @@ class Text:
 
     def __str__(self) -> str:
         return self.text
-
-
-def is_array(value: Any) -> bool:
-    """Whether `value` has a shape and a dtype that jax knows."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.dtype.kind not in "OSUMm"
-    return isinstance(value, jax.Array | jax.ShapeDtypeStruct)
 
 
 def represent(value: Any) -> Any:
