@@ -1,0 +1,22 @@
+"""Attention as pure functions of arrays: no module, no state, no search for keys.
+
+They work with plain JAX, e.g. under `jax.grad`:
+
+>>> import jax, jax.numpy as jnp
+>>> from linnet.layers_attention import functional
+>>> def loss(query, key, value):
+...     return jnp.sum(functional.dot_product_attention(query, key, value, is_causal=True) ** 2)
+>>> q = k = v = jnp.ones((2, 16, 4, 8))
+>>> jax.grad(loss)(q, k, v).shape
+(2, 16, 4, 8)
+"""
+
+from .cache import Cache as Cache
+from .cache import append_to_cache as append_to_cache
+from .cache import init_cache as init_cache
+from .cache import overflowed as overflowed
+from .dot_product import dot_product_attention as dot_product_attention
+from .dot_product import dot_product_attention_weights as dot_product_attention_weights
+from .masks import combine_masks as combine_masks
+from .masks import make_attention_mask as make_attention_mask
+from .masks import make_causal_mask as make_causal_mask

@@ -1,0 +1,103 @@
+"""One call of attention, checked: what every implementation starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linnet.module_core.dtypes import promote_dtype
+from linnet.module_core.errors import ArgumentTypeError
+
+from ._checks import Sizes, check_broadcast, sizes_of
+from ._dropout import WeightDropout, weight_dropout
+from ._products import Products
+from ._types import Array, DTypeLike
+from .masks import Visible
+
+OnWeights = Callable[[Array], Any]
+
+
+class Call(NamedTuple):
+    """What to attend with.
+
+    Attributes:
+      query: [*B, Q, H, D].
+      key: [*B, K, H/G, D].
+      value: [*B, K, H/G, E]; None where only the weights are asked for.
+      bias: broadcasts to [*B, H, Q, K], or None.
+      visible: which keys a query sees.
+      dropout: of the weights, or None.
+      products: how the matrix products are computed.
+      float32_softmax: the softmax of narrower types is computed, and left, in float32.
+      on_weights: called with the weights before dropout.
+      sizes: what the shapes say.
+    """
+
+    query: Array
+    key: Array
+    value: Array | None
+    bias: Array | None
+    visible: Visible
+    dropout: WeightDropout | None
+    products: Products
+    float32_softmax: bool
+    on_weights: OnWeights | None
+    sizes: Sizes
+
+
+def checked_call(
+    query: Any,
+    key: Any,
+    value: Any,
+    bias: Any,
+    mask: Any,
+    *,
+    broadcast_dropout: bool,
+    dropout_rng: Any,
+    dropout_rate: float,
+    deterministic: bool,
+    dtype: DTypeLike | None,
+    products: Products,
+    float32_softmax: bool,
+    on_weights: OnWeights | None,
+    is_causal: bool,
+    query_offset: int | Array,
+) -> Call:
+    """The call, after a look at every argument; `value` None asks for weights alone.
+
+    Raises:
+      ShapeError: query, key, value, bias and mask don't fit each other.
+      ArgumentError: the rate is outside [0, 1].
+      ArgumentTypeError: an argument isn't an array.
+      InvalidRngError: a key for dropout is missing.
+    """
+    arrays = {"query": query, "key": key, "bias": bias, "mask": mask}
+    if value is not None:
+        arrays["value"] = value
+    for name, array in arrays.items():
+        optional = name in ("bias", "mask")
+        if not (isinstance(array, jax.Array | np.ndarray) or (optional and array is None)):
+            raise ArgumentTypeError(
+                f"'{name}' must be an array, got {str(array)[:40]!r} ({type(array).__name__})."
+            )
+    query, key, value = promote_dtype(query, key, value, dtype=dtype)
+    sizes = sizes_of(query.shape, key.shape, None if value is None else value.shape)
+    for name, array in (("mask", mask), ("bias", bias)):
+        if array is not None:
+            check_broadcast(array, sizes, name)
+    return Call(
+        query,
+        key,
+        value,
+        None if bias is None else jnp.asarray(bias),
+        Visible(None if mask is None else jnp.asarray(mask), is_causal, query_offset),
+        weight_dropout(dropout_rng, dropout_rate, broadcast_dropout, deterministic),
+        products,
+        float32_softmax,
+        on_weights,
+        sizes,
+    )

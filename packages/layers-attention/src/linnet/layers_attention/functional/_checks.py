@@ -1,0 +1,147 @@
+"""Refuses what attention cannot work with, before JAX does, and says how to mend it.
+
+B batch (any number of dimensions), Q queries, K keys, H heads, G heads that share a key head,
+D depth of queries and keys, E depth of values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+
+from linnet.module_core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ShapeError,
+    did_you_mean,
+)
+
+from ._types import Shape
+
+IMPLEMENTATIONS = ("exact", "chunked", "cudnn", "auto")
+
+
+class Sizes(NamedTuple):
+    """What the shapes of query and key say."""
+
+    batch: Shape
+    queries: int
+    keys: int
+    heads: int
+    key_heads: int
+    depth: int
+
+    @property
+    def logits(self) -> Shape:
+        """[*B, H, Q, K]."""
+        return (*self.batch, self.heads, self.queries, self.keys)
+
+
+def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
+    """The sizes of an attention.
+
+    Args:
+      query: [*B, Q, H, D].
+      key: [*B, K, H/G, D].
+      value: [*B, K, H/G, E], or None.
+
+    Raises:
+      ShapeError: they don't fit each other.
+    """
+    given = f"query {query}, key {key}" + ("" if value is None else f", value {value}")
+    shapes = {"query": query, "key": key} | ({} if value is None else {"value": value})
+    for what, shape in shapes.items():
+        if len(shape) < 3:
+            raise ShapeError(
+                f"{what} must have at least 3 dimensions, (*batch, length, heads, depth), got "
+                f"shape {shape}.",
+                hint="For a single head, add a dimension of size 1 before the last.",
+            )
+        if shape[:-3] != query[:-3]:
+            raise ShapeError(
+                f"The batch dimensions of query, key and value must match, got {given}.",
+                hint="They are all dimensions but the last three: (length, heads, depth).",
+            )
+        if shape[-2] != key[-2]:
+            divides = what == "query" and key[-2] > 0 and shape[-2] % key[-2] == 0
+            if not divides:
+                raise ShapeError(
+                    f"The number of heads must be that of the key, or a multiple for the query: "
+                    f"got {given}.",
+                    hint="Heads are the last dimension but one; groups of query heads may share a "
+                    "key head.",
+                )
+    if query[-1] != key[-1]:
+        raise ShapeError(
+            f"query and key must have the same depth, their last dimension: got {given}."
+        )
+    if value is not None and value[-3] != key[-3]:
+        raise ShapeError(
+            f"key and value must have the same length, their last dimension but two: got {given}."
+        )
+    return Sizes(query[:-3], query[-3], key[-3], query[-2], key[-2], query[-1])
+
+
+def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
+    """Refuses a mask or bias that doesn't fit the logits.
+
+    Heads, queries and keys must broadcast to the logits' own. Batch dimensions may be more than
+    the logits have: the output then has them too.
+
+    Raises:
+      ShapeError: it doesn't broadcast.
+    """
+    shape: Shape = array.shape
+    logits = sizes.logits
+    inner = all(a in (1, b) for a, b in zip(shape[::-1][:3], logits[::-1], strict=False))
+    batch = zip(shape[:-3][::-1], sizes.batch[::-1], strict=False)
+    if inner and all(a == b or 1 in (a, b) for a, b in batch):
+        return
+    raise ShapeError(
+        f"{what} has shape {shape}, which doesn't broadcast to that of the logits, "
+        f"(*batch, heads, queries, keys) = {logits}.",
+        hint="Did the lengths change, or is the dimension of the heads missing? "
+        "`make_attention_mask` adds it: (*batch, 1, queries, keys).",
+    )
+
+
+def check_rate(rate: Any) -> float:
+    """`rate` as a float within [0, 1].
+
+    Raises:
+      ArgumentTypeError: it is no number, or one that is only known when the program runs.
+      ArgumentError: it is outside [0, 1].
+    """
+    try:
+        number = float(rate)
+    except (TypeError, ValueError):
+        traced = isinstance(rate, jax.core.Tracer)
+        raise ArgumentTypeError(
+            f"'dropout_rate' must be a number within [0, 1], got {rate!r} ({type(rate).__name__}).",
+            hint="A rate is part of the program: pass it as a Python number, or name its argument "
+            "in `static_argnames`."
+            if traced
+            else None,
+        ) from None
+    if not 0.0 <= number <= 1.0:  # refuses NaN as well
+        raise ArgumentError(
+            f"'dropout_rate' must be within [0, 1], got {number}.",
+            hint="It is the probability that a weight is dropped, not a percentage.",
+        )
+    return number
+
+
+def check_implementation(name: Any) -> str:
+    """`name`, if it is an implementation of attention.
+
+    Raises:
+      ArgumentError: it isn't.
+    """
+    if name not in IMPLEMENTATIONS:
+        raise ArgumentError(
+            f"implementation={name!r} is unknown. {did_you_mean(str(name), IMPLEMENTATIONS)}",
+            hint="'exact' computes all logits at once, 'chunked' block after block in memory that "
+            "is linear in the length, 'cudnn' on an NVIDIA GPU; 'auto' chooses by the length.",
+        )
+    return str(name)

@@ -1,0 +1,51 @@
+"""Dropout of attention weights: when there is any, and from which key."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from linnet.module_core.errors import InvalidRngError
+
+from ._checks import check_rate
+from ._types import Array
+
+
+class WeightDropout(NamedTuple):
+    """What drops weights.
+
+    Attributes:
+      key: the random key.
+      rate: the probability that a weight is dropped, within (0, 1].
+      broadcast: all batch entries and heads share their coins.
+    """
+
+    key: Array
+    rate: float
+    broadcast: bool
+
+    @property
+    def keep(self) -> float:
+        """The probability that a weight stays."""
+        return 1.0 - self.rate
+
+
+def weight_dropout(
+    key: Any, rate: Any, broadcast: bool, deterministic: bool | None
+) -> WeightDropout | None:
+    """The dropout to apply, or None.
+
+    Raises:
+      ArgumentError: the rate is outside [0, 1].
+      InvalidRngError: a key is needed and `key` is none.
+    """
+    rate = check_rate(rate)
+    if deterministic or rate == 0.0:
+        return None
+    if not hasattr(key, "dtype"):
+        raise InvalidRngError(
+            f"Dropping attention weights with dropout_rate={rate} needs a random key, got "
+            f"dropout_rng={key!r}.",
+            hint="Pass one, e.g. `jax.random.key(0)`, and another one at each step; or "
+            "deterministic=True for none.",
+        )
+    return WeightDropout(key, rate, broadcast)

@@ -1,0 +1,133 @@
+"""The two matrix products of attention, as whoever overrides them gets to see them.
+
+B batch, Q queries, K keys, H heads, G query heads that share a key head, D depth of queries and
+keys, E depth of values.
+
+Heads that share a key head are further queries of it: with their queries side by side, G·Q of them,
+a product over groups is one over H/G plain heads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.errors import ArgumentError
+
+from ._types import Array, DotGeneral, Einsum, PrecisionLike
+
+LOGITS = "...qhd,...khd->...hqk"
+VALUES = "...hqk,...khd->...qhd"
+
+
+class Products(NamedTuple):
+    """How the products are computed; the einsums go without precision and dot_general."""
+
+    precision: PrecisionLike = None
+    dot_general: DotGeneral | None = None
+    logits_einsum: Einsum | None = None
+    values_einsum: Einsum | None = None
+
+    @property
+    def overridden(self) -> bool:
+        """Whether somebody else computes them."""
+        return (self.dot_general or self.logits_einsum or self.values_einsum) is not None
+
+    def logits(self, query: Array, key: Array) -> Array:
+        """[*B, H, Q, K] from [*B, Q, H, D] and [*B, K, H/G, D]."""
+        *batch, queries, heads, _ = query.shape
+        query = _groups_to_queries(query, key.shape[-2])  # [*B, G·Q, H/G, D]
+        if self.logits_einsum is not None:
+            logits = self.logits_einsum(LOGITS, query, key)
+        else:
+            n = len(batch)
+            shared = (*range(n), n + 1)
+            logits = (self.dot_general or lax.dot_general)(
+                query,
+                key,
+                (((n + 2,), (n + 2,)), (shared, shared)),
+                self.precision,
+                preferred_element_type=query.dtype,
+            )  # [*B, H/G, G·Q, K]
+        if heads == key.shape[-2]:
+            return logits
+        return lax.reshape(logits, (*batch, heads, queries, key.shape[-3]))
+
+    def values(self, weights: Array, value: Array) -> Array:
+        """[*B, Q, H, E] from [*B, H, Q, K] and [*B, K, H/G, E]."""
+        *batch, heads, queries, keys = weights.shape
+        key_heads = value.shape[-2]
+        if heads != key_heads:
+            rows = heads // key_heads * queries
+            weights = lax.reshape(weights, (*batch, key_heads, rows, keys))
+        if self.values_einsum is not None:
+            output = self.values_einsum(VALUES, weights, value)  # [*B, G·Q, H/G, E]
+        elif tuple(batch) != value.shape[:-3] and self.dot_general is None:
+            # A mask or bias has brought batch dimensions that the value has not.
+            output = jnp.einsum(VALUES, weights, value, precision=self.precision)
+        else:
+            value = jnp.broadcast_to(value, (*batch, *value.shape[-3:]))
+            output = self._values(weights, value)
+        return _queries_to_groups(output, queries)
+
+    def _values(self, weights: Array, value: Array) -> Array:
+        n = value.ndim - 3
+        batch = tuple(range(n))
+        products = (self.dot_general or lax.dot_general)(
+            value,
+            weights,
+            (((n,), (n + 2,)), ((*batch, n + 1), (*batch, n))),
+            self.precision,
+            preferred_element_type=jnp.promote_types(value.dtype, weights.dtype),
+        )  # [*B, H, E, Q]
+        return lax.transpose(products, (*batch, n + 2, n, n + 1))  # [*B, Q, H, E]
+
+
+def products(
+    precision: PrecisionLike,
+    dot_general: DotGeneral | None,
+    logits_einsum: Einsum | None,
+    values_einsum: Einsum | None,
+) -> Products:
+    """The products, after a look at whether the overrides go together.
+
+    Raises:
+      ArgumentError: one einsum without the other, or with what they don't heed.
+    """
+    if (logits_einsum is None) != (values_einsum is None):
+        raise ArgumentError(
+            "qk_attn_weights_einsum and attn_weights_value_einsum must be specified together.",
+            hint="Pass jax.numpy.einsum for the one that is to stay as it is.",
+        )
+    if logits_einsum is not None and (precision is not None or dot_general is not None):
+        raise ArgumentError(
+            "precision/einsum_dot_general and qk_attn_weights_einsum/attn_weights_value_einsum are "
+            f"mutually exclusive: got precision={precision!r}, einsum_dot_general={dot_general!r}.",
+            hint="Have the einsums use the precision, e.g. "
+            "functools.partial(jax.numpy.einsum, precision=...).",
+        )
+    return Products(precision, dot_general, logits_einsum, values_einsum)
+
+
+def _groups_to_queries(query: Array, key_heads: int) -> Array:
+    """[*B, Q, H, D] as [*B, G·Q, H/G, D]."""
+    *batch, queries, heads, depth = query.shape
+    if heads == key_heads:
+        return query
+    groups, n = heads // key_heads, len(batch)
+    query = lax.reshape(query, (*batch, queries, key_heads, groups, depth))
+    query = lax.transpose(query, (*range(n), n + 2, n, n + 1, n + 3))  # [*B, G, Q, H/G, D]
+    return lax.reshape(query, (*batch, groups * queries, key_heads, depth))
+
+
+def _queries_to_groups(output: Array, queries: int) -> Array:
+    """[*B, G·Q, H/G, E] as [*B, Q, H, E]."""
+    *batch, rows, key_heads, depth = output.shape
+    if rows == queries:
+        return output
+    groups, n = rows // queries, len(batch)
+    output = lax.reshape(output, (*batch, groups, queries, key_heads, depth))
+    output = lax.transpose(output, (*range(n), n + 1, n + 2, n, n + 3))  # [*B, Q, H/G, G, E]
+    return lax.reshape(output, (*batch, queries, groups * key_heads, depth))

@@ -1,0 +1,114 @@
+"""The keys and values of all positions so far, for decoding one or several tokens at a time.
+
+The cache has room for `length` positions from the start, so that every step has the same shapes.
+
+B batch (any number of dimensions), L room, N new positions, H heads, D depth.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.errors import ArgumentError, ShapeError
+
+from ._types import Array, DTypeLike, Shape
+
+
+class Cache(NamedTuple):
+    """Keys and values, and how many positions of them are filled.
+
+    Attributes:
+      key: [*B, L, H, D].
+      value: [*B, L, H, E].
+      index: int32 scalar, the next position to be written.
+    """
+
+    key: Array
+    value: Array
+    index: Array
+
+
+def init_cache(
+    key_shape: Shape,
+    value_shape: Shape,
+    key_dtype: DTypeLike = jnp.float32,
+    value_dtype: DTypeLike = jnp.float32,
+) -> Cache:
+    """An empty cache.
+
+    Args:
+      key_shape: (*B, L, H, D).
+      value_shape: (*B, L, H, E).
+      key_dtype: of the keys.
+      value_dtype: of the values.
+
+    >>> init_cache((2, 16, 4, 8), (2, 16, 4, 8)).index
+    Array(0, dtype=int32)
+    """
+    return Cache(jnp.zeros(key_shape, key_dtype), jnp.zeros(value_shape, value_dtype), jnp.int32(0))
+
+
+def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
+    """The cache with new positions after those that it holds.
+
+    Past the end there is no room. Where `index` is known, that is an error; in a traced program
+    (under `jax.jit`) the last positions are overwritten, and `overflowed` is true of the result.
+
+    Args:
+      cache: what there is.
+      key: [*B, N, H, D].
+      value: [*B, N, H, E].
+
+    Raises:
+      ShapeError: the new positions don't fit the cache.
+      ArgumentError: there is no room for them.
+
+    >>> import jax.numpy as jnp
+    >>> cache = init_cache((4, 1, 2), (4, 1, 2))
+    >>> cache = append_to_cache(cache, jnp.ones((3, 1, 2)), jnp.ones((3, 1, 2)))
+    >>> cache.index, cache.key[:, 0, 0]
+    (Array(3, dtype=int32), Array([1., 1., 1., 0.], dtype=float32))
+    """
+    for what, new, old in (("key", key, cache.key), ("value", value, cache.value)):
+        expected = (*old.shape[:-3], key.shape[-3], *old.shape[-2:])
+        if new.shape != expected:
+            raise ShapeError(
+                f"Autoregressive cache shape error: the cached {what} has shape {old.shape}, so "
+                f"new ones have {expected}, got {new.shape}.",
+                hint="The cache keeps the batch size, heads and depth of the input that it was "
+                "made for by init.",
+            )
+    new, room = key.shape[-3], cache.key.shape[-3]
+    if isinstance(cache.index, jax.core.Tracer):
+        if new > room:
+            raise _no_room(new, room, "some")
+    elif int(cache.index) + new > room:
+        raise _no_room(new, room, str(int(cache.index)))
+    return Cache(
+        _written(cache.key, key, cache.index),
+        _written(cache.value, value, cache.index),
+        lax.add(cache.index, jnp.asarray(new, cache.index.dtype)),
+    )
+
+
+def overflowed(cache: Cache) -> Array | None:
+    """Whether more was appended than there is room for; None where that was checked already."""
+    if not isinstance(cache.index, jax.core.Tracer):
+        return None
+    return cache.index > cache.key.shape[-3]
+
+
+def _written(old: Array, new: Array, index: Array) -> Array:
+    return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), index, old.ndim - 3)
+
+
+def _no_room(new: int, room: int, filled: str) -> ArgumentError:
+    return ArgumentError(
+        f"The cache is full: it has room for {room} positions, {filled} are filled, {new} more "
+        "were to be written.",
+        hint="Initialize it with a longer input, or start over with index 0.",
+    )

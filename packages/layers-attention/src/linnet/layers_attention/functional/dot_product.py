@@ -1,0 +1,187 @@
+"""Attention as a function of queries, keys and values (Vaswani et al. 2017, arXiv:1706.03762).
+
+    output = softmax(q·kᵀ / √D + bias) · v
+
+Here are the checks and the choice of how to compute it: `exact` with all logits in memory at once,
+`chunked` block after block, `fused` by the device's own kernel.
+
+B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
+D depth of queries and keys, E depth of values.
+"""
+
+from __future__ import annotations
+
+from linnet.module_core.errors import ArgumentError
+
+from . import exact
+from ._call import OnWeights, checked_call
+from ._choice import implementation_for
+from ._products import Products, products
+from ._types import Array, DotGeneral, DTypeLike, Einsum, Implementation, PrecisionLike
+
+
+def dot_product_attention_weights(
+    query: Array,
+    key: Array,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    *,
+    broadcast_dropout: bool = True,
+    dropout_rng: Array | None = None,
+    dropout_rate: float = 0.0,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    force_fp32_for_softmax: bool = False,
+    einsum_dot_general: DotGeneral | None = None,
+    einsum: Einsum | None = None,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
+    on_weights: OnWeights | None = None,
+) -> Array:
+    """The weights that each query gives to the keys; see `dot_product_attention`.
+
+    Args:
+      query: [*B, Q, H, D].
+      key: [*B, K, H/G, D].
+      bias: broadcasts to [*B, H, Q, K]; added to the logits.
+      mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
+      broadcast_dropout: all batch entries and heads drop the same weights.
+      dropout_rng: the key to drop with.
+      dropout_rate: the probability that a weight is dropped, within [0, 1].
+      deterministic: drops nothing.
+      dtype: what to compute in; None for the common type of query and key.
+      precision: see `jax.lax.Precision`.
+      force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
+      einsum_dot_general: takes the place of `jax.lax.dot_general`.
+      einsum: computes the product, without precision or dot_general: `einsum(equation, q, k)`.
+      is_causal: query i sees the keys up to `query_offset` + i only.
+      query_offset: the position of the first query among the keys.
+      on_weights: called with the weights before dropout.
+
+    Returns:
+      [*B, H, Q, K].
+
+    Raises:
+      ArgumentError: `einsum` is given together with `precision` or `einsum_dot_general`, or the
+        rate is outside [0, 1].
+      ShapeError: the arrays don't fit each other.
+      InvalidRngError: dropout needs a key.
+
+    >>> import jax.numpy as jnp
+    >>> dot_product_attention_weights(jnp.ones((2, 1, 4)), jnp.ones((2, 1, 4)), is_causal=True)
+    Array([[[1. , 0. ],
+            [0.5, 0.5]]], dtype=float32)
+    """
+    if einsum is not None and (precision is not None or einsum_dot_general is not None):
+        raise ArgumentError(
+            "precision/einsum_dot_general and einsum are mutually exclusive: got "
+            f"precision={precision!r}, einsum_dot_general={einsum_dot_general!r}.",
+            hint="Have the einsum use the precision, e.g. "
+            "functools.partial(jax.numpy.einsum, precision=...).",
+        )
+    call = checked_call(
+        query,
+        key,
+        None,
+        bias,
+        mask,
+        broadcast_dropout=broadcast_dropout,
+        dropout_rng=dropout_rng,
+        dropout_rate=dropout_rate,
+        deterministic=deterministic,
+        dtype=dtype,
+        products=Products(precision, einsum_dot_general, einsum),
+        float32_softmax=force_fp32_for_softmax,
+        on_weights=on_weights,
+        is_causal=is_causal,
+        query_offset=query_offset,
+    )
+    return exact.weights_of(call)
+
+
+def dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    *,
+    broadcast_dropout: bool = True,
+    dropout_rng: Array | None = None,
+    dropout_rate: float = 0.0,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    force_fp32_for_softmax: bool = False,
+    einsum_dot_general: DotGeneral | None = None,
+    qk_attn_weights_einsum: Einsum | None = None,
+    attn_weights_value_einsum: Einsum | None = None,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
+    implementation: Implementation = "auto",
+    on_weights: OnWeights | None = None,
+) -> Array:
+    """The mean of the values, weighted by how well each key fits the query.
+
+    A query that the mask lets see nothing gets the plain mean of all values; its gradients are
+    finite, those of query and key zero.
+
+    Args:
+      query: [*B, Q, H, D].
+      key: [*B, K, H/G, D]; G > 1 queries share a head of keys and values (grouped-query attention,
+        arXiv:2305.13245): head h of the query goes with head h // G.
+      value: [*B, K, H/G, E].
+      bias: broadcasts to [*B, H, Q, K]; added to the logits.
+      mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
+      broadcast_dropout: all batch entries and heads drop the same weights.
+      dropout_rng: the key to drop with.
+      dropout_rate: the probability that a weight is dropped, within [0, 1].
+      deterministic: drops nothing.
+      dtype: what to compute in; None for the common type of query, key and value.
+      precision: see `jax.lax.Precision`.
+      force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
+      einsum_dot_general: takes the place of `jax.lax.dot_general`.
+      qk_attn_weights_einsum: computes the logits, as `einsum(equation, query, key)`.
+      attn_weights_value_einsum: computes the output, as `einsum(equation, weights, value)`.
+      is_causal: query i sees the keys up to `query_offset` + i only. What a causal *mask* says too,
+        but without an array of Q·K numbers, and what is masked needs not be computed.
+      query_offset: the position of the first query among the keys.
+      implementation: "exact", "chunked", "cudnn" or "auto"; see `implementation_for`.
+      on_weights: called with the weights before dropout.
+
+    Returns:
+      [*B, Q, H, E].
+
+    Raises:
+      ArgumentError: einsums are given singly or together with `precision` or `einsum_dot_general`,
+        the rate is outside [0, 1], or the implementation is unknown or cannot do what is asked.
+      ShapeError: the arrays don't fit each other.
+      InvalidRngError: dropout needs a key.
+
+    >>> import jax.numpy as jnp
+    >>> values = jnp.arange(3.0).reshape(3, 1, 1)
+    >>> same = jnp.ones((3, 1, 4))
+    >>> dot_product_attention(same, same, values, is_causal=True).ravel()
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    call = checked_call(
+        query,
+        key,
+        value,
+        bias,
+        mask,
+        broadcast_dropout=broadcast_dropout,
+        dropout_rng=dropout_rng,
+        dropout_rate=dropout_rate,
+        deterministic=deterministic,
+        dtype=dtype,
+        products=products(
+            precision, einsum_dot_general, qk_attn_weights_einsum, attn_weights_value_einsum
+        ),
+        float32_softmax=force_fp32_for_softmax,
+        on_weights=on_weights,
+        is_causal=is_causal,
+        query_offset=query_offset,
+    )
+    return implementation_for(call, implementation)(call)

@@ -1,0 +1,178 @@
+"""Masks: which query may attend to which key.
+
+A mask is an array of numbers, zero where attention is forbidden, that broadcasts to the logits:
+[*B, H, Q, K]. B batch, H heads, Q queries, K keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.errors import ArgumentError, ShapeError
+
+from ._types import Array, DTypeLike
+
+
+def make_attention_mask(
+    query_input: Array,
+    key_input: Array,
+    pairwise_fn: Callable[..., Any] = jnp.multiply,
+    extra_batch_dims: int = 0,
+    dtype: DTypeLike = jnp.float32,
+) -> Array:
+    """A mask from a property of each query and each key.
+
+    Args:
+      query_input: [*B, Q].
+      key_input: [*B, K].
+      pairwise_fn: says of a query's and a key's property whether one may attend to the other; the
+        default takes both as "is no padding".
+      extra_batch_dims: how many dimensions of size 1 to put in front.
+      dtype: of the mask.
+
+    Returns:
+      [*ones, *B, 1, Q, K]; the one is for the heads.
+
+    Raises:
+      ShapeError: the batch dimensions differ, or there is no length.
+
+    >>> import jax.numpy as jnp
+    >>> words = jnp.array([[5, 8, 0]])  # 0 is padding
+    >>> make_attention_mask(words > 0, words > 0)[0, 0]
+    Array([[1., 1., 0.],
+           [1., 1., 0.],
+           [0., 0., 0.]], dtype=float32)
+    """
+    query_input, key_input = jnp.asarray(query_input), jnp.asarray(key_input)
+    if not query_input.ndim or not key_input.ndim:
+        raise ShapeError(
+            "query_input and key_input must have at least one dimension, the length, got shapes "
+            f"{query_input.shape} and {key_input.shape}."
+        )
+    try:
+        jnp.broadcast_shapes(query_input.shape[:-1], key_input.shape[:-1])
+    except ValueError:
+        raise ShapeError(
+            "The batch dimensions of query_input and key_input must match, got shapes "
+            f"{query_input.shape} and {key_input.shape}.",
+            hint="All dimensions but the last are batch dimensions.",
+        ) from None
+    mask = pairwise_fn(
+        jnp.expand_dims(query_input, axis=-1),  # [*B, Q, 1]
+        jnp.expand_dims(key_input, axis=-2),  # [*B, 1, K]
+    )  # [*B, Q, K]
+    mask = jnp.expand_dims(mask, axis=-3)  # [*B, 1, Q, K]
+    mask = jnp.expand_dims(mask, axis=tuple(range(extra_batch_dims)))  # [*ones, *B, 1, Q, K]
+    return mask.astype(dtype)
+
+
+def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp.float32) -> Array:
+    """The mask under which a position sees itself and those before it.
+
+    `is_causal=True` says the same to `dot_product_attention` without an array of Q·K numbers, and
+    lets it skip what is masked.
+
+    Args:
+      x: [*B, length]; only the shape is of importance.
+      extra_batch_dims: how many dimensions of size 1 to put in front.
+      dtype: of the mask.
+
+    Returns:
+      [*ones, *B, 1, length, length].
+
+    Raises:
+      ShapeError: there is no length.
+
+    >>> import jax.numpy as jnp
+    >>> make_causal_mask(jnp.ones(3))[0]
+    Array([[1., 0., 0.],
+           [1., 1., 0.],
+           [1., 1., 1.]], dtype=float32)
+    """
+    shape = jnp.shape(x)
+    if not shape:
+        raise ShapeError("make_causal_mask needs at least one dimension, the length: got a scalar.")
+    positions = jnp.broadcast_to(jnp.arange(shape[-1], dtype=jnp.int32), shape)
+    return make_attention_mask(
+        positions,
+        positions,
+        jnp.greater_equal,
+        extra_batch_dims=extra_batch_dims,
+        dtype=dtype,
+    )
+
+
+def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array | None:
+    """The mask that allows what all masks allow.
+
+    Args:
+      *masks: arrays of one rank that broadcast to each other; None is left out.
+      dtype: of the mask.
+
+    Returns:
+      The mask, or None if there is none to combine.
+
+    Raises:
+      ArgumentError: the ranks differ.
+      ShapeError: the shapes don't broadcast.
+
+    >>> import jax.numpy as jnp
+    >>> combine_masks(jnp.array([1, 1, 0]), None, jnp.array([0, 1, 1]))
+    Array([0., 1., 0.], dtype=float32)
+    """
+    present = [jnp.asarray(m) for m in masks if m is not None]
+    if not present:
+        return None
+    shapes = [m.shape for m in present]
+    if len({len(s) for s in shapes}) > 1:
+        raise ArgumentError(
+            f"masks must have the same rank, got the ranks {[len(s) for s in shapes]} of the "
+            f"shapes {shapes}.",
+            hint="Add dimensions of size 1: which dimension is which cannot be guessed.",
+        )
+    try:
+        jnp.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeError(f"masks must broadcast to each other, got shapes {shapes}.") from None
+    combined = present[0]
+    for mask in present[1:]:
+        combined = jnp.logical_and(combined, mask)
+    return combined.astype(dtype)
+
+
+class Visible(NamedTuple):
+    """Which key a query sees: what the mask allows, and under causality none that comes later.
+
+    Attributes:
+      mask: broadcasts to [*B, H, Q, K]; zero where attention is forbidden. None allows everything.
+      is_causal: query i stands at position `offset` + i of the keys, and sees those up to there.
+      offset: a number, or a scalar array.
+    """
+
+    mask: Array | None = None
+    is_causal: bool = False
+    offset: int | Array = 0
+
+    def array(self, queries: int, keys: int) -> Array | None:
+        """Booleans that broadcast to [*B, H, Q, K], or None if everything is visible."""
+        mask = None if self.mask is None else as_bool(self.mask)
+        if not self.is_causal:
+            return mask
+        earlier = causal(queries, keys, self.offset)
+        return earlier if mask is None else jnp.logical_and(mask, earlier)
+
+
+def as_bool(mask: Array) -> Array:
+    """Where a mask isn't zero."""
+    return mask if mask.dtype == bool else lax.ne(mask, lax.full_like(mask, 0))
+
+
+def causal(queries: int, keys: int, offset: int | Array) -> Array:
+    """[Q, K]: query i stands at position `offset` + i and sees the keys up to there."""
+    rows = lax.broadcasted_iota(jnp.int32, (queries, 1), 0) + offset
+    columns = lax.broadcasted_iota(jnp.int32, (1, keys), 1)
+    return jnp.less_equal(columns, rows)

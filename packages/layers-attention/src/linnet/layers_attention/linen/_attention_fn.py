@@ -1,0 +1,100 @@
+"""Calls an attention function with those arguments that it takes.
+
+A function of the user's own needs take no more than query, key and value, besides what it wants to
+know. What it cannot be told, it must not be asked for: then the layer refuses.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from linnet.layers_attention import functional
+from linnet.layers_attention.functional._types import Array
+from linnet.layers_attention.functional.masks import causal
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+
+
+@lru_cache(maxsize=256)
+def _parameters_of_hashable(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def parameters_of(function: Any) -> frozenset[str]:
+    """The names of a function's parameters.
+
+    Raises:
+      ArgumentTypeError: it is no function.
+    """
+    if not callable(function):
+        raise ArgumentTypeError(
+            f"'attention_fn' must be a function of query, key and value, got {function!r}."
+        )
+    try:
+        return _parameters_of_hashable(function)
+    except TypeError:  # e.g. a partial that holds an array
+        return frozenset(inspect.signature(function).parameters)
+
+
+def call_attention_fn(
+    function: Callable[..., Array],
+    query: Array,
+    key: Array,
+    value: Array,
+    options: Mapping[str, Any],
+    *,
+    module: Any,
+    implementation: str,
+    is_causal: bool,
+    query_offset: int | Array,
+) -> Array:
+    """Calls `function(query, key, value, ...)` with what it takes of the options.
+
+    Args:
+      function: with parameters of `dot_product_attention`'s names.
+      query: [*B, Q, H, D].
+      key: [*B, K, H/G, D].
+      value: [*B, K, H/G, E].
+      options: left out where the function has no such parameter.
+      module: where the weights shall be sown, or None.
+      implementation: left out if "auto" where the function has no such parameter.
+      is_causal: given as a mask where the function has no such parameter.
+      query_offset: the position of the first query among the keys.
+
+    Raises:
+      ArgumentError: the function lacks a parameter that is needed.
+    """
+    names = parameters_of(function)
+    given = {name: value for name, value in options.items() if name in names}
+    if implementation != "auto" or "implementation" in names:
+        _require("implementation", names, f"implementation={implementation!r}")
+        given["implementation"] = implementation
+    if module is not None:
+        _require("module", names, "sow_weights=True")
+        given["module"] = module
+    if is_causal:
+        if "is_causal" in names and "query_offset" in names:
+            given |= {"is_causal": True, "query_offset": query_offset}
+        else:
+            _require("mask", names, "causality, or a cache,")
+            given["mask"] = functional.combine_masks(
+                options["mask"], _causal_mask(query, key, query_offset, options["mask"])
+            )
+    return function(query, key, value, **given)
+
+
+def _require(name: str, names: frozenset[str], wish: str) -> None:
+    if name not in names:
+        raise ArgumentError(
+            f"{wish} needs an attention_fn that takes {name!r}, this one has the parameters "
+            f"{sorted(names)}.",
+            hint="Add it, and heed it, or leave attention_fn at its default.",
+        )
+
+
+def _causal_mask(query: Array, key: Array, offset: int | Array, like: Array | None) -> Array:
+    mask = causal(query.shape[-3], key.shape[-3], offset)  # [Q, K]
+    rank = query.ndim if like is None else like.ndim
+    return mask.reshape((1,) * (rank - 2) + mask.shape)  # [*ones, 1, Q, K]

@@ -1,0 +1,357 @@
+"""Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762), as a module.
+
+    output = out(attention(query(x_q), key(x_k), value(x_v)))
+
+Four projections around `functional.dot_product_attention`, and a cache of keys and values for
+decoding.
+
+B batch (any number of dimensions), Q queries, K keys, C features of an input, H heads, G query
+heads that share a key head, D depth of a head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.initializers import Initializer, lecun_normal, zeros_init
+from linnet.layers_attention import functional
+from linnet.layers_attention.functional._checks import check_implementation, check_rate
+from linnet.layers_attention.functional._types import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    Einsum,
+    Implementation,
+    PrecisionLike,
+)
+from linnet.layers_linear.linen import DenseGeneral
+from linnet.layers_norm.linen import LayerNorm
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.linen import Module, compact, merge_param
+
+from ._attention_fn import call_attention_fn
+from .dot_product import dot_product_attention
+
+
+class MultiHeadDotProductAttention(Module):
+    """Attention of several heads, each with projections of its own.
+
+    With `decode=True`, `init` with an input of the greatest length makes a cache in the collection
+    "cache". Each `apply` with `mutable=["cache"]` then takes the next tokens, one or several (a
+    prompt, say), which attend to themselves and all before them. Past the cache's end, that is an
+    error; in a traced program, where the position is not known, the output is NaN from there on.
+
+    Args:
+      num_heads: H; must divide `qkv_features`.
+      dtype: what to compute in; None for the common type of inputs and parameters.
+      param_dtype: what the initializers make the parameters in.
+      qkv_features: H·D, of all queries together; None for the features of `inputs_q`.
+      out_features: of the output; None for the features of `inputs_q`.
+      broadcast_dropout: all batch entries and heads drop the same weights.
+      dropout_rate: the probability that a weight is dropped, within [0, 1].
+      deterministic: drops nothing; either given here or in the call, if there is a rate.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernels.
+      out_kernel_init: initializer of the last projection's kernel; None for `kernel_init`.
+      bias_init: initializer of the biases.
+      out_bias_init: initializer of the last projection's bias; None for `bias_init`.
+      use_bias: the projections add a bias.
+      attention_fn: takes the place of `dot_product_attention`: a function of query, key and value
+        which is given those further arguments that its signature names. With `num_kv_heads`, key
+        and value have that number of heads.
+      decode: keeps a cache of keys and values.
+      normalize_qk: normalizes queries and keys (arXiv:2302.05442).
+      force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
+      qkv_dot_general, out_dot_general: take the place of `jax.lax.dot_general` in the projections.
+      qkv_dot_general_cls, out_dot_general_cls: make these when the layer is called; go before them.
+      qk_attn_weights_einsum_cls: makes the einsum of queries and keys.
+      attn_weights_value_einsum_cls: makes the einsum of weights and values; both or none.
+      implementation: "exact", "chunked", "cudnn" or "auto": see
+        `functional.dot_product_attention`.
+      num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
+        (arXiv:2305.13245); None for `num_heads`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = MultiHeadDotProductAttention(num_heads=8, qkv_features=16)
+    >>> x = jnp.ones((4, 3, 5))
+    >>> variables = layer.init(jax.random.key(0), x)
+    >>> layer.apply(variables, x, is_causal=True).shape
+    (4, 3, 5)
+    """
+
+    num_heads: int
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    qkv_features: int | None = None
+    out_features: int | None = None
+    broadcast_dropout: bool = True
+    dropout_rate: float = 0.0
+    deterministic: bool | None = None
+    precision: PrecisionLike = None
+    kernel_init: Initializer = lecun_normal()
+    out_kernel_init: Initializer | None = None
+    bias_init: Initializer = zeros_init()
+    out_bias_init: Initializer | None = None
+    use_bias: bool = True
+    attention_fn: Callable[..., Array] = dot_product_attention
+    decode: bool = False
+    normalize_qk: bool = False
+    force_fp32_for_softmax: bool = False
+    qkv_dot_general: DotGeneral | None = None
+    out_dot_general: DotGeneral | None = None
+    qkv_dot_general_cls: Callable[[], DotGeneral] | None = None
+    out_dot_general_cls: Callable[[], DotGeneral] | None = None
+    qk_attn_weights_einsum_cls: Callable[[], Einsum] | None = None
+    attn_weights_value_einsum_cls: Callable[[], Einsum] | None = None
+    implementation: Implementation = dataclasses.field(default="auto", kw_only=True)
+    num_kv_heads: int | None = dataclasses.field(default=None, kw_only=True)
+
+    @compact
+    def __call__(
+        self,
+        inputs_q: Array,
+        inputs_k: Array | None = None,
+        inputs_v: Array | None = None,
+        *,
+        inputs_kv: Array | None = None,
+        mask: Array | None = None,
+        deterministic: bool | None = None,
+        dropout_rng: Array | None = None,
+        sow_weights: bool = False,
+        is_causal: bool = False,
+    ) -> Array:
+        """Projects the inputs, attends, and projects the result.
+
+        Args:
+          inputs_q: [*B, Q, C].
+          inputs_k: [*B, K, C]; None for `inputs_q`.
+          inputs_v: [*B, K, C]; None for `inputs_k`.
+          inputs_kv: deprecated, gives `inputs_k` and `inputs_v` in one.
+          mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A query that
+            may see nothing gets the mean of all values. While decoding, K is the cache's length.
+          deterministic: drops nothing; if it wasn't given to the constructor.
+          dropout_rng: the key to drop with; None draws one from the stream "dropout".
+          sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
+          is_causal: query i sees the keys up to i only; faster than a mask that says so.
+
+        Returns:
+          [*B, Q, out_features].
+        """
+        inputs_k, inputs_v = _key_and_value_inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
+        query, key, value = self._projected(inputs_q, inputs_k, inputs_v)
+        offset: int | Array = 0
+        overflowed = None
+        if self.decode:
+            caching = self.has_variable("cache", "cached_key")
+            cache = self._cache(key, value)
+            if caching:
+                _check_new_tokens(query, key)
+                key, value, offset, overflowed = cache(key, value)
+                is_causal = True
+        rate = check_rate(self.dropout_rate)
+        if rate > 0.0:
+            deterministic = merge_param("deterministic", self.deterministic, deterministic)
+            if not deterministic and dropout_rng is None:
+                dropout_rng = self.make_rng("dropout")
+        make_logits, make_values = (
+            self.qk_attn_weights_einsum_cls,
+            self.attn_weights_value_einsum_cls,
+        )
+        y = call_attention_fn(
+            self.attention_fn,
+            query,
+            key,
+            value,
+            {
+                "mask": mask,
+                "dropout_rng": dropout_rng,
+                "dropout_rate": rate,
+                "broadcast_dropout": self.broadcast_dropout,
+                "deterministic": True if rate == 0.0 else deterministic,
+                "dtype": self.dtype,
+                "precision": self.precision,
+                "force_fp32_for_softmax": self.force_fp32_for_softmax,
+                "qk_attn_weights_einsum": None if make_logits is None else make_logits(),
+                "attn_weights_value_einsum": None if make_values is None else make_values(),
+            },
+            module=self if sow_weights else None,
+            implementation=check_implementation(self.implementation),
+            is_causal=is_causal,
+            query_offset=offset,
+        )  # [*B, Q, H, D]
+        y = DenseGeneral(
+            features=inputs_q.shape[-1] if self.out_features is None else self.out_features,
+            axis=(-2, -1),
+            kernel_init=self.out_kernel_init or self.kernel_init,
+            bias_init=self.out_bias_init or self.bias_init,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            precision=self.precision,
+            dot_general=self.out_dot_general,
+            dot_general_cls=self.out_dot_general_cls,
+            name="out",
+        )(y)  # [*B, Q, C]
+        return y if overflowed is None else jnp.where(overflowed, jnp.nan, y)
+
+    def _projected(
+        self, inputs_q: Array, inputs_k: Array, inputs_v: Array
+    ) -> tuple[Array, Array, Array]:
+        """Queries [*B, Q, H, D], keys and values [*B, K, H/G, D]."""
+        heads, key_heads, depth = self._heads(inputs_q.shape[-1])
+        project = partial(
+            DenseGeneral,
+            axis=-1,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            use_bias=self.use_bias,
+            precision=self.precision,
+            dot_general=self.qkv_dot_general,
+            dot_general_cls=self.qkv_dot_general_cls,
+        )
+        query = project(features=(heads, depth), name="query")(inputs_q)
+        key = project(features=(key_heads, depth), name="key")(inputs_k)
+        value = project(features=(key_heads, depth), name="value")(inputs_v)
+        if self.normalize_qk:
+            normalize = partial(
+                LayerNorm, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype
+            )
+            query = normalize(name="query_ln")(query)
+            key = normalize(name="key_ln")(key)
+        return query, key, value
+
+    def _heads(self, features: int) -> tuple[int, int, int]:
+        """Heads of queries, heads of keys and values, and the depth of each."""
+        heads = _positive(self.num_heads, "num_heads")
+        features = _positive(self.qkv_features or features, "qkv_features")
+        if features % heads:
+            raise ArgumentError(
+                f"qkv_features={features} must be divisible by num_heads={heads}.",
+                hint=f"Use {features - features % heads} or {features - features % heads + heads} "
+                "features, or another number of heads; by default there are as many features as "
+                "inputs_q has.",
+            )
+        key_heads = heads
+        if self.num_kv_heads is not None:
+            key_heads = _positive(self.num_kv_heads, "num_kv_heads")
+            if heads % key_heads:
+                raise ArgumentError(
+                    f"num_heads={heads} must be divisible by num_kv_heads={key_heads}.",
+                    hint="Each head of keys and values serves the same number of query heads.",
+                )
+        return heads, key_heads, features // heads
+
+    def _cache(self, key: Array, value: Array) -> Callable[[Array, Array], Any]:
+        """The cache's variables, made if they are missing, as a function that appends to them."""
+        cached_key = self.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
+        cached_value = self.variable("cache", "cached_value", jnp.zeros, value.shape, value.dtype)
+        index = self.variable("cache", "cache_index", lambda: jnp.array(0, jnp.int32))
+
+        def append(key: Array, value: Array) -> tuple[Array, Array, Array, Array | None]:
+            """All keys and values, the position of the first new one, and whether room lacked."""
+            first = index.value
+            cache = functional.append_to_cache(
+                functional.Cache(cached_key.value, cached_value.value, first), key, value
+            )
+            cached_key.value, cached_value.value, index.value = cache
+            return cache.key, cache.value, first, functional.overflowed(cache)
+
+        return append
+
+
+class MultiHeadAttention(MultiHeadDotProductAttention):
+    """`MultiHeadDotProductAttention` under a shorter name, which is also that of its parameters.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = MultiHeadAttention(num_heads=8, num_kv_heads=2, qkv_features=16)
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((4, 3, 5)))
+    >>> variables["params"]["key"]["kernel"].shape
+    (5, 2, 2)
+    """
+
+
+def _key_and_value_inputs(
+    inputs_q: Array, inputs_k: Array | None, inputs_v: Array | None, inputs_kv: Array | None
+) -> tuple[Array, Array]:
+    """The inputs of keys and values, from those that were given.
+
+    Raises:
+      ArgumentError: `inputs_v` came without `inputs_k`, or `inputs_kv` with one of them.
+    """
+    if inputs_kv is not None:
+        if inputs_k is not None or inputs_v is not None:
+            raise ArgumentError(
+                "If either `inputs_k` or `inputs_v` is not None, `inputs_kv` must be None, and the "
+                "other way round.",
+                hint="inputs_kv is deprecated: pass inputs_k, and inputs_v if it differs.",
+            )
+        warnings.warn(
+            "The inputs_kv arg will be deprecated soon. Use inputs_k and inputs_v instead.",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+        inputs_k = inputs_v = inputs_kv
+    if inputs_k is None:
+        if inputs_v is not None:
+            raise ArgumentError(
+                "`inputs_k` cannot be None if `inputs_v` is not None.",
+                hint="If both are to be the same, pass it as inputs_k and leave inputs_v out.",
+            )
+        inputs_k = inputs_q
+    if inputs_v is None:
+        inputs_v = inputs_k
+    for name, x in (("inputs_q", inputs_q), ("inputs_k", inputs_k), ("inputs_v", inputs_v)):
+        shape = getattr(x, "shape", None)
+        if shape is None:
+            raise ArgumentTypeError(
+                f"'{name}' must be an array, got {str(x)[:40]!r} ({type(x).__name__})."
+            )
+        if len(shape) < 2:
+            raise ShapeError(
+                f"{name} must have at least 2 dimensions, (*batch, length, features), got shape "
+                f"{shape}.",
+                hint="For a single position, add a dimension of size 1 before the features.",
+            )
+    return inputs_k, inputs_v
+
+
+def _check_new_tokens(query: Array, key: Array) -> None:
+    """While decoding, queries and keys are those of the same new tokens.
+
+    Raises:
+      ShapeError: there are more of one than of the other.
+    """
+    if query.shape[-3] != key.shape[-3]:
+        raise ShapeError(
+            "Autoregressive cache shape error: while decoding, queries and keys are of the same "
+            f"new tokens, got {query.shape[-3]} and {key.shape[-3]} of them.",
+            hint="Pass inputs_q alone. Attention to another sequence needs no cache: it sees all "
+            "of it at each step.",
+        )
+
+
+def _positive(value: Any, name: str) -> int:
+    """`value` as an int that is at least 1.
+
+    Raises:
+      ArgumentTypeError: it is no integer.
+      ArgumentError: it is too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"'{name}' must be an integer, got {value!r} ({type(value).__name__})."
+        ) from None
+    if number < 1:
+        raise ArgumentError(f"'{name}' must be at least 1, got {number}.")
+    return number

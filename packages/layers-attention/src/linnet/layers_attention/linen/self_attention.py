@@ -1,0 +1,62 @@
+"""`SelfAttention`: multi-head attention of an input to itself, kept for programs that use it."""
+
+from __future__ import annotations
+
+import warnings
+
+from linnet.layers_attention.functional._types import Array
+from linnet.module_core.linen import compact
+
+from .multi_head import MultiHeadDotProductAttention
+
+
+class SelfAttention(MultiHeadDotProductAttention):
+    """Deprecated: `MultiHeadDotProductAttention` with one input does the same.
+
+    >>> import jax, jax.numpy as jnp, warnings
+    >>> layer = SelfAttention(num_heads=8, qkv_features=16)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((4, 3, 5)))
+    >>> y.shape
+    (4, 3, 5)
+    """
+
+    @compact
+    def __call__(  # type: ignore[override]  # mask comes second, and there are no other inputs
+        self,
+        inputs_q: Array,
+        mask: Array | None = None,
+        deterministic: bool | None = None,
+        dropout_rng: Array | None = None,
+        sow_weights: bool = False,
+        *,
+        is_causal: bool = False,
+    ) -> Array:
+        """Attends from the inputs to themselves; see `MultiHeadDotProductAttention`.
+
+        Args:
+          inputs_q: [*B, Q, C].
+          mask: broadcasts to [*B, H, Q, Q].
+          deterministic: drops nothing; if it wasn't given to the constructor.
+          dropout_rng: the key to drop with; None draws one from the stream "dropout".
+          sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
+          is_causal: query i sees the keys up to i only.
+
+        Returns:
+          [*B, Q, out_features].
+        """
+        warnings.warn(
+            "SelfAttention will be deprecated soon. Use "
+            "`MultiHeadDotProductAttention.__call__(inputs_q)` instead.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return super().__call__(
+            inputs_q,
+            mask=mask,
+            deterministic=deterministic,
+            dropout_rng=dropout_rng,
+            sow_weights=sow_weights,
+            is_causal=is_causal,
+        )
