@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import workspace  # noqa: E402  (found by the line above)
 
-nox.needs_version = ">=2024.4.15"
+nox.needs_version = ">=2025.5.1"  # dependency groups, uv as an extra
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
@@ -59,7 +59,9 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session, jax: str) -> None:
     """What `tests` runs, for one jax version."""
     _, chosen, options = test_arguments(session.posargs)
-    install(session, workspace.with_siblings(chosen), "tests", f"jax=={jax}")
+    # The quickstart's own tests run where everything is tested, on the newest jax.
+    groups = ["tests", "quickstart"] if everything(jax, chosen) else ["tests"]
+    install(session, workspace.with_siblings(chosen), *groups, requirements=[f"jax=={jax}"])
     session.run(
         "pytest",
         "--numprocesses=2",
@@ -111,14 +113,22 @@ def types(session: nox.Session) -> None:
 
 
 def install(
-    session: nox.Session, packages: Iterable[workspace.Package], group: str, *requirements: str
+    session: nox.Session,
+    packages: Iterable[workspace.Package],
+    *groups: str,
+    requirements: Iterable[str] = (),
 ) -> None:
-    """Installs packages from here with all their extras, a dependency group, and the rest."""
-    arguments = [*nox.project.dependency_groups(GROUPS, group), *requirements]
+    """Installs packages from here with all their extras, dependency groups, and the rest."""
+    arguments = [*nox.project.dependency_groups(GROUPS, *groups), *requirements]
     for package in packages:
         extras = f"[{','.join(package.extras)}]" if package.extras else ""
         arguments += ["--editable", f"{package.folder}{extras}"]
     session.install(*arguments)
+
+
+def everything(jax: str, chosen: list[workspace.Package]) -> bool:
+    """Whether all packages are tested, on the newest jax."""
+    return jax == JAX[-1] and len(chosen) == len(workspace.packages())
 
 
 def test_arguments(
