@@ -47,7 +47,6 @@ class Case(NamedTuple):
     name: str
     make: Callable[[Any], Any]
     inputs: tuple[Any, ...] = (X,)
-    apply: dict[str, Any] = {}  # noqa: RUF012  (never changed)
 
 
 def dense(name: str, *inputs: Any, **fields: Any) -> Case:
@@ -61,10 +60,24 @@ def shown(fields: dict[str, Any]) -> str:
 
 
 def built(nn: Any, fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields that hold something of the library itself are given as functions of it."""
-    return {
+    """The fields; those that hold something of the library itself are given as functions of it.
+
+    Where neither an initializer nor its dtype is the case's subject, `drawn` takes its place.
+    """
+    made = {
         k: v(nn) if getattr(v, "__name__", "").startswith("of_") else v for k, v in fields.items()
     }
+    if fields and not fields.keys() & {"kernel_init", "embedding_init", "param_dtype"}:
+        made["kernel_init"] = drawn
+    return made
+
+
+def drawn(key: Any, shape: Any, dtype: Any) -> jax.Array:
+    """A kernel that tells its key, shape and dtype apart, and needs no second of compilation."""
+    if isinstance(key, jax.core.Tracer):  # Flax asks for an initializer's shape
+        return jnp.zeros(shape, dtype)
+    seed = np.asarray(jax.random.key_data(key))
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
 def of_normal(nn: Any) -> Any:
@@ -307,8 +320,15 @@ EINSUM = [
 ]
 
 
+def table(nn: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    made = built(nn, fields)
+    if "kernel_init" in made:
+        made["embedding_init"] = made.pop("kernel_init")
+    return made
+
+
 def embed(name: str, ids: Any, rows: int = 5, **fields: Any) -> Case:
-    return Case(f"Embed {name}", lambda nn: nn.Embed(rows, 3, **built(nn, fields)), (ids,))
+    return Case(f"Embed {name}", lambda nn: nn.Embed(rows, 3, **table(nn, fields)), (ids,))
 
 
 EMBED = [
