@@ -302,7 +302,7 @@ def main() -> int:
     params, history = train(digits, held_out, args.epochs, args.seed)
     print(f"\nTrained for {time.perf_counter() - start:.1f} s, compilation included.")
     if stopped := history[-1].end < args.epochs:
-        print(f"Stopped in epoch {len(history)} of {args.epochs}; writing what there is.")
+        print(f"Stopped in epoch {len(history)} of {args.epochs}, writing what there is.")
 
     logits = np.asarray(predict(params, held_out.images))
     save(parameters, params)
@@ -327,8 +327,8 @@ def show_progress(now: Epoch, epochs: int, epoch_ends: bool = False) -> None:
         text += f"  held out {now.held_out_accuracy:.3f}"
     if sys.stdout.isatty():
         columns = shutil.get_terminal_size().columns
-        filled = int(24 * now.end / epochs)
-        line = f"{number} {'█' * filled}{'░' * (24 - filled)} {text}"
+        filled = int(20 * now.end / epochs)
+        line = f"{number} {'█' * filled}{'░' * (20 - filled)} {text}"
         print(f"\r{line[: columns - 1]}", end="", flush=True)
     elif epoch_ends:
         print(f"{number}  {text}")
