@@ -1,0 +1,279 @@
+"""Mean and variance over some axes, and the normalization by them: what every norm here shares.
+
+    μ = E[x]    σ² = E[|x|²] - |μ|²    or, slower and safer,    σ² = E[|x - μ|²]
+
+    y = (x - μ) · (scale / √(σ² + ε)) + bias
+
+E is the mean over axes of the array, over the positions that a mask allows, and over a named axis
+of devices. All three are known before the first number is, so they are gathered in one object,
+`_Average`; the formulas above are then written as they stand. Statistics are kept without the
+reduced axes: they are broadcast once, where they meet the array.
+
+Shapes: K the axes that are kept by the reduction, F the axes of scale and bias.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from linnet.module_core.dtypes import canonicalize_dtype
+from linnet.module_core.errors import DtypeError, ShapeError
+
+from ._checks import as_mask, not_negative, require_bound
+from ._types import Array, AxisIndexGroups, AxisName, DTypeLike, Shape
+
+
+class Moments(NamedTuple):
+    """Mean and variance of an array along its kept axes.
+
+    Attributes:
+      mean: [*K].
+      variance: [*K], real and never negative.
+      observed: whether there was anything to average; [*K] where a mask decides.
+    """
+
+    mean: Array
+    variance: Array
+    observed: Array | bool
+
+
+def moments(
+    x: Array,
+    axes: Shape,
+    *,
+    dtype: DTypeLike | None,
+    mask: Array | None,
+    axis_name: AxisName | None,
+    axis_index_groups: AxisIndexGroups | None,
+    use_fast_variance: bool,
+    force_float32_reductions: bool,
+) -> Moments:
+    """Mean and variance over `axes`, both zero where there is nothing to average."""
+    average = _Average(x.shape, axes, mask, axis_name, axis_index_groups)
+    x = lax.convert_element_type(x, _statistics_dtype(x, dtype, force_float32_reductions))
+    if use_fast_variance:
+        # One pass over memory. Rounding can push the difference below zero, and √ of that is NaN.
+        mean, square = average(x, abs_square(x))  # [*K]
+        difference = lax.sub(square, abs_square(mean))
+        variance = lax.max(constant(0, difference.dtype), difference)
+    else:
+        (mean,) = average(x)
+        centered = lax.sub(x, lax.broadcast_in_dim(mean, x.shape, average.kept))  # [*x]
+        (variance,) = average(abs_square(centered))
+    return Moments(mean, variance, average.observed)
+
+
+def mean_square(
+    x: Array,
+    axes: Shape,
+    *,
+    dtype: DTypeLike | None,
+    mask: Array | None,
+    axis_name: AxisName | None,
+    axis_index_groups: AxisIndexGroups | None,
+    force_float32_reductions: bool,
+) -> Array:
+    """E[|x|²] over `axes`, zero where there is nothing to average: [*K]."""
+    average = _Average(x.shape, axes, mask, axis_name, axis_index_groups)
+    x = lax.convert_element_type(x, _statistics_dtype(x, dtype, force_float32_reductions))
+    return average(abs_square(x))[0]
+
+
+class _Average:
+    """Takes means: over axes of arrays of one shape, of what a mask leaves, and over devices.
+
+    Attributes:
+      kept: the axes that remain.
+      observed: whether there is anything to average; [*K] where a mask decides.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        axes: Shape,
+        mask: Array | None,
+        axis_name: AxisName | None,
+        axis_index_groups: AxisIndexGroups | None,
+    ) -> None:
+        self.axes = axes
+        self.kept = tuple(i for i in range(len(shape)) if i not in axes)
+        self.devices: dict[str, Any] | None = None
+        if axis_name is not None:
+            require_bound(axis_name)
+            self.devices = {"axis_name": axis_name, "axis_index_groups": axis_index_groups}
+        self.size = math.prod(shape[i] for i in axes)
+        self.observed: Array | bool = not isinstance(self.size, int) or self.size > 0
+        self.mask = None
+        if mask is not None:
+            self.mask = as_mask(mask, shape)
+            # Counted in integers: float32 stops counting at 2²⁴.
+            count = lax.reduce_sum(lax.convert_element_type(self.mask, np.int32), axes)  # [*K]
+            self.count = self._over_devices(lax.psum, [count])[0]
+            self.observed = lax.gt(self.count, np.int32(0))
+
+    def __call__(self, *values: Array) -> list[Array]:
+        """The mean of each value: [*K], in its dtype."""
+        if self.mask is None:
+            # All devices hold equally many values: the mean of their means is the mean.
+            means = [self._quotient(self._total(v), v.dtype) for v in values]
+            return self._over_devices(lax.pmean, means)
+        # A mask leaves more on one device than on another: totals are added before the division.
+        totals = self._over_devices(lax.psum, [self._total(v) for v in values])
+        return [self._quotient(t, v.dtype) for t, v in zip(totals, values, strict=True)]
+
+    def _total(self, value: Array) -> Array:
+        # In float32 or wider: the sum of 4096 bfloat16 numbers has three significant bits left.
+        wide = common_dtype(value.dtype, np.dtype(np.float32))
+        value = lax.convert_element_type(value, wide)
+        if self.mask is not None:
+            value = lax.select(self.mask, value, lax.full_like(value, 0))
+        return lax.reduce_sum(value, self.axes)  # [*K]
+
+    def _quotient(self, total: Array, dtype: np.dtype[Any]) -> Array:
+        # Of nothing the mean is zero, not NaN: an empty batch, or a row that is all padding.
+        count: Any
+        if self.mask is not None:
+            count = lax.convert_element_type(lax.max(self.count, np.int32(1)), total.dtype)
+        elif isinstance(self.size, int):
+            count = constant(max(self.size, 1), total.dtype)
+        else:  # a dimension whose size is left open in an exported program
+            count = lax.convert_element_type(self.size, total.dtype)
+        return lax.convert_element_type(lax.div(total, count), dtype)
+
+    def _over_devices(self, reduce: Callable[..., Any], values: list[Array]) -> list[Array]:
+        if self.devices is None:
+            return values
+        # Stacked, since what a collective of a few numbers costs is its latency.
+        if len({v.dtype for v in values}) > 1 or len(values) == 1:
+            return [reduce(v, **self.devices) for v in values]
+        stacked = reduce(lax.concatenate([v[None] for v in values], 0), **self.devices)  # [n, *K]
+        return [lax.index_in_dim(stacked, i, keepdims=False) for i in range(len(values))]
+
+
+def normalize(
+    x: Array,
+    mean: Array | None,
+    variance: Array,
+    scale: Array | None,
+    bias: Array | None,
+    *,
+    kept: Shape,
+    features: Shape,
+    epsilon: float,
+    dtype: DTypeLike | None,
+) -> Array:
+    """(x - mean) · (scale / √(variance + epsilon)) + bias.
+
+    Args:
+      x: any shape.
+      mean: [*K], or None for zero.
+      variance: [*K].
+      scale, bias: [*F], or None.
+      kept: the axes of `x` that mean and variance have, ascending.
+      features: the axes of `x` that scale and bias have, ascending.
+      epsilon: added to the variance.
+      dtype: of the result; None for the common type of `x`, `scale` and `bias`.
+
+    Raises:
+      ShapeError: `scale` or `bias` doesn't fit `x` along `features`.
+      DtypeError: `dtype` is real, `x` complex.
+    """
+    not_negative(epsilon, "epsilon")
+    result_dtype = canonicalize_dtype(x, scale, bias, dtype=dtype)
+    _keep_imaginary(x, result_dtype)
+    feature_shape = tuple(x.shape[i] for i in features)
+    y = x
+    if mean is not None:
+        y, mean = alike(y, mean)
+        y = lax.sub(y, lax.broadcast_in_dim(mean, x.shape, kept))  # [*x]
+    # Scale times factor before y: both are smaller than y, unless their axes differ.
+    factor = lax.rsqrt(lax.add(variance, constant(epsilon, variance.dtype)))  # [*K]
+    varies = kept
+    if scale is not None:
+        _require_shape(scale, feature_shape, "scale", x.shape)
+        factor, scale = alike(factor, scale)
+        varies = tuple(sorted({*kept, *features}))
+        factor = lax.mul(_among(factor, kept, varies, x), _among(scale, features, varies, x))
+    y, factor = alike(y, factor)
+    y = lax.mul(y, lax.broadcast_in_dim(factor, x.shape, varies))
+    if bias is not None:
+        _require_shape(bias, feature_shape, "bias", x.shape)
+        y, bias = alike(y, bias)
+        y = lax.add(y, lax.broadcast_in_dim(bias, x.shape, features))
+    return lax.convert_element_type(y, result_dtype)
+
+
+def _among(array: Array, axes: Shape, varies: Shape, x: Array) -> Array:
+    """An array along `axes` of `x`, as one along the axes `varies` of `x`."""
+    if axes == varies:
+        return array
+    shape = tuple(x.shape[i] for i in varies)
+    return lax.broadcast_in_dim(array, shape, tuple(varies.index(i) for i in axes))
+
+
+def _require_shape(array: Array, expected: Shape, what: str, inputs: Shape) -> None:
+    if array.shape != expected:
+        raise ShapeError(
+            f"{what} has shape {array.shape}, expected {expected} for inputs of shape {inputs}.",
+            hint="It has the inputs' sizes along the feature axes, in ascending order.",
+        )
+
+
+def _statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> np.dtype[Any]:
+    """What means are taken of: the type that is computed in, or float32 if that is narrower."""
+    wanted = canonicalize_dtype(x, dtype=dtype)
+    _keep_imaginary(x, wanted)
+    # The sum of 4096 bfloat16 squares has three significant bits left.
+    return common_dtype(wanted, np.dtype(np.float32)) if force_float32 else wanted
+
+
+def _keep_imaginary(x: Array, dtype: np.dtype[Any]) -> None:
+    if _is_complex(x.dtype) and not _is_complex(dtype):
+        raise DtypeError(
+            f"Complex inputs (dtype {x.dtype}) cannot be normalized in dtype={dtype.name}: the "
+            "imaginary part would be lost.",
+            hint="Leave dtype out, or give complex64 or complex128.",
+        )
+
+
+def abs_square(x: Array) -> Array:
+    """|x|², real."""
+    if _is_complex(x.dtype):
+        return lax.add(lax.square(lax.real(x)), lax.square(lax.imag(x)))
+    return lax.square(x)
+
+
+def constant(value: Any, dtype: np.dtype[Any]) -> Any:
+    """A number as a scalar of the given type; a Python number becomes a literal."""
+    if isinstance(value, int | float):
+        return np.asarray(value, dtype)
+    return lax.convert_element_type(value, dtype)
+
+
+def alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Two arrays in their common type."""
+    if a.dtype == b.dtype:
+        return a, b
+    dtype = common_dtype(a.dtype, b.dtype)
+    return lax.convert_element_type(a, dtype), lax.convert_element_type(b, dtype)
+
+
+@cache
+def common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
+    """The narrowest type that holds both."""
+    # Which types statistics and parameters have is the norm's business: strict promotion is not
+    # meant to forbid float32 statistics of bfloat16 activations.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.dtype(jnp.promote_types(a, b))
+
+
+def _is_complex(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "c"

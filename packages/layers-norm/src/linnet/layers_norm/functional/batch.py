@@ -1,0 +1,159 @@
+"""Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
+
+    y = (x - μ) / √(σ² + ε) · scale + bias
+
+While training, μ and σ² are those of the batch, over all but the feature axes, and running averages
+follow them; afterwards the averages take their place. Three functions, one for each of these:
+
+>>> import jax.numpy as jnp
+>>> x = jnp.array([[1.0, 30.0], [3.0, 50.0]])
+>>> mean, variance, observed = batch_moments(x)
+>>> y = batch_norm(x, mean, variance)
+>>> running_mean = running_average(jnp.zeros(2), mean, 0.9, observed=observed)
+>>> running_mean
+Array([0.2, 4. ], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from jax import lax
+
+from linnet.module_core.errors import ShapeError
+
+from ._checks import as_array, check_momentum, feature_shape, positive_axes
+from ._moments import Moments, alike, constant, moments, normalize
+from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike
+
+
+def batch_moments(
+    x: Array,
+    *,
+    axis: Axes = -1,
+    dtype: DTypeLike | None = None,
+    mask: Array | None = None,
+    axis_name: AxisName | None = None,
+    axis_index_groups: AxisIndexGroups | None = None,
+    use_fast_variance: bool = True,
+    force_float32_reductions: bool = True,
+) -> Moments:
+    """Mean and variance of `x` over all axes but `axis`.
+
+    Args:
+      x: any shape and type; integers become float32.
+      axis: the feature axis, or several.
+      dtype, mask, axis_name, axis_index_groups, use_fast_variance, force_float32_reductions: see
+        `layer_norm`.
+
+    Returns:
+      Mean and (biased) variance, of the shape of `x` along `axis` in ascending order, and where
+      there was anything to average.
+
+    Raises:
+      ArgumentError, ShapeError, DtypeError: see `layer_norm`.
+
+    >>> import jax.numpy as jnp
+    >>> mean, variance, _ = batch_moments(jnp.array([[1.0, 30.0], [3.0, 50.0]]))
+    >>> mean, variance
+    (Array([ 2., 40.], dtype=float32), Array([  1., 100.], dtype=float32))
+    """
+    x = as_array(x)
+    features = positive_axes(axis, x.ndim, "axis")
+    return moments(
+        x,
+        tuple(i for i in range(x.ndim) if i not in features),
+        dtype=dtype,
+        mask=mask,
+        axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
+        use_fast_variance=use_fast_variance,
+        force_float32_reductions=force_float32_reductions,
+    )
+
+
+def batch_norm(
+    x: Array,
+    mean: Array,
+    variance: Array,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    *,
+    axis: Axes = -1,
+    epsilon: float = 1e-5,
+    dtype: DTypeLike | None = None,
+) -> Array:
+    """Normalizes `x` with the given statistics, then scales and shifts along `axis`.
+
+    Args:
+      x: any shape and type; integers become float32.
+      mean, variance: the shape of `x` along `axis` in ascending order.
+      scale, bias: the same shape, or None.
+      axis: the feature axis, or several.
+      epsilon: added to the variance (same unit as x²).
+      dtype: of the result; None for the common type of `x`, `scale` and `bias`.
+
+    Returns:
+      An array of the shape of `x`.
+
+    Raises:
+      ArgumentError: an axis is out of range or named twice.
+      ShapeError: the statistics, `scale` or `bias` don't fit `x` along `axis`.
+      DtypeError: `dtype` is an integer type, or real where `x` is complex.
+
+    >>> import jax.numpy as jnp
+    >>> batch_norm(jnp.array([1.0, 2.0]), mean=jnp.ones(2), variance=jnp.full(2, 4.0)).round(3)
+    Array([0. , 0.5], dtype=float32)
+    """
+    x = as_array(x)
+    features = positive_axes(axis, x.ndim, "axis")
+    expected = feature_shape(x.shape, axis, "axis")
+    for name, statistic in (("mean", mean), ("variance", variance)):
+        if statistic.shape != expected:
+            raise ShapeError(
+                f"{name} has shape {statistic.shape}, expected {expected} for inputs of shape "
+                f"{x.shape} with axis={axis!r}.",
+                hint="It has the inputs' sizes along the feature axes. Are these another layer's "
+                "statistics, or has the input another number of features than at init?",
+            )
+    return normalize(
+        x,
+        mean,
+        variance,
+        scale,
+        bias,
+        kept=features,
+        features=features,
+        epsilon=epsilon,
+        dtype=dtype,
+    )
+
+
+def running_average(
+    average: Array, value: Array, momentum: float = 0.99, *, observed: Array | bool = True
+) -> Array:
+    """The exponential moving average: momentum · average + (1 - momentum) · value.
+
+    Args:
+      average: the old average, any shape.
+      value: what is new, of the same shape.
+      momentum: the weight of the old average, within [0, 1].
+      observed: False where there is no new value: there the average stays.
+
+    Returns:
+      The new average.
+
+    Raises:
+      ArgumentError: `momentum` is outside [0, 1].
+
+    >>> import jax.numpy as jnp
+    >>> running_average(jnp.array(1.0), jnp.array(2.0), 0.75)
+    Array(1.25, dtype=float32)
+    """
+    check_momentum(momentum)
+    if observed is False:
+        return average
+    old = lax.mul(average, constant(momentum, average.dtype))
+    new = lax.mul(value, constant(1 - momentum, value.dtype))
+    updated = lax.add(*alike(old, new))
+    if observed is True:
+        return updated
+    return lax.select(observed, *alike(updated, average))

@@ -1,0 +1,66 @@
+"""Root-mean-square normalization (Zhang & Sennrich 2019, arXiv:1910.07467).
+
+y = x / √(E[|x|²] + ε) · scale        E over `reduction_axes`
+"""
+
+from __future__ import annotations
+
+from ._checks import as_array, positive_axes
+from ._moments import mean_square, normalize
+from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike
+
+
+def rms_norm(
+    x: Array,
+    scale: Array | None = None,
+    *,
+    reduction_axes: Axes = -1,
+    feature_axes: Axes = -1,
+    epsilon: float = 1e-6,
+    dtype: DTypeLike | None = None,
+    mask: Array | None = None,
+    axis_name: AxisName | None = None,
+    axis_index_groups: AxisIndexGroups | None = None,
+    force_float32_reductions: bool = True,
+) -> Array:
+    """Divides `x` by its root mean square over `reduction_axes`, then scales along `feature_axes`.
+
+    Args:
+      x: any shape and type; integers become float32.
+      scale: the shape of `x` along `feature_axes` in ascending order, or None.
+      reduction_axes, feature_axes, epsilon, dtype, mask, axis_name, axis_index_groups,
+        force_float32_reductions: see `layer_norm`.
+
+    Returns:
+      An array of the shape of `x`.
+
+    Raises:
+      ArgumentError, ShapeError, DtypeError: see `layer_norm`.
+
+    >>> import jax.numpy as jnp
+    >>> rms_norm(jnp.array([3.0, 3.0, -3.0])).round(3)
+    Array([ 1.,  1., -1.], dtype=float32)
+    """
+    x = as_array(x)
+    reduced = positive_axes(reduction_axes, x.ndim, "reduction_axes")
+    features = positive_axes(feature_axes, x.ndim, "feature_axes")
+    square = mean_square(
+        x,
+        reduced,
+        dtype=dtype,
+        mask=mask,
+        axis_name=axis_name,
+        axis_index_groups=axis_index_groups,
+        force_float32_reductions=force_float32_reductions,
+    )  # [*x without reduced]
+    return normalize(
+        x,
+        None,
+        square,
+        scale,
+        None,
+        kept=tuple(i for i in range(x.ndim) if i not in reduced),
+        features=features,
+        epsilon=epsilon,
+        dtype=dtype,
+    )

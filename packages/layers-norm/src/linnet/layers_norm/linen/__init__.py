@@ -1,0 +1,15 @@
+"""The norms as linen modules: each declares its parameters from its input and calls `functional`.
+
+>>> import jax, jax.numpy as jnp
+>>> from linnet.layers_norm import linen
+>>> layer = linen.GroupNorm(num_groups=2)
+>>> variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 4)))
+>>> jax.tree.map(jnp.shape, variables)
+{'params': {'bias': (4,), 'scale': (4,)}}
+"""
+
+from .batch import BatchNorm as BatchNorm
+from .group import GroupNorm as GroupNorm
+from .instance import InstanceNorm as InstanceNorm
+from .layer import LayerNorm as LayerNorm
+from .rms import RMSNorm as RMSNorm

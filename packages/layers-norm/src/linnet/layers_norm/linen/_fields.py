@@ -1,0 +1,67 @@
+"""What the layers' fields and calls have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax import lax
+
+from linnet.initializers import Initializer, ones_init, zeros_init
+from linnet.layers_norm.functional._checks import (
+    as_array,
+    check_momentum,
+    feature_shape,
+    is_bound,
+)
+from linnet.layers_norm.functional._types import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Shape,
+)
+from linnet.module_core.linen import Module
+
+default_scale_init: Initializer = ones_init()
+default_bias_init: Initializer = zeros_init()
+
+
+def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:
+    """The parameter "scale" or "bias" of a norm, as it is to be computed with, or None.
+
+    The norm's fields say whether it has one (`use_scale`), what makes it (`scale_init`) and in
+    which type. A norm that doesn't insist on float32 computes in the declared type also where
+    parameters of a wider one were loaded.
+    """
+    if not getattr(norm, f"use_{name}"):
+        return None
+    param: Array = norm.param(name, getattr(norm, f"{name}_init"), shape, norm.param_dtype)
+    if norm.force_float32_reductions:
+        return param
+    return lax.convert_element_type(param, norm.param_dtype)
+
+
+def axis_for_statistics(module: Module, axis_name: AxisName | None) -> AxisName | None:
+    """The named axis to take statistics over: none where `init` runs outside of its mapping."""
+    if axis_name is not None and module.is_initializing() and not is_bound(axis_name):
+        return None
+    return axis_name
+
+
+__all__ = [
+    "Array",
+    "Axes",
+    "AxisIndexGroups",
+    "AxisName",
+    "DTypeLike",
+    "Initializer",
+    "Shape",
+    "affine_param",
+    "as_array",
+    "axis_for_statistics",
+    "check_momentum",
+    "default_bias_init",
+    "default_scale_init",
+    "feature_shape",
+]

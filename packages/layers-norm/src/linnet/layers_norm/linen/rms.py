@@ -1,0 +1,89 @@
+"""`RMSNorm`: normalization by the root mean square, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.module_core.linen import Module, compact
+
+from ._fields import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Initializer,
+    affine_param,
+    as_array,
+    axis_for_statistics,
+    default_scale_init,
+    feature_shape,
+)
+
+
+class RMSNorm(Module):
+    """RMS normalization (arXiv:1910.07467); see `functional.rms_norm` for the equation.
+
+    Args:
+      epsilon: added to the mean square to avoid division by zero.
+      dtype: of the result; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
+        that one follows.
+      scale_init: initializer of the scale.
+      reduction_axes: the axes that the mean square is taken over.
+      feature_axes: the axes along which the scale differs; it has the input's sizes along these, in
+        ascending order.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
+        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
+        first and the last two devices; None for all.
+      use_fast_variance: without effect: there is no mean to subtract. The other norms have it.
+      force_float32_reductions: takes the statistics in float32 or wider.
+
+    >>> import jax, jax.numpy as jnp
+    >>> layer = RMSNorm()
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((5, 6)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'scale': (6,)}}
+    """
+
+    epsilon: float = 1e-6
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    use_scale: bool = True
+    scale_init: Initializer = default_scale_init
+    reduction_axes: Axes = -1
+    feature_axes: Axes = -1
+    axis_name: AxisName | None = None
+    axis_index_groups: AxisIndexGroups | None = None
+    use_fast_variance: bool = True
+    force_float32_reductions: bool = True
+
+    @compact
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Normalizes `x`.
+
+        Args:
+          x: any shape and type.
+          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
+            output.
+
+        Returns:
+          An array of the shape of `x`.
+        """
+        x = as_array(x)
+        shape = feature_shape(x.shape, self.feature_axes)
+        return functional.rms_norm(
+            x,
+            affine_param(self, "scale", shape),
+            reduction_axes=self.reduction_axes,
+            feature_axes=self.feature_axes,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            mask=mask,
+            axis_name=axis_for_statistics(self, self.axis_name),
+            axis_index_groups=self.axis_index_groups,
+            force_float32_reductions=self.force_float32_reductions,
+        )
