@@ -7,6 +7,7 @@ outputs too, eager with eager and jitted with jitted (fusion changes rounding, s
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -550,6 +551,54 @@ def test_x64() -> None:
             identical(
                 linnet.linen.avg_pool(x, (2,), None, "SAME", False),
                 flax.linen.avg_pool(x, (2,), None, "SAME", False),
+            )
+
+
+# Dtypes.
+
+VALUES: list[Any] = [
+    None,
+    1,
+    1.5,
+    1j,
+    True,
+    [1, 2],
+    np.float32(1.0),
+    np.float64(2.0),
+    np.int8(3),
+    np.ones(2),
+    np.ones(2, np.float16),
+    jnp.asarray(1.5),
+    *(jnp.ones(2, t) for t in (jnp.float32, bf16, f16, c64, jnp.int32, jnp.int8, bool)),
+]
+DTYPES = [None, jnp.float32, bf16, "float32", float, np.dtype("float16"), c64, int, jnp.int32]
+
+
+def outcome(function: Any, *args: Any, **options: Any) -> Any:
+    """Everything that can be told of a result, or that there is none."""
+    try:
+        result = function(*args, **options)
+    except (TypeError, ValueError) as error:
+        return "refused", isinstance(error, ValueError)
+    if not isinstance(result, list):
+        return jnp.dtype(result)
+    return [
+        x if x is None else (x.dtype, x.weak_type, x.shape, np.asarray(x).tobytes()) for x in result
+    ]
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("name", ["promote_dtype", "canonicalize_dtype"])
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
+def test_promotion(name: str, x64: bool) -> None:
+    ours, theirs = (getattr(nn.dtypes, name) for nn in (linnet.linen, flax.linen))
+    with jax.enable_x64(x64):
+        for a, b, dtype, inexact in itertools.product(VALUES, VALUES, DTYPES, (True, False)):
+            options = {"dtype": dtype, "inexact": inexact}
+            assert outcome(ours, a, b, **options) == outcome(theirs, a, b, **options), (
+                a,
+                b,
+                options,
             )
 
 

@@ -19,6 +19,9 @@ class _Random(Recipe):
 
     __slots__ = ()
 
+    def _folds(self, dtype: np.dtype[Any]) -> bool:
+        return self.__name__ == "normal"  # erfinv(u) · √2 · stddev
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
         # Only the normal distribution has a complex form.
         checks.drawable(self, dtype, in_complex=self.__name__ == "normal")

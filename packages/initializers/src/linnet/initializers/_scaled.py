@@ -34,6 +34,11 @@ class _Scaled(Recipe):
 
     __slots__ = ()
 
+    def _folds(self, dtype: np.dtype[Any]) -> bool:
+        # erfinv(u) · √2 · stddev; a truncated one is clipped in between.
+        normal = self._arguments.get("distribution", "") == "normal"
+        return normal or bool(jnp.issubdtype(dtype, jnp.complexfloating))
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
         arguments = dict(self._arguments)
         for name in ("in_axis", "out_axis", "batch_axis"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..config import config as config
 from . import metadata as metadata
 from . import summary as summary
+from .axes import In, Out, broadcast
 from .calls import apply_fn as apply
 from .calls import init_fn as init
 from .calls import init_with_output_fn as init_with_output
@@ -23,7 +24,8 @@ from .filters import CollectionFilter, DenyList, PRNGSequenceFilter
 from .metadata import AxisMetadata, map_axis_meta, unbox
 from .methods import compact, compact_name_scope, nowrap
 from .module import Module, merge_param, share_scope
-from .axes import In, Out, broadcast
+from .scope import Scope
+from .summary import tabulate
 from .transforms import (
     add_metadata_axis,
     checkpoint,
@@ -43,8 +45,6 @@ from .transforms import (
     vmap,
     while_loop,
 )
-from .scope import Scope
-from .summary import tabulate
 from .variable import Variable
 
 __all__ = [

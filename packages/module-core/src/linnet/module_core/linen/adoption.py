@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 # Types of nearly every field: they hold no modules and need no look inside.
 _PLAIN = frozenset(
-    (int, float, bool, str, complex, bytes, NoneType, type, np.dtype)
-    + (FunctionType, BuiltinFunctionType)
+    (
+        *(int, float, bool, str, complex, bytes, NoneType, type, np.dtype),
+        FunctionType,
+        BuiltinFunctionType,
+    )
 )
 
 Path = tuple[str, ...]
@@ -108,9 +111,9 @@ def is_module(value: Any) -> bool:
 
 
 def adopt(parent: Module, name: str, value: Any) -> Any:
-    """Makes the unplaced modules in `value` children of `parent`, under names that begin with `name`.
+    """Makes the unplaced modules in `value` children of `parent`.
 
-    Returns `value` as `parent` should hold it.
+    Their names begin with `name`. Returns `value` as `parent` should hold it.
     """
     found = sorted(iter_modules(value), key=lambda entry: entry[0])
     placed = {id(module): _place(parent, "_".join((name, *path)), module) for path, module in found}

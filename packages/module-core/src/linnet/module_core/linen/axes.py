@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from . import metadata
-from .filters import CollectionFilter, in_filter
+from .filters import CollectionFilter, group_collections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,17 +62,25 @@ def out_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
 
 
 def split_streams(
-    keys: Mapping[str, jax.Array], split_rngs: Mapping[Any, bool]
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The keys to split and the keys to share; those of unlisted streams are in neither."""
-    split: dict[str, jax.Array] = {}
-    shared: dict[str, jax.Array] = {}
-    for stream, key in keys.items():
-        for filter_like, splits in split_rngs.items():
-            if in_filter(filter_like, stream):
-                (split if splits else shared)[stream] = key
-                break
+    keys: Sequence[Mapping[str, jax.Array]], split_rngs: Mapping[Any, bool]
+) -> tuple[list[dict[str, jax.Array]], list[dict[str, jax.Array]]]:
+    """For each root the keys to split and the keys to share; unlisted streams are in neither."""
+    split: list[dict[str, jax.Array]] = []
+    shared: list[dict[str, jax.Array]] = []
+    for root in keys:
+        groups = group_collections(root, list(split_rngs))
+        split.append({})
+        shared.append({})
+        for part, splits in zip(groups, split_rngs.values(), strict=True):
+            (split if splits else shared)[-1].update(part)
     return split, shared
+
+
+def join_streams(
+    a: Sequence[Mapping[str, jax.Array]], b: Sequence[Mapping[str, jax.Array]]
+) -> list[dict[str, jax.Array]]:
+    """Puts together what `split_streams` has split."""
+    return [{**x, **y} for x, y in zip(a, b, strict=True)]
 
 
 def axis_sizes(axes: Any, tree: Any) -> set[int]:

@@ -11,8 +11,6 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import jax
-
 from linnet.struct import FrozenDict
 
 from ..config import config

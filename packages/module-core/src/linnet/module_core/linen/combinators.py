@@ -24,7 +24,8 @@ class Sequential(Module):
     Array([0., 0.], dtype=float32)
 
     Attributes:
-      layers: modules and functions; a function may make modules (`lambda x: Dense(x.shape[-1])(x)`).
+      layers: modules and functions; a function may make modules (`lambda x:
+        Dense(x.shape[-1])(x)`).
 
     Raises:
       ArgumentError: `layers` is no sequence, or is empty when called.

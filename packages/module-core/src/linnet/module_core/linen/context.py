@@ -58,8 +58,8 @@ class Interceptor(Protocol):
 def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
     """Calls `interceptor(next_fun, args, kwargs, context)` in place of every module method.
 
-    Of several, the outermost runs first; `next_fun(*args, **kwargs)` is the next one inwards, and in
-    the end the method. Holds for this thread, within the `with` block.
+    Of several, the outermost runs first; `next_fun(*args, **kwargs)` is the next one inwards, and
+    in the end the method. Holds for this thread, within the `with` block.
 
     >>> from linnet.module_core.linen import Module, intercept_methods
     >>> class Double(Module):

@@ -8,7 +8,7 @@ about a class's fields is worked out here, once.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional, Union, get_origin
+from typing import Any
 
 from ..errors import ReservedModuleAttributeError
 
@@ -68,9 +68,7 @@ def _check_reserved(cls: type) -> None:
 def _is_optional_str(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return annotation.replace(" ", "") in ("str", "str|None", "None|str", "Optional[str]")
-    return annotation in (str, Optional[str]) or (
-        get_origin(annotation) is not None and annotation == Union[str, None]
-    )
+    return annotation is str or annotation == str | None
 
 
 def _hash(self: Any) -> int:

@@ -8,8 +8,8 @@ that form alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
-from typing import Any, TypeVar, Union
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 from ..errors import InvalidFilterError
 
@@ -31,7 +31,7 @@ class DenyList:
         return hash(_normal(self))
 
 
-CollectionFilter = Union[bool, str, Collection[str], DenyList]
+CollectionFilter = bool | str | Collection[str] | DenyList
 PRNGSequenceFilter = CollectionFilter
 
 _Normal = tuple[bool, frozenset[str]]  # (is the complement of, these names)
@@ -75,6 +75,14 @@ def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
     if cb:
         return _from_normal(True, nb - na)
     return _from_normal(False, na | nb)
+
+
+def union_of(filters: Iterable[CollectionFilter]) -> CollectionFilter:
+    """What any of `filters` matches."""
+    union: CollectionFilter = False
+    for filter_like in filters:
+        union = union_filters(union, filter_like)
+    return union
 
 
 def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:

@@ -39,7 +39,9 @@ def lazy_init(
     leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=lambda x: x is None)
     is_input = [isinstance(x, jax.ShapeDtypeStruct | jax.Array) for x in leaves]
     shapes = [
-        jax.ShapeDtypeStruct(x.shape, x.dtype) for x, a in zip(leaves, is_input, strict=True) if a
+        jax.ShapeDtypeStruct(x.shape, x.dtype)  # type: ignore[no-untyped-call]
+        for x, a in zip(leaves, is_input, strict=True)
+        if a
     ]
 
     def initialize(inputs: Sequence[Any]) -> tuple[list[Any], list[Any], Any]:

@@ -1,12 +1,13 @@
 """The one mechanism behind every lifted transform.
 
 A transform of jax takes a function of arrays. A method of a module also reads and writes the
-variables of its scope, draws random keys and counts them. To *lift* a transform is to turn the second
-into the first:
+variables of its scope, draws random keys and counts them. To *lift* a transform is to turn the
+second into the first:
 
-1. find the scopes that the call needs: the module's, and those of modules passed as arguments or held
-   in fields from elsewhere (`Lift`);
-2. take their collections and root keys out as pytrees: explicit inputs (`Lift.collections`, `.keys`);
+1. find the scopes that the call needs: the module's, and those of modules passed as arguments or
+   held in fields from elsewhere (`Lift`);
+2. take their collections and root keys out as pytrees: explicit inputs (`Lift.collections`,
+  `.keys`);
 3. inside the transform, make a frame of what comes in, lower the scopes into it, clone the modules
    onto the lowered scopes, run the method, and return its output and what it has changed: explicit
    outputs (`Lift.run`);
@@ -71,7 +72,11 @@ class Lift:
     """
 
     def __init__(
-        self, call: Call, module: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] = {}
+        self,
+        call: Call,
+        module: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.call = call
         self._module = module
@@ -79,7 +84,8 @@ class Lift:
         self.modules: list[Module] = []
         self._main = self._take_modules(module)
         self.args = tuple(self._take_modules(arg) for arg in args)
-        self.kwargs = {name: self._take_modules(arg) for name, arg in kwargs.items()}
+        named = kwargs or {}
+        self.kwargs = {name: self._take_modules(arg) for name, arg in named.items()}
         if not self.modules:
             raise TransformTargetError(
                 f"A lifted transform got no module as its first argument, but {module!r:.60}.",
@@ -112,9 +118,22 @@ class Lift:
         """The variables of each root in the collections that `filter_like` matches."""
         return [root.lift(filter_like) for root in self.roots]
 
-    def keys(self, filter_like: CollectionFilter) -> RNGSequences:
-        """The root keys of the streams that `filter_like` matches."""
-        return {s: k for s, k in self.frame.keys.items() if in_filter(filter_like, s)}
+    def keys(self, filter_like: CollectionFilter) -> list[RNGSequences]:
+        """The root keys of each root, of the streams that `filter_like` matches."""
+        return [
+            {s: k for s, k in root.keys.items() if in_filter(filter_like, s)} for root in self.roots
+        ]
+
+    def folded_keys(self, filter_like: CollectionFilter) -> list[RNGSequences]:
+        """The root keys, with the path of the main module folded in by one draw of each stream.
+
+        The scopes of modules from elsewhere keep their keys, and lose their paths inside, too: a
+        quirk of Flax's that its random numbers depend on.
+        """
+        keys = self.keys(filter_like)
+        main = self.roots[0]
+        keys[0] = {s: main.make_rng(s) for s in keys[0]}
+        return keys
 
     def mutable(self, filter_like: CollectionFilter) -> CollectionFilter:
         """Of the collections that `filter_like` matches, those that the caller may change."""
@@ -125,7 +144,7 @@ class Lift:
     def run(
         self,
         collections: Sequence[Collections],
-        keys: RNGSequences,
+        keys: Sequence[RNGSequences],
         mutable: CollectionFilter,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -138,7 +157,7 @@ class Lift:
 
         Args:
           collections: the variables of each root.
-          keys: the root keys.
+          keys: the root keys of each root.
           mutable: the collections that the body may change.
           args, kwargs: the arguments, by default those that the call was made with.
           call: the function to run, by default the one the call was made with.
@@ -150,15 +169,15 @@ class Lift:
         """
         frame = Frame(
             {},
-            keys,
+            keys[0],
             mutable,
             initializing=self.frame.initializing,
             concrete=concrete,
             capture=self.frame.capture,
         )
         scopes = [
-            root.lower(frame, _copy(tree), fresh_hash=fresh_hash)
-            for root, tree in zip(self.roots, collections, strict=True)
+            root.lower(frame, _copy(tree), own_keys, fresh_hash=fresh_hash)
+            for root, tree, own_keys in zip(self.roots, collections, keys, strict=True)
         ]
         clones = _Clones(self.roots, scopes, self._cursors)
         modules = [clones.of(m) for m in self.modules]
@@ -186,11 +205,6 @@ class Lift:
             {c: tree for c, tree in scope.collections.items() if tree and frame.is_mutable(c)}
             for scope in scopes
         ]
-
-    @property
-    def scope(self) -> Scope:
-        """The scope of the first module."""
-        return self.modules[0].scope  # type: ignore[return-value]
 
     def directly(self, call: Call) -> Any:
         """Runs another function on the modules themselves, for a transform made of other ones."""
@@ -224,14 +238,20 @@ class Lift:
 def group(
     collections: Sequence[Collections], filters: Sequence[CollectionFilter]
 ) -> list[list[Collections]]:
-    """Deals the collections of each root out to `filters`: for each filter, a dict for each root."""
+    """Deals the collections of each root out to `filters`.
+
+    Returns for each filter a list: for each root a dict.
+    """
     dealt = [group_collections(root, filters) for root in collections]
     return [[root[i] for root in dealt] for i in range(len(filters))]
 
 
 def ungroup(groups: Sequence[Sequence[Collections]]) -> list[Collections]:
     """Puts what `group` has dealt out together again."""
-    return [{c: tree for part in parts for c, tree in part.items()} for parts in zip(*groups)]
+    return [
+        {c: tree for part in parts for c, tree in part.items()}
+        for parts in zip(*groups, strict=True)
+    ]
 
 
 class PlainBody:
@@ -442,7 +462,7 @@ def lift_class(
     elif isinstance(methods, Mapping):
         chosen = dict(methods)
     else:
-        chosen = dict.fromkeys(methods, {})
+        chosen = {name: {} for name in methods}
     body: dict[str, Any] = {
         "__module__": cls.__module__,
         "__doc__": cls.__doc__,

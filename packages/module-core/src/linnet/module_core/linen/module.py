@@ -173,7 +173,7 @@ class Module(_Dataclass):
             )
 
     def _take_in(self, child: Module) -> None:
-        """Gives a module that was just made with this one as its parent a place, or lets it wait."""
+        """Gives a place to a module that was just made with this one as parent, or lets it wait."""
         state = self._state
         if not (state.in_setup or state.in_compact):
             child.__dict__["parent"] = None

@@ -6,26 +6,27 @@ in a frame: a module's place. Scopes are made cheaply, by the hundred, and hold 
 in the frame: the dict of each collection at their path (found once, through the parent), the
 running hash of the path, the node that counts the draws, and the names taken so far.
 
-Reading a parameter is two dictionary look-ups. Collections that a call may not change are read where
-the caller keeps them; those that it may change are copied (the dicts, not the arrays) when the frame
-is made. A dict of a collection is created when something is written to it, so an empty module leaves
-no trace.
+Reading a parameter is two dictionary look-ups. Collections that a call may not change are read
+where the caller keeps them; those that it may change are copied (the dicts, not the arrays) when
+the frame is made. A dict of a collection is created when something is written to it, so an empty
+module leaves no trace.
 
 **How a transformed function gets its variables and random keys.** A transform (vmap, scan, jit, …)
-runs a body on explicit inputs. Everything that the body needs of a scope is: its dict in each lifted
-collection, the root keys of the lifted streams, its path, and its node of counts. So
+runs a body on explicit inputs. Everything that the body needs of a scope is: its dict in each
+lifted collection, the root keys of the lifted streams, its path, and its node of counts. So
 
 * `scope.lift(collections)` gives the first as a pytree, `frame.keys` the second: the inputs;
 * `scope.lower(collections, keys, ...)` makes the scope of the body: a root scope, in a new frame
   that holds just these, with the same path for names and errors, the same hash of the path (or an
-  empty one, as `jit` wants, which folds the path into the key first) and **the same node of counts**,
-  so that a body that is traced twice goes on counting;
-* after the body, the dicts of that root scope are the outputs, and `scope.store(collections)` writes them back.
+  empty one, as `jit` wants, which folds the path into the key first) and **the same node of
+  counts**, so that a body that is traced twice goes on counting;
+* after the body, the dicts of that root scope are the outputs, and `scope.store(collections)`
+  writes them back.
 
-The modules of the body are clones that are bound to lowered scopes: nothing that a trace has touched
-stays behind in the caller's modules. A collection that was not lifted does not exist in the body; one
-that was lifted as read-only is immutable in its frame, with the path in the error. Several scopes
-(those of modules passed as arguments) are lifted together into one frame.
+The modules of the body are clones that are bound to lowered scopes: nothing that a trace has
+touched stays behind in the caller's modules. A collection that was not lifted does not exist in the
+body; one that was lifted as read-only is immutable in its frame, with the path in the error.
+Several scopes (those of modules passed as arguments) are lifted together into one frame.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Frame:
     """What one call of `init`, `apply` or `bind`, or one trace of a transformed body, works on.
 
     Args:
-      collections: the variables, by collection; those that `mutable` matches are owned by the frame.
+      collections: the variables, by collection; those that `mutable` matches are owned by the
+      frame.
       keys: the root key of each random stream.
       mutable: the collections that may be changed.
       initializing: whether this is a call of `init`.
@@ -123,7 +125,7 @@ class Frame:
     def root(self) -> Scope:
         """The scope of the outermost module."""
         path_hash = PathHash(config.flax_fix_rng_separator)
-        return Scope(self, self.collections, None, None, (), path_hash, Draws())
+        return Scope(self, self.collections, self.keys, None, None, (), path_hash, Draws())
 
 
 def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
@@ -182,6 +184,8 @@ class Scope:
     Attributes:
       frame: what the current call works on.
       collections: the variables of the root scope that this one descends from.
+      keys: the root key of each random stream; the frame's, but for a scope that a transform has
+        given keys of its own.
       parent: the scope that this one's dicts are found through; None for a root.
       name: last part of the path; None for the outermost module.
       path: names from the outermost module.
@@ -195,6 +199,7 @@ class Scope:
         "collections",
         "draws",
         "frame",
+        "keys",
         "name",
         "names",
         "parent",
@@ -205,6 +210,7 @@ class Scope:
         self,
         frame: Frame,
         collections: Collections,
+        keys: RNGSequences,
         parent: Scope | None,
         name: str | None,
         path: tuple[str, ...],
@@ -213,6 +219,7 @@ class Scope:
     ) -> None:
         self.frame = frame
         self.collections = collections
+        self.keys = keys
         self.parent = parent
         self.name = name
         self.path = path
@@ -224,7 +231,8 @@ class Scope:
     def child(self, name: str) -> Scope:
         """The scope of the submodule `name`."""
         path = (*self.path, name)
-        return Scope(self.frame, self.collections, self, name, path, None, self.draws.child(name))
+        draws = self.draws.child(name)
+        return Scope(self.frame, self.collections, self.keys, self, name, path, None, draws)
 
     @property
     def path_text(self) -> str:
@@ -458,7 +466,7 @@ class Scope:
 
     def has_rng(self, stream: str) -> bool:
         """Whether a key was given for `stream` itself."""
-        return stream in self.frame.keys
+        return stream in self.keys
 
     def make_rng(self, stream: str = "params") -> PRNGKey:
         """The next key of `stream`, or of "params" where `stream` was not given.
@@ -466,7 +474,7 @@ class Scope:
         Raises:
           InvalidRngError: neither was given.
         """
-        keys = self.frame.keys
+        keys = self.keys
         root = keys.get(stream)
         if root is None:
             root = keys.get("params")
@@ -496,16 +504,24 @@ class Scope:
         """The dict of this scope in each lifted collection."""
         return {c: tree for c, tree in self.variables().items() if in_filter(collections, c)}
 
-    def lower(self, frame: Frame, collections: Collections, *, fresh_hash: bool = False) -> Scope:
+    def lower(
+        self,
+        frame: Frame,
+        collections: Collections,
+        keys: RNGSequences,
+        *,
+        fresh_hash: bool = False,
+    ) -> Scope:
         """The scope of a transformed body that stands for this one.
 
         Args:
           frame: the body's frame; several scopes may share it.
           collections: this scope's dicts in the body, owned by it where they are mutable.
+          keys: the root key of each stream in the body.
           fresh_hash: begin the hash of the path anew, because the keys have it folded in.
         """
         path_hash = PathHash(config.flax_fix_rng_separator) if fresh_hash else self.path_hash()
-        return Scope(frame, collections, None, self.name, self.path, path_hash, self.draws)
+        return Scope(frame, collections, keys, None, self.name, self.path, path_hash, self.draws)
 
     def store(self, collections: Collections) -> None:
         """Writes the variables that a transformed body has changed back to this path."""

@@ -1,4 +1,4 @@
-"""Lifted transforms: jax's transforms for modules; `lifting` has the mechanism, each file a family."""
+"""Lifted transforms: jax's transforms for modules. The mechanism stands in `lifting`."""
 
 from .autodiff import custom_vjp, grad, jvp, value_and_grad, vjp
 from .control_flow import cond, switch, while_loop

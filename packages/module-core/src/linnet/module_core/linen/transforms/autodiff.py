@@ -68,7 +68,8 @@ def vjp(
     output, backward, (aux, changed) = jax.vjp(differentiated, by, *lift.args, has_aux=True)
     lift.store(changed)
     # A Partial is a pytree: it can be the residual of a custom_vjp.
-    bwd = jax.tree_util.Partial(_all_scopes if multi_scope else _one_scope, backward)
+    scopes = _all_scopes if multi_scope else _one_scope
+    bwd = jax.tree_util.Partial(scopes, backward)  # type: ignore[no-untyped-call]
     return (output, bwd, aux) if has_aux else (output, bwd)
 
 
@@ -221,8 +222,8 @@ def custom_vjp(
     Args:
       fn: (module, *args) -> output.
       forward_fn: (module, *args) -> (output, residuals).
-      backward_fn: (*nondifferentiable args, residuals, cotangent of the output) -> (gradients of the
-        variables, as a dict of collections, *gradients of the differentiable args).
+      backward_fn: (*nondifferentiable args, residuals, cotangent of the output) -> (gradients of
+        the variables, as a dict of collections, *gradients of the differentiable args).
       grad_vars: collections to differentiate by.
       nondiff_argnums: positions of arguments (0 is the module) that are not differentiated.
 

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..axes import split_streams
+from linnet.struct import FrozenDict
+
+from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
 from ..lifting import Lift, function_call, group, ungroup
 
@@ -25,8 +27,8 @@ def cond(
 ) -> Any:
     """Lifted `jax.lax.cond`.
 
-    The branches are called as `fun(mdl, *operands)`. Both must leave the same variables behind: make
-    the submodules of both before, or in `init`, outside of the branches.
+    The branches are called as `fun(mdl, *operands)`. Both must leave the same variables behind:
+    make the submodules of both before, or in `init`, outside of the branches.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -69,7 +71,8 @@ def switch(
 ) -> Any:
     """Lifted `jax.lax.switch`.
 
-    The branches are called as `branch(mdl, *operands)`, and all must leave the same variables behind.
+    The branches are called as `branch(mdl, *operands)`, and all must leave the same variables
+    behind.
 
     Args:
       index: which branch to take: scalar, integer; clamped to the branches there are.
@@ -99,7 +102,7 @@ def while_loop(
     init: Any,
     carry_variables: CollectionFilter = False,
     broadcast_variables: CollectionFilter = True,
-    split_rngs: Mapping[Any, bool] = {},
+    split_rngs: Mapping[Any, bool] = FrozenDict({}),
 ) -> Any:
     """Lifted `jax.lax.while_loop`.
 
@@ -117,12 +120,12 @@ def while_loop(
     """
     lift = Lift(function_call(body_fn), mdl, (init,))
     carried, shared_vars = group(lift.collections(True), [carry_variables, broadcast_variables])
-    split, shared = split_streams(lift.frame.keys, split_rngs)
+    split, shared = split_streams(lift.keys(True), split_rngs)
     mutable = lift.mutable(carry_variables)
     call_cond = function_call(cond_fn)
 
-    def keys(step: Any) -> dict[str, jax.Array]:
-        return {**shared, **{s: jax.random.fold_in(k, step) for s, k in split.items()}}
+    def keys(step: Any) -> list[dict[str, jax.Array]]:
+        return join_streams(shared, jax.tree.map(lambda k: jax.random.fold_in(k, step), split))
 
     def go_on(state: Any) -> Any:
         step, carried, carry = state

@@ -2,9 +2,9 @@
 
 `jax.jit` remembers by its arguments. What a method does also depends on the module, its path, the
 numbers of the draws and names so far, and on what may be changed: all that becomes one static
-argument (`_Call`) that compares by value. What the trace leaves behind in Python (how many keys were
-drawn, how many names given) is part of the output's structure, so that jax hands it out again when it
-does not trace.
+argument (`_Call`) that compares by value. What the trace leaves behind in Python (how many keys
+were drawn, how many names given) is part of the output's structure, so that jax hands it out again
+when it does not trace.
 
 Keys: each stream is drawn from once, outside, and that key is the root inside; the path is in it
 already. So two calls of one module, or of two like it, share one program.
@@ -174,7 +174,7 @@ def _jit(
     function = compiled.function(
         static_positions(static_argnums, n), static_positions(donate_argnums, n)
     )
-    keys = {s: lift.scope.make_rng(s) for s in lift.keys(rngs)}
+    keys = lift.folded_keys(rngs)
     call = _Call(lift, lift.mutable(variables))
     try:
         output, changed, left = function(
@@ -203,7 +203,7 @@ def fold_rngs(
 
 
 def _fold_rngs(lift: Lift, *, variables: CollectionFilter, rngs: CollectionFilter) -> Any:
-    keys = {s: lift.scope.make_rng(s) for s in lift.keys(rngs)}
+    keys = lift.folded_keys(rngs)
     mutable = lift.mutable(variables)
     output, changed = lift.run(lift.collections(variables), keys, mutable, fresh_hash=True)
     lift.store(changed)

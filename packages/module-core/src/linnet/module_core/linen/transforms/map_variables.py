@@ -1,9 +1,11 @@
-"""`map_variables`: a module that sees its variables changed by a function; and what is made of it."""
+"""`map_variables`: a module that sees its variables changed by a function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from linnet.struct import FrozenDict
 
 from ..axes import Axes, add_axis, remove_axis
 from ..filters import CollectionFilter, group_collections, subtract_filters
@@ -103,7 +105,9 @@ def _any_mutable(lift: Lift, filter_like: CollectionFilter) -> bool:
 
 
 def add_metadata_axis(
-    target: Any, variable_axes: Axes = {}, metadata_params: Mapping[Any, Any] = {}
+    target: Any,
+    variable_axes: Axes = FrozenDict({}),
+    metadata_params: Mapping[Any, Any] = FrozenDict({}),
 ) -> Any:
     """Tells the boxes around a module's variables of an axis, without one being added.
 

@@ -1,5 +1,7 @@
-"""`remat`: keep the inputs of a module instead of its intermediate results, and compute those again
-in the backward pass.
+"""`remat`: less memory for more time.
+
+The inputs of a module are kept instead of its intermediate results, and those are computed again in
+the backward pass.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+
+from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
 from ..axes import Axes
@@ -102,8 +106,8 @@ def remat_scan(
     policy: Callable[..., bool] | None = None,
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    variable_axes: Axes = {True: 0},
-    split_rngs: Mapping[Any, bool] = {True: True},
+    variable_axes: Axes = FrozenDict({True: 0}),
+    split_rngs: Mapping[Any, bool] = FrozenDict({True: True}),
 ) -> Any:
     """A deep stack of one module in little memory: nested scans, the inner ones rematerialized.
 

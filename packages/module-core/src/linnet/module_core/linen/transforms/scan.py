@@ -1,21 +1,22 @@
 """`scan`: one module applied step after step, traced once or twice instead of once a step.
 
-The body runs on one step's slices. What belongs to all steps (broadcast variables, broadcast outputs)
-must not depend on a step, and must exist before the loop does. Therefore a first trace of the body
-finds it: initial values of broadcast variables are computed outside of that trace at once
-(`Frame.concrete`), the rest is read off the traced program (`tracing`). The second trace is the loop.
-Both count their draws, as one body after the other: a scanned parameter is made from the second
-trace's keys. `check_constancy_invariants=False` leaves the first trace out.
+The body runs on one step's slices. What belongs to all steps (broadcast variables, broadcast
+outputs) must not depend on a step, and must exist before the loop does. Therefore a first trace of
+the body finds it: initial values of broadcast variables are computed outside of that trace at once
+(`Frame.concrete`), the rest is read off the traced program (`tracing`). The second trace is the
+loop. Both count their draws, as one body after the other: a scanned parameter is made from the
+second trace's keys. `check_constancy_invariants=False` leaves the first trace out.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
 from ..axes import (
@@ -25,13 +26,14 @@ from ..axes import (
     axis_sizes,
     broadcast,
     in_axes_of,
+    join_streams,
     map_prefix,
     one_size,
     out_axes_of,
     remove_axis,
     split_streams,
 )
-from ..filters import CollectionFilter, subtract_filters, union_filters
+from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
 from ..lifting import Lift, group, lift_target, ungroup
 from ..scope import Collections
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
@@ -39,25 +41,25 @@ from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
 def scan(
     target: Any,
-    variable_axes: Axes = {},
+    variable_axes: Axes = FrozenDict({}),
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    split_rngs: Mapping[Any, bool] = {},
+    split_rngs: Mapping[Any, bool] = FrozenDict({}),
     in_axes: Any = 0,
     out_axes: Any = 0,
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
     data_transform: Callable[..., Any] | None = None,
-    metadata_params: Mapping[Any, Any] = {},
+    metadata_params: Mapping[Any, Any] = FrozenDict({}),
     methods: Any = None,
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
 ) -> Any:
     """Lifted `jax.lax.scan`.
 
-    The method takes (carry, *inputs of one step) and returns (carry, output of one step). Collections
-    and random streams that are not listed do not exist inside.
+    The method takes (carry, *inputs of one step) and returns (carry, output of one step).
+    Collections and random streams that are not listed do not exist inside.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -124,7 +126,7 @@ def _scan(
 ) -> Any:
     unsliced = [f for f, axis in variable_axes.items() if axis is None or axis is broadcast]
     variable_axes = {f: axis for f, axis in variable_axes.items() if f not in unsliced}
-    variable_broadcast = functools.reduce(union_filters, unsliced, variable_broadcast)
+    variable_broadcast = union_of([variable_broadcast, *unsliced])
     enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
     axes = list(enter.values())
     shared_vars, carried, *scanned = group(
@@ -134,16 +136,16 @@ def _scan(
         raise ArgumentError("A scanned method takes a carry as its first argument.")
     carry, *inputs = lift.args
     in_axes = as_prefix(in_axes)
-    split, shared = split_streams(lift.frame.keys, split_rngs)
+    split, shared = split_streams(lift.keys(True), split_rngs)
     sizes = [axis_sizes(in_axes, tuple(inputs))]
     sizes += [axis_sizes(a, g) for a, g in zip(axes, scanned, strict=True)]
     steps = one_size(sizes, length, "scan lengths", "length")
-    split = {s: jax.random.split(key, steps) for s, key in split.items()}
+    split = jax.tree.map(lambda key: jax.random.split(key, steps), split)
 
     xs, constant = _partition(in_axes, tuple(inputs))
     xs = _map_axes(_to_front, in_axes, xs)
     slices = (xs, [_to_front(g, a) for g, a in zip(scanned, axes, strict=True)], split)
-    scans_out = functools.reduce(union_filters, leave, False)
+    scans_out = union_of(leave)
     out_axes = as_prefix(out_axes)
 
     def body(
@@ -152,7 +154,7 @@ def _scan(
         carried, carry = carry
         xs, scanned, split = slices
         bare = [remove_axis(g, a, metadata_params) for g, a in zip(scanned, axes, strict=True)]
-        groups, keys = (shared_vars, carried, *bare), {**shared, **split}
+        groups, keys = (shared_vars, carried, *bare), join_streams(shared, split)
         if data_transform is not None:
             groups, keys = data_transform(groups, keys)
         args = (carry, *_merge(in_axes, xs, constant))
@@ -279,7 +281,7 @@ def _one_slice(x: Any) -> Any:
     # Of arrays the shape will do; of keys, whose kind is not in their shape, a real one is taken.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x[0]
-    return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+    return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
 
 
 def _to_front(tree: Any, axis: Any) -> Any:

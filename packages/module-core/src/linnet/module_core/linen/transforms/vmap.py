@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+
+from linnet.struct import FrozenDict
 
 from ..axes import (
     Axes,
@@ -14,26 +15,27 @@ from ..axes import (
     as_prefix,
     axis_sizes,
     in_axes_of,
+    join_streams,
     one_size,
     out_axes_of,
     remove_axis,
     split_streams,
 )
-from ..filters import union_filters
+from ..filters import union_of
 from ..lifting import Lift, group, lift_target, ungroup
 from ..scope import Collections
 
 
 def vmap(
     target: Any,
-    variable_axes: Axes = {},
-    split_rngs: Mapping[Any, bool] = {},
+    variable_axes: Axes = FrozenDict({}),
+    split_rngs: Mapping[Any, bool] = FrozenDict({}),
     in_axes: Any = 0,
     out_axes: Any = 0,
     axis_size: int | None = None,
     axis_name: Any = None,
     spmd_axis_name: Any = None,
-    metadata_params: Mapping[Any, Any] = {},
+    metadata_params: Mapping[Any, Any] = FrozenDict({}),
     methods: Any = None,
 ) -> Any:
     """Lifted `jax.vmap`.
@@ -52,15 +54,15 @@ def vmap(
 
     Args:
       target: a module class, or a function or method of a module.
-      variable_axes: for each collection (a filter) its axis; None for one that all share; `In(axis)`
-        and `Out(axis)` for one that only goes in or comes out.
+      variable_axes: for each collection (a filter) its axis; None for one that all share;
+        `In(axis)` and `Out(axis)` for one that only goes in or comes out.
       split_rngs: for each random stream (a filter) whether each example gets a key of its own.
       in_axes, out_axes: of the arguments and the output, as in `jax.vmap`.
       axis_size: the number of examples, where it cannot be told from the arguments.
       axis_name, spmd_axis_name: as in `jax.vmap`.
       metadata_params: what boxes around variables are told of the new axis.
-      methods: of a class: names of the methods to transform (default `__call__`), or a dict of names
-        with options for each.
+      methods: of a class: names of the methods to transform (default `__call__`), or a dict of
+        names with options for each.
 
     Raises:
       ArgumentError: no size, or more than one, can be told.
@@ -95,17 +97,17 @@ def _vmap(
     in_axes = as_prefix(in_axes)
     groups = group(lift.collections(True), list(enter))
     axes = list(enter.values())
-    split, shared = split_streams(lift.frame.keys, split_rngs)
-    if axis_size is None or split:
+    split, shared = split_streams(lift.keys(True), split_rngs)
+    if axis_size is None or any(split):
         sizes = [axis_sizes(a, g) for a, g in zip(axes, groups, strict=True)]
         sizes += [axis_sizes(in_axes, lift.args), axis_sizes(0, lift.kwargs)]
         axis_size = one_size(sizes, axis_size, "batch axis sizes", "axis_size")
-    split = {s: jax.random.split(key, axis_size) for s, key in split.items()}
-    mutable = lift.mutable(functools.reduce(union_filters, leave, False))
+    split = jax.tree.map(lambda key: jax.random.split(key, axis_size), split)
+    mutable = lift.mutable(union_of(leave))
 
     def body(groups: Any, split: Any, args: Any, kwargs: Any) -> Any:
         bare = [remove_axis(g, a, metadata_params) for g, a in zip(groups, axes, strict=True)]
-        keys = {**shared, **split}
+        keys = join_streams(shared, split)
         output, changed = lift.run(_roots(bare, lift), keys, mutable, args, kwargs)
         return output, group(changed, list(leave))
 
