@@ -37,8 +37,9 @@ def vjp(
     ...         y, bwd = nn.vjp(lambda scale, x: scale(x), Scale(name="scale"), x)
     ...         return bwd(jnp.ones_like(y))
     >>> model = Gradient()
-    >>> model.apply(model.init(jax.random.key(0), jnp.ones(3)), jnp.full(3, 2.0))
-    ({'params': {'s': Array(6., dtype=float32)}}, Array([1., 1., 1.], dtype=float32))
+    >>> variables_t, x_t = model.apply({"params": {"scale": {"s": 1.0}}}, jnp.full(3, 2.0))
+    >>> float(variables_t["params"]["s"]), x_t.tolist()
+    (6.0, [1.0, 1.0, 1.0])
 
     Args:
       fn: (module, *primals) -> output, or (output, aux) with `has_aux`.

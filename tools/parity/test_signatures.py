@@ -1,0 +1,105 @@
+"""Every public name that Linnet shares with Flax has the same parameters and defaults.
+
+Or it is named, with the reason, in docs/differences.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import flax.errors
+import flax.linen
+import flax.serialization
+import flax.struct
+import flax.traverse_util
+import pytest
+
+import linnet.linen
+import linnet.struct
+from linnet.module_core import errors
+from linnet.struct import serialization, traverse_util
+
+DIFFERENCES = (Path(__file__).parents[2] / "docs" / "differences.md").read_text()
+PAIRS = {
+    "linen": (linnet.linen, flax.linen),
+    "linen.Module": (linnet.linen.Module, flax.linen.Module),
+    "struct": (linnet.struct, flax.struct),
+    "serialization": (serialization, flax.serialization),
+    "traverse_util": (traverse_util, flax.traverse_util),
+}
+
+
+def shared_names():
+    for where, (ours, theirs) in PAIRS.items():
+        for name in dir(theirs):
+            value = getattr(theirs, name)
+            public = not name.startswith("_") and callable(value) and not inspect.ismodule(value)
+            if public and hasattr(ours, name):
+                yield f"{where}.{name}", getattr(ours, name), value
+
+
+def parameters(function):
+    try:
+        return list(inspect.signature(function).parameters.items())
+    except (TypeError, ValueError):  # a class or builtin that shows none
+        return None
+
+
+def differences(ours, theirs):
+    """The parameters that differ: missing, elsewhere, or with another default."""
+    ours, theirs = parameters(ours), parameters(theirs)
+    if ours is None or theirs is None:
+        return []
+    if [n for n, _ in ours] != [n for n, _ in theirs]:
+        return [f"{[n for n, _ in ours]} instead of {[n for n, _ in theirs]}"]
+    return [
+        f"{name}={a.default} instead of {b.default}"
+        for (name, a), (_, b) in zip(ours, theirs, strict=True)
+        if not same(a.default, b.default)
+    ]
+
+
+def same(a, b):
+    # Functions, initializers and sentinels are made anew in each library: their kind is compared.
+    if a is b or (callable(a) and callable(b)):
+        return True
+    if "_Sentinel" in type(b).__name__ or "FrozenDict" in type(b).__name__:
+        return type(a).__name__ in ("_Unspecified", "FrozenDict")
+    return type(a) is type(b) and a == b or repr(a) == repr(b)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"), [pytest.param(*e, id=e[0]) for e in shared_names()]
+)
+def test_parameters_and_defaults(name, ours, theirs):
+    found = differences(ours, theirs)
+    short = name.removeprefix("linen.").removeprefix("traverse_util.")
+    assert not found or f"`{short}`" in DIFFERENCES, (
+        f"{name}: {found} is not in docs/differences.md"
+    )
+
+
+def test_most_names_are_compared():
+    assert len(list(shared_names())) > 120
+
+
+def test_what_linen_lacks_is_said():
+    missing = [
+        name
+        for name in dir(flax.linen)
+        if not name.startswith("_") and not hasattr(linnet.linen, name)
+    ]
+    unsaid = [name for name in missing if f"`{name}`" not in DIFFERENCES]
+    assert not unsaid
+
+
+def test_every_error_that_modules_raise_is_there():
+    theirs = {
+        name
+        for name, value in vars(flax.errors).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+    missing = {name for name in theirs if not hasattr(errors, name)}
+    unsaid = [name for name in missing if f"`{name}`" not in DIFFERENCES]
+    assert not unsaid
