@@ -32,10 +32,10 @@ import jax
 import matplotlib.style
 import numpy as np
 import optax
+import safetensors.numpy as safetensors
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -197,12 +197,12 @@ def save(path: Path, params: Params) -> None:
     """Writes parameters as safetensors, under names such as 'Conv_0/kernel'."""
     flat = traverse_util.flatten_dict(params, sep="/")
     with replacing(path) as part:
-        save_file({name: np.asarray(value) for name, value in flat.items()}, part)
+        part.write_bytes(safetensors.save({k: np.asarray(v) for k, v in flat.items()}))
 
 
 def load(path: Path) -> Params:
     """Reads what `save` wrote."""
-    return traverse_util.unflatten_dict(load_file(path), sep="/")
+    return traverse_util.unflatten_dict(safetensors.load_file(path), sep="/")
 
 
 def predict_in_new_process(path: Path) -> list[int]:
@@ -275,9 +275,10 @@ def draw_curves(axes: Axes, name: str, history: list[Epoch]) -> None:
 def main() -> int:
     """Trains, writes and checks; returns the exit status, 130 as shells have it after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out", metavar="DIR")
-    parser.add_argument("--epochs", type=int, default=20, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    out = Path(__file__).parent / "out"
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write")
+    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="20 unless given")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="0 unless given")
     parser.add_argument("--predict-with", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.epochs < 1:
