@@ -43,7 +43,8 @@ JAX = workspace.supported_jax()
 def quickstart(session: nox.Session) -> None:
     """Train a small network on handwritten digits; what follows -- goes to the program."""
     install(session, workspace.packages(), "quickstart")
-    session.run("python", "docs/examples/quickstart.py", *session.posargs)
+    # After Ctrl-C the program evaluates and saves what it has: give it the time.
+    session.run("python", "docs/examples/quickstart.py", *session.posargs, interrupt_timeout=60)
 
 
 @nox.session(python=False)

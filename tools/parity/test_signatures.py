@@ -6,6 +6,7 @@ Or it is named, with the reason, in docs/differences.md.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import flax.errors
@@ -64,8 +65,10 @@ def same(a, b):
     # Functions, initializers and sentinels are made anew in each library: their kind is compared.
     if a is b or (callable(a) and callable(b)):
         return True
-    if "_Sentinel" in type(b).__name__ or "FrozenDict" in type(b).__name__:
-        return type(a).__name__ in ("_Unspecified", "FrozenDict")
+    if "_Sentinel" in type(b).__name__:
+        return type(a).__name__ == "_Unspecified"
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return dict(a) == dict(b)
     return type(a) is type(b) and a == b or repr(a) == repr(b)
 
 

@@ -174,6 +174,7 @@ class Lift:
             initializing=self.frame.initializing,
             concrete=concrete,
             capture=self.frame.capture,
+            lifted=True,
         )
         scopes = [
             root.lower(frame, _copy(tree), own_keys, fresh_hash=fresh_hash)

@@ -74,6 +74,7 @@ class Frame:
       initializing: whether this is a call of `init`.
       concrete: compute initial values although the inputs are abstract (`lazy_init`).
       capture: which results of methods to store as intermediates.
+      lifted: whether this is the body of a lifted transform.
     """
 
     __slots__ = (
@@ -84,6 +85,7 @@ class Frame:
         "concrete",
         "initializing",
         "keys",
+        "lifted",
         "mutable",
         "trace",
         "valid",
@@ -98,6 +100,7 @@ class Frame:
         initializing: bool = False,
         concrete: bool = False,
         capture: CaptureFilter | None = None,
+        lifted: bool = False,
     ) -> None:
         in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
         self.collections = collections
@@ -107,6 +110,7 @@ class Frame:
         self.initializing = initializing
         self.concrete = concrete
         self.capture = capture
+        self.lifted = lifted
         self.adopted: dict[int, tuple[Any, Any]] = {}  # id of a module: it (kept alive), its clone
         self.trace = _compat.trace_state()
         self.valid = True
@@ -388,6 +392,12 @@ class Scope:
     def _collections_hint(self, collection: str) -> str:
         present = [c for c, tree in self.collections.items() if tree]
         there = ", ".join(repr(c) for c in present) or "no collection"
+        if self.frame.lifted:
+            return (
+                f"Inside this lifted transform there is {there}. List '{collection}' among the "
+                "lifted ones: variable_axes of vmap, variable_axes, variable_broadcast or "
+                "variable_carry of scan, variables of the others."
+            )
         return (
             f"The variables given hold {there}. Pass what init returned; a collection that is made "
             f"during apply must be named in mutable=['{collection}']."
