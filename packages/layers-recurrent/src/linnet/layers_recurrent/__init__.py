@@ -1,0 +1,29 @@
+"""Recurrent cells, and the layers that run them over sequences, in one mathematics and two styles.
+
+`functional` holds the arithmetic as pure functions of arrays; `linen` the modules that declare
+parameters and call it. Either is imported when it is first asked for, so that one style never
+brings in the other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from .__about__ import __version__
+
+if TYPE_CHECKING:
+    from . import functional, linen
+
+__all__ = ["__version__", "functional", "linen"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in ("functional", "linen"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,75 @@
+"""An affine map as a value: what the gates of a cell are made of.
+
+    y = x · kernel + bias
+
+A cell is a handful of these maps and a formula. The formula calls them, so that it works with
+arrays (an `Affine`) and with modules that declare their arrays when they are called; a whole
+sequence needs the arrays themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from linnet.layers_linear import functional as linear
+
+from ._types import Array
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["kernel", "bias"], meta_fields=["dtype"])
+@dataclass(frozen=True)
+class Affine:
+    """An affine map of the last dimension, callable; a pytree of its arrays.
+
+    Attributes:
+      kernel: [D, F].
+      bias: [F], or None.
+      dtype: what to compute in; None for the common type of input, kernel and bias.
+
+    >>> import jax.numpy as jnp
+    >>> Affine(jnp.ones((3, 2)))(jnp.ones((4, 3)))[0]
+    Array([3., 3.], dtype=float32)
+    """
+
+    kernel: Array
+    bias: Array | None = None
+    dtype: DTypeLike | None = None
+
+    def __call__(self, x: Array) -> Array:
+        return linear.dense(x, self.kernel, self.bias, dtype=self.dtype)
+
+
+def joined(*maps: Affine) -> Affine:
+    """One map whose features are those of all `maps`, in order.
+
+    Those without a bias get one of zeros, if others have one.
+
+    >>> import jax.numpy as jnp
+    >>> joined(Affine(jnp.ones((3, 2))), Affine(jnp.ones((3, 4)))).kernel.shape
+    (3, 6)
+    """
+    kernel = jnp.concatenate([m.kernel for m in maps], axis=-1)
+    dtype = maps[0].dtype
+    known = next((m.bias for m in maps if m.bias is not None), None)
+    if known is None:
+        return Affine(kernel, None, dtype)
+    biases = [
+        jnp.zeros(m.kernel.shape[-1:], known.dtype) if m.bias is None else m.bias for m in maps
+    ]
+    return Affine(kernel, jnp.concatenate(biases), dtype)
+
+
+def halved(affine: Affine) -> Affine:
+    """The map to half of what `affine` maps to; exact, but for numbers near the smallest there are.
+
+    >>> import jax.numpy as jnp
+    >>> halved(Affine(jnp.ones((3, 2)))).kernel[0]
+    Array([0.5, 0.5], dtype=float32)
+    """
+    kernel, bias = affine.kernel, affine.bias
+    return Affine(0.5 * kernel, None if bias is None else 0.5 * bias, affine.dtype)

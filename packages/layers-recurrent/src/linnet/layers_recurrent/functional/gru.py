@@ -1,0 +1,149 @@
+"""The gated recurrent unit (Cho et al. 2014, arXiv:1406.1078, in the form of cuDNN).
+
+    r = σ(ir(x) + hr(h))
+    z = σ(iz(x) + hz(h))
+    n = φ(in(x) + r · hn(h))
+    h' = (1 - z) · n + z · h
+
+The maps are affine; hr and hz have no bias, their input twins do.
+B batch, T time, D input features, H hidden features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import sigmoid, tanh
+
+from ._recurrence import Carry, Gates, sequence
+from ._types import Activation, Array, M
+from .affine import Affine, halved, joined
+
+
+class GRUMaps(NamedTuple, Generic[M]):
+    """The maps of a GRU: i* of the input, [D] to [H]; h* of the hidden state, [H] to [H]."""
+
+    ir: M
+    hr: M
+    iz: M
+    hz: M
+    in_: M
+    hn: M
+
+
+def gru(
+    maps: GRUMaps[M],
+    carry: Array,
+    x: Array,
+    *,
+    gate_fn: Activation = sigmoid,
+    activation_fn: Activation = tanh,
+) -> tuple[Array, Array]:
+    """One step of the GRU.
+
+    Args:
+      maps: the affine maps.
+      carry: [..., H], the hidden state.
+      x: [..., D].
+      gate_fn: σ.
+      activation_fn: φ.
+
+    Returns:
+      The new hidden state [..., H], twice: as the carry and as the output.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.layers_recurrent.functional import Affine
+    >>> i, h = Affine(jnp.ones((3, 2))), Affine(jnp.eye(2))
+    >>> carry, y = gru(GRUMaps(i, h, i, h, i, h), jnp.zeros((4, 2)), jnp.ones((4, 3)))
+    >>> y.shape
+    (4, 2)
+    """
+    h = carry
+    r = gate_fn(maps.ir(x) + maps.hr(h))  # [..., H]
+    z = gate_fn(maps.iz(x) + maps.hz(h))
+    n = activation_fn(maps.in_(x) + r * maps.hn(h))
+    h = (1.0 - z) * n + z * h
+    return h, h
+
+
+def gru_sequence(
+    maps: GRUMaps[Affine],
+    carry: Array,
+    xs: Array,
+    *,
+    lengths: Array | None = None,
+    unroll: int = 1,
+) -> tuple[Array, Array]:
+    """All steps of the GRU with its usual activations, σ and tanh.
+
+    Args:
+      maps: affine maps as arrays, all of one dtype to compute in.
+      carry: [*batch, H], the hidden state before the first step.
+      xs: [T, *batch, D].
+      lengths: [*batch], the number of steps of each sequence; None if all have T.
+      unroll: steps in one turn of the loop, at least.
+
+    Returns:
+      The hidden state after the last step of each sequence, and the outputs [T, *batch, H].
+      Outputs beyond a sequence's end go on as if there was none.
+
+    Raises:
+      ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.layers_recurrent.functional import Affine
+    >>> i, h = Affine(jnp.ones((3, 2))), Affine(jnp.eye(2))
+    >>> carry, ys = gru_sequence(GRUMaps(i, h, i, h, i, h), jnp.zeros((4, 2)), jnp.ones((5, 4, 3)))
+    >>> ys.shape
+    (5, 4, 2)
+    """
+    inputs = joined(halved(maps.ir), halved(maps.iz), maps.in_)
+    recurrent = joined(halved(maps.hr), halved(maps.hz), maps.hn)
+    (h,), ys = sequence(GRU_GATES, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
+    return h, ys
+
+
+class GRUGates(Gates):
+    """Columns r, z, n; those of r and z halved."""
+
+    additive = False
+
+    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
+        (h,) = carry
+        _, z, n, _ = _activated(p, q)
+        return ((1 - z) * n + z * h,)
+
+    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+        (h,) = carry
+        r, z, n, recalled = _activated(p, q)
+        by_n = (1 - z) * (1 - n * n)
+        # For a halved column a, dσ/da = 2σ(1 - σ).
+        by_r = by_n * recalled * (2 * r * (1 - r))
+        by_z = (h - n) * (2 * z * (1 - z))
+        return ((1 - z) * n + z * h,), (jnp.concatenate((by_r, by_z, by_n), -1), r, z)
+
+    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
+        columns, r, z = factors
+        dr, dz, dn = thirds(columns * dp)
+        dr_q, dz_q, dn_q = thirds(columns * dq)
+        return (z * dcarry[0] + dr + dr_q + dz + dz_q + dn + r * dn_q,)
+
+
+def _activated(p: Array, q: Array) -> tuple[Array, Array, Array, Array]:
+    pr, pz, pn = thirds(p)
+    qr, qz, qn = thirds(q)
+    r = 0.5 * lax.tanh(pr + qr) + 0.5
+    z = 0.5 * lax.tanh(pz + qz) + 0.5
+    return r, z, lax.tanh(pn + r * qn), qn
+
+
+def thirds(columns: Array) -> Sequence[Array]:
+    """[..., 3H] as three of [..., H]."""
+    size = columns.shape[-1] // 3
+    return lax.split(columns, (size,) * 3, axis=-1)
+
+
+GRU_GATES = GRUGates()

@@ -1,0 +1,137 @@
+"""The simple recurrent cell (Elman 1990, doi:10.1207/s15516709cog1402_1).
+
+    h' = φ(i(x) + h(h))              i, h affine maps, φ = tanh
+    h' = φ(i(x) + h(h) + h)          with a residual connection (arXiv:1801.06105)
+
+B batch, T time, D input features, H hidden features.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple
+
+from jax import lax
+from jax.nn import tanh
+
+from ._recurrence import Carry, Gates, sequence
+from ._types import Activation, Array, M
+from .affine import Affine
+
+
+class SimpleMaps(NamedTuple, Generic[M]):
+    """The maps of a simple cell.
+
+    Attributes:
+      i: of the input, [D] to [H].
+      h: of the hidden state, [H] to [H].
+    """
+
+    i: M
+    h: M
+
+
+def simple(
+    maps: SimpleMaps[M],
+    carry: Array,
+    x: Array,
+    *,
+    activation_fn: Activation = tanh,
+    residual: bool = False,
+) -> tuple[Array, Any]:
+    """One step of the simple cell.
+
+    Args:
+      maps: the affine maps.
+      carry: [..., H], the hidden state.
+      x: [..., D].
+      activation_fn: φ.
+      residual: adds the hidden state before the activation.
+
+    Returns:
+      The new hidden state [..., H], twice: as the carry and as the output.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.layers_recurrent.functional import Affine
+    >>> maps = SimpleMaps(i=Affine(jnp.ones((3, 2))), h=Affine(jnp.eye(2)))
+    >>> carry, y = simple(maps, jnp.zeros((4, 2)), jnp.ones((4, 3)))
+    >>> y.shape
+    (4, 2)
+    """
+    new = maps.i(x) + maps.h(carry)  # [..., H]
+    if residual:
+        new = new + carry
+    new = activation_fn(new)
+    return new, new
+
+
+def simple_sequence(
+    maps: SimpleMaps[Affine],
+    carry: Array,
+    xs: Array,
+    *,
+    residual: bool = False,
+    lengths: Array | None = None,
+    unroll: int = 1,
+) -> tuple[Array, Array]:
+    """All steps of the simple cell with its usual activation, tanh.
+
+    Args:
+      maps: affine maps as arrays, all of one dtype to compute in.
+      carry: [*batch, H], the hidden state before the first step.
+      xs: [T, *batch, D].
+      lengths: [*batch], the number of steps of each sequence; None if all have T.
+      residual: adds the hidden state before the activation.
+      unroll: steps in one turn of the loop, at least.
+
+    Returns:
+      The hidden state after the last step of each sequence, and the outputs [T, *batch, H].
+      Outputs beyond a sequence's end go on as if there was none.
+
+    Raises:
+      ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.layers_recurrent.functional import Affine
+    >>> i, h = Affine(jnp.ones((3, 2))), Affine(jnp.eye(2))
+    >>> carry, ys = simple_sequence(SimpleMaps(i, h), jnp.zeros((4, 2)), jnp.ones((5, 4, 3)))
+    >>> ys.shape
+    (5, 4, 2)
+    """
+    gates = RESIDUAL_GATES if residual else SIMPLE_GATES
+    (h,), ys = sequence(gates, maps.i, maps.h, carry, xs, lengths=lengths, unroll=unroll)
+    return h, ys
+
+
+class SimpleGates(Gates):
+    """One column a feature."""
+
+    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
+        return (lax.tanh(p + q),)
+
+    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+        h = lax.tanh(p + q)
+        return (h,), 1 - h * h
+
+    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
+        return (factors * dq,)
+
+    def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
+        return dtype
+
+
+class ResidualGates(Gates):
+    """The same, with the hidden state added before the activation."""
+
+    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
+        return (lax.tanh(p + q + carry[0]),)
+
+    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+        (h,) = self.step(p, q, carry)
+        return (h,), 1 - h * h
+
+    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
+        return (factors * (dq + dcarry[0]),)
+
+
+SIMPLE_GATES = SimpleGates()
+RESIDUAL_GATES = ResidualGates()

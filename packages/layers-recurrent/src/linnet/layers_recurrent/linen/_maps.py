@@ -1,0 +1,76 @@
+"""The affine maps that cells are made of, as modules.
+
+Each is a child of the cell. In a step it is called; for a whole sequence it hands over its
+parameters, declared the same way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import linen as linear
+from linnet.layers_recurrent.functional import Affine
+from linnet.module_core.linen import Module, compact
+
+from ._defaults import (
+    Array,
+    DTypeLike,
+    Initializer,
+    default_bias_init,
+    default_kernel_init,
+    shape_of,
+    vector_features,
+)
+
+
+class Dense(linear.Dense):
+    """A `Dense` whose parameters can be had without a product."""
+
+    @compact
+    def affine(self, in_features: int) -> Affine:
+        """Declares the parameters for inputs of `in_features`."""
+        return _declared(self, in_features)
+
+
+class DenseParams(Module):
+    """The parameters of a `Dense`, without its product."""
+
+    features: int
+    use_bias: bool = True
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = default_bias_init
+
+    @compact
+    def __call__(self, inputs: Array) -> Affine:
+        """Declares the parameters for `inputs` [..., D]."""
+        return _declared(self, vector_features(shape_of(inputs)))
+
+    @compact
+    def affine(self, in_features: int) -> Affine:
+        """Declares the parameters for inputs of `in_features`."""
+        return _declared(self, in_features)
+
+
+def _declared(self: Dense | DenseParams, in_features: int) -> Affine:
+    shape = (in_features, self.features)
+    kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+    bias = None
+    if self.use_bias:
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+    return Affine(kernel, bias, self.dtype)
+
+
+def arrays(maps: Any, in_features: int, features: int) -> Any:
+    """The maps of a cell as arrays: those named i* of the input, those named h* of its state."""
+    sizes = (in_features if name.startswith("i") else features for name in maps._fields)
+    return type(maps)(*(m.affine(size) for m, size in zip(maps, sizes, strict=True)))
+
+
+def called(maps: Any, x: Array, h: Array) -> Any:
+    """What the maps return: those named i* for the input, those named h* for the state."""
+    arguments = (x if name.startswith("i") else h for name in maps._fields)
+    return type(maps)(*(m(argument) for m, argument in zip(maps, arguments, strict=True)))

@@ -1,0 +1,118 @@
+"""`Bidirectional`: two RNNs over a sequence, one from each end, as a module."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.linen import Module
+
+from ._defaults import Array
+
+_log = logging.getLogger(__name__)
+
+
+def _concatenate(forward: Array, backward: Array) -> Array:
+    return jnp.concatenate([forward, backward], axis=-1)
+
+
+class Bidirectional(Module):
+    """Processes the input in both directions and merges the results.
+
+    Args:
+      forward_rnn: goes from the first step to the last.
+      backward_rnn: goes from the last step to the first; its outputs are brought to the order of
+        the inputs.
+      merge_fn: (forward outputs, backward outputs) -> outputs, for each leaf of the outputs;
+        concatenates along the features by default.
+      time_major: see `RNN`.
+      return_carry: see `RNN`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.layers_recurrent.linen import RNN, GRUCell
+    >>> layer = Bidirectional(RNN(GRUCell(4)), RNN(GRUCell(4)))
+    >>> x = jnp.ones((2, 5, 3))
+    >>> variables = layer.init(jax.random.key(0), x)
+    >>> layer.apply(variables, x).shape
+    (2, 5, 8)
+    """
+
+    forward_rnn: Any
+    backward_rnn: Any
+    merge_fn: Callable[[Any, Any], Any] = _concatenate
+    time_major: bool = False
+    return_carry: bool = False
+
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Any | None = None,
+        init_key: Array | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+    ) -> Any:
+        """Applies both RNNs.
+
+        Args:
+          inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
+          initial_carry: (forward carry, backward carry); by default what the cells make.
+          init_key: random key for that.
+          seq_lengths: integers (*batch), how many steps each sequence has.
+          return_carry, time_major: in place of the fields.
+          reverse, keep_order: have no effect: both directions are processed, in order.
+
+        Returns:
+          The merged outputs; if `return_carry`, ((forward carry, backward carry), outputs).
+
+        Raises:
+          ArgumentTypeError: `initial_carry` isn't a pair.
+        """
+        del reverse, keep_order
+        time_major = self.time_major if time_major is None else time_major
+        return_carry = self.return_carry if return_carry is None else return_carry
+        forward_key = backward_key = None
+        if init_key is not None:
+            forward_key, backward_key = jax.random.split(init_key)
+        forward_start = backward_start = None
+        if initial_carry is not None:
+            if not isinstance(initial_carry, tuple | list) or len(initial_carry) != 2:
+                raise ArgumentTypeError(
+                    "initial_carry must be a pair (forward carry, backward carry), got "
+                    f"{type(initial_carry).__name__}.",
+                )
+            forward_start, backward_start = initial_carry
+        if self.forward_rnn is self.backward_rnn:
+            _log.warning(
+                "forward_rnn and backward_rnn are the same object: they share their parameters."
+            )
+        options = {
+            "seq_lengths": seq_lengths,
+            "return_carry": True,
+            "time_major": time_major,
+        }
+        forward_carry, forward = self.forward_rnn(
+            inputs,
+            initial_carry=forward_start,
+            init_key=forward_key,
+            reverse=False,
+            **options,
+        )
+        backward_carry, backward = self.backward_rnn(
+            inputs,
+            initial_carry=backward_start,
+            init_key=backward_key,
+            reverse=True,
+            keep_order=True,
+            **options,
+        )
+        outputs = jax.tree.map(self.merge_fn, forward, backward)
+        return ((forward_carry, backward_carry), outputs) if return_carry else outputs

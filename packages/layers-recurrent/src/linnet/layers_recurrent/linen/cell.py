@@ -1,0 +1,98 @@
+"""`RNNCellBase`: what a recurrent cell is to the layers that run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linnet.layers_recurrent.functional._arguments import entries_of
+from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.linen import Module, nowrap
+
+from ._defaults import Array, Initializer, integer
+
+
+class RNNCellBase(Module):
+    """Base class of recurrent cells, to be subclassed.
+
+    A cell defines three things: `__call__(carry, inputs)`, which returns the new carry and the
+    output of one step; `initialize_carry`, which makes the first carry; and `num_feature_axes`,
+    how many of an input's last dimensions are no batch dimensions.
+
+    A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which does all steps at once,
+    time first, and returns the last carry (of each sequence, where there are lengths) and the
+    outputs; or None where its fields ask for step by step. `RNN` calls it in place of a scan if it
+    stands in the class that defines `__call__` too, so a subclass that changes the step is scanned.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.layers_recurrent.linen import RNN
+    >>> class Sum(RNNCellBase):
+    ...     def __call__(self, carry, x):
+    ...         return carry + x, carry + x
+    ...
+    ...     @nowrap
+    ...     def initialize_carry(self, rng, input_shape):
+    ...         return jnp.zeros(input_shape)
+    ...
+    ...     @property
+    ...     def num_feature_axes(self):
+    ...         return 1
+    >>> RNN(Sum()).apply({}, jnp.array([[[1.0], [2.0], [3.0]]]))[0, :, 0]
+    Array([1., 3., 6.], dtype=float32)
+    """
+
+    @nowrap
+    def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Any:
+        """Makes the carry before the first step.
+
+        Args:
+          rng: random key for the initializers.
+          input_shape: of the inputs of one step.
+
+        Returns:
+          The carry.
+        """
+        raise NotImplementedError(_missing(self, "initialize_carry(rng, input_shape)"))
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many of an input's last dimensions are no batch dimensions."""
+        raise NotImplementedError(_missing(self, "num_feature_axes"))
+
+
+def _missing(cell: Module, what: str) -> str:
+    return (
+        f"{type(cell).__name__} does not define {what}.\n  Every RNNCellBase defines __call__, "
+        "initialize_carry and num_feature_axes."
+    )
+
+
+def initial_state(
+    rng: Array, shape: tuple[int, ...], features: int, init: Initializer, dtype: Any
+) -> Array:
+    """An array of the input's `shape`, but for its features.
+
+    Raises:
+      ArgumentError: the shape is that of a scalar.
+    """
+    if not shape:
+        raise ArgumentError("input_shape must have at least one dimension (the features), got ().")
+    return init(rng, (*shape[:-1], integer(features, "features", least=1)), dtype)
+
+
+def state_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[Array, ...]:
+    """The entries of a carry, each of `features` features.
+
+    Raises:
+      ArgumentTypeError: the carry has another structure.
+      ShapeError: an entry has another number of features.
+    """
+    entries = entries_of(carry, names)
+    integer(features, "features", least=1)
+    for name, entry in zip(names, entries, strict=True):
+        if entry.shape[-1:] != (features,):
+            raise ShapeError(
+                f"'{name}' of the carry has shape {entry.shape}, expected (..., {features}) for "
+                f"features={features}.",
+                hint="`initialize_carry` of the cell makes a carry that fits.",
+            )
+    return entries

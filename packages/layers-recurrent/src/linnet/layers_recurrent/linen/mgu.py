@@ -1,0 +1,137 @@
+"""`MGUCell`: the minimal gated unit, as a module."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax.numpy as jnp
+
+from linnet.layers_recurrent import functional
+from linnet.layers_recurrent.functional import MGUMaps
+from linnet.module_core.linen import compact, nowrap
+
+from ._defaults import (
+    Activation,
+    Array,
+    DTypeLike,
+    Initializer,
+    default_bias_init,
+    default_carry_init,
+    default_forget_bias_init,
+    default_kernel_init,
+    default_recurrent_kernel_init,
+    sigmoid,
+    tanh,
+    usual,
+    vector_features,
+)
+from ._maps import Dense, arrays
+from .cell import RNNCellBase, initial_state, state_of
+
+
+class MGUCell(RNNCellBase):
+    """A minimal gated unit; see `functional.mgu` for the equations.
+
+    Args:
+      features: number of output features.
+      gate_fn: activation function of the gates.
+      activation_fn: activation function of the candidate.
+      kernel_init: initializer of the kernels that transform the input.
+      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
+        back from the start (Jozefowicz et al. 2015, section 2.2).
+      activation_bias_init: initializer of the candidate's biases.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      carry_init: initializer of the carry.
+      reset_gate: the forget gate also scales what the hidden state adds to the candidate.
+
+    >>> import jax, jax.numpy as jnp
+    >>> x = jax.random.normal(jax.random.key(0), (2, 3))
+    >>> cell = MGUCell(features=4)
+    >>> carry = cell.initialize_carry(jax.random.key(1), x.shape)
+    >>> variables = cell.init(jax.random.key(2), carry, x)
+    >>> carry, y = cell.apply(variables, carry, x)
+    >>> y.shape
+    (2, 4)
+    """
+
+    features: int
+    gate_fn: Activation = sigmoid
+    activation_fn: Activation = tanh
+    kernel_init: Initializer = default_kernel_init
+    recurrent_kernel_init: Initializer = default_recurrent_kernel_init
+    forget_bias_init: Initializer = default_forget_bias_init
+    activation_bias_init: Initializer = default_bias_init
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    carry_init: Initializer = default_carry_init
+    reset_gate: bool = True
+
+    @nowrap
+    def _maps(self) -> MGUMaps[Dense]:
+        dense = partial(Dense, self.features, dtype=self.dtype, param_dtype=self.param_dtype)
+        of_input = partial(dense, kernel_init=self.kernel_init)
+        of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init)
+        bias_init = self.activation_bias_init
+        return MGUMaps(
+            if_=of_input(name="if", bias_init=self.forget_bias_init),
+            hf=of_hidden(name="hf", use_bias=False),
+            hn=of_hidden(name="hn", use_bias=self.reset_gate, bias_init=bias_init),
+            in_=of_input(name="in", bias_init=bias_init),
+        )
+
+    @compact
+    def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
+        """Does one step.
+
+        Args:
+          carry: [*batch, features], the hidden state.
+          inputs: [*batch, D].
+
+        Returns:
+          The new hidden state, as the carry and as the output.
+        """
+        (h,) = state_of(carry, ("h",), self.features)
+        return functional.mgu(
+            self._maps(),
+            h,
+            inputs,
+            gate_fn=self.gate_fn,
+            activation_fn=self.activation_fn,
+            reset_gate=self.reset_gate,
+        )
+
+    @compact
+    def sequence(
+        self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
+    ) -> tuple[Array, Array] | None:
+        """Does all steps; see `RNNCellBase`."""
+        if not usual(self.activation_fn, self.gate_fn):
+            return None
+        return functional.mgu_sequence(
+            arrays(self._maps(), vector_features(xs.shape), self.features),
+            carry,
+            xs,
+            reset_gate=self.reset_gate,
+            lengths=lengths,
+            unroll=unroll,
+        )
+
+    @nowrap
+    def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Array:
+        """Makes the hidden state before the first step.
+
+        Args:
+          rng: random key for `carry_init`.
+          input_shape: (*batch, D), of the inputs of one step.
+
+        Returns:
+          [*batch, features].
+        """
+        return initial_state(rng, input_shape, self.features, self.carry_init, self.param_dtype)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """1: the features."""
+        return 1

@@ -1,0 +1,225 @@
+"""`RNN`: a cell over a sequence, as a module.
+
+A cell that can do all steps at once is asked to (`sequence`, see `RNNCellBase`); any other is
+lifted into a scan, step by step. What is special in between (reversing, ragged lengths, where the
+time dimension stands) is the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linnet.layers_recurrent.functional import flip_sequences
+from linnet.layers_recurrent.functional._lengths import checked_lengths
+from linnet.module_core.errors import ArgumentTypeError, ShapeError
+from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
+from linnet.module_core.linen.context import context
+from linnet.struct import FrozenDict
+
+from ._defaults import Array, integer, shape_of
+from .cell import RNNCellBase
+
+
+class RNN(Module):
+    """Applies a cell to every step of a sequence.
+
+    `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` with their usual
+    activations, and with the fields of the scan as they are by default, are computed faster than
+    step by step, to the same results within rounding.
+
+    Args:
+      cell: what does a step.
+      time_major: time is the first dimension, (time, *batch, *features), and not the one behind the
+        batch, (*batch, time, *features).
+      return_carry: return the last carry too.
+      reverse: go from the last step to the first; the outputs are in the order of processing. With
+        `seq_lengths`, padding stays at the end.
+      keep_order: with `reverse`, bring the outputs back to the order of the inputs.
+      unroll: steps in one turn of the loop, at least.
+      variable_axes, variable_broadcast, variable_carry, split_rngs: how the cell's collections and
+        random streams go along the steps, see `scan`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.layers_recurrent.linen import LSTMCell
+    >>> x = jnp.ones((10, 50, 32))  # (batch, time, features)
+    >>> lstm = RNN(LSTMCell(64), return_carry=True)
+    >>> variables = lstm.init(jax.random.key(0), x)
+    >>> carry, y = lstm.apply(variables, x)
+    >>> jax.tree.map(jnp.shape, carry)  # ((batch, cell_size), (batch, cell_size))
+    ((10, 64), (10, 64))
+    >>> y.shape  # (batch, time, cell_size)
+    (10, 50, 64)
+    """
+
+    cell: RNNCellBase
+    time_major: bool = False
+    return_carry: bool = False
+    reverse: bool = False
+    keep_order: bool = False
+    unroll: int = 1
+    variable_axes: Mapping[CollectionFilter, Any] = FrozenDict({})
+    variable_broadcast: CollectionFilter = "params"
+    variable_carry: CollectionFilter = False
+    split_rngs: Mapping[PRNGSequenceFilter, bool] = FrozenDict({"params": False})
+
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Any | None = None,
+        init_key: Array | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+    ) -> Any:
+        """Applies the cell to every step.
+
+        Arguments that stand among the fields too take their place where they are given.
+
+        Args:
+          inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
+          initial_carry: before the first step; by default what `cell.initialize_carry` makes.
+          init_key: random key for that, `jax.random.key(0)` by default; most cells ignore it.
+          seq_lengths: integers (*batch), how many steps each sequence has. Outputs beyond are not
+            zero, but nothing else depends on what stands there.
+          return_carry, time_major, reverse, keep_order: see the class.
+
+        Returns:
+          The outputs, like `inputs` but for the features; if `return_carry`, (last carry, outputs),
+          with `seq_lengths` the carry after each sequence's last step.
+
+        Raises:
+          ArgumentTypeError: `cell` is no cell, `seq_lengths` are no integers.
+          ShapeError, ArgumentError: `inputs`, `initial_carry` or `seq_lengths` don't fit.
+        """
+        return_carry = self.return_carry if return_carry is None else return_carry
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        cell = _checked_cell(self.cell)
+        integer(self.unroll, "unroll", least=1)
+
+        shape = shape_of(inputs)
+        time_axis, batch_axes = _axes(shape, cell.num_feature_axes, time_major)
+        batch = tuple(shape[axis] for axis in batch_axes)
+        inputs = jnp.asarray(inputs)
+        lengths = None
+        if seq_lengths is not None:
+            lengths = checked_lengths(seq_lengths, batch, shape[time_axis])
+        if initial_carry is None:
+            key = jax.random.key(0) if init_key is None else init_key
+            step_shape = (*shape[:time_axis], *shape[time_axis + 1 :])
+            initial_carry = cell.initialize_carry(key, step_shape)
+
+        if reverse:
+            inputs = flip_sequences(inputs, lengths, len(batch), time_major)
+        last_of = lengths if return_carry else None
+        done = self._at_once(cell, initial_carry, inputs, time_axis, last_of)
+        if done is None:
+            done = self._step_by_step(cell, initial_carry, inputs, time_axis, last_of)
+        carry, outputs = done
+        if reverse and keep_order:
+            outputs = jax.tree.map(
+                lambda y: flip_sequences(y, lengths, len(batch), time_major), outputs
+            )
+        return (carry, outputs) if return_carry else outputs
+
+    def _at_once(
+        self, cell: RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Array | None
+    ) -> Any:
+        """What `cell.sequence` returns, or None where step by step is asked for."""
+        plain = (
+            not self.variable_axes
+            and self.variable_broadcast == "params"
+            and not self.variable_carry
+            and dict(self.split_rngs) == {"params": False}
+        )
+        # An interceptor waits for calls of the cell.
+        if not plain or context.interceptors or not _does_sequences(type(cell)):
+            return None
+        done = cell.sequence(
+            carry, jnp.moveaxis(inputs, time_axis, 0), lengths=lengths, unroll=self.unroll
+        )
+        if done is None:
+            return None
+        carry, outputs = done
+        return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), outputs)
+
+    def _step_by_step(
+        self, cell: RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Array | None
+    ) -> Any:
+        lifted: dict[str, Any] = {
+            "variable_axes": self.variable_axes,
+            "variable_broadcast": self.variable_broadcast,
+            "variable_carry": self.variable_carry,
+            "split_rngs": self.split_rngs,
+            "unroll": self.unroll,
+            "out_axes": time_axis,
+        }
+        if lengths is None:
+            run = scan(_step, in_axes=time_axis, **lifted)
+            return run(cell, carry, inputs)
+
+        def step(cell: Any, carries: Any, x: Array, t: Array) -> Any:
+            # `last` stays what it is once a sequence has ended.
+            carry, last = carries
+            carry, y = cell(carry, x)
+            last = jax.tree.map(lambda new, old: _where(t < lengths, new, old), carry, last)
+            return (carry, last), y
+
+        run = scan(step, in_axes=(time_axis, 0), **lifted)
+        steps = jnp.arange(inputs.shape[time_axis], dtype=lengths.dtype)
+        (_, last), outputs = run(cell, (carry, carry), inputs, steps)
+        return last, outputs
+
+
+def _step(cell: Any, carry: Any, x: Array) -> Any:
+    return cell(carry, x)
+
+
+def _where(running: Array, new: Array, old: Array) -> Array:
+    if new.shape[: running.ndim] != running.shape:
+        raise ShapeError(
+            f"an entry of the carry has shape {new.shape}, expected (*batch, ...) with the batch "
+            f"{running.shape}: seq_lengths choose an entry for each sequence.",
+            hint="Leave out return_carry or seq_lengths, or give the entry batch dimensions.",
+        )
+    return jnp.where(running.reshape(*running.shape, *(1,) * (new.ndim - running.ndim)), new, old)
+
+
+def _does_sequences(cls: type[RNNCellBase]) -> bool:
+    stepping = next(c for c in cls.__mro__ if "__call__" in vars(c))
+    return "sequence" in vars(stepping)
+
+
+def _checked_cell(cell: Any) -> RNNCellBase:
+    if isinstance(cell, RNNCellBase):
+        return cell
+    if isinstance(cell, type):
+        raise ArgumentTypeError(
+            f"RNN needs a cell, got the class {cell.__name__}.",
+            hint=f"Make one: RNN({cell.__name__}(features)).",
+        )
+    raise ArgumentTypeError(
+        f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
+        hint="A cell is an instance of a subclass of RNNCellBase, e.g. LSTMCell(features).",
+    )
+
+
+def _axes(shape: tuple[int, ...], features: int, time_major: bool) -> tuple[int, range]:
+    """Which dimension is time, and which are the batch."""
+    rank = len(shape) - features - 1
+    if rank < 0:
+        order = "(time, *batch, *features)" if time_major else "(*batch, time, *features)"
+        raise ShapeError(
+            f"inputs have shape {shape}, expected {order} with {features} feature dimension(s): at "
+            f"least {features + 1} dimensions.",
+            hint="For a single step, call the cell itself.",
+        )
+    return (0, range(1, rank + 1)) if time_major else (rank, range(rank))
