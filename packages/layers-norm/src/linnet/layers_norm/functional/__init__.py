@@ -19,3 +19,6 @@ from .group import group_norm as group_norm
 from .instance import instance_norm as instance_norm
 from .layer import layer_norm as layer_norm
 from .rms import rms_norm as rms_norm
+from .spectral import SpectralNormed as SpectralNormed
+from .spectral import spectral_norm as spectral_norm
+from .weight import weight_norm as weight_norm

@@ -51,7 +51,7 @@ def integer(value: Any, name: str, *, least: int | None = None) -> int:
     return number
 
 
-def positive_axes(axes: Axes, rank: int, name: str) -> Shape:
+def positive_axes(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape:
     """Dimensions counted from the front, in ascending order.
 
     Raises:
@@ -69,13 +69,13 @@ def positive_axes(axes: Axes, rank: int, name: str) -> Shape:
     for axis in given:
         if not -rank <= axis < rank:
             raise ArgumentError(
-                f"{name}={axes!r} is out of range: the inputs have {rank} dimensions.",
+                f"{name}={axes!r} is out of range: {what} have {rank} dimensions.",
                 hint=f"Valid are {-rank} to {rank - 1}." if rank else None,
             )
     found = {a % rank for a in given}
     if len(found) < len(given):
         raise ArgumentError(
-            f"{name}={axes!r} names a dimension of the inputs, which have {rank}, twice."
+            f"{name}={axes!r} names a dimension of {what}, which have {rank}, twice."
         )
     return tuple(sorted(found))
 

@@ -236,7 +236,7 @@ def _statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) ->
 
 
 def _keep_imaginary(x: Array, dtype: np.dtype[Any]) -> None:
-    if _is_complex(x.dtype) and not _is_complex(dtype):
+    if is_complex(x.dtype) and not is_complex(dtype):
         raise DtypeError(
             f"Complex inputs (dtype {x.dtype}) cannot be normalized in dtype={dtype.name}: the "
             "imaginary part would be lost.",
@@ -246,7 +246,7 @@ def _keep_imaginary(x: Array, dtype: np.dtype[Any]) -> None:
 
 def abs_square(x: Array) -> Array:
     """|x|², real."""
-    if _is_complex(x.dtype):
+    if is_complex(x.dtype):
         return lax.add(lax.square(lax.real(x)), lax.square(lax.imag(x)))
     return lax.square(x)
 
@@ -275,5 +275,6 @@ def common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
         return jnp.dtype(jnp.promote_types(a, b))
 
 
-def _is_complex(dtype: np.dtype[Any]) -> bool:
+def is_complex(dtype: np.dtype[Any]) -> bool:
+    """Whether a type is complex."""
     return dtype.kind == "c"

@@ -13,3 +13,5 @@ from .group import GroupNorm as GroupNorm
 from .instance import InstanceNorm as InstanceNorm
 from .layer import LayerNorm as LayerNorm
 from .rms import RMSNorm as RMSNorm
+from .spectral import SpectralNorm as SpectralNorm
+from .weight import WeightNorm as WeightNorm

@@ -11,7 +11,10 @@ from linnet.layers_norm.functional._checks import (
     as_array,
     check_momentum,
     feature_shape,
+    integer,
     is_bound,
+    not_negative,
+    positive_axes,
 )
 from linnet.layers_norm.functional._types import (
     Array,
@@ -64,4 +67,7 @@ __all__ = [
     "default_bias_init",
     "default_scale_init",
     "feature_shape",
+    "integer",
+    "not_negative",
+    "positive_axes",
 ]

@@ -1,0 +1,143 @@
+"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957).
+
+    W / σ        σ = v W uᴴ, the largest singular value of W, once u and v have settled
+
+u and v are unit vectors that power iteration turns towards the singular vectors of σ:
+
+    v ← u Wᴴ / |u Wᴴ|        u ← v W / |v W|
+
+One step a training step is enough, since u is kept and W changes little in between.
+
+Shapes: N rows, F columns of the kernel as a matrix; F features are its last dimension.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jax import lax
+
+from linnet.module_core.dtypes import canonicalize_dtype
+from linnet.module_core.errors import ShapeError
+
+from ._checks import as_array, integer, not_negative
+from ._moments import abs_square, common_dtype, constant, is_complex
+from ._types import Array, DTypeLike
+
+
+class SpectralNormed(NamedTuple):
+    """A normalized kernel, and what the next step begins with.
+
+    Attributes:
+      kernel: of the shape that it had.
+      u: [1, F].
+      sigma: the estimate of the largest singular value, a real scalar.
+    """
+
+    kernel: Array
+    u: Array
+    sigma: Array
+
+
+def spectral_norm(
+    kernel: Array,
+    u: Array,
+    *,
+    n_steps: int = 1,
+    epsilon: float = 1e-12,
+    dtype: DTypeLike | None = None,
+    error_on_non_matrix: bool = False,
+) -> SpectralNormed:
+    """Divides a kernel by its largest singular value, as far as power iteration has found it.
+
+    Gradients flow through `kernel`, not through the iteration.
+
+    Args:
+      kernel: [N, F], or [..., F], whose leading dimensions are taken as one.
+      u: [1, F], where the iteration begins: random numbers, or the `u` of the last result.
+      n_steps: how many steps are taken.
+      epsilon: added to squared lengths before they are divided by.
+      dtype: of the normalized kernel; None for the common type of `kernel` and `u`.
+      error_on_non_matrix: refuses a kernel of more than two dimensions.
+
+    Returns:
+      The normalized kernel, the new `u` and the singular value, these two in the common type of
+      `kernel` and `u`. A kernel of zeros stays as it is.
+
+    Raises:
+      ShapeError: the kernel has fewer than two dimensions, or more and `error_on_non_matrix` is
+        set, or `u` doesn't fit.
+      ArgumentError: `n_steps` is less than one, or `epsilon` negative.
+
+    >>> import jax.numpy as jnp
+    >>> kernel = jnp.array([[3.0, 0.0], [0.0, 4.0]])
+    >>> normed = spectral_norm(kernel, jnp.ones((1, 2)), n_steps=20)
+    >>> normed.sigma.round(3)
+    Array(4., dtype=float32)
+    >>> normed.kernel.round(3)
+    Array([[0.75, 0.  ],
+           [0.  , 1.  ]], dtype=float32)
+    """
+    kernel, u = as_array(kernel, "kernel"), as_array(u, "u")
+    integer(n_steps, "n_steps", least=1)
+    not_negative(epsilon, "epsilon")
+    check_matrix(kernel, error_on_non_matrix=error_on_non_matrix)
+    features = kernel.shape[-1]
+    if u.shape != (1, features):
+        raise ShapeError(
+            f"u has shape {u.shape}, expected (1, {features}) for a kernel of shape "
+            f"{kernel.shape}.",
+            hint="Is it another kernel's?",
+        )
+    kept_dtype = common_dtype(kernel.dtype, u.dtype)
+    result_dtype = canonicalize_dtype(dtype=dtype) if dtype is not None else kept_dtype
+    # In float32 or wider: bfloat16 products leave two digits of the singular value.
+    wide = common_dtype(kept_dtype, np.dtype(np.float32))
+    matrix = lax.convert_element_type(kernel, wide)
+    matrix = lax.reshape(matrix, (kernel.size // max(features, 1), features))  # [N, F]
+    u = lax.convert_element_type(u, wide)
+    for _ in range(n_steps):
+        v = _unit(lax.dot(u, _adjoint(matrix)), epsilon)  # [1, N]
+        u = _unit(lax.dot(v, matrix), epsilon)  # [1, F]
+    u, v = lax.stop_gradient(u), lax.stop_gradient(v)
+    sigma = lax.reshape(lax.dot(lax.dot(v, matrix), _adjoint(u)), ())
+    sigma = lax.real(sigma) if is_complex(wide) else sigma
+    divisor = lax.select(lax.ne(sigma, constant(0, sigma.dtype)), sigma, lax.full_like(sigma, 1))
+    normed = lax.div(matrix, lax.convert_element_type(divisor, wide))
+    return SpectralNormed(
+        lax.convert_element_type(lax.reshape(normed, kernel.shape), result_dtype),
+        lax.convert_element_type(u, kept_dtype),
+        lax.convert_element_type(sigma, np.zeros((), kept_dtype).real.dtype),
+    )
+
+
+def check_matrix(kernel: Array, *, error_on_non_matrix: bool) -> None:
+    """Refuses what is no matrix and may not be taken as one.
+
+    Raises:
+      ShapeError: it has fewer than two dimensions, or more and `error_on_non_matrix` is set.
+    """
+    if kernel.ndim < 2:
+        raise ShapeError(
+            f"kernel has shape {kernel.shape}, expected a matrix: a vector has no singular values."
+        )
+    if kernel.ndim > 2 and error_on_non_matrix:
+        raise ShapeError(
+            f"kernel has shape {kernel.shape}, {kernel.ndim} dimensions, expected a matrix because "
+            "error_on_non_matrix is set.",
+            hint="Without it, all dimensions but the last are taken as one: a convolution's kernel "
+            "as the matrix from a patch to the features.",
+        )
+
+
+def _unit(vector: Array, epsilon: float) -> Array:
+    """A vector divided by its length, or zeros."""
+    square = lax.reduce_sum(abs_square(vector), tuple(range(vector.ndim)))
+    # ε within the root: zeros have a direction, zero, and a gradient.
+    inverse = lax.rsqrt(lax.add(square, constant(epsilon, square.dtype)))
+    return lax.mul(vector, lax.convert_element_type(inverse, vector.dtype))
+
+
+def _adjoint(matrix: Array) -> Array:
+    return lax.transpose(lax.conj(matrix) if is_complex(matrix.dtype) else matrix, (1, 0))

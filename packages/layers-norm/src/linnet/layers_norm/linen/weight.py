@@ -1,0 +1,109 @@
+"""`WeightNorm`: a layer around a layer, whose weights it splits into length and direction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.linen import Module, compact
+
+from ._fields import (
+    Array,
+    Axes,
+    DTypeLike,
+    Initializer,
+    default_scale_init,
+    not_negative,
+    positive_axes,
+)
+from ._wrapping import call_with_params, require_layer
+
+
+class WeightNorm(Module):
+    """Weight normalization (arXiv:1602.07868); see `functional.weight_norm` for the equation.
+
+    The chosen parameters of `layer_instance` are divided by their length, feature by feature, and
+    multiplied with a learned scale before the layer computes.
+
+    Args:
+      layer_instance: the layer.
+      epsilon: added to the squared length.
+      dtype: of the normalized parameters; None for the common type of parameter and scale.
+      param_dtype: what the initializer makes the scales in.
+      use_scale: multiplies with a learned scale, one for each feature.
+      scale_init: initializer of the scales.
+      feature_axes: the axes of a parameter along which each index has a length and a scale of its
+        own; None for one length of all its weights.
+      variable_filter: strings; a parameter is normalized if its path, such as
+        "Bar_0/Dense_0/kernel", contains one of them. All are if it is None or empty.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core.linen import Module, compact
+    >>> class Linear(Module):
+    ...     @compact
+    ...     def __call__(self, x):
+    ...         return x @ self.param("kernel", jax.nn.initializers.normal(), (x.shape[-1], 4))
+    >>> layer = WeightNorm(Linear())
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'layer_instance': {'kernel': (3, 4)}, 'layer_instance/kernel/scale': (4,)}}
+    >>> jnp.linalg.norm(variables["params"]["layer_instance"]["kernel"], axis=0).round(3)
+    Array([1., 1., 1., 1.], dtype=float32)
+    """
+
+    layer_instance: Module
+    epsilon: float = 1e-12
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    use_scale: bool = True
+    scale_init: Initializer = default_scale_init
+    feature_axes: Axes | None = -1
+    variable_filter: Iterable[str] | None = dataclasses.field(
+        default_factory=lambda: frozenset({"kernel"})
+    )
+
+    @compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer with normalized parameters.
+
+        Args:
+          *args, **kwargs: of the layer's call.
+
+        Returns:
+          What the layer returns.
+        """
+        require_layer(self.layer_instance, "WeightNorm")
+        not_negative(self.epsilon, "epsilon")
+        if isinstance(self.variable_filter, str):
+            raise ArgumentTypeError(
+                f"'variable_filter' must be a collection of strings, got {self.variable_filter!r}, "
+                "whose every letter would count.",
+                hint=f"Write {{{self.variable_filter!r}}}.",
+            )
+        return call_with_params(
+            self.layer_instance,
+            self._normalize,
+            args,
+            kwargs,
+            init=self.is_initializing(),
+            keep=False,
+        )
+
+    def _normalize(self, path: str, value: Array) -> Array:
+        chosen = not self.variable_filter or any(part in path for part in self.variable_filter)
+        if not chosen or not jnp.issubdtype(value.dtype, jnp.inexact):
+            return value
+        scale = None
+        if self.use_scale:
+            axes = () if self.feature_axes is None else self.feature_axes
+            features = positive_axes(axes, value.ndim, "feature_axes", f"the weights {path!r}")
+            shape = tuple(value.shape[i] for i in features)
+            scale = self.param(f"{path}/scale", self.scale_init, shape, self.param_dtype)
+        return functional.weight_norm(
+            value, scale, feature_axes=self.feature_axes, epsilon=self.epsilon, dtype=self.dtype
+        )
