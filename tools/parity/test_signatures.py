@@ -69,7 +69,7 @@ def same(a, b):
         return type(a).__name__ == "_Unspecified"
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return dict(a) == dict(b)
-    return type(a) is type(b) and a == b or repr(a) == repr(b)
+    return (type(a) is type(b) and a == b) or repr(a) == repr(b)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import flax.linen
 import jax
 import numpy as np
 import pytest
-from parity import transform_models
-from parity.test_modules import apply, assert_same, init
 
 import linnet.linen
+from parity import transform_models
+from parity.test_modules import apply, assert_same, init
 
 FLAX = transform_models.build(flax.linen)
 LINNET = transform_models.build(linnet.linen)

@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
 from parity.module_models import Case
 
 BOTH = ("params", "dropout")
 
 
-def build(nn: Any) -> dict[str, Case]:  # noqa: PLR0915
+def build(nn: Any) -> dict[str, Case]:
     """The cases, with modules and transforms from the namespace `nn`."""
     normal = nn.initializers.normal()
 

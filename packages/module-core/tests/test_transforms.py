@@ -341,7 +341,7 @@ def test_modules_passed_in_keep_their_parameters():
         x = nn.remat(Twice)(shared, name="a")(x)
         return nn.jit(lambda m, inner, x: inner(m(x)))(Twice(shared, name="b"), shared, x)
 
-    y, variables = Net(body).init_with_output(KEY, X)
+    _, variables = Net(body).init_with_output(KEY, X)
     assert set(variables["params"]) == {"shared", "a", "b"}
     doubled = jax.tree.map(lambda s: 2 * s, variables)
     np.testing.assert_array_equal(Net(body).apply(doubled, X), 2**8 * X)
@@ -442,7 +442,7 @@ def test_derivatives():
         tangents = {"params": {"s": 1.0}}
         return nn.jvp(lambda m, x: m(x), Scale(name="s"), (x,), (jnp.ones_like(x),), tangents)
 
-    y, tangent = Net(forward).apply(variables, X)
+    _, tangent = Net(forward).apply(variables, X)
     np.testing.assert_array_equal(tangent, 3 + X)
 
 

@@ -62,12 +62,15 @@ def _common_type(args: tuple[Any, ...]) -> np.dtype[Any] | None:
     for x in args:
         if x is None:
             continue
-        if not isinstance(x, jax.Array) or x.weak_type:
+        if not isinstance(x, jax.Array):
             return None
-        dtype = x.dtype
+        kind: Any = jax.typeof(x)
+        if kind.weak_type:
+            return None
+        dtype = kind.dtype
         if common is None:
             common = dtype
-        elif dtype != common:
+        elif dtype is not common and dtype != common:
             return None
     return common if common is not None and _is_inexact(common) else None
 
@@ -82,6 +85,9 @@ def promote_dtype(*args: Any, dtype: DTypeLike | None = None, inexact: bool = Tr
     >>> x.dtype.name, kernel.dtype.name, bias
     ('float32', 'float32', None)
     """
+    common = _common_type(args)
+    if common is not None and (dtype is None or jnp.dtype(dtype) == common):
+        return list(args)
     target = canonicalize_dtype(*args, dtype=dtype, inexact=inexact)
     # `float` as a dtype means float64 or float32, whichever is there; as np.dtype it would warn.
     wanted = target if dtype is None else dtype
