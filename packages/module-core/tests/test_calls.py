@@ -152,7 +152,7 @@ def test_init_and_apply_inside_another_module():
             fast = Dense(2)
             return self.inner.apply(variables, x), fast.apply(fast.init(KEY, x), x), fast(x)
 
-    (outer, free, mine), variables = Meta(MODEL).init_with_output(KEY, X)
+    (outer, free, _mine), variables = Meta(MODEL).init_with_output(KEY, X)
     np.testing.assert_array_equal(outer, MODEL.apply(VARIABLES, X))
     np.testing.assert_array_equal(free, Dense(2).init_with_output(KEY, X)[0])
     assert set(variables["params"]) == {"Dense_0"}
