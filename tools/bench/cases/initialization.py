@@ -26,24 +26,30 @@ from bench.case import (
 from bench.models import mlp
 
 
-def abstract_init(form: str, *, blocks: int = mlp.BLOCKS) -> Builder:
-    """A contender that makes the parameters' shapes."""
+def abstract_init(form: str, *, blocks: int = mlp.BLOCKS, times: int = 1) -> Builder:
+    """A contender that makes the parameters' shapes, `times` times."""
 
     def build() -> Measure:
         init = mlp.model(form, blocks).init
         key, x = jax.random.key(0), mlp.inputs(1, 16)
-        return timed(lambda: jax.eval_shape(lambda key, x: init(key, x), key, x), clock=THREAD)
+
+        def shapes() -> object:
+            return jax.eval_shape(lambda key, x: init(key, x), key, x)
+
+        return timed(lambda: [shapes() for _ in range(times)], clock=THREAD)
 
     return build
 
 
-def eager_init(form: str, *, blocks: int = mlp.BLOCKS, clock: Clock = WALL) -> Builder:
-    """A contender that makes the parameters, operation by operation."""
+def eager_init(
+    form: str, *, blocks: int = mlp.BLOCKS, times: int = 1, clock: Clock = WALL
+) -> Builder:
+    """A contender that makes the parameters, operation by operation, `times` times."""
 
     def build() -> Measure:
         init = mlp.model(form, blocks).init
         key, x = jax.random.key(0), mlp.inputs(1, 16)
-        return timed(lambda: init(key, x), clock=clock)
+        return timed(lambda: [init(key, x) for _ in range(times)], clock=clock)
 
     return build
 

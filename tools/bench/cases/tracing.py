@@ -16,8 +16,10 @@ from bench.case import BY_HAND, FLAX, LINNET, THREAD, Builder, Case, Comparison,
 from bench.models import mlp
 
 
-def tracing(form: str, *, train: bool, first: bool = False, blocks: int = mlp.BLOCKS) -> Builder:
-    """A contender that traces `apply`."""
+def tracing(
+    form: str, *, train: bool, first: bool = False, blocks: int = mlp.BLOCKS, times: int = 1
+) -> Builder:
+    """A contender that traces `apply`, `times` times."""
 
     def build() -> Measure:
         model = mlp.model(form, blocks)
@@ -27,7 +29,10 @@ def tracing(form: str, *, train: bool, first: bool = False, blocks: int = mlp.BL
         def trace() -> object:
             return jax.jit(lambda params, x, key: apply(params, x, key)).trace(*arguments)
 
-        return timed(trace, clock=THREAD, before=jax.clear_caches if first else None)
+        def traces() -> object:
+            return [trace() for _ in range(times)]
+
+        return timed(traces, clock=THREAD, before=jax.clear_caches if first else None)
 
     return build
 
