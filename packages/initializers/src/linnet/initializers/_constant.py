@@ -84,6 +84,11 @@ def ones(
     return _same("ones", key, shape, dtype, out_sharding)
 
 
+# Says that a key need not be derived for them, which takes longer than to fill an array.
+for _fill in (zeros, ones):
+    vars(_fill)["ignores_key"] = True
+
+
 def zeros_init() -> Initializer:
     """Returns `zeros`, for symmetry with the other factories.
 

@@ -4,9 +4,9 @@
 be pickled, and neither can a module that holds one. Here a factory returns a `Recipe`, from whose
 name and arguments equality, repr and pickle all follow. The arithmetic stays jax's, bit for bit.
 
-Being hashable, a recipe is also a static argument of one jitted function: traced with the same
-recipe, shape and dtype again, as the layers of a deep network do, drawing is one call equation
-instead of another trace of the generator. With a concrete key it runs eagerly, as jax's does.
+Being hashable, a recipe is also a static argument of one jitted function: with the same recipe,
+shape and dtype again, as in the layers of a deep network, drawing is one call equation of a traced
+program instead of another trace of the generator, and eagerly one program instead of ten.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ class Recipe(ABC):
         # Silently: float64 is the default, also where x64 is disabled.
         wanted = jax.dtypes.canonicalize_dtype(wanted)
         placed = checks.placed(self, out_sharding)
-        if self._is_static and type(key) is _staged() and not self._folds(wanted):
+        staged = type(key) is _staged() or not isinstance(key, jax.core.Tracer)
+        if self._is_static and staged and not self._folds(wanted):
+            checks.key_of(self, key)
             static = {"recipe": self, "shape": shape, "dtype": wanted}
             result: Array = _draw_once(key, **static, placed=tuple(placed.items()))
             return result

@@ -434,9 +434,17 @@ class Scope:
             return value
         if not self.frame.is_mutable("params"):
             raise self.missing("params", name)
-        value = self.evaluate(lambda: init_fn(self.make_rng("params"), *args, **kwargs))
+        value = self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
         self.put_variable("params", name, value)
         return value
+
+    def _key_for(self, init_fn: Callable[..., Any]) -> PRNGKey:
+        root = self.keys.get("params")
+        if root is None or not getattr(init_fn, "ignores_key", False):
+            return self.make_rng("params")
+        # The draw counts, but deriving its key takes longer than filling an array with zeros.
+        self.draws.next("params")
+        return root
 
     def evaluate(self, make: Callable[[], Any]) -> Any:
         """An initial value; computed at once also where inputs are abstract (`lazy_init`)."""
