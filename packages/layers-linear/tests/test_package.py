@@ -16,7 +16,9 @@ def test_every_public_function_and_class_is_documented_with_an_example() -> None
         value
         for package in (functional, linen)
         for name, value in vars(package).items()
-        if callable(value) and not name.startswith(("_", "default_"))
+        if callable(value)
+        and not name.startswith(("_", "default_"))
+        and name not in functional.activation.__all__  # documented by jax
     ]
     assert len(public) > 25
     for value in public:

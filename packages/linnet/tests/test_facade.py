@@ -10,6 +10,8 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import linnet.linen as nn
@@ -40,11 +42,18 @@ def test_submodules_hold_what_stands_above(name: str) -> None:
             assert getattr(nn, inner) is value
 
 
+RECORDED_ONCE = {"gelu", "logsumexp", "relu", "relu6", "softmax"}
+
+
 def test_activations_are_jax_s() -> None:
-    for name in nn.activation.__all__:
-        if name not in ("PReLU", "normalize"):
-            assert getattr(nn, name) is getattr(jax.nn, name, None) or name == "tanh"
-    assert nn.tanh is jax.numpy.tanh
+    x = jnp.linspace(-2.0, 2.0, 8)
+    for name in set(nn.activation.__all__) - {"PReLU", "normalize", "tanh"}:
+        ours, jaxs = getattr(nn, name), getattr(jax.nn, name)
+        assert inspect.signature(ours) == inspect.signature(jaxs)
+        assert (ours is jaxs) == (name not in RECORDED_ONCE)
+        if name in RECORDED_ONCE:
+            np.testing.assert_array_equal(ours(x), jaxs(x))
+    assert nn.tanh is jnp.tanh
     assert nn.normalize is nn.standardize
 
 

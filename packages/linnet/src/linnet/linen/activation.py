@@ -1,9 +1,8 @@
-"""Activation functions: those of JAX, and PReLU."""
+"""Activation functions: those of `jax.nn`, some of them quicker to trace, and PReLU."""
 
 from jax.nn import (
     celu,
     elu,
-    gelu,
     glu,
     hard_sigmoid,
     hard_silu,
@@ -12,21 +11,18 @@ from jax.nn import (
     leaky_relu,
     log_sigmoid,
     log_softmax,
-    logsumexp,
     one_hot,
-    relu,
-    relu6,
     selu,
     sigmoid,
     silu,
     soft_sign,
-    softmax,
     softplus,
     standardize,
     swish,
 )
 from jax.numpy import tanh
 
+from linnet.layers_linear.functional import gelu, logsumexp, relu, relu6, softmax
 from linnet.layers_linear.linen import PReLU
 
 normalize = standardize

@@ -11,6 +11,11 @@ They work with plain JAX, e.g. under `jax.grad` over kernels that you keep yours
 """
 
 from ._padding import canonicalize_padding as canonicalize_padding
+from .activation import gelu as gelu
+from .activation import logsumexp as logsumexp
+from .activation import relu as relu
+from .activation import relu6 as relu6
+from .activation import softmax as softmax
 from .conv import conv as conv
 from .conv import conv_kernel_shape as conv_kernel_shape
 from .conv_local import ConvLocalShapes as ConvLocalShapes

@@ -7,6 +7,7 @@ D features in, F features out. Written in `lax`, which traces in a third of `jax
 
 from __future__ import annotations
 
+import jax
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
@@ -14,6 +15,7 @@ from linnet.module_core.errors import ShapeError
 
 from ._bias import add_bias
 from ._checks import same_shape, vector_features
+from ._staged import is_staged
 from ._types import Array, DotGeneral, DTypeLike, PrecisionLike, PromoteDtype
 
 
@@ -56,11 +58,25 @@ def dense(
             f"shape {x.shape}.",
             hint="The kernel's first dimension must be the size of the inputs' last.",
         )
-    contract = (((x.ndim - 1,), (0,)), ((), ()))
-    y: Array = (dot_general or lax.dot_general)(
-        x, kernel, contract, precision=precision
-    )  # [..., F]
-    if bias is None:
+    if bias is not None:
+        columns = kernel.shape[1:]
+        same_shape(bias, columns, "bias", "There is one bias for each column of the kernel.")
+    if dot_general is None and is_staged(x):
+        y: Array = _affine_staged(x, kernel, bias, precision)
         return y
-    same_shape(bias, kernel.shape[1:], "bias", "There is one bias for each column of the kernel.")
-    return add_bias(y, bias)
+    return _affine(x, kernel, bias, precision, dot_general or lax.dot_general)
+
+
+def _affine(
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    precision: PrecisionLike,
+    dot_general: DotGeneral = lax.dot_general,
+) -> Array:
+    contract = (((x.ndim - 1,), (0,)), ((), ()))
+    y = dot_general(x, kernel, contract, precision=precision)  # [..., F]
+    return y if bias is None else add_bias(y, bias)
+
+
+_affine_staged = jax.jit(_affine, inline=True, static_argnums=3)

@@ -18,7 +18,8 @@ from jax import lax
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
 
 from ._checks import inexact, integers
-from ._types import Array
+from ._staged import is_staged
+from ._types import Array, Shape
 
 
 def check_rate(rate: Any) -> float:
@@ -93,9 +94,19 @@ def dropout(
                 f"shape {x.shape}."
             )
         shape[dim] = 1
-    mask = jax.random.bernoulli(key, keep, tuple(shape))
-    if mask.shape != x.shape:
+    if is_staged(x):
+        y: Array = _drop_staged(x, key, keep, tuple(shape))
+        return y
+    return _drop(x, key, keep, tuple(shape))
+
+
+def _drop(x: Array, key: Array, keep: float, mask_shape: Shape) -> Array:
+    mask = jax.random.bernoulli(key, keep, mask_shape)
+    if mask_shape != x.shape:
         mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
     # `jnp.zeros_like` would take as long to trace as everything else here.
     zeros = lax.broadcast_in_dim(np.zeros((), x.dtype), x.shape, ())
     return lax.select(mask, lax.div(x, np.asarray(keep, x.dtype)), zeros)
+
+
+_drop_staged = jax.jit(_drop, inline=True, static_argnums=(2, 3))
