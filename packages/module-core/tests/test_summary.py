@@ -20,6 +20,12 @@ X = jnp.ones((2, 3))
 INIT = jax.nn.initializers
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    """A terminal of the width that tables have without one, whatever runs the tests."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 class Dense(nn.Module):
     features: int = 4
 
