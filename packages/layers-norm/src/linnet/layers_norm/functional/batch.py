@@ -22,7 +22,7 @@ from linnet.module_core.errors import ShapeError
 
 from ._checks import as_array, check_momentum, feature_shape, positive_axes
 from ._moments import Moments, alike, constant, moments, normalize
-from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike
+from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, Shape
 
 
 def batch_moments(
@@ -105,15 +105,7 @@ def batch_norm(
     """
     x = as_array(x)
     features = positive_axes(axis, x.ndim, "axis")
-    expected = feature_shape(x.shape, axis, "axis")
-    for name, statistic in (("mean", mean), ("variance", variance)):
-        if statistic.shape != expected:
-            raise ShapeError(
-                f"{name} has shape {statistic.shape}, expected {expected} for inputs of shape "
-                f"{x.shape} with axis={axis!r}.",
-                hint="It has the inputs' sizes along the feature axes. Are these another layer's "
-                "statistics, or has the input another number of features than at init?",
-            )
+    check_statistics(x.shape, mean, variance, axis)
     return normalize(
         x,
         mean,
@@ -125,6 +117,23 @@ def batch_norm(
         epsilon=epsilon,
         dtype=dtype,
     )
+
+
+def check_statistics(shape: Shape, mean: Array, variance: Array, axis: Axes) -> None:
+    """Refuses statistics that don't fit inputs of a shape along `axis`.
+
+    Raises:
+      ShapeError: one doesn't.
+    """
+    expected = feature_shape(shape, axis, "axis")
+    for name, statistic in (("mean", mean), ("variance", variance)):
+        if statistic.shape != expected:
+            raise ShapeError(
+                f"{name} has shape {statistic.shape}, expected {expected} for inputs of shape "
+                f"{shape} with axis={axis!r}.",
+                hint="It has the inputs' sizes along the feature axes. Are these another layer's "
+                "statistics, or have the inputs another number of features than at init?",
+            )
 
 
 def running_average(
@@ -143,12 +152,17 @@ def running_average(
 
     Raises:
       ArgumentError: `momentum` is outside [0, 1].
+      ShapeError: the shapes differ.
 
     >>> import jax.numpy as jnp
     >>> running_average(jnp.array(1.0), jnp.array(2.0), 0.75)
     Array(1.25, dtype=float32)
     """
     check_momentum(momentum)
+    if average.shape != value.shape:
+        raise ShapeError(
+            f"average has shape {average.shape}, value {value.shape}: they must agree."
+        )
     if observed is False:
         return average
     old = lax.mul(average, constant(momentum, average.dtype))

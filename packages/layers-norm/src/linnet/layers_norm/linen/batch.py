@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from linnet.layers_norm import functional
+from linnet.layers_norm.functional.batch import check_statistics
 from linnet.module_core.linen import Module, compact, merge_param
 
 from ._fields import (
@@ -104,9 +105,9 @@ class BatchNorm(Module):
         stats_dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape, stats_dtype)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape, stats_dtype)
-        if use_running_average:
-            mean, variance = running_mean.value, running_var.value
-        else:
+        mean, variance = running_mean.value, running_var.value
+        check_statistics(x.shape, mean, variance, self.axis)
+        if not use_running_average:
             mean, variance, observed = functional.batch_moments(
                 x,
                 axis=self.axis,

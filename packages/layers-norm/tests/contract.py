@@ -1,0 +1,341 @@
+"""What every layer promises, whatever it computes: one test a promise, over a table of layers.
+
+Nothing in here knows of a package. A test module that does
+
+    from .contract import *
+    from .layer_table import LAYERS
+    MODULES = linen
+
+has all the tests below, each run over the rows of its `LAYERS` that it applies to (see
+`pytest_generate_tests`), and fails for a module class in `MODULES` without a row.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+from linnet.module_core.linen import Module
+
+RNGS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+
+
+class Input(NamedTuple):
+    """An input by its shape and kind: floats, or integers below a bound."""
+
+    shape: tuple[int, ...]
+    below: int | None = None
+
+    def array(self, dtype: Any = np.float32, *, seed: int = 0, batch: int | None = None) -> Any:
+        """Values as a training set has them: no zeros, no two alike."""
+        shape = self.shape if batch is None else (batch, *self.shape[1:])
+        rng = np.random.default_rng(seed)
+        if self.below is not None:
+            return rng.integers(0, self.below, shape).astype(np.int32)
+        return rng.normal(0.3, 1.0, shape).astype(dtype)
+
+
+class Layer(NamedTuple):
+    """A layer and what it declares.
+
+    Attributes:
+      name: of the row.
+      linen: makes the module; takes fields to set besides.
+      inputs: what it is called with; the first dimension is the batch.
+      params: shapes of the parameters.
+      random: whether it draws from the stream "dropout".
+      state: shapes of the variables in other collections; these are mutable in each call.
+      call: keyword arguments of the call.
+      wraps: whether another layer decides on the output's type.
+    """
+
+    name: str
+    linen: Callable[..., Any]
+    inputs: tuple[Input, ...]
+    params: Mapping[str, Any]
+    random: bool = False
+    state: Mapping[str, Mapping[str, Any]] = {}
+    call: Mapping[str, Any] = {}
+    wraps: bool = False
+
+    def has_field(self, name: str) -> bool:
+        return name in inspect.signature(type(self.linen())).parameters
+
+    def declared(self) -> dict[str, Any]:
+        return {**({"params": self.params} if self.params else {}), **self.state}
+
+    def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
+        return tuple(i.array(dtype, seed=n, **options) for n, i in enumerate(self.inputs))
+
+    def start(self, *inputs: Any, **fields: Any) -> tuple[Module, Any]:
+        """The module, and variables as its init declares them.
+
+        Their values are drawn with NumPy: compiling initializers takes longer than all else here.
+        They are positive, since some stand for a variance.
+        """
+        module = self.linen(**fields)
+        shapes = jax.eval_shape(lambda *inputs: module.init(RNGS, *inputs, **self.call), *inputs)
+        rng = np.random.default_rng(3)
+        return module, jax.tree.map(
+            lambda s: jnp.asarray(rng.uniform(0.2, 1.5, s.shape), s.dtype), shapes
+        )
+
+    def run(self, module: Module, variables: Any, *inputs: Any) -> tuple[Any, Any]:
+        """Output and new state of a call."""
+        rngs = {"dropout": RNGS["dropout"]} if self.random else None
+        return module.apply(  # type: ignore[no-any-return]
+            variables, *inputs, rngs=rngs, mutable=list(self.state), **self.call
+        )
+
+    def loss(self, module: Module, inputs: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+        """A smooth function of variables and floating inputs, to which every output contributes."""
+        floating = [i for i in inputs if i.dtype.kind == "f"]
+
+        def loss(variables: Any, *floats: Any) -> jax.Array:
+            y, _ = self.run(module, variables, *(floats or inputs))
+            weights = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+            return jnp.sum(jnp.sin(y) * weights)
+
+        return loss, floating
+
+
+def near(ours: Any, expected: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    assert jax.tree.structure(ours) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def needs_field(name: str) -> Callable[[Any], Any]:
+    """Runs a test only over layers that have this field and decide themselves what it means."""
+
+    def mark(test: Any) -> Any:
+        test.needs_field = name
+        return test
+
+    return mark
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "layer" in metafunc.fixturenames:
+        field = getattr(metafunc.function, "needs_field", None)
+        rows = [
+            row
+            for row in metafunc.module.LAYERS
+            if field is None or (row.has_field(field) and not row.wraps)
+        ]
+        metafunc.parametrize("layer", rows, ids=[row.name for row in rows])
+
+
+def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
+    here = request.module
+    classes = {
+        c for c in vars(here.MODULES).values() if inspect.isclass(c) and issubclass(c, Module)
+    }
+    assert classes
+    assert {type(layer.linen()) for layer in here.LAYERS} == classes
+
+
+def test_init_declares_what_the_table_says(layer: Layer) -> None:
+    module = layer.linen()
+    variables = jax.jit(lambda: module.init(RNGS, *layer.arrays(), **layer.call))()
+    assert jax.tree.map(jnp.shape, variables) == layer.declared()
+    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
+
+
+def test_init_of_shapes_alone(layer: Layer) -> None:
+    module = layer.linen()
+    inputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in layer.arrays()]
+    abstract = jax.eval_shape(lambda *a: module.init(RNGS, *a, **layer.call), *inputs)
+    assert jax.tree.map(lambda s: s.shape, abstract) == layer.declared()
+
+
+def test_a_call_leaves_the_state_s_form(layer: Layer) -> None:
+    inputs = layer.arrays()
+    module, variables = layer.start(*inputs)
+    _, state = jax.eval_shape(lambda v: layer.run(module, v, *inputs), variables)
+    for name in layer.state:
+        near_form(state[name], variables[name])
+
+
+def near_form(ours: Any, expected: Any) -> None:
+    forms = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (ours, expected)]
+    assert forms[0] == forms[1]
+
+
+@needs_field("dtype")
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_dtype_is_that_of_the_output(layer: Layer, dtype: Any) -> None:
+    module, variables = layer.start(*layer.arrays(), dtype=dtype)
+    assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
+    abstract, _ = jax.eval_shape(lambda v: layer.run(module, v, *layer.arrays()), variables)
+    assert abstract.dtype == dtype
+
+
+def test_half_precision_is_near_the_full_one(layer: Layer) -> None:
+    inputs = layer.arrays()
+    module, variables = layer.start(*inputs)
+    apply = jax.jit(lambda v, *a: layer.run(module, v, *a)[0])
+    full = np.asarray(apply(variables, *inputs), np.float32)
+    halves = [x.astype(jnp.bfloat16) if x.dtype.kind == "f" else x for x in inputs]
+    narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), variables)
+    half = apply(narrow, *halves)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(half, np.float32), full, rtol=0.05, atol=0.1)
+
+
+@needs_field("param_dtype")
+def test_param_dtype_is_that_of_the_parameters(layer: Layer) -> None:
+    _, variables = layer.start(*layer.arrays(), param_dtype=jnp.bfloat16)
+    assert all(p.dtype == jnp.bfloat16 for p in jax.tree.leaves(variables["params"]))
+
+
+def test_jit_changes_nothing(layer: Layer) -> None:
+    inputs = layer.arrays()
+    module, variables = layer.start(*inputs)
+    jitted = jax.jit(lambda v, *a: layer.run(module, v, *a))(variables, *inputs)
+    near(layer.run(module, variables, *inputs), jitted)
+
+
+def test_vmap_is_a_loop(layer: Layer) -> None:
+    lanes = [tuple(i.array(seed=s) for i in layer.inputs) for s in (0, 1)]
+    module, variables = layer.start(*lanes[0])
+    one = jax.jit(lambda v, *a: layer.run(module, v, *a))
+    stacked = [np.stack(x) for x in zip(*lanes, strict=True)]
+    mapped = jax.jit(jax.vmap(one, in_axes=(None, *(0 for _ in stacked))))(variables, *stacked)
+    for i, inputs in enumerate(lanes):
+        near(jax.tree.map(lambda x, i=i: x[i], mapped), one(variables, *inputs))
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradient_is_the_slope(layer: Layer) -> None:
+    """Against central differences along a random direction, in float64."""
+    fields = {"param_dtype": jnp.float64} if layer.has_field("param_dtype") else {}
+    inputs = layer.arrays(np.float64)
+    module, variables = layer.start(*inputs, **fields)
+    loss, floating = layer.loss(module, inputs)
+    params = variables.get("params", {})
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+    at = (params, *floating)
+    rng = np.random.default_rng(5)
+    direction = jax.tree.map(lambda x: rng.normal(size=x.shape), at)
+
+    def of(params: Any, *floats: Any) -> Any:
+        return loss({"params": params, **rest}, *floats)
+
+    @jax.jit
+    def along(t: Any) -> Any:
+        return of(*jax.tree.map(lambda x, d: x + t * d, at, direction))
+
+    h = 1e-5
+    differences = (along(h) - along(-h)) / (2 * h)
+    gradient = jax.jit(jax.grad(of, argnums=tuple(range(len(at)))))(*at)
+    slope = sum(
+        np.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(slope, differences, rtol=1e-6, atol=1e-8)
+
+
+def test_remat_leaves_the_gradient(layer: Layer) -> None:
+    inputs = layer.arrays()
+    module, variables = layer.start(*inputs)
+    loss, floating = layer.loss(module, inputs)
+    plain = jax.jit(jax.grad(loss))(variables, *floating)
+    saved = jax.jit(jax.grad(jax.checkpoint(loss)))(variables, *floating)
+    near(saved, plain)
+
+
+@pytest.mark.usefixtures("x64")
+def test_float64(layer: Layer) -> None:
+    fields = {"param_dtype": jnp.float64} if layer.has_field("param_dtype") else {}
+    inputs = layer.arrays(np.float64)
+    module, variables = layer.start(*inputs, **fields)
+    assert all(p.dtype == jnp.float64 for p in jax.tree.leaves(variables.get("params", {})))
+    abstract, _ = jax.eval_shape(lambda v: layer.run(module, v, *inputs), variables)
+    assert abstract.dtype == jnp.float64
+
+
+def test_empty_batch(layer: Layer) -> None:
+    module, variables = layer.start(*layer.arrays())
+    full, _ = jax.eval_shape(lambda v: layer.run(module, v, *layer.arrays()), variables)
+    nothing = layer.arrays(batch=0)
+    empty, state = jax.jit(lambda v: layer.run(module, v, *nothing))(variables)
+    assert empty.shape == (0, *full.shape[1:])
+    assert all(np.isfinite(s).all() for s in jax.tree.leaves(state))
+    _, same = layer.start(*nothing)
+    near_form(same, variables)
+
+
+def test_one_example(layer: Layer) -> None:
+    one = layer.arrays(batch=1)
+    module, variables = layer.start(*one)
+    loss, floating = layer.loss(module, one)
+    values = jax.jit(jax.value_and_grad(loss))(variables, *floating)
+    assert all(np.isfinite(v).all() for v in jax.tree.leaves(values))
+    near_form(variables, layer.start(*layer.arrays())[1])
+
+
+def test_any_batch_size_in_an_exported_program(layer: Layer) -> None:
+    module, variables = layer.start(*layer.arrays())
+    (batch,) = export.symbolic_shape("b")
+    symbolic = [
+        jax.ShapeDtypeStruct((batch, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype))
+        for x in layer.arrays()
+    ]
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    program = export.export(jax.jit(lambda v, *a: layer.run(module, v, *a)))(abstract, *symbolic)
+    inputs = layer.arrays(batch=5)
+    near(program.call(variables, *inputs), layer.run(module, variables, *inputs))
+
+
+def test_copies_are_the_same_layer(layer: Layer) -> None:
+    inputs = layer.arrays()
+    module, variables = layer.start(*inputs)
+    y, _ = layer.run(module, variables, *inputs)
+    for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module), module.clone()):
+        assert repr(twin) == repr(module)
+        np.testing.assert_array_equal(layer.run(twin, variables, *inputs)[0], y)
+
+
+def test_repr_names_class_and_fields(layer: Layer) -> None:
+    module = layer.linen()
+    text = repr(module)
+    assert text.startswith(type(module).__name__)
+    for name in inspect.signature(type(module)).parameters:
+        assert (f"    {name} = " in text) == (name not in ("parent", "name"))
+
+
+def test_strict_promotion(layer: Layer) -> None:
+    with jax.numpy_dtype_promotion("strict"):
+        inputs = layer.arrays()
+        module, variables = layer.start(*inputs)
+        loss, floating = layer.loss(module, inputs)
+        jax.eval_shape(jax.grad(loss), variables, *floating)
+
+
+def test_debug_nans(layer: Layer) -> None:
+    with jax.debug_nans(True):
+        inputs = layer.arrays()
+        module, variables = layer.start(*inputs)
+        loss, floating = layer.loss(module, inputs)
+        value, _ = jax.jit(jax.value_and_grad(loss))(variables, *floating)
+        assert np.isfinite(value)
+
+
+def test_input_and_variables_stay(layer: Layer) -> None:
+    inputs = layer.arrays()
+    module, variables = layer.start(*inputs)
+    before = copy.deepcopy((inputs, variables))
+    layer.run(module, variables, *inputs)
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves((inputs, variables)), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,12 @@
+"""What every layer promises, over the table of layers."""
+
+from __future__ import annotations
+
+from linnet.layers_norm import linen
+
+from .contract import *  # noqa: F403  (the tests)
+from .layer_table import LAYERS
+
+MODULES = linen
+
+__all__ = ["LAYERS", "MODULES"]
