@@ -17,6 +17,9 @@ This package holds nothing of its own; each name stands in the package that its 
 (5, 10)
 """
 
+import importlib as _importlib
+import typing as _typing
+
 from linnet.initializers import ones, ones_init, zeros, zeros_init
 from linnet.layers_attention.linen import (
     MultiHeadAttention,
@@ -96,7 +99,6 @@ from linnet.module_core.linen import (
     scan,
     share_scope,
     switch,
-    tabulate,
     unbox,
     value_and_grad,
     vjp,
@@ -118,7 +120,6 @@ from . import (
     pooling,
     recurrent,
     stochastic,
-    summary,
     transforms,
 )
 from .__about__ import __version__
@@ -149,6 +150,11 @@ from .activation import (
     swish,
     tanh,
 )
+
+if _typing.TYPE_CHECKING:
+    from linnet.module_core.linen import tabulate
+
+    from . import summary
 
 __all__ = [
     "RNN",
@@ -272,3 +278,10 @@ __all__ = [
     "zeros",
     "zeros_init",
 ]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in ("summary", "tabulate"):  # loaded when a table is asked for
+        summary = _importlib.import_module(".summary", __name__)
+        return summary if name == "summary" else summary.tabulate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ..config import config as config
 from . import metadata as metadata
-from . import summary as summary
 from .axes import In, Out, broadcast
 from .calls import apply_fn as apply
 from .calls import init_fn as init
@@ -25,7 +27,6 @@ from .metadata import AxisMetadata, map_axis_meta, unbox
 from .methods import compact, compact_name_scope, nowrap
 from .module import Module, merge_param, share_scope
 from .scope import Scope
-from .summary import tabulate
 from .transforms import (
     add_metadata_axis,
     checkpoint,
@@ -46,6 +47,10 @@ from .transforms import (
     while_loop,
 )
 from .variable import Variable
+
+if TYPE_CHECKING:
+    from . import summary as summary
+    from .summary import tabulate
 
 __all__ = [
     "AxisMetadata",
@@ -94,3 +99,11 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Tables take a quarter of the time to import all this, and few programs draw one.
+    if name in ("summary", "tabulate"):
+        summary = import_module(".summary", __name__)
+        return summary if name == "summary" else summary.tabulate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,12 +32,9 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
         if isinstance(value, dataclasses.Field) and not value.init:
             # Not part of what the module is made from: set in setup, and compared by nobody.
             value.compare = value.hash = value.repr = False
-    own_eq = "__eq__" in vars(cls)
-    own_hash = vars(cls).get("__hash__")
-    dataclasses.dataclass(eq=not own_eq, repr=False, kw_only=kw_only)(cls)
-    if own_hash is None and not own_eq:
-        # The dataclass has set it to None, because modules are not frozen in its sense.
-        cls.__hash__ = _hash  # type: ignore[assignment]
+    # Equality and hash are inherited: written out for each class, they would take most of the time
+    # that it takes to import a package of layers.
+    dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
     fields: dict[str, dataclasses.Field[Any]] = cls.__dataclass_fields__  # type: ignore[attr-defined]
     for name in RESERVED:
         fields[name] = fields.pop(name)
@@ -71,7 +68,19 @@ def _is_optional_str(annotation: Any) -> bool:
     return annotation is str or annotation == str | None
 
 
-def _hash(self: Any) -> int:
+def equal(self: Any, other: object) -> bool:
+    """Whether two modules are of one class and equal in all fields that are compared.
+
+    Name and parent count as well.
+    """
+    compared = [f.name for f in dataclasses.fields(self) if f.compare]
+    if type(self) is not type(other):
+        return False
+    pairs = ((getattr(self, name), getattr(other, name)) for name in compared)
+    return all(a is b or bool(a == b) for a, b in pairs)
+
+
+def hash_fields(self: Any) -> int:
     """Hashes the fields that are compared.
 
     Raises:

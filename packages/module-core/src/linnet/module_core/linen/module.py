@@ -31,7 +31,7 @@ from ..errors import (
 )
 from . import adoption, calls, lazy, metadata
 from .context import context
-from .fields import make_dataclass
+from .fields import equal, hash_fields, make_dataclass
 from .filters import CollectionFilter, DenyList
 from .methods import nowrap, wrap_methods
 from .representation import module_repr
@@ -286,6 +286,9 @@ class Module(_Dataclass):
         self.__dict__.update(state)
         self.__dict__["scope"] = None
         self.__dict__["_state"] = _State()
+
+    __eq__ = equal
+    __hash__ = hash_fields
 
     def __repr__(self) -> str:
         return module_repr(self)
