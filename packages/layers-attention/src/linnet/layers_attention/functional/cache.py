@@ -24,12 +24,12 @@ class Cache(NamedTuple):
     Attributes:
       key: [*B, L, H, D].
       value: [*B, L, H, E].
-      index: int32 scalar, the next position to be written.
+      filled: int32 scalar, how many positions are filled.
     """
 
     key: Array
     value: Array
-    index: Array
+    filled: Array
 
 
 def init_cache(
@@ -46,7 +46,7 @@ def init_cache(
       key_dtype: of the keys.
       value_dtype: of the values.
 
-    >>> init_cache((2, 16, 4, 8), (2, 16, 4, 8)).index
+    >>> init_cache((2, 16, 4, 8), (2, 16, 4, 8)).filled
     Array(0, dtype=int32)
     """
     return Cache(jnp.zeros(key_shape, key_dtype), jnp.zeros(value_shape, value_dtype), jnp.int32(0))
@@ -55,7 +55,7 @@ def init_cache(
 def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
     """The cache with new positions after those that it holds.
 
-    Past the end there is no room. Where `index` is known, that is an error; in a traced program
+    Past the end there is no room. Where `filled` is known, that is an error; in a traced program
     (under `jax.jit`) the last positions are overwritten, and `overflowed` is true of the result.
 
     Args:
@@ -70,7 +70,7 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
     >>> import jax.numpy as jnp
     >>> cache = init_cache((4, 1, 2), (4, 1, 2))
     >>> cache = append_to_cache(cache, jnp.ones((3, 1, 2)), jnp.ones((3, 1, 2)))
-    >>> cache.index, cache.key[:, 0, 0]
+    >>> cache.filled, cache.key[:, 0, 0]
     (Array(3, dtype=int32), Array([1., 1., 1., 0.], dtype=float32))
     """
     for what, new, old in (("key", key, cache.key), ("value", value, cache.value)):
@@ -83,32 +83,32 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
                 "made for by init.",
             )
     new, room = key.shape[-3], cache.key.shape[-3]
-    if isinstance(cache.index, jax.core.Tracer):
+    if isinstance(cache.filled, jax.core.Tracer):
         if new > room:
             raise _no_room(new, room, "some")
-    elif int(cache.index) + new > room:
-        raise _no_room(new, room, str(int(cache.index)))
+    elif int(cache.filled) + new > room:
+        raise _no_room(new, room, str(int(cache.filled)))
     return Cache(
-        _written(cache.key, key, cache.index),
-        _written(cache.value, value, cache.index),
-        lax.add(cache.index, jnp.asarray(new, cache.index.dtype)),
+        _written(cache.key, key, cache.filled),
+        _written(cache.value, value, cache.filled),
+        lax.add(cache.filled, jnp.asarray(new, cache.filled.dtype)),
     )
 
 
 def overflowed(cache: Cache) -> Array | None:
     """Whether more was appended than there is room for; None where that was checked already."""
-    if not isinstance(cache.index, jax.core.Tracer):
+    if not isinstance(cache.filled, jax.core.Tracer):
         return None
-    return cache.index > cache.key.shape[-3]
+    return cache.filled > cache.key.shape[-3]
 
 
-def _written(old: Array, new: Array, index: Array) -> Array:
-    return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), index, old.ndim - 3)
+def _written(old: Array, new: Array, start: Array) -> Array:
+    return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, old.ndim - 3)
 
 
 def _no_room(new: int, room: int, filled: str) -> ArgumentError:
     return ArgumentError(
         f"The cache is full: it has room for {room} positions, {filled} are filled, {new} more "
         "were to be written.",
-        hint="Initialize it with a longer input, or start over with index 0.",
+        hint="Initialize it with a longer input, or start over with an empty one.",
     )

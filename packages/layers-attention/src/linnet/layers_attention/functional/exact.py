@@ -57,7 +57,7 @@ def _all_weights(call: Call) -> Array:
     if mask is not None:
         # The lowest finite number, not -∞: where nothing is to be seen the differences are then
         # zero, the weights uniform, and all gradients finite.
-        lowest = jnp.finfo(dtype).min
+        lowest = jnp.finfo(dtype).min  # type: ignore[no-untyped-call]
         shape = jnp.broadcast_shapes(mask.shape, logits.shape)
         logits = lax.select(
             jnp.broadcast_to(mask, shape),

@@ -1,0 +1,357 @@
+"""Attention block after block of the logits, in memory that is linear in the length.
+
+The softmax of a row is computed as its blocks come (Milakov & Gimelshein 2018, arXiv:1805.02867;
+Rabe & Staats 2021, arXiv:2112.05682). With m the largest logit so far, the sums
+
+    l = Σ exp(s - m),   a = Σ exp(s - m) · v
+
+are multiplied by exp(m - m′) when a block raises m to m′; at the end, output = a / l. The backward
+pass computes the weights anew, block after block, from L = m + log l of each row (Dao et al. 2022,
+arXiv:2205.14135):
+
+    p = exp(s - L),   ds = p · (do·v - Σ do · output)
+
+One scan runs over the pairs of blocks that there is work on (see `_blocks`). What a row is, says
+`_tiles`. A row that sees nothing gets the mean of all values, as it does in exact attention, where
+all its logits are equal.
+
+B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
+heads, G query heads that share one, D depth of queries and keys, E depth of values.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._blocks import cut
+from ._call import Call
+from ._tiles import (
+    Arrays,
+    Static,
+    block_of,
+    dropped,
+    if_visible,
+    logits_of,
+    product,
+    put_block,
+    spread_block_of,
+    tile_of,
+)
+from ._types import Array, Shape
+from .exact import scaled
+
+
+def attend(call: Call) -> Array:
+    """The weighted values: [*B, Q, H·G, E]."""
+    sizes, dropout, visible = call.sizes, call.dropout, call.visible
+    batch = jnp.broadcast_shapes(
+        sizes.batch, *(x.shape[:-3] for x in (call.bias, visible.mask) if x is not None)
+    )
+    static = Static(
+        cut(
+            sizes.queries,
+            sizes.keys,
+            # A batch size that is a symbol, in a program to be exported, counts as one.
+            math.prod(n for n in batch if isinstance(n, int)) * sizes.heads,
+            visible.is_causal,
+            visible.offset if isinstance(visible.offset, int) else None,
+        ),
+        sizes.heads // sizes.key_heads,
+        call.products.precision,
+        1.0 if dropout is None else dropout.keep,
+        dropout is not None and dropout.broadcast,
+    )
+    output = _attention(static, _arrays(static, call, batch))  # [*B, H, R, E]
+    output = _queries_of(static, output)  # [*B, Q, H·G, E]
+    return output.astype(_output_dtype(call))
+
+
+def _output_dtype(call: Call) -> Any:
+    """That of exact attention."""
+    assert call.value is not None
+    if call.float32_softmax:
+        return jnp.promote_types(call.value.dtype, jnp.float32)
+    return call.value.dtype
+
+
+# Between the caller's layout and that of the blocks.
+
+
+def _arrays(static: Static, call: Call, batch: Shape) -> Arrays:
+    """The call's arrays, with heads before positions and whole blocks."""
+    assert call.value is not None
+    blocks, n = static.blocks, len(batch)
+    key, value = (
+        lax.transpose(jnp.broadcast_to(x, (*batch, *x.shape[-3:])), (*range(n), n + 1, n, n + 2))
+        for x in (call.key, call.value)
+    )  # [*B, H, K, D]
+    query = jnp.broadcast_to(scaled(call.query), (*batch, *call.query.shape[-3:]))
+    dropout = call.dropout
+    return Arrays(
+        _rows_of_queries(static, query, call.sizes.key_heads),
+        _padded(key, blocks.padded_keys, -2),
+        _padded(value, blocks.padded_keys, -2),
+        _spread(static, call.bias, call.sizes.key_heads, n + 4),
+        _spread(static, call.visible.mask, call.sizes.key_heads, n + 4),
+        jnp.asarray(call.visible.offset, jnp.int32),
+        None if dropout is None else jnp.asarray(dropout.key),
+    )
+
+
+def _rows_of_queries(static: Static, query: Array, key_heads: int) -> Array:
+    """[*B, H, R, D] from [*B, Q, H·G, D]."""
+    blocks, batch, depth = static.blocks, query.shape[:-3], query.shape[-1]
+    n = len(batch)
+    query = _padded(query, blocks.padded_queries, -3)
+    query = lax.reshape(
+        query,
+        (*batch, blocks.query_blocks, blocks.query_block, key_heads, static.groups, depth),
+    )
+    # [*B, H, block, G, q, D]
+    query = lax.transpose(query, (*range(n), n + 2, n, n + 3, n + 1, n + 4))
+    return lax.reshape(query, (*batch, key_heads, blocks.query_blocks * static.rows, depth))
+
+
+def _queries_of(static: Static, rows: Array) -> Array:
+    """[*B, Q, H·G, E] from [*B, H, R, E]: undoes `_rows_of_queries`."""
+    blocks, (*batch, key_heads, _, depth) = static.blocks, rows.shape
+    n = len(batch)
+    rows = lax.reshape(
+        rows, (*batch, key_heads, blocks.query_blocks, static.groups, blocks.query_block, depth)
+    )
+    # [*B, block, q, H, G, E]
+    rows = lax.transpose(rows, (*range(n), n + 1, n + 3, n, n + 2, n + 4))
+    rows = lax.reshape(rows, (*batch, blocks.padded_queries, key_heads * static.groups, depth))
+    return rows[..., : blocks.queries, :, :]
+
+
+def _spread(static: Static, x: Array | None, key_heads: int, rank: int) -> Array | None:
+    """A bias or mask with groups of heads, whole blocks, and all dimensions."""
+    if x is None:
+        return None
+    x = lax.expand_dims(x, range(max(0, rank - 1 - x.ndim)))
+    heads = (1, 1) if x.shape[-3] == 1 else (key_heads, static.groups)
+    x = lax.reshape(x, (*x.shape[:-3], *heads, *x.shape[-2:]))  # [*B, H, G, Q, K]
+    blocks = static.blocks
+    for axis, size in ((-2, blocks.padded_queries), (-1, blocks.padded_keys)):
+        if x.shape[axis] > 1:
+            x = _padded(x, size, axis)
+    return x
+
+
+def _padded(x: Array, size: int, axis: int) -> Array:
+    axis += x.ndim
+    if x.shape[axis] == size:
+        return x
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (0, size - x.shape[axis])
+    return jnp.pad(x, widths)
+
+
+# The two passes.
+
+
+class _Sums(NamedTuple):
+    """Of each row, over the blocks seen so far.
+
+    Attributes:
+      highest: [*B, H, R], the largest logit m.
+      powers: [*B, H, R], l = Σ exp(s - m).
+      values: [*B, H, R, E], a = Σ exp(s - m) · v.
+    """
+
+    highest: Array
+    powers: Array
+    values: Array
+
+
+class _Residuals(NamedTuple):
+    """What the backward pass starts from.
+
+    Attributes:
+      arrays: the inputs.
+      output: [*B, H, R, E].
+      log_sums: [*B, H, R], L = log Σ exp(s), ∞ where a row sees nothing.
+    """
+
+    arrays: Arrays
+    output: Array
+    log_sums: Array
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attention(static: Static, arrays: Arrays) -> Array:
+    """[*B, H, R, E], in float32 or wider."""
+    return _forward(static, arrays)[0]
+
+
+def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
+    wide = jnp.promote_types(arrays.query.dtype, jnp.float32)
+    lanes, depth = arrays.query.shape[:-2], arrays.value.shape[-1]
+
+    def fresh(rows: int) -> _Sums:
+        return _Sums(
+            jnp.full((*lanes, rows), -jnp.inf, wide),
+            jnp.zeros((*lanes, rows), wide),
+            jnp.zeros((*lanes, rows, depth), wide),
+        )
+
+    def visit(carry: tuple[_Sums, _Sums], pair: Array) -> tuple[tuple[_Sums, _Sums], None]:
+        """The sums of the current block of rows, and a place to leave those of all."""
+        current, all_rows = carry
+        tile = tile_of(static, arrays, pair)
+        first = pair[1] == 0
+        current = jax.tree.map(lambda a, b: jnp.where(first, a, b), fresh(static.rows), current)
+
+        def work(row: _Sums) -> _Sums:
+            logits = logits_of(static, arrays, tile)
+            highest = jnp.maximum(row.highest, jnp.max(logits, -1))
+            # Where nothing was seen yet, -∞ - -∞ would be NaN.
+            base = jnp.where(highest == -jnp.inf, jnp.zeros((), wide), highest)
+            powers = jnp.exp(logits - base[..., None])
+            change = jnp.exp(row.highest - base)
+            kept = dropped(static, arrays, tile, powers).astype(tile.value.dtype)
+            return _Sums(
+                highest,
+                row.powers * change + jnp.sum(powers, -1),
+                row.values * change[..., None] + product(kept, tile.value, (-1, -2), static),
+            )
+
+        current = if_visible(static, arrays, tile, work, current)
+        # Written at every step and never read: that, XLA does in place.
+        all_rows = _Sums(
+            put_block(all_rows.highest, current.highest, tile.row, -1),
+            put_block(all_rows.powers, current.powers, tile.row, -1),
+            put_block(all_rows.values, current.values, tile.row, -2),
+        )
+        return (current, all_rows), None
+
+    start = (fresh(static.rows), fresh(arrays.query.shape[-2]))
+    (_, sums), _ = lax.scan(visit, start, jnp.asarray(static.blocks.pairs()))
+    nothing = sums.powers == 0
+    powers = jnp.where(nothing, jnp.ones((), wide), sums.powers)
+    mean = jnp.sum(arrays.value, -2, keepdims=True, dtype=wide) / static.blocks.keys
+    output = jnp.where(nothing[..., None], mean, sums.values / powers[..., None])
+    # With ∞, all weights of such a row are zero when they are computed anew.
+    log_sums = jnp.where(nothing, jnp.full((), jnp.inf, wide), sums.highest + jnp.log(powers))
+    return output, _Residuals(arrays, output, log_sums)
+
+
+class _Gradients(NamedTuple):
+    """Of query, key, value and bias.
+
+    Attributes:
+      query: [*B, H, R, D].
+      key: [*B, H, D, K].
+      value: [*B, H, E, K].
+      bias: like the bias, or None.
+    """
+
+    query: Array
+    key: Array
+    value: Array
+    bias: Array | None
+
+
+def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[Arrays]:
+    arrays, output, log_sums = residuals
+    r, k, wide = static.rows, static.blocks.key_block, log_sums.dtype
+    # What the softmax's gradient takes off: Σ p · dp of a row, without its weights.
+    offsets = jnp.sum(output * cotangent, -1)  # [*B, H, R]
+    cotangent_rows = cotangent.astype(arrays.value.dtype)
+    # Sums over rows, Σ ds·q and Σ p·do, are products whose left side is transposed beforehand: of
+    # all forms, XLA's CPU compiler takes that one four times as fast as the worst.
+    query_columns = jnp.swapaxes(arrays.query, -1, -2)  # [*B, H, D, R]
+    cotangent_columns = jnp.swapaxes(cotangent_rows, -1, -2)  # [*B, H, E, R]
+
+    def visit(sums: _Gradients, pair: Array) -> tuple[_Gradients, None]:
+        tile = tile_of(static, arrays, pair)
+
+        def work(before: _Gradients) -> _Gradients:
+            logits = logits_of(static, arrays, tile)
+            weights = jnp.exp(logits - block_of(log_sums, tile.row, r, -1)[..., None])
+            kept = dropped(static, arrays, tile, weights).astype(tile.value.dtype)
+            of_weights = product(
+                block_of(cotangent_rows, tile.row, r, -2), tile.value, (-1, -1), static
+            )
+            of_weights = dropped(static, arrays, tile, of_weights)
+            of_logits = weights * (of_weights - block_of(offsets, tile.row, r, -1)[..., None])
+            narrow = of_logits.astype(tile.key.dtype)
+            queries = block_of(query_columns, tile.row, r, -1)
+            cotangents = block_of(cotangent_columns, tile.row, r, -1)
+            return _Gradients(
+                before.query + product(narrow, tile.key, (-1, -2), static),
+                before.key + product(queries, narrow, (-1, -2), static),
+                before.value + product(cotangents, kept, (-1, -2), static),
+                None
+                if before.bias is None
+                else before.bias + _summed(static, of_logits, before.bias.shape),
+            )
+
+        before = _Gradients(
+            block_of(sums.query, tile.row, r, -2),
+            block_of(sums.key, tile.key_start, k, -1),
+            block_of(sums.value, tile.key_start, k, -1),
+            None if sums.bias is None else spread_block_of(static, sums.bias, tile),
+        )
+        after = if_visible(static, arrays, tile, work, before)
+        return _Gradients(
+            put_block(sums.query, after.query, tile.row, -2),
+            put_block(sums.key, after.key, tile.key_start, -1),
+            put_block(sums.value, after.value, tile.key_start, -1),
+            _put_bias(sums.bias, after.bias, tile.query_start, tile.key_start),
+        ), None
+
+    start = _Gradients(
+        jnp.zeros(arrays.query.shape, wide),
+        jnp.zeros(_transposed(arrays.key.shape), wide),
+        jnp.zeros(_transposed(arrays.value.shape), wide),
+        None if arrays.bias is None else jnp.zeros(arrays.bias.shape, wide),
+    )
+    sums, _ = lax.scan(visit, start, jnp.asarray(static.blocks.pairs()))
+    # A row that sees nothing spreads its cotangent evenly over all values.
+    unseen = jnp.where((log_sums == jnp.inf)[..., None], cotangent, jnp.zeros((), wide))
+    of_value = sums.value + jnp.sum(unseen, -2)[..., None] / static.blocks.keys
+    return (
+        Arrays(
+            sums.query.astype(arrays.query.dtype),
+            jnp.swapaxes(sums.key, -1, -2).astype(arrays.key.dtype),
+            jnp.swapaxes(of_value, -1, -2).astype(arrays.value.dtype),
+            None if arrays.bias is None else jnp.asarray(sums.bias, arrays.bias.dtype),
+            None,
+            None,
+            None,
+        ),
+    )
+
+
+_attention.defvjp(_forward, _backward)
+
+
+def _transposed(shape: Shape) -> Shape:
+    return (*shape[:-2], shape[-1], shape[-2])
+
+
+def _summed(static: Static, x: Array, shape: Shape) -> Array:
+    """[*B, H, r, k] as [*B, H, G, q, k], summed where `shape`, the bias', broadcasts."""
+    x = lax.reshape(
+        x, (*x.shape[:-2], static.groups, static.blocks.query_block, static.blocks.key_block)
+    )
+    axes = tuple(i for i, size in enumerate(shape) if size == 1 and x.shape[i] != 1)
+    return jnp.sum(x, axes, keepdims=True)
+
+
+def _put_bias(x: Array | None, block: Array | None, query: Array, key: Array) -> Array | None:
+    """Writes a block of the bias' gradient; dimensions that broadcast are whole."""
+    if x is None or block is None:
+        return None
+    zero = jnp.zeros((), jnp.int32)
+    start = [zero] * (x.ndim - 2)
+    start += [query if x.shape[-2] > 1 else zero, key if x.shape[-1] > 1 else zero]
+    return lax.dynamic_update_slice(x, block, start)

@@ -1,0 +1,86 @@
+"""Attention in one kernel of the device: `jax.nn.dot_product_attention` with NVIDIA's cuDNN.
+
+The kernel takes half precision only and computes its softmax in float32. It has no dropout whose
+coins could be tossed again, so there is none here.
+
+B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
+of values.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from linnet.module_core.errors import ArgumentError, DtypeError
+
+from ._call import Call
+from ._types import Array
+from .masks import as_bool
+
+
+def attend(call: Call) -> Array:
+    """The weighted values: [*B, Q, H, E].
+
+    Raises:
+      ArgumentError: there is no NVIDIA GPU, or dropout is asked for.
+      DtypeError: the dtype isn't a half-precision one.
+    """
+    if jax.default_backend() not in ("gpu", "cuda"):
+        raise ArgumentError(
+            f"implementation='cudnn' needs an NVIDIA GPU, the device is {jax.default_backend()!r}.",
+            hint="implementation='auto' runs everywhere.",
+        )
+    if call.query.dtype not in (jnp.bfloat16, jnp.float16):
+        raise DtypeError(
+            "implementation='cudnn' computes in bfloat16 or float16 only, got dtype "
+            f"{call.query.dtype}.",
+            hint="Pass dtype=jax.numpy.bfloat16; parameters stay as they are.",
+        )
+    return attend_in_one(call, "cudnn")
+
+
+def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
+    """The weighted values from `jax.nn.dot_product_attention`: [*B, Q, H, E].
+
+    Raises:
+      ArgumentError: dropout is asked for.
+    """
+    assert call.value is not None
+    if call.dropout is not None:
+        raise ArgumentError(
+            "implementation='cudnn' has no dropout.",
+            hint="Set dropout_rate=0 or deterministic=True, or use implementation='auto'.",
+        )
+    sizes, visible = call.sizes, call.visible
+    extras = [x for x in (call.bias, visible.mask) if x is not None]
+    batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
+    # The kernel's own causality begins at the first key.
+    own_causality = visible.is_causal and isinstance(visible.offset, int) and visible.offset == 0
+    if own_causality:
+        visible = visible._replace(is_causal=False)
+    mask = visible.array(sizes.queries, sizes.keys)
+
+    def one_batch(x: Array, last: int) -> Array:
+        """[B, ...] with one batch dimension before the `last` others."""
+        return jnp.broadcast_to(x, (*batch, *x.shape[-last:])).reshape(-1, *x.shape[-last:])
+
+    def spread(x: Array | None) -> Array | None:
+        if x is None:
+            return None
+        x = x.reshape((1,) * (3 - x.ndim) + x.shape)
+        return one_batch(x, 3)  # [B, H, Q, K]
+
+    output = jax.nn.dot_product_attention(
+        one_batch(call.query, 3),
+        one_batch(call.key, 3),
+        one_batch(call.value, 3),
+        bias=spread(call.bias),
+        mask=spread(None if mask is None else as_bool(mask)),
+        is_causal=own_causality,
+        implementation=kernel,
+    )
+    output = output.reshape(*batch, *output.shape[1:])
+    return output.astype(jnp.float32) if call.float32_softmax else output
