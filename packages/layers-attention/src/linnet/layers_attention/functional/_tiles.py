@@ -1,8 +1,8 @@
 """What forward and backward pass of chunked attention have in common: the logits of one block.
 
 Query heads that share a key head are further queries of it: a *row* is a query of one of the G
-heads of a group. The rows of a block of q queries, G·q of them, follow each other, so that each product
-over a block is a plain matrix product for each key head.
+heads of a group. The G·q rows of a block of q queries follow each other, so that each product over
+a block is a plain matrix product for each key head.
 
 B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
 heads, G query heads that share one, D depth of queries and keys, E depth of values.
@@ -196,9 +196,9 @@ def dropped(static: Static, arrays: Arrays, tile: Tile, x: Array) -> Array:
 def if_visible(
     static: Static, arrays: Arrays, tile: Tile, work: Callable[[T], T], unchanged: T
 ) -> T:
-    """`work(unchanged)`, unless it turns out when the program runs that causality empties the tile.
+    """`work(unchanged)`, unless causality empties the tile.
 
-    Where that is known before, the tile isn't in the list of pairs to begin with.
+    Where that is known before the program runs, the tile isn't in the list of pairs to begin with.
     """
     blocks = static.blocks
     if not blocks.is_causal or blocks.offset is not None:

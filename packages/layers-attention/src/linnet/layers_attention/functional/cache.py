@@ -82,16 +82,16 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
                 hint="The cache keeps the batch size, heads and depth of the input that it was "
                 "made for by init.",
             )
-    new, room = key.shape[-3], cache.key.shape[-3]
+    more, room = key.shape[-3], cache.key.shape[-3]
     if isinstance(cache.filled, jax.core.Tracer):
-        if new > room:
-            raise _no_room(new, room, "some")
-    elif int(cache.filled) + new > room:
-        raise _no_room(new, room, str(int(cache.filled)))
+        if more > room:
+            raise _no_room(more, room, "some")
+    elif int(cache.filled) + more > room:
+        raise _no_room(more, room, str(int(cache.filled)))
     return Cache(
         _written(cache.key, key, cache.filled),
         _written(cache.value, value, cache.filled),
-        lax.add(cache.filled, jnp.asarray(new, cache.filled.dtype)),
+        lax.add(cache.filled, jnp.asarray(more, cache.filled.dtype)),
     )
 
 
@@ -106,9 +106,9 @@ def _written(old: Array, new: Array, start: Array) -> Array:
     return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, old.ndim - 3)
 
 
-def _no_room(new: int, room: int, filled: str) -> ArgumentError:
+def _no_room(more: int, room: int, filled: str) -> ArgumentError:
     return ArgumentError(
-        f"The cache is full: it has room for {room} positions, {filled} are filled, {new} more "
+        f"The cache is full: it has room for {room} positions, {filled} are filled, {more} more "
         "were to be written.",
         hint="Initialize it with a longer input, or start over with an empty one.",
     )

@@ -318,17 +318,16 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
     # A row that sees nothing spreads its cotangent evenly over all values.
     unseen = jnp.where((log_sums == jnp.inf)[..., None], cotangent, jnp.zeros((), wide))
     of_value = sums.value + jnp.sum(unseen, -2)[..., None] / static.blocks.keys
-    return (
-        Arrays(
-            sums.query.astype(arrays.query.dtype),
-            jnp.swapaxes(sums.key, -1, -2).astype(arrays.key.dtype),
-            jnp.swapaxes(of_value, -1, -2).astype(arrays.value.dtype),
-            None if arrays.bias is None else jnp.asarray(sums.bias, arrays.bias.dtype),
-            None,
-            None,
-            None,
-        ),
+    gradient = Arrays(
+        sums.query.astype(arrays.query.dtype),
+        jnp.swapaxes(sums.key, -1, -2).astype(arrays.key.dtype),
+        jnp.swapaxes(of_value, -1, -2).astype(arrays.value.dtype),
+        None if arrays.bias is None else jnp.asarray(sums.bias, arrays.bias.dtype),
+        None,
+        None,  # type: ignore[arg-type]  # an integer has no gradient
+        None,
     )
+    return (gradient,)
 
 
 _attention.defvjp(_forward, _backward)
