@@ -18,6 +18,9 @@ from ._recipe import Initializer, Recipe, Shape
 class _Constant(Recipe):
     __slots__ = ()
 
+    def _folds(self, dtype: np.dtype[Any]) -> bool:
+        return True  # filling is one operation: a program of its own gains nothing, and needs a key
+
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
         value = self._arguments["value"]
         checks.fills(self, value, shape, dtype)
