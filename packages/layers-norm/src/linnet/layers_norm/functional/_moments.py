@@ -139,14 +139,19 @@ class _Average:
 
     def _quotient(self, total: Array, dtype: np.dtype[Any]) -> Array:
         # Of nothing the mean is zero, not NaN: an empty batch, or a row that is all padding.
+        real = np.zeros((), total.dtype).real.dtype
         count: Any
         if self.mask is not None:
-            count = lax.convert_element_type(lax.max(self.count, np.int32(1)), total.dtype)
+            count = lax.convert_element_type(lax.max(self.count, np.int32(1)), real)
         elif isinstance(self.size, int):
-            count = constant(max(self.size, 1), total.dtype)
+            count = constant(max(self.size, 1), real)
         else:  # a dimension whose size is left open in an exported program
-            count = lax.convert_element_type(self.size, total.dtype)
-        return lax.convert_element_type(lax.div(total, count), dtype)
+            count = lax.convert_element_type(self.size, real)
+        if is_complex(total.dtype):  # division by a complex number rounds more often
+            mean = lax.complex(lax.div(lax.real(total), count), lax.div(lax.imag(total), count))
+        else:
+            mean = lax.div(total, count)
+        return lax.convert_element_type(mean, dtype)
 
     def _over_devices(self, reduce: Callable[..., Any], values: list[Array]) -> list[Array]:
         if self.devices is None:
