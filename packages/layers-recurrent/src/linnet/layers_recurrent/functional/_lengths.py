@@ -39,7 +39,8 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
             hint="It holds one length for each sequence. Is the time dimension where it should be?",
         )
     if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        least, most = int(lengths.min()), int(lengths.max())
+        known = np.asarray(lengths)
+        least, most = int(known.min()), int(known.max())
         if least < 0 or most > time:
             raise ArgumentError(
                 f"seq_lengths must be between 0 and the {time} steps of the inputs, got "

@@ -1,17 +1,17 @@
 """How a gated recurrence runs over a whole sequence, forwards and backwards.
 
-Every cell here is an elementwise formula (its `Gates`) of two affine maps:
+Every cell here is an elementwise formula (its `Gates`) of two affine maps for each gate g:
 
-    p_t = inputs(x_t)                 does not depend on the state
-    q_t = recurrent(h_{t-1})
-    carry_t = step(p_t, q_t, carry_{t-1})             h_t is the last entry of carry_t
+    p_g = inputs_g(x_t)               does not depend on the state
+    q_g = recurrent_g(h_{t-1})
+    carry_t = step(p, q, carry_{t-1})                 h_t is the last entry of carry_t
 
 Three things make a sequence cheaper than as many single steps:
 
-1. `inputs` is applied to the steps of a whole chunk in one matrix product. A chunk, not the
-   sequence, so that what is in flight stays in the cache.
-2. All gates of a step are one product, and one `tanh`: σ(a) = ½ + ½ tanh(a/2), where the halves
-   were multiplied into the maps beforehand (`halved`), which is exact.
+1. `inputs` are applied to the steps of a whole chunk at once. A chunk, not the sequence, so that
+   what is in flight stays in the cache.
+2. There is one transcendental function, tanh: σ(a) = ½ + ½ tanh(a/2), where the half was multiplied
+   into the maps beforehand (`halved`), which is exact.
 3. The derivative. Differentiating the loop as it stands would add to the gradient of every weight
    at every step. But the tangent of a recurrence is a recurrence too, and a linear one:
 
@@ -22,7 +22,12 @@ Three things make a sequence cheaper than as many single steps:
    both modes of differentiation from the tangent; what the forward pass keeps for it are the
    derivatives of the step (`Gates.linearize`).
 
-B batch, T time, C steps in a chunk, D input features, H hidden features, G features of all gates.
+Each gate has its own arrays all the way. One product for all gates would be [B, GH]; for three
+gates that takes a quarter more of one core's time than three of [B, H], whose kernels fit into the
+core's cache, and its columns have to be taken apart again. What it has for itself is that XLA
+spreads the wide product over idle cores, and the narrow ones not.
+
+B batch, T time, C steps in a chunk, D input features, H hidden features, G number of gates.
 """
 
 from __future__ import annotations
@@ -39,44 +44,45 @@ from jax import lax
 
 from linnet.module_core.errors import ShapeError
 
-from ._arguments import entries_of, fitting, in_one_dtype, without_recurrent_bias
+from ._checks import entries_of, fitting
 from ._lengths import at_last_step, checked_lengths
+from ._preparation import in_one_dtype, without_recurrent_bias
 from ._types import Array, Shape
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]
 """What a cell keeps from one step to the next, [B, H] each; the last entry is its output."""
 
+Columns: TypeAlias = tuple[Array, ...]
+"""One array for each gate."""
+
 ROWS_IN_A_CHUNK = 512
 """Rows (steps times batch) of the product of a chunk's inputs: enough to keep the cores busy."""
-
-UNROLLED_STEPS = 2
-"""Steps in one turn of the loop: half the overhead of a turn, and still a small program."""
 
 
 class Gates(ABC):
     """The elementwise formula of a cell, and its derivative; stateless, and equal to its like.
 
+    All arrays are of one dtype, float32 or wider.
+
     Attributes:
       additive: the formula depends on p and q through their sum alone.
       entries: what the entries of the carry are called.
-      features: how many dimensions of an array are no batch dimensions.
     """
 
     additive: bool = True
     entries: tuple[str, ...] = ("h",)
-    features: int = 1
 
     @abstractmethod
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
-        """The next carry, from p and q [B, G]; all in one dtype, float32 or wider."""
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+        """The next carry, from p and q [B, H]."""
 
     @abstractmethod
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
         """The next carry, and the derivatives of the step as factors for `tangent`."""
 
     @abstractmethod
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
         """The tangent of the next carry; linear in all but `factors`.
 
         Where the gates are `additive`, `dq` is the tangent of p + q and `dp` isn't looked at.
@@ -86,18 +92,11 @@ class Gates(ABC):
         """The type of the carry after a step whose gates are of `dtype`."""
         return jnp.promote_types(dtype, carry[0].dtype)
 
-    def product(self, h: Array, kernel: Array, dtype: Any) -> Array:
-        """H · kernel, [..., G], computed in the kernel's type and returned in `dtype`."""
-        contract = (((h.ndim - 1,), (0,)), ((), ()))
-        return lax.dot_general(
-            h.astype(kernel.dtype), kernel, contract, preferred_element_type=dtype
-        )
-
 
 def sequence(
     gates: Gates,
-    inputs: Affine,
-    recurrent: Affine,
+    inputs: Sequence[Affine],
+    recurrent: Sequence[Affine],
     carry: Any,
     xs: Array,
     *,
@@ -108,12 +107,12 @@ def sequence(
 
     Args:
       gates: the formula.
-      inputs: [D] to [G].
-      recurrent: [H] to [G].
+      inputs: [D] to [H], for each gate.
+      recurrent: [H] to [H], for each gate.
       carry: before the first step, [*batch, H]; a tuple if it has several entries.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence, or None.
-      unroll: steps in one turn of the loop, at least.
+      unroll: steps in one turn of the loop.
 
     Returns:
       The carry after the last step of each sequence, and the outputs [T, *batch, H].
@@ -121,33 +120,33 @@ def sequence(
     Raises:
       ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.
     """
-    time, *batch = _leading(xs, gates.features)
-    shape = (*batch, *xs.shape[1 + len(batch) : -1], recurrent.kernel.shape[-2])
+    time, *batch = _time_and_batch(xs)
     carry = entries_of(carry, gates.entries)
-    fitting(carry, gates.entries, shape)
+    hidden = recurrent[0].kernel.shape[0]
+    fitting(carry, gates.entries, (*batch, hidden))
     if lengths is not None:
         lengths = checked_lengths(lengths, tuple(batch), time)
     inputs, recurrent = in_one_dtype(inputs, recurrent, carry[-1], xs)
-    dtype = inputs.kernel.dtype
     if gates.additive:
         inputs, recurrent = without_recurrent_bias(inputs, recurrent)
-    before = tuple(jnp.asarray(c, gates.carry_dtype(dtype, carry)) for c in carry)
+    dtype = gates.carry_dtype(inputs[0].kernel.dtype, carry)
+    before = tuple(jnp.asarray(c, dtype) for c in carry)
     # In float32 or wider: tanh of a half-precision number near ±1 leaves few bits of its distance.
-    wide = jnp.promote_types(before[0].dtype, jnp.float32)
-    bias = None if recurrent.bias is None else recurrent.bias.astype(wide)
-    unroll = max(unroll, UNROLLED_STEPS)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    kernels = tuple(m.kernel for m in recurrent)
+    biases = tuple(None if m.bias is None else m.bias.astype(wide) for m in recurrent)
 
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
-        flat = xs.reshape(-1, *xs.shape[2:])
-        ps = inputs(flat).astype(wide)  # [C·B, G]
-        ps = ps.reshape(*xs.shape[:2], *ps.shape[1:])  # [C, B, G]
-        turn = min(unroll, xs.shape[0])
-        return _steps(gates, turn, lengths is not None, ps, recurrent.kernel, bias, carry)
+        steps, size, _ = xs.shape
+        rows = xs.reshape(steps * size, xs.shape[-1])  # [C·B, D]
+        ps = tuple(m(rows).astype(wide).reshape(steps, size, hidden) for m in inputs)  # [C, B, H]
+        turn = max(1, min(unroll, steps))
+        return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
 
     size = math.prod(batch)
-    flat = tuple(c.reshape(size, *c.shape[len(batch) :]) for c in before)  # [B, H]
-    after, kept = _in_chunks(chunk, flat, xs.reshape(time, size, *xs.shape[1 + len(batch) :]))
-    kept = tuple(k.reshape(time, *batch, *k.shape[2:]) for k in kept)  # [T, *batch, H]
+    flat = tuple(c.reshape(size, c.shape[-1]) for c in before)  # [B, H]
+    after, kept = _in_chunks(chunk, flat, xs.reshape(time, size, xs.shape[-1]))
+    kept = tuple(k.reshape(time, *batch, k.shape[-1]) for k in kept)  # [T, *batch, H]
     if lengths is None:
         last = tuple(a.reshape(b.shape) for a, b in zip(after, before, strict=True))
     else:
@@ -155,38 +154,36 @@ def sequence(
     return last, kept[-1]
 
 
-def _leading(xs: Any, features: int) -> Shape:
+def _time_and_batch(xs: Any) -> Shape:
     shape = tuple(getattr(xs, "shape", ()))
-    if len(shape) < 1 + features:
+    if len(shape) < 2:
         raise ShapeError(
-            f"inputs have shape {shape}, expected (time, *batch, "
-            f"{'*spatial, ' if features > 1 else ''}features): at least {1 + features} dimensions."
+            f"inputs have shape {shape}, expected (time, *batch, features): at least 2 dimensions."
         )
-    return shape[: len(shape) - features]
+    return shape[:-1]
 
 
 def _in_chunks(
     chunk: Callable[[Carry, Array], tuple[Carry, Carry]], carry: Carry, xs: Array
 ) -> tuple[Carry, Carry]:
     """Runs `chunk` over pieces of xs [T, B, D], and puts together what it keeps of each step."""
-    time, *rows = xs.shape
-    length = _chunk_length(time, rows[:-1])
-    chunks = time // length if length else 0
+    time, size, features = xs.shape
+    length = _chunk_length(size)
+    chunks = time // length
     if chunks <= 1:
         return chunk(carry, xs)
     whole = chunks * length
-    carry, kept = lax.scan(chunk, carry, xs[:whole].reshape(chunks, length, *rows))
-    kept = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), kept)  # [T, B, H]
+    carry, kept = lax.scan(chunk, carry, xs[:whole].reshape(chunks, length, size, features))
+    kept = tuple(k.reshape(whole, *k.shape[2:]) for k in kept)  # [T, B, H]
     if whole < time:
         carry, rest = chunk(carry, xs[whole:])
-        kept = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), kept, rest)
+        kept = tuple(jnp.concatenate([k, r]) for k, r in zip(kept, rest, strict=True))
     return carry, kept
 
 
-def _chunk_length(time: int, rows: Sequence[Any]) -> int:
-    # A batch size of an exported program may be unknown.
-    count = math.prod(n if isinstance(n, int) and n else 32 for n in rows)
-    return min(time, max(4, ROWS_IN_A_CHUNK // count))
+def _chunk_length(batch: Any) -> int:
+    # The batch size of an exported program may be unknown.
+    return max(4, ROWS_IN_A_CHUNK // (batch if isinstance(batch, int) and batch else 32))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
@@ -194,67 +191,79 @@ def _steps(
     gates: Gates,
     unroll: int,
     history: bool,
-    ps: Array,
-    kernel: Array,
-    bias: Array | None,
+    ps: Columns,
+    kernels: Columns,
+    biases: tuple[Array | None, ...],
     carry: Carry,
 ) -> tuple[Carry, Carry]:
-    """The steps of one chunk: ps [C, B, G], kernel [H, G], bias [G]."""
+    """The steps of one chunk.
 
-    def step(carry: Carry, p: Array) -> tuple[Carry, Carry]:
-        q = _recurrent(gates, carry, kernel, bias, p.dtype)
+    Args:
+      gates: the formula.
+      unroll: steps in one turn of the loop.
+      history: keep every entry of the carry at all steps, and not just the last.
+      ps: [C, B, H], for each gate.
+      kernels: [H, H], for each gate.
+      biases: [H] or None, for each gate.
+      carry: before the first step, [B, H] each.
+
+    Returns:
+      The carry after the last step, and what is kept of each: [C, B, H].
+    """
+
+    def step(carry: Carry, p: Columns) -> tuple[Carry, Carry]:
+        q = _recurrent(carry, kernels, biases, p[0].dtype)
         carry = _like(gates.step(p, q, _like(carry, p)), carry)
         return carry, carry if history else carry[-1:]
 
     return lax.scan(step, carry, ps, unroll=unroll)
 
 
-def _recurrent(gates: Gates, carry: Carry, kernel: Array, bias: Array | None, dtype: Any) -> Array:
-    q = gates.product(carry[-1], kernel, dtype)  # [B, G]
-    return q if bias is None else q + bias
-
-
 @partial(_steps.defjvp, symbolic_zeros=True)
 def _steps_jvp(
     gates: Gates, unroll: int, history: bool, primals: Any, tangents: Any
 ) -> tuple[Any, Any]:
-    ps, kernel, bias, before = primals
-    dps, dkernel, dbias, dbefore = tangents
+    ps, kernels, biases, before = primals
+    dps, dkernels, dbiases, dbefore = tangents
+    dtype = ps[0].dtype
 
-    def step(carry: Carry, p: Array) -> tuple[Carry, Any]:
-        q = _recurrent(gates, carry, kernel, bias, p.dtype)
+    def step(carry: Carry, p: Columns) -> tuple[Carry, Any]:
+        q = _recurrent(carry, kernels, biases, dtype)
         after, factors = gates.linearize(p, q, _like(carry, p))
         carry = _like(after, carry)
         return carry, (carry if history else carry[-1:], factors)
 
     carry, (kept, factors) = lax.scan(step, before, ps, unroll=unroll)
 
-    dps = _instantiated(dps)
-    dqs: Any = (
-        None  # what the tangents of kernel and bias contribute, for all steps at once: [C, B, G]
+    # The state before each step; of no steps, there is none.
+    hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, B, H]
+    dps = tuple(_instantiated(dp) for dp in dps)
+    dqs = tuple(
+        _of_weights(hs, dkernel, dbias, dtype)
+        for dkernel, dbias in zip(dkernels, dbiases, strict=True)
     )
-    if not _is_zero(dkernel):
-        hs = jnp.concatenate([before[-1][None], kept[-1][:-1]])  # [C, B, H], before each step
-        flat = gates.product(hs.reshape(-1, *hs.shape[2:]), dkernel, ps.dtype)  # [C·B, G]
-        dqs = flat.reshape(ps.shape)
-    if dbias is not None and not _is_zero(dbias):
-        dqs = dbias if dqs is None else dqs + dbias
     if gates.additive:
-        dps, dqs = None, dps if dqs is None else dps + dqs
-    elif dqs is not None:
-        dqs = jnp.broadcast_to(dqs, ps.shape)
+        dqs = tuple(dp if dq is None else dp + dq for dp, dq in zip(dps, dqs, strict=True))
+        dps = ()
+    # Transposed twice: it is the transpose of this product that a gradient takes at each step, and
+    # that one should find the kernel as it lies in memory.
+    across = tuple(k.T for k in kernels)
 
     def step_tangent(dcarry: Carry, step: Any) -> tuple[Carry, Carry]:
-        dp, dq_weights, factors = step
-        dq = gates.product(dcarry[-1], kernel, ps.dtype)
-        dq = dq if dq_weights is None else dq + dq_weights
+        dp, dq, factors = step
+        dq = tuple(
+            _product(dcarry[-1], k, dtype, axis=1)
+            if d is None
+            else _product(dcarry[-1], k, dtype, axis=1) + d
+            for k, d in zip(across, dq, strict=True)
+        )
         dcarry = _like(gates.tangent(factors, dp, dq, _like(dcarry, dq)), dcarry)
         return dcarry, dcarry if history else dcarry[-1:]
 
     def tangent(dbefore: Carry, dps: Any, dqs: Any) -> tuple[Carry, Carry]:
         return lax.scan(step_tangent, dbefore, (dps, dqs, factors), unroll=unroll)
 
-    dbefore = jax.tree.map(_instantiated, dbefore, is_leaf=_is_zero)
+    dbefore = tuple(_instantiated(d) for d in dbefore)
     # The function is linear, so its own derivative is the function. It is taken because JAX
     # transposes a loop only if it knows what the loop is linear in, which `jvp` tells it; the
     # value that comes along is of zeros, and falls away when the program is compiled.
@@ -263,10 +272,33 @@ def _steps_jvp(
     return (carry, kept), (dcarry, dkept)
 
 
-def _like(carry: Carry, other: Carry | Array) -> Carry:
+def _recurrent(
+    carry: Carry, kernels: Columns, biases: tuple[Array | None, ...], dtype: Any
+) -> Columns:
+    qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [B, H]
+    return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))
+
+
+def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
+    """What the tangents of kernel and bias contribute to q: [C, B, H], or None for nothing."""
+    dq = None
+    if not _is_zero(dkernel):
+        rows = hs.reshape(hs.shape[0] * hs.shape[1], hs.shape[2])  # [C·B, H]
+        dq = _product(rows, dkernel, dtype).reshape(hs.shape)
+    if dbias is not None and not _is_zero(dbias):
+        dq = jnp.broadcast_to(dbias, hs.shape) if dq is None else dq + dbias
+    return dq
+
+
+def _product(h: Array, kernel: Array, dtype: Any, axis: int = 0) -> Array:
+    """H times `axis` of the kernel, computed in the kernel's type and returned in `dtype`."""
+    contract = (((h.ndim - 1,), (axis,)), ((), ()))
+    return lax.dot_general(h.astype(kernel.dtype), kernel, contract, preferred_element_type=dtype)
+
+
+def _like(carry: Carry, other: Carry) -> Carry:
     # The formula computes in float32 or wider, the carry may be of another type.
-    dtype = other[0].dtype if isinstance(other, tuple) else other.dtype
-    return tuple(c.astype(dtype) for c in carry)
+    return tuple(c.astype(other[0].dtype) for c in carry)
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -47,21 +47,15 @@ class Affine:
 def joined(*maps: Affine) -> Affine:
     """One map whose features are those of all `maps`, in order.
 
-    Those without a bias get one of zeros, if others have one.
+    Either all have a bias or none has.
 
     >>> import jax.numpy as jnp
     >>> joined(Affine(jnp.ones((3, 2))), Affine(jnp.ones((3, 4)))).kernel.shape
     (3, 6)
     """
     kernel = jnp.concatenate([m.kernel for m in maps], axis=-1)
-    dtype = maps[0].dtype
-    known = next((m.bias for m in maps if m.bias is not None), None)
-    if known is None:
-        return Affine(kernel, None, dtype)
-    biases = [
-        jnp.zeros(m.kernel.shape[-1:], known.dtype) if m.bias is None else m.bias for m in maps
-    ]
-    return Affine(kernel, jnp.concatenate(biases), dtype)
+    biases = [m.bias for m in maps if m.bias is not None]
+    return Affine(kernel, jnp.concatenate(biases) if biases else None, maps[0].dtype)
 
 
 def halved(affine: Affine) -> Affine:

@@ -18,7 +18,7 @@ from jax.nn import sigmoid
 from linnet.module_core.errors import ShapeError
 
 from ._types import Array, M
-from .lstm import LSTMCarry, quarters
+from .lstm import LSTMCarry
 
 
 class ConvLSTMMaps(NamedTuple, Generic[M]):
@@ -69,7 +69,7 @@ def conv_lstm(maps: ConvLSTMMaps[M], carry: LSTMCarry, x: Array) -> tuple[LSTMCa
                 hint="It must keep the spatial dimensions (strides of 1, padding 'SAME'), and "
                 "inputs and carry must be of one batch.",
             )
-    i, g, f, o = quarters(from_input + from_hidden)  # [*batch, *spatial, H] each
+    i, g, f, o = jnp.split(from_input + from_hidden, 4, axis=-1)  # [*batch, *spatial, H] each
     f = sigmoid(f + 1)
     c = f * c + sigmoid(i) * jnp.tanh(g)
     h = sigmoid(o) * jnp.tanh(c)

@@ -11,16 +11,14 @@ B batch, T time, D input features, H hidden features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
-from ._recurrence import Carry, Gates, sequence
+from ._recurrence import Carry, Columns, Gates, sequence
 from ._types import Activation, Array, M
-from .affine import Affine, halved, joined
+from .affine import Affine, halved
 
 
 class GRUMaps(NamedTuple, Generic[M]):
@@ -100,50 +98,40 @@ def gru_sequence(
     >>> ys.shape
     (5, 4, 2)
     """
-    inputs = joined(halved(maps.ir), halved(maps.iz), maps.in_)
-    recurrent = joined(halved(maps.hr), halved(maps.hz), maps.hn)
+    inputs = (halved(maps.ir), halved(maps.iz), maps.in_)
+    recurrent = (halved(maps.hr), halved(maps.hz), maps.hn)
     (h,), ys = sequence(GRU_GATES, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
     return h, ys
 
 
 class GRUGates(Gates):
-    """Columns r, z, n; those of r and z halved."""
+    """Gates r, z, n; r and z halved."""
 
     additive = False
 
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
-        (h,) = carry
-        _, z, n, _ = _activated(p, q)
-        return ((1 - z) * n + z * h,)
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+        _, z, n = _activated(p, q)
+        return (n + z * (carry[0] - n),)
 
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
         (h,) = carry
-        r, z, n, recalled = _activated(p, q)
+        r, z, n = _activated(p, q)
         by_n = (1 - z) * (1 - n * n)
-        # For a halved column a, dσ/da = 2σ(1 - σ).
-        by_r = by_n * recalled * (2 * r * (1 - r))
+        # For a halved gate a, dσ/da = 2σ(1 - σ).
+        by_r = by_n * q[2] * (2 * r * (1 - r))
         by_z = (h - n) * (2 * z * (1 - z))
-        return ((1 - z) * n + z * h,), (jnp.concatenate((by_r, by_z, by_n), -1), r, z)
+        return (n + z * (h - n),), (by_r, by_z, by_n, by_n * r, z)
 
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
-        columns, r, z = factors
-        dr, dz, dn = thirds(columns * dp)
-        dr_q, dz_q, dn_q = thirds(columns * dq)
-        return (z * dcarry[0] + dr + dr_q + dz + dz_q + dn + r * dn_q,)
-
-
-def _activated(p: Array, q: Array) -> tuple[Array, Array, Array, Array]:
-    pr, pz, pn = thirds(p)
-    qr, qz, qn = thirds(q)
-    r = 0.5 * lax.tanh(pr + qr) + 0.5
-    z = 0.5 * lax.tanh(pz + qz) + 0.5
-    return r, z, lax.tanh(pn + r * qn), qn
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+        by_r, by_z, by_n, by_recalled, z = factors
+        gates = by_r * (dp[0] + dq[0]) + by_z * (dp[1] + dq[1])
+        return (gates + by_n * dp[2] + by_recalled * dq[2] + z * dcarry[0],)
 
 
-def thirds(columns: Array) -> Sequence[Array]:
-    """[..., 3H] as three of [..., H]."""
-    size = columns.shape[-1] // 3
-    return lax.split(columns, (size,) * 3, axis=-1)
+def _activated(p: Columns, q: Columns) -> tuple[Array, Array, Array]:
+    r = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
+    z = 0.5 * lax.tanh(p[1] + q[1]) + 0.5
+    return r, z, lax.tanh(p[2] + r * q[2])
 
 
 GRU_GATES = GRUGates()

@@ -13,14 +13,13 @@ B batch, T time, D input features, H hidden features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
-from ._recurrence import Carry, Gates, sequence
+from ._recurrence import Carry, Columns, Gates, sequence
 from ._types import Activation, Array, M
 from .affine import Affine, halved, joined
 
@@ -110,7 +109,7 @@ def optimized_lstm(
     c, h = carry
     gates = joined(maps.hi, maps.hf, maps.hg, maps.ho)(h)  # [..., 4H]
     gates = gates + joined(maps.ii, maps.if_, maps.ig, maps.io)(x)
-    i, f, g, o = quarters(gates)  # [..., H] each
+    i, f, g, o = jnp.split(gates, 4, axis=-1)  # [..., H] each
     i, f, g, o = gate_fn(i), gate_fn(f), activation_fn(g), gate_fn(o)
     c = f * c + i * g
     h = o * activation_fn(c)
@@ -150,49 +149,42 @@ def lstm_sequence(
     >>> ys.shape
     (5, 4, 2)
     """
-    inputs = joined(halved(maps.ii), halved(maps.if_), maps.ig, halved(maps.io))
-    recurrent = joined(halved(maps.hi), halved(maps.hf), maps.hg, halved(maps.ho))
+    inputs = (halved(maps.ii), halved(maps.if_), maps.ig, halved(maps.io))
+    recurrent = (halved(maps.hi), halved(maps.hf), maps.hg, halved(maps.ho))
     (c, h), ys = sequence(LSTM_GATES, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
     return (c, h), ys
 
 
 class LSTMGates(Gates):
-    """Columns i, f, g, o; those of i, f and o halved."""
+    """Gates i, f, g, o; all but g halved."""
 
     entries = ("c", "h")
 
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
         c, _ = carry
-        i, f, g, o = _activated(p + q)
+        i, f, g, o = _activated(p, q)
         c = f * c + i * g
         return c, o * lax.tanh(c)
 
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
         c, _ = carry
-        i, f, g, o = _activated(p + q)
+        i, f, g, o = _activated(p, q)
         new = f * c + i * g
         t = lax.tanh(new)
-        # For a halved column a, dσ/da = 2σ(1 - σ).
-        columns = (2 * i * (1 - i) * g, 2 * f * (1 - f) * c, i * (1 - g * g), 2 * o * (1 - o) * t)
-        return (new, o * t), (jnp.concatenate(columns, -1), f, o * (1 - t * t))
+        # For a halved gate a, dσ/da = 2σ(1 - σ).
+        by_i, by_f = 2 * i * (1 - i) * g, 2 * f * (1 - f) * c
+        by_g, by_o = i * (1 - g * g), 2 * o * (1 - o) * t
+        return (new, o * t), (by_i, by_f, by_g, by_o, f, o * (1 - t * t))
 
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
-        columns, f, through = factors
-        dc, _ = dcarry
-        di, df, dg, do = quarters(columns * dq)
-        dc = f * dc + di + df + dg
-        return dc, do + through * dc
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+        by_i, by_f, by_g, by_o, f, by_c = factors
+        dc = f * dcarry[0] + by_i * dq[0] + by_f * dq[1] + by_g * dq[2]
+        return dc, by_o * dq[3] + by_c * dc
 
 
-def _activated(columns: Array) -> tuple[Array, Array, Array, Array]:
-    i, f, g, o = quarters(lax.tanh(columns))
+def _activated(p: Columns, q: Columns) -> tuple[Array, Array, Array, Array]:
+    i, f, g, o = (lax.tanh(a + b) for a, b in zip(p, q, strict=True))
     return 0.5 * i + 0.5, 0.5 * f + 0.5, g, 0.5 * o + 0.5
-
-
-def quarters(columns: Array) -> Sequence[Array]:
-    """[..., 4H] as four of [..., H]."""
-    size = columns.shape[-1] // 4
-    return lax.split(columns, (size,) * 4, axis=-1)
 
 
 LSTM_GATES = LSTMGates()

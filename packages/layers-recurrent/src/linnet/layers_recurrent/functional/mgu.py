@@ -10,16 +10,14 @@ B batch, T time, D input features, H hidden features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
-from ._recurrence import Carry, Gates, sequence
+from ._recurrence import Carry, Columns, Gates, sequence
 from ._types import Activation, Array, M
-from .affine import Affine, halved, joined
+from .affine import Affine, halved
 
 
 class MGUMaps(NamedTuple, Generic[M]):
@@ -103,71 +101,55 @@ def mgu_sequence(
     >>> ys.shape
     (5, 4, 2)
     """
-    inputs, recurrent = joined(halved(maps.if_), maps.in_), joined(halved(maps.hf), maps.hn)
+    inputs, recurrent = (halved(maps.if_), maps.in_), (halved(maps.hf), maps.hn)
     gates = RESETTING_GATES if reset_gate else MGU_GATES
     (h,), ys = sequence(gates, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
     return h, ys
 
 
 class MGUGates(Gates):
-    """Columns f, n; those of f halved."""
+    """Gates f, n; f halved."""
 
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
-        f, n = _activated(p + q)
-        return ((1 - f) * n + f * carry[0],)
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+        f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
+        n = lax.tanh(p[1] + q[1])
+        return (n + f * (carry[0] - n),)
 
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
         (h,) = carry
-        f, n = _activated(p + q)
-        # For a halved column a, dσ/da = 2σ(1 - σ).
-        columns = ((h - n) * (2 * f * (1 - f)), (1 - f) * (1 - n * n))
-        return ((1 - f) * n + f * h,), (jnp.concatenate(columns, -1), f)
+        f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
+        n = lax.tanh(p[1] + q[1])
+        # For a halved gate a, dσ/da = 2σ(1 - σ).
+        by_f = (h - n) * (2 * f * (1 - f))
+        return (n + f * (h - n),), (by_f, (1 - f) * (1 - n * n), f)
 
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
-        columns, f = factors
-        df, dn = halves(columns * dq)
-        return (f * dcarry[0] + df + dn,)
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+        by_f, by_n, f = factors
+        return (by_f * dq[0] + by_n * dq[1] + f * dcarry[0],)
 
 
 class ResettingGates(Gates):
-    """The same, where f also scales the column n of what the hidden state adds."""
+    """The same, where f also scales what the hidden state adds to n."""
 
     additive = False
 
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
-        f, n, _ = _reset(p, q)
-        return ((1 - f) * n + f * carry[0],)
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+        f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
+        n = lax.tanh(p[1] + f * q[1])
+        return (n + f * (carry[0] - n),)
 
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
         (h,) = carry
-        f, n, recalled = _reset(p, q)
+        f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
+        n = lax.tanh(p[1] + f * q[1])
         by_n = (1 - f) * (1 - n * n)
-        by_f = (h - n + by_n * recalled) * (2 * f * (1 - f))
-        return ((1 - f) * n + f * h,), (jnp.concatenate((by_f, by_n), -1), f)
+        by_f = (h - n + by_n * q[1]) * (2 * f * (1 - f))
+        return (n + f * (h - n),), (by_f, by_n, by_n * f, f)
 
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
-        columns, f = factors
-        df, dn = halves(columns * dp)
-        df_q, dn_q = halves(columns * dq)
-        return (f * dcarry[0] + df + df_q + dn + f * dn_q,)
-
-
-def _activated(columns: Array) -> tuple[Array, Array]:
-    f, n = halves(lax.tanh(columns))
-    return 0.5 * f + 0.5, n
-
-
-def _reset(p: Array, q: Array) -> tuple[Array, Array, Array]:
-    pf, pn = halves(p)
-    qf, qn = halves(q)
-    f = 0.5 * lax.tanh(pf + qf) + 0.5
-    return f, lax.tanh(pn + f * qn), qn
-
-
-def halves(columns: Array) -> Sequence[Array]:
-    """[..., 2H] as two of [..., H]."""
-    size = columns.shape[-1] // 2
-    return lax.split(columns, (size,) * 2, axis=-1)
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+        by_f, by_n, by_recalled, f = factors
+        gate = by_f * (dp[0] + dq[0])
+        return (gate + by_n * dp[1] + by_recalled * dq[1] + f * dcarry[0],)
 
 
 MGU_GATES = MGUGates()

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple
 from jax import lax
 from jax.nn import tanh
 
-from ._recurrence import Carry, Gates, sequence
+from ._recurrence import Carry, Columns, Gates, sequence
 from ._types import Activation, Array, M
 from .affine import Affine
 
@@ -98,22 +98,22 @@ def simple_sequence(
     (5, 4, 2)
     """
     gates = RESIDUAL_GATES if residual else SIMPLE_GATES
-    (h,), ys = sequence(gates, maps.i, maps.h, carry, xs, lengths=lengths, unroll=unroll)
+    (h,), ys = sequence(gates, [maps.i], [maps.h], carry, xs, lengths=lengths, unroll=unroll)
     return h, ys
 
 
 class SimpleGates(Gates):
-    """One column a feature."""
+    """One gate."""
 
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
-        return (lax.tanh(p + q),)
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+        return (lax.tanh(p[0] + q[0]),)
 
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
-        h = lax.tanh(p + q)
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+        (h,) = self.step(p, q, carry)
         return (h,), 1 - h * h
 
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
-        return (factors * dq,)
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+        return (factors * dq[0],)
 
     def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
         return dtype
@@ -122,15 +122,15 @@ class SimpleGates(Gates):
 class ResidualGates(Gates):
     """The same, with the hidden state added before the activation."""
 
-    def step(self, p: Array, q: Array, carry: Carry) -> Carry:
-        return (lax.tanh(p + q + carry[0]),)
+    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+        return (lax.tanh(p[0] + q[0] + carry[0]),)
 
-    def linearize(self, p: Array, q: Array, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
         (h,) = self.step(p, q, carry)
         return (h,), 1 - h * h
 
-    def tangent(self, factors: Any, dp: Array, dq: Array, dcarry: Carry) -> Carry:
-        return (factors * (dq + dcarry[0]),)
+    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+        return (factors * (dq[0] + dcarry[0]),)
 
 
 SIMPLE_GATES = SimpleGates()

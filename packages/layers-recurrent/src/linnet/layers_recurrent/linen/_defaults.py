@@ -12,7 +12,7 @@ from jax.nn import sigmoid, tanh
 from jax.typing import DTypeLike
 
 from linnet.initializers import Initializer, lecun_normal, ones_init, orthogonal, zeros_init
-from linnet.layers_linear.functional._checks import integer, shape_of, vector_features
+from linnet.layers_recurrent.functional._checks import integer, shape_of, vector_features
 
 Array = jax.Array
 Activation = Callable[..., Any]

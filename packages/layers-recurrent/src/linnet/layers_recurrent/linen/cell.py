@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from linnet.layers_recurrent.functional._arguments import entries_of
+from linnet.layers_recurrent.functional._checks import entries_of
 from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.linen import Module, nowrap
 
