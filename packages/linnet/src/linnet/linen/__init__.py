@@ -65,7 +65,6 @@ from linnet.layers_recurrent.linen import (
     OptimizedLSTMCell,
     RNNCellBase,
     SimpleCell,
-    flip_sequences,
 )
 from linnet.module_core.linen import (
     BatchApply,
@@ -213,7 +212,6 @@ __all__ = [
     "dtypes",
     "elu",
     "enable_named_call",
-    "flip_sequences",
     "fold_rngs",
     "gelu",
     "glu",
