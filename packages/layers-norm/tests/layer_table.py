@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from contracts import Input, Layer
 from linnet.layers_norm import linen
 from linnet.module_core.linen import Module, compact
-
-from .contract import Input, Layer
 
 
 class Linear(Module):

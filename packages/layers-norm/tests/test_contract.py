@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contracts import *  # noqa: F403  (the tests)
 from linnet.layers_norm import linen
 
-from .contract import *  # noqa: F403  (the tests)
 from .layer_table import LAYERS
 
 MODULES = linen

@@ -1,8 +1,9 @@
 """What every layer promises, whatever it computes: one test a promise, over a table of layers.
 
-Nothing in here knows of a package. A test module that does
+Nothing in here knows of a package: a table's rows name shapes, and what is promised follows from
+them. pytest finds this module by its setting `pythonpath`. A test module that does
 
-    from .contract import *
+    from contracts import *
     from .layer_table import LAYERS
     MODULES = linen
 
@@ -109,10 +110,17 @@ class Layer(NamedTuple):
 
 
 def near(ours: Any, expected: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-    assert jax.tree.structure(ours) == jax.tree.structure(expected)
+    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, expected)]
+    assert forms[0] == forms[1]
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def shape_of(x: Any, shape: tuple[Any, ...] | None = None) -> Any:
+    """What stands for `x` in a trace, with another shape if one is given."""
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+    return jax.ShapeDtypeStruct(x.shape if shape is None else shape, dtype)  # type: ignore[no-untyped-call]
 
 
 def needs_field(name: str) -> Callable[[Any], Any]:
@@ -154,7 +162,7 @@ def test_init_declares_what_the_table_says(layer: Layer) -> None:
 
 def test_init_of_shapes_alone(layer: Layer) -> None:
     module = layer.linen()
-    inputs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in layer.arrays()]
+    inputs = [shape_of(x) for x in layer.arrays()]
     abstract = jax.eval_shape(lambda *a: module.init(RNGS, *a, **layer.call), *inputs)
     assert jax.tree.map(lambda s: s.shape, abstract) == layer.declared()
 
@@ -288,12 +296,11 @@ def test_one_example(layer: Layer) -> None:
 def test_any_batch_size_in_an_exported_program(layer: Layer) -> None:
     module, variables = layer.start(*layer.arrays())
     (batch,) = export.symbolic_shape("b")
-    symbolic = [
-        jax.ShapeDtypeStruct((batch, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype))
-        for x in layer.arrays()
-    ]
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
-    program = export.export(jax.jit(lambda v, *a: layer.run(module, v, *a)))(abstract, *symbolic)
+    symbolic = [shape_of(x, (batch, *x.shape[1:])) for x in layer.arrays()]
+    abstract = jax.tree.map(shape_of, variables)
+    program: Any = export.export(jax.jit(lambda v, *a: layer.run(module, v, *a)))(
+        abstract, *symbolic
+    )
     inputs = layer.arrays(batch=5)
     near(program.call(variables, *inputs), layer.run(module, variables, *inputs))
 

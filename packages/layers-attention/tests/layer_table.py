@@ -1,0 +1,92 @@
+"""The table of layers: one row a layer, from which every contract test follows.
+
+The cache has the batch size of the input that it was made for, other than a contract's state: it is
+tested in `test_cache.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from contracts import Input, Layer
+from linnet.layers_attention import linen
+
+SEQUENCE = (Input((3, 6, 4)),)
+THREE = (Input((3, 6, 4)), Input((3, 5, 3)), Input((3, 5, 2)))
+CAUSAL = np.tril(np.ones((6, 6), np.float32))
+
+
+def projection(inputs: int, heads: int, depth: int) -> dict[str, Any]:
+    return {"kernel": (inputs, heads, depth), "bias": (heads, depth)}
+
+
+def parameters(inputs: int, heads: int, depth: int, key_heads: int | None = None) -> dict[str, Any]:
+    keys = projection(inputs, key_heads or heads, depth)
+    return {
+        "query": projection(inputs, heads, depth),
+        "key": keys,
+        "value": keys,
+        "out": {"kernel": (heads, depth, inputs), "bias": (inputs,)},
+    }
+
+
+LAYERS = [
+    Layer(
+        "MultiHeadDotProductAttention, masked",
+        lambda **fields: linen.MultiHeadDotProductAttention(2, **fields),
+        SEQUENCE,
+        parameters(4, 2, 2),
+        call={"mask": CAUSAL},
+    ),
+    Layer(
+        "MultiHeadDotProductAttention of three inputs, normalized",
+        lambda **fields: linen.MultiHeadDotProductAttention(
+            2, qkv_features=12, out_features=5, normalize_qk=True, use_bias=False, **fields
+        ),
+        THREE,
+        {
+            "query": {"kernel": (4, 2, 6)},
+            "key": {"kernel": (3, 2, 6)},
+            "value": {"kernel": (2, 2, 6)},
+            "query_ln": {"scale": (6,)},
+            "key_ln": {"scale": (6,)},
+            "out": {"kernel": (2, 6, 5)},
+        },
+    ),
+    Layer(
+        "MultiHeadDotProductAttention with dropout",
+        lambda **fields: linen.MultiHeadDotProductAttention(2, dropout_rate=0.3, **fields),
+        SEQUENCE,
+        parameters(4, 2, 2),
+        random=True,
+        call={"deterministic": False},
+    ),
+    Layer(
+        "MultiHeadAttention in chunks and groups",
+        lambda **fields: linen.MultiHeadAttention(
+            4, num_kv_heads=2, implementation="chunked", **fields
+        ),
+        SEQUENCE,
+        parameters(4, 4, 1, 2),
+        call={"is_causal": True},
+    ),
+    Layer(
+        "MultiHeadAttention in chunks, masked, with dropout",
+        lambda **fields: linen.MultiHeadAttention(
+            2, implementation="chunked", dropout_rate=0.3, deterministic=False, **fields
+        ),
+        SEQUENCE,
+        parameters(4, 2, 2),
+        random=True,
+        call={"mask": jnp.asarray(CAUSAL[::-1] > 0)},
+    ),
+    Layer(
+        "SelfAttention",
+        lambda **fields: linen.SelfAttention(2, **fields),
+        SEQUENCE,
+        parameters(4, 2, 2),
+    ),
+]

@@ -1,0 +1,16 @@
+"""What every layer promises, over the table of layers."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts import *  # noqa: F403  (the tests)
+from linnet.layers_attention import linen
+
+from .layer_table import LAYERS
+
+MODULES = linen
+
+pytestmark = pytest.mark.filterwarnings("ignore:SelfAttention will be:DeprecationWarning")
+
+__all__ = ["LAYERS", "MODULES"]
