@@ -96,7 +96,11 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
 
 
 def overflowed(cache: Cache) -> Array | None:
-    """Whether more was appended than there is room for; None where that was checked already."""
+    """Whether more was appended than there is room for; None where that was checked already.
+
+    >>> overflowed(init_cache((4, 1, 2), (4, 1, 2))) is None
+    True
+    """
     if not isinstance(cache.filled, jax.core.Tracer):
         return None
     return cache.filled > cache.key.shape[-3]

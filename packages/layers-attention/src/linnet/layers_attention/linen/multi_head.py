@@ -187,7 +187,7 @@ class MultiHeadDotProductAttention(Module):
             query_offset=offset,
         )  # [*B, Q, H, D]
         y = DenseGeneral(
-            features=inputs_q.shape[-1] if self.out_features is None else self.out_features,
+            features=self.out_features or inputs_q.shape[-1],
             axis=(-2, -1),
             kernel_init=self.out_kernel_init or self.kernel_init,
             bias_init=self.out_bias_init or self.bias_init,

@@ -1,0 +1,360 @@
+"""What the fields and arguments of the modules do."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from linnet.layers_attention import functional, linen
+from linnet.module_core import errors
+from linnet.module_core.linen import Module, compact
+
+KEY = jax.random.key(0)
+X = jax.random.normal(jax.random.key(1), (2, 5, 4))
+Y = jax.random.normal(jax.random.key(2), (2, 3, 4))
+RNGS = {"params": KEY, "dropout": jax.random.key(3)}
+
+
+def same(a: Any, b: Any) -> None:
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def variables() -> Any:
+    return jax.jit(linen.MultiHeadAttention(2).init)(KEY, X)
+
+
+# Inputs.
+
+
+def test_keys_default_to_queries_and_values_to_keys(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(2)
+    same(layer.apply(variables, X), layer.apply(variables, X, X, X))
+    same(layer.apply(variables, X, Y), layer.apply(variables, X, Y, Y))
+    same(layer.apply(variables, X, Y), layer.apply(variables, inputs_q=X, inputs_k=Y))
+
+
+def test_the_deprecated_argument_for_both(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(2)
+    with pytest.warns(DeprecationWarning, match="inputs_kv") as caught:
+        y = layer.apply(variables, X, inputs_kv=Y)
+    same(y, layer.apply(variables, X, Y))
+    assert len(caught) == 1
+
+
+def test_self_attention_warns_and_works(variables: Any) -> None:
+    mask = functional.make_causal_mask(X[..., 0])
+    with pytest.warns(DeprecationWarning, match="SelfAttention will be deprecated"):
+        y = linen.SelfAttention(2).apply(variables, X, mask)
+    same(y, linen.MultiHeadAttention(2).apply(variables, X, mask=mask))
+
+
+def test_causality_is_that_of_a_mask(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(2)
+    mask = functional.make_causal_mask(X[..., 0])
+    same(layer.apply(variables, X, is_causal=True), layer.apply(variables, X, mask=mask))
+
+
+def test_names(variables: Any) -> None:
+    class Two(Module):
+        @compact
+        def __call__(self, x: Any) -> Any:
+            x = linen.MultiHeadAttention(2)(x)
+            return linen.MultiHeadDotProductAttention(2)(x)
+
+    params = jax.eval_shape(Two().init, KEY, X)["params"]
+    assert set(params) == {"MultiHeadAttention_0", "MultiHeadDotProductAttention_0"}
+    assert set(params["MultiHeadAttention_0"]) == {"query", "key", "value", "out"}
+
+
+# Groups.
+
+
+@pytest.mark.parametrize("implementation", ["exact", "chunked"])
+def test_grouped_heads_are_repeated_heads(implementation: Any) -> None:
+    grouped = linen.MultiHeadAttention(
+        6, qkv_features=12, num_kv_heads=2, implementation=implementation
+    )
+    params = jax.jit(grouped.init)(KEY, X)["params"]
+    repeated = {
+        name: jax.tree.map(lambda p: jnp.repeat(p, 3, axis=-2), tree)
+        if name in ("key", "value")
+        else tree
+        for name, tree in params.items()
+    }
+    plain = linen.MultiHeadAttention(6, qkv_features=12)
+    same(
+        grouped.apply({"params": params}, X, is_causal=True),
+        plain.apply({"params": repeated}, X, is_causal=True),
+    )
+
+
+def test_an_attention_fn_gets_the_grouped_heads() -> None:
+    shapes = []
+
+    def attend(query: Any, key: Any, value: Any) -> Any:
+        shapes.append((query.shape, key.shape, value.shape))
+        return query
+
+    linen.MultiHeadAttention(4, num_kv_heads=2, attention_fn=attend).init(KEY, X)
+    assert shapes[-1] == ((2, 5, 4, 1), (2, 5, 2, 1), (2, 5, 2, 1))
+
+
+# Attention functions.
+
+
+def test_an_attention_fn_gets_what_its_signature_names(variables: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def attend(
+        query: Any, key: Any, value: Any, *, dtype: Any = 0, mask: Any = 0, deterministic: Any = 0
+    ) -> Any:
+        seen.update(dtype=dtype, mask=mask, deterministic=deterministic)
+        return query
+
+    mask = jnp.ones((1, 1, 5, 5))
+    layer = linen.MultiHeadAttention(2, attention_fn=attend, dtype=jnp.bfloat16)
+    layer.apply(variables, X, mask=mask)
+    assert seen == {"dtype": jnp.bfloat16, "mask": mask, "deterministic": True}
+    layer.clone(attention_fn=functools.partial(attend, dtype=7)).apply(variables, X)
+    assert seen["mask"] is None
+
+    def plain(query: Any, key: Any, value: Any) -> Any:
+        return value
+
+    assert layer.clone(attention_fn=plain).apply(variables, X).shape == X.shape
+    assert layer.clone(attention_fn=jax.jit(plain)).apply(variables, X).shape == X.shape
+
+
+def test_an_attention_fn_with_all_of_the_names(variables: Any) -> None:
+    def attend(query: Any, key: Any, value: Any, **options: Any) -> Any:
+        return linen.dot_product_attention(query, key, value, **options)
+
+    @functools.wraps(linen.dot_product_attention)
+    def counted(*args: Any, **options: Any) -> Any:
+        calls.append(set(options))
+        return linen.dot_product_attention(*args, **options)
+
+    calls: list[set[str]] = []
+    layer = linen.MultiHeadAttention(2)
+    expected = layer.apply(variables, X)
+    same(layer.clone(attention_fn=counted).apply(variables, X), expected)
+    same(layer.clone(attention_fn=attend).apply(variables, X), expected)
+    assert calls[0] >= {
+        "mask",
+        "dropout_rng",
+        "dropout_rate",
+        "broadcast_dropout",
+        "deterministic",
+        "dtype",
+        "precision",
+        "force_fp32_for_softmax",
+        "qk_attn_weights_einsum",
+        "attn_weights_value_einsum",
+    }
+
+
+def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables: Any) -> None:
+    def attend(query: Any, key: Any, value: Any, mask: Any) -> Any:
+        return linen.dot_product_attention(query, key, value, mask=mask)
+
+    layer = linen.MultiHeadAttention(2)
+    masks = (None, jnp.ones((5, 5)).at[:, 1].set(0), jnp.ones((2, 1, 1, 5)).at[..., 0].set(0))
+    for mask in masks:
+        same(
+            layer.clone(attention_fn=attend).apply(variables, X, mask=mask, is_causal=True),
+            layer.apply(variables, X, mask=mask, is_causal=True),
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "call", "says"),
+    [
+        ({}, {"sow_weights": True}, "sow_weights=True needs an attention_fn that takes 'module'"),
+        ({}, {"is_causal": True}, "causality, or a cache, needs an attention_fn that takes 'mask'"),
+        ({"implementation": "chunked"}, {}, "'chunked' needs an attention_fn that takes 'impl"),
+    ],
+)
+def test_what_an_attention_fn_cannot_be_told_is_refused(
+    variables: Any, fields: dict[str, Any], call: dict[str, Any], says: str
+) -> None:
+    layer = linen.MultiHeadAttention(2, attention_fn=lambda query, key, value: query, **fields)
+    with pytest.raises(errors.ArgumentError, match=says):
+        layer.apply(variables, X, **call)
+
+
+# Overrides.
+
+
+def test_dot_general_of_the_projections(variables: Any) -> None:
+    def doubled(*args: Any, **kwargs: Any) -> Any:
+        return 2 * lax.dot_general(*args, **kwargs)
+
+    layer = linen.MultiHeadAttention(2)
+    half = {"params": {**variables["params"]}}
+    for name in ("query", "key", "value"):
+        tree = half["params"][name]
+        half["params"][name] = {**tree, "kernel": tree["kernel"] / 2}
+    expected = layer.apply(variables, X)
+    same(layer.clone(qkv_dot_general=doubled).apply(half, X), expected)
+    same(
+        layer.clone(qkv_dot_general_cls=lambda: doubled, qkv_dot_general=lax.dot_general).apply(
+            half, X
+        ),
+        expected,
+    )
+    out = half["params"]["out"]
+    half["params"]["out"] = {**out, "kernel": out["kernel"] / 2}
+    for fields in (
+        {"out_dot_general": doubled},
+        {"out_dot_general_cls": lambda: doubled, "out_dot_general": lax.dot_general},
+    ):
+        same(layer.clone(qkv_dot_general=doubled, **fields).apply(half, X), expected)
+
+
+class ScaledEinsum(Module):
+    """An einsum with a parameter of its own."""
+
+    @compact
+    def __call__(self, equation: str, a: Any, b: Any) -> Any:
+        scale = self.param("scale", jax.nn.initializers.ones, ())
+        return scale * jnp.einsum(equation, a, b)
+
+
+def test_einsums_may_be_modules(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(
+        2, qk_attn_weights_einsum_cls=ScaledEinsum, attn_weights_value_einsum_cls=ScaledEinsum
+    )
+    names = set(jax.eval_shape(layer.init, KEY, X)["params"])
+    assert names == {"query", "key", "value", "out", "ScaledEinsum_0", "ScaledEinsum_1"}
+    scales = {"ScaledEinsum_0": {"scale": jnp.ones(())}, "ScaledEinsum_1": {"scale": jnp.ones(())}}
+    params = {**variables["params"], **scales}
+    same(layer.apply({"params": params}, X), linen.MultiHeadAttention(2).apply(variables, X))
+
+
+def test_einsum_and_dot_general_of_the_function() -> None:
+    query, key = X[:, :, None], Y[:, :, None]
+    seen: list[Any] = []
+
+    def dot_general(*args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs)
+        return lax.dot_general(*args, **kwargs)
+
+    def einsum(equation: str, *operands: Any) -> Any:
+        seen.append(equation)
+        return jnp.einsum(equation, *operands)
+
+    expected = functional.dot_product_attention(query, key, key)
+    same(
+        functional.dot_product_attention(query, key, key, einsum_dot_general=dot_general), expected
+    )
+    assert seen == [{"preferred_element_type": jnp.float32}] * 2
+    y = functional.dot_product_attention(
+        query, key, key, qk_attn_weights_einsum=einsum, attn_weights_value_einsum=einsum
+    )
+    same(y, expected)
+    assert seen[2:] == ["...qhd,...khd->...hqk", "...hqk,...khd->...qhd"]
+    groups = jnp.concatenate([query, query], 2)
+    same(
+        functional.dot_product_attention(
+            groups, key, key, qk_attn_weights_einsum=einsum, attn_weights_value_einsum=einsum
+        ),
+        jnp.concatenate([expected, expected], 2),
+    )
+    mask = jnp.ones((4, 2, 1, 5, 3))
+    spread = functional.dot_product_attention(
+        query, key, key, mask=mask, einsum_dot_general=dot_general
+    )
+    same(spread, jnp.broadcast_to(expected, (4, *expected.shape)))
+
+
+def test_initializers_of_the_last_projection() -> None:
+    ones, twos = jax.nn.initializers.ones, jax.nn.initializers.constant(2.0)
+    layer = linen.MultiHeadAttention(
+        2, kernel_init=ones, bias_init=twos, out_kernel_init=twos, out_bias_init=ones
+    )
+    params = layer.init(KEY, X)["params"]
+    values = {
+        n: (float(t["kernel"][0, 0, 0]), float(jnp.max(t["bias"]))) for n, t in params.items()
+    }
+    assert values == {"query": (1, 2), "key": (1, 2), "value": (1, 2), "out": (2, 1)}
+
+
+# Weights.
+
+
+def test_weights_are_sown_before_dropout(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(2, dropout_rate=0.5, deterministic=False)
+    for implementation in ("auto", "exact"):
+        _, state = layer.clone(implementation=implementation).apply(
+            variables, X, sow_weights=True, mutable=["intermediates"], rngs=RNGS
+        )
+        (weights,) = state["intermediates"]["attention_weights"]
+        assert weights.shape == (2, 2, 5, 5)
+        same(jnp.sum(weights, -1), jnp.ones((2, 2, 5)))
+    assert "intermediates" not in layer.init(RNGS, X, sow_weights=True)
+
+
+# Dropout.
+
+
+def test_dropout_draws_once_from_its_stream(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(2, dropout_rate=0.5)
+    y = layer.apply(variables, X, deterministic=False, rngs=RNGS)
+    assert not np.allclose(y, layer.apply(variables, X, deterministic=True))
+    given = layer.apply(variables, X, deterministic=False, dropout_rng=RNGS["dropout"])
+    other = layer.apply(
+        variables, X, deterministic=False, dropout_rng=RNGS["dropout"], rngs={"dropout": KEY}
+    )
+    same(given, other)  # the argument goes before the stream
+    with pytest.raises(errors.InvalidRngError):
+        layer.apply(variables, X, deterministic=False)
+    with pytest.raises(ValueError, match="deterministic"):
+        layer.apply(variables, X)
+    with pytest.raises(ValueError, match="just once"):
+        layer.clone(deterministic=True).apply(variables, X, deterministic=True)
+
+
+def test_without_a_rate_nothing_of_dropout_is_needed(variables: Any) -> None:
+    layer = linen.MultiHeadAttention(2, deterministic=False)
+    same(layer.apply(variables, X, deterministic=True), layer.apply(variables, X))
+
+
+# The kernel of the device.
+
+
+def test_the_fused_kernel_gets_the_same_problem() -> None:
+    """Its arguments, tried with jax's own implementation on this device."""
+    from linnet.layers_attention.functional import exact, fused
+    from linnet.layers_attention.functional._call import checked_call
+    from linnet.layers_attention.functional._products import Products
+
+    arrays = [
+        jax.random.normal(jax.random.key(i), s)
+        for i, s in enumerate([(2, 1, 4, 6, 8), (2, 1, 5, 2, 8), (2, 1, 5, 2, 8)])
+    ]
+    mask = jnp.ones((3, 1, 4, 5)).at[..., 2].set(0)
+    bias = jax.random.normal(jax.random.key(4), (6, 4, 5))
+    for offset in (0, 1):
+        call = checked_call(
+            *arrays,
+            bias,
+            mask,
+            broadcast_dropout=True,
+            dropout_rng=None,
+            dropout_rate=0.0,
+            deterministic=True,
+            dtype=None,
+            products=Products(),
+            float32_softmax=False,
+            on_weights=None,
+            is_causal=True,
+            query_offset=offset,
+        )
+        same(fused.attend_in_one(call, "xla"), exact.attend(call))
