@@ -31,6 +31,10 @@ def test_every_name_is_there() -> None:
     assert not hidden
 
 
+# What an older vocabulary has under the same name.
+OLDER = {"partitioning.remat"}
+
+
 @pytest.mark.parametrize("name", SUBMODULES)
 def test_submodules_hold_what_stands_above(name: str) -> None:
     module = importlib.import_module(f"linnet.linen.{name}")
@@ -38,7 +42,7 @@ def test_submodules_hold_what_stands_above(name: str) -> None:
     assert name in nn.__all__
     for inner in module.__all__:
         value = getattr(module, inner)
-        if inner in nn.__all__:
+        if inner in nn.__all__ and f"{name}.{inner}" not in OLDER:
             assert getattr(nn, inner) is value
 
 

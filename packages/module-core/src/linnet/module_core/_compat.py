@@ -21,3 +21,13 @@ def _trace_state_function() -> Callable[[], Any]:
 def trace_state() -> Any:
     """A value that is equal for two moments under the same stack of jax traces."""
     return _trace_state_function()()
+
+
+def reshard(x: Any, sharding: Any) -> Any:
+    """Moves an array to a sharding on a mesh whose axes are all explicit."""
+    # jax.sharding has it from 0.7 on. Can go with jax 0.6.
+    try:
+        from jax.sharding import reshard
+    except ImportError:
+        from jax.experimental.shard import reshard
+    return reshard(x, sharding)

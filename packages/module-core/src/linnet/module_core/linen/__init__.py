@@ -23,9 +23,26 @@ from .context import (
     override_named_call,
 )
 from .filters import CollectionFilter, DenyList, PRNGSequenceFilter
+from .logical_axes import (
+    get_logical_axis_rules,
+    logical_axis_rules,
+    logical_to_mesh,
+    logical_to_mesh_axes,
+    logical_to_mesh_sharding,
+    set_logical_axis_rules,
+)
+from .logical_constraint import RulesFallback, with_logical_constraint
+from .logically_partitioned import LogicallyPartitioned, with_logical_partitioning
 from .metadata import AxisMetadata, map_axis_meta, unbox
-from .methods import compact, compact_name_scope, nowrap
+from .methods import compact, compact_name_scope, named_call, nowrap
 from .module import Module, merge_param, share_scope
+from .partitioned import (
+    PARTITION_NAME,
+    Partitioned,
+    get_partition_spec,
+    get_sharding,
+    with_partitioning,
+)
 from .scope import Scope
 from .transforms import (
     add_metadata_axis,
@@ -53,15 +70,19 @@ if TYPE_CHECKING:
     from .summary import tabulate
 
 __all__ = [
+    "PARTITION_NAME",
     "AxisMetadata",
     "BatchApply",
     "CollectionFilter",
     "DenyList",
     "In",
     "InterceptorContext",
+    "LogicallyPartitioned",
     "Module",
     "Out",
     "PRNGSequenceFilter",
+    "Partitioned",
+    "RulesFallback",
     "Scope",
     "Sequential",
     "Variable",
@@ -76,20 +97,29 @@ __all__ = [
     "disable_named_call",
     "enable_named_call",
     "fold_rngs",
+    "get_logical_axis_rules",
+    "get_partition_spec",
+    "get_sharding",
     "grad",
     "init",
     "init_with_output",
     "intercept_methods",
     "jit",
     "jvp",
+    "logical_axis_rules",
+    "logical_to_mesh",
+    "logical_to_mesh_axes",
+    "logical_to_mesh_sharding",
     "map_axis_meta",
     "map_variables",
     "merge_param",
+    "named_call",
     "nowrap",
     "override_named_call",
     "remat",
     "remat_scan",
     "scan",
+    "set_logical_axis_rules",
     "share_scope",
     "switch",
     "tabulate",
@@ -98,6 +128,9 @@ __all__ = [
     "vjp",
     "vmap",
     "while_loop",
+    "with_logical_constraint",
+    "with_logical_partitioning",
+    "with_partitioning",
 ]
 
 

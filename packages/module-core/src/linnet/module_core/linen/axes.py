@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from ..errors import ArgumentError
-from . import metadata
 from .filters import CollectionFilter, group_collections
+from .metadata import add_axis as add_axis
+from .metadata import remove_axis as remove_axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,20 +117,6 @@ def map_prefix(fn: Callable[[Any, Any], Any], axes: Any, tree: Any) -> Any:
 def as_prefix(axes: Any) -> Any:
     """`axes` for a tuple of arguments, where a list is meant as a tuple."""
     return tuple(axes) if isinstance(axes, list) else axes
-
-
-def add_axis(tree: Any, axis: Any, params: Mapping[Any, Any]) -> Any:
-    """Tells the boxes in `tree` that their values have a new axis."""
-    if axis is None or not metadata.has_boxes(tree):
-        return tree
-    return metadata.map_axis_meta(lambda box: box.add_axis(axis, params), tree)
-
-
-def remove_axis(tree: Any, axis: Any, params: Mapping[Any, Any]) -> Any:
-    """Tells the boxes in `tree` that an axis of their values is gone."""
-    if axis is None or not metadata.has_boxes(tree):
-        return tree
-    return metadata.map_axis_meta(lambda box: box.remove_axis(axis, params), tree)
 
 
 def one_size(sizes: Sequence[set[int]], given: int | None, kind: str, name: str) -> int:

@@ -28,6 +28,10 @@ class AxisMetadata(abc.ABC, Generic[T]):
     def unbox(self) -> Any:
         """The value in the box."""
 
+    def _contents(self) -> Any:
+        """The value as it is stored; `unbox` may do something to it on the way."""
+        return self.unbox()
+
     @abc.abstractmethod
     def replace_boxed(self, value: Any) -> AxisMetadata[Any]:
         """The same box around `value`."""
@@ -73,12 +77,33 @@ def unbox(tree: Any) -> Any:
     return map_axis_meta(lambda box: unbox(box.unbox()), tree)
 
 
+def contents(tree: Any) -> Any:
+    """`unbox` without what a box does to its value: for a look at shapes, say."""
+    if isinstance(tree, _BARE):
+        return tree
+    return map_axis_meta(lambda box: contents(box._contents()), tree)
+
+
 def replace_boxed(tree: Any, updates: Any) -> Any:
     """Puts the values of `updates` into the boxes of `tree`."""
 
     def put(box: Any, value: Any) -> Any:
         if isinstance(box, AxisMetadata):
-            return box.replace_boxed(replace_boxed(box.unbox(), value))
+            return box.replace_boxed(replace_boxed(box._contents(), value))
         return value
 
     return jax.tree.map(put, tree, updates, is_leaf=is_axis_metadata)
+
+
+def add_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
+    """Tells the boxes in `tree` that their values have a new axis; None: that they have none."""
+    if index is None or not has_boxes(tree):
+        return tree
+    return map_axis_meta(lambda box: box.add_axis(index, params), tree)
+
+
+def remove_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
+    """Tells the boxes in `tree` that an axis of their values is gone; None: that none is."""
+    if index is None or not has_boxes(tree):
+        return tree
+    return map_axis_meta(lambda box: box.remove_axis(index, params), tree)

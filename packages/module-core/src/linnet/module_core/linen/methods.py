@@ -75,6 +75,26 @@ def compact_name_scope(fun: F) -> F:
     return fun
 
 
+def named_call(class_fn: F, force: bool = True) -> F:
+    """Names the operations of a method, or of a function of a module, in profiles and in HLO.
+
+    Methods of modules are named anyway; this is for those under `nowrap`, and for functions.
+
+    Args:
+      class_fn: takes a module first.
+      force: name them also under `disable_named_call`.
+    """
+
+    @functools.wraps(class_fn)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not (force or config.flax_profile) or self._state.in_setup:
+            return class_fn(self, *args, **kwargs)
+        with jax.named_scope(_operation_name(self, class_fn.__name__)):
+            return class_fn(self, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
 def is_compact(fun: Any) -> bool:
     """Whether `fun` was marked by `compact`."""
     return getattr(fun, _COMPACT, False)

@@ -237,7 +237,7 @@ def represent(value: Any) -> Any:
     if is_array(value):
         return jax.ShapeDtypeStruct(value.shape, value.dtype)  # type: ignore[no-untyped-call]
     if isinstance(value, metadata.AxisMetadata):
-        return value.replace_boxed(represent(value.unbox()))
+        return value.replace_boxed(represent(metadata.contents(value)))
     if isinstance(value, dict | FrozenDict):
         return {str(k): represent(v) for k, v in value.items()}
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -466,10 +466,10 @@ class Scope:
         # layers.
         if args and getattr(value, "shape", None) == args[0] and type(args[0]) is tuple:
             return
-        expected = metadata.unbox(
+        expected = metadata.contents(
             jax.eval_shape(lambda key: init_fn(key, *args, **kwargs), abstract_key())
         )
-        stored = metadata.unbox(value)
+        stored = metadata.contents(value)
         for want, have in zip(jax.tree.leaves(expected), jax.tree.leaves(stored), strict=False):
             if jax.numpy.shape(have) != want.shape:
                 raise ScopeParamShapeError(

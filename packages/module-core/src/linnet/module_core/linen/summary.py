@@ -322,7 +322,7 @@ def _is_branch(value: Any) -> bool:
 def _leaf(value: Any) -> str:
     if isinstance(value, metadata.AxisMetadata):
         names = getattr(value, "names", None)
-        text = "; ".join(_lines(value.unbox()))
+        text = "; ".join(_lines(metadata.contents(value)))
         return f"{text} P({', '.join(map(str, names))})" if names else text
     if isinstance(value, jax.ShapeDtypeStruct):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"

@@ -41,11 +41,7 @@ def checkpoint(
       policy: which intermediate results to keep, see `jax.checkpoint_policies`.
       methods: of a class: names of the methods to transform (default `__call__`).
     """
-    if concrete:
-        raise ArgumentError(
-            "remat(concrete=True) is no longer supported by jax.",
-            hint="Name the arguments that Python's control flow depends on in static_argnums.",
-        )
+    refuse_concrete(concrete)
     options = {
         "variables": variables,
         "rngs": rngs,
@@ -53,13 +49,26 @@ def checkpoint(
         "static_argnums": static_argnums,
         "policy": policy,
     }
-    return lift_target(_checkpoint, target, "Checkpoint", methods, options)
+    return lift_target(run_checkpoint, target, "Checkpoint", methods, options)
 
 
 remat = checkpoint
 
 
-def _checkpoint(
+def refuse_concrete(concrete: bool) -> None:
+    """Refuses an option that jax no longer has.
+
+    Raises:
+      ArgumentError: it is set.
+    """
+    if concrete:
+        raise ArgumentError(
+            "remat(concrete=True) is no longer supported by jax.",
+            hint="Name the arguments that Python's control flow depends on in static_argnums.",
+        )
+
+
+def run_checkpoint(
     lift: Lift,
     *,
     variables: CollectionFilter,
@@ -68,6 +77,7 @@ def _checkpoint(
     static_argnums: int | Sequence[int],
     policy: Callable[..., bool] | None,
 ) -> Any:
+    """The transform itself: runs the lifted call under `jax.checkpoint`."""
     body = lift.plain(variables, rngs)
     static = static_positions(static_argnums, len(lift.args))
 

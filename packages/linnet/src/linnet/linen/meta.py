@@ -1,0 +1,41 @@
+"""Values that carry metadata in a box; above all the names of their axes."""
+
+from linnet.module_core.linen.mesh import (
+    get_global_mesh,
+    global_mesh_defined,
+)
+from linnet.module_core.linen.metadata import (
+    AxisMetadata,
+    add_axis,
+    is_axis_metadata,
+    map_axis_meta,
+    remove_axis,
+    replace_boxed,
+    unbox,
+)
+from linnet.module_core.linen.partitioned import (
+    PARTITION_NAME,
+    LogicalNames,
+    Partitioned,
+    get_partition_spec,
+    get_sharding,
+    with_partitioning,
+)
+
+__all__ = [
+    "PARTITION_NAME",
+    "AxisMetadata",
+    "LogicalNames",
+    "Partitioned",
+    "add_axis",
+    "get_global_mesh",
+    "get_partition_spec",
+    "get_sharding",
+    "global_mesh_defined",
+    "is_axis_metadata",
+    "map_axis_meta",
+    "remove_axis",
+    "replace_boxed",
+    "unbox",
+    "with_partitioning",
+]

@@ -1,0 +1,37 @@
+"""Logical axes: names for what axes mean, rules from those to a mesh."""
+
+from linnet.module_core.linen.logical_axes import (
+    LogicalRules,
+    get_logical_axis_rules,
+    logical_axis_rules,
+    logical_to_mesh,
+    logical_to_mesh_axes,
+    logical_to_mesh_sharding,
+    set_logical_axis_rules,
+)
+from linnet.module_core.linen.logical_constraint import (
+    RulesFallback,
+    with_logical_constraint,
+)
+from linnet.module_core.linen.logically_partitioned import (
+    LogicallyPartitioned,
+    with_logical_partitioning,
+)
+from linnet.module_core.linen.partitioned import (
+    LogicalNames,
+)
+
+__all__ = [
+    "LogicalNames",
+    "LogicalRules",
+    "LogicallyPartitioned",
+    "RulesFallback",
+    "get_logical_axis_rules",
+    "logical_axis_rules",
+    "logical_to_mesh",
+    "logical_to_mesh_axes",
+    "logical_to_mesh_sharding",
+    "set_logical_axis_rules",
+    "with_logical_constraint",
+    "with_logical_partitioning",
+]
