@@ -1,0 +1,397 @@
+"""Attention: bit for bit what Flax computes, with `implementation="exact"`.
+
+Each case is a call made the same way with both libraries: eager with eager and jitted with jitted,
+which must be identical, and gradients, within rounding. The arguments are those of FACTS for
+attention; what Linnet has beyond Flax is compared with Flax's way to do the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linnet.linen
+
+bf16, f16, c64 = jnp.bfloat16, jnp.float16, jnp.complex64
+KEY = jax.random.key(7)
+BOTH = (linnet.linen, flax.linen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Eager operations need no optimizing: most of the time goes into compiling them."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def normal(seed: int, *shape: int, dtype: Any = jnp.float32) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape, dtype)
+
+
+def identical(ours: Any, theirs: Any) -> None:
+    """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype
+        assert a.weak_type == b.weak_type
+        assert a.shape == b.shape
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def near(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        least = 0.05 if a.dtype.itemsize == 2 else tolerance
+        np.testing.assert_allclose(
+            np.asarray(a, np.complex64), np.asarray(b, np.complex64), rtol=least, atol=least
+        )
+
+
+def order(tree: Any) -> Any:
+    return [(k, order(v)) for k, v in tree.items()] if isinstance(tree, dict) else None
+
+
+# The functions.
+
+Q, K, V = normal(0, 2, 5, 4, 6), normal(1, 2, 7, 4, 6), normal(2, 2, 7, 4, 3)
+BIAS = normal(3, 2, 4, 5, 7)
+MASK = jax.random.bernoulli(KEY, 0.6, (2, 1, 5, 7)).at[:, :, 2].set(False)
+DROPOUT = {"dropout_rng": KEY, "dropout_rate": 0.3}
+
+
+def doubled(*args: Any, **kwargs: Any) -> Any:
+    return 2 * jax.lax.dot_general(*args, **kwargs)
+
+
+def tripled(*args: Any, **kwargs: Any) -> Any:
+    return 3 * jnp.einsum(*args, **kwargs)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "mask": {"mask": MASK},
+    "number mask": {"mask": MASK[0].astype(jnp.float32)},
+    "bias": {"bias": BIAS},
+    "bias and mask": {"bias": BIAS[0, 0], "mask": MASK},
+    "more batch": {"mask": MASK.reshape(2, 1, 1, 5, 7)},
+    "float16": {"dtype": f16, "mask": MASK},
+    "bfloat16": {"dtype": bf16, "bias": BIAS},
+    "float32 softmax": {"dtype": bf16, "force_fp32_for_softmax": True, "mask": MASK},
+    "float32 softmax of float32": {"force_fp32_for_softmax": True},
+    "dropout": DROPOUT,
+    "dropout of each": {**DROPOUT, "broadcast_dropout": False},
+    "dropout, bfloat16": {**DROPOUT, "dtype": bf16},
+    "dropout, wide softmax": {**DROPOUT, "dtype": bf16, "force_fp32_for_softmax": True},
+    "deterministic": {**DROPOUT, "deterministic": True},
+    "precision": {"precision": "highest"},
+    "dot_general": {"einsum_dot_general": doubled},
+    "complex": {"dtype": c64},
+}
+
+
+def compared(run: Callable[[Any], Callable[..., Any]], arrays: Any, *, jitted: bool = True) -> None:
+    """Outputs eager and jitted, identical; gradients, near."""
+    ours, theirs = (run(nn) for nn in BOTH)
+    identical(ours(*arrays), theirs(*arrays))
+    if not jitted:
+        return
+
+    def both(function: Any) -> Any:
+        def loss(*arrays: Any) -> Any:
+            y = function(*arrays)
+            leaves = [jnp.sum(jnp.sin(jnp.abs(x).astype(jnp.float32))) for x in jax.tree.leaves(y)]
+            return sum(leaves), y
+
+        def forward(*arrays: Any) -> Any:
+            return function(*arrays)
+
+        gradient = jax.grad(loss, tuple(range(len(arrays))), has_aux=True)
+        return jax.jit(lambda *a: (forward(*a), gradient(*a)[0]))(*arrays)
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    (ours, ours_gradient), (theirs, theirs_gradient) = both(ours), both(theirs)
+    jax.config.update("jax_disable_most_optimizations", True)
+    identical(ours, theirs)
+    near(ours_gradient, theirs_gradient)
+
+
+def exact(nn: Any) -> dict[str, Any]:
+    return {"implementation": "exact"} if nn is linnet.linen else {}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_function(name: str) -> None:
+    def run(nn: Any) -> Any:
+        return lambda *a: nn.dot_product_attention(*a, **OPTIONS[name], **exact(nn))
+
+    # Compiling takes seconds a case: those that differ in arithmetic.
+    compared(
+        run, (Q, K, V), jitted=name in ("plain", "bias and mask", "dropout of each", "float16")
+    )
+
+
+@pytest.mark.parametrize("name", ["bias and mask", "dropout", "float32 softmax", "dot_general"])
+def test_weights(name: str) -> None:
+    def run(nn: Any) -> Any:
+        return lambda *a: nn.dot_product_attention_weights(*a, **OPTIONS[name])
+
+    compared(run, (Q, K), jitted=False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "types"),
+    [
+        ((5, 4, 6), (bf16, bf16, bf16)),
+        ((2, 3, 5, 1, 6), (bf16, jnp.float32, f16)),
+        ((2, 1, 4, 6), (jnp.float32, bf16, bf16)),
+        ((2, 5, 4, 1), (f16, f16, jnp.float32)),
+    ],
+    ids=str,
+)
+def test_shapes_and_mixed_types(shape: tuple[int, ...], types: tuple[Any, ...]) -> None:
+    arrays = [normal(i, *shape, dtype=d) for i, d in enumerate(types)]
+    compared(lambda nn: nn.dot_product_attention, arrays, jitted=False)
+
+
+def test_positions_of_arguments() -> None:
+    values = (Q, K, V, BIAS, MASK, False, KEY, 0.3, False, bf16, None, None, True)
+    compared(lambda nn: lambda: nn.dot_product_attention(*values), (), jitted=False)
+    values = (Q, K, BIAS, MASK, False, KEY, 0.3, False, bf16, None, None, True)
+    compared(lambda nn: lambda: nn.dot_product_attention_weights(*values), (), jitted=False)
+
+
+def test_einsums() -> None:
+    einsums = {"qk_attn_weights_einsum": tripled, "attn_weights_value_einsum": tripled}
+    compared(lambda nn: lambda *a: nn.dot_product_attention(*a, **einsums), (Q, K, V), jitted=False)
+    compared(
+        lambda nn: lambda *a: nn.dot_product_attention_weights(*a, einsum=tripled),
+        (Q, K),
+        jitted=False,
+    )
+
+
+def test_masks() -> None:
+    a, b = jnp.array([[1, 2, 0]]), jnp.array([[2, 0, 1, 1]])
+    masks: list[Callable[[Any], Any]] = [
+        lambda nn: nn.make_attention_mask(a, b),
+        lambda nn: nn.make_attention_mask(a, b, jnp.less, 2, bool),
+        lambda nn: nn.make_causal_mask(b),
+        lambda nn: nn.make_causal_mask(b[0], 1, jnp.int32),
+        lambda nn: nn.combine_masks(a, None, a > 1),
+        lambda nn: nn.combine_masks(a, dtype=bool),
+        lambda nn: nn.combine_masks(None),
+    ]
+    for make in masks:
+        identical(make(linnet.linen), make(flax.linen))
+
+
+# The module.
+
+X, Y, Z = normal(4, 2, 5, 8), normal(5, 2, 7, 8), normal(6, 2, 7, 8)
+SELF_MASK = jax.random.bernoulli(KEY, 0.6, (2, 1, 5, 5))
+drawn = jax.nn.initializers.normal(0.5)
+
+
+class Case(NamedTuple):
+    """Fields of the layer, its inputs, and keyword arguments of the call."""
+
+    fields: dict[str, Any]
+    inputs: tuple[Any, ...] = (X,)
+    call: Mapping[str, Any] = {}
+    name: str = "MultiHeadDotProductAttention"
+
+
+def fussy(query: Any, key: Any, value: Any, mask: Any = None, dtype: Any = None) -> Any:
+    """An attention function that takes only some of the arguments."""
+    weights = jax.nn.sigmoid(jnp.einsum("...qhd,...khd->...hqk", query, key))
+    weights = weights if mask is None else weights * mask
+    return jnp.einsum("...hqk,...khd->...qhd", weights, value).astype(dtype)
+
+
+CASES = {
+    "plain": Case({}),
+    "three inputs": Case({"qkv_features": 12, "out_features": 5}, (X, Y, Z)),
+    "two inputs, masked": Case({"bias_init": drawn}, (X, Y), {"mask": MASK}),
+    "alias": Case({}, name="MultiHeadAttention"),
+    "self-attention": Case({}, (X, SELF_MASK), {}, "SelfAttention"),
+    "no bias": Case({"use_bias": False}),
+    "initializers": Case(
+        {"kernel_init": drawn, "out_kernel_init": jax.nn.initializers.ones, "out_bias_init": drawn}
+    ),
+    "normalized": Case({"normalize_qk": True, "bias_init": drawn}),
+    "normalized, bfloat16": Case({"normalize_qk": True, "dtype": bf16, "param_dtype": bf16}),
+    "bfloat16": Case({"dtype": bf16}, (X,), {"mask": SELF_MASK}),
+    "narrow parameters": Case({"param_dtype": f16}),
+    "wide softmax": Case({"dtype": bf16, "force_fp32_for_softmax": True}),
+    "dropout": Case({"dropout_rate": 0.4}, (X,), {"deterministic": False}),
+    "dropout of each": Case(
+        {"dropout_rate": 0.4, "broadcast_dropout": False, "deterministic": False}
+    ),
+    "dropout of the caller's": Case(
+        {"dropout_rate": 0.4, "deterministic": False}, (X,), {"dropout_rng": jax.random.key(3)}
+    ),
+    "sown": Case(
+        {"dropout_rate": 0.4, "deterministic": False}, (X, Y), {"sow_weights": True, "mask": MASK}
+    ),
+    "function": Case({"attention_fn": fussy, "dtype": f16}, (X,), {"mask": SELF_MASK}),
+    "precision": Case({"precision": "high"}),
+    "dot_general": Case({"qkv_dot_general": doubled, "out_dot_general": doubled}),
+    "dot_general_cls": Case(
+        {"qkv_dot_general_cls": lambda: doubled, "out_dot_general_cls": lambda: doubled}
+    ),
+    "einsums": Case(
+        {
+            "qk_attn_weights_einsum_cls": lambda: tripled,
+            "attn_weights_value_einsum_cls": lambda: tripled,
+        }
+    ),
+    "more batch": Case({}, (normal(8, 2, 3, 5, 8),)),
+}
+
+
+def layer_of(nn: Any, case: Case) -> Any:
+    options = exact(nn) if case.fields.get("attention_fn") is None else {}
+    return getattr(nn, case.name)(num_heads=4, **case.fields, **options)
+
+
+@pytest.mark.filterwarnings("ignore:SelfAttention will be:DeprecationWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_module(name: str) -> None:
+    case = CASES[name]
+    rngs = {"params": KEY, "dropout": jax.random.key(5)}
+    started = [layer_of(nn, case).init_with_output(rngs, *case.inputs, **case.call) for nn in BOTH]
+    identical(*started)
+    variables = started[1][1]
+    assert order(started[0][1]) == order(variables)
+
+    def run(nn: Any) -> Any:
+        layer = layer_of(nn, case)
+
+        def call(params: Any, *inputs: Any) -> Any:
+            return layer.apply(
+                {"params": params},
+                *inputs,
+                **case.call,
+                mutable=["intermediates"],
+                rngs={"dropout": jax.random.key(6)},
+            )
+
+        return call
+
+    ours, theirs = (run(nn) for nn in BOTH)
+    params = variables["params"]
+    identical(ours(params, *case.inputs), theirs(params, *case.inputs))
+
+
+@pytest.mark.parametrize("name", ["two inputs, masked", "normalized", "dropout", "sown"])
+def test_module_jitted(name: str) -> None:
+    case = CASES[name]
+    rngs = {"params": KEY, "dropout": jax.random.key(6)}
+    params = layer_of(flax.linen, case).init(rngs, *case.inputs, **case.call)
+
+    def run(nn: Any) -> Any:
+        layer = layer_of(nn, case)
+
+        def call(params: Any, *inputs: Any) -> Any:
+            return layer.apply(params, *inputs, **case.call, mutable=["intermediates"], rngs=rngs)
+
+        return call
+
+    compared(run, ({"params": params["params"]}, *case.inputs))
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"dtype": bf16, "normalize_qk": True}, {"qkv_features": 12}], ids=str
+)
+def test_decoding(fields: dict[str, Any]) -> None:
+    layers = [nn.MultiHeadDotProductAttention(4, decode=True, **fields, **exact(nn)) for nn in BOTH]
+    ours, theirs = (layer.init_with_output(KEY, X) for layer in layers)
+    identical(ours, theirs)
+    params, caches = theirs[1]["params"], [theirs[1]["cache"]] * 2
+    mask = jnp.ones((2, 1, 1, 5)).at[1, ..., 1].set(0)
+    for i in range(5):
+        results = [
+            layer.apply(
+                {"params": params, "cache": cache},
+                X[:, i : i + 1],
+                mask=mask if i % 2 else None,
+                mutable=["cache"],
+            )
+            for layer, cache in zip(layers, caches, strict=True)
+        ]
+        identical(*results)
+        caches = [state["cache"] for _, state in results]
+
+
+# Beyond Flax: compared with Flax's way to the same.
+
+
+@pytest.mark.parametrize("implementation", ["exact", "chunked"])
+def test_causality_groups_and_prefill(implementation: Any) -> None:
+    theirs = flax.linen.MultiHeadAttention(4)
+    params = theirs.init(KEY, X)
+    mask = flax.linen.make_causal_mask(X[..., 0])
+    expected = theirs.apply(params, X, mask=mask)
+    layer = linnet.linen.MultiHeadAttention(4, implementation=implementation)
+    near(layer.apply(params, X, is_causal=True), expected)
+    near(layer.apply(params, X, mask=mask), expected)
+    decoding = layer.clone(decode=True)
+    cache = {"cache": decoding.init(KEY, X)["cache"]}
+    first, cache = decoding.apply({**params, **cache}, X[:, :3], mutable=["cache"])
+    second, _ = decoding.apply({**params, **cache}, X[:, 3:], mutable=["cache"])
+    near(jnp.concatenate([first, second], 1), expected)
+    key, value = K[:, :, :2], V[:, :, :2]
+    ours = linnet.linen.dot_product_attention(Q, key, value, implementation=implementation)
+    repeated = (jnp.repeat(x, 2, axis=2) for x in (key, value))
+    near(ours, flax.linen.dot_product_attention(Q, *repeated))
+
+
+def test_long_sequences_come_out_the_same_within_rounding() -> None:
+    """Where `auto` takes chunked attention."""
+    arrays = [normal(i, 1, 520, 2, 8) for i in range(3)]
+    mask = flax.linen.make_causal_mask(arrays[0][..., 0, 0])
+
+    def run(nn: Any) -> Any:
+        def loss(*a: Any) -> Any:
+            y = nn.dot_product_attention(*a, mask=mask)
+            return jnp.sum(jnp.sin(y)), y
+
+        return jax.jit(jax.grad(loss, (0, 1, 2), has_aux=True))(*arrays)
+
+    near(run(linnet.linen), run(flax.linen))
+
+
+def test_past_the_cache_s_end() -> None:
+    """Flax overwrites the last position, in silence."""
+    theirs, ours = (nn.MultiHeadAttention(4, decode=True) for nn in (flax.linen, linnet.linen))
+    variables = theirs.init(KEY, X[:, :1])
+    _, state = theirs.apply(variables, X[:, :1], mutable=["cache"])
+    full = {**variables, **state}
+    y, _ = theirs.apply(full, X[:, 1:2], mutable=["cache"])
+    assert np.isfinite(y).all()
+    with pytest.raises(ValueError, match="The cache is full"):
+        ours.apply(full, X[:, 1:2], mutable=["cache"])
+
+
+def test_refused_by_both() -> None:
+    for nn in BOTH:
+        layer = nn.MultiHeadDotProductAttention(3)
+        with pytest.raises((ValueError, AssertionError)):
+            layer.init(KEY, X)
+        layer = nn.MultiHeadDotProductAttention(4, dropout_rate=0.5)
+        with pytest.raises(ValueError):  # noqa: PT011  (their messages are their own)
+            layer.init(KEY, X)
+        with pytest.raises(ValueError):  # noqa: PT011
+            layer.init(KEY, X, None, X, deterministic=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            old = nn.MultiHeadDotProductAttention(4).init_with_output(KEY, X, inputs_kv=Y)
+        identical(old, nn.MultiHeadDotProductAttention(4).init_with_output(KEY, X, Y))
