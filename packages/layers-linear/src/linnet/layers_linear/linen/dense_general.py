@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from linnet.layers_linear import functional
 from linnet.module_core.linen import Module, compact
+from linnet.module_core.linen.metadata import contents, replace_boxed
 
 from ._defaults import (
     Array,
@@ -39,7 +40,9 @@ class _Flattened:
     flat_shape: Shape
 
     def __call__(self, key: Any, shape: Shape, dtype: Any) -> Any:
-        return jnp.reshape(self.init(key, self.flat_shape, dtype), shape)
+        value = self.init(key, self.flat_shape, dtype)
+        # A box around it names the axes of the kernel, not those of the matrix.
+        return replace_boxed(value, jnp.reshape(contents(value), shape))
 
 
 class DenseGeneral(Module):
