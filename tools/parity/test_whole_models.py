@@ -1,0 +1,170 @@
+"""Whole models against Flax: parameters, outputs, state, gradients, and training.
+
+Eager is compared with eager and jitted with jitted, bit by bit; gradients within rounding; after
+five steps of AdamW, parameters and state within 1e-5.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import flax.linen
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import linnet.linen
+from parity import whole_models
+
+LINNET, FLAX = (whole_models.build(nn) for nn in (linnet.linen, flax.linen))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Most of the time goes into compiling programs that run once, on a few numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+each_model = pytest.mark.parametrize("name", LINNET)
+
+
+def keys(model, first=0):
+    return {s: jax.random.key(first + i) for i, s in enumerate(("params", *model.streams))}
+
+
+@functools.cache
+def started(name):
+    """Output and variables of each library's `init`."""
+    train, _ = LINNET[name].modes
+    return [
+        m[name].make().init_with_output(keys(m[name]), *m[name].inputs, **train)
+        for m in (LINNET, FLAX)
+    ]
+
+
+@functools.cache
+def flax_variables(name):
+    variables = {**started(name)[1][1]}
+    variables.pop("intermediates", None)
+    return variables
+
+
+def run(model, variables, *, train=True, first=10):
+    """Output and changed state of a call, its parameters and state given."""
+    mutable = list(model.mutable) if train else False
+    mode = model.modes[0] if train else model.modes[1]
+    rngs = keys(model, first) if train else None
+    return model.make().apply(variables, *model.inputs, **mode, mutable=mutable, rngs=rngs)
+
+
+def form(tree):
+    """Nested lists of names, in order of insertion."""
+    return [(k, form(v)) for k, v in tree.items()] if isinstance(tree, dict) else None
+
+
+def identical(ours, theirs):
+    """Equal trees: structure, dtypes, shapes and every bit."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert (a.dtype, a.shape, a.weak_type) == (b.dtype, b.shape, b.weak_type)
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def near(ours, theirs, rtol=2e-5, atol=2e-6):
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path))
+
+
+@each_model
+def test_init(name):
+    (ours_y, ours), (theirs_y, theirs) = started(name)
+    state = [{k: v for k, v in tree.items() if k != "intermediates"} for tree in (ours, theirs)]
+    if not LINNET[name].compiled:  # jax's transforms sort dicts by name
+        assert form(ours) == form(theirs)
+    identical(*state)
+    (near if LINNET[name].compiled else identical)(ours_y, theirs_y)
+
+
+@each_model
+def test_eager(name):
+    compare = near if LINNET[name].compiled else identical
+    for train in (True, False):
+        compare(
+            *(run(m[name], flax_variables(name), train=train) for m in (LINNET, FLAX)),
+        )
+
+
+def loss_of(model, params, state, first):
+    y, state = run(model, {"params": params, **state}, first=first)
+    state.pop("intermediates", None)
+    return jnp.mean(jnp.square(y - jnp.cos(jnp.arange(y.size)).reshape(y.shape))), (y, state)
+
+
+OPTIMIZER = optax.adamw(1e-3)
+
+
+@each_model
+def test_training(name):
+    results = []
+    for models in (LINNET, FLAX):
+        model = models[name]
+
+        @jax.jit
+        def step(params, state, moments, first, model=model):
+            loss = functools.partial(loss_of, model)
+            grad = jax.value_and_grad(loss, has_aux=True)
+            (value, (y, state)), gradient = grad(params, state, first)
+            updates, moments = OPTIMIZER.update(gradient, moments, params)
+            params = optax.apply_updates(params, updates)
+            return params, state, moments, (value, y, gradient)
+
+        state = {**flax_variables(name)}
+        params = state.pop("params")
+        moments = OPTIMIZER.init(params)
+        seen = []
+        for i in range(5):
+            params, state, moments, result = step(params, state, moments, 20 + 2 * i)
+            seen.append(result)
+        results.append((params, state, seen))
+    (our_params, our_state, ours), (their_params, their_state, theirs) = results
+    near(ours[0], theirs[0])  # the same parameters: gradients within rounding
+    assert theirs[0][0] != theirs[4][0]
+    near((our_params, our_state), (their_params, their_state), rtol=0, atol=1e-5)
+
+
+@each_model
+def test_jitted(name):
+    """With all of XLA's optimizations."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    results = []
+    for models in (LINNET, FLAX):
+        model = models[name]
+        results.append(jax.jit(lambda v, model=model: run(model, v))(flax_variables(name)))
+    jax.config.update("jax_disable_most_optimizations", True)
+    (near if LINNET[name].compiled else identical)(*results)
+
+
+def test_generating_with_a_cache():
+    ours, theirs = (m["decoder with cache"].make(generate=True) for m in (LINNET, FLAX))
+    variables = [layer.init(jax.random.key(0), whole_models.WORDS) for layer in (ours, theirs)]
+    identical(*variables)
+    params = variables[1]["params"]
+    for wrap in (lambda f: f, jax.jit):
+        caches = [{"cache": v["cache"]} for v in variables]
+        steps = [
+            wrap(lambda c, x, m=m: m.apply({"params": params, **c}, x, mutable=["cache"]))
+            for m in (ours, theirs)
+        ]
+        for i in range(6):
+            token = whole_models.WORDS[:, i : i + 1]
+            results = [step(c, token) for step, c in zip(steps, caches, strict=True)]
+            identical(*results)
+            caches = [cache for _, cache in results]
+    full = theirs.clone(generate=False).apply({"params": params}, whole_models.WORDS)
+    near(results[0][0][:, 0], full[:, -1])
