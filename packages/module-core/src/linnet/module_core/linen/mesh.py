@@ -8,6 +8,7 @@ type, a constraint moves the array. Within `shard_map` the axes that are already
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,9 +72,17 @@ def constrain(tree: Any, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
             )
         if explicit:
             return reshard(x, target)
-        return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
+        if isinstance(x, jax.core.Tracer) or isinstance(target, NamedSharding):
+            return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
+        # Outside of jit, jax takes a spec only for an array that is on the mesh already.
+        return _laid_out(x, spec)
 
     return jax.tree.map(apply, tree)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _laid_out(x: Any, spec: PartitionSpec) -> Any:
+    return jax.lax.with_sharding_constraint(x, spec)  # type: ignore[no-untyped-call]
 
 
 def named_sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:

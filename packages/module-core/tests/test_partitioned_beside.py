@@ -1,0 +1,179 @@
+"""The older vocabulary: axis names in collections beside the variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linnet.module_core import linen as nn
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, NameInUseError
+from linnet.module_core.linen import partitioning as older
+
+KEY = jax.random.key(0)
+ones = jax.nn.initializers.ones
+Names = older.AxisMetadata
+
+
+class Layer(nn.Module):
+    axes: Any = ("embed", "mlp")
+
+    @nn.compact
+    def __call__(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+        kernel = older.param_with_axes("kernel", ones, (3, 3), axes=self.axes)
+        bias = older.param_with_axes("bias", ones, (3,))
+        count = older.variable_with_axes("cache", "n", jnp.zeros, (3,), axes=("mlp",))
+        if count.is_mutable():
+            count.value = count.value + 1
+        return x @ kernel / 3 + bias, None
+
+    def other(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+        y, _ = self(x)
+        return y, None
+
+
+def specs(names: Any) -> Any:
+    return {name: tuple(spec) for name, spec in older.get_axis_names(names).items()}
+
+
+def test_names_stand_beside_the_variables() -> None:
+    variables = Layer().init(KEY, jnp.ones(3))
+    assert variables["params_axes"] == {"kernel_axes": Names(("embed", "mlp"))}
+    assert variables["cache_axes"] == {"n_axes": Names(("mlp",))}
+    assert specs(variables["params_axes"]) == {"kernel": ("embed", "mlp")}
+    assert not jax.tree.leaves(variables["params_axes"])
+    np.testing.assert_array_equal(variables["cache"]["n"], np.ones(3))
+    without = {c: variables[c] for c in ("params", "cache")}
+    _, changed = Layer().apply(without, jnp.ones(3), mutable=["cache"])
+    assert list(changed) == ["cache"]
+    np.testing.assert_array_equal(changed["cache"]["n"], np.full(3, 2.0))
+    _, changed = Layer().apply(variables, jnp.ones(3), mutable=True)
+    assert changed["params_axes"] == variables["params_axes"]
+
+
+def test_names_of_nested_modules() -> None:
+    tree = {"a": {"kernel_axes": Names(("x", None))}, "b_axes": Names(("y",))}
+    names = older.get_axis_names(tree)
+    assert (tuple(names["a"]["kernel"]), tuple(names["b"])) == (("x", None), ("y",))
+    with pytest.raises(ArgumentTypeError, match="Expected AxisMetadata, got 3"):
+        older.get_axis_names({"a": 3})
+
+
+def test_setup_needs_no_module_either() -> None:
+    class Setup(nn.Module):
+        def setup(self) -> None:
+            self.kernel = older.param_with_axes("kernel", ones, (3,), axes=["x"], module=self)  # type: ignore[arg-type]
+            self.n = older.variable_with_axes("cache", "n", jnp.zeros, (), axes=())
+
+        def __call__(self) -> Any:
+            return self.kernel, self.n
+
+    (kernel, variable), variables = Setup().init_with_output(KEY)
+    np.testing.assert_array_equal(kernel, np.ones(3))
+    assert isinstance(variable, older.PartitionedVariable)
+    assert (variable.axes, variable.fallback) == ((), nn.RulesFallback.AXIS_IS_UNSHARDED)
+    assert variables["params_axes"] == {"kernel_axes": Names(("x",))}
+
+
+def test_bad_calls() -> None:
+    with pytest.raises(ArgumentError, match="param_with_axes was called outside"):
+        older.param_with_axes("kernel", ones, (3,), axes=("x",))
+    with pytest.raises(ArgumentTypeError, match="got 'embed'"):
+        Layer(axes="embed").init(KEY, jnp.ones(3))
+    variables = Layer().init(KEY, jnp.ones(3))
+    with pytest.raises(ArgumentError, match="'kernel': if axis names are sown twice"):
+        Layer(axes=("a", "b")).apply(variables, jnp.ones(3), mutable=True)
+
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self) -> None:
+            older.param_with_axes("a", ones, (3,), axes=("x",))
+            older.param_with_axes("a", ones, (3,), axes=("x",))
+
+    with pytest.raises(NameInUseError):
+        Twice().init(KEY)
+
+
+@pytest.mark.parametrize(
+    ("axis", "kernel"),
+    [
+        (0, ("layers", "embed", "mlp")),
+        (1, ("embed", "layers", "mlp")),
+        (-1, ("embed", "mlp", "layers")),
+    ],
+)
+def test_scan_names_its_axis(axis: int, kernel: Any) -> None:
+    Stack = older.scan_with_axes(
+        Layer,
+        variable_axes={"params": axis, "cache": 0},
+        split_rngs={"params": True},
+        length=4,
+        axes_collections=("params", "cache"),
+    )
+    assert Stack.__name__ == "Map_variablesMap_variablesScanLayer"
+    (y, _), variables = Stack().init_with_output(KEY, jnp.ones(3), None)
+    assert specs(variables["params_axes"]) == {"kernel": kernel}
+    assert specs(variables["cache_axes"]) == {"n": ("layers", "mlp")}
+    assert variables["params"]["kernel"].shape == tuple(4 if n == "layers" else 3 for n in kernel)
+    np.testing.assert_allclose(y, np.full(3, 5.0), rtol=1e-6)
+    (again, _), changed = Stack().apply(variables, jnp.ones(3), None, mutable=True)
+    np.testing.assert_array_equal(again, y)
+    assert changed["params_axes"] == variables["params_axes"]
+    without = {c: variables[c] for c in ("params", "cache")}
+    np.testing.assert_array_equal(Stack().apply(without, jnp.ones(3), None)[0], y)
+
+
+def test_scan_of_other_methods_filters_and_collections_without_an_axis() -> None:
+    options: Any = {"split_rngs": {"params": True}, "length": 4}
+    named = {"kernel": ("layers", "embed", "mlp")}
+    Stack = older.scan_with_axes(Layer, {("params", "cache"): 0}, methods=["other"], **options)
+    variables = Stack().init(KEY, jnp.ones(3), None, method="other")
+    assert specs(variables["params_axes"]) == named
+    Stack = older.scan_with_axes(Layer, {"cache": 0}, "params", False, {"params": False}, length=4)
+    variables = Stack().init(KEY, jnp.ones(3), None)
+    assert specs(variables["params_axes"]) == {"kernel": ("embed", "mlp")}
+    assert variables["params"]["kernel"].shape == (3, 3)
+
+
+def test_scan_of_other_variables_is_refused() -> None:
+    options: Any = {"split_rngs": {"params": True}, "length": 4}
+    first = older.scan_with_axes(Layer, {"params": 0, "cache": 0}, **options)
+    second = older.scan_with_axes(Layer, {"params": 0, "cache": 0}, axis_name="depth", **options)
+    variables = first().init(KEY, jnp.ones(3), None)
+    with pytest.raises(ArgumentError, match="Expected the axis 'depth' at 0 of"):
+        second().apply(variables, jnp.ones(3), None, mutable=True)
+
+
+@pytest.mark.parametrize(
+    ("axis", "kernel"), [(0, ("expert", "embed", "mlp")), (None, ("embed", "mlp"))]
+)
+def test_vmap_names_its_axis(axis: Any, kernel: Any) -> None:
+    Experts = older.vmap_with_axes(
+        Layer,
+        variable_axes={"params": axis, "cache": axis},
+        split_rngs={"params": axis is not None},
+        partitioning_axis_names={"params": "expert"},
+    )
+    variables = Experts().init(KEY, jnp.ones((2, 3)))
+    assert specs(variables["params_axes"]) == {"kernel": kernel}
+    assert variables["params"]["kernel"].ndim == len(kernel)
+    assert "cache_axes" not in variables
+
+
+def test_remat_counts_arguments_without_the_module() -> None:
+    class Flagged(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array, double: bool) -> jax.Array:
+            y = x * older.param_with_axes("s", ones, (), axes=())
+            return 2 * y if double else y
+
+    for numbers in ((1,), 1):
+        wrapped = older.remat(Flagged, static_argnums=numbers)
+        assert wrapped.__name__ == "Core_remat_staticFlagged"
+        y, _ = wrapped().init_with_output(KEY, 1.0, True)
+        assert y == 2.0
+    with pytest.raises(ArgumentError, match="concrete"):
+        older.remat(Flagged, concrete=True)
