@@ -1,8 +1,8 @@
 """The module systems of Linnet.
 
-`linen` holds immutable modules whose variables live outside of them, `errors` every error, `dtypes`
-the rule for computation dtypes, `config` the switches. Each is loaded when it is first asked for:
-importing one style never imports the other.
+`linen` holds immutable modules whose variables live outside of them, `nnx` modules that own theirs,
+`errors` every error, `dtypes` the rule for computation dtypes, `config` the switches. Each is
+loaded when it is first asked for: importing one style never imports the other.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from . import dtypes as dtypes
     from . import errors as errors
     from . import linen as linen
+    from . import nnx as nnx
 
 from .__about__ import __version__ as __version__
 
-_PARTS = ("config", "dtypes", "errors", "linen")
+_PARTS = ("config", "dtypes", "errors", "linen", "nnx")
 
 __all__ = ["__version__", *_PARTS]
 

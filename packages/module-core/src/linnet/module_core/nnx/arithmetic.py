@@ -1,0 +1,115 @@
+"""Python's operators for a variable: each works on the value and returns what the value returns.
+
+A variable is a place, not an array: `v + 1` is an array, and there is no `v += 1`, which would have
+to either replace the variable by an array or write to it unseen.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_SYMBOLS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+    "matmul": "@",
+    "and_": "&",
+    "or_": "|",
+    "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
+}
+_COMPARISONS = ["eq", "ne", "lt", "le", "gt", "ge"]
+_UNARY = ["neg", "pos", "abs", "invert"]
+_CONVERSIONS: dict[str, Callable[..., Any]] = {
+    "float": float,
+    "int": int,
+    "complex": complex,
+    "bool": bool,
+    "index": operator.index,
+    "round": round,
+    "len": len,
+}
+
+
+class Operators:
+    """The operators, for a class with `get_value`."""
+
+    __slots__ = ()
+
+    def get_value(self) -> Any:
+        raise AttributeError("get_value")
+
+    def __divmod__(self, other: Any) -> Any:
+        return divmod(self.get_value(), _value_of(other))
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return divmod(_value_of(other), self.get_value())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.get_value())
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.get_value()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.get_value()(*args, **kwargs)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _value_of(x: Any) -> Any:
+    return x.get_value() if isinstance(x, Operators) else x
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Operators, other: Any) -> Any:
+        return function(self.get_value(), _value_of(other))
+
+    return method
+
+
+def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def method(self: Operators, other: Any) -> Any:
+        return function(_value_of(other), self.get_value())
+
+    return method
+
+
+def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Operators, *args: Any) -> Any:
+        return function(self.get_value(), *args)
+
+    return method
+
+
+def _no_assignment(name: str) -> Callable[[Any, Any], Any]:
+    symbol = _SYMBOLS[name]
+
+    def method(self: Operators, other: Any) -> Any:
+        raise NotImplementedError(
+            f"{type(self).__name__} has no in-place operators: write"
+            f" `variable[...] {symbol}= x` (or `variable.value {symbol}= x`)."
+        )
+
+    return method
+
+
+for _name in _SYMBOLS:  # reflected as well
+    _function = getattr(operator, _name)
+    _bare = _name.rstrip("_")
+    setattr(Operators, f"__{_bare}__", _binary(_function))
+    setattr(Operators, f"__r{_bare}__", _reflected(_function))
+    setattr(Operators, f"__i{_bare}__", _no_assignment(_name))
+for _name in _COMPARISONS:
+    setattr(Operators, f"__{_name}__", _binary(getattr(operator, _name)))
+for _name in _UNARY:
+    setattr(Operators, f"__{_name}__", _unary(getattr(operator, _name)))
+for _name, _function in _CONVERSIONS.items():
+    setattr(Operators, f"__{_name}__", _unary(_function))

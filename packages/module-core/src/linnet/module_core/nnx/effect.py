@@ -1,0 +1,184 @@
+"""What a function did to the objects that it was given, found inside, applied outside.
+
+Inside of a transform the function works on new objects around tracers (`Inside`), so nothing of the
+caller's is touched until all went well. When it returns, the objects are walked once more. The
+difference is an `Effect`: static, so it travels as the structure of the transform's output, and is
+remembered with the compiled program; beside it travel the values that changed, and no others.
+
+Mostly just values change; then applying it is one assignment a value. Otherwise the effect's
+structure is built around the caller's objects, which keep their identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
+from typing import Any
+
+import jax
+
+from . import edits
+from .bundle import Bundle, put_back, take_out
+from .structure import GraphDef, Walk, build
+from .variable import Variable, set_raw_value
+
+
+class Effect:
+    """The difference that a function made.
+
+    Attributes:
+      graphdef: the structure of the roots, and of new objects in the output, afterwards.
+      origin: for each node of it the index of the caller's node, or None for a new one.
+      changed: the leaves of it whose values are sent along.
+      kept: for the other leaves, which of the caller's leaves each is.
+      in_place: whether values are all that changed.
+    """
+
+    __slots__ = ("_key", "changed", "graphdef", "in_place", "kept", "origin")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        origin: tuple[int | None, ...],
+        changed: tuple[int, ...],
+        kept: tuple[tuple[int, int], ...],
+        in_place: bool,
+    ) -> None:
+        self.graphdef = graphdef
+        self.origin = origin
+        self.changed = changed
+        self.kept = kept
+        self.in_place = in_place
+        self._key = (graphdef, origin, changed, kept)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Effect) and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"Effect(changed={list(self.changed)}, in_place={self.in_place})"
+
+
+class Outcome:
+    """A function's output and effect as a pytree: what transforms carry out."""
+
+    __slots__ = ("effect", "output", "values")
+
+    def __init__(self, output: Any, values: Any, effect: Effect) -> None:
+        self.output = output
+        self.values = values
+        self.effect = effect
+
+
+jax.tree_util.register_pytree_node(
+    Outcome,
+    lambda o: ((o.output, o.values), o.effect),
+    lambda effect, children: Outcome(children[0], children[1], effect),
+)
+
+
+class Inside:
+    """New objects of a structure, around values of the current trace.
+
+    Args:
+      graphdef: the structure of the caller's objects.
+      values: of its leaves.
+    """
+
+    def __init__(self, graphdef: GraphDef, values: Iterable[Any]) -> None:
+        self.graphdef = graphdef
+        self.values = list(values)
+        self.roots, self.nodes = build(graphdef, self.values)
+
+    def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Calls `f` on arguments whose holes are filled."""
+        return f(*put_back(tuple(args), self.roots), **put_back(kwargs, self.roots))
+
+    def leave(self, output: Any, everything: bool = False) -> Outcome:
+        """The output and effect of what was done with the objects.
+
+        Args:
+          output: what the function returned.
+          everything: sends the values of all leaves along, changed or not.
+        """
+        roots = list(self.roots)
+        output = take_out(output, roots, {id(r): i for i, r in enumerate(roots)})
+        after = Walk(roots)
+        before = self.nodes
+        index_of = {id(node): i for i, node in enumerate(before)}
+        origin = tuple(index_of.get(id(node)) for node in after.nodes)
+        in_place = (
+            len(roots) == len(self.roots)
+            and after.graphdef is self.graphdef
+            and len(after.nodes) == len(before)
+            and all(map(is_, after.nodes, before))
+        )
+        variables = [n for n in before if isinstance(n, Variable)]
+        arrays: dict[int, int] = {}
+        leaf_of: dict[int, int] = {}
+        position = iter(variables)
+        for i, (cls, _) in enumerate(self.graphdef.leaf_types):
+            if cls is None:
+                arrays[id(self.values[i])] = i
+            else:
+                leaf_of[id(next(position))] = i
+        changed: list[int] = []
+        kept: list[tuple[int, int]] = []
+        values: list[Any] = []
+        for i, leaf in enumerate(after.leaves):
+            if isinstance(leaf, Variable):
+                old, value = leaf_of.get(id(leaf)), leaf.raw_value
+                same = old is not None and value is self.values[old]
+            else:
+                old, value = arrays.get(id(leaf)), leaf
+                same = old is not None and (not in_place or old == i)
+            if same and not everything:
+                kept.append((i, old))  # type: ignore[arg-type]
+            else:
+                changed.append(i)
+                values.append(value)
+                if not isinstance(leaf, Variable) and after.slots[i] is None:
+                    in_place = False
+        effect = Effect(after.graphdef, origin, tuple(changed), tuple(kept), in_place)
+        return Outcome(output, values, effect)
+
+
+def apply(bundle: Bundle, outcome: Outcome) -> Any:
+    """Does to the caller's objects what was done inside; returns the output."""
+    effect = outcome.effect
+    if effect.in_place:
+        if effect.changed:
+            leaves = bundle.leaves()
+            for i, value in zip(effect.changed, outcome.values, strict=True):
+                leaf = leaves[i]
+                if leaf is None:
+                    owner, key = bundle.slots()[i]
+                    owner[key] = value
+                else:
+                    set_raw_value(leaf, value)
+        roots = bundle.roots
+    else:
+        roots = _rebuild(bundle, outcome)
+    return put_back(outcome.output, roots)
+
+
+def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
+    effect = outcome.effect
+    old_nodes = bundle.nodes()
+    old_values = bundle.values() if effect.kept else []
+    values: list[Any] = [None] * effect.graphdef.num_leaves
+    for i, value in zip(effect.changed, outcome.values, strict=True):
+        values[i] = value
+    for i, old in effect.kept:
+        values[i] = old_values[old]
+    origin = effect.origin
+
+    def reuse(i: int) -> Any:
+        old = origin[i]
+        return None if old is None else old_nodes[old]
+
+    roots, _ = build(effect.graphdef, values, reuse)
+    edits.count[0] += 1
+    return roots

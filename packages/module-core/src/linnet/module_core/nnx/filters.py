@@ -1,0 +1,201 @@
+"""Filters: which leaves of a structure are meant.
+
+Whatever a user writes for a filter becomes a predicate of a leaf's path and the leaf itself, a
+variable or a raw array:
+
+| filter | a leaf passes if |
+|---|---|
+| a type | it is an instance, or its value is |
+| a string | its metadata `tag` is that string |
+| `...`, `True` | always |
+| `None`, `False` | never |
+| a list or tuple | one of the filters in it passes |
+| a function | `function(path, leaf)` is true |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any as AnyType
+
+from ..errors import ArgumentError, InvalidFilterError
+
+Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
+Filter = AnyType
+
+
+def to_predicate(filter: Filter) -> Predicate:
+    """The predicate that a filter stands for.
+
+    Raises:
+      InvalidFilterError: it is none of the kinds of filters.
+    """
+    if isinstance(filter, str):
+        return WithTag(filter)
+    if isinstance(filter, type):
+        return OfType(filter)
+    if filter is ... or filter is True:
+        return Everything()
+    if filter is None or filter is False:
+        return Nothing()
+    if isinstance(filter, (list, tuple)):
+        return Any(*filter)
+    if callable(filter):
+        return filter  # type: ignore[no-any-return]
+    raise InvalidFilterError(
+        f"{filter!r} is not a filter.",
+        hint="A filter is a type (nnx.Param), a tag, True or ..., False or None, a list of filters,"
+        " or a function of path and leaf.",
+    )
+
+
+def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
+    """Predicates of filters of which the first that passes takes a leaf.
+
+    Raises:
+      ArgumentError: `...` or True is followed by another filter, which would never get anything.
+    """
+    for i, filter in enumerate(filters):
+        rest = filters[i + 1 :]
+        if _is_rest(filter) and not all(map(_is_rest, rest)):
+            raise ArgumentError(
+                f"`...` or `True` can only be used as the last filters, got {filter} it at index"
+                f" {i}."
+            )
+    return tuple(map(to_predicate, filters))
+
+
+def first_passing(predicates: Sequence[Predicate], path: tuple[AnyType, ...], x: AnyType) -> int:
+    """The index of the first predicate that a leaf passes, or how many there are."""
+    for i, predicate in enumerate(predicates):
+        if predicate(path, x):
+            return i
+    return len(predicates)
+
+
+def _is_rest(filter: Filter) -> bool:
+    return filter is ... or filter is True
+
+
+@dataclasses.dataclass(frozen=True)
+class WithTag:
+    """Leaves whose metadata `tag` is `tag`."""
+
+    tag: str
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        metadata = getattr(x, "_metadata", None)
+        tag = metadata.get("tag") if metadata is not None else getattr(x, "tag", None)
+        return bool(tag == self.tag)
+
+
+HasTag = WithTag
+
+
+@dataclasses.dataclass(frozen=True)
+class PathContains:
+    """Leaves with `key` in their path; not `exact`: with a part of the path that contains it."""
+
+    key: AnyType
+    exact: bool = True
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        if self.exact:
+            return self.key in path
+        return any(str(self.key) in str(part) for part in path)
+
+
+class PathIn:
+    """Leaves at one of the given paths."""
+
+    def __init__(self, *paths: tuple[AnyType, ...]) -> None:
+        self.paths = frozenset(paths)
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        return path in self.paths
+
+    def __repr__(self) -> str:
+        return f"PathIn({', '.join(map(repr, sorted(self.paths, key=str)))})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PathIn) and self.paths == other.paths
+
+    def __hash__(self) -> int:
+        return hash(self.paths)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfType:
+    """Leaves of a type, or with a value of it."""
+
+    type: type
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        if isinstance(x, self.type):
+            return True
+        kind = getattr(x, "type", None)  # of what stands for a variable, such as a pure state
+        return isinstance(kind, type) and issubclass(kind, self.type)
+
+
+class _Combined:
+    def __init__(self, *filters: Filter) -> None:
+        self.predicates = tuple(map(to_predicate, filters))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.predicates))})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.predicates == self.predicates
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.predicates))
+
+
+class Any(_Combined):
+    """Leaves that pass at least one of the filters."""
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        return any(predicate(path, x) for predicate in self.predicates)
+
+
+class All(_Combined):
+    """Leaves that pass all of the filters."""
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        return all(predicate(path, x) for predicate in self.predicates)
+
+
+class Not:
+    """Leaves that do not pass the filter."""
+
+    def __init__(self, filter: Filter, /) -> None:
+        self.predicate = to_predicate(filter)
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        return not self.predicate(path, x)
+
+    def __repr__(self) -> str:
+        return f"Not({self.predicate!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Not) and self.predicate == other.predicate
+
+    def __hash__(self) -> int:
+        return hash((Not, self.predicate))
+
+
+@dataclasses.dataclass(frozen=True)
+class Everything:
+    """Every leaf."""
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No leaf."""
+
+    def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
+        return False

@@ -1,0 +1,509 @@
+"""Taking modules apart and putting them together: `split`, `merge`, `state`, `update`, `pop`.
+
+All of it rests on the structure (`structure`): a module is a `GraphDef` and leaves; a `State` is
+the leaves by path. Nothing copies a variable unless its name says so (`clone`).
+"""
+
+# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
+# ruff: noqa: F821
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+
+from ..errors import ArgumentError
+from . import edits
+from .bundle import Loose
+from .filters import Filter, filters_to_predicates, first_passing, to_predicate
+from .pytree import Pytree
+from .snapshot import snapshot_of
+from .state import (
+    FlatState,
+    Path,
+    State,
+    _refuse_remainder,
+    from_flat_state,
+    path_text,
+    to_flat_state,
+)
+from .structure import (
+    ARRAY,
+    DICT,
+    LIST,
+    OBJECT,
+    STATIC,
+    TREE,
+    VARIABLE,
+    GraphDef,
+    attribute_names,
+    build,
+    kind_of,
+    one_level,
+    path_name,
+    refuse_leftover,
+    sorted_keys,
+)
+from .variable import Variable
+
+A = TypeVar("A")
+
+
+def _part_of(node: Any) -> Any:
+    return snapshot_of(node) if isinstance(node, Pytree) else Loose([node])
+
+
+def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
+    """The structure of an object and its leaves: variables as they are, and raw arrays."""
+    part = _part_of(node)
+    if part.graphdef.num_leaves == 0:
+        return part.graphdef, []
+    if all(x is not None for x in part.leaves):
+        return part.graphdef, part.leaves
+    values = part.values()
+    return part.graphdef, [v if x is None else x for x, v in zip(part.leaves, values, strict=True)]
+
+
+def _refuse_tree_mode(node: Any, graph: bool | None) -> None:
+    """In tree mode (`graph=False`) nothing may be shared."""
+    if graph is False:
+        duplicates = find_duplicates(node)
+        if duplicates:
+            where = " and ".join([path_text(p) for p in duplicates[0]])
+            raise ArgumentError(
+                f"Duplicate found at paths {where}: graph=False takes trees without sharing.",
+                hint="Leave graph out, or give each place an object of its own.",
+            )
+
+
+def _nested(paths: Sequence[Path], leaves: Sequence[Any]) -> Any:
+    if len(paths) == 1 and paths[0] == ():
+        return leaves[0]  # of a bare variable, the variable itself
+    return from_flat_state(zip(paths, leaves, strict=True))
+
+
+def _divide(
+    paths: Sequence[Path], leaves: Sequence[Any], filters: Sequence[Filter]
+) -> list[tuple[list[Path], list[Any]]]:
+    predicates = filters_to_predicates(filters)
+    parts: list[tuple[list[Path], list[Any]]] = [([], []) for _ in range(len(filters) + 1)]
+    for path, leaf in zip(paths, leaves, strict=True):
+        part = parts[first_passing(predicates, path, leaf)]
+        part[0].append(path)
+        part[1].append(leaf)
+    return parts
+
+
+def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
+    """Takes an object apart into its structure and the state of its leaves.
+
+    Args:
+      node: a module or other nnx object, a variable, or a container of them.
+      *filters: one state for each; the first filter that a leaf passes takes it. None: one state.
+      graph: False refuses shared references.
+
+    Returns:
+      `(graphdef, state, ...)`. The states hold the object's own variables.
+
+    Raises:
+      ArgumentError: a leaf passes no filter.
+
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self):
+    ...         self.factor = nnx.Param(2.0)
+    >>> scale = Scale()
+    >>> graphdef, state = split(scale)
+    >>> merge(graphdef, state).factor is scale.factor
+    True
+    """
+    _refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    if not filters:
+        return graphdef, _nested(graphdef.paths, leaves)
+    *parts, rest = _divide(graphdef.paths, leaves, filters)
+    _refuse_remainder(FlatState.from_sorted_keys_values(tuple(rest[0]), rest[1]))
+    return graphdef, *(_nested(*part) for part in parts)
+
+
+def state(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
+    """The state of an object's leaves: all, or one state for each filter; the rest is left out."""
+    _refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    if not filters:
+        return _nested(graphdef.paths, leaves)
+    parts = _divide(graphdef.paths, leaves, filters)[:-1]
+    found = tuple(_nested(*part) for part in parts)
+    return found if len(found) > 1 else found[0]
+
+
+def variables(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
+    """The same as `state`."""
+    return state(node, *filters, graph=graph)
+
+
+def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:
+    """The structure of an object."""
+    _refuse_tree_mode(node, graph)
+    found: GraphDef = _part_of(node).graphdef
+    return found
+
+
+def merge(
+    graphdef: GraphDef, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> Any:
+    """An object of a structure, with the leaves of states.
+
+    Args:
+      graphdef: from `split`.
+      *states: together the leaves at all paths; or one list of leaves in order. Variables become
+        the object's own; bare values are wrapped in variables as the structure says.
+      copy: makes new variables.
+      recreate_variables: accepted for Flax's programs; variables are used as they are.
+
+    Raises:
+      ArgumentError: leaves are missing or too many.
+    """
+    del recreate_variables
+    if not isinstance(graphdef, GraphDef):
+        raise ArgumentError(
+            f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
+            hint="It is the first result of nnx.split.",
+        )
+    leaves = _leaves_for(graphdef, states)
+    if copy:
+        leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
+    return build(graphdef, leaves)[0][0]
+
+
+def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
+    if len(states) == 1 and isinstance(states[0], (list, tuple)):
+        refuse_leftover(graphdef.num_leaves, len(states[0]))
+        return list(states[0])
+    if graphdef.paths == [()]:
+        return list(states)
+    given: dict[Path, Any] = {}
+    for one in states:
+        if not isinstance(one, (Mapping, FlatState)):
+            raise ArgumentError(
+                f"merge takes states, got {type(one).__name__}.",
+                hint="States come from nnx.split or nnx.state.",
+            )
+        given.update(one if isinstance(one, FlatState) else to_flat_state(one))
+    paths = graphdef.paths
+    missing = [p for p in paths if p not in given]
+    if missing or len(given) != len(paths):
+        unknown = sorted(set(given) - set(paths), key=str)
+        listed = ", ".join([path_text(p) for p in (missing or unknown)[:6]])
+        raise ArgumentError(
+            f"Incorrect number of leaves, expected {len(paths)} leaves, but got {len(given)}."
+            f" {'Missing' if missing else 'Unknown'}: {listed}.",
+            hint="Merge a GraphDef with all the states that it was split from.",
+        )
+    return [given[p] for p in paths]
+
+
+def clone(node: A, variables: bool = True, *, arrays: bool = False, graph: bool | None = None) -> A:
+    """A copy of an object: new objects and new variables, with the same arrays.
+
+    Args:
+      node: the object.
+      variables: False keeps the variables themselves.
+      arrays: copies the arrays as well.
+      graph: False refuses shared references.
+    """
+    _refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    if variables:
+        leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
+    if arrays:
+        leaves = [_with_new_arrays(x) for x in leaves]
+    made: A = build(graphdef, leaves)[0][0]
+    return made
+
+
+def _with_new_arrays(leaf: Any) -> Any:
+    import jax.numpy as jnp
+
+    if isinstance(leaf, Variable):
+        return leaf.copy(jax.tree.map(jnp.copy, leaf.raw_value))
+    return jnp.copy(leaf)
+
+
+def update(node: Any, state: Any, /, *states: Any) -> None:
+    """Puts the leaves of states into an object, in place.
+
+    Variables that are there keep their identity and take over value and metadata; bare values set
+    the value; what is not there yet is added.
+
+    Raises:
+      ArgumentError: a leaf is given where the object has an object.
+    """
+    for one in (state, *states):
+        if isinstance(node, Variable):
+            _update_leaf(node, one)
+        elif isinstance(one, Mapping):
+            _update(node, one._mapping if isinstance(one, State) else one, ())
+        else:
+            raise ArgumentError(f"update takes states, got {type(one).__name__}.")
+
+
+def _update_leaf(variable: Variable[Any], new: Any) -> None:
+    if isinstance(new, Variable):
+        if new is not variable:
+            variable.update_from_state(new)
+    else:
+        edits.check_trace(variable._stamp, variable._description)
+        variable.set_raw_value(new)
+
+
+def _update(node: Any, new: Mapping[Any, Any], path: Path) -> None:
+    for key, value in new.items():
+        here = (*path, key)
+        present = _child(node, key)
+        if present is _ABSENT:
+            if isinstance(value, Mapping):
+                value = dict(value)
+            _set_child(node, key, value)
+        elif isinstance(present, Variable):
+            if isinstance(value, Mapping):
+                raise ArgumentError(f"Expected a leaf for {path_text(here)}, but got several.")
+            _update_leaf(present, value)
+        elif isinstance(value, Mapping):
+            if kind_of(present) in (STATIC, ARRAY):
+                _set_child(node, key, dict(value))
+            elif kind_of(present) == TREE:
+                _set_child(node, key, _updated_tree(present, value, here))
+            else:
+                _update(present, value, here)
+        elif kind_of(present) in (OBJECT, LIST, DICT):
+            raise ArgumentError(
+                f"Expected a subgraph for {path_text(here)!r}, but got: {value!r}",
+                hint="The object has an object there; give a nested state.",
+            )
+        else:
+            _set_child(node, key, value.copy() if isinstance(value, Variable) else value)
+
+
+def _updated_tree(tree: Any, new: Mapping[Any, Any], path: Path) -> Any:
+    children, structure, keys = one_level(tree)
+    holder = dict(zip(keys, children, strict=True))
+    _update(holder, new, path)
+    return jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys])
+
+
+_ABSENT = object()
+
+
+def _child(node: Any, key: Any) -> Any:
+    if isinstance(node, Pytree):
+        return node.__dict__.get(_attribute(node, key), _ABSENT)
+    try:
+        return node[key]
+    except (KeyError, IndexError):
+        return _ABSENT
+
+
+def _attribute(node: Any, key: Any) -> Any:
+    """The attribute's name that stands for a key of a path."""
+    return str(key) if isinstance(key, int) else key
+
+
+def _set_child(node: Any, key: Any, value: Any) -> None:
+    if isinstance(node, Pytree):
+        setattr(node, _attribute(node, key), value)
+    else:
+        node[key] = value
+
+
+def pop(node: Any, *filters: Filter) -> Any:
+    """Removes the variables that pass filters from an object, and returns them as states.
+
+    Raises:
+      ArgumentError: there is no filter.
+    """
+    if not filters:
+        raise ArgumentError("Expected at least one filter.")
+    predicates = filters_to_predicates(filters)
+    found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
+    taken: set[int] = set()
+    for path, owner, key, value in list(_iter_slots(node)):
+        if not isinstance(value, Variable):
+            continue
+        for part, predicate in zip(found, predicates, strict=True):
+            if predicate(path, value):
+                if id(value) not in taken:
+                    part.append((path, value))
+                    taken.add(id(value))
+                _remove(owner, key)
+                break
+    states = tuple([from_flat_state(part) for part in found])
+    return states if len(states) > 1 else states[0]
+
+
+def _remove(owner: Any, key: Any) -> None:
+    if isinstance(owner, Pytree):
+        delattr(owner, key)
+    elif isinstance(owner, list):
+        owner[key] = None  # the places of the others stay
+    else:
+        del owner[key]
+
+
+def _iter_slots(root: Any) -> Iterator[tuple[Path, Any, Any, Any]]:
+    """Path, owner, key there, and value of everything in mutable owners, each owner once."""
+    seen: set[int] = set()
+
+    def visit(node: Any, path: Path) -> Iterator[tuple[Path, Any, Any, Any]]:
+        kind = kind_of(node)
+        if kind in (OBJECT, LIST, DICT):
+            if id(node) in seen:
+                return
+            seen.add(id(node))
+        for name, key, value in _items(node):
+            here = (*path, name)
+            if kind != TREE:
+                yield here, node, key, value
+            yield from visit(value, here)
+
+    return visit(root, ())
+
+
+def _items(node: Any) -> list[tuple[Any, Any, Any]]:
+    """Of each child its key in paths, its key in the node, and itself."""
+    kind = kind_of(node)
+    if kind == OBJECT:
+        attributes = node.__dict__
+        return [(path_name(type(node), n), n, attributes[n]) for n in attribute_names(node)]
+    if kind == LIST:
+        return [(i, i, x) for i, x in enumerate(node)]
+    if kind == DICT:
+        return [(k, k, node[k]) for k in sorted_keys(node)]
+    if kind == TREE:
+        children, _, keys = one_level(node)
+        return list(zip(keys, keys, children, strict=True))
+    return []
+
+
+def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
+    """Everything that can be reached, as (path, value): children first, the root last.
+
+    An object that is reached several times comes once.
+    """
+    _refuse_tree_mode(node, graph)
+    seen: set[int] = set()
+
+    def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+        if kind_of(value) not in (STATIC, ARRAY, TREE):
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+        for name, _, child in _items(value):
+            yield from visit(child, (*path, name))
+        yield path, value
+
+    return visit(node, ())
+
+
+def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
+    """The objects among the attributes of an object, by name, variables left out."""
+    for name, _, value in _items(node):
+        if kind_of(value) == OBJECT:
+            yield name, value
+
+
+def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
+    """For each object or variable that is reached on several paths, these paths."""
+    predicate = to_predicate(only)
+    paths: dict[int, list[Path]] = {}
+    kept: list[Any] = []  # so that no identity is used twice
+
+    def visit(value: Any, path: Path, above: frozenset[int]) -> None:
+        kind = kind_of(value)
+        if kind in (OBJECT, VARIABLE):
+            known = id(value) in paths
+            if predicate(path, value):
+                paths.setdefault(id(value), []).append(path)
+                kept.append(value)
+            if id(value) in above or known:
+                return
+            above = above | {id(value)}
+        for name, _, child in _items(value):
+            visit(child, (*path, name), above)
+
+    visit(node, (), frozenset())
+    del visit  # it refers to itself, and would keep all nodes
+    return [p for p in paths.values() if len(p) > 1]
+
+
+def map(
+    f: Callable[[Path, Any], Any],
+    node: A,
+    /,
+    *,
+    graph: bool | None = None,
+    recreate_variables: bool = True,
+) -> A:
+    """A copy of an object with `f(path, leaf)` in the place of each leaf."""
+    del recreate_variables
+    _refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    new = [f(p, x) for p, x in zip(graphdef.paths, leaves, strict=True)]
+    made: A = build(graphdef, new)[0][0]
+    return made
+
+
+def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
+    """A copy of an object with `f(path, value)` in the place of everything, children first."""
+    _refuse_tree_mode(node, graph)
+    copied: dict[int, Any] = {}
+
+    def visit(value: Any, path: Path) -> Any:
+        if id(value) in copied and kind_of(value) not in (STATIC, ARRAY, TREE):
+            return copied[id(value)]
+        kind = kind_of(value)
+        new = value
+        if kind in (OBJECT, LIST, DICT, TREE):
+            children = [(key, visit(x, (*path, name))) for name, key, x in _items(value)]
+            if kind == LIST:
+                new = [x for _, x in children]
+            elif kind == DICT:
+                filled = dict(children)
+                new = {k: filled[k] for k in value}
+            elif kind == TREE:
+                new = jax.tree_util.tree_unflatten(one_level(value)[1], [x for _, x in children])
+            else:
+                new = value.__copy__()
+                new.__dict__.update(children)
+        made = f(path, new)
+        copied[id(value)] = made
+        return made
+
+    made = visit(node, ())
+    del visit  # it refers to itself, and would keep all nodes
+    return made
+
+
+def pure(tree: A) -> A:
+    """A state or tree with bare values in the place of its variables."""
+    made: A = jax.tree_util.tree_map(
+        lambda x: x.raw_value if isinstance(x, Variable) else x,
+        tree,
+        is_leaf=lambda x: isinstance(x, Variable),
+    )
+    return made
+
+
+def as_pure(tree: A) -> A:
+    """An object with bare values in the place of its variables."""
+    made: A = recursive_map(lambda _, x: x.raw_value if isinstance(x, Variable) else x, tree)
+    return made
+
+
+def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:
+    """Adds metadata to the variables of an object that pass a filter."""
+    predicate = to_predicate(only)
+    for path, value in iter_graph(node):
+        if isinstance(value, Variable) and predicate(path, value):
+            value.set_metadata(**metadata)

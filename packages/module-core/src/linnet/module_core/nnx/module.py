@@ -1,0 +1,220 @@
+"""`Module`: the base of layers and models.
+
+A module is a `Pytree` with a few methods that look through all modules below it. Each of them has a
+function that does the same for any nnx object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import ArgumentError
+from . import capturing
+from .filters import Filter, to_predicate
+from .graph import iter_children as _iter_children
+from .graph import iter_graph
+from .pytree import Pytree
+from .state import Path
+from .variable import Variable
+from .variable_types import Perturbation, variable_type_from_name
+
+M = TypeVar("M", bound="Module")
+
+
+def _append(previous: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    return (*previous, value)
+
+
+class Module(Pytree):
+    """Base class of all neural network modules.
+
+    Submodules, variables and everything else are ordinary attributes, assigned in `__init__`; any
+    method may be the forward pass.
+
+    >>> from linnet.module_core import nnx
+    >>> import jax.numpy as jnp
+    >>> class Linear(nnx.Module):
+    ...     def __init__(self, din, dout, *, rngs):
+    ...         self.kernel = nnx.Param(rngs.params.normal((din, dout)))
+    ...     def __call__(self, x):
+    ...         return x @ self.kernel
+    >>> Linear(2, 3, rngs=nnx.Rngs(0))(jnp.ones((1, 2))).shape
+    (1, 3)
+    """
+
+    def iter_children(self) -> Iterator[tuple[Any, Module]]:
+        """Names and modules of the direct submodules, by name."""
+        return iter_module_children(self)
+
+    def iter_modules(self) -> Iterator[tuple[Path, Module]]:
+        """Paths and modules of all submodules and of this module, children first."""
+        return iter_modules(self)
+
+    def set_attributes(
+        self,
+        *filters: Filter,
+        raise_if_not_found: bool = True,
+        graph: bool | None = None,
+        **attributes: Any,
+    ) -> None:
+        """Sets attributes of this module and all submodules, where a module has them.
+
+        Args:
+          *filters: which modules; all by default.
+          raise_if_not_found: refuses attributes that no chosen module has.
+          graph: False refuses shared references.
+          **attributes: names and new values.
+
+        Raises:
+          ArgumentError: an attribute was found nowhere; those found are set by then.
+        """
+        missing = set(attributes)
+        predicate = to_predicate(filters or True)
+        for path, module in iter_modules(self, graph=graph):
+            if not predicate(path, module):
+                continue
+            for name, value in attributes.items():
+                if hasattr(module, name):
+                    missing.discard(name)
+                    setattr(module, name, value)
+        if missing and raise_if_not_found:
+            raise ArgumentError(
+                "Could not find at least one instance of the following attributes:"
+                f" {sorted(missing)}",
+                hint="Check the names, or pass raise_if_not_found=False.",
+            )
+
+    def train(self, **attributes: Any) -> None:
+        """Sets `deterministic=False` and `use_running_average=False` wherever they are.
+
+        Args:
+          **attributes: further attributes to set.
+        """
+        self.set_attributes(
+            **{"deterministic": False, "use_running_average": False, **attributes},
+            raise_if_not_found=False,
+        )
+
+    def eval(self, **attributes: Any) -> None:
+        """Sets `deterministic=True` and `use_running_average=True` wherever they are.
+
+        Args:
+          **attributes: further attributes to set.
+        """
+        self.set_attributes(
+            **{"deterministic": True, "use_running_average": True, **attributes},
+            raise_if_not_found=False,
+        )
+
+    def sow(
+        self,
+        variable_type: type[Variable[Any]] | str,
+        name: str,
+        value: Any,
+        reduce_fn: Callable[[Any, Any], Any] = _append,
+        init_fn: Callable[[], Any] = tuple,
+    ) -> bool:
+        """Stores a value on the way, to be read after the call.
+
+        Args:
+          variable_type: of the variable that holds it, or its name.
+          name: of the attribute.
+          value: what to store.
+          reduce_fn: makes the stored value of the one before and the new one; appends to a tuple by
+            default.
+          init_fn: the value before the first.
+
+        Returns:
+          Whether the value was stored: under `capture`, only types that are captured are.
+
+        Raises:
+          ArgumentError: the attribute is there already, and isn't such a variable.
+        """
+        if isinstance(variable_type, str):
+            variable_type = variable_type_from_name(variable_type, allow_register=True)
+        recorder = capturing.current()
+        if recorder is not None:
+            return recorder.sow(self, variable_type, name, value, reduce_fn, init_fn)
+        if not hasattr(self, name):
+            setattr(self, name, variable_type(reduce_fn(init_fn(), value)))
+            return True
+        variable = getattr(self, name)
+        if not isinstance(variable, Variable):
+            raise ArgumentError(
+                f"Expected {name!r} to be a Variable, got {type(variable).__name__}",
+                hint="Sow under a name that isn't an attribute.",
+            )
+        if type(variable) is not variable_type:
+            raise ArgumentError(
+                f"Expected {name!r} to be of type {variable_type.__name__!r}, got"
+                f" {type(variable).__name__!r}",
+                hint="Sow under another name, or with the type of the first time.",
+            )
+        variable.set_raw_value(reduce_fn(variable.raw_value, value))
+        return True
+
+    def perturb(
+        self,
+        name: str,
+        value: Any,
+        variable_type: type[Variable[Any]] | str = Perturbation,
+    ) -> Any:
+        """Adds a variable of zeros to a value; the variable's gradient is then the value's.
+
+        The variable is made by the first call, whose input gives its shape.
+
+        Args:
+          name: of the attribute.
+          value: what is perturbed, an array or pytree of arrays.
+          variable_type: of the variable.
+
+        Returns:
+          `value` plus the variable.
+        """
+        if isinstance(variable_type, str):
+            variable_type = variable_type_from_name(variable_type, allow_register=True)
+        recorder = capturing.current()
+        if recorder is not None:
+            return recorder.perturb(self, variable_type, name, value)
+        if not hasattr(self, name):
+            setattr(self, name, variable_type(jax.tree.map(jnp.zeros_like, value)))
+        variable = getattr(self, name)
+        if type(variable) is not variable_type:
+            raise ArgumentError(
+                f"Expected {name!r} to be of type {variable_type.__name__!r}, got"
+                f" {type(variable).__name__!r}",
+                hint="Perturb under another name, or with the type of the first time.",
+            )
+        return jax.tree.map(jnp.add, variable.raw_value, value)
+
+
+def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
+    """Paths and modules of all modules in an object, itself included, children first."""
+    for path, value in iter_graph(module, graph=graph):
+        if isinstance(value, Module):
+            yield path, value
+
+
+def iter_module_children(
+    module: Any, /, *, graph: bool | None = None
+) -> Iterator[tuple[Any, Module]]:
+    """Names and modules of the direct submodules, by name."""
+    for name, value in _iter_children(module, graph=graph):
+        if isinstance(value, Module):
+            yield name, value
+
+
+def first_from(*values: Any, error_msg: str) -> Any:
+    """The first value that isn't None.
+
+    Raises:
+      ArgumentError: all are None; with `error_msg`.
+    """
+    for value in values:
+        if value is not None:
+            return value
+    raise ArgumentError(error_msg)

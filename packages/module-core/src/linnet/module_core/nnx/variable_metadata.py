@@ -1,0 +1,94 @@
+"""Metadata that an initializer hands to the variable which will hold its result.
+
+`with_metadata(init, sharding_names=...)` wraps an initializer; what it returns is a
+`VariableMetadata`, a value with metadata and hooks, which `Variable` unpacks when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+A = TypeVar("A")
+F = TypeVar("F", bound=Callable[..., Any])
+
+HOOKS = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
+"""Names of metadata that hold functions (or tuples of them), run at the moment they name."""
+
+
+@dataclasses.dataclass
+class VariableMetadata(Generic[A]):
+    """A value, and the metadata and hooks of the variable that will hold it."""
+
+    raw_value: A
+    on_set_value: tuple[Callable[..., Any], ...] = ()
+    on_get_value: tuple[Callable[..., Any], ...] = ()
+    on_create_value: tuple[Callable[..., Any], ...] = ()
+    on_add_axis: tuple[Callable[..., Any], ...] = ()
+    on_remove_axis: tuple[Callable[..., Any], ...] = ()
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def all_metadata(self) -> dict[str, Any]:
+        """The metadata with the hooks that there are, as a variable keeps them."""
+        hooks = {name: getattr(self, name) for name in HOOKS}
+        return {**self.metadata, **{name: h for name, h in hooks.items() if h}}
+
+
+def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:
+    """One function or several, as a tuple."""
+    if hook is None:
+        return ()
+    return (hook,) if callable(hook) else tuple(hook)
+
+
+def merge_hooks(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Two sets of metadata as one; hooks of both run, the first's first."""
+    merged = {**first, **second}
+    for name in HOOKS:
+        if name in first and name in second:
+            merged[name] = hooks_of(first[name]) + hooks_of(second[name])
+    return merged
+
+
+def with_metadata(
+    initializer: F,
+    on_set_value: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    on_get_value: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    on_create_value: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    on_add_axis: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    on_remove_axis: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
+    **metadata: Any,
+) -> F:
+    """An initializer whose result carries metadata and hooks to its variable.
+
+    Args:
+      initializer: called with what the layer calls it with: `(key, shape, dtype)`.
+      on_set_value: `hook(variable, value)`, returns the value to store.
+      on_get_value: `hook(variable, value)`, returns the value to give out.
+      on_create_value: `hook(variable, value)`, returns the value to start with.
+      on_add_axis: `hook(variable, index, name)`, called when `vmap` or `scan` stacks the value.
+      on_remove_axis: `hook(variable, index, name)`, called when they take a slice.
+      **metadata: anything else, readable as attributes of the variable.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Param, with_metadata
+    >>> init = with_metadata(jax.nn.initializers.zeros, unit="volt")
+    >>> Param(init(jax.random.key(0), (2,), jnp.float32)).unit
+    'volt'
+    """
+
+    @functools.wraps(initializer)
+    def wrapper(*args: Any, **kwargs: Any) -> VariableMetadata[Any]:
+        return VariableMetadata(
+            initializer(*args, **kwargs),
+            on_set_value=hooks_of(on_set_value),
+            on_get_value=hooks_of(on_get_value),
+            on_create_value=hooks_of(on_create_value),
+            on_add_axis=hooks_of(on_add_axis),
+            on_remove_axis=hooks_of(on_remove_axis),
+            metadata=metadata,
+        )
+
+    return wrapper  # type: ignore[return-value]

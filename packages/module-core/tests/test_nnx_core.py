@@ -1,0 +1,212 @@
+"""nnx's variables, states, structures and streams of keys."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linnet.module_core import errors, nnx
+
+
+class Linear(nnx.Module):
+    def __init__(self, din, dout, *, rngs):
+        self.kernel = nnx.Param(rngs.params.normal((din, dout)))
+        self.bias = nnx.Param(jnp.zeros(dout))
+        self.din = din
+
+    def __call__(self, x):
+        return x @ self.kernel + self.bias
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs):
+        self.first = Linear(2, 3, rngs=rngs)
+        self.rest = [Linear(3, 3, rngs=rngs), jnp.tanh, self.first]
+        self.table = jnp.arange(3.0)
+        self.deterministic = False
+
+    def __call__(self, x):
+        self.sow(nnx.Intermediate, "seen", x)
+        return self.rest[0](self.first(x)) + self.table
+
+
+class TestVariable:
+    def test_value_is_read_and_written_in_all_forms(self):
+        v = nnx.Param(jnp.zeros(3), unit="volt")
+        v[...] = jnp.ones(3)
+        v.value = v.value + 1
+        v[0] = 5.0
+        assert v[...].tolist() == v.value.tolist() == v.get_value().tolist() == [5.0, 2.0, 2.0]
+        assert v.unit == "volt"
+        assert v.shape == (3,)
+
+    def test_operators_return_arrays(self):
+        v = nnx.Param(jnp.array([1.0, 2.0]))
+        for got, expected in [(v + v, [2, 4]), (2 - v, [1, 0]), (-v, [-1, -2]), (v**2, [1, 4])]:
+            assert isinstance(got, jax.Array)
+            np.testing.assert_array_equal(got, expected)
+        assert (v == jnp.array([1.0, 3.0])).tolist() == [True, False]
+
+    def test_in_place_operators_are_refused(self):
+        v = nnx.Param(jnp.ones(2))
+        with pytest.raises(NotImplementedError, match=r"variable\[\.\.\.\] \+= x"):
+            v += 1
+
+    def test_unknown_attributes_are_refused(self):
+        v = nnx.Param(jnp.ones(2), unit="volt")
+        with pytest.raises(AttributeError, match="unit"):
+            _ = v.units
+        with pytest.raises(AttributeError, match="set_metadata"):
+            v.units = "ampere"
+
+    def test_hooks_run_when_they_say(self):
+        v = nnx.Param(
+            1.0,
+            on_create_value=lambda _, x: x + 1,
+            on_set_value=lambda _, x: x * 10,
+            on_get_value=lambda _, x: -x,
+        )
+        assert v.raw_value == 2.0
+        v.value = 3.0
+        assert v.raw_value == 30.0
+        assert v.value == -30.0
+
+    def test_copies_are_other_places(self):
+        v = nnx.Param(jnp.ones(2), unit="volt")
+        for other in (v.copy(), copy.deepcopy(v), pickle.loads(pickle.dumps(v))):
+            assert type(other) is nnx.Param
+            assert other.unit == "volt"
+            other.value = jnp.zeros(2)
+        assert v.value.tolist() == [1.0, 1.0]
+
+    def test_names_of_types(self):
+        assert nnx.variable_name_from_type(nnx.BatchStat) == "batch_stats"
+        assert nnx.variable_type_from_name("params") is nnx.Param
+        with pytest.raises(ValueError, match="not registered"):
+            nnx.variable_type_from_name("nowhere")
+
+
+class TestStructure:
+    def test_split_and_merge_keep_variables_and_sharing(self):
+        block = Block(nnx.Rngs(0))
+        graphdef, params, rest = nnx.split(block, nnx.Param, ...)
+        merged = nnx.merge(graphdef, params, rest)
+        assert merged.first is merged.rest[2]
+        assert merged.first.kernel is block.first.kernel
+        assert nnx.merge(graphdef, params, rest, copy=True).first.kernel is not block.first.kernel
+        assert nnx.to_flat_state(params).paths == (
+            ("first", "bias"),
+            ("first", "kernel"),
+            ("rest", 0, "bias"),
+            ("rest", 0, "kernel"),
+        )
+        assert nnx.to_flat_state(rest).paths == (("table",),)
+
+    def test_structures_of_equal_modules_are_equal(self):
+        a, b = Block(nnx.Rngs(0)), Block(nnx.Rngs(1))
+        assert nnx.graphdef(a) == nnx.graphdef(b)
+        b.deterministic = True
+        assert nnx.graphdef(a) != nnx.graphdef(b)
+        b.deterministic = 0
+        assert nnx.graphdef(a) != nnx.graphdef(b), "0 is not False"
+
+    def test_filters_must_be_exhaustive_in_split(self):
+        with pytest.raises(ValueError, match=r"Non-exhaustive.*table"):
+            nnx.split(Block(nnx.Rngs(0)), nnx.Param)
+        with pytest.raises(ValueError, match="last filters"):
+            nnx.state(Block(nnx.Rngs(0)), ..., nnx.Param)
+
+    def test_merge_names_what_is_missing(self):
+        graphdef, _, rest = nnx.split(Block(nnx.Rngs(0)), nnx.Param, ...)
+        with pytest.raises(ValueError, match=r"expected 5 leaves, but got 1.*first/bias"):
+            nnx.merge(graphdef, rest)
+
+    def test_update_keeps_identity(self):
+        block = Block(nnx.Rngs(0))
+        kernel = block.first.kernel
+        nnx.update(block, {"first": {"kernel": jnp.ones((2, 3))}, "table": jnp.ones(3)})
+        assert block.first.kernel is kernel
+        assert float(kernel.value.sum()) == 6.0
+        assert block.table.tolist() == [1.0, 1.0, 1.0]
+        with pytest.raises(ValueError, match="Expected a subgraph for 'first'"):
+            nnx.update(block, {"first": jnp.ones(2)})
+
+    def test_pop_removes(self):
+        block = Block(nnx.Rngs(0))
+        block(jnp.ones((1, 2)))
+        found = nnx.pop(block, nnx.Intermediate)
+        assert nnx.to_flat_state(found).paths == (("seen",),)
+        assert not hasattr(block, "seen")
+
+    def test_clone_shares_nothing_but_arrays(self):
+        block = Block(nnx.Rngs(0))
+        other = nnx.clone(block)
+        assert other.first is other.rest[2]
+        assert other.first.kernel is not block.first.kernel
+        assert other.first.kernel.value is block.first.kernel.value
+
+    def test_pytree_round_trip(self):
+        block = Block(nnx.Rngs(0))
+        doubled = jax.tree.map(lambda x: x * 2, block)
+        np.testing.assert_array_equal(doubled.first.kernel.value, block.first.kernel.value * 2)
+        assert doubled.rest[1] is jnp.tanh
+        assert pickle.loads(pickle.dumps(Linear(1, 1, rngs=nnx.Rngs(0)))).din == 1
+
+    def test_duplicates_are_found(self):
+        assert nnx.find_duplicates(Block(nnx.Rngs(0))) == [[("first",), ("rest", 2)]]
+
+    def test_capture_leaves_nothing_behind(self):
+        block = Block(nnx.Rngs(0))
+        out, seen = nnx.capture(block, nnx.Intermediate)(jnp.ones((1, 2)))
+        assert out.shape == (1, 3)
+        assert seen["seen"].value[0].shape == (1, 2)
+        assert not hasattr(block, "seen")
+
+    def test_attributes_are_set_below(self):
+        block = Block(nnx.Rngs(0))
+        block.eval()
+        assert block.deterministic is True
+        with pytest.raises(ValueError, match="nowhere"):
+            block.set_attributes(nowhere=1)
+
+
+class TestRngs:
+    def test_draws_fold_in_the_count(self):
+        rngs = nnx.Rngs(0, dropout=1)
+        base = jax.random.key(0)
+        assert rngs.params() == jax.random.fold_in(base, 0)
+        assert rngs() == jax.random.fold_in(base, 1)
+        assert rngs.dropout() == jax.random.fold_in(jax.random.key(1), 0)
+        assert list(rngs) == ["dropout", "default"]
+
+    def test_missing_streams_are_named(self):
+        with pytest.raises(AttributeError, match=r"No RngStream named 'noise'.*'params'"):
+            nnx.Rngs(params=0).noise()
+        with pytest.raises(KeyError, match="noise"):
+            nnx.Rngs(params=0)["noise"]
+        with pytest.raises(ValueError, match="Invalid rng value"):
+            nnx.Rngs("0")
+
+    def test_fork_and_split(self):
+        rngs, same = nnx.Rngs(0), nnx.Rngs(0)
+        forked = rngs.fork()
+        assert forked.default.key.value == same()
+        split = nnx.Rngs(0).split(3)
+        assert split.default.key.value.shape == split.default.count.value.shape == (3,)
+
+
+class TestErrors:
+    def test_writing_across_traces_names_the_variable_and_the_way_out(self):
+        v = nnx.Param(jnp.ones(2))
+
+        @jax.jit
+        def leak(x):
+            v.value = x
+            return x
+
+        with pytest.raises(errors.TraceContextError, match=r"(?s)'Param'.*test_nnx_core.*nnx\.jit"):
+            leak(jnp.zeros(2))
+        assert v.value.tolist() == [1.0, 1.0]
