@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
+
+import jax
 
 
 @functools.cache
@@ -26,8 +29,7 @@ def trace_state() -> Any:
 def reshard(x: Any, sharding: Any) -> Any:
     """Moves an array to a sharding on a mesh whose axes are all explicit."""
     # jax.sharding has it from 0.7 on. Can go with jax 0.6.
-    try:
-        from jax.sharding import reshard
-    except ImportError:
-        from jax.experimental.shard import reshard
-    return reshard(x, sharding)
+    move = getattr(jax.sharding, "reshard", None)
+    if move is None:
+        move = import_module("jax.experimental.shard").reshard
+    return move(x, sharding)
