@@ -93,7 +93,8 @@ def test_constraints_of_trees_and_fallbacks(mesh: Mesh) -> None:
             {"a": x, "b": x, "c": {"d": x}}, {"a": ("batch", "mlp"), "b": None, "c": ("mlp", None)}
         )
         assert layout(tree["a"]) == ("data", "model")
-        assert tree["b"] is x
+        assert layout(tree["b"]) == (None, None)
+        assert nn.with_logical_constraint(tree, None) is tree
         assert layout(tree["c"]["d"]) == ("model", None)
         fallback = nn.RulesFallback
         assert layout(nn.with_logical_constraint(x, ("unknown", "mlp"))) == (None, "model")

@@ -1,5 +1,6 @@
 """Lifted transforms; see `linnet.module_core.linen.transforms`."""
 
+from linnet.module_core.linen import named_call
 from linnet.module_core.linen.transforms import (
     add_metadata_axis,
     checkpoint,
@@ -30,6 +31,7 @@ __all__ = [
     "jit",
     "jvp",
     "map_variables",
+    "named_call",
     "remat",
     "remat_scan",
     "scan",

@@ -41,7 +41,8 @@ def with_logical_constraint(
     Args:
       x: an array, or a tree of them.
       logical_axis_resources: the logical names of the axes of `x`, as a tuple or `PartitionSpec`;
-        for a tree, a tree of these (or a prefix of one). None leaves an array as it is.
+        for a tree, a tree of these (or a prefix of one), in which None stands for an array that is
+        not split. None alone leaves `x` as it is.
       rules: default: those that are set.
       mesh: default: the one that is set (`jax.set_mesh`).
       fallback: for names without a rule.
@@ -54,13 +55,11 @@ def with_logical_constraint(
         the mesh lacks an axis that a rule names; or an array has fewer axes than there are names.
     """
     rules = get_logical_axis_rules() if rules is None else rules
-    if not rules:
+    if not rules or logical_axis_resources is None:
         return x
 
     def apply(names: Any, part: Any) -> Any:
-        if names is None:
-            return part
-        axes = assign_mesh_axes(names, rules)
+        axes = assign_mesh_axes(() if names is None else names, rules)
         if UNASSIGNED in axes:
             if fallback is RulesFallback.NO_CONSTRAINT:
                 return part

@@ -45,9 +45,9 @@ class AxisMetadata(abc.ABC, Generic[T]):
         """The box for a value that has lost the axis at `index`; `params` describe that axis."""
 
 
-def is_axis_metadata(value: Any) -> bool:
-    """Whether `value` is a box."""
-    return isinstance(value, AxisMetadata)
+def is_axis_metadata(val: Any) -> bool:
+    """Whether `val` is a box."""
+    return isinstance(val, AxisMetadata)
 
 
 def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: Any) -> Any:
