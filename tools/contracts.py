@@ -51,22 +51,24 @@ class Layer(NamedTuple):
     Attributes:
       name: of the row.
       linen: makes the module; takes fields to set besides.
-      inputs: what it is called with; the first dimension is the batch.
+      inputs: what it is called with, arrays or trees of arrays; the first dimension is the batch.
       params: shapes of the parameters.
       random: whether it draws from the stream "dropout".
       state: shapes of the variables in other collections; these are mutable in each call.
       call: keyword arguments of the call.
-      wraps: whether another layer decides on the output's type.
+      wraps: whether another layer, or a state that is passed in, decides on the output's type.
+      carries: whether that is a state that the layer starts from by itself.
     """
 
     name: str
     linen: Callable[..., Any]
-    inputs: tuple[Input, ...]
+    inputs: tuple[Any, ...]
     params: Mapping[str, Any]
     random: bool = False
     state: Mapping[str, Mapping[str, Any]] = {}
     call: Mapping[str, Any] = {}
     wraps: bool = False
+    carries: bool = False
 
     def has_field(self, name: str) -> bool:
         return name in inspect.signature(type(self.linen())).parameters
@@ -75,7 +77,12 @@ class Layer(NamedTuple):
         return {**({"params": self.params} if self.params else {}), **self.state}
 
     def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
-        return tuple(i.array(dtype, seed=n, **options) for n, i in enumerate(self.inputs))
+        """What stands for the inputs in a call; `seed` and `batch` as an input has them."""
+        shift = options.pop("seed", 0)
+        leaves, tree = jax.tree.flatten(self.inputs, is_leaf=lambda i: isinstance(i, Input))
+        arrays = (i.array(dtype, seed=n + shift, **options) for n, i in enumerate(leaves))
+        inputs: tuple[Any, ...] = jax.tree.unflatten(tree, arrays)
+        return inputs
 
     def start(self, *inputs: Any, **fields: Any) -> tuple[Module, Any]:
         """The module, and variables as its init declares them.
@@ -99,12 +106,15 @@ class Layer(NamedTuple):
 
     def loss(self, module: Module, inputs: tuple[Any, ...]) -> tuple[Any, list[Any]]:
         """A smooth function of variables and floating inputs, to which every output contributes."""
-        floating = [i for i in inputs if i.dtype.kind == "f"]
+        floating = [i for i in inputs if all(x.dtype.kind == "f" for x in jax.tree.leaves(i))]
 
-        def loss(variables: Any, *floats: Any) -> jax.Array:
-            y, _ = self.run(module, variables, *(floats or inputs))
+        def weighted(y: jax.Array) -> jax.Array:
             weights = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
             return jnp.sum(jnp.sin(y) * weights)
+
+        def loss(variables: Any, *floats: Any) -> Any:
+            outputs, _ = self.run(module, variables, *(floats or inputs))
+            return sum(weighted(y) for y in jax.tree.leaves(outputs))
 
         return loss, floating
 
@@ -147,7 +157,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
     here = request.module
     classes = {
-        c for c in vars(here.MODULES).values() if inspect.isclass(c) and issubclass(c, Module)
+        c
+        for c in vars(here.MODULES).values()
+        # What cannot be called is a base class.
+        if inspect.isclass(c)
+        and issubclass(c, Module)
+        and any("__call__" in vars(b) for b in c.mro())
     }
     assert classes
     assert {type(layer.linen()) for layer in here.LAYERS} == classes
@@ -162,7 +177,7 @@ def test_init_declares_what_the_table_says(layer: Layer) -> None:
 
 def test_init_of_shapes_alone(layer: Layer) -> None:
     module = layer.linen()
-    inputs = [shape_of(x) for x in layer.arrays()]
+    inputs = jax.tree.map(shape_of, layer.arrays())
     abstract = jax.eval_shape(lambda *a: module.init(RNGS, *a, **layer.call), *inputs)
     assert jax.tree.map(lambda s: s.shape, abstract) == layer.declared()
 
@@ -186,19 +201,21 @@ def test_dtype_is_that_of_the_output(layer: Layer, dtype: Any) -> None:
     module, variables = layer.start(*layer.arrays(), dtype=dtype)
     assert all(p.dtype == jnp.float32 for p in jax.tree.leaves(variables))
     abstract, _ = jax.eval_shape(lambda v: layer.run(module, v, *layer.arrays()), variables)
-    assert abstract.dtype == dtype
+    assert all(y.dtype == dtype for y in jax.tree.leaves(abstract))
 
 
 def test_half_precision_is_near_the_full_one(layer: Layer) -> None:
     inputs = layer.arrays()
     module, variables = layer.start(*inputs)
     apply = jax.jit(lambda v, *a: layer.run(module, v, *a)[0])
-    full = np.asarray(apply(variables, *inputs), np.float32)
-    halves = [x.astype(jnp.bfloat16) if x.dtype.kind == "f" else x for x in inputs]
-    narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), variables)
-    half = apply(narrow, *halves)
-    assert half.dtype == jnp.bfloat16
-    np.testing.assert_allclose(np.asarray(half, np.float32), full, rtol=0.05, atol=0.1)
+    full = apply(variables, *inputs)
+    halves = jax.tree.map(
+        lambda x: x.astype(jnp.bfloat16) if x.dtype.kind == "f" else x, (variables, *inputs)
+    )
+    half = apply(*halves)
+    assert layer.carries or all(y.dtype == jnp.bfloat16 for y in jax.tree.leaves(half))
+    wide = jax.tree.map(lambda y: y.astype(jnp.float32), half)
+    near(wide, full, rtol=0.05, atol=0.1)
 
 
 @needs_field("param_dtype")
@@ -215,10 +232,10 @@ def test_jit_changes_nothing(layer: Layer) -> None:
 
 
 def test_vmap_is_a_loop(layer: Layer) -> None:
-    lanes = [tuple(i.array(seed=s) for i in layer.inputs) for s in (0, 1)]
+    lanes = [layer.arrays(seed=s) for s in (0, 1)]
     module, variables = layer.start(*lanes[0])
     one = jax.jit(lambda v, *a: layer.run(module, v, *a))
-    stacked = [np.stack(x) for x in zip(*lanes, strict=True)]
+    stacked = jax.tree.map(lambda *x: np.stack(x), *lanes)
     mapped = jax.jit(jax.vmap(one, in_axes=(None, *(0 for _ in stacked))))(variables, *stacked)
     for i, inputs in enumerate(lanes):
         near(jax.tree.map(lambda x, i=i: x[i], mapped), one(variables, *inputs))
@@ -270,7 +287,7 @@ def test_float64(layer: Layer) -> None:
     module, variables = layer.start(*inputs, **fields)
     assert all(p.dtype == jnp.float64 for p in jax.tree.leaves(variables.get("params", {})))
     abstract, _ = jax.eval_shape(lambda v: layer.run(module, v, *inputs), variables)
-    assert abstract.dtype == jnp.float64
+    assert all(y.dtype == jnp.float64 for y in jax.tree.leaves(abstract))
 
 
 def test_empty_batch(layer: Layer) -> None:
@@ -278,7 +295,8 @@ def test_empty_batch(layer: Layer) -> None:
     full, _ = jax.eval_shape(lambda v: layer.run(module, v, *layer.arrays()), variables)
     nothing = layer.arrays(batch=0)
     empty, state = jax.jit(lambda v: layer.run(module, v, *nothing))(variables)
-    assert empty.shape == (0, *full.shape[1:])
+    for y, like in zip(jax.tree.leaves(empty), jax.tree.leaves(full), strict=True):
+        assert y.shape == (0, *like.shape[1:])
     assert all(np.isfinite(s).all() for s in jax.tree.leaves(state))
     _, same = layer.start(*nothing)
     near_form(same, variables)
@@ -296,7 +314,7 @@ def test_one_example(layer: Layer) -> None:
 def test_any_batch_size_in_an_exported_program(layer: Layer) -> None:
     module, variables = layer.start(*layer.arrays())
     (batch,) = export.symbolic_shape("b")
-    symbolic = [shape_of(x, (batch, *x.shape[1:])) for x in layer.arrays()]
+    symbolic = jax.tree.map(lambda x: shape_of(x, (batch, *x.shape[1:])), layer.arrays())
     abstract = jax.tree.map(shape_of, variables)
     program: Any = export.export(jax.jit(lambda v, *a: layer.run(module, v, *a)))(
         abstract, *symbolic
@@ -311,7 +329,7 @@ def test_copies_are_the_same_layer(layer: Layer) -> None:
     y, _ = layer.run(module, variables, *inputs)
     for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module), module.clone()):
         assert repr(twin) == repr(module)
-        np.testing.assert_array_equal(layer.run(twin, variables, *inputs)[0], y)
+        near(layer.run(twin, variables, *inputs)[0], y, rtol=0, atol=0)
 
 
 def test_repr_names_class_and_fields(layer: Layer) -> None:

@@ -1,9 +1,10 @@
 """How a gated recurrence runs over a whole sequence, forwards and backwards.
 
-Every cell here is an elementwise formula (its `Gates`) of two affine maps for each gate g:
+Every cell here is an elementwise formula (its `Gates`) of two affine maps for each block b of its
+gates:
 
-    p_g = inputs_g(x_t)               does not depend on the state
-    q_g = recurrent_g(h_{t-1})
+    p_b = inputs_b(x_t)               does not depend on the state
+    q_b = recurrent_b(h_{t-1})
     carry_t = step(p, q, carry_{t-1})                 h_t is the last entry of carry_t
 
 Three things make a sequence cheaper than as many single steps:
@@ -22,12 +23,13 @@ Three things make a sequence cheaper than as many single steps:
    both modes of differentiation from the tangent; what the forward pass keeps for it are the
    derivatives of the step (`Gates.linearize`).
 
-Each gate has its own arrays all the way. One product for all gates would be [B, GH]; for three
-gates that takes a quarter more of one core's time than three of [B, H], whose kernels fit into the
-core's cache, and its columns have to be taken apart again. What it has for itself is that XLA
-spreads the wide product over idle cores, and the narrow ones not.
+A block is what goes through one tanh: all four gates of an LSTM; r and z of a GRU, but not n, which
+takes in r. It is one product, which XLA spreads over idle cores where it leaves narrower ones to
+one. Its columns are taken apart behind the tanh, which so runs over an array as it lies in memory,
+and where little is left to compute: apart before it, an LSTM takes half as long again.
 
-B batch, T time, C steps in a chunk, D input features, H hidden features, G number of gates.
+B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: as
+many times H as it has gates.
 """
 
 from __future__ import annotations
@@ -53,8 +55,8 @@ from .affine import Affine
 Carry: TypeAlias = tuple[Array, ...]
 """What a cell keeps from one step to the next, [B, H] each; the last entry is its output."""
 
-Columns: TypeAlias = tuple[Array, ...]
-"""One array for each gate."""
+Blocks: TypeAlias = tuple[Array, ...]
+"""One array for each block of gates."""
 
 ROWS_IN_A_CHUNK = 512
 """Rows (steps times batch) of the product of a chunk's inputs: enough to keep the cores busy."""
@@ -74,15 +76,15 @@ class Gates(ABC):
     entries: tuple[str, ...] = ("h",)
 
     @abstractmethod
-    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
-        """The next carry, from p and q [B, H]."""
+    def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
+        """The next carry, from p and q [B, W]."""
 
     @abstractmethod
-    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
         """The next carry, and the derivatives of the step as factors for `tangent`."""
 
     @abstractmethod
-    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         """The tangent of the next carry; linear in all but `factors`.
 
         Where the gates are `additive`, `dq` is the tangent of p + q and `dp` isn't looked at.
@@ -107,8 +109,8 @@ def sequence(
 
     Args:
       gates: the formula.
-      inputs: [D] to [H], for each gate.
-      recurrent: [H] to [H], for each gate.
+      inputs: [D] to [W], for each block.
+      recurrent: [H] to [W], for each block.
       carry: before the first step, [*batch, H]; a tuple if it has several entries.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence, or None.
@@ -139,7 +141,8 @@ def sequence(
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
         steps, size, _ = xs.shape
         rows = xs.reshape(steps * size, xs.shape[-1])  # [C·B, D]
-        ps = tuple(m(rows).astype(wide).reshape(steps, size, hidden) for m in inputs)  # [C, B, H]
+        ps = (m(rows).astype(wide) for m in inputs)  # [C·B, W]
+        ps = tuple(p.reshape(steps, size, p.shape[-1]) for p in ps)  # [C, B, W]
         turn = max(1, min(unroll, steps))
         return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
 
@@ -191,8 +194,8 @@ def _steps(
     gates: Gates,
     unroll: int,
     history: bool,
-    ps: Columns,
-    kernels: Columns,
+    ps: Blocks,
+    kernels: Blocks,
     biases: tuple[Array | None, ...],
     carry: Carry,
 ) -> tuple[Carry, Carry]:
@@ -202,16 +205,16 @@ def _steps(
       gates: the formula.
       unroll: steps in one turn of the loop.
       history: keep every entry of the carry at all steps, and not just the last.
-      ps: [C, B, H], for each gate.
-      kernels: [H, H], for each gate.
-      biases: [H] or None, for each gate.
+      ps: [C, B, W], for each block.
+      kernels: [H, W], for each block.
+      biases: [W] or None, for each block.
       carry: before the first step, [B, H] each.
 
     Returns:
       The carry after the last step, and what is kept of each: [C, B, H].
     """
 
-    def step(carry: Carry, p: Columns) -> tuple[Carry, Carry]:
+    def step(carry: Carry, p: Blocks) -> tuple[Carry, Carry]:
         q = _recurrent(carry, kernels, biases, p[0].dtype)
         carry = _like(gates.step(p, q, _like(carry, p)), carry)
         return carry, carry if history else carry[-1:]
@@ -227,7 +230,7 @@ def _steps_jvp(
     dps, dkernels, dbiases, dbefore = tangents
     dtype = ps[0].dtype
 
-    def step(carry: Carry, p: Columns) -> tuple[Carry, Any]:
+    def step(carry: Carry, p: Blocks) -> tuple[Carry, Any]:
         q = _recurrent(carry, kernels, biases, dtype)
         after, factors = gates.linearize(p, q, _like(carry, p))
         carry = _like(after, carry)
@@ -273,20 +276,20 @@ def _steps_jvp(
 
 
 def _recurrent(
-    carry: Carry, kernels: Columns, biases: tuple[Array | None, ...], dtype: Any
-) -> Columns:
-    qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [B, H]
+    carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: Any
+) -> Blocks:
+    qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [B, W]
     return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))
 
 
 def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
-    """What the tangents of kernel and bias contribute to q: [C, B, H], or None for nothing."""
-    dq = None
+    """What the tangents of kernel and bias contribute to q: [C, B, W], or None for nothing."""
+    dq, (steps, size, hidden) = None, hs.shape
     if not _is_zero(dkernel):
-        rows = hs.reshape(hs.shape[0] * hs.shape[1], hs.shape[2])  # [C·B, H]
-        dq = _product(rows, dkernel, dtype).reshape(hs.shape)
+        rows = hs.reshape(steps * size, hidden)  # [C·B, H]
+        dq = _product(rows, dkernel, dtype).reshape(steps, size, dkernel.shape[1])
     if dbias is not None and not _is_zero(dbias):
-        dq = jnp.broadcast_to(dbias, hs.shape) if dq is None else dq + dbias
+        dq = jnp.broadcast_to(dbias, (steps, size, dbias.shape[0])) if dq is None else dq + dbias
     return dq
 
 

@@ -47,15 +47,18 @@ class Affine:
 def joined(*maps: Affine) -> Affine:
     """One map whose features are those of all `maps`, in order.
 
-    Either all have a bias or none has.
+    Where some have a bias, the others get one of zeros.
 
     >>> import jax.numpy as jnp
     >>> joined(Affine(jnp.ones((3, 2))), Affine(jnp.ones((3, 4)))).kernel.shape
     (3, 6)
     """
     kernel = jnp.concatenate([m.kernel for m in maps], axis=-1)
-    biases = [m.bias for m in maps if m.bias is not None]
-    return Affine(kernel, jnp.concatenate(biases) if biases else None, maps[0].dtype)
+    if all(m.bias is None for m in maps):
+        return Affine(kernel, None, maps[0].dtype)
+    zeros = (jnp.zeros(m.kernel.shape[-1:], kernel.dtype) for m in maps)
+    biases = [z if m.bias is None else m.bias for z, m in zip(zeros, maps, strict=True)]
+    return Affine(kernel, jnp.concatenate(biases), maps[0].dtype)
 
 
 def halved(affine: Affine) -> Affine:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
-from ._recurrence import Carry, Columns, Gates, sequence
+from ._recurrence import Blocks, Carry, Gates, sequence
 from ._types import Activation, Array, M
 from .affine import Affine, halved, joined
 
@@ -149,24 +149,24 @@ def lstm_sequence(
     >>> ys.shape
     (5, 4, 2)
     """
-    inputs = (halved(maps.ii), halved(maps.if_), maps.ig, halved(maps.io))
-    recurrent = (halved(maps.hi), halved(maps.hf), maps.hg, halved(maps.ho))
-    (c, h), ys = sequence(LSTM_GATES, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
+    inputs = joined(halved(maps.ii), halved(maps.if_), maps.ig, halved(maps.io))
+    state = joined(halved(maps.hi), halved(maps.hf), maps.hg, halved(maps.ho))
+    (c, h), ys = sequence(LSTM_GATES, [inputs], [state], carry, xs, lengths=lengths, unroll=unroll)
     return (c, h), ys
 
 
 class LSTMGates(Gates):
-    """Gates i, f, g, o; all but g halved."""
+    """Gates i, f, g, o in one block; all but g halved."""
 
     entries = ("c", "h")
 
-    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+    def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         c, _ = carry
         i, f, g, o = _activated(p, q)
         c = f * c + i * g
         return c, o * lax.tanh(c)
 
-    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
         c, _ = carry
         i, f, g, o = _activated(p, q)
         new = f * c + i * g
@@ -176,14 +176,15 @@ class LSTMGates(Gates):
         by_g, by_o = i * (1 - g * g), 2 * o * (1 - o) * t
         return (new, o * t), (by_i, by_f, by_g, by_o, f, o * (1 - t * t))
 
-    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_i, by_f, by_g, by_o, f, by_c = factors
-        dc = f * dcarry[0] + by_i * dq[0] + by_f * dq[1] + by_g * dq[2]
-        return dc, by_o * dq[3] + by_c * dc
+        di, df, dg, do = jnp.split(dq[0], 4, axis=-1)
+        dc = f * dcarry[0] + by_i * di + by_f * df + by_g * dg
+        return dc, by_o * do + by_c * dc
 
 
-def _activated(p: Columns, q: Columns) -> tuple[Array, Array, Array, Array]:
-    i, f, g, o = (lax.tanh(a + b) for a, b in zip(p, q, strict=True))
+def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array, Array, Array]:
+    i, f, g, o = jnp.split(lax.tanh(p[0] + q[0]), 4, axis=-1)  # [B, H] each
     return 0.5 * i + 0.5, 0.5 * f + 0.5, g, 0.5 * o + 0.5
 
 

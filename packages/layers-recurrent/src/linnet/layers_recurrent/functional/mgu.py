@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple
 
+import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
-from ._recurrence import Carry, Columns, Gates, sequence
+from ._recurrence import Blocks, Carry, Gates, sequence
 from ._types import Activation, Array, M
-from .affine import Affine, halved
+from .affine import Affine, halved, joined
 
 
 class MGUMaps(NamedTuple, Generic[M]):
@@ -101,44 +102,50 @@ def mgu_sequence(
     >>> ys.shape
     (5, 4, 2)
     """
-    inputs, recurrent = (halved(maps.if_), maps.in_), (halved(maps.hf), maps.hn)
-    gates = RESETTING_GATES if reset_gate else MGU_GATES
+    inputs, recurrent = [halved(maps.if_), maps.in_], [halved(maps.hf), maps.hn]
+    gates: Gates = RESETTING_GATES
+    if not reset_gate:
+        gates, inputs, recurrent = MGU_GATES, [joined(*inputs)], [joined(*recurrent)]
     (h,), ys = sequence(gates, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
     return h, ys
 
 
 class MGUGates(Gates):
-    """Gates f, n; f halved."""
+    """Gates f, n in one block; f halved."""
 
-    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
-        f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
-        n = lax.tanh(p[1] + q[1])
+    def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
+        f, n = _activated(p, q)
         return (n + f * (carry[0] - n),)
 
-    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
         (h,) = carry
-        f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
-        n = lax.tanh(p[1] + q[1])
+        f, n = _activated(p, q)
         # For a halved gate a, dσ/da = 2σ(1 - σ).
         by_f = (h - n) * (2 * f * (1 - f))
         return (n + f * (h - n),), (by_f, (1 - f) * (1 - n * n), f)
 
-    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_f, by_n, f = factors
-        return (by_f * dq[0] + by_n * dq[1] + f * dcarry[0],)
+        df, dn = jnp.split(dq[0], 2, axis=-1)
+        return (by_f * df + by_n * dn + f * dcarry[0],)
+
+
+def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array]:
+    f, n = jnp.split(lax.tanh(p[0] + q[0]), 2, axis=-1)  # [B, H] each
+    return 0.5 * f + 0.5, n
 
 
 class ResettingGates(Gates):
-    """The same, where f also scales what the hidden state adds to n."""
+    """The same, where f also scales what the hidden state adds to n: a block each."""
 
     additive = False
 
-    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+    def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
         n = lax.tanh(p[1] + f * q[1])
         return (n + f * (carry[0] - n),)
 
-    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
         (h,) = carry
         f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
         n = lax.tanh(p[1] + f * q[1])
@@ -146,7 +153,7 @@ class ResettingGates(Gates):
         by_f = (h - n + by_n * q[1]) * (2 * f * (1 - f))
         return (n + f * (h - n),), (by_f, by_n, by_n * f, f)
 
-    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_f, by_n, by_recalled, f = factors
         gate = by_f * (dp[0] + dq[0])
         return (gate + by_n * dp[1] + by_recalled * dq[1] + f * dcarry[0],)

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple
 from jax import lax
 from jax.nn import tanh
 
-from ._recurrence import Carry, Columns, Gates, sequence
+from ._recurrence import Blocks, Carry, Gates, sequence
 from ._types import Activation, Array, M
 from .affine import Affine
 
@@ -105,14 +105,14 @@ def simple_sequence(
 class SimpleGates(Gates):
     """One gate."""
 
-    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+    def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         return (lax.tanh(p[0] + q[0]),)
 
-    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
         (h,) = self.step(p, q, carry)
         return (h,), 1 - h * h
 
-    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         return (factors * dq[0],)
 
     def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
@@ -122,14 +122,14 @@ class SimpleGates(Gates):
 class ResidualGates(Gates):
     """The same, with the hidden state added before the activation."""
 
-    def step(self, p: Columns, q: Columns, carry: Carry) -> Carry:
+    def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         return (lax.tanh(p[0] + q[0] + carry[0]),)
 
-    def linearize(self, p: Columns, q: Columns, carry: Carry) -> tuple[Carry, Any]:
+    def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
         (h,) = self.step(p, q, carry)
         return (h,), 1 - h * h
 
-    def tangent(self, factors: Any, dp: Columns, dq: Columns, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         return (factors * (dq[0] + dcarry[0]),)
 
 

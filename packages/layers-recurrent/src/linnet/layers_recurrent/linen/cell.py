@@ -9,6 +9,7 @@ from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.linen import Module, nowrap
 
 from ._defaults import Array, Initializer, integer
+from ._references import referred, resolved
 
 
 class RNNCellBase(Module):
@@ -57,6 +58,12 @@ class RNNCellBase(Module):
     def num_feature_axes(self) -> int:
         """How many of an input's last dimensions are no batch dimensions."""
         raise NotImplementedError(_missing(self, "num_feature_axes"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: referred(value) for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({name: resolved(value) for name, value in state.items()})
 
 
 def _missing(cell: Module, what: str) -> str:

@@ -1,0 +1,40 @@
+"""Functions as fields, in pickles and copies.
+
+`pickle` takes a function by its name, but not a jitted one: it reduces that to the function inside,
+whose name now is that of the jitted one. `jax.nn.sigmoid` is such a function. Here all functions
+that are found under their name are taken by it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import reduce
+from types import FunctionType
+from typing import Any, NamedTuple
+
+
+class Reference(NamedTuple):
+    """Where an object is found."""
+
+    module: str
+    name: str
+
+    def found(self) -> Any:
+        """The object."""
+        return reduce(getattr, self.name.split("."), importlib.import_module(self.module))
+
+
+def referred(value: Any) -> Any:
+    """A `Reference` to `value` if it is a wrapped function that can be found, or else `value`."""
+    where = Reference(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
+    if not callable(value) or isinstance(value, type | FunctionType) or not all(where):
+        return value
+    try:
+        return where if where.found() is value else value
+    except (ImportError, AttributeError):
+        return value
+
+
+def resolved(value: Any) -> Any:
+    """What `referred` was given."""
+    return value.found() if isinstance(value, Reference) else value

@@ -1,0 +1,12 @@
+"""What every layer promises, over the table of layers."""
+
+from __future__ import annotations
+
+from contracts import *  # noqa: F403  (the tests)
+from linnet.layers_recurrent import linen
+
+from .layer_table import LAYERS
+
+MODULES = linen
+
+__all__ = ["LAYERS", "MODULES"]

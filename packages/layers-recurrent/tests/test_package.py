@@ -1,0 +1,45 @@
+"""What importing brings, and what is documented."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import linnet.layers_recurrent
+from linnet.layers_recurrent import functional, linen
+
+
+def test_every_public_function_and_class_is_documented_with_an_example() -> None:
+    public = [
+        value
+        for package in (functional, linen)
+        for name, value in vars(package).items()
+        if callable(value) and not name.startswith(("_", "default_"))
+    ]
+    assert len(public) > 15
+    for value in public:
+        assert value.__doc__, value
+        named_tuple = hasattr(value, "_fields")
+        assert named_tuple or ">>>" in value.__doc__, value
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import linnet.layers_recurrent", ["functional", "linen"]),
+        ("from linnet.layers_recurrent import functional", ["linen"]),
+    ],
+)
+def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]) -> None:
+    program = f"import sys\n{statement}\n" + "\n".join(
+        f"assert 'linnet.layers_recurrent.{name}' not in sys.modules, '{name}'" for name in absent
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'fnctional'"):
+        linnet.layers_recurrent.fnctional
+    assert set(dir(linnet.layers_recurrent)) == {"__version__", "functional", "linen"}
