@@ -2,6 +2,7 @@
 
     python -m pip install "nox[uv]"
     python -m nox -s quickstart                          a first model learns to read digits
+    python -m nox -s examples -- resnet_digits           a longer program; all of them unless named
     python -m nox -s tests                               every package, on the newest jax
     python -m nox -s tests -- --jax 0.6.2 struct         one package, on another jax
     python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
@@ -35,6 +36,7 @@ nox.options.sessions = ["tests"]
 # The Python that runs nox is the one to use; uv shall not fetch another.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
+EXAMPLES = ROOT / "docs" / "examples"
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
 JAX = workspace.supported_jax()
 
@@ -45,6 +47,16 @@ def quickstart(session: nox.Session) -> None:
     install(session, workspace.packages(), "quickstart")
     # After Ctrl-C the program evaluates and saves what it has: give it the time.
     session.run("python", "docs/examples/quickstart.py", *session.posargs, interrupt_timeout=60)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run programs of docs/examples: -- [NAME ...] [OPTIONS OF THE PROGRAM]; all unless named."""
+    names, options = example_arguments(session.posargs)
+    install(session, workspace.packages(), "examples")
+    for name in names:
+        # After Ctrl-C a program evaluates and draws what it has: give it the time.
+        session.run("python", f"docs/examples/{name}.py", *options, interrupt_timeout=60)
 
 
 @nox.session(python=False)
@@ -60,7 +72,7 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session, jax: str) -> None:
     """What `tests` runs, for one jax version."""
     _, chosen, options = test_arguments(session.posargs)
-    # The quickstart's own tests run where everything is tested, on the newest jax.
+    # The examples' own tests run where everything is tested, on the newest jax.
     groups = ["tests", "quickstart"] if everything(jax, chosen) else ["tests"]
     install(session, workspace.with_siblings(chosen), *groups, requirements=[f"jax=={jax}"])
     session.run(
@@ -125,6 +137,17 @@ def install(
         extras = f"[{','.join(package.extras)}]" if package.extras else ""
         arguments += ["--editable", f"{package.folder}{extras}"]
     session.install(*arguments)
+
+
+def example_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Which examples `nox -s examples -- ...` asks for, and the options for each of them."""
+    known = sorted(p.stem for p in EXAMPLES.glob("*.py") if "__main__" in p.read_text("utf-8"))
+    known.remove("quickstart")  # it has a session of its own
+    split = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    names, options = arguments[:split], arguments[split:]
+    if unknown := set(names).difference(known):
+        sys.exit(f"no example is called {', '.join(unknown)}; there are {', '.join(known)}")
+    return names or known, options
 
 
 def everything(jax: str, chosen: list[workspace.Package]) -> bool:

@@ -123,7 +123,7 @@ def load_text() -> Text:
     characters = "".join(sorted(set(text)))
     number = {c: i for i, c in enumerate(characters)}
     tokens = np.array([number[c] for c in text], np.int32)
-    split = len(tokens) * 19 // 20
+    split = text.index("\n\n", len(text) * 19 // 20) + 2  # where a paragraph begins
     return Text(characters, tokens[:split], tokens[split:])
 
 
@@ -381,8 +381,8 @@ def main() -> int:
     print("\n\n".join(written), end="\n\n")
 
     compressed = compressed_bits(text)
-    passage = np.concatenate(passages[:4, 1:])
-    shades = np.concatenate(np.asarray(surprise(model, params, passages[:4])))
+    passage = np.concatenate(passages[:8, 1:])
+    shades = np.concatenate(np.asarray(surprise(model, params, passages[:8])))
     picture = options.out / "char_transformer.png"
     draw(picture, curve, compressed, (text.decode(passage), shades), written)
     print(f"picture    {picture}")

@@ -258,8 +258,8 @@ def main() -> int:
     """Trains, measures, writes; returns the exit status, 130 as shells have it after Ctrl-C."""
     options = read_options(__doc__.partition("\n")[0], steps=600)
     digits, held_out = load_data()
-    model = ResNet(channels=4, blocks=1) if options.tiny else ResNet(channels=16, blocks=2)
-    steps, batch = (options.steps or 20, 16) if options.tiny else (options.steps or 600, 64)
+    model = ResNet(channels=8, blocks=1) if options.tiny else ResNet(channels=16, blocks=2)
+    steps, batch = (options.steps or 40, 32) if options.tiny else (options.steps or 600, 64)
     print(model.tabulate(jax.random.key(0), held_out.images[:1], depth=1))
     print(f"{len(digits.images)} digits to learn from, {len(held_out.images)} held out")
 

@@ -1,0 +1,128 @@
+"""The examples as a user meets them, in their tiny configuration: what they print and write."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Looked for, not imported: that would take seconds in every process that collects tests.
+MISSING = [
+    name for name in ("optax", "sklearn", "matplotlib") if importlib.util.find_spec(name) is None
+]
+pytestmark = pytest.mark.skipif(
+    bool(MISSING), reason=f"{', '.join(MISSING)}: only the examples' session installs them"
+)
+
+FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+FIGURES = {
+    "char_transformer": r"held out +\d\.\d{3} bits for a character, LZMA 1\.\d{3}",
+    "sequence_sorter": r"sorted +[01]\.\d{4} of new sequences of 1 to 12 numbers, [01]\.\d{4} of",
+    "resnet_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits, nearest neighbor 35\d",
+}
+# What else only that example prints.
+PRINTED = {
+    "char_transformer": r"With the cache, logits differ by \d\.\de-0[5-9]",
+    "sequence_sorter": r"becomes +\[[ \d\n]+\]",
+    "resnet_digits": r"batch_stats",
+}
+
+
+def start(name: str, folder: Path, *options: str) -> "subprocess.Popen[str]":
+    """The program on a machine without a display, compiling in a hurry."""
+    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.Popen(
+        [sys.executable, str(FOLDER / f"{name}.py"), "--tiny", "--out", str(folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        env={**env, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "MPLBACKEND": "TkAgg"},
+    )
+
+
+def check_results(name: str, folder: Path, printed: str) -> None:
+    """One whole picture and nothing else, its place, and the final figure."""
+    *_, picture, figure = printed.splitlines()
+    assert Path(picture.removeprefix("picture").strip()) == folder / f"{name}.png"
+    assert re.match(FIGURES[name], figure), figure
+    assert [path.name for path in folder.iterdir()] == [f"{name}.png"]
+    png = (folder / f"{name}.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert png.endswith(b"IEND\xaeB`\x82")
+
+
+def losses(printed: str) -> list[float]:
+    return [float(x) for x in re.findall(r"^step +\d+/\d+ +(?:loss )?(\d+\.\d+)", printed, re.M)]
+
+
+@pytest.fixture(scope="module")
+def resnet_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return run("resnet_digits", tmp_path_factory.mktemp("resnet") / "new" / "folder")
+
+
+def run(name: str, folder: Path, *options: str) -> tuple[Path, str]:
+    """Where it wrote, and what it printed."""
+    with start(name, folder, *options) as program:
+        printed, _ = program.communicate()
+    assert program.returncode == 0, printed
+    return folder, printed
+
+
+def check_run(name: str, folder: Path, printed: str) -> None:
+    check_results(name, folder, printed)
+    assert re.search(PRINTED[name], printed)
+    curve = losses(printed)
+    assert len(curve) == 20
+    assert sum(curve[-5:]) < sum(curve[:5])
+
+
+@pytest.mark.parametrize("name", ["char_transformer", "sequence_sorter"])
+def test_it_trains_and_writes(name: str, tmp_path: Path) -> None:
+    check_run(name, *run(name, tmp_path / "new" / "folder"))
+
+
+def test_the_residual_network_trains_and_writes(resnet_run: tuple[Path, str]) -> None:
+    check_run("resnet_digits", *resnet_run)
+
+
+@pytest.mark.parametrize(("seed", "same"), [("0", True), ("1", False)])
+def test_the_seed_decides(
+    seed: str, same: bool, resnet_run: tuple[Path, str], tmp_path: Path
+) -> None:
+    _, printed = run("resnet_digits", tmp_path, "--seed", seed)
+    assert (losses(printed) == losses(resnet_run[1])) is same
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another process cannot be sent a Ctrl-C")
+def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
+    name = "resnet_digits"
+    printed = ""
+    with start(name, tmp_path, "--steps", "5000") as program:
+        assert program.stdout is not None
+        for line in program.stdout:
+            printed += line
+            if line.startswith("step  250/5000"):
+                program.send_signal(signal.SIGINT)
+    assert program.returncode == 130, printed
+    assert "Traceback" not in printed
+    assert re.search(r"Stopped after step \d+ of 5000", printed)
+    check_results(name, tmp_path, printed)
+
+
+@pytest.mark.parametrize("options", [["--steps", "0"], ["--out", __file__]])
+def test_bad_options_are_refused(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("program", FOLDER / "program.py")
+    assert spec is not None
+    assert spec.loader is not None
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    monkeypatch.setattr(sys, "argv", ["example.py", *options])
+    with pytest.raises(SystemExit):
+        program.read_options("An example.", steps=1)
+    assert f"error: {options[0]}: " in capsys.readouterr().err
