@@ -24,7 +24,7 @@ _SCALES = {
 }
 
 HEADER = (
-    f"{'case':<22}{'ratio of':<34}{'value':>7}{'±':>8}{'bound':>8}  {'met':<5}{'medians':<24}rounds"
+    f"{'case':<27}{'ratio of':<34}{'value':>7}{'±':>8}{'bound':>8}  {'met':<5}{'medians':<24}rounds"
 )
 
 
@@ -42,7 +42,7 @@ def _line(result: Result, ratio: Ratio) -> str:
     )
     error = "" if result.case.exact else f"{ratio.error:.3f}"
     return (
-        f"{result.case.name:<22}{comparison.of + ' / ' + comparison.to:<34}{ratio.value:>7.3f}"
+        f"{result.case.name:<27}{comparison.of + ' / ' + comparison.to:<34}{ratio.value:>7.3f}"
         f"{error:>8}{bound:>8}  {met:<5}{of + ' / ' + to:<24}{result.rounds}"
     )
 
