@@ -141,8 +141,8 @@ def sequence(
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
         steps, size, _ = xs.shape
         rows = xs.reshape(steps * size, xs.shape[-1])  # [C·B, D]
-        ps = (m(rows).astype(wide) for m in inputs)  # [C·B, W]
-        ps = tuple(p.reshape(steps, size, p.shape[-1]) for p in ps)  # [C, B, W]
+        flat = (m(rows).astype(wide) for m in inputs)  # [C·B, W]
+        ps = tuple(p.reshape(steps, size, p.shape[-1]) for p in flat)  # [C, B, W]
         turn = max(1, min(unroll, steps))
         return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
 
