@@ -60,8 +60,8 @@ def losses(printed: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def resnet_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return run("resnet_digits", tmp_path_factory.mktemp("resnet") / "new" / "folder")
+def sorter_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return run("sequence_sorter", tmp_path_factory.mktemp("sorter") / "new" / "folder")
 
 
 def run(name: str, folder: Path, *options: str) -> tuple[Path, str]:
@@ -80,26 +80,26 @@ def check_run(name: str, folder: Path, printed: str) -> None:
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
-@pytest.mark.parametrize("name", ["char_transformer", "sequence_sorter"])
+@pytest.mark.parametrize("name", ["char_transformer", "resnet_digits"])
 def test_it_trains_and_writes(name: str, tmp_path: Path) -> None:
     check_run(name, *run(name, tmp_path / "new" / "folder"))
 
 
-def test_the_residual_network_trains_and_writes(resnet_run: tuple[Path, str]) -> None:
-    check_run("resnet_digits", *resnet_run)
+def test_the_sorter_trains_and_writes(sorter_run: tuple[Path, str]) -> None:
+    check_run("sequence_sorter", *sorter_run)
 
 
 @pytest.mark.parametrize(("seed", "same"), [("0", True), ("1", False)])
 def test_the_seed_decides(
-    seed: str, same: bool, resnet_run: tuple[Path, str], tmp_path: Path
+    seed: str, same: bool, sorter_run: tuple[Path, str], tmp_path: Path
 ) -> None:
-    _, printed = run("resnet_digits", tmp_path, "--seed", seed)
-    assert (losses(printed) == losses(resnet_run[1])) is same
+    _, printed = run("sequence_sorter", tmp_path, "--seed", seed)
+    assert (losses(printed) == losses(sorter_run[1])) is same
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another process cannot be sent a Ctrl-C")
 def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
-    name = "resnet_digits"
+    name = "sequence_sorter"
     printed = ""
     with start(name, tmp_path, "--steps", "5000") as program:
         assert program.stdout is not None
