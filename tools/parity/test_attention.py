@@ -8,7 +8,7 @@ attention; what Linnet has beyond Flax is compared with Flax's way to do the sam
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen
@@ -24,12 +24,7 @@ KEY = jax.random.key(7)
 BOTH = (linnet.linen, flax.linen)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Eager operations need no optimizing: most of the time goes into compiling them."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def normal(seed: int, *shape: int, dtype: Any = jnp.float32) -> jax.Array:

@@ -8,7 +8,6 @@ rounding, with its gradients; its parameters are drawn with NumPy there, for the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen
@@ -25,12 +24,7 @@ from linnet.module_core import linen as core
 KEY = jax.random.key(7)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Most of the time goes into compiling programs that run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def normal(*shape: int, dtype: Any = jnp.float32) -> jax.Array:

@@ -7,7 +7,6 @@ five steps of AdamW, parameters and state within 1e-5.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import flax.linen
 import jax
@@ -22,12 +21,7 @@ from parity import whole_models
 LINNET, FLAX = (whole_models.build(nn) for nn in (linnet.linen, flax.linen))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Most of the time goes into compiling programs that run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 each_model = pytest.mark.parametrize("name", LINNET)
