@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class LinnetError(Exception):
@@ -56,6 +57,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "There are: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
 
 
+def describe(value: Any) -> str:
+    """What `value` is, in a few words: an array's shape, not its numbers."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        return f"an array of shape {shape} and dtype {dtype}"
+    text = repr(value)
+    if len(text) > 60 or "\n" in text:
+        text = f"{text.splitlines()[0][:60]}…"
+    return f"{text} of type {type(value).__name__}"
+
+
 # Arguments of layers and functions.
 
 
@@ -73,6 +85,10 @@ class ShapeError(LinnetError, ValueError):
 
 class DtypeError(LinnetError, ValueError):
     """An array's or a computation's dtype does not fit."""
+
+
+class MissingExtraError(LinnetError, ImportError):
+    """An optional dependency is needed that is not installed."""
 
 
 # Random numbers.

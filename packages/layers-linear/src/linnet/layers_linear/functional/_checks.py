@@ -41,10 +41,14 @@ def integer(value: Any, name: str, *, least: int | None = 0) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        whole = isinstance(value, float) and value.is_integer()
+        hint = None
+        if isinstance(value, float) and value.is_integer():
+            hint = f"Write {int(value)}, or divide with // where it is computed."
+        elif isinstance(value, list | tuple) and name == "features":
+            hint = "It is the size of this one layer; several layers are made one by one."
         raise ArgumentTypeError(
             f"'{name}' must be an integer, got {value!r} ({type(value).__name__}).",
-            hint=f"Write {int(value)}, or divide with // where it is computed." if whole else None,
+            hint=hint,
         ) from None
     if least is not None and number < least:
         kind = "not be negative" if least == 0 else f"be at least {least}"

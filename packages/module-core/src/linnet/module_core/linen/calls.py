@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from linnet.struct import FrozenDict
 
 from ..config import config
-from ..errors import ApplyModuleInvalidMethodError
+from ..errors import ApplyModuleInvalidMethodError, InvalidInstanceModuleError, describe
 from . import adoption
 from .filters import CollectionFilter, DenyList, union_filters
+from .methods import mismatch
 from .rng import as_streams
 from .scope import CaptureFilter, Frame, collections_of
 
@@ -79,6 +80,7 @@ def init_with_output(
 
 def bind(module: M, variables: Any, rngs: Any, mutable: CollectionFilter) -> M:
     """A clone of `module` that holds the variables; see `Module.bind`."""
+    check_instance(module)
     frame = Frame(
         collections_of(variables, mutable), as_streams(rngs, type(module).__name__), mutable
     )
@@ -107,8 +109,16 @@ def _run(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
+    bound = bound_clone(module, frame)
     try:
-        return fn(bound_clone(module, frame), *args, **kwargs)
+        return fn(bound, *args, **kwargs)
+    except TypeError as error:
+        hint = mismatch(error, fn, (bound, *args), kwargs)
+        if hint is not None:
+            error.add_note(
+                f"A function given as `method` gets the bound module first; then: {hint}"
+            )
+        raise
     finally:
         frame.valid = False
 
@@ -133,6 +143,7 @@ def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
       AttributeError, TypeError: the named method is missing, or is no method.
       ApplyModuleInvalidMethodError: not a function that takes a module.
     """
+    check_instance(module)
     cls = type(module)
     if method is None:
         method = "__call__"
@@ -155,6 +166,20 @@ def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
             "module.",
         )
     return method  # type: ignore[no-any-return]
+
+
+def check_instance(module: Any) -> None:
+    """Refuses what `Dense.init(key, x)` passes as the module.
+
+    Raises:
+      InvalidInstanceModuleError: it is none.
+    """
+    if not adoption.is_module(module):
+        raise InvalidInstanceModuleError(
+            "Can only call init, apply or bind on an instance of a module, but the class was used: "
+            f"`self` is {describe(module)}.",
+            hint="Make an instance first: Dense(features=3).init(key, x).",
+        )
 
 
 def _function_of(method: Any) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError
+from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from .methods import compact
 from .module import Module
 
@@ -29,6 +29,7 @@ class Sequential(Module):
 
     Raises:
       ArgumentError: `layers` is no sequence, or is empty when called.
+      ArgumentTypeError: one of them is a class.
     """
 
     layers: Sequence[Callable[..., Any]]
@@ -39,6 +40,13 @@ class Sequential(Module):
                 f"'layers' must be a sequence, got '{type(self.layers).__name__}'.",
                 hint="Sequential([layer, ...]), with brackets.",
             )
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, type) and issubclass(layer, Module):
+                raise ArgumentTypeError(
+                    f"'layers[{i}]' is the class {layer.__name__}, expected a module or "
+                    "a function.",
+                    hint=f"Make an instance: {layer.__name__}(...).",
+                )
         super().__post_init__()
 
     @compact

@@ -17,14 +17,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import LinnetError
+from ..errors import MissingExtraError
 
 WIDTH = 120
 """Where there is no terminal to ask."""
-
-
-class MissingExtraError(LinnetError, ImportError):
-    """An optional dependency is needed that is not installed."""
 
 
 @dataclasses.dataclass

@@ -22,6 +22,7 @@ from ..errors import (
     DescriptorAttributeError,
     IncorrectPostInitOverrideError,
     LinnetError,
+    did_you_mean,
 )
 from .context import context, run_interceptors
 
@@ -234,7 +235,7 @@ def _run(
         error.locate(_where(self))
         raise
     except Exception as error:
-        _note(error, self, name)
+        _note(error, self, name, fun, args, kwargs)
         raise
     finally:
         stack.pop()
@@ -256,7 +257,14 @@ def _where(module: Any) -> str:
     return f"{'/'.join(scope.path)} ({cls})" if scope.path else cls
 
 
-def _note(error: Exception, module: Any, method: str) -> None:
+def _note(
+    error: Exception,
+    module: Any,
+    method: str,
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
     # An error from jax or from the user's code: the innermost module that it passes says where.
     if module.scope is None or getattr(error, "_linnet_noted", False):
         return
@@ -265,19 +273,76 @@ def _note(error: Exception, module: Any, method: str) -> None:
     except AttributeError:
         return
     error.add_note(f"In {_where(module)}, method {method}.")
+    if isinstance(error, TypeError):
+        for hint in (
+            mismatch(error, fun, (module, *args), kwargs),
+            _taken_for_array(error, module),
+        ):
+            if hint is not None:
+                error.add_note(hint)
+
+
+def mismatch(
+    error: TypeError, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """What `fun` takes, if `error` says that the arguments are others; the first is a module."""
+    if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+        return None  # raised further in: Python got as far as running the function
+    try:
+        signature = inspect.signature(fun)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        pass
+    else:
+        return None
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    expected = signature.replace(parameters=bare[1:], return_annotation=signature.empty)
+    given = [f"{len(args) - 1} positional", *(f"{k}=" for k in kwargs)]
+    hint = f"It takes {expected}; it was given {', '.join(given)}."
+    taken = [p.name for p in bare[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in kwargs:
+        if name not in taken and (near := did_you_mean(name, taken)).startswith("Did"):
+            hint += f" {near}"
+    return hint
+
+
+def _taken_for_array(error: TypeError, module: Any) -> str | None:
+    # jax's error names the class of the value that is no array: is it one of the submodules?
+    for name, child in module._state.children.items():
+        cls = type(child)
+        if f"<class '{cls.__module__}.{cls.__qualname__}'>" in str(error):
+            return (
+                f"That is the submodule {name} itself: {cls.__name__}(...) still has to be called."
+            )
+    return None
 
 
 def _not_a_module(self: Any, fun: Callable[..., Any]) -> Exception:
     from .module import Module
 
     if isinstance(self, Module):
-        return IncorrectPostInitOverrideError(
-            f"Overrode `{type(self).__name__}.__post_init__()` without calling "
-            "`super().__post_init__()`.",
-        )
+        return not_made(type(self))
     return TypeError(
         f"{fun.__qualname__} was called on {self!r:.60} of type {type(self).__name__}; its first "
         "argument is a module. Call it on an instance, not on the class."
+    )
+
+
+def not_made(cls: type) -> Exception:
+    """The error about an instance whose constructor did not run to its end."""
+    custom = next(c for c in cls.__mro__ if "__init__" in vars(c))
+    if vars(custom).get("_own_init"):
+        return IncorrectPostInitOverrideError(
+            f"Overrode `{custom.__name__}.__init__()` without calling `super().__init__()` first.",
+            hint="A module needs no __init__: annotate its fields in the class (features: int), "
+            "and make submodules in setup or in a compact method.",
+        )
+    return IncorrectPostInitOverrideError(
+        f"Overrode `{cls.__name__}.__post_init__()` without calling `super().__post_init__()`.",
+        hint="Call it at the end of your __post_init__.",
     )
 
 

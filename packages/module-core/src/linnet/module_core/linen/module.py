@@ -13,6 +13,8 @@ happens around its methods (`methods`). How children get their names and places 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
@@ -22,18 +24,19 @@ import jax.numpy as jnp
 
 from ..errors import (
     ArgumentError,
+    ArgumentTypeError,
     AssignSubModuleError,
     CallUnbindOnUnboundModuleError,
-    IncorrectPostInitOverrideError,
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
+    describe,
     did_you_mean,
 )
 from . import adoption, calls, lazy, metadata
 from .context import context
 from .fields import equal, hash_fields, make_dataclass
 from .filters import CollectionFilter, DenyList
-from .methods import nowrap, wrap_methods
+from .methods import not_made, nowrap, wrap_methods
 from .representation import module_repr
 from .rng import PRNGKey, RNGSequences
 from .scope import Scope
@@ -146,6 +149,7 @@ class Module(_Dataclass):
     _is_linen_module: ClassVar[bool] = True
     _fields: ClassVar[tuple[str, ...]]  # names of the constructor's fields without parent and name
     _frozen: ClassVar[frozenset[str]]
+    _own_init: ClassVar[bool]  # the class body defines __init__
     _state: ClassVar[_State]
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
@@ -246,8 +250,8 @@ class Module(_Dataclass):
             attributes[name] = value
         else:
             raise SetAttributeFrozenModuleError(
-                f"Can't set {name}={value!r:.60} for Module of type {type(self).__name__}: Module "
-                "instance is frozen outside of setup method.",
+                f"Can't set {name}={_brief(value)} for Module of type {type(self).__name__}: "
+                "Module instance is frozen outside of setup method.",
                 hint="Assign in setup; keep what changes between calls in self.variable(...).",
             )
 
@@ -267,11 +271,7 @@ class Module(_Dataclass):
                 if name in attributes:
                     return attributes[name]
         elif name in _INTERNAL:
-            raise IncorrectPostInitOverrideError(
-                f"Overrode `{type(self).__name__}.__post_init__()` without calling "
-                "`super().__post_init__()`.",
-                hint="Call it at the end of your __post_init__.",
-            )
+            raise not_made(type(self))
         raise AttributeError(_no_attribute(self, name))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -334,7 +334,18 @@ class Module(_Dataclass):
             }
         attributes["parent"] = parent
         attributes.update(updates)
-        return type(self)(**attributes)
+        if not self._own_init:
+            return type(self)(**attributes)
+        try:
+            return type(self)(**attributes)
+        except TypeError as error:
+            raise ArgumentTypeError(
+                f"{type(self).__name__}.__init__() was overridden and does not take all of "
+                f"{', '.join(attributes)}: {error}.",
+                hint="Modules are copied by calling the constructor with all fields. Leave "
+                "__init__ out: annotate the fields in the class (features: int), and make "
+                "submodules in setup or in a compact method.",
+            ) from error
 
     def copy(
         self,
@@ -539,6 +550,13 @@ class Module(_Dataclass):
         Raises:
           NameInUseError, ScopeParamNotFoundError, ScopeCollectionNotFound, ScopeParamShapeError.
         """
+        if not callable(init_fn) or not isinstance(name, str):
+            raise _misused(
+                "param(name, init_fn, *init_args)",
+                name,
+                init_fn,
+                'self.param("scale", nn.initializers.ones, (3,))',
+            )
         scope = self._scope_for_new("param", "Parameters")
         scope.claim("param", name, "params", type(self).__name__)
         value = scope.param(name, init_fn, init_args, init_kwargs)
@@ -566,6 +584,13 @@ class Module(_Dataclass):
           NameInUseError; ScopeVariableNotFoundError or ScopeCollectionNotFound: it is missing, and
           there is no `init_fn` or the collection is immutable.
         """
+        if not (init_fn is None or callable(init_fn)) or not isinstance(name, str):
+            raise _misused(
+                "variable(col, name, init_fn, *init_args)",
+                name,
+                init_fn,
+                'self.variable("batch_stats", "mean", jnp.zeros, (3,))',
+            )
         scope = self._scope_for_new("variable", "Variables")
         scope.claim("variable", name, col, type(self).__name__)
         if not scope.has_variable(col, name):
@@ -738,6 +763,7 @@ def _zeros_of_shape(value: Any) -> jax.Array:
 
 
 def _prepare_class(cls: type[Module], kw_only: bool) -> None:
+    cls._own_init = "__init__" in vars(cls)
     cls._frozen = make_dataclass(cls, kw_only, base=cls is Module)
     cls._fields = tuple(
         f.name for f in dataclasses.fields(cls) if f.init and f.name not in ("parent", "name")
@@ -749,6 +775,19 @@ def _prepare_class(cls: type[Module], kw_only: bool) -> None:
 _INTERNAL = frozenset(("scope", "_state"))
 
 
+def _misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTypeError:
+    if not isinstance(name, str):
+        wrong = f"'name' must be a string, got {describe(name)}"
+    else:
+        wrong = f"{name!r}: 'init_fn' must be a function, got {describe(init_fn)}"
+    return ArgumentTypeError(f"{signature}: {wrong}.", hint=f"For example {example}.")
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"<{describe(value)}>"
+
+
 def _no_attribute(module: Module, name: str) -> str:
     cls = type(module).__name__
     message = f'"{cls}" object has no attribute "{name}".'
@@ -757,12 +796,25 @@ def _no_attribute(module: Module, name: str) -> str:
     near = did_you_mean(name, known)
     if near.startswith("Did"):
         message += f" {near}"
+    message += _about_setup(type(module), name)
     if module.__dict__.get("scope") is None:
         message += (
             f" If \"{name}\" is defined in '.setup()', remember these fields are only accessible "
             "from inside 'init' or 'apply'."
         )
     return message
+
+
+def _about_setup(cls: type[Module], name: str) -> str:
+    """Why setup has not made the attribute `name`, where that can be seen."""
+    setup = getattr(inspect.unwrap(cls.setup), "__code__", None)
+    if setup is not None and name in setup.co_varnames:
+        return f" setup makes a local variable of that name: write `self.{name} = ...` there."
+    if cls.setup is Module.setup:
+        near = difflib.get_close_matches("setup", [n for n in vars(cls) if n != "setup"], n=1)
+        if near and callable(vars(cls)[near[0]]):
+            return f" There is no setup method: is {near[0]!r} meant to be it?"
+    return ""
 
 
 _prepare_class(Module, kw_only=False)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import InvalidRngError
+from ..errors import InvalidRngError, describe
 
 PRNGKey = jax.Array
 RNGSequences = dict[str, PRNGKey]
@@ -135,7 +135,7 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
         if not is_key(rngs):
             raise InvalidRngError(
                 f"RNGs should be of shape (2,) or PRNGKey in Module {caller}, but rngs are: "
-                f"{describe_key(rngs)}.",
+                f"{describe(rngs)}.",
                 hint="Pass jax.random.key(seed), or a dict of streams: "
                 "{'params': key1, 'dropout': key2}.",
             )
@@ -144,7 +144,7 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
         if not isinstance(stream, str) or not is_key(key):
             raise BadStreamError(
                 f"The random stream {stream!r} given to Module {caller} should map a name to a "
-                f"jax.random.key, but is {describe_key(key)}.",
+                f"jax.random.key, but is {describe(key)}.",
                 hint="One key a stream: {'params': key1, 'dropout': key2}; split a batch of keys "
                 "with jax.vmap.",
             )
@@ -153,10 +153,3 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
 
 class BadStreamError(InvalidRngError, ValueError):
     """An entry of a dict of random streams is not a key."""
-
-
-def describe_key(value: Any) -> str:
-    """What `value` is instead of a key."""
-    if isinstance(value, jax.Array | np.ndarray):
-        return f"an array of shape {value.shape} and dtype {value.dtype}"
-    return f"{value!r} of type {type(value).__name__}"

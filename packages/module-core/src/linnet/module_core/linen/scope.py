@@ -31,6 +31,7 @@ Several scopes (those of modules passed as arguments) are lifted together into o
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -43,15 +44,18 @@ from ..config import config
 from ..errors import (
     ApplyScopeInvalidVariablesStructureError,
     ApplyScopeInvalidVariablesTypeError,
+    ArgumentTypeError,
     InvalidRngError,
     InvalidScopeError,
     JaxTransformError,
+    LinnetError,
     ModifyScopeVariableError,
     NameInUseError,
     ScopeCollectionNotFound,
     ScopeParamNotFoundError,
     ScopeParamShapeError,
     ScopeVariableNotFoundError,
+    describe,
     did_you_mean,
 )
 from . import metadata
@@ -167,7 +171,7 @@ def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
 
 def _describe_variables(variables: Any) -> str:
     if not isinstance(variables, Mapping):
-        return f"{variables!r:.80} of type {type(variables).__name__}"
+        return describe(variables)
     kinds = (f"{name!r}: {type(tree).__name__}" for name, tree in variables.items())
     return "{" + ", ".join(kinds) + "}"
 
@@ -342,9 +346,14 @@ class Scope:
             raise ModifyScopeVariableError(
                 f'Cannot update variable "{name}" in "{self.path_text}" because collection '
                 f'"{collection}" is immutable.',
-                hint=f"Pass mutable=['{collection}'] to apply; it then returns (output, changed "
-                "collections). In a lifted transform, list the collection among the lifted ones.",
+                hint=f"Pass mutable=['{collection}'] to apply{self._mutable_text()}; it then "
+                "returns (output, changed collections). In a lifted transform, list the "
+                "collection among the lifted ones.",
             )
+
+    def _mutable_text(self) -> str:
+        mutable = self.frame.mutable
+        return "" if mutable is False or self.frame.lifted else f" (it was mutable={mutable!r})"
 
     def check_trace(self, collection: str, name: str, value: Any) -> None:
         """Refuses a traced value where it would outlive its trace."""
@@ -375,7 +384,7 @@ class Scope:
             return ScopeCollectionNotFound(
                 f'Tried to access "{name}" from collection "{collection}" in "{self.path_text}" '
                 "but the collection is empty.",
-                hint=self._collections_hint(collection),
+                hint=self._collections_hint(collection, name),
             )
         known = self.find(collection) or {}
         if collection == "params":
@@ -389,7 +398,7 @@ class Scope:
             hint=self._names_hint(collection, name, known),
         )
 
-    def _collections_hint(self, collection: str) -> str:
+    def _collections_hint(self, collection: str, name: str) -> str:
         present = [c for c, tree in self.collections.items() if tree]
         there = ", ".join(repr(c) for c in present) or "no collection"
         if self.frame.lifted:
@@ -397,6 +406,12 @@ class Scope:
                 f"Inside this lifted transform there is {there}. List '{collection}' among the "
                 "lifted ones: variable_axes of vmap, variable_axes, variable_broadcast or "
                 "variable_carry of scan, variables of the others."
+            )
+        top = (*self.path, name)[0]
+        if collection == "params" and top in self.collections:
+            return (
+                f"The variables given hold {there}: these look like the parameters themselves. "
+                "Pass {'params': params}."
             )
         return (
             f"The variables given hold {there}. Pass what init returned; a collection that is made "
@@ -434,7 +449,17 @@ class Scope:
             return value
         if not self.frame.is_mutable("params"):
             raise self.missing("params", name)
-        value = self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
+        try:
+            value = self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
+        except (TypeError, ValueError) as error:
+            _note_initializer(error, name, init_fn, args, kwargs)
+            raise
+        if inspect.isfunction(value):
+            factory = _name_of(init_fn)
+            raise ArgumentTypeError(
+                f"The initializer {factory} of parameter {name!r} has returned a function.",
+                hint=f"If it is a factory, it must be called first: {factory}().",
+            )
         self.put_variable("params", name, value)
         return value
 
@@ -547,6 +572,29 @@ class Scope:
             for name, value in tree.items():
                 self.check_mutable(collection, name)
                 self.own(collection)[name] = value
+
+
+def _name_of(fun: Callable[..., Any]) -> str:
+    return getattr(fun, "__name__", type(fun).__name__)
+
+
+def _note_initializer(
+    error: Exception,
+    name: str,
+    init_fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    if isinstance(error, LinnetError):
+        return
+    given = ["key", *(f"{x!r:.60}" for x in args), *(f"{k}={x!r:.60}" for k, x in kwargs.items())]
+    error.add_note(
+        f"Parameter {name!r} is made by its initializer as "
+        f"{_name_of(init_fn)}({', '.join(given)}): a random key "
+        "comes first, then what stands behind the initializer in self.param. A function that takes "
+        "no key needs a lambda (lambda key, shape: ...), a factory such as lecun_normal must be "
+        "called first (lecun_normal())."
+    )
 
 
 _NOTHING: set[str] = set()

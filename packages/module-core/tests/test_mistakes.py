@@ -1,0 +1,272 @@
+"""Mistakes that people make, and what they are told: enough to mend them without a search."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from linnet.module_core import linen as nn
+from linnet.module_core.errors import (
+    ApplyScopeInvalidVariablesTypeError,
+    ArgumentTypeError,
+    IncorrectPostInitOverrideError,
+    InvalidInstanceModuleError,
+    ModifyScopeVariableError,
+    ScopeCollectionNotFound,
+    SetAttributeFrozenModuleError,
+)
+
+KEY = jax.random.key(0)
+X = jnp.ones((2, 3))
+ones = jax.nn.initializers.ones
+
+
+class Dense(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        return x @ self.param("kernel", ones, (x.shape[-1], self.features))
+
+
+class Model(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        calls = self.variable("calls", "count", lambda: 0)
+        if train:
+            calls.value += 1
+        return Dense(3)(x)
+
+    def other(self, x, *, scale=1.0):
+        return scale * self(x, False)
+
+
+MODEL = Model()
+VARIABLES = MODEL.init(KEY, X, train=False)
+
+
+def told(error: BaseException) -> str:
+    """Everything that is printed of an error."""
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def compact_module(call: Callable[[Any, Any], Any]) -> nn.Module:
+    """A module that does `call(self, x)`."""
+
+    class M(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return call(self, x)
+
+    return M()
+
+
+# Calls.
+
+
+def test_a_missing_argument_is_told_with_what_the_method_takes():
+    with pytest.raises(TypeError, match="'train'") as caught:
+        MODEL.init(KEY, X)
+    assert "In Model, method __call__." in told(caught.value)
+    assert "It takes (x, train); it was given 1 positional." in told(caught.value)
+
+
+def test_a_misspelled_keyword_is_told_with_the_one_that_was_meant():
+    with pytest.raises(TypeError, match="training") as caught:
+        MODEL.apply(VARIABLES, X, training=True)
+    assert "It takes (x, train); it was given 1 positional, training=." in told(caught.value)
+    assert "Did you mean 'train'?" in told(caught.value)
+    with pytest.raises(TypeError, match="sale") as caught:
+        MODEL.apply(VARIABLES, X, sale=2.0, method="other")
+    assert "It takes (x, *, scale=1.0)" in told(caught.value)
+    assert "Did you mean 'scale'?" in told(caught.value)
+
+
+def test_a_type_error_within_the_method_is_no_matter_of_its_arguments():
+    def call(self, x):
+        return len(3)
+
+    with pytest.raises(TypeError, match="len") as caught:
+        compact_module(call).init(KEY, X)
+    assert "It takes" not in told(caught.value)
+
+
+def test_a_function_as_method_gets_the_module_first():
+    with pytest.raises(TypeError) as caught:
+        MODEL.apply(VARIABLES, X, method=lambda x: x)
+    assert "gets the bound module first" in told(caught.value)
+    assert "it takes (); it was given 1 positional" in told(caught.value).replace("It", "it")
+
+
+@pytest.mark.parametrize("call", ["init", "apply", "bind", "init_with_output"])
+def test_a_call_of_the_class_asks_for_an_instance(call: str):
+    with pytest.raises(InvalidInstanceModuleError, match="on an instance of a module") as caught:
+        getattr(Dense, call)({"params": {}}, X)
+    assert "Make an instance first" in str(caught.value)
+
+
+# Variables.
+
+
+def test_parameters_that_are_not_in_their_collection():
+    with pytest.raises(ScopeCollectionNotFound, match="look like the parameters themselves") as e:
+        MODEL.apply(VARIABLES["params"] | {"calls": {"count": 0}}, X, train=False)
+    assert "Pass {'params': params}." in str(e.value)
+    with pytest.raises(ApplyScopeInvalidVariablesTypeError, match="or {'params': params}"):
+        Dense(3).apply({"kernel": jnp.ones((3, 3))}, X)
+
+
+def test_another_collection_that_is_missing_says_nothing_of_parameters():
+    with pytest.raises(ScopeCollectionNotFound) as caught:
+        MODEL.apply({"params": VARIABLES["params"]}, X, train=False)
+    assert "parameters themselves" not in str(caught.value)
+
+
+def test_a_misspelled_collection_in_mutable_is_shown():
+    with pytest.raises(ModifyScopeVariableError, match=re.escape("mutable=['call']")):
+        MODEL.apply(VARIABLES, X, train=True, mutable=["call"])
+    with pytest.raises(ModifyScopeVariableError) as caught:
+        MODEL.apply(VARIABLES, X, train=True)
+    assert "it was" not in str(caught.value)
+
+
+def test_variables_that_are_an_array_are_told_by_shape():
+    with pytest.raises(Exception, match="got an array of shape \\(2, 3\\) and dtype float32"):
+        MODEL.apply(X, VARIABLES, train=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (
+            lambda self, x: self.param("w", jnp.ones(3)),
+            "'w': 'init_fn' must be a function, got an array of shape (3,) and dtype float32.",
+        ),
+        (lambda self, x: self.param("w", "zeros", (3,)), "got 'zeros' of type str"),
+        (lambda self, x: self.param(ones, (3,)), "'name' must be a string, got <function"),
+        (lambda self, x: self.variable("ema", jnp.zeros, (3,)), "'name' must be a string, got"),
+        (lambda self, x: self.variable("ema", "w", (3,)), "'w': 'init_fn' must be a function"),
+    ],
+)
+def test_param_and_variable_with_arguments_in_the_wrong_place(call, expected: str):
+    with pytest.raises(ArgumentTypeError, match=re.escape(expected)) as caught:
+        compact_module(call).init(KEY, X)
+    assert "For example self." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda self, x: self.param("w", ones), "Parameter 'w' is made by its initializer as"),
+        (lambda self, x: self.param("w", jnp.zeros, (3,)), "zeros(key, (3,)): a random key comes"),
+        (lambda self, x: self.param("w", lambda key, shape: key + "", (3,)), "(key, (3,))"),
+    ],
+)
+def test_an_initializer_that_fails_is_told_with_its_call(call, expected: str):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        compact_module(call).init(KEY, X)
+    assert expected in told(caught.value)
+    assert "(lambda key, shape: ...)" in told(caught.value)
+
+
+def test_a_factory_in_an_initializer_s_place():
+    def call(self, x):
+        return self.param("w", jax.nn.initializers.lecun_normal, (3,))
+
+    with pytest.raises(ArgumentTypeError, match="has returned a function") as caught:
+        compact_module(call).init(KEY, X)
+    assert "it must be called first" in str(caught.value)
+
+
+# Classes.
+
+
+def test_a_local_variable_in_setup():
+    class M(nn.Module):
+        def setup(self):
+            dense = Dense(3)  # noqa: F841  (the mistake)
+
+        def __call__(self, x):
+            return self.dense(x)
+
+    with pytest.raises(AttributeError, match='has no attribute "dense"') as caught:
+        M().init(KEY, X)
+    assert "write `self.dense = ...` there" in str(caught.value)
+
+
+def test_a_setup_by_another_name():
+    class M(nn.Module):
+        def set_up(self):
+            self.dense = Dense(3)
+
+        def __call__(self, x):
+            return self.dense(x)
+
+    with pytest.raises(AttributeError, match="There is no setup method: is 'set_up' meant"):
+        M().init(KEY, X)
+
+
+def test_an_init_of_ones_own():
+    class Without(nn.Module):
+        def __init__(self, n):
+            self.dense = Dense(n)
+
+        def __call__(self, x):
+            return self.dense(x)
+
+    class With(Without):
+        def __init__(self, n):
+            nn.Module.__init__(self)
+            self.dense = Dense(n)
+
+    with pytest.raises(IncorrectPostInitOverrideError, match="without calling `super") as missing:
+        Without(3).init(KEY, X)
+    assert "`Without.__init__()`" in str(missing.value)
+    assert "annotate its fields" in str(missing.value)
+    with pytest.raises(ArgumentTypeError, match="With.__init__\\(\\) was overridden") as caught:
+        With(3).init(KEY, X)
+    assert "annotate the fields" in str(caught.value)
+
+
+def test_an_init_that_takes_all_fields_works():
+    class M(nn.Module):
+        features: int
+
+        def __init__(self, features, name=None, parent=None):
+            self.features = features
+            self.name = name
+            self.parent = parent
+            self.__post_init__()
+
+        @nn.compact
+        def __call__(self, x):
+            return Dense(self.features)(x)
+
+    assert M(6).init(KEY, X)["params"]["Dense_0"]["kernel"].shape == (3, 6)
+
+
+def test_an_attribute_that_is_set_in_a_call_is_told_without_its_numbers():
+    def call(self, x):
+        self.hidden = x
+
+    with pytest.raises(SetAttributeFrozenModuleError) as caught:
+        compact_module(call).init(KEY, X)
+    assert "Can't set hidden=<an array of shape (2, 3) and dtype float32> for" in str(caught.value)
+
+
+# Layers.
+
+
+def test_a_layer_that_was_not_called():
+    with pytest.raises(TypeError) as caught:
+        compact_module(lambda self, x: jax.nn.relu(Dense(3))).init(KEY, X)
+    assert "the submodule Dense_0 itself: Dense(...) still has to be called" in told(caught.value)
+
+
+def test_a_class_in_sequential():
+    with pytest.raises(ArgumentTypeError, match=re.escape("'layers[1]' is the class Dense")) as e:
+        nn.Sequential([jnp.sin, Dense])
+    assert "Dense(...)" in str(e.value)
