@@ -1,0 +1,176 @@
+"""Neural networks as stateful modules: everything that nnx has, under one name.
+
+This package holds nothing of its own; each name stands in the package that its module says. The
+namespaces (`nnx.graph`, `nnx.nn.linear`) are loaded when they are asked for.
+
+>>> import jax.numpy as jnp
+>>> from linnet import nnx
+>>> class MLP(nnx.Module):
+...     def __init__(self, din, dout, *, rngs):
+...         self.kernel = nnx.Param(rngs.params.normal((din, dout)))
+...
+...     def __call__(self, x):
+...         return nnx.relu(x @ self.kernel)
+>>> model = MLP(64, 10, rngs=nnx.Rngs(0))
+>>> model(jnp.ones((5, 64))).shape
+(5, 10)
+"""
+
+import importlib as _importlib
+import typing as _typing
+
+from jax.nn import celu as celu
+from jax.nn import elu as elu
+from jax.nn import glu as glu
+from jax.nn import hard_sigmoid as hard_sigmoid
+from jax.nn import hard_silu as hard_silu
+from jax.nn import hard_swish as hard_swish
+from jax.nn import hard_tanh as hard_tanh
+from jax.nn import identity as identity
+from jax.nn import leaky_relu as leaky_relu
+from jax.nn import log_sigmoid as log_sigmoid
+from jax.nn import log_softmax as log_softmax
+from jax.nn import one_hot as one_hot
+from jax.nn import selu as selu
+from jax.nn import sigmoid as sigmoid
+from jax.nn import silu as silu
+from jax.nn import soft_sign as soft_sign
+from jax.nn import softplus as softplus
+from jax.nn import standardize as standardize
+from jax.nn import swish as swish
+from jax.numpy import tanh as tanh
+
+from linnet.initializers import Initializer as Initializer
+from linnet.layers_linear.functional import gelu as gelu
+from linnet.layers_linear.functional import logsumexp as logsumexp
+from linnet.layers_linear.functional import relu as relu
+from linnet.layers_linear.functional import relu6 as relu6
+from linnet.layers_linear.functional import softmax as softmax
+from linnet.module_core.nnx import All as All
+from linnet.module_core.nnx import Any as Any
+from linnet.module_core.nnx import BatchStat as BatchStat
+from linnet.module_core.nnx import Cache as Cache
+from linnet.module_core.nnx import Data as Data
+from linnet.module_core.nnx import Dict as Dict
+from linnet.module_core.nnx import Everything as Everything
+from linnet.module_core.nnx import FlatState as FlatState
+from linnet.module_core.nnx import GraphDef as GraphDef
+from linnet.module_core.nnx import Intermediate as Intermediate
+from linnet.module_core.nnx import List as List
+from linnet.module_core.nnx import LoRAParam as LoRAParam
+from linnet.module_core.nnx import MetricState as MetricState
+from linnet.module_core.nnx import Module as Module
+from linnet.module_core.nnx import Not as Not
+from linnet.module_core.nnx import Nothing as Nothing
+from linnet.module_core.nnx import Object as Object
+from linnet.module_core.nnx import OfType as OfType
+from linnet.module_core.nnx import OptArray as OptArray
+from linnet.module_core.nnx import OptState as OptState
+from linnet.module_core.nnx import OptVariable as OptVariable
+from linnet.module_core.nnx import Param as Param
+from linnet.module_core.nnx import PathContains as PathContains
+from linnet.module_core.nnx import PathIn as PathIn
+from linnet.module_core.nnx import Perturbation as Perturbation
+from linnet.module_core.nnx import Pytree as Pytree
+from linnet.module_core.nnx import RngCount as RngCount
+from linnet.module_core.nnx import RngKey as RngKey
+from linnet.module_core.nnx import Rngs as Rngs
+from linnet.module_core.nnx import RngState as RngState
+from linnet.module_core.nnx import RngStream as RngStream
+from linnet.module_core.nnx import Sequential as Sequential
+from linnet.module_core.nnx import State as State
+from linnet.module_core.nnx import Static as Static
+from linnet.module_core.nnx import Variable as Variable
+from linnet.module_core.nnx import VariableMetadata as VariableMetadata
+from linnet.module_core.nnx import WithTag as WithTag
+from linnet.module_core.nnx import as_pure as as_pure
+from linnet.module_core.nnx import capture as capture
+from linnet.module_core.nnx import clone as clone
+from linnet.module_core.nnx import data as data
+from linnet.module_core.nnx import dataclass as dataclass
+from linnet.module_core.nnx import diff as diff
+from linnet.module_core.nnx import filter_state as filter_state
+from linnet.module_core.nnx import find_duplicates as find_duplicates
+from linnet.module_core.nnx import first_from as first_from
+from linnet.module_core.nnx import from_flat_state as from_flat_state
+from linnet.module_core.nnx import graphdef as graphdef
+from linnet.module_core.nnx import has_data as has_data
+from linnet.module_core.nnx import is_data as is_data
+from linnet.module_core.nnx import iter_children as iter_children
+from linnet.module_core.nnx import iter_graph as iter_graph
+from linnet.module_core.nnx import iter_module_children as iter_module_children
+from linnet.module_core.nnx import iter_modules as iter_modules
+from linnet.module_core.nnx import jit as jit
+from linnet.module_core.nnx import map as map
+from linnet.module_core.nnx import map_state as map_state
+from linnet.module_core.nnx import merge as merge
+from linnet.module_core.nnx import merge_state as merge_state
+from linnet.module_core.nnx import pop as pop
+from linnet.module_core.nnx import pure as pure
+from linnet.module_core.nnx import recursive_map as recursive_map
+from linnet.module_core.nnx import register_data_type as register_data_type
+from linnet.module_core.nnx import register_variable_name as register_variable_name
+from linnet.module_core.nnx import replace_by_pure_dict as replace_by_pure_dict
+from linnet.module_core.nnx import restore_int_paths as restore_int_paths
+from linnet.module_core.nnx import set_metadata as set_metadata
+from linnet.module_core.nnx import split as split
+from linnet.module_core.nnx import split_state as split_state
+from linnet.module_core.nnx import state as state
+from linnet.module_core.nnx import static as static
+from linnet.module_core.nnx import to_flat_state as to_flat_state
+from linnet.module_core.nnx import to_pure_dict as to_pure_dict
+from linnet.module_core.nnx import update as update
+from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
+from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
+from linnet.module_core.nnx import variables as variables
+from linnet.module_core.nnx import with_metadata as with_metadata
+
+if _typing.TYPE_CHECKING:
+    from . import compat as compat
+    from . import filterlib as filterlib
+    from . import graph as graph
+    from . import graphlib as graphlib
+    from . import module as module
+    from . import nn as nn
+    from . import pytreelib as pytreelib
+    from . import rnglib as rnglib
+    from . import statelib as statelib
+    from . import traversals as traversals
+    from . import variablelib as variablelib
+    from .nn import initializers as initializers
+
+    object = pytreelib
+    __version__: str
+
+# Namespaces by name, and where they stand; each is loaded when it is first asked for.
+_NAMESPACES = {
+    "compat": ".compat",
+    "filterlib": ".filterlib",
+    "graph": ".graph",
+    "graphlib": ".graphlib",
+    "initializers": ".nn.initializers",
+    "module": ".module",
+    "nn": ".nn",
+    "object": ".pytreelib",
+    "pytreelib": ".pytreelib",
+    "rnglib": ".rnglib",
+    "statelib": ".statelib",
+    "traversals": ".traversals",
+    "variablelib": ".variablelib",
+}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _NAMESPACES:
+        found: _typing.Any = _importlib.import_module(_NAMESPACES[name], __name__)
+    elif name == "__version__":  # of the distribution; it stands in the other half of it
+        found = _importlib.import_module("linnet.linen.__about__").__version__
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    public = {name for name in globals() if not name.startswith("_")}
+    return sorted({*public, *_NAMESPACES, "__version__"})

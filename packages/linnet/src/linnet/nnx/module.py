@@ -1,0 +1,7 @@
+"""Modules, and functions that look through them."""
+
+from linnet.module_core.nnx import Module as Module
+from linnet.module_core.nnx import capture as capture
+from linnet.module_core.nnx import first_from as first_from
+from linnet.module_core.nnx import iter_module_children as iter_module_children
+from linnet.module_core.nnx import iter_modules as iter_modules

@@ -1,0 +1,21 @@
+"""Variables, their types and their metadata."""
+
+from linnet.module_core.nnx import BatchStat as BatchStat
+from linnet.module_core.nnx import Cache as Cache
+from linnet.module_core.nnx import Intermediate as Intermediate
+from linnet.module_core.nnx import LoRAParam as LoRAParam
+from linnet.module_core.nnx import MetricState as MetricState
+from linnet.module_core.nnx import OptArray as OptArray
+from linnet.module_core.nnx import OptState as OptState
+from linnet.module_core.nnx import OptVariable as OptVariable
+from linnet.module_core.nnx import Param as Param
+from linnet.module_core.nnx import Perturbation as Perturbation
+from linnet.module_core.nnx import RngCount as RngCount
+from linnet.module_core.nnx import RngKey as RngKey
+from linnet.module_core.nnx import RngState as RngState
+from linnet.module_core.nnx import Variable as Variable
+from linnet.module_core.nnx import VariableMetadata as VariableMetadata
+from linnet.module_core.nnx import register_variable_name as register_variable_name
+from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
+from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
+from linnet.module_core.nnx import with_metadata as with_metadata
