@@ -43,6 +43,13 @@ from .module import iter_modules as iter_modules
 from .pytree import Object as Object
 from .pytree import Pytree as Pytree
 from .pytree import dataclass as dataclass
+from .reseeding import reseed as reseed
+from .rng_copies import with_rngs as with_rngs
+from .rng_splitting import StreamBackups as StreamBackups
+from .rng_splitting import backup_keys as backup_keys
+from .rng_splitting import fork_rngs as fork_rngs
+from .rng_splitting import restore_rngs as restore_rngs
+from .rng_splitting import split_rngs as split_rngs
 from .rngs import Rngs as Rngs
 from .rngs import RngStream as RngStream
 from .state import FlatState as FlatState
