@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from linnet.layers_recurrent import linen
+from linnet.module_core.errors import ArgumentTypeError
 
 from . import loops
 from .test_values import B, H, T, declared, inputs, near, near_where_known
@@ -102,3 +103,12 @@ def test_outputs_that_are_trees_are_merged_leaf_by_leaf() -> None:
     ys, _ = made.init_with_output(jax.random.key(0), inputs("gru", B, T))
     assert jax.tree.map(jnp.shape, ys) == {"y": (B, T, 2 * H), "z": (B, T, 2 * H)}
     np.testing.assert_array_equal(ys["z"], 2 * ys["y"])
+
+
+def test_cells_in_the_place_of_rnns_are_refused():
+    x = jnp.ones((2, 4, 3))
+    with pytest.raises(ArgumentTypeError, match="forward_rnn must be an RNN") as caught:
+        linen.Bidirectional(linen.LSTMCell(3), linen.LSTMCell(3)).init(jax.random.key(0), x)
+    assert "RNN(LSTMCell(features))" in str(caught.value)
+    with pytest.raises(ArgumentTypeError, match="backward_rnn must be an RNN, .* got GRUCell"):
+        linen.Bidirectional(linen.RNN(linen.LSTMCell(3)), linen.GRUCell).init(jax.random.key(0), x)

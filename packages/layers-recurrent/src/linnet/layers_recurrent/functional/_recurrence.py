@@ -23,10 +23,11 @@ Three things make a sequence cheaper than as many single steps:
    both modes of differentiation from the tangent; what the forward pass keeps for it are the
    derivatives of the step (`Gates.linearize`).
 
-A block is what goes through one tanh: all four gates of an LSTM; r and z of a GRU, but not n, which
-takes in r. It is one product, which XLA spreads over idle cores where it leaves narrower ones to
-one. Its columns are taken apart behind the tanh, which so runs over an array as it lies in memory,
-and where little is left to compute: apart before it, an LSTM takes half as long again.
+A block is one product, which XLA spreads over idle cores where it leaves narrower ones to one; of
+an LSTM it is all four gates. Its columns are taken apart behind the tanh, which so runs over an
+array as it lies in memory, and where little is left to compute: apart before it, an LSTM takes half
+as long again. A GRU's r goes into n, between two products; taking r and z apart there costs more
+than their common product gains (a fifth to a half of the forward pass), so they are a block each.
 
 B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: as
 many times H as it has gates.

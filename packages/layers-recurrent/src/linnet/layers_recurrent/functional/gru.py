@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from typing import Any, Generic, NamedTuple
 
-import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
 from ._recurrence import Blocks, Carry, Gates, sequence
 from ._types import Activation, Array, M
-from .affine import Affine, halved, joined
+from .affine import Affine, halved
 
 
 class GRUMaps(NamedTuple, Generic[M]):
@@ -99,14 +98,14 @@ def gru_sequence(
     >>> ys.shape
     (5, 4, 2)
     """
-    inputs = (joined(halved(maps.ir), halved(maps.iz)), maps.in_)
-    recurrent = (joined(halved(maps.hr), halved(maps.hz)), maps.hn)
+    inputs = (halved(maps.ir), halved(maps.iz), maps.in_)
+    recurrent = (halved(maps.hr), halved(maps.hz), maps.hn)
     (h,), ys = sequence(GRU_GATES, inputs, recurrent, carry, xs, lengths=lengths, unroll=unroll)
     return h, ys
 
 
 class GRUGates(Gates):
-    """Gates r, z in one block, halved; n."""
+    """Gates r, z, n, a block each; r and z halved."""
 
     additive = False
 
@@ -119,21 +118,20 @@ class GRUGates(Gates):
         r, z, n = _activated(p, q)
         by_n = (1 - z) * (1 - n * n)
         # For a halved gate a, dσ/da = 2σ(1 - σ).
-        by_r = by_n * q[1] * (2 * r * (1 - r))
+        by_r = by_n * q[2] * (2 * r * (1 - r))
         by_z = (h - n) * (2 * z * (1 - z))
         return (n + z * (h - n),), (by_r, by_z, by_n, by_n * r, z)
 
     def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_r, by_z, by_n, by_recalled, z = factors
-        dr, dz = jnp.split(dp[0] + dq[0], 2, axis=-1)
-        gates = by_r * dr + by_z * dz
-        return (gates + by_n * dp[1] + by_recalled * dq[1] + z * dcarry[0],)
+        gates = by_r * (dp[0] + dq[0]) + by_z * (dp[1] + dq[1])
+        return (gates + by_n * dp[2] + by_recalled * dq[2] + z * dcarry[0],)
 
 
 def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array, Array]:
-    r, z = jnp.split(lax.tanh(p[0] + q[0]), 2, axis=-1)  # [B, H] each
-    r, z = 0.5 * r + 0.5, 0.5 * z + 0.5
-    return r, z, lax.tanh(p[1] + r * q[1])
+    r = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
+    z = 0.5 * lax.tanh(p[1] + q[1]) + 0.5
+    return r, z, lax.tanh(p[2] + r * q[2])
 
 
 GRU_GATES = GRUGates()

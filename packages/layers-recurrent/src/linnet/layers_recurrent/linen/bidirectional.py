@@ -13,6 +13,7 @@ from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.linen import Module
 
 from ._defaults import Array
+from .cell import RNNCellBase
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Bidirectional(Module):
           The merged outputs; if `return_carry`, ((forward carry, backward carry), outputs).
 
         Raises:
-          ArgumentTypeError: `initial_carry` isn't a pair.
+          ArgumentTypeError: `initial_carry` isn't a pair, or a cell was given instead of an `RNN`.
         """
         del reverse, keep_order
         time_major = self.time_major if time_major is None else time_major
@@ -94,6 +95,13 @@ class Bidirectional(Module):
             _log.warning(
                 "forward_rnn and backward_rnn are the same object: they share their parameters."
             )
+        for name, rnn in (("forward_rnn", self.forward_rnn), ("backward_rnn", self.backward_rnn)):
+            if isinstance(rnn, RNNCellBase | type):
+                cell = (rnn if isinstance(rnn, type) else type(rnn)).__name__
+                raise ArgumentTypeError(
+                    f"{name} must be an RNN, which runs a cell over a sequence, got {cell}.",
+                    hint=f"For example RNN({cell}(features)).",
+                )
         options = {
             "seq_lengths": seq_lengths,
             "return_carry": True,
