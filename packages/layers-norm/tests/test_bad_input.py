@@ -90,6 +90,7 @@ def weight(**fields: Any) -> Module:
         refused(linen.LayerNorm(), X, TypeError, "mask", "'all'", mask="all"),
         # Inputs and types.
         refused(linen.LayerNorm(), None, TypeError, "array of numbers", "None"),
+        refused(linen.RMSNorm(), [[1.0], 2.0], TypeError, "array of numbers", "list"),
         refused(linen.RMSNorm(), "text", TypeError, "array of numbers", "'text'"),
         refused(linen.LayerNorm(dtype=jnp.int32), X, ValueError, "inexact", "int32"),
         refused(BN.clone(dtype=bool), X, ValueError, "inexact", "bool"),

@@ -24,11 +24,18 @@ def as_array(x: Any, what: str = "inputs") -> Array:
     """
     if isinstance(x, jax.Array):
         return x
-    if isinstance(x, str | bytes) or x is None or np.asarray(x).dtype.kind in "OSU":
+    if not _is_numeric(x):
         raise ArgumentTypeError(
             f"{what} must be an array of numbers, got {type(x).__name__}: {str(x)[:40]!r}."
         )
     return jnp.asarray(x)
+
+
+def _is_numeric(x: Any) -> bool:
+    try:
+        return np.asarray(x).dtype.kind not in "OSU"
+    except ValueError:  # a sequence of unequal parts
+        return False
 
 
 def integer(value: Any, name: str, *, least: int | None = None) -> int:

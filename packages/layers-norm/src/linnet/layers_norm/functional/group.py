@@ -61,7 +61,7 @@ def group_norm(
     if x.ndim == 0:
         raise ShapeError("inputs must have at least one dimension (the channels), got a scalar.")
     last = x.ndim - 1
-    groups = _count_groups(x.shape[last], num_groups, group_size)
+    groups = count_groups(x.shape[last], num_groups, group_size)
     reduced = _reduced_axes(reduction_axes, x.ndim)
     kept = tuple(i for i in range(last) if i not in reduced)
 
@@ -98,7 +98,7 @@ def _for_each_channel(statistic: Array, size: int) -> Array:
     return lax.reshape(repeated, (*outer, groups * size))
 
 
-def _count_groups(channels: int, num_groups: int | None, group_size: int | None) -> int:
+def count_groups(channels: int, num_groups: int | None, group_size: int | None) -> int:
     if (num_groups is None) == (group_size is None):
         raise ArgumentError(
             "One of num_groups and group_size must be given, the other be None; got "

@@ -6,7 +6,7 @@ from typing import Any
 
 from jax import lax
 
-from linnet.initializers import Initializer, ones_init, zeros_init
+from linnet.layers_norm._defaults import Initializer, default_bias_init, default_scale_init
 from linnet.layers_norm.functional._checks import (
     as_array,
     check_momentum,
@@ -25,9 +25,6 @@ from linnet.layers_norm.functional._types import (
     Shape,
 )
 from linnet.module_core.linen import Module
-
-default_scale_init: Initializer = ones_init()
-default_bias_init: Initializer = zeros_init()
 
 
 def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:

@@ -1,0 +1,48 @@
+"""What the norms of weights have in common: a layer inside, whose parameters they write to.
+
+The wrapped layer keeps its parameters and is called as ever; before that, each call replaces their
+values by the normalized ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.nnx import Module, Variable, state, to_flat_state
+from linnet.module_core.nnx.filters import Filter
+from linnet.module_core.nnx.state import Path
+
+from ._fields import Array
+
+
+def require_layer(layer: Any, wrapper: str) -> None:
+    """Refuses to wrap what is no module.
+
+    Raises:
+      ArgumentTypeError: it is none.
+    """
+    if not isinstance(layer, Module):
+        raise ArgumentTypeError(
+            f"'layer_instance' must be a module, got {layer!r:.80}.",
+            hint=f"Wrap an instance: {wrapper}(nnx.Linear(3, 4, rngs=rngs), rngs=rngs)."
+            if isinstance(layer, type)
+            else f"Only modules have parameters for {wrapper} to normalize.",
+        )
+
+
+def weights_of(layer: Module, chosen: Filter) -> list[tuple[Path, Variable[Array]]]:
+    """The variables of a layer that pass a filter and hold real or complex numbers, by path."""
+    return [
+        (path, variable)
+        for path, variable in to_flat_state(state(layer, chosen))
+        if isinstance(variable, Variable) and jnp.issubdtype(variable.dtype, jnp.inexact)
+    ]
+
+
+def replace(variable: Variable[Array], value: Array) -> None:
+    """Gives a variable a new value, in the type that it has."""
+    variable.set_value(lax.convert_element_type(value, variable.dtype))

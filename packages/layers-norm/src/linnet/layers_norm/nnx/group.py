@@ -1,0 +1,146 @@
+"""`GroupNorm`: normalization over groups of channels, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.layers_norm.functional.group import count_groups
+from linnet.module_core.nnx import Module
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Initializer,
+    Metadata,
+    PromoteDtype,
+    Rngs,
+    affine_param,
+    as_array,
+    default_bias_init,
+    default_scale_init,
+    integer,
+    names_layer,
+    promote_dtype,
+    value_of,
+)
+
+
+class GroupNorm(Module):
+    """Group normalization (arXiv:1803.08494); see `functional.group_norm` for the equation.
+
+    Args:
+      num_features: how many channels the inputs have.
+      num_groups: how many groups they form; None if `group_size` is given.
+      group_size: how many channels a group has; None if `num_groups` is given.
+      epsilon: added to the variance to avoid division by zero.
+      dtype: what input and parameters are cast to, and the type of the result; None for their
+        common type.
+      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a learned bias.
+      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
+        that one follows.
+      bias_init: initializer of the bias.
+      scale_init: initializer of the scale.
+      reduction_axes: the axes that statistics are taken over, the last one among them, which is cut
+        into groups; None for all but the first.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
+        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
+        first and the last two devices; None for all.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
+        its digits where the mean is many times the standard deviation.
+      promote_dtype: casts the tuple of input, scale and bias, before statistics are taken.
+      rngs: draws the parameters: scale, then bias.
+      bias_metadata, scale_metadata: metadata of the parameters.
+
+    Attributes:
+      scale, bias: `Param`s of shape [num_features], or None.
+      num_groups, group_size: how many groups there are, and of how many channels; both numbers.
+
+    Raises:
+      ArgumentError: both or neither of `num_groups` and `group_size` are given, or they don't
+        divide the channels.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = GroupNorm(6, num_groups=3, rngs=Rngs(0))
+    >>> layer.group_size, layer(jnp.ones((3, 4, 5, 6))).shape
+    (2, (3, 4, 5, 6))
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        num_features: int,
+        num_groups: int | None = 32,
+        group_size: int | None = None,
+        *,
+        epsilon: float = 1e-6,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = default_bias_init,
+        scale_init: Initializer = default_scale_init,
+        reduction_axes: Axes | None = None,
+        axis_name: AxisName | None = None,
+        axis_index_groups: AxisIndexGroups | None = None,
+        use_fast_variance: bool = True,
+        promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+        bias_metadata: Metadata = NO_METADATA,
+        scale_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        shape = (integer(num_features, "num_features", least=0),)
+        self.num_features = num_features
+        self.feature_axis = -1
+        self.num_groups = count_groups(num_features, num_groups, group_size)
+        self.group_size = num_features // self.num_groups
+        self.scale = affine_param(
+            self, use_scale, scale_init, shape, param_dtype, rngs, scale_metadata
+        )
+        self.bias = affine_param(self, use_bias, bias_init, shape, param_dtype, rngs, bias_metadata)
+        self.epsilon = epsilon
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.use_bias = use_bias
+        self.use_scale = use_scale
+        self.reduction_axes = reduction_axes
+        self.axis_name = axis_name
+        self.axis_index_groups = axis_index_groups
+        self.use_fast_variance = use_fast_variance
+        self.promote_dtype = promote_dtype
+
+    @names_layer
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Normalizes `x`.
+
+        Args:
+          x: [B, ..., C], any type.
+          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
+            output.
+
+        Returns:
+          An array of the shape of `x`.
+        """
+        x, scale, bias = self.promote_dtype(
+            (as_array(x), value_of(self.scale), value_of(self.bias)), dtype=self.dtype
+        )
+        return functional.group_norm(
+            x,
+            scale,
+            bias,
+            num_groups=self.num_groups,
+            reduction_axes=self.reduction_axes,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            mask=mask,
+            axis_name=self.axis_name,
+            axis_index_groups=self.axis_index_groups,
+            use_fast_variance=self.use_fast_variance,
+        )

@@ -1,0 +1,137 @@
+"""`LayerNorm`: normalization of each example over its features, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.module_core.nnx import Module
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Features,
+    Initializer,
+    Metadata,
+    PromoteDtype,
+    Rngs,
+    affine_param,
+    as_array,
+    default_bias_init,
+    default_scale_init,
+    names_layer,
+    promote_dtype,
+    shape_of_features,
+    value_of,
+)
+
+
+class LayerNorm(Module):
+    """Layer normalization (arXiv:1607.06450); see `functional.layer_norm` for the equation.
+
+    Args:
+      num_features: how many features the inputs have; several numbers for several `feature_axes`,
+        in ascending order of these.
+      epsilon: added to the variance to avoid division by zero.
+      dtype: what input and parameters are cast to, and the type of the result; None for their
+        common type.
+      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a learned bias.
+      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
+        that one follows.
+      bias_init: initializer of the bias.
+      scale_init: initializer of the scale.
+      reduction_axes: the axes that statistics are taken over.
+      feature_axes: the axes along which scale and bias differ.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
+        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
+        first and the last two devices; None for all.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
+        its digits where the mean is many times the standard deviation.
+      promote_dtype: casts the tuple of input, scale and bias, before statistics are taken.
+      rngs: draws the parameters: scale, then bias.
+      bias_metadata, scale_metadata: metadata of the parameters.
+
+    Attributes:
+      scale, bias: `Param`s of shape [num_features], or None.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = LayerNorm(3, rngs=Rngs(0))
+    >>> layer(jnp.array([[1.0, 2.0, 3.0]])).round(3)
+    Array([[-1.225,  0.   ,  1.225]], dtype=float32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        num_features: Features,
+        *,
+        epsilon: float = 1e-6,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        use_bias: bool = True,
+        use_scale: bool = True,
+        bias_init: Initializer = default_bias_init,
+        scale_init: Initializer = default_scale_init,
+        reduction_axes: Axes = -1,
+        feature_axes: Axes = -1,
+        axis_name: AxisName | None = None,
+        axis_index_groups: AxisIndexGroups | None = None,
+        use_fast_variance: bool = True,
+        promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+        bias_metadata: Metadata = NO_METADATA,
+        scale_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        shape = shape_of_features(num_features)
+        self.scale = affine_param(
+            self, use_scale, scale_init, shape, param_dtype, rngs, scale_metadata
+        )
+        self.bias = affine_param(self, use_bias, bias_init, shape, param_dtype, rngs, bias_metadata)
+        self.num_features = num_features
+        self.epsilon = epsilon
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.use_bias = use_bias
+        self.use_scale = use_scale
+        self.reduction_axes = reduction_axes
+        self.feature_axes = feature_axes
+        self.axis_name = axis_name
+        self.axis_index_groups = axis_index_groups
+        self.use_fast_variance = use_fast_variance
+        self.promote_dtype = promote_dtype
+
+    @names_layer
+    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+        """Normalizes `x`.
+
+        Args:
+          x: any shape and type.
+          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
+            output.
+
+        Returns:
+          An array of the shape of `x`.
+        """
+        x, scale, bias = self.promote_dtype(
+            (as_array(x), value_of(self.scale), value_of(self.bias)), dtype=self.dtype
+        )
+        return functional.layer_norm(
+            x,
+            scale,
+            bias,
+            reduction_axes=self.reduction_axes,
+            feature_axes=self.feature_axes,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            mask=mask,
+            axis_name=self.axis_name,
+            axis_index_groups=self.axis_index_groups,
+            use_fast_variance=self.use_fast_variance,
+        )

@@ -1,0 +1,122 @@
+"""`RMSNorm`: division of each example by its root mean square, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.module_core.nnx import Module
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Features,
+    Initializer,
+    Metadata,
+    PromoteDtype,
+    Rngs,
+    affine_param,
+    as_array,
+    default_scale_init,
+    names_layer,
+    promote_dtype,
+    shape_of_features,
+    value_of,
+)
+
+
+class RMSNorm(Module):
+    """Root-mean-square normalization (arXiv:1910.07467); see `functional.rms_norm`.
+
+    Args:
+      num_features: how many features the inputs have; several numbers for several `feature_axes`,
+        in ascending order of these.
+      epsilon: added to the mean square to avoid division by zero.
+      dtype: what input and scale are cast to, and the type of the result; None for their common
+        type.
+      param_dtype: what the initializer makes the scale in.
+      use_scale: multiplies with a learned scale; of no use before a linear layer.
+      scale_init: initializer of the scale.
+      reduction_axes: the axes that the mean square is taken over.
+      feature_axes: the axes along which the scale differs.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the mean is
+        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
+        first and the last two devices; None for all.
+      use_fast_variance: without effect, since there is no mean to subtract.
+      promote_dtype: casts the tuple of input and scale, before the mean is taken.
+      rngs: draws the scale.
+      scale_metadata: metadata of the scale.
+
+    Attributes:
+      scale: a `Param` of shape [num_features], or None.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = RMSNorm(3, rngs=Rngs(0))
+    >>> layer(jnp.array([[3.0, 3.0, -3.0]])).round(3)
+    Array([[ 1.,  1., -1.]], dtype=float32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        num_features: Features,
+        *,
+        epsilon: float = 1e-6,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        use_scale: bool = True,
+        scale_init: Initializer = default_scale_init,
+        reduction_axes: Axes = -1,
+        feature_axes: Axes = -1,
+        axis_name: AxisName | None = None,
+        axis_index_groups: AxisIndexGroups | None = None,
+        use_fast_variance: bool = True,
+        promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+        scale_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        shape = shape_of_features(num_features)
+        self.scale = affine_param(
+            self, use_scale, scale_init, shape, param_dtype, rngs, scale_metadata
+        )
+        self.num_features = num_features
+        self.epsilon = epsilon
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.use_scale = use_scale
+        self.reduction_axes = reduction_axes
+        self.feature_axes = feature_axes
+        self.axis_name = axis_name
+        self.axis_index_groups = axis_index_groups
+        self.use_fast_variance = use_fast_variance
+        self.promote_dtype = promote_dtype
+
+    @names_layer
+    def __call__(self, x: Array, mask: Array | None = None) -> Array:
+        """Normalizes `x`.
+
+        Args:
+          x: any shape and type.
+          mask: broadcastable to `x`; False positions are left out of the mean, not of the output.
+
+        Returns:
+          An array of the shape of `x`.
+        """
+        x, scale = self.promote_dtype((as_array(x), value_of(self.scale)), dtype=self.dtype)
+        return functional.rms_norm(
+            x,
+            scale,
+            reduction_axes=self.reduction_axes,
+            feature_axes=self.feature_axes,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            mask=mask,
+            axis_name=self.axis_name,
+            axis_index_groups=self.axis_index_groups,
+        )

@@ -1,0 +1,136 @@
+"""`SpectralNorm`: a layer around a layer, whose kernels it divides by their singular values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.layers_norm.functional.spectral import check_matrix
+from linnet.module_core.errors import ArgumentError
+from linnet.module_core.nnx import BatchStat, Module, Param, Variable
+
+from ._fields import Array, DTypeLike, Rngs, integer, names_layer, not_negative, params_key
+from ._wrapping import replace, require_layer, weights_of
+
+# Small, as every first value of it does: power iteration forgets its length at the first step.
+_first_u = jax.nn.initializers.normal(0.01)
+
+
+class SpectralNorm(Module):
+    """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
+
+    Each call divides each `Param` of `layer_instance` that has two dimensions or more by its
+    largest singular value, in place, and then calls the layer; the others stay.
+
+    While training, each call also keeps what power iteration has come to, so that the estimate gets
+    better from step to step; after `model.eval()` it gives the same output for the same input.
+
+    Args:
+      layer_instance: the layer.
+      n_steps: steps of power iteration a call; 0 leaves the layer as it is.
+      epsilon: added to squared lengths before they are divided by.
+      dtype: what the normalized parameters are rounded to, before they are stored in the type that
+        they have; None to round once.
+      param_dtype: what `u` and `sigma` are made in.
+      error_on_non_matrix: refuses parameters of more than two dimensions, instead of taking all but
+        the last of them as one.
+      update_stats: keeps what power iteration has come to, where the call doesn't say.
+      rngs: draws where the iterations begin, in the order of the parameters' paths.
+
+    Attributes:
+      use_running_average: whether `u` and `sigma` stay; the opposite of `update_stats`, so that
+        `train()` and `eval()` set it.
+      batch_stats: `BatchStat`s by path: the vector `(..., "kernel", "u")` that power iteration has
+        come to, and the singular value `(..., "kernel", "sigma")`.
+
+    Raises:
+      ShapeError: a parameter is no matrix, and `error_on_non_matrix` is set.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Linear(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.kernel = nnx.Param(rngs.params.normal((3, 4)))
+    ...     def __call__(self, x):
+    ...         return x @ self.kernel
+    >>> layer = SpectralNorm(Linear(nnx.Rngs(0)), n_steps=50, rngs=nnx.Rngs(1))
+    >>> y = layer(jnp.ones((1, 3)))
+    >>> jnp.linalg.norm(layer.layer_instance.kernel[...], ord=2).round(3)
+    Array(1., dtype=float32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        layer_instance: Module,
+        *,
+        n_steps: int = 1,
+        epsilon: float = 1e-12,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        error_on_non_matrix: bool = False,
+        update_stats: bool = True,
+        rngs: Rngs,
+    ) -> None:
+        require_layer(layer_instance, "SpectralNorm")
+        self.layer_instance = layer_instance
+        self.n_steps = integer(n_steps, "n_steps", least=0)
+        not_negative(epsilon, "epsilon")
+        self.epsilon = epsilon
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.error_on_non_matrix = error_on_non_matrix
+        self.use_running_average = not update_stats
+        self.batch_stats: dict[tuple[Any, ...], BatchStat[Array]] = {}
+        for path, param in weights_of(layer_instance, Param) if n_steps else ():
+            if param.ndim < 2:
+                continue
+            check_matrix(param.get_value(), error_on_non_matrix=error_on_non_matrix)
+            key = params_key(rngs, self)
+            u = _first_u(key, (1, param.shape[-1]), param_dtype)
+            self.batch_stats[*path, "u"] = BatchStat(u)
+            self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
+
+    @names_layer
+    def __call__(self, x: Any, update_stats: bool | None = None, **kwargs: Any) -> Any:
+        """Calls the layer with normalized parameters.
+
+        Args:
+          x: what the layer is called with.
+          update_stats: keeps what power iteration has come to; goes before what the layer says.
+          **kwargs: of the layer's call.
+
+        Returns:
+          What the layer returns.
+        """
+        if update_stats is None:
+            update_stats = not self.use_running_average
+        for path, param in weights_of(self.layer_instance, Param) if self.n_steps else ():
+            if param.ndim >= 2:
+                self._normalize(path, param, update_stats)
+        return self.layer_instance(x, **kwargs)  # type: ignore[operator]
+
+    def _normalize(self, path: tuple[Any, ...], param: Variable[Array], update_stats: bool) -> None:
+        if (*path, "u") not in self.batch_stats:
+            raise ArgumentError(
+                f"The layer has a parameter {'/'.join(map(str, path))!r} that it didn't have when"
+                " SpectralNorm was made around it.",
+                hint="Wrap the layer after it has got all its parameters.",
+            )
+        u, sigma = (self.batch_stats[*path, name] for name in ("u", "sigma"))
+        normed = functional.spectral_norm(
+            param.get_value(),
+            u.get_value(),
+            n_steps=self.n_steps,
+            epsilon=self.epsilon,
+            dtype=self.dtype,
+            error_on_non_matrix=self.error_on_non_matrix,
+        )
+        replace(param, normed.kernel)
+        if update_stats:
+            replace(u, normed.u)
+            # The estimate is what the averages of a batch are: no function that a loss should see.
+            replace(sigma, jax.lax.stop_gradient(normed.sigma))

@@ -1,0 +1,136 @@
+"""`WeightNorm`: a layer around a layer, whose weights it splits into length and direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.layers_norm import functional
+from linnet.module_core.errors import ArgumentError
+from linnet.module_core.nnx import Module, PathContains, Variable
+from linnet.module_core.nnx.filters import Filter
+
+from ._fields import (
+    Array,
+    Axes,
+    DTypeLike,
+    Initializer,
+    PromoteDtype,
+    Rngs,
+    default_scale_init,
+    feature_shape,
+    names_layer,
+    not_negative,
+    params_key,
+    promote_dtype,
+)
+from ._wrapping import replace, require_layer, weights_of
+
+
+class WeightNorm(Module):
+    """Weight normalization (arXiv:1602.07868); see `functional.weight_norm` for the equation.
+
+    Each call divides the chosen variables of `layer_instance` by their length, feature by feature,
+    multiplies them with a scale, in place, and then calls the layer.
+
+    Args:
+      layer_instance: the layer.
+      feature_axes: the axes of a weight along which each index has a length and a scale of its own;
+        None for one length of all its weights.
+      use_scale: multiplies with a scale, one for each feature.
+      scale_init: initializer of the scales.
+      epsilon: added to the squared length.
+      dtype: what the normalized weights are rounded to, before they are stored in the type that
+        they have; None to round once.
+      param_dtype: what the initializer makes the scales in.
+      variable_filter: the variables to normalize; those with 'kernel' in their path by default.
+      promote_dtype: kept as an attribute; lengths are taken in float32 or wider.
+      rngs: draws the scales if `scale_init` is given, in the order of the paths.
+
+    Attributes:
+      scales: the scales by path, or None. They are arrays, which optimizers of `Param` leave alone;
+        to train them, put each in a `Param`: `layer.scales[path] = nnx.Param(layer.scales[path])`.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Linear(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.kernel = nnx.Param(rngs.params.normal((3, 4)))
+    ...     def __call__(self, x):
+    ...         return x @ self.kernel
+    >>> layer = WeightNorm(Linear(nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    >>> y = layer(jnp.ones((1, 3)))
+    >>> jnp.linalg.norm(layer.layer_instance.kernel[...], axis=0).round(3)
+    Array([1., 1., 1., 1.], dtype=float32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        layer_instance: Module,
+        *,
+        feature_axes: Axes | None = -1,
+        use_scale: bool = True,
+        scale_init: Initializer = default_scale_init,
+        epsilon: float = 1e-12,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        variable_filter: Filter = PathContains("kernel"),  # noqa: B008  (immutable)
+        promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+    ) -> None:
+        require_layer(layer_instance, "WeightNorm")
+        not_negative(epsilon, "epsilon")
+        self.layer_instance = layer_instance
+        self.feature_axes = feature_axes
+        self.use_scale = use_scale
+        self.scale_init = scale_init
+        self.epsilon = epsilon
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.variable_filter = variable_filter
+        self.promote_dtype = promote_dtype
+        self.scales: dict[tuple[Any, ...], Array | Variable[Array]] | None = None
+        if not use_scale:
+            return
+        self.scales = {}
+        axes = () if feature_axes is None else feature_axes
+        for path, weight in weights_of(layer_instance, variable_filter):
+            # Ones need no key; not to draw one leaves the stream as Flax does.
+            key: Any = None if scale_init is default_scale_init else params_key(rngs, self)
+            shape = feature_shape(weight.shape, axes)
+            self.scales[path] = (
+                jnp.ones(shape, param_dtype) if key is None else scale_init(key, shape, param_dtype)
+            )
+
+    @names_layer
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer with normalized weights.
+
+        Args:
+          x, *args, **kwargs: of the layer's call.
+
+        Returns:
+          What the layer returns.
+        """
+        for path, weight in weights_of(self.layer_instance, self.variable_filter):
+            scale: Any = None
+            if self.scales is not None:
+                if path not in self.scales:
+                    raise ArgumentError(
+                        f"The layer has a variable {'/'.join(map(str, path))!r} that it didn't have"
+                        " when WeightNorm was made around it.",
+                        hint="Wrap the layer after it has got all its parameters.",
+                    )
+                scale = self.scales[path]
+                scale = scale.get_value() if isinstance(scale, Variable) else scale
+            normed = functional.weight_norm(
+                weight.get_value(),
+                scale,
+                feature_axes=self.feature_axes,
+                epsilon=self.epsilon,
+                dtype=self.dtype,
+            )
+            replace(weight, normed)
+        return self.layer_instance(x, *args, **kwargs)  # type: ignore[operator]

@@ -1,0 +1,73 @@
+"""What the layers of all packages have in common, beside `Module`.
+
+Layers are made eagerly: each draws its parameters when it is constructed, one key of the stream
+'params' a parameter, in the order of the code. Their calls end in pure functions, whose errors know
+shapes but no layer: `names_layer` adds it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+
+from .. import dtypes
+from ..errors import ArgumentTypeError, LinnetError, describe
+from .rngs import Rngs, RngStream
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=tuple[Any, ...])
+
+
+def promote_dtype(args: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
+    """Casts all items of a tuple to their common type, or to `dtype`; None stays None.
+
+    Args:
+      args: arrays, scalars or None.
+      dtype: the type, if it isn't to be inferred.
+      inexact: integers become floating, and an integer `dtype` is refused.
+
+    Raises:
+      DtypeError: `dtype` is an integer type, and `inexact` is True.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel, bias = promote_dtype((jnp.ones(2, jnp.bfloat16), jnp.ones(2), None))
+    >>> x.dtype.name, kernel.dtype.name, bias
+    ('float32', 'float32', None)
+    """
+    return tuple(dtypes.promote_dtype(*args, dtype=dtype, inexact=inexact))  # type: ignore[return-value]
+
+
+def params_key(rngs: Any, layer: object) -> jax.Array:
+    """A key of the stream 'params', for a parameter of a layer that is being made.
+
+    Raises:
+      ArgumentTypeError: `rngs` are no streams.
+    """
+    if isinstance(rngs, RngStream):
+        return rngs()  # type: ignore[no-any-return]
+    if not isinstance(rngs, Rngs):
+        name = type(layer).__name__
+        raise ArgumentTypeError(
+            f"{name} draws its parameters from rngs=nnx.Rngs(...), got {describe(rngs)}.",
+            hint=f"Write {name}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
+        )
+    key: jax.Array = rngs.params()
+    return key
+
+
+def names_layer(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of a layer whose errors name the layer's class, if they don't name one yet."""
+
+    @functools.wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except LinnetError as error:
+            error.locate(type(args[0]).__name__)
+            raise
+
+    return wrapper
