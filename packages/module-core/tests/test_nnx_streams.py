@@ -138,7 +138,7 @@ def test_without_updates_a_copy_has_the_split_streams(mode):
 
 
 def test_copies_share_everything_but_streams():
-    module = Noise(nnx.Rngs(0))
+    module = Noise(nnx.Rngs(0, dropout=1))
     new = nnx.with_rngs(module, split={"a": 4}, fork="dropout", broadcast={"b": 2})
     assert new.w is module.w
     inner, old = new.inner[0], module.inner[0]
