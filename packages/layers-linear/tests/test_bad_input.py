@@ -58,6 +58,9 @@ def refused(layer: Module, x: Any, error: type[Exception], *says: str, **call: A
         # Inputs.
         refused(linen.Dense(3), 1.0, ValueError, "at least one dimension", "scalar"),
         refused(linen.Dense(3), None, TypeError, "array of numbers", "None"),
+        refused(linen.Dense(3), [[1.0, 2.0], [3.0]], TypeError, "array of numbers", "list"),
+        refused(linen.Embed(5, 3), [[1, 2], [3]], TypeError, "array of numbers", "list"),
+        refused(linen.PReLU(), [[1.0], 2.0], TypeError, "array of numbers", "list"),
         refused(linen.Dense(3), "text", TypeError, "array of numbers", "'text'"),
         refused(linen.Conv(3, (3, 3)), VECTORS, ValueError, "(2, 4)", "at least 3"),
         refused(linen.ConvLocal(3, (3, 3)), VECTORS, ValueError, "(2, 4)", "at least 3"),

@@ -138,6 +138,44 @@ def test_variables_that_are_an_array_are_told_by_shape():
         MODEL.apply(X, VARIABLES, train=False)
 
 
+def test_a_result_of_apply_that_was_not_taken_apart():
+    class Plus(nn.Module):
+        other: Any = 0.0
+
+        @nn.compact
+        def __call__(self, x):
+            return x.sum(-1) + self.other
+
+    packed = MODEL.apply(VARIABLES, X, train=False, mutable=["calls"])
+    with pytest.raises(AttributeError) as caught:
+        Plus().init(KEY, packed)
+    assert "x is a tuple of an array of shape (2, 3) and dtype float32 and a dict of 'calls'." in (
+        told(caught.value)
+    )
+    assert "y, updates = model.apply(...)" in told(caught.value)
+    with pytest.raises(TypeError) as caught:
+        Plus(packed).init(KEY, X)
+    assert "self.other is a tuple of an array" in told(caught.value)
+    with pytest.raises(TypeError) as caught:
+        Plus("1").init(KEY, X)
+    assert "tuple" not in told(caught.value)
+
+
+def test_a_refusal_of_a_layer_says_it_too():
+    def call(self, x):
+        raise ArgumentTypeError("x must be an array.")
+
+    with pytest.raises(ArgumentTypeError) as caught:
+        compact_module(call).init(KEY, (X, {"batch_stats": {}}))
+    assert str(caught.value).startswith("M: x must be")
+    assert told(caught.value).count("y, updates = model.apply(...)") == 1
+
+
+def test_init_with_output_that_was_not_taken_apart():
+    with pytest.raises(ApplyScopeInvalidVariablesTypeError, match="init_with_output"):
+        MODEL.apply(MODEL.init_with_output(KEY, X, train=False), X, train=False)
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [

@@ -23,12 +23,28 @@ def shape_of(x: Any) -> Shape:
     if hasattr(x, "shape"):
         shape: Shape = x.shape
         return shape
-    array = np.asarray(x)
-    if array.dtype.kind in "OSU":
+    if not _is_numeric(x):
         raise ArgumentTypeError(
             f"inputs must be an array of numbers, got {type(x).__name__}: {str(x)[:40]!r}."
         )
-    return array.shape
+    return np.shape(x)
+
+
+def _is_numeric(x: Any) -> bool:
+    try:
+        return np.asarray(x).dtype.kind not in "OSU"
+    except ValueError:  # a sequence of unequal parts
+        return False
+
+
+def as_array(x: Any) -> Array:
+    """`x` as an array, with the types that JAX chooses for Python's numbers.
+
+    Raises:
+      ArgumentTypeError: it is no array of numbers.
+    """
+    shape_of(x)
+    return jnp.asarray(x)
 
 
 def integer(value: Any, name: str, *, least: int | None = 0) -> int:

@@ -17,7 +17,7 @@ from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
 
-from ._checks import inexact, integers
+from ._checks import as_array, inexact, integers
 from ._staged import is_staged
 from ._types import Array, Shape
 
@@ -76,7 +76,7 @@ def dropout(
     if rate == 0.0:
         return x
     if not isinstance(x, jax.Array):
-        x = jnp.asarray(x)
+        x = as_array(x)
     if rate == 1.0:
         return jnp.zeros_like(x)
     inexact(x, "inputs", "be scaled")

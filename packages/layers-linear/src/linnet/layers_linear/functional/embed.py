@@ -12,7 +12,7 @@ from jax import lax
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import DtypeError, ShapeError
 
-from ._checks import vector_features
+from ._checks import as_array, vector_features
 from ._types import Array, DTypeLike, PromoteDtype
 
 
@@ -46,7 +46,7 @@ def embed(
     Array([ 3.,  3., nan], dtype=float32)
     """
     if not isinstance(ids, jax.Array):
-        ids = jnp.asarray(ids)
+        ids = as_array(ids)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise DtypeError(
             f"Input type must be an integer or unsigned integer, got {ids.dtype}.",

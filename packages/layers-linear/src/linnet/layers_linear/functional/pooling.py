@@ -19,7 +19,7 @@ from jax import lax
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 
 from ._batch import require_spatial
-from ._checks import integer
+from ._checks import as_array, integer
 from ._padding import ZERO_PADDINGS, LaxPadding, canonicalize_padding
 from ._types import Array, PaddingLike, Shape
 
@@ -60,7 +60,7 @@ def pool(
     Array([ 2., 12.], dtype=float32)
     """
     if not isinstance(inputs, jax.Array):
-        inputs = jnp.asarray(inputs)
+        inputs = as_array(inputs)
     window, steps, lax_padding = _window(window_shape, strides, padding)
     require_spatial(inputs.shape, len(window))
     return _reduce(inputs, init, reduce_fn, window, steps, lax_padding)

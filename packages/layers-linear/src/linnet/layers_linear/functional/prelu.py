@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from ._checks import as_array
 from ._types import Array
 
 
@@ -24,5 +25,5 @@ def prelu(x: Array, negative_slope: Array) -> Array:
     >>> prelu(jnp.array([-2.0, 0.0, 2.0]), jnp.array(0.25))
     Array([-0.5,  0. ,  2. ], dtype=float32)
     """
-    x = jnp.asarray(x)
+    x = as_array(x)
     return jnp.where(x >= 0, x, jnp.asarray(negative_slope, x.dtype) * x)

@@ -17,7 +17,7 @@ from ..config import config
 from ..errors import ApplyModuleInvalidMethodError, InvalidInstanceModuleError, describe
 from . import adoption
 from .filters import CollectionFilter, DenyList, union_filters
-from .methods import mismatch
+from .hints import mismatch
 from .rng import as_streams
 from .scope import CaptureFilter, Frame, collections_of
 

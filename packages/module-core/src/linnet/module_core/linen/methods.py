@@ -22,9 +22,9 @@ from ..errors import (
     DescriptorAttributeError,
     IncorrectPostInitOverrideError,
     LinnetError,
-    did_you_mean,
 )
 from .context import context, run_interceptors
+from .hints import mismatch, still_packed, taken_for_array
 
 if TYPE_CHECKING:
     from .module import Module
@@ -232,7 +232,10 @@ def _run(
             self._capture(name, result)
         return result
     except LinnetError as error:
-        error.locate(_where(self))
+        if error.where is None:
+            error.locate(_where(self))
+            if (hint := still_packed(self, fun, args, kwargs)) is not None:
+                error.add_note(hint)
         raise
     except Exception as error:
         _note(error, self, name, fun, args, kwargs)
@@ -273,51 +276,13 @@ def _note(
     except AttributeError:
         return
     error.add_note(f"In {_where(module)}, method {method}.")
-    if isinstance(error, TypeError):
-        for hint in (
-            mismatch(error, fun, (module, *args), kwargs),
-            _taken_for_array(error, module),
-        ):
-            if hint is not None:
-                error.add_note(hint)
-
-
-def mismatch(
-    error: TypeError, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> str | None:
-    """What `fun` takes, if `error` says that the arguments are others; the first is a module."""
-    if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-        return None  # raised further in: Python got as far as running the function
-    try:
-        signature = inspect.signature(fun)
-    except (TypeError, ValueError):
-        return None
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError:
-        pass
-    else:
-        return None
-    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    expected = signature.replace(parameters=bare[1:], return_annotation=signature.empty)
-    given = [f"{len(args) - 1} positional", *(f"{k}=" for k in kwargs)]
-    hint = f"It takes {expected}; it was given {', '.join(given)}."
-    taken = [p.name for p in bare[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    for name in kwargs:
-        if name not in taken and (near := did_you_mean(name, taken)).startswith("Did"):
-            hint += f" {near}"
-    return hint
-
-
-def _taken_for_array(error: TypeError, module: Any) -> str | None:
-    # jax's error names the class of the value that is no array: is it one of the submodules?
-    for name, child in module._state.children.items():
-        cls = type(child)
-        if f"<class '{cls.__module__}.{cls.__qualname__}'>" in str(error):
-            return (
-                f"That is the submodule {name} itself: {cls.__name__}(...) still has to be called."
-            )
-    return None
+    for hint in (
+        mismatch(error, fun, (module, *args), kwargs),
+        taken_for_array(error, module),
+        still_packed(module, fun, args, kwargs),
+    ):
+        if hint is not None:
+            error.add_note(hint)
 
 
 def _not_a_module(self: Any, fun: Callable[..., Any]) -> Exception:

@@ -60,6 +60,7 @@ from ..errors import (
 )
 from . import metadata
 from .filters import CollectionFilter, in_filter
+from .hints import is_output_with_variables
 from .rng import Draws, PathHash, PRNGKey, RNGSequences, abstract_key
 
 Collection = dict[str, Any]
@@ -153,7 +154,9 @@ def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
             "The first argument passed to an apply function should be a dictionary of collections. "
             "Each collection should be a dictionary with string keys; "
             f"got {_describe_variables(variables)}.",
-            hint="Pass what init returned, or {'params': params}.",
+            hint="Is it what init_with_output has returned? y, variables = ... takes it apart."
+            if is_output_with_variables(variables)
+            else "Pass what init returned, or {'params': params}.",
         )
     params = variables.get("params")
     if params is not None and "params" in params:

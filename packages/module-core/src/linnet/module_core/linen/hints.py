@@ -1,0 +1,86 @@
+"""What is said about an error beside its own text: guesses at the mistake behind it.
+
+An error may come from jax or from a user's code and know nothing of modules. Here it is looked at
+together with the call that it left, and what is likely to have been meant is put into a note.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import describe, did_you_mean
+
+
+def mismatch(
+    error: Exception, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """What `fun` takes, if `error` says that the arguments are others; the first is a module."""
+    if not isinstance(error, TypeError):
+        return None
+    if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+        return None  # raised further in: Python got as far as running the function
+    try:
+        signature = inspect.signature(fun)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        pass
+    else:
+        return None
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    expected = signature.replace(parameters=bare[1:], return_annotation=signature.empty)
+    given = [f"{len(args) - 1} positional", *(f"{k}=" for k in kwargs)]
+    hint = f"It takes {expected}; it was given {', '.join(given)}."
+    taken = [p.name for p in bare[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in kwargs:
+        if name not in taken and (near := did_you_mean(name, taken)).startswith("Did"):
+            hint += f" {near}"
+    return hint
+
+
+def taken_for_array(error: Exception, module: Any) -> str | None:
+    """Which submodule `error` is about, if one was passed on in place of its output."""
+    if not isinstance(error, TypeError):
+        return None
+    # jax's error names the class of the value that is no array: is it one of the submodules?
+    for name, child in module._state.children.items():
+        cls = type(child)
+        if f"<class '{cls.__module__}.{cls.__qualname__}'>" in str(error):
+            return (
+                f"That is the submodule {name} itself: {cls.__name__}(...) still has to be called."
+            )
+    return None
+
+
+def still_packed(
+    module: Any, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str | None:
+    """Which argument or field is a pair (output, variables) that nobody has taken apart."""
+    fields = vars(module)
+    values = {f"self.{name}": fields.get(name) for name in module._fields}
+    try:
+        values |= inspect.signature(fun).bind(module, *args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return None
+    for name, value in values.items():
+        if is_output_with_variables(value):
+            return (
+                f"{name} is a tuple of {describe(value[0])} and a dict of "
+                f"{', '.join(map(repr, value[1]))}. apply with mutable=... and init_with_output "
+                "return such a pair; take it apart: y, updates = model.apply(...)."
+            )
+    return None
+
+
+def is_output_with_variables(value: Any) -> bool:
+    """Whether `value` looks like what `apply` with `mutable`, or `init_with_output`, returns."""
+    return (
+        type(value) is tuple
+        and len(value) == 2
+        and hasattr(value[0], "shape")
+        and isinstance(value[1], Mapping)
+    )
