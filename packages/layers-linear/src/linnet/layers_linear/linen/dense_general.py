@@ -39,7 +39,14 @@ class _Flattened:
     init: Initializer
     flat_shape: Shape
 
+    @property
+    def ignores_key(self) -> bool:
+        """Whether the same value is everywhere, so that neither a key nor the shape matters."""
+        return getattr(self.init, "ignores_key", False)
+
     def __call__(self, key: Any, shape: Shape, dtype: Any) -> Any:
+        if self.ignores_key:
+            return self.init(key, shape, dtype)
         value = self.init(key, self.flat_shape, dtype)
         # A box around it names the axes of the kernel, not those of the matrix.
         return replace_boxed(value, jnp.reshape(contents(value), shape))
