@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-pytest.register_assert_rewrite("contracts")
+pytest.register_assert_rewrite("contracts", "nnx_contracts")
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -1,0 +1,322 @@
+"""What every nnx layer promises, whatever it computes: one test a promise, over a table of layers.
+
+The counterpart of `contracts`, for modules that own their variables. A test module that does
+
+    from nnx_contracts import *
+    from linnet.layers_norm import nnx as MODULES
+    from .nnx_layer_table import LAYERS
+
+has all the tests below, each run over the rows of its `LAYERS` that it applies to, and fails for a
+module class in `MODULES` without a row.
+
+Most tests see a layer as a function of its state: `Layer.function` takes values by path, and
+returns output and values by path. That is what any transform of jax does with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from contracts import Input, near, needs_field
+from linnet.module_core import nnx
+
+Values = dict[str, Any]
+"""What a module's variables hold, by path: "query/kernel"."""
+
+
+class Layer(NamedTuple):
+    """A layer and what it declares.
+
+    Attributes:
+      name: of the row.
+      make: makes the module from streams; takes options of the constructor besides.
+      inputs: what it is called with, arrays or trees of arrays; the first dimension is the batch.
+      params: shapes of the parameters by path.
+      state: shapes of all other variables and arrays by path, streams of keys left out.
+      call: keyword arguments of the call.
+      twin: the output of linen's layer with the same parameters, given values by path and inputs.
+      wraps: whether another layer, or a state that is passed in, decides on the output's type.
+      inexact: whether the gradient takes as a constant what depends on the parameters.
+    """
+
+    name: str
+    make: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    params: Mapping[str, Any]
+    state: Mapping[str, Any] = {}
+    call: Mapping[str, Any] = {}
+    twin: Callable[..., Any] | None = None
+    wraps: bool = False
+    inexact: bool = False
+
+    def module(self, **options: Any) -> Any:
+        """The layer with random parameters, which are positive: some stand for a variance."""
+        module = self.make(nnx.Rngs(0), **options)
+        rng = np.random.default_rng(3)
+        for _, leaf in nnx.to_flat_state(nnx.state(module)):
+            if isinstance(leaf, nnx.Param | nnx.BatchStat):
+                leaf.value = jnp.asarray(rng.uniform(0.2, 1.2, leaf.shape), leaf.dtype)
+        return module
+
+    def has_option(self, name: str) -> bool:
+        return name in inspect.signature(type(self.make(nnx.Rngs(0))).__init__).parameters
+
+    def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
+        """What stands for the inputs in a call; `seed` and `batch` as an input has them."""
+        shift = options.pop("seed", 0)
+        leaves, tree = jax.tree.flatten(self.inputs, is_leaf=lambda i: isinstance(i, Input))
+        arrays = (i.array(dtype, seed=n + shift, **options) for n, i in enumerate(leaves))
+        inputs: tuple[Any, ...] = jax.tree.unflatten(tree, arrays)
+        return inputs
+
+    def function(self, module: Any) -> tuple[Callable[..., tuple[Any, Values]], Values]:
+        """The module as a function of values by path and inputs; and its values."""
+        graphdef, state = nnx.split(module)
+        leaves = list(nnx.to_flat_state(state))
+
+        def function(values: Values, *inputs: Any) -> tuple[Any, Values]:
+            new = [
+                (path, leaf.replace(values[_text(path)]))
+                if isinstance(leaf, nnx.Variable)
+                else (path, values[_text(path)])
+                for path, leaf in leaves
+            ]
+            made = nnx.merge(graphdef, nnx.from_flat_state(new))
+            return made(*inputs, **self.call), values_of(made)
+
+        return function, values_of(module)
+
+    def loss(self, module: Any, inputs: tuple[Any, ...]) -> tuple[Any, Values, list[Any]]:
+        """A smooth function of parameters and floating inputs; and these."""
+        function, values = self.function(module)
+        params = {path: values[path] for path in self.params}
+        floating = [i for i in inputs if all(x.dtype.kind == "f" for x in jax.tree.leaves(i))]
+
+        def weighted(y: Any) -> Any:
+            weights = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+            return jnp.sum(jnp.sin(y) * weights)
+
+        def loss(params: Values, *floats: Any) -> Any:
+            outputs, _ = function({**values, **params}, *(floats or inputs))
+            return sum(weighted(y) for y in jax.tree.leaves(outputs))
+
+        return loss, params, floating
+
+
+def _text(path: tuple[Any, ...]) -> str:
+    return "/".join(
+        "/".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in path
+    )
+
+
+def values_of(module: Any) -> Values:
+    """What a module's variables and arrays hold, by path."""
+    return {
+        _text(path): leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+        for path, leaf in nnx.to_flat_state(nnx.state(module))
+    }
+
+
+def _comparable(tree: Any) -> Any:
+    def one(x: Any) -> Any:
+        key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(x) if key else x
+
+    return jax.tree.map(one, tree)
+
+
+def same(ours: Any, expected: Any, **tolerance: float) -> None:
+    near(_comparable(ours), _comparable(expected), **tolerance)
+
+
+def _double(layer: Layer) -> dict[str, Any]:
+    names = [n for n in ("param_dtype", "dtype") if layer.has_option(n)]
+    return dict.fromkeys(names, jnp.float64)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "layer" in metafunc.fixturenames:
+        option = getattr(metafunc.function, "needs_field", None)
+        rows = [
+            row
+            for row in metafunc.module.LAYERS
+            if option is None or (row.has_option(option) and not row.wraps)
+        ]
+        if metafunc.function is test_output_is_that_of_the_linen_layer:
+            rows = [row for row in rows if row.twin is not None]
+        metafunc.parametrize("layer", rows, ids=[row.name for row in rows])
+
+
+def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
+    here = request.module
+    classes = {
+        c
+        for c in vars(here.MODULES).values()
+        # What cannot be called is a base class.
+        if inspect.isclass(c)
+        and issubclass(c, nnx.Module)
+        and any("__call__" in vars(b) for b in c.mro())
+        and not getattr(c, "__abstractmethods__", None)
+    }
+    assert classes
+    assert {type(layer.make(nnx.Rngs(0))) for layer in here.LAYERS} == classes
+
+
+def test_the_constructor_declares_what_the_table_says(layer: Layer) -> None:
+    module = layer.make(nnx.Rngs(0))
+    leaves = list(nnx.to_flat_state(nnx.state(module, nnx.Not(nnx.RngState))))
+    shapes = {_text(path): leaf.shape for path, leaf in leaves}
+    assert shapes == {**layer.params, **layer.state}
+    params = {_text(path) for path, leaf in leaves if isinstance(leaf, nnx.Param)}
+    assert params == set(layer.params)
+    assert all(leaf.dtype == jnp.float32 for _, leaf in leaves)
+
+
+def test_construction_of_shapes_alone(layer: Layer) -> None:
+    abstract = jax.eval_shape(lambda: values_of(layer.make(nnx.Rngs(0))))
+    concrete = values_of(layer.make(nnx.Rngs(0)))
+    assert {k: (v.shape, v.dtype) for k, v in abstract.items()} == {
+        k: (v.shape, v.dtype) for k, v in concrete.items()
+    }
+
+
+def test_a_call_leaves_the_state_s_form(layer: Layer) -> None:
+    function, values = layer.function(layer.module())
+    _, after = jax.eval_shape(function, values, *layer.arrays())
+    assert {k: (v.shape, v.dtype) for k, v in after.items()} == {
+        k: (v.shape, v.dtype) for k, v in values.items()
+    }
+
+
+@needs_field("dtype")
+def test_dtype_is_that_of_the_output(layer: Layer) -> None:
+    module = layer.module(dtype=jnp.bfloat16)
+    function, values = layer.function(module)
+    assert all(values[path].dtype == jnp.float32 for path in layer.params)
+    outputs, _ = jax.eval_shape(function, values, *layer.arrays())
+    assert all(y.dtype == jnp.bfloat16 for y in jax.tree.leaves(outputs))
+
+
+@needs_field("param_dtype")
+def test_param_dtype_is_that_of_the_parameters(layer: Layer) -> None:
+    values = values_of(layer.make(nnx.Rngs(0), param_dtype=jnp.bfloat16))
+    assert all(values[path].dtype == jnp.bfloat16 for path in layer.params)
+
+
+def test_jit_changes_nothing(layer: Layer) -> None:
+    inputs = layer.arrays()
+    eager, jitted = layer.module(), layer.module()
+    variables = dict(nnx.to_flat_state(nnx.state(jitted)))
+    call = nnx.jit(lambda module, *inputs: module(*inputs, **layer.call))
+    for _ in range(2):
+        near(call(jitted, *inputs), eager(*inputs, **layer.call), rtol=2e-5, atol=5e-6)
+        same(values_of(jitted), values_of(eager), rtol=2e-5, atol=5e-6)
+    for path, leaf in nnx.to_flat_state(nnx.state(jitted)):
+        assert not isinstance(leaf, nnx.Variable) or variables[path] is leaf
+
+
+def test_vmap_is_a_loop(layer: Layer) -> None:
+    lanes = [layer.arrays(seed=s) for s in (0, 1)]
+    function, values = layer.function(layer.module())
+    one = jax.jit(function)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *lanes)
+    mapped = jax.jit(jax.vmap(function, in_axes=(None, *(0 for _ in stacked))))(values, *stacked)
+    for i, inputs in enumerate(lanes):
+        lane = jax.tree.map(lambda x, i=i: x[i], mapped)
+        same(lane, one(values, *inputs), rtol=2e-5, atol=5e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradient_is_the_slope(layer: Layer) -> None:
+    """Against central differences along a random direction, in float64."""
+    module = layer.module(**_double(layer))
+    loss, params, floating = layer.loss(module, layer.arrays(np.float64))
+    at = (params, *floating)
+    gradient = jax.jit(jax.grad(loss, argnums=tuple(range(len(at)))))(*at)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+    if layer.inexact:
+        return
+    rng = np.random.default_rng(5)
+    direction = jax.tree.map(lambda x: rng.normal(size=x.shape), at)
+
+    @jax.jit
+    def along(t: Any) -> Any:
+        return loss(*jax.tree.map(lambda x, d: x + t * d, at, direction))
+
+    h = 1e-5
+    differences = (along(h) - along(-h)) / (2 * h)
+    slope = sum(
+        np.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
+    np.testing.assert_allclose(slope, differences, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.usefixtures("x64")
+def test_float64(layer: Layer) -> None:
+    function, values = layer.function(layer.module(**_double(layer)))
+    assert all(values[path].dtype == jnp.float64 for path in layer.params)
+    outputs, _ = jax.eval_shape(function, values, *layer.arrays(np.float64))
+    assert all(y.dtype == jnp.float64 for y in jax.tree.leaves(outputs))
+
+
+def test_empty_batch(layer: Layer) -> None:
+    function, values = layer.function(layer.module())
+    full, _ = jax.eval_shape(function, values, *layer.arrays())
+    empty, state = jax.jit(function)(values, *layer.arrays(batch=0))
+    for y, like in zip(jax.tree.leaves(empty), jax.tree.leaves(full), strict=True):
+        assert y.shape == (0, *like.shape[1:])
+    assert all(np.isfinite(s).all() for s in jax.tree.leaves(_comparable(state)))
+
+
+def test_split_and_merge_give_the_same_layer(layer: Layer) -> None:
+    module, inputs = layer.module(), layer.arrays()
+    expected = layer.module()(*inputs, **layer.call)
+    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
+    again = nnx.merge(graphdef, params, rest)
+    assert nnx.graphdef(again) == graphdef
+    assert hash(nnx.graphdef(again)) == hash(graphdef)
+    same(values_of(again), values_of(module), rtol=0, atol=0)
+    near(again(*inputs, **layer.call), expected, rtol=0, atol=0)
+
+
+def test_copies_are_layers_of_their_own(layer: Layer) -> None:
+    module, inputs = layer.module(), layer.arrays()
+    before = values_of(module)
+    twins = [copy.deepcopy(module), pickle.loads(pickle.dumps(module)), nnx.clone(module)]
+    assert repr(twins[0]) == repr(twins[1]) == repr(module)
+    assert nnx.graphdef(twins[2]) == nnx.graphdef(module)
+    outputs = [twin(*inputs, **layer.call) for twin in twins]
+    same(values_of(module), before, rtol=0, atol=0)
+    expected = module(*inputs, **layer.call)
+    for y in outputs:
+        near(y, expected, rtol=0, atol=0)
+
+
+def test_repr_names_class_and_variables(layer: Layer) -> None:
+    text = repr(layer.make(nnx.Rngs(0)))
+    assert text.startswith(type(layer.make(nnx.Rngs(0))).__name__)
+    for path in layer.params:
+        assert f"{path.split('/')[-1]}" in text
+
+
+def test_strict_promotion(layer: Layer) -> None:
+    with jax.numpy_dtype_promotion("strict"):
+        loss, params, floating = layer.loss(layer.module(), layer.arrays())
+        jax.eval_shape(jax.grad(loss), params, *floating)
+
+
+def test_output_is_that_of_the_linen_layer(layer: Layer) -> None:
+    assert layer.twin is not None
+    inputs, module = layer.arrays(), layer.module()
+    expected = layer.twin(values_of(module), *inputs)
+    near(module(*inputs, **layer.call), expected, rtol=2e-5, atol=2e-6)
