@@ -697,21 +697,3 @@ def test_activations_are_jax_s() -> None:
             identical(jax.jit(ours)(IMAGE), jax.jit(theirs)(IMAGE))
         else:
             assert ours is theirs
-
-
-OWN_NAMES = {"min_pool": "Flax has it in linen.pooling only"}
-OWN_INNER_NAMES = {
-    "spmd": {"logical_axis_rules", "set_logical_axis_rules"},  # Flax moved them to flax.core.spmd
-}
-
-
-def test_every_name_is_flax_s() -> None:
-    """The facade has no name that Flax has not, and hides none in its submodules."""
-    for name in set(linnet.linen.__all__) - {"__version__", *OWN_NAMES}:
-        assert hasattr(flax.linen, name), name
-        inner = getattr(linnet.linen, name)
-        if inspect.ismodule(inner):
-            own = OWN_INNER_NAMES.get(name, set())
-            theirs = getattr(flax.linen, name)
-            missing = [n for n in set(inner.__all__) - own if not hasattr(theirs, n)]
-            assert not missing, (name, missing)

@@ -23,14 +23,21 @@ from jax.nn import (
 from jax.numpy import tanh
 
 from linnet.layers_linear.functional import gelu, logsumexp, relu, relu6, softmax
-from linnet.layers_linear.linen import PReLU
+from linnet.layers_linear.linen import Dense, PReLU
+from linnet.module_core.linen import Module, compact
+from linnet.module_core.typing import Array, Dtype
 
 normalize = standardize
 """An older name of `standardize`."""
 
 __all__ = [
+    "Array",
+    "Dense",
+    "Dtype",
+    "Module",
     "PReLU",
     "celu",
+    "compact",
     "elu",
     "gelu",
     "glu",

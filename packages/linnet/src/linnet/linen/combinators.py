@@ -1,5 +1,9 @@
 """`Sequential`, under the name of its module in Flax."""
 
-from linnet.module_core.linen import Sequential
+from linnet.module_core.linen import Module, Sequential, compact
 
-__all__ = ["Sequential"]
+__all__ = [
+    "Module",
+    "Sequential",
+    "compact",
+]

@@ -1,5 +1,10 @@
 """The dtype that a layer computes in."""
 
 from linnet.module_core.dtypes import canonicalize_dtype, promote_dtype
+from linnet.module_core.typing import Dtype
 
-__all__ = ["canonicalize_dtype", "promote_dtype"]
+__all__ = [
+    "Dtype",
+    "canonicalize_dtype",
+    "promote_dtype",
+]

@@ -15,12 +15,12 @@ from linnet.module_core.linen.metadata import (
 )
 from linnet.module_core.linen.partitioned import (
     PARTITION_NAME,
-    LogicalNames,
     Partitioned,
     get_partition_spec,
     get_sharding,
     with_partitioning,
 )
+from linnet.module_core.typing import LogicalNames
 
 __all__ = [
     "PARTITION_NAME",

@@ -1,6 +1,8 @@
 """`Module` and what belongs to it."""
 
 from linnet.module_core.linen import (
+    CollectionFilter,
+    DenyList,
     InterceptorContext,
     Module,
     Scope,
@@ -18,12 +20,24 @@ from linnet.module_core.linen import (
     override_named_call,
     share_scope,
 )
+from linnet.module_core.linen.context import Interceptor
+from linnet.module_core.linen.filters import union_filters
+from linnet.module_core.typing import FrozenVariableDict, PRNGKey, RNGSequences, VariableDict
+from linnet.struct import FrozenDict
 
 __all__ = [
+    "CollectionFilter",
+    "DenyList",
+    "FrozenDict",
+    "FrozenVariableDict",
+    "Interceptor",
     "InterceptorContext",
     "Module",
+    "PRNGKey",
+    "RNGSequences",
     "Scope",
     "Variable",
+    "VariableDict",
     "apply",
     "compact",
     "compact_name_scope",
@@ -36,4 +50,5 @@ __all__ = [
     "nowrap",
     "override_named_call",
     "share_scope",
+    "union_filters",
 ]

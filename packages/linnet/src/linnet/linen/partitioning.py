@@ -1,7 +1,8 @@
 """The older vocabulary of partitioning; see `linnet.module_core.linen.partitioning`."""
 
+from linnet.module_core.linen import CollectionFilter, PRNGSequenceFilter
+from linnet.module_core.linen.axes import InOutAxis, InOutScanAxis
 from linnet.module_core.linen.logical_axes import (
-    LogicalRules,
     logical_to_mesh,
     logical_to_mesh_axes,
 )
@@ -24,6 +25,14 @@ from linnet.module_core.linen.partitioning import (
     vmap_with_axes,
     with_sharding_constraint,
 )
+from linnet.module_core.typing import (
+    Array,
+    ArrayPytree,
+    LogicalPartitionSpec,
+    LogicalPartitionSpecPytree,
+    LogicalRules,
+    PartitionSpecPytree,
+)
 from linnet.struct import (
     freeze,
     unfreeze,
@@ -34,8 +43,17 @@ from linnet.struct.traverse_util import (
 )
 
 __all__ = [
+    "Array",
+    "ArrayPytree",
     "AxisMetadata",
+    "CollectionFilter",
+    "InOutAxis",
+    "InOutScanAxis",
+    "LogicalPartitionSpec",
+    "LogicalPartitionSpecPytree",
     "LogicalRules",
+    "PRNGSequenceFilter",
+    "PartitionSpecPytree",
     "PartitionedVariable",
     "RulesFallback",
     "ScanIn",

@@ -1,7 +1,6 @@
 """Logical axes: names for what axes mean, rules from those to a mesh."""
 
 from linnet.module_core.linen.logical_axes import (
-    LogicalRules,
     get_logical_axis_rules,
     logical_axis_rules,
     logical_to_mesh,
@@ -17,12 +16,21 @@ from linnet.module_core.linen.logically_partitioned import (
     LogicallyPartitioned,
     with_logical_partitioning,
 )
-from linnet.module_core.linen.partitioned import (
+from linnet.module_core.typing import (
+    Array,
+    ArrayPytree,
     LogicalNames,
+    LogicalPartitionSpec,
+    LogicalPartitionSpecPytree,
+    LogicalRules,
 )
 
 __all__ = [
+    "Array",
+    "ArrayPytree",
     "LogicalNames",
+    "LogicalPartitionSpec",
+    "LogicalPartitionSpecPytree",
     "LogicalRules",
     "LogicallyPartitioned",
     "RulesFallback",

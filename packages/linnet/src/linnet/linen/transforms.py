@@ -1,6 +1,14 @@
 """Lifted transforms; see `linnet.module_core.linen.transforms`."""
 
-from linnet.module_core.linen import named_call
+from linnet.module_core.linen import (
+    CollectionFilter,
+    Module,
+    PRNGSequenceFilter,
+    Scope,
+    Variable,
+    named_call,
+)
+from linnet.module_core.linen.axes import InOutAxis, InOutScanAxis
 from linnet.module_core.linen.transforms import (
     add_metadata_axis,
     checkpoint,
@@ -20,8 +28,17 @@ from linnet.module_core.linen.transforms import (
     vmap,
     while_loop,
 )
+from linnet.struct import FrozenDict
 
 __all__ = [
+    "CollectionFilter",
+    "FrozenDict",
+    "InOutAxis",
+    "InOutScanAxis",
+    "Module",
+    "PRNGSequenceFilter",
+    "Scope",
+    "Variable",
     "add_metadata_axis",
     "checkpoint",
     "cond",

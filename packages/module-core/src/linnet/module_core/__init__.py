@@ -1,8 +1,8 @@
 """The module systems of Linnet.
 
 `linen` holds immutable modules whose variables live outside of them, `nnx` modules that own theirs,
-`errors` every error, `dtypes` the rule for computation dtypes, `config` the switches. Each is
-loaded when it is first asked for: importing one style never imports the other.
+`errors` every error, `dtypes` the rule for computation dtypes, `config` the switches, `typing` names for annotations.
+Each is loaded when it is first asked for: importing one style never imports the other.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import linen as linen
     from . import nnx as nnx
+    from . import typing as typing
 
 from .__about__ import __version__ as __version__
 
-_PARTS = ("config", "dtypes", "errors", "linen", "nnx")
+_PARTS = ("config", "dtypes", "errors", "linen", "nnx", "typing")
 
 __all__ = ["__version__", *_PARTS]
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import jax
 from jax.lax import PrecisionLike
 from jax.typing import DTypeLike
 
+from linnet.module_core.typing import DotGeneralT as DotGeneral
+from linnet.module_core.typing import EinsumT as Einsum
+
 Array: TypeAlias = jax.Array
 Shape: TypeAlias = tuple[int, ...]
-
-DotGeneral: TypeAlias = Callable[..., Array]
-"""Called as `jax.lax.dot_general(lhs, rhs, dimension_numbers, precision, ...)`."""
-
-Einsum: TypeAlias = Callable[..., Array]
-"""Called as `jax.numpy.einsum(equation, a, b)`."""
 
 Implementation: TypeAlias = Literal["exact", "chunked", "cudnn", "auto"]
 

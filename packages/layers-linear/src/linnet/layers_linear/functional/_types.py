@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 from jax.lax import PrecisionLike
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
+
+from linnet.module_core.typing import ConvGeneralDilatedT as ConvGeneralDilated
+from linnet.module_core.typing import DotGeneralT as DotGeneral
+from linnet.module_core.typing import EinsumT as EinsumOp
+from linnet.module_core.typing import PaddingLike
+from linnet.module_core.typing import PromoteDtypeFn as PromoteDtype
 
 Array: TypeAlias = jax.Array
 Shape: TypeAlias = tuple[int, ...]
 
-PaddingLike: TypeAlias = str | int | Sequence[int | Sequence[int]]
-"""A name, one int for every side, or one int or (low, high) pair for each spatial dimension."""
-
-PromoteDtype: TypeAlias = Callable[..., Sequence[Any]]
-"""Casts arrays to one dtype, as `linnet.module_core.dtypes.promote_dtype` does."""
-
-DotGeneral: TypeAlias = Callable[..., Array]
-"""Called as `jax.lax.dot_general(lhs, rhs, dimension_numbers, precision=...)`."""
-
-ConvGeneralDilated: TypeAlias = Callable[..., Array]
-"""Called as `jax.lax.conv_general_dilated(lhs, rhs, window_strides, padding, lhs_dilation=...)`."""
+OutSharding: TypeAlias = NamedSharding | PartitionSpec
+"""How a result is laid out over the mesh."""
 
 __all__ = [
     "Array",
     "ConvGeneralDilated",
     "DTypeLike",
     "DotGeneral",
+    "EinsumOp",
+    "OutSharding",
     "PaddingLike",
     "PrecisionLike",
     "PromoteDtype",

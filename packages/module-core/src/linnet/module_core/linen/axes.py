@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -40,6 +40,9 @@ class _Broadcast:
 
 
 broadcast = _Broadcast()
+
+InOutAxis: TypeAlias = int | In | Out | None
+InOutScanAxis: TypeAlias = int | In | Out
 
 Axes = Mapping[CollectionFilter, Any]
 

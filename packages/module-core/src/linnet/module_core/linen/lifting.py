@@ -34,11 +34,11 @@ from ..errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
+from ..typing import RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
 from .methods import UNWRAPPED_MARKS, is_compact, mark_lifted, run_method
 from .module import Module
-from .rng import RNGSequences
 from .scope import Collections, Frame, Scope
 from .variable import Variable
 

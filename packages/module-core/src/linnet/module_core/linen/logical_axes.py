@@ -18,10 +18,8 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..typing import LogicalRules
 from .mesh import named_sharding, spec_of
-
-LogicalRules = Sequence[tuple[str, str | tuple[str, ...] | None]]
-"""Pairs of a logical name and the mesh axis, or axes, that it is split over; None: not split."""
 
 # Each thread begins without rules, like jax's own settings that hold within a `with` block.
 _rules: ContextVar[LogicalRules] = ContextVar("logical_axis_rules", default=())

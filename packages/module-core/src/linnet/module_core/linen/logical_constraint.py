@@ -12,7 +12,8 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from ..errors import ArgumentError
-from .logical_axes import UNASSIGNED, LogicalRules, assign_mesh_axes, get_logical_axis_rules
+from ..typing import LogicalRules
+from .logical_axes import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
 from .mesh import constrain, spec_of
 
 

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 from linnet.struct import field
 
-from .logical_axes import LogicalRules, check_rules
+from ..typing import LogicalNames, LogicalRules
+from .logical_axes import check_rules
 from .logical_constraint import with_logical_constraint
 from .mesh import spec_of
-from .partitioned import LogicalNames, Partitioned, boxed
+from .partitioned import Partitioned, boxed
 
 
 class LogicallyPartitioned(Partitioned[Any]):

@@ -32,13 +32,13 @@ from ..errors import (
     describe,
     did_you_mean,
 )
+from ..typing import PRNGKey, RNGSequences
 from . import adoption, calls, lazy, metadata
 from .context import context
 from .fields import equal, hash_fields, make_dataclass
 from .filters import CollectionFilter, DenyList
 from .methods import not_made, nowrap, wrap_methods
 from .representation import module_repr
-from .rng import PRNGKey, RNGSequences
 from .scope import Scope
 from .variable import Variable
 

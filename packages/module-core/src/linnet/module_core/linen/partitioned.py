@@ -18,13 +18,11 @@ from jax.sharding import Mesh, PartitionSpec, Sharding
 from linnet.struct import PyTreeNode, field
 
 from ..errors import ArgumentError, ArgumentTypeError, PartitioningUnspecifiedError
+from ..typing import LogicalNames
 from .mesh import constrain, named_sharding, spec_of
 from .metadata import AxisMetadata, is_axis_metadata
 
 A = TypeVar("A")
-
-LogicalNames = tuple[str | None, ...]
-"""For each axis of an array its name, or None."""
 
 PARTITION_NAME = "partition_name"
 """The key in `metadata_params` under which a transform names the axis that it adds."""

@@ -25,9 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InvalidRngError, describe
-
-PRNGKey = jax.Array
-RNGSequences = dict[str, PRNGKey]
+from ..typing import PRNGKey, RNGSequences
 
 
 class Draws:

@@ -58,10 +58,11 @@ from ..errors import (
     describe,
     did_you_mean,
 )
+from ..typing import PRNGKey, RNGSequences
 from . import metadata
 from .filters import CollectionFilter, in_filter
 from .hints import is_output_with_variables
-from .rng import Draws, PathHash, PRNGKey, RNGSequences, abstract_key
+from .rng import Draws, PathHash, abstract_key
 
 Collection = dict[str, Any]
 Collections = dict[str, Collection]

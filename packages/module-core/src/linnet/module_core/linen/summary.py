@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..typing import PRNGKey, RNGSequences
 from . import drawing, metadata
 from .drawing import Column
 from .filters import CollectionFilter, DenyList
 from .recording import Call, Costs, Path, record
-from .rng import PRNGKey, RNGSequences
 
 if TYPE_CHECKING:
     from .module import Module

@@ -1,0 +1,139 @@
+"""Names for the types that programs annotate their modules with.
+
+The fields of a module are annotated when its class is made, so these are values that cost nothing,
+not types that only a checker knows. They are spelled as published programs import them:
+
+>>> from linnet.module_core.linen import Module, compact
+>>> from linnet.module_core.typing import Array, Dtype
+>>> class Cast(Module):
+...     dtype: Dtype
+...
+...     @compact
+...     def __call__(self, x: Array) -> Array:
+...         return x.astype(self.dtype)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+from jax.lax import PrecisionLike
+from jax.typing import DTypeLike
+
+from linnet.struct import FrozenDict
+
+# Arrays.
+
+Array: TypeAlias = jax.Array
+ArrayPytree: TypeAlias = Any
+"""A pytree of arrays."""
+
+Shape: TypeAlias = Sequence[int]
+Dtype: TypeAlias = DTypeLike
+
+Axis: TypeAlias = int | None
+Axes: TypeAlias = int | Sequence[int]
+
+# Random keys.
+
+PRNGKey: TypeAlias = jax.Array
+RNGSequences: TypeAlias = dict[str, PRNGKey]
+"""A key for each stream."""
+
+PRNGFoldable: TypeAlias = int | str
+"""What can be folded into a key."""
+
+# Variables.
+
+Path: TypeAlias = str
+Collection: TypeAlias = Mapping[str, Any]
+MutableCollection: TypeAlias = dict[str, Any]
+VariableDict: TypeAlias = Mapping[str, Collection]
+"""What `init` returns and `apply` takes: collections by name."""
+
+FrozenVariableDict: TypeAlias = FrozenDict[str, Collection]
+MutableVariableDict: TypeAlias = dict[str, MutableCollection]
+
+# Products and convolutions.
+
+PaddingLike: TypeAlias = str | int | Sequence[int | Sequence[int]]
+"""A name, one int for every side, or one int or (low, high) pair for each spatial dimension."""
+
+LaxPadding: TypeAlias = str | Sequence[tuple[int, int]]
+"""What `jax.lax` takes: a name, or a (low, high) pair for each spatial dimension."""
+
+DotGeneralT: TypeAlias = Callable[..., Array]
+"""Called as `jax.lax.dot_general(lhs, rhs, dimension_numbers, precision=...)`."""
+
+ConvGeneralDilatedT: TypeAlias = Callable[..., Array]
+"""Called as `jax.lax.conv_general_dilated(lhs, rhs, window_strides, padding, lhs_dilation=...)`."""
+
+EinsumT: TypeAlias = Callable[..., Array]
+"""Called as `jax.numpy.einsum(equation, a, b)`."""
+
+
+PromoteDtypeFn: TypeAlias = Callable[..., Sequence[Any]]
+"""Casts arrays to one dtype, as `linnet.module_core.dtypes.promote_dtype` does."""
+
+# Recurrence.
+
+Carry: TypeAlias = Any
+"""What a cell hands on to the next step."""
+
+CarryHistory: TypeAlias = Any
+Output: TypeAlias = Any
+ScanAxis: TypeAlias = int
+
+# Partitioning.
+
+AxisName: TypeAlias = str | tuple[str, ...] | None
+"""A mesh axis, or several, that an axis is split over; None: not split."""
+
+LogicalNames: TypeAlias = tuple[str | None, ...]
+"""The name of each axis of a value; None: the axis has none."""
+
+LogicalRules: TypeAlias = Sequence[tuple[str, AxisName]]
+"""Pairs of a logical name and the mesh axis, or axes, that it is split over."""
+
+Sharding: TypeAlias = tuple[AxisName, ...]
+LogicalPartitionSpec: TypeAlias = Any
+LogicalPartitionSpecPytree: TypeAlias = Any
+PartitionSpecPytree: TypeAlias = Any
+
+__all__ = [
+    "Array",
+    "ArrayPytree",
+    "Axes",
+    "Axis",
+    "AxisName",
+    "Carry",
+    "CarryHistory",
+    "Collection",
+    "ConvGeneralDilatedT",
+    "DotGeneralT",
+    "Dtype",
+    "EinsumT",
+    "FrozenVariableDict",
+    "LaxPadding",
+    "LogicalNames",
+    "LogicalPartitionSpec",
+    "LogicalPartitionSpecPytree",
+    "LogicalRules",
+    "MutableCollection",
+    "MutableVariableDict",
+    "Output",
+    "PRNGFoldable",
+    "PRNGKey",
+    "PaddingLike",
+    "PartitionSpecPytree",
+    "Path",
+    "PrecisionLike",
+    "PromoteDtypeFn",
+    "RNGSequences",
+    "ScanAxis",
+    "Shape",
+    "Sharding",
+    "VariableDict",
+]
