@@ -11,9 +11,12 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import importlib
 import inspect
+import re
 import types
 import typing
+from pathlib import Path
 
 import flax.linen
 import flax.typing
@@ -210,3 +213,34 @@ def test_a_name_means_what_it_means_in_flax(part: str) -> None:
             assert a.__name__ == b.__name__, name
         if isinstance(b, type) and b is jax.Array:
             assert a is b, name
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "moving.md"
+
+
+def resolve(path: str) -> typing.Any:
+    """What `path` names, whether its modules are imported yet or not."""
+    first, *rest = path.split(".")
+    value, name = importlib.import_module(first), first
+    for part in rest:
+        name = f"{name}.{part}"
+        if not hasattr(value, part):
+            importlib.import_module(name)
+        value = getattr(value, part)
+    return value
+
+
+def test_the_guide_names_what_there_is(recwarn: pytest.WarningsRecorder) -> None:
+    """Both columns of the table resolve."""
+    rows = [
+        row.split("|")[1:3] for row in GUIDE.read_text("utf-8").splitlines() if row[:3] == "| `"
+    ]
+    assert len(rows) > 15
+    for row in rows:
+        theirs, ours = (re.findall(r"`((?:flax|linnet|jax)\.[\w.]+)`", cell) for cell in row)
+        assert theirs, row
+        for name in [*theirs, *ours]:
+            resolve(name)
+        if len(ours) == len(theirs) > 1:
+            for a, b in zip(theirs, ours, strict=True):
+                assert a.split(".")[-1] == b.split(".")[-1], row
