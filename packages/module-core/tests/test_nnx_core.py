@@ -210,3 +210,13 @@ class TestErrors:
         with pytest.raises(errors.TraceContextError, match=r"(?s)'Param'.*test_nnx_core.*nnx\.jit"):
             leak(jnp.zeros(2))
         assert v.value.tolist() == [1.0, 1.0]
+
+
+def test_numpy_leaves_operators_to_variables_of_traced_values():
+    x = np.ones((2, 3), np.float32)
+
+    def f(kernel):
+        return jnp.sum(x @ nnx.Param(kernel) + np.float32(1) * nnx.Param(kernel)[0])
+
+    np.testing.assert_array_equal(jax.grad(f)(jnp.ones((3, 1))), [[4], [2], [2]])
+    assert isinstance(x @ nnx.Param(jnp.ones((3, 1))), jax.Array)

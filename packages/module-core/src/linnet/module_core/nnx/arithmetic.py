@@ -43,6 +43,10 @@ class Operators:
 
     __slots__ = ()
 
+    # NumPy's arrays leave an operator to what has a higher one, instead of converting it to NumPy,
+    # which a traced value can't be; jax's arrays have 100.
+    __array_priority__ = 101
+
     def get_value(self) -> Any:
         raise AttributeError("get_value")
 
