@@ -1,5 +1,6 @@
 """Stateful modules: objects that own their variables."""
 
+from .calling import call as call
 from .capturing import capture as capture
 from .containers import Dict as Dict
 from .containers import List as List
@@ -65,6 +66,13 @@ from .state import split_state as split_state
 from .state import to_flat_state as to_flat_state
 from .state import to_pure_dict as to_pure_dict
 from .structure import GraphDef as GraphDef
+from .training import metrics as metrics
+from .training.ema import EMA as EMA
+from .training.metrics import Metric as Metric
+from .training.metrics import MultiMetric as MultiMetric
+from .training.optimizer import ModelAndOptimizer as ModelAndOptimizer
+from .training.optimizer import Optimizer as Optimizer
+from .training.train_state import TrainState as TrainState
 from .transforms.jit import jit as jit
 from .variable import Variable as Variable
 from .variable_metadata import VariableMetadata as VariableMetadata

@@ -218,6 +218,10 @@ class GraphDef:
         self._paths, self._leaf_types = paths, types
 
 
+# Among arguments and results of jax's own transforms a structure is just that: no leaves.
+jax.tree_util.register_static(GraphDef)
+
+
 def path_name(cls: type, name: Any) -> Any:
     """What stands in a path for the attribute `name` of an object of a class."""
     keys = getattr(cls, "_path_key", None)

@@ -1,0 +1,76 @@
+"""`call`: a method of a module that is split, called as a function of its state.
+
+What comes before the call, `call(split).encoder.layers[0]`, is only noted; the call merges the
+module, follows the notes to what is called, and splits again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .graph import merge, split
+
+
+class Caller:
+    """Notes of attributes and items on the way to a call.
+
+    Args:
+      run: gets the notes as a function of an object, and the call's arguments.
+      steps: the notes so far.
+    """
+
+    def __init__(
+        self, run: Callable[..., Any], steps: tuple[Callable[[Any], Any], ...] = ()
+    ) -> None:
+        self._run = run
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Caller:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Caller(self._run, (*self._steps, lambda x: getattr(x, name)))
+
+    def __getitem__(self, key: Any) -> Caller:
+        return Caller(self._run, (*self._steps, lambda x: x[key]))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Makes the call."""
+
+        def follow(x: Any) -> Any:
+            for step in self._steps:
+                x = step(x)
+            return x
+
+        return self._run(follow, *args, **kwargs)
+
+
+def call(graphdef_state: Any, /) -> Caller:
+    """Calls a method of a split module: `call((graphdef, state)).method(*args)`.
+
+    The call works on new variables; `state` stays as it is, and the state afterwards is returned.
+
+    Args:
+      graphdef_state: `(graphdef, state, ...)`, as `nnx.split` returns it.
+
+    Returns:
+      What, when it or an attribute of it is called, returns `(output, (graphdef, state))`.
+
+    >>> from linnet.module_core import nnx
+    >>> class Counter(nnx.Module):
+    ...     def __init__(self):
+    ...         self.count = nnx.Variable(0)
+    ...     def add(self, n):
+    ...         self.count.value += n
+    >>> _, (graphdef, state) = call(nnx.split(Counter())).add(3)
+    >>> state.count.value
+    3
+    """
+    graphdef, *states = graphdef_state
+
+    def run(follow: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
+        module = merge(graphdef, *states, copy=True)
+        output = follow(module)(*args, **kwargs)
+        return output, split(module)
+
+    return Caller(run)

@@ -1,0 +1,265 @@
+"""`Optimizer`: a transformation of gradients, such as one of optax, with its state.
+
+The optimizer owns only what is not in the model: a count of steps and the transformation's state,
+each array of which is a variable. It does not own the model: `update(model, grads)` is told it, so
+that two optimizers may share one, and a function of both sees no aliasing.
+
+A transformation is anything with optax's `init` and `update`; optax itself is never imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError, ArgumentTypeError, describe
+from ..filters import Filter, to_predicate
+from ..graph import pure, state
+from ..marks import static
+from ..pytree import Pytree
+from ..state import Path, State, from_flat_state, path_text, to_flat_state
+from ..variable import Variable
+from ..variable_types import OptArray, OptState, OptVariable, Param
+
+_MISSING: Any = object()
+
+
+class GradientTransformation(Protocol):
+    """What optax's optimizers are."""
+
+    @property
+    def init(self) -> Any:
+        """`init(params)` to the state."""
+
+    @property
+    def update(self) -> Any:
+        """`update(grads, state, params)` to updates and the state afterwards."""
+
+
+class Optimizer(Pytree):
+    """Updates a model's variables by their gradients.
+
+    Args:
+      model: whose variables are optimized; it is not kept.
+      tx: an optax transformation, or anything with its `init` and `update`.
+      wrt: which variables are optimized, as a filter; `nnx.Param` mostly.
+      graph: accepted for Flax's programs.
+
+    Attributes:
+      step: how many updates there were.
+      opt_state: the transformation's state; in the place of each array a variable, `OptVariable`
+        where it belongs to a variable of the model (whose metadata it has), `OptArray` elsewhere.
+      tx, wrt: as given.
+
+    Raises:
+      ArgumentTypeError: `wrt` is missing, or `tx` is no transformation.
+      ArgumentError: `wrt` chooses nothing, or variables that have no gradient.
+
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from linnet.module_core import nnx
+    >>> class Linear(nnx.Module):
+    ...     def __init__(self):
+    ...         self.kernel = nnx.Param(jnp.ones((2, 3)))
+    >>> model = Linear()
+    >>> optimizer = nnx.Optimizer(model, optax.sgd(0.5), wrt=nnx.Param)
+    >>> grads = nnx.State({"kernel": nnx.Param(jnp.ones((2, 3)))})
+    >>> updates = optimizer.update(model, grads)
+    >>> float(model.kernel[0, 0]), int(optimizer.step.value)
+    (0.5, 1)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tx: GradientTransformation,
+        *,
+        wrt: Filter = _MISSING,
+        graph: bool | None = None,
+    ) -> None:
+        del graph
+        if wrt is _MISSING:
+            raise ArgumentTypeError(
+                f"{type(self).__name__} needs to be told which variables to optimize: 'wrt' is"
+                " missing.",
+                hint="Write nnx.Optimizer(model, tx, wrt=nnx.Param), or use nnx.ModelAndOptimizer,"
+                " which keeps the model and takes all of its parameters.",
+            )
+        if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
+            raise ArgumentTypeError(
+                f"tx is a gradient transformation, such as optax.adam(1e-3); got {describe(tx)}.",
+                hint="The order is nnx.Optimizer(model, tx, wrt=nnx.Param).",
+            )
+        params = state(model, wrt)
+        _check_optimizable(model, params, wrt)
+        self.step = OptState(jnp.zeros((), jnp.uint32))
+        self.tx = static(tx)
+        self.opt_state = jax.tree.map(_as_variable, tx.init(params), is_leaf=_is_variable)
+        self.wrt = static(wrt)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what is no attribute.
+        hint = ""
+        if name == "model":
+            hint = (
+                " An Optimizer doesn't keep the model: pass it to update(model, grads), or use"
+                " nnx.ModelAndOptimizer."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
+
+    def update(self, model: Any, grads: Any = _MISSING, /, **kwargs: Any) -> Any:
+        """Updates the model's variables, the transformation's state and the step, in place.
+
+        Args:
+          model: that the optimizer was made for, or one of the same structure.
+          grads: as `nnx.grad` returns them: a state with a leaf at the path of each variable that
+            is optimized. Leaves of other variables are left out.
+          **kwargs: for the transformation, where it needs more (`value=loss`).
+
+        Returns:
+          A state of what was added to the variables.
+
+        Raises:
+          ArgumentTypeError: `grads` is missing.
+          ArgumentError: `grads` don't fit the variables; every path is listed.
+        """
+        if grads is _MISSING:
+            raise ArgumentTypeError(
+                "update(model, grads) takes the model and its gradients; 'grads' is missing.",
+                hint="nnx.ModelAndOptimizer keeps the model, and takes gradients alone.",
+            )
+        variables = state(model, self.wrt)
+        chosen = _chosen(grads, variables, self.wrt)
+        params, before = pure(variables), pure(self.opt_state)
+        updates, after = self.tx.update(chosen, before, params, **kwargs)
+        jax.tree.map(_add, variables, updates, is_leaf=_is_variable)
+        same: bool = jax.tree.structure(before) == jax.tree.structure(after)  # type: ignore[operator]
+        if same:
+            jax.tree.map(_put, self.opt_state, after, is_leaf=_is_variable)
+        else:  # a transformation may change what it keeps
+            self.opt_state = jax.tree.map(OptArray, after)
+        self.step.set_raw_value(self.step.raw_value + 1)
+        return updates
+
+
+class ModelAndOptimizer(Optimizer):
+    """An `Optimizer` that keeps its model: `update(grads)`.
+
+    Args:
+      model: whose variables are optimized.
+      tx: an optax transformation.
+      wrt: which variables are optimized, as a filter.
+
+    Attributes:
+      model: as given.
+    """
+
+    def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter = Param) -> None:
+        super().__init__(model, tx, wrt=wrt)
+        self.model = model
+
+    def update(self, grads: Any, /, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Updates the model; see `Optimizer.update`."""
+        return super().update(self.model, grads, **kwargs)
+
+
+def _is_variable(x: Any) -> bool:
+    return isinstance(x, Variable)
+
+
+def _as_variable(x: Any) -> Variable[Any]:
+    if isinstance(x, Variable):
+        return OptVariable.from_metadata(x.raw_value, x.get_metadata())
+    return OptArray(x)
+
+
+def _put(variable: Variable[Any], value: Any) -> None:
+    old, new = jax.tree.leaves(variable.raw_value), jax.tree.leaves(value)
+    if not all(a is b for a, b in zip(old, new, strict=True)):
+        variable.set_raw_value(value)
+
+
+def _add(variable: Variable[Any], update: Any) -> None:
+    def add(param: Any, change: Any) -> Any:
+        return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
+
+    variable.set_raw_value(jax.tree.map(add, variable.raw_value, update))
+
+
+def _flat(tree: Any) -> dict[Path, Any]:
+    return {(): tree} if isinstance(tree, Variable) else dict(to_flat_state(tree))
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+    return ", ".join(path_text(p) for p in paths[:8]) + more
+
+
+def _check_optimizable(model: Any, params: Any, wrt: Filter) -> None:
+    flat = _flat(params)
+    if not flat:
+        there = sorted({type(v).__name__ for v in _flat(state(model)).values()})
+        raise ArgumentError(
+            f"wrt={wrt!r} chooses no variable of {type(model).__name__}, which has"
+            f" {', '.join(there) or 'none at all'}.",
+            hint="wrt is a filter: a type such as nnx.Param, or nnx.PathContains('decoder'). A"
+            " string stands for a tag in the variables' metadata, not for a collection.",
+        )
+    whole = [p for p, v in flat.items() if not _has_gradient(v)]
+    if whole:
+        raise ArgumentError(
+            f"wrt={wrt!r} chooses variables that have no gradient, for they are not of floating"
+            f" type: {_listed(whole)}.",
+            hint="Make them another kind of Variable than the parameters, or leave them out:"
+            " wrt=nnx.All(nnx.Param, nnx.Not(nnx.PathContains('count'))).",
+        )
+
+
+def _has_gradient(leaf: Any) -> bool:
+    value = leaf.raw_value if isinstance(leaf, Variable) else leaf
+    return all(
+        jnp.issubdtype(getattr(x, "dtype", None) or type(x), jnp.inexact)
+        for x in jax.tree.leaves(value)
+    )
+
+
+def _chosen(grads: Any, variables: Any, wrt: Filter) -> Any:
+    """The gradients of the variables, as a tree of their structure with bare values."""
+    if isinstance(grads, Pytree):  # a module whose variables hold gradients
+        grads = state(grads)
+    wanted = _flat(variables)
+    if not isinstance(grads, (State, dict, Variable)):
+        raise ArgumentError(
+            f"grads is a state, as nnx.grad returns it, got {describe(grads)}.",
+            hint="Of several differentiated arguments, pass the state that belongs to the model.",
+        )
+    given = _flat(grads)
+    missing = [p for p in wanted if p not in given]
+    unknown = [p for p in given if p not in wanted and _means(wrt, p, given[p])]
+    if missing or unknown:
+        parts = [f"missing: {_listed(missing)}"] * bool(missing)
+        parts += [f"unknown: {_listed(unknown)}"] * bool(unknown)
+        raise ArgumentError(
+            f"grads don't have the structure of the {len(wanted)} variables that are optimized;"
+            f" {'; '.join(parts)}.",
+            hint="Were they taken of another model, of a part of it, or with another filter than"
+            " wrt?",
+        )
+    bare = {p: g.raw_value if isinstance(g, Variable) else g for p, g in given.items()}
+    wrong = [
+        f"{path_text(p)} has {jnp.shape(bare[p])} for {v.shape}"
+        for p, v in wanted.items()
+        if isinstance(v.raw_value, jax.Array) and jnp.shape(bare[p]) != v.shape
+    ]
+    if wrong:
+        raise ArgumentError(f"grads don't have the shapes of their variables: {', '.join(wrong)}.")
+    if isinstance(variables, Variable):
+        return bare[()]
+    return from_flat_state((p, bare[p]) for p in wanted)
+
+
+def _means(wrt: Filter, path: Path, leaf: Any) -> bool:
+    # Of a bare value the type isn't known: it is taken to be meant.
+    return not isinstance(leaf, Variable) or to_predicate(wrt)(path, leaf)

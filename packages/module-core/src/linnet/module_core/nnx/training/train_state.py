@@ -1,0 +1,112 @@
+"""`TrainState`: all that training changes, as one immutable tree for plain `jax.jit`.
+
+This is the functional way, for those who come from linen or don't want objects that change:
+`apply_gradients` returns a new state. `nnx.Optimizer` is the other way.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from linnet.struct import PyTreeNode, field
+
+from ...errors import ArgumentTypeError
+from ..calling import Caller, call
+from ..state import State, merge_state
+from ..structure import GraphDef
+
+TS = TypeVar("TS", bound="TrainState")
+
+
+class TrainState(PyTreeNode):
+    """A split model, its optimizer's state and the number of steps; subclass it for more.
+
+    Attributes:
+      graphdef: the model's structure.
+      params: the state that is optimized.
+      opt_state: the optimizer's state.
+      step: how many updates there were, int32.
+      tx: the optax transformation.
+
+    >>> import jax.numpy as jnp, optax
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self):
+    ...         self.factor = nnx.Param(jnp.float32(2))
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> graphdef, params = nnx.split(Scale())
+    >>> train = TrainState.create(graphdef, params=params, tx=optax.sgd(0.5))
+    >>> train = train.apply_gradients(params)
+    >>> y, _ = train.apply("params")(3.0)
+    >>> float(y), int(train.step)
+    (3.0, 1)
+    """
+
+    graphdef: GraphDef
+    params: State
+    opt_state: Any
+    step: jax.Array
+    tx: Any = field(pytree_node=False)
+
+    @classmethod
+    def create(
+        cls: type[TS], graphdef: GraphDef, *, params: State, tx: Any, step: int = 0, **kwargs: Any
+    ) -> TS:
+        """A state at the start of training.
+
+        Args:
+          graphdef: the model's structure.
+          params: the state to optimize.
+          tx: an optax transformation.
+          step: the number to start from.
+          **kwargs: fields of a subclass.
+        """
+        return cls(
+            graphdef=graphdef,
+            params=params,
+            opt_state=tx.init(params),
+            step=jnp.asarray(step),
+            tx=tx,
+            **kwargs,
+        )
+
+    def apply(self, state: State | str, *states: State | str) -> Caller:
+        """Calls the model: `train_state.apply("params", "batch_stats")(x)`.
+
+        Args:
+          state: a state, or the name of a field that is one.
+          *states: more of them; together, all that the model has.
+
+        Returns:
+          See `nnx.call`.
+
+        Raises:
+          ArgumentTypeError: a field isn't a state.
+        """
+        found: list[State] = []
+        for one in (state, *states):
+            value = getattr(self, one) if isinstance(one, str) else one
+            if not isinstance(value, State):
+                what = f"{type(self).__name__}.{one}" if isinstance(one, str) else "an argument"
+                raise ArgumentTypeError(
+                    f"Expected {what} to be a State, got {type(value).__name__}."
+                )
+            found.append(value)
+        return call((self.graphdef, merge_state(*found)))
+
+    def apply_gradients(self: TS, grads: State, **kwargs: Any) -> TS:
+        """The state one update later.
+
+        Args:
+          grads: of `params`, with the same structure.
+          **kwargs: fields to replace as well, such as `batch_stats`.
+        """
+        updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
+        params = jax.tree.map(
+            lambda p, u: jnp.asarray(p + u).astype(jnp.asarray(p).dtype), self.params, updates
+        )
+        return self.replace(params=params, opt_state=opt_state, step=self.step + 1, **kwargs)

@@ -1,0 +1,312 @@
+"""Optimizer, ModelAndOptimizer, EMA and TrainState."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from linnet.module_core import nnx
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+
+
+class Model(nnx.Module):
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        self.layers = [nnx.Param(jnp.asarray(rng.normal(size=(3, 3)), jnp.float32)) for _ in "ab"]
+        self.low = nnx.LoRAParam(jnp.ones(3), unit="volt")
+        self.mean = nnx.BatchStat(jnp.zeros(3))
+        self.calls = nnx.Variable(jnp.int32(0))
+
+    def __call__(self, x):
+        for kernel in self.layers:
+            x = jnp.tanh(x @ kernel)
+        return x + self.low
+
+
+X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
+
+
+def gradient(model, wrt=nnx.Param, x=X):
+    """The gradient of a model's loss as a state of variables."""
+    graphdef, params, rest = nnx.split(model, wrt, ...)
+
+    def loss(values):
+        flat = dict(nnx.to_flat_state(values))
+        state = nnx.map_state(lambda p, v: v.copy(flat[p]), params)
+        return jnp.mean(nnx.merge(graphdef, state, rest, copy=True)(x) ** 2)
+
+    values = nnx.to_pure_dict(params)
+    found = dict(nnx.to_flat_state(jax.grad(loss)(values)))
+    return nnx.map_state(lambda p, v: v.copy(found[p]), params)
+
+
+def values(node, *filters):
+    return {
+        "/".join(map(str, p)): np.asarray(v.raw_value)
+        for p, v in nnx.to_flat_state(nnx.state(node, *filters))
+    }
+
+
+def assert_close(found, expected, **kwargs):
+    assert found.keys() == expected.keys()
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], err_msg=name, **kwargs)
+
+
+def test_adam_by_hand():
+    model = Model()
+    optimizer = nnx.Optimizer(model, optax.adam(0.1, b1=0.9, b2=0.99), wrt=nnx.Param)
+    expected = {k: v.astype(np.float64) for k, v in values(model, nnx.Param).items()}
+    m = dict.fromkeys(expected, 0.0)
+    v = dict.fromkeys(expected, 0.0)
+    for t in range(1, 4):
+        grads = gradient(model)
+        for k, g in values(grads).items():
+            g = g.astype(np.float64)
+            m[k] = 0.9 * m[k] + 0.1 * g
+            v[k] = 0.99 * v[k] + 0.01 * g * g
+            step = m[k] / (1 - 0.9**t) / (np.sqrt(v[k] / (1 - 0.99**t)) + 1e-8)
+            expected[k] = expected[k] - 0.1 * step
+        optimizer.update(model, grads)
+    assert_close(values(model, nnx.Param), expected, rtol=1e-4, atol=1e-5)
+    assert int(optimizer.step.value) == 3
+    assert not np.any(model.mean.value)
+
+
+def test_the_state_is_variables_that_belong_to_the_model_s():
+    model = Model()
+    optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+    flat = {"/".join(map(str, p)): v for p, v in nnx.to_flat_state(nnx.state(optimizer))}
+    assert list(flat) == [
+        "opt_state/0/count",
+        *(f"opt_state/0/{m}/{p}" for m in ("mu", "nu") for p in ("layers/0", "layers/1", "low")),
+        "step",
+    ]
+    assert type(flat["opt_state/0/count"]) is nnx.OptArray
+    assert type(flat["opt_state/0/mu/low"]) is nnx.OptVariable
+    assert flat["opt_state/0/mu/low"].unit == "volt"
+    assert type(optimizer.step) is nnx.OptState
+    assert optimizer.step.dtype == jnp.uint32
+    before = optimizer.opt_state[0].mu["low"]
+    updates = optimizer.update(model, gradient(model))
+    assert optimizer.opt_state[0].mu["low"] is before
+    assert updates["low"].shape == (3,)
+
+
+def test_filters_leave_the_rest_alone():
+    model = Model()
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.LoRAParam)
+    before = values(model)
+    optimizer.update(model, gradient(model))  # of more than is optimized
+    after = values(model)
+    assert [k for k in before if np.any(before[k] != after[k])] == ["low"]
+    both = nnx.Optimizer(model, optax.sgd(0.1), wrt=[nnx.LoRAParam, nnx.PathContains("layers")])
+    both.update(model, gradient(model))
+    assert np.any(values(model)["layers/1"] != after["layers/1"])
+
+
+def test_bare_gradients_and_bare_variables():
+    model, twin = Model(), Model()
+    grads = gradient(model)
+    nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param).update(model, grads)
+    nnx.Optimizer(twin, optax.sgd(0.1), wrt=nnx.Param).update(twin, nnx.to_pure_dict(grads))
+    assert_close(values(twin), values(model), rtol=0)
+    weight = nnx.Param(jnp.ones(2))
+    optimizer = nnx.Optimizer(weight, optax.sgd(0.5), wrt=nnx.Param)
+    optimizer.update(weight, weight.copy(jnp.ones(2)))
+    np.testing.assert_array_equal(weight.value, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        lambda: optax.MultiSteps(optax.adam(0.1), 2),
+        lambda: optax.masked(optax.adam(0.1), lambda p: jax.tree.map(lambda x: x.ndim > 1, p)),
+        lambda: optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
+        lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(0.1)),
+    ],
+    ids=["multisteps", "masked", "hyperparameters", "chain"],
+)
+def test_inside_jit_as_outside(tx):
+    @nnx.jit
+    def step(model, optimizer):
+        model.calls.value = model.calls.value + 1
+        return optimizer.update(model, gradient(model))
+
+    found = []
+    for run in (step, step.__wrapped__):
+        model = Model()
+        optimizer = nnx.Optimizer(model, tx(), wrt=nnx.Param)
+        kernel, state = model.layers[0], nnx.state(optimizer)
+        for _ in range(3):
+            run(model, optimizer)
+        assert model.layers[0] is kernel
+        for path, variable in nnx.to_flat_state(nnx.state(optimizer)):
+            assert dict(nnx.to_flat_state(state))[path] is variable
+        found.append((values(model), int(optimizer.step.value)))
+    assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-6)
+    assert found[0][1] == found[1][1] == 3
+
+
+def test_only_what_changed_comes_back():
+    def step(model, optimizer):
+        optimizer.update(model, gradient(model, nnx.LoRAParam))
+
+    model = Model()
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.LoRAParam)
+    kernel = model.layers[0].raw_value
+    nnx.jit(step)(model, optimizer)
+    assert model.layers[0].raw_value is kernel
+    outputs = jax.make_jaxpr(
+        lambda values: nnx.jit(step)._run(bundle.graphdef, (), values, (), bundle_args, {})
+    )
+    from linnet.module_core.nnx.bundle import Bundle, Hole
+
+    bundle = Bundle([model, optimizer])
+    bundle_args = (Hole(0), Hole(1))
+    assert len(outputs(bundle.values()).out_avals) == 2  # the adapter and the step
+
+
+def test_a_learning_rate_in_the_state_can_be_set():
+    model = Model()
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=1.0)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    optimizer.opt_state.hyperparams["learning_rate"][...] = jnp.float32(0)
+    before = values(model)
+    optimizer.update(model, gradient(model))
+    assert_close(values(model), before, rtol=0)
+
+
+def test_model_and_optimizer_keep_the_model():
+    model, twin = Model(), Model()
+    optimizer = nnx.ModelAndOptimizer(model, optax.sgd(0.1))
+    assert optimizer.model is model
+
+    @nnx.jit
+    def step(optimizer):
+        optimizer.update(gradient(optimizer.model))
+
+    step(optimizer)
+    assert optimizer.model is model
+    nnx.Optimizer(twin, optax.sgd(0.1), wrt=nnx.Param).update(twin, gradient(twin))
+    assert_close(values(model), values(twin), rtol=1e-6)
+
+
+def test_mistakes_with_optimizers_are_named():
+    model = Model()
+    with pytest.raises(ArgumentTypeError, match="'wrt' is missing.\n.*wrt=nnx.Param"):
+        nnx.Optimizer(model, optax.sgd(0.1))
+    with pytest.raises(TypeError, match="tx is a gradient transformation"):
+        nnx.Optimizer(model, 0.1, wrt=nnx.Param)
+    with pytest.raises(ArgumentError, match="wrt='params' chooses no variable of Model, which has"):
+        nnx.Optimizer(model, optax.sgd(0.1), wrt="params")
+    with pytest.raises(ArgumentError, match=r"no gradient, for they are not .* type: calls\."):
+        nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Variable)
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
+    with pytest.raises(ArgumentTypeError, match="'grads' is missing"):
+        optimizer.update(gradient(model))
+    with pytest.raises(AttributeError, match="doesn't keep the model"):
+        optimizer.model
+    with pytest.raises(ArgumentError, match="grads is a state, as nnx.grad returns it, got None"):
+        optimizer.update(model, None)
+    with pytest.raises(ArgumentError, match=r"missing: layers/0, layers/1; unknown: other\."):
+        optimizer.update(model, {"low": jnp.ones(3), "other": jnp.ones(3)})
+    bad = nnx.to_pure_dict(gradient(model)) | {"low": jnp.float32(1)}
+    with pytest.raises(ArgumentError, match=r"low has \(\) for \(3,\)"):
+        optimizer.update(model, bad)
+    assert int(optimizer.step.value) == 0
+
+
+def test_averages_of_parameters():
+    model = Model()
+    ema = nnx.EMA(model, 0.9, only=nnx.Param)
+    expected = values(model, nnx.Param)
+    for seed in (1, 2):
+        new = Model(seed)
+        ema.update(new if seed == 1 else nnx.pure(nnx.state(new)))
+        expected = {k: 0.9 * v + 0.1 * values(new)[k] for k, v in expected.items()}
+    assert_close(values(ema.params), expected, rtol=1e-6)
+    applied = ema.apply_to(model)
+    assert_close(values(applied, nnx.Param), expected, rtol=1e-6)
+    assert applied.mean is model.mean
+    assert applied.low is not model.low
+    assert applied(X).shape == (2, 3)
+    assert not np.any(model.low.value != 1)
+
+
+def test_averages_inside_jit_keep_types():
+    class Mixed(nnx.Module):
+        def __init__(self, x):
+            self.half = nnx.Param(jnp.full(2, x, jnp.bfloat16))
+            self.count = nnx.Variable(jnp.int32(x))
+            self.rngs = nnx.Rngs(x)
+
+    ema = nnx.EMA(Mixed(1), 0.5)
+    nnx.jit(lambda ema, model: ema.update(model))(ema, Mixed(3))
+    assert ema.params.half.dtype == jnp.bfloat16
+    assert ema.params.half.value.tolist() == [2.0, 2.0]
+    assert int(ema.params["count"].value) == 3  # whole numbers and keys have no average
+    assert ema.params["rngs"]["default"]["key"].value == jax.random.key(3)
+
+
+def test_mistakes_with_averages_are_named():
+    ema = nnx.EMA(Model(), 0.9)
+    model = Model()
+    del model.low
+    with pytest.raises(ArgumentError, match="1 of 5 averaged variables have no value here: low"):
+        ema.update(model)
+    with pytest.raises(ArgumentError, match=r"between 0 and 1, got 1\.5"):
+        nnx.EMA(Model(), 1.5)
+
+
+def test_train_states_are_trees_for_plain_jit():
+    class Train(nnx.TrainState):
+        rest: nnx.State
+
+    model = Model()
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    train = Train.create(graphdef, params=params, tx=optax.adam(0.1), rest=rest)
+
+    @jax.jit
+    def step(train):
+        def loss(params):
+            y, _ = train.apply(params, "rest")(X)
+            return jnp.mean(y**2)
+
+        return train.apply_gradients(jax.grad(loss)(train.params))
+
+    twin = Model()
+    optimizer = nnx.Optimizer(twin, optax.adam(0.1), wrt=nnx.Param)
+    for _ in range(2):
+        train = step(train)
+        optimizer.update(twin, gradient(twin))
+    assert (int(train.step), train.step.dtype) == (2, jnp.int32)
+    assert_close(values(train.params), values(twin, nnx.Param), rtol=1e-5)
+    assert isinstance(train, Train)
+    with pytest.raises(ArgumentTypeError, match=r"Train\.step to be a State, got Array"):
+        train.apply("step")
+
+
+def test_calls_of_split_modules_leave_their_state_alone():
+    class Counter(nnx.Module):
+        def __init__(self):
+            self.parts = {"a": [nnx.Variable(jnp.int32(0))]}
+
+        def add(self, n):
+            self.parts["a"][0].value = self.parts["a"][0].value + n
+            return "done"
+
+    outer = nnx.Dict(counter=Counter())
+    graphdef, state = nnx.split(outer)
+    output, (_, after) = nnx.call((graphdef, state)).counter.add(2)
+    assert output == "done"
+    assert int(after["counter"]["parts"]["a"][0].value) == 2
+    assert int(outer.counter.parts["a"][0].value) == 0
+    output, _ = nnx.call((graphdef, state))["counter"].parts["a"][0].get_value()
+    assert int(output) == 0
+    # A structure among the arguments of jax's own transforms has no leaves.
+    assert jax.tree.leaves(graphdef) == []
+    assert (
+        jax.jit(lambda g, s: nnx.call((g, s))["counter"].add(1)[1][0])(graphdef, state) == graphdef
+    )
