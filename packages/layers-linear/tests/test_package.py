@@ -8,19 +8,20 @@ import sys
 import pytest
 
 import linnet.layers_linear
-from linnet.layers_linear import functional, linen
+from linnet.layers_linear import functional, linen, nnx
 
 
 def test_every_public_function_and_class_is_documented_with_an_example() -> None:
     public = [
         value
-        for package in (functional, linen)
+        for package in (functional, linen, nnx)
         for name, value in vars(package).items()
         if callable(value)
         and not name.startswith(("_", "default_"))
+        and name != "LoRAParam"  # a type of variable
         and name not in functional.activation.__all__  # documented by jax
     ]
-    assert len(public) > 25
+    assert len(public) > 40
     for value in public:
         assert value.__doc__, value
         named_tuple = hasattr(value, "_fields")
@@ -30,8 +31,10 @@ def test_every_public_function_and_class_is_documented_with_an_example() -> None
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import linnet.layers_linear", ["functional", "linen"]),
-        ("from linnet.layers_linear import functional", ["linen"]),
+        ("import linnet.layers_linear", ["functional", "linen", "nnx"]),
+        ("from linnet.layers_linear import functional", ["linen", "nnx"]),
+        ("from linnet.layers_linear import linen", ["nnx"]),
+        ("from linnet.layers_linear import nnx", ["linen"]),
     ],
 )
 def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]) -> None:
@@ -44,4 +47,4 @@ def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fnctional'"):
         linnet.layers_linear.fnctional
-    assert set(dir(linnet.layers_linear)) == {"__version__", "functional", "linen"}
+    assert set(dir(linnet.layers_linear)) == {"__version__", "functional", "linen", "nnx"}

@@ -10,6 +10,7 @@ They work with plain JAX, e.g. under `jax.grad` over kernels that you keep yours
 (3, 2)
 """
 
+from ._padding import TRANSPOSE_PADDINGS as TRANSPOSE_PADDINGS
 from ._padding import canonicalize_padding as canonicalize_padding
 from .activation import gelu as gelu
 from .activation import logsumexp as logsumexp
@@ -32,8 +33,10 @@ from .dropout import dropout as dropout
 from .einsum import EinsumShapes as EinsumShapes
 from .einsum import einsum as einsum
 from .einsum import einsum_shapes as einsum_shapes
+from .einsum import einsum_terms as einsum_terms
 from .embed import attend as attend
 from .embed import embed as embed
+from .lora import lora as lora
 from .pooling import avg_pool as avg_pool
 from .pooling import max_pool as max_pool
 from .pooling import min_pool as min_pool

@@ -19,6 +19,7 @@ from linnet.module_core.errors import ArgumentError, ShapeError
 from ._batch import flatten_batch, require_spatial, restore_batch
 from ._bias import add_bias
 from ._checks import integer, per_dimension, same_shape
+from ._options import given
 from ._padding import (
     CONV_PADDINGS,
     canonicalize_padding,
@@ -29,6 +30,7 @@ from ._types import (
     Array,
     ConvGeneralDilated,
     DTypeLike,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -106,6 +108,8 @@ def conv(
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
     conv_general_dilated: ConvGeneralDilated | None = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """Convolves `x` with `kernel` and adds `bias`.
@@ -124,6 +128,9 @@ def conv(
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       conv_general_dilated: takes the place of `jax.lax.conv_general_dilated`.
+      preferred_element_type: what to accumulate in and to return.
+      out_sharding: of the result, where the mesh's axes are explicit; from jax 0.7 on, and with one
+        batch dimension.
       promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -172,6 +179,7 @@ def conv(
         dimension_numbers=dimension_numbers(rank),
         feature_group_count=feature_group_count,
         precision=precision,
+        **given(preferred_element_type=preferred_element_type, out_sharding=out_sharding),
     )  # [B, *spatial, F]
     if bias is not None:
         same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")

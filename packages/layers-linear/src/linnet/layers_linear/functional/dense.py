@@ -7,6 +7,9 @@ D features in, F features out. Written in `lax`, which traces in a third of `jax
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 from jax import lax
 
@@ -15,8 +18,9 @@ from linnet.module_core.errors import ShapeError
 
 from ._bias import add_bias
 from ._checks import same_shape, vector_features
+from ._options import given
 from ._staged import is_staged
-from ._types import Array, DotGeneral, DTypeLike, PrecisionLike, PromoteDtype
+from ._types import Array, DotGeneral, DTypeLike, OutSharding, PrecisionLike, PromoteDtype
 
 
 def dense(
@@ -27,6 +31,8 @@ def dense(
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
     dot_general: DotGeneral | None = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """Multiplies the last dimension of `x` with `kernel` and adds `bias`.
@@ -38,6 +44,8 @@ def dense(
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       dot_general: takes the place of `jax.lax.dot_general`.
+      preferred_element_type: what to accumulate in and to return.
+      out_sharding: of the result, where the mesh's axes are explicit.
       promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -61,10 +69,11 @@ def dense(
     if bias is not None:
         columns = kernel.shape[1:]
         same_shape(bias, columns, "bias", "There is one bias for each column of the kernel.")
-    if dot_general is None and is_staged(x):
+    options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
+    if dot_general is None and not options and is_staged(x):
         y: Array = _affine_staged(x, kernel, bias, precision)
         return y
-    return _affine(x, kernel, bias, precision, dot_general or lax.dot_general)
+    return _affine(x, kernel, bias, precision, dot_general or lax.dot_general, options)
 
 
 def _affine(
@@ -73,9 +82,10 @@ def _affine(
     bias: Array | None,
     precision: PrecisionLike,
     dot_general: DotGeneral = lax.dot_general,
+    options: Mapping[str, Any] = {},
 ) -> Array:
     contract = (((x.ndim - 1,), (0,)), ((), ()))
-    y = dot_general(x, kernel, contract, precision=precision)  # [..., F]
+    y = dot_general(x, kernel, contract, precision=precision, **options)  # [..., F]
     return y if bias is None else add_bias(y, bias)
 
 

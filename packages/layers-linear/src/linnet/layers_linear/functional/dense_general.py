@@ -18,7 +18,8 @@ from linnet.module_core.errors import ArgumentError
 
 from ._bias import add_bias
 from ._checks import integers, same_shape
-from ._types import Array, DotGeneral, DTypeLike, PrecisionLike, PromoteDtype, Shape
+from ._options import given
+from ._types import Array, DotGeneral, DTypeLike, OutSharding, PrecisionLike, PromoteDtype, Shape
 
 
 class DenseGeneralShapes(NamedTuple):
@@ -100,6 +101,8 @@ def dense_general(
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
     dot_general: DotGeneral | None = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """Contracts `axis` of `x` with `kernel` and adds `bias`.
@@ -113,6 +116,8 @@ def dense_general(
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       dot_general: takes the place of `jax.lax.dot_general`.
+      preferred_element_type: what to accumulate in and to return.
+      out_sharding: of the result, where the mesh's axes are explicit.
       promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -141,8 +146,9 @@ def dense_general(
     )
     contracted = tuple(range(len(batch), inner))
     dimensions = ((axes, contracted), (batch, batch))
+    options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
     y: Array = (dot_general or lax.dot_general)(
-        x, kernel, dimensions, precision=precision
+        x, kernel, dimensions, precision=precision, **options
     )  # [*batch, *rest, *features]
     if bias is None:
         return y

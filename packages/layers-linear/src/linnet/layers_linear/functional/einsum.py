@@ -15,7 +15,8 @@ from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeErr
 
 from ._bias import add_bias
 from ._checks import same_shape
-from ._types import Array, DTypeLike, PrecisionLike, PromoteDtype, Shape
+from ._options import given
+from ._types import Array, DTypeLike, EinsumOp, OutSharding, PrecisionLike, PromoteDtype, Shape
 
 
 class EinsumShapes(NamedTuple):
@@ -41,7 +42,7 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
     >>> einsum_shapes("abc,cde->abde", (3, 4, 5), (5, 6, 7))
     EinsumShapes(bias=(6, 7), bias_broadcast=(1, 1, 6, 7))
     """
-    inputs, kernel, result = _parse(einsum_str)
+    inputs, kernel, result = einsum_terms(einsum_str)
     input_labels = _labels(inputs, input_shape, "inputs", einsum_str)
     kernel_labels = _labels(kernel, kernel_shape, "kernel", einsum_str)
     sizes: dict[str, int] = {}
@@ -71,8 +72,16 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
     )
 
 
-def _parse(einsum_str: str) -> tuple[str, str, str]:
-    """The equation's three terms."""
+def einsum_terms(einsum_str: str) -> tuple[str, str, str]:
+    """The letters of the inputs, of the kernel and of the result.
+
+    Raises:
+      ArgumentTypeError: the equation is no string.
+      ArgumentError: it has no "->", or other than two operands, or is malformed.
+
+    >>> einsum_terms("bta, ahd -> bthd")
+    ('bta', 'ahd', 'bthd')
+    """
     if not isinstance(einsum_str, str):
         raise ArgumentTypeError(
             f"'einsum_str' must be a str, got {einsum_str!r} ({type(einsum_str).__name__}).",
@@ -134,6 +143,8 @@ def einsum(
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
+    einsum_op: EinsumOp = jnp.einsum,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """The einsum of `x` and `kernel`, plus `bias` along the kernel's dimensions.
@@ -146,6 +157,8 @@ def einsum(
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       preferred_element_type: what to accumulate in and to return.
+      out_sharding: of the result, where the mesh's axes are explicit.
+      einsum_op: takes the place of `jax.numpy.einsum`.
       promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -161,9 +174,8 @@ def einsum(
     """
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
     shapes = einsum_shapes(einsum_str, x.shape, kernel.shape)
-    y = jnp.einsum(
-        einsum_str, x, kernel, precision=precision, preferred_element_type=preferred_element_type
-    )
+    options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
+    y: Array = einsum_op(einsum_str, x, kernel, precision=precision, **options)
     if bias is None:
         return y
     same_shape(bias, shapes.bias, "bias", f"These are the kernel's letters in {einsum_str!r}.")

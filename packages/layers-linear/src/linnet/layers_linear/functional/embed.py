@@ -5,6 +5,8 @@ N rows, D features.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,7 +15,7 @@ from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import DtypeError, ShapeError
 
 from ._checks import as_array, vector_features
-from ._types import Array, DTypeLike, PromoteDtype
+from ._types import Array, DTypeLike, OutSharding, PromoteDtype
 
 
 def embed(
@@ -21,6 +23,7 @@ def embed(
     embedding: Array,
     *,
     dtype: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """Looks up the rows of `embedding` that `ids` name.
@@ -32,6 +35,7 @@ def embed(
       ids: [...], integers.
       embedding: [N, D].
       dtype: of the result; None for that of `embedding`.
+      out_sharding: of the result, where the mesh's axes are explicit.
       promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -55,6 +59,10 @@ def embed(
     _require_matrix(embedding)
     # Not inexact: a table of integers is as good as any.
     (embedding,) = promote_dtype(embedding, dtype=dtype, inexact=False)
+    if out_sharding is not None:
+        rows: Any = embedding.at[ids if embedding.shape[0] > 1 else jnp.zeros_like(ids)]
+        y: Array = rows.get(mode="fill", out_sharding=out_sharding)  # [..., D]
+        return y
     if embedding.shape[0] == 1:
         shape = (*ids.shape, embedding.shape[1])
         return lax.broadcast_in_dim(lax.squeeze(embedding, (0,)), shape, (ids.ndim,))  # [..., D]
@@ -66,6 +74,7 @@ def attend(
     embedding: Array,
     *,
     dtype: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """The inner product of each query with each row of `embedding`.
@@ -74,6 +83,7 @@ def attend(
       query: [..., D].
       embedding: [N, D].
       dtype: what to compute in; None for the common type of both.
+      out_sharding: of the result, where the mesh's axes are explicit.
       promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -95,7 +105,8 @@ def attend(
             hint="The product is taken over the features.",
         )
     table = lax.transpose(embedding, (1, 0))  # [D, N]
-    return lax.dot_general(query, table, (((query.ndim - 1,), (0,)), ((), ())))  # [..., N]
+    dimensions = (((query.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(query, table, dimensions, out_sharding=out_sharding)  # [..., N]
 
 
 def _require_matrix(embedding: Array) -> None:

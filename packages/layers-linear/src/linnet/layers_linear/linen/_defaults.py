@@ -1,42 +1,22 @@
-"""What the layers' fields have in common."""
+"""What the layers' fields have in common: the shared defaults, and linen's way of promotion."""
 
 from __future__ import annotations
 
-from linnet.initializers import Initializer, lecun_normal, variance_scaling, zeros_init
-from linnet.layers_linear.functional._checks import integer, integers, shape_of, vector_features
-from linnet.layers_linear.functional._types import (
-    Array,
-    ConvGeneralDilated,
-    DotGeneral,
-    DTypeLike,
-    PaddingLike,
-    PrecisionLike,
-    PromoteDtype,
-    Shape,
-)
-from linnet.module_core.dtypes import promote_dtype
+from linnet.module_core.dtypes import promote_dtype as promote_dtype
 
-default_kernel_init: Initializer = lecun_normal()
-default_bias_init: Initializer = zeros_init()
-# The table is [rows, features]: a row is one unit's weights, so the fan is counted over rows.
-default_embed_init: Initializer = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
-
-__all__ = [
-    "Array",
-    "ConvGeneralDilated",
-    "DTypeLike",
-    "DotGeneral",
-    "Initializer",
-    "PaddingLike",
-    "PrecisionLike",
-    "PromoteDtype",
-    "Shape",
-    "default_bias_init",
-    "default_embed_init",
-    "default_kernel_init",
-    "integer",
-    "integers",
-    "promote_dtype",
-    "shape_of",
-    "vector_features",
-]
+from .._defaults import Array as Array
+from .._defaults import ConvGeneralDilated as ConvGeneralDilated
+from .._defaults import DotGeneral as DotGeneral
+from .._defaults import DTypeLike as DTypeLike
+from .._defaults import Initializer as Initializer
+from .._defaults import PaddingLike as PaddingLike
+from .._defaults import PrecisionLike as PrecisionLike
+from .._defaults import PromoteDtype as PromoteDtype
+from .._defaults import Shape as Shape
+from .._defaults import default_bias_init as default_bias_init
+from .._defaults import default_embed_init as default_embed_init
+from .._defaults import default_kernel_init as default_kernel_init
+from .._defaults import integer as integer
+from .._defaults import integers as integers
+from .._defaults import shape_of as shape_of
+from .._defaults import vector_features as vector_features

@@ -60,7 +60,10 @@ def params_key(rngs: Any, layer: object) -> jax.Array:
 
 
 def names_layer(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of a layer whose errors name the layer's class, if they don't name one yet."""
+    """A method of a layer whose errors name the layer's class, if they don't name one yet.
+
+    Of a constructor that was called without its `rngs`, the error says what to pass.
+    """
 
     @functools.wraps(method)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,5 +72,17 @@ def names_layer(method: Callable[P, R]) -> Callable[P, R]:
         except LinnetError as error:
             error.locate(type(args[0]).__name__)
             raise
+        except TypeError as error:
+            inside = error.__traceback__ and error.__traceback__.tb_next
+            if inside or "rngs" in kwargs or "'rngs'" not in str(error):
+                raise
+            name = type(args[0]).__name__
+            missing = ArgumentTypeError(
+                "rngs is missing, the random streams that the parameters are drawn from.",
+                hint=f"Write {name}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a"
+                " model.",
+            )
+            missing.locate(name)
+            raise missing from None
 
     return wrapper

@@ -1,0 +1,56 @@
+"""Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685).
+
+    y = x · A · B
+
+a change of a linear map that has few parameters: D features in, F features out, rank R far below
+both.
+"""
+
+from __future__ import annotations
+
+from jax import lax
+
+from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.errors import ShapeError
+
+from ._checks import vector_features
+from ._types import Array, DTypeLike, PromoteDtype
+
+
+def lora(
+    x: Array,
+    a: Array,
+    b: Array,
+    *,
+    dtype: DTypeLike | None = None,
+    promote_dtype: PromoteDtype = default_promote_dtype,
+) -> Array:
+    """Multiplies the last dimension of `x` with `a`, then with `b`.
+
+    Args:
+      x: [..., D].
+      a: [D, R].
+      b: [R, F].
+      dtype: what to compute in; None for the common type of the arguments.
+      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+
+    Returns:
+      [..., F].
+
+    Raises:
+      ShapeError: `a` doesn't fit the last dimension of `x`, or `b` doesn't fit `a`.
+
+    >>> import jax.numpy as jnp
+    >>> lora(jnp.ones((2, 3)), jnp.ones((3, 1)), jnp.ones((1, 4)))[0]
+    Array([3., 3., 3., 3.], dtype=float32)
+    """
+    x, a, b = promote_dtype(x, a, b, dtype=dtype)
+    features = vector_features(x.shape)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != features or a.shape[1] != b.shape[0]:
+        raise ShapeError(
+            f"lora_a has shape {a.shape} and lora_b {b.shape}, expected ({features}, rank) and "
+            f"(rank, features) for inputs of shape {x.shape}.",
+            hint="The first dimension of lora_a must be the size of the inputs' last.",
+        )
+    down = lax.dot_general(x, a, (((x.ndim - 1,), (0,)), ((), ())))  # [..., R]
+    return lax.dot_general(down, b, (((x.ndim - 1,), (0,)), ((), ())))  # [..., F]

@@ -1,0 +1,158 @@
+"""`ConvTranspose`: transposed convolution, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.nnx import Module
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    DTypeLike,
+    Initializer,
+    Metadata,
+    PaddingLike,
+    Param,
+    PrecisionLike,
+    PromoteDtype,
+    Rngs,
+    as_tuple,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    integers,
+    names_layer,
+    new_param,
+    promote_dtype,
+    require_features,
+    spread,
+    value_of,
+)
+
+
+class ConvTranspose(Module):
+    """A transposed convolution, channels last; see `functional.conv_transpose`.
+
+    Args:
+      in_features: number of features of the inputs.
+      out_features: number of convolution filters.
+      kernel_size: shape of the kernel; an int stands for a tuple of one.
+      strides: an int or one for each spatial dimension: how far apart the input's positions come to
+        lie; None for 1.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), or what of the dilated input is padded: an
+        int for all sides, or an int or (low, high) pair for each spatial dimension.
+      kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
+      use_bias: adds a bias to the output.
+      mask: of the kernel's shape, multiplied with it.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
+        this the transpose of `Conv` with the same kernel.
+      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
+      preferred_element_type: what to accumulate in and to return.
+      rngs: draws the parameters: kernel, then bias.
+      kernel_metadata, bias_metadata: metadata of the parameters.
+
+    Attributes:
+      kernel: `Param` of shape [*kernel_size, in_features, out_features], or, if `transpose_kernel`,
+        [*kernel_size, out_features, in_features].
+      bias: `Param` of shape [out_features], or None.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = ConvTranspose(3, 4, kernel_size=(3,), strides=2, rngs=Rngs(0))
+    >>> layer.kernel.shape, layer.bias.shape
+    ((3, 3, 4), (4,))
+    >>> layer(jnp.ones((1, 8, 3))).shape
+    (1, 16, 4)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] | None = None,
+        *,
+        padding: PaddingLike = "SAME",
+        kernel_dilation: int | Sequence[int] | None = None,
+        use_bias: bool = True,
+        mask: Array | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: PrecisionLike = None,
+        kernel_init: Initializer = default_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        transpose_kernel: bool = False,
+        promote_dtype: PromoteDtype = promote_dtype,
+        preferred_element_type: DTypeLike | None = None,
+        rngs: Rngs,
+        kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.in_features = integer(in_features, "in_features")
+        self.out_features = integer(out_features, "out_features")
+        self.kernel_size = integers(kernel_size, "kernel_size", least=1)
+        functional.canonicalize_padding(
+            padding, len(self.kernel_size), functional.TRANSPOSE_PADDINGS
+        )
+        window = (1,) * len(self.kernel_size)
+        self.kernel_shape = functional.conv_transpose_kernel_shape(
+            (*window, self.in_features), self.out_features, self.kernel_size, transpose_kernel
+        )
+        self.kernel: Param[Array] = new_param(
+            self, kernel_init, self.kernel_shape, param_dtype, rngs, kernel_metadata
+        )
+        self.bias: Param[Array] | None = None
+        if use_bias:
+            shape = (self.out_features,)
+            self.bias = new_param(self, bias_init, shape, param_dtype, rngs, bias_metadata)
+        self.strides = as_tuple(strides)
+        self.padding = as_tuple(padding)
+        self.kernel_dilation = as_tuple(kernel_dilation)
+        self.use_bias = use_bias
+        self.mask = mask
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.precision = precision
+        self.transpose_kernel = transpose_kernel
+        self.promote_dtype = promote_dtype
+        self.preferred_element_type = preferred_element_type
+
+    @names_layer
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the transposed convolution.
+
+        All batch dimensions are merged for it and restored afterwards; where there is none, one is
+        added and removed.
+
+        Args:
+          inputs: [*batch, *spatial, in_features], channels last.
+
+        Returns:
+          [*batch, *spatial, out_features].
+        """
+        kernel = self.kernel.get_value()
+        require_features(inputs, kernel.shape[-1 if self.transpose_kernel else -2])
+        return functional.conv_transpose(
+            inputs,
+            kernel,
+            value_of(self.bias),
+            strides=self.strides,
+            padding=self.padding,
+            kernel_dilation=self.kernel_dilation,
+            transpose_kernel=self.transpose_kernel,
+            mask=self.mask,
+            dtype=self.dtype,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            promote_dtype=spread(self.promote_dtype),
+        )

@@ -1,0 +1,212 @@
+"""`LinearGeneral`: the affine map of several dimensions at once, as a module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.nnx import Module, VariableMetadata
+from linnet.struct import FrozenDict
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    DotGeneral,
+    DTypeLike,
+    Initializer,
+    Metadata,
+    OutSharding,
+    Param,
+    PrecisionLike,
+    PromoteDtype,
+    Rngs,
+    Shape,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    integers,
+    names_layer,
+    new_param,
+    promote_dtype,
+    shape_of,
+    spread,
+    value_of,
+)
+
+
+class LinearGeneral(Module):
+    """A linear transformation with flexible axes; see `functional.dense_general` for the equation.
+
+    Args:
+      in_features: int or tuple, the sizes of the input's dimensions `axis`, in ascending order of
+        these.
+      out_features: int or tuple, the sizes of the output's last dimensions.
+      axis: int or tuple, the dimensions to apply the transformation on: (-2, -1) for the last two.
+      batch_axis: leading dimensions for each index of which there is a transformation of its own,
+        with their sizes: {0: 8}.
+      use_bias: adds a bias to the output.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      kernel_init: initializer of the kernel; called with the shape of the matrix that it is.
+      bias_init: initializer of the bias; called with one dimension.
+      precision: see `jax.lax.Precision`.
+      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
+      dot_general: takes the place of `jax.lax.dot_general`.
+      dot_general_cls: makes the `dot_general` when the layer is called; goes before it.
+      preferred_element_type: what to accumulate in and to return.
+      rngs: draws the parameters: kernel, then bias.
+      kernel_metadata, bias_metadata: metadata of the parameters.
+
+    Attributes:
+      kernel: `Param` of shape [*batch, *in_features, *out_features].
+      bias: `Param` of shape [*batch, *out_features], or None.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = LinearGeneral((3, 7), (4, 5), axis=(1, -1), rngs=Rngs(0))
+    >>> layer.kernel.shape, layer.bias.shape
+    ((3, 7, 4, 5), (4, 5))
+    >>> layer(jnp.ones((1, 3, 6, 7))).shape
+    (1, 6, 4, 5)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int | Sequence[int],
+        out_features: int | Sequence[int],
+        *,
+        axis: int | Sequence[int] = -1,
+        batch_axis: Mapping[int, int] = FrozenDict({}),
+        use_bias: bool = True,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        kernel_init: Initializer = default_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        precision: PrecisionLike = None,
+        promote_dtype: PromoteDtype = promote_dtype,
+        dot_general: DotGeneral | None = None,
+        dot_general_cls: Callable[[], DotGeneral] | None = None,
+        preferred_element_type: DTypeLike | None = None,
+        rngs: Rngs,
+        kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.in_features = integers(in_features, "in_features")
+        self.out_features = integers(out_features, "out_features")
+        self.axis = integers(axis, "axis", least=None)
+        self.batch_axis: Mapping[int, int] = FrozenDict(_leading(batch_axis))
+        if len(self.in_features) != len(self.axis):
+            raise ArgumentError(
+                "in_features and axis must have the same length. Got"
+                f" {self.in_features} and {self.axis}.",
+                hint="There is one size for each dimension that is contracted.",
+            )
+        batch = tuple(self.batch_axis.values())
+        flat = (math.prod(batch) * math.prod(self.in_features), math.prod(self.out_features))
+        self.kernel: Param[Array] = new_param(
+            self,
+            _of_flat(kernel_init, flat),
+            batch + self.in_features + self.out_features,
+            param_dtype,
+            rngs,
+            kernel_metadata,
+        )
+        self.bias: Param[Array] | None = None
+        if use_bias:
+            shape = batch + self.out_features
+            init = _of_flat(bias_init, (math.prod(shape),))
+            self.bias = new_param(self, init, shape, param_dtype, rngs, bias_metadata)
+        self.use_bias = use_bias
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.precision = precision
+        self.promote_dtype = promote_dtype
+        self.dot_general = dot_general
+        self.dot_general_cls = dot_general_cls
+        self.preferred_element_type = preferred_element_type
+
+    @names_layer
+    def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
+        """Applies the transformation.
+
+        Args:
+          inputs: [*batch, ..., in_features anywhere].
+          out_sharding: of the output, where the mesh's axes are explicit.
+
+        Returns:
+          [*batch, ..., *out_features].
+        """
+        kernel = self.kernel.get_value()
+        batch = tuple(self.batch_axis)
+        outer, inner = len(batch), len(batch) + len(self.axis)
+        axes = functional.dense_general_shapes(shape_of(inputs), (), self.axis, batch).axes
+        _require(inputs, (*batch, *axes), kernel.shape[:inner], outer)
+        dot_general = self.dot_general if self.dot_general_cls is None else self.dot_general_cls()
+        return functional.dense_general(
+            inputs,
+            kernel,
+            value_of(self.bias),
+            axis=axes,
+            batch_dims=batch,
+            dtype=self.dtype,
+            precision=self.precision,
+            dot_general=dot_general,
+            preferred_element_type=self.preferred_element_type,
+            out_sharding=out_sharding,
+            promote_dtype=spread(self.promote_dtype),
+        )
+
+
+def _leading(batch_axis: Mapping[int, int]) -> dict[int, int]:
+    """Batch dimensions and their sizes, the first dimension first."""
+    sizes = {
+        integer(dim, "batch_axis", least=None): integer(size, f"batch_axis[{dim}]")
+        for dim, size in sorted(batch_axis.items())
+    }
+    if tuple(sizes) != tuple(range(len(sizes))):
+        raise ArgumentError(
+            f"batch_axis={dict(batch_axis)!r} must name consecutive leading dimensions starting"
+            " from 0.",
+            hint="Transpose the inputs so that these dimensions come first.",
+        )
+    return sizes
+
+
+def _require(inputs: Any, dims: Shape, expected: Shape, outer: int) -> None:
+    shape = shape_of(inputs)
+    got = tuple(shape[d] for d in dims)
+    if got != expected:
+        raise ShapeError(
+            f"inputs have shape {shape}, expected sizes {expected} in the dimensions {dims}, got"
+            f" {got}.",
+            hint=f"The layer was made with in_features={expected[outer:]}"
+            + (f" and batch sizes {expected[:outer]}." if outer else "."),
+        )
+
+
+def _of_flat(init: Initializer, flat: Shape) -> Initializer:
+    """Calls an initializer with a flat shape and reshapes the result.
+
+    An initializer counts its fans on matrices: one row for each contracted index, one column for
+    each feature.
+    """
+
+    def call(key: jax.Array, shape: Shape, dtype: Any) -> Any:
+        value: Any = init(key, flat, dtype)
+        if isinstance(value, VariableMetadata):
+            value.raw_value = _shaped(value.raw_value, shape)
+            return value
+        return _shaped(value, shape)
+
+    return call
+
+
+def _shaped(value: Array, shape: Shape) -> Array:
+    return value if value.shape == shape else jnp.reshape(value, shape)

@@ -1,0 +1,126 @@
+"""`Dropout`, as a module: where the key comes from, and when nothing is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from linnet.layers_linear import functional
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
+from linnet.module_core.nnx import Module, Rngs, RngStream, first_from
+
+from ._fields import Array, integers, names_layer
+
+
+class Dropout(Module):
+    """Drops values at random while training; see `functional.dropout` for the equation.
+
+    `model.train()` and `model.eval()` turn all of a model on and off.
+
+    Args:
+      rate: the probability to be dropped (not that to be kept), within [0, 1].
+      broadcast_dims: dimensions along which all values share one coin.
+      deterministic: returns the inputs as they are; None if each call says so.
+      rng_collection: the name of the stream that keys come from.
+      rngs: where the layer's own stream starts from: a key is drawn from them now, and none later.
+        None if each call gives some.
+
+    Attributes:
+      rngs: the layer's own `RngStream`, or None.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = Dropout(0.5, rngs=Rngs(dropout=0))
+    >>> sorted({float(v) for v in layer(jnp.ones(100))})
+    [0.0, 2.0]
+    >>> layer.eval()
+    >>> layer(jnp.ones(3))
+    Array([1., 1., 1.], dtype=float32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        rate: float,
+        *,
+        broadcast_dims: Sequence[int] = (),
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs | RngStream | None = None,
+    ) -> None:
+        functional.check_rate(rate)
+        self.rate = rate
+        self.broadcast_dims = integers(broadcast_dims, "broadcast_dims", least=None)
+        self.deterministic = deterministic
+        self.rng_collection = rng_collection
+        self.rngs = None if rngs is None else self._stream(rngs).fork()
+
+    @names_layer
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | RngStream | Array | None = None,
+    ) -> Array:
+        """Applies a random mask.
+
+        Args:
+          inputs: any shape, floating or complex.
+          deterministic: True returns the inputs as they are; goes before the attribute.
+          rngs: streams, a stream or a key; goes before the layer's own stream.
+
+        Returns:
+          An array like the inputs, with the same mean.
+
+        Raises:
+          ArgumentError: values are to be dropped, and there is no stream; or nobody says whether
+            they are.
+        """
+        deterministic = first_from(
+            deterministic,
+            self.deterministic,
+            error_msg="`deterministic` is None, and the call doesn't say either. Make the layer"
+            " with deterministic=False, call `model.train()`, or pass it to the call.",
+        )
+        rate = functional.check_rate(self.rate)
+        if deterministic or rate == 0.0:
+            return inputs
+        key = None if rate == 1.0 else self._key(rngs)
+        return functional.dropout(inputs, key, rate, broadcast_dims=self.broadcast_dims)
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """What `nnx.view` sets.
+
+        Args:
+          deterministic: whether nothing is dropped; None leaves that as it is.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def _key(self, rngs: Any) -> Array:
+        if rngs is None:
+            rngs = self.rngs
+        if rngs is None:
+            raise ArgumentError(
+                "`deterministic` is False, but there are no `rngs`, neither the layer's own nor the"
+                " call's.",
+                hint=f"Make it as Dropout({self.rate}, rngs=nnx.Rngs(0)), pass rngs to the call, or"
+                " switch it off with `model.eval()`.",
+            )
+        if isinstance(rngs, jax.Array):
+            return rngs
+        key: Array = self._stream(rngs)()
+        return key
+
+    def _stream(self, rngs: Any) -> RngStream:
+        if isinstance(rngs, Rngs):
+            return rngs[self.rng_collection]
+        if isinstance(rngs, RngStream):
+            return rngs
+        raise ArgumentTypeError(
+            f"rngs must be nnx.Rngs or an nnx.RngStream, got {describe(rngs)}.",
+            hint="Write rngs=nnx.Rngs(0); a bare key is taken by a call, not by the constructor.",
+        )

@@ -1,0 +1,117 @@
+"""`Embed`: a table of vectors, looked up by integers, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.nnx import Module
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    DTypeLike,
+    Initializer,
+    Metadata,
+    OutSharding,
+    Param,
+    PromoteDtype,
+    Rngs,
+    default_embed_init,
+    integer,
+    names_layer,
+    new_param,
+    promote_dtype,
+    spread,
+)
+
+
+class Embed(Module):
+    """A parametrized function from integers in [0, `num_embeddings`) to vectors of `features`.
+
+    An id of `num_embeddings` or more gives NaN; if that is 1, every id gives the one row.
+
+    Args:
+      num_embeddings: number of rows, the size of the vocabulary.
+      features: number of features of each row.
+      dtype: of the vectors; None for that of the table.
+      param_dtype: what the initializer makes the table in.
+      embedding_init: initializer of the table.
+      promote_dtype: casts the tuple of the table (in `attend`, of query and table) to the type that
+        is computed in.
+      rngs: draws the table.
+      embedding_metadata: metadata of the table.
+
+    Attributes:
+      embedding: `Param` of shape [num_embeddings, features].
+      dtype: of the vectors.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = Embed(num_embeddings=5, features=3, rngs=Rngs(0))
+    >>> layer(jnp.array([[0, 1, 2], [-1, -2, -3]])).shape
+    (2, 3, 3)
+    >>> layer.attend(jnp.ones((2, 3))).shape
+    (2, 5)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        num_embeddings: int,
+        features: int,
+        *,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        embedding_init: Initializer = default_embed_init,
+        promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+        embedding_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.num_embeddings = integer(num_embeddings, "num_embeddings", least=1)
+        self.features = integer(features, "features")
+        shape = (self.num_embeddings, self.features)
+        self.embedding: Param[Array] = new_param(
+            self, embedding_init, shape, param_dtype, rngs, embedding_metadata
+        )
+        self.dtype = self.embedding.dtype if dtype is None else dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+
+    @names_layer
+    def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
+        """Looks up the rows that `inputs` name.
+
+        Args:
+          inputs: [...], integers.
+          out_sharding: of the output, where the mesh's axes are explicit.
+
+        Returns:
+          [..., features].
+        """
+        return functional.embed(
+            inputs,
+            self.embedding.get_value(),
+            dtype=self.dtype,
+            out_sharding=out_sharding,
+            promote_dtype=spread(self.promote_dtype),
+        )
+
+    @names_layer
+    def attend(self, query: Array, out_sharding: OutSharding | None = None) -> Array:
+        """The inner product of each query with each row: one table for ids and for logits.
+
+        Args:
+          query: [..., features].
+          out_sharding: of the output, where the mesh's axes are explicit.
+
+        Returns:
+          [..., num_embeddings].
+        """
+        return functional.attend(
+            query,
+            self.embedding.get_value(),
+            dtype=self.dtype,
+            out_sharding=out_sharding,
+            promote_dtype=spread(self.promote_dtype),
+        )

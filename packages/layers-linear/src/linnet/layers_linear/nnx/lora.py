@@ -1,0 +1,223 @@
+"""`LoRA` and `LoRALinear`: low-rank changes of a linear map, as modules.
+
+Only what they add is of type `LoRAParam`, so that filters tell it from the map that it changes:
+`nnx.DiffState(0, nnx.LoRAParam)` takes gradients of nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.initializers import he_uniform
+from linnet.layers_linear import functional
+from linnet.module_core.errors import ArgumentError, describe
+from linnet.module_core.nnx import LoRAParam, Module, Variable
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    DTypeLike,
+    Initializer,
+    Metadata,
+    OutSharding,
+    PromoteDtype,
+    Rngs,
+    default_bias_init,
+    integer,
+    names_layer,
+    new_param,
+    promote_dtype,
+    require_features,
+)
+from .dense import Linear
+
+default_a_init: Initializer = he_uniform()
+# Zeros: at first the adapter changes nothing.
+default_b_init: Initializer = default_bias_init
+
+
+class LoRA(Module):
+    """A low-rank adapter, alone or around a module; see `functional.lora` for the equation.
+
+    Args:
+      in_features: number of features of the inputs.
+      lora_rank: rank of the product, the number of columns of `lora_a`.
+      out_features: number of features of the output.
+      base_module: what the output is added to: a module (or function) called with the same inputs;
+        None for the adapter alone.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      a_initializer: initializer of `lora_a`.
+      b_initializer: initializer of `lora_b`.
+      lora_param_type: the type of both parameters.
+      promote_dtype: casts the tuple of input, `lora_a` and `lora_b` to the type that is computed
+        in, before `base_module` gets the input.
+      rngs: draws the parameters: `lora_a`, then `lora_b`.
+      a_metadata, b_metadata: metadata of the parameters.
+
+    Attributes:
+      lora_a: `LoRAParam` of shape [in_features, lora_rank].
+      lora_b: `LoRAParam` of shape [lora_rank, out_features].
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> rngs = Rngs(0)
+    >>> base = Linear(3, 4, rngs=rngs)
+    >>> layer = LoRA(3, 2, 4, base_module=base, rngs=rngs)
+    >>> layer.lora_a.shape, layer.lora_b.shape
+    ((3, 2), (2, 4))
+    >>> x = jnp.ones((5, 3))
+    >>> bool((layer(x) == base(x)).all())  # until `lora_b` was trained
+    True
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        lora_rank: int,
+        out_features: int,
+        *,
+        base_module: Module | Callable[..., Any] | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        a_initializer: Initializer = default_a_init,
+        b_initializer: Initializer = default_b_init,
+        lora_param_type: type[Variable[Any]] = LoRAParam,
+        promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+        a_metadata: Metadata = NO_METADATA,
+        b_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        if base_module is not None and not callable(base_module):
+            raise ArgumentError(
+                f"`base_module` must be callable, got {describe(base_module)}.",
+                hint="Pass a module that maps the same inputs, such as nnx.Linear.",
+            )
+        self.in_features = integer(in_features, "in_features")
+        self.out_features = integer(out_features, "out_features")
+        rank = integer(lora_rank, "lora_rank", least=1)
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.lora_param_type = lora_param_type
+        self.base_module = base_module
+        self.promote_dtype = promote_dtype
+        self.lora_a: Variable[Array] = new_param(
+            self,
+            a_initializer,
+            (self.in_features, rank),
+            param_dtype,
+            rngs,
+            a_metadata,
+            lora_param_type,
+        )
+        self.lora_b: Variable[Array] = new_param(
+            self,
+            b_initializer,
+            (rank, self.out_features),
+            param_dtype,
+            rngs,
+            b_metadata,
+            lora_param_type,
+        )
+
+    @names_layer
+    def __call__(self, x: Array, **kwargs: Any) -> Array:
+        """Applies the adapter, and `base_module` if there is one.
+
+        Args:
+          x: [..., in_features].
+          **kwargs: for `base_module`.
+
+        Returns:
+          [..., out_features].
+        """
+        a, b = self.lora_a.get_value(), self.lora_b.get_value()
+        require_features(x, a.shape[0])
+        x, a, b = self.promote_dtype((x, a, b), dtype=self.dtype)
+        out = functional.lora(x, a, b)  # [..., out_features]
+        if self.base_module is not None:
+            out = out + self.base_module(x, **kwargs)
+        return out
+
+
+class LoRALinear(Linear):
+    """A linear transformation with a low-rank adapter beside it: `Linear` plus `LoRA`.
+
+    Args:
+      in_features: number of features of the inputs.
+      out_features: number of features of the output.
+      lora_rank: rank of the adapter.
+      lora_dtype: what the adapter computes in; None for the common type of input and parameters.
+      lora_param_dtype: what the adapter's parameters are made in.
+      a_initializer: initializer of `lora_a`.
+      b_initializer: initializer of `lora_b`.
+      lora_param_type: the type of the adapter's parameters.
+      lora_promote_dtype: the adapter's `promote_dtype`.
+      rngs: draws the parameters: kernel, bias, `lora_a`, `lora_b`.
+      a_metadata, b_metadata: metadata of the adapter's parameters.
+      **kwargs: for `Linear`.
+
+    Attributes:
+      kernel, bias: as in `Linear`.
+      lora: the `LoRA`.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = LoRALinear(3, 4, lora_rank=2, rngs=Rngs(0))
+    >>> layer.kernel.shape, layer.lora.lora_a.shape, layer.lora.lora_b.shape
+    ((3, 4), (3, 2), (2, 4))
+    >>> layer(jnp.ones((5, 3))).shape
+    (5, 4)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        lora_rank: int,
+        lora_dtype: DTypeLike | None = None,
+        lora_param_dtype: DTypeLike = jnp.float32,
+        a_initializer: Initializer = default_a_init,
+        b_initializer: Initializer = default_b_init,
+        lora_param_type: type[Variable[Any]] = LoRAParam,
+        lora_promote_dtype: PromoteDtype = promote_dtype,
+        rngs: Rngs,
+        a_metadata: Metadata = NO_METADATA,
+        b_metadata: Metadata = NO_METADATA,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(in_features, out_features, rngs=rngs, **kwargs)
+        self.lora = LoRA(
+            in_features,
+            lora_rank,
+            out_features,
+            dtype=lora_dtype,
+            param_dtype=lora_param_dtype,
+            a_initializer=a_initializer,
+            b_initializer=b_initializer,
+            lora_param_type=lora_param_type,
+            promote_dtype=lora_promote_dtype,
+            rngs=rngs,
+            a_metadata=a_metadata,
+            b_metadata=b_metadata,
+        )
+
+    @names_layer
+    def __call__(self, x: Array, out_sharding: OutSharding | None = None) -> Array:
+        """Applies the transformation and the adapter.
+
+        Args:
+          x: [..., in_features].
+          out_sharding: of the output, where the mesh's axes are explicit.
+
+        Returns:
+          [..., out_features].
+        """
+        y = super().__call__(x, out_sharding=out_sharding)  # [..., out_features]
+        return y + self.lora(x)

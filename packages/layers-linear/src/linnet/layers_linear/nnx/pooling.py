@@ -1,0 +1,6 @@
+"""Pooling has neither parameters nor state: its functions are those of `functional`."""
+
+from linnet.layers_linear.functional.pooling import avg_pool as avg_pool
+from linnet.layers_linear.functional.pooling import max_pool as max_pool
+from linnet.layers_linear.functional.pooling import min_pool as min_pool
+from linnet.layers_linear.functional.pooling import pool as pool

@@ -1,0 +1,70 @@
+"""`PReLU`: a rectifier whose slope below zero is learned, as a module."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from linnet.layers_linear import functional
+from linnet.module_core.nnx import Module
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    DTypeLike,
+    Metadata,
+    Param,
+    PromoteDtype,
+    names_layer,
+    promote_dtype,
+)
+
+
+class PReLU(Module):
+    """Parametric ReLU; see `functional.prelu` for the equation.
+
+    Args:
+      negative_slope_init: the slope at the beginning.
+      dtype: what to compute in; None for the type of the inputs.
+      param_dtype: what the slope is made in.
+      promote_dtype: casts the tuple of input and slope, if `dtype` is given.
+      negative_slope_metadata: metadata of the parameter.
+
+    Attributes:
+      negative_slope: `Param`, a scalar.
+
+    >>> import jax.numpy as jnp
+    >>> PReLU()(jnp.array([-1.0, 1.0]))
+    Array([-0.01,  1.  ], dtype=float32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        negative_slope_init: float = 0.01,
+        *,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        promote_dtype: PromoteDtype = promote_dtype,
+        negative_slope_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.negative_slope: Param[Array] = Param(
+            jnp.asarray(negative_slope_init, param_dtype), **negative_slope_metadata
+        )
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+
+    @names_layer
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the activation.
+
+        Args:
+          inputs: any shape.
+
+        Returns:
+          An array like the inputs.
+        """
+        slope = self.negative_slope.get_value()
+        if self.dtype is not None:
+            inputs, slope = self.promote_dtype((inputs, slope), dtype=self.dtype)
+        return functional.prelu(inputs, slope)
