@@ -1,16 +1,17 @@
 """Neural networks as stateful modules: everything that nnx has, under one name.
 
 This package holds nothing of its own; each name stands in the package that its module says. The
-namespaces (`nnx.graph`, `nnx.nn.linear`) are loaded when they are asked for.
+core is there at once, layers and namespaces (`nnx.graph`, `nnx.nn`) when they are first asked for.
 
 >>> import jax.numpy as jnp
 >>> from linnet import nnx
 >>> class MLP(nnx.Module):
 ...     def __init__(self, din, dout, *, rngs):
-...         self.kernel = nnx.Param(rngs.params.normal((din, dout)))
+...         self.hidden = nnx.Linear(din, 32, rngs=rngs)
+...         self.out = nnx.Linear(32, dout, rngs=rngs)
 ...
 ...     def __call__(self, x):
-...         return nnx.relu(x @ self.kernel)
+...         return self.out(nnx.relu(self.hidden(x)))
 >>> model = MLP(64, 10, rngs=nnx.Rngs(0))
 >>> model(jnp.ones((5, 64))).shape
 (5, 10)
@@ -40,12 +41,7 @@ from jax.nn import standardize as standardize
 from jax.nn import swish as swish
 from jax.numpy import tanh as tanh
 
-from linnet.initializers import Initializer as Initializer
-from linnet.layers_linear.functional import gelu as gelu
-from linnet.layers_linear.functional import logsumexp as logsumexp
-from linnet.layers_linear.functional import relu as relu
-from linnet.layers_linear.functional import relu6 as relu6
-from linnet.layers_linear.functional import softmax as softmax
+from linnet.module_core.nnx import EMA as EMA
 from linnet.module_core.nnx import All as All
 from linnet.module_core.nnx import Any as Any
 from linnet.module_core.nnx import BatchStat as BatchStat
@@ -58,13 +54,17 @@ from linnet.module_core.nnx import GraphDef as GraphDef
 from linnet.module_core.nnx import Intermediate as Intermediate
 from linnet.module_core.nnx import List as List
 from linnet.module_core.nnx import LoRAParam as LoRAParam
+from linnet.module_core.nnx import Metric as Metric
 from linnet.module_core.nnx import MetricState as MetricState
+from linnet.module_core.nnx import ModelAndOptimizer as ModelAndOptimizer
 from linnet.module_core.nnx import Module as Module
+from linnet.module_core.nnx import MultiMetric as MultiMetric
 from linnet.module_core.nnx import Not as Not
 from linnet.module_core.nnx import Nothing as Nothing
 from linnet.module_core.nnx import Object as Object
 from linnet.module_core.nnx import OfType as OfType
 from linnet.module_core.nnx import OptArray as OptArray
+from linnet.module_core.nnx import Optimizer as Optimizer
 from linnet.module_core.nnx import OptState as OptState
 from linnet.module_core.nnx import OptVariable as OptVariable
 from linnet.module_core.nnx import Param as Param
@@ -80,10 +80,14 @@ from linnet.module_core.nnx import RngStream as RngStream
 from linnet.module_core.nnx import Sequential as Sequential
 from linnet.module_core.nnx import State as State
 from linnet.module_core.nnx import Static as Static
+from linnet.module_core.nnx import StreamBackups as StreamBackups
+from linnet.module_core.nnx import TrainState as TrainState
 from linnet.module_core.nnx import Variable as Variable
 from linnet.module_core.nnx import VariableMetadata as VariableMetadata
 from linnet.module_core.nnx import WithTag as WithTag
 from linnet.module_core.nnx import as_pure as as_pure
+from linnet.module_core.nnx import backup_keys as backup_keys
+from linnet.module_core.nnx import call as call
 from linnet.module_core.nnx import capture as capture
 from linnet.module_core.nnx import clone as clone
 from linnet.module_core.nnx import data as data
@@ -92,6 +96,7 @@ from linnet.module_core.nnx import diff as diff
 from linnet.module_core.nnx import filter_state as filter_state
 from linnet.module_core.nnx import find_duplicates as find_duplicates
 from linnet.module_core.nnx import first_from as first_from
+from linnet.module_core.nnx import fork_rngs as fork_rngs
 from linnet.module_core.nnx import from_flat_state as from_flat_state
 from linnet.module_core.nnx import graphdef as graphdef
 from linnet.module_core.nnx import has_data as has_data
@@ -111,9 +116,12 @@ from linnet.module_core.nnx import recursive_map as recursive_map
 from linnet.module_core.nnx import register_data_type as register_data_type
 from linnet.module_core.nnx import register_variable_name as register_variable_name
 from linnet.module_core.nnx import replace_by_pure_dict as replace_by_pure_dict
+from linnet.module_core.nnx import reseed as reseed
 from linnet.module_core.nnx import restore_int_paths as restore_int_paths
+from linnet.module_core.nnx import restore_rngs as restore_rngs
 from linnet.module_core.nnx import set_metadata as set_metadata
 from linnet.module_core.nnx import split as split
+from linnet.module_core.nnx import split_rngs as split_rngs
 from linnet.module_core.nnx import split_state as split_state
 from linnet.module_core.nnx import state as state
 from linnet.module_core.nnx import static as static
@@ -124,45 +132,116 @@ from linnet.module_core.nnx import variable_name_from_type as variable_name_from
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
 from linnet.module_core.nnx import variables as variables
 from linnet.module_core.nnx import with_metadata as with_metadata
+from linnet.module_core.nnx import with_rngs as with_rngs
 
 if _typing.TYPE_CHECKING:
+    from linnet.initializers import Initializer as Initializer
+    from linnet.layers_linear.functional import gelu as gelu
+    from linnet.layers_linear.functional import logsumexp as logsumexp
+    from linnet.layers_linear.functional import relu as relu
+    from linnet.layers_linear.functional import relu6 as relu6
+    from linnet.layers_linear.functional import softmax as softmax
+    from linnet.layers_linear.nnx import Conv as Conv
+    from linnet.layers_linear.nnx import ConvTranspose as ConvTranspose
+    from linnet.layers_linear.nnx import Dropout as Dropout
+    from linnet.layers_linear.nnx import Einsum as Einsum
+    from linnet.layers_linear.nnx import Embed as Embed
+    from linnet.layers_linear.nnx import Linear as Linear
+    from linnet.layers_linear.nnx import LinearGeneral as LinearGeneral
+    from linnet.layers_linear.nnx import LoRA as LoRA
+    from linnet.layers_linear.nnx import LoRALinear as LoRALinear
+    from linnet.layers_linear.nnx import PReLU as PReLU
+    from linnet.layers_linear.nnx import avg_pool as avg_pool
+    from linnet.layers_linear.nnx import max_pool as max_pool
+    from linnet.layers_linear.nnx import min_pool as min_pool
+    from linnet.layers_linear.nnx import pool as pool
+    from linnet.layers_norm.nnx import BatchNorm as BatchNorm
+    from linnet.layers_norm.nnx import GroupNorm as GroupNorm
+    from linnet.layers_norm.nnx import InstanceNorm as InstanceNorm
+    from linnet.layers_norm.nnx import LayerNorm as LayerNorm
+    from linnet.layers_norm.nnx import RMSNorm as RMSNorm
+    from linnet.layers_norm.nnx import SpectralNorm as SpectralNorm
+    from linnet.layers_norm.nnx import WeightNorm as WeightNorm
+
     from . import compat as compat
     from . import filterlib as filterlib
     from . import graph as graph
     from . import graphlib as graphlib
+    from . import helpers as helpers
     from . import module as module
     from . import nn as nn
     from . import pytreelib as pytreelib
     from . import rnglib as rnglib
     from . import statelib as statelib
+    from . import training as training
     from . import traversals as traversals
     from . import variablelib as variablelib
     from .nn import initializers as initializers
+    from .training import metrics as metrics
+    from .training import optimizer as optimizer
 
     object = pytreelib
     __version__: str
 
-# Namespaces by name, and where they stand; each is loaded when it is first asked for.
+# What is loaded when it is first asked for: layers by the module that they stand in ...
+_LAYERS = {
+    "linnet.initializers": ("Initializer",),
+    "linnet.layers_linear.functional": ("gelu", "logsumexp", "relu", "relu6", "softmax"),
+    "linnet.layers_linear.nnx": (
+        "Conv",
+        "ConvTranspose",
+        "Dropout",
+        "Einsum",
+        "Embed",
+        "Linear",
+        "LinearGeneral",
+        "LoRA",
+        "LoRALinear",
+        "PReLU",
+        "avg_pool",
+        "max_pool",
+        "min_pool",
+        "pool",
+    ),
+    "linnet.layers_norm.nnx": (
+        "BatchNorm",
+        "GroupNorm",
+        "InstanceNorm",
+        "LayerNorm",
+        "RMSNorm",
+        "SpectralNorm",
+        "WeightNorm",
+    ),
+}
+_HOME = {name: module for module, names in _LAYERS.items() for name in names}
+
+# ... and namespaces.
 _NAMESPACES = {
     "compat": ".compat",
     "filterlib": ".filterlib",
     "graph": ".graph",
     "graphlib": ".graphlib",
+    "helpers": ".helpers",
     "initializers": ".nn.initializers",
+    "metrics": ".training.metrics",
     "module": ".module",
     "nn": ".nn",
     "object": ".pytreelib",
+    "optimizer": ".training.optimizer",
     "pytreelib": ".pytreelib",
     "rnglib": ".rnglib",
     "statelib": ".statelib",
+    "training": ".training",
     "traversals": ".traversals",
     "variablelib": ".variablelib",
 }
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in _NAMESPACES:
-        found: _typing.Any = _importlib.import_module(_NAMESPACES[name], __name__)
+    if name in _HOME:
+        found: _typing.Any = getattr(_importlib.import_module(_HOME[name]), name)
+    elif name in _NAMESPACES:
+        found = _importlib.import_module(_NAMESPACES[name], __name__)
     elif name == "__version__":  # of the distribution; it stands in the other half of it
         found = _importlib.import_module("linnet.linen.__about__").__version__
     else:
@@ -173,4 +252,4 @@ def __getattr__(name: str) -> _typing.Any:
 
 def __dir__() -> list[str]:
     public = {name for name in globals() if not name.startswith("_")}
-    return sorted({*public, *_NAMESPACES, "__version__"})
+    return sorted({*public, *_HOME, *_NAMESPACES, "__version__"})

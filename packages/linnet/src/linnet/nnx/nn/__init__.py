@@ -4,16 +4,30 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
+    from . import activations as activations
+    from . import dtypes as dtypes
     from . import initializers as initializers
+    from . import linear as linear
+    from . import lora as lora
+    from . import normalization as normalization
+    from . import stochastic as stochastic
 
-_KINDS = ("initializers",)
+_PARTS = (
+    "activations",
+    "dtypes",
+    "initializers",
+    "linear",
+    "lora",
+    "normalization",
+    "stochastic",
+)
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in _KINDS:
+    if name in _PARTS:
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(_KINDS)
+    return sorted(_PARTS)

@@ -1,0 +1,3 @@
+"""Averages of parameters over training."""
+
+from linnet.module_core.nnx import EMA as EMA
