@@ -29,6 +29,8 @@ def test_wheel_holds_the_package_and_nothing_of_its_siblings(
         files = {n for n in archive.namelist() if ".dist-info/" not in n}
         (metadata,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
         text = archive.read(metadata).decode()
+        (license_file,) = (n for n in archive.namelist() if n.endswith("/licenses/LICENSE"))
+        assert archive.read(license_file) == (workspace.ROOT / "LICENSE").read_bytes()
     assert wheel.name.startswith(f"{package.name.replace('-', '_')}-{package.version}-")
     assert files == {
         p.relative_to(package.source).as_posix()
@@ -37,4 +39,4 @@ def test_wheel_holds_the_package_and_nothing_of_its_siblings(
     }
     assert {f"linnet.{n.split('/')[1]}" for n in files} == set(package.import_names)
     assert f"\nVersion: {package.version}\n" in text
-    assert "\nLicense-Expression: Apache-2.0\n" in text
+    assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in text
