@@ -1,0 +1,62 @@
+"""Initializers as the call that made them.
+
+Those of `linnet.initializers` say of themselves what made them. Those of `jax.nn.initializers` are
+closures over the arguments of their factory, which is as good, as long as the closure has nothing
+but arguments: otherwise there is no saying, and the initializer is refused like any closure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import jax
+
+from linnet.module_core.errors import ArgumentError
+
+from .place import Place
+
+_LINNET, _JAX = "linnet.initializers", "jax.nn.initializers"
+
+Call = tuple[str, str, dict[str, Any]]
+
+
+def call_of(value: Any) -> Call | None:
+    """Library, factory and arguments of an initializer; None of anything else."""
+    if type(value).__module__.startswith(f"{_LINNET}.") and hasattr(value, "__name__"):
+        _, (factory, arguments, dtype) = value.__reduce__()
+        return _LINNET, factory, {**arguments, "dtype": dtype}
+    if not inspect.isfunction(value):
+        return None
+    name, _, rest = value.__qualname__.partition(".")
+    factory = getattr(jax.nn.initializers, name, None)
+    if rest != "<locals>.init" or getattr(factory, "__module__", None) != value.__module__:
+        return None
+    arguments = dict(inspect.getclosurevars(value).nonlocals)
+    parameters = inspect.signature(factory).parameters  # type: ignore[arg-type]
+    if not set(arguments) <= set(parameters):
+        return None
+    dtype = inspect.signature(value).parameters.get("dtype")
+    if dtype is not None and "dtype" in parameters:
+        arguments["dtype"] = dtype.default
+    return _JAX, name, arguments
+
+
+def make(library: str, factory: str, arguments: dict[str, Any], where: Place) -> Any:
+    """Calls a factory.
+
+    Raises:
+      ArgumentError: the library has no such factory.
+    """
+    try:
+        found = importlib.import_module(library) if library in (_LINNET, _JAX) else None
+    except ImportError:
+        found = None
+    public = getattr(found, "__all__", None) or [n for n in dir(found) if not n.startswith("_")]
+    if found is None or factory not in public:
+        raise ArgumentError(
+            f"{where} is stored as the initializer {factory!r} of {library!r}, which isn't there.",
+            hint="Is linnet-initializers installed?",
+        )
+    return getattr(found, factory)(**arguments)

@@ -1,0 +1,87 @@
+"""What is known of a layer's inputs before they come: a tree of shapes and dtypes.
+
+Keras builds a layer from shapes alone. A module is initialized with example inputs, and one that
+looks numbers up in a table needs integers: so the dtypes of the first call are remembered, and
+saved with the shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value is one shape, not a list or tuple of several."""
+    return isinstance(value, (list, tuple)) and all(
+        v is None or isinstance(v, (int, np.integer)) for v in value
+    )
+
+
+def dtypes_of(inputs: Any) -> list[str]:
+    """The dtypes of a call's inputs, or of what stands for them, as Keras names them."""
+    return [
+        keras.backend.standardize_dtype(x.dtype if hasattr(x, "dtype") else jnp.result_type(x))
+        for x in jax.tree_util.tree_leaves(inputs)
+    ]
+
+
+def examples(shapes: Any, dtypes: list[str] | None) -> Any:
+    """Inputs of these shapes: ones in float32, zeros where an integer or a bool is expected.
+
+    Args:
+      shapes: a shape, or lists, tuples and dicts of shapes; an unknown size becomes 1.
+      dtypes: of the leaves in order, or None if they aren't known.
+
+    >>> examples({"ids": (None, 3), "x": [None, 2]}, ["int32", "float16"])
+    {'ids': Array([[0, 0, 0]], dtype=int32), 'x': Array([[1., 1.]], dtype=float32)}
+    """
+    leaves = list(_shapes(shapes))
+    known = (
+        dtypes if dtypes is not None and len(dtypes) == len(leaves) else ["float32"] * len(leaves)
+    )
+    made = iter([_example(shape, dtype) for shape, dtype in zip(leaves, known, strict=True)])
+    return _filled(shapes, made)
+
+
+def _example(shape: Any, dtype: str) -> Any:
+    size = tuple(1 if n is None else int(n) for n in shape)
+    if jnp.issubdtype(dtype, jnp.inexact):
+        # In float32 whatever the policy, as Keras's own FlaxLayer has it: what is drawn from these
+        # are the variables' shapes, and statistics of one example mean nothing.
+        return jnp.ones(size, jnp.float32)
+    return jnp.zeros(size, dtype)
+
+
+def _shapes(shapes: Any) -> Iterator[Any]:
+    if is_shape(shapes):
+        yield shapes
+    else:
+        for _, child in _children(shapes):
+            yield from _shapes(child)
+
+
+def _children(shapes: Any) -> list[tuple[Any, Any]]:
+    # By key, as jax takes the leaves of a dict.
+    return sorted(shapes.items()) if isinstance(shapes, dict) else list(enumerate(shapes))
+
+
+def _filled(shapes: Any, leaves: Iterator[Any]) -> Any:
+    if is_shape(shapes):
+        return next(leaves)
+    filled = {key: _filled(child, leaves) for key, child in _children(shapes)}
+    return filled if isinstance(shapes, dict) else type(shapes)(filled.values())
+
+
+def as_lists(shapes: Any) -> Any:
+    """The same shapes in what JSON has."""
+    if is_shape(shapes):
+        return [None if n is None else int(n) for n in shapes]
+    if isinstance(shapes, dict):
+        return {key: as_lists(child) for key, child in shapes.items()}
+    return [as_lists(child) for child in shapes]

@@ -1,0 +1,265 @@
+"""`ModuleLayer`: what layers around linen and nnx modules have in common.
+
+A module is pure: parameters, state, inputs and a random key go in, outputs and new state come out.
+The layer keeps parameters as trainable and state as non-trainable variables of Keras, reads them
+before a call and assigns the new state after it. Everything else (gradients, optimizers, saving,
+distribution) Keras does, as it does for its own layers.
+
+A variable's value is made when Keras wants it. Keras builds a model that it meets in `fit` while
+it is only looking for shapes, and comes back for the values afterwards.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import keras
+
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, LinnetError, describe
+
+from . import inputs as known_inputs
+from . import values
+from ._compat import global_seed_generator, in_stateless_scope
+from .place import Place
+from .weights import Weights, abstract_key, is_tracing
+
+
+class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
+    """Base of the layers of this package.
+
+    Args:
+      seed: makes initial weights and the keys of training reproducible; None takes both from
+        Keras's global generator (`keras.utils.set_random_seed`).
+      **kwargs: of `keras.Layer`: name, dtype, trainable.
+    """
+
+    def __init__(self, *, seed: int | None = None, **kwargs: Any) -> None:
+        backend = keras.backend.backend()
+        if backend != "jax":
+            raise ArgumentError(
+                f"{type(self).__name__} needs Keras's jax backend, this program runs on "
+                f"{backend!r}.",
+                hint="Set it before Keras is imported: os.environ['KERAS_BACKEND'] = 'jax'.",
+            )
+        super().__init__(**kwargs)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise self._error(f"seed should be an int or None, got {describe(seed)}.")
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self._input_dtypes: tuple[str, ...] | None = None
+        self._weights = _Pair()
+        self._output_structure: Any = None
+        self._warned = False
+
+    def _error(
+        self, message: str, hint: str | None = None, kind: type[LinnetError] = ArgumentError
+    ) -> LinnetError:
+        error = kind(message, hint=hint)
+        error.locate(f"{self.name} ({type(self).__name__})")
+        return error
+
+    def _located(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Calls a function; an error names this layer."""
+        try:
+            return function(*args)
+        except (ArgumentError, ArgumentTypeError) as error:
+            error.locate(f"{self.name} ({type(self).__name__})")
+            raise
+
+    # Building.
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.built:
+            self._input_dtypes = tuple(known_inputs.dtypes_of(inputs))
+        return super().__call__(inputs, *args, **kwargs)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What `build_from_config` needs to make the same weights."""
+        config: dict[str, Any] | None = super().get_build_config()
+        shapes = config and config.get("input_shape")
+        if shapes is None:
+            return config
+        return {"input_shape": known_inputs.as_lists(shapes), "input_dtypes": self._dtype_list()}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Builds from what `get_build_config` returned."""
+        if not config or config.get("input_shape") is None:
+            return
+        if config.get("input_dtypes"):
+            self._input_dtypes = tuple(config["input_dtypes"])
+        self.build(config["input_shape"])
+
+    def _dtype_list(self) -> list[str] | None:
+        return None if self._input_dtypes is None else list(self._input_dtypes)
+
+    def _examples(self, input_shape: Any) -> Any:
+        return known_inputs.examples(input_shape, self._dtype_list())
+
+    def _refuse_trace(self) -> None:
+        if is_tracing():
+            raise self._error(
+                "This layer is built inside a function that jax transforms, where its weights "
+                "would be lost.",
+                hint="Build it before: layer.build(input_shape), or call the layer or its model "
+                "once outside of jax.jit, jax.grad ....",
+            )
+
+    def _draw_keys(self) -> tuple[jax.Array, jax.Array]:
+        """Two keys to initialize with."""
+        generator = (
+            global_seed_generator() if self.seed is None else keras.random.SeedGenerator(self.seed)
+        )
+        return generator.next(ordered=False), generator.next(ordered=False)
+
+    def _make_weights(self, make: Callable[..., tuple[Any, Any]], *, random: bool) -> None:
+        """Makes the variables for the two trees of arrays that `make` returns.
+
+        Args:
+          make: parameters and state. While Keras only looks for shapes, it is traced for them, and
+            called later.
+          random: whether it takes two random keys.
+        """
+        if not in_stateless_scope():
+            self._refuse_trace()
+            trees = make(*self._draw_keys()) if random else make()
+            params, state = trees
+            made = [jax.tree_util.tree_leaves(tree) for tree in trees]
+        else:
+            key = abstract_key()
+            params, state = jax.eval_shape(make, *[key, key] if random else [])
+            made = []
+
+        def values() -> list[Any]:
+            if not made:
+                self._refuse_trace()
+                trees = make(*self._draw_keys()) if random else make()
+                made.extend(jax.tree_util.tree_leaves(tree) for tree in trees)
+            return made
+
+        # A mixed policy is for the computation: running averages in half precision would stand
+        # still, since a hundredth of the difference to them is less than their last digit.
+        self._weights.params = Weights(
+            self, params, lambda: values()[0], trainable=True, autocast=True
+        )
+        self._weights.state = Weights(
+            self, state, lambda: values()[1], trainable=False, autocast=False
+        )
+
+    @property
+    def params(self) -> Any:
+        """The trainable variables as the module's tree."""
+        return self._weights.params.tree if self._weights.params is not None else None
+
+    @property
+    def state(self) -> Any:
+        """The non-trainable variables as the module's tree."""
+        return self._weights.state.tree if self._weights.state is not None else None
+
+    # Calling.
+
+    def call(self, inputs: Any, training: bool | None = False) -> Any:
+        """Runs the module's method.
+
+        Args:
+          inputs: an array, or a tree of arrays.
+          training: whether this is training. Never of a layer that isn't `trainable`, which runs
+            as at inference, like Keras's BatchNormalization.
+
+        Returns:
+          What the method returns.
+        """
+        is_training = bool(training) and bool(self.trainable)
+        outputs = self._run(inputs, is_training)
+        structure = jax.tree_util.tree_structure(outputs)
+        if self._output_structure is None:
+            self._output_structure = _Structure(structure, is_training)
+        elif self._output_structure.structure != structure:
+            raise self._error(
+                f"With training={self._output_structure.training} the method returned "
+                f"{self._output_structure.structure}, with training={is_training} it returns "
+                f"{structure}.",
+                hint="Return the same number of arrays in the same places both times.",
+            )
+        return outputs
+
+    def _run(self, inputs: Any, training: bool) -> Any:
+        """Runs the module, and keeps its new state."""
+        raise NotImplementedError  # of each style
+
+    def _keeps_state(self, training: bool) -> bool:
+        """Whether a call's new state is kept.
+
+        A direct call changes state as it does without Keras. `predict` and `evaluate` don't: they
+        run in a scope of Keras's, not training.
+        """
+        return training or not in_stateless_scope()
+
+    def _warn_of_sown(self, names: str, way_out: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.name} ({type(self).__name__}): the module stores intermediate values "
+                f"({names}), which a Keras layer drops. {way_out}",
+                stacklevel=2,
+            )
+
+    # Configuration.
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer without its weights, as JSON; derived from the module's own fields.
+
+        Raises:
+          ArgumentError: a value, a class or the method can't be found again by name.
+        """
+        method: Any = None
+        if self.method is not None:
+            method = self._method.name
+            if method is None:
+                method = self._located(values.to_json, self._method.function, Place("method"))
+        module = self._located(self._own_config)
+        return {**super().get_config(), "module": module, "method": method, "seed": self.seed}
+
+    def _own_config(self) -> Any:
+        """The module as JSON."""
+        raise NotImplementedError  # of each style
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The layer that `get_config` describes.
+
+        Raises:
+          ArgumentError: a name in it isn't found among what this program has imported.
+        """
+        config = dict(config)
+        try:
+            if isinstance(config.get("module"), dict):
+                config["module"] = cls._read_module(config["module"])
+            if isinstance(config.get("method"), dict):
+                config["method"] = values.from_json(config["method"], Place("method"))
+        except (ArgumentError, ArgumentTypeError) as error:
+            error.locate(f"{config.get('name', 'a layer')} ({cls.__name__})")
+            raise
+        return super().from_config(config)
+
+    @classmethod
+    def _read_module(cls, stored: Any) -> Any:
+        """The module that `_own_config` wrote, or what makes it."""
+        raise NotImplementedError  # of each style
+
+
+class _Pair:
+    """Both trees of weights; not an attribute that Keras would look into."""
+
+    params: Weights | None = None
+    state: Weights | None = None
+
+
+class _Structure:
+    """The structure of the first outputs, and in which mode they came."""
+
+    def __init__(self, structure: Any, training: bool) -> None:
+        self.structure = structure
+        self.training = training

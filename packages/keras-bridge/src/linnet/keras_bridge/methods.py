@@ -1,0 +1,135 @@
+"""Which method a layer calls, and with what.
+
+Keras hands a layer its inputs and whether this is training. A method gets the inputs first, and
+`training` if it has a parameter of that name. One that needs more, or that calls it otherwise, is
+refused when the layer is made: called without it, a model would silently never train its dropout.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe, did_you_mean
+
+# What other libraries call it.
+_OTHER_NAMES = ("train", "is_training", "deterministic", "use_running_average", "inference")
+
+
+class Method(NamedTuple):
+    """A method of a module, ready to be called.
+
+    Attributes:
+      function: takes the module first.
+      name: its name in the module's class; None of a function that is none of its methods.
+      takes_training: whether it has a parameter `training`.
+      inputs_by_name: whether `inputs` is not its first parameter.
+    """
+
+    function: Callable[..., Any]
+    name: str | None
+    takes_training: bool
+    inputs_by_name: bool
+
+    def arguments(self, inputs: Any, training: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and keyword arguments of a call, after the module."""
+        flags = {"training": training} if self.takes_training else {}
+        return ((), {"inputs": inputs, **flags}) if self.inputs_by_name else ((inputs,), flags)
+
+
+def find_method(module: Any, method: Any, layer: str) -> Method:
+    """The method that a user gave: None, a name, a method of a module, or a function of one.
+
+    Args:
+      module: the module.
+      method: what the user gave.
+      layer: the layer's class, for errors.
+
+    Raises:
+      ArgumentTypeError: it is none of these.
+      ArgumentError: there is no such method, or it takes other arguments.
+    """
+    cls = type(module)
+    name = "__call__" if method is None else method
+    if not isinstance(name, str):
+        name = _name_of(cls, method)
+    if name is not None:
+        function = getattr(cls, name, None)
+        if not callable(function):
+            public = [n for n in dir(cls) if not n.startswith("_") and callable(getattr(cls, n))]
+            raise ArgumentError(
+                f"{cls.__name__} has no method {name!r}.",
+                hint=f"{did_you_mean(name, public)} A function that takes the module, the inputs "
+                f"and maybe `training` will do as well: {layer}(module, method=function).",
+            )
+    elif callable(method) and not isinstance(method, type):
+        function = getattr(method, "__func__", method)
+    else:
+        raise ArgumentTypeError(
+            f"method should be a method of {cls.__name__}, its name, or a function of a "
+            f"{cls.__name__}, got {describe(method)}."
+        )
+    return _checked(function, name, cls)
+
+
+def _name_of(cls: type, method: Any) -> str | None:
+    """The name under which the class has this method, bound or not."""
+    function = getattr(method, "__func__", method)
+    name = getattr(function, "__name__", None)
+    if isinstance(name, str) and inspect.unwrap(getattr(cls, name, _nothing)) is inspect.unwrap(
+        function
+    ):
+        return name
+    return None
+
+
+def _nothing() -> None:
+    """What a class has where it has no method."""
+
+
+def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Method:
+    what = f"{cls.__name__}.{name}" if name else f"{getattr(function, '__name__', function)}"
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # written in C: it says nothing about itself
+        return Method(function, name, False, False)
+    if not parameters or parameters[0].kind in (
+        inspect.Parameter.KEYWORD_ONLY,
+        inspect.Parameter.VAR_KEYWORD,
+    ):
+        raise _other_parameters(what, parameters, cls, "it takes no module as its first argument")
+    rest = {p.name: p for p in parameters[1:]}
+    positional = [
+        p for p in rest.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    varies = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    by_name = "inputs" in rest and (not positional or positional[0].name != "inputs")
+    if not by_name and not varies and (not positional or positional[0].name == "training"):
+        raise _other_parameters(what, parameters, cls, "it takes no inputs")
+    first = "inputs" if by_name else positional[0].name if positional else None
+    for p in rest.values():
+        if p.name in (first, "training") or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            continue
+        if p.default is p.empty:
+            raise _other_parameters(
+                what, parameters, cls, f"it needs {p.name!r}, which Keras doesn't give"
+            )
+        if p.name in _OTHER_NAMES and isinstance(p.default, bool) and "training" not in rest:
+            raise _other_parameters(
+                what, parameters, cls, f"it would always be called with {p.name}={p.default}"
+            )
+    return Method(function, name, "training" in rest, by_name)
+
+
+def _other_parameters(
+    what: str, parameters: list[inspect.Parameter], cls: type, why: str
+) -> ArgumentError:
+    listed = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+    return ArgumentError(
+        f"{what} has the parameters ({listed}), expected the module, `inputs` and, if it matters, "
+        f"`training`: {why}.",
+        hint="Give a function that calls it, for example\n"
+        "    def method(module, inputs, training):\n"
+        f"        return module(inputs, train=training)  # a {cls.__name__}",
+    )

@@ -1,0 +1,152 @@
+"""Modules as JSON, and back.
+
+A linen module is a dataclass, so its fields say all there is to say. An nnx module is an object
+whose attributes say it; of its variables the configuration has kind, shape and dtype, since their
+numbers are weights, and reading it makes the object without running its constructor.
+
+A class that has methods `get_config` and `from_config` of its own is asked instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from linnet.module_core.errors import ArgumentError, describe
+
+from . import names, objects, values
+from .place import Place
+
+_UNTOLD = ("parent", "name")
+
+
+def _base(style: str) -> Any:
+    # Where a style isn't imported, nothing can be of it.
+    module = sys.modules.get(f"linnet.module_core.{style}")
+    return getattr(module, "Module", None)
+
+
+def is_linen(value: Any) -> bool:
+    """Whether a value is a linen module."""
+    base = _base("linen")
+    return base is not None and isinstance(value, base)
+
+
+def is_nnx(value: Any) -> bool:
+    """Whether a value is an nnx module or another object of nnx, such as a stream of keys."""
+    return objects.is_object(value)
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is written as a module."""
+    return is_linen(value) or is_nnx(value)
+
+
+def is_linen_class(cls: Any) -> bool:
+    """Whether a value is a class of linen modules."""
+    base = _base("linen")
+    return base is not None and isinstance(cls, type) and issubclass(cls, base)
+
+
+def is_module_class(cls: Any) -> bool:
+    """Whether a value is a class of modules, of either style."""
+    bases = tuple(b for b in (_base("linen"), _base("nnx")) if b is not None)
+    return isinstance(cls, type) and issubclass(cls, bases)
+
+
+def to_config(module: Any, where: Place) -> dict[str, Any]:
+    """A module as JSON.
+
+    Raises:
+      ArgumentError: its class can't be found by name, or a field can't be written.
+    """
+    if id(module) in where.seen:
+        return {"shared": where.seen[id(module)]}
+    cls = type(module)
+    stored: dict[str, Any] = {"class": _class_of(cls, where), "id": where.number(module)}
+    if callable(getattr(cls, "get_config", None)):
+        return {**stored, "config": module.get_config()}
+    if is_nnx(module):
+        return {**stored, **objects.to_config(module, where)}
+    if cls._own_init:
+        raise ArgumentError(
+            f"{where} is a {cls.__name__}, whose own __init__ hides what it is made from.",
+            hint="Let it be a dataclass like other modules, or give it get_config and from_config.",
+        )
+    fields = {}
+    for field in dataclasses.fields(module):
+        if field.init and field.name not in _UNTOLD:
+            value = getattr(module, field.name)
+            try:
+                fields[field.name] = values.to_json(value, where.field(field.name))
+            except ArgumentError:
+                # The class itself has it; so has the class that a file is loaded with.
+                if value is not field.default:
+                    raise
+    stored["fields"] = fields
+    if module.name is not None:
+        stored["name"] = module.name
+    return stored
+
+
+def _class_of(cls: type, where: Place) -> names.Reference:
+    found = names.reference(cls)
+    if found is None:
+        raise ArgumentError(
+            f"{where} is a {cls.__qualname__} of module {cls.__module__}, a class that can't be "
+            "found again by its name.",
+            hint="Define it at the top of a module, or register it with Keras: "
+            f"keras.saving.get_custom_objects()['{cls.__name__}'] = {cls.__name__}. (The decorator "
+            "register_keras_serializable takes classes with a get_config method.)",
+        )
+    return found
+
+
+def from_config(stored: Any, where: Place) -> Any:
+    """The module that `to_config` wrote.
+
+    Raises:
+      ArgumentError: a name in it isn't found, or means something else.
+    """
+    if not isinstance(stored, dict) or not ({"class", "shared"} & set(stored)):
+        raise ArgumentError(
+            f"{where} should be stored as a module, got {describe(stored)}.",
+            hint="Was the file written by another version of linnet-keras-bridge?",
+        )
+    if "shared" in stored:
+        return where.made[stored["shared"]]
+    # Known before the class is looked for, so that what is found can be told from other classes.
+    import linnet.module_core.linen
+    import linnet.module_core.nnx  # noqa: F401
+
+    cls = names.find(stored["class"], str(where))
+    if not (is_module_class(cls) or objects.is_object_class(cls)):
+        raise ArgumentError(
+            f"{where} should be of a class of modules, but {stored['class']['name']!r} is "
+            f"{describe(cls)}.",
+            hint="Another object of that name may be registered with Keras.",
+        )
+    if "config" in stored:
+        read = getattr(cls, "from_config", None)
+        made = read(stored["config"]) if callable(read) else cls(**stored["config"])
+    elif "attributes" in stored:
+        return objects.from_config(cls, stored, where)
+    else:
+        made = _remade(cls, stored, where)
+    where.made[stored["id"]] = made
+    return made
+
+
+def _remade(cls: Any, stored: dict[str, Any], where: Place) -> Any:
+    known = {f.name for f in dataclasses.fields(cls) if f.init}
+    unknown = sorted(set(stored["fields"]) - known)
+    if unknown:
+        raise ArgumentError(
+            f"{where} is stored with the fields {unknown}, which {cls.__name__} doesn't have.",
+            hint="Was it saved with another version of the class?",
+        )
+    fields = {name: values.from_json(v, where.field(name)) for name, v in stored["fields"].items()}
+    if "name" in stored:
+        fields["name"] = stored["name"]
+    return cls(**fields, parent=None)

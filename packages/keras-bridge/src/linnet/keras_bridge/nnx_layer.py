@@ -1,0 +1,189 @@
+"""`NNXLayer`: an nnx module as a Keras layer.
+
+An nnx module owns its variables; a Keras layer owns its weights. So the layer takes the module
+apart: the structure is kept, once in training and once in evaluation mode, and the values become
+weights. A call puts a module together from the structure and the weights' values, runs it, and
+takes from it what has changed. The module that was given is never touched.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from linnet.module_core.errors import ArgumentTypeError, describe
+
+from . import modules, values
+from .graph import Graph
+from .layer import ModuleLayer
+from .methods import find_method
+from .place import Place
+
+_LIVING: weakref.WeakValueDictionary[str, NNXLayer] = weakref.WeakValueDictionary()
+"""Layers by the token in their configurations: a clone in the same program starts as they are."""
+
+
+@keras.saving.register_keras_serializable(package="linnet")
+class NNXLayer(ModuleLayer):
+    """A Keras layer that wraps an nnx module.
+
+    Variables of type `Param` are trainable weights; batch statistics, streams of random keys and
+    all other variables are non-trainable ones. In training the module is in its training mode
+    (`module.train()`) and its streams of keys advance, otherwise it is in evaluation mode.
+
+    Args:
+      module: an instance of an nnx `Module`, which is copied; or what makes one: a class or a
+        function, called with `rngs=nnx.Rngs(...)` if it has such a parameter. A layer that is made
+        of a factory can be made anew from its configuration, with new initial weights.
+      method: what to call: a method of the module or its name, `__call__` by default, or a function
+        that takes the module first. It gets the inputs, and `training` if it has a parameter of
+        that name.
+      seed: for the `rngs` of a factory; None takes them from `keras.utils.set_random_seed`.
+      **kwargs: of `keras.Layer`: name, dtype, trainable.
+
+    Attributes:
+      params, state: the weights by path.
+
+    Raises:
+      ArgumentError: Keras doesn't run on jax, or the method takes other arguments.
+      ArgumentTypeError: `module` is no nnx module and makes none.
+
+    >>> import keras, jax, numpy as np
+    >>> from linnet.module_core import nnx
+    >>> class Affine(nnx.Module):
+    ...     def __init__(self, size, features, *, rngs):
+    ...         self.w = nnx.Param(rngs.params.normal((size, features)))
+    ...     def __call__(self, inputs):
+    ...         return inputs @ self.w
+    >>> model = keras.Sequential([keras.Input((4,)), NNXLayer(Affine(4, 3, rngs=nnx.Rngs(0)))])
+    >>> model(np.ones((2, 4))).shape
+    (2, 3)
+    >>> model.layers[0].module().w.shape
+    (4, 3)
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        method: str | Callable[..., Any] | None = None,
+        *,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed=seed, **kwargs)
+        self._refuse_trace()
+        self._factory: Callable[..., Any] | None = None
+        given = self._module_of(module)
+        self.method = method
+        self._method = self._located(find_method, given, method, type(self).__name__)
+        self._graph = Graph(given)
+        initial = self._graph.values(given)
+        self._make_weights(lambda: self._graph.divided(initial), random=False)
+        self._token = uuid.uuid4().hex
+        _LIVING[self._token] = self
+
+    def _module_of(self, given: Any) -> Any:
+        from linnet.module_core import nnx
+
+        if isinstance(given, nnx.Module):
+            return given
+        if modules.is_linen(given) or modules.is_linen_class(given):
+            hint: str | None = "linen modules go into FlaxLayer."
+        elif type(given).__module__.partition(".")[0] == "flax":
+            hint = "That is one of Flax's; Linnet's have the same names: from linnet import nnx."
+        elif callable(given):
+            self._factory = given
+            made = self._made(given)
+            if isinstance(made, nnx.Module):
+                return made
+            given, hint = made, "That is what the factory returned."
+        else:
+            hint = None
+        raise self._error(
+            "module should be an instance of linnet.nnx.Module, or a class or function that makes "
+            f"one, got {describe(given)}.",
+            hint=hint,
+            kind=ArgumentTypeError,
+        )
+
+    def _made(self, factory: Callable[..., Any]) -> Any:
+        from linnet.module_core import nnx
+
+        try:
+            takes_rngs = "rngs" in inspect.signature(factory).parameters
+        except (TypeError, ValueError):
+            takes_rngs = False
+        if not takes_rngs:
+            return factory()
+        params_key, dropout_key = self._draw_keys()
+        return factory(rngs=nnx.Rngs(params_key, dropout=dropout_key))
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing is left to do: an nnx module knows its shapes from the start."""
+        self.built = True
+
+    def module(self) -> Any:
+        """The module with the current weights, in the mode in which it was given; a copy."""
+        return self._graph.module(None, jax.tree.map(jnp.copy, self._values()))
+
+    def _values(self) -> dict[str, Any]:
+        params, state = self._weights.params, self._weights.state
+        assert params is not None
+        assert state is not None
+        return {**params.read(), **state.read()}
+
+    def _run(self, inputs: Any, training: bool) -> Any:
+        before = self._values()
+        module = self._graph.module(training, before)
+        args, kwargs = self._method.arguments(inputs, training)
+        outputs = self._method.function(module, *args, **kwargs)
+        if sown := self._graph.sown(module):
+            self._warn_of_sown(
+                ", ".join(sown),
+                "Return what you want to see from the method, or use nnx.capture with "
+                "layer.module().",
+            )
+        self._keep(self._graph.values(module), before, training)
+        return outputs
+
+    def _keep(self, after: dict[str, Any], before: dict[str, Any], training: bool) -> None:
+        state = self._weights.state
+        assert state is not None
+        if changed := sorted(before.keys() ^ after.keys()):
+            raise self._error(
+                f"A call has added or removed variables: {', '.join(changed)}.",
+                hint="Make all variables in __init__.",
+            )
+        if not self._keeps_state(training):
+            return
+        old = {name: before[name] for name in self._graph.state}
+        kept = {n: after[n] if training or n not in self._graph.rng else old[n] for n in old}
+        leaves = state.leaves_of(kept)
+        if leaves is None:
+            raise self._error(
+                "A call has changed the structure of a variable's value.",
+                hint="Let the variable hold the same arrays in the same places from the start.",
+            )
+        state.write(leaves, old)
+
+    def _own_config(self) -> dict[str, Any]:
+        if self._factory is not None:
+            return {"factory": values.to_json(self._factory, Place("module"))}
+        made = self._graph.module(None, self._values())
+        return {**modules.to_config(made, Place(type(made).__name__)), "token": self._token}
+
+    @classmethod
+    def _read_module(cls, stored: Any) -> Any:
+        if "factory" in stored:
+            return values.from_json(stored["factory"], Place("module"))
+        living = _LIVING.get(stored.get("token", ""))
+        return (
+            living.module() if living is not None else modules.from_config(stored, Place("module"))
+        )

@@ -1,0 +1,63 @@
+"""Objects of nnx as JSON, and back: attributes as they are, variables without their numbers."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from . import values
+from .place import Place
+
+
+def _nnx() -> Any:
+    return sys.modules.get("linnet.module_core.nnx")
+
+
+def is_object(value: Any) -> bool:
+    """Whether a value is an nnx object or a variable of one."""
+    nnx = _nnx()
+    return nnx is not None and isinstance(value, (nnx.Pytree, nnx.Variable))
+
+
+def is_object_class(cls: Any) -> bool:
+    """Whether a value is a class of such."""
+    nnx = _nnx()
+    return nnx is not None and isinstance(cls, type) and issubclass(cls, (nnx.Pytree, nnx.Variable))
+
+
+def to_config(value: Any, where: Place) -> dict[str, Any]:
+    """The attributes of an object, or the value and the metadata of a variable."""
+    nnx = _nnx()
+    if isinstance(value, nnx.Variable):
+        return {
+            "attributes": {"value": values.to_json(value.raw_value, where.weights())},
+            "metadata": values.to_json(value.get_metadata(), where.field("metadata").constants()),
+        }
+    attributes: dict[str, Any] = {}
+    marks = value.__getstate__().get("_marks", {})
+    for name, attribute in vars(value).items():
+        place = where.field(name)
+        # Arrays that are no variables' are state as well, unless nnx.static says otherwise.
+        place = place.constants() if marks.get(name) is False else place.weights()
+        attributes[name] = values.to_json(attribute, place)
+    return {"attributes": attributes, "marks": dict(marks)}
+
+
+def from_config(cls: Any, stored: Any, where: Place) -> Any:
+    """An object of a class with the stored attributes; its constructor doesn't run."""
+    nnx = _nnx()
+    if issubclass(cls, nnx.Variable):
+        value = values.from_json(stored["attributes"]["value"], where.weights())
+        made = cls(value, **values.from_json(stored["metadata"], where.field("metadata")))
+        where.made[stored["id"]] = made
+        return made
+    made = cls.__new__(cls)
+    where.made[stored["id"]] = made
+    state = {
+        name: values.from_json(attribute, where.field(name).weights())
+        for name, attribute in stored["attributes"].items()
+    }
+    if stored.get("marks"):
+        state["_marks"] = dict(stored["marks"])
+    made.__setstate__(state)
+    return made

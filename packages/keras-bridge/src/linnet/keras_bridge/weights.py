@@ -1,0 +1,176 @@
+"""A tree of arrays as variables of a Keras layer.
+
+Keras knows weights as a flat list; a module knows them as a tree. The tree's structure is kept
+here, with Keras's variables in the order of its leaves, so that going from one to the other is one
+`tree_unflatten`. Random keys with a type are kept as their words, which Keras can store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linnet.module_core.errors import ArgumentError
+
+from ._compat import in_stateless_scope
+
+Maker = Callable[[], Sequence[Any]]
+
+
+class Weights:
+    """The variables that hold a tree.
+
+    Args:
+      layer: whose variables they become.
+      tree: arrays, or their shapes and dtypes.
+      values: returns the leaves' values; called once, when the first variable needs its value.
+      trainable: whether an optimizer changes them.
+      autocast: whether a mixed policy casts them for a call.
+
+    Attributes:
+      variables: Keras's, in the order of the leaves.
+      paths: of the leaves, as text.
+    """
+
+    # Keras looks into lists, dicts and layers that a layer has as attributes, not into this.
+
+    def __init__(
+        self, layer: Any, tree: Any, values: Maker, *, trainable: bool, autocast: bool
+    ) -> None:
+        found, structure = jax.tree_util.tree_flatten_with_path(tree)
+        self._structure: Any = structure
+        self.paths = tuple(path_text(path) for path, _ in found)
+        leaves = [leaf for _, leaf in found]
+        self._keys = tuple(map(key_kind, leaves))
+        self.variables = []
+        for i, leaf in enumerate(leaves):
+            leaf = jax.eval_shape(jax.random.key_data, leaf) if self._keys[i] else leaf
+            floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+            self.variables.append(
+                layer.add_weight(
+                    shape=tuple(leaf.shape),
+                    initializer=_Value(values, i),
+                    dtype=layer.variable_dtype if floating else str(leaf.dtype),
+                    trainable=trainable,
+                    autocast=autocast,
+                )
+            )
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    @property
+    def tree(self) -> Any:
+        """The tree with Keras's variables as leaves."""
+        return self._structure.unflatten(self.variables)
+
+    def read(self) -> Any:
+        """The tree of arrays."""
+        return self._structure.unflatten(
+            [_value(v, k) for v, k in zip(self.variables, self._keys, strict=True)]
+        )
+
+    def leaves_of(self, tree: Any) -> list[Any] | None:
+        """The leaves of a tree of the same structure; None of another."""
+        leaves, structure = jax.tree_util.tree_flatten(tree)
+        return leaves if self._structure == structure else None
+
+    def write(self, leaves: Sequence[Any], read: Any) -> None:
+        """Assigns those leaves that aren't the ones that `read` returned.
+
+        Raises:
+          ArgumentError: an array's shape changed.
+        """
+        before = jax.tree_util.tree_leaves(read)
+        for i, (new, old) in enumerate(zip(leaves, before, strict=True)):
+            if new is old:
+                continue
+            variable = self.variables[i]
+            if self._keys[i]:
+                new = jax.random.key_data(new)
+            if jnp.shape(new) != tuple(variable.shape):
+                raise ArgumentError(
+                    f"The state {self.paths[i]} has shape {tuple(variable.shape)}, a call made it "
+                    f"{jnp.shape(new)}.",
+                    hint="State lives in one variable of Keras, whose shape is fixed. Does it "
+                    "depend on the size of the batch?",
+                )
+            variable.assign(new)
+
+
+def _value(variable: Any, key: str | None) -> Any:
+    value = variable.value
+    return jax.random.wrap_key_data(value, impl=key) if key else value
+
+
+class _Value:
+    """The initializer of one variable."""
+
+    def __init__(self, values: Maker, index: int) -> None:
+        self._values = values
+        self._index = index
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        if in_stateless_scope() and is_tracing():
+            # Keras only wants to know shapes; it comes back for the value when it is done.
+            return jnp.zeros(shape, dtype)
+        value = self._values()[self._index]
+        if key_kind(value):
+            value = jax.random.key_data(value)
+        # A copy: training gives the buffers of weights away.
+        return jnp.array(value, dtype=dtype, copy=True)
+
+
+def is_tracing() -> bool:
+    """Whether a transform of jax is running the program."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+def abstract_key() -> Any:
+    """What stands for a raw random key while only shapes are looked for."""
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+
+
+def key_kind(leaf: Any) -> str | None:
+    """The kind of a typed random key, concrete or not; None of anything else."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return None
+    kinds: list[str] = []
+    jax.eval_shape(lambda key: kinds.append(str(jax.random.key_impl(key))), leaf)
+    return kinds[0]
+
+
+def path_text(path: Any) -> str:
+    """A path of a tree as a person writes it: params/Dense_0/kernel."""
+    parts = (getattr(p, "key", getattr(p, "name", getattr(p, "idx", p))) for p in path)
+    return "/".join(map(str, parts))
+
+
+def differences(given: Any, expected: Any) -> list[str]:
+    """What tells two trees of arrays apart: a line for each leaf that is not alike.
+
+    >>> import jax.numpy as jnp
+    >>> differences({"a": jnp.ones(2)}, {"a": jnp.ones(3), "b": jnp.ones(1)})
+    ['a: expected shape (3,), received (2,)', 'b: expected shape (1,), received nothing']
+    """
+    paths = [
+        {path_text(p): leaf for p, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+        for tree in (given, expected)
+    ]
+    had, wanted = paths
+    lines = []
+    for path in sorted(had.keys() | wanted.keys()):
+        if path not in had:
+            lines.append(f"{path}: expected shape {np.shape(wanted[path])}, received nothing")
+        elif path not in wanted:
+            lines.append(f"{path}: expected nothing, received shape {np.shape(had[path])}")
+        elif np.shape(had[path]) != np.shape(wanted[path]):
+            lines.append(
+                f"{path}: expected shape {np.shape(wanted[path])}, received {np.shape(had[path])}"
+            )
+    return lines
