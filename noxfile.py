@@ -90,7 +90,8 @@ def tests_on(session: nox.Session, jax: str) -> None:
 def parity(session: nox.Session) -> None:
     """Compare with Flax: -- PYTEST ARGUMENTS."""
     install(session, workspace.packages(), "parity")
-    session.run("pytest", "--numprocesses=2", *(session.posargs or ["tools/parity"]))
+    # Short tracebacks: what the other library's source looks like is none of our business.
+    session.run("pytest", "--numprocesses=2", "--tb=short", *(session.posargs or ["tools/parity"]))
 
 
 @nox.session
@@ -110,7 +111,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of every package and of the tools with mypy --strict."""
+    """Check the types of every package, of the tools and of the examples with mypy --strict."""
     install(session, workspace.packages(), "types")
     sources = [str(p.source.relative_to(ROOT)) for p in workspace.packages()]
     tools = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("tools/*.py"))]
@@ -123,6 +124,9 @@ def types(session: nox.Session) -> None:
         "noxfile.py",
         env={"MYPYPATH": os.pathsep.join([*sources, "tools"])},
     )
+    # The examples return what libraries without annotations give them.
+    path = os.pathsep.join([*sources, "docs/examples"])
+    session.run("mypy", "--no-warn-return-any", "docs/examples", env={"MYPYPATH": path})
 
 
 def install(
@@ -134,7 +138,8 @@ def install(
     """Installs packages from here with all their extras, dependency groups, and the rest."""
     arguments = [*nox.project.dependency_groups(GROUPS, *groups), *requirements]
     for package in packages:
-        extras = f"[{','.join(package.extras)}]" if package.extras else ""
+        # A package that an extra would bring is installed from here as well, or isn't asked for.
+        extras = f"[{','.join(package.foreign_extras)}]" if package.foreign_extras else ""
         arguments += ["--editable", f"{package.folder}{extras}"]
     session.install(*arguments)
 

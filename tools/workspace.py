@@ -59,6 +59,12 @@ class Package:
         return self.folder / "src"
 
     @property
+    def foreign_extras(self) -> list[str]:
+        """The extras that bring no package of this repository."""
+        names = {p.name for p in packages()}
+        return [extra for extra, needs in self.extras.items() if names.isdisjoint(needs)]
+
+    @property
     def modules(self) -> list[Path]:
         """All Python files that are installed."""
         return sorted(self.source.rglob("*.py"))

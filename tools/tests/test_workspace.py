@@ -78,7 +78,8 @@ def test_every_import_is_declared(package: Package) -> None:
 @each_package
 def test_everything_declared_is_imported(package: Package) -> None:
     imported = imports(package, at_start=False)
-    extras = {name for extra in package.extras.values() for name in extra}
+    # An extra may bring a sibling that stands beside the package, not below it.
+    extras = {name for extra in package.foreign_extras for name in package.extras[extra]}
     for distribution in {*package.siblings, *package.third_party, *extras}:
         assert import_names({distribution}) & imported, (
             f"{package.name} declares {distribution}, but does not import it"
@@ -87,7 +88,7 @@ def test_everything_declared_is_imported(package: Package) -> None:
 
 @each_package
 def test_sibling_ranges_admit_the_siblings_here(package: Package) -> None:
-    for name, declared in package.siblings.items():
+    for name, declared in all_siblings(package).items():
         version = workspace.find(name).version
         assert Requirement(declared).specifier.contains(version, prereleases=True), (
             f"{package.name} declares {declared!r}, but {name} is at {version}"
@@ -97,7 +98,7 @@ def test_sibling_ranges_admit_the_siblings_here(package: Package) -> None:
 @each_package
 def test_sibling_ranges_end_at_the_next_breaking_version(package: Package) -> None:
     """From 0.1 to below 0.2, from 1.4 to below 2: where semantic versioning allows a break."""
-    for declared in package.siblings.values():
+    for declared in all_siblings(package).values():
         lower = Version(next(s.version for s in bounds(declared) if s.operator == ">="))
         following = f"0.{lower.minor + 1}" if lower.major == 0 else f"{lower.major + 1}"
         assert bounds(declared) == SpecifierSet(f">={lower},<{following}"), declared
@@ -105,11 +106,18 @@ def test_sibling_ranges_end_at_the_next_breaking_version(package: Package) -> No
 
 @each_package
 def test_other_requirements_have_a_lower_bound_alone(package: Package) -> None:
-    optional = [r for extra in package.extras.values() for r in extra.values()]
+    optional = [r for extra in package.foreign_extras for r in package.extras[extra].values()]
     for declared in [*package.third_party.values(), *optional]:
         assert [s.operator for s in bounds(declared)] == [">="], declared
     if "jax" in package.third_party:
         assert package.third_party["jax"] == f"jax>={workspace.supported_jax()[0]}"
+
+
+def all_siblings(package: Package) -> dict[str, str]:
+    """Requirements for packages of this repository, those of extras as well."""
+    names = {p.name for p in PACKAGES}
+    extras = {n: r for extra in package.extras.values() for n, r in extra.items() if n in names}
+    return {**package.siblings, **extras}
 
 
 def bounds(requirement: str) -> SpecifierSet:
