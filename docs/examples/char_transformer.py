@@ -40,8 +40,8 @@ from linnet import struct
 
 Variables = dict[str, Any]
 PROMPT = "The for statement"
-FULL = {"layers": 4, "heads": 4, "width": 128, "context": 128}
-TINY = {"layers": 1, "heads": 2, "width": 16, "context": 64}
+FULL: dict[str, Any] = {"layers": 4, "heads": 4, "width": 128, "context": 128}
+TINY: dict[str, Any] = {"layers": 1, "heads": 2, "width": 16, "context": 64}
 
 
 # The model --------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class TrainState(struct.PyTreeNode):
     optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
 
 
-def bits(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+def bits(logits: jax.Array, tokens: jax.Array | np.ndarray) -> jax.Array:
     """-log₂ of the probability that was given to each character of `tokens`; its shape."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, tokens) / math.log(2)
 
@@ -304,7 +304,7 @@ def draw(
     with matplotlib.style.context("default"):
         # A bare `Figure`, without pyplot, opens no window and needs no display.
         figure = Figure(figsize=(11, 7.5), dpi=150, layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(4, 5))
+        ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(4, 5))
         axes = left.subplots()
         steps = [point.step for point in curve]
         axes.plot(
