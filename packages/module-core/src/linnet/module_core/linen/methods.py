@@ -96,6 +96,11 @@ def named_call(class_fn: F, force: bool = True) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def is_name_scope(fun: Any) -> bool:
+    """Whether `fun` was marked by `compact_name_scope`."""
+    return getattr(fun, _NAME_SCOPE, False)
+
+
 def is_compact(fun: Any) -> bool:
     """Whether `fun` was marked by `compact`."""
     return getattr(fun, _COMPACT, False)
@@ -155,7 +160,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
     compact_method = needs_scope and not lifted
     name = fun.__name__
     is_setup = name == "setup"
-    if getattr(fun, _NAME_SCOPE, False):
+    if is_name_scope(fun):
         fun = _in_name_scope(fun, name)
 
     @functools.wraps(fun)

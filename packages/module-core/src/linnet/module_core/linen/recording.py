@@ -20,7 +20,7 @@ from . import adoption, calls, metadata
 from .context import InterceptorContext, intercept_methods
 from .filters import CollectionFilter
 from .flops import UNKNOWN, Repetition, is_array, method_of, take_out
-from .methods import _NAME_SCOPE
+from .methods import is_name_scope
 
 if TYPE_CHECKING:
     from .module import Module
@@ -178,7 +178,7 @@ class _Recorder:
         kwargs: dict[str, Any],
     ) -> Call:
         name = context.method_name
-        if getattr(context.orig_method, _NAME_SCOPE, False):  # its submodules stand under one more
+        if is_name_scope(context.orig_method):  # its submodules stand under one more
             module, name = module._name_scope(name), "__call__"
         assert module.scope is not None
         path = module.scope.path
