@@ -9,6 +9,7 @@ of values.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import jax
@@ -57,6 +58,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     sizes, visible = call.sizes, call.visible
     extras = [x for x in (call.bias, visible.mask) if x is not None]
     batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
+    entries = math.prod(batch)
     # The kernel's own causality begins at the first key.
     own_causality = visible.is_causal and isinstance(visible.offset, int) and visible.offset == 0
     if own_causality:
@@ -65,7 +67,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
 
     def one_batch(x: Array, last: int) -> Array:
         """[B, ...] with one batch dimension before the `last` others."""
-        return jnp.broadcast_to(x, (*batch, *x.shape[-last:])).reshape(-1, *x.shape[-last:])
+        return jnp.broadcast_to(x, (*batch, *x.shape[-last:])).reshape(entries, *x.shape[-last:])
 
     def spread(x: Array | None) -> Array | None:
         if x is None:

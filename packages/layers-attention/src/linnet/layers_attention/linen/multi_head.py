@@ -12,7 +12,6 @@ heads that share a key head, D depth of a head.
 from __future__ import annotations
 
 import dataclasses
-import operator
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -20,9 +19,16 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from linnet.initializers import Initializer, lecun_normal, zeros_init
+from linnet.initializers import Initializer
 from linnet.layers_attention import functional
+from linnet.layers_attention._defaults import default_bias_init, default_kernel_init
+from linnet.layers_attention.functional._attention_fn import call_attention_fn
 from linnet.layers_attention.functional._checks import check_implementation, check_rate
+from linnet.layers_attention.functional._heads import (
+    check_new_tokens,
+    heads_of,
+    key_and_value_inputs,
+)
 from linnet.layers_attention.functional._types import (
     Array,
     DotGeneral,
@@ -33,10 +39,9 @@ from linnet.layers_attention.functional._types import (
 )
 from linnet.layers_linear.linen import DenseGeneral
 from linnet.layers_norm.linen import LayerNorm
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.errors import ArgumentError
 from linnet.module_core.linen import Module, compact, merge_param
 
-from ._attention_fn import call_attention_fn
 from .dot_product import dot_product_attention
 
 
@@ -95,9 +100,9 @@ class MultiHeadDotProductAttention(Module):
     dropout_rate: float = 0.0
     deterministic: bool | None = None
     precision: PrecisionLike = None
-    kernel_init: Initializer = lecun_normal()
+    kernel_init: Initializer = default_kernel_init
     out_kernel_init: Initializer | None = None
-    bias_init: Initializer = zeros_init()
+    bias_init: Initializer = default_bias_init
     out_bias_init: Initializer | None = None
     use_bias: bool = True
     attention_fn: Callable[..., Array] = dot_product_attention
@@ -144,7 +149,7 @@ class MultiHeadDotProductAttention(Module):
         Returns:
           [*B, Q, out_features].
         """
-        inputs_k, inputs_v = _key_and_value_inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
+        inputs_k, inputs_v = _inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
         query, key, value = self._projected(inputs_q, inputs_k, inputs_v)
         offset: int | Array = 0
         overflowed = None
@@ -152,7 +157,7 @@ class MultiHeadDotProductAttention(Module):
             caching = self.has_variable("cache", "cached_key")
             cache = self._cache(key, value)
             if caching:
-                _check_new_tokens(query, key)
+                check_new_tokens(query, key)
                 key, value, offset, overflowed = cache(key, value)
                 is_causal = True
         rate = check_rate(self.dropout_rate)
@@ -205,7 +210,9 @@ class MultiHeadDotProductAttention(Module):
         self, inputs_q: Array, inputs_k: Array, inputs_v: Array
     ) -> tuple[Array, Array, Array]:
         """Queries [*B, Q, H, D], keys and values [*B, K, H/G, D]."""
-        heads, key_heads, depth = self._heads(inputs_q.shape[-1])
+        heads, key_heads, depth = heads_of(
+            self.num_heads, self.num_kv_heads, self.qkv_features, inputs_q.shape[-1]
+        )
         project = partial(
             DenseGeneral,
             axis=-1,
@@ -228,27 +235,6 @@ class MultiHeadDotProductAttention(Module):
             query = normalize(name="query_ln")(query)
             key = normalize(name="key_ln")(key)
         return query, key, value
-
-    def _heads(self, features: int) -> tuple[int, int, int]:
-        """Heads of queries, heads of keys and values, and the depth of each."""
-        heads = _positive(self.num_heads, "num_heads")
-        features = _positive(self.qkv_features or features, "qkv_features")
-        if features % heads:
-            raise ArgumentError(
-                f"qkv_features={features} must be divisible by num_heads={heads}.",
-                hint=f"Use {features - features % heads} or {features - features % heads + heads} "
-                "features, or another number of heads; by default there are as many features as "
-                "inputs_q has.",
-            )
-        key_heads = heads
-        if self.num_kv_heads is not None:
-            key_heads = _positive(self.num_kv_heads, "num_kv_heads")
-            if heads % key_heads:
-                raise ArgumentError(
-                    f"num_heads={heads} must be divisible by num_kv_heads={key_heads}.",
-                    hint="Each head of keys and values serves the same number of query heads.",
-                )
-        return heads, key_heads, features // heads
 
     def _cache(self, key: Array, value: Array) -> Callable[[Array, Array], Any]:
         """The cache's variables, made if they are missing, as a function that appends to them."""
@@ -279,7 +265,7 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
     """
 
 
-def _key_and_value_inputs(
+def _inputs(
     inputs_q: Array, inputs_k: Array | None, inputs_v: Array | None, inputs_kv: Array | None
 ) -> tuple[Array, Array]:
     """The inputs of keys and values, from those that were given.
@@ -300,58 +286,4 @@ def _key_and_value_inputs(
             stacklevel=4,
         )
         inputs_k = inputs_v = inputs_kv
-    if inputs_k is None:
-        if inputs_v is not None:
-            raise ArgumentError(
-                "`inputs_k` cannot be None if `inputs_v` is not None.",
-                hint="If both are to be the same, pass it as inputs_k and leave inputs_v out.",
-            )
-        inputs_k = inputs_q
-    if inputs_v is None:
-        inputs_v = inputs_k
-    for name, x in (("inputs_q", inputs_q), ("inputs_k", inputs_k), ("inputs_v", inputs_v)):
-        shape = getattr(x, "shape", None)
-        if shape is None:
-            raise ArgumentTypeError(
-                f"'{name}' must be an array, got {str(x)[:40]!r} ({type(x).__name__})."
-            )
-        if len(shape) < 2:
-            raise ShapeError(
-                f"{name} must have at least 2 dimensions, (*batch, length, features), got shape "
-                f"{shape}.",
-                hint="For a single position, add a dimension of size 1 before the features.",
-            )
-    return inputs_k, inputs_v
-
-
-def _check_new_tokens(query: Array, key: Array) -> None:
-    """While decoding, queries and keys are those of the same new tokens.
-
-    Raises:
-      ShapeError: there are more of one than of the other.
-    """
-    if query.shape[-3] != key.shape[-3]:
-        raise ShapeError(
-            "Autoregressive cache shape error: while decoding, queries and keys are of the same "
-            f"new tokens, got {query.shape[-3]} and {key.shape[-3]} of them.",
-            hint="Pass inputs_q alone. Attention to another sequence needs no cache: it sees all "
-            "of it at each step.",
-        )
-
-
-def _positive(value: Any, name: str) -> int:
-    """`value` as an int that is at least 1.
-
-    Raises:
-      ArgumentTypeError: it is no integer.
-      ArgumentError: it is too small.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"'{name}' must be an integer, got {value!r} ({type(value).__name__})."
-        ) from None
-    if number < 1:
-        raise ArgumentError(f"'{name}' must be at least 1, got {number}.")
-    return number
+    return key_and_value_inputs(inputs_q, inputs_k, inputs_v)

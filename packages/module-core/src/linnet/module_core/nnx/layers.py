@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 
 from .. import dtypes
-from ..errors import ArgumentTypeError, LinnetError, describe
+from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from .rngs import Rngs, RngStream
 
 P = ParamSpec("P")
@@ -57,6 +57,37 @@ def params_key(rngs: Any, layer: object) -> jax.Array:
         )
     key: jax.Array = rngs.params()
     return key
+
+
+def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Array:
+    """A key for a call, from what it was given or what the layer keeps.
+
+    Args:
+      rngs: streams, of which the one named `collection` is drawn from; one stream; or a key.
+      layer: that needs it.
+      collection: the name of the stream.
+
+    Raises:
+      ArgumentError: there is none.
+      ArgumentTypeError: `rngs` is something else.
+    """
+    if isinstance(rngs, Rngs):
+        return rngs[collection]()  # type: ignore[no-any-return]
+    if isinstance(rngs, RngStream):
+        return rngs()  # type: ignore[no-any-return]
+    if isinstance(rngs, jax.Array):
+        return rngs
+    name = type(layer).__name__
+    if rngs is None:
+        raise ArgumentError(
+            f"{name} drops at random and has no random stream: rngs is None in the call, and the"
+            " layer keeps none.",
+            hint=f"Make it with {name}(..., rngs=nnx.Rngs(0)), or call it with rngs=..., or with"
+            " deterministic=True to drop nothing.",
+        )
+    raise ArgumentTypeError(
+        f"'rngs' must be nnx.Rngs, an RngStream or a key, got {describe(rngs)}."
+    )
 
 
 def names_layer(method: Callable[P, R]) -> Callable[P, R]:

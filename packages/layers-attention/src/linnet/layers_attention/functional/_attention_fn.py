@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from linnet.layers_attention import functional
-from linnet.layers_attention.functional._types import Array
-from linnet.layers_attention.functional.masks import causal
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+
+from ._types import Array
+from .masks import causal, combine_masks
 
 
 @lru_cache(maxsize=256)
@@ -38,6 +38,11 @@ def parameters_of(function: Any) -> frozenset[str]:
         return frozenset(inspect.signature(function).parameters)
 
 
+def _takes_any(function: Any) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 def call_attention_fn(
     function: Callable[..., Array],
     query: Array,
@@ -49,6 +54,7 @@ def call_attention_fn(
     implementation: str,
     is_causal: bool,
     query_offset: int | Array,
+    any_keyword: frozenset[str] = frozenset(),
 ) -> Array:
     """Calls `function(query, key, value, ...)` with what it takes of the options.
 
@@ -62,11 +68,14 @@ def call_attention_fn(
       implementation: left out if "auto" where the function has no such parameter.
       is_causal: given as a mask where the function has no such parameter.
       query_offset: the position of the first query among the keys.
+      any_keyword: names that a function with `**kwargs` takes as well.
 
     Raises:
       ArgumentError: the function lacks a parameter that is needed.
     """
     names = parameters_of(function)
+    if any_keyword and _takes_any(function):
+        names |= any_keyword
     given = {name: value for name, value in options.items() if name in names}
     if implementation != "auto" or "implementation" in names:
         _require("implementation", names, f"implementation={implementation!r}")
@@ -75,11 +84,14 @@ def call_attention_fn(
         _require("module", names, "sow_weights=True")
         given["module"] = module
     if is_causal:
+        first = isinstance(query_offset, int) and query_offset == 0
         if "is_causal" in names and "query_offset" in names:
             given |= {"is_causal": True, "query_offset": query_offset}
+        elif "is_causal" in names and first:
+            given["is_causal"] = True
         else:
             _require("mask", names, "causality, or a cache,")
-            given["mask"] = functional.combine_masks(
+            given["mask"] = combine_masks(
                 options["mask"], _causal_mask(query, key, query_offset, options["mask"])
             )
     return function(query, key, value, **given)

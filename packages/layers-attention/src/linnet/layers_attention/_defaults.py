@@ -1,0 +1,10 @@
+"""What the parameters of attention begin as, in both styles of modules."""
+
+from __future__ import annotations
+
+from linnet.initializers import Initializer, lecun_normal, zeros_init
+
+default_kernel_init: Initializer = lecun_normal()
+default_bias_init: Initializer = zeros_init()
+
+__all__ = ["Initializer", "default_bias_init", "default_kernel_init"]

@@ -1,0 +1,16 @@
+"""Attention as nnx modules: they own projections and a cache, and call `functional`.
+
+>>> import jax.numpy as jnp
+>>> from linnet.layers_attention import nnx
+>>> from linnet.module_core.nnx import Rngs
+>>> layer = nnx.MultiHeadAttention(num_heads=2, in_features=8, decode=False, rngs=Rngs(0))
+>>> layer.query.kernel.shape, layer(jnp.ones((1, 5, 8))).shape
+((8, 2, 4), (1, 5, 8))
+"""
+
+from ..functional import combine_masks as combine_masks
+from ..functional import make_attention_mask as make_attention_mask
+from ..functional import make_causal_mask as make_causal_mask
+from .dot_product import dot_product_attention as dot_product_attention
+from .dot_product import dot_product_attention_weights as dot_product_attention_weights
+from .multi_head import MultiHeadAttention as MultiHeadAttention

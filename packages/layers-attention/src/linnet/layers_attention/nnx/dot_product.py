@@ -1,0 +1,157 @@
+"""The functions of `functional` with nnx's arguments: in its order, and with a module to sow in.
+
+Short sequences without dropout go through `jax.nn.dot_product_attention`, whose rounding nnx's
+users know; everything else as in `functional`.
+
+B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
+D depth of queries and keys, E depth of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.layers_attention.functional import exact
+from linnet.layers_attention.functional._call import Call, OnWeights, checked_call
+from linnet.layers_attention.functional._choice import implementation_for
+from linnet.layers_attention.functional._products import Products
+from linnet.layers_attention.functional._types import (
+    Array,
+    DTypeLike,
+    Implementation,
+    PrecisionLike,
+)
+from linnet.layers_attention.functional.fused import attend_in_one
+from linnet.module_core.nnx import Intermediate, Module
+from linnet.module_core.nnx.layers import promote_dtype
+
+
+def dot_product_attention_weights(
+    query: Array,
+    key: Array,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    broadcast_dropout: bool = True,
+    dropout_rng: Array | None = None,
+    dropout_rate: float = 0.0,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    module: Module | None = None,
+    promote_dtype: Callable[..., Any] = promote_dtype,
+    is_causal: bool = False,
+    *,
+    query_offset: int | Array = 0,
+) -> Array:
+    """The weights that each query gives to the keys: [*B, H, Q, K].
+
+    The arguments and errors are those of `functional.dot_product_attention_weights`, and:
+
+    Args:
+      module: sows the weights before dropout as `Intermediate` "attention_weights".
+      promote_dtype: casts the tuple of query and key.
+
+    >>> import jax.numpy as jnp
+    >>> dot_product_attention_weights(jnp.ones((2, 1, 4)), jnp.ones((2, 1, 4))).shape
+    (1, 2, 2)
+    """
+    query, key = promote_dtype((query, key), dtype=dtype)
+    call = checked_call(
+        query,
+        key,
+        None,
+        bias,
+        mask,
+        broadcast_dropout=broadcast_dropout,
+        dropout_rng=dropout_rng,
+        dropout_rate=dropout_rate,
+        deterministic=deterministic,
+        dtype=dtype,
+        products=Products(precision),
+        float32_softmax=False,
+        on_weights=_sown_in(module),
+        is_causal=is_causal,
+        query_offset=query_offset,
+    )
+    return exact.weights_of(call)
+
+
+def dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    broadcast_dropout: bool = True,
+    dropout_rng: Array | None = None,
+    dropout_rate: float = 0.0,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: PrecisionLike = None,
+    module: Module | None = None,
+    promote_dtype: Callable[..., Any] = promote_dtype,
+    is_causal: bool = False,
+    *,
+    query_offset: int | Array = 0,
+    implementation: Implementation = "auto",
+) -> Array:
+    """The mean of the values, weighted by how well each key fits the query: [*B, Q, H, E].
+
+    The arguments and errors are those of `functional.dot_product_attention`, and:
+
+    Args:
+      module: sows the weights before dropout as `Intermediate` "attention_weights".
+      promote_dtype: casts the tuple of query, key and value.
+      implementation: "auto" is `jax.nn.dot_product_attention` for short sequences, if there is
+        neither a dropout rate nor a module, nor a precision, which that function doesn't heed, and
+        D = E, which it needs, in float32 or narrower, since it takes no softmax in float64.
+
+    >>> import jax.numpy as jnp
+    >>> values = jnp.arange(3.0).reshape(3, 1, 1)
+    >>> same = jnp.ones((3, 1, 4))
+    >>> dot_product_attention(same, same, values, is_causal=True).ravel()
+    Array([0. , 0.5, 1. ], dtype=float32)
+    """
+    query, key, value = promote_dtype((query, key, value), dtype=dtype)
+    call = checked_call(
+        query,
+        key,
+        value,
+        bias,
+        mask,
+        broadcast_dropout=broadcast_dropout,
+        dropout_rng=dropout_rng,
+        dropout_rate=dropout_rate,
+        deterministic=deterministic,
+        dtype=dtype,
+        products=Products(precision),
+        float32_softmax=False,
+        on_weights=_sown_in(module),
+        is_causal=is_causal,
+        query_offset=query_offset,
+    )
+    attend = implementation_for(call, implementation)
+    plain = dropout_rate == 0.0 and module is None and precision is None
+    if implementation == "auto" and attend is exact.attend and plain and _is_usual(call):
+        return attend_in_one(call, "xla")
+    return attend(call)
+
+
+def _is_usual(call: Call) -> bool:
+    """Whether jax's function takes it: real numbers, and values as deep as keys.
+
+    Float64 it takes, too, but rounds its softmax to float32.
+    """
+    assert call.value is not None
+    dtype = call.query.dtype
+    narrow = dtype.itemsize <= 4 and bool(jnp.issubdtype(dtype, jnp.floating))
+    return narrow and call.value.shape[-1] == call.sizes.depth
+
+
+def _sown_in(module: Module | None) -> OnWeights | None:
+    if module is None:
+        return None
+    return lambda weights: module.sow(Intermediate, "attention_weights", weights)

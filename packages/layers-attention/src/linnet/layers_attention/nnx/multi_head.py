@@ -1,0 +1,423 @@
+"""Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762), as a module.
+
+    output = out(attention(query(x_q), key(x_k), value(x_v)))
+
+Four projections around `dot_product_attention`, and a cache of keys and values for decoding.
+
+B batch (any number of dimensions), Q queries, K keys, C features of an input, H heads, G query
+heads that share a key head, D depth of a head, L room in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.layers_attention import functional
+from linnet.layers_attention._defaults import (
+    Initializer,
+    default_bias_init,
+    default_kernel_init,
+)
+from linnet.layers_attention.functional._attention_fn import call_attention_fn
+from linnet.layers_attention.functional._checks import check_implementation, check_rate
+from linnet.layers_attention.functional._heads import (
+    check_new_tokens,
+    heads_of,
+    key_and_value_inputs,
+    positive,
+)
+from linnet.layers_attention.functional._types import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    Implementation,
+    PrecisionLike,
+    Shape,
+)
+from linnet.layers_linear.nnx import LinearGeneral
+from linnet.layers_norm.nnx import LayerNorm
+from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.nnx import Cache, Module, Rngs, RngStream, first_from
+from linnet.module_core.nnx.layers import dropout_key, names_layer, promote_dtype
+
+from .dot_product import dot_product_attention
+
+Metadata = Mapping[str, Any]
+_NO_METADATA: Metadata = MappingProxyType({})
+
+# What an attention function that takes any keyword is given.
+_KEYWORDS = frozenset(
+    {
+        "mask",
+        "dropout_rng",
+        "dropout_rate",
+        "broadcast_dropout",
+        "deterministic",
+        "dtype",
+        "precision",
+        "module",
+        "is_causal",
+    }
+)
+
+
+class MultiHeadAttention(Module):
+    """Attention of several heads, each with projections of its own.
+
+    With `decode=True` and after `init_cache`, each call takes the next tokens, one or several (a
+    prompt, say), which attend to themselves and all before them. Past the cache's end, that is an
+    error; in a traced program, where the position is not known, the output is NaN from there on.
+
+    Args:
+      num_heads: H; must divide `qkv_features`.
+      in_features: C, of `inputs_q`.
+      qkv_features: H·D, of all queries together; None for `in_features`.
+      out_features: of the output; None for `in_features`.
+      num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
+        (arXiv:2305.13245); None for `num_heads`.
+      in_kv_features: of `inputs_k` and `inputs_v`; None for `in_features`.
+      dtype: what to compute in; None for the common type of inputs and parameters.
+      param_dtype: what the initializers make the parameters in.
+      broadcast_dropout: all batch entries and heads drop the same weights.
+      dropout_rate: the probability that a weight is dropped, within [0, 1].
+      deterministic: drops nothing; None if each call says so, where there is a rate.
+      precision: see `jax.lax.Precision`.
+      kernel_init: initializer of the kernels.
+      out_kernel_init: initializer of the last projection's kernel; None for `kernel_init`.
+      bias_init: initializer of the biases.
+      out_bias_init: initializer of the last projection's bias; None for `bias_init`.
+      use_bias: the projections add a bias.
+      attention_fn: takes the place of `dot_product_attention`: a function of query, key and value
+        which is given those further arguments that its signature names. With `num_kv_heads`, key
+        and value have that number of heads.
+      decode: keeps a cache of keys and values; None if each call says so.
+      normalize_qk: normalizes queries and keys (arXiv:2302.05442).
+      qkv_promote_dtype, out_promote_dtype, ln_promote_dtype: cast the tuples of input and
+        parameters in the projections, the last projection, and the normalizations.
+      qkv_dot_general, out_dot_general: take the place of `jax.lax.dot_general` in the projections.
+      qkv_dot_general_cls, out_dot_general_cls: make these when the layer is called; go before them.
+      rngs: draws the parameters: query, key, value, their normalizations, out; and where there is
+        a rate, the stream that the layer keeps, from 'dropout'.
+      keep_rngs: keeps a stream to drop with; otherwise each call is given `rngs`.
+      kernel_metadata, bias_metadata: metadata of the parameters of query, key and value.
+      out_kernel_metadata, out_bias_metadata: metadata of those of the last projection.
+      query_ln_scale_metadata, key_ln_scale_metadata: metadata of the normalizations' scales.
+      implementation: "exact", "chunked", "cudnn" or "auto": see `dot_product_attention`.
+
+    Attributes:
+      query, key, value, out: `LinearGeneral`s with kernels [C, H, D], [C, H/G, D] twice, and
+        [H, D, out_features].
+      query_ln, key_ln: `LayerNorm`s with scales [D], or None.
+      rngs: an `RngStream`, or None.
+      cached_key, cached_value, cache_index: `Cache`s, after `init_cache`.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> layer = MultiHeadAttention(
+    ...     num_heads=8, in_features=5, qkv_features=16, decode=False, rngs=Rngs(0)
+    ... )
+    >>> x = jnp.ones((4, 3, 5))
+    >>> layer(x, is_causal=True).shape
+    (4, 3, 5)
+    >>> layer.init_cache((4, 10, 5))
+    >>> y = layer(x, decode=True)  # a prompt of three tokens
+    >>> y = layer(x[:, :1], decode=True)
+    >>> layer.cache_index[...]
+    Array(4, dtype=int32)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        num_heads: int,
+        in_features: int,
+        qkv_features: int | None = None,
+        out_features: int | None = None,
+        num_kv_heads: int | None = None,
+        in_kv_features: int | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        broadcast_dropout: bool = True,
+        dropout_rate: float = 0.0,
+        deterministic: bool | None = None,
+        precision: PrecisionLike = None,
+        kernel_init: Initializer = default_kernel_init,
+        out_kernel_init: Initializer | None = None,
+        bias_init: Initializer = default_bias_init,
+        out_bias_init: Initializer | None = None,
+        use_bias: bool = True,
+        attention_fn: Callable[..., Array] = dot_product_attention,
+        decode: bool | None = None,
+        normalize_qk: bool = False,
+        qkv_promote_dtype: Callable[..., Any] = promote_dtype,
+        out_promote_dtype: Callable[..., Any] = promote_dtype,
+        ln_promote_dtype: Callable[..., Any] = promote_dtype,
+        qkv_dot_general: DotGeneral | None = None,
+        out_dot_general: DotGeneral | None = None,
+        qkv_dot_general_cls: Callable[[], DotGeneral] | None = None,
+        out_dot_general_cls: Callable[[], DotGeneral] | None = None,
+        rngs: Rngs,
+        keep_rngs: bool = True,
+        kernel_metadata: Metadata = _NO_METADATA,
+        out_kernel_metadata: Metadata = _NO_METADATA,
+        bias_metadata: Metadata = _NO_METADATA,
+        out_bias_metadata: Metadata = _NO_METADATA,
+        query_ln_scale_metadata: Metadata = _NO_METADATA,
+        key_ln_scale_metadata: Metadata = _NO_METADATA,
+        implementation: Implementation = "auto",
+    ) -> None:
+        positive(in_features, "in_features")
+        heads = heads_of(num_heads, num_kv_heads, qkv_features, in_features)
+        self.num_heads = num_heads
+        self.in_features = in_features
+        self.qkv_features = qkv_features or in_features
+        self.out_features = out_features or in_features
+        self.in_kv_features = in_kv_features or in_features
+        self.num_kv_heads = heads.keys
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.broadcast_dropout = broadcast_dropout
+        self.dropout_rate = check_rate(dropout_rate)
+        self.deterministic = deterministic
+        self.precision = precision
+        self.use_bias = use_bias
+        self.attention_fn = attention_fn
+        self.decode = decode
+        self.normalize_qk = normalize_qk
+        self.qkv_promote_dtype = qkv_promote_dtype
+        self.out_promote_dtype = out_promote_dtype
+        self.ln_promote_dtype = ln_promote_dtype
+        self.qkv_dot_general = qkv_dot_general
+        self.out_dot_general = out_dot_general
+        self.qkv_dot_general_cls = qkv_dot_general_cls
+        self.out_dot_general_cls = out_dot_general_cls
+        self.head_dim = heads.depth
+        self.implementation = check_implementation(implementation)
+
+        linear = partial(
+            LinearGeneral,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            use_bias=use_bias,
+            precision=precision,
+            rngs=rngs,
+        )
+        project = partial(
+            linear,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            promote_dtype=qkv_promote_dtype,
+            dot_general=qkv_dot_general,
+            dot_general_cls=qkv_dot_general_cls,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
+        self.query = project(in_features, (heads.queries, heads.depth))
+        self.key = project(self.in_kv_features, (heads.keys, heads.depth))
+        self.value = project(self.in_kv_features, (heads.keys, heads.depth))
+        self.query_ln: LayerNorm | None = None
+        self.key_ln: LayerNorm | None = None
+        if normalize_qk:
+            norm = partial(
+                LayerNorm,
+                heads.depth,
+                use_bias=False,
+                dtype=dtype,
+                param_dtype=param_dtype,
+                promote_dtype=ln_promote_dtype,
+                rngs=rngs,
+            )
+            self.query_ln = norm(scale_metadata=query_ln_scale_metadata)
+            self.key_ln = norm(scale_metadata=key_ln_scale_metadata)
+        self.out = linear(
+            (heads.queries, heads.depth),
+            self.out_features,
+            axis=(-2, -1),
+            kernel_init=out_kernel_init or kernel_init,
+            bias_init=out_bias_init or bias_init,
+            promote_dtype=out_promote_dtype,
+            dot_general=out_dot_general,
+            dot_general_cls=out_dot_general_cls,
+            kernel_metadata=out_kernel_metadata,
+            bias_metadata=out_bias_metadata,
+        )
+        self.rngs: RngStream | None = None
+        if self.dropout_rate > 0.0 and keep_rngs:
+            self.rngs = rngs.dropout.fork()
+        self.cached_key: Cache[Array] | None = None
+        self.cached_value: Cache[Array] | None = None
+        self.cache_index: Cache[Array] | None = None
+
+    @names_layer
+    def __call__(
+        self,
+        inputs_q: Array,
+        inputs_k: Array | None = None,
+        inputs_v: Array | None = None,
+        *,
+        mask: Array | None = None,
+        deterministic: bool | None = None,
+        rngs: Rngs | RngStream | Array | None = None,
+        sow_weights: bool = False,
+        decode: bool | None = None,
+        is_causal: bool = False,
+        out_sharding: Any = None,
+        qkv_sharding: Any = None,
+    ) -> Array:
+        """Projects the inputs, attends, and projects the result.
+
+        Args:
+          inputs_q: [*B, Q, in_features].
+          inputs_k: [*B, K, in_kv_features]; None for `inputs_q`.
+          inputs_v: [*B, K, in_kv_features]; None for `inputs_k`.
+          mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A query that
+            may see nothing gets the mean of all values. While decoding, K is the cache's length.
+          deterministic: drops nothing; goes before what the layer says.
+          rngs: streams, of which 'dropout' is drawn from, or one stream, or a key; goes before what
+            the layer keeps.
+          sow_weights: sows the weights before dropout as `Intermediate` "attention_weights".
+          decode: keeps the keys and values, and attends to those kept; goes before what the layer
+            says.
+          is_causal: query i sees the keys up to i only; faster than a mask that says so.
+          out_sharding, qkv_sharding: of the output, and of queries, keys and values, where the
+            mesh's axes are explicit.
+
+        Returns:
+          [*B, Q, out_features].
+
+        Raises:
+          ArgumentError: neither layer nor call say whether to decode, or to drop where there is a
+            rate; there is no cache, or no room in it.
+        """
+        inputs_k, inputs_v = key_and_value_inputs(inputs_q, inputs_k, inputs_v)
+        query = self.query(inputs_q, out_sharding=qkv_sharding)  # [*B, Q, H, D]
+        key = self.key(inputs_k, out_sharding=qkv_sharding)  # [*B, K, H/G, D]
+        value = self.value(inputs_v, out_sharding=qkv_sharding)  # [*B, K, H/G, D]
+        if self.query_ln is not None and self.key_ln is not None:
+            query, key = self.query_ln(query), self.key_ln(key)
+        offset: int | Array = 0
+        overflowed = None
+        if first_from(
+            decode,
+            self.decode,
+            error_msg=_undecided("decode", "model.set_attributes(decode=False)"),
+        ):
+            check_new_tokens(query, key)
+            key, value, offset, overflowed = self._append(key, value)
+            is_causal = True
+        dropout_rng = None
+        if self.dropout_rate > 0.0:
+            deterministic = first_from(
+                deterministic,
+                self.deterministic,
+                error_msg=_undecided("deterministic", "model.train() or model.eval()"),
+            )
+            if not deterministic:
+                dropout_rng = dropout_key(self.rngs if rngs is None else rngs, self)
+        else:
+            deterministic = True
+        y = call_attention_fn(
+            self.attention_fn,
+            query,
+            key,
+            value,
+            {
+                "mask": mask,
+                "dropout_rng": dropout_rng,
+                "dropout_rate": self.dropout_rate,
+                "broadcast_dropout": self.broadcast_dropout,
+                "deterministic": deterministic,
+                "dtype": self.dtype,
+                "precision": self.precision,
+            },
+            module=self if sow_weights else None,
+            implementation=self.implementation,
+            is_causal=is_causal,
+            query_offset=offset,
+            any_keyword=_KEYWORDS,
+        )  # [*B, Q, H, D]
+        y = self.out(y, out_sharding=out_sharding)  # [*B, Q, C]
+        return y if overflowed is None else jnp.where(overflowed, jnp.nan, y)
+
+    def _append(self, key: Array, value: Array) -> tuple[Array, Array, Array, Array | None]:
+        """All keys and values, the position of the first new one, and whether room lacked."""
+        cached_key, cached_value, index = self.cached_key, self.cached_value, self.cache_index
+        if cached_key is None or cached_value is None or index is None:
+            raise ArgumentError(
+                "Autoregressive cache not initialized: decode is True, and there is no cache.",
+                hint="Call init_cache((*batch, greatest length, features)) before the first token.",
+            )
+        first = index.get_value()
+        cache = functional.append_to_cache(
+            functional.Cache(cached_key.get_value(), cached_value.get_value(), first), key, value
+        )
+        for variable, new in zip((cached_key, cached_value, index), cache, strict=True):
+            variable.set_value(new)
+        return cache.key, cache.value, first, functional.overflowed(cache)
+
+    @names_layer
+    def init_cache(self, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> None:
+        """Makes an empty cache, for decoding.
+
+        Args:
+          input_shape: (*B, L, in_features), of an input of the greatest length.
+          dtype: of keys and values in the cache.
+
+        Raises:
+          ShapeError: there are fewer than two dimensions.
+        """
+        if len(input_shape) < 2:
+            raise ShapeError(
+                f"input_shape={tuple(input_shape)} must have at least 2 dimensions, (*batch,"
+                " length, features)."
+            )
+        shape = (*input_shape[:-1], self.num_kv_heads, self.head_dim)
+        empty = functional.init_cache(shape, shape, dtype, dtype)
+        self.cached_key, self.cached_value, self.cache_index = map(Cache, empty)
+
+    @names_layer
+    def set_view(
+        self,
+        deterministic: bool | None = None,
+        decode: bool | None = None,
+        batch_size: int | Shape | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        """Sets what is given, and leaves the rest; `nnx.view` calls it on the copy it makes.
+
+        Args:
+          deterministic, decode: see the constructor.
+          batch_size, max_length: of the cache; an empty one is made where there is none of this
+            size.
+
+        Raises:
+          ArgumentError: one of the cache's sizes is given without the other.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+        if decode is not None:
+            self.decode = decode
+        if batch_size is None and max_length is None:
+            return
+        if batch_size is None or max_length is None:
+            raise ArgumentError(
+                f"batch_size={batch_size!r} and max_length={max_length!r}: a cache needs both."
+            )
+        batch = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
+        cached = self.cached_key
+        if cached is None or cached.shape[:-2] != (*batch, max_length):
+            dtype = jnp.float32 if cached is None else cached.dtype
+            self.init_cache((*batch, max_length, self.in_features), dtype)
+
+
+def _undecided(name: str, mend: str) -> str:
+    return (
+        f"Neither the layer nor its call say so: {name} is None. Pass {name}=True or False to the"
+        f" constructor or here, or set it for the whole model: {mend}."
+    )
