@@ -68,7 +68,9 @@ class Layer(NamedTuple):
         return module
 
     def has_option(self, name: str) -> bool:
-        return name in inspect.signature(type(self.make(nnx.Rngs(0))).__init__).parameters
+        parameters = inspect.signature(type(self.make(nnx.Rngs(0))).__init__).parameters
+        passed_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        return name in parameters or passed_on
 
     def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
         """What stands for the inputs in a call; `seed` and `batch` as an input has them."""

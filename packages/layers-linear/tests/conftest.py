@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import jax
 import pytest
 
+pytest.register_assert_rewrite("contracts", "nnx_contracts")
+
 
 @pytest.fixture(scope="package", autouse=True)
 def quick_compilation() -> Iterator[None]:

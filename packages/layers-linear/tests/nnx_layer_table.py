@@ -1,0 +1,186 @@
+"""The table of nnx layers: one row a layer, from which every contract test follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from contracts import Input
+from linnet.layers_linear import linen, nnx
+from nnx_contracts import Layer
+
+
+def twin(module: Any) -> Any:
+    """Linen's layer with the parameters of nnx's, which have the same names."""
+    return lambda values, *inputs: module.apply({"params": values}, *inputs)
+
+
+def add(module: Any, prefix: str) -> Any:
+    """Linen's layer with a low-rank adapter beside it, written out."""
+
+    def output(values: dict[str, Any], x: Any) -> Any:
+        base = {k: v for k, v in values.items() if "lora" not in k}
+        params = {k.removeprefix("base_module/"): v for k, v in base.items()}
+        return module.apply({"params": params}, x) + low_rank(prefix)(values, x)
+
+    return output
+
+
+def low_rank(prefix: str) -> Any:
+    return lambda values, x: x @ (values[f"{prefix}lora_a"] @ values[f"{prefix}lora_b"])
+
+
+VECTORS = (Input((3, 4)),)
+SEQUENCE = (Input((3, 6, 4)),)
+IMAGES = (Input((2, 5, 4, 3)),)
+MASK = np.tril(np.ones((3, 2, 4), np.float32))
+# A mask is an array, and an array is data of the module.
+MASKED = {"mask": (3, 2, 4)}
+
+LAYERS = [
+    Layer(
+        "Linear",
+        lambda rngs, **options: nnx.Linear(4, 5, rngs=rngs, **options),
+        VECTORS,
+        {"kernel": (4, 5), "bias": (5,)},
+        twin=twin(linen.Dense(5)),
+    ),
+    Layer(
+        "Linear without bias",
+        lambda rngs, **options: nnx.Linear(4, 5, use_bias=False, rngs=rngs, **options),
+        SEQUENCE,
+        {"kernel": (4, 5)},
+        twin=twin(linen.Dense(5, use_bias=False)),
+    ),
+    Layer(
+        "LinearGeneral",
+        lambda rngs, **options: nnx.LinearGeneral(
+            (6, 4), (2, 3), axis=(1, -1), rngs=rngs, **options
+        ),
+        SEQUENCE,
+        {"kernel": (6, 4, 2, 3), "bias": (2, 3)},
+        twin=twin(linen.DenseGeneral((2, 3), axis=(1, -1))),
+    ),
+    Layer(
+        "Conv",
+        lambda rngs, **options: nnx.Conv(3, 2, (3, 2), strides=(2, 1), rngs=rngs, **options),
+        IMAGES,
+        {"kernel": (3, 2, 3, 2), "bias": (2,)},
+        twin=twin(linen.Conv(2, (3, 2), strides=(2, 1))),
+    ),
+    Layer(
+        "Conv circular",
+        lambda rngs, **options: nnx.Conv(4, 2, 3, padding="CIRCULAR", rngs=rngs, **options),
+        SEQUENCE,
+        {"kernel": (3, 4, 2), "bias": (2,)},
+        twin=twin(linen.Conv(2, 3, padding="CIRCULAR")),
+    ),
+    Layer(
+        "Conv causal, in groups, masked",
+        lambda rngs, **options: nnx.Conv(
+            4,
+            4,
+            3,
+            padding="CAUSAL",
+            kernel_dilation=2,
+            feature_group_count=2,
+            mask=MASK,
+            rngs=rngs,
+            **options,
+        ),
+        SEQUENCE,
+        {"kernel": (3, 2, 4), "bias": (4,)},
+        MASKED,
+        twin=lambda values, x: linen.Conv(
+            4, 3, padding="CAUSAL", kernel_dilation=2, feature_group_count=2, mask=values["mask"]
+        ).apply({"params": values}, x),
+    ),
+    Layer(
+        "ConvTranspose",
+        lambda rngs, **options: nnx.ConvTranspose(
+            3, 2, (3, 2), strides=(2, 1), rngs=rngs, **options
+        ),
+        IMAGES,
+        {"kernel": (3, 2, 3, 2), "bias": (2,)},
+        twin=twin(linen.ConvTranspose(2, (3, 2), strides=(2, 1))),
+    ),
+    Layer(
+        "ConvTranspose circular",
+        lambda rngs, **options: nnx.ConvTranspose(
+            4, 2, 3, strides=2, padding="CIRCULAR", transpose_kernel=True, rngs=rngs, **options
+        ),
+        SEQUENCE,
+        {"kernel": (3, 2, 4), "bias": (2,)},
+        twin=twin(linen.ConvTranspose(2, 3, strides=2, padding="CIRCULAR", transpose_kernel=True)),
+    ),
+    Layer(
+        "Einsum",
+        lambda rngs, **options: nnx.Einsum(
+            "...a,ahd->...hd", (4, 2, 3), (2, 3), rngs=rngs, **options
+        ),
+        SEQUENCE,
+        {"kernel": (4, 2, 3), "bias": (2, 3)},
+        twin=twin(linen.Einsum((4, 2, 3), "...a,ahd->...hd")),
+    ),
+    Layer(
+        "Embed",
+        lambda rngs, **options: nnx.Embed(7, 3, rngs=rngs, **options),
+        (Input((3, 4), below=7),),
+        {"embedding": (7, 3)},
+        twin=twin(linen.Embed(7, 3)),
+    ),
+    Layer(
+        "PReLU",
+        lambda rngs, **options: nnx.PReLU(**options),
+        VECTORS,
+        {"negative_slope": ()},
+        twin=twin(linen.PReLU()),
+    ),
+    Layer(
+        "Dropout",
+        lambda rngs, **options: nnx.Dropout(0.4, rngs=rngs, **options),
+        SEQUENCE,
+        {},
+    ),
+    Layer(
+        "LoRA",
+        lambda rngs, **options: nnx.LoRA(4, 2, 5, rngs=rngs, **options),
+        SEQUENCE,
+        {"lora_a": (4, 2), "lora_b": (2, 5)},
+        twin=low_rank(""),
+    ),
+    Layer(
+        "LoRA around a layer",
+        lambda rngs, **options: nnx.LoRA(
+            4,
+            2,
+            5,
+            base_module=nnx.Linear(4, 5, rngs=rngs, **options),
+            rngs=rngs,
+            **options,
+        ),
+        VECTORS,
+        {
+            "base_module/kernel": (4, 5),
+            "base_module/bias": (5,),
+            "lora_a": (4, 2),
+            "lora_b": (2, 5),
+        },
+        twin=add(linen.Dense(5), ""),
+    ),
+    Layer(
+        "LoRALinear",
+        lambda rngs, **options: nnx.LoRALinear(
+            4,
+            5,
+            lora_rank=2,
+            rngs=rngs,
+            **{f"lora_{name}": value for name, value in options.items()},
+            **options,
+        ),
+        VECTORS,
+        {"kernel": (4, 5), "bias": (5,), "lora/lora_a": (4, 2), "lora/lora_b": (2, 5)},
+        twin=add(linen.Dense(5), "lora/"),
+    ),
+]
