@@ -77,3 +77,22 @@ def test_nothing_else_is_imported() -> None:
 def test_importing_computes_nothing() -> None:
     """The first computation looks for a device; importing must not, so there need be none."""
     run("import linnet.linen", JAX_PLATFORMS="no_such_platform")
+
+
+def test_layers_are_loaded_when_they_are_asked_for() -> None:
+    run(
+        "import sys, linnet.linen as nn\n"
+        "def loaded():\n"
+        "    return sorted(n for n in sys.modules if n.startswith('linnet.layers_'))\n"
+        "early = loaded()\n"
+        "assert {n.split('.')[1] for n in early} == {'layers_linear'}, early\n"
+        "nn.LayerNorm\n"
+        "assert {n.split('.')[1] for n in loaded()} == {'layers_linear', 'layers_norm'}, loaded()\n"
+        "assert nn.attention.SelfAttention is nn.SelfAttention\n"
+        "assert {'RNN', 'recurrent', 'tabulate', 'Dense'} <= set(dir(nn))\n"
+    )
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Desne'"):
+        nn.Desne  # type: ignore[attr-defined]

@@ -1,6 +1,8 @@
 """Neural networks as immutable modules: everything that linen has, under one name.
 
-This package holds nothing of its own; each name stands in the package that its module says.
+This package holds nothing of its own; each name stands in the package that its module says. The
+core and the linear layers are there at once, other layers and namespaces (`nn.attention`) when they
+are first asked for.
 
 >>> import jax, jax.numpy as jnp
 >>> import linnet.linen as nn
@@ -21,16 +23,6 @@ import importlib as _importlib
 import typing as _typing
 
 from linnet.initializers import ones, ones_init, zeros, zeros_init
-from linnet.layers_attention.linen import (
-    MultiHeadAttention,
-    MultiHeadDotProductAttention,
-    SelfAttention,
-    combine_masks,
-    dot_product_attention,
-    dot_product_attention_weights,
-    make_attention_mask,
-    make_causal_mask,
-)
 from linnet.layers_linear.linen import (
     Conv,
     ConvLocal,
@@ -45,26 +37,6 @@ from linnet.layers_linear.linen import (
     max_pool,
     min_pool,
     pool,
-)
-from linnet.layers_norm.linen import (
-    BatchNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    RMSNorm,
-    SpectralNorm,
-    WeightNorm,
-)
-from linnet.layers_recurrent.linen import (
-    RNN,
-    Bidirectional,
-    ConvLSTMCell,
-    GRUCell,
-    LSTMCell,
-    MGUCell,
-    OptimizedLSTMCell,
-    RNNCellBase,
-    SimpleCell,
 )
 from linnet.module_core.linen import (
     PARTITION_NAME,
@@ -121,25 +93,7 @@ from linnet.module_core.linen import (
 )
 from linnet.struct import FrozenDict
 
-from . import (
-    activation,
-    attention,
-    batch_apply,
-    combinators,
-    dtypes,
-    initializers,
-    kw_only_dataclasses,
-    linear,
-    meta,
-    module,
-    normalization,
-    partitioning,
-    pooling,
-    recurrent,
-    spmd,
-    stochastic,
-    transforms,
-)
+from . import activation, initializers
 from .__about__ import __version__
 from .activation import (
     celu,
@@ -170,9 +124,56 @@ from .activation import (
 )
 
 if _typing.TYPE_CHECKING:
+    from linnet.layers_attention.linen import (
+        MultiHeadAttention,
+        MultiHeadDotProductAttention,
+        SelfAttention,
+        combine_masks,
+        dot_product_attention,
+        dot_product_attention_weights,
+        make_attention_mask,
+        make_causal_mask,
+    )
+    from linnet.layers_norm.linen import (
+        BatchNorm,
+        GroupNorm,
+        InstanceNorm,
+        LayerNorm,
+        RMSNorm,
+        SpectralNorm,
+        WeightNorm,
+    )
+    from linnet.layers_recurrent.linen import (
+        RNN,
+        Bidirectional,
+        ConvLSTMCell,
+        GRUCell,
+        LSTMCell,
+        MGUCell,
+        OptimizedLSTMCell,
+        RNNCellBase,
+        SimpleCell,
+    )
     from linnet.module_core.linen import tabulate
 
-    from . import summary
+    from . import (
+        attention,
+        batch_apply,
+        combinators,
+        dtypes,
+        kw_only_dataclasses,
+        linear,
+        meta,
+        module,
+        normalization,
+        partitioning,
+        pooling,
+        recurrent,
+        spmd,
+        stochastic,
+        summary,
+        transforms,
+    )
 
 __all__ = [
     "PARTITION_NAME",
@@ -315,9 +316,73 @@ __all__ = [
     "zeros_init",
 ]
 
+# What is loaded when it is first asked for: layers by the package that they stand in ...
+_LAYERS = {
+    "linnet.layers_attention.linen": (
+        "MultiHeadAttention",
+        "MultiHeadDotProductAttention",
+        "SelfAttention",
+        "combine_masks",
+        "dot_product_attention",
+        "dot_product_attention_weights",
+        "make_attention_mask",
+        "make_causal_mask",
+    ),
+    "linnet.layers_norm.linen": (
+        "BatchNorm",
+        "GroupNorm",
+        "InstanceNorm",
+        "LayerNorm",
+        "RMSNorm",
+        "SpectralNorm",
+        "WeightNorm",
+    ),
+    "linnet.layers_recurrent.linen": (
+        "RNN",
+        "Bidirectional",
+        "ConvLSTMCell",
+        "GRUCell",
+        "LSTMCell",
+        "MGUCell",
+        "OptimizedLSTMCell",
+        "RNNCellBase",
+        "SimpleCell",
+    ),
+    "linnet.module_core.linen": ("tabulate",),
+}
+_HOME = {name: module for module, names in _LAYERS.items() for name in names}
+
+# ... and namespaces.
+_NAMESPACES = (
+    "attention",
+    "batch_apply",
+    "combinators",
+    "dtypes",
+    "kw_only_dataclasses",
+    "linear",
+    "meta",
+    "module",
+    "normalization",
+    "partitioning",
+    "pooling",
+    "recurrent",
+    "spmd",
+    "stochastic",
+    "summary",
+    "transforms",
+)
+
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in ("summary", "tabulate"):  # loaded when a table is asked for
-        summary = _importlib.import_module(".summary", __name__)
-        return summary if name == "summary" else summary.tabulate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOME:
+        found: _typing.Any = getattr(_importlib.import_module(_HOME[name]), name)
+    elif name in _NAMESPACES:
+        found = _importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
