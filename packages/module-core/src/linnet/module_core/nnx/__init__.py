@@ -1,5 +1,16 @@
-"""Stateful modules: objects that own their variables."""
+"""Stateful modules: objects that own their variables.
 
+The bridge, which brings linen, is loaded when it is first asked for.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
+from .abstract import abstract_with_sharding as abstract_with_sharding
+from .abstract import as_abstract as as_abstract
+from .abstract import eval_shape as eval_shape
+from .abstract import get_abstract_model as get_abstract_model
 from .calling import call as call
 from .capturing import capture as capture
 from .containers import Dict as Dict
@@ -53,6 +64,7 @@ from .rng_splitting import restore_rngs as restore_rngs
 from .rng_splitting import split_rngs as split_rngs
 from .rngs import Rngs as Rngs
 from .rngs import RngStream as RngStream
+from .sharding_metadata import PARTITION_NAME as PARTITION_NAME
 from .state import FlatState as FlatState
 from .state import State as State
 from .state import diff as diff
@@ -73,7 +85,37 @@ from .training.metrics import MultiMetric as MultiMetric
 from .training.optimizer import ModelAndOptimizer as ModelAndOptimizer
 from .training.optimizer import Optimizer as Optimizer
 from .training.train_state import TrainState as TrainState
+from .transforms.autodiff import custom_vjp as custom_vjp
+from .transforms.autodiff import jvp as jvp
+from .transforms.autodiff import vjp as vjp
+from .transforms.contexts import MergeContext as MergeContext
+from .transforms.contexts import SplitContext as SplitContext
+from .transforms.contexts import UpdateContext as UpdateContext
+from .transforms.contexts import merge_context as merge_context
+from .transforms.contexts import split_context as split_context
+from .transforms.contexts import update_context as update_context
+from .transforms.control import cond as cond
+from .transforms.control import fori_loop as fori_loop
+from .transforms.control import switch as switch
+from .transforms.control import while_loop as while_loop
+from .transforms.grad import DiffState as DiffState
+from .transforms.grad import grad as grad
+from .transforms.grad import value_and_grad as value_and_grad
+from .transforms.jit import StateSharding as StateSharding
 from .transforms.jit import jit as jit
+from .transforms.metadata import transform_metadata as transform_metadata
+from .transforms.partial import cached_partial as cached_partial
+from .transforms.partial import jit_partial as jit_partial
+from .transforms.scan import Carry as Carry
+from .transforms.scan import scan as scan
+from .transforms.shard_map import shard_map as shard_map
+from .transforms.simple import checkify as checkify
+from .transforms.simple import checkpoint as checkpoint
+from .transforms.simple import make_jaxpr as make_jaxpr
+from .transforms.simple import remat as remat
+from .transforms.vmap import StateAxes as StateAxes
+from .transforms.vmap import pmap as pmap
+from .transforms.vmap import vmap as vmap
 from .variable import Variable as Variable
 from .variable_metadata import VariableMetadata as VariableMetadata
 from .variable_metadata import with_metadata as with_metadata
@@ -93,3 +135,14 @@ from .variable_types import RngState as RngState
 from .variable_types import register_variable_name as register_variable_name
 from .variable_types import variable_name_from_type as variable_name_from_type
 from .variable_types import variable_type_from_name as variable_type_from_name
+
+if TYPE_CHECKING:
+    from . import bridge as bridge
+
+_LAZY = frozenset({"bridge"})
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        return _import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

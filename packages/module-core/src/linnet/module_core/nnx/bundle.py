@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import jax
@@ -114,7 +114,11 @@ class Bundle:
             self.parts: list[Any] = [part]
             self.graphdef = part.graphdef
             return
-        parts: list[Any] = [snapshot_of(r) if isinstance(r, Pytree) else Loose([r]) for r in roots]
+        parts: list[Any] = []
+        # Variables that lie about in the arguments (those of a State, say) are walked in one go.
+        for remembered, group in groupby(roots, lambda r: isinstance(r, Pytree)):
+            run = list(group)
+            parts.extend(map(snapshot_of, run) if remembered else [Loose(run)])
         for i, part in enumerate(parts):
             for other in parts[:i]:
                 if not _apart(part, other):

@@ -105,49 +105,98 @@ class Inside:
         """
         roots = list(self.roots)
         output = take_out(output, roots, {id(r): i for i, r in enumerate(roots)})
-        after = Walk(roots)
-        before = self.nodes
+        return self.outcome(output, After(self, roots), (lambda _: True) if everything else None)
+
+    def outcome(
+        self, output: Any, after: After, sends: Callable[[int], bool] | None = None
+    ) -> Outcome:
+        """The output and effect, when the objects in the output were taken out already.
+
+        Args:
+          output: with holes.
+          after: what became of the objects.
+          sends: whether the value of a leaf, by its index afterwards, is sent along; None for those
+            that changed. What cannot be kept is sent whatever it says.
+        """
+        changed: list[int] = []
+        kept: list[tuple[int, int]] = []
+        in_place = after.in_place
+        slots = after.walk.slots
+        for i, source in enumerate(after.sources):
+            sent = after.is_changed(i) if sends is None else sends(i)
+            if sent or source is None:
+                changed.append(i)
+                if slots[i] is None and not isinstance(after.walk.leaves[i], Variable):
+                    in_place = False
+            else:
+                kept.append((i, source))
+        effect = Effect(after.walk.graphdef, after.origin, tuple(changed), tuple(kept), in_place)
+        return Outcome(output, [after.value(i) for i in changed], effect)
+
+
+class After:
+    """What became of objects of an `Inside`, and what new ones there are.
+
+    Attributes:
+      walk: over the roots, the old ones and those in the output.
+      origin: for each node the index of the node that it was inside, or None for a new one.
+      sources: for each leaf the index of the leaf that it was, or None for a new one.
+      in_place: whether no structure changed.
+    """
+
+    def __init__(self, inside: Inside, roots: Sequence[Any]) -> None:
+        self.inside = inside
+        self.walk = after = Walk(roots)
+        before = inside.nodes
         index_of = {id(node): i for i, node in enumerate(before)}
-        origin = tuple(index_of.get(id(node)) for node in after.nodes)
-        in_place = (
-            len(roots) == len(self.roots)
-            and after.graphdef is self.graphdef
+        self.origin = tuple(index_of.get(id(node)) for node in after.nodes)
+        same_tokens = after.graphdef is inside.graphdef
+        self.in_place = (
+            len(roots) == len(inside.roots)
+            and same_tokens
             and len(after.nodes) == len(before)
             and all(map(is_, after.nodes, before))
         )
-        variables = [n for n in before if isinstance(n, Variable)]
         arrays: dict[int, int] = {}
         leaf_of: dict[int, int] = {}
-        position = iter(variables)
-        for i, (cls, _) in enumerate(self.graphdef.leaf_types):
+        position = iter([n for n in before if isinstance(n, Variable)])
+        for i, (cls, _) in enumerate(inside.graphdef.leaf_types):
             if cls is None:
-                arrays[id(self.values[i])] = i
+                arrays[id(inside.values[i])] = i
             else:
                 leaf_of[id(next(position))] = i
-        changed: list[int] = []
-        kept: list[tuple[int, int]] = []
-        values: list[Any] = []
-        for i, leaf in enumerate(after.leaves):
-            if isinstance(leaf, Variable):
-                old, value = leaf_of.get(id(leaf)), leaf.raw_value
-                same = old is not None and value is self.values[old]
-            else:
-                old, value = arrays.get(id(leaf)), leaf
-                same = old is not None and (not in_place or old == i)
-            if same and not everything:
-                kept.append((i, old))  # type: ignore[arg-type]
-            else:
-                changed.append(i)
-                values.append(value)
-                if not isinstance(leaf, Variable) and after.slots[i] is None:
-                    in_place = False
-        effect = Effect(after.graphdef, origin, tuple(changed), tuple(kept), in_place)
-        return Outcome(output, values, effect)
+        # In the same structure a raw array is what stood in its place, were it another or not.
+        self.sources = tuple(
+            leaf_of.get(id(leaf))
+            if isinstance(leaf, Variable)
+            else i
+            if self.in_place
+            else arrays.get(id(leaf))
+            for i, leaf in enumerate(after.leaves)
+        )
+
+    def value(self, i: int) -> Any:
+        """The value of a leaf."""
+        leaf = self.walk.leaves[i]
+        return leaf.raw_value if isinstance(leaf, Variable) else leaf
+
+    def is_changed(self, i: int) -> bool:
+        """Whether a leaf is new, or has another value than before."""
+        source = self.sources[i]
+        return source is None or self.value(i) is not self.inside.values[source]
 
 
-def apply(bundle: Bundle, outcome: Outcome) -> Any:
-    """Does to the caller's objects what was done inside; returns the output."""
+def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:
+    """Does to the caller's objects what was done inside; returns the output.
+
+    Args:
+      bundle: the caller's objects.
+      outcome: what was done.
+      structure: False leaves their structure as it is, and passes on values alone.
+    """
     effect = outcome.effect
+    if not structure and not effect.in_place:
+        return _apply_values(bundle, outcome)
     if effect.in_place:
         if effect.changed:
             leaves = bundle.leaves()
@@ -182,3 +231,20 @@ def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
     roots, _ = build(effect.graphdef, values, reuse)
     edits.count[0] += 1
     return roots
+
+
+def _apply_values(bundle: Bundle, outcome: Outcome) -> Any:
+    """Sets the values of the caller's variables; what is returned is built anew."""
+    effect = outcome.effect
+    bundle_values = bundle.values()
+    values: list[Any] = [None] * effect.graphdef.num_leaves
+    for i, value in zip(effect.changed, outcome.values, strict=True):
+        values[i] = value
+    for i, old in effect.kept:
+        values[i] = bundle_values[old]
+    roots, nodes = build(effect.graphdef, values)
+    old_nodes = bundle.nodes()
+    for node, origin in zip(nodes, effect.origin, strict=True):
+        if origin is not None and isinstance(node, Variable):
+            set_raw_value(old_nodes[origin], node.raw_value)
+    return put_back(outcome.output, [*bundle.roots, *roots[len(bundle.roots) :]])

@@ -5,115 +5,547 @@ hands `jax.jit` the structure as a static argument and the values as one flat li
 program returns the values that the function changed and, as the structure of its output, the
 effect. There is no cache here: programs are remembered by `jax.jit`, by structure, and let go with
 the function.
+
+Two options need more than that. Donated values are a list of their own, and all of them come back,
+for the caller's variables must not be left with deleted buffers. Shardings of inputs are options of
+`jax.jit` itself, one for each leaf: there is one `jax.jit` for each assignment of shardings.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 
-from ..bundle import Bundle, take_out
-from ..effect import Inside, Outcome, apply
-from ..pytree import Pytree
-from ..structure import GraphDef
+from ...errors import ArgumentError
+from ..bundle import Bundle, Hole, put_back, take_out
+from ..effect import After, Inside, Outcome, apply
+from ..graph import find_duplicates
+from ..sharding_metadata import lay_out
+from ..structure import GraphDef, build
+from ..variable import Variable, set_raw_value
+from .calling import Transformed, names_of, resolve
+from .lifting import Modes
+from .prefixes import (
+    FilterMapping,
+    leaf_keys,
+    part_of,
+    plain,
+    spec_of_each_leaf,
+    spread,
+)
+from .prefixes import take_out as take_out_with
 
 
-def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """A function and the module that it is bound to: methods and callable modules take `self`."""
-    owner = getattr(fun, "__self__", None)
-    if isinstance(owner, Pytree) and hasattr(fun, "__func__"):
-        return fun.__func__, (owner,)
-    if isinstance(fun, Pytree):
-        return type(fun).__call__, (fun,)
-    return fun, ()
+class StateSharding(FilterMapping):
+    """The sharding of each leaf of a module, by filters.
+
+    >>> from jax.sharding import PartitionSpec
+    >>> from linnet.module_core import nnx
+    >>> sharding = StateSharding({nnx.Param: PartitionSpec("data"), ...: PartitionSpec()})
+    >>> len(sharding.shardings)
+    2
+    """
+
+    _what = "sharding"
+
+    @property
+    def shardings(self) -> tuple[Any, ...]:
+        """The shardings, in the order of the filters."""
+        return self._specs
 
 
-class Jitted:
-    """A function under `jit`; has `lower`, `trace` and `eval_shape` of `jax.jit`."""
+class _Prepared:
+    """One call's objects, and what the compiled program is called with.
 
-    def __init__(self, fun: Callable[..., Any], options: dict[str, Any]) -> None:
-        functools.update_wrapper(self, fun)
+    `static` are the arguments that `jax.jit` takes as static, `flat` the others.
+    """
+
+    __slots__ = ("bundle", "flat", "jitted", "static")
+
+    def __init__(self, bundle: Bundle, jitted: Any, static: Any, flat: Any) -> None:
+        self.bundle = bundle
+        self.jitted = jitted
+        self.static = static
+        self.flat = flat
+
+
+class Jitted(Transformed):
+    """A function under `jit`; has `lower`, `trace` and `eval_shape` as `jax.jit` does."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        *,
+        in_shardings: Any,
+        out_shardings: Any,
+        static_argnums: Any,
+        static_argnames: Any,
+        donate_argnums: Any,
+        donate_argnames: Any,
+        modes: Modes,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(fun)
         self._fun, self._bound = resolve(fun)
-        self.__wrapped__ = fun
-        self._updates = options.pop("graph_updates", None) is not False
-        self._static = _static_positions(self._fun, len(self._bound), options)
-        self._donated = _positions(options.pop("donate_argnums", None), len(self._bound))
-        self._compiled = jax.jit(self._run, static_argnums=(0, 1), donate_argnums=(3,), **options)
+        self.fun = fun
+        self._modes = modes
+        self._names = names_of(self._fun)
+        shift = len(self._bound)
+        self._static = self._both(static_argnums, static_argnames, shift)
+        self._donated = self._both(donate_argnums, donate_argnames, shift)
+        both = set(self._static[0]) & set(self._donated[0])
+        if both:
+            raise ArgumentError(
+                f"Arguments {sorted(both)} are both static and donated.",
+                hint="Only arrays and modules can be donated.",
+            )
+        self.in_shardings = in_shardings
+        self.out_shardings = out_shardings
+        self._options = options
+        self._compiled = self._jit({})
+        self._by_shardings: dict[Any, Any] = {}
+
+    def _both(
+        self, argnums: Any, argnames: Any, shift: int
+    ) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Positions and names of arguments; each given either way is found by both."""
+        positions = {i + shift if i >= 0 else i for i in _as_tuple(argnums)}
+        names = set(_as_tuple(argnames))
+        try:
+            parameters = [
+                n
+                for n, p in inspect.signature(self._fun).parameters.items()
+                if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+            ]
+        except (TypeError, ValueError):
+            parameters = []
+        positions = {i if i >= 0 else i + len(parameters) for i in positions}
+        names |= {parameters[i] for i in positions if 0 <= i < len(parameters)}
+        positions |= {parameters.index(n) for n in names if n in parameters}
+        return tuple(sorted(positions)), tuple(sorted(names))
+
+    def _jit(self, options: dict[str, Any]) -> Any:
+        run = functools.partial(Jitted._run, self)
+        run.__name__ = self.__name__ if hasattr(self, "__name__") else "function"  # type: ignore[attr-defined]
+        donate = (4, 6) if self._donated[0] or self._donated[1] else ()
+        return jax.jit(
+            run, static_argnums=(0, 1, 2), donate_argnums=donate, **self._options, **options
+        )
 
     def _run(
         self,
         graphdef: GraphDef,
         static: tuple[tuple[Any, Any], ...],
+        layout: Any,
         values: Any,
         donated: Any,
         args: tuple[Any, ...],
+        donated_args: dict[Any, Any],
         kwargs: dict[str, Any],
     ) -> Outcome:
+        constraints = None
+        if layout is not None:
+            donated_leaves, constraints = layout
+            given = iter(donated)
+            kept = iter(values)
+            values = [next(given) if d else next(kept) for d in donated_leaves]
         inside = Inside(graphdef, values)
         every = list(args)
-        for position, value in static:
-            if isinstance(position, str):
-                kwargs = {**kwargs, position: value}
-            else:
-                every.insert(position, value)
-        return inside.leave(inside.call(self._fun, every, kwargs))
+        if static or donated_args:
+            fixed = dict(static)
+            positions = {**fixed, **donated_args}
+            for position in sorted(p for p in positions if isinstance(p, int)):
+                every.insert(position, positions[position])
+            kwargs = {**kwargs, **{n: v for n, v in positions.items() if isinstance(n, str)}}
+        output = inside.call(self._fun, every, kwargs)
+        if layout is None and self.out_shardings is None:
+            return inside.leave(output)
+        return self._constrained(inside, output, layout, constraints)
 
-    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Bundle, Any]:
+    def _constrained(self, inside: Inside, output: Any, layout: Any, constraints: Any) -> Outcome:
+        """The outcome with donated values in it, and laid out as the shardings say."""
+        roots = list(inside.roots)
+        before = len(roots)
+        prefix = self.out_shardings
+        output, occurrences = take_out_with(prefix, output, roots, "out_shardings")
+        after = After(inside, roots)
+        donated_leaves = layout[0] if layout is not None else ()
+
+        def sends(i: int) -> bool:
+            source = after.sources[i]
+            return (
+                after.is_changed(i)
+                or source is None
+                or bool(donated_leaves and donated_leaves[source])
+            )
+
+        outcome = inside.outcome(_laid_out(plain(prefix), output), after, sends)
+        of_leaf = _shardings_after(after, constraints, occurrences, roots, before)
+        outcome.values = [
+            lay_out(v, of_leaf[i])
+            for i, v in zip(outcome.effect.changed, outcome.values, strict=True)
+        ]
+        return outcome
+
+    def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Prepared:
         if self._bound:
             args = self._bound + args
+        if self._donated[0] or self._donated[1] or self.in_shardings is not None:
+            return self._prepare_with_options(args, kwargs)
         static: tuple[Any, ...] = ()
         positions, names = self._static
         if positions or names:
-            static = tuple((i, args[i]) for i in positions if i < len(args)) + tuple(
-                (n, kwargs[n]) for n in names if n in kwargs
-            )
-            args = tuple(a for i, a in enumerate(args) if i not in positions)
-            kwargs = {n: v for n, v in kwargs.items() if n not in names}
+            static, args, kwargs = _without(positions, names, args, kwargs)
         roots: list[Any] = []
         index_of: dict[int, int] = {}
         args = tuple([take_out(a, roots, index_of) for a in args])
         if kwargs:
             kwargs = {n: take_out(v, roots, index_of) for n, v in kwargs.items()}
+        if not self._modes.graph:
+            self._modes.check(roots, "jit")
         bundle = Bundle(roots)
-        return bundle, (bundle.graphdef, static, bundle.values(), (), args, kwargs)
+        return _Prepared(
+            bundle,
+            self._compiled,
+            (bundle.graphdef, static, None),
+            (bundle.values(), (), args, {}, kwargs),
+        )
+
+    def _prepare_with_options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Prepared:
+        shardings = self._shardings_for(args)
+        by_position = dict(enumerate(shardings))
+        static, _, _ = _without(*self._static, args, kwargs)
+        fixed = {p for p, _ in static}
+        given, _, _ = _without(*self._donated, args, kwargs)
+        donated_keys = {p for p, _ in given}
+        roots: list[Any] = []
+        occurrences: list[Any] = []
+        donates: list[Any] = []
+        holed: dict[Any, Any] = {}
+        for key, value in [*enumerate(args), *kwargs.items()]:
+            if key in fixed:
+                continue
+            sharding = by_position.get(key) if isinstance(key, int) else None
+            name = self._names[key] if isinstance(key, int) and key < len(self._names) else str(key)
+            holed[key], found = take_out_with(sharding, value, roots, f"in_shardings of {name}")
+            named = [o._replace(where=f"{name}/{o.where}" if o.path else name) for o in found]
+            occurrences.extend(named)
+            donates.extend(o._replace(spec=key in donated_keys, path=()) for o in named)
+        self._modes.check(roots, "jit")
+        bundle = Bundle(roots)
+        leaf_shardings = spec_of_each_leaf(bundle, occurrences)
+        donated_leaves = tuple(spec_of_each_leaf(bundle, donates))
+        values = _moved(bundle, leaf_shardings)
+        plain_args = tuple(
+            v for k, v in holed.items() if isinstance(k, int) and k not in donated_keys
+        )
+        donated_args = {k: v for k, v in holed.items() if k in donated_keys}
+        plain_kwargs = {
+            k: v for k, v in holed.items() if isinstance(k, str) and k not in donated_keys
+        }
+        kept = [v for v, d in zip(values, donated_leaves, strict=True) if not d]
+        given_values = [v for v, d in zip(values, donated_leaves, strict=True) if d]
+        jitted = self._compiled
+        if self.in_shardings is not None:
+            split = [
+                [s for s, d in zip(leaf_shardings, donated_leaves, strict=True) if d is wanted]
+                for wanted in (False, True)
+            ]
+            arg_shardings = tuple(
+                plain(by_position.get(k))
+                for k in holed
+                if isinstance(k, int) and k not in donated_keys
+            )
+            donated_shardings = {
+                k: plain(by_position.get(k)) if isinstance(k, int) else None for k in donated_args
+            }
+            in_shardings = (split[0], split[1], arg_shardings, donated_shardings, None)
+            found_leaves, structure = jax.tree_util.tree_flatten(
+                in_shardings, is_leaf=lambda x: x is None
+            )
+            key = (structure, tuple(found_leaves))
+            jitted = self._by_shardings.get(key)
+            if jitted is None:
+                jitted = self._by_shardings[key] = self._jit({"in_shardings": in_shardings})
+        layout = (donated_leaves, tuple(leaf_shardings))
+        return _Prepared(
+            bundle,
+            jitted,
+            (bundle.graphdef, tuple(static), layout),
+            (kept, given_values, plain_args, donated_args, plain_kwargs),
+        )
+
+    def _shardings_for(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The sharding prefix of each positional argument, `self` included."""
+        shardings = self.in_shardings
+        bound = len(self._bound)
+        if not isinstance(shardings, (tuple, list)) or _is_spec(shardings):
+            return (None,) * bound + (shardings,) * (len(args) - bound)
+        moving = [i for i in range(bound, len(args)) if i not in self._static[0]]
+        if len(shardings) != len(moving):
+            raise ArgumentError(
+                f"in_shardings has {len(shardings)} entries for {len(moving)} arguments that are"
+                " not static.",
+                hint="Give one entry for each, or a single one for all.",
+            )
+        found: list[Any] = [None] * len(args)
+        for i, sharding in zip(moving, shardings, strict=True):
+            found[i] = sharding
+        return tuple(found)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bundle, prepared = self._prepare(args, kwargs)
-        outcome = self._compiled(*prepared)
-        return apply(bundle, outcome)
+        prepared = self._prepare(args, kwargs)
+        outcome = prepared.jitted(*prepared.static, *prepared.flat)
+        if not self._modes.structure:
+            _refuse_returned_inputs(prepared.bundle, outcome)
+            return apply(prepared.bundle, outcome, False)
+        return apply(prepared.bundle, outcome)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """The program for these arguments before it is compiled; nothing is run or changed."""
+        prepared = self._prepare(args, kwargs)
+        return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
+
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+        """The traced function for these arguments, with its `jaxpr`; nothing is run or changed."""
+        prepared = self._prepare(args, kwargs)
+        return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The output with `jax.ShapeDtypeStruct`s for arrays; nothing is run or changed."""
+        prepared = self._prepare(args, kwargs)
+        outcome = prepared.jitted.eval_shape(*prepared.static, *prepared.flat)
+        return _abstract_output(prepared.bundle, outcome)
+
+    def clear_cache(self) -> None:
+        """Forgets all compiled programs of this function."""
+        self._compiled.clear_cache()
+        self._by_shardings.clear()
 
 
-def _positions(spec: Any, shift: int) -> tuple[int, ...]:
+def _moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
+    """The values, moved to where they are wanted: once, for the caller's variables keep them so."""
+    values = bundle.values()
+    for i, (leaf, sharding) in enumerate(zip(bundle.leaves(), shardings, strict=True)):
+        value = values[i]
+        if (
+            leaf is not None
+            and isinstance(sharding, jax.sharding.Sharding)
+            and isinstance(value, jax.Array)
+            and not isinstance(value, jax.core.Tracer)
+            and not value.sharding.is_equivalent_to(sharding, value.ndim)
+        ):
+            values[i] = jax.device_put(value, sharding)
+            set_raw_value(leaf, values[i])
+    return values
+
+
+def _as_tuple(spec: Any) -> tuple[Any, ...]:
     if spec is None:
         return ()
-    return tuple(i + shift for i in ([spec] if isinstance(spec, int) else spec))
+    return (spec,) if isinstance(spec, (int, str)) else tuple(spec)
 
 
-def _static_positions(
-    fun: Callable[..., Any], shift: int, options: dict[str, Any]
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Static arguments by position and by name; each given either way is found by both."""
-    positions = set(_positions(options.pop("static_argnums", None), shift))
-    names = options.pop("static_argnames", None) or ()
-    names = {names} if isinstance(names, str) else set(names)
-    if positions or names:
-        try:
-            parameters = list(inspect.signature(fun).parameters)
-        except (TypeError, ValueError):
-            parameters = []
-        names |= {parameters[i] for i in positions if 0 <= i < len(parameters)}
-        positions |= {parameters.index(n) for n in names if n in parameters}
-    return tuple(sorted(positions)), tuple(sorted(names))
+def _is_spec(x: Any) -> bool:
+    spec: Any = jax.sharding.PartitionSpec
+    return isinstance(x, spec)
 
 
-def jit(fun: Any = None, **options: Any) -> Any:
-    if fun is None:
-        return functools.partial(jit, **options)
-    return Jitted(fun, options)
+def _without(
+    positions: Sequence[int], names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[tuple[Any, Any], ...], tuple[Any, ...], dict[str, Any]]:
+    """The named arguments as (position or name, value), and the others."""
+    taken = tuple([(i, args[i]) for i in positions if i < len(args)]) + tuple(
+        [(n, kwargs[n]) for n in names if n in kwargs]
+    )
+    args = tuple([a for i, a in enumerate(args) if i not in positions])
+    kwargs = {n: v for n, v in kwargs.items() if n not in names}
+    return taken, args, kwargs
+
+
+def _laid_out(prefix: Any, tree: Any) -> Any:
+    specs, subtrees, structure = spread(prefix, tree, "out_shardings")
+    laid = [
+        jax.tree_util.tree_map(lambda x, s=spec: lay_out(x, s), subtree)
+        for spec, subtree in zip(specs, subtrees, strict=True)
+    ]
+    return jax.tree_util.tree_unflatten(structure, laid)
+
+
+def _shardings_after(
+    after: After, constraints: Any, occurrences: Iterable[Any], roots: list[Any], before: int
+) -> list[Any]:
+    """For each leaf afterwards the sharding that it is to have, or None."""
+    found = [
+        None if constraints is None or source is None else constraints[source]
+        for source in after.sources
+    ]
+    keys = {key: i for i, key in enumerate(leaf_keys(_Face(after)))}
+    for o in occurrences:
+        part = part_of(roots[o.root])
+        for key, path, leaf in zip(leaf_keys(part), part.graphdef.paths, part.leaves, strict=True):
+            spec = o.spec
+            if isinstance(spec, FilterMapping):
+                spec = spec.spec_of((*o.path, *path), leaf)
+            if spec is not None and key in keys:
+                found[keys[key]] = spec
+    return found
+
+
+class _Face:
+    """A walk with the face of a snapshot, as `leaf_keys` reads it."""
+
+    def __init__(self, after: After) -> None:
+        self.leaves = [x if isinstance(x, Variable) else None for x in after.walk.leaves]
+        self.slots = after.walk.slots
+        self._walked = after.walk.leaves
+
+    def values(self) -> list[Any]:
+        return self._walked
+
+
+def _abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
+    """The output of an abstract run, with new objects around shapes."""
+    effect = outcome.effect
+    values: list[Any] = [None] * effect.graphdef.num_leaves
+    given = bundle.values() if effect.kept else []
+    for i, value in zip(effect.changed, outcome.values, strict=True):
+        values[i] = value
+    for i, old in effect.kept:
+        values[i] = jax.eval_shape(lambda x: x, given[old])
+    return put_back(outcome.output, build(effect.graphdef, values)[0])
+
+
+def _refuse_returned_inputs(bundle: Bundle, outcome: Outcome) -> None:
+    count = len(bundle.roots)
+    holes = [
+        h
+        for h in jax.tree_util.tree_leaves(outcome.output, is_leaf=lambda x: type(x) is Hole)
+        if type(h) is Hole
+    ]
+    if any(h.index < count for h in holes):
+        found = find_duplicates([bundle.roots[h.index] for h in holes if h.index < count] * 2)
+        raise ArgumentError(
+            "Duplicate found: nnx.jit with graph_updates=False does not support Variable aliasing:"
+            f" an input is returned ({len(found)} shared).",
+            hint="Leave graph and graph_updates out, or return a copy (nnx.clone).",
+        )
+
+
+class _Stage:
+    """A stage of a jitted function, with what jax's own stage offers."""
+
+    def __init__(self, jitted: Jitted, stage: Any) -> None:
+        self._jitted = jitted
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._stage, name)
+
+
+class Traced(_Stage):
+    """A traced function: `jaxpr`, `lower()`, and what `jax.stages.Traced` has."""
+
+    def lower(self, **options: Any) -> Lowered:
+        """Lowers it to a program."""
+        return Lowered(self._jitted, self._stage.lower(**options))
+
+
+class Lowered(_Stage):
+    """A program not compiled yet: `compile()`, and what `jax.stages.Lowered` has."""
+
+    def compile(self, *args: Any, **options: Any) -> Compiled:
+        """Compiles it."""
+        return Compiled(self._jitted, self._stage.compile(*args, **options))
+
+
+class Compiled(_Stage):
+    """A compiled function, called as the original; it takes arguments of that structure alone."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = self._jitted._prepare(args, kwargs)
+        outcome = self._stage(*prepared.flat)
+        return apply(prepared.bundle, outcome, self._jitted._modes.structure)
+
+
+def jit(
+    fun: Any = None,
+    *,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+    keep_unused: bool = False,
+    device: Any = None,
+    backend: str | None = None,
+    inline: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.jit` for functions of modules: what they do to modules is done to the caller's.
+
+    Args:
+      fun: the function; left out, a decorator is returned. Methods, bound or not, are taken, too.
+      in_shardings: for each argument a sharding, a tree of them, or for modules `StateSharding`.
+      out_shardings: the same for the output.
+      static_argnums, static_argnames: arguments that are part of the program, hashable.
+      donate_argnums, donate_argnames: arguments whose buffers may be used again. Of a module, the
+        variables hold the new buffers afterwards.
+      keep_unused, device, backend, inline: see `jax.jit`.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Counter(nnx.Module):
+    ...     def __init__(self):
+    ...         self.count = nnx.Variable(jnp.zeros((), int))
+    >>> @nnx.jit
+    ... def increment(counter):
+    ...     counter.count[...] += 1
+    >>> counter = Counter()
+    >>> increment(counter)
+    >>> counter.count[...]
+    Array(1, dtype=int32)
+    """
+    if fun is None or (isinstance(fun, type) and fun.__name__ == "Missing"):
+        return functools.partial(
+            jit,
+            in_shardings=in_shardings,
+            out_shardings=out_shardings,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            donate_argnames=donate_argnames,
+            keep_unused=keep_unused,
+            device=device,
+            backend=backend,
+            inline=inline,
+            graph=graph,
+            graph_updates=graph_updates,
+        )
+    options = {
+        "keep_unused": keep_unused,
+        "device": device,
+        "backend": backend,
+        "inline": inline,
+    }
+    return Jitted(
+        fun,
+        in_shardings=in_shardings,
+        out_shardings=out_shardings,
+        static_argnums=static_argnums,
+        static_argnames=static_argnames,
+        donate_argnums=donate_argnums,
+        donate_argnames=donate_argnames,
+        modes=Modes(graph, graph_updates),
+        options={k: v for k, v in options.items() if v not in (None, False)},
+    )

@@ -1,0 +1,364 @@
+"""`jvp`, `vjp` and `custom_vjp`.
+
+Tangents and cotangents of a module have the module's form: a module of the same structure with
+tangents for values (`jax.tree.map` over a clone makes one), or its `State`. All of its leaves take
+part; whole numbers and keys have tangents without extent (`jax.dtypes.float0`), filled in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...errors import ArgumentError, ArgumentTypeError
+from ..bundle import Hole, put_back
+from ..effect import Inside, Outcome, apply
+from ..graph import flat_leaves
+from ..state import FlatState, State, from_flat_state, path_text, to_flat_state
+from ..structure import build
+from ..variable import Variable
+from .calling import Transformed, names_of, positional, refuse_bound_method, resolve
+from .grad import DiffState
+from .lifting import Lifted, Modes
+from .prefixes import part_of
+
+
+def _lifted(
+    fun: Callable[..., Any], args: tuple[Any, ...], modes: Modes, name: str
+) -> tuple[Callable[..., Any], Lifted]:
+    fun, bound = resolve(fun)
+    args = bound + args
+    return fun, Lifted((None,) * len(args), args, name, names_of(fun), modes, name)
+
+
+def _runner(
+    fun: Callable[..., Any], lifted: Lifted, has_aux: bool
+) -> Callable[..., tuple[Any, Any]]:
+    """The function of values and arguments; its effect is part of the auxiliary output."""
+
+    def run(values: list[Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
+        inside = Inside(lifted.bundle.graphdef, values)
+        output = inside.call(fun, args, {})
+        aux = None
+        if has_aux:
+            output, aux = output
+        outcome = inside.leave((output, aux))
+        (output, aux), outcome.output = outcome.output, None
+        if any(type(x) is Hole for x in _leaves(output)):
+            raise ArgumentTypeError(
+                "A function that is differentiated returns arrays, not modules.",
+                hint="Return the module beside them, with has_aux=True.",
+            )
+        return output, (aux, outcome)
+
+    return run
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return jax.tree_util.tree_leaves(tree, is_leaf=lambda x: type(x) is Hole)
+
+
+def _finish(lifted: Lifted, aux: Any, outcome: Outcome) -> Any:
+    outcome.output = aux
+    return apply(lifted.bundle, outcome, lifted.modes.structure)
+
+
+def _zero(value: Any) -> Any:
+    if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+        return jnp.zeros_like(value)
+    return np.zeros(jnp.shape(value), jax.dtypes.float0)
+
+
+def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], Any]:
+    """The tangent of each leaf of the objects, and those of the arguments beside them."""
+    values = lifted.bundle.values()
+    of_leaf: list[Any] = [None] * len(values)
+    index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
+
+    def fill(hole: Any, tangent: Any) -> Any:
+        if type(hole) is not Hole:
+            return tangent
+        root = lifted.bundle.roots[hole.index]
+        part = part_of(root)
+        given = _by_path(tangent)
+        for leaf, path in zip(part.leaves, part.graphdef.paths, strict=True):
+            if leaf is None:
+                continue
+            if path not in given:
+                raise ArgumentError(
+                    f"The tangent of a module has nothing at {path_text(path)}.",
+                    hint="jax.tree.map over nnx.clone(module) or nnx.state(module) makes one.",
+                )
+            new = given.pop(path)
+            of_leaf[index_of[id(leaf)]] = new.raw_value if isinstance(new, Variable) else new
+        return hole
+
+    holed = jax.tree_util.tree_map(fill, lifted.args, tangents, is_leaf=lambda x: type(x) is Hole)
+    filled = [
+        _zero(v) if t is None or not jnp.issubdtype(jnp.result_type(v), jnp.inexact) else t
+        for v, t in zip(values, of_leaf, strict=True)
+    ]
+    return filled, holed
+
+
+def _by_path(tangent: Any) -> dict[Any, Any]:
+    if isinstance(tangent, FlatState):
+        return dict(tangent)
+    if isinstance(tangent, (State, dict)):
+        return dict(to_flat_state(tangent))
+    graphdef, leaves = flat_leaves(tangent)
+    return dict(zip(graphdef.paths, leaves, strict=True))
+
+
+def _as_objects(lifted: Lifted, values: list[Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cotangents in the form of the arguments: modules of the same structure."""
+    roots, _ = build(lifted.bundle.graphdef, values)
+    return tuple(put_back(args, roots))
+
+
+def jvp(
+    f: Any = None,
+    primals: Any = None,
+    tangents: Any = None,
+    *,
+    has_aux: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.jvp` for functions of modules: the output and its tangent.
+
+    Args:
+      f: the function; left out, a decorator is returned, and without primals a function of them
+        and the tangents.
+      primals: the arguments, a tuple.
+      tangents: as many; of a module, a module or a `State` of tangents.
+      has_aux: the function returns (output, anything else).
+      graph, graph_updates: see `nnx.grad`.
+
+    >>> import jax.numpy as jnp
+    >>> jvp(lambda x: x**2, (3.0,), (1.0,))[1]
+    Array(6., dtype=float32, weak_type=True)
+    """
+    options: Any = {"has_aux": has_aux, "graph": graph, "graph_updates": graph_updates}
+    if f is None:
+        return lambda f: jvp(f, **options)
+    if primals is None:
+        return lambda primals, tangents: jvp(f, primals, tangents, **options)
+    refuse_bound_method(f, "jvp")
+    if not (isinstance(primals, tuple) and isinstance(tangents, tuple)):
+        raise ArgumentTypeError("primals and tangents of nnx.jvp are tuples, one entry each.")
+    if len(primals) != len(tangents):
+        raise ArgumentTypeError(f"nnx.jvp got {len(primals)} primals and {len(tangents)} tangents.")
+    fun, lifted = _lifted(f, primals, Modes(graph, graph_updates), "jvp")
+    shift = len(lifted.args) - len(primals)
+    value_tangents, arg_tangents = _tangents_of(lifted, (*(lifted.args[:shift]), *tangents))
+    run = _runner(fun, lifted, has_aux)
+    output, tangent, (aux, outcome) = jax.jvp(
+        run, (lifted.bundle.values(), lifted.args), (value_tangents, arg_tangents), has_aux=True
+    )
+    aux = _finish(lifted, aux, outcome)
+    return (output, tangent, aux) if has_aux else (output, tangent)
+
+
+def vjp(
+    f: Any = None,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.vjp` for functions of modules: the output, and the function from cotangents back.
+
+    Args:
+      f: the function; left out, a decorator is returned, and without primals a function of them.
+      *primals: the arguments.
+      has_aux: the function returns (output, anything else).
+      reduce_axes: accepted for old programs; must be empty.
+      graph, graph_updates: see `nnx.grad`.
+
+    Returns:
+      (output, function[, aux]); the function gives a tuple of cotangents: of a module, a module of
+      the same structure with cotangents for values.
+
+    >>> output, back = vjp(lambda x: x**2, 3.0)
+    >>> back(1.0)
+    (Array(6., dtype=float32, weak_type=True),)
+    """
+    options: Any = {"has_aux": has_aux, "graph": graph, "graph_updates": graph_updates}
+    if tuple(reduce_axes):
+        raise ArgumentError("reduce_axes is gone from jax, and must be empty.")
+    if f is None:
+        return lambda f, *primals: vjp(f, *primals, **options)
+    if not primals:
+        return lambda *primals: vjp(f, *primals, **options)
+    refuse_bound_method(f, "vjp")
+    fun, lifted = _lifted(f, primals, Modes(graph, graph_updates), "vjp")
+    run = _runner(fun, lifted, has_aux)
+    shift = len(lifted.args) - len(primals)
+    output, back, (aux, outcome) = jax.vjp(run, lifted.bundle.values(), lifted.args, has_aux=True)
+    aux = _finish(lifted, aux, outcome)
+
+    def cotangents(cotangent: Any) -> tuple[Any, ...]:
+        values, args = back(cotangent)
+        return _as_objects(lifted, values, args)[shift:]
+
+    return (output, cotangents, aux) if has_aux else (output, cotangents)
+
+
+class CustomVjp(Transformed):
+    """What `custom_vjp` returns: a function whose gradient `defvjp` defines."""
+
+    def __init__(self, fun: Callable[..., Any], nondiff: tuple[Any, ...], modes: Modes) -> None:
+        super().__init__(fun)
+        self._fun, self._bound = resolve(fun)
+        self._names = names_of(self._fun)
+        self._nondiff = {(n.argnum if isinstance(n, DiffState) else n): n for n in nondiff}
+        self._modes = modes
+        self._fwd: Callable[..., Any] | None = None
+        self._bwd: Callable[..., Any] | None = None
+
+    def defvjp(
+        self, fwd: Callable[..., Any], bwd: Callable[..., Any], symbolic_zeros: bool = False
+    ) -> None:
+        """Defines the gradient.
+
+        Args:
+          fwd: from the arguments to (output, residuals).
+          bwd: from (non-differentiated arguments, residuals, cotangent) to a tuple of cotangents,
+            one for each differentiated argument: of a module a `State` or module of its values.
+            Where updates of modules are handed on (the default), the cotangent is a pair: of the
+            modules as the function left them, and of the output.
+          symbolic_zeros: not supported with modules.
+        """
+        if symbolic_zeros:
+            raise ArgumentError("symbolic_zeros is not supported by nnx.custom_vjp.")
+        self._fwd, self._bwd = fwd, bwd
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        fwd, bwd = self._fwd, self._bwd
+        if fwd is None or bwd is None:
+            name = getattr(self._fun, "__name__", repr(self._fun))
+            raise AttributeError(f"No VJP defined for custom_vjp function {name} using defvjp.")
+        args, kwargs = positional(self._fun, self._bound + args, kwargs)
+        count = len(args)
+        static = {i if i >= 0 else i + count: n for i, n in self._nondiff.items()}
+        whole = tuple(i for i, n in static.items() if not isinstance(n, DiffState))
+        lifted = Lifted((None,) * count, args, "custom_vjp", self._names, self._modes, "custom_vjp")
+        graphdef = lifted.bundle.graphdef
+        fixed = {i: lifted.args[i] for i in whole}
+
+        def call(f: Callable[..., Any], values: Any, diff_args: Any) -> tuple[Any, Inside]:
+            inside = Inside(graphdef, values)
+            rest = iter(diff_args)
+            every = [fixed[i] if i in fixed else next(rest) for i in range(count)]
+            return inside.call(f, every, kwargs), inside
+
+        @jax.custom_vjp
+        def run(values: Any, diff_args: Any) -> Any:
+            output, inside = call(self._fun, values, diff_args)
+            return inside.leave(output, everything=True)
+
+        def forward(values: Any, diff_args: Any) -> Any:
+            (output, residuals), inside = call(fwd, values, diff_args)
+            outcome = inside.leave((output, residuals), everything=True)
+            # Residuals may hold modules: they travel as structure and values.
+            output, residuals = outcome.output
+            outcome.output = output
+            roots_after, nodes_values = outcome.effect, outcome.values
+            return outcome, (residuals, Outcome(None, nodes_values, roots_after), values)
+
+        def backward(saved: Any, cotangent: Any) -> Any:
+            residuals, after, values = saved
+            roots, _ = build(after.effect.graphdef, list(after.values))
+            residuals = put_back(residuals, roots)
+            inner_args = [lifted.args[i] for i in range(count) if i not in fixed]
+            out_cotangent = cotangent.output
+            if self._modes.structure:
+                objects, _ = build(after.effect.graphdef, list(cotangent.values))
+                updates = tuple(
+                    jax.tree_util.tree_map(
+                        lambda h: _state_of(objects[h.index]) if type(h) is Hole else None,
+                        a,
+                        is_leaf=lambda x: type(x) is Hole,
+                    )
+                    for a in inner_args
+                )
+                given: Any = (updates, out_cotangent)
+            else:
+                given = out_cotangent
+            nondiff = [put_back(fixed[i], lifted.bundle.roots) for i in sorted(fixed)]
+            result = bwd(*nondiff, residuals, given)
+            if not isinstance(result, tuple) or len(result) != len(inner_args):
+                raise ArgumentTypeError(
+                    f"bwd must return a tuple of {len(inner_args)} cotangents, one for each"
+                    f" differentiated argument, got {result!r}."
+                )
+            return _flat_cotangents(lifted, values, tuple(inner_args), result)
+
+        run.defvjp(forward, backward)
+        diff_args = tuple(lifted.args[i] for i in range(count) if i not in fixed)
+        outcome = run(lifted.bundle.values(), diff_args)
+        return apply(lifted.bundle, outcome, self._modes.structure)
+
+
+def _state_of(root: Any) -> Any:
+    graphdef, leaves = flat_leaves(root)
+    if graphdef.paths == [()]:
+        return leaves[0]
+    return from_flat_state(zip(graphdef.paths, leaves, strict=True))
+
+
+def _flat_cotangents(
+    lifted: Lifted, values: list[Any], args: tuple[Any, ...], cotangents: tuple[Any, ...]
+) -> tuple[list[Any], tuple[Any, ...]]:
+    """What bwd returned, as cotangents of the flat values and of the arguments beside them."""
+    of_leaf: list[Any] = [_zero(v) for v in values]
+    index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
+
+    def fill(hole: Any, cotangent: Any) -> Any:
+        if type(hole) is not Hole:
+            return cotangent
+        part = part_of(lifted.bundle.roots[hole.index])
+        given = {} if cotangent is None else _by_path(cotangent)
+        for leaf, path in zip(part.leaves, part.graphdef.paths, strict=True):
+            new = given.pop(path, None)
+            if leaf is None or new is None:
+                continue
+            i = index_of[id(leaf)]
+            value = new.raw_value if isinstance(new, Variable) else new
+            if jnp.issubdtype(jnp.result_type(values[i]), jnp.inexact):
+                of_leaf[i] = jnp.asarray(value, jnp.result_type(values[i]))
+        if given:
+            unknown = ", ".join([path_text(p) for p in given])
+            raise ArgumentError(f"bwd returned cotangents for {unknown}, which the module lacks.")
+        return hole
+
+    filled = jax.tree_util.tree_map(fill, args, cotangents, is_leaf=lambda x: type(x) is Hole)
+    return of_leaf, filled
+
+
+def custom_vjp(
+    fun: Any = None,
+    *,
+    nondiff_argnums: tuple[int | DiffState, ...] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.custom_vjp` for functions of modules; see `CustomVjp.defvjp`.
+
+    Args:
+      fun: the function; left out, a decorator is returned.
+      nondiff_argnums: positions of arguments that are not differentiated, which bwd gets first.
+      graph, graph_updates: see `nnx.grad`; with False for one of them, bwd gets the cotangent of
+        the output alone, as with `jax.custom_vjp`.
+    """
+    if fun is None:
+        return lambda fun: custom_vjp(
+            fun, nondiff_argnums=nondiff_argnums, graph=graph, graph_updates=graph_updates
+        )
+    return CustomVjp(fun, nondiff_argnums, Modes(graph, graph_updates))

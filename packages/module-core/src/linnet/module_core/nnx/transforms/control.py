@@ -1,0 +1,257 @@
+"""`cond` and `switch`, `while_loop` and `fori_loop` with modules among the operands.
+
+All branches, and all turns of a loop, send every value out, so that jax sees the same outputs
+whichever of them a branch changed; the structure that they leave behind must be the same, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError
+from ..bundle import Bundle, take_out
+from ..effect import Effect, Inside, Outcome, apply
+from ..state import path_text
+from .calling import resolve
+from .lifting import Modes
+
+
+def _bundled(tree: Any, modes: Modes, name: str) -> tuple[Any, Bundle]:
+    roots: list[Any] = []
+    tree = take_out(tree, roots, {})
+    modes.check(roots, name)
+    return tree, Bundle(roots)
+
+
+def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) -> None:
+    first = effects[0]
+    for effect, name in zip(effects[1:], names[1:], strict=True):
+        if effect == first:
+            continue
+        a, b = set(first.graphdef.paths), set(effect.graphdef.paths)
+        only = [f"{names[0]} has {path_text(p)}" for p in sorted(a - b, key=str)]
+        only += [f"{name} has {path_text(p)}" for p in sorted(b - a, key=str)]
+        raise ArgumentError(
+            f"nnx.{what} branch outputs must have the same pytree structure, but the modules that"
+            f" {names[0]} and {name} leave behind differ"
+            + (f": {'; '.join(only[:4])}." if only else " in static attributes or sharing."),
+            hint="Make new variables before the branch, and let branches set values only.",
+        )
+
+
+def _branches(
+    functions: Sequence[Callable[..., Any]], bundle: Bundle, effects: dict[int, Effect]
+) -> list[Callable[..., Any]]:
+    def branch(i: int) -> Callable[..., Any]:
+        fun, bound = resolve(functions[i])
+
+        def run(values: list[Any], operands: tuple[Any, ...]) -> Any:
+            inside = Inside(bundle.graphdef, values)
+            output = inside.call(fun, (*bound, *operands), {})
+            outcome = inside.leave(output, everything=True)
+            effects[i] = outcome.effect
+            return outcome.output, outcome.values
+
+        return run
+
+    return [branch(i) for i in range(len(functions))]
+
+
+def _select(
+    select: Callable[..., Any],
+    functions: Sequence[Callable[..., Any]],
+    operands: tuple[Any, ...],
+    modes: Modes,
+    name: str,
+) -> Any:
+    holed, bundle = _bundled(operands, modes, name)
+    effects: dict[int, Effect] = {}
+    names = [f"branch {i} ({getattr(f, '__name__', 'function')})" for i, f in enumerate(functions)]
+    branches = _branches(functions, bundle, effects)
+    try:
+        output, values = select(branches, bundle.values(), holed)
+    except TypeError:
+        # Another structure shows as another number of outputs, of which jax says less.
+        if len(effects) == len(functions):
+            _same_effects([effects[i] for i in range(len(functions))], names, name)
+        raise
+    _same_effects([effects[i] for i in range(len(functions)) if i in effects], names, name)
+    effect = next(iter(effects.values()))
+    return apply(bundle, Outcome(output, values, effect), modes.structure)
+
+
+def cond(
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    *operands: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.lax.cond` with modules among the operands.
+
+    Args:
+      pred: a boolean scalar.
+      true_fun, false_fun: called with the operands; they return the same types.
+      *operands: trees of arrays and modules.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+
+    >>> cond(True, lambda x: x + 1, lambda x: x - 1, 1)
+    Array(2, dtype=int32, weak_type=True)
+    """
+
+    def select(branches: Any, *flat: Any) -> Any:
+        return jax.lax.cond(pred, *branches, *flat)
+
+    return _select(select, (true_fun, false_fun), operands, Modes(graph, graph_updates), "cond")
+
+
+def switch(
+    index: Any,
+    branches: Sequence[Callable[..., Any]],
+    *operands: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.lax.switch` with modules among the operands; arguments as of `cond`.
+
+    >>> switch(1, [lambda x: x + 1, lambda x: x - 1], 1)
+    Array(0, dtype=int32, weak_type=True)
+    """
+
+    def select(branches: Any, *flat: Any) -> Any:
+        return jax.lax.switch(index, branches, *flat)
+
+    return _select(select, tuple(branches), operands, Modes(graph, graph_updates), "switch")
+
+
+class _Loop:
+    """A loop's value, with its objects taken out.
+
+    Args:
+      init_val: what the loop starts with.
+      modes: see `Modes`.
+      name: of the transform.
+    """
+
+    def __init__(self, init_val: Any, modes: Modes, name: str) -> None:
+        self.holed, self.bundle = _bundled(init_val, modes, name)
+        self.modes = modes
+        self.name = name
+
+    def start(self) -> Any:
+        return jax.tree_util.tree_map(jnp.asarray, (self.bundle.values(), self.holed))
+
+    def inside(self, state: Any) -> tuple[Inside, Any]:
+        values, holed = state
+        inside = Inside(self.bundle.graphdef, values)
+        return inside, holed
+
+    def turn(self, fun: Callable[..., Any], state: Any, *first: Any) -> Any:
+        inside, holed = self.inside(state)
+        fun, bound = resolve(fun)
+        output = inside.call(fun, (*bound, *first, holed), {})
+        outcome = inside.leave(output, everything=True)
+        if not outcome.effect.in_place or _shape(outcome.output) != _shape(holed):
+            raise ArgumentError(
+                f"nnx.{self.name} requires body function's input and output to have the same"
+                f" reference and pytree structure, but they differ: {_shape(holed)} became"
+                f" {_shape(outcome.output)}"
+                + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
+                hint="Return the very modules that came in, with values set in place.",
+            )
+        for path, old, new in zip(
+            self.bundle.graphdef.paths, inside.values, outcome.values, strict=True
+        ):
+            if jnp.shape(old) != jnp.shape(new):
+                raise ArgumentError(
+                    f"The variable at {path_text(path)} changes its shape from {jnp.shape(old)} to"
+                    f" {jnp.shape(new)} in nnx.{self.name}.",
+                )
+        return outcome.values, outcome.output
+
+    def finish(self, state: Any) -> Any:
+        values, holed = state
+        graphdef = self.bundle.graphdef
+        everything = tuple(range(graphdef.num_leaves))
+        effect = Effect(graphdef, tuple(range(graphdef.num_nodes)), everything, (), True)
+        return apply(self.bundle, Outcome(holed, values, effect), self.modes.structure)
+
+
+def _shape(tree: Any) -> Any:
+    return jax.tree_util.tree_structure(tree)
+
+
+def _difference(before: Sequence[Any], after: Sequence[Any]) -> str:
+    lost = [path_text(p) for p in before if p not in set(after)]
+    new = [path_text(p) for p in after if p not in set(before)]
+    parts = ([f"lost {', '.join(lost[:4])}"] if lost else []) + (
+        [f"new {', '.join(new[:4])}"] if new else []
+    )
+    return f" ({'; '.join(parts)})." if parts else "."
+
+
+def while_loop(
+    cond_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], Any],
+    init_val: Any,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.lax.while_loop` with modules in its value.
+
+    Args:
+      cond_fun: of the value: whether to go on. What it does to modules is dropped.
+      body_fun: from the value to the next; modules keep their structure.
+      init_val: a tree of arrays and modules.
+      graph: False refuses shared references.
+      graph_updates: accepted; structure doesn't change here.
+
+    >>> while_loop(lambda i: i < 3, lambda i: i + 1, 0)
+    Array(3, dtype=int32, weak_type=True)
+    """
+    loop = _Loop(init_val, Modes(graph, graph_updates), "while_loop")
+
+    def go_on(state: Any) -> Any:
+        inside, holed = loop.inside(state)
+        fun, bound = resolve(cond_fun)
+        return inside.call(fun, (*bound, holed), {})
+
+    end = jax.lax.while_loop(go_on, lambda state: loop.turn(body_fun, state), loop.start())
+    return loop.finish(end)
+
+
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
+    *,
+    unroll: int | bool | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.lax.fori_loop` with modules in its value.
+
+    Args:
+      lower, upper: the first index, and the one after the last.
+      body_fun: from index and value to the next value; modules keep their structure.
+      init_val: a tree of arrays and modules.
+      unroll: see `jax.lax.fori_loop`.
+      graph: False refuses shared references.
+      graph_updates: accepted; structure doesn't change here.
+
+    >>> fori_loop(0, 4, lambda i, total: total + i, 0)
+    Array(6, dtype=int32, weak_type=True)
+    """
+    loop = _Loop(init_val, Modes(graph, graph_updates), "fori_loop")
+    end = jax.lax.fori_loop(
+        lower, upper, lambda i, state: loop.turn(body_fun, state, i), loop.start(), unroll=unroll
+    )
+    return loop.finish(end)

@@ -1,0 +1,271 @@
+"""`grad` and `value_and_grad`: by some of the leaves of a module.
+
+`DiffState` says which: of the argument at a position, the leaves that pass a filter; a bare
+position means its parameters. These values are the differentiated argument of `jax.value_and_grad`, all
+others go around it, and what the function did to its modules comes out as auxiliary data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError, ArgumentTypeError
+from ..bundle import Hole
+from ..effect import Inside, apply
+from ..filters import Filter
+from ..state import from_flat_state, path_text
+from ..structure import build
+from ..variable import Variable, new_variable
+from ..variable_types import Param
+from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .lifting import Lifted, Modes
+from .prefixes import FilterMapping, part_of
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffState:
+    """What to differentiate by: of argument `argnum` the leaves that pass `filter`."""
+
+    argnum: int
+    filter: Filter
+
+
+class Chosen(FilterMapping):
+    """The spec of a differentiated argument: True for the leaves that pass the filter."""
+
+    def __init__(self, filter: Filter) -> None:
+        super().__init__([(filter, True), (..., False)])
+
+    def spec_of(self, path: Any, leaf: Any) -> Any:
+        # A variable that is itself the argument, or stands in a tree of them, was named by it.
+        return True if path == () else super().spec_of(path, leaf)
+
+
+class Grad(Transformed):
+    """What `grad` and `value_and_grad` return."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        name: str,
+        argnums: Any,
+        has_aux: bool,
+        modes: Modes,
+        **options: Any,
+    ) -> None:
+        super().__init__(fun)
+        self._fun, self._bound = resolve(fun)
+        self._names = names_of(self._fun)
+        self._name = name
+        self._several = not isinstance(argnums, (int, DiffState))
+        self._wanted = tuple(argnums) if self._several else (argnums,)
+        self._has_aux = has_aux
+        self._modes = modes
+        self._options = options
+        for one in self._wanted:
+            if not isinstance(one, (int, DiffState)):
+                raise ArgumentTypeError(
+                    f"argnums of nnx.{name} holds ints and nnx.DiffState, got {one!r}."
+                )
+
+    def _positions(self, count: int) -> dict[int, Any]:
+        shift = len(self._bound)
+        found: dict[int, Any] = {}
+        for one in self._wanted:
+            argnum = one.argnum if isinstance(one, DiffState) else one
+            position = argnum + shift if argnum >= 0 else argnum + count
+            if not shift <= position < count:
+                raise ArgumentTypeError(
+                    f"differentiating with respect to argnums={argnum} requires at least"
+                    f" {argnum + 1 if argnum >= 0 else -argnum} positional arguments to be passed"
+                    f" by the caller, but got only {count - shift} positional arguments."
+                )
+            if position in found:
+                raise ArgumentError(
+                    f"argnum {argnum} is repeated in argnums",
+                    hint="One DiffState with nnx.Any(...) takes several kinds of variables.",
+                )
+            filter = (
+                one.filter if isinstance(one, DiffState) else ... if self._modes.tree else Param
+            )
+            found[position] = Chosen(filter)
+        return found
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = positional(self._fun, self._bound + args, kwargs)
+        positions = self._positions(len(args))
+        prefix = (*(positions.get(i) for i in range(len(args))), None)
+        lifted = Lifted(prefix, (*args, kwargs), "argnums", self._names, self._modes, self._name)
+        values = lifted.bundle.values()
+        chosen = [i for i, spec in enumerate(lifted.specs) if spec is True]
+        self._check(lifted, values, chosen)
+        *plain_args, kwargs = lifted.args
+
+        def run(by: Any) -> tuple[Any, Any]:
+            by_values, by_args = by
+            inner = list(values)
+            for i, value in zip(chosen, by_values, strict=True):
+                inner[i] = value
+            inner_args = list(plain_args)
+            for i, value in zip(positions, by_args, strict=True):
+                inner_args[i] = value
+            inside = Inside(lifted.bundle.graphdef, inner)
+            output = inside.call(self._fun, inner_args, kwargs)
+            if self._has_aux:
+                if not (isinstance(output, tuple) and len(output) == 2):
+                    raise ArgumentTypeError(
+                        f"nnx.{self._name} with has_aux=True expects a function that returns"
+                        f" (loss, aux), got {type(output).__name__}."
+                    )
+                loss, aux = output
+            else:
+                loss, aux = output, None
+            return loss, inside.leave(aux)
+
+        by = ([values[i] for i in chosen], [plain_args[i] for i in positions])
+        (loss, outcome), (by_values, by_args) = jax.value_and_grad(
+            run, has_aux=True, **self._options
+        )(by)
+        gradients = dict(zip(chosen, by_values, strict=True))
+        made = self._gradients(lifted, gradients, by_args)
+        aux = apply(lifted.bundle, outcome, self._modes.structure)
+        value = (loss, aux) if self._has_aux else loss
+        result = made if self._several else made[0]
+        if self._name == "value_and_grad":
+            return value, result
+        return (result, aux) if self._has_aux else result
+
+    def _check(self, lifted: Lifted, values: list[Any], chosen: list[int]) -> None:
+        if self._options["allow_int"]:
+            return
+        paths, types = lifted.bundle.graphdef.paths, lifted.bundle.graphdef.leaf_types
+        for i in chosen:
+            dtype = jnp.result_type(values[i])
+            if not jnp.issubdtype(dtype, jnp.inexact):
+                kind = types[i][0]
+                raise ArgumentTypeError(
+                    f"{self._name} requires real- or complex-valued inputs (input dtype that is a"
+                    f" sub-dtype of np.inexact), but got {dtype} for"
+                    f" {'an array' if kind is None else kind.__name__} at {path_text(paths[i])}.",
+                    hint="Name what to differentiate by with nnx.DiffState(argnum, filter), keep"
+                    " whole numbers in another type of variable, or set allow_int.",
+                )
+
+    def _gradients(
+        self, lifted: Lifted, gradients: dict[int, Any], by_args: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """For each argument its tree, with a state of gradients in the place of each object."""
+        bundle = lifted.bundle
+        paths, types = bundle.graphdef.paths, bundle.graphdef.leaf_types
+        several = bundle.graphdef.num_roots != 1
+        of_root: dict[int, list[tuple[Any, Any]]] = {}
+        for i, gradient in gradients.items():
+            root, path = (paths[i][0], paths[i][1:]) if several else (0, paths[i])
+            cls, metadata = types[i]
+            if cls is not None:
+                gradient = new_variable(cls, gradient, metadata.items)
+            of_root.setdefault(root, []).append((path, gradient))
+        given: set[int] = set()
+
+        def fill(hole: Any) -> Any:
+            if type(hole) is not Hole:
+                return hole
+            if self._modes.tree:
+                return self._as_object(bundle.roots[hole.index], of_root.get(hole.index, []))
+            found = [] if hole.index in given else of_root.get(hole.index, [])
+            given.add(hole.index)  # an object that comes twice has its gradients at the first place
+            if isinstance(bundle.roots[hole.index], Variable) and found:
+                return found[0][1]
+            return from_flat_state(found)
+
+        return tuple(
+            jax.tree_util.tree_map(fill, a, is_leaf=lambda x: type(x) is Hole) for a in by_args
+        )
+
+    def _as_object(self, root: Any, found: list[tuple[Any, Any]]) -> Any:
+        part = part_of(root)
+        by_path = dict(found)
+        leaves = [
+            by_path.get(p, leaf) for p, leaf in zip(part.graphdef.paths, part.leaves, strict=True)
+        ]
+        return build(part.graphdef, leaves)[0][0]
+
+
+@decorator
+def grad(
+    f: Any = None,
+    *,
+    argnums: int | DiffState | Sequence[int | DiffState] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.grad` for functions of modules.
+
+    Args:
+      f: the function, which returns a scalar; left out, a decorator is returned.
+      argnums: what to differentiate by: positions of arguments (of modules, their `Param`s), or
+        `DiffState`s; of a sequence, the gradient is a tuple.
+      has_aux: the function returns (loss, anything else).
+      holomorphic, allow_int: see `jax.grad`.
+      reduce_axes: accepted for old programs; must be empty.
+      graph: False refuses shared references, and gives the gradient of a module in its own form.
+      graph_updates: False does the latter, too, and hands on no changes of structure.
+
+    Returns:
+      The function of the gradient: of a module a `State` of variables. With `has_aux` (gradient,
+      anything else).
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self):
+    ...         self.factor = nnx.Param(jnp.full((), 2.0))
+    >>> grad(lambda m, x: m.factor**2 * x)(Scale(), 3.0).factor[...]
+    Array(12., dtype=float32)
+    """
+    refuse_bound_method(f, "grad")
+    _refuse_axes(reduce_axes)
+    modes = Modes(graph, graph_updates)
+    options = {"holomorphic": holomorphic, "allow_int": allow_int}
+    return Grad(f, "grad", argnums, has_aux, modes, **options)
+
+
+@decorator
+def value_and_grad(
+    f: Any = None,
+    *,
+    argnums: int | DiffState | Sequence[int | DiffState] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.value_and_grad` for functions of modules; arguments as of `grad`.
+
+    Returns:
+      The function of (value, gradient); with `has_aux`, ((value, anything else), gradient).
+    """
+    refuse_bound_method(f, "value_and_grad")
+    _refuse_axes(reduce_axes)
+    modes = Modes(graph, graph_updates)
+    options = {"holomorphic": holomorphic, "allow_int": allow_int}
+    return Grad(f, "value_and_grad", argnums, has_aux, modes, **options)
+
+
+def _refuse_axes(reduce_axes: Any) -> None:
+    if tuple(reduce_axes):
+        raise ArgumentError(
+            "reduce_axes is gone from jax, and must be empty.",
+            hint="Reduce the gradient with jax.lax.psum.",
+        )

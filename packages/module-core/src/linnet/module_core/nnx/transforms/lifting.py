@@ -1,0 +1,263 @@
+"""Objects in and out of a jax transform that wants a spec for every array: an axis, a sharding.
+
+`Lifted` is a call's objects with the spec of each leaf. `Run` is the function's run inside of the
+transform. What a run sends out is sorted by spec into groups, one for each that may occur, so that
+the transform can be told what to do with outputs before it is known which there will be. How to
+put the groups together again (`Layout`) is static, and travels as the structure of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError
+from ..bundle import Bundle
+from ..effect import After, Effect, Inside, Outcome, apply
+from ..graph import find_duplicates
+from ..sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
+from ..state import path_text
+from ..variable import Variable
+from .prefixes import (
+    FilterMapping,
+    Occurrence,
+    part_of,
+    spec_of_each_leaf,
+    take_out,
+)
+
+
+class Modes:
+    """What the keywords `graph` and `graph_updates` ask for.
+
+    Attributes:
+      tree: nothing may be shared, and results about a module have the module's form.
+      structure: changes of structure reach the caller.
+    """
+
+    __slots__ = ("graph", "structure", "tree")
+
+    def __init__(self, graph: bool | None, graph_updates: bool | None) -> None:
+        self.graph = graph is not False
+        self.structure = self.graph and graph_updates is not False
+        self.tree = not self.structure
+
+    def check(self, roots: Sequence[Any], name: str) -> None:
+        """Refuses shared references where `graph=False`."""
+        if self.graph:
+            return
+        found = find_duplicates(list(roots))
+        if found:
+            where = " and ".join([path_text(p) for p in found[0]])
+            raise ArgumentError(
+                f"Duplicate found at paths {where}: nnx.{name} with graph=False does not support"
+                " Variable aliasing.",
+                hint="Leave graph out, or give each place an object of its own (nnx.clone).",
+            )
+
+
+class Static:
+    """A static value as a pytree without leaves."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+jax.tree_util.register_pytree_node(Static, lambda s: ((), s.value), lambda v, _: Static(v))
+
+Layout = tuple[int, ...]
+"""For each value that is sent, the group that it is in."""
+
+
+class Lifted:
+    """The objects among the arguments of a call, with the spec of each of their leaves.
+
+    Args:
+      prefix: of specs, for the arguments.
+      args: the arguments.
+      what: what the prefix is called in errors.
+      names: of the arguments.
+      modes: see `Modes`.
+      transform: its name.
+
+    Attributes:
+      args: with holes.
+      bundle: of the objects.
+      specs: of each leaf.
+    """
+
+    def __init__(
+        self,
+        prefix: Any,
+        args: tuple[Any, ...],
+        what: str,
+        names: Sequence[str],
+        modes: Modes,
+        transform: str,
+    ) -> None:
+        roots: list[Any] = []
+        self.args, occurrences = take_out(prefix, args, roots, what, names)
+        modes.check([roots[o.root] for o in occurrences], transform)
+        self.bundle = Bundle(roots)
+        self.specs = spec_of_each_leaf(self.bundle, occurrences)
+        self.of_root: dict[int, Occurrence] = {}
+        for o in occurrences:
+            self.of_root.setdefault(o.root, o)
+        self.modes = modes
+
+    def apply(self, output: Any, values: list[Any], effect: Effect) -> Any:
+        """Hands the caller what a run did; returns its output."""
+        return apply(self.bundle, Outcome(output, values, effect), self.modes.structure)
+
+
+class Run:
+    """One run of the function inside of a transform.
+
+    Args:
+      lifted: the caller's side.
+      values: of the leaves, in here.
+      metadata: what the user says of the axes that come and go, see `AxisMetadata`.
+    """
+
+    def __init__(self, lifted: Lifted, values: Sequence[Any], metadata: AxisMetadata) -> None:
+        self.lifted = lifted
+        self.inside = Inside(lifted.bundle.graphdef, values)
+        self.metadata = metadata
+        if metadata:
+            leaves = [n for n in self.inside.nodes if isinstance(n, Variable)]
+            positions = [
+                i for i, (cls, _) in enumerate(self.inside.graphdef.leaf_types) if cls is not None
+            ]
+            for variable, i in zip(leaves, positions, strict=True):
+                metadata.remove(variable, lifted.specs[i])
+
+    def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the function on arguments whose holes are filled."""
+        return self.inside.call(f, args, kwargs)
+
+    def take_out(self, prefix: Any, output: Any, what: str) -> Any:
+        """The output with holes; remembers what reaches its objects."""
+        self.roots = list(self.inside.roots)
+        output, self.out = take_out(prefix, output, self.roots, what)
+        return output
+
+    def finish(self) -> After:
+        """Walks the objects and works out the spec of each leaf."""
+        after = After(self.inside, self.roots)
+        self.specs = self._specs_of(after)
+        if self.metadata:
+            for leaf, spec in zip(after.walk.leaves, self.specs, strict=True):
+                if isinstance(leaf, Variable):
+                    self.metadata.add(leaf, spec)
+            after = After(self.inside, self.roots)
+        return after
+
+    def _specs_of(self, after: After) -> list[Any]:
+        lifted = self.lifted
+        out_of_root: dict[int, Occurrence] = {}
+        for o in self.out:
+            out_of_root.setdefault(o.root, o)
+        paths = after.walk.graphdef.paths
+        several = after.walk.graphdef.num_roots != 1
+        specs: list[Any] = []
+        for i, source in enumerate(after.sources):
+            if source is not None:
+                specs.append(lifted.specs[source])
+                continue
+            root, path = (paths[i][0], paths[i][1:]) if several else (0, paths[i])
+            o = (lifted.of_root if root < len(lifted.bundle.roots) else out_of_root)[root]
+            leaf = after.walk.leaves[i]
+            spec = o.spec
+            if isinstance(spec, FilterMapping):
+                spec = spec.spec_of((*o.path, *path), leaf)
+            specs.append(spec)
+        self._check_outputs(after, specs)
+        return specs
+
+    def _check_outputs(self, after: After, specs: Sequence[Any]) -> None:
+        """What was passed in and comes out again must have the same spec both times."""
+        if not self.out:
+            return
+        spec_of = {
+            id(leaf): spec
+            for leaf, spec in zip(after.walk.leaves, specs, strict=True)
+            if isinstance(leaf, Variable)
+        }
+        for o in self.out:
+            part = part_of(self.roots[o.root])
+            for leaf, path in zip(part.leaves, part.graphdef.paths, strict=True):
+                if leaf is None or id(leaf) not in spec_of:
+                    continue
+                spec = o.spec
+                if isinstance(spec, FilterMapping):
+                    spec = spec.spec_of((*o.path, *path), leaf)
+                if spec != spec_of[id(leaf)]:
+                    raise ArgumentError(
+                        "Inconsistent aliasing detected. The following nodes have different"
+                        f" prefixes:\nNode: {type(leaf).__name__}\n"
+                        f"  among the arguments: {spec_of[id(leaf)]}\n"
+                        f"  output {path_text((o.where, *path))}: {spec}",
+                        hint="What is passed in and returned is one and the same variable: give"
+                        " both the same, or return a copy (nnx.clone).",
+                    )
+
+    def sorted_into(
+        self, groups: Sequence[Any], after: After, outcome: Outcome
+    ) -> tuple[tuple[list[Any], ...], Static]:
+        """The values that are sent, by spec, and the effect with their layout."""
+        index_of = {spec: i for i, spec in enumerate(groups)}
+        sorted_values: tuple[list[Any], ...] = tuple([[] for _ in groups])
+        layout: list[int] = []
+        for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
+            group = index_of[self.specs[i]]
+            layout.append(group)
+            sorted_values[group].append(value)
+        return sorted_values, Static((outcome.effect, tuple(layout)))
+
+
+def put_together(groups: Sequence[Sequence[Any]], layout: Layout) -> list[Any]:
+    """The values in the order in which they were sorted."""
+    next_of = [iter(g) for g in groups]
+    return [next(next_of[i]) for i in layout]
+
+
+def groups_of(specs: Sequence[Any], *prefixes: Any) -> list[Any]:
+    """All specs that may occur, each once."""
+    found: dict[Any, None] = dict.fromkeys(specs)
+    for prefix in prefixes:
+        for spec in jax.tree_util.tree_leaves(
+            prefix, is_leaf=lambda x: x is None or isinstance(x, FilterMapping)
+        ):
+            if isinstance(spec, FilterMapping):
+                found.update(dict.fromkeys(spec._specs))
+            else:
+                found[spec] = None
+    return list(found)
+
+
+class AxisMetadata:
+    """Keeps the names of a variable's axes in step with axes that transforms take and give.
+
+    Args:
+      options: the user's `transform_metadata`; with `nnx.PARTITION_NAME`, the name of the axis.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None) -> None:
+        self.options = dict(options or {})
+
+    def __bool__(self) -> bool:
+        return bool(self.options)
+
+    def remove(self, variable: Variable[Any], axis: Any) -> None:
+        """Takes the name of an axis out, where the value has lost it."""
+        if isinstance(axis, int):
+            remove_axis_name(variable, axis, self.options.get(PARTITION_NAME))
+
+    def add(self, variable: Variable[Any], axis: Any) -> None:
+        """Puts the name of an axis in, where the value gets it."""
+        if isinstance(axis, int):
+            add_axis_name(variable, axis, self.options.get(PARTITION_NAME))

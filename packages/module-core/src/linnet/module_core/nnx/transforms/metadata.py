@@ -1,0 +1,72 @@
+"""`transform_metadata`: names of axes for a function that jax itself transforms."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ..bundle import Bundle
+from ..sharding_metadata import PARTITION_NAME
+from .calling import decorator
+from .lifting import AxisMetadata
+from .prefixes import Occurrence, spec_of_each_leaf, take_out
+
+
+@decorator
+def transform_metadata(
+    f: Any = None,
+    *,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    partition: str | None,
+    graph: bool | None = None,
+) -> Any:
+    """Keeps sharding metadata in step inside of a function that is given to `jax.vmap`, say.
+
+    While the function runs, its variables lack the name of the axis that jax takes away; those that
+    it returns have it.
+
+    Args:
+      f: the function; left out, a decorator is returned.
+      in_axes: as the transform has them; int or None for each argument, or `StateAxes`.
+      out_axes: the same for the output.
+      partition: the name of the axis.
+      graph: accepted; sharing is no matter here.
+    """
+    del graph
+    names = AxisMetadata({PARTITION_NAME: partition})
+
+    @functools.wraps(f)
+    def renamed(*args: Any, **kwargs: Any) -> Any:
+        prefix = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
+        inner = _each(tuple(prefix), args, "in_axes", names.remove)
+        try:
+            output = f(*args, **kwargs)
+        finally:
+            for variable, axis in inner:
+                names.add(variable, axis)
+        known = {id(v) for v, _ in inner}
+
+        def add_to_new(variable: Any, axis: Any) -> None:
+            if id(variable) not in known:
+                names.add(variable, axis)
+
+        _each(out_axes, output, "out_axes", add_to_new)
+        return output
+
+    return renamed
+
+
+def _each(
+    prefix: Any, tree: Any, what: str, do: Callable[[Any, Any], None]
+) -> list[tuple[Any, Any]]:
+    roots: list[Any] = []
+    occurrences: list[Occurrence]
+    _, occurrences = take_out(prefix, tree, roots, what)
+    bundle = Bundle(roots)
+    specs = spec_of_each_leaf(bundle, occurrences)
+    found = [(v, s) for v, s in zip(bundle.leaves(), specs, strict=True) if v is not None]
+    for variable, axis in found:
+        do(variable, axis)
+    return found

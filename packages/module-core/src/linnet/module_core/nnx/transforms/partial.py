@@ -1,0 +1,77 @@
+"""`cached_partial` and `jit_partial`: some arguments fixed once.
+
+Elsewhere they save the walk over the fixed arguments at every call. Here structures are remembered
+anyway, so they are what their names say, and no more: the fixed modules may change as any other.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from .jit import jit
+
+
+def cached_partial(
+    f: Callable[..., Any],
+    *cached_args: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[..., Any]:
+    """A function of an `nnx.jit` function with its first arguments fixed.
+
+    Args:
+      f: the function.
+      *cached_args: its first arguments, modules for example.
+      graph, graph_updates: accepted; what `f` was made with holds.
+
+    >>> from linnet.module_core import nnx
+    >>> add = cached_partial(nnx.jit(lambda x, y: x + y), 1)
+    >>> add(2)
+    Array(3, dtype=int32, weak_type=True)
+    """
+    del graph, graph_updates
+
+    @functools.wraps(f)
+    def partial(*args: Any, **kwargs: Any) -> Any:
+        return f(*cached_args, *args, **kwargs)
+
+    return partial
+
+
+def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> JitPartial:
+    """`nnx.jit` of a function with its first arguments fixed.
+
+    Args:
+      fun: the function.
+      *partial_args: its first arguments, modules for example.
+      **options: as of `nnx.jit`; positions count the fixed arguments.
+    """
+    return JitPartial(fun, partial_args, options)
+
+
+class JitPartial:
+    """What `jit_partial` returns; has `lower`, `trace` and `eval_shape`."""
+
+    def __init__(
+        self, fun: Callable[..., Any], partial_args: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        self.fun = fun
+        self.partial_args = partial_args
+        self.jitted_fn = jit(fun, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.jitted_fn(*self.partial_args, *args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Jitted.lower`."""
+        return self.jitted_fn.lower(*self.partial_args, *args, **kwargs)
+
+    def trace(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Jitted.trace`."""
+        return self.jitted_fn.trace(*self.partial_args, *args, **kwargs)
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Jitted.eval_shape`."""
+        return self.jitted_fn.eval_shape(*self.partial_args, *args, **kwargs)

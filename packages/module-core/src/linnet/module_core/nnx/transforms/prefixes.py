@@ -1,0 +1,260 @@
+"""What a transform is told of its arguments: an axis, a sharding, whether to differentiate.
+
+Such a thing (a *spec*) is given as a prefix of the arguments: one for a whole argument, or a tree
+of them. Where an argument is a module, the spec that reaches it is that of all its leaves, unless it
+is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says it leaf by leaf.
+
+Everything here serves to turn prefixes into one spec for each leaf of a bundle: `take_out` finds
+the objects and what reaches them, `spec_of_each_leaf` looks the leaves up and refuses a leaf that
+is reached with two different specs.
+"""
+
+# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from ...errors import ArgumentError
+from ..bundle import Bundle, Hole, Loose, is_node
+from ..filters import Filter, first_passing, to_predicate
+from ..graph import _items
+from ..pytree import Pytree
+from ..snapshot import snapshot_of
+from ..state import Path, path_text
+from ..structure import OBJECT, REFERENCE, VARIABLE, key_of, kind_of
+from ..variable import Variable
+
+
+class FilterMapping:
+    """A spec for each filter; of a leaf, that of the first filter that it passes."""
+
+    _what = "spec"
+
+    def __init__(self, filters: Any, /) -> None:
+        pairs: Iterable[tuple[Any, Any]]
+        pairs = filters.items() if isinstance(filters, Mapping) else filters
+        pairs = tuple(pairs)
+        self._filters = tuple(f for f, _ in pairs)
+        self._specs = tuple(s for _, s in pairs)
+        self._predicates = tuple(map(to_predicate, self._filters))
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """The filters, in order."""
+        return self._filters
+
+    def spec_of(self, path: Path, leaf: Any) -> Any:
+        """The spec of a leaf.
+
+        Raises:
+          ArgumentError: no filter lets it pass.
+        """
+        index = first_passing(self._predicates, path, leaf)
+        if index == len(self._predicates):
+            raise ArgumentError(
+                f"No {self._what} found for {path_text(path)}, {type(leaf).__name__}, in {self!r}.",
+                hint=f"End with the filter ... for the rest: {{..., ...: {self._what}}}.",
+            )
+        return self._specs[index]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            type(other) is type(self)
+            and other._filters == self._filters
+            and other._specs == self._specs
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._filters, self._specs))
+
+    def __repr__(self) -> str:
+        inside = ", ".join(
+            [f"{f!r}: {s!r}" for f, s in zip(self._filters, self._specs, strict=True)]
+        )
+        return f"{type(self).__name__}({{{inside}}})"
+
+
+class Occurrence(NamedTuple):
+    """A place where an object stands among the arguments."""
+
+    root: int  # its index among the roots
+    spec: Any
+    path: Path  # from where the spec was given to the object
+    where: str  # the argument's name and the path in it
+
+
+def is_spec_leaf(x: Any) -> bool:
+    """Whether something in a prefix is a spec, though jax would look inside of it."""
+    return x is None or isinstance(x, FilterMapping)
+
+
+def spread(prefix: Any, tree: Any, what: str) -> tuple[list[Any], list[Any], Any]:
+    """The specs of a prefix, the subtree of `tree` that each is for, and the prefix's structure.
+
+    Raises:
+      ArgumentError: it is no prefix of the tree; `what` names it.
+    """
+    specs: list[Any]
+    structure: Any
+    specs, structure = jax.tree_util.tree_flatten(prefix, is_leaf=is_spec_leaf)
+    try:
+        subtrees = structure.flatten_up_to(tree)
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"{what} must be a tree prefix of the values that it is for: {error}",
+            hint="Give one entry for each of them, or a single one for all.",
+        ) from None
+    return specs, subtrees, structure
+
+
+def take_out(
+    prefix: Any, tree: Any, roots: list[Any], what: str, names: Sequence[str] | None = None
+) -> tuple[Any, list[Occurrence]]:
+    """The tree with holes for its objects, appended to `roots`, and what reaches them.
+
+    Args:
+      prefix: of specs.
+      tree: arguments or outputs.
+      roots: the objects so far.
+      what: names the prefix in errors.
+      names: of the arguments, if the tree is a tuple of them.
+    """
+    index_of = {id(r): i for i, r in enumerate(roots)}
+    occurrences: list[Occurrence] = []
+    specs, subtrees, structure = spread(prefix, tree, what)
+    starts = [_keys(p) for p, _ in _with_path(structure, len(specs))]
+    holed: list[Any] = []
+    for spec, subtree, start in zip(specs, subtrees, starts, strict=True):
+        found, shape = jax.tree_util.tree_flatten_with_path(subtree, is_leaf=is_node)
+        leaves: list[Any] = []
+        for path, leaf in found:
+            if not is_node(leaf):
+                leaves.append(leaf)
+                continue
+            index = index_of.setdefault(id(leaf), len(roots))
+            if index == len(roots):
+                roots.append(leaf)
+            inner = _keys(path)
+            occurrences.append(Occurrence(index, spec, inner, _name((*start, *inner), names)))
+            leaves.append(Hole(index))
+        holed.append(jax.tree_util.tree_unflatten(shape, leaves))
+    return jax.tree_util.tree_unflatten(structure, holed), occurrences
+
+
+def _with_path(structure: Any, count: int) -> list[Any]:
+    numbered = jax.tree_util.tree_unflatten(structure, list(range(count)))
+    return jax.tree_util.tree_flatten_with_path(numbered)[0]
+
+
+def _keys(path: Sequence[Any]) -> Path:
+    return tuple([key_of(k) for k in path])
+
+
+def _name(path: Path, names: Sequence[str] | None) -> str:
+    if names is not None and path and isinstance(path[0], int):
+        index = path[0]
+        path = (names[index] if index < len(names) else f"argument {index}", *path[1:])
+    return path_text(path)
+
+
+def plain(prefix: Any, instead: Any = None) -> Any:
+    """The prefix for jax: mappings, which only concern objects, give way to `instead`."""
+    return jax.tree_util.tree_map(
+        lambda s: instead if isinstance(s, FilterMapping) else s, prefix, is_leaf=is_spec_leaf
+    )
+
+
+def part_of(root: Any) -> Any:
+    """The structure of one root: remembered, or walked."""
+    return snapshot_of(root) if isinstance(root, Pytree) else Loose([root])
+
+
+def leaf_keys(part: Any) -> list[Any]:
+    """For each leaf of a part what identifies it: its variable, or the place of a raw array."""
+    values: list[Any] | None = None
+    keys: list[Any] = []
+    for i, (leaf, slot) in enumerate(zip(part.leaves, part.slots, strict=True)):
+        if leaf is not None:
+            keys.append(id(leaf))
+        elif slot is not None:
+            keys.append((id(slot[0]), slot[1]))
+        else:  # inside of an immutable container: the array itself
+            values = part.values() if values is None else values
+            keys.append(("array", id(values[i])))
+    return keys
+
+
+class _Same:
+    """A spec with the place that it came from."""
+
+    __slots__ = ("spec", "where")
+
+    def __init__(self, spec: Any, where: str) -> None:
+        self.spec = spec
+        self.where = where
+
+
+def spec_of_each_leaf(bundle: Bundle, occurrences: Sequence[Occurrence]) -> list[Any]:
+    """The spec of each leaf of a bundle.
+
+    Raises:
+      ArgumentError: a leaf is reached with two different specs; both paths are named.
+    """
+    known: dict[Any, _Same] = {}
+    parts: dict[int, Any] = {}
+    for o in occurrences:
+        part = parts.get(o.root)
+        if part is None:
+            part = parts[o.root] = part_of(bundle.roots[o.root])
+        for key, path, leaf in _leaves_of(bundle.roots[o.root], part, o.spec):
+            spec = o.spec
+            if isinstance(spec, FilterMapping):
+                spec = spec.spec_of((*o.path, *path), leaf)
+            before = known.get(key)
+            if before is None:
+                known[key] = _Same(spec, _join(o.where, path))
+            elif before.spec != spec:
+                _refuse_aliasing(leaf, before, spec, _join(o.where, path))
+    keys = [k for part in bundle.parts for k in leaf_keys(part)]
+    return [known[k].spec if k in known else None for k in keys]
+
+
+def _join(where: str, path: Path) -> str:
+    return path_text((where, *path)) if where else path_text(path)
+
+
+def _refuse_aliasing(leaf: Any, before: _Same, spec: Any, where: str) -> None:
+    kind = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
+    raise ArgumentError(
+        "Inconsistent aliasing detected. The following nodes have different prefixes:\n"
+        f"Node: {kind}\n  {before.where}: {before.spec}\n  {where}: {spec}",
+        hint="It is one and the same value: give all its places the same, or pass a copy"
+        " (nnx.clone).",
+    )
+
+
+def _leaves_of(root: Any, part: Any, spec: Any) -> Iterator[tuple[Any, Path, Any]]:
+    """Key, path and leaf of the leaves below a root; on every path, where that may matter."""
+    if isinstance(spec, FilterMapping) and any(t[0] == REFERENCE for t in part.graphdef.tokens):
+        yield from _every_path(root)
+        return
+    leaves = part.leaves
+    for i, (key, path) in enumerate(zip(leaf_keys(part), part.graphdef.paths, strict=True)):
+        yield key, path, leaves[i]
+
+
+def _every_path(root: Any) -> Iterator[tuple[Any, Path, Any]]:
+    """The variables below a root on each path to them."""
+
+    def visit(value: Any, path: Path, above: frozenset[int]) -> Iterator[tuple[Any, Path, Any]]:
+        if kind_of(value) == VARIABLE:
+            yield id(value), path, value
+        elif id(value) not in above:
+            inner = above | {id(value)} if kind_of(value) == OBJECT else above
+            for name, _, child in _items(value):
+                yield from visit(child, (*path, name), inner)
+
+    yield from visit(root, (), frozenset())

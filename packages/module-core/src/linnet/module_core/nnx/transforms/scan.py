@@ -1,0 +1,344 @@
+"""`scan`: a loop over steps, with modules whose variables are carried, scanned or the same.
+
+Of each leaf, its spec says what happens to it from step to step: `Carry` hands it on, an axis gives
+each step its slice (and puts what a step makes of it back there), None shows it to all steps, whose
+changes of it are dropped. A module as an argument with the spec `Carry` is carried whole.
+
+In the loop travel the carried values, and what is returned along an axis; the rest the body closes
+over, so it is no input of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError
+from ..effect import After
+from ..state import path_text
+from ..variable import Variable
+from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .lifting import AxisMetadata, Lifted, Modes, Run, Static, groups_of, put_together
+from .prefixes import FilterMapping, plain, spread
+
+
+class Carry:
+    """The spec of what one step hands to the next."""
+
+
+class Scan(Transformed):
+    """What `scan` returns."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        in_axes: Any,
+        out_axes: Any,
+        length: int | None,
+        transform_metadata: Mapping[str, Any],
+        modes: Modes,
+        **options: Any,
+    ) -> None:
+        super().__init__(fun)
+        self._fun, self._bound = resolve(fun)
+        self._names = names_of(self._fun)
+        self._in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
+        self._out_axes = tuple(out_axes) if isinstance(out_axes, list) else out_axes
+        self._length = length
+        self._metadata = AxisMetadata(transform_metadata)
+        self._modes = modes
+        self._options = options
+        carried_in = _carry_position(self._in_axes, "in_axes")
+        self._carried_out = _carry_position(self._out_axes, "out_axes")
+        if (carried_in is None) != (self._carried_out is None):
+            raise ArgumentError(
+                "If one of in_axes or out_axes has Carry, the other must also have Carry. Got"
+                f" in_axes={in_axes!r} and out_axes={out_axes!r}"
+            )
+        for axis in jax.tree_util.tree_leaves(plain(out_axes, 0), is_leaf=lambda x: x is None):
+            if axis is None:
+                raise ArgumentError(
+                    f"Cannot broadcast output state. Got out_axes={out_axes!r}.",
+                    hint="An output of every step has an axis; what stays the same is carried.",
+                )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = positional(self._fun, self._bound + args, kwargs)
+        if kwargs:
+            raise ArgumentError(
+                f"nnx.scan takes positional arguments, got {', '.join(kwargs)} by keyword only."
+            )
+        in_axes = self._in_axes
+        if not isinstance(in_axes, tuple):
+            in_axes = (in_axes,) * (len(args) - len(self._bound))
+        in_axes = (None,) * len(self._bound) + in_axes
+        carried_in = _carry_position(in_axes, "in_axes")
+        lifted = Lifted(in_axes, args, "scan in_axes", self._names, self._modes, "scan")
+        loop = _Loop(self, lifted, in_axes, carried_in)
+        return loop.run()
+
+
+class _Loop:
+    """One call: where every value goes, and the body of the loop."""
+
+    def __init__(
+        self, scan: Scan, lifted: Lifted, in_axes: tuple[Any, ...], carried_in: int | None
+    ) -> None:
+        self.scan = scan
+        self.lifted = lifted
+        self.carried_in = carried_in
+        self.values = lifted.bundle.values()
+        specs = lifted.specs
+        self.carried = [i for i, s in enumerate(specs) if s is Carry]
+        self.sliced = [i for i, s in enumerate(specs) if isinstance(s, int)]
+        self.groups = [g for g in groups_of(specs, in_axes, scan._out_axes) if isinstance(g, int)]
+        self.axes, self.leaves, self.structure = _flat(plain(in_axes), lifted.args)
+
+    def run(self) -> Any:
+        lifted, scan = self.lifted, self.scan
+        carry = (
+            [self.values[i] for i in self.carried],
+            None if self.carried_in is None else lifted.args[self.carried_in],
+        )
+        xs = (
+            [self._front(self.values[i], lifted.specs[i], i) for i in self.sliced],
+            [
+                self._front(x, axis)
+                for axis, x in zip(self.axes, self.leaves, strict=True)
+                if isinstance(axis, int)
+            ],
+        )
+        if scan._length is None and not jax.tree_util.tree_leaves(xs):
+            raise ArgumentError(
+                "scan got no values to scan over and `length` not provided.",
+                hint="Give some argument an axis in in_axes, or pass length=.",
+            )
+        carry = jax.tree_util.tree_map(jnp.asarray, carry)
+        (carried, carried_output), (groups, output, static) = jax.lax.scan(
+            self._body, carry, xs, length=scan._length, **scan._options
+        )
+        effect, layout, order = static.value
+        groups = [
+            [jnp.moveaxis(y, 0, axis) for y in group]
+            for axis, group in zip(self.groups, groups, strict=True)
+        ]
+        values = put_together([*groups, [carried[i] for i in order]], layout)
+        axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
+        leaves = [jnp.moveaxis(y, 0, axis) for axis, y in zip(axes, leaves, strict=True)]
+        output = jax.tree_util.tree_unflatten(structure, leaves)
+        return lifted.apply(self._whole(output, carried_output), values, effect)
+
+    def _front(self, value: Any, axis: int, i: int | None = None) -> Any:
+        ndim = jnp.ndim(value)
+        if not -ndim <= axis < ndim:
+            where = "" if i is None else f" at {path_text(self.lifted.bundle.graphdef.paths[i])}"
+            raise ArgumentError(
+                f"nnx.scan is to go along axis {axis} of a value{where} of shape"
+                f" {jnp.shape(value)}, which has no such axis.",
+                hint="For a module, say which variables have the axis: nnx.StateAxes({...: axis}).",
+            )
+        return value if axis == 0 else jnp.moveaxis(value, axis, 0)
+
+    def _body(self, carry: Any, x: Any) -> Any:
+        lifted, scan = self.lifted, self.scan
+        carried, carried_argument = carry
+        sliced, sliced_leaves = x
+        values = list(self.values)
+        for i, value in zip(self.carried, carried, strict=True):
+            values[i] = value
+        for i, value in zip(self.sliced, sliced, strict=True):
+            values[i] = value
+        slices = iter(sliced_leaves)
+        leaves = [
+            next(slices) if isinstance(axis, int) else leaf
+            for axis, leaf in zip(self.axes, self.leaves, strict=True)
+        ]
+        args = list(jax.tree_util.tree_unflatten(self.structure, leaves))
+        if self.carried_in is not None:
+            args[self.carried_in] = carried_argument
+        run = Run(lifted, values, scan._metadata)
+        output = run.call(scan._fun, tuple(args), {})
+        output = run.take_out(scan._out_axes, output, "scan out_axes")
+        rest, carried_output = self._divided(output, carried_argument)
+        after = run.finish()
+        # What every step sees whole is not handed on; what is carried comes from the last step.
+        outcome = run.inside.outcome(rest, after, lambda i: self._sends(run.specs[i], after, i))
+        groups: list[list[Any]] = [[] for _ in self.groups]
+        layout: list[int] = []
+        last: dict[int, Any] = {}
+        for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
+            spec, source = run.specs[i], after.sources[i]
+            if isinstance(spec, int):
+                group = self.groups.index(spec)
+                layout.append(group)
+                groups[group].append(value)
+            elif spec is Carry and source is not None:
+                layout.append(len(self.groups))
+                last[source] = value
+            else:
+                self._refuse_new(after, i, spec)
+        if sorted(last) != self.carried:
+            self._refuse_new(after, None, Carry)
+        after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
+        order = tuple(map(self.carried.index, last))  # in which the carried values were sent
+        static = Static((outcome.effect, tuple(layout), order))
+        return (after_carried, carried_output), (groups, outcome.output, static)
+
+    def _sends(self, spec: Any, after: After, i: int) -> bool:
+        return spec is Carry or (isinstance(spec, int) and after.is_changed(i))
+
+    def _divided(self, output: Any, carried: Any) -> tuple[Any, Any]:
+        """What is stacked of the output, and what is carried."""
+        position = self.scan._carried_out
+        if position is None:
+            return output, None
+        if position == _WHOLE:
+            rest, new = None, output
+        else:
+            if not isinstance(output, tuple) or len(output) != len(self.scan._out_axes):
+                raise ArgumentError(
+                    f"nnx.scan with out_axes={self.scan._out_axes!r} expects a function that"
+                    f" returns {len(self.scan._out_axes)} values, got {type(output).__name__}."
+                )
+            rest, new = (*output[:position], None, *output[position + 1 :]), output[position]
+        before: Any = jax.tree_util.tree_structure(carried)
+        now: Any = jax.tree_util.tree_structure(new)
+        if before != now:
+            raise ArgumentError(
+                f"Carry references must be the same between iterations. The carry was {before} and"
+                f" became {now}.",
+                hint="Return the very module that was carried in, changed in place.",
+            )
+        return rest, new
+
+    def _out_prefix(self, prefix: Any) -> Any:
+        position = self.scan._carried_out
+        if position is None:
+            return plain(prefix, 0)
+        if position == _WHOLE:
+            return None
+        return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
+
+    def _whole(self, output: Any, carried: Any) -> Any:
+        position = self.scan._carried_out
+        if position is None:
+            return output
+        if position == _WHOLE:
+            return carried
+        return (*output[:position], carried, *output[position + 1 :])
+
+    def _checked(self, new: Any, old: Any, i: int) -> Any:
+        if jnp.shape(new) != jnp.shape(old):
+            raise ArgumentError(
+                f"The carried variable at {path_text(self.lifted.bundle.graphdef.paths[i])} changes"
+                f" its shape from {jnp.shape(old)} to {jnp.shape(new)} in a step of nnx.scan.",
+                hint="What is carried has the same shape at every step.",
+            )
+        return new
+
+    def _refuse_new(self, after: After, i: int | None, spec: Any) -> None:
+        kind = "carried" if spec is Carry else "broadcast"
+        what = "A variable"
+        if i is not None:
+            leaf = after.walk.leaves[i]
+            name = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
+            what = f"A new {name} at {path_text(after.walk.graphdef.paths[i])}"
+        raise ArgumentError(
+            f"{what} {'came to' if i is not None else 'vanished from'} a {kind} object in a step of"
+            " nnx.scan.",
+            hint="What is the same at every step, or carried, keeps its structure. Give what a"
+            " step makes an axis (nnx.StateAxes), or make it before the loop.",
+        )
+
+
+_WHOLE = -1
+
+
+def _carry_position(axes: Any, what: str) -> int | None:
+    """Where `Carry` stands among specs; `_WHOLE` if it is all of them."""
+    if axes is Carry:
+        return _WHOLE
+    found: list[int] = []
+    for i, entry in enumerate(axes if isinstance(axes, tuple) else ()):
+        if entry is Carry:
+            found.append(i)
+        elif not isinstance(entry, FilterMapping) and Carry in jax.tree_util.tree_leaves(
+            entry, is_leaf=lambda x: isinstance(x, FilterMapping)
+        ):
+            raise ArgumentError(
+                f"Carry must at the top-level, it cannot be nested. Found {what}={axes!r}"
+            )
+    if len(found) > 1:
+        raise ArgumentError(
+            f"Found multiple Carry definitions at {what}[{found[0]}] and {what}[{found[1]}]",
+            hint="Carry one tuple of both.",
+        )
+    return found[0] if found else None
+
+
+def _flat(prefix: Any, tree: Any) -> tuple[list[Any], list[Any], Any]:
+    """The spec of each array of a tree, the arrays, and the tree's structure."""
+    specs, subtrees, _ = spread(prefix, tree, "scan axes")
+    axes: list[Any] = []
+    for spec, subtree in zip(specs, subtrees, strict=True):
+        axes.extend([spec] * len(jax.tree_util.tree_leaves(subtree)))
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    return axes, leaves, structure
+
+
+@decorator
+def scan(
+    f: Any = None,
+    *,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    _split_transpose: bool = False,
+    in_axes: Any = (Carry, 0),
+    out_axes: Any = (Carry, 0),
+    transform_metadata: Mapping[str, Any] = {},
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.lax.scan` for functions of modules.
+
+    Args:
+      f: the function of one step; left out, a decorator is returned.
+      length: the number of steps, where no argument tells it.
+      reverse: goes from the last step to the first.
+      unroll: steps in one turn of the loop; True for all of them.
+      in_axes: for each argument `Carry` (one of them at most), an axis, None, or for modules
+        `StateAxes`, in which `Carry` may stand, too.
+      out_axes: `Carry` where the function returns it, and an axis for what else it returns.
+      transform_metadata: with `nnx.PARTITION_NAME`, the name of the axis in sharding metadata.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+
+    Changes of variables that all steps see whole (None) are dropped.
+
+    Raises:
+      ArgumentError: carries are missing or several, structures change, axes don't exist.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> @scan(in_axes=(Carry, 0), out_axes=(Carry, 0))
+    ... def cumulate(total, x):
+    ...     return total + x, total + x
+    >>> cumulate(jnp.zeros(()), jnp.arange(4.0))
+    (Array(6., dtype=float32), Array([0., 1., 3., 6.], dtype=float32))
+    """
+    refuse_bound_method(f, "scan")
+    return Scan(
+        f,
+        in_axes,
+        out_axes,
+        length,
+        transform_metadata,
+        Modes(graph, graph_updates),
+        reverse=reverse,
+        unroll=unroll,
+        _split_transpose=_split_transpose,
+    )

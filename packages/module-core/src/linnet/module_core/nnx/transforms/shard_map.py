@@ -1,0 +1,97 @@
+"""`shard_map`: a function of the shards of modules.
+
+As in `vmap`, each leaf has a spec, here a `PartitionSpec`; what the function changes comes back by
+the spec that it went in by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any
+
+import jax
+
+from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
+from .prefixes import plain
+
+_whole: Any = jax.sharding.PartitionSpec
+
+
+class ShardMap(Transformed):
+    """What `shard_map` returns."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        in_specs: Any,
+        out_specs: Any,
+        modes: Modes,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(fun)
+        self._fun, self._bound = resolve(fun)
+        self._names = names_of(self._fun)
+        self._in_specs = tuple(in_specs) if isinstance(in_specs, list) else in_specs
+        self._out_specs = out_specs
+        self._modes = modes
+        self._options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = positional(self._fun, self._bound + args, kwargs)
+        in_specs = self._in_specs
+        if not isinstance(in_specs, tuple) or isinstance(in_specs, _whole):
+            in_specs = (in_specs,) * (len(args) - len(self._bound))
+        in_specs = (_whole(),) * len(self._bound) + in_specs
+        lifted = Lifted(in_specs, args, "shard_map in_specs", self._names, self._modes, "shard_map")
+        groups = groups_of(lifted.specs, in_specs, self._out_specs)
+
+        def run(values: list[Any], args: Any) -> Any:
+            run = Run(lifted, values, AxisMetadata(None))
+            output = run.call(self._fun, args, kwargs)
+            output = run.take_out(self._out_specs, output, "shard_map out_specs")
+            after = run.finish()
+            outcome = run.inside.outcome(output, after)
+            values_of, static = run.sorted_into(groups, after, outcome)
+            return values_of, outcome.output, static
+
+        mapped = jax.shard_map(
+            run,
+            in_specs=(list(lifted.specs), plain(in_specs, _whole())),
+            out_specs=(tuple(groups), plain(self._out_specs, _whole()), _whole()),
+            **self._options,
+        )
+        values_of, output, static = mapped(lifted.bundle.values(), lifted.args)
+        effect, layout = static.value
+        return lifted.apply(output, put_together(values_of, layout), effect)
+
+
+@decorator
+def shard_map(
+    f: Any = None,
+    *,
+    mesh: Any = None,
+    in_specs: Any,
+    out_specs: Any,
+    axis_names: Set[Any] = frozenset(),
+    check_vma: bool = True,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.shard_map` for functions of modules.
+
+    Args:
+      f: the function of shards; left out, a decorator is returned.
+      mesh: the devices; None for the mesh that is set.
+      in_specs: for each argument a `PartitionSpec`, a tree of them, or for modules `StateSharding`.
+      out_specs: the same for the output.
+      axis_names: the mesh's axes that the function is written for; empty for all.
+      check_vma: see `jax.shard_map`.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+    """
+    refuse_bound_method(f, "shard_map")
+    options: dict[str, Any] = {"mesh": mesh, "check_vma": check_vma}
+    if axis_names:
+        options["axis_names"] = set(axis_names)
+    return ShardMap(f, in_specs, out_specs, Modes(graph, graph_updates), options)

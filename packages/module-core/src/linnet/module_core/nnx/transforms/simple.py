@@ -1,0 +1,184 @@
+"""Transforms of jax that treat all values alike: `remat`, `checkify`, `make_jaxpr`.
+
+The objects among the arguments become one list of values, the function's effect is part of its
+output, and jax does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from ..bundle import Bundle, take_out
+from ..effect import Inside, Outcome, apply
+from .calling import Transformed, decorator, positional, resolve
+from .lifting import Modes
+
+
+class Simple(Transformed):
+    """A function whose run on flat values is handed to jax.
+
+    Args:
+      fun: the function.
+      name: of the transform.
+      static: positions of static arguments.
+      modes: see `Modes`.
+    """
+
+    def __init__(
+        self, fun: Callable[..., Any], name: str, static: tuple[int, ...], modes: Modes
+    ) -> None:
+        super().__init__(fun)
+        self._fun, self._bound = resolve(fun)
+        self._name = name
+        self._static = static
+        self._modes = modes
+
+    def _flat(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Bundle, Callable[..., Outcome], tuple[Any, ...]]:
+        """The objects, the function of flat values, and its arguments."""
+        if self._static:
+            args, kwargs = positional(self._fun, args, kwargs)
+        count = len(args)
+        args = self._bound + args
+        shift = len(self._bound)
+        static = {(i if i >= 0 else i + count) + shift for i in self._static}
+        fixed = {i: a for i, a in enumerate(args) if i in static}
+        rest = tuple(a for i, a in enumerate(args) if i not in static)
+        roots: list[Any] = []
+        holed, kwargs = take_out((rest, kwargs), roots, {})
+        self._modes.check(roots, self._name)
+        bundle = Bundle(roots)
+
+        def run(values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
+            inside = Inside(bundle.graphdef, values)
+            remaining = iter(rest)
+            every = [fixed[i] if i in fixed else next(remaining) for i in range(len(args))]
+            return inside.leave(inside.call(self._fun, every, kwargs))
+
+        return bundle, run, (bundle.values(), holed, kwargs)
+
+
+class Remat(Simple):
+    """What `remat` returns."""
+
+    def __init__(self, fun: Any, static: Any, modes: Modes, **options: Any) -> None:
+        super().__init__(fun, "remat", (static,) if isinstance(static, int) else static, modes)
+        self._options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        bundle, run, flat = self._flat(args, kwargs)
+        outcome = jax.checkpoint(run, **self._options)(*flat)
+        return apply(bundle, outcome, self._modes.structure)
+
+
+@decorator
+def remat(
+    f: Any = None,
+    *,
+    prevent_cse: bool = True,
+    static_argnums: int | tuple[int, ...] = (),
+    policy: Callable[..., bool] | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.checkpoint` for functions of modules: the backward pass computes them again.
+
+    Args:
+      f: the function; left out, a decorator is returned.
+      prevent_cse, policy: see `jax.checkpoint`.
+      static_argnums: positions of arguments that are no arrays.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> jax.grad(remat(lambda x: jnp.sin(x)))(0.0)
+    Array(1., dtype=float32, weak_type=True)
+    """
+    return Remat(
+        f, static_argnums, Modes(graph, graph_updates), prevent_cse=prevent_cse, policy=policy
+    )
+
+
+checkpoint = remat
+
+
+class Checkify(Simple):
+    """What `checkify` returns."""
+
+    def __init__(self, fun: Any, errors: Any, modes: Modes) -> None:
+        super().__init__(fun, "checkify", (), modes)
+        self._errors = errors
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from jax.experimental import checkify as checks
+
+        bundle, run, flat = self._flat(args, kwargs)
+        error, outcome = checks.checkify(run, errors=self._errors)(*flat)
+        return error, apply(bundle, outcome, self._modes.structure)
+
+
+def checkify(
+    f: Any = None,
+    errors: Any = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.experimental.checkify.checkify` for functions of modules.
+
+    Args:
+      f: the function; left out, a decorator is returned.
+      errors: which checks are made; None for those of `checkify.check` in the function itself.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+
+    Returns:
+      The function of (error, output).
+    """
+    if f is None:
+        return lambda f: checkify(f, errors, graph, graph_updates)
+    from jax.experimental import checkify as checks
+
+    errors = checks.user_checks if errors is None else errors
+    return Checkify(f, errors, Modes(graph, graph_updates))
+
+
+class MakeJaxpr(Simple):
+    """What `make_jaxpr` returns."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        _, run, flat = self._flat(args, kwargs)
+        return jax.make_jaxpr(lambda *flat: (lambda o: (o.output, o.values))(run(*flat)))(*flat)
+
+
+def make_jaxpr(
+    f: Any = None,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+    static_argnums: int | tuple[int, ...] = (),
+) -> Any:
+    """`jax.make_jaxpr` for functions of modules.
+
+    The program takes the values of the variables, in the order of `nnx.state`, then the other
+    arguments; it returns the output, then the values of the variables that the function changed.
+    Nothing of the caller's is changed.
+
+    Args:
+      f: the function; left out, a decorator is returned.
+      graph, graph_updates: see `nnx.remat`.
+      static_argnums: positions of arguments that are no arrays.
+
+    >>> print(make_jaxpr(lambda x: x + 1)(1.0))
+    { lambda ; a:f32[]. let b:f32[] = add a 1.0:f32[] in (b,) }
+    """
+    if f is None:
+        return lambda f: make_jaxpr(
+            f, graph=graph, graph_updates=graph_updates, static_argnums=static_argnums
+        )
+    static = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    return MakeJaxpr(f, "make_jaxpr", static, Modes(graph, graph_updates))

@@ -1,0 +1,247 @@
+"""`vmap` and `pmap`: a function of modules over an axis of their variables.
+
+Each leaf has an axis, or None: the whole of it takes part in every step. What the function changes
+comes back along the axis that it went in by, new variables by that of the object that holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError
+from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
+from .prefixes import FilterMapping, plain
+
+
+class StateAxes(FilterMapping, Mapping[Any, Any]):
+    """The axis of each leaf of a module, by filters.
+
+    >>> from linnet.module_core import nnx
+    >>> nnx.StateAxes({nnx.Param: 0, ...: None})
+    StateAxes({<class 'linnet.module_core.nnx.variable_types.Param'>: 0, Ellipsis: None})
+    """
+
+    _what = "axis"
+
+    @property
+    def axes(self) -> tuple[Any, ...]:
+        """The axes, in the order of the filters."""
+        return self._specs
+
+    def __getitem__(self, filter: Any) -> Any:
+        for f, axis in zip(self._filters, self._specs, strict=True):
+            if f == filter:
+                return axis
+        raise KeyError(filter)
+
+    def __iter__(self) -> Any:
+        return iter(self._filters)
+
+    def __len__(self) -> int:
+        return len(self._filters)
+
+    __eq__ = FilterMapping.__eq__
+    __hash__ = FilterMapping.__hash__
+
+
+class Vmap(Transformed):
+    """What `vmap` and `pmap` return."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        name: str,
+        lift: Callable[..., Any],
+        in_axes: Any,
+        out_axes: Any,
+        transform_metadata: Mapping[str, Any],
+        modes: Modes,
+    ) -> None:
+        super().__init__(fun)
+        self._fun, self._bound = resolve(fun)
+        self._names = names_of(self._fun)
+        self._name = name
+        self._lift = lift
+        self._in_axes = in_axes
+        self._out_axes = out_axes
+        self._metadata = AxisMetadata(transform_metadata)
+        self._modes = modes
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = positional(self._fun, self._bound + args, kwargs)
+        in_axes = self._in_axes
+        if isinstance(in_axes, list):
+            in_axes = tuple(in_axes)
+        if not isinstance(in_axes, tuple):
+            in_axes = (in_axes,) * (len(args) - len(self._bound))
+        in_axes = (None,) * len(self._bound) + in_axes
+        lifted = Lifted(
+            in_axes, args, f"{self._name} in_axes", self._names, self._modes, self._name
+        )
+        groups = groups_of(lifted.specs, in_axes, self._out_axes)
+        _check_axes(groups, self._name)
+
+        def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Any:
+            run = Run(lifted, values, self._metadata)
+            output = run.call(self._fun, args, kwargs)
+            output = run.take_out(self._out_axes, output, f"{self._name} out_axes")
+            after = run.finish()
+            outcome = run.inside.outcome(output, after)
+            values_of, static = run.sorted_into(groups, after, outcome)
+            return values_of, outcome.output, static
+
+        mapped = self._lift(
+            run,
+            in_axes=(lifted.specs, plain(in_axes), 0),
+            out_axes=(tuple(groups), plain(self._out_axes), None),
+        )
+        try:
+            values_of, output, static = mapped(lifted.bundle.values(), lifted.args, kwargs)
+        except ValueError as error:
+            raise _explained(error, self._name, lifted) from error
+        effect, layout = static.value
+        return lifted.apply(output, put_together(values_of, layout), effect)
+
+
+def _check_axes(axes: list[Any], name: str) -> None:
+    for axis in axes:
+        if not (axis is None or isinstance(axis, int)):
+            raise ArgumentError(
+                f"nnx.{name} takes axes that are ints or None, got {axis!r}.",
+                hint="nnx.Carry is for nnx.scan."
+                if isinstance(axis, type)
+                else "For a module: nnx.StateAxes({filter: axis}).",
+            )
+
+
+def _explained(error: ValueError, name: str, lifted: Lifted) -> ValueError:
+    text = str(error)
+    if isinstance(error, ArgumentError) or "axis spec None but output was batched" not in text:
+        if not isinstance(error, ArgumentError) and "should be at least" in text:
+            shapes = _first_without_axis(lifted)
+            if shapes:
+                return ArgumentError(f"{text} {shapes}", hint=None)
+        return error
+    return ArgumentError(
+        f"A value that nnx.{name} is to return whole (axis None) differs from one step to the next:"
+        f" {text}",
+        hint="If it is an output, give it an axis in out_axes; if it is a variable that the"
+        " function sets, give it one with nnx.StateAxes in in_axes, or reduce over the axis"
+        " (jax.lax.pmean with axis_name) before it is set.",
+    )
+
+
+def _first_without_axis(lifted: Lifted) -> str:
+    """Names the first variable that has no such axis."""
+    values = lifted.bundle.values()
+    for i, (spec, path) in enumerate(zip(lifted.specs, lifted.bundle.graphdef.paths, strict=True)):
+        ndim = getattr(values[i], "ndim", 0)
+        if isinstance(spec, int) and not -ndim <= spec < ndim:
+            where = "/".join(map(str, path))
+            return f"It is the variable at {where}: give it the axis None with nnx.StateAxes."
+    return ""
+
+
+@decorator
+def vmap(
+    f: Any = None,
+    *,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    axis_name: Hashable | None = None,
+    axis_size: int | None = None,
+    spmd_axis_name: Any = None,
+    transform_metadata: Mapping[str, Any] = {},
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.vmap` for functions of modules.
+
+    Args:
+      f: the function; left out, a decorator is returned.
+      in_axes: for each argument an axis, None, a tree of them, or for modules `StateAxes`.
+      out_axes: the same for the output.
+      axis_name: name of the axis, for collectives.
+      axis_size: its size, where no argument tells it.
+      spmd_axis_name: see `jax.vmap`.
+      transform_metadata: with `nnx.PARTITION_NAME`, the name that the axis gets in the sharding
+        metadata of variables.
+      graph: False refuses shared references.
+      graph_updates: False keeps changes of structure from the caller; values are handed on.
+
+    Raises:
+      ArgumentError: a leaf has no axis, or two different ones.
+
+    >>> import jax
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.factor = nnx.Param(rngs.params.normal(()))
+    >>> scales = vmap(lambda key: Scale(nnx.Rngs(key)))(jax.random.split(jax.random.key(0), 4))
+    >>> scales.factor.shape
+    (4,)
+    """
+    refuse_bound_method(f, "vmap")
+
+    def lift(run: Any, in_axes: Any, out_axes: Any) -> Any:
+        return jax.vmap(
+            run,
+            in_axes=in_axes,
+            out_axes=out_axes,
+            axis_name=axis_name,
+            axis_size=axis_size,
+            spmd_axis_name=spmd_axis_name,
+        )
+
+    modes = Modes(graph, graph_updates)
+    return Vmap(f, "vmap", lift, in_axes, out_axes, transform_metadata, modes)
+
+
+@decorator
+def pmap(
+    f: Any = None,
+    *,
+    axis_name: Hashable | None = None,
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    static_broadcasted_argnums: Any = (),
+    devices: Any = None,
+    backend: str | None = None,
+    axis_size: int | None = None,
+    donate_argnums: Any = (),
+    transform_metadata: Mapping[str, Any] = {},
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """`jax.pmap` for functions of modules: one step of `vmap` on each device.
+
+    Args are those of `vmap` and `jax.pmap`; `nnx.jit` with shardings, or `nnx.shard_map`, is what
+    new programs use.
+
+    Raises:
+      ArgumentError: static or donated arguments are asked for, which go with those alone.
+    """
+    refuse_bound_method(f, "pmap")
+    if static_broadcasted_argnums not in ((), None) or donate_argnums not in ((), None):
+        raise ArgumentError(
+            "nnx.pmap has no static or donated arguments here.",
+            hint="Bind static ones with functools.partial; nnx.jit donates.",
+        )
+
+    def lift(run: Any, in_axes: Any, out_axes: Any) -> Any:
+        return jax.pmap(
+            run,
+            axis_name=axis_name,
+            in_axes=in_axes,
+            out_axes=out_axes,
+            devices=devices,
+            backend=backend,
+            axis_size=axis_size,
+        )
+
+    modes = Modes(graph, graph_updates)
+    return Vmap(f, "pmap", lift, in_axes, out_axes, transform_metadata, modes)
