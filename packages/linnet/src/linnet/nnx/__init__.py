@@ -42,18 +42,22 @@ from jax.nn import swish as swish
 from jax.numpy import tanh as tanh
 
 from linnet.module_core.nnx import EMA as EMA
+from linnet.module_core.nnx import PARTITION_NAME as PARTITION_NAME
 from linnet.module_core.nnx import All as All
 from linnet.module_core.nnx import Any as Any
 from linnet.module_core.nnx import BatchStat as BatchStat
 from linnet.module_core.nnx import Cache as Cache
+from linnet.module_core.nnx import Carry as Carry
 from linnet.module_core.nnx import Data as Data
 from linnet.module_core.nnx import Dict as Dict
+from linnet.module_core.nnx import DiffState as DiffState
 from linnet.module_core.nnx import Everything as Everything
 from linnet.module_core.nnx import FlatState as FlatState
 from linnet.module_core.nnx import GraphDef as GraphDef
 from linnet.module_core.nnx import Intermediate as Intermediate
 from linnet.module_core.nnx import List as List
 from linnet.module_core.nnx import LoRAParam as LoRAParam
+from linnet.module_core.nnx import MergeContext as MergeContext
 from linnet.module_core.nnx import Metric as Metric
 from linnet.module_core.nnx import MetricState as MetricState
 from linnet.module_core.nnx import ModelAndOptimizer as ModelAndOptimizer
@@ -78,26 +82,41 @@ from linnet.module_core.nnx import Rngs as Rngs
 from linnet.module_core.nnx import RngState as RngState
 from linnet.module_core.nnx import RngStream as RngStream
 from linnet.module_core.nnx import Sequential as Sequential
+from linnet.module_core.nnx import SplitContext as SplitContext
 from linnet.module_core.nnx import State as State
+from linnet.module_core.nnx import StateAxes as StateAxes
+from linnet.module_core.nnx import StateSharding as StateSharding
 from linnet.module_core.nnx import Static as Static
 from linnet.module_core.nnx import StreamBackups as StreamBackups
 from linnet.module_core.nnx import TrainState as TrainState
+from linnet.module_core.nnx import UpdateContext as UpdateContext
 from linnet.module_core.nnx import Variable as Variable
 from linnet.module_core.nnx import VariableMetadata as VariableMetadata
 from linnet.module_core.nnx import WithTag as WithTag
+from linnet.module_core.nnx import abstract_with_sharding as abstract_with_sharding
+from linnet.module_core.nnx import as_abstract as as_abstract
 from linnet.module_core.nnx import as_pure as as_pure
 from linnet.module_core.nnx import backup_keys as backup_keys
+from linnet.module_core.nnx import cached_partial as cached_partial
 from linnet.module_core.nnx import call as call
 from linnet.module_core.nnx import capture as capture
+from linnet.module_core.nnx import checkify as checkify
+from linnet.module_core.nnx import checkpoint as checkpoint
 from linnet.module_core.nnx import clone as clone
+from linnet.module_core.nnx import cond as cond
+from linnet.module_core.nnx import custom_vjp as custom_vjp
 from linnet.module_core.nnx import data as data
 from linnet.module_core.nnx import dataclass as dataclass
 from linnet.module_core.nnx import diff as diff
+from linnet.module_core.nnx import eval_shape as eval_shape
 from linnet.module_core.nnx import filter_state as filter_state
 from linnet.module_core.nnx import find_duplicates as find_duplicates
 from linnet.module_core.nnx import first_from as first_from
+from linnet.module_core.nnx import fori_loop as fori_loop
 from linnet.module_core.nnx import fork_rngs as fork_rngs
 from linnet.module_core.nnx import from_flat_state as from_flat_state
+from linnet.module_core.nnx import get_abstract_model as get_abstract_model
+from linnet.module_core.nnx import grad as grad
 from linnet.module_core.nnx import graphdef as graphdef
 from linnet.module_core.nnx import has_data as has_data
 from linnet.module_core.nnx import is_data as is_data
@@ -106,36 +125,57 @@ from linnet.module_core.nnx import iter_graph as iter_graph
 from linnet.module_core.nnx import iter_module_children as iter_module_children
 from linnet.module_core.nnx import iter_modules as iter_modules
 from linnet.module_core.nnx import jit as jit
+from linnet.module_core.nnx import jit_partial as jit_partial
+from linnet.module_core.nnx import jvp as jvp
+from linnet.module_core.nnx import make_jaxpr as make_jaxpr
 from linnet.module_core.nnx import map as map
 from linnet.module_core.nnx import map_state as map_state
 from linnet.module_core.nnx import merge as merge
+from linnet.module_core.nnx import merge_context as merge_context
 from linnet.module_core.nnx import merge_state as merge_state
+from linnet.module_core.nnx import pmap as pmap
 from linnet.module_core.nnx import pop as pop
 from linnet.module_core.nnx import pure as pure
 from linnet.module_core.nnx import recursive_map as recursive_map
 from linnet.module_core.nnx import register_data_type as register_data_type
 from linnet.module_core.nnx import register_variable_name as register_variable_name
+from linnet.module_core.nnx import remat as remat
 from linnet.module_core.nnx import replace_by_pure_dict as replace_by_pure_dict
 from linnet.module_core.nnx import reseed as reseed
 from linnet.module_core.nnx import restore_int_paths as restore_int_paths
 from linnet.module_core.nnx import restore_rngs as restore_rngs
+from linnet.module_core.nnx import scan as scan
 from linnet.module_core.nnx import set_metadata as set_metadata
+from linnet.module_core.nnx import shard_map as shard_map
 from linnet.module_core.nnx import split as split
+from linnet.module_core.nnx import split_context as split_context
 from linnet.module_core.nnx import split_rngs as split_rngs
 from linnet.module_core.nnx import split_state as split_state
 from linnet.module_core.nnx import state as state
 from linnet.module_core.nnx import static as static
+from linnet.module_core.nnx import switch as switch
 from linnet.module_core.nnx import to_flat_state as to_flat_state
 from linnet.module_core.nnx import to_pure_dict as to_pure_dict
+from linnet.module_core.nnx import transform_metadata as transform_metadata
 from linnet.module_core.nnx import update as update
+from linnet.module_core.nnx import update_context as update_context
+from linnet.module_core.nnx import value_and_grad as value_and_grad
 from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
 from linnet.module_core.nnx import variables as variables
+from linnet.module_core.nnx import vjp as vjp
+from linnet.module_core.nnx import vmap as vmap
+from linnet.module_core.nnx import while_loop as while_loop
 from linnet.module_core.nnx import with_metadata as with_metadata
 from linnet.module_core.nnx import with_rngs as with_rngs
 
 if _typing.TYPE_CHECKING:
     from linnet.initializers import Initializer as Initializer
+    from linnet.layers_attention.nnx import MultiHeadAttention as MultiHeadAttention
+    from linnet.layers_attention.nnx import combine_masks as combine_masks
+    from linnet.layers_attention.nnx import dot_product_attention as dot_product_attention
+    from linnet.layers_attention.nnx import make_attention_mask as make_attention_mask
+    from linnet.layers_attention.nnx import make_causal_mask as make_causal_mask
     from linnet.layers_linear.functional import gelu as gelu
     from linnet.layers_linear.functional import logsumexp as logsumexp
     from linnet.layers_linear.functional import relu as relu
@@ -186,6 +226,13 @@ if _typing.TYPE_CHECKING:
 # What is loaded when it is first asked for: layers by the module that they stand in ...
 _LAYERS = {
     "linnet.initializers": ("Initializer",),
+    "linnet.layers_attention.nnx": (
+        "MultiHeadAttention",
+        "combine_masks",
+        "dot_product_attention",
+        "make_attention_mask",
+        "make_causal_mask",
+    ),
     "linnet.layers_linear.functional": ("gelu", "logsumexp", "relu", "relu6", "softmax"),
     "linnet.layers_linear.nnx": (
         "Conv",

@@ -5,6 +5,7 @@ import typing as _typing
 
 if _typing.TYPE_CHECKING:
     from . import activations as activations
+    from . import attention as attention
     from . import dtypes as dtypes
     from . import initializers as initializers
     from . import linear as linear
@@ -14,6 +15,7 @@ if _typing.TYPE_CHECKING:
 
 _PARTS = (
     "activations",
+    "attention",
     "dtypes",
     "initializers",
     "linear",

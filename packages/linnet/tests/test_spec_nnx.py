@@ -1,0 +1,569 @@
+"""The documentation of `nnx.Module`, sentence by sentence.
+
+`EXAMPLES` are the document's own, as written there, with `flax` read as `linnet`. Warnings are
+errors here, so all of it works without a word of deprecation.
+"""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from linnet import nnx
+
+EXAMPLES = {
+    "Module": """
+        >>> from linnet import nnx
+        >>> import jax.numpy as jnp
+
+        >>> class Model(nnx.Module):
+        ...   def __init__(self, rngs):
+        ...     self.linear1 = nnx.Linear(2, 3, rngs=rngs)
+        ...     self.linear2 = nnx.Linear(3, 4, rngs=rngs)
+        ...   def __call__(self, x):
+        ...     x = self.linear1(x)
+        ...     x = nnx.relu(x)
+        ...     x = self.linear2(x)
+        ...     return x
+
+        >>> x = jnp.ones((1, 2))
+        >>> model = Model(rngs=nnx.Rngs(0))
+        >>> y = model(x)
+        """,
+    "eval": """
+        >>> from linnet import nnx
+        ...
+        >>> class Block(nnx.Module):
+        ...   def __init__(self, din, dout, *, rngs: nnx.Rngs):
+        ...     self.linear = nnx.Linear(din, dout, rngs=rngs)
+        ...     self.dropout = nnx.Dropout(0.5)
+        ...     self.batch_norm = nnx.BatchNorm(10, rngs=rngs)
+        ...
+        >>> block = Block(2, 5, rngs=nnx.Rngs(0))
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (False, False)
+        >>> block.eval()
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (True, True)
+        """,
+    "iter_children": """
+        >>> from linnet import nnx
+        ...
+        >>> class SubModule(nnx.Module):
+        ...   def __init__(self, din, dout, rngs):
+        ...     self.linear1 = nnx.Linear(din, dout, rngs=rngs)
+        ...     self.linear2 = nnx.Linear(din, dout, rngs=rngs)
+        ...
+        >>> class Block(nnx.Module):
+        ...   def __init__(self, din, dout, *, rngs: nnx.Rngs):
+        ...     self.linear = nnx.Linear(din, dout, rngs=rngs)
+        ...     self.submodule = SubModule(din, dout, rngs=rngs)
+        ...     self.dropout = nnx.Dropout(0.5)
+        ...     self.batch_norm = nnx.BatchNorm(10, rngs=rngs)
+        ...
+        >>> model = Block(2, 5, rngs=nnx.Rngs(0))
+        >>> for path, module in model.iter_children():
+        ...  print(path, type(module).__name__)
+        ...
+        batch_norm BatchNorm
+        dropout Dropout
+        linear Linear
+        submodule SubModule
+        """,
+    "iter_modules": """
+        >>> from linnet import nnx
+        ...
+        >>> class SubModule(nnx.Module):
+        ...   def __init__(self, din, dout, rngs):
+        ...     self.linear1 = nnx.Linear(din, dout, rngs=rngs)
+        ...     self.linear2 = nnx.Linear(din, dout, rngs=rngs)
+        ...
+        >>> class Block(nnx.Module):
+        ...   def __init__(self, din, dout, *, rngs: nnx.Rngs):
+        ...     self.linear = nnx.Linear(din, dout, rngs=rngs)
+        ...     self.submodule = SubModule(din, dout, rngs=rngs)
+        ...     self.dropout = nnx.Dropout(0.5)
+        ...     self.batch_norm = nnx.BatchNorm(10, rngs=rngs)
+        ...
+        >>> model = Block(2, 5, rngs=nnx.Rngs(0))
+        >>> for path, module in model.iter_modules():
+        ...   print(path, type(module).__name__)
+        ...
+        ('batch_norm',) BatchNorm
+        ('dropout',) Dropout
+        ('linear',) Linear
+        ('submodule', 'linear1') Linear
+        ('submodule', 'linear2') Linear
+        ('submodule',) SubModule
+        () Block
+        """,
+    "perturb": """
+        >>> from linnet import nnx
+        >>> import jax.numpy as jnp
+
+        >>> class Model(nnx.Module):
+        ...   def __init__(self, rngs):
+        ...     self.linear1 = nnx.Linear(2, 3, rngs=rngs)
+        ...     self.linear2 = nnx.Linear(3, 4, rngs=rngs)
+        ...   def __call__(self, x):
+        ...     x = self.linear1(x)
+        ...     x = self.perturb('xgrad', x)
+        ...     x = self.linear2(x)
+        ...     return x
+
+        >>> x = jnp.ones((1, 2))
+        >>> y = jnp.ones((1, 4))
+        >>> model = Model(rngs=nnx.Rngs(0))
+        >>> assert not hasattr(model, 'xgrad')  # perturbation requires a sample input run
+        >>> _ = model(x)
+        >>> assert model.xgrad.value.shape == (1, 3)   # same as the intermediate value
+
+        >>> # Take gradients on the Param and Perturbation variables
+        >>> @nnx.grad(argnums=nnx.DiffState(argnum=0, filter=nnx.Any(nnx.Param, nnx.Perturbation)))
+        ... def grad_loss(model, inputs, targets):
+        ...   preds = model(inputs)
+        ...   return jnp.square(preds - targets).mean()
+
+        >>> intm_grads = grad_loss(model, x, y)
+        >>> # `intm_grads.xgrad.value` is the intermediate gradient
+        >>> assert not jnp.array_equal(intm_grads.xgrad.value, jnp.zeros((1, 3)))
+        """,
+    "set_attributes": """
+        >>> from linnet import nnx
+        ...
+        >>> class Block(nnx.Module):
+        ...   def __init__(self, din, dout, *, rngs: nnx.Rngs):
+        ...     self.linear = nnx.Linear(din, dout, rngs=rngs)
+        ...     self.dropout = nnx.Dropout(0.5, deterministic=False)
+        ...     self.batch_norm = nnx.BatchNorm(10, use_running_average=False, rngs=rngs)
+        ...
+        >>> block = Block(2, 5, rngs=nnx.Rngs(0))
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (False, False)
+        >>> block.set_attributes(deterministic=True, use_running_average=True)
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (True, True)
+
+        >>> block = Block(2, 5, rngs=nnx.Rngs(0))
+        >>> block.set_attributes(nnx.Dropout, deterministic=True)
+        >>> # Only the dropout will be modified
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (True, False)
+        """,
+    "sow": """
+        >>> from linnet import nnx
+        >>> import jax.numpy as jnp
+
+        >>> class Model(nnx.Module):
+        ...   def __init__(self, rngs):
+        ...     self.linear1 = nnx.Linear(2, 3, rngs=rngs)
+        ...     self.linear2 = nnx.Linear(3, 4, rngs=rngs)
+        ...   def __call__(self, x, add=0):
+        ...     x = self.linear1(x)
+        ...     self.sow(nnx.Intermediate, 'i', x+add)
+        ...     x = self.linear2(x)
+        ...     return x
+
+        >>> x = jnp.ones((1, 2))
+        >>> model = Model(rngs=nnx.Rngs(0))
+        >>> assert not hasattr(model, 'i')
+
+        >>> y = model(x)
+        >>> assert hasattr(model, 'i')
+        >>> assert len(model.i.value) == 1 # tuple of length 1
+        >>> assert model.i.value[0].shape == (1, 3)
+
+        >>> y = model(x, add=1)
+        >>> assert len(model.i.value) == 2 # tuple of length 2
+        >>> assert (model.i.value[0] + 1 == model.i.value[1]).all()
+
+        >>> class Model(nnx.Module):
+        ...   def __init__(self, rngs):
+        ...     self.linear1 = nnx.Linear(2, 3, rngs=rngs)
+        ...     self.linear2 = nnx.Linear(3, 4, rngs=rngs)
+        ...   def __call__(self, x):
+        ...     x = self.linear1(x)
+        ...     self.sow(nnx.Intermediate, 'sum', x,
+        ...              init_fn=lambda: 0,
+        ...              reduce_fn=lambda prev, curr: prev+curr)
+        ...     self.sow(nnx.Intermediate, 'product', x,
+        ...              init_fn=lambda: 1,
+        ...              reduce_fn=lambda prev, curr: prev*curr)
+        ...     x = self.linear2(x)
+        ...     return x
+
+        >>> x = jnp.ones((1, 2))
+        >>> model = Model(rngs=nnx.Rngs(0))
+
+        >>> y = model(x)
+        >>> assert (model.sum.value == model.product.value).all()
+        >>> intermediate = model.sum.value
+
+        >>> y = model(x)
+        >>> assert (model.sum.value == intermediate*2).all()
+        >>> assert (model.product.value == intermediate**2).all()
+        """,
+    "train": """
+        >>> from linnet import nnx
+        ...
+        >>> class Block(nnx.Module):
+        ...   def __init__(self, din, dout, *, rngs: nnx.Rngs):
+        ...     self.linear = nnx.Linear(din, dout, rngs=rngs)
+        ...     # initialize Dropout and BatchNorm in eval mode
+        ...     self.dropout = nnx.Dropout(0.5, deterministic=True)
+        ...     self.batch_norm = nnx.BatchNorm(10, use_running_average=True, rngs=rngs)
+        ...
+        >>> block = Block(2, 5, rngs=nnx.Rngs(0))
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (True, True)
+        >>> block.train()
+        >>> block.dropout.deterministic, block.batch_norm.use_running_average
+        (False, False)
+        """,
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_the_document(name: str) -> None:
+    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], {}, name, None, 0)
+    assert len(test.examples) > 4
+    runner = doctest.DocTestRunner()
+    runner.run(test)
+    assert runner.failures == 0
+
+
+SIGNATURES = {
+    "eval": "(self, **attributes)",
+    "iter_children": "(self)",
+    "iter_modules": "(self)",
+    "perturb": f"(self, name, value, variable_type={nnx.Perturbation!r})",
+    "set_attributes": "(self, *filters, raise_if_not_found=True, **attributes)",
+    "sow": "(self, variable_type, name, value, reduce_fn=FUNCTION, init_fn=FUNCTION)",
+    "train": "(self, **attributes)",
+}
+OWN = ("graph",)  # refuses shared references, if False
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name: str) -> None:
+    whole = inspect.signature(getattr(nnx.Module, name))
+    kept = []
+    for p in whole.parameters.values():
+        if p.name in OWN:
+            assert p.kind is p.KEYWORD_ONLY
+            continue
+        kept.append(p.replace(annotation=p.empty))
+        if name == "sow" and p.default is not p.empty:
+            assert callable(p.default)
+            kept[-1] = kept[-1].replace(default=_Function())
+    assert str(whole.replace(parameters=kept, return_annotation=whole.empty)) == SIGNATURES[name]
+
+
+class _Function:
+    def __repr__(self) -> str:
+        return "FUNCTION"
+
+
+class SubModule(nnx.Module):
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.linear1 = nnx.Linear(2, 2, rngs=rngs)
+        self.linear2 = nnx.Linear(2, 2, rngs=rngs)
+
+
+class Block(nnx.Module):
+    """Submodules as attributes, in a list and in a dict; one with both switches of training."""
+
+    def __init__(self, *, rngs: nnx.Rngs) -> None:
+        self.dropout = nnx.Dropout(0.5, deterministic=False)
+        self.norms = [nnx.BatchNorm(2, rngs=rngs), nnx.BatchNorm(2, rngs=rngs)]
+        self.submodule = SubModule(rngs=rngs)
+        self.named = {"b": nnx.Dropout(0.1), "a": nnx.Dropout(0.2)}
+        self.deterministic = False
+        self.name = "block"
+
+
+@pytest.fixture
+def block() -> Block:
+    return Block(rngs=nnx.Rngs(0))
+
+
+def switches(block: Block) -> list[bool | None]:
+    return [
+        block.deterministic,
+        block.dropout.deterministic,
+        *(block.named[k].deterministic for k in "ab"),
+        *(n.use_running_average for n in block.norms),
+    ]
+
+
+# The class.
+
+
+def test_layers_and_models_derive_from_it() -> None:
+    layers = [nnx.Linear, nnx.Conv, nnx.Embed, nnx.Dropout, nnx.BatchNorm, nnx.Sequential, nnx.List]
+    assert all(issubclass(layer, nnx.Module) for layer in layers)
+
+
+def test_submodules_are_assigned_in_init_as_ordinary_attributes(block: Block) -> None:
+    paths = nnx.to_flat_state(nnx.state(block, nnx.Param)).paths
+    assert ("submodule", "linear1", "kernel") in paths
+    assert ("norms", 0, "scale") in paths  # nested, to any depth
+    assert block.submodule.linear1 is vars(block.submodule)["linear1"]
+
+
+def test_any_method_may_be_the_forward_pass() -> None:
+    class Coder(nnx.Module):
+        def __init__(self, *, rngs: nnx.Rngs) -> None:
+            self.there = nnx.Linear(3, 2, rngs=rngs)
+            self.back = nnx.Linear(2, 3, rngs=rngs)
+
+        def encode(self, x: jax.Array) -> jax.Array:
+            return self.there(x)
+
+        def decode(self, z: jax.Array) -> jax.Array:
+            return self.back(z)
+
+        def __call__(self, x: jax.Array) -> jax.Array:  # called as the module itself
+            return self.decode(self.encode(x))
+
+    coder = Coder(rngs=nnx.Rngs(0))
+    x = jnp.ones((4, 3))
+    assert coder.encode(x).shape == (4, 2)
+    np.testing.assert_array_equal(coder(x), coder.decode(coder.encode(x)))
+    np.testing.assert_allclose(nnx.jit(Coder.encode)(coder, x), coder.encode(x), rtol=1e-6)
+
+
+# eval, train.
+
+
+def test_eval_and_train_set_both_switches_everywhere(block: Block) -> None:
+    assert switches(block) == [False] * 6
+    block.eval()
+    assert switches(block) == [True] * 6
+    block.train()
+    assert switches(block) == [False] * 6
+    assert not hasattr(block.submodule.linear1, "deterministic")  # where there is none, none is set
+
+
+def test_they_govern_what_dropout_and_batch_norm_do() -> None:
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.BatchNorm(3, rngs=rngs))
+    x = jnp.linspace(-1, 1, 24).reshape(8, 3)
+    norm: Any = model.layers[1]
+    model.eval()
+    np.testing.assert_allclose(model(x), x / np.sqrt(1 + 1e-5), rtol=1e-6)
+    assert not norm.mean.value.any()
+    model.train()
+    assert (np.abs(model(x) - x) > 0.1).any()
+    assert norm.mean.value.any()
+
+
+def test_they_pass_further_attributes_on(block: Block) -> None:
+    block.eval(rate=0.9)
+    assert (block.dropout.rate, block.named["a"].rate) == (0.9, 0.9)
+    block.train(name="other", deterministic=True)
+    assert block.name == "other"
+    assert switches(block)[:4] == [True] * 4
+    assert switches(block)[4:] == [False] * 2
+    block.train(nowhere=1)  # no error, as with raise_if_not_found=False
+    assert not hasattr(block, "nowhere")
+
+
+# iter_children, iter_modules.
+
+
+def test_iter_children_is_a_generator_of_direct_submodules_by_name(block: Block) -> None:
+    children = block.iter_children()
+    assert isinstance(children, Iterator)
+    found = list(children)
+    assert [(name, type(m)) for name, m in found] == [
+        ("dropout", nnx.Dropout),
+        ("submodule", SubModule),
+    ]
+    assert all(getattr(block, name) is m for name, m in found)
+
+
+def test_iter_modules_is_a_generator_of_all_modules_by_path(block: Block) -> None:
+    modules = block.iter_modules()
+    assert isinstance(modules, Iterator)
+    found = list(modules)
+    assert [path for path, _ in found] == [
+        ("dropout",),
+        ("named", "a"),
+        ("named", "b"),
+        ("norms", 0),
+        ("norms", 1),
+        ("submodule", "linear1"),
+        ("submodule", "linear2"),
+        ("submodule",),
+        (),  # the module itself, last
+    ]
+    assert found[-1][1] is block
+    assert dict(found)["norms", 1] is block.norms[1]
+    assert all(isinstance(key, str | int) for path, _ in found for key in path)
+
+
+def test_iter_modules_comes_upon_a_shared_module_once() -> None:
+    layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
+    assert [path for path, _ in nnx.Dict(a=layer, b=layer).iter_modules()] == [("a",), ()]
+
+
+# perturb.
+
+
+class Perturbed(nnx.Module):
+    def __init__(self, variable_type: Any = nnx.Perturbation) -> None:
+        self.kernel = nnx.Param(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+        self.variable_type = variable_type
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = self.perturb("xgrad", x @ self.kernel, variable_type=self.variable_type)
+        return jnp.sin(x)
+
+
+X = jnp.array([[0.1, 0.2, 0.3]])
+
+
+def test_perturb_adds_zeros_made_by_the_first_call() -> None:
+    model = Perturbed()
+    expected = jnp.sin(X @ model.kernel.value)
+    assert not hasattr(model, "xgrad")
+    np.testing.assert_array_equal(model(X), expected)
+    assert type(model.xgrad) is nnx.Perturbation  # the default type
+    assert model.xgrad.value.shape == (1, 2)  # one more variable, of the value's size
+    assert not model.xgrad.value.any()
+    model.xgrad.value = jnp.ones((1, 2))
+    np.testing.assert_allclose(model(X), jnp.sin(X @ model.kernel.value + 1), rtol=1e-6)
+
+
+def test_the_gradient_of_a_value_is_that_of_its_perturbation() -> None:
+    model = Perturbed()
+    model(X)
+    graphdef, params, perturbations = nnx.split(model, nnx.Param, nnx.Perturbation)
+
+    def loss(params: Any, perturbations: Any) -> jax.Array:
+        model: Any = nnx.merge(graphdef, params, perturbations)
+        return jnp.sum(model(X) ** 2)
+
+    found = jax.grad(loss, argnums=1)(params, perturbations).xgrad.value
+    z = np.asarray(X @ model.kernel.value)
+    np.testing.assert_allclose(found, 2 * np.sin(z) * np.cos(z), rtol=1e-6)
+
+
+def test_perturb_with_another_type() -> None:
+    class Noise(nnx.Variable[Any]):
+        pass
+
+    model = Perturbed(Noise)
+    model(X)
+    assert type(model.xgrad) is Noise
+
+
+# set_attributes.
+
+
+def test_set_attributes_includes_the_module_itself(block: Block) -> None:
+    block.set_attributes(name="new", deterministic=True)
+    assert block.name == "new"
+    assert switches(block)[:4] == [True] * 4
+    assert switches(block)[4:] == [False] * 2
+
+
+def test_an_attribute_is_ignored_where_a_module_has_none(block: Block) -> None:
+    block.set_attributes(use_running_average=True)
+    assert not hasattr(block.dropout, "use_running_average")
+
+
+@pytest.mark.parametrize(
+    ("filters", "changed"),
+    [
+        ((nnx.Dropout,), [0, 1, 1, 1]),
+        ((Block,), [1, 0, 0, 0]),
+        ((nnx.PathContains("named"),), [0, 0, 1, 1]),
+        ((nnx.PathContains("b"), Block), [1, 0, 0, 1]),
+        ((nnx.All(nnx.Dropout, nnx.Not(nnx.PathContains("dropout"))),), [0, 0, 1, 1]),
+        ((lambda path, module: path == ("named", "a"),), [0, 0, 1, 0]),
+        ((...,), [1, 1, 1, 1]),
+    ],
+)
+def test_filters_choose_the_modules(
+    block: Block, filters: tuple[Any, ...], changed: list[int]
+) -> None:
+    block.set_attributes(*filters, deterministic=True)
+    assert [bool(s) for s in switches(block)[:4]] == list(map(bool, changed))
+
+
+def test_what_is_found_in_no_chosen_module_is_refused(block: Block) -> None:
+    with pytest.raises(ValueError, match=r"Could not find .* attributes: \['rte'\]"):
+        block.set_attributes(rte=0.1)
+    with pytest.raises(ValueError, match="deterministic"):  # though another module has it
+        block.set_attributes(nnx.BatchNorm, deterministic=True)
+    block.set_attributes(rte=0.1, raise_if_not_found=False)
+    assert not hasattr(block, "rte")
+
+
+# sow.
+
+
+class Sowing(nnx.Module):
+    def __init__(self, *sown: Any, **options: Callable[..., Any]) -> None:
+        self.sown = sown or (nnx.Intermediate, "i")
+        self.options = tuple(options.items())
+        self.factor = nnx.Param(jnp.ones(()))
+
+    def __call__(self, x: Any) -> Any:
+        variable_type, name = self.sown
+        self.sow(variable_type, name, x, **dict(self.options))
+        return x * self.factor
+
+
+def test_sown_values_are_appended_to_a_tuple_in_a_new_attribute() -> None:
+    model = Sowing()
+    assert not hasattr(model, "i")
+    values = [jnp.ones(2), jnp.zeros(3)]
+    for value in values:
+        model(value)
+    assert type(model.i) is nnx.Intermediate  # the given type of variable
+    assert isinstance(model.i.value, tuple)
+    assert len(model.i.value) == 2
+    assert all(a is b for a, b in zip(model.i.value, values, strict=True))
+
+
+def test_sown_values_are_filtered_by_type() -> None:
+    model = Sowing()
+    model(jnp.ones(2))
+    _, intermediates, rest = nnx.split(model, nnx.Intermediate, ...)
+    assert (list(intermediates), list(rest)) == (["i"], ["factor"])
+    assert list(nnx.state(model, nnx.Intermediate)) == ["i"]
+    popped = nnx.pop(model, nnx.Intermediate)
+    assert (list(popped), hasattr(model, "i")) == (["i"], False)
+
+
+def test_own_functions_to_start_and_to_reduce() -> None:
+    calls: list[Any] = []
+
+    def reduce(previous: Any, value: Any) -> Any:
+        calls.append((previous, value))
+        return previous - value
+
+    model = Sowing(nnx.BatchStat, "left", init_fn=lambda: 10, reduce_fn=reduce)
+    model(1)
+    model(2)
+    assert calls == [(10, 1), (9, 2)]  # the first time, what init_fn gives
+    assert type(model.left) is nnx.BatchStat
+    assert model.left.value == 7
+
+
+def test_sown_under_jit_comes_back() -> None:
+    model = Sowing()
+    call = nnx.jit(lambda model, x: model(x))
+    call(model, jnp.ones(2))
+    call(model, 2 * jnp.ones(2))
+    assert [float(v[0]) for v in model.i.value] == [1.0, 2.0]
