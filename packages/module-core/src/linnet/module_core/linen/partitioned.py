@@ -211,8 +211,9 @@ def get_partition_spec(tree: Any) -> Any:
     """
 
     def spec(leaf: Any) -> PartitionSpec | None:
-        if isinstance(leaf, Partitioned):
-            return leaf.get_partition_spec()
+        own: Callable[[], PartitionSpec] | None = getattr(leaf, "get_partition_spec", None)
+        if own is not None and is_axis_metadata(leaf):  # nnx has boxes of its own
+            return own()
         return spec_of(()) if is_array(leaf) else None
 
     return jax.tree.map(spec, tree, is_leaf=is_axis_metadata)

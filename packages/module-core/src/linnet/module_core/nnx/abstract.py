@@ -1,0 +1,173 @@
+"""Objects whose arrays are only shapes and types: what a function would make, without making it.
+
+`eval_shape` runs a function on new objects around abstract values (as every transform does, see
+`effect`), and builds what it returns around `jax.ShapeDtypeStruct`s. The work is one walk and one
+trace, so it grows with the number of variables and with nothing else. The caller's objects stay as
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from .bundle import Bundle, put_back, take_out
+from .effect import Inside, Outcome
+from .graph import flat_leaves, split
+from .pytree import Pytree
+from .sharding_metadata import axis_names_of
+from .structure import build
+from .variable import Variable
+
+A = TypeVar("A")
+
+
+def eval_shape(
+    f: Callable[..., A],
+    *args: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+    **kwargs: Any,
+) -> A:
+    """What `f` returns, with a `jax.ShapeDtypeStruct` in the place of each array.
+
+    Args:
+      f: a function, method or module.
+      *args: arrays, `jax.ShapeDtypeStruct`s and objects of them; anything else is passed on as is.
+      graph: accepted for Flax's programs.
+      graph_updates: accepted for Flax's programs: the arguments are never changed.
+      **kwargs: the same by name.
+
+    Returns:
+      The output; objects in it are new ones.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Model(nnx.Module):
+    ...     def __init__(self, rngs):
+    ...         self.kernel = nnx.Param(rngs.params.normal((1_000_000, 1_000_000)))
+    >>> nnx.eval_shape(lambda: Model(nnx.Rngs(0))).kernel.value
+    ShapeDtypeStruct(shape=(1000000, 1000000), dtype=float32)
+    """
+    del graph, graph_updates
+    roots: list[Any] = []
+    tree = take_out((args, kwargs), roots, {})
+    bundle = Bundle(roots)
+    leaves, structure = jax.tree.flatten(tree)
+    abstract = [isinstance(x, _ARRAYS) for x in leaves]
+
+    def run(values: Any, arrays: Any) -> Outcome:
+        rest = iter(arrays)
+        filled = [next(rest) if a else x for x, a in zip(leaves, abstract, strict=True)]
+        inside = Inside(bundle.graphdef, values)
+        inside_args, inside_kwargs = jax.tree.unflatten(structure, filled)
+        return inside.leave(inside.call(f, inside_args, inside_kwargs), everything=True)
+
+    outcome = jax.eval_shape(
+        run, bundle.values(), [x for x, a in zip(leaves, abstract, strict=True) if a]
+    )
+    made, _ = build(outcome.effect.graphdef, outcome.values)
+    output: A = put_back(outcome.output, made)
+    return output
+
+
+_ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, int, float, complex)
+
+
+def as_abstract(tree: A, graph: bool | None = None) -> A:
+    """A copy of an object or state with a `jax.ShapeDtypeStruct` in the place of each array.
+
+    Each has the sharding of its array, or that which the variable's metadata names on the mesh that
+    is set.
+
+    Args:
+      tree: an object, a state, or any tree of them.
+      graph: accepted for Flax's programs.
+    """
+    del graph
+    made: A = _with_leaves(tree, lambda leaf, x: _struct(x, _sharding_of(leaf, x, None)))
+    return made
+
+
+def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
+    """A copy of an abstract object or state whose shapes know their sharding; see `as_abstract`.
+
+    Args:
+      tree: an object, a state, or any tree of them; arrays that are there stay.
+      graph: accepted for Flax's programs.
+    """
+    del graph
+
+    def with_sharding(leaf: Any, x: Any) -> Any:
+        if not isinstance(x, jax.ShapeDtypeStruct):
+            return x
+        return _struct(x, _sharding_of(leaf, x, None))
+
+    made: A = _with_leaves(tree, with_sharding)
+    return made
+
+
+def get_abstract_model(
+    init_fn: Callable[[], Any], mesh: Any, *, graph: bool | None = None
+) -> tuple[Any, Any]:
+    """Structure and abstract state of a model, each leaf with its sharding on a mesh.
+
+    Args:
+      init_fn: makes the model.
+      mesh: whose axes the variables' `out_sharding` names; what names none is on every device.
+      graph: accepted for Flax's programs.
+
+    Returns:
+      `(graphdef, state)`, of which `state` tells `jax.jit` or a checkpoint library where to put
+      what.
+    """
+    del graph
+    model = eval_shape(init_fn)
+    placed = _with_leaves(model, lambda leaf, x: _struct(x, _sharding_of(leaf, x, mesh)))
+    graphdef, state = split(placed)
+    return graphdef, state
+
+
+def _with_leaves(tree: Any, f: Callable[[Any, Any], Any]) -> Any:
+    """A copy with `f(variable or array, array)` for each array."""
+
+    def new(leaf: Any) -> Any:
+        if isinstance(leaf, Variable):
+            return leaf.copy(jax.tree.map(lambda x: f(leaf, x), leaf.raw_value))
+        return f(leaf, leaf)
+
+    if isinstance(tree, Pytree):
+        graphdef, leaves = flat_leaves(tree)
+        return build(graphdef, [new(x) for x in leaves])[0][0]
+    return jax.tree.map(
+        lambda x: _with_leaves(x, f) if isinstance(x, Pytree) else new(x),
+        tree,
+        is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
+    )
+
+
+def _struct(x: Any, sharding: Any) -> Any:
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        return x
+    made: Any = jax.ShapeDtypeStruct
+    return made(x.shape, x.dtype, sharding=sharding)
+
+
+def _sharding_of(leaf: Any, x: Any, mesh: Any) -> Any:
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    names = axis_names_of(leaf) if isinstance(leaf, Variable) else None
+    context = jax.sharding.get_abstract_mesh()
+    where = mesh
+    if where is None and isinstance(leaf, Variable):
+        where = leaf.get_metadata("mesh", None)
+    if where is None and context.axis_names:
+        where = context
+    if where is None or (names is None and mesh is None and isinstance(x, jax.Array)):
+        return getattr(x, "sharding", None)
+    spec_of: Any = PartitionSpec
+    spec = names if isinstance(names, PartitionSpec) else spec_of(*(names or ()))
+    return NamedSharding(where, spec)

@@ -1,0 +1,267 @@
+"""`ToLinen`: a module of nnx as a linen module.
+
+`init` makes the nnx module and stores its variables in linen's collections, by their paths.
+`apply` makes the module only in outline (`nnx.eval_shape`), puts the stored variables into it,
+calls it, and stores what changed, as far as its collections are mutable. Random streams aren't
+stored: at each call they start from linen's keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linnet.struct import FrozenDict
+
+from ... import linen
+from ...errors import InvalidRngError, ScopeVariableNotFoundError
+from ..abstract import eval_shape
+from ..graph import iter_graph, merge, split, update
+from ..module import Module
+from ..reseeding import reseed
+from ..rngs import Rngs, RngStream
+from ..state import from_flat_state, path_text, to_flat_state
+from ..structure import GraphDef
+from ..variable import Variable
+from ..variable_types import RngState
+from .variables import collection_of, nnx_attrs_to_linen_vars, to_linen_var, to_nnx_var
+
+
+class ToLinen(linen.Module):
+    """A module of nnx as a linen module.
+
+    Attributes:
+      nnx_class: the class, or any function that makes the module; called with `rngs=`.
+      args: its arguments.
+      kwargs: its arguments by name.
+      skip_rng: it takes no `rngs`.
+      metadata_fn: makes a box of a variable that has metadata; None stores bare values.
+      abstract_init: outside of `init`, the module is made without computing its variables.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self, n, *, rngs):
+    ...         self.factor = nnx.Param(rngs.params.normal((n,)))
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> scale = nnx.bridge.ToLinen(Scale, args=(3,))
+    >>> variables = scale.init(jax.random.key(0), jnp.ones(3))
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'factor': (3,)}}
+    >>> scale.apply(variables, jnp.ones(3)).shape
+    (3,)
+    """
+
+    nnx_class: Callable[..., Module]
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = FrozenDict({})
+    skip_rng: bool = False
+    metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var
+    abstract_init: bool = True
+
+    @linen.compact
+    def __call__(
+        self, *args: Any, nnx_method: Callable[..., Any] | str | None = None, **kwargs: Any
+    ) -> Any:
+        """Calls the nnx module.
+
+        Args:
+          *args, **kwargs: of the method.
+          nnx_method: a method of the nnx module, or its name; `__call__` by default.
+        """
+        if self.is_initializing() and not any(self.variables.values()):
+            module = self._make(_streams(self))
+            self._store(module)  # what the call changes doesn't belong to the initial state
+            return _method(module, nnx_method)(*args, **kwargs)
+        module = self._restored()
+        output = _method(module, nnx_method)(*args, **kwargs)
+        self._store(module)
+        return output
+
+    def _make(self, rngs: Rngs) -> Module:
+        named = {} if self.skip_rng else {"rngs": rngs}
+        return self.nnx_class(*self.args, **{**self.kwargs, **named})
+
+    def _restored(self) -> Module:
+        seeds = dict.fromkeys(self._streams_given(), 0)  # for the streams' names: see below
+        if self.abstract_init:
+            outline = eval_shape(lambda: self._make(Rngs(0, **seeds)))
+        else:
+            outline = self._make(Rngs(0, **seeds))
+        graphdef, state = split(outline)
+        module = _filled(graphdef, state, self.variables, self.name or type(self).__name__)
+        keys: dict[str, Any] = {name: self.make_rng(name) for name in self._streams_given()}
+        for _, stream in iter_graph(module):
+            if isinstance(stream, RngStream) and stream.tag not in keys:
+                object.__setattr__(stream, "__class__", _Forbidden)
+        reseed(module, **keys)
+        return module
+
+    def _streams_given(self) -> list[str]:
+        scope = self.scope
+        return [] if scope is None else list(scope.keys)
+
+    def _store(self, module: Module) -> None:
+        _, state = split(module)
+        found = nnx_attrs_to_linen_vars(state, self.metadata_fn)
+        for col, tree in found.items():
+            if self.is_mutable_collection(col):
+                for name, value in tree.items():
+                    self.put_variable(col, str(name), value)
+
+
+def _streams(module: ToLinen) -> Rngs:
+    """Streams from linen's keys; a stream that isn't there draws from 'params', as in linen."""
+    given = module._streams_given()
+    keys = {name: module.make_rng(name) for name in given}
+    if "default" not in keys and "params" in keys:
+        keys["default"] = module.make_rng("params")
+    return Rngs(**keys)
+
+
+class _Forbidden(RngStream):
+    """A stream for which linen has no key: drawing from it is an error."""
+
+    def __call__(self) -> Any:
+        raise InvalidRngError(
+            f"The stream {self.tag!r} is drawn from, and apply was given no key for it.",
+            hint="Pass keys for the streams that the nnx module uses,"
+            " rngs={'dropout': jax.random.key(0)}, or make the layers that use them"
+            " deterministic.",
+        )
+
+
+def _method(module: Module, method: Callable[..., Any] | str | None) -> Callable[..., Any]:
+    if method is None:
+        return module  # type: ignore[return-value]
+    if isinstance(method, str):
+        return getattr(module, method)  # type: ignore[no-any-return]
+    return lambda *args, **kwargs: method(module, *args, **kwargs)
+
+
+def _filled(graphdef: GraphDef, state: Any, variables: Mapping[str, Any], where: str) -> Module:
+    """The module of an outline with linen's variables; those that it lacks are added.
+
+    Raises:
+      ScopeVariableNotFoundError: variables are missing; all are listed.
+    """
+    given: dict[tuple[Any, ...], Any] = {}
+    for col, tree in variables.items():
+        for path, x in to_flat_state(tree):
+            given[(col, *map(str, path))] = (path, x)
+    missing: list[str] = []
+    leaves: dict[tuple[Any, ...], Any] = {}
+    for path, leaf in to_flat_state(state):
+        if not isinstance(leaf, Variable):
+            leaves[path] = leaf
+        elif isinstance(leaf, RngState):
+            leaves[path] = leaf.copy(_placeholder(leaf))
+        else:
+            col = collection_of(leaf)
+            found = given.pop((col, *map(str, path)), None)
+            if found is None:
+                missing.append(path_text((col, *path)))
+                continue
+            new = to_nnx_var(col, found[1])
+            leaves[path] = leaf.copy(new.raw_value, **new.get_metadata())
+    if missing:
+        raise ScopeVariableNotFoundError(
+            f"{len(missing)} variables of {where} are missing: {', '.join(missing[:8])}.",
+            hint="Were they initialized with other arguments, or are collections left out?",
+        )
+    module: Module = merge(graphdef, from_flat_state(leaves))
+    for (col, *_), (path, x) in given.items():
+        update(module, from_flat_state({path: to_nnx_var(col, x)}))
+    return module
+
+
+def _placeholder(leaf: Variable[Any]) -> Any:
+    value = leaf.raw_value
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        return value
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return jax.random.key(0)
+    return jnp.zeros(value.shape, value.dtype)
+
+
+def to_linen(
+    nnx_class: Callable[..., Module],
+    *args: Any,
+    metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var,
+    name: str | None = None,
+    skip_rng: bool = False,
+    abstract_init: bool = True,
+    **kwargs: Any,
+) -> ToLinen:
+    """`ToLinen` with the nnx class's arguments written as for the class.
+
+    Args:
+      nnx_class: the class.
+      *args, **kwargs: its arguments, without `rngs`.
+      metadata_fn: see `ToLinen`.
+      name: of the linen module.
+      skip_rng: see `ToLinen`.
+      abstract_init: see `ToLinen`.
+    """
+    return ToLinen(
+        nnx_class,
+        args=args,
+        kwargs=FrozenDict(kwargs),
+        metadata_fn=metadata_fn,
+        skip_rng=skip_rng,
+        abstract_init=abstract_init,
+        name=name,
+    )
+
+
+def to_linen_class(
+    base_nnx_class: type[Module],
+    base_metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var,
+    base_skip_rng: bool = False,
+    **partial_kwargs: Any,
+) -> type[ToLinen]:
+    """A linen class of an nnx class: its instances take the nnx class's arguments.
+
+    Args:
+      base_nnx_class: the class.
+      base_metadata_fn: see `ToLinen`.
+      base_skip_rng: see `ToLinen`.
+      **partial_kwargs: arguments for all instances.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self, n, value, *, rngs):
+    ...         self.factor = nnx.Param(jnp.full(n, value))
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> LinenScale = nnx.bridge.to_linen_class(Scale, value=2.0)
+    >>> LinenScale(3).init_with_output(jax.random.key(0), jnp.ones(3))[0].tolist()
+    [2.0, 2.0, 2.0]
+    """
+
+    def __init__(self: ToLinen, *args: Any, **kwargs: Any) -> None:
+        own = {k: kwargs.pop(k) for k in ("parent", "name") if k in kwargs}
+        if "nnx_class" not in kwargs:  # else linen clones a module
+            kwargs = {
+                "nnx_class": base_nnx_class,
+                "args": args,
+                "kwargs": FrozenDict({**partial_kwargs, **kwargs}),
+                "metadata_fn": base_metadata_fn,
+                "skip_rng": base_skip_rng,
+            }
+        ToLinen.__init__(self, **kwargs, **own)
+
+    return type(
+        base_nnx_class.__name__,
+        (ToLinen,),
+        {
+            "__init__": __init__,
+            "__module__": base_nnx_class.__module__,
+            "__doc__": f"`{base_nnx_class.__name__}` as a linen module.",
+        },
+    )
