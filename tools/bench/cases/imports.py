@@ -59,4 +59,8 @@ def _case(name: str, leaf: str, at_most: float) -> Case:
     )
 
 
-CASES = [_case("import-struct", "struct", 0.1), _case("import-linen", "linen", 0.25)]
+CASES = [
+    _case("import-struct", "struct", 0.1),
+    _case("import-linen", "linen", 0.25),
+    _case("import-nnx", "nnx", 0.12),
+]
