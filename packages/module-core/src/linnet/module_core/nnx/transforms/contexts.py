@@ -25,6 +25,8 @@ import threading
 from collections.abc import Hashable, Iterator
 from typing import Any
 
+import jax
+
 from ...errors import ArgumentError
 from .. import edits
 from ..filters import Filter
@@ -58,6 +60,9 @@ class NumberedGraphDef:
 
     def __repr__(self) -> str:
         return f"Numbered{self.graphdef!r}"
+
+
+jax.tree_util.register_static(NumberedGraphDef)
 
 
 class UpdateContext:

@@ -1,8 +1,9 @@
 """`grad` and `value_and_grad`: by some of the leaves of a module.
 
 `DiffState` says which: of the argument at a position, the leaves that pass a filter; a bare
-position means its parameters. These values are the differentiated argument of `jax.value_and_grad`, all
-others go around it, and what the function did to its modules comes out as auxiliary data.
+position means its parameters. These values are the differentiated argument of
+`jax.value_and_grad`, all others go around it, and what the function did to its modules comes out as
+auxiliary data.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def grad(
     ...     def __init__(self):
     ...         self.factor = nnx.Param(jnp.full((), 2.0))
     >>> grad(lambda m, x: m.factor**2 * x)(Scale(), 3.0).factor[...]
-    Array(12., dtype=float32)
+    Array(12., dtype=float32, weak_type=True)
     """
     refuse_bound_method(f, "grad")
     _refuse_axes(reduce_axes)

@@ -1,8 +1,8 @@
 """What a transform is told of its arguments: an axis, a sharding, whether to differentiate.
 
 Such a thing (a *spec*) is given as a prefix of the arguments: one for a whole argument, or a tree
-of them. Where an argument is a module, the spec that reaches it is that of all its leaves, unless it
-is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says it leaf by leaf.
+of them. Where an argument is a module, the spec that reaches it is that of all its leaves, unless
+it is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says it leaf by leaf.
 
 Everything here serves to turn prefixes into one spec for each leaf of a bundle: `take_out` finds
 the objects and what reaches them, `spec_of_each_leaf` looks the leaves up and refuses a leaf that

@@ -161,6 +161,7 @@ class _Loop:
             args[self.carried_in] = carried_argument
         run = Run(lifted, values, scan._metadata)
         output = run.call(scan._fun, tuple(args), {})
+        self._check_count(output)
         output = run.take_out(scan._out_axes, output, "scan out_axes")
         rest, carried_output = self._divided(output, carried_argument)
         after = run.finish()
@@ -190,6 +191,15 @@ class _Loop:
     def _sends(self, spec: Any, after: After, i: int) -> bool:
         return spec is Carry or (isinstance(spec, int) and after.is_changed(i))
 
+    def _check_count(self, output: Any) -> None:
+        axes = self.scan._out_axes
+        count = len(output) if isinstance(output, tuple) else 1
+        if isinstance(axes, tuple) and count != len(axes):
+            raise ArgumentError(
+                f"nnx.scan with out_axes={axes!r} expects a function that returns {len(axes)}"
+                f" values, got {type(output).__name__ if count == 1 else count}."
+            )
+
     def _divided(self, output: Any, carried: Any) -> tuple[Any, Any]:
         """What is stacked of the output, and what is carried."""
         position = self.scan._carried_out
@@ -198,11 +208,6 @@ class _Loop:
         if position == _WHOLE:
             rest, new = None, output
         else:
-            if not isinstance(output, tuple) or len(output) != len(self.scan._out_axes):
-                raise ArgumentError(
-                    f"nnx.scan with out_axes={self.scan._out_axes!r} expects a function that"
-                    f" returns {len(self.scan._out_axes)} values, got {type(output).__name__}."
-                )
             rest, new = (*output[:position], None, *output[position + 1 :]), output[position]
         before: Any = jax.tree_util.tree_structure(carried)
         now: Any = jax.tree_util.tree_structure(new)
