@@ -147,9 +147,13 @@ class FlaxLayer(ModuleLayer):
         self.built = True
 
     def _initialized(self, input_shape: Any, params_key: Any, dropout_key: Any) -> dict[str, Any]:
-        examples = self._examples(input_shape)
-        args, kwargs = self._method.arguments(examples, training=True)
         rngs = {"params": params_key, "dropout": dropout_key}
+        return self._call_with(  # type: ignore[no-any-return]
+            lambda examples: self._initialized_with(examples, rngs), self._examples(input_shape)
+        )
+
+    def _initialized_with(self, examples: Any, rngs: Any) -> dict[str, Any]:
+        args, kwargs = self._method.arguments(examples, training=True)
         variables = dict(
             unfreeze(self.module.init(rngs, *args, method=self._method.function, **kwargs))
         )

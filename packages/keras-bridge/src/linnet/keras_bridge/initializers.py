@@ -31,10 +31,12 @@ def call_of(value: Any) -> Call | None:
         return None
     name, _, rest = value.__qualname__.partition(".")
     factory = getattr(jax.nn.initializers, name, None)
-    if rest != "<locals>.init" or getattr(factory, "__module__", None) != value.__module__:
+    if rest != "<locals>.init" or not inspect.isfunction(factory):
         return None
+    if factory.__code__.co_filename != value.__code__.co_filename:
+        return None  # a closure of the same name, of somebody else
     arguments = dict(inspect.getclosurevars(value).nonlocals)
-    parameters = inspect.signature(factory).parameters  # type: ignore[arg-type]
+    parameters = inspect.signature(factory).parameters
     if not set(arguments) <= set(parameters):
         return None
     dtype = inspect.signature(value).parameters.get("dtype")

@@ -49,6 +49,16 @@ def examples(shapes: Any, dtypes: list[str] | None) -> Any:
     return _filled(shapes, made)
 
 
+def are_floats(inputs: Any) -> bool:
+    """Whether all inputs are floating."""
+    return all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in jax.tree.leaves(inputs))
+
+
+def as_integers(inputs: Any) -> Any:
+    """The same inputs as 32-bit integers, if they aren't integers already."""
+    return jax.tree.map(lambda x: x.astype("int32") if are_floats(x) else x, inputs)
+
+
 def _example(shape: Any, dtype: str) -> Any:
     size = tuple(1 if n is None else int(n) for n in shape)
     if jnp.issubdtype(dtype, jnp.inexact):

@@ -50,6 +50,7 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._input_dtypes: tuple[str, ...] | None = None
+        self._takes_integers: bool | None = None
         self._weights = _Pair()
         self._output_structure: Any = None
         self._warned = False
@@ -58,15 +59,18 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         self, message: str, hint: str | None = None, kind: type[LinnetError] = ArgumentError
     ) -> LinnetError:
         error = kind(message, hint=hint)
-        error.locate(f"{self.name} ({type(self).__name__})")
+        error.locate(self._place())
         return error
+
+    def _place(self) -> str:
+        return f"{self.name} ({type(self).__name__})"
 
     def _located(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls a function; an error names this layer."""
         try:
             return function(*args)
         except (ArgumentError, ArgumentTypeError) as error:
-            error.locate(f"{self.name} ({type(self).__name__})")
+            error.locate(self._place())
             raise
 
     # Building.
@@ -82,7 +86,11 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         shapes = config and config.get("input_shape")
         if shapes is None:
             return config
-        return {"input_shape": known_inputs.as_lists(shapes), "input_dtypes": self._dtype_list()}
+        return {
+            "input_shape": known_inputs.as_lists(shapes),
+            "input_dtypes": self._dtype_list(),
+            "takes_integers": bool(self._takes_integers),
+        }
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds from what `get_build_config` returned."""
@@ -90,6 +98,7 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
             return
         if config.get("input_dtypes"):
             self._input_dtypes = tuple(config["input_dtypes"])
+        self._takes_integers = config.get("takes_integers") or None
         self.build(config["input_shape"])
 
     def _dtype_list(self) -> list[str] | None:
@@ -97,6 +106,30 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
 
     def _examples(self, input_shape: Any) -> Any:
         return known_inputs.examples(input_shape, self._dtype_list())
+
+    def _call_with(self, function: Callable[[Any], Any], inputs: Any) -> Any:
+        """`function(inputs)`, with integers if the module takes nothing else.
+
+        A `keras.Sequential` that isn't told what its inputs are makes floats of all of them, and
+        Keras's own Embedding makes integers of them again.
+        """
+        if self._takes_integers:
+            return function(known_inputs.as_integers(inputs))
+        try:
+            result = function(inputs)
+        except (TypeError, ValueError):
+            if self._takes_integers is False or not known_inputs.are_floats(inputs):
+                raise
+            try:
+                result = function(known_inputs.as_integers(inputs))
+            except Exception:
+                result = self  # nothing that a module returns
+            if result is self:
+                raise
+            self._takes_integers = True
+            return result
+        self._takes_integers = False
+        return result
 
     def _refuse_trace(self) -> None:
         if is_tracing():
@@ -171,8 +204,18 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         Returns:
           What the method returns.
         """
-        is_training = bool(training) and bool(self.trainable)
-        outputs = self._run(inputs, is_training)
+        try:
+            return self._checked_outputs(inputs, bool(training) and bool(self.trainable))
+        except LinnetError as error:
+            # Keras makes a new error of the first argument, which lacks the place and the hint.
+            place = self._place()
+            text = str(error) if error.where == place else f"{place}: {error}"
+            error.args = (text,)
+            error.message, error.where, error.hint = text, None, None
+            raise
+
+    def _checked_outputs(self, inputs: Any, is_training: bool) -> Any:
+        outputs = self._call_with(lambda x: self._run(x, is_training), inputs)
         structure = jax.tree_util.tree_structure(outputs)
         if self._output_structure is None:
             self._output_structure = _Structure(structure, is_training)
@@ -242,7 +285,13 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         except (ArgumentError, ArgumentTypeError) as error:
             error.locate(f"{config.get('name', 'a layer')} ({cls.__name__})")
             raise
-        return super().from_config(config)
+        try:
+            return super().from_config(config)
+        except TypeError as error:
+            # Keras reports every error as one of its own, with the whole configuration.
+            if isinstance(error.__context__, LinnetError):
+                raise error.__context__ from None
+            raise
 
     @classmethod
     def _read_module(cls, stored: Any) -> Any:

@@ -10,6 +10,7 @@ A class that has methods `get_config` and `from_config` of its own is asked inst
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from typing import Any
 
@@ -78,11 +79,15 @@ def to_config(module: Any, where: Place) -> dict[str, Any]:
     for field in dataclasses.fields(module):
         if field.init and field.name not in _UNTOLD:
             value = getattr(module, field.name)
+            # A closure is equal to itself alone: the one that is the class's own stays that.
+            is_default = value is field.default
+            if is_default and inspect.isfunction(value) and names.reference(value) is None:
+                continue
             try:
                 fields[field.name] = values.to_json(value, where.field(field.name))
             except ArgumentError:
-                # The class itself has it; so has the class that a file is loaded with.
-                if value is not field.default:
+                # Whoever loads the file has the class, and with it what has no name.
+                if not is_default:
                     raise
     stored["fields"] = fields
     if module.name is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -123,4 +124,6 @@ def _looked_up(name: str) -> Any:
         else:
             module = vars(module).get(part) if hasattr(module, "__dict__") else None
         module = module.__func__ if isinstance(module, staticmethod) else module
-    return None if type(module) is type(sys) else module
+        if isinstance(module, ModuleType):
+            return None
+    return module

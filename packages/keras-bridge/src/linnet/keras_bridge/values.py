@@ -116,22 +116,19 @@ def _is_special_float(value: Any) -> bool:
 
 
 def _is_scalar_type(value: Any) -> bool:
-    # jnp.float32 is an object with a dtype, np.float32 a class.
-    if isinstance(value, type):
-        return issubclass(value, np.generic)
-    return (
+    # np.float32 is a class of numbers; jnp.float32 only behaves like it.
+    return _is_of_numpy(value) or (
         isinstance(getattr(value, "dtype", None), np.dtype)
-        and getattr(jnp, _name(value), None) is value
+        and getattr(jnp, getattr(value, "__name__", ""), None) is value
     )
 
 
-def _name(value: Any) -> str:
-    return str(getattr(value, "__name__", ""))
+def _is_of_numpy(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, np.generic)
 
 
 def _scalar_type(value: Any, where: Place) -> Any:
-    of_jax = not isinstance(value, type)
-    return {"name": np.dtype(value).name, "of": "jax" if of_jax else "numpy"}
+    return {"name": np.dtype(value).name, "of": "numpy" if _is_of_numpy(value) else "jax"}
 
 
 def _read_scalar_type(stored: Any, where: Place) -> Any:

@@ -1,0 +1,210 @@
+"""What is refused, and in which words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linnet.keras_bridge import FlaxLayer, NNXLayer
+from linnet.module_core import linen, nnx
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+
+from .modules import Coder, Dense, Embed, NNXNet, Two
+
+X = np.ones((4, 3), "float32")
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        (Dense, r"That is the class: give an instance, Dense\(...\)."),
+        (NNXNet(rngs=nnx.Rngs(0)), "nnx modules go into NNXLayer."),
+        (NNXNet, "nnx modules go into NNXLayer."),
+        (lambda x: x, "keras.layers.Lambda"),
+        (None, "got None"),
+    ],
+)
+def test_modules_of_the_wrong_kind(module: Any, hint: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=rf"(?s)^mine \(FlaxLayer\): module should.*{hint}"):
+        FlaxLayer(module, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("module", "hint"),
+    [
+        (Dense(2), "linen modules go into FlaxLayer."),
+        (Dense, "linen modules go into FlaxLayer."),
+        (lambda: 3, "That is what the factory returned."),
+        (None, "got None"),
+    ],
+)
+def test_nnx_modules_of_the_wrong_kind(module: Any, hint: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=rf"(?s)^mine \(NNXLayer\): module should.*{hint}"):
+        NNXLayer(module, name="mine")
+
+
+def test_bound_modules() -> None:
+    with pytest.raises(ArgumentError, match="bound to variables"):
+        FlaxLayer(Dense(2).bind({"params": {}}))
+
+
+class Methods(linen.Module):
+    @linen.compact
+    def late(self, inputs: Any, train: bool = False) -> Any:
+        return inputs
+
+    @linen.compact
+    def needs(self, inputs: Any, mask: Any) -> Any:
+        return inputs
+
+    @linen.compact
+    def nothing(self) -> Any:
+        return 1
+
+    @linen.compact
+    def only_training(self, training: bool) -> Any:
+        return training
+
+    @linen.compact
+    def fine(self, x: Any, *, mask: Any = None, deterministic: bool | None = None) -> Any:
+        return x
+
+    @linen.compact
+    def by_name(self, training: bool, inputs: Any) -> Any:
+        return inputs * training
+
+    @linen.compact
+    def any(self, *args: Any, **kwargs: Any) -> Any:
+        return args[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("late", "it would always be called with train=False"),
+        ("needs", "it needs 'mask', which Keras doesn't give"),
+        ("nothing", "it takes no inputs"),
+        ("only_training", "it takes no inputs"),
+        (lambda: 1, "it takes no module"),
+    ],
+)
+def test_methods_with_other_parameters(method: Any, why: str) -> None:
+    with pytest.raises(ArgumentError, match=why) as error:
+        FlaxLayer(Methods(), method)
+    assert "def method(module, inputs, training):" in str(error.value)
+
+
+def test_a_method_of_two_inputs_needs_a_function_around_it() -> None:
+    for method in ("forward", Two.forward, Two().forward):
+        with pytest.raises(ArgumentError, match="it needs 'input2', which Keras doesn't give"):
+            FlaxLayer(Two(), method)
+
+
+@pytest.mark.parametrize("method", ["fine", "by_name", "any"])
+def test_methods_whose_other_parameters_may_be_left_out(method: str) -> None:
+    assert FlaxLayer(Methods(), method)(X, training=True).shape == X.shape
+
+
+def test_methods_that_are_not_there() -> None:
+    with pytest.raises(ArgumentError, match=r"(?s)Coder has no method 'encod'.*'encode'"):
+        FlaxLayer(Coder(), "encod")
+    with pytest.raises(ArgumentTypeError, match="method should be a method of Coder"):
+        FlaxLayer(Coder(), 3)
+
+
+@pytest.mark.parametrize("variables", [3, [1], {"params": 1}, {"params": {"kernel": "text"}}])
+def test_variables_that_are_no_dicts_of_arrays(variables: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"mine \(FlaxLayer\): variables should"):
+        FlaxLayer(Dense(2), variables=variables, name="mine")
+
+
+@pytest.mark.parametrize("seed", [1.5, "a", True])
+def test_seeds(seed: Any) -> None:
+    with pytest.raises(ArgumentError, match="seed should be an int or None"):
+        FlaxLayer(Dense(2), seed=seed)
+
+
+def test_outputs_that_depend_on_training() -> None:
+    class Changing(linen.Module):
+        @linen.compact
+        def __call__(self, inputs: Any, training: bool) -> Any:
+            return (inputs, inputs) if training else inputs
+
+    layer = FlaxLayer(Changing(), name="mine")
+    layer(X)
+    with pytest.raises(
+        ArgumentError, match=r"(?s)mine \(FlaxLayer\): With training=False .*Return"
+    ):
+        layer(X, training=True)
+
+
+def test_state_that_depends_on_the_call() -> None:
+    class Late(linen.Module):
+        @linen.compact
+        def __call__(self, inputs: Any) -> Any:
+            if not self.is_initializing():
+                self.variable("cache", "late", lambda: inputs)
+            return inputs
+
+    with pytest.raises(ArgumentError, match="cache/late: expected nothing, received shape"):
+        FlaxLayer(Late())(X)
+
+    class Growing(linen.Module):
+        @linen.compact
+        def __call__(self, inputs: Any) -> Any:
+            self.variable("cache", "last", lambda: inputs).value = inputs
+            return inputs
+
+    layer = FlaxLayer(Growing(), name="mine")
+    layer.build((None, 3))
+    with pytest.raises(ArgumentError, match=r"state cache/last has shape \(1, 3\).*\(4, 3\)"):
+        layer(X)
+
+
+def test_errors_of_the_module_itself_are_left_alone() -> None:
+    with pytest.raises(ValueError, match="Embed needs integers, got bool"):
+        FlaxLayer(Embed())(X > 0)
+
+
+def test_errors_of_linnet_keep_their_place_and_their_hint() -> None:
+    class Wrong(linen.Module):
+        @linen.compact
+        def __call__(self, inputs: Any, training: bool) -> Any:
+            if not training:
+                raise ShapeError("It doesn't fit.", hint="Make it fit.")
+            return inputs
+
+    layer = FlaxLayer(Wrong(), name="mine")
+    with pytest.raises(
+        ShapeError, match=r"mine \(FlaxLayer\): Wrong: It doesn't fit.\n  Make it fit."
+    ):
+        layer(X)
+
+
+def test_another_backend_is_refused_when_a_layer_is_made() -> None:
+    """And importing the layers needs neither a style of modules nor TensorFlow."""
+    program = """
+import sys
+import keras
+from linnet.keras_bridge import FlaxLayer, NNXLayer
+heavy = ("linnet.module_core.nnx", "linnet.module_core.linen", "tensorflow", "torch")
+assert not [name for name in sys.modules if name.startswith(heavy)]
+from linnet.module_core import linen
+for layer in (FlaxLayer, NNXLayer):
+    try:
+        layer(linen.Sequential([abs]))
+    except ValueError as error:
+        print(error)
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "numpy"}
+    command = [sys.executable, "-c", program]
+    finished = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    lines = finished.stdout.splitlines()
+    assert lines[0] == "FlaxLayer needs Keras's jax backend, this program runs on 'numpy'."
+    assert "os.environ['KERAS_BACKEND'] = 'jax'" in lines[1]
+    assert len(lines) == 4
