@@ -203,6 +203,7 @@ if _typing.TYPE_CHECKING:
     from linnet.layers_norm.nnx import SpectralNorm as SpectralNorm
     from linnet.layers_norm.nnx import WeightNorm as WeightNorm
 
+    from . import bridge as bridge
     from . import compat as compat
     from . import filterlib as filterlib
     from . import graph as graph
@@ -214,8 +215,10 @@ if _typing.TYPE_CHECKING:
     from . import rnglib as rnglib
     from . import statelib as statelib
     from . import training as training
+    from . import transforms as transforms
     from . import traversals as traversals
     from . import variablelib as variablelib
+    from .bridge import wrappers as wrappers
     from .nn import initializers as initializers
     from .training import metrics as metrics
     from .training import optimizer as optimizer
@@ -264,6 +267,7 @@ _HOME = {name: module for module, names in _LAYERS.items() for name in names}
 
 # ... and namespaces.
 _NAMESPACES = {
+    "bridge": ".bridge",
     "compat": ".compat",
     "filterlib": ".filterlib",
     "graph": ".graph",
@@ -279,8 +283,10 @@ _NAMESPACES = {
     "rnglib": ".rnglib",
     "statelib": ".statelib",
     "training": ".training",
+    "transforms": ".transforms",
     "traversals": ".traversals",
     "variablelib": ".variablelib",
+    "wrappers": ".bridge.wrappers",
 }
 
 

@@ -1,0 +1,29 @@
+"""Between linen and nnx: modules of one as modules of the other, and their variables converted."""
+
+from linnet.module_core.nnx.bridge import Functional as Functional
+from linnet.module_core.nnx.bridge import Module as Module
+from linnet.module_core.nnx.bridge import NNXMeta as NNXMeta
+from linnet.module_core.nnx.bridge import Scope as Scope
+from linnet.module_core.nnx.bridge import ToLinen as ToLinen
+from linnet.module_core.nnx.bridge import ToNNX as ToNNX
+from linnet.module_core.nnx.bridge import compact as compact
+from linnet.module_core.nnx.bridge import current_context as current_context
+from linnet.module_core.nnx.bridge import current_module as current_module
+from linnet.module_core.nnx.bridge import functional as functional
+from linnet.module_core.nnx.bridge import lazy_init as lazy_init
+from linnet.module_core.nnx.bridge import linen_in_bridge_mdl as linen_in_bridge_mdl
+from linnet.module_core.nnx.bridge import linen_vars_to_nnx_attrs as linen_vars_to_nnx_attrs
+from linnet.module_core.nnx.bridge import nnx_attrs_to_linen_vars as nnx_attrs_to_linen_vars
+from linnet.module_core.nnx.bridge import nnx_in_bridge_mdl as nnx_in_bridge_mdl
+from linnet.module_core.nnx.bridge import sort_variable_types as sort_variable_types
+from linnet.module_core.nnx.bridge import to_linen as to_linen
+from linnet.module_core.nnx.bridge import to_linen_class as to_linen_class
+from linnet.module_core.nnx.bridge import to_linen_var as to_linen_var
+from linnet.module_core.nnx.bridge import to_nnx_var as to_nnx_var
+from linnet.module_core.nnx.bridge import with_partitioning as with_partitioning
+
+from ..nn import initializers as initializers
+from . import interop as interop
+from . import module as module
+from . import variables as variables
+from . import wrappers as wrappers

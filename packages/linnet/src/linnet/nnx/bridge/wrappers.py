@@ -1,0 +1,9 @@
+"""Modules of one kind as modules of the other."""
+
+from linnet.module_core.nnx.bridge import Functional as Functional
+from linnet.module_core.nnx.bridge import ToLinen as ToLinen
+from linnet.module_core.nnx.bridge import ToNNX as ToNNX
+from linnet.module_core.nnx.bridge import functional as functional
+from linnet.module_core.nnx.bridge import lazy_init as lazy_init
+from linnet.module_core.nnx.bridge import to_linen as to_linen
+from linnet.module_core.nnx.bridge import to_linen_class as to_linen_class

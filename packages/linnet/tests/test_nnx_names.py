@@ -1,0 +1,168 @@
+"""What `linnet.nnx` offers, what stands behind it, and what importing it brings."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import linnet.linen
+import linnet.module_core.nnx
+from linnet import nnx
+
+LAYERS = ["attention", "linear", "norm"]
+
+
+def names_of(module: ModuleType) -> list[str]:
+    """A module's public names, without modules and what Python lends it."""
+    return [
+        name
+        for name in dir(module)
+        if not name.startswith("_")
+        and not inspect.ismodule(getattr(module, name))
+        and name not in ("TYPE_CHECKING", "annotations")
+    ]
+
+
+def submodules(package: ModuleType) -> list[str]:
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [entry.name for entry in found]
+
+
+SUBMODULES = submodules(nnx)
+
+
+def test_every_name_is_there() -> None:
+    assert len(dir(nnx)) > 190
+    assert all(hasattr(nnx, name) for name in dir(nnx))
+    with pytest.raises(AttributeError, match=r"module 'linnet\.nnx' has no attribute 'Linea'"):
+        nnx.Linea  # type: ignore[attr-defined]
+
+
+def test_all_of_the_core_is_in_it() -> None:
+    core = linnet.module_core.nnx
+    assert len(names_of(core)) > 100
+    for name in names_of(core):
+        assert getattr(nnx, name) is getattr(core, name), name
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_all_layers_are_in_it(kind: str) -> None:
+    package = importlib.import_module(f"linnet.layers_{kind}.nnx")
+    layers = {name for name in names_of(package) if not name.startswith("default_")}
+    assert layers
+    # What Flax has only beside the layers of its kind.
+    layers -= {"dot_product_attention_weights", "flip_sequences", "modified_orthogonal"}
+    for name in layers:
+        assert getattr(nnx, name) is getattr(package, name), name
+
+
+def test_type_checkers_see_what_is_loaded_later() -> None:
+    """`nnx.Linear` and the like: once for type checkers, once for Python."""
+    tree = ast.parse(Path(nnx.__file__).read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen: dict[str, str] = {}
+    for node in block.body:
+        if isinstance(node, ast.ImportFrom):
+            dots = "." * node.level
+            for alias in node.names:
+                within = node.module or ""
+                if node.level:
+                    within = f"{dots}{within}.{alias.name}".replace("..", ".")
+                seen[alias.asname or alias.name] = within
+    seen["object"] = seen["pytreelib"]
+    assert seen == {**nnx._HOME, **nnx._NAMESPACES}
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_submodules_hold_what_stands_above(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    inner = names_of(module)
+    packages = ("nn", "training", "transforms")
+    assert bool(inner) != (name.rsplit(".", 1)[-1] in packages and hasattr(module, "__path__"))
+    different = {"Module", "compact", "with_partitioning", "Initializer", "Statistics"}
+    for one in inner:
+        value = getattr(module, one)
+        if hasattr(nnx, one) and one not in different:
+            assert getattr(nnx, one) is value, one
+
+
+@pytest.mark.parametrize("path", sorted(nnx._NAMESPACES))
+def test_namespaces_are_reached_as_users_type_them(path: str) -> None:
+    namespace = getattr(nnx, path)
+    assert inspect.ismodule(namespace)
+    assert namespace.__name__ == f"linnet.nnx{nnx._NAMESPACES[path]}"
+    assert path in dir(nnx)
+    for part in dir(namespace):  # parts of packages, such as nnx.nn.linear
+        getattr(namespace, part)
+    with pytest.raises(AttributeError):
+        namespace.no_such_name
+
+
+def test_parts_of_packages_are_listed() -> None:
+    for package in (nnx.nn, nnx.training, nnx.transforms):
+        parts = [entry.name for entry in pkgutil.iter_modules(package.__path__)]
+        assert dir(package) == sorted(parts)
+
+
+RECORDED_ONCE = {"gelu", "logsumexp", "relu", "relu6", "softmax"}
+
+
+def test_activations_are_jax_s() -> None:
+    x = jnp.linspace(-2.0, 2.0, 8)
+    activations = set(names_of(nnx.nn.activations)) - {"PReLU"}
+    assert len(activations) == 25
+    for name in activations:
+        ours: Any = getattr(nnx, name)
+        jaxs = getattr(jax.nn, name)
+        assert inspect.signature(ours) == inspect.signature(jaxs)
+        assert (ours is jaxs) == (name not in RECORDED_ONCE)
+        if name in RECORDED_ONCE:
+            np.testing.assert_array_equal(ours(x), jaxs(x))
+    assert nnx.relu is linnet.linen.relu
+
+
+def test_version() -> None:
+    assert nnx.__version__ == linnet.linen.__about__.__version__
+
+
+def run(program: str, **environment: str) -> None:
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
+
+
+def test_nothing_else_is_imported() -> None:
+    """Neither the other style nor an optional package; layers when they are asked for."""
+    optional = ["flax", "optax", "rich", "msgpack", "treescope", "yaml", "orbax", "safetensors"]
+    linen = ["linnet.linen", "linnet.module_core.linen", "keras"]
+    linen += [f"linnet.layers_{kind}.linen" for kind in LAYERS]
+    layers = [f"linnet.layers_{kind}.nnx" for kind in LAYERS]
+    run(
+        "import sys\n"
+        "from linnet import nnx\n"
+        f"found = sys.modules.keys() & {optional + linen + layers}\n"
+        "assert not found, found\n"
+        "nnx.LayerNorm, nnx.relu, nnx.nn.linear, nnx.metrics\n"
+        f"found = sys.modules.keys() & {optional + linen + [layers[0]]}\n"
+        "assert not found, found\n"
+    )
+
+
+def test_importing_computes_nothing() -> None:
+    """The first computation looks for a device; importing must not, so there need be none."""
+    run(
+        "from linnet import nnx\n[getattr(nnx, n) for n in dir(nnx)]",
+        JAX_PLATFORMS="no_such_platform",
+    )
