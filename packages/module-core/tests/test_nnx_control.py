@@ -35,7 +35,8 @@ def test_cond_and_switch(jitted):
 
     run = nnx.jit(run) if jitted else run
     y, same = run(m, 0, X)
-    assert same is m and float(m.calls[...]) == 1.0
+    assert same is m
+    assert float(m.calls[...]) == 1.0
     near(y, m.dense(X))
     y, _ = run(m, 1, X)
     near(y, X)
@@ -66,7 +67,9 @@ def test_loops_carry_modules():
         return m, i + 1
 
     out, i = nnx.while_loop(lambda state: state[1] < 3, body, (m, 0))
-    assert out is m and int(i) == 3 and float(m.calls[...]) == 3.0
+    assert out is m
+    assert int(i) == 3
+    assert float(m.calls[...]) == 3.0
     assert nnx.fori_loop(0, 4, lambda i, m: (m(X), m)[1], m) is m
     assert float(m.calls[...]) == 7.0
 
@@ -100,7 +103,8 @@ def test_checkify():
 def test_make_jaxpr_changes_nothing():
     m = block()
     program = nnx.make_jaxpr(lambda m, x: m(x))(m, X)
-    assert len(program.jaxpr.outvars) == 2  # the output, and the count of calls
+    assert len(program.jaxpr.outvars) == 2  # the output,
+    assert the count of calls
     assert float(m.calls[...]) == 0.0
     assert nnx.make_jaxpr(lambda m, n: m(X) * n, static_argnums=1)(m, 2).jaxpr.outvars
 
@@ -244,8 +248,10 @@ def test_a_transform_by_hand():
             return ctx.merge(graphdef, params, rest)
 
     dense = m.dense
-    assert run() is m and m.dense is dense
-    assert float(m.calls[...]) == 3.0 and m.new.shape == (2,)
+    assert run() is m
+    assert m.dense is dense
+    assert float(m.calls[...]) == 3.0
+    assert m.new.shape == (2,)
     with (
         pytest.raises(ArgumentError, match="No update context found for tag 'mine'"),
         nnx.split_context("mine"),

@@ -44,7 +44,8 @@ def test_value_aux_and_several_arguments():
         return loss(m, x), (m, m.dense)
 
     (value, (same, dense)), (of_m, of_x) = both(m, X)
-    assert same is m and dense is m.dense
+    assert same is m
+    assert dense is m.dense
     near(m.seen[...], X)
     expected = jax.value_and_grad(by_hand, argnums=(0, 1))(m.dense.kernel[...], X)
     near(value, expected[0])
@@ -109,9 +110,9 @@ def test_tree_mode_gives_modules():
 
 def test_grad_mistakes():
     m = block()
+    whole = block()
+    whole.dense.kernel = nnx.Param(jnp.ones((3, 3), int))
     with pytest.raises(ArgumentTypeError, match="got int32 for Param at dense/kernel"):
-        whole = block()
-        whole.dense.kernel = nnx.Param(jnp.ones((3, 3), int))
         nnx.grad(loss)(whole, X)
     with pytest.raises(ArgumentError, match="argnum 0 is repeated"):
         nnx.grad(loss, argnums=(0, nnx.DiffState(0, nnx.Param)))(m, X)
@@ -175,7 +176,7 @@ def test_custom_vjp_with_updates():
     def backward(residuals, cotangent):
         (of_m, of_z), of_output = cotangent
         seen.append((nnx.to_flat_state(of_m).paths, of_z))
-        m, z = residuals
+        _, z = residuals
         of_kernel = nnx.State({"dense": {"kernel": nnx.Param(jnp.full((3, 3), 7.0) * of_output)}})
         return of_kernel, of_output * z
 
@@ -185,7 +186,8 @@ def test_custom_vjp_with_updates():
     near(of_m.dense.kernel[...], np.full((3, 3), 7.0))
     near(of_z, 2.0)
     assert float(m.calls[...]) == 1.0
-    assert ("dense", "kernel") in seen[0][0] and seen[0][1] is None
+    assert ("dense", "kernel") in seen[0][0]
+    assert seen[0][1] is None
 
 
 def test_custom_vjp_without_updates_and_with_fixed_arguments():

@@ -76,7 +76,9 @@ def test_vmap_keeps_identities_and_sharing():
 
     before = kernel[...]
     out, y = double(a, X)
-    assert out is a and a.again is a.dense and a.dense.kernel is kernel
+    assert out is a
+    assert a.again is a.dense
+    assert a.dense.kernel is kernel
     near(kernel[...], 2 * before)
     near(y, a.dense(X))
 
@@ -331,4 +333,5 @@ def test_scan_mistakes():
         scan(lambda c, x: c)(0, X)
     with pytest.raises(ArgumentError, match="does not support bound methods"):
         scan(many.__call__)
-    assert not hasattr(m, "new") and float(m.calls[...]) == 0.0
+    assert not hasattr(m, "new")
+    assert float(m.calls[...]) == 0.0
