@@ -8,13 +8,13 @@ import sys
 import pytest
 
 import linnet.layers_recurrent
-from linnet.layers_recurrent import functional, linen
+from linnet.layers_recurrent import functional, linen, nnx
 
 
 def test_every_public_function_and_class_is_documented_with_an_example() -> None:
     public = [
         value
-        for package in (functional, linen)
+        for package in (functional, linen, nnx)
         for name, value in vars(package).items()
         if callable(value) and not name.startswith(("_", "default_"))
     ]
@@ -28,8 +28,10 @@ def test_every_public_function_and_class_is_documented_with_an_example() -> None
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import linnet.layers_recurrent", ["functional", "linen"]),
-        ("from linnet.layers_recurrent import functional", ["linen"]),
+        ("import linnet.layers_recurrent", ["functional", "linen", "nnx"]),
+        ("from linnet.layers_recurrent import functional", ["linen", "nnx"]),
+        ("from linnet.layers_recurrent import linen", ["nnx"]),
+        ("from linnet.layers_recurrent import nnx", ["linen"]),
     ],
 )
 def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]) -> None:
@@ -42,4 +44,4 @@ def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fnctional'"):
         linnet.layers_recurrent.fnctional
-    assert set(dir(linnet.layers_recurrent)) == {"__version__", "functional", "linen"}
+    assert set(dir(linnet.layers_recurrent)) == {"__version__", "functional", "linen", "nnx"}

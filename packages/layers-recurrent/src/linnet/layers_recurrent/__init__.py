@@ -1,8 +1,8 @@
 """Recurrent cells, and the layers that run them over sequences, in one mathematics and two styles.
 
 `functional` holds the arithmetic as pure functions of arrays; `linen` the modules that declare
-parameters and call it. Either is imported when it is first asked for, so that one style never
-brings in the other.
+parameters and call it, `nnx` those that own their variables and call it. Each is imported when it
+is first asked for, so that one style never brings in the other.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from .__about__ import __version__
 
 if TYPE_CHECKING:
-    from . import functional, linen
+    from . import functional, linen, nnx
 
-__all__ = ["__version__", "functional", "linen"]
+__all__ = ["__version__", "functional", "linen", "nnx"]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("functional", "linen"):
+    if name in ("functional", "linen", "nnx"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -11,10 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.layers_linear import linen as linear
-from linnet.layers_recurrent.functional import Affine
-from linnet.module_core.linen import Module, compact
-
-from ._defaults import (
+from linnet.layers_recurrent._defaults import (
     Array,
     DTypeLike,
     Initializer,
@@ -23,6 +20,8 @@ from ._defaults import (
     shape_of,
     vector_features,
 )
+from linnet.layers_recurrent.functional import Affine
+from linnet.module_core.linen import Module, compact
 
 
 class Dense(linear.Dense):

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from linnet.module_core.errors import ArgumentTypeError
+from linnet.layers_recurrent._defaults import Array
+from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
 from linnet.module_core.linen import Module
 
-from ._defaults import Array
 from .cell import RNNCellBase
-
-_log = logging.getLogger(__name__)
-
-
-def _concatenate(forward: Array, backward: Array) -> Array:
-    return jnp.concatenate([forward, backward], axis=-1)
 
 
 class Bidirectional(Module):
@@ -45,7 +37,7 @@ class Bidirectional(Module):
 
     forward_rnn: Any
     backward_rnn: Any
-    merge_fn: Callable[[Any, Any], Any] = _concatenate
+    merge_fn: Callable[[Any, Any], Any] = concatenate
     time_major: bool = False
     return_carry: bool = False
 
@@ -83,25 +75,8 @@ class Bidirectional(Module):
         forward_key = backward_key = None
         if init_key is not None:
             forward_key, backward_key = jax.random.split(init_key)
-        forward_start = backward_start = None
-        if initial_carry is not None:
-            if not isinstance(initial_carry, tuple | list) or len(initial_carry) != 2:
-                raise ArgumentTypeError(
-                    "initial_carry must be a pair (forward carry, backward carry), got "
-                    f"{type(initial_carry).__name__}.",
-                )
-            forward_start, backward_start = initial_carry
-        if self.forward_rnn is self.backward_rnn:
-            _log.warning(
-                "forward_rnn and backward_rnn are the same object: they share their parameters."
-            )
-        for name, rnn in (("forward_rnn", self.forward_rnn), ("backward_rnn", self.backward_rnn)):
-            if isinstance(rnn, RNNCellBase | type):
-                cell = (rnn if isinstance(rnn, type) else type(rnn)).__name__
-                raise ArgumentTypeError(
-                    f"{name} must be an RNN, which runs a cell over a sequence, got {cell}.",
-                    hint=f"For example RNN({cell}(features)).",
-                )
+        forward_start, backward_start = pair_of_carries(initial_carry)
+        require_two(self.forward_rnn, self.backward_rnn, RNNCellBase)
         options = {
             "seq_lengths": seq_lengths,
             "return_carry": True,

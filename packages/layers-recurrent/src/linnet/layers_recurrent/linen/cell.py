@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from linnet.layers_recurrent.functional._checks import entries_of
-from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.layers_recurrent._defaults import Array
+from linnet.layers_recurrent._references import referred, resolved
 from linnet.module_core.linen import Module, nowrap
-
-from ._defaults import Array, Initializer, integer
-from ._references import referred, resolved
 
 
 class RNNCellBase(Module):
@@ -71,35 +68,3 @@ def _missing(cell: Module, what: str) -> str:
         f"{type(cell).__name__} does not define {what}.\n  Every RNNCellBase defines __call__, "
         "initialize_carry and num_feature_axes."
     )
-
-
-def initial_state(
-    rng: Array, shape: tuple[int, ...], features: int, init: Initializer, dtype: Any
-) -> Array:
-    """An array of the input's `shape`, but for its features.
-
-    Raises:
-      ArgumentError: the shape is that of a scalar.
-    """
-    if not shape:
-        raise ArgumentError("input_shape must have at least one dimension (the features), got ().")
-    return init(rng, (*shape[:-1], integer(features, "features", least=1)), dtype)
-
-
-def state_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[Array, ...]:
-    """The entries of a carry, each of `features` features.
-
-    Raises:
-      ArgumentTypeError: the carry has another structure.
-      ShapeError: an entry has another number of features.
-    """
-    entries = entries_of(carry, names)
-    integer(features, "features", least=1)
-    for name, entry in zip(names, entries, strict=True):
-        if entry.shape[-1:] != (features,):
-            raise ShapeError(
-                f"'{name}' of the carry has shape {entry.shape}, expected (..., {features}) for "
-                f"features={features}.",
-                hint="`initialize_carry` of the cell makes a carry that fits.",
-            )
-    return entries

@@ -10,12 +10,19 @@ import jax.numpy as jnp
 
 from linnet.layers_linear.linen import Conv
 from linnet.layers_recurrent import functional
+from linnet.layers_recurrent._defaults import (
+    Array,
+    DTypeLike,
+    Initializer,
+    default_carry_init,
+    integer,
+)
+from linnet.layers_recurrent._states import initial_state, state_of
 from linnet.layers_recurrent.functional import ConvLSTMMaps
 from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.linen import compact, nowrap
 
-from ._defaults import Array, DTypeLike, Initializer, default_carry_init, integer
-from .cell import RNNCellBase, initial_state, state_of
+from .cell import RNNCellBase
 
 LSTMCarry = tuple[Array, Array]
 

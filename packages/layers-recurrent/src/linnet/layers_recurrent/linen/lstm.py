@@ -9,10 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from linnet.layers_recurrent import functional
-from linnet.layers_recurrent.functional import LSTMMaps
-from linnet.module_core.linen import Module, compact, nowrap
-
-from ._defaults import (
+from linnet.layers_recurrent._defaults import (
     Activation,
     Array,
     DTypeLike,
@@ -26,8 +23,12 @@ from ._defaults import (
     usual,
     vector_features,
 )
+from linnet.layers_recurrent._states import initial_state, state_of
+from linnet.layers_recurrent.functional import LSTMMaps
+from linnet.module_core.linen import Module, compact, nowrap
+
 from ._maps import Dense, DenseParams, arrays, called
-from .cell import RNNCellBase, initial_state, state_of
+from .cell import RNNCellBase
 
 M = TypeVar("M", bound=Module)
 LSTMCarry = tuple[Array, Array]

@@ -7,10 +7,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from linnet.layers_recurrent import functional
-from linnet.layers_recurrent.functional import MGUMaps
-from linnet.module_core.linen import compact, nowrap
-
-from ._defaults import (
+from linnet.layers_recurrent._defaults import (
     Activation,
     Array,
     DTypeLike,
@@ -25,8 +22,12 @@ from ._defaults import (
     usual,
     vector_features,
 )
+from linnet.layers_recurrent._states import initial_state, state_of
+from linnet.layers_recurrent.functional import MGUMaps
+from linnet.module_core.linen import compact, nowrap
+
 from ._maps import Dense, arrays
-from .cell import RNNCellBase, initial_state, state_of
+from .cell import RNNCellBase
 
 
 class MGUCell(RNNCellBase):

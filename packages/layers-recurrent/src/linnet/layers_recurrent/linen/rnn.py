@@ -13,14 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linnet.layers_recurrent._defaults import Array, integer, shape_of
+from linnet.layers_recurrent._runs import axes_of, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._lengths import checked_lengths
-from linnet.module_core.errors import ArgumentTypeError, ShapeError
+from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
 from linnet.module_core.linen.context import context
 from linnet.struct import FrozenDict
 
-from ._defaults import Array, integer, shape_of
 from .cell import RNNCellBase
 
 
@@ -106,7 +107,7 @@ class RNN(Module):
         integer(self.unroll, "unroll", least=1)
 
         shape = shape_of(inputs)
-        time_axis, batch_axes = _axes(shape, cell.num_feature_axes, time_major)
+        time_axis, batch_axes = axes_of(shape, cell.num_feature_axes, time_major)
         batch = tuple(shape[axis] for axis in batch_axes)
         inputs = jnp.asarray(inputs)
         lengths = None
@@ -141,7 +142,7 @@ class RNN(Module):
             and dict(self.split_rngs) == {"params": False}
         )
         # An interceptor waits for calls of the cell.
-        if not plain or context.interceptors or not _does_sequences(type(cell)):
+        if not plain or context.interceptors or not does_sequences(type(cell)):
             return None
         done = cell.sequence(
             carry, jnp.moveaxis(inputs, time_axis, 0), lengths=lengths, unroll=self.unroll
@@ -170,7 +171,7 @@ class RNN(Module):
             # `last` stays what it is once a sequence has ended.
             carry, last = carries
             carry, y = cell(carry, x)
-            last = jax.tree.map(lambda new, old: _where(t < lengths, new, old), carry, last)
+            last = jax.tree.map(lambda new, old: choose(t < lengths, new, old), carry, last)
             return (carry, last), y
 
         run = scan(step, in_axes=(time_axis, 0), **lifted)
@@ -181,21 +182,6 @@ class RNN(Module):
 
 def _step(cell: Any, carry: Any, x: Array) -> Any:
     return cell(carry, x)
-
-
-def _where(running: Array, new: Array, old: Array) -> Array:
-    if new.shape[: running.ndim] != running.shape:
-        raise ShapeError(
-            f"an entry of the carry has shape {new.shape}, expected (*batch, ...) with the batch "
-            f"{running.shape}: seq_lengths choose an entry for each sequence.",
-            hint="Leave out return_carry or seq_lengths, or give the entry batch dimensions.",
-        )
-    return jnp.where(running.reshape(*running.shape, *(1,) * (new.ndim - running.ndim)), new, old)
-
-
-def _does_sequences(cls: type[RNNCellBase]) -> bool:
-    stepping = next(c for c in cls.__mro__ if "__call__" in vars(c))
-    return "sequence" in vars(stepping)
 
 
 def _checked_cell(cell: Any) -> RNNCellBase:
@@ -210,16 +196,3 @@ def _checked_cell(cell: Any) -> RNNCellBase:
         f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
         hint="A cell is an instance of a subclass of RNNCellBase, e.g. LSTMCell(features).",
     )
-
-
-def _axes(shape: tuple[int, ...], features: int, time_major: bool) -> tuple[int, range]:
-    """Which dimension is time, and which are the batch."""
-    rank = len(shape) - features - 1
-    if rank < 0:
-        order = "(time, *batch, *features)" if time_major else "(*batch, time, *features)"
-        raise ShapeError(
-            f"inputs have shape {shape}, expected {order} with {features} feature dimension(s): at "
-            f"least {features + 1} dimensions.",
-            hint="For a single step, call the cell itself.",
-        )
-    return (0, range(1, rank + 1)) if time_major else (rank, range(rank))

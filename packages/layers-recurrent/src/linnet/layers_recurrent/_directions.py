@@ -1,0 +1,54 @@
+"""What going over a sequence from both ends takes, in both styles of modules."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import jax.numpy as jnp
+
+from linnet.module_core.errors import ArgumentTypeError
+
+from ._defaults import Array
+
+_log = logging.getLogger("linnet.layers_recurrent.bidirectional")
+
+
+def concatenate(forward: Array, backward: Array) -> Array:
+    """Both outputs side by side, along the features."""
+    return jnp.concatenate([forward, backward], axis=-1)
+
+
+def pair_of_carries(initial_carry: Any) -> tuple[Any, Any]:
+    """The carries of both directions, None where there is none.
+
+    Raises:
+      ArgumentTypeError: `initial_carry` isn't a pair.
+    """
+    if initial_carry is None:
+        return None, None
+    if not isinstance(initial_carry, tuple | list) or len(initial_carry) != 2:
+        raise ArgumentTypeError(
+            "initial_carry must be a pair (forward carry, backward carry), got "
+            f"{type(initial_carry).__name__}.",
+        )
+    return initial_carry[0], initial_carry[1]
+
+
+def require_two(forward_rnn: Any, backward_rnn: Any, cell_type: type) -> None:
+    """Refuses cells in the place of RNNs, and warns of one RNN in both places.
+
+    Raises:
+      ArgumentTypeError: one is a cell, or a class.
+    """
+    if forward_rnn is backward_rnn:
+        _log.warning(
+            "forward_rnn and backward_rnn are the same object: they share their parameters."
+        )
+    for name, rnn in (("forward_rnn", forward_rnn), ("backward_rnn", backward_rnn)):
+        if isinstance(rnn, cell_type | type):
+            cell = (rnn if isinstance(rnn, type) else type(rnn)).__name__
+            raise ArgumentTypeError(
+                f"{name} must be an RNN, which runs a cell over a sequence, got {cell}.",
+                hint=f"For example RNN({cell}(features)).",
+            )

@@ -1,0 +1,107 @@
+"""`Bidirectional`: two RNNs over a sequence, one from each end, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
+from linnet.module_core.nnx import Module
+
+from ._fields import Array, Rngs, RngStream, names_layer
+from .cell import RNNCellBase
+from .rnn import carry_stream
+
+
+class Bidirectional(Module):
+    """Processes the input in both directions and merges the results.
+
+    Args:
+      forward_rnn: goes from the first step to the last.
+      backward_rnn: goes from the last step to the first; its outputs are brought to the order of
+        the inputs.
+      merge_fn: (forward outputs, backward outputs) -> outputs, for each leaf of the outputs;
+        concatenates along the features by default.
+      time_major: see `RNN`.
+      return_carry: see `RNN`.
+      rngs: where the carries of both are drawn from, see `RNN`; False for their own streams.
+
+    Attributes:
+      rngs: an `RngStream`, or None.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.layers_recurrent.nnx import RNN, GRUCell
+    >>> from linnet.module_core.nnx import Rngs
+    >>> rngs = Rngs(0)
+    >>> layer = Bidirectional(RNN(GRUCell(3, 4, rngs=rngs)), RNN(GRUCell(3, 4, rngs=rngs)))
+    >>> layer(jnp.ones((2, 5, 3))).shape
+    (2, 5, 8)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        forward_rnn: Any,
+        backward_rnn: Any,
+        *,
+        merge_fn: Callable[[Any, Any], Any] = concatenate,
+        time_major: bool = False,
+        return_carry: bool = False,
+        rngs: Rngs | RngStream | bool = True,
+    ) -> None:
+        require_two(forward_rnn, backward_rnn, RNNCellBase)
+        self.forward_rnn = forward_rnn
+        self.backward_rnn = backward_rnn
+        self.merge_fn = merge_fn
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.rngs = carry_stream(rngs)
+
+    @names_layer
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: tuple[Any, Any] | None = None,
+        rngs: Rngs | RngStream | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+    ) -> Any:
+        """Applies both RNNs.
+
+        Args:
+          inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
+          initial_carry: (forward carry, backward carry); by default what the cells make.
+          rngs: where these are drawn from.
+          seq_lengths: integers (*batch), how many steps each sequence has.
+          return_carry, time_major: in place of the attributes.
+          reverse, keep_order: have no effect: both directions are processed, in order.
+
+        Returns:
+          The merged outputs; if `return_carry`, ((forward carry, backward carry), outputs).
+
+        Raises:
+          ArgumentTypeError: `initial_carry` isn't a pair.
+        """
+        del reverse, keep_order
+        return_carry = self.return_carry if return_carry is None else return_carry
+        forward_start, backward_start = pair_of_carries(initial_carry)
+        options = {
+            "rngs": self.rngs if rngs is None else rngs,
+            "seq_lengths": seq_lengths,
+            "return_carry": True,
+            "time_major": self.time_major if time_major is None else time_major,
+        }
+        forward_carry, forward = self.forward_rnn(
+            inputs, initial_carry=forward_start, reverse=False, **options
+        )
+        backward_carry, backward = self.backward_rnn(
+            inputs, initial_carry=backward_start, reverse=True, keep_order=True, **options
+        )
+        outputs = jax.tree.map(self.merge_fn, forward, backward)
+        return ((forward_carry, backward_carry), outputs) if return_carry else outputs

@@ -1,0 +1,134 @@
+"""`RNNCellBase`: what a recurrent cell is to the layers that run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linnet.layers_recurrent._references import referred, resolved
+from linnet.layers_recurrent._states import initial_state
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
+from linnet.module_core.nnx import Module
+
+from ._fields import Array, DTypeLike, Initializer, Rngs, RngStream, default_carry_init
+
+
+class RNNCellBase(Module):
+    """Base class of recurrent cells, to be subclassed.
+
+    A cell defines three things: `__call__(carry, inputs)`, which returns the new carry and the
+    output of one step; `initialize_carry`, which makes the first carry; and `num_feature_axes`,
+    how many of an input's last dimensions are no batch dimensions.
+
+    A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which does all steps at once,
+    time first, and returns the last carry (of each sequence, where there are lengths) and the
+    outputs; or None where its attributes ask for step by step. `RNN` calls it in place of a loop if
+    it stands in the class that defines `__call__` too, so a subclass that changes the step is run
+    step by step.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.layers_recurrent.nnx import RNN
+    >>> class Sum(RNNCellBase):
+    ...     def __call__(self, carry, x):
+    ...         return carry + x, carry + x
+    ...
+    ...     def initialize_carry(self, input_shape, rngs=None):
+    ...         return jnp.zeros(input_shape)
+    ...
+    ...     @property
+    ...     def num_feature_axes(self):
+    ...         return 1
+    >>> RNN(Sum())(jnp.array([[[1.0], [2.0], [3.0]]]))[0, :, 0]
+    Array([1., 3., 6.], dtype=float32)
+    """
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: Rngs | RngStream | None = None
+    ) -> Any:
+        """Makes the carry before the first step.
+
+        Args:
+          input_shape: of the inputs of one step.
+          rngs: streams, of which 'carry' is drawn from, or one stream.
+
+        Returns:
+          The carry.
+        """
+        raise NotImplementedError(_missing(self, "initialize_carry(input_shape, rngs)"))
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many of an input's last dimensions are no batch dimensions."""
+        raise NotImplementedError(_missing(self, "num_feature_axes"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: referred(value) for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({name: resolved(value) for name, value in state.items()})
+
+
+def _missing(cell: Module, what: str) -> str:
+    return (
+        f"{type(cell).__name__} does not define {what}.\n  Every RNNCellBase defines __call__, "
+        "initialize_carry and num_feature_axes."
+    )
+
+
+class GatedCell(RNNCellBase):
+    """What the cells of this package share: a carry of the hidden features' size.
+
+    Attributes:
+      hidden_features: H.
+      param_dtype: of the parameters, and of the carry before the first step.
+      carry_init: initializer of the carry, or None for zeros.
+      rngs: the stream that a carry is drawn from if none is given, or None.
+    """
+
+    in_features: int
+    hidden_features: int
+    param_dtype: DTypeLike
+    carry_init: Initializer | None
+    rngs: RngStream | None
+
+    @property
+    def num_feature_axes(self) -> int:
+        """1: the features."""
+        return 1
+
+    def _states(
+        self,
+        count: int,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None,
+        carry_init: Initializer | None,
+    ) -> tuple[Array, ...]:
+        """The entries of a carry, each from a key of its own."""
+        init = carry_init or self.carry_init or default_carry_init
+        stream = self._stream(rngs)
+        return tuple(
+            initial_state(stream(), input_shape, self.hidden_features, init, self.param_dtype)
+            for _ in range(count)
+        )
+
+    def _stream(self, rngs: Rngs | RngStream | None) -> RngStream:
+        if isinstance(rngs, Rngs):
+            return rngs["carry"]
+        found = self.rngs if rngs is None else rngs
+        if isinstance(found, RngStream):
+            return found
+        name = type(self).__name__
+        if found is None:
+            raise ArgumentError(
+                f"{name} needs random streams for the carry: RNGs must be provided to"
+                " initialize_carry, and the cell keeps none.",
+                hint="Pass rngs=nnx.Rngs(0), leave rngs=True in the RNN, or make the cell with"
+                " keep_rngs=True.",
+            )
+        raise ArgumentTypeError(
+            f"'rngs' of {name} must be nnx.Rngs or an nnx.RngStream, got {describe(found)}."
+        )
+
+
+def kept_stream(rngs: Rngs, keep_rngs: bool) -> RngStream | None:
+    """The stream that a cell keeps for carries."""
+    return rngs["carry"].fork() if keep_rngs else None

@@ -1,0 +1,168 @@
+"""`ConvLSTMCell`: the convolutional LSTM, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax.numpy as jnp
+
+from linnet.layers_linear.nnx import Conv
+from linnet.layers_recurrent import functional
+from linnet.layers_recurrent._states import state_of
+from linnet.layers_recurrent.functional import ConvLSTMMaps
+from linnet.module_core.errors import ArgumentTypeError
+
+from ._fields import (
+    NO_METADATA,
+    Array,
+    DTypeLike,
+    Initializer,
+    Metadata,
+    PromoteDtype,
+    Rngs,
+    RngStream,
+    default_bias_init,
+    default_kernel_init,
+    integer,
+    names_layer,
+    promote_dtype,
+)
+from .cell import GatedCell, kept_stream
+
+LSTMCarry = tuple[Array, Array]
+
+
+class ConvLSTMCell(GatedCell):
+    """A convolutional LSTM cell; see `functional.conv_lstm` for the equations.
+
+    The forget gate starts near open: 1 is added before its activation, whatever the bias is.
+
+    Args:
+      in_features: D, of the inputs.
+      hidden_features: H, number of convolution filters.
+      kernel_size: shape of the convolution kernel.
+      strides: steps between windows, one for each spatial dimension; only 1 keeps their size.
+      padding: 'SAME', or (low, high) pairs for each spatial dimension.
+      use_bias: adds a bias to the convolutions.
+      kernel_init: initializer of the kernels.
+      bias_init: initializer of the biases.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      carry_init: initializer of the carry; None for zeros.
+      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      keep_rngs: keeps a stream for carries, from 'carry'.
+      rngs: draws the parameters: kernel and bias of the input, then those of the state.
+      kernel_metadata, bias_metadata: metadata of the parameters.
+
+    Attributes:
+      ih: `Conv` of the input, [D] to [4H] (gates i, g, f, o).
+      hh: `Conv` of the hidden state, [H] to [4H].
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> rngs = Rngs(0)
+    >>> cell = ConvLSTMCell(3, 4, kernel_size=(2, 2), rngs=rngs)
+    >>> x = jnp.ones((2, 5, 5, 3))
+    >>> carry, y = cell(cell.initialize_carry(x.shape, rngs), x)
+    >>> y.shape
+    (2, 5, 5, 4)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        kernel_size: Sequence[int],
+        *,
+        strides: int | Sequence[int] | None = 1,
+        padding: str | Sequence[tuple[int, int]] = "SAME",
+        use_bias: bool = True,
+        kernel_init: Initializer = default_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        carry_init: Initializer | None = None,
+        promote_dtype: PromoteDtype = promote_dtype,
+        keep_rngs: bool = False,
+        rngs: Rngs,
+        kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        if not isinstance(kernel_size, Sequence) or isinstance(kernel_size, str):
+            raise ArgumentTypeError(
+                f"'kernel_size' must be a sequence of ints, got {kernel_size!r}.",
+                hint="Give one for each spatial dimension, e.g. (3, 3).",
+            )
+        self.in_features = integer(in_features, "in_features")
+        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        self.kernel_size = tuple(kernel_size)
+        self.strides = strides
+        self.padding = padding
+        self.use_bias = use_bias
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+        conv = partial(
+            Conv,
+            out_features=4 * self.hidden_features,
+            kernel_size=self.kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=use_bias,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            promote_dtype=promote_dtype,
+            rngs=rngs,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
+        self.ih = conv(in_features)
+        self.hh = conv(hidden_features)
+        self.rngs = kept_stream(rngs, keep_rngs)
+        self.carry_init = carry_init
+
+    @names_layer
+    def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
+        """Does one step.
+
+        Args:
+          carry: (c, h), memory and hidden state, [*batch, *spatial, hidden_features] each.
+          inputs: [*batch, *spatial, in_features].
+
+        Returns:
+          The new carry, and the new hidden state as the output.
+        """
+        c, h = state_of(carry, ("c", "h"), self.hidden_features)
+        return functional.conv_lstm(ConvLSTMMaps(ih=self.ih, hh=self.hh), (c, h), inputs)
+
+    @names_layer
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> LSTMCarry:
+        """Makes (c, h) before the first step.
+
+        Args:
+          input_shape: (*batch, *spatial, D), of the inputs of one step.
+          rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
+          carry_init: initializer; None for the cell's.
+
+        Returns:
+          (c, h), [*batch, *spatial, hidden_features] each.
+
+        Raises:
+          ArgumentError: there is no stream.
+        """
+        c, h = self._states(2, input_shape, rngs, carry_init)
+        return c, h
+
+    @property
+    def num_feature_axes(self) -> int:
+        """The spatial dimensions, and the features."""
+        return len(self.kernel_size) + 1

@@ -1,0 +1,177 @@
+"""`GRUCell`: the gated recurrent unit, as a module."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax.numpy as jnp
+
+from linnet.layers_recurrent import functional
+from linnet.layers_recurrent._states import state_of
+from linnet.layers_recurrent.functional import GRUMaps
+
+from ._fields import (
+    NO_METADATA,
+    Activation,
+    Array,
+    DTypeLike,
+    Initializer,
+    Linear,
+    Metadata,
+    PromoteDtype,
+    Rngs,
+    RngStream,
+    affine,
+    default_bias_init,
+    default_kernel_init,
+    default_recurrent_kernel_init,
+    integer,
+    known,
+    names_layer,
+    promote_dtype,
+    sigmoid,
+    tanh,
+    usual,
+)
+from .cell import GatedCell, kept_stream
+from .lstm import apart
+
+
+class GRUCell(GatedCell):
+    """A gated recurrent unit; see `functional.gru` for the equations. `hn` has no bias here.
+
+    Args:
+      in_features: D, of the inputs.
+      hidden_features: H, of the output.
+      gate_fn: activation function of the gates.
+      activation_fn: activation function of the candidate.
+      kernel_init: initializer of the kernel that transforms the input.
+      recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
+      bias_init: initializer of the bias.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      carry_init: initializer of the carry; None for zeros.
+      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      keep_rngs: keeps a stream for carries, from 'carry'.
+      rngs: draws the parameters: kernel and bias of the input, then the kernel of the state.
+      kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
+
+    Attributes:
+      dense_i: `Linear` of the input, [D] to [3H] (gates r, z, n).
+      dense_h: `Linear` of the hidden state, [H] to [3H], without bias.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> rngs = Rngs(0)
+    >>> cell = GRUCell(3, 4, rngs=rngs)
+    >>> x = jnp.ones((2, 3))
+    >>> carry, y = cell(cell.initialize_carry(x.shape, rngs), x)
+    >>> y.shape
+    (2, 4)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        gate_fn: Activation = sigmoid,
+        activation_fn: Activation = tanh,
+        kernel_init: Initializer = default_kernel_init,
+        recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        carry_init: Initializer | None = None,
+        promote_dtype: PromoteDtype = promote_dtype,
+        keep_rngs: bool = False,
+        rngs: Rngs,
+        kernel_metadata: Metadata = NO_METADATA,
+        recurrent_kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.in_features = integer(in_features, "in_features")
+        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        self.gate_fn = gate_fn
+        self.activation_fn = activation_fn
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+        linear = partial(
+            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
+        )
+        self.dense_i = linear(
+            in_features,
+            3 * self.hidden_features,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
+        self.dense_h = linear(
+            hidden_features,
+            3 * self.hidden_features,
+            use_bias=False,
+            kernel_init=recurrent_kernel_init,
+            kernel_metadata=recurrent_kernel_metadata,
+        )
+        self.rngs = kept_stream(rngs, keep_rngs)
+        self.carry_init = carry_init
+
+    @names_layer
+    def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
+        """Does one step.
+
+        Args:
+          carry: [*batch, hidden_features], the hidden state.
+          inputs: [*batch, in_features].
+
+        Returns:
+          The new hidden state, as the carry and as the output.
+        """
+        (h,) = state_of(carry, ("h",), self.hidden_features)
+        ir, iz, in_ = map(known, jnp.split(self.dense_i(inputs), 3, axis=-1))
+        hr, hz, hn = map(known, jnp.split(self.dense_h(h), 3, axis=-1))
+        return functional.gru(
+            GRUMaps(ir, hr, iz, hz, in_, hn),
+            h,
+            inputs,
+            gate_fn=self.gate_fn,
+            activation_fn=self.activation_fn,
+        )
+
+    @names_layer
+    def sequence(
+        self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
+    ) -> tuple[Array, Array] | None:
+        """Does all steps; see `RNNCellBase`."""
+        if not usual(self.activation_fn, self.gate_fn):
+            return None
+        ir, iz, in_ = apart(affine(self.dense_i), 3)
+        hr, hz, hn = apart(affine(self.dense_h), 3)
+        (h,) = state_of(carry, ("h",), self.hidden_features)
+        maps = GRUMaps(ir, hr, iz, hz, in_, hn)
+        return functional.gru_sequence(maps, h, xs, lengths=lengths, unroll=unroll)
+
+    @names_layer
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> Array:
+        """Makes the hidden state before the first step.
+
+        Args:
+          input_shape: (*batch, D), of the inputs of one step.
+          rngs: streams, of which 'carry' is drawn from, or one stream; None for the cell's.
+          carry_init: initializer; None for the cell's.
+
+        Returns:
+          [*batch, hidden_features].
+
+        Raises:
+          ArgumentError: there is no stream.
+        """
+        return self._states(1, input_shape, rngs, carry_init)[0]

@@ -1,0 +1,322 @@
+"""`LSTMCell` and `OptimizedLSTMCell`: long short-term memory, as modules."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax.numpy as jnp
+
+from linnet.layers_recurrent import functional
+from linnet.layers_recurrent._states import state_of
+from linnet.layers_recurrent.functional import Affine, LSTMMaps
+
+from ._fields import (
+    NO_METADATA,
+    Activation,
+    Array,
+    DTypeLike,
+    Initializer,
+    Linear,
+    Metadata,
+    PromoteDtype,
+    Rngs,
+    RngStream,
+    affine,
+    default_bias_init,
+    default_kernel_init,
+    default_recurrent_kernel_init,
+    integer,
+    known,
+    names_layer,
+    promote_dtype,
+    sigmoid,
+    tanh,
+    usual,
+)
+from .cell import GatedCell, kept_stream
+
+LSTMCarry = tuple[Array, Array]
+
+
+class _LSTMCellBase(GatedCell):
+    gate_fn: Activation
+    activation_fn: Activation
+
+    @names_layer
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> LSTMCarry:
+        """Makes (c, h) before the first step.
+
+        Args:
+          input_shape: (*batch, D), of the inputs of one step.
+          rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
+          carry_init: initializer; None for the cell's.
+
+        Returns:
+          (c, h), [*batch, hidden_features] each.
+
+        Raises:
+          ArgumentError: there is no stream.
+        """
+        c, h = self._states(2, input_shape, rngs, carry_init)
+        return c, h
+
+    def _affines(self) -> LSTMMaps[Affine]:
+        raise NotImplementedError
+
+    @names_layer
+    def _sequence(
+        self, carry: LSTMCarry, xs: Array, lengths: Array | None, unroll: int
+    ) -> tuple[LSTMCarry, Array] | None:
+        if not usual(self.activation_fn, self.gate_fn):
+            return None
+        carry_ = state_of(carry, ("c", "h"), self.hidden_features)
+        return functional.lstm_sequence(
+            self._affines(), (carry_[0], carry_[1]), xs, lengths=lengths, unroll=unroll
+        )
+
+
+class LSTMCell(_LSTMCellBase):
+    """A long short-term memory cell; see `functional.lstm` for the equations.
+
+    Args:
+      in_features: D, of the inputs.
+      hidden_features: H, of the output.
+      gate_fn: activation function of the gates.
+      activation_fn: activation function of candidate and memory.
+      kernel_init: initializer of the kernels that transform the input.
+      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      bias_init: initializer of the biases.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      carry_init: initializer of the carry; None for zeros.
+      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      keep_rngs: keeps a stream for carries, from 'carry'.
+      rngs: draws the parameters: the kernels of the input, then kernel and bias of the state, gate
+        after gate: i, f, g, o.
+      kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
+
+    Attributes:
+      ii, if_, ig, io: `Linear`s of the input, [D] to [H], without bias.
+      hi, hf, hg, ho: `Linear`s of the hidden state, [H] to [H].
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> rngs = Rngs(0)
+    >>> cell = LSTMCell(3, 4, rngs=rngs)
+    >>> x = jnp.ones((2, 3))
+    >>> carry, y = cell(cell.initialize_carry(x.shape, rngs), x)
+    >>> y.shape
+    (2, 4)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        gate_fn: Activation = sigmoid,
+        activation_fn: Activation = tanh,
+        kernel_init: Initializer = default_kernel_init,
+        recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        carry_init: Initializer | None = None,
+        promote_dtype: PromoteDtype = promote_dtype,
+        keep_rngs: bool = False,
+        rngs: Rngs,
+        kernel_metadata: Metadata = NO_METADATA,
+        recurrent_kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.in_features = integer(in_features, "in_features")
+        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        self.gate_fn = gate_fn
+        self.activation_fn = activation_fn
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+        linear = partial(
+            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
+        )
+        of_input = partial(
+            linear,
+            in_features,
+            hidden_features,
+            use_bias=False,
+            kernel_init=kernel_init,
+            kernel_metadata=kernel_metadata,
+        )
+        of_state = partial(
+            linear,
+            hidden_features,
+            hidden_features,
+            kernel_init=recurrent_kernel_init,
+            bias_init=bias_init,
+            kernel_metadata=recurrent_kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
+        self.ii, self.if_, self.ig, self.io = (of_input() for _ in range(4))
+        self.hi, self.hf, self.hg, self.ho = (of_state() for _ in range(4))
+        self.rngs = kept_stream(rngs, keep_rngs)
+        self.carry_init = carry_init
+
+    def _maps(self) -> LSTMMaps[Linear]:
+        return LSTMMaps(self.ii, self.hi, self.if_, self.hf, self.ig, self.hg, self.io, self.ho)
+
+    def _affines(self) -> LSTMMaps[Affine]:
+        return LSTMMaps(*map(affine, self._maps()))
+
+    @names_layer
+    def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
+        """Does one step.
+
+        Args:
+          carry: (c, h), memory and hidden state, [*batch, hidden_features] each.
+          inputs: [*batch, in_features].
+
+        Returns:
+          The new carry, and the new hidden state as the output.
+        """
+        c, h = state_of(carry, ("c", "h"), self.hidden_features)
+        return functional.lstm(
+            self._maps(), (c, h), inputs, gate_fn=self.gate_fn, activation_fn=self.activation_fn
+        )
+
+    def sequence(
+        self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
+    ) -> tuple[LSTMCarry, Array] | None:
+        """Does all steps; see `RNNCellBase`."""
+        return self._sequence(carry, xs, lengths, unroll)
+
+
+class OptimizedLSTMCell(_LSTMCellBase):
+    """A long short-term memory cell that does a step in two matrix products.
+
+    It computes what `LSTMCell` does, with the gates' kernels side by side. Run by `RNN`, both cells
+    are equally fast.
+
+    Args:
+      in_features: D, of the inputs.
+      hidden_features: H, of the output.
+      gate_fn: activation function of the gates.
+      activation_fn: activation function of candidate and memory.
+      kernel_init: initializer of the kernel that transforms the input.
+      recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
+      bias_init: initializer of the bias.
+      dtype: what to compute in; None for the common type of input and parameters.
+      param_dtype: what the initializers make the parameters in.
+      carry_init: initializer of the carry; None for zeros.
+      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      keep_rngs: keeps a stream for carries, from 'carry'.
+      rngs: draws the parameters: the kernel of the input, then kernel and bias of the state.
+      kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
+
+    Attributes:
+      dense_i: `Linear` of the input, [D] to [4H] (gates i, f, g, o), without bias.
+      dense_h: `Linear` of the hidden state, [H] to [4H].
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core.nnx import Rngs
+    >>> rngs = Rngs(0)
+    >>> cell = OptimizedLSTMCell(3, 4, rngs=rngs)
+    >>> x = jnp.ones((2, 3))
+    >>> carry, y = cell(cell.initialize_carry(x.shape, rngs), x)
+    >>> cell.dense_h.kernel.shape, y.shape
+    ((4, 16), (2, 4))
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        *,
+        gate_fn: Activation = sigmoid,
+        activation_fn: Activation = tanh,
+        kernel_init: Initializer = default_kernel_init,
+        recurrent_kernel_init: Initializer = default_recurrent_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        carry_init: Initializer | None = None,
+        promote_dtype: PromoteDtype = promote_dtype,
+        keep_rngs: bool = False,
+        rngs: Rngs,
+        kernel_metadata: Metadata = NO_METADATA,
+        recurrent_kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+    ) -> None:
+        self.in_features = integer(in_features, "in_features")
+        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        self.gate_fn = gate_fn
+        self.activation_fn = activation_fn
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+        linear = partial(
+            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
+        )
+        self.dense_i = linear(
+            in_features,
+            4 * self.hidden_features,
+            use_bias=False,
+            kernel_init=kernel_init,
+            kernel_metadata=kernel_metadata,
+        )
+        self.dense_h = linear(
+            hidden_features,
+            4 * self.hidden_features,
+            kernel_init=recurrent_kernel_init,
+            bias_init=bias_init,
+            kernel_metadata=recurrent_kernel_metadata,
+            bias_metadata=bias_metadata,
+        )
+        self.rngs = kept_stream(rngs, keep_rngs)
+        self.carry_init = carry_init
+
+    def _affines(self) -> LSTMMaps[Affine]:
+        ii, if_, ig, io = apart(affine(self.dense_i), 4)
+        hi, hf, hg, ho = apart(affine(self.dense_h), 4)
+        return LSTMMaps(ii, hi, if_, hf, ig, hg, io, ho)
+
+    @names_layer
+    def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
+        """Does one step.
+
+        Args:
+          carry: (c, h), memory and hidden state, [*batch, hidden_features] each.
+          inputs: [*batch, in_features].
+
+        Returns:
+          The new carry, and the new hidden state as the output.
+        """
+        c, h = state_of(carry, ("c", "h"), self.hidden_features)
+        ii, if_, ig, io = map(known, jnp.split(self.dense_i(inputs), 4, axis=-1))
+        hi, hf, hg, ho = map(known, jnp.split(self.dense_h(h), 4, axis=-1))
+        return functional.lstm(
+            LSTMMaps(ii, hi, if_, hf, ig, hg, io, ho),
+            (c, h),
+            inputs,
+            gate_fn=self.gate_fn,
+            activation_fn=self.activation_fn,
+        )
+
+    def sequence(
+        self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
+    ) -> tuple[LSTMCarry, Array] | None:
+        """Does all steps; see `RNNCellBase`."""
+        return self._sequence(carry, xs, lengths, unroll)
+
+
+def apart(joint: Affine, count: int) -> list[Affine]:
+    """The maps of several gates from one that has their features side by side."""
+    kernels = jnp.split(joint.kernel, count, axis=-1)
+    biases = [None] * count if joint.bias is None else jnp.split(joint.bias, count)
+    return [Affine(k, b, joint.dtype) for k, b in zip(kernels, biases, strict=True)]

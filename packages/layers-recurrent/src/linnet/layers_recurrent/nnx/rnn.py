@@ -1,0 +1,210 @@
+"""`RNN`: a cell over a sequence, as a module.
+
+A cell that can do all steps at once is asked to (`sequence`, see `RNNCellBase`); any other is run
+in a loop, step by step. What is special in between (reversing, ragged lengths, where the time
+dimension stands) is the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from linnet.layers_recurrent._runs import axes_of, choose, does_sequences
+from linnet.layers_recurrent.functional import flip_sequences
+from linnet.layers_recurrent.functional._checks import shape_of
+from linnet.layers_recurrent.functional._lengths import checked_lengths
+from linnet.module_core.errors import ArgumentTypeError, describe
+from linnet.module_core.nnx import Module
+from linnet.module_core.nnx.filters import Filter
+
+from ._fields import Array, Rngs, RngStream, integer, names_layer
+from ._scan import scan
+from .cell import RNNCellBase
+
+
+class RNN(Module):
+    """Applies a cell to every step of a sequence.
+
+    `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` with their usual
+    activations are computed faster than step by step, to the same results within rounding.
+
+    Args:
+      cell: what does a step.
+      time_major: time is the first dimension, (time, *batch, *features), and not the one behind the
+        batch, (*batch, time, *features).
+      return_carry: return the last carry too.
+      reverse: go from the last step to the first; the outputs are in the order of processing. With
+        `seq_lengths`, padding stays at the end.
+      keep_order: with `reverse`, bring the outputs back to the order of the inputs.
+      unroll: steps in one turn of the loop, at least.
+      state_axes: for filters of the cell's state: `nnx.Carry` for what goes from step to step, None
+        for what is the same in each, an axis for what has a slice for each. None lets all of it go
+        from step to step; that is how a cell counts its steps, or drops anew in each.
+      broadcast_rngs: filter of the cell's streams that give the same keys in each step.
+      rngs: where carries are drawn from: True for a stream of the layer's own, seeded with 0;
+        streams, of which 'carry' is forked; False for the cell's own.
+
+    Attributes:
+      rngs: an `RngStream`, or None.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.layers_recurrent.nnx import LSTMCell
+    >>> from linnet.module_core.nnx import Rngs
+    >>> x = jnp.ones((10, 50, 32))  # (batch, time, features)
+    >>> lstm = RNN(LSTMCell(32, 64, rngs=Rngs(0)), return_carry=True)
+    >>> carry, y = lstm(x)
+    >>> jax.tree.map(jnp.shape, carry)  # ((batch, cell_size), (batch, cell_size))
+    ((10, 64), (10, 64))
+    >>> y.shape  # (batch, time, cell_size)
+    (10, 50, 64)
+    """
+
+    @names_layer
+    def __init__(
+        self,
+        cell: RNNCellBase,
+        *,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        unroll: int = 1,
+        state_axes: Mapping[Any, Any] | None = None,
+        broadcast_rngs: Filter = None,
+        rngs: Rngs | RngStream | bool = True,
+    ) -> None:
+        self.cell = _checked_cell(cell)
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.reverse = reverse
+        self.keep_order = keep_order
+        self.unroll = integer(unroll, "unroll", least=1)
+        self.rngs = carry_stream(rngs)
+        self.state_axes = state_axes
+        self.broadcast_rngs = broadcast_rngs
+
+    @names_layer
+    def __call__(
+        self,
+        inputs: Array,
+        *,
+        initial_carry: Any | None = None,
+        seq_lengths: Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        rngs: Rngs | RngStream | None = None,
+    ) -> Any:
+        """Applies the cell to every step.
+
+        Arguments that stand among the attributes too take their place where they are given.
+
+        Args:
+          inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
+          initial_carry: before the first step; by default what `cell.initialize_carry` makes.
+          seq_lengths: integers (*batch), how many steps each sequence has. Outputs beyond are not
+            zero, but nothing else depends on what stands there.
+          return_carry, time_major, reverse, keep_order: see the class.
+          rngs: where that carry is drawn from.
+
+        Returns:
+          The outputs, like `inputs` but for the features; if `return_carry`, (last carry, outputs),
+          with `seq_lengths` the carry after each sequence's last step.
+
+        Raises:
+          ArgumentTypeError: `seq_lengths` are no integers.
+          ShapeError, ArgumentError: `inputs`, `initial_carry` or `seq_lengths` don't fit.
+        """
+        return_carry = self.return_carry if return_carry is None else return_carry
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+
+        shape = shape_of(inputs)
+        time_axis, batch_axes = axes_of(shape, self.cell.num_feature_axes, time_major)
+        batch = tuple(shape[axis] for axis in batch_axes)
+        inputs = jnp.asarray(inputs)
+        lengths = None
+        if seq_lengths is not None:
+            lengths = checked_lengths(seq_lengths, batch, shape[time_axis])
+        if initial_carry is None:
+            step_shape = (*shape[:time_axis], *shape[time_axis + 1 :])
+            stream = self.rngs if rngs is None else rngs
+            initial_carry = self.cell.initialize_carry(step_shape, stream)
+
+        if reverse:
+            inputs = flip_sequences(inputs, lengths, len(batch), time_major)
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        last_of = lengths if return_carry else None
+        done = self._at_once(initial_carry, xs, last_of)
+        carry, outputs = self._step_by_step(initial_carry, xs, last_of) if done is None else done
+        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), outputs)
+        if reverse and keep_order:
+            outputs = jax.tree.map(
+                lambda y: flip_sequences(y, lengths, len(batch), time_major), outputs
+            )
+        return (carry, outputs) if return_carry else outputs
+
+    def _at_once(self, carry: Any, xs: Array, lengths: Array | None) -> Any:
+        """What `cell.sequence` returns, or None where step by step is asked for."""
+        plain = self.state_axes is None and self.broadcast_rngs is None
+        if not plain or not does_sequences(type(self.cell)):
+            return None
+        cell: Any = self.cell
+        return cell.sequence(carry, xs, lengths=lengths, unroll=self.unroll)
+
+    def _step_by_step(self, carry: Any, xs: Array, lengths: Array | None) -> Any:
+        options: dict[str, Any] = {
+            "state_axes": self.state_axes,
+            "broadcast_rngs": self.broadcast_rngs,
+            "unroll": self.unroll,
+        }
+        if lengths is None:
+            return scan(self.cell, lambda cell, c, x: cell(c, x), carry, xs, **options)
+
+        def step(cell: Any, carries: Any, now: Any) -> Any:
+            # `last` stays what it is once a sequence has ended.
+            (carry, last), (x, t) = carries, now
+            carry, y = cell(carry, x)
+            last = jax.tree.map(lambda new, old: choose(t < lengths, new, old), carry, last)
+            return (carry, last), y
+
+        steps = jnp.arange(xs.shape[0], dtype=lengths.dtype)
+        (_, last), outputs = scan(self.cell, step, (carry, carry), (xs, steps), **options)
+        return last, outputs
+
+
+def carry_stream(rngs: Any) -> RngStream | None:
+    """The stream that a layer keeps for carries.
+
+    Raises:
+      ArgumentTypeError: `rngs` is neither streams nor a bool.
+    """
+    if isinstance(rngs, bool):
+        return RngStream(0, tag="carry") if rngs else None
+    if isinstance(rngs, Rngs):
+        return rngs["carry"].fork()
+    if isinstance(rngs, RngStream):
+        return rngs.fork()
+    raise ArgumentTypeError(
+        f"'rngs' must be nnx.Rngs, an nnx.RngStream, True or False, got {describe(rngs)}."
+    )
+
+
+def _checked_cell(cell: Any) -> RNNCellBase:
+    if isinstance(cell, RNNCellBase):
+        return cell
+    if isinstance(cell, type):
+        raise ArgumentTypeError(
+            f"RNN needs a cell, got the class {cell.__name__}.",
+            hint=f"Make one: RNN({cell.__name__}(in_features, features, rngs=rngs)).",
+        )
+    raise ArgumentTypeError(
+        f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
+        hint="A cell is an instance of a subclass of RNNCellBase, e.g. LSTMCell(3, 4, rngs=rngs).",
+    )

@@ -1,0 +1,10 @@
+"""What every nnx layer promises, over the table of layers."""
+
+from __future__ import annotations
+
+from linnet.layers_recurrent import nnx as MODULES
+from nnx_contracts import *  # noqa: F403  (the tests)
+
+from .nnx_layer_table import LAYERS
+
+__all__ = ["LAYERS", "MODULES"]
