@@ -1,5 +1,6 @@
 """Between linen and nnx: modules of one as modules of the other, and their variables converted."""
 
+from linnet.module_core.nnx.bridge import ConversionError as ConversionError
 from linnet.module_core.nnx.bridge import Functional as Functional
 from linnet.module_core.nnx.bridge import Module as Module
 from linnet.module_core.nnx.bridge import NNXMeta as NNXMeta
@@ -12,9 +13,11 @@ from linnet.module_core.nnx.bridge import current_module as current_module
 from linnet.module_core.nnx.bridge import functional as functional
 from linnet.module_core.nnx.bridge import lazy_init as lazy_init
 from linnet.module_core.nnx.bridge import linen_in_bridge_mdl as linen_in_bridge_mdl
+from linnet.module_core.nnx.bridge import linen_to_nnx as linen_to_nnx
 from linnet.module_core.nnx.bridge import linen_vars_to_nnx_attrs as linen_vars_to_nnx_attrs
 from linnet.module_core.nnx.bridge import nnx_attrs_to_linen_vars as nnx_attrs_to_linen_vars
 from linnet.module_core.nnx.bridge import nnx_in_bridge_mdl as nnx_in_bridge_mdl
+from linnet.module_core.nnx.bridge import nnx_to_linen as nnx_to_linen
 from linnet.module_core.nnx.bridge import sort_variable_types as sort_variable_types
 from linnet.module_core.nnx.bridge import to_linen as to_linen
 from linnet.module_core.nnx.bridge import to_linen_class as to_linen_class

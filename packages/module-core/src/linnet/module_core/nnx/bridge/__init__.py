@@ -1,5 +1,8 @@
 """Between linen and nnx: modules of one as modules of the other, and their variables converted."""
 
+from .conversion import ConversionError as ConversionError
+from .conversion import linen_to_nnx as linen_to_nnx
+from .conversion import nnx_to_linen as nnx_to_linen
 from .functional import Functional as Functional
 from .functional import functional as functional
 from .interop import linen_in_bridge_mdl as linen_in_bridge_mdl

@@ -1,0 +1,77 @@
+"""Recurrent cells whose gates are layers of their own in linen, and joined in nnx.
+
+linen's OptimizedLSTMCell stores `ii`, `if`, `ig`, `io`; the one of nnx a kernel with all four side
+by side, along the last axis. The GRU likewise, but for the bias of `hn`, which nnx doesn't have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Several arrays as one, along the last axis.
+
+    Attributes:
+      number: how many.
+    """
+
+    number: int
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """The one array."""
+        if any(isinstance(p, jax.ShapeDtypeStruct) for p in parts):
+            shape = (*parts[0].shape[:-1], sum(p.shape[-1] for p in parts))
+            return jax.ShapeDtypeStruct(shape, parts[0].dtype)  # type: ignore[no-untyped-call]
+        return jnp.concatenate([jnp.asarray(p) for p in parts], -1)
+
+    def split(self, whole: Any) -> list[Any]:
+        """The parts."""
+        return list(jnp.split(whole, self.number, -1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gates:
+    """How the layers of a linen cell are joined in the nnx cell.
+
+    Attributes:
+      joined: (layer, parameter) in nnx to the layers in linen, in order.
+      without_place: (layer, parameter) in linen that nnx has no place for.
+    """
+
+    joined: dict[tuple[str, str], tuple[str, ...]]
+    without_place: tuple[tuple[str, str], ...] = ()
+
+
+GATES = {
+    "OptimizedLSTMCell": Gates(
+        {
+            ("dense_i", "kernel"): ("ii", "if", "ig", "io"),
+            ("dense_h", "kernel"): ("hi", "hf", "hg", "ho"),
+            ("dense_h", "bias"): ("hi", "hf", "hg", "ho"),
+        }
+    ),
+    "GRUCell": Gates(
+        {
+            ("dense_i", "kernel"): ("ir", "iz", "in"),
+            ("dense_i", "bias"): ("ir", "iz", "in"),
+            ("dense_h", "kernel"): ("hr", "hz", "hn"),
+        },
+        without_place=(("hn", "bias"),),
+    ),
+    "SimpleCell": Gates(
+        {
+            ("dense_i", "kernel"): ("i",),
+            ("dense_i", "bias"): ("i",),
+            ("dense_h", "kernel"): ("h",),
+            ("dense_h", "bias"): ("h",),
+        }
+    ),
+}
+"""By class of nnx."""
