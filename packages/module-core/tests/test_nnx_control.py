@@ -103,8 +103,7 @@ def test_checkify():
 def test_make_jaxpr_changes_nothing():
     m = block()
     program = nnx.make_jaxpr(lambda m, x: m(x))(m, X)
-    assert len(program.jaxpr.outvars) == 2  # the output,
-    assert the count of calls
+    assert len(program.jaxpr.outvars) == 2  # the output, and the count of calls
     assert float(m.calls[...]) == 0.0
     assert nnx.make_jaxpr(lambda m, n: m(X) * n, static_argnums=1)(m, 2).jaxpr.outvars
 

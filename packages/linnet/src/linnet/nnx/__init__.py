@@ -116,6 +116,8 @@ from linnet.module_core.nnx import fori_loop as fori_loop
 from linnet.module_core.nnx import fork_rngs as fork_rngs
 from linnet.module_core.nnx import from_flat_state as from_flat_state
 from linnet.module_core.nnx import get_abstract_model as get_abstract_model
+from linnet.module_core.nnx import get_named_sharding as get_named_sharding
+from linnet.module_core.nnx import get_partition_spec as get_partition_spec
 from linnet.module_core.nnx import grad as grad
 from linnet.module_core.nnx import graphdef as graphdef
 from linnet.module_core.nnx import has_data as has_data
@@ -127,6 +129,7 @@ from linnet.module_core.nnx import iter_modules as iter_modules
 from linnet.module_core.nnx import jit as jit
 from linnet.module_core.nnx import jit_partial as jit_partial
 from linnet.module_core.nnx import jvp as jvp
+from linnet.module_core.nnx import logical_axis_rules as logical_axis_rules
 from linnet.module_core.nnx import make_jaxpr as make_jaxpr
 from linnet.module_core.nnx import map as map
 from linnet.module_core.nnx import map_state as map_state
@@ -159,6 +162,8 @@ from linnet.module_core.nnx import to_pure_dict as to_pure_dict
 from linnet.module_core.nnx import transform_metadata as transform_metadata
 from linnet.module_core.nnx import update as update
 from linnet.module_core.nnx import update_context as update_context
+from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding
+from linnet.module_core.nnx import using_eager_sharding as using_eager_sharding
 from linnet.module_core.nnx import value_and_grad as value_and_grad
 from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
@@ -167,6 +172,7 @@ from linnet.module_core.nnx import vjp as vjp
 from linnet.module_core.nnx import vmap as vmap
 from linnet.module_core.nnx import while_loop as while_loop
 from linnet.module_core.nnx import with_metadata as with_metadata
+from linnet.module_core.nnx import with_partitioning as with_partitioning
 from linnet.module_core.nnx import with_rngs as with_rngs
 
 if _typing.TYPE_CHECKING:
@@ -213,6 +219,7 @@ if _typing.TYPE_CHECKING:
     from . import nn as nn
     from . import pytreelib as pytreelib
     from . import rnglib as rnglib
+    from . import spmd as spmd
     from . import statelib as statelib
     from . import training as training
     from . import transforms as transforms
@@ -281,6 +288,7 @@ _NAMESPACES = {
     "optimizer": ".training.optimizer",
     "pytreelib": ".pytreelib",
     "rnglib": ".rnglib",
+    "spmd": ".spmd",
     "statelib": ".statelib",
     "training": ".training",
     "transforms": ".transforms",

@@ -64,7 +64,16 @@ from .rng_splitting import restore_rngs as restore_rngs
 from .rng_splitting import split_rngs as split_rngs
 from .rngs import Rngs as Rngs
 from .rngs import RngStream as RngStream
-from .sharding_metadata import PARTITION_NAME as PARTITION_NAME
+from .spmd import PARTITION_NAME as PARTITION_NAME
+from .spmd import get_logical_axis_rules as get_logical_axis_rules
+from .spmd import get_named_sharding as get_named_sharding
+from .spmd import get_partition_spec as get_partition_spec
+from .spmd import get_var_pspec as get_var_pspec
+from .spmd import logical_axis_rules as logical_axis_rules
+from .spmd import set_logical_axis_rules as set_logical_axis_rules
+from .spmd import use_eager_sharding as use_eager_sharding
+from .spmd import using_eager_sharding as using_eager_sharding
+from .spmd import with_partitioning as with_partitioning
 from .state import FlatState as FlatState
 from .state import State as State
 from .state import diff as diff

@@ -74,8 +74,9 @@ class Variable(Operators, Generic[A]):
             for hook in self._hooks("on_create_value"):
                 value = hook(self, value)
             if not _NO_SHARDING.isdisjoint(metadata):
-                from .sharding_metadata import shard_on_creation
+                from .sharding_metadata import one_spelling, shard_on_creation
 
+                _set_metadata(self, one_spelling(metadata))
                 value = shard_on_creation(self, value)
         set_raw_value(self, value)
 

@@ -1,0 +1,150 @@
+"""Rules from the names of a model's axes to the axes of a mesh, as they are set in a thread.
+
+Rules are tried in order, and a mesh axis is given away once an array: a rule whose mesh axis is
+taken is passed over, a later rule for the same name may apply. linen and nnx share them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from jax.sharding import PartitionSpec
+
+from .errors import ArgumentError, ArgumentTypeError
+from .typing import LogicalRules
+
+# Each thread begins without rules, like jax's own settings that hold within a `with` block.
+_rules: ContextVar[LogicalRules] = ContextVar("logical_axis_rules", default=())
+
+
+def set_logical_axis_rules(rules: LogicalRules) -> None:
+    """Sets the rules of this thread.
+
+    Raises:
+      ArgumentError: a rule is not a pair of a name and mesh axes.
+    """
+    check_rules(rules)
+    _rules.set(rules)
+
+
+def get_logical_axis_rules() -> LogicalRules:
+    """The rules of this thread."""
+    return _rules.get()
+
+
+@contextmanager
+def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
+    """Sets the rules of this thread within a `with` block.
+
+    >>> with logical_axis_rules([("embed", "model"), ("batch", "data")]):
+    ...     assign_mesh_axes(("batch", "embed"), get_logical_axis_rules())
+    ['data', 'model']
+
+    Raises:
+      ArgumentError: a rule is not a pair of a name and mesh axes.
+    """
+    check_rules(rules)
+    token = _rules.set(rules)
+    try:
+        yield
+    finally:
+        _rules.reset(token)
+
+
+def check_rules(rules: Any) -> None:
+    """Refuses what is not a sequence of rules.
+
+    Raises:
+      ArgumentError: a rule is not a pair of a name and mesh axes.
+    """
+    if rules is None:
+        return
+    if isinstance(rules, str) or not isinstance(rules, Sequence):
+        raise ArgumentError(
+            f"Logical axis rules must be a sequence of pairs, got {rules!r:.80}.", hint=_EXAMPLE
+        )
+    for rule in rules:
+        pair = not isinstance(rule, str) and isinstance(rule, Sequence) and len(rule) == 2
+        if not pair or not isinstance(rule[0], str) or not _is_mesh_axes(rule[1]):
+            raise ArgumentError(f"Unknown axis rule: {rule!r:.80}.", hint=_EXAMPLE)
+
+
+_EXAMPLE = (
+    "A rule is a logical name with a mesh axis, a tuple of them, or None: "
+    '[("batch", "data"), ("embed", None)].'
+)
+
+
+def _is_mesh_axes(axes: Any) -> bool:
+    if isinstance(axes, tuple | list):
+        return all(isinstance(a, str) for a in axes)
+    return axes is None or isinstance(axes, str) or axes is PartitionSpec.UNCONSTRAINED
+
+
+class _Unassigned:
+    def __repr__(self) -> str:
+        return "unassigned"
+
+
+UNASSIGNED = _Unassigned()
+"""Stands for the mesh axis of a logical axis that no rule has one for."""
+
+
+def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[Any]:
+    """For each logical name the mesh axes that `rules` give it, or `UNASSIGNED`.
+
+    Raises:
+      ArgumentTypeError: `names` is not a sequence of strings and None.
+      ArgumentError: a name occurs twice, or a rule is not a pair of a name and mesh axes.
+    """
+    check_names(names)
+    check_rules(rules)
+    counts = Counter(n for n in names if isinstance(n, str))
+    repeated = tuple(n for n, count in counts.items() if count > 1)
+    if repeated:
+        raise ArgumentError(
+            f"Unsupported: Dimensions {repeated} occur more than once in array names: "
+            f"{tuple(names)}.",
+            hint="Give axes that are laid out differently different names.",
+        )
+    place = {n: i for i, n in enumerate(names) if isinstance(n, str)}
+    axes: list[Any] = [UNASSIGNED if isinstance(n, str) else n for n in names]
+    taken: set[str] = set()
+    for name, mesh_axes in rules:
+        i = place.get(name)
+        if i is None or axes[i] is not UNASSIGNED:
+            continue
+        wanted = _names_in(mesh_axes)
+        if not taken.isdisjoint(wanted):
+            continue
+        taken.update(wanted)
+        # An empty tuple is no split either, and jax writes that as None.
+        axes[i] = (tuple(mesh_axes) or None) if isinstance(mesh_axes, tuple | list) else mesh_axes
+    return axes
+
+
+def _names_in(mesh_axes: Any) -> tuple[str, ...]:
+    if isinstance(mesh_axes, str):
+        return (mesh_axes,)
+    return tuple(mesh_axes) if isinstance(mesh_axes, tuple | list) else ()
+
+
+def check_names(names: Any) -> None:
+    """Refuses what are not the names of an array's axes.
+
+    Raises:
+      ArgumentTypeError: it is not a sequence of strings and None.
+    """
+    known = isinstance(names, Sequence | PartitionSpec) and not isinstance(names, str)
+    if not known or not all(
+        n is None or isinstance(n, str) or n is PartitionSpec.UNCONSTRAINED for n in names
+    ):
+        raise ArgumentTypeError(
+            f"Logical axis names must be a tuple with a string or None for each axis, got "
+            f"{names!r:.80}.",
+            hint='For an array with one axis, write ("embed",).',
+        )

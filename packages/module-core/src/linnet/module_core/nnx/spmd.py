@@ -1,0 +1,137 @@
+"""How the variables of a model lie on a mesh: names on creation, and layouts for `jax.jit`.
+
+    init = nnx.with_partitioning(nnx.initializers.lecun_normal(), ("embed", "mlp"))
+    with jax.set_mesh(mesh), nnx.logical_axis_rules([("mlp", "model")]):
+        layer = nnx.Linear(64, 256, kernel_init=init, rngs=nnx.Rngs(0))   # laid out as it is made
+
+Names are metadata of a variable; a value is laid out by them when its variable is made, if there is
+a mesh: one in the metadata, or the one that is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ..axis_rules import get_logical_axis_rules as get_logical_axis_rules
+from ..axis_rules import logical_axis_rules as logical_axis_rules
+from ..axis_rules import set_logical_axis_rules as set_logical_axis_rules
+from .graph import flat_leaves
+from .pytree import Pytree
+from .sharding_metadata import PARTITION_NAME as PARTITION_NAME
+from .sharding_metadata import add_axis_name, remove_axis_name, spec_of
+from .sharding_metadata import use_eager_sharding as use_eager_sharding
+from .sharding_metadata import using_eager_sharding as using_eager_sharding
+from .structure import build
+from .variable import Variable
+from .variable_metadata import with_metadata
+
+A = TypeVar("A")
+F = TypeVar("F")
+
+
+def with_partitioning(
+    initializer: F,
+    sharding: tuple[str | tuple[str, ...] | None, ...],
+    mesh: Mesh | None = None,
+    **metadata: Any,
+) -> F:
+    """An initializer whose result tells its variable the names of its axes.
+
+    Args:
+      initializer: called with what the layer calls it with: `(key, shape, dtype)`.
+      sharding: one name, tuple of names or None for each axis.
+      mesh: to lay the value out on; None for the mesh that is set.
+      **metadata: anything else for the variable, such as `sharding_rules`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> init = with_partitioning(jax.nn.initializers.zeros, ("embed", None))
+    >>> nnx.Param(init(jax.random.key(0), (2, 3), jnp.float32)).sharding_names
+    ('embed', None)
+    """
+    return with_metadata(initializer, out_sharding=sharding, mesh=mesh, **metadata)  # type: ignore[type-var]
+
+
+def get_var_pspec(variable: Variable[Any]) -> PartitionSpec:
+    """The `PartitionSpec` of one variable."""
+    return spec_of(variable)
+
+
+def get_partition_spec(tree: A) -> A:
+    """A state or module with a `PartitionSpec` in the place of each value.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> state = nnx.State({"w": nnx.Param(jnp.ones((2, 2)), out_sharding=("data", None))})
+    >>> tuple(get_partition_spec(state).w.raw_value)
+    ('data', None)
+    """
+    whole: Any = PartitionSpec()  # type: ignore[no-untyped-call]
+    made: A = _replaced(tree, lambda v: spec_of(v) if isinstance(v, Variable) else whole)
+    return made
+
+
+def get_named_sharding(tree: A, mesh: Mesh) -> A:
+    """A state or module with a `NamedSharding` on `mesh` in the place of each value."""
+    whole: Any = PartitionSpec()  # type: ignore[no-untyped-call]
+    made: A = _replaced(
+        tree,
+        lambda v: NamedSharding(mesh, spec_of(v) if isinstance(v, Variable) else whole),
+    )
+    return made
+
+
+def _replaced(tree: Any, f: Any) -> Any:
+    def new(leaf: Any) -> Any:
+        return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
+
+    if isinstance(tree, Pytree):
+        graphdef, leaves = flat_leaves(tree)
+        return build(graphdef, [new(x) for x in leaves])[0][0]
+    return jax.tree_util.tree_map(
+        lambda x: _replaced(x, f) if isinstance(x, Pytree) else new(x),
+        tree,
+        is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
+    )
+
+
+def add_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:
+    """Tells the variables of a state or module that their values got an axis more at `index`.
+
+    Args:
+      tree: changed in place, and returned.
+      index: of the new axis.
+      transform_metadata: with `PARTITION_NAME`, the name of the axis.
+    """
+    for variable in _variables(tree):
+        add_axis_name(variable, index, transform_metadata.get(PARTITION_NAME))
+    return tree
+
+
+def remove_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:
+    """Tells the variables of a state or module that their values lost the axis at `index`.
+
+    Args:
+      tree: changed in place, and returned.
+      index: of the axis.
+      transform_metadata: with `PARTITION_NAME`, the name of the axis.
+
+    Raises:
+      ArgumentError: the axis at `index` has another name.
+    """
+    for variable in _variables(tree):
+        remove_axis_name(variable, index, transform_metadata.get(PARTITION_NAME))
+    return tree
+
+
+def _variables(tree: Any) -> list[Variable[Any]]:
+    leaves = (
+        flat_leaves(tree)[1]
+        if isinstance(tree, Pytree)
+        else jax.tree_util.tree_leaves(tree, is_leaf=lambda x: isinstance(x, Variable))
+    )
+    return [x for x in leaves if isinstance(x, Variable)]
