@@ -144,6 +144,11 @@ from .variable_types import RngState as RngState
 from .variable_types import register_variable_name as register_variable_name
 from .variable_types import variable_name_from_type as variable_name_from_type
 from .variable_types import variable_type_from_name as variable_type_from_name
+from .view import vars_as as vars_as
+from .view import view as view
+from .view import view_info as view_info
+from .view import with_attributes as with_attributes
+from .view import with_vars as with_vars
 
 if TYPE_CHECKING:
     from . import bridge as bridge

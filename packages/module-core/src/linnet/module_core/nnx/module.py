@@ -6,7 +6,7 @@ function that does the same for any nnx object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -72,21 +72,13 @@ class Module(Pytree):
         Raises:
           ArgumentError: an attribute was found nowhere; those found are set by then.
         """
-        missing = set(attributes)
-        predicate = to_predicate(filters or True)
-        for path, module in iter_modules(self, graph=graph):
-            if not predicate(path, module):
-                continue
-            for name, value in attributes.items():
-                if hasattr(module, name):
-                    missing.discard(name)
-                    setattr(module, name, value)
-        if missing and raise_if_not_found:
-            raise ArgumentError(
-                "Could not find at least one instance of the following attributes:"
-                f" {sorted(missing)}",
-                hint="Check the names, or pass raise_if_not_found=False.",
-            )
+        set_attributes(
+            self,
+            filters or (...,),
+            raise_if_not_found=raise_if_not_found,
+            graph=graph,
+            **attributes,
+        )
 
     def train(self, **attributes: Any) -> None:
         """Sets `deterministic=False` and `use_running_average=False` wherever they are.
@@ -190,6 +182,36 @@ class Module(Pytree):
                 hint="Perturb under another name, or with the type of the first time.",
             )
         return jax.tree.map(jnp.add, variable.raw_value, value)
+
+
+def set_attributes(
+    node: Any,
+    filters: Sequence[Filter],
+    /,
+    *,
+    raise_if_not_found: bool,
+    graph: bool | None,
+    **attributes: Any,
+) -> None:
+    """Sets attributes of the modules in an object that a filter chooses, where they have them.
+
+    Raises:
+      ArgumentError: an attribute was found nowhere; those found are set by then.
+    """
+    missing = set(attributes)
+    predicate = to_predicate(filters)
+    for path, module in iter_modules(node, graph=graph):
+        if not predicate(path, module):
+            continue
+        for name, value in attributes.items():
+            if hasattr(module, name):
+                missing.discard(name)
+                setattr(module, name, value)
+    if missing and raise_if_not_found:
+        raise ArgumentError(
+            f"Could not find at least one instance of the following attributes: {sorted(missing)}",
+            hint="Check the names, or pass raise_if_not_found=False.",
+        )
 
 
 def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:

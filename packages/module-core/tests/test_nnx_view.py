@@ -1,0 +1,131 @@
+"""Views of a module: its variables in other objects, with other settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import pytest
+
+from linnet.module_core import nnx
+from linnet.module_core.errors import ArgumentError
+
+
+class Drop(nnx.Module):
+    def __init__(self, rngs: Any = None) -> None:
+        self.deterministic = False
+        self.rate = 0.5
+        self.rngs = rngs
+
+    def set_view(self, deterministic: bool | None = None, *, rate: float | None = None) -> None:
+        """Sets it.
+
+        Args:
+          deterministic: whether nothing
+            is dropped.
+          rate: how much.
+
+        Returns:
+          nothing: at all.
+        """
+        self.deterministic = self.deterministic if deterministic is None else deterministic
+        self.rate = self.rate if rate is None else rate
+
+
+class Any_(nnx.Module):
+    def __init__(self) -> None:
+        self.seen: dict[str, Any] = {}
+
+    def set_view(self, **kwargs: Any) -> None:
+        self.seen = kwargs
+
+
+class Model(nnx.Module):
+    def __init__(self) -> None:
+        self.kernel = nnx.Param(jnp.ones(2))
+        self.parts = [Drop(nnx.Rngs(0)), Drop()]
+        self.named = {"again": self.parts[0]}
+        self.deterministic = False
+
+
+def test_a_view_has_the_variables_and_not_the_objects() -> None:
+    model = Model()
+    seen = nnx.view(model, deterministic=True)
+    assert type(seen) is Model
+    assert seen is not model
+    assert seen.kernel is model.kernel
+    assert seen.parts[0].rngs.default.key is model.parts[0].rngs.default.key
+    assert seen.named["again"] is seen.parts[0]  # what was shared is shared
+    assert [p.deterministic for p in seen.parts] == [True, True]
+    assert [p.deterministic for p in model.parts] == [False, False]
+    assert seen.deterministic is False  # it has no set_view
+    seen.kernel[...] = jnp.zeros(2)
+    assert not model.kernel[...].any()
+    assert nnx.view(model).kernel is model.kernel
+
+
+def test_each_module_gets_what_it_takes() -> None:
+    model = nnx.Dict(a=Drop(), b=Any_())
+    seen = nnx.view(model, rate=0.1, mode="fast")
+    assert (seen.a.rate, seen.a.deterministic) == (0.1, False)  # type: ignore[attr-defined]
+    assert seen.b.seen == {"rate": 0.1, "mode": "fast"}  # type: ignore[attr-defined]
+
+
+def test_only_some_modules() -> None:
+    seen = nnx.view(Model(), only=nnx.PathContains(1), deterministic=True)
+    assert [p.deterministic for p in seen.parts] == [False, True]
+
+
+def test_unused_keys_are_refused() -> None:
+    with pytest.raises(
+        ArgumentError,
+        match=r"Unused keys found in nnx\.view: \['detrministic', 'x'\]\n.*mean 'deterministic'\?",
+    ):
+        nnx.view(Model(), detrministic=True, x=1, rate=0.1)
+    assert nnx.view(Model(), x=1, raise_if_not_found=False).deterministic is False
+    with pytest.raises(ArgumentError, match="deterministic"):
+        nnx.view(Model(), only=Model, deterministic=True)
+
+
+def test_shared_references_are_refused_in_tree_mode() -> None:
+    with pytest.raises(ArgumentError, match="graph=False"):
+        nnx.view(Model(), deterministic=True, graph=False)
+
+
+def test_view_info_says_what_a_view_may_set() -> None:
+    model = nnx.Dict(m=Model(), z=Any_())
+    text = """
+Any_:
+Drop:
+  deterministic: bool | None = None
+    whether nothing
+    is dropped.
+  rate: float | None = None
+    how much."""
+    assert nnx.view_info(model) == text.strip()
+    assert nnx.view_info(model, only=Any_) == "Any_:"
+    assert nnx.view_info(nnx.Dict()) == ""
+
+
+def test_with_attributes_sets_attributes_of_a_copy() -> None:
+    model = Model()
+    new = nnx.with_attributes(model, deterministic=True)
+    assert (new.deterministic, model.deterministic) == (True, False)
+    assert [p.deterministic for p in new.parts] == [True, True]
+    assert new.kernel is model.kernel
+    some = nnx.with_attributes(model, only=Drop, deterministic=True)
+    assert (some.deterministic, some.parts[0].deterministic) == (False, True)
+    with pytest.raises(ArgumentError, match=r"attributes: \['nowhere'\]"):
+        nnx.with_attributes(model, nowhere=1)
+    assert not hasattr(nnx.with_attributes(model, nowhere=1, raise_if_not_found=False), "nowhere")
+    listed = nnx.with_attributes([Drop()], rate=0.9)  # any object or container
+    assert listed[0].rate == 0.9
+
+
+def test_there_is_one_kind_of_variables() -> None:
+    model = Model()
+    new = nnx.with_vars(model, hijax=False, ref=False)
+    assert new is not model
+    assert new.kernel is model.kernel
+    with pytest.raises(ArgumentError, match="ref=True: there are neither references"):
+        nnx.vars_as(model, ref=True)
