@@ -25,8 +25,8 @@ from .state import (
     State,
     _refuse_remainder,
     from_flat_state,
+    leaves_by_path,
     path_text,
-    to_flat_state,
 )
 from .structure import (
     ARRAY,
@@ -190,7 +190,7 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
                 f"merge takes states, got {type(one).__name__}.",
                 hint="States come from nnx.split or nnx.state.",
             )
-        given.update(one if isinstance(one, FlatState) else to_flat_state(one))
+        given.update(one if isinstance(one, FlatState) else leaves_by_path(one))
     paths = graphdef.paths
     missing = [p for p in paths if p not in given]
     if missing or len(given) != len(paths):

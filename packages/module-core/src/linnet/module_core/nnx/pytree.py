@@ -110,10 +110,10 @@ set_structure = _slots["_structure"].__set__
 get_structure = _slots["_structure"].__get__
 
 
-def new_object(cls: type[T]) -> T:
-    """An object without attributes, made here and now, whose `__init__` doesn't run."""
+def new_object(cls: type[T], stamp: Any = None) -> T:
+    """An object without attributes, made now unless a stamp is given; `__init__` doesn't run."""
     new = object.__new__(cls)
-    _set_stamp(new, edits.trace_state())
+    _set_stamp(new, edits.trace_state() if stamp is None else stamp)
     return new
 
 

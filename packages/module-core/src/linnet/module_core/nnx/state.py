@@ -300,8 +300,8 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:
-    """Pairs of path and leaf, sorted by path."""
+def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
+    """Pairs of path and leaf, in no order."""
     pairs: list[tuple[Path, Any]] = []
 
     def visit(mapping: Any, path: Path) -> None:
@@ -312,7 +312,12 @@ def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:
                 pairs.append(((*path, key), value))
 
     visit(state._mapping if isinstance(state, State) else state, ())
-    return FlatState(pairs, sort=True)
+    return pairs
+
+
+def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:
+    """Pairs of path and leaf, sorted by path."""
+    return FlatState(leaves_by_path(state), sort=True)
 
 
 def from_flat_state(flat_state: Any, *, cls: Any = State) -> Any:

@@ -110,6 +110,7 @@ class GraphDef:
 
     __slots__ = (
         "__weakref__",
+        "_changeable",
         "_hash",
         "_leaf_types",
         "_paths",
@@ -134,6 +135,7 @@ class GraphDef:
         self.num_nodes = num_nodes
         self.num_roots = num_roots
         self._hash = hash(tokens)
+        self._changeable: Any = None
         self._paths: Any = None
         self._leaf_types: Any = None
 
@@ -170,6 +172,13 @@ class GraphDef:
             f"GraphDef({head}, objects={len(names)}, leaves={self.num_leaves},"
             f" static={len(self.statics)})"
         )
+
+    @property
+    def changeable(self) -> tuple[bool, ...]:
+        """Of each static value whether it may be edited in place."""
+        if self._changeable is None:
+            self._changeable = tuple(map(can_change, self.statics))
+        return self._changeable  # type: ignore[no-any-return]
 
     @property
     def paths(self) -> list[tuple[Any, ...]]:
@@ -364,7 +373,7 @@ def build(
 
     stamp = trace_state() if stamp is None else stamp
     tokens = iter(graphdef.tokens)
-    statics = iter(graphdef.statics)
+    statics = iter(zip(graphdef.statics, graphdef.changeable, strict=True))
     values = iter(leaves)
     nodes: list[Any] = []
 
@@ -372,10 +381,10 @@ def build(
         token = next(tokens)
         kind = token[0]
         if kind == STATIC:
-            value = next(statics)
+            value, changeable = next(statics)
             if present is not _ABSENT and static_key(present) == token[1]:
                 return present  # the caller's own, should equal ones be told apart by `is`
-            return value if not can_change(value) else _copied(value)
+            return _copied(value) if changeable else value
         if kind == VARIABLE:
             value = next(values)
             known = reuse(len(nodes)) if reuse is not None else None
@@ -398,7 +407,7 @@ def build(
             return jax.tree_util.tree_unflatten(token[1], [read() for _ in token[2]])
         known = reuse(len(nodes)) if reuse is not None else None
         if kind == OBJECT:
-            new = new_object(token[1]) if known is None else known
+            new = new_object(token[1], stamp) if known is None else known
             nodes.append(new)
             if token[3] and dict(token[3]) != marks_of(new):
                 _set_marks(new, dict(token[3]))
