@@ -22,7 +22,7 @@ import linnet.linen
 import linnet.module_core.nnx
 from linnet import nnx
 
-LAYERS = ["attention", "linear", "norm"]
+LAYERS = ["attention", "linear", "norm", "recurrent"]
 
 
 def names_of(module: ModuleType) -> list[str]:

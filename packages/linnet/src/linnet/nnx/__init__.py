@@ -116,8 +116,10 @@ from linnet.module_core.nnx import fori_loop as fori_loop
 from linnet.module_core.nnx import fork_rngs as fork_rngs
 from linnet.module_core.nnx import from_flat_state as from_flat_state
 from linnet.module_core.nnx import get_abstract_model as get_abstract_model
+from linnet.module_core.nnx import get_logical_axis_rules as get_logical_axis_rules
 from linnet.module_core.nnx import get_named_sharding as get_named_sharding
 from linnet.module_core.nnx import get_partition_spec as get_partition_spec
+from linnet.module_core.nnx import get_var_pspec as get_var_pspec
 from linnet.module_core.nnx import grad as grad
 from linnet.module_core.nnx import graphdef as graphdef
 from linnet.module_core.nnx import has_data as has_data
@@ -148,6 +150,7 @@ from linnet.module_core.nnx import reseed as reseed
 from linnet.module_core.nnx import restore_int_paths as restore_int_paths
 from linnet.module_core.nnx import restore_rngs as restore_rngs
 from linnet.module_core.nnx import scan as scan
+from linnet.module_core.nnx import set_logical_axis_rules as set_logical_axis_rules
 from linnet.module_core.nnx import set_metadata as set_metadata
 from linnet.module_core.nnx import shard_map as shard_map
 from linnet.module_core.nnx import split as split
@@ -168,12 +171,17 @@ from linnet.module_core.nnx import value_and_grad as value_and_grad
 from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
 from linnet.module_core.nnx import variables as variables
+from linnet.module_core.nnx import vars_as as vars_as
+from linnet.module_core.nnx import view as view
+from linnet.module_core.nnx import view_info as view_info
 from linnet.module_core.nnx import vjp as vjp
 from linnet.module_core.nnx import vmap as vmap
 from linnet.module_core.nnx import while_loop as while_loop
+from linnet.module_core.nnx import with_attributes as with_attributes
 from linnet.module_core.nnx import with_metadata as with_metadata
 from linnet.module_core.nnx import with_partitioning as with_partitioning
 from linnet.module_core.nnx import with_rngs as with_rngs
+from linnet.module_core.nnx import with_vars as with_vars
 
 if _typing.TYPE_CHECKING:
     from linnet.initializers import Initializer as Initializer
@@ -208,6 +216,15 @@ if _typing.TYPE_CHECKING:
     from linnet.layers_norm.nnx import RMSNorm as RMSNorm
     from linnet.layers_norm.nnx import SpectralNorm as SpectralNorm
     from linnet.layers_norm.nnx import WeightNorm as WeightNorm
+    from linnet.layers_recurrent.nnx import RNN as RNN
+    from linnet.layers_recurrent.nnx import Bidirectional as Bidirectional
+    from linnet.layers_recurrent.nnx import ConvLSTMCell as ConvLSTMCell
+    from linnet.layers_recurrent.nnx import GRUCell as GRUCell
+    from linnet.layers_recurrent.nnx import LSTMCell as LSTMCell
+    from linnet.layers_recurrent.nnx import MGUCell as MGUCell
+    from linnet.layers_recurrent.nnx import OptimizedLSTMCell as OptimizedLSTMCell
+    from linnet.layers_recurrent.nnx import RNNCellBase as RNNCellBase
+    from linnet.layers_recurrent.nnx import SimpleCell as SimpleCell
 
     from . import bridge as bridge
     from . import compat as compat
@@ -268,6 +285,17 @@ _LAYERS = {
         "RMSNorm",
         "SpectralNorm",
         "WeightNorm",
+    ),
+    "linnet.layers_recurrent.nnx": (
+        "Bidirectional",
+        "ConvLSTMCell",
+        "GRUCell",
+        "LSTMCell",
+        "MGUCell",
+        "OptimizedLSTMCell",
+        "RNN",
+        "RNNCellBase",
+        "SimpleCell",
     ),
 }
 _HOME = {name: module for module, names in _LAYERS.items() for name in names}

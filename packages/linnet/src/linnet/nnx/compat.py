@@ -31,6 +31,8 @@ from linnet.module_core.nnx import split_rngs as split_rngs
 from linnet.module_core.nnx import state as state
 from linnet.module_core.nnx import switch as switch
 from linnet.module_core.nnx import value_and_grad as value_and_grad
+from linnet.module_core.nnx import view as view
+from linnet.module_core.nnx import view_info as view_info
 from linnet.module_core.nnx import vjp as vjp
 from linnet.module_core.nnx import vmap as vmap
 from linnet.module_core.nnx import while_loop as while_loop

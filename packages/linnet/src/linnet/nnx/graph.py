@@ -26,3 +26,5 @@ from linnet.nnx.graphlib import state as state
 from linnet.nnx.graphlib import update as update
 from linnet.nnx.graphlib import update_context as update_context
 from linnet.nnx.graphlib import variables as variables
+from linnet.nnx.graphlib import vars_as as vars_as
+from linnet.nnx.graphlib import with_vars as with_vars

@@ -26,3 +26,5 @@ from linnet.module_core.nnx import state as state
 from linnet.module_core.nnx import update as update
 from linnet.module_core.nnx import update_context as update_context
 from linnet.module_core.nnx import variables as variables
+from linnet.module_core.nnx import vars_as as vars_as
+from linnet.module_core.nnx import with_vars as with_vars

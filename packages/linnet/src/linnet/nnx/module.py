@@ -5,3 +5,6 @@ from linnet.module_core.nnx import capture as capture
 from linnet.module_core.nnx import first_from as first_from
 from linnet.module_core.nnx import iter_module_children as iter_module_children
 from linnet.module_core.nnx import iter_modules as iter_modules
+from linnet.module_core.nnx import view as view
+from linnet.module_core.nnx import view_info as view_info
+from linnet.module_core.nnx import with_attributes as with_attributes

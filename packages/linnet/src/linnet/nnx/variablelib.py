@@ -16,6 +16,8 @@ from linnet.module_core.nnx import RngState as RngState
 from linnet.module_core.nnx import Variable as Variable
 from linnet.module_core.nnx import VariableMetadata as VariableMetadata
 from linnet.module_core.nnx import register_variable_name as register_variable_name
+from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding
+from linnet.module_core.nnx import using_eager_sharding as using_eager_sharding
 from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
 from linnet.module_core.nnx import with_metadata as with_metadata

@@ -26,6 +26,7 @@ from linnet.module_core.nnx.bridge import to_nnx_var as to_nnx_var
 from linnet.module_core.nnx.bridge import with_partitioning as with_partitioning
 
 from ..nn import initializers as initializers
+from . import conversion as conversion
 from . import interop as interop
 from . import module as module
 from . import variables as variables

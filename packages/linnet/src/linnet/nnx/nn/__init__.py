@@ -11,6 +11,7 @@ if _typing.TYPE_CHECKING:
     from . import linear as linear
     from . import lora as lora
     from . import normalization as normalization
+    from . import recurrent as recurrent
     from . import stochastic as stochastic
 
 _PARTS = (
@@ -21,6 +22,7 @@ _PARTS = (
     "linear",
     "lora",
     "normalization",
+    "recurrent",
     "stochastic",
 )
 
