@@ -167,7 +167,7 @@ class WithConfig(linen.Module):
 
 class Linear(nnx.Module):
     def __init__(self, size: int, features: int, *, rngs: nnx.Rngs) -> None:
-        self.kernel = nnx.Param(rngs.params.normal((size, features)))
+        self.kernel = nnx.Param(0.5 * rngs.params.normal((size, features)))
         self.bias = nnx.Param(jnp.zeros(features))
 
     def __call__(self, inputs: Any) -> Any:

@@ -55,7 +55,9 @@ def find_method(module: Any, method: Any, layer: str) -> Method:
     if not isinstance(name, str):
         name = _name_of(cls, method)
     if name is not None:
-        function = getattr(cls, name, None)
+        # Not what the class's own class has: every class can be called.
+        found = any(name in vars(base) for base in cls.__mro__)
+        function = getattr(cls, name) if found else None
         if not callable(function):
             public = [n for n in dir(cls) if not n.startswith("_") and callable(getattr(cls, n))]
             raise ArgumentError(
