@@ -44,6 +44,25 @@ MLP(hiden=3)  # bad
 reveal_type(MLP(3))  # MLP
 reveal_type(nn.Dense(3))  # Dense
 reveal_type(nn.Dense(3).features)  # int
+
+from linnet import nnx
+
+rngs = nnx.Rngs(0)
+layer = nnx.Linear(3, 4, rngs=rngs)
+reveal_type(layer)  # Linear
+reveal_type(layer.in_features)  # int
+reveal_type(layer(jax.numpy.ones((2, 3))))  # Array
+reveal_type(nnx.relu(jax.numpy.ones(3)))  # Array
+reveal_type(nnx.nn.linear.Embed(3, 4, rngs=rngs).attend(jax.numpy.ones(4)))  # Array
+nnx.Conv(3, 4, kernel_size=(3, 3), padding=((1, 2), 0), kernel_metadata={"a": 1}, rngs=rngs)
+nnx.LinearGeneral((3, 4), 5, axis=(-2, -1), batch_axis={0: 2}, rngs=rngs)
+nnx.Dropout(0.5, rngs=rngs, broadcast_dims=(1,))
+nnx.LoRA(3, 2, 4, base_module=layer, kernel=3, rngs=rngs)  # bad
+nnx.Linear(3, 4)  # bad
+nnx.Linear(3, rngs=rngs)  # bad
+nnx.Linear(3, 4, use_bias="no", rngs=rngs)  # bad
+nnx.Linear(3, 4, fetures=3, rngs=rngs)  # bad
+nnx.Linea(3, 4, rngs=rngs)  # bad
 """
 
 LINES = list(enumerate(PROGRAM.splitlines(), start=1))

@@ -326,17 +326,19 @@ _NAMESPACES = {
 }
 
 
-def __getattr__(name: str) -> _typing.Any:
-    if name in _HOME:
-        found: _typing.Any = getattr(_importlib.import_module(_HOME[name]), name)
-    elif name in _NAMESPACES:
-        found = _importlib.import_module(_NAMESPACES[name], __name__)
-    elif name == "__version__":  # of the distribution; it stands in the other half of it
-        found = _importlib.import_module("linnet.linen.__about__").__version__
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+if not _typing.TYPE_CHECKING:  # to type checkers a name that isn't above is a mistake
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name in _HOME:
+            found = getattr(_importlib.import_module(_HOME[name]), name)
+        elif name in _NAMESPACES:
+            found = _importlib.import_module(_NAMESPACES[name], __name__)
+        elif name == "__version__":  # of the distribution; it stands in the other half of it
+            found = _importlib.import_module("linnet.linen.__about__").__version__
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
