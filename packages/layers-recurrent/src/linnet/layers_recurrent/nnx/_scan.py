@@ -166,7 +166,8 @@ def _fork(
         if not any(chosen(keys[name], variables[name]) for name in keys):
             continue
         count = node.count.get_value()
-        forked = jax.random.fold_in(node.key.get_value(), count)
+        # A stream that vmap or scan gives one key: split once, as splitting for n steps would.
+        forked = jax.random.split(jax.random.fold_in(node.key.get_value(), count), 1)[0]
         for name, value in (("key", forked), ("count", jnp.zeros_like(count))):
             i = paths.index(keys[name])
             values[i], kinds[i] = value, _FORKED

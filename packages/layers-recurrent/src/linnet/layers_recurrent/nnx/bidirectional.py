@@ -77,7 +77,7 @@ class Bidirectional(Module):
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: (forward carry, backward carry); by default what the cells make.
-          rngs: where these are drawn from.
+          rngs: where these are drawn from: streams, of which 'carry' is taken, or one stream.
           seq_lengths: integers (*batch), how many steps each sequence has.
           return_carry, time_major: in place of the attributes.
           reverse, keep_order: have no effect: both directions are processed, in order.
@@ -91,8 +91,10 @@ class Bidirectional(Module):
         del reverse, keep_order
         return_carry = self.return_carry if return_carry is None else return_carry
         forward_start, backward_start = pair_of_carries(initial_carry)
+        if rngs is None:
+            rngs = self.rngs
         options = {
-            "rngs": self.rngs if rngs is None else rngs,
+            "rngs": rngs["carry"] if isinstance(rngs, Rngs) else rngs,
             "seq_lengths": seq_lengths,
             "return_carry": True,
             "time_major": self.time_major if time_major is None else time_major,

@@ -110,7 +110,7 @@ class RNN(Module):
           seq_lengths: integers (*batch), how many steps each sequence has. Outputs beyond are not
             zero, but nothing else depends on what stands there.
           return_carry, time_major, reverse, keep_order: see the class.
-          rngs: where that carry is drawn from.
+          rngs: where that carry is drawn from: streams, of which 'carry' is forked, or one stream.
 
         Returns:
           The outputs, like `inputs` but for the features; if `return_carry`, (last carry, outputs),
@@ -132,9 +132,12 @@ class RNN(Module):
         lengths = None
         if seq_lengths is not None:
             lengths = checked_lengths(seq_lengths, batch, shape[time_axis])
+        stream = self.rngs if rngs is None else rngs
+        if isinstance(stream, Rngs):
+            # One key of 'carry' for each call, however many the cell draws, if any.
+            stream = stream["carry"].fork()
         if initial_carry is None:
             step_shape = (*shape[:time_axis], *shape[time_axis + 1 :])
-            stream = self.rngs if rngs is None else rngs
             initial_carry = self.cell.initialize_carry(step_shape, stream)
 
         if reverse:

@@ -1,0 +1,255 @@
+"""nnx recurrence: parameters, single steps and streams bit for bit; sequences within rounding.
+
+A whole sequence is computed at once here, step by step in Flax: those agree within rounding, as
+they do in linen (`test_recurrent`). A cell of the user's own goes step by step in both.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx as flax_nnx
+
+from linnet.layers_recurrent import nnx as layers
+from linnet.module_core import nnx
+
+pytestmark = [
+    pytest.mark.usefixtures("quick_compilation"),
+    pytest.mark.filterwarnings("ignore:carry_init is provided:UserWarning"),
+    pytest.mark.filterwarnings("ignore:keep_rngs argument is deprecated:UserWarning"),
+]
+
+B, T, D, H = 2, 5, 3, 4
+X = jax.random.normal(jax.random.key(0), (B, T, D))
+LENGTHS = jnp.array([3, 5])
+BOTH = ((nnx, layers), (flax_nnx, flax_nnx))
+CELLS = ["LSTMCell", "OptimizedLSTMCell", "SimpleCell", "GRUCell"]
+normal = jax.nn.initializers.normal()
+bf16 = jnp.bfloat16
+
+
+def data(value: Any) -> Any:
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    return value.dtype, value.shape, np.asarray(value).tobytes()
+
+
+def state_of(library: Any, module: Any) -> list[Any]:
+    return [
+        (path, type(leaf).__name__, data(leaf.get_value()))
+        for path, leaf in library.to_flat_state(library.state(module))
+    ]
+
+
+def cells(name: str, **options: Any) -> tuple[list[Any], list[Any]]:
+    """The cell of both libraries, and the streams that it was made from."""
+    streams = [library.Rngs(7, carry=3) for library, _ in BOTH]
+    made = [
+        getattr(package, name)(D, H, bias_init=normal, rngs=rngs, **options)
+        for (_, package), rngs in zip(BOTH, streams, strict=True)
+    ]
+    same_states(*made)
+    same_states(*streams)
+    return made, streams
+
+
+def same_states(ours: Any, theirs: Any) -> None:
+    assert state_of(nnx, ours) == state_of(flax_nnx, theirs)
+
+
+def identical(ours: Any, theirs: Any) -> None:
+    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, theirs)]
+    assert forms[0] == forms[1]
+    assert list(map(data, jax.tree.leaves(ours))) == list(map(data, jax.tree.leaves(theirs)))
+
+
+def near(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
+    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, theirs)]
+    assert forms[0] == forms[1]
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(
+            np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=tolerance, atol=tolerance
+        )
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"keep_rngs": True},
+    {"dtype": bf16},
+    {"activation_fn": jnp.sin},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("name", CELLS)
+def test_a_step_is_bit_for_bit_the_same(name: str, options: dict[str, Any]) -> None:
+    made, _ = cells(name, carry_init=normal, **options)
+    streams = [library.Rngs(carry=5) for library, _ in BOTH]
+    carries = [c.initialize_carry((B, D), r) for c, r in zip(made, streams, strict=True)]
+    identical(*carries)
+    same_states(*streams)
+    for _ in range(2):
+        carries = [cell(carry, X[:, 0])[0] for cell, carry in zip(made, carries, strict=True)]
+        identical(*carries)
+    if "keep_rngs" in options:
+        identical(*(cell.initialize_carry((B, D)) for cell in made))
+        same_states(*made)
+
+
+def test_half_precision_parameters() -> None:
+    cells("LSTMCell", param_dtype=bf16)
+
+
+def test_residual() -> None:
+    made, _ = cells("SimpleCell", residual=True)
+    identical(*(cell(jnp.ones((B, H)), X[:, 0]) for cell in made))
+
+
+RUNS: list[dict[str, Any]] = [
+    {},
+    {"time_major": True},
+    {"reverse": True},
+    {"reverse": True, "keep_order": True, "seq_lengths": LENGTHS},
+    {"seq_lengths": LENGTHS},
+]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_sequences_are_near(name: str) -> None:
+    made, _ = cells(name, carry_init=normal)
+    runs = [package.RNN(cell) for (_, package), cell in zip(BOTH, made, strict=True)]
+    for call in RUNS if name == "LSTMCell" else RUNS[-2:]:
+        x = X.swapaxes(0, 1) if call.get("time_major") else X
+        near(*(run(x, return_carry=True, **call) for run in runs))
+        same_states(*runs)
+
+
+@pytest.mark.parametrize("rngs", ["True", "False", "streams"])
+def test_the_streams_of_rnn_and_bidirectional(rngs: str) -> None:
+    runs = []
+    for library, package in BOTH:
+        streams = library.Rngs(0, carry=1)
+        chosen: Any = {"True": True, "False": False, "streams": streams}[rngs]
+        pair = [
+            package.RNN(
+                package.GRUCell(D, H, carry_init=normal, keep_rngs=True, rngs=streams),
+                rngs=chosen,
+            )
+            for _ in range(2)
+        ]
+        both = package.Bidirectional(*pair, rngs=chosen, return_carry=True)
+        outputs = [
+            pair[0](X),
+            both(X),
+            both(X, rngs=streams),
+            pair[1](X, rngs=streams),
+            pair[1](X, rngs=streams.carry),
+            pair[1](X, rngs=streams, initial_carry=jnp.ones((B, H))),
+        ]
+        runs.append((both, streams, outputs))
+    near(runs[0][2], runs[1][2])
+    same_states(runs[0][0], runs[1][0])
+    same_states(runs[0][1], runs[1][1])
+
+
+def noisy(library: Any, package: Any) -> Any:
+    """A cell of the user's own, with everything that a step may change."""
+
+    class Noisy(package.RNNCellBase):  # type: ignore[misc]
+        def __init__(self, rngs: Any) -> None:
+            self.weight = library.Param(jnp.full((), 0.5))
+            self.steps = library.BatchStat(jnp.zeros(()))
+            self.noise = rngs.dropout.fork()
+            self.other = rngs.params.fork()
+
+        def __call__(self, carry: Any, x: Any) -> Any:
+            self.steps[...] = self.steps[...] + 1
+            carry = carry * self.weight[...] + x
+            return carry, carry + jax.random.uniform(self.noise(), x.shape)
+
+        def initialize_carry(
+            self, input_shape: Any, rngs: Any = None, carry_init: Any = None
+        ) -> Any:
+            return jnp.zeros(input_shape)
+
+        @property
+        def num_feature_axes(self) -> int:
+            return 1
+
+    return Noisy(library.Rngs(0, dropout=1))
+
+
+@pytest.mark.parametrize("broadcast", [None, "dropout", ..., "nothing"], ids=str)
+def test_a_cell_of_the_user_s_own(broadcast: Any) -> None:
+    runs = []
+    for library, package in BOTH:
+        chosen = library.Nothing() if broadcast == "nothing" else broadcast
+        runs.append(package.RNN(noisy(library, package), broadcast_rngs=chosen, return_carry=True))
+    for call in ({}, {"seq_lengths": LENGTHS}):
+        near(*(run(X, **call) for run in runs), tolerance=1e-6)
+        same_states(*runs)
+
+
+def test_gradients_are_near() -> None:
+    made, _ = cells("LSTMCell")
+    gradients = []
+    for (library, package), cell in zip(BOTH, made, strict=True):
+        graphdef, params, rest = library.split(package.RNN(cell), library.Param, ...)
+
+        def loss(
+            params: Any, library: Any = library, graphdef: Any = graphdef, rest: Any = rest
+        ) -> Any:
+            module = library.merge(graphdef, params, jax.tree.map(lambda x: x, rest))
+            return jnp.sum(jnp.sin(module(X)))
+
+        gradients.append([v.get_value() for _, v in library.to_flat_state(jax.grad(loss)(params))])
+    near(*gradients, tolerance=1e-4)
+
+
+METHODS: list[Callable[[Any], Any]] = [
+    lambda c: c.__init__,
+    lambda c: c.__call__,
+    lambda c: getattr(c, "initialize_carry", None),
+]
+
+
+@pytest.mark.parametrize("name", [*CELLS, "RNN", "Bidirectional"])
+def test_signatures(name: str) -> None:
+    for method in METHODS:
+        ours, theirs = (method(getattr(package, name)) for _, package in BOTH)
+        assert (ours is None) == (theirs is None)
+        if ours is None:
+            continue
+        a, b = (inspect.signature(f).parameters for f in (ours, theirs))
+        assert list(a) == list(b)
+        for p in b:
+            assert a[p].kind == b[p].kind
+            x, y = a[p].default, b[p].default
+            if callable(x) and x is not inspect.Parameter.empty and not isinstance(x, type):
+                assert callable(y)  # initializers, activations, promotion
+            else:
+                assert x == y
+
+
+def test_flipping() -> None:
+    flip = flax_nnx.nn.recurrent.flip_sequences
+    for lengths in (None, LENGTHS):
+        identical(layers.flip_sequences(X, lengths, 1, False), flip(X, lengths, 1, False))
+
+
+def test_what_is_refused_by_both() -> None:
+    for library, package in BOTH:
+        cell = package.GRUCell(D, H, rngs=library.Rngs(0))
+        with pytest.raises(ValueError, match="RNGs must be provided"):
+            package.RNN(cell, rngs=False)(X)
+        with pytest.raises(AttributeError if package is flax_nnx else KeyError, match="carry"):
+            package.RNN(cell)(X, rngs=library.Rngs(params=0))
+        with pytest.raises((ValueError, TypeError), match="rngs"):
+            package.RNN(cell, rngs=3)
