@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from linnet import struct
 from linnet.module_core import linen as nn
 from linnet.module_core.linen import drawing
+from linnet.module_core.linen.cells import lines_of
 from linnet.module_core.linen.recording import represent, represent_inputs
-from linnet.module_core.linen.summary import _lines
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -110,14 +110,14 @@ class Options:
     ],
 )
 def test_values_as_lines(value, lines):
-    assert _lines(represent(value)) == lines
+    assert lines_of(represent(value)) == lines
 
 
 def test_arguments_as_lines():
-    assert _lines(represent_inputs((X,), {})) == ["float32[2,3]"]
-    assert _lines(represent_inputs((), {})) == ["()"]
-    assert _lines(represent_inputs((), {"x": X})) == ["x: float32[2,3]"]
-    assert _lines(represent_inputs((X, None), {"train": True, "d": {"a": 1}})) == [
+    assert lines_of(represent_inputs((X,), {})) == ["float32[2,3]"]
+    assert lines_of(represent_inputs((), {})) == ["()"]
+    assert lines_of(represent_inputs((), {"x": X})) == ["x: float32[2,3]"]
+    assert lines_of(represent_inputs((X, None), {"train": True, "d": {"a": 1}})) == [
         "- float32[2,3]",
         "- None",
         "- train: True",

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from linnet.module_core import linen as nn
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
 from linnet.module_core.linen import metadata
+from linnet.module_core.linen.cells import bytes_text
 from linnet.module_core.linen.recording import Costs, represent_inputs
-from linnet.module_core.linen.summary import Row, Table, _bytes, table
+from linnet.module_core.linen.summary import Row, Table, table
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -438,7 +439,7 @@ def test_elements_and_bytes_of_many_kinds_of_variables():
 
 @given(st.integers(0, 10**16))
 def test_bytes_have_four_digits_at_most(n):
-    text = _bytes(n)
+    text = bytes_text(n)
     number, unit = text.split()
     factor = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}[unit]
     assert abs(float(number.replace(",", "")) * factor - n) <= (
@@ -452,7 +453,7 @@ def test_bytes_have_four_digits_at_most(n):
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (1200, "1.2 KB"), (999_960, "1.0 MB")],
 )
 def test_bytes(n, text):
-    assert _bytes(n) == text
+    assert bytes_text(n) == text
 
 
 @dataclasses.dataclass

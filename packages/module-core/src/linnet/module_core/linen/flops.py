@@ -79,21 +79,13 @@ class Repetition:
         The results are what the call returns and the variables after it.
         """
 
-        def pullback(variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
-            arrays = [*variables, *inputs]
-            chosen = [i for i, x in enumerate(arrays) if _is_inexact(x)]
+        def pulled_back(variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
+            n = len(variables)
+            return pullback(lambda arrays: self._run(arrays[:n], keys, arrays[n:]))(
+                [*variables, *inputs]
+            )
 
-            def run(primals: Arrays) -> Arrays:
-                filled = list(arrays)
-                for i, x in zip(chosen, primals, strict=True):
-                    filled[i] = x
-                n = len(variables)
-                return [y for y in self._run(filled[:n], keys, filled[n:]) if _is_inexact(y)]
-
-            results, pull = jax.vjp(run, [arrays[i] for i in chosen])
-            return pull(results)[0]  # type: ignore[no-any-return]
-
-        return self._count(pullback)
+        return self._count(pulled_back)
 
     def _count(self, fn: Callable[..., Any]) -> int:
         scope = self._module.scope
@@ -102,23 +94,7 @@ class Repetition:
         inputs, self._rebuild_arguments = take_out(self._arguments, _is_jax_array)
         originals = (variables, scope.frame.keys, inputs)
 
-        # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
-        def program(*arrays: Any) -> Any:
-            return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
-
-        try:
-            lowered = jax.jit(program).lower(*jax.tree.map(_abstract, originals))
-        except Exception as error:
-            error.add_note(
-                "This happened while FLOPs were counted: the call was repeated as apply would run "
-                "it. Without compute_flops and compute_vjp_flops there is a table."
-            )
-            raise
-        try:
-            cost = lowered.cost_analysis()
-        except (NotImplementedError, RuntimeError):  # not every backend has one
-            return UNKNOWN
-        return UNKNOWN if cost is None else max(UNKNOWN, int(cost.get("flops", 0)))
+        return count(fn, originals)
 
     def _run(self, variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
         """The arrays that the repeated call returns, and those that it leaves as variables."""
@@ -149,6 +125,46 @@ class Repetition:
                 else:
                     found[collection] = tree
         return found
+
+
+def pullback(run: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
+    """What pulls the results of a function of arrays back to those that have a gradient."""
+
+    def pulled_back(arrays: Arrays) -> Arrays:
+        chosen = [i for i, x in enumerate(arrays) if _is_inexact(x)]
+
+        def of_chosen(primals: Arrays) -> Arrays:
+            filled = list(arrays)
+            for i, x in zip(chosen, primals, strict=True):
+                filled[i] = x
+            return [y for y in run(filled) if _is_inexact(y)]
+
+        results, pull = jax.vjp(of_chosen, [arrays[i] for i in chosen])
+        return pull(results)[0]  # type: ignore[no-any-return]
+
+    return pulled_back
+
+
+def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
+    """XLA's count of the FLOPs of `fn(*originals)`, of which only shapes matter; or -1."""
+
+    # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
+    def program(*arrays: Any) -> Any:
+        return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
+
+    try:
+        lowered = jax.jit(program).lower(*jax.tree.map(_abstract, originals))
+    except Exception as error:
+        error.add_note(
+            "This happened while FLOPs were counted: the call was repeated as apply would run "
+            "it. Without compute_flops and compute_vjp_flops there is a table."
+        )
+        raise
+    try:
+        cost = lowered.cost_analysis()
+    except (NotImplementedError, RuntimeError):  # not every backend has one
+        return UNKNOWN
+    return UNKNOWN if cost is None else max(UNKNOWN, int(cost.get("flops", 0)))
 
 
 class _Copies:

@@ -11,7 +11,6 @@ that the bottom line is right whatever is left out.
 from __future__ import annotations
 
 import dataclasses
-import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -21,7 +20,8 @@ import jax
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..typing import PRNGKey, RNGSequences
-from . import drawing, metadata
+from . import drawing
+from .cells import amount, lines_of, size_and_bytes
 from .drawing import Column
 from .filters import CollectionFilter, DenyList
 from .recording import Call, Costs, Path, record
@@ -61,7 +61,7 @@ class Row:
 
     def size_and_bytes(self, collections: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Elements and bytes of `counted_variables` in each of the collections."""
-        return {c: _size_and_bytes(self.counted_variables.get(c, {})) for c in collections}
+        return {c: size_and_bytes(self.counted_variables.get(c, {})) for c in collections}
 
 
 class Table(list[Row]):
@@ -142,7 +142,7 @@ def tabulate(
         return drawing.draw(
             f"{type(module).__name__} Summary",
             *_columns(rows, costs),
-            f"Total Parameters: {_amount(*_total(rows))}",
+            f"Total Parameters: {amount(*_total(rows))}",
             console_kwargs=console_kwargs,
             table_kwargs=table_kwargs,
             column_kwargs=column_kwargs,
@@ -260,13 +260,13 @@ def _columns(rows: Table, costs: Costs) -> tuple[list[Column], list[Column]]:
     """The table's columns, and fewer of them, for where there is no room."""
     path = Column(["path"], [["/".join(r.path)] if r.path else [] for r in rows], [])
     module = Column(["module"], [[_label(r)] for r in rows], [])
-    inputs = Column(["inputs"], [_lines(r.inputs) for r in rows], [])
-    outputs = Column(["outputs"], [_lines(r.outputs) for r in rows], [])
+    inputs = Column(["inputs"], [lines_of(r.inputs) for r in rows], [])
+    outputs = Column(["outputs"], [lines_of(r.outputs) for r in rows], [])
     flops = _numbers("flops", [r.flops for r in rows])
     vjp_flops = _numbers("vjp_flops", [r.vjp_flops for r in rows])
     both = [flops] * costs.flops + [vjp_flops] * costs.vjp_flops
     collections = [
-        Column([c], [_variables(r, c) for r in rows], [_amount(*_total(rows, [c]))])
+        Column([c], [_variables(r, c) for r in rows], [amount(*_total(rows, [c]))])
         for c in rows.collections
     ]
     wide = [path, module, inputs, outputs, *both]
@@ -291,42 +291,7 @@ def _label(row: Row) -> str:
 def _variables(row: Row, collection: str) -> list[str]:
     own = row.module_variables.get(collection)
     size, num_bytes = row.size_and_bytes([collection])[collection]
-    return (_lines(own) if own else []) + ([_amount(size, num_bytes)] if size else [])
-
-
-def _lines(value: Any) -> list[str]:
-    """A tree of shapes and text, one leaf a line: "name: float32[2,3]", "- float32[2,3]"."""
-    if isinstance(value, dict):
-        lines = []
-        for name, item in value.items():
-            below = _lines(item)
-            if _is_branch(item):
-                indent = "" if isinstance(item, list | tuple) else "  "
-                lines += [f"{name}:", *(indent + line for line in below)]
-            else:
-                lines.append(f"{name}: {below[0]}")
-        return lines or ["{}"]
-    if isinstance(value, list | tuple):
-        lines = []
-        for item in value:
-            first, *rest = _lines(item)
-            lines += [f"- {first}", *(f"  {line}" for line in rest)]
-        return lines or ["()"]
-    return [_leaf(value)]
-
-
-def _is_branch(value: Any) -> bool:
-    return isinstance(value, dict | list | tuple) and len(value) > 0
-
-
-def _leaf(value: Any) -> str:
-    if isinstance(value, metadata.AxisMetadata):
-        names = getattr(value, "names", None)
-        text = "; ".join(_lines(metadata.contents(value)))
-        return f"{text} P({', '.join(map(str, names))})" if names else text
-    if isinstance(value, jax.ShapeDtypeStruct):
-        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
-    return str(value)
+    return (lines_of(own) if own else []) + ([amount(size, num_bytes)] if size else [])
 
 
 def _total(rows: Table, collections: Sequence[str] | None = None) -> tuple[int, int]:
@@ -336,24 +301,3 @@ def _total(rows: Table, collections: Sequence[str] | None = None) -> tuple[int, 
         for amount in row.size_and_bytes(collections or rows.collections).values()
     ]
     return sum(size for size, _ in sums), sum(num_bytes for _, num_bytes in sums)
-
-
-def _size_and_bytes(tree: Any) -> tuple[int, int]:
-    arrays = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.ShapeDtypeStruct)]
-    sizes = [math.prod(x.shape) for x in arrays]
-    return sum(sizes), sum(n * x.dtype.itemsize for n, x in zip(sizes, arrays, strict=True))
-
-
-def _amount(size: int, num_bytes: int) -> str:
-    return f"{size:,} ({_bytes(num_bytes)})"
-
-
-def _bytes(n: int) -> str:
-    """Decimal units, as discs and model cards have them: 1 KB is 1,000 B."""
-    if n < 1000:
-        return f"{n} B"
-    value, units = n / 1000, ["KB", "MB", "GB", "TB"]
-    while value >= 999.95 and len(units) > 1:  # 999.95 would round to 1,000.0
-        value /= 1000
-        del units[0]
-    return f"{value:,.1f} {units[0]}"

@@ -1,6 +1,6 @@
 """Stateful modules: objects that own their variables.
 
-The bridge, which brings linen, is loaded when it is first asked for.
+The bridge and `tabulate`, which bring linen, are loaded when they are first asked for.
 """
 
 from importlib import import_module as _import_module
@@ -16,6 +16,7 @@ from .capturing import capture as capture
 from .containers import Dict as Dict
 from .containers import List as List
 from .containers import Sequential as Sequential
+from .display import display as display
 from .filters import All as All
 from .filters import Any as Any
 from .filters import Everything as Everything
@@ -152,11 +153,13 @@ from .view import with_vars as with_vars
 
 if TYPE_CHECKING:
     from . import bridge as bridge
-
-_LAZY = frozenset({"bridge"})
+    from . import summary as summary
+    from .summary import tabulate as tabulate
 
 
 def __getattr__(name: str) -> _Any:
-    if name in _LAZY:
+    if name in ("bridge", "summary"):
         return _import_module(f".{name}", __name__)
+    if name == "tabulate":
+        return _import_module(".summary", __name__).tabulate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

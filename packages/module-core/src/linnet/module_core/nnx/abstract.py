@@ -20,6 +20,7 @@ from .graph import flat_leaves, split
 from .pytree import Pytree
 from .sharding_metadata import axis_names_of
 from .structure import build
+from .transforms.calling import resolve
 from .variable import Variable
 
 A = TypeVar("A")
@@ -53,8 +54,9 @@ def eval_shape(
     ShapeDtypeStruct(shape=(1000000, 1000000), dtype=float32)
     """
     del graph, graph_updates
+    function, bound = resolve(f)
     roots: list[Any] = []
-    tree = take_out((args, kwargs), roots, {})
+    tree = take_out(((*bound, *args), kwargs), roots, {})
     bundle = Bundle(roots)
     leaves, structure = jax.tree.flatten(tree)
     abstract = [isinstance(x, _ARRAYS) for x in leaves]
@@ -64,7 +66,7 @@ def eval_shape(
         filled = [next(rest) if a else x for x, a in zip(leaves, abstract, strict=True)]
         inside = Inside(bundle.graphdef, values)
         inside_args, inside_kwargs = jax.tree.unflatten(structure, filled)
-        return inside.leave(inside.call(f, inside_args, inside_kwargs), everything=True)
+        return inside.leave(inside.call(function, inside_args, inside_kwargs), everything=True)
 
     outcome = jax.eval_shape(
         run, bundle.values(), [x for x, a in zip(leaves, abstract, strict=True) if a]

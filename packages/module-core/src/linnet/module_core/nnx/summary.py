@@ -1,0 +1,332 @@
+"""`tabulate`: a model as a table of the calls of its modules.
+
+The model runs once, on abstract values (see `abstract`), while the classes of its modules note each
+call: whose it is, and the shapes that go in and out. Each module gets a row at its first call, with
+its variables by type. What draws the table, and what counts FLOPs, is linen's.
+
+A row lists the variables of its module itself, and adds up all that are below it.
+"""
+
+# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
+# ruff: noqa: F821
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import jax
+
+from ..errors import ArgumentError, did_you_mean
+from ..linen.cells import amount, lines_of, size_and_bytes
+from ..linen.drawing import Column, check_extra, draw
+from ..linen.flops import UNKNOWN, count, is_array, pullback
+from ..linen.recording import represent, represent_inputs
+from .abstract import eval_shape
+from .bundle import Bundle, put_back, take_out
+from .containers import Dict, List
+from .effect import Inside
+from .graph import iter_graph
+from .module import Module
+from .pytree import Pytree
+from .rngs import RngStream
+from .state import Path
+from .structure import attribute_names, path_name
+from .variable import Variable
+from .variable_types import RngState
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ABSENT = object()
+
+
+@dataclasses.dataclass
+class CallInfo:
+    """The first call of a module.
+
+    Attributes:
+      path: of the module.
+      type: its class.
+      inputs, outputs: a `jax.ShapeDtypeStruct` for each array, text for the rest.
+      variables: by type of variable, all below the module: path from it to shape.
+      own: the same of those that the module holds itself, also in lists and dicts.
+      flops, vjp_flops: of the call, and of its vector-Jacobian product; -1 if not asked for.
+    """
+
+    path: Path
+    type: type[Any]
+    inputs: Any
+    outputs: Any = None
+    variables: dict[str, dict[Path, Any]] = dataclasses.field(default_factory=dict)
+    own: dict[str, dict[Path, Any]] = dataclasses.field(default_factory=dict)
+    flops: int = UNKNOWN
+    vjp_flops: int = UNKNOWN
+
+
+def filter_rng_streams(row: CallInfo) -> bool:
+    """Whether a row isn't that of a stream of random keys."""
+    return not issubclass(row.type, RngStream)
+
+
+def tabulate(
+    obj: Any,
+    *input_args: Any,
+    depth: int | None = None,
+    method: str = "__call__",
+    row_filter: Callable[[CallInfo], bool] = filter_rng_streams,
+    table_kwargs: Mapping[str, Any] = _NOTHING,
+    column_kwargs: Mapping[str, Any] = _NOTHING,
+    console_kwargs: Mapping[str, Any] = _NOTHING,
+    compute_flops: bool = False,
+    compute_vjp_flops: bool = False,
+    **input_kwargs: Any,
+) -> str:
+    """Describes a call of a module in a table.
+
+    One row a module, in the order of calls: path, class, shapes of inputs and outputs, and for each
+    type of variable the shapes, elements and bytes. Nothing is computed, and the module stays as it
+    is.
+
+    With rich installed (`linnet-module-core[rich]`) it draws the table, else plain text does.
+
+    Args:
+      obj: the module.
+      *input_args: of the call; `jax.ShapeDtypeStruct`s do as well.
+      depth: length of the longest path that gets a row; None: all do.
+      method: the name of the method that is called.
+      row_filter: which rows to show.
+      table_kwargs, column_kwargs, console_kwargs: for rich's `Table`, every column and `Console`.
+      compute_flops: a column of the FLOPs of each call; XLA's count.
+      compute_vjp_flops: a column of the FLOPs of each call and of its vector-Jacobian product.
+      **input_kwargs: of the call.
+
+    Returns:
+      The table.
+
+    Raises:
+      ArgumentError: there is no such method.
+      MissingExtraError: arguments are given for rich, which is not installed.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Linear(nnx.Module):
+    ...     def __init__(self, din, dout):
+    ...         self.kernel = nnx.Param(jnp.zeros((din, dout)))
+    ...     def __call__(self, x):
+    ...         return x @ self.kernel
+    >>> table = nnx.tabulate(Linear(2, 3), jnp.ones((8, 2)))
+    >>> "float32[8,2]" in table and "kernel: float32[2,3]" in table and "6 (24 B)" in table
+    True
+    """
+    check_extra(console_kwargs, table_kwargs, column_kwargs)
+    if not callable(getattr(type(obj), method, None)):
+        known = [n for n in dir(type(obj)) if not n.startswith("_")]
+        raise ArgumentError(
+            f"{type(obj).__name__} has no method {method!r}. {did_you_mean(method, known)}"
+        )
+    rows = calls_of(
+        obj, method, input_args, input_kwargs, flops=compute_flops, vjp_flops=compute_vjp_flops
+    )
+    types = sorted({name for row in rows for name in row.variables})
+    totals = {
+        name: size_and_bytes(list(rows[0].variables.get(name, {}).values())) for name in types
+    }
+    shown = [r for r in rows if (depth is None or len(r.path) <= depth) and row_filter(r)]
+    costs = [
+        _numbers(title, [getattr(r, title) for r in shown])
+        for title, wanted in (("flops", compute_flops), ("vjp_flops", compute_vjp_flops))
+        if wanted
+    ]
+    path = Column(["path"], [["/".join(map(str, r.path))] if r.path else [] for r in shown], [])
+    kind = Column(["type"], [[r.type.__name__] for r in shown], [])
+    inputs = Column(["inputs"], [lines_of(r.inputs) for r in shown], [])
+    outputs = Column(["outputs"], [lines_of(r.outputs) for r in shown], [])
+    by_type = [
+        Column([name], [_cell(r, name) for r in shown], [amount(*totals[name])]) for name in types
+    ]
+    wide = [path, kind, inputs, outputs, *costs]
+    narrow = [path.over(kind, "  "), inputs.over(outputs, "-> "), *costs]
+    for before in wide, narrow:
+        before[-1] = dataclasses.replace(before[-1], footer=["Total"])
+    size, num_bytes = (sum(x) for x in zip(*totals.values(), strict=True)) if totals else (0, 0)
+    return draw(
+        f"{type(obj).__name__} Summary",
+        wide + by_type,
+        narrow + by_type,
+        f"Total Parameters: {amount(size, num_bytes)}",
+        console_kwargs=console_kwargs,
+        table_kwargs=table_kwargs,
+        column_kwargs=column_kwargs,
+    )
+
+
+def _numbers(title: str, numbers: list[int]) -> Column:
+    texts = [f"{n:,}" if n >= 0 else "unknown" for n in numbers]
+    return Column([title], [[text] for text in texts], [], right=True)
+
+
+def _cell(row: CallInfo, name: str) -> list[str]:
+    listed = {"/".join(map(str, p)): x for p, x in row.own.get(name, {}).items()}
+    size, num_bytes = size_and_bytes(list(row.variables.get(name, {}).values()))
+    return (lines_of(listed) if listed else []) + ([amount(size, num_bytes)] if size else [])
+
+
+def calls_of(
+    obj: Any,
+    method: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    flops: bool = False,
+    vjp_flops: bool = False,
+) -> list[CallInfo]:
+    """The first call of each module while a method runs on abstract values, the object's first."""
+    found: list[CallInfo] = []
+
+    def run(root: Any, *inner_args: Any, **inner_kwargs: Any) -> None:
+        paths: dict[int, Path] = {}
+        modules: list[Module] = []
+        for path, value in iter_graph(root):
+            if isinstance(value, Module):
+                paths[id(value)] = path
+                modules.append(value)
+        rows: dict[int, CallInfo] = {}
+        running: set[int] = set()
+
+        def note(function: Callable[..., Any], module: Any, a: Any, k: Any) -> Any:
+            key = id(module)
+            if key not in paths or key in rows or key in running:
+                return function(module, *a, **k)
+            row = rows[key] = CallInfo(paths[key], type(module), _shapes(a, k))
+            found.append(row)
+            row.variables = _by_type(module)
+            again = _Again(function, module, a, k) if flops or vjp_flops else None
+            running.add(key)
+            try:
+                output = function(module, *a, **k)
+            finally:
+                running.discard(key)
+            row.outputs = represent(_named(output))
+            if again is not None:
+                row.flops = count(again.run, (again.arrays,)) if flops else UNKNOWN
+                row.vjp_flops = (
+                    count(pullback(again.run), (again.arrays,)) if vjp_flops else UNKNOWN
+                )
+            return output
+
+        with _noting(modules, root, method, note):
+            getattr(type(root), method)(root, *inner_args, **inner_kwargs)
+        for module in modules:
+            if id(module) in rows:
+                rows[id(module)].own = _by_type(module, own=True)
+
+    eval_shape(run, obj, *args, **kwargs)
+    return found
+
+
+@contextmanager
+def _noting(
+    modules: list[Module], root: Any, method: str, note: Callable[..., Any]
+) -> Iterator[None]:
+    """Within it, the classes of modules note calls of `__call__`, and the root's of `method`."""
+    wanted = {(type(m), "__call__") for m in modules if m is not root} | {(type(root), method)}
+    replaced: list[tuple[type, str, Any]] = []
+
+    def noting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def run(module: Any, *args: Any, **kwargs: Any) -> Any:
+            if name != "__call__" and module is not root:
+                return function(module, *args, **kwargs)
+            return note(function, module, args, kwargs)
+
+        return run
+
+    try:
+        for cls, name in wanted:
+            function = getattr(cls, name, None)
+            if function is not None:
+                replaced.append((cls, name, cls.__dict__.get(name, _ABSENT)))
+                setattr(cls, name, noting(function, name))
+        yield
+    finally:
+        for cls, name, original in replaced:
+            if original is _ABSENT:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, original)
+
+
+class _Again:
+    """A call that can be made once more, as a function of arrays; made before the call itself.
+
+    Attributes:
+      arrays: of the module and the arguments.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], module: Any, args: Any, kwargs: dict[str, Any]
+    ) -> None:
+        roots: list[Any] = [module]
+        tree = take_out((args, kwargs), roots, {id(module): 0})
+        self._function = function
+        self._bundle = Bundle(roots)
+        self._leaves, self._structure = jax.tree.flatten((self._bundle.values(), tree))
+        self.arrays = [x for x in self._leaves if is_array(x)]
+
+    def run(self, arrays: list[Any]) -> list[Any]:
+        """The arrays that the call returns, and those that it leaves in objects."""
+        rest = iter(arrays)
+        filled = [next(rest) if is_array(x) else x for x in self._leaves]
+        values, tree = jax.tree.unflatten(self._structure, filled)
+        inside = Inside(self._bundle.graphdef, values)
+        args, kwargs = put_back(tree, inside.roots)
+        outcome = inside.leave(self._function(inside.roots[0], *args, **kwargs))
+        return [x for x in jax.tree.leaves((outcome.output, outcome.values)) if is_array(x)]
+
+
+def _shapes(args: Any, kwargs: Any) -> Any:
+    return represent_inputs(*_named((args, kwargs)))
+
+
+def _named(tree: Any) -> Any:
+    """The tree with the class in the place of each object."""
+    return jax.tree.map(
+        lambda x: type(x) if isinstance(x, Pytree) else x,
+        tree,
+        is_leaf=lambda x: isinstance(x, Pytree),
+    )
+
+
+def _by_type(module: Any, own: bool = False) -> dict[str, dict[Path, Any]]:
+    """Shapes of the variables below a module, by type and path.
+
+    Args:
+      module: the module.
+      own: leaves out those of objects below it, other than lists and dicts.
+    """
+    found: dict[str, dict[Path, Any]] = {}
+    seen: set[int] = set()
+
+    def visit(value: Any, path: Path) -> None:
+        if isinstance(value, Variable):
+            if id(value) not in seen:
+                seen.add(id(value))
+                name = "RngState" if isinstance(value, RngState) else type(value).__name__
+                found.setdefault(name, {})[path] = represent(value.raw_value)
+        elif isinstance(value, Pytree):
+            below = value is not module and not isinstance(value, (List, Dict))
+            if id(value) in seen or (own and below):
+                return
+            seen.add(id(value))
+            for name in attribute_names(value):
+                visit(value.__dict__[name], (*path, path_name(type(value), name)))
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                visit(item, (*path, key))
+        elif isinstance(value, (list, tuple)):
+            for i, item in enumerate(value):
+                visit(item, (*path, i))
+
+    visit(module, ())
+    del visit  # it refers to itself, and would keep all nodes
+    return found
