@@ -108,6 +108,7 @@ from linnet.module_core.nnx import custom_vjp as custom_vjp
 from linnet.module_core.nnx import data as data
 from linnet.module_core.nnx import dataclass as dataclass
 from linnet.module_core.nnx import diff as diff
+from linnet.module_core.nnx import display as display
 from linnet.module_core.nnx import eval_shape as eval_shape
 from linnet.module_core.nnx import filter_state as filter_state
 from linnet.module_core.nnx import find_duplicates as find_duplicates
@@ -225,6 +226,7 @@ if _typing.TYPE_CHECKING:
     from linnet.layers_recurrent.nnx import OptimizedLSTMCell as OptimizedLSTMCell
     from linnet.layers_recurrent.nnx import RNNCellBase as RNNCellBase
     from linnet.layers_recurrent.nnx import SimpleCell as SimpleCell
+    from linnet.module_core.nnx import tabulate as tabulate
 
     from . import bridge as bridge
     from . import compat as compat
@@ -238,10 +240,12 @@ if _typing.TYPE_CHECKING:
     from . import rnglib as rnglib
     from . import spmd as spmd
     from . import statelib as statelib
+    from . import summary as summary
     from . import training as training
     from . import transforms as transforms
     from . import traversals as traversals
     from . import variablelib as variablelib
+    from . import visualization as visualization
     from .bridge import wrappers as wrappers
     from .nn import initializers as initializers
     from .training import metrics as metrics
@@ -297,6 +301,7 @@ _LAYERS = {
         "RNNCellBase",
         "SimpleCell",
     ),
+    "linnet.module_core.nnx": ("tabulate",),
 }
 _HOME = {name: module for module, names in _LAYERS.items() for name in names}
 
@@ -318,10 +323,12 @@ _NAMESPACES = {
     "rnglib": ".rnglib",
     "spmd": ".spmd",
     "statelib": ".statelib",
+    "summary": ".summary",
     "training": ".training",
     "transforms": ".transforms",
     "traversals": ".traversals",
     "variablelib": ".variablelib",
+    "visualization": ".visualization",
     "wrappers": ".bridge.wrappers",
 }
 
