@@ -75,7 +75,11 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
         x = x.reshape((1,) * (3 - x.ndim) + x.shape)
         return one_batch(x, 3)  # [B, H, Q, K]
 
-    output = jax.nn.dot_product_attention(
+    # Traced, it is a program of its own that the layers of a deep model have in common: half of
+    # what tracing a transformer takes goes into tracing this function anew.
+    traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
+    attention = _recorded if traced else jax.nn.dot_product_attention
+    output = attention(
         one_batch(call.query, 3),
         one_batch(call.key, 3),
         one_batch(call.value, 3),
@@ -86,3 +90,8 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     )
     output = output.reshape(*batch, *output.shape[1:])
     return output.astype(jnp.float32) if call.float32_softmax else output
+
+
+_recorded = jax.jit(
+    jax.nn.dot_product_attention, static_argnames=("is_causal", "implementation"), inline=True
+)
