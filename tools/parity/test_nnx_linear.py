@@ -295,6 +295,36 @@ def test_a_model_s_streams_are_drawn_in_the_same_order() -> None:
     same_state(model(ours), model(theirs))
 
 
+def test_layers_made_by_vmap_and_run_by_scan() -> None:
+    def run(nnx: ModuleType) -> list[Any]:
+        @nnx.split_rngs(splits=3)
+        @nnx.vmap
+        def make(rngs: Any) -> Any:
+            layers = [nnx.Linear(4, 4, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)]
+            return nnx.List([*layers, nnx.LoRALinear(4, 4, lora_rank=1, rngs=rngs)])
+
+        @nnx.scan(in_axes=(0, nnx.Carry), out_axes=nnx.Carry)
+        def forward(layers: Any, x: Any) -> Any:
+            return layers[2](layers[1](jnp.sin(layers[0](x))))
+
+        model = make(nnx.Rngs(0, dropout=1))
+        y = forward(model, VECTORS)
+
+        def loss(model: Any) -> Any:
+            return jnp.sum(forward(model, VECTORS) ** 2)
+
+        adapters = nnx.DiffState(0, nnx.LoRAParam)
+        gradient = nnx.to_pure_dict(nnx.grad(loss, argnums=adapters)(model))
+        return [y, gradient, state_of(nnx, model)]
+
+    (y, gradient, state), (other_y, other_gradient, other_state) = run(ours), run(theirs)
+    identical(y, other_y)
+    assert jax.tree.structure(gradient) == jax.tree.structure(other_gradient)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(other_gradient), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    identical([v for _, _, v in state.values()], [v for _, _, v in other_state.values()])
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_attributes(name: str) -> None:
     case = next(c for c in CASES if c.name == name)
