@@ -47,8 +47,10 @@ def test_page(page: Path, module: ModuleType) -> None:
         compile("\n" * (first - 1) + text, str(page), "exec", dont_inherit=True)
         for first, text in blocks(page)
     ]
-    if "import optax" in page.read_text(encoding="utf-8") and not installed("optax"):
-        pytest.skip("optax: only the examples' group of dependencies brings it")
+    text = page.read_text(encoding="utf-8")
+    for name in ("optax", "orbax", "safetensors"):
+        if f"import {name}" in text and not installed(name):
+            pytest.skip(f"{name}: only the quickstart's group of dependencies brings it")
     for block in code:
         exec(block, module.__dict__)
 
