@@ -3,8 +3,6 @@
 import gc
 import weakref
 
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -141,82 +139,6 @@ def test_dropped_models_are_freed_at_once():
         assert gone() is None
     finally:
         gc.enable()
-
-
-EDITS = st.sampled_from(
-    ["append", "share", "pop", "name", "unname", "scale", "bool", "extra", "drop", "value", "swap"]
-)
-
-
-def all_nodes(node, found):
-    if node not in found:
-        found.append(node)
-        for child in [*node.items, *node.named.values()]:
-            if isinstance(child, Node):
-                all_nodes(child, found)
-    return found
-
-
-def edit(root, kind, which, amount):
-    """One edit of a node below `root`; the same inside and outside of jit."""
-    nodes = all_nodes(root, [])
-    node = nodes[which % len(nodes)]
-    if kind == "append":
-        node.items.append(Node(amount))
-    elif kind == "share":
-        other = nodes[(which // 3) % len(nodes)]
-        if node not in all_nodes(other, []):
-            node.items.append(other)
-    elif kind == "pop" and node.items:
-        node.items.pop(which % len(node.items))
-    elif kind == "name":
-        node.named["k" * (amount % 4 + 1)] = Node(amount)
-    elif kind == "unname" and node.named:
-        del node.named[list(node.named)[which % len(node.named)]]
-    elif kind == "scale":
-        node.scale = amount
-    elif kind == "bool":
-        node.scale = bool(amount % 2)
-    elif kind == "extra":
-        node.extra = jnp.float32(amount)
-    elif kind == "drop" and hasattr(node, "extra"):
-        del node.extra
-    elif kind == "value":
-        node.x.value = node.x.value + amount
-    elif kind == "swap":
-        other = nodes[(which // 5) % len(nodes)]
-        node.x, other.x = other.x, node.x
-
-
-@nnx.jit(static_argnums=(1, 2, 3))
-def jitted_edit(root, kind, which, amount):
-    edit(root, kind, which, amount)
-    return total(root)
-
-
-jitted_total = nnx.jit(total)
-
-
-@hypothesis.given(
-    st.lists(
-        st.tuples(st.booleans(), EDITS, st.integers(0, 20), st.integers(0, 3)),
-        min_size=1,
-        max_size=6,
-    )
-)
-@hypothesis.settings(max_examples=60, deadline=None)
-def test_histories_equal_those_without_jit(history):
-    plain, jitted = Node(1), Node(1)
-    for inside, kind, which, amount in history:
-        edit(plain, kind, which, amount)
-        if inside:
-            got = jitted_edit(jitted, kind, which, amount)
-        else:
-            edit(jitted, kind, which, amount)
-            got = jitted_total(jitted)
-        np.testing.assert_allclose(got, total(plain), rtol=1e-6)
-        np.testing.assert_allclose(total(jitted), total(plain), rtol=1e-6)
-        assert nnx.graphdef(jitted) == nnx.graphdef(plain)
 
 
 def test_jax_transforms_take_modules():
