@@ -8,6 +8,8 @@ import pytest
 
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.nnx.bundle import Bundle
+from linnet.module_core.nnx.effect import Inside
 
 
 class Model(nnx.Module):
@@ -158,14 +160,14 @@ def test_only_what_changed_comes_back():
     kernel = model.layers[0].raw_value
     nnx.jit(step)(model, optimizer)
     assert model.layers[0].raw_value is kernel
-    outputs = jax.make_jaxpr(
-        lambda values: nnx.jit(step)._run(bundle.graphdef, (), values, (), bundle_args, {})
-    )
-    from linnet.module_core.nnx.bundle import Bundle, Hole
-
     bundle = Bundle([model, optimizer])
-    bundle_args = (Hole(0), Hole(1))
-    assert len(outputs(bundle.values()).out_avals) == 2  # the adapter and the step
+
+    def run(values):
+        inside = Inside(bundle.graphdef, values)
+        step(*inside.roots)
+        return inside.leave(None)
+
+    assert len(jax.eval_shape(run, bundle.values()).values) == 2  # the adapter and the step
 
 
 def test_a_learning_rate_in_the_state_can_be_set():
