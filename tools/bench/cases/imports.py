@@ -14,7 +14,7 @@ import tempfile
 from bench.case import FLAX, LINNET, Builder, Case, Comparison, Measure
 
 _PROGRAM = """
-import jax, time
+import {after}, time
 start = time.process_time()
 import {module}
 print(time.process_time() - start)
@@ -30,13 +30,15 @@ def _environment() -> dict[str, str]:
     # Where no bytecode is written (an environment variable, a folder that is read-only), compiling
     # the sources would be most of what is measured. So it is written to a folder of its own.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    return {**environment, "PYTHONPYCACHEPREFIX": _bytecode().name}
+    return {**environment, "PYTHONPYCACHEPREFIX": _bytecode().name, "KERAS_BACKEND": "jax"}
 
 
-def _importing(module: str) -> Builder:
+def importing(module: str, after: str = "jax") -> Builder:
+    """A measurement of the seconds that importing `module` takes once `after` is imported."""
+
     def build() -> Measure:
         # -P: the working directory must not hide what is installed.
-        command = [sys.executable, "-P", "-c", _PROGRAM.format(module=module)]
+        command = [sys.executable, "-P", "-c", _PROGRAM.format(module=module, after=after)]
         environment = _environment()
 
         def measure() -> float:
@@ -54,7 +56,7 @@ def _case(name: str, leaf: str, at_most: float) -> Case:
     return Case(
         name,
         f"import linnet.{leaf}, after import jax",
-        {LINNET: _importing(f"linnet.{leaf}"), FLAX: _importing(f"flax.{leaf}")},
+        {LINNET: importing(f"linnet.{leaf}"), FLAX: importing(f"flax.{leaf}")},
         [Comparison(LINNET, FLAX, at_most=at_most)],
     )
 
