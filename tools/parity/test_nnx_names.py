@@ -140,6 +140,22 @@ def test_all_that_the_public_namespaces_hold() -> None:
         assert missing <= {"NestedStateRepr"}, name
 
 
+PYTHON_S = {"Any", "Callable", "Mapping", "MappingProxyType", "Protocol", "Sequence", "TypeVar"}
+PYTHON_S |= {"annotations", "partial"}
+OF_LAYERS = {
+    "initializers": {"DtypeLikeInexact"},  # annotations of Flax's own
+    "linear": {"FrozenDict", "Size"},
+    "lora": {"Size"},
+    "recurrent": {"Carry", "Output", "RNNBase", "modified_orthogonal"},
+}
+
+
+@pytest.mark.parametrize("name", [n for n in dir(theirs.nn) if not n.startswith("_")])
+def test_what_programs_import_from_the_modules_of_layers(name: str) -> None:
+    missing = names(getattr(theirs.nn, name)) - names(getattr(ours.nn, name)) - PYTHON_S
+    assert missing == OF_LAYERS.get(name, set())
+
+
 # Signatures.
 
 

@@ -1,5 +1,10 @@
 """An older name of `graphlib`."""
 
+from linnet.module_core.nnx import FlatState as FlatState
+from linnet.module_core.nnx import State as State
+from linnet.module_core.nnx import Static as Static
+from linnet.module_core.nnx import Variable as Variable
+from linnet.module_core.nnx import map_state as map_state
 from linnet.nnx.graphlib import GraphDef as GraphDef
 from linnet.nnx.graphlib import MergeContext as MergeContext
 from linnet.nnx.graphlib import SplitContext as SplitContext

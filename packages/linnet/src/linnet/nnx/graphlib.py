@@ -1,9 +1,13 @@
 """Modules as graphs: taking them apart, putting them together, walking them."""
 
+from linnet.module_core.nnx import FlatState as FlatState
 from linnet.module_core.nnx import GraphDef as GraphDef
 from linnet.module_core.nnx import MergeContext as MergeContext
 from linnet.module_core.nnx import SplitContext as SplitContext
+from linnet.module_core.nnx import State as State
+from linnet.module_core.nnx import Static as Static
 from linnet.module_core.nnx import UpdateContext as UpdateContext
+from linnet.module_core.nnx import Variable as Variable
 from linnet.module_core.nnx import as_pure as as_pure
 from linnet.module_core.nnx import cached_partial as cached_partial
 from linnet.module_core.nnx import call as call
@@ -14,6 +18,7 @@ from linnet.module_core.nnx import iter_children as iter_children
 from linnet.module_core.nnx import iter_graph as iter_graph
 from linnet.module_core.nnx import iter_module_children as iter_module_children
 from linnet.module_core.nnx import map as map
+from linnet.module_core.nnx import map_state as map_state
 from linnet.module_core.nnx import merge as merge
 from linnet.module_core.nnx import merge_context as merge_context
 from linnet.module_core.nnx import pop as pop

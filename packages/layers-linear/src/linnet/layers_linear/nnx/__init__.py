@@ -10,6 +10,7 @@
 
 from linnet.module_core.nnx import LoRAParam as LoRAParam
 
+from .._defaults import default_bias_init as default_bias_init
 from .._defaults import default_embed_init as default_embed_init
 from .._defaults import default_kernel_init as default_kernel_init
 from .conv import Conv as Conv

@@ -34,9 +34,9 @@ from ._fields import (
 )
 from .dense import Linear
 
-default_a_init: Initializer = he_uniform()
+default_a_initializer: Initializer = he_uniform()
 # Zeros: at first the adapter changes nothing.
-default_b_init: Initializer = default_bias_init
+default_b_initializer: Initializer = default_bias_init
 
 
 class LoRA(Module):
@@ -84,8 +84,8 @@ class LoRA(Module):
         base_module: Module | Callable[..., Any] | None = None,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
-        a_initializer: Initializer = default_a_init,
-        b_initializer: Initializer = default_b_init,
+        a_initializer: Initializer = default_a_initializer,
+        b_initializer: Initializer = default_b_initializer,
         lora_param_type: type[Variable[Any]] = LoRAParam,
         promote_dtype: PromoteDtype = promote_dtype,
         rngs: Rngs,
@@ -183,8 +183,8 @@ class LoRALinear(Linear):
         lora_rank: int,
         lora_dtype: DTypeLike | None = None,
         lora_param_dtype: DTypeLike = jnp.float32,
-        a_initializer: Initializer = default_a_init,
-        b_initializer: Initializer = default_b_init,
+        a_initializer: Initializer = default_a_initializer,
+        b_initializer: Initializer = default_b_initializer,
         lora_param_type: type[Variable[Any]] = LoRAParam,
         lora_promote_dtype: PromoteDtype = promote_dtype,
         rngs: Rngs,

@@ -1,5 +1,9 @@
 """Modules of one kind as modules of the other."""
 
+from linnet.module_core.nnx import Module as Module
+from linnet.module_core.nnx import Pytree as Pytree
+from linnet.module_core.nnx import Rngs as Rngs
+from linnet.module_core.nnx import State as State
 from linnet.module_core.nnx.bridge import Functional as Functional
 from linnet.module_core.nnx.bridge import ToLinen as ToLinen
 from linnet.module_core.nnx.bridge import ToNNX as ToNNX

@@ -27,3 +27,6 @@ from linnet.layers_linear.functional import relu as relu
 from linnet.layers_linear.functional import relu6 as relu6
 from linnet.layers_linear.functional import softmax as softmax
 from linnet.layers_linear.nnx import PReLU as PReLU
+from linnet.module_core.typing import Array as Array
+from linnet.module_core.typing import Dtype as Dtype
+from linnet.module_core.typing import PromoteDtypeFn as PromoteDtypeFn

@@ -2,3 +2,4 @@
 
 from linnet.module_core.dtypes import canonicalize_dtype as canonicalize_dtype
 from linnet.module_core.nnx.layers import promote_dtype as promote_dtype
+from linnet.module_core.typing import Dtype as Dtype

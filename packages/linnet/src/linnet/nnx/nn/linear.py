@@ -1,5 +1,6 @@
 """Linear, convolution, embedding and pooling layers."""
 
+from linnet.initializers import Initializer as Initializer
 from linnet.layers_linear.functional import canonicalize_padding as canonicalize_padding
 from linnet.layers_linear.nnx import Conv as Conv
 from linnet.layers_linear.nnx import ConvTranspose as ConvTranspose
@@ -8,8 +9,22 @@ from linnet.layers_linear.nnx import Embed as Embed
 from linnet.layers_linear.nnx import Linear as Linear
 from linnet.layers_linear.nnx import LinearGeneral as LinearGeneral
 from linnet.layers_linear.nnx import avg_pool as avg_pool
+from linnet.layers_linear.nnx import default_bias_init as default_bias_init
 from linnet.layers_linear.nnx import default_embed_init as default_embed_init
 from linnet.layers_linear.nnx import default_kernel_init as default_kernel_init
 from linnet.layers_linear.nnx import max_pool as max_pool
 from linnet.layers_linear.nnx import min_pool as min_pool
 from linnet.layers_linear.nnx import pool as pool
+from linnet.module_core.nnx import Module as Module
+from linnet.module_core.nnx import first_from as first_from
+from linnet.module_core.typing import Array as Array
+from linnet.module_core.typing import Axis as Axis
+from linnet.module_core.typing import ConvGeneralDilatedT as ConvGeneralDilatedT
+from linnet.module_core.typing import DotGeneralT as DotGeneralT
+from linnet.module_core.typing import Dtype as Dtype
+from linnet.module_core.typing import EinsumT as EinsumT
+from linnet.module_core.typing import LaxPadding as LaxPadding
+from linnet.module_core.typing import PaddingLike as PaddingLike
+from linnet.module_core.typing import PrecisionLike as PrecisionLike
+from linnet.module_core.typing import PromoteDtypeFn as PromoteDtypeFn
+from linnet.module_core.typing import Shape as Shape

@@ -1,5 +1,12 @@
 """Recurrent cells, and what runs them over time."""
 
+from jax.nn import sigmoid as sigmoid
+from jax.numpy import tanh as tanh
+
+from linnet.initializers import Initializer as Initializer
+from linnet.layers_linear.nnx import Linear as Linear
+from linnet.layers_linear.nnx import default_bias_init as default_bias_init
+from linnet.layers_linear.nnx import default_kernel_init as default_kernel_init
 from linnet.layers_recurrent.nnx import RNN as RNN
 from linnet.layers_recurrent.nnx import Bidirectional as Bidirectional
 from linnet.layers_recurrent.nnx import ConvLSTMCell as ConvLSTMCell
@@ -10,3 +17,8 @@ from linnet.layers_recurrent.nnx import OptimizedLSTMCell as OptimizedLSTMCell
 from linnet.layers_recurrent.nnx import RNNCellBase as RNNCellBase
 from linnet.layers_recurrent.nnx import SimpleCell as SimpleCell
 from linnet.layers_recurrent.nnx import flip_sequences as flip_sequences
+from linnet.module_core.nnx import Module as Module
+from linnet.module_core.typing import Array as Array
+from linnet.module_core.typing import Dtype as Dtype
+from linnet.module_core.typing import PromoteDtypeFn as PromoteDtypeFn
+from linnet.module_core.typing import Shape as Shape

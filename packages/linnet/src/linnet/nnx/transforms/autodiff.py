@@ -1,6 +1,7 @@
 """Derivatives."""
 
 from linnet.module_core.nnx import DiffState as DiffState
+from linnet.module_core.nnx import State as State
 from linnet.module_core.nnx import custom_vjp as custom_vjp
 from linnet.module_core.nnx import grad as grad
 from linnet.module_core.nnx import jvp as jvp

@@ -1,6 +1,8 @@
 """Loops, and functions mapped over axes."""
 
 from linnet.module_core.nnx import Carry as Carry
+from linnet.module_core.nnx import Module as Module
+from linnet.module_core.nnx import State as State
 from linnet.module_core.nnx import StateAxes as StateAxes
 from linnet.module_core.nnx import fori_loop as fori_loop
 from linnet.module_core.nnx import pmap as pmap
