@@ -1,4 +1,4 @@
-"""Training on a mesh: sharded_training.py, in a process that has eight devices."""
+"""Training on a mesh, in processes that have eight devices."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_on_eight_devices() -> None:
-    checks = Path(__file__).with_name("sharded_training.py")
+
+@pytest.mark.parametrize("name", ["sharded_training.py", "nnx_sharded_training.py"])
+def test_on_eight_devices(name: str) -> None:
+    checks = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", str(checks)],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},

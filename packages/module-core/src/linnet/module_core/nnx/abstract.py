@@ -18,7 +18,7 @@ from .bundle import Bundle, put_back, take_out
 from .effect import Inside, Outcome
 from .graph import flat_leaves, split
 from .pytree import Pytree
-from .sharding_metadata import axis_names_of
+from .sharding_metadata import axis_names_of, spec_of
 from .structure import build
 from .transforms.calling import resolve
 from .variable import Variable
@@ -170,6 +170,5 @@ def _sharding_of(leaf: Any, x: Any, mesh: Any) -> Any:
         where = context
     if where is None or (names is None and mesh is None and isinstance(x, jax.Array)):
         return getattr(x, "sharding", None)
-    spec_of: Any = PartitionSpec
-    spec = names if isinstance(names, PartitionSpec) else spec_of(*(names or ()))
-    return NamedSharding(where, spec)
+    whole: Any = PartitionSpec()  # type: ignore[no-untyped-call]
+    return NamedSharding(where, spec_of(leaf) if isinstance(leaf, Variable) else whole)
