@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -99,7 +100,7 @@ def test_the_explicit_path(options: dict[str, Any], call: dict[str, Any]) -> Non
     for _ in range(2):
         ours, theirs = (layer(X, **call) for layer in made)
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
-    sown = [getattr(layer, "attention_weights", None) for layer in made]
+    sown: list[Any] = [getattr(layer, "attention_weights", None) for layer in made]
     if "sow_weights" in call:
         ours, theirs = (variable.get_value() for variable in sown)
         assert len(ours) == len(theirs) == 2
@@ -149,13 +150,14 @@ def test_functions_are_bit_for_bit_the_same() -> None:
     q, k, v = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(3))
     bias = jax.random.normal(jax.random.key(4), (2, 4, 5, 5))
     key = jax.random.key(7)
-    for args, call in [
+    cases: list[tuple[Any, Any]] = [
         ((q, k, v), {}),
         ((q, k, v, bias), {"is_causal": True}),
         ((q, k, v), {"dtype": bf16}),
         ((q, k, v), {"dropout_rate": 0.4, "dropout_rng": key}),
         ((q, k, v, bias, bias > 0), {"dropout_rate": 0.4, "deterministic": True}),
-    ]:
+    ]
+    for args, call in cases:
         identical(
             layers.dot_product_attention(*args, **call),
             flax_nnx.dot_product_attention(*args, **call),
@@ -172,7 +174,8 @@ def test_functions_are_bit_for_bit_the_same() -> None:
 
 def test_weights_are_those_of_flax_within_rounding() -> None:
     q, k = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(2))
-    for call in ({}, {"mask": jnp.ones((4, 5, 5)).at[:, :, 2].set(0)}):
+    calls: list[dict[str, Any]] = [{}, {"mask": jnp.ones((4, 5, 5)).at[:, :, 2].set(0)}]
+    for call in calls:
         np.testing.assert_allclose(
             layers.dot_product_attention_weights(q, k, **call),
             flax_nnx.nn.attention.dot_product_attention_weights(q, k, **call),
@@ -257,19 +260,24 @@ def test_difference_the_end_of_the_cache() -> None:
         theirs(X[:, :2])
 
 
+@pytest.fixture
+def x64() -> Iterator[None]:
+    config: Any = jax.config
+    config.update("jax_enable_x64", True)
+    yield
+    config.update("jax_enable_x64", False)
+
+
+@pytest.mark.usefixtures("x64")
 def test_difference_float64() -> None:
     """Through jax's attention Flax rounds the softmax to float32."""
-    jax.config.update("jax_enable_x64", True)
-    try:
-        x = np.random.default_rng(0).normal(size=(5, 1, 8))
-        logits = np.einsum("qhd,khd->hqk", x, x) / np.sqrt(8)
-        weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-        expected = np.einsum("hqk,khd->qhd", weights, x)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs = flax_nnx.dot_product_attention(jnp.asarray(x), jnp.asarray(x), jnp.asarray(x))
-        ours = layers.dot_product_attention(jnp.asarray(x), jnp.asarray(x), jnp.asarray(x))
-        np.testing.assert_allclose(ours, expected, rtol=1e-12)
-        assert not np.allclose(theirs, expected, rtol=1e-10)
-    finally:
-        jax.config.update("jax_enable_x64", False)
+    x = np.random.default_rng(0).normal(size=(5, 1, 8))
+    logits = np.einsum("qhd,khd->hqk", x, x) / np.sqrt(8)
+    weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = np.einsum("hqk,khd->qhd", weights, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = flax_nnx.dot_product_attention(jnp.asarray(x), jnp.asarray(x), jnp.asarray(x))
+    ours = layers.dot_product_attention(jnp.asarray(x), jnp.asarray(x), jnp.asarray(x))
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    assert not np.allclose(theirs, expected, rtol=1e-10)

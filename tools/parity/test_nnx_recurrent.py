@@ -69,7 +69,7 @@ def identical(ours: Any, theirs: Any) -> None:
     assert list(map(data, jax.tree.leaves(ours))) == list(map(data, jax.tree.leaves(theirs)))
 
 
-def near(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
+def near(ours: Any, theirs: Any, *, tolerance: float = 2e-5) -> None:
     forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, theirs)]
     assert forms[0] == forms[1]
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
