@@ -229,6 +229,33 @@ def test_nnx_modules_below_linen_modules_and_under_its_transforms():
     assert np.any(kernels[0] != kernels[1])
 
 
+def test_scanned_nnx_modules():
+    class Cell(nnx.Module):
+        def __init__(self, n, *, rngs):
+            self.kernel = nnx.Param(NORMAL(rngs.params(), (n, n)))
+            self.steps = nnx.BatchStat(jnp.int32(0))
+
+        def __call__(self, h, x):
+            self.steps.value = self.steps.value + 1
+            h = jnp.tanh(h @ self.kernel + x)
+            return h, h
+
+    cell = linen.scan(
+        bridge.ToLinen,
+        variable_broadcast="params",
+        variable_axes={"batch_stats": 0},
+        split_rngs={"params": False},
+    )(Cell, args=(3,))
+    xs = jnp.stack([X, -X, X])
+    variables = cell.init(KEY, X, xs)
+    (h, _), updates = cell.apply(variables, X, xs, mutable=["batch_stats"])
+    expected = X
+    for x in xs:
+        expected = jnp.tanh(expected @ variables["params"]["kernel"] + x)
+    np.testing.assert_allclose(h, expected, rtol=1e-5)
+    assert updates["batch_stats"]["steps"].tolist() == [1, 1, 1]
+
+
 def test_metadata_goes_into_boxes():
     module = bridge.to_linen(Dense, 3, 2, out_sharding=("a", None), unit="volt")
     variables = module.init(KEY, X)

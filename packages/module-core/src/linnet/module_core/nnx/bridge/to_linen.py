@@ -73,8 +73,9 @@ class ToLinen(linen.Module):
           *args, **kwargs: of the method.
           nnx_method: a method of the nnx module, or its name; `__call__` by default.
         """
-        if self.is_initializing() and not any(self.variables.values()):
-            module = self._make(_streams(self))
+        if self.is_initializing():
+            # A transform may have made some of the variables already.
+            module = self._filled(self._make(_streams(self)), may_lack=True)
             self._store(module)  # what the call changes doesn't belong to the initial state
             return _method(module, nnx_method)(*args, **kwargs)
         module = self._restored()
@@ -92,14 +93,18 @@ class ToLinen(linen.Module):
             outline = eval_shape(lambda: self._make(Rngs(0, **seeds)))
         else:
             outline = self._make(Rngs(0, **seeds))
-        graphdef, state = split(outline)
-        module = _filled(graphdef, state, self.variables, self.name or type(self).__name__)
+        module = self._filled(outline, may_lack=False)
         keys: dict[str, Any] = {name: self.make_rng(name) for name in self._streams_given()}
         for _, stream in iter_graph(module):
             if isinstance(stream, RngStream) and stream.tag not in keys:
                 object.__setattr__(stream, "__class__", _Forbidden)
         reseed(module, **keys)
         return module
+
+    def _filled(self, outline: Module, may_lack: bool) -> Module:
+        graphdef, state = split(outline)
+        where = self.name or type(self).__name__
+        return _filled(graphdef, state, self.variables, where, may_lack)
 
     def _streams_given(self) -> list[str]:
         scope = self.scope
@@ -143,8 +148,16 @@ def _method(module: Module, method: Callable[..., Any] | str | None) -> Callable
     return lambda *args, **kwargs: method(module, *args, **kwargs)
 
 
-def _filled(graphdef: GraphDef, state: Any, variables: Mapping[str, Any], where: str) -> Module:
-    """The module of an outline with linen's variables; those that it lacks are added.
+def _filled(
+    graphdef: GraphDef, state: Any, variables: Mapping[str, Any], where: str, may_lack: bool
+) -> Module:
+    """The module of an outline with linen's variables; those that it doesn't have are added.
+
+    Args:
+      graphdef, state: the outline.
+      variables: linen's collections.
+      where: the linen module, for the error.
+      may_lack: whether variables may be missing; the outline's are taken then.
 
     Raises:
       ScopeVariableNotFoundError: variables are missing; all are listed.
@@ -164,11 +177,12 @@ def _filled(graphdef: GraphDef, state: Any, variables: Mapping[str, Any], where:
             col = collection_of(leaf)
             found = given.pop((col, *map(str, path)), None)
             if found is None:
+                leaves[path] = leaf
                 missing.append(path_text((col, *path)))
                 continue
             new = to_nnx_var(col, found[1])
             leaves[path] = leaf.copy(new.raw_value, **new.get_metadata())
-    if missing:
+    if missing and not may_lack:
         raise ScopeVariableNotFoundError(
             f"{len(missing)} variables of {where} are missing: {', '.join(missing[:8])}.",
             hint="Were they initialized with other arguments, or are collections left out?",

@@ -202,7 +202,7 @@ def _check_optimizable(model: Any, params: Any, wrt: Filter) -> None:
     if not flat:
         there = sorted({type(v).__name__ for v in _flat(state(model)).values()})
         raise ArgumentError(
-            f"wrt={wrt!r} chooses no variable of {type(model).__name__}, which has"
+            f"wrt={_name_of(wrt)} chooses no variable of {type(model).__name__}, which has"
             f" {', '.join(there) or 'none at all'}.",
             hint="wrt is a filter: a type such as nnx.Param, or nnx.PathContains('decoder'). A"
             " string stands for a tag in the variables' metadata, not for a collection.",
@@ -210,11 +210,15 @@ def _check_optimizable(model: Any, params: Any, wrt: Filter) -> None:
     whole = [p for p, v in flat.items() if not _has_gradient(v)]
     if whole:
         raise ArgumentError(
-            f"wrt={wrt!r} chooses variables that have no gradient, for they are not of floating"
-            f" type: {_listed(whole)}.",
+            f"wrt={_name_of(wrt)} chooses variables that have no gradient, for they are not of"
+            f" floating type: {_listed(whole)}.",
             hint="Make them another kind of Variable than the parameters, or leave them out:"
             " wrt=nnx.All(nnx.Param, nnx.Not(nnx.PathContains('count'))).",
         )
+
+
+def _name_of(wrt: Filter) -> str:
+    return wrt.__name__ if isinstance(wrt, type) else repr(wrt)
 
 
 def _has_gradient(leaf: Any) -> bool:
