@@ -35,11 +35,12 @@ def attention(heads: int = 2, **options: Any) -> nnx.MultiHeadAttention:
 def test_decoding_is_causal_attention(options: dict[str, Any]) -> None:
     layer = attention(**options)
     expected = layer(X, is_causal=True, decode=False)
+    step = jit(lambda layer, x: layer(x, decode=True))
     for sizes in [(1,) * 6, (4, 1, 1), (6,)]:
         layer.init_cache((2, LENGTH, 4))
         pieces, first = [], 0
         for size in sizes:
-            pieces.append(layer(X[:, first : first + size], decode=True))
+            pieces.append(step(layer, X[:, first : first + size]))
             first += size
         np.testing.assert_allclose(jnp.concatenate(pieces, 1), expected, rtol=1e-5, atol=2e-6)
         assert int(layer.cache_index[...]) == LENGTH

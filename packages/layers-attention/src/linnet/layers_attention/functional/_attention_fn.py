@@ -38,9 +38,19 @@ def parameters_of(function: Any) -> frozenset[str]:
         return frozenset(inspect.signature(function).parameters)
 
 
-def _takes_any(function: Any) -> bool:
+@lru_cache(maxsize=256)
+def _hashable_takes_any(function: Callable[..., Any]) -> bool:
     parameters = inspect.signature(function).parameters.values()
     return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _takes_any(function: Any) -> bool:
+    """Whether a function has `**kwargs`."""
+    try:
+        return _hashable_takes_any(function)
+    except TypeError:  # e.g. a partial that holds an array
+        parameters = inspect.signature(function).parameters.values()
+        return any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def call_attention_fn(
