@@ -276,3 +276,18 @@ def test_threads_call_the_same_function():
     for t in threads:
         t.join()
     assert [float(m.calls[...]) for m in models] == [20.0] * 4
+
+
+def test_what_jax_cannot_take_is_named():
+    with pytest.raises(TypeError, match="'mode' holds 'train' of type str") as caught:
+        nnx.jit(lambda m, mode: m(X))(block(), "train")
+    assert "static_argnames='mode'" in str(caught.value)
+
+
+def test_a_graphdef_applies_states():
+    m = block()
+    graphdef, state = nnx.split(m)
+    y, (_, after) = graphdef.apply(state)(X)
+    near(y, m.dense(X))
+    assert float(after.calls[...]) == 1.0
+    assert float(m.calls[...]) == 0.0

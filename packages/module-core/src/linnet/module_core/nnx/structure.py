@@ -173,6 +173,12 @@ class GraphDef:
             f" static={len(self.statics)})"
         )
 
+    def apply(self, state: Any, *states: Any) -> Any:
+        """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
+        from .calling import call
+
+        return call((self, state, *states))
+
     @property
     def changeable(self) -> tuple[bool, ...]:
         """Of each static value whether it may be edited in place."""

@@ -329,10 +329,10 @@ class Variable(Operators, Generic[A]):
         return [*super().__dir__(), *self._metadata]
 
     def _description(self) -> str:
-        file, line = self._made_at or ("<unknown>", 0)
         shape = getattr(self.raw_value, "shape", None)
         what = f" of shape {shape}" if shape is not None else ""
-        return f"{type(self).__name__!r}{what}, made at {file}:{line},"
+        by = ":".join(map(str, self._made_at)) if self._made_at else "by a jax transform"
+        return f"{type(self).__name__!r}{what}, made {'at ' if self._made_at else ''}{by},"
 
     def __repr__(self) -> str:
         from .representation import represent

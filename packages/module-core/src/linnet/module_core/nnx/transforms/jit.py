@@ -20,8 +20,8 @@ from typing import Any
 
 import jax
 
-from ...errors import ArgumentError
-from ..bundle import Bundle, Hole, put_back, take_out
+from ...errors import ArgumentError, ArgumentTypeError
+from ..bundle import Bundle, Hole, is_node, put_back, take_out
 from ..effect import After, Inside, Outcome, apply
 from ..graph import find_duplicates
 from ..sharding_metadata import lay_out
@@ -129,8 +129,10 @@ class Jitted(Transformed):
         return tuple(sorted(positions)), tuple(sorted(names))
 
     def _jit(self, options: dict[str, Any]) -> Any:
-        run = functools.partial(Jitted._run, self)
-        run.__name__ = self.__name__ if hasattr(self, "__name__") else "function"  # type: ignore[attr-defined]
+        def run(*args: Any) -> Outcome:
+            return self._run(*args)
+
+        run.__name__ = run.__qualname__ = getattr(self._fun, "__name__", "function")
         donate = (4, 6) if self._donated[0] or self._donated[1] else ()
         return jax.jit(
             run, static_argnums=(0, 1, 2), donate_argnums=donate, **self._options, **options
@@ -299,11 +301,36 @@ class Jitted(Transformed):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         prepared = self._prepare(args, kwargs)
-        outcome = prepared.jitted(*prepared.static, *prepared.flat)
+        try:
+            outcome = prepared.jitted(*prepared.static, *prepared.flat)
+        except TypeError as error:
+            self._explain(error, self._bound + args, kwargs)
+            raise
         if not self._modes.structure:
             _refuse_returned_inputs(prepared.bundle, outcome)
             return apply(prepared.bundle, outcome, False)
         return apply(prepared.bundle, outcome)
+
+    def _explain(self, error: TypeError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Names the argument, where jax was given something that is no array."""
+        if not str(error).startswith("Error interpreting argument"):
+            return
+        positions, names = self._static
+        named = [
+            (self._names[i] if i < len(self._names) else f"argument {i}", a)
+            for i, a in enumerate(args)
+            if i not in positions
+        ]
+        for name, argument in [*named, *((n, v) for n, v in kwargs.items() if n not in names)]:
+            for leaf in jax.tree_util.tree_leaves(argument, is_leaf=is_node):
+                if is_node(leaf) or _is_data(leaf):
+                    continue
+                raise ArgumentTypeError(
+                    f"nnx.jit of {getattr(self._fun, '__name__', 'a function')}: {name!r} holds"
+                    f" {leaf!r:.60} of type {type(leaf).__name__}, which is no array.",
+                    hint=f"If it is part of the program, nnx.jit(..., static_argnames={name!r}); a"
+                    " class of your own is to be an nnx.Module, or a pytree of jax.",
+                ) from error
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The program for these arguments before it is compiled; nothing is run or changed."""
@@ -342,6 +369,14 @@ def _moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
             values[i] = jax.device_put(value, sharding)
             set_raw_value(leaf, values[i])
     return values
+
+
+def _is_data(x: Any) -> bool:
+    try:
+        jax.numpy.result_type(x)
+    except TypeError:
+        return False
+    return not isinstance(x, str)
 
 
 def _as_tuple(spec: Any) -> tuple[Any, ...]:
