@@ -74,7 +74,9 @@ def tests_on(session: nox.Session, jax: str) -> None:
     _, chosen, options = test_arguments(session.posargs)
     # The examples' own tests run where everything is tested, on the newest jax.
     groups = ["tests", "quickstart"] if everything(jax, chosen) else ["tests"]
-    install(session, workspace.with_siblings(chosen), *groups, requirements=[f"jax=={jax}"])
+    packages = workspace.with_siblings(chosen)
+    oldest = workspace.oldest_requirements(packages) if jax == JAX[0] else []
+    install(session, packages, *groups, requirements=[f"jax=={jax}", *oldest])
     session.run(
         "pytest",
         "--numprocesses=2",

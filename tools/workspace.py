@@ -121,6 +121,13 @@ def supported_python() -> list[str]:
     return list(project()["tool"]["linnet"]["python"])
 
 
+def oldest_requirements(chosen: Iterable[Package]) -> list[str]:
+    """What the chosen packages need that is tested at its lower bound, pinned to it."""
+    names = project()["tool"]["linnet"]["oldest"]
+    found = {name: p.third_party[name] for p in chosen for name in names if name in p.third_party}
+    return [requirement.replace(">=", "==") for requirement in found.values()]
+
+
 def project(folder: Path = ROOT) -> dict[str, Any]:
     """What stands in a folder's pyproject.toml."""
     with (folder / "pyproject.toml").open("rb") as file:

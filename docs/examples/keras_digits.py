@@ -204,7 +204,9 @@ def main() -> int:
     options = read_options(__doc__.partition("\n")[0], steps=500)
     keras.utils.set_random_seed(options.seed)
     digits, held_out = load_data()
-    channels, batch = (8, 64) if options.tiny else (24, 64)
+    if options.tiny:
+        digits = Digits(digits.images[:256], digits.labels[:256])
+    channels, batch = (8 if options.tiny else 24), 64
     in_epoch = -(-len(digits.images) // batch)
     steps = options.steps or (20 * in_epoch if options.tiny else 500)
     epochs = -(-steps // in_epoch)

@@ -41,14 +41,19 @@ def test_no_block_is_overlooked() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
-def test_page(page: Path, module: ModuleType) -> None:
+# Keras's own warning: in numpy 2, copying an array asks for more than it has.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_page(
+    page: Path, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported
     code = [
         # Preceded by empty lines, so that a traceback names the line of the page.
         compile("\n" * (first - 1) + text, str(page), "exec", dont_inherit=True)
         for first, text in blocks(page)
     ]
     text = page.read_text(encoding="utf-8")
-    for name in ("optax", "orbax", "safetensors"):
+    for name in ("optax", "orbax", "safetensors", "keras"):
         if f"import {name}" in text and not installed(name):
             pytest.skip(f"{name}: only the quickstart's group of dependencies brings it")
     for block in code:

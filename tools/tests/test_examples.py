@@ -12,7 +12,9 @@ import pytest
 
 # Looked for, not imported: that would take seconds in every process that collects tests.
 MISSING = [
-    name for name in ("optax", "sklearn", "matplotlib") if importlib.util.find_spec(name) is None
+    name
+    for name in ("optax", "sklearn", "matplotlib", "keras")
+    if importlib.util.find_spec(name) is None
 ]
 pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"{', '.join(MISSING)}: only the examples' session installs them"
@@ -23,12 +25,14 @@ FIGURES = {
     "char_transformer": r"held out +\d\.\d{3} bits for a character, LZMA 1\.\d{3}",
     "sequence_sorter": r"sorted +[01]\.\d{4} of new sequences of 1 to 12 numbers, [01]\.\d{4} of",
     "resnet_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits, nearest neighbor 35\d",
+    "keras_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits",
 }
 # What else only that example prints.
 PRINTED = {
     "char_transformer": r"With the cache, logits differ by \d\.\de-0[5-9]",
     "sequence_sorter": r"becomes +\[[ \d\n]+\]",
     "resnet_digits": r"batch_stats",
+    "keras_digits": r"(?s)\(FlaxLayer\).*loaded in a new process, which predicts the same\.",
 }
 
 
@@ -40,7 +44,12 @@ def start(name: str, folder: Path, *options: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        env={**env, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "MPLBACKEND": "TkAgg"},
+        env={
+            **env,
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "MPLBACKEND": "TkAgg",
+            "KERAS_HOME": str(folder.with_name("keras")),  # where Keras writes when it is imported
+        },
     )
 
 
@@ -80,7 +89,7 @@ def check_run(name: str, folder: Path, printed: str) -> None:
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
-@pytest.mark.parametrize("name", ["char_transformer", "resnet_digits"])
+@pytest.mark.parametrize("name", ["char_transformer", "resnet_digits", "keras_digits"])
 def test_it_trains_and_writes(name: str, tmp_path: Path) -> None:
     check_run(name, *run(name, tmp_path / "new" / "folder"))
 

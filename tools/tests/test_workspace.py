@@ -197,6 +197,14 @@ def test_not_a_requirement() -> None:
         workspace.requirement_name(">=3")
 
 
+def test_oldest_requirements_are_the_declared_bounds() -> None:
+    pinned = workspace.oldest_requirements(PACKAGES)
+    assert {workspace.requirement_name(r) for r in pinned} == {"keras"}
+    (declared,) = (p.third_party["keras"] for p in PACKAGES if "keras" in p.third_party)
+    assert pinned == [declared.replace(">=", "==")]
+    assert workspace.oldest_requirements([workspace.find("struct")]) == []
+
+
 def test_matrix_has_every_jax_and_every_python() -> None:
     jobs = workspace.matrix()["include"]
     assert {job["jax"] for job in jobs} == set(workspace.supported_jax())
