@@ -5,7 +5,6 @@ import weakref
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from linnet.module_core import nnx
