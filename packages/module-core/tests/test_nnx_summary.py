@@ -228,3 +228,11 @@ def test_in_a_notebook_treescope_draws(monkeypatch):
     assert shown == [1, 2]
     monkeypatch.setitem(sys.modules, "treescope", None)
     nnx.display()
+
+
+def test_treescope_shows_attributes_and_metadata():
+    treescope = pytest.importorskip("treescope")
+    text = treescope.render_to_text(nnx.Dict(s=[nnx.Param(jnp.ones(2), unit="volt")], name="x"))
+    assert "Dict(" in text
+    assert "unit='volt'" in text
+    assert "name='x'" in text

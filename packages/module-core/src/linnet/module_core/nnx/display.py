@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any
 
@@ -30,6 +29,7 @@ def _treescope() -> Any:
     if ipython is None or ipython.get_ipython() is None:
         return None
     try:
-        return importlib.import_module("treescope")
+        import treescope  # type: ignore[import-untyped]
     except ImportError:
         return None
+    return treescope
