@@ -20,6 +20,7 @@ from linnet.module_core.nnx import (
     Rngs,
     RngState,
     RngStream,
+    capture,
     jit,
     merge,
     split,
@@ -281,6 +282,12 @@ class Growing(Noisy):
         return carry, x
 
 
+class Sowing(Noisy):
+    def __call__(self, carry: Any, x: Any) -> Any:
+        self.sow(Intermediate, "seen", x)
+        return carry, x
+
+
 class Widening(Noisy):
     def __call__(self, carry: Any, x: Any) -> Any:
         return jnp.concatenate([carry, x], -1), x
@@ -342,6 +349,11 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
         lambda: nnx.RNN(Growing(Rngs(dropout=1)))(X),
         ArgumentError,
         r"RNN: A step changed what Growing consists of: it has a new seen",
+    ),
+    (
+        lambda: capture(nnx.RNN(Sowing(Rngs(dropout=1))), Intermediate)(X),
+        ArgumentError,
+        r"RNN: A step sowed 'seen': .*\n  Return it",
     ),
     (
         lambda: nnx.RNN(Widening(Rngs(dropout=1)))(X),

@@ -23,6 +23,7 @@ from linnet.module_core.nnx import (
     Module,
     RngStream,
     Variable,
+    capturing,
     from_flat_state,
     graphdef,
     iter_graph,
@@ -88,7 +89,11 @@ def scan(
             for leaf, value in zip(leaves, values, strict=True)
         ]
         made = merge(structure, new)
+        recorder = capturing.current()
+        before = set() if recorder is None else set(recorder.found)
         carry, y = step(made, carry, x)
+        if recorder is not None:
+            _refuse_sown([recorder.found[i] for i in recorder.found if i not in before])
         if graphdef(made) != structure:
             raise ArgumentError(
                 f"A step changed what {type(cell).__name__} consists of: it has"
@@ -243,6 +248,15 @@ def _difference(made: Any, paths: list[Any]) -> str:
     new, gone = sorted(now.difference(paths), key=str), sorted(set(paths).difference(now), key=str)
     found = [f"a new {path_text(p)}" for p in new] + [f"no more {path_text(p)}" for p in gone]
     return ", ".join(found) or "another static attribute"
+
+
+def _refuse_sown(found: list[dict[str, Any]]) -> None:
+    names = sorted({repr(name) for mine in found for name in mine})
+    if names:
+        raise ArgumentError(
+            f"A step sowed {', '.join(names)}: what is sown within a loop's step cannot leave it.",
+            hint="Return it as a part of the cell's output.",
+        )
 
 
 def _raw(leaf: Any) -> Any:
