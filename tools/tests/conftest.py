@@ -1,0 +1,20 @@
+"""Settings of the tools' tests."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs_take_what_was_compiled_before(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Most of the time goes into examples that run several times, compiling the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            folder = tmp_path_factory.mktemp("compiled")
+            patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+        yield
