@@ -173,9 +173,11 @@ class GraphDef:
             f" static={len(self.statics)})"
         )
 
-    def apply(self, state: Any, *states: Any) -> Any:
+    def apply(self, state: Any, *states: Any, graph: bool | None = None) -> Any:
         """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
         from .calling import call
+
+        del graph
 
         return call((self, state, *states))
 
