@@ -18,7 +18,6 @@ class Graph:
       params: the paths of what is trained, `layers/0/kernel`.
       state: all other paths.
       rng: those among them that belong to streams of random keys.
-      statistics: those among them that a normalization gathers.
     """
 
     def __init__(self, module: Any) -> None:
@@ -32,7 +31,6 @@ class Graph:
         self.params = [n for n, leaf in kinds.items() if _is_trained(leaf)]
         self.state = [n for n in kinds if n not in set(self.params)]
         self.rng = {n for n, leaf in kinds.items() if isinstance(leaf, nnx.RngState)}
-        self.statistics = [n for n, leaf in kinds.items() if isinstance(leaf, nnx.BatchStat)]
         self._structures: dict[bool | None, Any] = {None: nnx.graphdef(copy)}
         copy.train()
         self._structures[True] = nnx.graphdef(copy)

@@ -56,6 +56,11 @@ def is_module_class(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, bases)
 
 
+def is_written_class(cls: Any) -> bool:
+    """Whether a value is a class whose instances are written as modules."""
+    return is_module_class(cls) or objects.is_object_class(cls)
+
+
 def to_config(module: Any, where: Place) -> dict[str, Any]:
     """A module as JSON.
 
@@ -126,7 +131,7 @@ def from_config(stored: Any, where: Place) -> Any:
     import linnet.module_core.nnx  # noqa: F401
 
     cls = names.find(stored["class"], str(where))
-    if not (is_module_class(cls) or objects.is_object_class(cls)):
+    if not is_written_class(cls):
         raise ArgumentError(
             f"{where} should be of a class of modules, but {stored['class']['name']!r} is "
             f"{describe(cls)}.",

@@ -141,8 +141,6 @@ class NNXLayer(ModuleLayer):
 
     def _run(self, inputs: Any, training: bool) -> Any:
         before = self._values()
-        if not training:
-            before.update(self._statistics(before))
         module = self._graph.module(training, before)
         args, kwargs = self._method.arguments(inputs, training)
         outputs = self._method.function(module, *args, **kwargs)
@@ -154,21 +152,6 @@ class NNXLayer(ModuleLayer):
             )
         self._keep(self._graph.values(module), before, training)
         return outputs
-
-    def _statistics(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Statistics in the dtype of a mixed policy, as Keras's BatchNormalization takes them.
-
-        In training they are kept in the variables' own, or their small changes would be lost.
-        """
-        compute = jnp.dtype(self.compute_dtype)
-        return {
-            name: jax.tree.map(
-                lambda x: x.astype(compute) if jnp.issubdtype(x.dtype, jnp.floating) else x,
-                values[name],
-            )
-            for name in self._graph.statistics
-            if compute != jnp.dtype(self.variable_dtype)
-        }
 
     def _keep(self, after: dict[str, Any], before: dict[str, Any], training: bool) -> None:
         state = self._weights.state

@@ -198,8 +198,8 @@ def _read_function(stored: Any, where: Place) -> Any:
 
 
 def _is_own_class(cls: type) -> bool:
-    """Of classes only those that a field may well hold are found: modules, and what is data."""
-    return modules.is_module_class(cls) or dataclasses.is_dataclass(cls)
+    """Of classes only those that a field may well hold are found: of modules, variables, data."""
+    return modules.is_written_class(cls) or dataclasses.is_dataclass(cls)
 
 
 def _partial(value: Any, where: Place) -> Any:
