@@ -157,6 +157,18 @@ def test_names_say_what_cannot_be_guessed():
         linen_to_nnx(variables, twin, names={"Dense_0": "inner/first", "b": "nowhere"})
 
 
+def test_numbered_attributes_keep_their_order_in_merged_modules():
+    class Twin(nnx.Module):
+        def __init__(self):
+            for i in range(12):
+                setattr(self, f"layer{i}", Linear(3, 3, nnx.Rngs(0)))
+
+    variables = {"params": {f"Dense_{i}": {"kernel": jnp.full((3, 3), i)} for i in range(12)}}
+    for twin in (Twin(), nnx.clone(Twin())):
+        linen_to_nnx(variables, twin)
+        assert int(twin.layer10.kernel[0, 0]) == 10
+
+
 class Cell(nnx.Module):
     """Stands in for the layers of these names, which other packages have."""
 

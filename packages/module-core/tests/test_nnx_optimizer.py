@@ -219,7 +219,22 @@ def test_mistakes_with_optimizers_are_named():
     bad = nnx.to_pure_dict(gradient(model)) | {"low": jnp.float32(1)}
     with pytest.raises(ArgumentError, match=r"low has \(\) for \(3,\)"):
         optimizer.update(model, bad)
-    assert int(optimizer.step.value) == 0
+    model.more = nnx.Param(jnp.ones(2))
+    adam = nnx.Optimizer(Model(), optax.adam(0.1), wrt=nnx.Param)
+    with pytest.raises(
+        ArgumentError, match="The 4 variables that Param chooses of the model aren't"
+    ):
+        adam.update(model, nnx.state(model, nnx.Param))
+
+    def fail(*_):
+        raise ValueError("my own")
+
+    own = nnx.Optimizer(
+        model, optax.GradientTransformation(optax.adam(0.1).init, fail), wrt=nnx.Param
+    )
+    with pytest.raises(ValueError, match="^my own$"):
+        own.update(model, nnx.state(model, nnx.Param))
+    assert int(optimizer.step.value) == int(adam.step.value) == 0
 
 
 def test_averages_of_parameters():

@@ -227,6 +227,12 @@ def _by_class(node: Any, name: str, path: Path, taken: set[int]) -> tuple[Path, 
     class_name, number = parsed[1], int(parsed[2])
     wanted = (class_name, *_NNX_NAMES.get(class_name, ()))
     candidates = [x for x in _submodules(node, path, taken) if type(x[1]).__name__ in wanted]
+    names = [str(p[-1]) for p, _ in candidates]
+    numbers = [re.search(r"\d+$", n) for n in names]
+    stems = {re.sub(r"\d+$", "", n) for n in names}
+    if len(stems) == 1 and all(numbers) and names == sorted(names):
+        # A merged module has its attributes sorted by name, where linear10 is before linear2.
+        candidates.sort(key=lambda x: int(re.search(r"\d+$", str(x[0][-1]))[0]))  # type: ignore[index]
     return candidates[number] if number < len(candidates) else None
 
 

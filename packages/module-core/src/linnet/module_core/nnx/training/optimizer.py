@@ -133,7 +133,11 @@ class Optimizer(Pytree):
         variables = state(model, self.wrt)
         chosen = _chosen(grads, variables, self.wrt)
         params, before = pure(variables), pure(self.opt_state)
-        updates, after = self.tx.update(chosen, before, params, **kwargs)
+        try:
+            updates, after = self.tx.update(chosen, before, params, **kwargs)
+        except (TypeError, ValueError) as error:
+            self._explain(error, params, before)
+            raise
         jax.tree.map(_add, variables, updates, is_leaf=_is_variable)
         same: bool = jax.tree.structure(before) == jax.tree.structure(after)  # type: ignore[operator]
         if same:
@@ -142,6 +146,17 @@ class Optimizer(Pytree):
             self.opt_state = jax.tree.map(OptArray, after)
         self.step.set_raw_value(self.step.raw_value + 1)
         return updates
+
+    def _explain(self, error: Exception, params: Any, opt_state: Any) -> None:
+        """Raises what lies behind an error of the transformation, if that is the model."""
+        wanted: Any = jax.tree.structure(jax.eval_shape(self.tx.init, params))
+        if wanted != jax.tree.structure(opt_state):
+            raise ArgumentError(
+                f"The {len(_flat(params))} variables that {_name_of(self.wrt)} chooses of the model"
+                " aren't those that the optimizer was made for.",
+                hint="Make a new optimizer when parameters were added or removed, or another model"
+                " is to be trained.",
+            ) from error
 
 
 class ModelAndOptimizer(Optimizer):
