@@ -169,6 +169,19 @@ def test_choice_of_rows_and_method():
         nnx.tabulate(model, X, method="encod")
 
 
+def test_jitted_methods_are_looked_into():
+    class Jitted(nnx.Module):
+        def __init__(self):
+            self.inner = Linear(2, 3, nnx.Rngs(0))
+
+        @nnx.jit
+        def __call__(self, x):
+            return self.inner(x)
+
+    assert "inner" in nnx.tabulate(Jitted(), X)
+    assert isinstance(vars(Jitted)["__call__"], type(nnx.jit(abs)))
+
+
 def test_costs_of_calls():
     from linnet.module_core.nnx.summary import calls_of
 

@@ -34,6 +34,7 @@ from .pytree import Pytree
 from .rngs import RngStream
 from .state import Path
 from .structure import attribute_names, path_name
+from .transforms.jit import Jitted
 from .variable import Variable
 from .variable_types import RngState
 
@@ -244,6 +245,8 @@ def _noting(
     try:
         for cls, name in wanted:
             function = getattr(cls, name, None)
+            if isinstance(function, Jitted):  # within, the modules would be others
+                function = function.__wrapped__
             if function is not None:
                 replaced.append((cls, name, cls.__dict__.get(name, _ABSENT)))
                 setattr(cls, name, noting(function, name))
