@@ -16,8 +16,8 @@ from linnet.module_core import errors
 from linnet.module_core.linen import Module, compact
 
 KEY = jax.random.key(0)
-X = jax.random.normal(jax.random.key(1), (2, 5, 4))
-Y = jax.random.normal(jax.random.key(2), (2, 3, 4))
+X = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 4)), jnp.float32)
+Y = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4)), jnp.float32)
 RNGS = {"params": KEY, "dropout": jax.random.key(3)}
 
 
