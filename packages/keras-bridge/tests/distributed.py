@@ -1,37 +1,48 @@
-"""Run as a program, on 8 virtual devices: one training step, all data on each or divided.
+"""Run as a program, on 8 virtual devices: some training steps, the data on one or divided.
 
-python distributed.py [data]
+    python distributed.py [data]
+
+Prints on how many devices the weights are, the weights, and what the model predicts.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import jax
 import keras
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-import modules
+if __name__ == "__main__":  # as a program it has no package
+    import modules
+else:
+    from . import modules
 
 from linnet.keras_bridge import FlaxLayer, NNXLayer
 from linnet.module_core import nnx
 
-assert len(jax.devices()) == 8
-if sys.argv[1:] == ["data"]:
-    keras.distribution.set_distribution(keras.distribution.DataParallel())
 
-keras.utils.set_random_seed(0)
-inputs = keras.Input((3,))
-given = modules.Dense(3).init(jax.random.key(0), np.ones((1, 3)))
-x = FlaxLayer(modules.Norm())(FlaxLayer(modules.Dense(3), variables=given)(inputs))
-model = keras.Model(inputs, NNXLayer(modules.NNXNet(rngs=nnx.Rngs(0)))(x))
-model.compile("sgd", "mse")
-data = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
-model.fit(data, data[:, :2], batch_size=16, shuffle=False, verbose=0)
-devices = {len(v.value.sharding.device_set) for v in model.variables}
-print("devices", *sorted(devices))
-for weight in model.get_weights():
-    print(*np.asarray(weight, "float64").round(4).ravel())
-print(*model.predict(data, verbose=0).round(4).ravel())
+def main() -> None:
+    """Trains a model of both styles, with given weights and others, with state and keys."""
+    assert len(jax.devices()) == 8
+    if sys.argv[1:] == ["data"]:
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    keras.utils.set_random_seed(0)
+    given = modules.Dense(3).init(jax.random.key(0), np.ones((1, 3)))
+    layers = [
+        FlaxLayer(modules.Dense(3), variables=given),
+        FlaxLayer(modules.Norm()),
+        NNXLayer(modules.NNXNet(rngs=nnx.Rngs(0))),
+    ]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile("sgd", "mse")
+    data = np.random.default_rng(0).normal(size=(32, 3)).astype("float32")
+    model.fit(data, data[:, :2], batch_size=16, shuffle=False, verbose=0)
+    print("devices", *{len(v.value.sharding.device_set) for v in model.variables})
+    for weight in model.get_weights():
+        print(*np.asarray(weight, "float64").round(4).ravel())
+    print(*model.predict(data, verbose=0).round(4).ravel())
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 if __name__ == "__main__":  # as a program it has no package
-    sys.path.insert(0, str(Path(__file__).parent))
     import modules
 else:
     from . import modules

@@ -44,7 +44,7 @@ def reference(value: Any) -> Reference | None:
     if _looked_up(name) is value:
         return {"name": name}
     # Keras looks a class up by its bare name while `custom_object_scope` is open.
-    if keras.saving.get_registered_object(_last(name)) is value:
+    if _registered(_last(name)) is value:
         return {"name": name, "registered_name": _last(name)}
     return None
 
@@ -65,14 +65,17 @@ def find(stored: Any, what: object) -> Any:
             f"{what} should be stored as {{'name': 'module:name'}}, got {describe(stored)}.",
             hint="Was the file written by another version of linnet-keras-bridge?",
         )
-    for alias in (stored.get("registered_name"), _last(name)):
-        found = keras.saving.get_registered_object(alias) if isinstance(alias, str) else None
-        if found is not None:
-            return found
-    found = _looked_up(name)
+    last = _last(name)
+    registered = stored.get("registered_name")
+    found = _registered(registered) if isinstance(registered, str) else None
+    if found is None and _registered(last) is not keras.saving.get_custom_objects().get(last):
+        found = _registered(last)  # said by `custom_objects=`, or in an open scope
+    if found is None:
+        found = _looked_up(name)
+    if found is None:
+        found = _registered(last)
     if found is None:
         module, _, qualname = name.partition(":")
-        last = _last(name)
         raise ArgumentError(
             f"{what} is stored as {qualname!r} of {module!r}, and there is no such name in what "
             "this program has imported.",
@@ -81,6 +84,10 @@ def find(stored: Any, what: object) -> Any:
             "A file is not allowed to import anything itself.",
         )
     return found
+
+
+def _registered(name: str) -> Any:
+    return keras.saving.get_registered_object(name)
 
 
 def _own_name(value: Any) -> str:

@@ -60,9 +60,6 @@ class Weights:
                 )
             )
 
-    def __len__(self) -> int:
-        return len(self.variables)
-
     @property
     def tree(self) -> Any:
         """The tree with Keras's variables as leaves."""
