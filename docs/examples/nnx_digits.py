@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import matplotlib.style
 import numpy as np
 import optax
@@ -62,8 +63,9 @@ class CNN(nnx.Module):
         self.dropout = nnx.Dropout(0.4, rngs=rngs)
         self.logits = nnx.Linear(8 * channels, 10, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array | np.ndarray) -> jax.Array:
         """Logits [B, 10] of images [B, 8, 8, 1]."""
+        x = jnp.asarray(images)
         for stage in self.stages:  # [B, 4, 4, C], [B, 2, 2, 2C]
             x = stage(x)
         x = x.reshape(x.shape[0], -1)  # [B, 8C]
@@ -149,7 +151,7 @@ def draw(path: Path, curve: list[Point], held_out: Digits, logits: np.ndarray) -
     with matplotlib.style.context("default"):
         # A bare `Figure`, without pyplot, opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
+        ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(5, 6))
 
         learning = left.subplots()
         steps = [point.step for point in curve]

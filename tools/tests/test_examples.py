@@ -13,7 +13,7 @@ import pytest
 # Looked for, not imported: that would take seconds in every process that collects tests.
 MISSING = [
     name
-    for name in ("optax", "sklearn", "matplotlib", "keras")
+    for name in ("optax", "sklearn", "matplotlib", "keras", "orbax")
     if importlib.util.find_spec(name) is None
 ]
 pytestmark = pytest.mark.skipif(
@@ -26,6 +26,9 @@ FIGURES = {
     "sequence_sorter": r"sorted +[01]\.\d{4} of new sequences of 1 to 12 numbers, [01]\.\d{4} of",
     "resnet_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits, nearest neighbor 35\d",
     "keras_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits",
+    "nnx_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits, nearest neighbor 35\d",
+    "nnx_char_gpt": r"held out +\d\.\d{3} bits for a character, LZMA 1\.\d{3}",
+    "nnx_lora": r"bits +decimal arithmetic \d\.\d{3} before, \d\.\d{3} after; manual \d\.\d{3}",
 }
 # What else only that example prints.
 PRINTED = {
@@ -33,6 +36,12 @@ PRINTED = {
     "sequence_sorter": r"becomes +\[[ \d\n]+\]",
     "resnet_digits": r"batch_stats",
     "keras_digits": r"(?s)\(FlaxLayer\).*loaded in a new process, which predicts the same\.",
+    "nnx_digits": "BatchStat",
+    "nnx_char_gpt": (
+        r"(?s)With the cache, logits differ by \d\.\de-0[5-9].*next here +([\d. ]+),"
+        r".*resumed +\1, in a new process: the same"
+    ),
+    "nnx_lora": r"Of the model's 22 parameters 0 moved, of the adapters' 6 all but 0\.",
 }
 
 
@@ -54,11 +63,11 @@ def start(name: str, folder: Path, *options: str) -> "subprocess.Popen[str]":
 
 
 def check_results(name: str, folder: Path, printed: str) -> None:
-    """One whole picture and nothing else, its place, and the final figure."""
+    """One whole picture and no other file, its place, and the final figure."""
     *_, picture, figure = printed.splitlines()
     assert Path(picture.removeprefix("picture").strip()) == folder / f"{name}.png"
     assert re.match(FIGURES[name], figure), figure
-    assert [path.name for path in folder.iterdir()] == [f"{name}.png"]
+    assert [path.name for path in folder.iterdir() if path.is_file()] == [f"{name}.png"]
     png = (folder / f"{name}.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert png.endswith(b"IEND\xaeB`\x82")
@@ -89,9 +98,21 @@ def check_run(name: str, folder: Path, printed: str) -> None:
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
-@pytest.mark.parametrize("name", ["char_transformer", "resnet_digits", "keras_digits"])
+@pytest.mark.parametrize(
+    "name", ["char_transformer", "resnet_digits", "keras_digits", "nnx_digits"]
+)
 def test_it_trains_and_writes(name: str, tmp_path: Path) -> None:
     check_run(name, *run(name, tmp_path / "new" / "folder"))
+
+
+def test_the_gpt_is_resumed_and_adapted(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    check_run("nnx_char_gpt", *run("nnx_char_gpt", first))
+    second.mkdir()
+    (first / "nnx_char_gpt_tiny").rename(second / "nnx_char_gpt_tiny")
+    folder, printed = run("nnx_lora", second)
+    assert "No such model" not in printed
+    check_run("nnx_lora", folder, printed)
 
 
 def test_the_sorter_trains_and_writes(sorter_run: tuple[Path, str]) -> None:
