@@ -101,7 +101,7 @@ def load_data() -> tuple[Digits, Digits]:
 # Training ---------------------------------------------------------------------------------------
 
 
-class Progress(keras.callbacks.Callback):
+class Progress(keras.callbacks.Callback):  # type: ignore[misc]
     """A line for each epoch where Keras draws no bar; and Ctrl-C ends training after an epoch."""
 
     def __init__(self, epochs: int, in_epoch: int) -> None:
@@ -162,7 +162,8 @@ def draw(path: Path, history: dict[str, list[float]], held_out: Digits, logits: 
     with matplotlib.style.context("default"):
         # A bare `Figure`, without pyplot, opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
+        both: Any = figure.subfigures(1, 2, width_ratios=(5, 6))
+        left, right = both
 
         learning = left.subplots()
         epochs = np.arange(1, len(history["loss"]) + 1)
