@@ -75,7 +75,7 @@ CASES: list[tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "inputs", "call"), CASES, ids=str)
+@pytest.mark.parametrize(("options", "inputs", "call"), CASES)
 def test_outputs_are_bit_for_bit_the_same(
     options: dict[str, Any], inputs: tuple[Any, ...], call: dict[str, Any]
 ) -> None:

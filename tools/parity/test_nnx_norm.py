@@ -220,7 +220,6 @@ class Net:
         ("WeightNorm", {"feature_axes": (0, -1), "use_scale": False}, [{}]),
         ("WeightNorm", {"scale_init": jax.nn.initializers.constant(3.0)}, [{}]),
     ],
-    ids=str,
 )
 def test_norms_of_weights_are_near(
     name: str, options: dict[str, Any], calls: list[dict[str, Any]]

@@ -86,7 +86,7 @@ STEPS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options"), STEPS, ids=str)
+@pytest.mark.parametrize(("name", "options"), STEPS)
 def test_a_step_is_bit_for_bit_the_same(name: str, options: dict[str, Any]) -> None:
     made, _ = cells(name, carry_init=normal, **options)
     streams = [library.Rngs(carry=5) for library, _ in BOTH]

@@ -43,7 +43,6 @@ def inside(context, rngs):
         {"splits": 1, "squeeze": True},
         {"splits": 2, "only": lambda path, _: "dropout" in path},
     ],
-    ids=str,
 )
 def test_split_rngs(options):
     check(lambda library, rngs: inside(library.split_rngs(rngs, **options), rngs))

@@ -241,7 +241,9 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "error", "message"), MISTAKES, ids=lambda m: str(m)[:40])
+@pytest.mark.parametrize(
+    ("mistake", "error", "message"), MISTAKES, ids=lambda m: m[:40] if isinstance(m, str) else ""
+)
 def test_mistakes_say_what_to_do(
     mistake: Callable[[], Any], error: type[Exception], message: str
 ) -> None:

@@ -225,7 +225,9 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "error", "message"), MISTAKES, ids=lambda m: str(m)[:40])
+@pytest.mark.parametrize(
+    ("mistake", "error", "message"), MISTAKES, ids=lambda m: m[:40] if isinstance(m, str) else ""
+)
 def test_mistakes_are_refused_by_the_layer_s_name(
     mistake: Callable[[], Any], error: type[Exception], message: str
 ) -> None:
