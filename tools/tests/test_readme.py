@@ -26,12 +26,15 @@ def test_commands_stand_on_one_line_each(session: str) -> None:
 
 # The tests may run for some packages alone, where the facade isn't installed.
 @pytest.mark.skipif(find_spec("linnet.linen") is None, reason="only some packages are installed")
-def test_the_first_model_learns_what_the_comment_says(capsys: pytest.CaptureFixture[str]) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```\n", TEXT, re.DOTALL)
-    exec(compile(program, "README.md", "exec"), {"__name__": "__main__"})
-    (printed,) = re.findall(r"mean squared error: (\S+)\n", capsys.readouterr().out)
-    (promised,) = re.findall(r"# (0\.\d+)\n", program)
-    assert float(printed) == pytest.approx(float(promised), abs=5e-4)
+def test_the_first_models_learn_what_the_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
+    programs = re.findall(r"```python\n(.*?)```\n", TEXT, re.DOTALL)
+    assert len(programs) == 2
+    names = {"__name__": "__main__"}
+    for program in programs:  # the second goes on with the first one's data
+        exec(compile(program, "README.md", "exec"), names)
+        (printed,) = re.findall(r"mean squared error: (\S+)\n", capsys.readouterr().out)
+        (promised,) = re.findall(r"# (0\.\d+)\n", program)
+        assert float(printed) == pytest.approx(float(promised), abs=5e-4)
 
 
 def test_links_lead_somewhere() -> None:
