@@ -125,7 +125,7 @@ SIGNATURES = {
     "RNN": "cell time_major=False return_carry=False reverse=False keep_order=False unroll=1 "
     "variable_axes={} variable_broadcast='params' variable_carry=False "
     "split_rngs={'params':False}",
-    "Bidirectional": "forward_rnn backward_rnn merge_fn=_concatenate time_major=False "
+    "Bidirectional": "forward_rnn backward_rnn merge_fn=concatenate time_major=False "
     "return_carry=False",
 }
 

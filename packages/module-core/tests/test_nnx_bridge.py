@@ -344,7 +344,7 @@ def test_variables_convert_both_ways():
         nnx.Param,
         nnx.Variable,
     ]
-    assert type(bridge.to_nnx_var("moments", 1)).__name__ == "moments"
+    assert type(bridge.to_nnx_var("unheard_of", 1)).__name__ == "unheard_of"
 
 
 def test_functional_modules():

@@ -162,7 +162,8 @@ def test_choice_of_rows_and_method():
     text = nnx.tabulate(model, X, depth=1, row_filter=lambda row: row.type is not Model)
     assert "first" in text
     assert "rest" not in text
-    encoded = nnx.tabulate(model, jax.ShapeDtypeStruct((7, 2), jnp.float32), method="encode")
+    shape = jax.ShapeDtypeStruct((7, 2), jnp.float32)
+    encoded = nnx.tabulate(model, shape, method="encode", console_kwargs={"width": 200})
     assert "float32[7,2]" in encoded
     assert "rest" not in encoded
     with pytest.raises(ArgumentError, match="no method 'encod'. Did you mean 'encode'"):
