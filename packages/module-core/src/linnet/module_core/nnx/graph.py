@@ -183,6 +183,10 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
         return list(states[0])
     if graphdef.paths == [()]:
         return list(states)
+    if len(states) == 1 and isinstance(states[0], State):
+        pairs = leaves_by_path(states[0])
+        if [path for path, _ in pairs] == graphdef.paths:  # as it was split: in order
+            return [leaf for _, leaf in pairs]
     given: dict[Path, Any] = {}
     for one in states:
         if not isinstance(one, (Mapping, FlatState)):

@@ -306,7 +306,9 @@ def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
 
     def visit(mapping: Any, path: Path) -> None:
         for key, value in mapping.items():
-            if isinstance(value, (dict, State)):
+            if type(value) is dict:
+                visit(value, (*path, key))
+            elif isinstance(value, (dict, State)):
                 visit(value._mapping if isinstance(value, State) else value, (*path, key))
             else:
                 pairs.append(((*path, key), value))

@@ -385,8 +385,7 @@ def build(
     values = iter(leaves)
     nodes: list[Any] = []
 
-    def read(present: Any = _ABSENT) -> Any:
-        token = next(tokens)
+    def read(token: Any, present: Any = _ABSENT) -> Any:
         kind = token[0]
         if kind == STATIC:
             value, changeable = next(statics)
@@ -412,7 +411,7 @@ def build(
         if kind == REFERENCE:
             return nodes[token[1]]
         if kind == TREE:
-            return jax.tree_util.tree_unflatten(token[1], [read() for _ in token[2]])
+            return jax.tree_util.tree_unflatten(token[1], [read(next(tokens)) for _ in token[2]])
         known = reuse(len(nodes)) if reuse is not None else None
         if kind == OBJECT:
             new = new_object(token[1], stamp) if known is None else known
@@ -420,25 +419,33 @@ def build(
             if token[3] and dict(token[3]) != marks_of(new):
                 _set_marks(new, dict(token[3]))
             attributes = new.__dict__
-            filled = {name: read(attributes.get(name, _ABSENT)) for name in token[2]}
-            if known is not None:
-                for name in [n for n in attributes if n not in filled]:
-                    del attributes[name]
+            if known is None:
+                for name in token[2]:
+                    inner = next(tokens)
+                    if inner[0] == STATIC:  # most are: no call for them
+                        value, changeable = next(statics)
+                        attributes[name] = _copied(value) if changeable else value
+                    else:
+                        attributes[name] = read(inner)
+                return new
+            filled = {n: read(next(tokens), attributes.get(n, _ABSENT)) for n in token[2]}
+            for name in [n for n in attributes if n not in filled]:
+                del attributes[name]
             attributes.update(filled)
             return new
         if kind == LIST:
             items: list[Any] = [] if known is None else known
             nodes.append(items)
-            items[:] = [read() for _ in range(token[1])]
+            items[:] = [read(next(tokens)) for _ in range(token[1])]
             return items
         mapping: dict[Any, Any] = {} if known is None else known
         nodes.append(mapping)
-        by_name = {name: read() for name in token[1]}
+        by_name = {name: read(next(tokens)) for name in token[1]}
         mapping.clear()
         mapping.update((name, by_name[name]) for name in token[2])
         return mapping
 
-    roots = [read() for _ in range(graphdef.num_roots)]
+    roots = [read(next(tokens)) for _ in range(graphdef.num_roots)]
     del read  # it refers to itself, and would keep all nodes
     return roots, nodes
 
