@@ -308,6 +308,8 @@ def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
         for key, value in mapping.items():
             if type(value) is dict:
                 visit(value, (*path, key))
+            elif isinstance(value, Variable):  # asked first: `State` is abstract, so slow to ask
+                pairs.append(((*path, key), value))
             elif isinstance(value, (dict, State)):
                 visit(value._mapping if isinstance(value, State) else value, (*path, key))
             else:
