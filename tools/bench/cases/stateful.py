@@ -49,7 +49,7 @@ def _repeated(run: Any, *, wait: bool = True) -> Measure:
 
 
 def _arrays(form: str, *, with_optimizer: bool) -> list[Any]:
-    nnx = modules.library(form)
+    nnx = modules.nnx_of(form)
     model = modules.stack(form)
     parts = [model, modules.optimizer(form, model)] if with_optimizer else [model]
     return jax.tree.leaves([nnx.state(p) for p in parts])
@@ -68,7 +68,7 @@ def _nothing(form: str) -> Builder:
     def build() -> Measure:
         model = modules.stack(form)
         optimizer = modules.optimizer(form, model)
-        run = modules.library(form).jit(lambda model, optimizer: None)
+        run = modules.nnx_of(form).jit(lambda model, optimizer: None)
         return _repeated(lambda: run(model, optimizer))
 
     return build
@@ -77,7 +77,7 @@ def _nothing(form: str) -> Builder:
 def _forward(form: str) -> Builder:
     def build() -> Measure:
         model, x = modules.stack(form), modules.batch()
-        run = modules.library(form).jit(lambda model, x: model(x))
+        run = modules.nnx_of(form).jit(lambda model, x: model(x))
         return _repeated(lambda: run(model, x))
 
     return build
@@ -87,14 +87,14 @@ def _step(form: str) -> Builder:
     def build() -> Measure:
         model, x = modules.stack(form), modules.batch()
         optimizer = modules.optimizer(form, model)
-        run = modules.library(form).jit(modules.step(form))
+        run = modules.nnx_of(form).jit(modules.step(form))
         return _repeated(lambda: run(model, optimizer, x))
 
     return build
 
 
 def _step_by_hand() -> Measure:
-    nnx = modules.library(LINNET)
+    nnx = modules.nnx_of(LINNET)
     model, x = modules.stack(LINNET), modules.batch()
     graphdef, state = nnx.split({"model": model, "optimizer": modules.optimizer(LINNET, model)})
     arrays, structure = jax.tree.flatten(state)
@@ -124,7 +124,7 @@ def _per_array(form: str, make: Any) -> Builder:
 
 
 def _with_nnx(count: int) -> Any:
-    nnx = modules.library(LINNET)
+    nnx = modules.nnx_of(LINNET)
 
     class Holder(nnx.Module):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -151,7 +151,7 @@ WIDTH = modules.WIDTH
 
 def _graph_function(form: str, name: str) -> Builder:
     def build() -> Measure:
-        nnx, model = modules.library(form), modules.stack(form)
+        nnx, model = modules.nnx_of(form), modules.stack(form)
         graphdef, state = nnx.split(model)
         runs = {
             "split": lambda: nnx.split(model),
@@ -167,7 +167,7 @@ def _graph_function(form: str, name: str) -> Builder:
 
 def _construct(form: str) -> Builder:
     def build() -> Measure:
-        nnx = modules.library(form)
+        nnx = modules.nnx_of(form)
         return timed(lambda: _keys(nnx, modules.transformer(form)(modules.LAYERS, nnx.Rngs(0))))
 
     return build
@@ -179,7 +179,7 @@ def _keys(nnx: Any, model: Any) -> Any:
 
 def _eval_shape(form: str, layers: int) -> Builder:
     def build() -> Measure:
-        nnx = modules.library(form)
+        nnx = modules.nnx_of(form)
         make = modules.transformer(form)
         return timed(
             lambda: nnx.eval_shape(lambda: make(layers, nnx.Rngs(0))) and None, clock=THREAD
@@ -205,7 +205,7 @@ def _trace(form: str) -> Builder:
             return timed(
                 lambda: jax.jit(lambda *a: model.evaluate(*a)).trace(*arguments), clock=THREAD
             )
-        nnx = modules.library(form)
+        nnx = modules.nnx_of(form)
         graphdef, state = nnx.split(modules.transformer(form)(modules.LAYERS, nnx.Rngs(0)))
 
         def trace() -> object:

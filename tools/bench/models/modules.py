@@ -21,14 +21,14 @@ BLOCKS = 50
 FEATURES, HEADS, HIDDEN, LAYERS = 256, 8, 1024, 24
 
 
-def library(form: str) -> Any:
+def nnx_of(form: str) -> Any:
     """The nnx of a form."""
     return importlib.import_module({LINNET: "linnet.nnx", FLAX: "flax.nnx"}[form])
 
 
 @functools.cache
 def _stack(form: str) -> Any:
-    nnx = library(form)
+    nnx = nnx_of(form)
 
     class Block(nnx.Module):  # type: ignore[misc, name-defined]
         def __init__(self, rngs: Any) -> None:
@@ -52,12 +52,12 @@ def _stack(form: str) -> Any:
 
 def stack(form: str) -> Any:
     """50 x (Linear, BatchNorm), in training mode."""
-    return _stack(form)(library(form).Rngs(0))
+    return _stack(form)(nnx_of(form).Rngs(0))
 
 
 def optimizer(form: str, model: Any) -> Any:
     """Adam for the parameters of a model."""
-    nnx = library(form)
+    nnx = nnx_of(form)
     return nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
 
@@ -68,7 +68,7 @@ def batch() -> jax.Array:
 
 def step(form: str) -> Any:
     """A training step of the stack, not jitted: of model, optimizer and inputs, gives the loss."""
-    nnx = library(form)
+    nnx = nnx_of(form)
 
     def run(model: Any, optimizer: Any, x: Any) -> Any:
         loss, gradients = nnx.value_and_grad(lambda m: jnp.mean(m(x) ** 2))(model)
@@ -81,7 +81,7 @@ def step(form: str) -> Any:
 @functools.cache
 def transformer(form: str) -> Any:
     """The class of the transformer: `Transformer(layers, rngs)`."""
-    nnx = library(form)
+    nnx = nnx_of(form)
 
     class Layer(nnx.Module):  # type: ignore[misc, name-defined]
         def __init__(self, rngs: Any) -> None:
