@@ -9,7 +9,17 @@ from linnet.layers_recurrent._states import initial_state
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
 from linnet.module_core.nnx import Module
 
-from ._fields import Array, DTypeLike, Initializer, Rngs, RngStream, default_carry_init
+from ._fields import (
+    Array,
+    DTypeLike,
+    Initializer,
+    PromoteDtype,
+    Rngs,
+    RngStream,
+    default_carry_init,
+    integer,
+    names_layer,
+)
 
 
 class RNNCellBase(Module):
@@ -95,6 +105,28 @@ class GatedCell(RNNCellBase):
         """1: the features."""
         return 1
 
+    def _begin(
+        self,
+        in_features: int,
+        hidden_features: int,
+        dtype: DTypeLike | None,
+        param_dtype: DTypeLike,
+        promote_dtype: PromoteDtype,
+        rngs: Rngs,
+    ) -> dict[str, Any]:
+        """Sets the attributes that all cells have; returns what all layers in a cell take."""
+        self.in_features = integer(in_features, "in_features")
+        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        self.promote_dtype = promote_dtype
+        return {
+            "dtype": dtype,
+            "param_dtype": param_dtype,
+            "promote_dtype": promote_dtype,
+            "rngs": rngs,
+        }
+
     def _states(
         self,
         count: int,
@@ -127,6 +159,63 @@ class GatedCell(RNNCellBase):
         raise ArgumentTypeError(
             f"'rngs' of {name} must be nnx.Rngs or an nnx.RngStream, got {describe(found)}."
         )
+
+
+LSTMCarry = tuple[Array, Array]
+
+
+class MemoryCell(GatedCell):
+    """A cell whose carry is a memory and the hidden state."""
+
+    @names_layer
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> LSTMCarry:
+        """Makes (c, h) before the first step.
+
+        Args:
+          input_shape: (*batch, *spatial, D), of the inputs of one step; only a
+            `ConvLSTMCell` has spatial dimensions.
+          rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
+          carry_init: initializer; None for the cell's.
+
+        Returns:
+          (c, h), [*batch, *spatial, hidden_features] each.
+
+        Raises:
+          ArgumentError: there is no stream.
+        """
+        c, h = self._states(2, input_shape, rngs, carry_init)
+        return c, h
+
+
+class HiddenStateCell(GatedCell):
+    """A cell whose carry is the hidden state alone."""
+
+    @names_layer
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Rngs | RngStream | None = None,
+        carry_init: Initializer | None = None,
+    ) -> Array:
+        """Makes the hidden state before the first step.
+
+        Args:
+          input_shape: (*batch, D), of the inputs of one step.
+          rngs: streams, of which 'carry' is drawn from, or one stream; None for the cell's.
+          carry_init: initializer; None for the cell's.
+
+        Returns:
+          [*batch, hidden_features].
+
+        Raises:
+          ArgumentError: there is no stream.
+        """
+        return self._states(1, input_shape, rngs, carry_init)[0]
 
 
 def kept_stream(rngs: Rngs, keep_rngs: bool) -> RngStream | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax.numpy as jnp
@@ -21,19 +21,15 @@ from ._fields import (
     Metadata,
     PromoteDtype,
     Rngs,
-    RngStream,
     default_bias_init,
     default_kernel_init,
-    integer,
     names_layer,
     promote_dtype,
 )
-from .cell import GatedCell, kept_stream
-
-LSTMCarry = tuple[Array, Array]
+from .cell import LSTMCarry, MemoryCell, kept_stream
 
 
-class ConvLSTMCell(GatedCell):
+class ConvLSTMCell(MemoryCell):
     """A convolutional LSTM cell; see `functional.conv_lstm` for the equations.
 
     The forget gate starts near open: 1 is added before its activation, whatever the bias is.
@@ -95,28 +91,21 @@ class ConvLSTMCell(GatedCell):
                 f"'kernel_size' must be a sequence of ints, got {kernel_size!r}.",
                 hint="Give one for each spatial dimension, e.g. (3, 3).",
             )
-        self.in_features = integer(in_features, "in_features")
-        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.kernel_size = tuple(kernel_size)
         self.strides = strides
         self.padding = padding
         self.use_bias = use_bias
-        self.dtype = dtype
-        self.param_dtype = param_dtype
-        self.promote_dtype = promote_dtype
-        conv = partial(
+        conv: Callable[..., Conv] = partial(
             Conv,
+            **options,
             out_features=4 * self.hidden_features,
             kernel_size=self.kernel_size,
             strides=strides,
             padding=padding,
             use_bias=use_bias,
-            dtype=dtype,
-            param_dtype=param_dtype,
             kernel_init=kernel_init,
             bias_init=bias_init,
-            promote_dtype=promote_dtype,
-            rngs=rngs,
             kernel_metadata=kernel_metadata,
             bias_metadata=bias_metadata,
         )
@@ -138,29 +127,6 @@ class ConvLSTMCell(GatedCell):
         """
         c, h = state_of(carry, ("c", "h"), self.hidden_features)
         return functional.conv_lstm(ConvLSTMMaps(ih=self.ih, hh=self.hh), (c, h), inputs)
-
-    @names_layer
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: Rngs | RngStream | None = None,
-        carry_init: Initializer | None = None,
-    ) -> LSTMCarry:
-        """Makes (c, h) before the first step.
-
-        Args:
-          input_shape: (*batch, *spatial, D), of the inputs of one step.
-          rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
-          carry_init: initializer; None for the cell's.
-
-        Returns:
-          (c, h), [*batch, *spatial, hidden_features] each.
-
-        Raises:
-          ArgumentError: there is no stream.
-        """
-        c, h = self._states(2, input_shape, rngs, carry_init)
-        return c, h
 
     @property
     def num_feature_axes(self) -> int:

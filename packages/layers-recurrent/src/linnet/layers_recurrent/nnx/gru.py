@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
@@ -20,12 +21,10 @@ from ._fields import (
     Metadata,
     PromoteDtype,
     Rngs,
-    RngStream,
     affine,
     default_bias_init,
     default_kernel_init,
     default_recurrent_kernel_init,
-    integer,
     known,
     names_layer,
     promote_dtype,
@@ -33,11 +32,11 @@ from ._fields import (
     tanh,
     usual,
 )
-from .cell import GatedCell, kept_stream
+from .cell import HiddenStateCell, kept_stream
 from .lstm import apart
 
 
-class GRUCell(GatedCell):
+class GRUCell(HiddenStateCell):
     """A gated recurrent unit; see `functional.gru` for the equations. `hn` has no bias here.
 
     Args:
@@ -91,16 +90,10 @@ class GRUCell(GatedCell):
         recurrent_kernel_metadata: Metadata = NO_METADATA,
         bias_metadata: Metadata = NO_METADATA,
     ) -> None:
-        self.in_features = integer(in_features, "in_features")
-        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.gate_fn = gate_fn
         self.activation_fn = activation_fn
-        self.dtype = dtype
-        self.param_dtype = param_dtype
-        self.promote_dtype = promote_dtype
-        linear = partial(
-            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
-        )
+        linear: Callable[..., Linear] = partial(Linear, **options)
         self.dense_i = linear(
             in_features,
             3 * self.hidden_features,
@@ -153,25 +146,3 @@ class GRUCell(GatedCell):
         (h,) = state_of(carry, ("h",), self.hidden_features)
         maps = GRUMaps(ir, hr, iz, hz, in_, hn)
         return functional.gru_sequence(maps, h, xs, lengths=lengths, unroll=unroll)
-
-    @names_layer
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: Rngs | RngStream | None = None,
-        carry_init: Initializer | None = None,
-    ) -> Array:
-        """Makes the hidden state before the first step.
-
-        Args:
-          input_shape: (*batch, D), of the inputs of one step.
-          rngs: streams, of which 'carry' is drawn from, or one stream; None for the cell's.
-          carry_init: initializer; None for the cell's.
-
-        Returns:
-          [*batch, hidden_features].
-
-        Raises:
-          ArgumentError: there is no stream.
-        """
-        return self._states(1, input_shape, rngs, carry_init)[0]

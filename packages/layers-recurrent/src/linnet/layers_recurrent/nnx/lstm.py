@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
@@ -20,12 +21,10 @@ from ._fields import (
     Metadata,
     PromoteDtype,
     Rngs,
-    RngStream,
     affine,
     default_bias_init,
     default_kernel_init,
     default_recurrent_kernel_init,
-    integer,
     known,
     names_layer,
     promote_dtype,
@@ -33,54 +32,10 @@ from ._fields import (
     tanh,
     usual,
 )
-from .cell import GatedCell, kept_stream
-
-LSTMCarry = tuple[Array, Array]
+from .cell import LSTMCarry, MemoryCell, kept_stream
 
 
-class _LSTMCellBase(GatedCell):
-    gate_fn: Activation
-    activation_fn: Activation
-
-    @names_layer
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: Rngs | RngStream | None = None,
-        carry_init: Initializer | None = None,
-    ) -> LSTMCarry:
-        """Makes (c, h) before the first step.
-
-        Args:
-          input_shape: (*batch, D), of the inputs of one step.
-          rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
-          carry_init: initializer; None for the cell's.
-
-        Returns:
-          (c, h), [*batch, hidden_features] each.
-
-        Raises:
-          ArgumentError: there is no stream.
-        """
-        c, h = self._states(2, input_shape, rngs, carry_init)
-        return c, h
-
-    def _affines(self) -> LSTMMaps[Affine]:
-        raise NotImplementedError
-
-    @names_layer
-    def _sequence(
-        self, carry: LSTMCarry, xs: Array, lengths: Array | None, unroll: int
-    ) -> tuple[LSTMCarry, Array] | None:
-        if not usual(self.activation_fn, self.gate_fn):
-            return None
-        carry_ = state_of(carry, ("c", "h"), self.hidden_features)
-        return functional.lstm_sequence(
-            self._affines(), (carry_[0], carry_[1]), xs, lengths=lengths, unroll=unroll
-        )
-
-
-class LSTMCell(_LSTMCellBase):
+class LSTMCell(MemoryCell):
     """A long short-term memory cell; see `functional.lstm` for the equations.
 
     Args:
@@ -135,16 +90,10 @@ class LSTMCell(_LSTMCellBase):
         recurrent_kernel_metadata: Metadata = NO_METADATA,
         bias_metadata: Metadata = NO_METADATA,
     ) -> None:
-        self.in_features = integer(in_features, "in_features")
-        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.gate_fn = gate_fn
         self.activation_fn = activation_fn
-        self.dtype = dtype
-        self.param_dtype = param_dtype
-        self.promote_dtype = promote_dtype
-        linear = partial(
-            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
-        )
+        linear: Callable[..., Linear] = partial(Linear, **options)
         of_input = partial(
             linear,
             in_features,
@@ -189,14 +138,18 @@ class LSTMCell(_LSTMCellBase):
             self._maps(), (c, h), inputs, gate_fn=self.gate_fn, activation_fn=self.activation_fn
         )
 
+    @names_layer
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
         """Does all steps; see `RNNCellBase`."""
-        return self._sequence(carry, xs, lengths, unroll)
+        if not usual(self.activation_fn, self.gate_fn):
+            return None
+        c, h = state_of(carry, ("c", "h"), self.hidden_features)
+        return functional.lstm_sequence(self._affines(), (c, h), xs, lengths=lengths, unroll=unroll)
 
 
-class OptimizedLSTMCell(_LSTMCellBase):
+class OptimizedLSTMCell(MemoryCell):
     """A long short-term memory cell that does a step in two matrix products.
 
     It computes what `LSTMCell` does, with the gates' kernels side by side. Run by `RNN`, both cells
@@ -253,16 +206,10 @@ class OptimizedLSTMCell(_LSTMCellBase):
         recurrent_kernel_metadata: Metadata = NO_METADATA,
         bias_metadata: Metadata = NO_METADATA,
     ) -> None:
-        self.in_features = integer(in_features, "in_features")
-        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
+        options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.gate_fn = gate_fn
         self.activation_fn = activation_fn
-        self.dtype = dtype
-        self.param_dtype = param_dtype
-        self.promote_dtype = promote_dtype
-        linear = partial(
-            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
-        )
+        linear: Callable[..., Linear] = partial(Linear, **options)
         self.dense_i = linear(
             in_features,
             4 * self.hidden_features,
@@ -308,11 +255,15 @@ class OptimizedLSTMCell(_LSTMCellBase):
             activation_fn=self.activation_fn,
         )
 
+    @names_layer
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
         """Does all steps; see `RNNCellBase`."""
-        return self._sequence(carry, xs, lengths, unroll)
+        if not usual(self.activation_fn, self.gate_fn):
+            return None
+        c, h = state_of(carry, ("c", "h"), self.hidden_features)
+        return functional.lstm_sequence(self._affines(), (c, h), xs, lengths=lengths, unroll=unroll)
 
 
 def apart(joint: Affine, count: int) -> list[Affine]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
@@ -20,21 +21,19 @@ from ._fields import (
     Metadata,
     PromoteDtype,
     Rngs,
-    RngStream,
     affine,
     default_bias_init,
     default_kernel_init,
     default_recurrent_kernel_init,
-    integer,
     names_layer,
     promote_dtype,
     tanh,
     usual,
 )
-from .cell import GatedCell, kept_stream
+from .cell import HiddenStateCell, kept_stream
 
 
-class SimpleCell(GatedCell):
+class SimpleCell(HiddenStateCell):
     """A simple recurrent cell; see `functional.simple` for the equation.
 
     Args:
@@ -88,16 +87,10 @@ class SimpleCell(GatedCell):
         recurrent_kernel_metadata: Metadata = NO_METADATA,
         bias_metadata: Metadata = NO_METADATA,
     ) -> None:
-        self.in_features = integer(in_features, "in_features")
-        self.hidden_features = integer(hidden_features, "hidden_features", least=1)
-        self.dtype = dtype
-        self.param_dtype = param_dtype
+        options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.residual = residual
         self.activation_fn = activation_fn
-        self.promote_dtype = promote_dtype
-        linear = partial(
-            Linear, dtype=dtype, param_dtype=param_dtype, promote_dtype=promote_dtype, rngs=rngs
-        )
+        linear: Callable[..., Linear] = partial(Linear, **options)
         self.dense_h = linear(
             hidden_features,
             hidden_features,
@@ -152,25 +145,3 @@ class SimpleCell(GatedCell):
             lengths=lengths,
             unroll=unroll,
         )
-
-    @names_layer
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: Rngs | RngStream | None = None,
-        carry_init: Initializer | None = None,
-    ) -> Array:
-        """Makes the hidden state before the first step.
-
-        Args:
-          input_shape: (*batch, D), of the inputs of one step.
-          rngs: streams, of which 'carry' is drawn from, or one stream; None for the cell's.
-          carry_init: initializer; None for the cell's.
-
-        Returns:
-          [*batch, hidden_features].
-
-        Raises:
-          ArgumentError: there is no stream.
-        """
-        return self._states(1, input_shape, rngs, carry_init)[0]
