@@ -12,6 +12,7 @@ it is only looking for shapes, and comes back for the values afterwards.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ from .place import Place
 from .weights import Weights, abstract_key, is_tracing
 
 
-class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
+class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     """Base of the layers of this package.
 
     Args:
@@ -228,9 +229,9 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
             )
         return outputs
 
+    @abstractmethod
     def _run(self, inputs: Any, training: bool) -> Any:
         """Runs the module, and keeps its new state."""
-        raise NotImplementedError  # of each style
 
     def _keeps_state(self, training: bool) -> bool:
         """Whether a call's new state is kept.
@@ -265,9 +266,9 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
         module = self._located(self._own_config)
         return {**super().get_config(), "module": module, "method": method, "seed": self.seed}
 
+    @abstractmethod
     def _own_config(self) -> Any:
         """The module as JSON."""
-        raise NotImplementedError  # of each style
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -294,9 +295,9 @@ class ModuleLayer(keras.Layer):  # type: ignore[misc]  # Keras has no types
             raise
 
     @classmethod
+    @abstractmethod
     def _read_module(cls, stored: Any) -> Any:
         """The module that `_own_config` wrote, or what makes it."""
-        raise NotImplementedError  # of each style
 
 
 class _Pair:
