@@ -13,8 +13,6 @@ happens around its methods (`methods`). How children get their names and places 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
@@ -29,7 +27,6 @@ from ..errors import (
     CallUnbindOnUnboundModuleError,
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
-    describe,
     did_you_mean,
 )
 from ..typing import PRNGKey, RNGSequences
@@ -38,6 +35,7 @@ from .context import context
 from .fields import equal, hash_fields, make_dataclass
 from .filters import CollectionFilter, DenyList
 from .methods import not_made, nowrap, wrap_methods
+from .mistyped import brief, misused, no_attribute
 from .representation import module_repr
 from .scope import Scope
 from .variable import Variable
@@ -250,7 +248,7 @@ class Module(_Dataclass):
             attributes[name] = value
         else:
             raise SetAttributeFrozenModuleError(
-                f"Can't set {name}={_brief(value)} for Module of type {type(self).__name__}: "
+                f"Can't set {name}={brief(value)} for Module of type {type(self).__name__}: "
                 "Module instance is frozen outside of setup method.",
                 hint="Assign in setup; keep what changes between calls in self.variable(...).",
             )
@@ -272,7 +270,9 @@ class Module(_Dataclass):
                     return attributes[name]
         elif name in _INTERNAL:
             raise not_made(type(self))
-        raise AttributeError(_no_attribute(self, name))
+        raise AttributeError(
+            no_attribute(self, name, has_setup=type(self).setup is not Module.setup)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         if self.__dict__.get("scope") is not None:
@@ -551,7 +551,7 @@ class Module(_Dataclass):
           NameInUseError, ScopeParamNotFoundError, ScopeCollectionNotFound, ScopeParamShapeError.
         """
         if not callable(init_fn) or not isinstance(name, str):
-            raise _misused(
+            raise misused(
                 "param(name, init_fn, *init_args)",
                 name,
                 init_fn,
@@ -585,7 +585,7 @@ class Module(_Dataclass):
           there is no `init_fn` or the collection is immutable.
         """
         if not (init_fn is None or callable(init_fn)) or not isinstance(name, str):
-            raise _misused(
+            raise misused(
                 "variable(col, name, init_fn, *init_args)",
                 name,
                 init_fn,
@@ -773,48 +773,6 @@ def _prepare_class(cls: type[Module], kw_only: bool) -> None:
 
 
 _INTERNAL = frozenset(("scope", "_state"))
-
-
-def _misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTypeError:
-    if not isinstance(name, str):
-        wrong = f"'name' must be a string, got {describe(name)}"
-    else:
-        wrong = f"{name!r}: 'init_fn' must be a function, got {describe(init_fn)}"
-    return ArgumentTypeError(f"{signature}: {wrong}.", hint=f"For example {example}.")
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 and "\n" not in text else f"<{describe(value)}>"
-
-
-def _no_attribute(module: Module, name: str) -> str:
-    cls = type(module).__name__
-    message = f'"{cls}" object has no attribute "{name}".'
-    known = [n for n in dir(type(module)) if not n.startswith("_")]
-    known += [n for n in module.__dict__ if not n.startswith("_")]
-    near = did_you_mean(name, known)
-    if near.startswith("Did"):
-        message += f" {near}"
-    message += _about_setup(type(module), name)
-    if module.__dict__.get("scope") is None:
-        message += (
-            f" If \"{name}\" is defined in '.setup()', remember these fields are only accessible "
-            "from inside 'init' or 'apply'."
-        )
-    return message
-
-
-def _about_setup(cls: type[Module], name: str) -> str:
-    """Why setup has not made the attribute `name`, where that can be seen."""
-    setup = getattr(inspect.unwrap(cls.setup), "__code__", None)
-    if setup is not None and name in setup.co_varnames:
-        return f" setup makes a local variable of that name: write `self.{name} = ...` there."
-    if cls.setup is Module.setup:
-        near = difflib.get_close_matches("setup", [n for n in vars(cls) if n != "setup"], n=1)
-        if near and callable(vars(cls)[near[0]]):
-            return f" There is no setup method: is {near[0]!r} meant to be it?"
-    return ""
 
 
 _prepare_class(Module, kw_only=False)
