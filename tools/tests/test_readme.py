@@ -1,7 +1,6 @@
-"""README.md: its commands, its program, its picture, its links."""
+"""README.md: its commands, its picture, its links; `test_docs_blocks` runs its programs."""
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,6 @@ def test_what_is_generated_is_up_to_date(path: Path) -> None:
 @pytest.mark.parametrize("session", ["quickstart", "tests"])
 def test_commands_stand_on_one_line_each(session: str) -> None:
     assert f"\n```\n{NEW}{session}\n```\n" in TEXT
-
-
-# The tests may run for some packages alone, where the facade isn't installed.
-@pytest.mark.skipif(find_spec("linnet.linen") is None, reason="only some packages are installed")
-def test_the_first_models_learn_what_the_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
-    programs = re.findall(r"```python\n(.*?)```\n", TEXT, re.DOTALL)
-    assert len(programs) == 2
-    names = {"__name__": "__main__"}
-    for program in programs:  # the second goes on with the first one's data
-        exec(compile(program, "README.md", "exec"), names)
-        (printed,) = re.findall(r"mean squared error: (\S+)\n", capsys.readouterr().out)
-        (promised,) = re.findall(r"# (0\.\d+)\n", program)
-        assert float(printed) == pytest.approx(float(promised), abs=5e-4)
 
 
 def test_links_lead_somewhere() -> None:
