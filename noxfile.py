@@ -7,17 +7,23 @@
     python -m nox -s tests -- --jax 0.6.2 struct         one package, on another jax
     python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
     python -m nox -s lint types parity bench
+    python -m nox -s isolated                            each package's wheel, alone with its needs
+    python -m nox -s "floors(struct)"                    one, on the oldest of all that it declares
+    python -m nox -s "matrix-3.12(jax-0.8.3)"            everything on that Python and that jax
+    python -m nox -s downstream                          projects that need one or two packages
 
-Packages are installed from this checkout, editable, so a change needs no new installation. Which
-there are, and what they need, is known to tools/workspace.py alone.
+Packages are installed from this checkout, editable, so a change needs no new installation; but
+isolated, floors and downstream install wheels, as users do. Which packages there are, and what they
+need, is known to tools/workspace.py alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
@@ -39,6 +45,12 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 EXAMPLES = ROOT / "docs" / "examples"
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
 JAX = workspace.supported_jax()
+PYTHON = workspace.supported_python()
+
+each_jax = nox.parametrize("jax", [nox.param(version, id=f"jax-{version}") for version in JAX])
+each_package = nox.parametrize(
+    "package", [nox.param(p, id=p.short_name) for p in workspace.packages()]
+)
 
 
 @nox.session
@@ -68,25 +80,32 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-@nox.parametrize("jax", [nox.param(version, id=f"jax-{version}") for version in JAX])
+@each_jax
 def tests_on(session: nox.Session, jax: str) -> None:
     """What `tests` runs, for one jax version."""
     _, chosen, options = test_arguments(session.posargs)
-    # The examples' own tests run where everything is tested, on the newest jax.
-    groups = ["tests", "quickstart"] if everything(jax, chosen) else ["tests"]
-    packages = workspace.with_siblings(chosen)
-    oldest = workspace.oldest_requirements(packages) if jax == JAX[0] else []
-    install(session, packages, *groups, requirements=[f"jax=={jax}", *oldest])
-    session.run(
-        "pytest",
-        "--numprocesses=2",
-        "--doctest-modules",
-        "--doctest-glob=README.md",
-        *(str(p.folder.relative_to(ROOT)) for p in chosen),
-        "tools/tests",
-        *options,
-        env=compiled_before(session),
-    )
+    run_tests(session, jax, chosen, options)
+
+
+@nox.session(python=PYTHON, default=False)
+@each_jax
+def matrix(session: nox.Session, jax: str) -> None:
+    """Run every test on each Python and each jax: -- PYTEST ARGUMENTS."""
+    run_tests(session, jax, list(workspace.packages()), session.posargs)
+
+
+@nox.session(reuse_venv=False, default=False)
+@each_package
+def isolated(session: nox.Session, package: workspace.Package) -> None:
+    """Test a package's wheel, installed with what it declares alone: -- PYTEST ARGUMENTS."""
+    run_alone(session, package, f"jax=={JAX[-1]}")
+
+
+@nox.session(python=PYTHON[0], reuse_venv=False, default=False)
+@each_package
+def floors(session: nox.Session, package: workspace.Package) -> None:
+    """Test a package's wheel on the lowest versions of what it declares: -- PYTEST ARGUMENTS."""
+    run_alone(session, package, *declared(package), resolution="lowest-direct")
 
 
 @nox.session
@@ -151,6 +170,93 @@ def install(
         extras = f"[{','.join(package.foreign_extras)}]" if package.foreign_extras else ""
         arguments += ["--editable", f"{package.folder}{extras}"]
     session.install(*arguments)
+
+
+def run_tests(
+    session: nox.Session, jax: str, chosen: list[workspace.Package], options: Sequence[str]
+) -> None:
+    """Tests packages, installed from here, on a jax version."""
+    # The examples' own tests run where everything is tested, on the newest jax.
+    groups = ["tests", "quickstart", "guides"] if everything(jax, chosen) else ["tests"]
+    packages = workspace.with_siblings(chosen)
+    oldest = workspace.oldest_requirements(packages) if jax == JAX[0] else []
+    needs = [need for p in packages for need in p.tests_need]
+    install(session, packages, *groups, requirements=[f"jax=={jax}", *oldest, *needs])
+    session.run(
+        "pytest",
+        "--numprocesses=2",
+        "--doctest-modules",
+        "--doctest-glob=README.md",
+        *(str(p.folder.relative_to(ROOT)) for p in chosen),
+        "tools/tests",
+        *options,
+        env=compiled_before(session),
+    )
+
+
+def run_alone(
+    session: nox.Session,
+    package: workspace.Package,
+    *requirements: str,
+    resolution: str = "highest",
+) -> None:
+    """Tests a package's wheel in an environment that has what it declares, and test tools.
+
+    Args:
+      session: whose environment is empty.
+      package: its wheel is built here, as are those of the siblings that it needs.
+      requirements: narrower ones than the package's own.
+      resolution: which versions uv takes of `requirements`, `highest` or `lowest-direct`.
+    """
+    wheels = build(session, workspace.with_siblings([package]))
+    wheel, siblings = wheels.pop(package.name), wheels.values()
+    session.install(f"--resolution={resolution}", str(wheel), *map(str, siblings), *requirements)
+    session.run("python", "tools/isolation.py", package.name)
+
+    alone = versions(session)
+    if package.foreign_extras:
+        extras = [r for extra in package.foreign_extras for r in package.extras[extra].values()]
+        session.install(f"--resolution={resolution}", *extras)
+    session.install(*nox.project.dependency_groups(GROUPS, "alone"), *package.tests_need)
+    now = versions(session)
+    if changed := {n: now.get(n) for n, version in alone.items() if now.get(n) != version}:
+        session.error(f"what the tests need replaced {alone} by {changed}")
+    session.run(
+        "pytest",
+        "--numprocesses=2",
+        "--doctest-modules",
+        "--doctest-glob=README.md",
+        str((package.folder / "tests").relative_to(ROOT)),
+        str((package.folder / "README.md").relative_to(ROOT)),
+        "--pyargs",
+        *package.import_names,
+        *session.posargs,
+        env=compiled_before(session),
+    )
+
+
+def build(session: nox.Session, packages: Iterable[workspace.Package]) -> dict[str, Path]:
+    """Builds wheels and source distributions; returns the wheels by the packages' names."""
+    folder = Path(session.create_tmp()) / "wheels"
+    chosen = list(packages)
+    names = [p.short_name for p in chosen]
+    # In an environment of uv's own: hatchling is not among what the packages need.
+    tool = ["uv", "run", "--no-project", "--with", "hatchling", "--python", sys.executable]
+    session.run(*tool, "tools/wheelhouse.py", str(folder), *names, "--sdist")
+    return {
+        p.name: folder / f"{p.name.replace('-', '_')}-{p.version}-py3-none-any.whl" for p in chosen
+    }
+
+
+def declared(package: workspace.Package) -> list[str]:
+    """What the package requires, siblings and others."""
+    return [*package.siblings.values(), *package.third_party.values()]
+
+
+def versions(session: nox.Session) -> dict[str, str]:
+    """What is installed for a session."""
+    output = session.run("python", "tools/isolation.py", "--list", silent=True)
+    return dict(json.loads(str(output)))
 
 
 def compiled_before(session: nox.Session) -> dict[str, str]:

@@ -37,6 +37,7 @@ class Package:
       siblings: requirements for packages of this repository, as declared, by distribution name.
       third_party: requirements for all others, as declared, by distribution name.
       extras: optional requirements by extra, then by distribution name.
+      tests_need: requirements of its tests alone, beside what all tests need.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Package:
     siblings: Mapping[str, str]
     third_party: Mapping[str, str]
     extras: Mapping[str, Mapping[str, str]]
+    tests_need: tuple[str, ...]
 
     @property
     def short_name(self) -> str:
@@ -173,6 +175,7 @@ def _package(folder: Path, settings: dict[str, Any], names: set[str]) -> Package
             extra: {requirement_name(r): r for r in requirements}
             for extra, requirements in table.get("optional-dependencies", {}).items()
         },
+        tests_need=tuple(settings.get("dependency-groups", {}).get("tests", [])),
     )
 
 

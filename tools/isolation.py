@@ -1,0 +1,193 @@
+"""What a package brings when it is installed by itself; run by the Python it was installed for.
+
+    python tools/isolation.py linnet-struct                checks, then a table of sizes and times
+    python tools/isolation.py --list                       what is installed, a line each
+
+A package stands alone if an environment that was empty holds, after its installation, no more than
+what it declares and what that brings; if it declares no more than the project allows itself; and if
+each of its modules is then imported from there, without a warning. The metadata of what is
+installed tells the first two, so nothing here knows how it was installed. Only the standard
+library: were `packaging` needed, something undeclared would have to be there as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import Distribution
+from pathlib import Path
+
+# What packages may require beside each other; jaxlib is jax's other half.
+ALLOWED = {"jax", "jaxlib", "numpy"}
+ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}}
+
+# A new interpreter for each, as the second import of a module takes no time.
+IMPORTS_TIMED = 5
+
+
+def installed() -> dict[str, Distribution]:
+    """All distributions of this environment, by name."""
+    return {
+        normalized(distribution.metadata["Name"]): distribution
+        for distribution in importlib.metadata.distributions()
+    }
+
+
+def requirements(distribution: Distribution) -> set[str]:
+    """The names of what a distribution requires, without its extras."""
+    found = set()
+    for line in distribution.requires or ():
+        requirement, _, marker = line.partition(";")
+        if "extra" not in re.findall(r"\w+", marker):
+            found.add(normalized(re.split(r"[\s\[<>=!~(@]", requirement.strip(), maxsplit=1)[0]))
+    return found
+
+
+def closure(name: str, present: dict[str, Distribution]) -> set[str]:
+    """The distribution `name` and all that it brings, as far as they are installed."""
+    found: set[str] = set()
+    queue = [name]
+    while queue:
+        current = queue.pop()
+        if current in present and current not in found:
+            found.add(current)
+            queue.extend(requirements(present[current]))
+    return found
+
+
+def complaints(name: str, present: dict[str, Distribution]) -> list[str]:
+    """Why the package `name` doesn't stand alone here; empty if it does."""
+    if name not in present:
+        return [f"{name} is not installed for {sys.executable}."]
+    found = []
+    if strangers := sorted(set(present) - closure(name, present)):
+        found.append(
+            f"{', '.join(strangers)}: installed, though neither {name} nor what it needs asks for "
+            f"it. The environment was not empty, or a requirement stands in no metadata."
+        )
+    for own in sorted(ours(closure(name, present))):
+        allowed = ALLOWED | ALLOWED_FOR.get(own, set())
+        if more := {n for n in requirements(present[own]) if n not in allowed and not ours([n])}:
+            found.append(
+                f"{own} requires {', '.join(sorted(more))}. Packages require each other and "
+                f"{', '.join(sorted(allowed))} alone; what else serves a purpose is an extra."
+            )
+    return found + import_complaints(modules(present[name]))
+
+
+def modules(distribution: Distribution) -> list[str]:
+    """The modules that a distribution has installed, those that run a program left out."""
+    paths = [Path(str(file)) for file in distribution.files or ()]
+    names = [".".join(p.with_suffix("").parts) for p in paths if p.suffix == ".py"]
+    return sorted(n.removesuffix(".__init__") for n in names if not n.endswith(".__main__"))
+
+
+def import_complaints(names: Sequence[str]) -> list[str]:
+    """What is wrong about importing modules: one failed, warned, or came from elsewhere."""
+    finished = python("-W", "error", "-c", _IMPORT, *names)
+    if finished.returncode:
+        return [finished.stderr.strip()]
+    return [
+        f"{name} was imported from {file}, not from where it was installed."
+        for name, file in json.loads(finished.stdout).items()
+        if not Path(file).is_relative_to(sys.prefix)
+    ]
+
+
+# Imports what it is given, and prints where each came from.
+_IMPORT = """
+import importlib, json, sys
+files = {}
+for name in sys.argv[1:]:
+    try:
+        files[name] = importlib.import_module(name).__file__
+    except BaseException as error:
+        error.add_note(f"This happened on import of {name}.")
+        raise
+print(json.dumps(files))
+"""
+
+
+def size(distribution: Distribution) -> int:
+    """Bytes of all files that an installation wrote, but for what Python compiles of them."""
+    files = [distribution.locate_file(f) for f in distribution.files or () if f.suffix != ".pyc"]
+    return sum(Path(str(file)).stat().st_size for file in files)
+
+
+def seconds_to_import(module: str) -> float:
+    """How long a new interpreter takes to import a module: the median of a few.
+
+    The first, which compiles the files and brings them into memory, is left out.
+    """
+    program = (
+        "import time; begun = time.perf_counter(); "
+        f"import {module}; print(time.perf_counter() - begun)"
+    )
+    times = [float(python("-c", program).stdout) for _ in range(IMPORTS_TIMED + 1)]
+    return statistics.median(times[1:])
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Isolated (-I): neither this folder nor PYTHONPATH lends it modules.
+    command = [sys.executable, "-I", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def report(name: str, present: dict[str, Distribution]) -> str:
+    """Sizes and times of importing, for people."""
+    own = present[name]
+    everything = ours(closure(name, present))
+    lines = [
+        f"{name} {own.version}, Python {sys.version.split()[0]}, jax {present['jax'].version}",
+        f"  installed: {size(own) / 1e6:.3f} MB, with the siblings that it needs "
+        f"{sum(size(present[n]) for n in everything) / 1e6:.3f} MB "
+        f"({len(everything) - 1} of them); of others: {len(closure(name, present) - everything)}",
+    ]
+    jax = seconds_to_import("jax")
+    lines += [
+        f"  import {module}: {seconds_to_import(module):.2f} s, of which jax takes {jax:.2f} s"
+        for module in import_names(own)
+    ]
+    return "\n".join(lines)
+
+
+def import_names(distribution: Distribution) -> list[str]:
+    """The packages that a distribution installs: where their `py.typed` stand."""
+    paths = [Path(str(file)) for file in distribution.files or ()]
+    return sorted(".".join(p.parent.parts) for p in paths if p.name == "py.typed")
+
+
+def ours(names: Iterable[str]) -> set[str]:
+    """Those that are packages of this repository."""
+    return {n for n in names if n == "linnet" or n.startswith("linnet-")}
+
+
+def normalized(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Checks one package's installation, or lists what is installed."""
+    parser = argparse.ArgumentParser(description="What a package brings, installed by itself.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("package", nargs="?", help="the distribution's name")
+    what.add_argument("--list", action="store_true", help="names and versions, as JSON")
+    options = parser.parse_args(arguments)
+    present = installed()
+    if options.list:
+        print(json.dumps({name: present[name].version for name in sorted(present)}))
+    elif found := complaints(options.package, present):
+        sys.exit("\n".join([f"{options.package} does not stand alone:", *found]))
+    else:
+        print(report(options.package, present))
+
+
+if __name__ == "__main__":
+    main()
