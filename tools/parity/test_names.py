@@ -215,7 +215,7 @@ def test_a_name_means_what_it_means_in_flax(part: str) -> None:
             assert a is b, name
 
 
-GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "moving.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "from_linen.md"
 
 
 def resolve(path: str) -> typing.Any:
@@ -231,9 +231,9 @@ def resolve(path: str) -> typing.Any:
 
 
 def test_the_guide_names_what_there_is(recwarn: pytest.WarningsRecorder) -> None:
-    """Both columns of the table resolve."""
+    """Both columns of its table of names resolve."""
     rows = [
-        row.split("|")[1:3] for row in GUIDE.read_text("utf-8").splitlines() if row[:3] == "| `"
+        row.split("|")[1:3] for row in GUIDE.read_text("utf-8").splitlines() if row[:7] == "| `flax"
     ]
     assert len(rows) > 15
     for row in rows:
