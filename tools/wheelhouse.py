@@ -1,7 +1,9 @@
 """Wheels and source distributions of the packages here, the same bytes every time.
 
-    python tools/wheelhouse.py dist                    the wheel of every package
-    python tools/wheelhouse.py dist struct --sdist     one package's, and its source distribution
+    python tools/wheelhouse.py dist                        the wheel of every package
+    python tools/wheelhouse.py dist struct --sdist         one, and its source distribution
+    python tools/wheelhouse.py dist layers-norm --lowest   with each sibling as old as may be
+    python tools/wheelhouse.py dist struct --as 0.2.0      as if it had that version
 
 Built by hatchling in the running Python, without an environment of its own: nothing is fetched.
 Every file in an archive bears the date of the last commit, so who builds that commit again, at
@@ -11,11 +13,19 @@ another time and in another folder, gets the same file (see https://reproducible
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import workspace
 from workspace import Package
@@ -38,40 +48,104 @@ def build(packages: Iterable[Package], into: Path, sdist: bool = False) -> list[
     Raises:
       RuntimeError: a package cannot be built; the message holds what hatchling says.
     """
+    return [
+        file
+        for package in packages
+        for file in _build(package.folder, package.name, package.version, into, sdist=sdist)
+    ]
+
+
+def build_as(package: Package, version: str, into: Path) -> Path:
+    """Builds a package's wheel as if it had another version; the package stays as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / package.short_name
+        shutil.copytree(package.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        (about,) = copy.rglob("__about__.py")
+        about.write_text(about.read_text("utf-8").replace(package.version, version), "utf-8")
+        (wheel,) = _build(copy, package.name, version, into)
+    return wheel
+
+
+def build_released(package: Package, version: str, into: Path) -> Path:
+    """Builds a package's wheel from the commit that its tag of that version names."""
+    tag = tag_of(package, version)
+    where = package.folder.relative_to(workspace.ROOT).as_posix()
+    archive = _git("archive", tag, where)
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        (wheel,) = _build(Path(folder) / where, package.name, version, into, epoch=committed(tag))
+    return wheel
+
+
+def lowest_siblings(package: Package) -> dict[str, str]:
+    """The oldest version of each sibling that every range in the tree admits, by its name.
+
+    Among those that were released, and the one in the tree.
+    """
+    chosen = workspace.with_siblings([package])
+    found = {}
+    for sibling in chosen[:-1]:
+        ranges = [
+            Requirement(p.siblings[sibling.name]).specifier
+            for p in chosen
+            if sibling.name in p.siblings
+        ]
+        versions = sorted({*released(sibling), sibling.version}, key=Version)
+        admitted = [v for v in versions if all(r.contains(v, prereleases=True) for r in ranges)]
+        if not admitted:
+            raise RuntimeError(
+                f"{sibling.name}: none of {', '.join(versions)} is in all of the ranges "
+                f"{', '.join(map(str, ranges))} that {package.name} and its siblings declare."
+            )
+        found[sibling.name] = admitted[0]
+    return found
+
+
+def released(package: Package) -> list[str]:
+    """The versions of a package that a tag names."""
+    prefix = tag_of(package, "")
+    tags = _git("tag", "--list", f"{prefix}*").decode().split()
+    return [tag.removeprefix(prefix) for tag in tags if re.fullmatch(r"\d.*", tag[len(prefix) :])]
+
+
+def tag_of(package: Package, version: str) -> str:
+    """What the commit is tagged with that a version is built from."""
+    return f"{package.name}-v{version}"
+
+
+def committed(revision: str = "HEAD") -> int:
+    """When a commit was made, in seconds since 1970; the oldest date where there is none."""
+    output = _git("log", "-1", "--format=%ct", revision, check=False)
+    return int(output) if output.strip() else FIRST_DAY_OF_ZIP
+
+
+def _build(
+    folder: Path, name: str, version: str, into: Path, *, sdist: bool = False, epoch: int = 0
+) -> list[Path]:
     into = into.resolve()
     into.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(last_commit())}
     targets = ["-t", "sdist", "-t", "wheel"] if sdist else ["-t", "wheel"]
-    built: list[Path] = []
-    for package in packages:
-        before = set(into.iterdir())
-        finished = subprocess.run(
-            [sys.executable, "-m", "hatchling", "build", *targets, "-d", str(into)],
-            cwd=package.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        if finished.returncode:
-            raise RuntimeError(
-                f"{package.name} cannot be built: hatchling ended with {finished.returncode} and "
-                f"said:\n{finished.stderr or finished.stdout}"
-            )
-        stem = f"{package.name.replace('-', '_')}-{package.version}"
-        files = [into / f"{stem}.tar.gz", into / f"{stem}-py3-none-any.whl"][not sdist :]
-        if missing := [f.name for f in files if not f.exists()]:
-            new = sorted(p.name for p in set(into.iterdir()) - before)
-            raise RuntimeError(f"{package.name} should have become {missing}, but became {new}.")
-        built += files
-    return built
-
-
-def last_commit() -> int:
-    """When the last commit was made, in seconds since 1970; the oldest date where there is none."""
     finished = subprocess.run(
-        ["git", "log", "-1", "--format=%ct"], cwd=workspace.ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "hatchling", "build", *targets, "-d", str(into)],
+        cwd=folder,
+        env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch or committed())},
+        capture_output=True,
+        text=True,
     )
-    return int(finished.stdout) if finished.stdout.strip() else FIRST_DAY_OF_ZIP
+    stem = f"{name.replace('-', '_')}-{version}"
+    files = [into / f"{stem}.tar.gz", into / f"{stem}-py3-none-any.whl"][not sdist :]
+    if finished.returncode or not all(file.exists() for file in files):
+        raise RuntimeError(
+            f"{name} {version} cannot be built: hatchling ended with {finished.returncode} and "
+            f"said:\n{finished.stdout}{finished.stderr}"
+        )
+    return files
+
+
+def _git(*arguments: str, check: bool = True) -> bytes:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=workspace.ROOT, capture_output=True, check=check).stdout
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -80,12 +154,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("into", type=Path, help="the folder for the files")
     parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="default: all")
     parser.add_argument("--sdist", action="store_true", help="source distributions as well")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        "--lowest",
+        action="store_true",
+        help="also the siblings of each, at the lowest versions that the ranges admit",
+    )
+    other.add_argument("--as", dest="version", help="build wheels as if they had this version")
     options = parser.parse_args(arguments)
     try:
         chosen = [workspace.find(name) for name in options.packages] or workspace.packages()
     except LookupError as error:
         parser.error(str(error))
-    for file in build(chosen, options.into, options.sdist):
+    if options.version:
+        files = [build_as(package, options.version, options.into) for package in chosen]
+    else:
+        files = build(chosen, options.into, options.sdist)
+    if options.lowest:
+        lowest = {name: v for p in chosen for name, v in lowest_siblings(p).items()}
+        for name, version in lowest.items():
+            sibling = workspace.find(name)
+            files += (
+                build([sibling], options.into)
+                if version == sibling.version
+                else [build_released(sibling, version, options.into)]
+            )
+    for file in files:
         print(f"{file.stat().st_size / 1024:8.1f} KiB  {file.name}")
 
 
