@@ -138,6 +138,26 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def workflows(session: nox.Session) -> None:
+    """Check what stands in .github, and CITATION.cff; nothing of it is run."""
+    install(session, [], "workflows")
+    session.run("jactionlint", "--strict-exit")
+    # The strictest of zizmor's three views; what it would ask GitHub about stays unasked.
+    session.run("zizmor", "--offline", "--persona=auditor", "--strict-collection", ".github")
+    forms = [p for p in sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")) if p.stem != "config"]
+    schemas = {
+        "dependabot": [".github/dependabot.yml"],
+        "github-actions": sorted(ROOT.glob(".github/actions/*/action.yml")),
+        "github-issue-config": [".github/ISSUE_TEMPLATE/config.yml"],
+        "github-issue-forms": forms,
+        "github-workflows": sorted(ROOT.glob(".github/workflows/*.yml")),
+        "citation-file-format": ["CITATION.cff"],
+    }
+    for schema, files in schemas.items():
+        session.run("check-jsonschema", f"--builtin-schema=vendor.{schema}", *map(str, files))
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of every package, of the tools and of the examples with mypy --strict."""
     install(session, workspace.packages(), "types")
