@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ nox.options.sessions = ["tests"]
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 EXAMPLES = ROOT / "docs" / "examples"
+DOWNSTREAM = sorted(p.parent for p in EXAMPLES.glob("downstream/*/pyproject.toml"))
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
 JAX = workspace.supported_jax()
 PYTHON = workspace.supported_python()
@@ -108,6 +110,26 @@ def floors(session: nox.Session, package: workspace.Package) -> None:
     run_alone(session, package, *declared(package), resolution="lowest-direct")
 
 
+@nox.session(reuse_venv=False, default=False)
+@nox.parametrize("project", [nox.param(folder, id=folder.name) for folder in DOWNSTREAM])
+def downstream(session: nox.Session, project: Path) -> None:
+    """Install and run a project that needs one or two packages, then break what it pins."""
+    needs = workspace.project(project)["project"]["dependencies"]
+    used = [workspace.find(workspace.requirement_name(need)) for need in needs]
+    wheels = build(session, workspace.with_siblings(used))
+    session.install(str(project), *map(str, wheels.values()), f"jax=={JAX[-1]}")
+    session.run(project.name)
+    # The next breaking version of each that it uses has to be refused, and by its name.
+    for package, need in zip(used, needs, strict=True):
+        breaking = workspace.next_breaking(package.version)
+        broken = wheels | build(session, [package], "--as", breaking)
+        command = ["uv", "pip", "install", "--dry-run", str(project), *map(str, broken.values())]
+        said = str(session.run(*command, silent=True, success_codes=[1]))
+        if f"{project.name}==" not in said or f"depends on {package.name}" not in said:
+            session.error(f"{package.name} {breaking} was refused, but not for {need}:\n{said}")
+        session.log(f"{project.name} needs {need}; {package.name} {breaking} is refused:\n{said}")
+
+
 @nox.session
 def parity(session: nox.Session) -> None:
     """Compare with Flax: -- PYTEST ARGUMENTS."""
@@ -155,6 +177,19 @@ def workflows(session: nox.Session) -> None:
     }
     for schema, files in schemas.items():
         session.run("check-jsonschema", f"--builtin-schema=vendor.{schema}", *map(str, files))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into site/, and follow its links; -- --serve shows it while one writes."""
+    install(session, [], "docs")
+    # What is said about a coming version of mkdocs is settled in docs/maintaining/documentation.md.
+    env = {"NO_MKDOCS_2_WARNING": "1"}
+    if "--serve" in session.posargs:
+        session.run("mkdocs", "serve", env=env)
+        return
+    session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
+    session.run("python", "tools/site_check.py", "site")
 
 
 @nox.session
@@ -228,7 +263,10 @@ def run_alone(
       requirements: narrower ones than the package's own.
       resolution: which versions uv takes of `requirements`, `highest` or `lowest-direct`.
     """
-    wheels = build(session, workspace.with_siblings([package]))
+    if resolution == "highest":
+        wheels = build(session, workspace.with_siblings([package]), "--sdist")
+    else:
+        wheels = build(session, [package], "--sdist", "--lowest")
     wheel, siblings = wheels.pop(package.name), wheels.values()
     session.install(f"--resolution={resolution}", str(wheel), *map(str, siblings), *requirements)
     session.run("python", "tools/isolation.py", package.name)
@@ -255,17 +293,16 @@ def run_alone(
     )
 
 
-def build(session: nox.Session, packages: Iterable[workspace.Package]) -> dict[str, Path]:
-    """Builds wheels and source distributions; returns the wheels by the packages' names."""
-    folder = Path(session.create_tmp()) / "wheels"
-    chosen = list(packages)
-    names = [p.short_name for p in chosen]
+def build(
+    session: nox.Session, packages: Iterable[workspace.Package], *options: str
+) -> dict[str, Path]:
+    """Builds packages with options of tools/wheelhouse.py; returns the wheels by their names."""
+    folder = Path(tempfile.mkdtemp(prefix="wheels-", dir=session.create_tmp()))
     # In an environment of uv's own: hatchling is not among what the packages need.
     tool = ["uv", "run", "--no-project", "--with", "hatchling", "--python", sys.executable]
-    session.run(*tool, "tools/wheelhouse.py", str(folder), *names, "--sdist")
-    return {
-        p.name: folder / f"{p.name.replace('-', '_')}-{p.version}-py3-none-any.whl" for p in chosen
-    }
+    names = [package.short_name for package in packages]
+    session.run(*tool, "tools/wheelhouse.py", str(folder), *names, *options)
+    return {workspace.normalized(wheel.name.split("-")[0]): wheel for wheel in folder.glob("*.whl")}
 
 
 def declared(package: workspace.Package) -> list[str]:

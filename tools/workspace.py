@@ -148,6 +148,12 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def next_breaking(version: str) -> str:
+    """The next version that may break something: 0.3.0 after 0.2.1, 2.0.0 after 1.4.0."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return f"0.{minor + 1}.0" if major == 0 else f"{major + 1}.0.0"
+
+
 def requirement_name(requirement: str) -> str:
     """The distribution that a requirement is for."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())

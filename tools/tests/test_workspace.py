@@ -219,3 +219,10 @@ def test_command_line() -> None:
     assert all(p.name in output() for p in PACKAGES)
     assert [p["name"] for p in json.loads(output("--json"))] == [p.name for p in PACKAGES]
     assert json.loads(output("--matrix")) == workspace.matrix()
+
+
+@pytest.mark.parametrize(
+    ("version", "following"), [("0.1.0", "0.2.0"), ("0.9.12", "0.10.0"), ("1.4.2", "2.0.0")]
+)
+def test_next_breaking(version: str, following: str) -> None:
+    assert workspace.next_breaking(version) == following
