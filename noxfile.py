@@ -193,6 +193,19 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into site/, and follow its links; -- --serve shows it while one writes."""
+    install(session, [], "docs")
+    # What is said about a coming version of mkdocs is settled in docs/maintaining/documentation.md.
+    env = {"NO_MKDOCS_2_WARNING": "1"}
+    if "--serve" in session.posargs:
+        session.run("mkdocs", "serve", env=env)
+        return
+    session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
+    session.run("python", "tools/site_check.py", "site")
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of every package, of the tools and of the examples with mypy --strict."""
     install(session, workspace.packages(), "types")
