@@ -1,0 +1,372 @@
+"""What the API pages show: every public name, in the module where a program imports it from.
+
+Read from the sources as text, without importing anything: a module's public names are those of its
+`__all__`; without one, what it defines under a name without underscore and what it imports `as`
+itself. Names that are modules are parts, with names of their own. A package that holds nothing of
+its own (a facade: it installs several modules) gets a list of its names, each of which leads to
+where it is described. So a new package or name shows up by itself.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import workspace
+from workspace import Package
+
+LARGE = 80
+"""A package with more names than this gets a page for each part."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A public name.
+
+    Attributes:
+      path: what a program writes, `linnet.layers_norm.linen.LayerNorm`.
+      home: where it is defined, `linnet.layers_norm.linen.layer.LayerNorm`; None if elsewhere.
+    """
+
+    path: str
+    home: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def file(self) -> str:
+        """The module that defines it."""
+        return self.home.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A public module: what it says of itself, its names, and the modules among them."""
+
+    path: str
+    entries: list[Entry]
+    parts: list[Part]
+
+    @property
+    def doc(self) -> str:
+        """The module's docstring."""
+        return docstring(self.path)
+
+    def walk(self) -> Iterator[Part]:
+        """This part and all below it."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+
+@dataclass
+class Api:
+    """All packages.
+
+    Attributes:
+      parts: of each import name, the part.
+      paths: for each definition, the path under which it is described.
+      others: for each definition, the further paths that packages give it.
+    """
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    others: dict[str, list[str]] = field(default_factory=dict)
+
+
+def is_facade(package: Package) -> bool:
+    """Whether the package only gives other packages' names."""
+    return len(package.import_names) > 1
+
+
+@cache
+def api() -> Api:
+    """What is public in which package."""
+    found = Api()
+    own = [p for p in workspace.packages() if not is_facade(p)]
+    facades = [p for p in workspace.packages() if is_facade(p)]
+    for package in own:
+        for name in package.import_names:
+            found.parts[name] = _part(name, name, found)
+    for package in facades:
+        for name in package.import_names:
+            found.parts[name] = _part(name, None, Api())
+    for package in facades:
+        for name in package.import_names:
+            _describe_the_rest(found, found.parts[name])
+    return found
+
+
+def _describe_the_rest(found: Api, facade: Part) -> None:
+    """Adds to the packages what they define and only the facade makes public."""
+    for entry in [e for part in facade.walk() for e in part.entries]:
+        owner = next((n for n in found.parts if entry.home.startswith(f"{n}.")), None)
+        if owner is None or owner == facade.path or entry.home in found.paths:
+            continue
+        nearest = max(
+            (p for p in found.parts[owner].walk() if entry.home.startswith(f"{p.path}.")),
+            key=lambda p: len(p.path),
+        )
+        found.paths[entry.home] = entry.home
+        nearest.entries.append(Entry(entry.home, entry.home))
+
+
+def large(part: Part) -> bool:
+    """Whether the package's parts have pages of their own."""
+    return sum(len(p.entries) for p in part.walk()) > LARGE
+
+
+def _part(module: str, package: str | None, found: Api) -> Part:
+    """The part of that name; `found` gets what is described in it.
+
+    Args:
+      module: its dotted name.
+      package: only definitions inside of this are described; None for a facade, which shows all.
+      found: what is described already.
+    """
+    entries: list[Entry] = []
+    modules: list[str] = []
+    for name in exports(module):
+        home = resolve(f"{module}.{name}")
+        if home is not None and is_module(home):
+            if home.startswith(f"{module}.") and home not in modules:
+                modules.append(home)
+            continue
+        if name == "__version__" or (package and home and not home.startswith(f"{package}.")):
+            continue
+        if home is None:
+            if package is None:
+                entries.append(Entry(f"{module}.{name}", external(f"{module}.{name}")))
+            continue
+        path = f"{module}.{name}"
+        if package is None or found.paths.setdefault(home, path) == path:
+            entries.append(Entry(path, home))
+        else:
+            found.others.setdefault(home, []).append(path)
+    parts = [_part(m, package, found) for m in modules]
+    return Part(module, entries, [p for p in parts if p.entries or p.parts])
+
+
+def exports(module: str) -> list[str]:
+    """A module's public names, in the order of their appearance."""
+    names = list(_bindings(module))
+    listed = _listed(module)
+    if listed is not None:
+        return sorted(listed, key=lambda n: names.index(n) if n in names else len(names))
+    return [name for name in names if _is_public(module, name)]
+
+
+def resolve(path: str) -> str | None:
+    """Where `path` is defined: a name in a module, or a module; None if outside of the packages."""
+    for _ in range(20):
+        module, _, name = path.rpartition(".")
+        # A package may hold a function called like the file that defines it: the function counts.
+        source = _bindings(module).get(name) if file_of(module) is not None else None
+        if source in (None, path):
+            return path if source or file_of(path) is not None else None
+        path = source
+    raise ValueError(f"{path} is imported in a circle.")
+
+
+def is_module(path: str) -> bool:
+    """Whether `path`, as `resolve` gives it, is a module and no definition in one."""
+    module, _, name = path.rpartition(".")
+    bound = file_of(module) is not None and name in _definitions(module)
+    return file_of(path) is not None and not bound
+
+
+def external(path: str) -> str:
+    """Where something that isn't ours comes from: `jax.nn.relu`."""
+    for _ in range(20):
+        module, _, name = path.rpartition(".")
+        if file_of(module) is None:
+            return path
+        source = _bindings(module).get(name)
+        if source is None or source == path:
+            return path
+        path = source
+    return path
+
+
+@cache
+def file_of(module: str) -> Path | None:
+    """The file of a module of ours, or None if it is none."""
+    if not module:
+        return None
+    relative = Path(*module.split("."))
+    for package in workspace.packages():
+        for path in (
+            package.source / relative / "__init__.py",
+            package.source / relative.with_suffix(".py"),
+        ):
+            if path.exists():
+                return path
+    return None
+
+
+def docstring(module: str) -> str:
+    """What a module says of itself."""
+    return ast.get_docstring(_tree(module)) or ""
+
+
+def summary(home: str) -> str:
+    """The first line of the docstring of a definition, or nothing."""
+    module, _, name = home.rpartition(".")
+    if file_of(module) is None:
+        return ""
+    for node in _tree(module).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+    return _comment_below(module, name).split("\n\n")[0].replace("\n", " ")
+
+
+def described(home: str) -> bool:
+    """Whether there is anything to show for a definition but its name."""
+    return bool(summary(home))
+
+
+def methods(home: str) -> set[str]:
+    """The public methods of a class that say what they do."""
+    module, _, name = home.rpartition(".")
+    return {
+        function.name
+        for node in (_tree(module).body if file_of(module) else [])
+        if isinstance(node, ast.ClassDef) and node.name == name
+        for function in node.body
+        if isinstance(function, ast.FunctionDef)
+        and not function.name.startswith("_")
+        and ast.get_docstring(function)
+    }
+
+
+def _comment_below(module: str, name: str) -> str:
+    """The string that stands below an assignment."""
+    body = _tree(module).body
+    for node, following in pairwise(body):
+        if name in _targets(node) and isinstance(following, ast.Expr):
+            value = following.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                return value.value
+    return ""
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = file_of(module)
+    if path is None:
+        raise LookupError(f"{module} is no module of these packages.")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _bindings(module: str) -> dict[str, str]:
+    """Where each top-level name comes from; for what is defined here, its own path."""
+    found: dict[str, str] = {}
+    for node in _statements(_tree(module).body):
+        if isinstance(node, ast.ImportFrom):
+            origin = _origin(module, node)
+            for alias in node.names:
+                found[alias.asname or alias.name] = f"{origin}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.asname:
+                    found[alias.asname] = alias.name
+        else:
+            other = _renamed(node)
+            for name in _targets(node):
+                found.setdefault(name, found.get(other, f"{module}.{name}"))
+    for name in _listed(module) or ():  # a module that is loaded when it is asked for
+        if name not in found and file_of(f"{module}.{name}"):
+            found[name] = f"{module}.{name}"
+    return found
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The top level of a module, with both branches of its conditions."""
+    for node in body:
+        if isinstance(node, ast.If):
+            yield from _statements(node.body)
+            yield from _statements(node.orelse)
+        elif isinstance(node, ast.Try):
+            yield from _statements(node.body)
+        else:
+            yield node
+
+
+def _targets(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    if isinstance(node, ast.Assign):
+        return [t.id for t in node.targets if isinstance(t, ast.Name)]
+    return []
+
+
+def _renamed(node: ast.stmt) -> str:
+    """The name that an assignment gives another name to."""
+    value = node.value if isinstance(node, ast.Assign) else None
+    return value.id if isinstance(value, ast.Name) else ""
+
+
+def _definitions(module: str) -> set[str]:
+    """What is defined in a module itself, not imported."""
+    return {name for node in _statements(_tree(module).body) for name in _targets(node)}
+
+
+def _origin(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    path = file_of(module)
+    is_package = path is not None and path.name == "__init__.py"
+    parts = module.split(".")
+    parts = parts[: len(parts) - node.level + is_package]
+    return ".".join([*parts, *([node.module] if node.module else [])])
+
+
+@cache
+def _listed(module: str) -> tuple[str, ...] | None:
+    """`__all__`, where it is a list of strings; names that are put into it from a tuple, too."""
+    constants: dict[str, tuple[str, ...]] = {}
+    for node in _tree(module).body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for name in _targets(node):
+            if isinstance(node.value, ast.List | ast.Tuple):
+                values: list[str] = []
+                for item in node.value.elts:
+                    if isinstance(item, ast.Constant) and isinstance(item.value, str):
+                        values.append(item.value)
+                    elif isinstance(item, ast.Starred) and isinstance(item.value, ast.Name):
+                        values.extend(constants.get(item.value.id, ()))
+                constants[name] = tuple(values)
+    return constants.get("__all__")
+
+
+def _is_public(module: str, name: str) -> bool:
+    if name.startswith("_") or name in ("TYPE_CHECKING", "annotations"):
+        return False
+    if name in _definitions(module):
+        return not _is_constant_of_typing(module, name)
+    return any(
+        alias.asname == name
+        for node in _statements(_tree(module).body)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    )
+
+
+def _is_constant_of_typing(module: str, name: str) -> bool:
+    """Whether a name is a type variable, which is nobody's to import."""
+    for node in _tree(module).body:
+        if isinstance(node, ast.Assign) and name in _targets(node):
+            call = node.value
+            return isinstance(call, ast.Call) and ast.unparse(call.func).endswith("TypeVar")
+    return False

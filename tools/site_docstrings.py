@@ -1,0 +1,257 @@
+"""What Linnet's docstrings mean to griffe, the tool that reads them for the API pages.
+
+Four things that it doesn't know by itself:
+
+- Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters. So
+  are the classes that `struct.dataclass` decorates and those of `struct.PyTreeNode`.
+- `scale, bias: ...` among the arguments describes two of them.
+- An example (`>>>`) is code wherever it stands.
+- A name in backticks that is described somewhere leads there.
+
+A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
+so an error of the strict build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from typing import Any
+
+import griffe
+
+import site_api
+
+LOGGER = logging.getLogger("mkdocs.linnet")
+
+FIELDS_OF_SUBCLASSES = (
+    "linnet.module_core.linen.module.Module",
+    "linnet.struct._dataclass.PyTreeNode",
+)
+FIELDS_BY_DECORATOR = ("linnet.struct._dataclass.dataclass",)
+OF_EVERY_MODULE = ("parent", "name")
+
+SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):$")
+SEVERAL = re.compile(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)+): (.*)$")
+NAMES_ALONE = re.compile(r"^  \w+(?:, \w+)*(,$|, .*:)")
+ITEM = re.compile(r"^\s*[-*] ")
+NAME = re.compile(r"(?<![\[`\w])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
+FACADES = {"nn": "linnet.linen", "linen": "linnet.linen", "nnx": "linnet.nnx"}
+
+
+class Linnet(griffe.Extension):
+    """Completes classes and docstrings once a package has been read."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Works on all that there is below `pkg`."""
+        for obj in list(_everything(pkg)):
+            if isinstance(obj, griffe.Class):
+                _give_fields(obj)
+        for obj in list(_everything(pkg)):
+            if obj.docstring is not None:
+                obj.docstring.value = rewritten(obj.docstring.value, obj)
+
+
+def _everything(obj: griffe.Object) -> Any:
+    yield obj
+    for member in obj.members.values():
+        if isinstance(member, griffe.Object):
+            yield from _everything(member)
+
+
+# Fields.
+
+
+def _give_fields(cls: griffe.Class) -> None:
+    """Gives a class whose fields are its arguments the constructor that follows from them."""
+    if "__init__" in cls.members:
+        return
+    try:
+        mro = [cls, *cls.mro()]
+    except ValueError:  # a base that isn't ours, of an unusual form
+        return
+    if not any(_has_fields(base) for base in mro):
+        return
+    parameters: dict[str, griffe.Parameter] = {}
+    of_every_module = False
+    for base in reversed(mro):
+        if base.path == FIELDS_OF_SUBCLASSES[0]:
+            of_every_module = True
+            continue
+        for member in base.members.values():
+            if isinstance(member, griffe.Attribute) and _is_field(member):
+                parameters[member.name] = griffe.Parameter(
+                    member.name,
+                    annotation=member.annotation,
+                    kind=griffe.ParameterKind.positional_or_keyword,
+                    default=member.value,
+                )
+    if of_every_module and cls.path not in FIELDS_OF_SUBCLASSES:
+        for name in OF_EVERY_MODULE:
+            parameters[name] = griffe.Parameter(
+                name, kind=griffe.ParameterKind.keyword_only, default="None"
+            )
+    cls.labels.add("dataclass")
+    init = griffe.Function(
+        "__init__",
+        parent=cls,
+        parameters=griffe.Parameters(
+            griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword),
+            *parameters.values(),
+        ),
+    )
+    cls.set_member("__init__", init)
+
+
+def _has_fields(cls: griffe.Class) -> bool:
+    decorators = (
+        d.value.canonical_path for d in cls.decorators if isinstance(d.value, griffe.Expr)
+    )
+    return cls.path in FIELDS_OF_SUBCLASSES or any(d in FIELDS_BY_DECORATOR for d in decorators)
+
+
+def _is_field(attribute: griffe.Attribute) -> bool:
+    if attribute.annotation is None or attribute.name.startswith("_"):
+        return False
+    labels = attribute.labels
+    return "property" not in labels and not (
+        "class-attribute" in labels and "instance-attribute" not in labels
+    )
+
+
+# Text.
+
+
+def rewritten(text: str, obj: griffe.Object) -> str:
+    """A docstring as griffe and Markdown take it."""
+    lines: list[str] = []
+    section, fence = "", None  # the indentation of the example that is being read
+    for line in _taken_apart(text.splitlines()):
+        indent = line[: len(line) - len(line.lstrip())]
+        if heading := SECTION.match(line):
+            section = heading[1]
+        elif line and not indent:
+            section = ""
+        if fence is None and line.lstrip().startswith(">>> "):
+            fence = indent
+            lines += [*_empty_line_after(lines), f"{fence}```pycon"]
+        elif fence is not None and not line:
+            lines.append(f"{fence}```")
+            fence = None
+        elif fence is None and ITEM.match(line) and lines and not _in_list(lines[-1]):
+            lines += _empty_line_after(lines)
+        if fence is not None:
+            lines.append(re.sub(r"\s*# doctest: .*$", "", line))
+        elif section or not line.startswith("    "):  # otherwise, an equation
+            lines.append(linked(line, obj))
+        else:
+            lines.append(line)
+    if fence is not None:
+        lines.append(f"{fence}```")
+    return "\n".join(lines)
+
+
+def _empty_line_after(lines: list[str]) -> list[str]:
+    """What Markdown wants before a list or a block of code."""
+    return [""] if lines and lines[-1].strip() and not SECTION.match(lines[-1]) else []
+
+
+def _in_list(line: str) -> bool:
+    return bool(ITEM.match(line)) or line.startswith("  ")
+
+
+def _taken_apart(lines: list[str]) -> list[str]:
+    """Describes each of several arguments that share a description."""
+    result: list[str] = []
+    section, i = "", 0
+    while i < len(lines):
+        line = lines[i]
+        i += 1
+        if heading := SECTION.match(line):
+            section = heading[1]
+        elif line and not line.startswith(" "):
+            section = ""
+        of_names = section in ("Args", "Attributes") and NAMES_ALONE.match(line)
+        while of_names and line.endswith(",") and i < len(lines):  # they go on in the next line
+            line = f"{line} {lines[i].strip()}"
+            i += 1
+        several = SEVERAL.match(line) if section in ("Args", "Attributes") else None
+        if several is None:
+            result.append(line)
+            continue
+        body = [several[2]]
+        while i < len(lines) and lines[i].startswith("    "):
+            body.append(lines[i])
+            i += 1
+        for name in several[1].split(", "):
+            result += [f"  {name}: {body[0]}", *body[1:]]
+    return result
+
+
+def linked(line: str, obj: griffe.Object) -> str:
+    """Makes links of the names in a line that are described somewhere."""
+    return NAME.sub(lambda m: _link(m, obj), line)
+
+
+def _link(match: re.Match[str], obj: griffe.Object) -> str:
+    text, name = match[0], match[1]
+    if name in _own_words(obj):
+        return text
+    target = find(name, obj)
+    if target is None:
+        if re.match(r"(functional|linnet\.\w+)\.\w", name) and site_api.resolve(name) is None:
+            LOGGER.warning("%s: `%s` in its docstring names nothing", obj.path, name)
+        return text
+    if target == described_at(obj):
+        return text
+    return f"[{text}][{target}]"
+
+
+def _own_words(obj: griffe.Object) -> set[str]:
+    """What a backticked word in an object's docstring means before anything else."""
+    words = {obj.name}
+    parent = obj.parent
+    for owner in (obj, parent):
+        if isinstance(owner, griffe.Function):
+            words |= {p.name for p in owner.parameters}
+        if isinstance(owner, griffe.Class):
+            init = owner.members.get("__init__")
+            if isinstance(init, griffe.Function):
+                words |= {p.name for p in init.parameters}
+    return words
+
+
+def described_at(obj: griffe.Object) -> str | None:
+    """Where an object is described, or the class that it belongs to."""
+    return site_api.api().paths.get(obj.path)
+
+
+def find(name: str, obj: griffe.Object) -> str | None:
+    """The identifier of what `name` means in the docstring of `obj`, if it is described."""
+    first, _, rest = name.partition(".")
+    candidates = []
+    if first in FACADES and rest:
+        candidates.append(f"{FACADES[first]}.{rest}")
+    if first == "linnet":
+        candidates.append(name)
+    with contextlib.suppress(griffe.NameResolutionError):
+        candidates.append(".".join(filter(None, [obj.resolve(first), rest])))
+    for candidate in candidates:
+        found = _described(candidate)
+        if found is not None:
+            return found
+    return None
+
+
+def _described(path: str) -> str | None:
+    """The identifier of a path's entry; of a method, that of the method."""
+    home = site_api.resolve(path)
+    paths = site_api.api().paths
+    if home is not None and home in paths:
+        return home
+    owner, _, member = path.rpartition(".")
+    home = site_api.resolve(owner) if owner else None
+    if home in paths and member in site_api.methods(str(home)):
+        return f"{home}.{member}"
+    return None

@@ -1,0 +1,171 @@
+"""What mkdocs asks of us while it builds the site.
+
+The pages that nobody writes are put beside those in docs/; the navigation is completed with them;
+and links out of docs/, which lead somewhere in the repository but not on the site, are turned.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import site_api
+import site_pages
+import workspace
+from workspace import ROOT
+
+DOCS = ROOT / "docs"
+LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|#|mailto:)([^()\s]+)\)")
+FENCE = re.compile(r"(^(```+|~~~+).*?^\2\s*?$)", re.MULTILINE | re.DOTALL)
+
+
+@event_priority(100)
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Completes the navigation: an entry `folder/` stands for what is in it and not named."""
+    known = sorted({*site_pages.pages(), *_written()})
+    named = set(_named(config.nav))
+    config.nav = _completed(config.nav, known, named)
+    return config
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Adds the generated pages."""
+    for path, text in site_pages.pages().items():
+        if files.get_file_from_path(path) is None:
+            files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turns links that leave docs/."""
+    parts = FENCE.split(markdown)  # text, fence, its marks, text ...
+    texts = [_turned(part, page.file.src_uri) for part in parts[::3]]
+    fences = parts[1::3]
+    return "".join(a + b for a, b in zip(texts, [*fences, ""], strict=True))
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leaves methods out of the table of contents of an API page."""
+    if page.file.src_uri.startswith("api/"):
+        described = set(site_api.api().paths)
+        for item in _items(page.toc.items):
+            if item.id in described:
+                item.children = []
+    return html
+
+
+def _items(items: list[Any]) -> list[Any]:
+    return [x for item in items for x in (item, *_items(item.children))]
+
+
+# Navigation.
+
+
+def _written() -> list[str]:
+    """The pages in docs/."""
+    return [p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")]
+
+
+def _named(nav: Any) -> list[str]:
+    """The pages that a part of the navigation names."""
+    if isinstance(nav, str):
+        return [nav]
+    values = nav.values() if isinstance(nav, dict) else nav or []
+    return [path for value in values for path in _named(value)]
+
+
+def _completed(nav: Any, known: list[str], named: set[str]) -> Any:
+    if isinstance(nav, dict):
+        return {title: _completed(value, known, named) for title, value in nav.items()}
+    if not isinstance(nav, list):
+        return nav
+    result: list[Any] = []
+    for item in nav:
+        if item == "api/":
+            result.extend(_api())
+        elif isinstance(item, str) and item.endswith("/"):
+            result.extend(p for p in known if posixpath.dirname(p) + "/" == item and p not in named)
+        else:
+            result.append(_completed(item, known, named))
+    return result
+
+
+def _api() -> list[Any]:
+    """The packages, the facade first; a large one with its modules below it."""
+    entries: list[Any] = []
+    for package in reversed(workspace.packages()):
+        page = site_pages.package_page(package)
+        parts = [site_api.api().parts[name] for name in package.import_names]
+        if not site_api.is_facade(package) and site_api.large(parts[0]):
+            inside = [{p.path.rpartition(".")[2]: site_pages.part_page(p)} for p in parts[0].parts]
+            entries.append({package.name: [page, *inside]})
+        else:
+            entries.append({package.name: page})
+    return entries
+
+
+# Links.
+
+
+def _turned(text: str, page: str) -> str:
+    return LINK.sub(lambda m: _link(m, page), text)
+
+
+def _link(match: re.Match[str], page: str) -> str:
+    """A link that leads to a page of the site, or its text alone.
+
+    A package's folder becomes its API page, a program its own page, a file that the site shows
+    elsewhere that page. Of anything else that is in the repository the text is left.
+    """
+    label, (target, _, anchor) = match[1], match[2].partition("#")
+    base = _origin(page)
+    path = posixpath.normpath(posixpath.join(base, target))
+    shown = _shown(path)
+    if shown is None:
+        if path.startswith("docs/"):
+            return match[0]
+        if not (ROOT / path).exists():
+            raise PluginError(f"{page} links to {target}, which isn't there.")
+        return label
+    relative = posixpath.relpath(shown, posixpath.dirname(page) or ".")
+    return f"[{label}]({relative}{'#' if anchor else ''}{anchor})"
+
+
+def _origin(page: str) -> str:
+    """The folder, in the repository, of the file that a page's text comes from."""
+    if page in ("maintaining/contributing.md", "maintaining/security.md"):
+        return "."
+    return posixpath.dirname(f"docs/{page}")
+
+
+def _shown(path: str) -> str | None:
+    """The page of the site that shows a file or folder of the repository."""
+    pages = {
+        "README.md": "index.md",
+        "CONTRIBUTING.md": "maintaining/contributing.md",
+        "SECURITY.md": "maintaining/security.md",
+    }
+    if path in pages:
+        return pages[path]
+    if path.startswith("docs/") and not path.endswith(".py"):
+        return None
+    if path.startswith("docs/examples/") and (DOCS.parent / path) in site_pages.programs():
+        return path.removeprefix("docs/").removesuffix(".py") + ".md"
+    for package in workspace.packages():
+        folder = package.folder.relative_to(ROOT).as_posix()
+        if path == f"{folder}/CHANGELOG.md":
+            return "changelogs.md"
+        if path == folder or path.startswith(f"{folder}/"):
+            return site_pages.package_page(package)
+    return None
