@@ -548,7 +548,10 @@ class Module(_Dataclass):
           unbox: return the value without its metadata box.
 
         Raises:
-          NameInUseError, ScopeParamNotFoundError, ScopeCollectionNotFound, ScopeParamShapeError.
+          NameInUseError: the module has a submodule or variable of that name.
+          ScopeParamNotFoundError: it is missing, and parameters are not being made.
+          ScopeCollectionNotFound: there are no parameters at all.
+          ScopeParamShapeError: its shape isn't what `init_fn` would make.
         """
         if not callable(init_fn) or not isinstance(name, str):
             raise misused(
@@ -581,8 +584,10 @@ class Module(_Dataclass):
           unbox: read and write the value without its metadata box.
 
         Raises:
-          NameInUseError; ScopeVariableNotFoundError or ScopeCollectionNotFound: it is missing, and
-          there is no `init_fn` or the collection is immutable.
+          NameInUseError: the module has a submodule or variable of that name.
+          ScopeVariableNotFoundError: it is missing, and there is no `init_fn` or the collection is
+            immutable.
+          ScopeCollectionNotFound: the same, where the whole collection is missing.
         """
         if not (init_fn is None or callable(init_fn)) or not isinstance(name, str):
             raise misused(
