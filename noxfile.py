@@ -86,14 +86,24 @@ def tests(session: nox.Session) -> None:
 def tests_on(session: nox.Session, jax: str) -> None:
     """What `tests` runs, for one jax version."""
     _, chosen, options = test_arguments(session.posargs)
-    run_tests(session, jax, chosen, options)
+    run_tests(session, [f"jax=={jax}"], chosen, options)
 
 
 @nox.session(python=PYTHON, default=False)
 @each_jax
 def matrix(session: nox.Session, jax: str) -> None:
     """Run every test on each Python and each jax: -- PYTEST ARGUMENTS."""
-    run_tests(session, jax, list(workspace.packages()), session.posargs)
+    run_tests(session, [f"jax=={jax}"], list(workspace.packages()), session.posargs)
+
+
+@nox.session(python=PYTHON[-1], default=False)
+def nightly(session: nox.Session) -> None:
+    """Run every test on the newest jax, release candidates too: -- PYTEST ARGUMENTS."""
+    # Warnings are errors in every test. Here jax's are in each program that a test starts as well.
+    session.env["PYTHONWARNINGS"] = "error:jax:DeprecationWarning"
+    # A bound with "dev" admits what isn't final, of these two alone.
+    newest = [f"{name}>={JAX[-1]}.dev0" for name in ("jax", "jaxlib")]
+    run_tests(session, newest, list(workspace.packages()), session.posargs)
 
 
 @nox.session(reuse_venv=False, default=False)
@@ -193,19 +203,6 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
-    """Build the site into site/, and follow its links; -- --serve shows it while one writes."""
-    install(session, [], "docs")
-    # What is said about a coming version of mkdocs is settled in docs/maintaining/documentation.md.
-    env = {"NO_MKDOCS_2_WARNING": "1"}
-    if "--serve" in session.posargs:
-        session.run("mkdocs", "serve", env=env)
-        return
-    session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
-    session.run("python", "tools/site_check.py", "site")
-
-
-@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of every package, of the tools and of the examples with mypy --strict."""
     install(session, workspace.packages(), "types")
@@ -241,15 +238,19 @@ def install(
 
 
 def run_tests(
-    session: nox.Session, jax: str, chosen: list[workspace.Package], options: Sequence[str]
+    session: nox.Session,
+    jax: list[str],
+    chosen: list[workspace.Package],
+    options: Sequence[str],
 ) -> None:
-    """Tests packages, installed from here, on a jax version."""
+    """Tests packages, installed from here, with the jax that the requirements `jax` ask for."""
+    everything = len(chosen) == len(workspace.packages())
     # The examples' own tests run where everything is tested, on the newest jax.
-    groups = ["tests", "quickstart", "guides"] if everything(jax, chosen) else ["tests"]
+    examples = ["quickstart", "guides"] if everything and jax == [f"jax=={JAX[-1]}"] else []
     packages = workspace.with_siblings(chosen)
-    oldest = workspace.oldest_requirements(packages) if jax == JAX[0] else []
+    oldest = workspace.oldest_requirements(packages) if jax == [f"jax=={JAX[0]}"] else []
     needs = [need for p in packages for need in p.tests_need]
-    install(session, packages, *groups, requirements=[f"jax=={jax}", *oldest, *needs])
+    install(session, packages, "tests", *examples, requirements=[*jax, *oldest, *needs])
     session.run(
         "pytest",
         "--numprocesses=2",
@@ -350,11 +351,6 @@ def example_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     if unknown := set(names).difference(known):
         sys.exit(f"no example is called {', '.join(unknown)}; there are {', '.join(known)}")
     return names or known, options
-
-
-def everything(jax: str, chosen: list[workspace.Package]) -> bool:
-    """Whether all packages are tested, on the newest jax."""
-    return jax == JAX[-1] and len(chosen) == len(workspace.packages())
 
 
 def test_arguments(
