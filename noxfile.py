@@ -177,7 +177,7 @@ def workflows(session: nox.Session) -> None:
     # The strictest of zizmor's three views; what it would ask GitHub about stays unasked.
     session.run("zizmor", "--offline", "--persona=auditor", "--strict-collection", ".github")
     forms = [p for p in sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")) if p.stem != "config"]
-    schemas = {
+    schemas: dict[str, Sequence[str | Path]] = {
         "dependabot": [".github/dependabot.yml"],
         "github-actions": sorted(ROOT.glob(".github/actions/*/action.yml")),
         "github-issue-config": [".github/ISSUE_TEMPLATE/config.yml"],
