@@ -1,0 +1,194 @@
+"""The two files that are uploaded for a package, built so that anyone can build them again.
+
+Both are built twice from clones of the current commit, which hold what is committed and nothing
+else. The second time all is different that should not matter: the folder, the time zone, the
+permissions of new files, the order of Python's sets. If a byte differs the build is refused:
+otherwise nobody could tell whether what is offered for download was made from this source.
+
+Then it is checked that the files hold what they should, and only that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+import workspace
+from workspace import Package
+
+from .history import folder_name, git
+from .refusal import Refused
+
+_OTHER = {"TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
+
+
+def build(package: Package, into: Path) -> list[Path]:
+    """Builds a package's source distribution and wheel from what is committed, and checks them.
+
+    Args:
+      package: which one.
+      into: the folder for the two files; made if it isn't there.
+
+    Returns:
+      The files.
+
+    Raises:
+      Refused: they cannot be built, differ when built again, or hold what they should not.
+    """
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        built = _build_once(package, Path(first) / "a", {}, umask=0o022)
+        again = _build_once(package, Path(second) / "another-folder", _OTHER, umask=0o077)
+        for one, other in zip(built, again, strict=True):
+            if one.read_bytes() != other.read_bytes():
+                raise Refused(
+                    f"{one.name} has other bytes when it is built again:",
+                    *_differing(one, other),
+                    "Find what in the build depends on its surroundings.",
+                )
+        check_wheel(package, built[1])
+        check_source_distribution(package, built[0])
+        _run("twine", "check", "--strict", *map(str, built))
+        _run("check_wheel_contents", "--no-config", "--toplevel", "linnet", str(built[1]))
+        into.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.copy(file, into)) for file in built]
+
+
+def digest(file: Path) -> str:
+    """The SHA-256 of a file, as `sha256sum` prints it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def check_wheel(package: Package, wheel: Path) -> None:
+    """Refuses a wheel that does not hold exactly the package's committed source and its metadata.
+
+    Raises:
+      Refused: a file is missing, or should not be there.
+    """
+    information = f"{package.name.replace('-', '_')}-{package.version}.dist-info"
+    expected = {name.removeprefix("src/") for name in _committed(package, "src")}
+    expected |= {
+        f"{information}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        _refuse_other_files(wheel.name, set(archive.namelist()), expected)
+    homes = tuple(f"{name.replace('.', '/')}/" for name in package.import_names)
+    marked = {f"{home}py.typed" for home in homes}
+    strays = [
+        f"{name}: {reason}"
+        for name in sorted(expected)
+        if not name.startswith(f"{information}/") and (reason := _stray(name, homes))
+    ]
+    _refuse(wheel.name, strays + [f"{m}: is missing" for m in sorted(marked - expected)])
+
+
+def check_source_distribution(package: Package, file: Path) -> None:
+    """Refuses a source distribution that is not all of the package's folder, as committed.
+
+    Raises:
+      Refused: a file is missing, or should not be there.
+    """
+    stem = f"{package.name.replace('-', '_')}-{package.version}"
+    committed = _committed(package)
+    needed = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"}
+    missing = sorted(needed - committed)
+    if not any(name.startswith("tests/") for name in committed):
+        missing.append("tests/")
+    _refuse(file.name, [f"{name}: is missing" for name in missing])
+    with tarfile.open(file) as archive:
+        found = {member.name for member in archive if member.isfile()}
+    # hatchling adds the rules by which it left files out, so that a build from this is the same.
+    expected = {f"{stem}/{name}" for name in {*committed, "PKG-INFO", ".gitignore"}}
+    _refuse_other_files(file.name, found, expected)
+
+
+def _stray(name: str, homes: tuple[str, ...]) -> str | None:
+    path = PurePosixPath(name)
+    if not name.startswith(homes):
+        return f"is outside of {', '.join(homes)}"
+    if {"tests", "test", "__pycache__"} & set(path.parts) or path.name.startswith("test_"):
+        return "is no part of what is installed"
+    if path.suffix not in (".py", ".pyi") and path.name != "py.typed":
+        return "is no Python source"
+    return None
+
+
+def _refuse_other_files(name: str, found: set[str], expected: set[str]) -> None:
+    _refuse(
+        name,
+        [f"{file}: is not in the repository" for file in sorted(found - expected)]
+        + [f"{file}: is missing" for file in sorted(expected - found)],
+    )
+
+
+def _refuse(name: str, reasons: list[str]) -> None:
+    if reasons:
+        raise Refused(
+            f"{name} does not hold what it should:",
+            *reasons,
+            "A wheel holds the committed Python files of its own import names, py.typed and "
+            "metadata; a source distribution the package's folder, tests included.",
+        )
+
+
+def _committed(package: Package, below: str = "") -> set[str]:
+    """The files of a package's folder that are committed, by their path in it."""
+    folder = folder_name(package)
+    names = git("ls-tree", "-r", "--name-only", "HEAD", f"{folder}/{below}").splitlines()
+    return {name.removeprefix(f"{folder}/") for name in names}
+
+
+def _build_once(
+    package: Package, clone: Path, environment: dict[str, str], umask: int
+) -> list[Path]:
+    _checked(["git", "clone", "--quiet", "--shared", str(workspace.ROOT), str(clone)], umask=umask)
+    into = clone.with_name("built")
+    command = [sys.executable, "tools/wheelhouse.py", str(into), package.short_name, "--sdist"]
+    _checked(command, folder=clone, environment=environment, umask=umask)
+    stem = f"{package.name.replace('-', '_')}-{package.version}"
+    return [into / f"{stem}.tar.gz", into / f"{stem}-py3-none-any.whl"]
+
+
+def _run(module: str, *arguments: str) -> None:
+    _checked([sys.executable, "-m", module, *arguments])
+
+
+def _checked(
+    command: list[str],
+    folder: Path | None = None,
+    environment: dict[str, str] | None = None,
+    umask: int = -1,
+) -> None:
+    finished = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        umask=umask,
+        capture_output=True,
+        text=True,
+    )
+    if finished.returncode:
+        said = (finished.stderr + finished.stdout).strip().splitlines()
+        raise Refused(f"{' '.join(command[:4])} ... failed and said:", *said)
+
+
+def _differing(one: Path, other: Path) -> Iterable[str]:
+    """The files in two archives that are not the same."""
+    first, second = _content(one), _content(other)
+    names = sorted(n for n in {*first, *second} if first.get(n) != second.get(n))
+    return names or ["the archives' own bytes: dates, permissions or order of their files"]
+
+
+def _content(file: Path) -> dict[str, bytes]:
+    if file.suffix == ".whl":
+        with zipfile.ZipFile(file) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    with tarfile.open(file) as archive:
+        return {m.name: stream.read() for m in archive if (stream := archive.extractfile(m))}

@@ -1,0 +1,161 @@
+"""A package's CHANGELOG.md: what it tells, and what a release does to it.
+
+One form, so that it can be read by people and by the tools:
+
+    # Changelog
+
+    ## Unreleased
+
+    ### Added
+
+    - One line for a capability, which may go on in the next, indented line.
+
+    ## 0.1.0 - 2026-11-21
+
+The sections are those of `SECTIONS`, and each says how far the version has to go. `Compatible` is
+for what looks like a break to the tools but is none: an entry there begins with the name of what
+differs, as the tools print it, and says why nobody's code can notice.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import workspace
+from workspace import Package
+
+from .refusal import Refused
+from .versions import Step
+
+UNRELEASED = "## Unreleased"
+SECTIONS: Mapping[str, Step] = {
+    "Breaking": Step.BREAK,
+    "Added": Step.ADDITION,
+    "Changed": Step.MEND,
+    "Fixed": Step.MEND,
+    "Compatible": Step.MEND,
+}
+
+
+@dataclass(frozen=True)
+class Changelog:
+    """The text of a changelog, and where it stands."""
+
+    where: str
+    text: str
+
+    @classmethod
+    def of(cls, package: Package) -> Changelog:
+        """The changelog of a package as it stands there."""
+        path = package.folder / "CHANGELOG.md"
+        where = path.relative_to(workspace.ROOT).as_posix()
+        if not path.exists():
+            raise Refused(f"{package.name} has no changelog.", f"Write {where}.")
+        changelog = cls(where, path.read_text(encoding="utf-8"))
+        changelog.sections()  # refuses another form
+        return changelog
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return workspace.ROOT / self.where
+
+    def part(self, heading: str) -> str | None:
+        """What stands below `## heading`, or None; a version is found with any date."""
+        pattern = rf"^## {re.escape(heading)}(?: - \d{{4}}-\d\d-\d\d)?$(.*?)(?=^## |\Z)"
+        found = re.search(pattern, self.text, re.MULTILINE | re.DOTALL)
+        return found[1].strip() if found else None
+
+    def is_dated(self, version: str) -> bool:
+        """Whether there is a part of that version with the day of its release."""
+        pattern = rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$"
+        return re.search(pattern, self.text, re.MULTILINE) is not None
+
+    def sections(self, heading: str = "Unreleased") -> dict[str, list[str]]:
+        """The entries of a part, by section.
+
+        Raises:
+          Refused: there is no such part, or it has another form than the module says.
+        """
+        body = self.part(heading)
+        if body is None:
+            raise Refused(
+                f"{self.where} has no part '## {heading}'.", "Write one below the title, if empty."
+            )
+        found: dict[str, list[str]] = {}
+        section = None
+        for line in body.splitlines():
+            if line.startswith("### ") and line[4:] in SECTIONS:
+                section = line[4:]
+                found.setdefault(section, [])
+            elif line.startswith("- ") and section:
+                found[section].append(line[2:])
+            elif line.startswith("  ") and section and found[section]:
+                found[section][-1] += f" {line.strip()}"
+            elif line:
+                raise Refused(
+                    f"{self.where}: {line!r} is neither a section nor an entry of one.",
+                    f"Under '## {heading}' stand sections, '### ' and one of "
+                    f"{', '.join(SECTIONS)}; in these, entries that begin with '- '.",
+                )
+        return {section: entries for section, entries in found.items() if entries}
+
+    def asks_for(self, heading: str = "Unreleased") -> Step:
+        """How far the version has to go for what a part tells."""
+        return max((SECTIONS[s] for s in self.sections(heading)), default=Step.MEND)
+
+    def compatible(self, heading: str = "Unreleased") -> set[str]:
+        """The names of what a part says is no break, whatever the tools think.
+
+        Raises:
+          Refused: an entry names nothing, or gives no reason.
+        """
+        names = set()
+        for entry in self.sections(heading).get("Compatible", []):
+            found = re.match(r"`([^`]+)`: \S", entry)
+            if found is None:
+                raise Refused(
+                    f"{self.where}: under '### Compatible', {entry!r} names nothing.",
+                    "An entry there is '- `name`: why nobody's code can notice', with the name as "
+                    "it is printed when the bump is refused.",
+                )
+            names.add(found[1])
+        return names
+
+    def released(self, version: str, date: str) -> Changelog:
+        """With what is unreleased under that version and date, and an empty part on top."""
+        heading = f"{UNRELEASED}\n\n## {version} - {date}"
+        return Changelog(self.where, self.text.replace(UNRELEASED, heading, 1))
+
+    def with_entry(self, section: str, entry: str) -> Changelog:
+        """With one more entry among those that are not released yet, unless it is there."""
+        sections = self.sections()
+        entries = sections.setdefault(section, [])
+        if entry in entries:
+            return self
+        entries.append(entry)
+        body = "\n\n".join(
+            f"### {name}\n\n" + "\n".join(_wrapped(sections[name]))
+            for name in SECTIONS
+            if name in sections
+        )
+        before, after = self.text.split(UNRELEASED, 1)
+        rest = after[after.index("\n## ") :] if "\n## " in after else ""
+        return Changelog(self.where, f"{before}{UNRELEASED}\n\n{body}\n{rest}")
+
+
+def _wrapped(entries: Iterable[str]) -> list[str]:
+    return [
+        textwrap.fill(
+            f"- {entry}",
+            width=100,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for entry in entries
+    ]

@@ -1,0 +1,130 @@
+"""The constructors that nobody wrote: those of dataclasses in every form that is in use here.
+
+griffe knows the constructor of a `dataclasses.dataclass`. It does not know that a linen module's
+annotated attributes are arguments, so a field that is removed or moved would pass unseen. PEP 681
+tells type checkers which classes are like that: those below a base, or with a decorator, that is
+marked `dataclass_transform`. The same mark is read here, so there is no list of such classes to
+keep. Named tuples are added: their fields are arguments as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import griffe
+
+_KINDS = griffe.ParameterKind
+_SELF = griffe.Parameter("self", kind=_KINDS.positional_or_keyword)
+
+
+def add_constructors(tree: griffe.Module) -> None:
+    """Gives each class an `__init__` whose arguments are the fields, if it has no other."""
+    # A named tuple's parameters need no other class; all is read before anything is written.
+    made = [(cls, _constructor(cls)) for cls in _classes(tree) if "__init__" not in cls.members]
+    for cls, constructor in made:
+        if constructor is not None:
+            cls.set_member("__init__", constructor)
+
+
+def is_named_tuple(cls: griffe.Class) -> bool:
+    """Whether a class is a tuple as well, so that its number of fields matters."""
+    return any(_path(base) in ("typing.NamedTuple", "NamedTuple") for base in cls.bases)
+
+
+def _classes(module: griffe.Module) -> Iterator[griffe.Class]:
+    for member in module.members.values():
+        if isinstance(member, griffe.Class):
+            yield member
+        elif isinstance(member, griffe.Module):
+            yield from _classes(member)
+
+
+def _constructor(cls: griffe.Class) -> griffe.Function | None:
+    line = [cls, *cls.mro()]
+    if not _has_fields(cls):
+        return None
+    fields: dict[str, griffe.Parameter] = {}
+    for base in reversed(line):  # a field that is declared again keeps its place
+        if _has_fields(base):
+            fields |= {field.name: field for field in _fields(base)}
+    ordered = sorted(fields.values(), key=lambda f: f.kind is _KINDS.keyword_only)
+    return griffe.Function(
+        "__init__",
+        parameters=griffe.Parameters(_SELF, *ordered),
+        lineno=cls.lineno,
+        endlineno=cls.endlineno,
+        parent=cls,
+    )
+
+
+def _has_fields(cls: griffe.Class) -> bool:
+    if is_named_tuple(cls) or _is_decorated(cls):
+        return True
+    return any(_is_marked(base) for base in cls.mro())
+
+
+def _is_decorated(cls: griffe.Class) -> bool:
+    """Whether the class has a decorator that makes dataclasses."""
+    for decorator in cls.decorators:
+        if decorator.callable_path == "dataclasses.dataclass":
+            return True
+        try:
+            function = cls.modules_collection.get_member(decorator.callable_path)
+            function = function.final_target if function.is_alias else function
+        except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+            continue
+        if _is_marked(function):
+            return True
+    return False
+
+
+def _is_marked(thing: griffe.Object) -> bool:
+    decorators = getattr(thing, "decorators", [])
+    return any(d.callable_path.endswith("dataclass_transform") for d in decorators)
+
+
+def _fields(cls: griffe.Class) -> Iterator[griffe.Parameter]:
+    by_keyword = str(cls.keywords.get("kw_only")) == "True" or any(
+        str(_arguments(decorator.value).get("kw_only")) == "True" for decorator in cls.decorators
+    )
+    methods = [m for m in cls.members.values() if isinstance(m, griffe.Function)]
+    for member in cls.members.values():
+        if not isinstance(member, griffe.Attribute) or member.annotation is None:
+            continue
+        if "property" in member.labels or "instance-attribute" not in member.labels:
+            continue  # griffe says so of a ClassVar
+        if any((m.lineno or 0) <= (member.lineno or 0) <= (m.endlineno or 0) for m in methods):
+            continue  # annotated where a method assigns it
+        if _path(member.annotation) == "dataclasses.KW_ONLY":
+            by_keyword = True
+            continue
+        options = _arguments(member.value) if _is_specifier(member.value) else {}
+        if str(options.get("init")) == "False":
+            continue
+        if options or _is_specifier(member.value):
+            default = options.get("default", options.get("default_factory"))
+        else:
+            default = member.value
+        own = by_keyword if "kw_only" not in options else str(options["kw_only"]) == "True"
+        yield griffe.Parameter(
+            member.name,
+            annotation=member.annotation,
+            kind=_KINDS.keyword_only if own else _KINDS.positional_or_keyword,
+            default=default,
+        )
+
+
+def _is_specifier(value: object) -> bool:
+    """Whether a field's value is `field(...)`: of dataclasses, or one that passes it on."""
+    return isinstance(value, griffe.ExprCall) and _path(value.function).endswith("field")
+
+
+def _arguments(call: object) -> dict[str, Any]:
+    if not isinstance(call, griffe.ExprCall):
+        return {}
+    return {a.name: a.value for a in call.arguments if isinstance(a, griffe.ExprKeyword)}
+
+
+def _path(expression: object) -> str:
+    return str(getattr(expression, "canonical_path", expression))

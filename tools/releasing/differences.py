@@ -1,0 +1,218 @@
+"""What would fail for users of the old version, and what is new.
+
+Functions are compared by griffe: arguments that are gone, moved, required, given another way or
+with another default. What it leaves open is added: names that are gone from where they could be
+imported, base classes that users may test for, constants, and the length of named tuples.
+
+An addition is what would be a break on the way back, so one comparison finds both.
+
+Neither sees what a function does, nor do they compare annotations: these are a reviewer's work,
+and the changelog's section `Breaking` is where it shows.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import griffe
+
+from .constructors import is_named_tuple
+from .surface import Offered, Surface, Tree
+
+_KINDS = griffe.BreakageKind
+
+# Part of every class, or called by Python alone: nothing is lost with a definition of one's own.
+_NOT_OFFERED = {*dir(object), "__init_subclass__", "__post_init__", "__slots__", "__match_args__"}
+_BASES_WITHOUT_MEANING = {"object", "typing.Generic", "typing.Protocol", "abc.ABC"}
+
+
+@dataclass(frozen=True, order=True)
+class Difference:
+    """One thing that isn't as it was.
+
+    Attributes:
+      name: dotted; an argument in parentheses, `linnet.struct.field(pytree_node)`.
+      what: what became of it.
+      place: file and line, of the old version for what is gone.
+      gone: whether nothing stands there any more.
+    """
+
+    name: str
+    what: str
+    place: str
+    gone: bool = False
+
+
+def breaks(old: Surface, new: Surface) -> list[Difference]:
+    """What users of `old` may rely on and `new` does not give them."""
+    found: dict[tuple[str, str], Difference] = {}
+    compared: set[tuple[str, str]] = set()
+    gone: list[str] = []
+    # The shortest name first: it is the one to report where a thing has several.
+    for name in sorted(old.offered, key=lambda n: (n.count("."), n)):
+        before = old.offered[name]
+        if name not in new.offered:
+            if not any(name.startswith(f"{outer}.") for outer in gone):
+                place = old.tree.place(before) if before is not None else ""
+                found[name, "gone"] = Difference(name, "is gone", place, gone=True)
+            gone.append(name)
+            continue
+        after = new.offered[name]
+        if not isinstance(before, griffe.Object) or not isinstance(after, griffe.Object):
+            continue  # of another library, or known to a running program alone
+        if (pair := (before.path, after.path)) not in compared:
+            compared.add(pair)
+            for difference in _compared(name, before, after, old.tree, new.tree):
+                found.setdefault((difference.name, difference.what), difference)
+    return sorted(found.values())
+
+
+def additions(old: Surface, new: Surface) -> list[Difference]:
+    """What `new` gives to users that `old` did not."""
+    return [Difference(d.name, "is new", d.place) for d in breaks(new, old) if d.gone]
+
+
+def _compared(
+    name: str, old: griffe.Object, new: griffe.Object, before: Tree, after: Tree
+) -> Iterator[Difference]:
+    if old.kind is not new.kind:
+        what = f"was a {old.kind.value}, is a {new.kind.value}"
+        yield Difference(name, what, after.place(new))
+    elif isinstance(old, griffe.Class) and isinstance(new, griffe.Class):
+        yield from _classes(name, old, new, before, after)
+    elif isinstance(old, griffe.Function) and isinstance(new, griffe.Function):
+        yield from _functions(name, old, new, before, after)
+    elif isinstance(old, griffe.Attribute) and isinstance(new, griffe.Attribute):
+        yield from _values(name, old, new, after)
+
+
+def _functions(
+    name: str, old: griffe.Function, new: griffe.Function, before: Tree, after: Tree
+) -> Iterator[Difference]:
+    for breakage in griffe.find_breaking_changes(_alone(old), _alone(new)):
+        say = _SAID.get(breakage.kind)
+        argument = breakage.old_value if breakage.old_value is not None else breakage.new_value
+        if say is None or not isinstance(argument, griffe.Parameter):
+            continue  # a return annotation
+        gone = breakage.kind is _KINDS.PARAMETER_REMOVED
+        place = before.place(old) if gone else after.place(new)
+        yield Difference(f"{name}({argument.name})", say(breakage), place, gone)
+    if "async" in old.labels ^ new.labels:
+        what = "is to be awaited" if "async" in new.labels else "is not to be awaited any more"
+        yield Difference(name, what, after.place(new))
+
+
+def _classes(
+    name: str, old: griffe.Class, new: griffe.Class, before: Tree, after: Tree
+) -> Iterator[Difference]:
+    now = _ancestors(new, after)
+    for base in sorted(_ancestors(old, before) - now):
+        yield Difference(name, f"is no {base} any more", after.place(new))
+    made, makes = _constructor(old), _constructor(new)
+    yield from _functions(name, made, makes, before, after)
+    if is_named_tuple(old) and is_named_tuple(new):
+        lengths = len(made.parameters) - 1, len(makes.parameters) - 1
+        if lengths[0] < lengths[1]:
+            what = "had {} fields, has {}: unpacking fails".format(*lengths)
+            yield Difference(name, what, after.place(new))
+    fields = {p.name for p in made.parameters}
+    members, members_now = old.all_members, new.all_members
+    for short, member in members.items():
+        own = short.startswith("__") and short not in _NOT_OFFERED
+        if (short.startswith("_") and not own) or (member.is_alias and not member.inherited):
+            continue
+        if short not in members_now:
+            if short not in fields:  # reported as an argument already
+                yield Difference(f"{name}.{short}", "is gone", before.place(member), gone=True)
+            continue
+        was, is_now = _target(member), _target(members_now[short])
+        if was is not None and is_now is not None and short not in fields:
+            yield from _compared(f"{name}.{short}", was, is_now, before, after)
+
+
+def _values(
+    name: str, old: griffe.Attribute, new: griffe.Attribute, after: Tree
+) -> Iterator[Difference]:
+    try:
+        was, is_now = ast.literal_eval(str(old.value)), ast.literal_eval(str(new.value))
+    except (ValueError, SyntaxError):
+        return  # an expression: another spelling is not another value
+    if was != is_now:
+        yield Difference(name, f"was {was!r}, is {is_now!r}", after.place(new))
+
+
+def _ancestors(cls: griffe.Class, tree: Tree) -> set[str]:
+    """The names of all base classes that users know: public here, or of another library."""
+    found: set[str] = set()
+    for base in cls.bases:
+        path = str(getattr(base, "canonical_path", base))
+        known = next((r for r in cls.resolved_bases if _leads_to(path, r, cls)), None)
+        if isinstance(known, griffe.Class):
+            if known.path in tree.public_classes:
+                found.add(known.name)
+            found |= _ancestors(known, tree)
+        elif path not in _BASES_WITHOUT_MEANING:
+            found.add(path.rpartition(".")[2])
+    return found
+
+
+def _leads_to(path: str, base: griffe.Object, cls: griffe.Class) -> bool:
+    try:
+        found = cls.modules_collection.get_member(path)
+        return (found.final_target if found.is_alias else found) is base
+    except (KeyError, griffe.AliasResolutionError, griffe.CyclicAliasError):
+        return False
+
+
+def _constructor(cls: griffe.Class) -> griffe.Function:
+    found = _target(cls.all_members.get("__init__"))
+    if isinstance(found, griffe.Function):
+        return found
+    own = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
+    return griffe.Function(
+        "__init__", parameters=griffe.Parameters(own), lineno=cls.lineno, parent=cls
+    )
+
+
+def _target(member: Offered) -> griffe.Object | None:
+    if isinstance(member, griffe.Alias):
+        try:
+            target = member.final_target
+        except (griffe.AliasResolutionError, griffe.CyclicAliasError):
+            return None
+        return target if isinstance(target, griffe.Object) else None
+    return member
+
+
+def _alone(function: griffe.Function) -> griffe.Module:
+    """A module that holds one function alone, public whatever its name is."""
+    # A copy: the function must stay what it is in the tree.
+    copy = griffe.Function(
+        function.name, parameters=function.parameters, returns=None, lineno=function.lineno
+    )
+    copy.public = True
+    module = griffe.Module("alone")
+    module.set_member("function", copy)
+    return module
+
+
+def _default(parameter: griffe.Parameter) -> str:
+    return str(parameter.default)
+
+
+def _kind(parameter: griffe.Parameter) -> str:
+    return parameter.kind.value if parameter.kind else "undecided"
+
+
+_SAID: dict[griffe.BreakageKind, Callable[[griffe.Breakage], str]] = {
+    _KINDS.PARAMETER_REMOVED: lambda b: "is gone",
+    _KINDS.PARAMETER_MOVED: lambda b: "has another position",
+    _KINDS.PARAMETER_CHANGED_KIND: lambda b: f"was {_kind(b.old_value)}, is {_kind(b.new_value)}",
+    _KINDS.PARAMETER_CHANGED_DEFAULT: lambda b: (
+        f"default was {_default(b.old_value)}, is {_default(b.new_value)}"
+    ),
+    _KINDS.PARAMETER_CHANGED_REQUIRED: lambda b: "was optional, is required",
+    _KINDS.PARAMETER_ADDED_REQUIRED: lambda b: "is new and required",
+}

@@ -1,0 +1,123 @@
+"""What git knows: tags, changes since one of them, the sources at a commit.
+
+A tag is called `<distribution>-v<version>`. The last one of a package is the highest that the
+current commit descends from, so that a branch for an older version has a last tag of its own.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+from packaging.version import Version
+
+import workspace
+from workspace import Package
+
+from .refusal import Refused
+
+# What a user of a package gets. Its tests and its changelog alone are no reason to release it.
+RELEASED = ("src", "pyproject.toml", "README.md")
+
+
+def git(*arguments: str) -> str:
+    """What a git command prints, run in the repository.
+
+    Raises:
+      Refused: git failed; the message holds what it said.
+    """
+    return _git(*arguments).decode().rstrip("\n")
+
+
+def tag_name(package: Package, version: Version) -> str:
+    """The tag of a release: `linnet-struct-v0.1.0`."""
+    return f"{package.name}-v{version}"
+
+
+def last_tag(package: Package, below: Version | None = None) -> Version | None:
+    """The version of the package's last release before this commit.
+
+    Args:
+      package: whose.
+      below: only those before this version.
+
+    Returns:
+      The version, or None where there was no release.
+    """
+    versions = [
+        Version(match[1])
+        for tag in git("tag", "--merged", "HEAD", "--list", f"{package.name}-v*").split()
+        if (match := re.fullmatch(rf"{re.escape(package.name)}-v(\d+\.\d+\.\d+)", tag))
+    ]
+    return max((v for v in versions if below is None or v < below), default=None)
+
+
+def tag_exists(tag: str) -> bool:
+    """Whether there is such a tag, on whichever branch."""
+    return bool(git("tag", "--list", tag))
+
+
+def uncommitted() -> list[str]:
+    """What `git status` lists: files that are changed, or new and not ignored."""
+    return git("status", "--porcelain").splitlines()
+
+
+def changed_since(tag: str, package: Package) -> list[str]:
+    """The files of a package that a release would bring and that differ from the tag's."""
+    folder = folder_name(package)
+    paths = [f"{folder}/{name}" for name in RELEASED]
+    return git("diff", "--name-only", tag, "HEAD", "--", *paths).splitlines()
+
+
+def folder_name(package: Package) -> str:
+    """Where a package stands in the repository: `packages/struct`."""
+    return package.folder.relative_to(workspace.ROOT).as_posix()
+
+
+def require_whole_history() -> None:
+    """Refuses a clone that lacks older commits: what is missing there looks like a first release.
+
+    Raises:
+      Refused: the clone is shallow.
+    """
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        raise Refused(
+            "This clone has not the whole history, so the last release cannot be found.",
+            "Fetch it: git fetch --unshallow --tags (for actions/checkout: fetch-depth: 0).",
+        )
+
+
+def sources(commit: str, into: Path) -> dict[str, str]:
+    """Writes the packages' Python files as they were at a commit, as if all were installed.
+
+    Args:
+      commit: a commit or a tag.
+      into: an empty folder.
+
+    Returns:
+      Where each file stands in the repository, by where it stands in `into`.
+    """
+    origin = {}
+    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "packages"))) as archive:
+        for member in archive:
+            # packages/struct/src/linnet/struct/__init__.py
+            parts = member.name.split("/")
+            if member.isfile() and member.name.endswith(".py") and parts[2] == "src":
+                name = "/".join(parts[3:])
+                content = archive.extractfile(member)
+                assert content is not None  # it is a file
+                target = into / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read())
+                origin[name] = member.name
+    return origin
+
+
+def _git(*arguments: str) -> bytes:
+    finished = subprocess.run(["git", *arguments], cwd=workspace.ROOT, capture_output=True)
+    if finished.returncode:
+        raise Refused(f"git {' '.join(arguments)} failed:", finished.stderr.decode().strip())
+    return finished.stdout

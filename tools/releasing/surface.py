@@ -1,0 +1,198 @@
+"""What a package offers: every name that its users, or its siblings, may rely on.
+
+A package offers what its `__init__` offers: the names in `__all__`, or where there is none, those
+defined there and those imported `as` themselves; a module among them offers its own names in the
+same way. A module that no `__init__` offers is internal, whatever it is called, with one exception:
+what a sibling imports from it is offered too, for an older sibling may be installed beside a newer
+package. Sources are read, not imported: what is loaded lazily stands under `TYPE_CHECKING`.
+
+All packages are loaded together, as if they were installed, so that what one passes on of another
+and what a class inherits from another is known to the end.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import griffe
+
+from workspace import Package
+
+from .constructors import add_constructors
+from .history import sources
+
+# None: the name is offered, but only a running program could say what it is.
+Offered: TypeAlias = "griffe.Object | griffe.Alias | None"
+
+_UNRESOLVED = (griffe.AliasResolutionError, griffe.CyclicAliasError, KeyError)
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """All packages as they were at one commit.
+
+    Attributes:
+      root: the namespace that holds them.
+      again: the names that each module imports as themselves, by the module's path.
+      uses: what each module imports of this namespace, wherever in its code.
+      folder: where the sources were when they were read.
+      origin: where in the repository each file stands, by where it was in `folder`.
+    """
+
+    root: griffe.Module
+    again: dict[str, set[str]]
+    uses: dict[str, set[str]]
+    folder: Path
+    origin: dict[str, str]
+
+    def place(self, thing: griffe.Object | griffe.Alias) -> str:
+        """The file and line of something: `packages/struct/src/linnet/struct/_field.py:12`."""
+        try:
+            name = Path(str(thing.filepath)).relative_to(self.folder).as_posix()
+        except (ValueError, *_UNRESOLVED):
+            return ""
+        return f"{self.origin.get(name, name)}:{thing.lineno or 1}"
+
+    @cached_property
+    def public_classes(self) -> set[str]:
+        """Where the classes stand that some package offers."""
+        return {
+            found.path
+            for name in self.root.members
+            for _, found in _offers(self, f"linnet.{name}")
+            if isinstance(found, griffe.Class)
+        }
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What one package offers at one commit, by dotted name."""
+
+    tree: Tree
+    offered: dict[str, Offered]
+
+
+@cache
+def tree_at(commit: str) -> Tree:
+    """All packages as they were at a commit, read once."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        origin = sources(commit, folder)
+        (folder / "linnet").mkdir(exist_ok=True)
+        seen = _Imports()
+        loader = griffe.GriffeLoader(
+            search_paths=[folder],
+            extensions=griffe.load_extensions(seen),
+            allow_inspection=False,
+        )
+        logging.getLogger("griffe").setLevel(logging.ERROR)
+        root = loader.load("linnet")
+        assert isinstance(root, griffe.Module)
+        loader.resolve_aliases(implicit=True, external=False)
+        add_constructors(root)
+    return Tree(root, seen.again, seen.uses, folder, origin)
+
+
+def surface(package: Package, commit: str) -> Surface:
+    """What a package offers at a commit."""
+    tree = tree_at(commit)
+    offered: dict[str, Offered] = {}
+    for name in package.import_names:
+        offered.update(_offers(tree, name))
+    for user, used in tree.uses.items():
+        if not _inside(user, package.import_names):
+            for name in used:
+                if _inside(name, package.import_names) and name not in offered:
+                    offered.update(_named(tree, name))
+    return Surface(tree, offered)
+
+
+class _Imports(griffe.Extension):
+    """Notes while modules are read what they import: griffe itself forgets how."""
+
+    def __init__(self) -> None:
+        self.again: dict[str, set[str]] = {}
+        self.uses: dict[str, set[str]] = {}
+
+    def on_module_instance(self, *, node: Any, mod: griffe.Module, **kwargs: Any) -> None:
+        again, uses = set(), set()
+        for statement in ast.walk(node):
+            if isinstance(statement, ast.ImportFrom):
+                again |= {a.name for a in statement.names if a.asname == a.name}
+                if statement.level == 0 and (statement.module or "").startswith("linnet."):
+                    uses |= {f"{statement.module}.{a.name}" for a in statement.names}
+            elif isinstance(statement, ast.Import):
+                uses |= {a.name for a in statement.names if a.name.startswith("linnet.")}
+        self.again[mod.path], self.uses[mod.path] = again, uses
+
+
+def _offers(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, Offered]]:
+    """What a module offers, and the modules that it offers in turn, under its name."""
+    module = _resolved(_member(tree, name))
+    if not isinstance(module, griffe.Module) or module.path in inside:
+        return
+    for short in sorted(_exported(tree, module)):
+        yield from _named(tree, f"{name}.{short}", (*inside, module.path))
+
+
+def _named(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, Offered]]:
+    found = _resolved(_member(tree, name))
+    if isinstance(found, griffe.Module) and isinstance(found.parent, griffe.Module):
+        # `from .conv import conv`: griffe keeps the module of that name, Python the function.
+        imported = found.parent.imports.get(found.name, found.path)
+        found = _resolved(_member(tree, imported)) or found
+    if isinstance(found, griffe.Module) and not found.path.startswith("linnet."):
+        return
+    yield name, found
+    if isinstance(found, griffe.Module):
+        yield from _offers(tree, name, inside)
+
+
+def _exported(tree: Tree, module: griffe.Module) -> set[str]:
+    names = set(tree.again.get(module.path, ()))
+    if module.exports is not None:
+        names |= {name for name in module.exports if isinstance(name, str)}
+    else:
+        names |= {
+            name
+            for name, member in module.members.items()
+            if not name.startswith("_")
+            and not member.is_alias
+            and not member.is_module
+            and not _is_type_variable(member)
+        }
+    return names - {"__version__"}
+
+
+def _is_type_variable(member: Offered) -> bool:
+    value = str(getattr(member, "value", ""))
+    return value.startswith(("TypeVar(", "ParamSpec(", "typing.TypeVar("))
+
+
+def _member(tree: Tree, name: str) -> Offered:
+    try:
+        found: Offered = tree.root[name.removeprefix("linnet.")]
+    except _UNRESOLVED:
+        return None
+    return found
+
+
+def _resolved(member: Offered) -> Offered:
+    """What a name stands for in the end; the alias itself if that is in another library."""
+    if isinstance(member, griffe.Alias):
+        try:
+            return member.final_target
+        except _UNRESOLVED:
+            return member
+    return member
+
+
+def _inside(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)

@@ -1,0 +1,78 @@
+"""Versions as this project counts them, and the ranges that siblings declare.
+
+A version is three numbers. Below 1.0 a new minor version may break what was there and a new patch
+version may not, whether it mends or adds; from 1.0 on a break is a major version, an addition a
+minor and a mend a patch one. A sibling is declared from some version up to the next that may
+break, `>=0.2,<0.3`. All else follows: a range has to move exactly when a version left it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+PARTS = ("first", "patch", "minor", "major")
+
+
+class Step(enum.IntEnum):
+    """How much a release changes for those who use the package."""
+
+    MEND = 0
+    ADDITION = 1
+    BREAK = 2
+
+
+def bumped(version: Version, part: str) -> Version:
+    """The version that follows: 0.1.2 becomes 0.1.3, 0.2.0 or 1.0.0, and stays at `first`."""
+    major, minor, patch = version.release
+    return {
+        "first": version,
+        "patch": Version(f"{major}.{minor}.{patch + 1}"),
+        "minor": Version(f"{major}.{minor + 1}.0"),
+        "major": Version(f"{major + 1}.0.0"),
+    }[part]
+
+
+def next_break(version: Version) -> Version:
+    """The first version above that may break what was there: 0.2 for 0.1.3, 2 for 1.4.0."""
+    if version.major == 0:
+        return Version(f"0.{version.minor + 1}")
+    return Version(f"{version.major + 1}")
+
+
+def allowed(old: Version, new: Version) -> Step:
+    """What may have changed between two versions."""
+    if new >= next_break(old):
+        return Step.BREAK
+    if old.major == 0 or new.minor > old.minor:
+        return Step.ADDITION
+    return Step.MEND
+
+
+def part_for(version: Version, step: Step) -> str:
+    """The smallest bump of `version` that allows such a change."""
+    return next(p for p in PARTS[1:] if allowed(version, bumped(version, p)) >= step)
+
+
+def range_from(version: Version) -> str:
+    """From the first version that is compatible with `version` to the next that may not be."""
+    end = next_break(version)
+    start = f"0.{version.minor}" if version.major == 0 else f"{version.major}"
+    return f">={start},<{end}"
+
+
+def admits(requirement: str, version: Version) -> bool:
+    """Whether a requirement, such as `linnet-struct>=0.1,<0.2`, can be met by that version."""
+    return Requirement(requirement).specifier.contains(version, prereleases=True)
+
+
+def moved(requirement: str, version: Version) -> str:
+    """The requirement for a sibling that is now at `version`; the same if it can be met."""
+    if admits(requirement, version):
+        return requirement
+    parsed = Requirement(requirement)
+    extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
+    marker = f"; {parsed.marker}" if parsed.marker else ""
+    return f"{parsed.name}{extras}{range_from(version)}{marker}"
