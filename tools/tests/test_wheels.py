@@ -1,30 +1,26 @@
-"""What is built of every package: `hatch build` and `hatch version`, by the back end of both."""
+"""What is built of every package, and that it is the same whenever it is built."""
 
+import shutil
 import subprocess
-import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+import wheelhouse
 import workspace
 from workspace import Package
 
-
-def hatchling(package: Package, *arguments: str) -> str:
-    command = [sys.executable, "-m", "hatchling", *arguments]
-    return subprocess.run(
-        command, cwd=package.folder, check=True, capture_output=True, text=True
-    ).stdout
+STRUCT = workspace.find("struct")
+LINEAR = workspace.find("layers-linear")
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
 def test_wheel_holds_the_package_and_nothing_of_its_siblings(
     package: Package, tmp_path: Path
 ) -> None:
-    assert hatchling(package, "version").strip() == package.version
-    hatchling(package, "build", "-t", "wheel", "-d", str(tmp_path))
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = wheelhouse.build([package], tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         files = {n for n in archive.namelist() if ".dist-info/" not in n}
         (metadata,) = (n for n in archive.namelist() if n.endswith("/METADATA"))
@@ -40,3 +36,87 @@ def test_wheel_holds_the_package_and_nothing_of_its_siblings(
     assert {f"linnet.{n.split('/')[1]}" for n in files} == set(package.import_names)
     assert f"\nVersion: {package.version}\n" in text
     assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in text
+
+
+def test_wheels_are_small() -> None:
+    """Half a megabyte for struct and initializers, three for everything, without jax."""
+
+    def size(*packages: Package) -> int:
+        files = (f for p in packages for f in p.source.rglob("*") if "__pycache__" not in f.parts)
+        return sum(f.stat().st_size for f in files if f.is_file())
+
+    assert size(STRUCT, workspace.find("initializers")) < 0.5e6
+    assert size(*workspace.packages()) < 3e6
+
+
+def test_the_same_bytes_at_another_time_and_place(tmp_path: Path) -> None:
+    first = wheelhouse.build([STRUCT], tmp_path / "first", sdist=True)
+    copy = tmp_path / "repository" / "struct"
+    shutil.copytree(STRUCT.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in copy.rglob("*"):
+        file.touch()  # younger than the files here
+    (copy.parent / ".git").mkdir()
+    shutil.copy(workspace.ROOT / ".gitignore", copy.parent)
+    time.sleep(1.1)  # archives have the resolution of seconds, some of two
+    moved = Package(**{**vars(STRUCT), "folder": copy})
+    second = wheelhouse.build([moved], tmp_path / "second", sdist=True)
+    assert [f.name for f in first] == [f.name for f in second]
+    assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
+
+
+def test_what_cannot_be_built_is_named(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    broken = Package(**{**vars(STRUCT), "folder": tmp_path})
+    with pytest.raises(RuntimeError, match=r"linnet-struct \S+ cannot be built: hatchling"):
+        wheelhouse.build([broken], tmp_path)
+
+
+def test_a_version_that_is_not_there_yet(tmp_path: Path) -> None:
+    wheel = wheelhouse.build_as(STRUCT, "0.99.0", tmp_path)
+    assert wheel.name == "linnet_struct-0.99.0-py3-none-any.whl"
+    assert STRUCT.version != "0.99.0"
+    with zipfile.ZipFile(wheel) as archive:
+        about = archive.read("linnet/struct/__about__.py").decode()
+    assert '__version__ = "0.99.0"' in about
+
+
+@pytest.fixture
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository in which struct was released at two versions before that of the tree."""
+    root = tmp_path / "repository"
+    folder = root / "packages" / "struct"
+    shutil.copytree(STRUCT.folder, folder, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    about = folder / "src/linnet/struct/__about__.py"
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        command = ["git", *identity, *arguments]
+        subprocess.run(command, cwd=root, check=True, capture_output=True)
+
+    git("init", "-q")
+    for version in ("0.0.9", "0.1.0rc1"):
+        about.write_text(f'__version__ = "{version}"\n')
+        git("add", "-A")
+        git("commit", "-qm", version)
+        git("tag", f"linnet-struct-v{version}")
+    git("tag", "linnet-struct-viewer")  # no version
+    monkeypatch.setattr(workspace, "ROOT", root)
+    return folder
+
+
+def test_lowest_siblings_are_those_that_were_released(history: Path, tmp_path: Path) -> None:
+    struct = Package(**{**vars(STRUCT), "folder": history})
+    assert sorted(wheelhouse.released(struct)) == ["0.0.9", "0.1.0rc1"]
+    # 0.1.0rc1 comes before 0.1, which the range begins with.
+    assert wheelhouse.lowest_siblings(LINEAR)["linnet-struct"] == STRUCT.version
+    wheel = wheelhouse.build_released(struct, "0.0.9", tmp_path / "wheels")
+    assert wheel.name == "linnet_struct-0.0.9-py3-none-any.whl"
+
+
+def test_ranges_that_admit_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    impossible = {**LINEAR.siblings, "linnet-struct": "linnet-struct>=7,<8"}
+    package = Package(**{**vars(LINEAR), "siblings": impossible})
+    everything = [p if p != LINEAR else package for p in workspace.packages()]
+    monkeypatch.setattr(workspace, "with_siblings", lambda chosen: [*everything[:5], package])
+    with pytest.raises(RuntimeError, match=r"linnet-struct: none of .* is in all of the ranges"):
+        wheelhouse.lowest_siblings(package)
