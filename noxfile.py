@@ -203,6 +203,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def release(session: nox.Session) -> None:
+    """Plan, bump or build a release: -- [COMMAND ...]; -- --help lists them, plan unless given."""
+    install(session, [], "release")
+    session.run("python", "tools/release.py", *(session.posargs or ["plan"]))
+
+
+@nox.session
 def types(session: nox.Session) -> None:
     """Check the types of every package, of the tools and of the examples with mypy --strict."""
     install(session, workspace.packages(), "types")
@@ -213,6 +220,7 @@ def types(session: nox.Session) -> None:
         *sources,
         *tools,
         "tools/bench",
+        "tools/releasing",
         "tools/tests",
         "noxfile.py",
         env={"MYPYPATH": os.pathsep.join([*sources, "tools"])},
