@@ -11,6 +11,7 @@ package is a new folder and nothing else. Only the standard library, so that any
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import tomllib
@@ -137,9 +138,8 @@ def project(folder: Path = ROOT) -> dict[str, Any]:
 
 
 def matrix() -> dict[str, list[dict[str, str]]]:
-    """The jobs of the workflow: every jax on the oldest Python, every Python on the newest jax."""
-    pythons, versions = supported_python(), supported_jax()
-    pairs = [(pythons[0], jax) for jax in versions] + [(p, versions[-1]) for p in pythons[1:]]
+    """The jobs of the workflow: every jax on every Python, for all of which there are wheels."""
+    pairs = itertools.product(supported_python(), supported_jax())
     return {"include": [{"python": python, "jax": jax} for python, jax in pairs]}
 
 
