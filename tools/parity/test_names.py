@@ -1,8 +1,8 @@
 """Every name that a program can import from `flax.linen` and its parts, and whether it is here.
 
 Compared are the names that Flax's modules show, without modules and what they have imported from
-Python for themselves, and without type variables. What is left out has its reason below; what is
-here and not in Flax has one, too.
+Python for themselves, and without type variables. What is left out has its reason in
+differences.toml; what is here and not in Flax has one, too.
 """
 
 import abc
@@ -24,131 +24,9 @@ import jax
 import pytest
 import typing_extensions
 
+import differences
 import linnet.linen
 import linnet.module_core.typing
-
-FP8 = "FP8 operations are left out"
-INSIDE = "part of how Flax does it"
-JAX = "jax's own: import it from there"
-
-OMITTED = {
-    "": {
-        "fp8_ops": FP8,
-        "Fp8DirectDotGeneralOp": FP8,
-        "Fp8DotGeneral": FP8,
-        "Fp8DotGeneralOp": FP8,
-        "Fp8Einsum": FP8,
-        "NANOOFp8DotGeneralOp": FP8,
-    },
-    "batch_apply": dict.fromkeys(
-        [
-            "arbitrary_mergeable_leaf",
-            "merge_leading_dims",
-            "ndim_at_least",
-            "split_leading_dim",
-        ],
-        INSIDE,
-    ),
-    "kw_only_dataclasses": dict.fromkeys(["Annotation", "Default", "FieldName"], INSIDE),
-    "linear": {"ShapedArray": JAX, "eval_shape": JAX},
-    "module": {
-        **dict.fromkeys(
-            [
-                "CompactNameScope",
-                "Descriptor",
-                "DescriptorWrapper",
-                "FlaxId",
-                "ModuleBase",
-                "ParentDescriptor",
-                "SetupState",
-                "TestScope",
-                "ThreadLocalStack",
-                "create_descriptor_wrapper",
-                "module_field",
-                "run_interceptors",
-                "uuid",
-                "wrap_descriptor_once",
-                "wrap_method_once",
-            ],
-            INSIDE,
-        ),
-        "Args": "tuple[Any, ...]",
-        "Kwargs": "dict[str, Any]",
-        "NextGetter": "Callable[..., Any]",
-        "capture_call_intermediates": "what capture_intermediates=True means",
-        "config": "linnet.module_core.config holds the switches",
-        "tuple_init": "what sow does unless it is told otherwise",
-        "tuple_reduce": "what sow does unless it is told otherwise",
-    },
-    "partitioning": {"core_remat_static": "transforms functions of a scope"},
-    "recurrent": {"DenseParams": INSIDE, "RNNBase": INSIDE},
-    "summary": {"LazyRng": INSIDE},
-    "transforms": dict.fromkeys(
-        [
-            "FlaxId",
-            "InstancePlaceholder",
-            "LazyRng",
-            "TransformTarget",
-            "VariablePlaceholder",
-            "clean_clone",
-            "decorator_lift_transform",
-            "decorator_lift_transform_cached",
-            "fork_rngs",
-            "get_module_scopes",
-            "lift_direct_transform",
-            "lift_transform",
-            "lift_transform_cached",
-            "module_class_lift_transform",
-            "module_class_lift_transform_cached",
-            "set_module_scopes",
-            "wrap_method_once",
-        ],
-        INSIDE,
-    ),
-    "typing": {
-        "FrozenDict": "stands in linnet.struct",
-        "In": "stands in linnet.module_core.linen",
-        "InOutAxis": "stands in linnet.module_core.linen.axes",
-        "InOutScanAxis": "stands in linnet.module_core.linen.axes",
-        "Initializer": "stands in linnet.initializers",
-        "Out": "stands in linnet.module_core.linen",
-        "PathParts": "stands in linnet.struct.traverse_util",
-        **dict.fromkeys(
-            [
-                "BaseConfigContext",
-                "HashableMapping",
-                "Key",
-                "Leaf",
-                "MISSING",
-                "Missing",
-                "PytreeDeque",
-                "ShapeDtype",
-                "SizeBytes",
-                "has_shape_dtype",
-                "is_key_like",
-            ],
-            "serves Flax's nnx",
-        ),
-    },
-}
-
-OWN = {
-    "": {
-        "__version__": "every package has one",
-        "min_pool": "Flax has it in linen.pooling only",
-        "partitioning": "Flax has it as a module that must be imported by name",
-    },
-    "attention": {"zeros": "older versions of Flax have it"},
-    "spmd": {
-        "logical_axis_rules": "Flax moved it to flax.core.spmd",
-        "set_logical_axis_rules": "Flax moved it to flax.core.spmd",
-    },
-    "typing": {
-        "Carry": "Flax has it in linen.recurrent",
-        "CarryHistory": "Flax has it in linen.recurrent",
-        "Output": "Flax has it in linen.recurrent",
-    },
-}
 
 PYTHON = [abc, collections.abc, contextlib, dataclasses, enum, functools, types, typing]
 PYTHON += [typing_extensions, __import__("__future__"), __import__("collections")]
@@ -190,12 +68,13 @@ def test_names(part: str) -> None:
                 __import__(f"flax.linen.{part}")
             ours, theirs = getattr(ours, part), getattr(theirs, part)
     wanted, there = names_of(theirs), set(ours.__all__)
-    omitted, own = OMITTED.get(part, {}), OWN.get(part, {})
-    assert wanted - there - set(omitted) == set(), "missing, without a reason"
-    assert there - set(dir(theirs)) - set(own) == set(), "not in Flax, without a reason"
-    assert set(omitted) & there == set(), "listed as left out, but there"
-    assert set(omitted) <= wanted, "listed as left out, but not in Flax"
-    assert set(own) <= there, "listed as our own, but not there"
+    where = part if part == "typing" else f"linen.{part}".rstrip(".")
+    omitted, own = (differences.names(kind, where) for kind in ("omitted", "own"))
+    assert wanted - there - omitted == set(), "missing, without a reason"
+    assert there - set(dir(theirs)) - own == set(), "not in Flax, without a reason"
+    assert omitted & there == set(), "listed as left out, but there"
+    assert omitted <= wanted, "listed as left out, but not in Flax"
+    assert own <= there, "listed as our own, but not there"
 
 
 @pytest.mark.parametrize("part", PARTS)

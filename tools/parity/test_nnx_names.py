@@ -1,7 +1,7 @@
 """Every name that a program finds in `flax.nnx`, and whether it is here, with the same parameters.
 
-What is left out, and what has other parameters, has its reason below; so has what is here and not
-in Flax. A reason that no longer applies fails a test.
+What is left out, and what has other parameters, has its reason in differences.toml; so has what is
+here and not in Flax. A reason that no longer applies fails a test.
 """
 
 from __future__ import annotations
@@ -9,89 +9,19 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from flax import nnx as theirs
 
+import differences
 from linnet import nnx as ours
 
-DIFFERENCES = (Path(__file__).parents[2] / "docs" / "differences.md").read_text()
-
-INSIDE = "part of how Flax does it"
-TREE_MODE = "tree mode: modules are graphs here, and graph=False is asked for call by call"
-REFERENCES = "mutable-array references and hijax variables are left out"
-VARIABLE_DEFAULTS = "defaults of Flax's kinds of variables, of which there is one here"
-
-OMITTED = {
-    "check_pytree": "containers may hold modules and arrays without being declared",
-    "current_update_context": INSIDE,
-    "flatten": INSIDE,
-    "unflatten": INSIDE,
-    "unpack": INSIDE,
-    "from_tree": INSIDE,
-    "to_tree": INSIDE,
-    "prefix": INSIDE,
-    "GraphState": "an alias of types: State",
-    "NodeStates": INSIDE,
-    "PureState": "an alias of types: a dict of arrays",
-    "set_graph_mode": TREE_MODE,
-    "set_graph_updates": TREE_MODE,
-    "var_defaults": VARIABLE_DEFAULTS,
-}
-
-NAMESPACES = {
-    "deprecations": INSIDE,
-    "extract": INSIDE,
-    "proxy_caller": INSIDE,
-    "reprlib": INSIDE,
-    "tracers": INSIDE,
-}
-
-OWN = {
-    "MetricState": "in Flax, in nnx.metrics",
-    "PathIn": "in Flax, in nnx.filterlib",
-    "StreamBackups": "what split_rngs keeps; in Flax, nnx.rnglib.SplitBackups",
-    "backup_keys": "in Flax, in nnx.rnglib",
-    "checkpoint": "jax's other name of remat",
-    "diff": "in Flax, in nnx.statelib",
-    "first_from": "in Flax, in nnx.module",
-    "get_logical_axis_rules": "linen's, as the rules are shared",
-    "get_var_pspec": "in Flax, in nnx.spmd",
-    "set_logical_axis_rules": "linen's, as the rules are shared",
-    "MGUCell": "linen's, as an nnx layer",
-    "ConvLSTMCell": "linen's, as an nnx layer",
-}
-
-MADE = "made by Linnet, not by programs"
-NO_REFERENCES = "hijax and ref: " + REFERENCES
-PRIVATE = "Flax's extra parameter is private"
-
-DIFFERENT = {
-    "GraphDef.__init__": MADE,
-    "MergeContext.__init__": MADE,
-    "SplitContext.__init__": MADE,
-    "UpdateContext.__init__": MADE,
-    "Dict.__init__": "the mapping has its name, and goes by position alone in both",
-    "Variable.__init__": NO_REFERENCES,
-    "Variable.copy": PRIVATE,
-    "Module.sow": "the empty tuple that it starts from is made by tuple itself",
-    "MergeContext.merge": "its first argument may go by name",
-    "Metric.__init__": "arguments of subclasses go through it",
-    "MultiHeadAttention.__init__": "implementation is Linnet's own",
-    "MultiMetric.update": "the mask has its name",
-    "SpectralNorm.__call__": "keywords of the wrapped layer go through it",
-    "State.__init__": "an empty state needs no argument",
-    "Variable.set_raw_value": PRIVATE,
-    "Variable.get_metadata": NO_REFERENCES + ", so there is no required metadata",
-    "checkify": "jax's default set of errors is looked up when it is called",
-    "dataclass": "options are handed on to dataclasses.dataclass; eq is False by default",
-    "dot_product_attention": "query_offset and implementation are Linnet's own",
-    "jit_partial": "options are those of jit",
-    "shard_map": "mesh may be left out where one is set",
-}
+OMITTED = differences.names("omitted", "nnx")
+NAMESPACES = differences.names("omitted", "nnx (namespaces)")
+OWN = differences.names("own", "nnx")
+DIFFERENT = differences.names("parameters", "nnx")
 
 
 def public(module: ModuleType) -> dict[str, Any]:
@@ -112,19 +42,17 @@ def names(module: ModuleType) -> set[str]:
 
 
 def test_what_is_missing_has_a_reason() -> None:
-    assert names(theirs) - names(ours) == set(OMITTED)
-    unsaid = [name for name in (*OMITTED, *NAMESPACES) if f"`{name}`" not in DIFFERENCES]
-    assert not unsaid
+    assert names(theirs) - names(ours) == OMITTED
 
 
 def test_what_flax_does_not_have_has_a_reason() -> None:
-    assert names(ours) - names(theirs) == set(OWN)
+    assert names(ours) - names(theirs) == OWN
 
 
 def test_namespaces() -> None:
     mine = {name for name, value in public(ours).items() if is_namespace(value)}
     other = {name for name, value in public(theirs).items() if is_namespace(value)}
-    assert other - mine == set(NAMESPACES)
+    assert other - mine == NAMESPACES
     assert mine - other == set()
 
 
@@ -228,7 +156,7 @@ def test_parameters(name: str, mine: Any, other: Any) -> None:
 def test_most_names_are_compared() -> None:
     compared = {name for name, _, _ in FUNCTIONS}
     assert len(compared) > 150
-    assert compared >= set(DIFFERENT)
+    assert compared >= DIFFERENT
 
 
 def test_streams_draw_from_every_distribution() -> None:

@@ -1,0 +1,130 @@
+"""How Linnet differs from Flax: read from tools/parity/differences.toml, written into the page.
+
+    python tools/differences.py    writes docs/differences.md anew
+
+The tests in tools/parity compare names and parameters with what is listed, both ways; those that a
+sentence on behavior names have to exist. tools/tests checks that the page is up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from workspace import ROOT
+
+DATA = ROOT / "tools" / "parity" / "differences.toml"
+PAGE = ROOT / "docs" / "differences.md"
+SECTION = re.compile(r"(<!-- (\w+): ([^\n]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names that differ in the same way.
+
+    Attributes:
+      where: the module of Flax that they stand in, without `flax.`.
+      names: as they are written behind it.
+      difference: in parameters, what is different.
+      reason: why.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    difference: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """A sentence or two on what is done differently, and the tests that see to it."""
+
+    section: str
+    text: str
+    tests: tuple[str, ...] = ()
+
+
+@cache
+def data() -> dict[str, Any]:
+    """The file as it is."""
+    with DATA.open("rb") as file:
+        return tomllib.load(file)
+
+
+def listed(kind: str) -> list[Names]:
+    """The groups of that kind: `parameters`, `omitted` or `own`."""
+    return [Names(**group | {"names": tuple(group["names"])}) for group in data()[kind]]
+
+
+def names(kind: str, *where: str) -> set[str]:
+    """All names of that kind in one module, or several."""
+    return {name for group in listed(kind) if group.where in where for name in group.names}
+
+
+def behaviors() -> list[Behavior]:
+    """All that is done differently."""
+    return [Behavior(**b | {"tests": tuple(b.get("tests", ()))}) for b in data()["behavior"]]
+
+
+def page() -> str:
+    """What docs/differences.md should hold."""
+    text = PAGE.read_text(encoding="utf-8")
+    shown = {match[2] + match[3] for match in SECTION.finditer(text)}
+    missing = {"behavior" + b.section for b in behaviors()} - shown
+    if missing:
+        raise ValueError(f"{PAGE.name} has no place for {sorted(missing)}.")
+    return SECTION.sub(lambda m: f"{m[1]}\n{_written(m[2], m[3])}\n{m[4]}", text)
+
+
+def _written(kind: str, argument: str) -> str:
+    """What stands between two marks."""
+    if kind == "behavior":
+        return "\n".join(_bullet(b) for b in behaviors() if b.section == argument) + "\n"
+    wanted = argument.split(", ")
+    groups = [g for g in listed(kind) if any(_below(g.where, module) for module in wanted)]
+    if kind == "parameters":
+        head = ["name", "difference", "reason"]
+        rows = [[_codes(g.names), g.difference, g.reason] for g in groups]
+        if not any(g.reason for g in groups):
+            head, rows = head[:2], [row[:2] for row in rows]
+    else:
+        head = ["module of Flax", "names", "reason"]
+        rows = [[f"`{g.where}`", _codes(g.names), g.reason] for g in groups]
+    return _table(head, rows)
+
+
+def _below(where: str, module: str) -> bool:
+    return where == module or (module.endswith(".*") and where.startswith(module[:-1]))
+
+
+def _bullet(behavior: Behavior) -> str:
+    text = behavior.text.strip().replace("\n", "\n  ")
+    if not behavior.tests:
+        return f"- {text}"
+    return f"- {text}\n  <small>{', '.join(map(_test, behavior.tests))}</small>"
+
+
+def _test(name: str) -> str:
+    """A test's name, short: `struct: test_bytes::test_typed_keys_survive`."""
+    path, _, function = name.partition("::")
+    folder, file = path.removesuffix(".py").rsplit("/", 1)
+    package = "parity" if folder == "tools/parity" else folder.split("/")[1]
+    return f"`{package}: {file}::{function}`"
+
+
+def _codes(found: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in found)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
