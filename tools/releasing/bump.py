@@ -107,7 +107,7 @@ def bump(package: Package, part: str, date: str) -> Bump:
     for dependent in excluding(package, version):
         text, requirement = following(dependent, package, version)
         edits[dependent.folder / "pyproject.toml"] = text
-        their_log = Changelog.of(dependent).with_entry("Changed", f"Needs `{requirement}`.")
+        their_log = Changelog.of(dependent).needing(requirement)
         edits[their_log.path] = their_log.text
         moved[dependent.short_name] = requirement
     return Bump(package, version, edits, moved)

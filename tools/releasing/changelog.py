@@ -20,8 +20,7 @@ differs, as the tools print it, and says why nobody's code can notice.
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,31 +130,19 @@ class Changelog:
         heading = f"{UNRELEASED}\n\n## {version} - {date}"
         return Changelog(self.where, self.text.replace(UNRELEASED, heading, 1))
 
-    def with_entry(self, section: str, entry: str) -> Changelog:
-        """With one more entry among those that are not released yet, unless it is there."""
-        sections = self.sections()
-        entries = sections.setdefault(section, [])
-        if entry in entries:
-            return self
-        entries.append(entry)
-        body = "\n\n".join(
-            f"### {name}\n\n" + "\n".join(_wrapped(sections[name]))
-            for name in SECTIONS
-            if name in sections
-        )
+    def needing(self, requirement: str) -> Changelog:
+        """With an entry, under Changed, that tells of a sibling's new range; the only one."""
+        name = workspace.requirement_name(requirement)
         before, after = self.text.split(UNRELEASED, 1)
-        rest = after[after.index("\n## ") :] if "\n## " in after else ""
-        return Changelog(self.where, f"{before}{UNRELEASED}\n\n{body}\n{rest}")
-
-
-def _wrapped(entries: Iterable[str]) -> list[str]:
-    return [
-        textwrap.fill(
-            f"- {entry}",
-            width=100,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        for entry in entries
-    ]
+        body, *older = re.split(r"^(?=## )", after, maxsplit=1, flags=re.MULTILINE)
+        body = re.sub(rf"^- Needs `{re.escape(name)}[^-\w].*\n", "", body, flags=re.MULTILINE)
+        sections = {
+            block.split("\n", 1)[0].removeprefix("### "): block.strip("\n")
+            for block in re.split(r"^(?=### )", body, flags=re.MULTILINE)
+            if block.strip()
+        }
+        changed = sections.get("Changed", "### Changed\n")
+        sections["Changed"] = f"{changed}\n- Needs `{requirement}`."
+        ordered = "\n\n".join(sections[s] for s in SECTIONS if s in sections)
+        rest = f"\n{older[0]}" if older else ""
+        return Changelog(self.where, f"{before}{UNRELEASED}\n\n{ordered}\n{rest}")

@@ -97,7 +97,7 @@ def _functions(
         if say is None or not isinstance(argument, griffe.Parameter):
             continue  # a return annotation
         gone = breakage.kind is _KINDS.PARAMETER_REMOVED
-        place = before.place(old) if gone else after.place(new)
+        place = _place(old, argument, before) if gone else _place(new, argument, after)
         yield Difference(f"{name}({argument.name})", say(breakage), place, gone)
     if "async" in old.labels ^ new.labels:
         what = "is to be awaited" if "async" in new.labels else "is not to be awaited any more"
@@ -174,6 +174,15 @@ def _constructor(cls: griffe.Class) -> griffe.Function:
     return griffe.Function(
         "__init__", parameters=griffe.Parameters(own), lineno=cls.lineno, parent=cls
     )
+
+
+def _place(function: griffe.Function, argument: griffe.Parameter, tree: Tree) -> str:
+    """Where an argument stands: a constructor that nobody wrote has its fields' places."""
+    owner = function.parent
+    if function.name != "__init__" or not isinstance(owner, griffe.Class):
+        return tree.place(function)
+    field = _target(owner.all_members.get(argument.name))
+    return tree.place(field if isinstance(field, griffe.Attribute) else function)
 
 
 def _target(member: Offered) -> griffe.Object | None:

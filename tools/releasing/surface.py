@@ -83,33 +83,38 @@ class Surface:
 def tree_at(commit: str) -> Tree:
     """All packages as they were at a commit, read once."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        origin = sources(commit, folder)
-        (folder / "linnet").mkdir(exist_ok=True)
-        seen = _Imports()
-        loader = griffe.GriffeLoader(
-            search_paths=[folder],
-            extensions=griffe.load_extensions(seen),
-            allow_inspection=False,
-        )
-        logging.getLogger("griffe").setLevel(logging.ERROR)
-        root = loader.load("linnet")
-        assert isinstance(root, griffe.Module)
-        loader.resolve_aliases(implicit=True, external=False)
-        add_constructors(root)
-    return Tree(root, seen.again, seen.uses, folder, origin)
+        return tree_in(Path(name), sources(commit, Path(name)))
+
+
+def tree_in(folder: Path, origin: dict[str, str] | None = None) -> Tree:
+    """All packages whose sources stand in one folder, as if they were installed there."""
+    (folder / "linnet").mkdir(exist_ok=True)
+    seen = _Imports()
+    loader = griffe.GriffeLoader(
+        search_paths=[folder], extensions=griffe.load_extensions(seen), allow_inspection=False
+    )
+    logging.getLogger("griffe").setLevel(logging.ERROR)
+    root = loader.load("linnet")
+    assert isinstance(root, griffe.Module)
+    loader.resolve_aliases(implicit=True, external=False)
+    add_constructors(root)
+    return Tree(root, seen.again, seen.uses, folder, origin or {})
 
 
 def surface(package: Package, commit: str) -> Surface:
     """What a package offers at a commit."""
-    tree = tree_at(commit)
+    return surface_of(tree_at(commit), package.import_names)
+
+
+def surface_of(tree: Tree, import_names: tuple[str, ...]) -> Surface:
+    """What a package of those import names offers in a tree."""
     offered: dict[str, Offered] = {}
-    for name in package.import_names:
+    for name in import_names:
         offered.update(_offers(tree, name))
     for user, used in tree.uses.items():
-        if not _inside(user, package.import_names):
+        if not _inside(user, import_names):
             for name in used:
-                if _inside(name, package.import_names) and name not in offered:
+                if _inside(name, import_names) and name not in offered:
                     offered.update(_named(tree, name))
     return Surface(tree, offered)
 
