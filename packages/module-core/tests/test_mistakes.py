@@ -64,6 +64,47 @@ def compact_module(call: Callable[[Any, Any], Any]) -> nn.Module:
     return M()
 
 
+# Fields.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Dense(feature=3),
+        lambda: Dense(3, name="a", feature=3),
+        lambda: compact_module(lambda self, x: Dense(feature=3)(x)).init(KEY, X),
+    ],
+)
+def test_a_misspelled_field_is_told_with_the_one_that_was_meant(make):
+    with pytest.raises(ArgumentTypeError, match=r"'feature': Dense has no such field") as caught:
+        make()
+    assert "Did you mean 'features'?" in told(caught.value)
+
+
+def test_a_field_that_resembles_none_is_told_with_all_there_are():
+    with pytest.raises(ArgumentTypeError, match="unexpected keyword argument 'q'") as caught:
+        Dense(3, q=1)
+    assert "There are: 'features', 'name', 'parent'." in told(caught.value)
+
+
+def test_other_mistakes_in_fields_are_told_as_python_tells_them():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'features'"):
+        Dense()
+    with pytest.raises(TypeError, match="positional argument"):
+        Dense(1, 2, 3)
+
+    class Checked(nn.Module):
+        size: int
+
+        def __post_init__(self):
+            if self.size < 0:
+                raise TypeError("size must be positive")
+            super().__post_init__()
+
+    with pytest.raises(TypeError, match="^size must be positive"):
+        Checked(size=-1)
+
+
 # Calls.
 
 

@@ -8,9 +8,12 @@ about a class's fields is worked out here, once.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import ReservedModuleAttributeError
+from .mistyped import unknown_field
 
 RESERVED = ("parent", "name")
 
@@ -34,11 +37,30 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
             value.compare = value.hash = value.repr = False
     # Equality and hash are inherited: written out for each class, they would take most of the time
     # that it takes to import a package of layers.
+    own_init = "__init__" in vars(cls)
     dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
+    if not own_init:
+        cls.__init__ = _with_suggestions(cls.__init__)  # type: ignore[misc]
     fields: dict[str, dataclasses.Field[Any]] = cls.__dataclass_fields__  # type: ignore[attr-defined]
     for name in RESERVED:
         fields[name] = fields.pop(name)
     return frozenset(f.name for f in fields.values() if f.init)
+
+
+def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that tells of an unknown field which one may have been meant."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            init(self, *args, **kwargs)
+        except TypeError as error:
+            mistake = unknown_field(error, type(self), kwargs)
+            if mistake is None:
+                raise
+            raise mistake from None
+
+    return __init__
 
 
 def _check_reserved(cls: type) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ArgumentTypeError, describe, did_you_mean
@@ -16,6 +18,21 @@ def misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTy
     else:
         wrong = f"{name!r}: 'init_fn' must be a function, got {describe(init_fn)}"
     return ArgumentTypeError(f"{signature}: {wrong}.", hint=f"For example {example}.")
+
+
+def unknown_field(error: TypeError, cls: Any, given: Mapping[str, Any]) -> ArgumentTypeError | None:
+    """The error of a constructor that was given a keyword that is no field of `cls`."""
+    if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+        return None  # raised further in: all keywords were fields
+    fields = [field.name for field in dataclasses.fields(cls) if field.init]
+    unknown = next((name for name in given if name not in fields), None)
+    if unknown is None:
+        return None
+    return ArgumentTypeError(
+        f"{cls.__name__}.__init__() got an unexpected keyword argument {unknown!r}: "
+        f"{cls.__name__} has no such field.",
+        hint=did_you_mean(unknown, fields),
+    )
 
 
 def brief(value: Any) -> str:
