@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnet.module_core import config as config_module
+from linnet.module_core import linen, nnx, typing
 from linnet.module_core.dtypes import canonicalize_dtype, promote_dtype
 from linnet.module_core.errors import ArgumentError, DtypeError, InvalidFilterError
 from linnet.module_core.linen import DenyList
@@ -106,6 +107,17 @@ def test_integer_dtypes_are_for_those_who_ask():
     with pytest.raises(DtypeError, match="Dtype must be inexact.*int32"):
         canonicalize_dtype(jnp.ones(1), dtype=jnp.int32)
     assert canonicalize_dtype(np.ones(1, np.int32), inexact=False) == jnp.int32
+
+
+def test_types_that_programs_annotate_with():
+    for name in typing.__all__:
+        assert getattr(typing, name) is not None, name
+    assert typing.In is linen.In
+    assert typing.Out is linen.Out
+    assert isinstance(linen.In(0), typing.InOutAxis)
+    assert not isinstance(None, typing.InOutScanAxis)
+    assert typing.Initializer.__origin__ is not None  # can stand in annotations of fields
+    assert nnx.VariableState is nnx.Variable
 
 
 def test_importing_brings_nothing_heavy():

@@ -92,6 +92,7 @@ from linnet.module_core.nnx import TrainState as TrainState
 from linnet.module_core.nnx import UpdateContext as UpdateContext
 from linnet.module_core.nnx import Variable as Variable
 from linnet.module_core.nnx import VariableMetadata as VariableMetadata
+from linnet.module_core.nnx import VariableState as VariableState
 from linnet.module_core.nnx import WithTag as WithTag
 from linnet.module_core.nnx import abstract_with_sharding as abstract_with_sharding
 from linnet.module_core.nnx import as_abstract as as_abstract

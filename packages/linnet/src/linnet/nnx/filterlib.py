@@ -14,3 +14,5 @@ from linnet.module_core.nnx.filters import Predicate as Predicate
 from linnet.module_core.nnx.filters import WithTag as WithTag
 from linnet.module_core.nnx.filters import filters_to_predicates as filters_to_predicates
 from linnet.module_core.nnx.filters import to_predicate as to_predicate
+from linnet.module_core.typing import Key as Key
+from linnet.module_core.typing import PathParts as PathParts

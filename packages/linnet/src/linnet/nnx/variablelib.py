@@ -15,6 +15,7 @@ from linnet.module_core.nnx import RngKey as RngKey
 from linnet.module_core.nnx import RngState as RngState
 from linnet.module_core.nnx import Variable as Variable
 from linnet.module_core.nnx import VariableMetadata as VariableMetadata
+from linnet.module_core.nnx import VariableState as VariableState
 from linnet.module_core.nnx import register_variable_name as register_variable_name
 from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding
 from linnet.module_core.nnx import using_eager_sharding as using_eager_sharding

@@ -15,6 +15,7 @@ not types that only a checker knows. They are spelled as published programs impo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ import jax
 from jax.lax import PrecisionLike
 from jax.typing import DTypeLike
 
-from linnet.struct import FrozenDict
+from linnet.struct import FrozenDict as FrozenDict
 
 # Arrays.
 
@@ -56,6 +57,14 @@ VariableDict: TypeAlias = Mapping[str, Collection]
 FrozenVariableDict: TypeAlias = FrozenDict[str, Collection]
 MutableVariableDict: TypeAlias = dict[str, MutableCollection]
 
+Key: TypeAlias = Any
+"""One step of a path: an attribute's name, or an index."""
+
+PathParts: TypeAlias = tuple[Key, ...]
+
+Initializer: TypeAlias = Callable[..., Any]
+"""Called as `init(key, shape, dtype)`."""
+
 # Products and convolutions.
 
 PaddingLike: TypeAlias = str | int | Sequence[int | Sequence[int]]
@@ -86,6 +95,26 @@ CarryHistory: TypeAlias = Any
 Output: TypeAlias = Any
 ScanAxis: TypeAlias = int
 
+# Axes of collections in lifted transforms.
+
+
+@dataclasses.dataclass(frozen=True)
+class In:
+    """A collection that goes in along `axis` and does not come out."""
+
+    axis: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Out:
+    """A collection that comes out along `axis` and does not go in."""
+
+    axis: Any
+
+
+InOutAxis: TypeAlias = int | In | Out | None
+InOutScanAxis: TypeAlias = int | In | Out
+
 # Partitioning.
 
 AxisName: TypeAlias = str | tuple[str, ...] | None
@@ -115,7 +144,13 @@ __all__ = [
     "DotGeneralT",
     "Dtype",
     "EinsumT",
+    "FrozenDict",
     "FrozenVariableDict",
+    "In",
+    "InOutAxis",
+    "InOutScanAxis",
+    "Initializer",
+    "Key",
     "LaxPadding",
     "LogicalNames",
     "LogicalPartitionSpec",
@@ -123,12 +158,14 @@ __all__ = [
     "LogicalRules",
     "MutableCollection",
     "MutableVariableDict",
+    "Out",
     "Output",
     "PRNGFoldable",
     "PRNGKey",
     "PaddingLike",
     "PartitionSpecPytree",
     "Path",
+    "PathParts",
     "PrecisionLike",
     "PromoteDtypeFn",
     "RNGSequences",

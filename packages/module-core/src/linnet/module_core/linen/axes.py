@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import numpy as np
 
 from ..errors import ArgumentError
+from ..typing import In as In
+from ..typing import InOutAxis as InOutAxis
+from ..typing import InOutScanAxis as InOutScanAxis
+from ..typing import Out as Out
 from .filters import CollectionFilter, group_collections
 from .metadata import add_axis as add_axis
 from .metadata import remove_axis as remove_axis
-
-
-@dataclasses.dataclass(frozen=True)
-class In:
-    """A collection that goes in along `axis` and does not come out."""
-
-    axis: Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Out:
-    """A collection that comes out along `axis` and does not go in."""
-
-    axis: Any
 
 
 class _Broadcast:
@@ -40,9 +29,6 @@ class _Broadcast:
 
 
 broadcast = _Broadcast()
-
-InOutAxis: TypeAlias = int | In | Out | None
-InOutScanAxis: TypeAlias = int | In | Out
 
 Axes = Mapping[CollectionFilter, Any]
 

@@ -127,6 +127,7 @@ from .transforms.vmap import StateAxes as StateAxes
 from .transforms.vmap import pmap as pmap
 from .transforms.vmap import vmap as vmap
 from .variable import Variable as Variable
+from .variable import VariableState as VariableState
 from .variable_metadata import VariableMetadata as VariableMetadata
 from .variable_metadata import with_metadata as with_metadata
 from .variable_types import BatchStat as BatchStat

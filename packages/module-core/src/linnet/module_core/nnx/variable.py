@@ -422,3 +422,6 @@ def _register(cls: type[Variable[Any]]) -> None:
 
 
 _register(Variable)
+
+VariableState = Variable
+"""An older name: what a `State` holds are variables."""
