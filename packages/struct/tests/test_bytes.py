@@ -207,7 +207,7 @@ def test_the_tree_is_not_changed(small_chunks, in_place):
     assert (tree["a"] is parts[0], inner["d"] is parts[1]) == (True, True)
 
 
-# What cannot be written.
+# What cannot be serialized.
 
 
 class Color(enum.IntEnum):
@@ -217,20 +217,23 @@ class Color(enum.IntEnum):
 @pytest.mark.parametrize(
     ("leaf", "what"),
     [
-        (object(), "objects of class object cannot be written"),
-        ({1}, "objects of class set cannot be written"),
-        (range(3), "objects of class range cannot be written"),
-        (Color.RED, "objects of class Color cannot be written"),
-        (collections.OrderedDict(a=1), "objects of class OrderedDict cannot be written"),
-        (jax.ShapeDtypeStruct((1,), "f4"), "objects of class ShapeDtypeStruct cannot be written"),
+        (object(), "objects of class object cannot be serialized"),
+        ({1}, "objects of class set cannot be serialized"),
+        (range(3), "objects of class range cannot be serialized"),
+        (Color.RED, "objects of class Color cannot be serialized"),
+        (collections.OrderedDict(a=1), "objects of class OrderedDict cannot be serialized"),
+        (
+            jax.ShapeDtypeStruct((1,), "f4"),
+            "objects of class ShapeDtypeStruct cannot be serialized",
+        ),
         (2**64, "the integer 18446744073709551616 does not fit into 64 bits"),
         (-(2**63) - 1, "does not fit into 64 bits"),
-        (np.array(["ab"]), "an array of dtype <U2 cannot be written"),
-        (np.array([b"ab"]), "an array of dtype |S2 cannot be written"),
-        (np.array([object()]), "an array of dtype object cannot be written"),
-        (np.zeros(2, "f4,i4"), "cannot be written"),
-        (np.str_("x"), "an array of dtype <U1 cannot be written"),
-        (np.ma.array([1], mask=[True]), "a masked array cannot be written"),
+        (np.array(["ab"]), "an array of dtype <U2 cannot be serialized"),
+        (np.array([b"ab"]), "an array of dtype |S2 cannot be serialized"),
+        (np.array([object()]), "an array of dtype object cannot be serialized"),
+        (np.zeros(2, "f4,i4"), "cannot be serialized"),
+        (np.str_("x"), "an array of dtype <U1 cannot be serialized"),
+        (np.ma.array([1], mask=[True]), "a masked array cannot be serialized"),
     ],
     ids=lambda x: type(x).__name__ if not isinstance(x, str) else "",
 )
@@ -260,7 +263,7 @@ def test_trees_that_are_too_deep():
     tree = []
     for _ in range(5000):  # more than any Python and any msgpack goes down
         tree = [tree]
-    with pytest.raises(NotSerializableError, match="the tree cannot be written"):
+    with pytest.raises(NotSerializableError, match="the tree cannot be serialized"):
         msgpack_serialize(tree)
 
 

@@ -47,13 +47,15 @@ class StateDictError(ValueError):
         self.unknown = unknown
         self.mismatched = mismatched
         found = [
-            f"{what}: {', '.join(paths)}"
+            f"{what} field{'s' * (len(paths) > 1)} {', '.join(paths)}"
             for what, paths in (("missing", missing), ("unknown", unknown))
             if paths
         ]
+        text = "; ".join([*found, *mismatched])
         super().__init__(
             message(
-                f"the state dict does not fit the {target}: {'; '.join([*found, *mismatched])}.",
+                f"{text[0].upper()}{text[1:]} in state dict while restoring an instance of "
+                f"{target}: the two do not match.",
                 "Nothing was changed. Was the state saved from another model, or another version?",
             )
         )
@@ -186,7 +188,7 @@ def from_state_dict(target: Any, state: Any, name: str = ".") -> Any:
     >>> serialization.from_state_dict([0, 0], {"0": 1, "b": 3})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    linnet.struct.serialization.StateDictError: the state dict does not fit the list: ...
+    linnet.struct.serialization.StateDictError: Missing field ./1; unknown field ./b ...
       Nothing was changed. Was the state saved from another model, or another version?
     """
     path = (*_path.get(), name)

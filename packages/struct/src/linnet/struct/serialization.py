@@ -68,7 +68,7 @@ class InvalidBytesError(ValueError):
 
 
 class NotSerializableError(TypeError):
-    """A tree holds something that cannot be written as bytes."""
+    """A tree holds something that cannot be serialized."""
 
 
 def to_bytes(target: Any) -> bytes:
@@ -141,7 +141,7 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
         plain = _writable(pytree, ".", ordered=not in_place, largest=MAX_CHUNK_SIZE)
         packed: bytes = msgpack.packb(plain, default=extend, strict_types=True)
     except (ValueError, OverflowError, RecursionError) as error:
-        raise NotSerializableError(f"the tree cannot be written: {error}.") from error
+        raise NotSerializableError(f"the tree cannot be serialized: {error}.") from error
     return packed
 
 
@@ -223,7 +223,7 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
         return x
     raise NotSerializableError(
         message(
-            f"{path}: objects of class {ty.__name__} cannot be written as bytes.",
+            f"{path}: objects of class {ty.__name__} cannot be serialized.",
             "Containers go through to_state_dict first, as to_bytes does; for a class of your own, "
             "see register_serialization_state.",
         )
@@ -241,7 +241,7 @@ def _check_keys(xs: dict[Any, Any], path: str) -> None:
     for key in xs:
         if key is not None and type(key) not in (str, int, float, bool, bytes):
             raise NotSerializableError(
-                f"{path}: the key {key!r} of a dict cannot be written as bytes; "
+                f"{path}: the key {key!r} of a dict cannot be serialized; "
                 f"it is {type(key).__name__}, not a string or a number."
             )
         if key in (_CHUNKED, _PRNG_KEY):
@@ -252,7 +252,7 @@ def _checked_array(x: Any, path: str) -> np.ndarray:
     if isinstance(x, np.ma.MaskedArray):
         raise NotSerializableError(
             message(
-                f"{path}: a masked array cannot be written as bytes: its mask would be lost.",
+                f"{path}: a masked array cannot be serialized: its mask would be lost.",
                 "Write its `data` and its `mask`.",
             )
         )
@@ -266,7 +266,7 @@ def _check_dtype(dtype: np.dtype[Any], path: str) -> None:
     if not _is_number(dtype):
         raise NotSerializableError(
             message(
-                f"{path}: an array of dtype {dtype} cannot be written as bytes.",
+                f"{path}: an array of dtype {dtype} cannot be serialized.",
                 "Arrays of numbers, bools, times and durations can; strings go as a list.",
             )
         )
@@ -296,7 +296,7 @@ def _key_as_dict(key: jax.Array, path: str, largest: int) -> dict[str, Any]:
     if not isinstance(impl, str):  # an implementation that JAX doesn't know by name
         raise NotSerializableError(
             message(
-                f"{path}: a PRNG key of the unregistered implementation {impl} cannot be written.",
+                f"{path}: a PRNG key of the unregistered kind {impl} cannot be serialized.",
                 "Write jax.random.key_data(key).",
             )
         )
