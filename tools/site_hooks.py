@@ -26,6 +26,8 @@ import workspace
 from workspace import ROOT
 
 DOCS = ROOT / "docs"
+SHOWN = (".md", ".svg", ".png")
+INCLUDED = re.compile(r"^<!-- README\.md: (.*) -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|#|mailto:)([^()\s]+)\)")
 FENCE = re.compile(r"(^(```+|~~~+).*?^\2\s*?$)", re.MULTILINE | re.DOTALL)
 
@@ -48,11 +50,10 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns links that leave docs/."""
-    parts = FENCE.split(markdown)  # text, fence, its marks, text ...
-    texts = [_turned(part, page.file.src_uri) for part in parts[::3]]
-    fences = parts[1::3]
-    return "".join(a + b for a, b in zip(texts, [*fences, ""], strict=True))
+    """Turns links that leave docs/, and puts in what comes from the README."""
+    uri = page.file.src_uri
+    text = _turned(markdown, uri, _origin(uri))
+    return INCLUDED.sub(lambda m: _turned(_section(m[1]), uri, "."), text)
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -118,23 +119,40 @@ def _api() -> list[Any]:
 # Links.
 
 
-def _turned(text: str, page: str) -> str:
-    return LINK.sub(lambda m: _link(m, page), text)
+def _turned(text: str, page: str, base: str) -> str:
+    """The text of a page, with links made for the site.
+
+    Args:
+      text: Markdown.
+      page: where it is shown.
+      base: the folder in the repository that its links start from.
+    """
+    parts = FENCE.split(text)  # text, fence, its marks, text ...
+    texts = [LINK.sub(lambda m: _link(m, page, base), part) for part in parts[::3]]
+    return "".join(a + b for a, b in zip(texts, [*parts[1::3], ""], strict=True))
 
 
-def _link(match: re.Match[str], page: str) -> str:
+def _section(title: str) -> str:
+    """A section of the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise PluginError(f"README.md has no section {title!r}.")
+    return found[0]
+
+
+def _link(match: re.Match[str], page: str, base: str) -> str:
     """A link that leads to a page of the site, or its text alone.
 
     A package's folder becomes its API page, a program its own page, a file that the site shows
     elsewhere that page. Of anything else that is in the repository the text is left.
     """
     label, (target, _, anchor) = match[1], match[2].partition("#")
-    base = _origin(page)
     path = posixpath.normpath(posixpath.join(base, target))
     shown = _shown(path)
+    if shown is None and path.startswith("docs/") and path.endswith(SHOWN):
+        shown = path.removeprefix("docs/")  # if it isn't there, mkdocs says so
     if shown is None:
-        if path.startswith("docs/"):
-            return match[0]
         if not (ROOT / path).exists():
             raise PluginError(f"{page} links to {target}, which isn't there.")
         return label
