@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -136,7 +137,9 @@ def seconds_to_import(module: str) -> float:
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     # Isolated (-I): neither this folder nor PYTHONPATH lends it modules.
     command = [sys.executable, "-I", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    # As the bridge's README has it; without, Keras asks for TensorFlow.
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def report(name: str, present: dict[str, Distribution]) -> str:
