@@ -43,6 +43,7 @@ def build(package: Package, into: Path) -> list[Path]:
     Raises:
       Refused: they cannot be built, differ when built again, or hold what they should not.
     """
+    check_committed(package)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         built = _build_once(package, Path(first) / "a", {}, umask=0o022)
         again = _build_once(package, Path(second) / "another-folder", _OTHER, umask=0o077)
@@ -66,6 +67,24 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def check_committed(package: Package) -> None:
+    """Refuses a package whose folder lacks something, or whose source holds what is none.
+
+    Raises:
+      Refused: a file is missing, or should not be there.
+    """
+    committed = _committed(package)
+    homes = tuple(f"src/{name.replace('.', '/')}/" for name in package.import_names)
+    needed = {"README.md", "CHANGELOG.md", "LICENSE", *(f"{home}py.typed" for home in homes)}
+    reasons = [f"{name}: is missing" for name in sorted(needed - committed)]
+    if not any(name.startswith("tests/") for name in committed):
+        reasons.append("tests/: is missing")
+    for name in sorted(committed):
+        if name.startswith("src/") and (reason := _stray(name, homes)):
+            reasons.append(f"{name}: {reason}")
+    _refuse(folder_name(package), reasons)
+
+
 def check_wheel(package: Package, wheel: Path) -> None:
     """Refuses a wheel that does not hold exactly the package's committed source and its metadata.
 
@@ -79,14 +98,6 @@ def check_wheel(package: Package, wheel: Path) -> None:
     }
     with zipfile.ZipFile(wheel) as archive:
         _refuse_other_files(wheel.name, set(archive.namelist()), expected)
-    homes = tuple(f"{name.replace('.', '/')}/" for name in package.import_names)
-    marked = {f"{home}py.typed" for home in homes}
-    strays = [
-        f"{name}: {reason}"
-        for name in sorted(expected)
-        if not name.startswith(f"{information}/") and (reason := _stray(name, homes))
-    ]
-    _refuse(wheel.name, strays + [f"{m}: is missing" for m in sorted(marked - expected)])
 
 
 def check_source_distribution(package: Package, file: Path) -> None:
@@ -96,16 +107,10 @@ def check_source_distribution(package: Package, file: Path) -> None:
       Refused: a file is missing, or should not be there.
     """
     stem = f"{package.name.replace('-', '_')}-{package.version}"
-    committed = _committed(package)
-    needed = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"}
-    missing = sorted(needed - committed)
-    if not any(name.startswith("tests/") for name in committed):
-        missing.append("tests/")
-    _refuse(file.name, [f"{name}: is missing" for name in missing])
     with tarfile.open(file) as archive:
         found = {member.name for member in archive if member.isfile()}
     # hatchling adds the rules by which it left files out, so that a build from this is the same.
-    expected = {f"{stem}/{name}" for name in {*committed, "PKG-INFO", ".gitignore"}}
+    expected = {f"{stem}/{name}" for name in {*_committed(package), "PKG-INFO", ".gitignore"}}
     _refuse_other_files(file.name, found, expected)
 
 
@@ -123,7 +128,7 @@ def _stray(name: str, homes: tuple[str, ...]) -> str | None:
 def _refuse_other_files(name: str, found: set[str], expected: set[str]) -> None:
     _refuse(
         name,
-        [f"{file}: is not in the repository" for file in sorted(found - expected)]
+        [f"{file}: does not belong there" for file in sorted(found - expected)]
         + [f"{file}: is missing" for file in sorted(expected - found)],
     )
 

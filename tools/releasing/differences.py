@@ -52,14 +52,12 @@ def breaks(old: Surface, new: Surface) -> list[Difference]:
     gone: list[str] = []
     # The shortest name first: it is the one to report where a thing has several.
     for name in sorted(old.offered, key=lambda n: (n.count("."), n)):
-        before = old.offered[name]
-        if name not in new.offered:
+        before, after = old.offered[name], new.find(name, anywhere=name in old.used)
+        if after is None and before is not None:
             if not any(name.startswith(f"{outer}.") for outer in gone):
-                place = old.tree.place(before) if before is not None else ""
-                found[name, "gone"] = Difference(name, "is gone", place, gone=True)
+                found[name, "gone"] = Difference(name, "is gone", old.tree.place(before), gone=True)
             gone.append(name)
             continue
-        after = new.offered[name]
         if not isinstance(before, griffe.Object) or not isinstance(after, griffe.Object):
             continue  # of another library, or known to a running program alone
         if (pair := (before.path, after.path)) not in compared:

@@ -73,10 +73,20 @@ class Tree:
 
 @dataclass(frozen=True)
 class Surface:
-    """What one package offers at one commit, by dotted name."""
+    """What one package offers at one commit.
+
+    Attributes:
+      offered: what it is, by dotted name.
+      used: the names that are offered only because a sibling imports them.
+    """
 
     tree: Tree
     offered: dict[str, Offered]
+    used: set[str]
+
+    def find(self, name: str, *, anywhere: bool) -> Offered:
+        """What a name stands for, or None; `anywhere`: also if it isn't offered."""
+        return _home(self.tree, name) if anywhere else self.offered.get(name)
 
 
 @cache
@@ -111,12 +121,13 @@ def surface_of(tree: Tree, import_names: tuple[str, ...]) -> Surface:
     offered: dict[str, Offered] = {}
     for name in import_names:
         offered.update(_offers(tree, name))
-    for user, used in tree.uses.items():
+    used: dict[str, Offered] = {}
+    for user, names in tree.uses.items():
         if not _inside(user, import_names):
-            for name in used:
-                if _inside(name, import_names) and name not in offered:
-                    offered.update(_named(tree, name))
-    return Surface(tree, offered)
+            for name in names:
+                if _inside(name, import_names) and _home(tree, name) is not None:
+                    used.update(_named(tree, name))
+    return Surface(tree, used | offered, used.keys() - offered.keys())
 
 
 class _Imports(griffe.Extension):
@@ -148,16 +159,22 @@ def _offers(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tup
 
 
 def _named(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, Offered]]:
-    found = _resolved(_member(tree, name))
-    if isinstance(found, griffe.Module) and isinstance(found.parent, griffe.Module):
-        # `from .conv import conv`: griffe keeps the module of that name, Python the function.
-        imported = found.parent.imports.get(found.name, found.path)
-        found = _resolved(_member(tree, imported)) or found
+    found = _home(tree, name)
     if isinstance(found, griffe.Module) and not found.path.startswith("linnet."):
         return
     yield name, found
     if isinstance(found, griffe.Module):
         yield from _offers(tree, name, inside)
+
+
+def _home(tree: Tree, name: str) -> Offered:
+    """What a name stands for in the end."""
+    found = _resolved(_member(tree, name))
+    if isinstance(found, griffe.Module) and isinstance(found.parent, griffe.Module):
+        # `from .conv import conv`: griffe keeps the module of that name, Python the function.
+        imported = found.parent.imports.get(found.name, found.path)
+        return _resolved(_member(tree, imported)) or found
+    return found
 
 
 def _exported(tree: Tree, module: griffe.Module) -> set[str]:

@@ -1,0 +1,219 @@
+"""Versions, ranges and changelogs: what releases are made of."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+import workspace
+from releasing.changelog import SECTIONS, Changelog
+from releasing.refusal import Refused
+from releasing.versions import (
+    PARTS,
+    Step,
+    admits,
+    allowed,
+    bumped,
+    moved,
+    next_break,
+    part_for,
+    range_from,
+)
+
+numbers = st.integers(0, 30)
+versions = st.builds(lambda *parts: Version(".".join(map(str, parts))), numbers, numbers, numbers)
+
+
+@pytest.mark.parametrize(
+    ("version", "patch", "minor", "major", "range_"),
+    [
+        ("0.1.0", "0.1.1", "0.2.0", "1.0.0", ">=0.1,<0.2"),
+        ("0.9.7", "0.9.8", "0.10.0", "1.0.0", ">=0.9,<0.10"),
+        ("1.4.2", "1.4.3", "1.5.0", "2.0.0", ">=1,<2"),
+    ],
+)
+def test_versions_by_hand(version: str, patch: str, minor: str, major: str, range_: str) -> None:
+    start = Version(version)
+    assert [str(bumped(start, p)) for p in PARTS] == [version, patch, minor, major]
+    assert range_from(start) == range_
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "step"),
+    [
+        ("0.1.0", "0.1.1", Step.ADDITION),  # below 1.0 there is no third number for additions
+        ("0.1.0", "0.2.0", Step.BREAK),
+        ("0.1.0", "0.2.5", Step.BREAK),
+        ("0.1.0", "1.0.0", Step.BREAK),
+        ("1.0.0", "1.0.1", Step.MEND),
+        ("1.0.0", "1.1.0", Step.ADDITION),
+        ("1.9.0", "2.0.0", Step.BREAK),
+    ],
+)
+def test_what_a_step_allows(old: str, new: str, step: Step) -> None:
+    assert allowed(Version(old), Version(new)) is step
+
+
+@given(versions)
+def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(version: Version) -> None:
+    admitted = SpecifierSet(range_from(version))
+    assert version in admitted
+    assert next_break(version) not in admitted
+    for part in PARTS[1:]:
+        following = bumped(version, part)
+        assert following > version
+        assert (following in admitted) == (allowed(version, following) < Step.BREAK)
+
+
+@given(versions, versions)
+def test_compatible_is_what_packaging_says_of_compatible_releases(
+    old: Version, new: Version
+) -> None:
+    """`~=1.4` is any 1.x from there on, `~=0.1.0` any 0.1.x: PEP 440's own formula."""
+    if new < old:
+        old, new = new, old
+    compatible = SpecifierSet(
+        f"~={old.major}.{old.minor}.{old.micro}" if old.major == 0 else f"~={old.major}.{old.minor}"
+    )
+    assert (allowed(old, new) < Step.BREAK) == (new in compatible)
+
+
+@given(versions, st.sampled_from(Step))
+def test_the_smallest_part_that_allows_a_step(version: Version, step: Step) -> None:
+    part = part_for(version, step)
+    smaller = PARTS[1 : PARTS.index(part)]
+    assert allowed(version, bumped(version, part)) >= step
+    assert all(allowed(version, bumped(version, p)) < step for p in smaller)
+
+
+@given(
+    versions,
+    versions,
+    st.sets(st.sampled_from(["keras", "rich"])),
+    st.sampled_from(["", '; python_version >= "3.12"']),
+)
+def test_a_moved_requirement_admits_the_version_and_is_otherwise_the_same(
+    before: Version, now: Version, extras: set[str], marker: str
+) -> None:
+    wanted = f"[{','.join(sorted(extras))}]" if extras else ""
+    requirement = f"linnet-struct{wanted}{range_from(before)}{marker}"
+    result = moved(requirement, now)
+    assert admits(result, now)
+    assert moved(result, now) == result
+    assert (result == requirement) == (now in SpecifierSet(range_from(before)))
+    old, new = Requirement(requirement), Requirement(result)
+    assert (old.name, old.extras, old.marker) == (new.name, new.extras, new.marker)
+    if now >= next_break(before):  # moved, not widened
+        assert before not in new.specifier
+
+
+LOG = """# Changelog
+
+## Unreleased
+
+### Added
+
+- A thing that takes
+  two lines.
+
+### Fixed
+
+- `f` of nothing.
+
+## 0.1.0 - 2026-01-31
+
+### Added
+
+- The first.
+"""
+
+
+def log(text: str = LOG) -> Changelog:
+    return Changelog("packages/toy/CHANGELOG.md", text)
+
+
+def test_sections_of_a_changelog() -> None:
+    assert log().sections() == {
+        "Added": ["A thing that takes two lines."],
+        "Fixed": ["`f` of nothing."],
+    }
+    assert log().asks_for() is Step.ADDITION
+    assert log().part("0.1.0") == "### Added\n\n- The first."
+    assert log().is_dated("0.1.0")
+    assert not log().is_dated("0.1")
+    assert log().part("0.1") is None
+
+
+def test_a_release_dates_what_was_unreleased_and_leaves_an_empty_part() -> None:
+    released = log().released("0.2.0", "2026-02-01")
+    assert released.sections() == {}
+    assert released.sections("0.2.0") == log().sections()
+    assert released.text.startswith("# Changelog\n\n## Unreleased\n\n## 0.2.0 - 2026-02-01\n\n###")
+    assert released.text.count("\n") == LOG.count("\n") + 2
+
+
+def test_the_entry_of_a_moved_range_stands_once_and_nothing_else_changes() -> None:
+    once = log().needing("linnet-struct>=0.2,<0.3")
+    assert [line for line in once.text.splitlines() if line not in LOG.splitlines()] == [
+        "### Changed",
+        "- Needs `linnet-struct>=0.2,<0.3`.",
+    ]
+    assert list(once.sections()) == ["Added", "Changed", "Fixed"]
+    twice = once.needing("linnet>=1,<2").needing("linnet-struct>=0.3,<0.4")
+    assert twice.sections()["Changed"] == [
+        "Needs `linnet>=1,<2`.",
+        "Needs `linnet-struct>=0.3,<0.4`.",
+    ]
+    assert twice.part("0.1.0") == log().part("0.1.0")
+
+
+entries = st.lists(st.sampled_from(["One.", "`f(x)` of two.", "Three, and\n  more."]), max_size=3)
+
+
+@given(st.dictionaries(st.sampled_from(list(SECTIONS)), entries), st.booleans())
+def test_what_is_added_to_any_changelog(sections: dict[str, list[str]], is_first: bool) -> None:
+    body = "\n\n".join(
+        f"### {name}\n\n" + "\n".join(f"- {entry}" for entry in sections[name])
+        for name in SECTIONS
+        if sections.get(name)
+    )
+    older = "" if is_first else "\n## 0.1.0 - 2026-01-31\n\n### Added\n\n- It.\n"
+    start = log(f"# Changelog\n\n## Unreleased\n\n{body}\n{older}")
+    after = start.needing("linnet-struct>=0.2,<0.3")
+    expected = start.sections()
+    expected.setdefault("Changed", []).append("Needs `linnet-struct>=0.2,<0.3`.")
+    assert after.sections() == expected
+    assert after.part("0.1.0") == start.part("0.1.0")
+    assert "\n\n\n" not in after.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# Changelog\n", "has no part '## Unreleased'"),
+        ("# Changelog\n\n## Unreleased\n\n- A thing.\n", "'- A thing.' is neither a section"),
+        ("# Changelog\n\n## Unreleased\n\n### New\n", "'### New' is neither a section"),
+    ],
+)
+def test_another_form_is_refused(text: str, message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        log(text).sections()
+
+
+def test_what_is_no_break_has_a_name_and_a_reason() -> None:
+    said = "### Compatible\n\n- `linnet.toy.f(x)`: the same number, written otherwise.\n"
+    assert log(LOG.replace("### Fixed", f"{said}\n### Fixed")).compatible() == {"linnet.toy.f(x)"}
+    for entry in ("- All is well.", "- `linnet.toy.f(x)`:"):
+        with pytest.raises(Refused, match="names nothing"):
+            log(LOG.replace("### Fixed", f"### Compatible\n\n{entry}\n\n### Fixed")).compatible()
+
+
+@pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
+def test_every_changelog_has_the_form_and_fits_the_page(package: workspace.Package) -> None:
+    found = Changelog.of(package)
+    assert found.text.startswith("# Changelog\n\n## Unreleased\n")
+    assert max(map(len, found.text.splitlines())) <= 100
+    if not found.is_dated(package.version):
+        assert found.sections(), f"{found.where} says nothing of {package.version}"
