@@ -50,6 +50,11 @@ def check_tag(tag: str) -> Package:
         commit, here = git("rev-parse", f"{tag}^{{commit}}"), git("rev-parse", "HEAD")
         if commit != here:
             raise Refused(f"{tag} is {commit[:10]}, but this is {here[:10]}.", "Check the tag out.")
+    if git("branch", "--remotes") and not git("branch", "--remotes", "--contains", "HEAD"):
+        raise Refused(
+            f"{tag} is on no branch of the remote repository, so nothing has checked it.",
+            "Push the commit to a branch first, then the tag.",
+        )
     if str(version) != package.version:
         raise Refused(
             f"{tag} is not the version here: {package.name} is at {package.version}.",

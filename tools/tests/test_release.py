@@ -437,6 +437,17 @@ def test_break_in_a_patch_made_by_hand_is_refused(repository: Repository) -> Non
     assert "linnet.layers.Norm(epsilon) is gone" in said
 
 
+def test_tag_of_what_was_never_pushed_is_refused(repository: Repository, tmp_path: Path) -> None:
+    repository.git("clone", "--quiet", str(repository.root), str(tmp_path / "clone"))
+    clone = Repository(tmp_path / "clone")
+    assert clone.release("check-tag", "linnet-core-v0.1.0") == "core\n"
+    clone.git("tag", "--delete", "linnet-core-v0.1.0")
+    (clone.root / "unseen").touch()
+    clone.commit()
+    said = clone.refusal("check-tag", "linnet-core-v0.1.0")
+    assert "is on no branch of the remote repository" in said
+
+
 def test_clone_without_history_is_refused(repository: Repository, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
