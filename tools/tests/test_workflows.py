@@ -227,3 +227,16 @@ def test_what_forms_ask_for_prints_the_versions() -> None:
     ).stdout
     for name in ("jax: ", "jaxlib: ", "numpy: ", "python: ", "linnet-"):
         assert re.search(f"^{name}", printed, re.MULTILINE), printed
+
+
+def test_what_runs_when_is_told() -> None:
+    page = workspace.ROOT / "docs" / "maintaining" / "continuous_integration.md"
+    rows = re.findall(r"^\| (\w+) \| .*? \| (.*?) \|", page.read_text("utf-8"), re.MULTILINE)
+    told = {name: set(re.findall(r"`(\w+)", sessions)) for name, sessions in rows[1:]}
+    run = {
+        settings["name"]: set().union(
+            *(sessions_of(job, step) for job in settings["jobs"].values() for step in job["steps"])
+        )
+        for settings in WORKFLOWS.values()
+    }
+    assert told == run
