@@ -200,6 +200,7 @@ def docs(session: nox.Session) -> None:
         return
     session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
     session.run("python", "tools/site_check.py", "site")
+    session.run("pytest", "tools/tests/test_site_build.py")
 
 
 @nox.session
@@ -321,7 +322,9 @@ def build(
     """Builds packages with options of tools/wheelhouse.py; returns the wheels by their names."""
     folder = Path(tempfile.mkdtemp(prefix="wheels-", dir=session.create_tmp()))
     # In an environment of uv's own: hatchling is not among what the packages need.
-    tool = ["uv", "run", "--no-project", "--with", "hatchling", "--python", sys.executable]
+    release = nox.project.dependency_groups(GROUPS, "release")
+    hatchling = next(need for need in release if need.startswith("hatchling"))
+    tool = ["uv", "run", "--no-project", "--with", hatchling, "--python", sys.executable]
     names = [package.short_name for package in packages]
     session.run(*tool, "tools/wheelhouse.py", str(folder), *names, *options)
     return {workspace.normalized(wheel.name.split("-")[0]): wheel for wheel in folder.glob("*.whl")}
