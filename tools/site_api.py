@@ -213,7 +213,8 @@ def file_of(module: str) -> Path | None:
 
 def docstring(module: str) -> str:
     """What a module says of itself."""
-    return ast.get_docstring(_tree(module)) or ""
+    # As it stands: the usual cleaning would take an equation below the first line for the text.
+    return (ast.get_docstring(_tree(module), clean=False) or "").strip()
 
 
 def summary(home: str) -> str:

@@ -25,6 +25,7 @@ import site_api
 
 LOGGER = logging.getLogger("mkdocs.linnet")
 
+ERRORS = "linnet.module_core.errors"
 FIELDS_OF_SUBCLASSES = (
     "linnet.module_core.linen.module.Module",
     "linnet.struct._dataclass.PyTreeNode",
@@ -32,9 +33,10 @@ FIELDS_OF_SUBCLASSES = (
 FIELDS_BY_DECORATOR = ("linnet.struct._dataclass.dataclass",)
 OF_EVERY_MODULE = ("parent", "name")
 
+OF_NAMES = ("Args", "Attributes", "Raises")
 SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):$")
 SEVERAL = re.compile(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)+): (.*)$")
-NAMES_ALONE = re.compile(r"^  \w+(?:, \w+)*(,$|, .*:)")
+NAMES_ALONE = re.compile(r"^  \w+(?:, \w+)*,$")
 ITEM = re.compile(r"^\s*[-*] ")
 NAME = re.compile(r"(?<![\[`\w])`([A-Za-z_][\w.]*)(\(\))?`(?![`\]])")
 FACADES = {"nn": "linnet.linen", "linen": "linnet.linen", "nnx": "linnet.nnx"}
@@ -51,6 +53,7 @@ class Linnet(griffe.Extension):
         for obj in list(_everything(pkg)):
             if obj.docstring is not None:
                 obj.docstring.value = rewritten(obj.docstring.value, obj)
+                _know_errors(obj)
 
 
 def _everything(obj: griffe.Object) -> Any:
@@ -58,6 +61,16 @@ def _everything(obj: griffe.Object) -> Any:
     for member in obj.members.values():
         if isinstance(member, griffe.Object):
             yield from _everything(member)
+
+
+def _know_errors(obj: griffe.Object) -> None:
+    """Makes known in an object's module the errors that its docstring names, for links."""
+    text = obj.docstring.value if obj.docstring is not None else ""
+    raised = re.search(r"^Raises:\n((?: .*\n?|\n)*)", text, re.MULTILINE)
+    for name in re.findall(r"^  (\w+):", raised[1], re.MULTILINE) if raised else []:
+        home = f"{ERRORS}.{name}"
+        if home in site_api.api().paths and name not in obj.module.members:
+            obj.module.set_member(name, griffe.Alias(name, home, parent=obj.module))
 
 
 # Fields.
@@ -172,11 +185,11 @@ def _taken_apart(lines: list[str]) -> list[str]:
             section = heading[1]
         elif line and not line.startswith(" "):
             section = ""
-        of_names = section in ("Args", "Attributes") and NAMES_ALONE.match(line)
-        while of_names and line.endswith(",") and i < len(lines):  # they go on in the next line
+        # Names that go on in the next line.
+        while section in OF_NAMES and NAMES_ALONE.match(line) and i < len(lines):
             line = f"{line} {lines[i].strip()}"
             i += 1
-        several = SEVERAL.match(line) if section in ("Args", "Attributes") else None
+        several = SEVERAL.match(line) if section in OF_NAMES else None
         if several is None:
             result.append(line)
             continue

@@ -52,6 +52,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns links that leave docs/, and puts in what comes from the README."""
     uri = page.file.src_uri
+    if "/" not in uri:
+        page.meta.setdefault("hide", []).append("navigation")  # there is nothing beside it
     text = _turned(markdown, uri, _origin(uri))
     return INCLUDED.sub(lambda m: _turned(_section(m[1]), uri, "."), text)
 

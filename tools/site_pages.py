@@ -7,6 +7,7 @@ packages come from tools/workspace.py, names from site_api, programs from docs/e
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from itertools import groupby
 from pathlib import Path
@@ -34,13 +35,20 @@ def pages() -> dict[str, str]:
 
 
 def package_page(package: Package) -> str:
-    """The path of the page of a package."""
-    return f"api/{package.short_name.replace('-', '_')}.md"
+    """The path of the page of a package; if there are more below it, it is their index."""
+    name = package.short_name.replace("-", "_")
+    (part, *others) = (site_api.api().parts[name] for name in package.import_names)
+    return f"api/{name}/index.md" if not others and site_api.large(part) else f"api/{name}.md"
 
 
 def part_page(part: Part) -> str:
     """The path of the page of a part that has its own."""
     return f"api/{part.path.removeprefix('linnet.').replace('.', '/')}.md"
+
+
+def _between(page: str, other: str) -> str:
+    """The link from one page to another."""
+    return posixpath.relpath(other, posixpath.dirname(page))
 
 
 # API.
@@ -68,9 +76,10 @@ def _package_pages(package: Package) -> dict[str, str]:
     parts = [site_api.api().parts[name] for name in package.import_names]
     names = ", ".join(f"`import {part.path}`" for part in parts)
     folder = package.folder.relative_to(ROOT).as_posix()
+    changes = _between(package_page(package), "changelogs.md")
     head = (
         f"# {package.name}\n\n{package.description}\n\n"
-        f"{names} · version {package.version} · [changelog](../changelogs.md#{package.name}) ·"
+        f"{names} · version {package.version} · [changelog]({changes}#{package.name}) ·"
         f" sources in `{folder}`\n"
     )
     if site_api.is_facade(package):
@@ -83,7 +92,8 @@ def _package_pages(package: Package) -> dict[str, str]:
     found: dict[str, str] = {}
     for child in part.parts:
         page = part_page(child)
-        lines.append(f"| [`{child.path}`]({page.removeprefix('api/')}) | {_first(child.doc)} |")
+        link = _between(package_page(package), page)
+        lines.append(f"| [`{child.path}`]({link}) | {_first(child.doc)} |")
         found[page] = f"# {child.path}\n\n" + "\n".join(_part(child, 2, titled=False))
     return {package_page(package): "\n".join(lines) + "\n", **found}
 
@@ -93,7 +103,9 @@ def _part(part: Part, level: int, *, titled: bool = True) -> list[str]:
     lines = [f"{'#' * level} `{part.path}`", ""] if titled else []
     lines += [_prose(part.doc), ""]
     level += titled
-    for file, group in groupby(part.entries, key=lambda e: e.file):
+    files = [entry.file for entry in part.entries]
+    ordered = sorted(part.entries, key=lambda e: files.index(e.file))
+    for file, group in groupby(ordered, key=lambda e: e.file):
         entries = list(group)
         inside = level
         doc = "" if file == part.path or "._" in file else site_api.docstring(file)
@@ -121,7 +133,7 @@ def _entry(entry: Entry, level: int) -> list[str]:
 
 def _title(doc: str) -> str:
     """What a docstring's first sentence is about: up to where it goes into detail."""
-    return re.split(r" \(|[:,;.](?:\s|$)", doc.split("\n\n")[0], maxsplit=1)[0].replace("\n", " ")
+    return re.split(r" \(|[:;.](?:\s|$)", doc.split("\n\n")[0], maxsplit=1)[0].replace("\n", " ")
 
 
 def _facade(part: Part) -> str:

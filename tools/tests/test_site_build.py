@@ -1,0 +1,148 @@
+"""The site's parts that work inside of mkdocs and griffe; `nox -s docs` runs these tests."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("griffe", reason="only the group docs brings it")
+pytest.importorskip("mkdocs", reason="only the group docs brings it")
+
+import griffe
+from mkdocs.exceptions import PluginError
+
+import site_docstrings
+import site_hooks
+import workspace
+
+SOURCE = '''
+from linnet.module_core.linen import Module
+from linnet.layers_norm import functional
+
+
+class Layer(Module):
+    """A layer; see `functional.layer_norm` and `Module.apply`.
+
+    Args:
+      size, count: how many there are,
+        of each.
+      rate: a part of 1:
+        - zero
+        - or one
+
+    Raises:
+      ShapeError: `size` is wrong.
+
+    >>> Layer(3)  # doctest: +SKIP
+    Layer(size=3)
+    """
+
+    size: int
+    count: int = 2
+    rate: float = 0.5
+
+    def helper(self): ...
+'''
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory: pytest.TempPathFactory) -> griffe.GriffeLoader:
+    """All packages, and one of our own beside them."""
+    folder = tmp_path_factory.mktemp("source")
+    (folder / "linnet" / "example").mkdir(parents=True)
+    (folder / "linnet" / "example" / "__init__.py").write_text(SOURCE, encoding="utf-8")
+    paths = [folder, *(package.source for package in workspace.packages())]
+    extension = site_docstrings.Linnet()
+    found = griffe.GriffeLoader(
+        search_paths=paths, extensions=griffe.load_extensions(extension), allow_inspection=False
+    )
+    found.load("linnet", try_relative_path=False)
+    found.resolve_aliases(implicit=False, external=False)
+    return found
+
+
+def test_fields_of_a_module_are_its_arguments(loader: griffe.GriffeLoader) -> None:
+    layer = loader.modules_collection["linnet.example.Layer"]
+    found = [(p.name, str(p.annotation), str(p.default)) for p in layer.parameters]
+    assert found[1:4] == [("size", "int", "None"), ("count", "int", "2"), ("rate", "float", "0.5")]
+    assert [name for name, *_ in found] == ["self", "size", "count", "rate", "parent", "name"]
+
+
+def test_fields_are_inherited(loader: griffe.GriffeLoader) -> None:
+    norm = loader.modules_collection["linnet.layers_norm.linen.layer.LayerNorm"]
+    assert [p.name for p in norm.parameters][1:4] == ["epsilon", "dtype", "param_dtype"]
+    own = loader.modules_collection["linnet.module_core.linen.module.Module"]
+    assert "parameters" not in [p.name for p in own.parameters]
+
+
+def test_docstrings_are_made_for_markdown(loader: griffe.GriffeLoader) -> None:
+    layer = loader.modules_collection["linnet.example.Layer"]
+    lines = layer.docstring.value.splitlines()
+    home = "linnet.layers_norm.functional.layer.layer_norm"
+    apply = "linnet.module_core.linen.module.Module.apply"
+    assert f"[`functional.layer_norm`][{home}]" in lines[0]
+    assert f"[`Module.apply`][{apply}]" in lines[0]
+    assert lines.count("    of each.") == 2
+    assert "  size: how many there are," in lines
+    assert "  count: how many there are," in lines
+    assert lines[-4:] == ["```pycon", ">>> Layer(3)", "Layer(size=3)", "```"]
+    sections = {str(s.kind.value): s for s in layer.docstring.parse("google")}
+    assert [p.name for p in sections["parameters"].value] == ["size", "count", "rate"]
+    (error,) = sections["raises"].value
+    assert error.annotation.canonical_path == "linnet.module_core.errors.ShapeError"
+
+
+def test_a_path_that_leads_nowhere_is_a_warning(
+    loader: griffe.GriffeLoader, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = loader.modules_collection["linnet.example.Layer"]
+    with caplog.at_level(logging.WARNING):
+        assert site_docstrings.linked("See `functional.nothing`.", layer) == (
+            "See `functional.nothing`."
+        )
+    assert "`functional.nothing` in its docstring names nothing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[s](../../packages/struct)", "[s](../api/struct.md)"),
+        ("[s](../../packages/module-core/README.md)", "[s](../api/module_core/index.md)"),
+        ("[s](../../packages/struct/CHANGELOG.md)", "[s](../changelogs.md)"),
+        ("[s](../examples/quickstart.py)", "[s](../examples/quickstart.md)"),
+        ("[s](../examples/program.py)", "s"),
+        ("[`s`](../../tools/workspace.py)", "`s`"),
+        ("[s](../../README.md)", "[s](../index.md)"),
+        ("[s](keras.md#one)", "[s](keras.md#one)"),
+        ("[s](https://docs.jax.dev)", "[s](https://docs.jax.dev)"),
+        ("`[s](../../tools)`\n```\n[s](../../tools/workspace.py)\n```", None),
+    ],
+)
+def test_links_out_of_the_documents(text: str, expected: str | None) -> None:
+    found = site_hooks._turned(text, "guides/x.md", "docs/guides")
+    if expected is None:
+        assert "[s](../../tools/workspace.py)" in found
+    else:
+        assert found == expected
+
+
+def test_a_link_to_a_file_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(PluginError, match="nothing.py, which isn't there"):
+        site_hooks._turned("[s](../../tools/nothing.py)", "guides/x.md", "docs/guides")
+
+
+def test_folders_in_the_navigation_stand_for_what_is_in_them() -> None:
+    nav = [{"Guides": ["guides/b.md", "guides/"]}]
+    known = ["guides/a.md", "guides/b.md", "guides/c.md", "design/d.md"]
+    assert site_hooks._completed(nav, known, {"guides/b.md"}) == [
+        {"Guides": ["guides/b.md", "guides/a.md", "guides/c.md"]}
+    ]
+
+
+def test_every_written_page_is_in_the_navigation() -> None:
+    text = (workspace.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in site_hooks._written():
+        folder = Path(page).parent.as_posix()
+        assert page in text or f"- {folder}/\n" in text or folder.startswith("examples"), page
