@@ -74,6 +74,26 @@ class TestVariable:
         assert v.raw_value == 30.0
         assert v.value == -30.0
 
+    def test_hooks_see_the_part_that_is_read_or_written(self):
+        v = nnx.Param(
+            jnp.ones(2), on_set_value=lambda _, x: x + 1, on_get_value=lambda _, x: x * 10
+        )
+        assert float(v[0]) == 10.0
+        v[0] = 5.0
+        assert v.raw_value.tolist() == [6.0, 1.0]
+        v.set_value(jnp.zeros(1), index=slice(1, 2))
+        assert v.raw_value.tolist() == [6.0, 1.0]
+        assert v.get_value(index=1) == 10.0
+
+    def test_a_subclass_makes_the_value_to_start_with(self):
+        class Doubled(nnx.Param):
+            def create_value(self, value):
+                return 2 * super().create_value(value)
+
+        assert Doubled(3.0).raw_value == 6.0
+        assert Doubled(3.0, on_create_value=lambda _, x: x + 1).raw_value == 8.0
+        assert jax.tree.map(lambda x: x, Doubled(3.0)).raw_value == 6.0
+
     def test_copies_are_other_places(self):
         v = nnx.Param(jnp.ones(2), unit="volt")
         for other in (v.copy(), copy.deepcopy(v), pickle.loads(pickle.dumps(v))):

@@ -71,8 +71,7 @@ class Variable(Operators, Generic[A]):
         _set_made_at(self, edits.place_of_creation())
         _set_metadata(self, metadata or _NOTHING)
         if metadata or type(self)._has_hooks:
-            for hook in self._hooks("on_create_value"):
-                value = hook(self, value)
+            value = self.create_value(value)
             if not _NO_SHARDING.isdisjoint(metadata):
                 from .sharding_metadata import one_spelling, shard_on_creation
 
@@ -84,7 +83,9 @@ class Variable(Operators, Generic[A]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._has_hooks = any(hasattr(cls, name) for name in HOOKS)
+        cls._has_hooks = cls.create_value is not Variable.create_value or any(
+            hasattr(cls, name) for name in HOOKS
+        )
         _register(cls)
 
     # The value.
@@ -100,15 +101,17 @@ class Variable(Operators, Generic[A]):
         self.set_value(value)
 
     def get_value(self, *, index: Any = _MISSING) -> Any:
-        """The value through the `on_get_value` hooks, or the part of it at `index`."""
+        """The value, or the part of it at `index`, through the `on_get_value` hooks."""
         value: Any = self.raw_value
+        if index is not _MISSING and index is not ...:
+            value = value[index]
         if self._metadata or type(self)._has_hooks:
             for hook in self._hooks("on_get_value"):
                 value = hook(self, value)
-        return value if index is _MISSING or index is ... else value[index]
+        return value
 
     def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
-        """Replaces the value, or the part of it at `index`, through the `on_set_value` hooks.
+        """Replaces the value, or the part of it at `index`, by what the `on_set_value` hooks give.
 
         Raises:
           TraceContextError: the variable was made outside of the jax transform that this runs in.
@@ -117,6 +120,9 @@ class Variable(Operators, Generic[A]):
             edits.check_trace(self._stamp, self._description)
         if isinstance(value, Variable):
             value = value.raw_value
+        if self._metadata or type(self)._has_hooks:
+            for hook in self._hooks("on_set_value"):
+                value = hook(self, value)
         if index is not _MISSING and index is not ...:
             current = self.raw_value
             if isinstance(current, jax.Array):
@@ -124,9 +130,6 @@ class Variable(Operators, Generic[A]):
             else:
                 current[index] = value  # type: ignore[index]
                 value = current
-        if self._metadata or type(self)._has_hooks:
-            for hook in self._hooks("on_set_value"):
-                value = hook(self, value)
         set_raw_value(self, value)
 
     def get_raw_value(self) -> A:
@@ -139,7 +142,10 @@ class Variable(Operators, Generic[A]):
         set_raw_value(self, value)
 
     def create_value(self, value: A) -> A:
-        """What the `on_create_value` hooks make of `value`."""
+        """The value to start with: what the `on_create_value` hooks make of `value`.
+
+        A subclass may make something else of it.
+        """
         for hook in self._hooks("on_create_value"):
             value = hook(self, value)
         return value
