@@ -1,6 +1,6 @@
 """Keeps in each package's README what follows from its project file: how to install and to pin it.
 
-    python tools/package_readmes.py    writes these parts anew
+    python tools/package_readmes.py    writes these parts anew, and the version in CITATION.cff
 
 The tests check that they are up to date. A README is also the package's page on PyPI, where a link
 to a file of this repository leads nowhere, so there are none.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from workspace import Package, packages, project, with_siblings
+from workspace import ROOT, Package, find, packages, project, with_siblings
 
 BEGIN, END = "<!-- install, written by tools/package_readmes.py -->\n", "<!-- end -->\n"
 
@@ -27,6 +27,9 @@ def generated() -> dict[Path, str]:
             raise ValueError(f"{path} has no lines {BEGIN!r} and {END!r} to write between.")
         before, after = pattern.split(text)
         found[path] = f"{before}{BEGIN}\n{_install(package)}\n{END}{after}"
+    citation = ROOT / "CITATION.cff"
+    version = re.compile(r"^version: \S+", re.MULTILINE)
+    found[citation] = version.sub(f"version: {find('linnet').version}", citation.read_text("utf-8"))
     return found
 
 
