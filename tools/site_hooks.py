@@ -59,7 +59,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leaves methods out of the table of contents of an API page."""
+    """Leaves methods out of the table of contents of an API page, and of changelogs the parts."""
+    if page.file.src_uri == "changelogs.md":
+        for item in _items(page.toc.items):
+            if item.level == 2:
+                item.children = []
     if page.file.src_uri.startswith("api/"):
         described = set(site_api.api().paths)
         for item in _items(page.toc.items):
