@@ -18,7 +18,7 @@ import workspace
 from workspace import Package
 
 from .changelog import SECTIONS, Changelog
-from .demand import Demand, demand
+from .demand import Demand, breaks_with, demand
 from .history import last_tag, tag_exists, tag_name, uncommitted
 from .refusal import Refused
 from .siblings import excluding, following
@@ -107,7 +107,8 @@ def bump(package: Package, part: str, date: str) -> Bump:
     for dependent in excluding(package, version):
         text, requirement = following(dependent, package, version)
         edits[dependent.folder / "pyproject.toml"] = text
-        their_log = Changelog.of(dependent).needing(requirement)
+        section = "Breaking" if breaks_with(dependent, asked) else "Changed"
+        their_log = Changelog.of(dependent).needing(requirement, section)
         edits[their_log.path] = their_log.text
         moved[dependent.short_name] = requirement
     return Bump(package, version, edits, moved)

@@ -130,19 +130,19 @@ class Changelog:
         heading = f"{UNRELEASED}\n\n## {version} - {date}"
         return Changelog(self.where, self.text.replace(UNRELEASED, heading, 1))
 
-    def needing(self, requirement: str) -> Changelog:
-        """With an entry, under Changed, that tells of a sibling's new range; the only one."""
+    def needing(self, requirement: str, section: str = "Changed") -> Changelog:
+        """With an entry in a section that tells of a sibling's new range; the only one."""
         name = workspace.requirement_name(requirement)
         before, after = self.text.split(UNRELEASED, 1)
         body, *older = re.split(r"^(?=## )", after, maxsplit=1, flags=re.MULTILINE)
         body = re.sub(rf"^- Needs `{re.escape(name)}[^-\w].*\n", "", body, flags=re.MULTILINE)
+        heading = f"### {section}\n"
         sections = {
             block.split("\n", 1)[0].removeprefix("### "): block.strip("\n")
             for block in re.split(r"^(?=### )", body, flags=re.MULTILINE)
             if block.strip()
         }
-        changed = sections.get("Changed", "### Changed\n")
-        sections["Changed"] = f"{changed}\n- Needs `{requirement}`."
+        sections[section] = f"{sections.get(section, heading)}\n- Needs `{requirement}`."
         ordered = "\n\n".join(sections[s] for s in SECTIONS if s in sections)
         rest = f"\n{older[0]}" if older else ""
         return Changelog(self.where, f"{before}{UNRELEASED}\n\n{ordered}\n{rest}")

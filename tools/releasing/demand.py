@@ -43,6 +43,15 @@ class Demand:
         return max(seen, self.told)
 
 
+def breaks_with(package: Package, sibling: Demand) -> bool:
+    """Whether a sibling's break is one for the users of a package that passes on what it gives.
+
+    Where the break shows in what is passed on, the comparison finds it; where only behavior is
+    different, the sibling's changelog is all that says so.
+    """
+    return sibling.told is Step.BREAK and surface(package, "HEAD").passes_on(sibling.package)
+
+
 def demand(package: Package, heading: str = "Unreleased", below: Version | None = None) -> Demand:
     """Compares what is committed with the last tag.
 

@@ -15,10 +15,10 @@ import workspace
 from workspace import Package
 
 from .changelog import Changelog
-from .demand import Demand, demand
+from .demand import Demand, breaks_with, demand
 from .history import changed_since, last_tag, tag_name
 from .siblings import requirements
-from .versions import admits, bumped, part_for
+from .versions import Step, admits, bumped, part_for
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def plan() -> list[Due]:
             asked, bump, following = demand(package), "first", version
         else:
             asked = demand(package)
-            bump = part_for(last, asked.step)
+            inherited = any(breaks_with(package, due[name].demand) for name in follows)
+            bump = part_for(last, Step.BREAK if inherited else asked.step)
             following = bumped(max(last, version), bump)
         due[package.name] = Due(
             asked, bump, following, tuple(changed), tuple(follows), told or bump is None

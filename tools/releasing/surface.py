@@ -88,6 +88,11 @@ class Surface:
         """What a name stands for, or None; `anywhere`: also if it isn't offered."""
         return _home(self.tree, name) if anywhere else self.offered.get(name)
 
+    def passes_on(self, sibling: Package) -> bool:
+        """Whether something is offered here that stands in a sibling."""
+        found = (thing for thing in self.offered.values() if isinstance(thing, griffe.Object))
+        return any(_inside(thing.path, sibling.import_names) for thing in found)
+
 
 @cache
 def tree_at(commit: str) -> Tree:

@@ -323,7 +323,7 @@ def test_breaking_bump_moves_the_ranges_of_those_who_need_it(repository: Reposit
     ]
     project = repository.read("packages/linnet/pyproject.toml")
     assert '["linnet-core>=0.1,<0.2", "linnet-layers>=0.2,<0.3"]' in project
-    assert "### Changed\n\n- Needs `linnet-layers>=0.2,<0.3`.\n" in repository.read(
+    assert "### Breaking\n\n- Needs `linnet-layers>=0.2,<0.3`.\n" in repository.read(
         "packages/linnet/CHANGELOG.md"
     )
     repository.commit("linnet-layers 0.2.0")
@@ -333,8 +333,6 @@ def test_breaking_bump_moves_the_ranges_of_those_who_need_it(repository: Reposit
     # Who passes the class on breaks as well.
     said = repository.refusal("bump", "linnet", "patch")
     assert "linnet.linen.Norm(use_bias) is gone" in said
-    repository.tell("linnet", "Breaking", "`Norm` has no `use_bias`.")
-    repository.commit()
     repository.release("bump", "linnet", "minor")
     repository.commit("linnet 0.2.0")
     repository.git("tag", "linnet-v0.2.0")
@@ -349,6 +347,21 @@ def test_breaking_bump_at_the_root_reaches_extras(repository: Repository) -> Non
     assert "has entries under '### Breaking'" in repository.refusal("bump", "extra", "patch")
     repository.release("bump", "extra", "minor")
     assert 'more = ["linnet-extra>=0.2,<0.3"]' in repository.read("packages/linnet/pyproject.toml")
+    # Nothing of it is passed on, so those who have the facade without it notice nothing.
+    assert "### Changed\n\n- Needs `linnet-extra>=0.2,<0.3`.\n" in repository.read(
+        "packages/linnet/CHANGELOG.md"
+    )
+
+
+def test_behavior_that_breaks_in_what_is_passed_on_breaks_there(repository: Repository) -> None:
+    repository.edit(NORM, "def __call__(self, x): ...", "def __call__(self, x): return x")
+    repository.tell("layers", "Breaking", "`Norm` returns something.")
+    repository.commit()
+    plan = json.loads(repository.release("plan", "--json"))["packages"]
+    assert [(p["short_name"], p["bump"], p["broken"]) for p in plan] == [
+        ("layers", "minor", []),
+        ("linnet", "minor", []),
+    ]
 
 
 def test_what_breaks_for_a_subclass_in_a_sibling_breaks_there(repository: Repository) -> None:
