@@ -222,15 +222,13 @@ def summary(home: str) -> str:
     module, _, name = home.rpartition(".")
     if file_of(module) is None:
         return ""
-    for node in _tree(module).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-    return _comment_below(module, name).split("\n\n")[0].replace("\n", " ")
-
-
-def described(home: str) -> bool:
-    """Whether there is anything to show for a definition but its name."""
-    return bool(summary(home))
+    found = [  # several, where a function is overloaded
+        ast.get_docstring(node) or ""
+        for node in _tree(module).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name
+    ]
+    text = next(filter(None, found), "") or _comment_below(module, name)
+    return text.split("\n\n")[0].replace("\n", " ")
 
 
 def methods(home: str) -> set[str]:

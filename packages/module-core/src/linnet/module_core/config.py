@@ -83,6 +83,7 @@ _DEFAULTS = {
 }
 
 config = Config()
+"""All switches."""
 
 
 @contextmanager

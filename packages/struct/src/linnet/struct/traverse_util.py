@@ -56,6 +56,7 @@ class _EmptyNode:
 
 
 empty_node = _EmptyNode()
+"""Stands for an empty dict in a flat one."""
 
 
 @overload

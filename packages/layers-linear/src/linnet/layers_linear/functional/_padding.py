@@ -24,6 +24,7 @@ ZERO_PADDINGS = ("SAME", "VALID", "SAME_LOWER")
 
 CONV_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR", "CAUSAL", "REFLECT")
 TRANSPOSE_PADDINGS = (*ZERO_PADDINGS, "CIRCULAR")
+"""The names of paddings that a transposed convolution takes."""
 
 
 def canonicalize_padding(

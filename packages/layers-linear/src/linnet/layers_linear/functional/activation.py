@@ -11,9 +11,19 @@ import jax
 from ._staged import recorded_once
 
 gelu = recorded_once(jax.nn.gelu, __name__)
+"""`jax.nn.gelu`, traced once for each shape."""
+
 logsumexp = recorded_once(jax.nn.logsumexp, __name__)
+"""`jax.nn.logsumexp`, traced once for each shape."""
+
 relu = recorded_once(jax.nn.relu, __name__)
+"""`jax.nn.relu`, traced once for each shape."""
+
 relu6 = recorded_once(jax.nn.relu6, __name__)
+"""`jax.nn.relu6`, traced once for each shape."""
+
 softmax = recorded_once(jax.nn.softmax, __name__)
+"""`jax.nn.softmax`, traced once for each shape."""
+
 
 __all__ = ["gelu", "logsumexp", "relu", "relu6", "softmax"]

@@ -29,6 +29,7 @@ class _Broadcast:
 
 
 broadcast = _Broadcast()
+"""In the place of an axis: the argument, or collection, is the same in every step."""
 
 Axes = Mapping[CollectionFilter, Any]
 

@@ -32,6 +32,8 @@ class DenyList:
 
 
 CollectionFilter = bool | str | Collection[str] | DenyList
+"""Which collections: all (True), none (False), one, several, or all but some."""
+
 PRNGSequenceFilter = CollectionFilter
 
 _Normal = tuple[bool, frozenset[str]]  # (is the complement of, these names)

@@ -22,6 +22,8 @@ from typing import Any as AnyType
 from ..errors import ArgumentError, InvalidFilterError
 
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
+"""Says of a path and its value whether the filter lets them pass."""
+
 Filter = AnyType
 
 
