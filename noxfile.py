@@ -193,7 +193,7 @@ def workflows(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into site/, and follow its links; -- --serve shows it while one writes."""
     install(session, [], "docs")
-    # What is said about a coming version of mkdocs is settled in docs/maintaining/documentation.md.
+    # The theme's notice of its end in 2027; docs/maintaining/documentation.md has it.
     env = {"NO_MKDOCS_2_WARNING": "1"}
     if "--serve" in session.posargs:
         session.run("mkdocs", "serve", env=env)

@@ -54,6 +54,8 @@ class Linnet(griffe.Extension):
             if obj.docstring is not None:
                 obj.docstring.value = rewritten(obj.docstring.value, obj)
                 _know_errors(obj)
+            if isinstance(obj, griffe.Class):
+                obj.bases = [b for b in obj.bases if not str(b).rpartition(".")[2].startswith("_")]
 
 
 def _everything(obj: griffe.Object) -> Any:
