@@ -21,7 +21,7 @@ from .changelog import SECTIONS, Changelog
 from .demand import Demand, breaks_with, demand
 from .history import last_tag, tag_exists, tag_name, uncommitted
 from .refusal import Refused
-from .siblings import excluding, following
+from .siblings import beyond, excluding, following, starting
 from .versions import Step, allowed, bumped, part_for
 
 
@@ -104,10 +104,12 @@ def bump(package: Package, part: str, date: str) -> Bump:
         edits[about] = line.sub(f'__version__ = "{version}"', about.read_text(encoding="utf-8"))
     edits[log.path] = log.released(str(version), date).text
     moved = {}
-    for dependent in excluding(package, version):
-        text, requirement = following(dependent, package, version)
+    left = excluding(package, version)
+    for dependent in [*left, *(beyond(package, last) if last and not left else [])]:
+        change = following if dependent in left else starting
+        text, requirement = change(dependent, package, version)
         edits[dependent.folder / "pyproject.toml"] = text
-        section = "Breaking" if breaks_with(dependent, asked) else "Changed"
+        section = "Breaking" if left and breaks_with(dependent, asked) else "Changed"
         their_log = Changelog.of(dependent).needing(requirement, section)
         edits[their_log.path] = their_log.text
         moved[dependent.short_name] = requirement

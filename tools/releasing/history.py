@@ -10,11 +10,14 @@ import io
 import re
 import subprocess
 import tarfile
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
 import workspace
+from wheelhouse import tag_of
 from workspace import Package
 
 from .refusal import Refused
@@ -34,7 +37,7 @@ def git(*arguments: str) -> str:
 
 def tag_name(package: Package, version: Version) -> str:
     """The tag of a release: `linnet-struct-v0.1.0`."""
-    return f"{package.name}-v{version}"
+    return tag_of(package, str(version))
 
 
 def last_tag(package: Package, below: Version | None = None) -> Version | None:
@@ -53,6 +56,12 @@ def last_tag(package: Package, below: Version | None = None) -> Version | None:
         if (match := re.fullmatch(rf"{re.escape(package.name)}-v(\d+\.\d+\.\d+)", tag))
     ]
     return max((v for v in versions if below is None or v < below), default=None)
+
+
+def project_at(package: Package, version: Version) -> dict[str, Any]:
+    """What stood in a package's pyproject.toml when a version of it was released."""
+    name = f"{folder_name(package)}/pyproject.toml"
+    return tomllib.loads(git("show", f"{tag_name(package, version)}:{name}"))
 
 
 def tag_exists(tag: str) -> bool:

@@ -3,7 +3,7 @@
 A version is three numbers. Below 1.0 a new minor version may break what was there and a new patch
 version may not, whether it mends or adds; from 1.0 on a break is a major version, an addition a
 minor and a mend a patch one. A sibling is declared from some version up to the next that may
-break, `>=0.2,<0.3`. All else follows: a range has to move exactly when a version left it.
+break, `>=0.2,<0.3`. A range has to move exactly when a version left it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import enum
 
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+import workspace
 
 PARTS = ("first", "patch", "minor", "major")
 
@@ -37,9 +39,7 @@ def bumped(version: Version, part: str) -> Version:
 
 def next_break(version: Version) -> Version:
     """The first version above that may break what was there: 0.2 for 0.1.3, 2 for 1.4.0."""
-    if version.major == 0:
-        return Version(f"0.{version.minor + 1}")
-    return Version(f"{version.major + 1}")
+    return Version(workspace.next_breaking(str(version)))
 
 
 def allowed(old: Version, new: Version) -> Step:
@@ -58,9 +58,7 @@ def part_for(version: Version, step: Step) -> str:
 
 def range_from(version: Version) -> str:
     """From the first version that is compatible with `version` to the next that may not be."""
-    end = next_break(version)
-    start = f"0.{version.minor}" if version.major == 0 else f"{version.major}"
-    return f">={start},<{end}"
+    return f">={_short(version)},<{_short(next_break(version))}"
 
 
 def admits(requirement: str, version: Version) -> bool:
@@ -70,9 +68,32 @@ def admits(requirement: str, version: Version) -> bool:
 
 def moved(requirement: str, version: Version) -> str:
     """The requirement for a sibling that is now at `version`; the same if it can be met."""
-    if admits(requirement, version):
-        return requirement
+    return requirement if admits(requirement, version) else _with(requirement, range_from(version))
+
+
+def raised(requirement: str, version: Version) -> str:
+    """The requirement for a sibling, from `version` on and no further than before."""
+    return _with(requirement, f">={version},<{_short(next_break(version))}")
+
+
+def are_disjoint(one: str, other: str) -> bool:
+    """Whether no version meets both of two requirements, each from a version up to another."""
+    (start, end), (other_start, other_end) = _bounds(one), _bounds(other)
+    return end <= other_start or other_end <= start
+
+
+def _bounds(requirement: str) -> tuple[Version, Version]:
+    found = {s.operator: Version(s.version) for s in Requirement(requirement).specifier}
+    # A version of epoch 1 is above all that have none.
+    return found.get(">=", Version("0")), found.get("<", Version("1!0"))
+
+
+def _with(requirement: str, range_: str) -> str:
     parsed = Requirement(requirement)
     extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
     marker = f"; {parsed.marker}" if parsed.marker else ""
-    return f"{parsed.name}{extras}{range_from(version)}{marker}"
+    return f"{parsed.name}{extras}{range_}{marker}"
+
+
+def _short(version: Version) -> str:
+    return f"0.{version.minor}" if version.major == 0 else f"{version.major}"

@@ -353,6 +353,23 @@ def test_breaking_bump_at_the_root_reaches_extras(repository: Repository) -> Non
     )
 
 
+def test_range_begins_with_the_first_version_that_can_be_installed_beside_the_rest(
+    repository: Repository,
+) -> None:
+    repository.edit("packages/core/README.md", "# linnet-core", "# linnet-core, again")
+    repository.tell("core", "Breaking", "What it returns is different.")
+    repository.commit()
+    repository.release("bump", "core", "minor")
+    repository.commit("linnet-core 0.2.0")
+    repository.git("tag", "linnet-core-v0.2.0")
+    said = repository.release("bump", "layers", "patch")
+    # 0.1.0 needs linnet-core<0.2, and linnet needs it from there on.
+    assert "linnet needs linnet-layers>=0.1.1,<0.2 now" in said
+    project = repository.read("packages/linnet/pyproject.toml")
+    assert '["linnet-core>=0.2,<0.3", "linnet-layers>=0.1.1,<0.2"]' in project
+    assert repository.git("diff", "--name-only", "--", "packages/extra") == ""
+
+
 def test_behavior_that_breaks_in_what_is_passed_on_breaks_there(repository: Repository) -> None:
     repository.edit(NORM, "def __call__(self, x): ...", "def __call__(self, x): return x")
     repository.tell("layers", "Breaking", "`Norm` returns something.")

@@ -15,10 +15,12 @@ from releasing.versions import (
     Step,
     admits,
     allowed,
+    are_disjoint,
     bumped,
     moved,
     next_break,
     part_for,
+    raised,
     range_from,
 )
 
@@ -107,6 +109,29 @@ def test_a_moved_requirement_admits_the_version_and_is_otherwise_the_same(
     assert (old.name, old.extras, old.marker) == (new.name, new.extras, new.marker)
     if now >= next_break(before):  # moved, not widened
         assert before not in new.specifier
+
+
+@given(versions, versions, versions)
+def test_disjoint_ranges_hold_no_version_in_common(
+    one: Version, other: Version, probe: Version
+) -> None:
+    ranges = f"linnet-struct{range_from(one)}", f"linnet-struct{range_from(other)}"
+    disjoint = are_disjoint(*ranges)
+    assert are_disjoint(*reversed(ranges)) == disjoint
+    both = SpecifierSet(range_from(one)) & SpecifierSet(range_from(other))
+    assert not (disjoint and probe in both)
+    assert disjoint == (one not in SpecifierSet(range_from(other)))  # of ranges between breaks
+
+
+@given(versions, st.data())
+def test_a_raised_requirement_begins_with_the_version_and_ends_as_before(
+    version: Version, data: st.DataObject
+) -> None:
+    requirement = f"linnet-struct{range_from(version)}"
+    result = Requirement(raised(requirement, version)).specifier
+    for probe in (version, bumped(version, "patch"), bumped(version, "major"), data.draw(versions)):
+        before = probe in Requirement(requirement).specifier
+        assert (probe in result) == (before and probe >= version)
 
 
 LOG = """# Changelog
