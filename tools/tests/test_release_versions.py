@@ -1,7 +1,7 @@
 """Versions, ranges and changelogs: what releases are made of."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -58,6 +58,7 @@ def test_what_a_step_allows(old: str, new: str, step: Step) -> None:
     assert allowed(Version(old), Version(new)) is step
 
 
+@settings(deadline=None)
 @given(versions)
 def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(version: Version) -> None:
     admitted = SpecifierSet(range_from(version))
@@ -69,6 +70,7 @@ def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(versio
         assert (following in admitted) == (allowed(version, following) < Step.BREAK)
 
 
+@settings(deadline=None)
 @given(versions, versions)
 def test_compatible_is_what_packaging_says_of_compatible_releases(
     old: Version, new: Version
@@ -82,6 +84,7 @@ def test_compatible_is_what_packaging_says_of_compatible_releases(
     assert (allowed(old, new) < Step.BREAK) == (new in compatible)
 
 
+@settings(deadline=None)
 @given(versions, st.sampled_from(Step))
 def test_the_smallest_part_that_allows_a_step(version: Version, step: Step) -> None:
     part = part_for(version, step)
@@ -90,6 +93,7 @@ def test_the_smallest_part_that_allows_a_step(version: Version, step: Step) -> N
     assert all(allowed(version, bumped(version, p)) < step for p in smaller)
 
 
+@settings(deadline=None)
 @given(
     versions,
     versions,
@@ -111,6 +115,7 @@ def test_a_moved_requirement_admits_the_version_and_is_otherwise_the_same(
         assert before not in new.specifier
 
 
+@settings(deadline=None)
 @given(versions, versions, versions)
 def test_disjoint_ranges_hold_no_version_in_common(
     one: Version, other: Version, probe: Version
@@ -123,6 +128,7 @@ def test_disjoint_ranges_hold_no_version_in_common(
     assert disjoint == (one not in SpecifierSet(range_from(other)))  # of ranges between breaks
 
 
+@settings(deadline=None)
 @given(versions, st.data())
 def test_a_raised_requirement_begins_with_the_version_and_ends_as_before(
     version: Version, data: st.DataObject
@@ -197,6 +203,7 @@ def test_the_entry_of_a_moved_range_stands_once_and_nothing_else_changes() -> No
 entries = st.lists(st.sampled_from(["One.", "`f(x)` of two.", "Three, and\n  more."]), max_size=3)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(list(SECTIONS)), entries), st.booleans())
 def test_what_is_added_to_any_changelog(sections: dict[str, list[str]], is_first: bool) -> None:
     body = "\n\n".join(
