@@ -110,6 +110,11 @@ class TestVariable:
 
 
 class TestStructure:
+    def test_paths_of_jax_name_attributes_and_number_items(self):
+        model = nnx.Dict(items=nnx.List([nnx.Param(1.0), jnp.ones(2)]))
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(model)]
+        assert [jax.tree_util.keystr(p) for p in paths] == [".items[0].value", ".items[1]"]
+
     def test_split_and_merge_keep_variables_and_sharing(self):
         block = Block(nnx.Rngs(0))
         graphdef, params, rest = nnx.split(block, nnx.Param, ...)

@@ -213,9 +213,16 @@ def _register(cls: type[Pytree]) -> None:
         names = tuple(name for name, _ in children)
         return children, _Static(names, static, own_marks(obj))
 
+    path_key = getattr(cls, "_path_key", lambda name: name)
+
+    def entry(name: str) -> Any:
+        key = path_key(name)
+        is_index = isinstance(key, int)
+        return jax.tree_util.SequenceKey(key) if is_index else jax.tree_util.GetAttrKey(name)
+
     def flatten_with_keys(obj: Pytree) -> tuple[list[tuple[Any, Any]], _Static]:
         children, static = split(obj)
-        return [(jax.tree_util.GetAttrKey(name), value) for name, value in children], static
+        return [(entry(name), value) for name, value in children], static
 
     def flatten(obj: Pytree) -> tuple[list[Any], _Static]:
         children, static = split(obj)
