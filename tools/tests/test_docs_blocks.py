@@ -1,7 +1,9 @@
 """Every block of Python in docs/ and README.md runs, and prints what stands behind it.
 
 The blocks of a page run one after the other, in one namespace. Whatever a statement prints stands
-as a comment behind it, at the end of its last line or in the lines below:
+as a comment behind it, at the end of its last line or in the lines below. What statements of a
+block print that have no such comment stands in a block of plain text behind theirs, at most one
+line ("It prints") further down.
 
     print(x.shape)  # (2, 3)
 
@@ -12,9 +14,9 @@ as a comment behind it, at the end of its last line or in the lines below:
     # the first line of the message
     # the second one, and ...
 
-Both are compared as text, where "..." stands for anything, and a number with three or more digits
-behind the point may differ by one in the last: it was rounded, and versions of jax may differ. A
-statement is one of the page's own, such as a whole loop; none may print without a comment.
+What is printed and what stands there is compared as text, where "..." stands for anything, and a
+number with three or more digits behind the point may differ by one in the last: it was rounded, and
+versions of jax may differ. A statement is one of the page's own, such as a whole loop.
 """
 
 import ast
@@ -28,12 +30,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+PLAIN = re.compile(r"\s*(?:^[^#`|\n]+\n\n)?^```(?:text)?\n(.*?)^```$", re.M | re.S)
 OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | re.I)
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
@@ -41,9 +45,22 @@ ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku")
 
 
-def blocks(text: str) -> list[tuple[int, str]]:
-    """The number of each block's first line, and its code."""
-    return [(text.count("\n", 0, m.start(1)) + 1, m[1]) for m in BLOCK.finditer(text)]
+class Block(NamedTuple):
+    """A block of Python: the number of its first line, its code, and the plain text behind it."""
+
+    line: int
+    code: str
+    text: str = ""
+
+
+def blocks(page: str) -> list[Block]:
+    """All blocks of a page."""
+    found = []
+    for match in BLOCK.finditer(page):
+        plain = PLAIN.match(page, match.end())
+        line = page.count("\n", 0, match.start(1)) + 1
+        found.append(Block(line, match[1], plain[1] if plain else ""))
+    return found
 
 
 FILES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -79,28 +96,35 @@ def test_page(
     for name in OPTIONAL:
         if re.search(rf"^(import|from) {name}\b", text, re.M) and not installed(name):
             pytest.skip(f"{name} is not installed")
-    for line, block in blocks(text):
-        run(block, line, page, module)
+    for block in blocks(text):
+        run(block, page, module)
 
 
-def run(block: str, first: int, page: Path, module: ModuleType) -> None:
-    """Runs a block that begins in line `first`, and compares what it prints."""
-    source = "\n" * (first - 1) + block  # so that a traceback names the line of the page
+def run(block: Block, page: Path, module: ModuleType) -> None:
+    """Runs a block, and compares what it prints."""
+    source = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's line
     comments = {
         token.start[0]: token
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
+    rest = ""
     for statement in ast.parse(source, str(page)).body:
         code = compile(ast.Module([statement], []), str(page), "exec", dont_inherit=True)
         with contextlib.redirect_stdout(io.StringIO()) as output:
             exec(code, module.__dict__)
-        if printed := output.getvalue():
-            promised = promise(statement, comments)
-            assert agree(printed, promised), (
-                f"{page.relative_to(ROOT)}, line {statement.end_lineno}\n"
-                f"prints:\n{printed}\nand says:\n{promised}"
-            )
+        if (printed := output.getvalue()) and (promised := promise(statement, comments)):
+            compare(printed, promised, page, statement.lineno)
+        else:
+            rest += printed
+    if rest:
+        compare(rest, block.text, page, block.line)
+
+
+def compare(printed: str, promised: str, page: Path, line: int) -> None:
+    assert agree(printed, promised), (
+        f"{page.relative_to(ROOT)}, line {line}\nprints:\n{printed}\nand says:\n{promised}"
+    )
 
 
 def promise(statement: ast.stmt, comments: dict[int, tokenize.TokenInfo]) -> str:
@@ -119,7 +143,7 @@ def promise(statement: ast.stmt, comments: dict[int, tokenize.TokenInfo]) -> str
 def agree(printed: str, promised: str) -> bool:
     """Whether `promised` says what was printed."""
     lines = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
-    pattern = ".*".join(map(pattern_of, promised.split("...")))
+    pattern = ".*".join(map(pattern_of, promised.rstrip("\n").split("...")))
     match = re.fullmatch(pattern, lines, re.S)
     numbers = ROUNDED.findall(promised.replace("...", " "))
     return match is not None and all(map(is_near, match.groups(), numbers))
@@ -163,16 +187,33 @@ def test_comparison(promised: str, printed: str, equal: bool) -> None:
 
 
 def test_promises_are_found() -> None:
-    text = "print(1)  # 1\nif True:\n    print(2)\n# 2\n\n# a remark\nprint('3\\n4')\n# 3\n# 4\n"
-    run(text, 1, ROOT / "page.md", ModuleType("page"))
+    page, module = ROOT / "page.md", ModuleType("page")
+    code = "print(1)  # 1\nif True:\n    print(2)\n# 2\n\n# a remark\nprint('3\\n4')\n# 3\n# 4\n"
+    run(Block(1, code), page, module)
+    run(Block(1, "print(1)\nprint(2)  # 2\nprint(3)", "1\n3\n"), page, module)
     for wrong in (
         "print(1)",
         "print(1)  # 2",
         "print(1)\n\n# 1",
-        "print(1)\nif True:\n    # 1\n    1",
+        "if True:\n    # 1\n    print(1)",
     ):
         with pytest.raises(AssertionError, match=r"page\.md, line 1\n"):
-            run(wrong, 1, ROOT / "page.md", ModuleType("page"))
+            run(Block(1, wrong), page, module)
+
+
+@pytest.mark.parametrize(
+    ("between", "found"),
+    [
+        ("\n\n```\n", True),
+        ("\n\nIt prints\n\n```text\n", True),
+        ("\n\n## Next\n\n```\n", False),
+        ("\n\nOne\nparagraph\n\nand another\n\n```\n", False),
+        ("\n\n```toml\n", False),
+    ],
+)
+def test_plain_text_is_found(between: str, found: bool) -> None:
+    (block,) = blocks(f"# Page\n\n```python\nprint(1)\n```{between}1\n```\n")
+    assert block == Block(4, "print(1)\n", "1\n" if found else "")
 
 
 def installed(name: str) -> bool:
