@@ -1,10 +1,9 @@
 """Settings of this package's tests."""
 
-from collections.abc import Iterator
-
-import jax
 import keras
 import pytest
+
+from fixtures import quick_compilation as quick_compilation
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -13,14 +12,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "keras-bridge" in item.path.parts:
             item.add_marker(mark)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Most of the time goes into compiling programs that run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,3 @@
 """Settings of this package's tests."""
 
-from collections.abc import Iterator
-
-import jax
-import pytest
-
-
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation() -> Iterator[None]:
-    """Most of the time goes into compiling programs that run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+from fixtures import quick_compilation as quick_compilation

@@ -1,0 +1,27 @@
+"""Fixtures that the tests of several packages use; a conftest.py takes those that it wants."""
+
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Most of the time goes into compiling programs that run once, on a few numbers.
+
+    jax keeps what it compiled whatever the level, and the levels round differently: who comes
+    afterwards and compares bits must not be given these programs.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """64-bit types, for the time of a test."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
