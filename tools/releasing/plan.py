@@ -31,6 +31,7 @@ class Due:
       next: the version to release.
       changed: the files that differ from the last tag.
       follows: the siblings that leave the range declared for them.
+      inherits: those of them whose break is one here, for it is passed on.
       is_told: whether the changelog says anything about it.
     """
 
@@ -39,6 +40,7 @@ class Due:
     next: Version
     changed: tuple[str, ...]
     follows: tuple[str, ...]
+    inherits: tuple[str, ...]
     is_told: bool
 
     @property
@@ -62,7 +64,8 @@ class Due:
             found.append(f"{len(self.demand.broken)} broken")
         if self.demand.new:
             found.append(f"{len(self.demand.new)} added")
-        found += [f"follows {name}" for name in self.follows]
+        for name in self.follows:
+            found.append(f"{'breaks with' if name in self.inherits else 'follows'} {name}")
         if not self.is_told:
             found.append("nothing in CHANGELOG.md yet")
         return found
@@ -81,6 +84,7 @@ def plan() -> list[Due]:
         ]
         if last and not changed and not follows:
             continue
+        inherits = [name for name in follows if breaks_with(package, due[name].demand)]
         log = Changelog.of(package)
         told = bool(log.sections())
         if log.is_dated(str(version)) and (last is None or version > last) and not told:
@@ -89,11 +93,16 @@ def plan() -> list[Due]:
             asked, bump, following = demand(package), "first", version
         else:
             asked = demand(package)
-            inherited = any(breaks_with(package, due[name].demand) for name in follows)
-            bump = part_for(last, Step.BREAK if inherited else asked.step)
+            bump = part_for(last, Step.BREAK if inherits else asked.step)
             following = bumped(max(last, version), bump)
         due[package.name] = Due(
-            asked, bump, following, tuple(changed), tuple(follows), told or bump is None
+            asked,
+            bump,
+            following,
+            tuple(changed),
+            tuple(follows),
+            tuple(inherits),
+            told or bump is None,
         )
     return list(due.values())
 

@@ -379,6 +379,7 @@ def test_behavior_that_breaks_in_what_is_passed_on_breaks_there(repository: Repo
         ("layers", "minor", []),
         ("linnet", "minor", []),
     ]
+    assert "breaks with linnet-layers" in repository.release("plan")
 
 
 def test_what_breaks_for_a_subclass_in_a_sibling_breaks_there(repository: Repository) -> None:
