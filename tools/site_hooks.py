@@ -155,12 +155,12 @@ def _link(match: re.Match[str], page: str, base: str) -> str:
     """
     label, (target, _, anchor) = match[1], match[2].partition("#")
     path = posixpath.normpath(posixpath.join(base, target))
+    if not path.startswith("docs/") and not (ROOT / path).exists():
+        raise PluginError(f"{page} links to {target}, which isn't there.")
     shown = _shown(path)
     if shown is None and path.startswith("docs/") and path.endswith(SHOWN):
         shown = path.removeprefix("docs/")  # if it isn't there, mkdocs says so
     if shown is None:
-        if not (ROOT / path).exists():
-            raise PluginError(f"{page} links to {target}, which isn't there.")
         return label
     relative = posixpath.relpath(shown, posixpath.dirname(page) or ".")
     return f"[{label}]({relative}{'#' if anchor else ''}{anchor})"

@@ -128,9 +128,10 @@ def test_links_out_of_the_documents(text: str, expected: str | None) -> None:
         assert found == expected
 
 
-def test_a_link_to_a_file_that_is_not_there_is_an_error() -> None:
+@pytest.mark.parametrize("folder", ["tools", "packages/struct"])
+def test_a_link_to_a_file_that_is_not_there_is_an_error(folder: str) -> None:
     with pytest.raises(PluginError, match="nothing.py, which isn't there"):
-        site_hooks._turned("[s](../../tools/nothing.py)", "guides/x.md", "docs/guides")
+        site_hooks._turned(f"[s](../../{folder}/nothing.py)", "guides/x.md", "docs/guides")
 
 
 def test_folders_in_the_navigation_stand_for_what_is_in_them() -> None:
