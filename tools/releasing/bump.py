@@ -19,7 +19,7 @@ from workspace import Package
 
 from .changelog import SECTIONS, Changelog
 from .demand import Demand, breaks_with, demand
-from .history import last_tag, tag_exists, tag_name, uncommitted
+from .history import last_tag, require_whole_history, tag_exists, tag_name, uncommitted
 from .refusal import Refused
 from .siblings import beyond, excluding, following, starting
 from .versions import Step, allowed, bumped, part_for
@@ -77,6 +77,7 @@ def bump(package: Package, part: str, date: str) -> Bump:
     Raises:
       Refused: something stands against it; the message says what, where, and how to mend it.
     """
+    require_whole_history()
     if changes := uncommitted():
         raise Refused(
             "The tree is not clean: what is released is what is committed.",

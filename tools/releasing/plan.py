@@ -16,7 +16,7 @@ from workspace import Package
 
 from .changelog import Changelog
 from .demand import Demand, breaks_with, demand
-from .history import changed_since, last_tag, tag_name
+from .history import changed_since, last_tag, require_whole_history, tag_name
 from .siblings import requirements
 from .versions import Step, admits, bumped, part_for
 
@@ -73,6 +73,7 @@ class Due:
 
 def plan() -> list[Due]:
     """The packages that are due, in the order of their release."""
+    require_whole_history()
     due: dict[str, Due] = {}
     for package in workspace.packages():
         last, version = last_tag(package), Version(package.version)

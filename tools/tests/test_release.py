@@ -482,8 +482,8 @@ def test_tag_of_what_was_never_pushed_is_refused(repository: Repository, tmp_pat
 def test_clone_without_history_is_refused(repository: Repository, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
-    said = Repository(shallow).refusal("check-tag", "linnet-core-v0.1.0")
-    assert "has not the whole history" in said
+    for command in (["plan"], ["bump", "core", "first"], ["check-tag", "linnet-core-v0.1.0"]):
+        assert "has not the whole history" in Repository(shallow).refusal(*command)
 
 
 def test_build(repository: Repository) -> None:
