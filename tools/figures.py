@@ -146,7 +146,7 @@ def rng_derivation() -> str:
             figure.arrow((start, 226), (start, 252))
         figure.box(x, 254, width, "One fold", f"jax.random.fold_in(key, {second})", strong=True)
         figure.arrow((x + width / 2, 312), (x + width / 2, 338))
-        figure.box(x, 340, width, "The parameter", "lecun_normal()(key, (3, 2), float32)")
+        figure.box(x, 340, width, "The parameter", "lecun_normal()(key, (3, 3), float32)")
     figure.text(left, 428, "Siblings don't matter; names do.")
     figure.text(right, 428, "Names don't matter; what was made earlier does.")
     return figure.svg()
