@@ -6,17 +6,19 @@ The sources are compared with the last tag, and the changelog is read; the large
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
 from workspace import Package
 
 from .changelog import Changelog
-from .differences import Difference, additions, breaks
 from .history import last_tag, tag_name
 from .refusal import Refused
-from .surface import surface
 from .versions import Step
+
+if TYPE_CHECKING:
+    from .differences import Difference
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ def breaks_with(package: Package, sibling: Demand) -> bool:
     Where the break shows in what is passed on, the comparison finds it; where only behavior is
     different, the sibling's changelog is all that says so.
     """
-    return sibling.told is Step.BREAK and surface(package, "HEAD").passes_on(sibling.package)
+    if sibling.told is not Step.BREAK:
+        return False
+    from .surface import surface
+
+    return surface(package, "HEAD").passes_on(sibling.package)
 
 
 def demand(package: Package, heading: str = "Unreleased", below: Version | None = None) -> Demand:
@@ -66,6 +72,10 @@ def demand(package: Package, heading: str = "Unreleased", below: Version | None 
     log, last = Changelog.of(package), last_tag(package, below)
     if last is None:
         return Demand(package, None, (), (), log.asks_for(heading))
+    # Most refusals come before this; they need not wait for griffe.
+    from .differences import additions, breaks
+    from .surface import surface
+
     old, new = surface(package, tag_name(package, last)), surface(package, "HEAD")
     found, excused = breaks(old, new), log.compatible(heading)
     if stale := sorted(excused - {d.name for d in found}):
