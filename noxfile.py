@@ -199,7 +199,7 @@ def docs(session: nox.Session) -> None:
         session.run("mkdocs", "serve", env=env)
         return
     session.run("mkdocs", "build", "--strict", *session.posargs, env=env)
-    session.run("python", "tools/site_check.py", "site")
+    session.run("python", "tools/website/check.py", "site")
     session.run("pytest", "tools/tests/test_site_build.py")
 
 
@@ -222,6 +222,7 @@ def types(session: nox.Session) -> None:
         *tools,
         "tools/bench",
         "tools/releasing",
+        "tools/website",
         "tools/tests",
         "noxfile.py",
         env={"MYPYPATH": os.pathsep.join([*sources, "tools"])},

@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 
 import differences
-import site_api
-import site_benchmarks
-import site_check
-import site_pages
 import workspace
-from site_api import Part
+from website import api as site_api
+from website import benchmarks as site_benchmarks
+from website import check as site_check
+from website import pages as site_pages
+from website.api import Part
 from workspace import ROOT
 
 PARTS = [part for of in site_api.api().parts.values() for part in of.walk()]
@@ -103,7 +103,7 @@ def test_the_tests_that_see_to_a_difference_are_there() -> None:
 @pytest.mark.parametrize("path", [site_benchmarks.PAGE, site_benchmarks.PICTURE])
 def test_benchmarks_are_up_to_date(path: Path) -> None:
     written = site_benchmarks.generated(site_benchmarks.results())[path]
-    assert path.read_text(encoding="utf-8") == written, "run python tools/site_benchmarks.py"
+    assert path.read_text(encoding="utf-8") == written, "run python tools/website/benchmarks.py"
 
 
 def test_bounds_that_are_missed_are_said_to_be() -> None:

@@ -13,9 +13,9 @@ pytest.importorskip("mkdocs", reason="only the group docs brings it")
 import griffe
 from mkdocs.exceptions import PluginError
 
-import site_docstrings
-import site_hooks
 import workspace
+from website import docstrings as site_docstrings
+from website import hooks as site_hooks
 
 SOURCE = '''
 from linnet.module_core.linen import Module

@@ -1,7 +1,7 @@
 """The page of benchmarks: its tables and its picture, from results of tools/bench.
 
     python tools/bench --only nnx --json figures.json
-    python tools/site_benchmarks.py figures.json    takes these results over, and writes the page
+    python tools/website/benchmarks.py figures.json    takes these results over, and writes the page
 
 Results are kept in docs/assets/benchmarks.json, in the form that `--json` writes. Without a file,
 page and picture are written anew from what is kept there.

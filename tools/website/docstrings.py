@@ -21,7 +21,7 @@ from typing import Any
 
 import griffe
 
-import site_api
+from website import api as site_api
 
 LOGGER = logging.getLogger("mkdocs.linnet")
 

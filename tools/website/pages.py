@@ -1,7 +1,7 @@
 """The pages of the site that no one writes: the API, the programs, the changelogs.
 
 Each is Markdown, by the path that it would have in docs/. Names are not listed by hand anywhere:
-packages come from tools/workspace.py, names from site_api, programs from docs/examples.
+packages come from tools/workspace.py, names from `api`, programs from docs/examples.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-import site_api
 import workspace
-from site_api import Entry, Part
+from website import api as site_api
+from website.api import Entry, Part
 from workspace import ROOT, Package
 
 EXAMPLES = ROOT / "docs" / "examples"

@@ -1,6 +1,6 @@
 """Follows every link inside of a built site: pages, anchors, pictures, scripts.
 
-    python tools/site_check.py site
+    python tools/website/check.py site
 
 What is wrong is listed, and the exit status is 1. Nothing is asked of other hosts; but a page that
 would load a script, a style or a font from one is wrong, too.
