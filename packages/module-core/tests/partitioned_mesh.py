@@ -171,8 +171,6 @@ def test_axes_that_shard_map_has_split_are_left_out(mesh: Mesh) -> None:
     x = jnp.arange(32.0).reshape(8, 4)
     whole = jax.shard_map(body, in_specs=spec("data", "model"), out_specs=spec("data", "model"))
     np.testing.assert_array_equal(jax.jit(whole)(x), 2 * x)
-    if not hasattr(jax, "set_mesh"):  # jax 0.6 takes no constraint where some axes are split
-        return
     part = jax.shard_map(
         body, in_specs=spec("data"), out_specs=spec("data"), axis_names=frozenset({"data"})
     )

@@ -33,3 +33,8 @@ def reshard(x: Any, sharding: Any) -> Any:
     if move is None:
         move = import_module("jax.experimental.shard").reshard
     return move(x, sharding)
+
+
+# Where shard_map has split some axes of a mesh and not others, jax takes a constraint of layout
+# from 0.8 on; before, it raises NotImplementedError for any. Can go with jax 0.7.
+CONSTRAINS_BESIDE_MANUAL_AXES = jax.__version_info__ >= (0, 8)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from .._compat import reshard
+from .._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
 from ..errors import ArgumentError, ArgumentTypeError
 
 
@@ -56,6 +56,8 @@ def constrain(tree: Any, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
     manual = {a for m in (here, context) if m is not None for a in _axes(m, AxisType.Manual)}
     if manual >= set(here.axis_names):
         return tree
+    if manual and not CONSTRAINS_BESIDE_MANUAL_AXES:
+        return tree  # a constraint changes no number, only where it is computed
     if manual:
         spec = spec_of(_without(entry, manual) for entry in spec)
     explicit = set(_axes(here, AxisType.Explicit)) == set(here.axis_names)
