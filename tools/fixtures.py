@@ -13,15 +13,15 @@ def quick_compilation() -> Iterator[None]:
     jax keeps what it compiled whatever the level, and the levels round differently: who comes
     afterwards and compares bits must not be given these programs.
     """
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+    jax.clear_caches()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
 def x64() -> Iterator[None]:
     """64-bit types, for the time of a test."""
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     yield
-    jax.config.update("jax_enable_x64", False)
+    jax.config.update("jax_enable_x64", False)  # type: ignore[no-untyped-call]
