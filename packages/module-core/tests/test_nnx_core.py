@@ -110,6 +110,20 @@ class TestVariable:
 
 
 class TestStructure:
+    def test_items_of_a_marked_container_speak_for_themselves(self):
+        module = nnx.Dict()
+        module.layers = nnx.data([nnx.Param(jnp.ones(2)), jnp.tanh, 3, "relu", jnp.zeros(1)])
+        module.scale = nnx.data(2.0)
+        paths = nnx.to_flat_state(nnx.state(module)).paths
+        assert paths == (("layers", 0), ("layers", 4), ("scale",))
+
+        @nnx.jit
+        def call(module):
+            param, function, power, _, _ = module.layers
+            return function(param[...]) ** range(power + 1)[-1]
+
+        np.testing.assert_allclose(call(module), np.tanh(1.0) ** 3, rtol=1e-6)
+
     def test_paths_of_jax_name_attributes_and_number_items(self):
         model = nnx.Dict(items=nnx.List([nnx.Param(1.0), jnp.ones(2)]))
         paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(model)]

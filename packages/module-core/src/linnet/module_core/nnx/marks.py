@@ -4,7 +4,8 @@ Data is what transforms see: variables, arrays, modules, and containers that hol
 else is static: it belongs to the program. That is read off the values each time the structure of a
 module is taken, so an attribute may change from one to the other, and lists and dicts may be
 edited. `nnx.data(x)` makes data of what would be static (a Python number that should be traced),
-`nnx.static(x)` the reverse (an array that is a constant of the program).
+`nnx.static(x)` the reverse (an array that is a constant of the program). The items of a container
+that is marked as data speak for themselves: functions between the layers of a list stay static.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _DATA = "nnx.data"
 _STATIC = "nnx.static"
 
 Data = Annotated[T, _DATA]
-"""Annotation of a data attribute: `weights: nnx.Data[list[float]]`."""
+"""Annotation of a data attribute: `weights: nnx.Data[list[jax.Array]]`."""
 
 Static = Annotated[T, _STATIC]
 """Annotation of a static attribute: `table: nnx.Static[jax.Array]`."""

@@ -317,7 +317,7 @@ class Walk:
                 children, structure, keys = one_level(value)
                 put((TREE, structure, tuple(keys)))
                 for child in children:
-                    visit(child, None, None, inside, mark)
+                    visit(child, None, None, inside, None)
                 return
             known = index_of.get(id(value))
             if known is not None:
@@ -340,12 +340,12 @@ class Walk:
             elif kind == LIST:
                 put((LIST, len(value)))
                 for i, item in enumerate(value):
-                    visit(item, value, i, inside, mark)
+                    visit(item, value, i, inside, None)
             else:
                 names = sorted_keys(value)
                 put((DICT, tuple(names), tuple(value)))
                 for name in names:
-                    visit(value[name], value, name, inside, mark)
+                    visit(value[name], value, name, inside, None)
 
         for root in roots:
             visit(root, None, None, False, None)
