@@ -6,16 +6,20 @@ import jax
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick_compilation() -> Iterator[None]:
-    """Most of the time goes into compiling programs that run once, on a few numbers.
-
-    jax keeps what it compiled whatever the level, and the levels round differently: who comes
-    afterwards and compares bits must not be given these programs.
-    """
+    """Most of the time goes into compiling programs that run once, on a few numbers."""
     jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
     yield
     jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_its_own() -> None:
+    """For tests that compare bits: no program that others have compiled quickly.
+
+    jax keeps what it compiled, whatever the level of optimization; the levels round differently.
+    """
     jax.clear_caches()  # type: ignore[no-untyped-call]
 
 

@@ -34,6 +34,8 @@ from typing import NamedTuple
 
 import pytest
 
+from fixtures import programs_of_its_own as programs_of_its_own
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)

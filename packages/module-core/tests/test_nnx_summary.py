@@ -109,7 +109,7 @@ def test_abstract_copies():
     assert isinstance(model.scale.raw_value, jax.Array)
     state = nnx.as_abstract(nnx.state(model))
     assert state.scale.shape == (3,)
-    mesh = jax.make_mesh((1, 1), ("a", "b"))
+    mesh = jax.make_mesh((1, 1), ("a", "b"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
 
     def init():
         return nnx.Dict(w=nnx.Param(jnp.ones((2, 2)), out_sharding=("a", None)), b=nnx.Param(1.0))
@@ -244,7 +244,7 @@ def test_in_a_notebook_treescope_draws(monkeypatch):
     nnx.display()
 
 
-@pytest.mark.filterwarnings("ignore:The chararray class:DeprecationWarning")  # of treescope's
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what treescope uses of NumPy and jax
 def test_treescope_shows_attributes_and_metadata():
     treescope = pytest.importorskip("treescope")
     text = treescope.render_to_text(nnx.Dict(s=[nnx.Param(jnp.ones(2), unit="volt")], name="x"))

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import jax
+import numpy as np
 
 from ..errors import ArgumentError
 from . import edits
@@ -296,7 +297,12 @@ class Variable(Operators, Generic[A]):
         return new
 
     def __reduce__(self) -> Any:
-        return new_variable, (type(self), self.raw_value, dict(self._metadata))
+        value, metadata = self.raw_value, dict(self._metadata)
+        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            # jax 0.8 pickles no typed keys: their bits and the name of their generator stand in.
+            bits, generator = np.asarray(jax.random.key_data(value)), jax.random.key_impl(value)
+            return _new_key_variable, (type(self), bits, generator, metadata)
+        return new_variable, (type(self), value, metadata)
 
     # Attributes.
 
@@ -360,6 +366,13 @@ _set_stamp = _slots["_stamp"].__set__
 _set_made_at = _slots["_made_at"].__set__
 
 _NO_SHARDING = frozenset({"out_sharding", "sharding", "sharding_names"})
+
+
+def _new_key_variable(
+    cls: type[Variable[Any]], bits: np.ndarray[Any, Any], generator: Any, metadata: dict[str, Any]
+) -> Variable[Any]:
+    """A variable that holds the typed key, or keys, of these bits."""
+    return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
 
 
 def new_variable(
