@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import ArgumentError
@@ -298,7 +299,7 @@ class Variable(Operators, Generic[A]):
 
     def __reduce__(self) -> Any:
         value, metadata = self.raw_value, dict(self._metadata)
-        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             # jax 0.8 pickles no typed keys: their bits and the name of their generator stand in.
             bits, generator = np.asarray(jax.random.key_data(value)), jax.random.key_impl(value)
             return _new_key_variable, (type(self), bits, generator, metadata)
@@ -369,7 +370,7 @@ _NO_SHARDING = frozenset({"out_sharding", "sharding", "sharding_names"})
 
 
 def _new_key_variable(
-    cls: type[Variable[Any]], bits: np.ndarray[Any, Any], generator: Any, metadata: dict[str, Any]
+    cls: type[Variable[Any]], bits: Any, generator: Any, metadata: dict[str, Any]
 ) -> Variable[Any]:
     """A variable that holds the typed key, or keys, of these bits."""
     return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
