@@ -152,18 +152,20 @@ def report(name: str, present: dict[str, Distribution]) -> str:
         f"{sum(size(present[n]) for n in everything) / 1e6:.3f} MB "
         f"({len(everything) - 1} of them); of others: {len(closure(name, present) - everything)}",
     ]
-    jax = seconds_to_import("jax")
     lines += [
-        f"  import {module}: {seconds_to_import(module):.2f} s, of which jax takes {jax:.2f} s"
-        for module in import_names(own)
+        f"  import {module}: {seconds_to_import(module):.2f} s"
+        for module in ("jax", *packages_of(own))
     ]
     return "\n".join(lines)
 
 
-def import_names(distribution: Distribution) -> list[str]:
-    """The packages that a distribution installs: where their `py.typed` stand."""
+def packages_of(distribution: Distribution) -> list[str]:
+    """The packages that a distribution installs, and those below, which load when asked for."""
     paths = [Path(str(file)) for file in distribution.files or ()]
-    return sorted(".".join(p.parent.parts) for p in paths if p.name == "py.typed")
+    roots = {p.parent for p in paths if p.name == "py.typed"}
+    found = {p.parent for p in paths if p.name == "__init__.py"}
+    below = {p for p in found if p.parent in roots and not p.name.startswith("_")}
+    return sorted(".".join(p.parts) for p in roots | below)
 
 
 def ours(names: Iterable[str]) -> set[str]:
