@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,6 @@ assert not reported, reported
 """
 
 
-@pytest.mark.skipif(find_spec("msgpack") is None, reason="only some packages are installed")
 def test_loading_runs_nothing() -> None:
     """As SECURITY.md says."""
     subprocess.run([sys.executable, "-c", LOADING], check=True)
@@ -104,11 +102,6 @@ def blocks() -> list[tuple[list[str], str]]:
     return found
 
 
-# The facade is left out: with it, everything would have to be installed.
-@pytest.mark.skipif(
-    find_spec("linnet") is None or find_spec("linnet.layers_linear") is None,
-    reason="only some packages are installed",
-)
 def test_the_layer_that_contributing_adds_is_complete(tmp_path: Path) -> None:
     """Its blocks are put into a copy of the package; a row in a table stands before the `]`."""
     original = workspace.find("layers-linear").folder

@@ -93,8 +93,6 @@ def test_page(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported
     text = page.read_text(encoding="utf-8")
-    if not installed("linnet.linen"):
-        pytest.skip("only some packages are installed")
     for name in OPTIONAL:
         if re.search(rf"^(import|from) {name}\b", text, re.M) and not installed(name):
             pytest.skip(f"{name} is not installed")
