@@ -21,8 +21,8 @@ from .changelog import SECTIONS, Changelog
 from .demand import Demand, breaks_with, demand
 from .history import last_tag, require_whole_history, tag_exists, tag_name, uncommitted
 from .refusal import Refused
-from .siblings import beyond, excluding, following, starting
-from .versions import Step, allowed, bumped, part_for
+from .siblings import beyond, excluding, rewritten
+from .versions import Step, allowed, bumped, moved, part_for, raised
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,17 @@ def bump(package: Package, part: str, date: str) -> Bump:
     if version != now:
         edits[about] = line.sub(f'__version__ = "{version}"', about.read_text(encoding="utf-8"))
     edits[log.path] = log.released(str(version), date).text
-    moved = {}
+    followed = {}
     left = excluding(package, version)
     for dependent in [*left, *(beyond(package, last) if last and not left else [])]:
-        change = following if dependent in left else starting
-        text, requirement = change(dependent, package, version)
+        change = moved if dependent in left else raised
+        text, requirement = rewritten(dependent, package, version, change)
         edits[dependent.folder / "pyproject.toml"] = text
         section = "Breaking" if left and breaks_with(dependent, asked) else "Changed"
         their_log = Changelog.of(dependent).needing(requirement, section)
         edits[their_log.path] = their_log.text
-        moved[dependent.short_name] = requirement
-    return Bump(package, version, edits, moved)
+        followed[dependent.short_name] = requirement
+    return Bump(package, version, edits, followed)
 
 
 def _refuse_version(package: Package, part: str, last: Version | None, version: Version) -> None:

@@ -19,7 +19,7 @@ from workspace import Package
 
 from .history import folder_name, project_at
 from .refusal import Refused
-from .versions import admits, are_disjoint, moved, raised
+from .versions import admits, are_disjoint
 
 
 def requirements(package: Package) -> dict[str, list[str]]:
@@ -55,8 +55,17 @@ def beyond(sibling: Package, last: Version) -> list[Package]:
     return found
 
 
-def following(package: Package, sibling: Package, version: Version) -> tuple[str, str]:
-    """The package's pyproject.toml with the range that admits a sibling at that version.
+def rewritten(
+    package: Package, sibling: Package, version: Version, change: Callable[[str, Version], str]
+) -> tuple[str, str]:
+    """The package's pyproject.toml with another range for a sibling.
+
+    Args:
+      package: the one that declares the range.
+      sibling: the one that it is for.
+      version: of the sibling.
+      change: of a requirement: `versions.moved` lets the range follow the sibling to that version,
+        `versions.raised` lets it begin there.
 
     Returns:
       The text, and the requirement as it is now.
@@ -64,19 +73,18 @@ def following(package: Package, sibling: Package, version: Version) -> tuple[str
     Raises:
       Refused: the requirement is not written as one string in double quotes.
     """
-    return _rewritten(package, sibling, lambda requirement: moved(requirement, version))
-
-
-def starting(package: Package, sibling: Package, version: Version) -> tuple[str, str]:
-    """The package's pyproject.toml with a range that begins with a sibling's version.
-
-    Returns:
-      The text, and the requirement as it is now.
-
-    Raises:
-      Refused: the requirement is not written as one string in double quotes.
-    """
-    return _rewritten(package, sibling, lambda requirement: raised(requirement, version))
+    text = (package.folder / "pyproject.toml").read_text(encoding="utf-8")
+    now = ""
+    for requirement in requirements(package)[sibling.name]:
+        now = change(requirement, version)
+        if f'"{requirement}"' not in text:
+            raise Refused(
+                f"{folder_name(package)}/pyproject.toml does not hold {requirement!r} as one "
+                "string in double quotes.",
+                "Write it so; its range has to move.",
+            )
+        text = text.replace(f'"{requirement}"', f'"{now}"')
+    return text, now
 
 
 def _declared(settings: dict[str, Any]) -> dict[str, list[str]]:
@@ -89,18 +97,3 @@ def _declared(settings: dict[str, Any]) -> dict[str, list[str]]:
         if name in names and requirement not in found.setdefault(name, []):
             found[name].append(requirement)
     return {name: declared for name, declared in found.items() if declared}
-
-
-def _rewritten(package: Package, sibling: Package, change: Callable[[str], str]) -> tuple[str, str]:
-    text = (package.folder / "pyproject.toml").read_text(encoding="utf-8")
-    now = ""
-    for requirement in requirements(package)[sibling.name]:
-        now = change(requirement)
-        if f'"{requirement}"' not in text:
-            raise Refused(
-                f"{folder_name(package)}/pyproject.toml does not hold {requirement!r} as one "
-                "string in double quotes.",
-                "Write it so; its range has to move.",
-            )
-        text = text.replace(f'"{requirement}"', f'"{now}"')
-    return text, now
