@@ -10,6 +10,7 @@ the same two equations.
 
 from __future__ import annotations
 
+import abc
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -54,8 +55,9 @@ def as_key(value: Any) -> Array:
 class _Samplers:
     """`stream.normal(shape)` for every sampler of `jax.random`, and every initializer."""
 
+    @abc.abstractmethod
     def __call__(self) -> Array:
-        raise NotImplementedError
+        """The next key."""
 
     def __getattr__(self, name: str) -> Any:
         if name in _sampler_names():
