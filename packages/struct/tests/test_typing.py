@@ -103,6 +103,7 @@ def test_mypy(tmp_path):
 
 def test_pyright(tmp_path):
     if find_spec("pyright") is None:
+        # It fetches a program from elsewhere when it first runs, so no session installs it.
         pytest.skip("pyright is not installed")
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "pyright", "--outputjson", f"--pythonpath={sys.executable}"]
