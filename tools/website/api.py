@@ -232,9 +232,9 @@ def summary(home: str) -> str:
 
 
 def methods(home: str) -> set[str]:
-    """The public methods of a class that say what they do."""
+    """The public methods of a class that say what they do, inherited ones included."""
     module, _, name = home.rpartition(".")
-    return {
+    return inherited(home).union(
         function.name
         for node in (_tree(module).body if file_of(module) else [])
         if isinstance(node, ast.ClassDef) and node.name == name
@@ -242,7 +242,20 @@ def methods(home: str) -> set[str]:
         if isinstance(function, ast.FunctionDef)
         and not function.name.startswith("_")
         and ast.get_docstring(function)
-    }
+    )
+
+
+def inherited(home: str) -> set[str]:
+    """The methods that a class has from bases without an entry of their own: parts of it."""
+    module, _, name = home.rpartition(".")
+    bases = [
+        resolve(f"{module}.{ast.unparse(base)}")
+        for node in (_tree(module).body if file_of(module) else [])
+        if isinstance(node, ast.ClassDef) and node.name == name
+        for base in node.bases
+    ]
+    parts = [base for base in bases if base and base != home and base not in api().paths]
+    return {method for part in parts for method in methods(part)}
 
 
 def _comment_below(module: str, name: str) -> str:

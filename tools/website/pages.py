@@ -125,7 +125,10 @@ def _entry(entry: Entry, level: int) -> list[str]:
     others = site_api.api().others.get(entry.home, [])
     anchors = "".join(f"[](){{#{path}}}" for path in [entry.path, *others] if path != entry.home)
     lines = [anchors, ""] if anchors else []
-    lines += [f"::: {entry.home}", "    options:", f"      heading_level: {level}", ""]
+    lines += [f"::: {entry.home}", "    options:", f"      heading_level: {level}"]
+    if inherited := sorted(site_api.inherited(entry.home)):
+        lines += [f"      inherited_members: [{', '.join(inherited)}]"]
+    lines += [""]
     if others:
         lines += ["Also: " + ", ".join(f"`{path}`" for path in others) + ".", ""]
     return lines

@@ -1,0 +1,247 @@
+"""How a bound module makes, reads and writes its variables, and draws its keys.
+
+Each method asks the scope that the module is bound to. What a method adds is whether this is the
+moment for it: variables are made in `setup` or in a compact method, and unbound modules have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import ArgumentError, did_you_mean
+from ..typing import PRNGKey
+from . import calls, metadata
+from .mistyped import misused
+from .scope import Scope
+from .variable import Variable
+
+T = TypeVar("T")
+
+
+class VariableAccess:
+    """The part of `Module` that concerns its variables and random keys."""
+
+    scope: ClassVar[Scope | None]
+    _state: ClassVar[Any]
+
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., Any],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Any:
+        """A parameter: read if it is there, else made by `init_fn(key, *init_args, **init_kwargs)`.
+
+        Args:
+          name: its name in the collection "params".
+          init_fn: an initializer, called with a random key first.
+          unbox: return the value without its metadata box.
+
+        Raises:
+          NameInUseError: the module has a submodule or variable of that name.
+          ScopeParamNotFoundError: it is missing, and parameters are not being made.
+          ScopeCollectionNotFound: there are no parameters at all.
+          ScopeParamShapeError: its shape isn't what `init_fn` would make.
+        """
+        if not callable(init_fn) or not isinstance(name, str):
+            raise misused(
+                "param(name, init_fn, *init_args)",
+                name,
+                init_fn,
+                'self.param("scale", nn.initializers.ones, (3,))',
+            )
+        scope = self._scope_for_new("param", "Parameters")
+        scope.claim("param", name, "params", type(self).__name__)
+        value = scope.param(name, init_fn, init_args, init_kwargs)
+        self._state.children.setdefault(name, "params")
+        return metadata.unbox(value) if unbox else value
+
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., Any] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[Any]:
+        """A handle on a variable: made by `init_fn(*init_args, **init_kwargs)` if it is missing.
+
+        Args:
+          col: its collection.
+          name: its name there.
+          init_fn: makes the first value; gets no key (call `self.make_rng` for one).
+          unbox: read and write the value without its metadata box.
+
+        Raises:
+          NameInUseError: the module has a submodule or variable of that name.
+          ScopeVariableNotFoundError: it is missing, and there is no `init_fn` or the collection is
+            immutable.
+          ScopeCollectionNotFound: the same, where the whole collection is missing.
+        """
+        if not (init_fn is None or callable(init_fn)) or not isinstance(name, str):
+            raise misused(
+                "variable(col, name, init_fn, *init_args)",
+                name,
+                init_fn,
+                'self.variable("batch_stats", "mean", jnp.zeros, (3,))',
+            )
+        scope = self._scope_for_new("variable", "Variables")
+        scope.claim("variable", name, col, type(self).__name__)
+        if not scope.has_variable(col, name):
+            if init_fn is None or not scope.is_mutable_collection(col):
+                raise scope.missing(col, name)
+            value = scope.evaluate(lambda: init_fn(*init_args, **init_kwargs))
+            scope.put_variable(col, name, value)
+        self._state.children.setdefault(name, col)
+        return Variable(scope, col, name, unbox)
+
+    def _scope_for_new(self, kind: str, kinds: str) -> Scope:
+        scope = self.scope
+        if scope is None:
+            raise ArgumentError(
+                f"Can't create a {kind} on an unbound {type(self).__name__}.",
+                hint="Call it from within init, apply, or a module made by bind.",
+            )
+        state = self._state
+        if not (state.in_setup or state.in_compact):
+            raise ArgumentError(
+                f"{kinds} must be initialized in `setup()` or in a method wrapped in `@compact`.",
+                hint=f"Make the {kind} in one of these of {type(self).__name__}, or use "
+                "get_variable and put_variable.",
+            )
+        return scope
+
+    def _bound_scope(self, what: str) -> Scope:
+        scope = self.scope
+        if scope is None:
+            raise ArgumentError(
+                f"Can't {what} on unbound modules: {type(self).__name__}.",
+                hint="Call it from within init, apply, or a module made by bind.",
+            )
+        return scope
+
+    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+        """The value of a variable, boxes included, or `default` if there is none."""
+        return self._bound_scope("access variables").get_variable(col, name, default)
+
+    def put_variable(self, col: str, name: str, value: Any) -> None:
+        """Sets a variable, making it if it is missing.
+
+        Raises:
+          ModifyScopeVariableError: the collection is immutable.
+        """
+        self._bound_scope("access variables").put_variable(col, name, value)
+
+    def has_variable(self, col: str, name: str) -> bool:
+        """Whether there is a variable."""
+        return self._bound_scope("access variables").has_variable(col, name)
+
+    def is_mutable_collection(self, col: str) -> bool:
+        """Whether a collection may be changed."""
+        return self._bound_scope("check mutability").is_mutable_collection(col)
+
+    @property
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """The variables of this module and the ones below it, by collection."""
+        found: dict[str, dict[str, Any]]
+        found = calls.returned(self._bound_scope("access variables").variables())
+        return found
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names from the outermost module to this one."""
+        return self._bound_scope("access module paths").path
+
+    def make_rng(self, name: str = "params") -> PRNGKey:
+        """A new random key from the stream `name`, or from "params" where that was not given.
+
+        Raises:
+          InvalidRngError: neither was given.
+        """
+        return self._bound_scope("use RNGs").make_rng(name)
+
+    def has_rng(self, name: str) -> bool:
+        """Whether a key was given for the stream `name` itself."""
+        return self._bound_scope("query for RNGs").has_rng(name)
+
+    def is_initializing(self) -> bool:
+        """Whether this is a call of `init`."""
+        return self._bound_scope("check if running under init()").frame.initializing
+
+    def sow(
+        self,
+        col: str,
+        name: str,
+        value: Any,
+        reduce_fn: Callable[[Any, Any], Any] = lambda xs, x: (*xs, x),
+        init_fn: Callable[[], Any] = lambda: (),
+    ) -> bool:
+        """Stores a value in a collection on the way, without making a variable of it.
+
+        Args:
+          col, name: where; several values of one name are gathered.
+          value: what.
+          reduce_fn: (what is stored, value) -> what to store; appends to a tuple by default.
+          init_fn: what is stored before the first value.
+
+        Returns:
+          Whether it was stored: False if the collection is immutable.
+        """
+        scope = self._bound_scope("store variables")
+        if not scope.is_mutable_collection(col):
+            return False
+        if scope.has_variable(col, name):
+            stored = scope.get_variable(col, name)
+        else:
+            self._reserve_quietly(scope, col, name)
+            stored = init_fn()
+        scope.put_variable(col, name, reduce_fn(stored, value))
+        return True
+
+    def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
+        """Adds a variable of zeros to a value, so that the value's gradient can be taken.
+
+        The gradient with respect to the variable is the gradient with respect to `value`. Without
+        the collection among the variables, this is the identity.
+
+        Raises:
+          ArgumentError: the collection was given, but not this variable.
+        """
+        scope = self._bound_scope("store variables")
+        if scope.is_mutable_collection(collection) and not scope.has_variable(collection, name):
+            self._reserve_quietly(scope, collection, name)
+            zeros = scope.evaluate(lambda: jax.tree.map(_zeros_of_shape, value))
+            scope.put_variable(collection, name, zeros)
+        if collection not in scope.collections:
+            return value
+        if not scope.has_variable(collection, name):
+            known = scope.find(collection) or {}
+            raise ArgumentError(
+                f"Perturbation collection {collection!r} is present, but it has no {name!r} at "
+                f"{scope.path_text!r}.",
+                hint=f"Make it with init, or leave the collection out. {did_you_mean(name, known)}",
+            )
+        delta = scope.get_variable(collection, name)
+        return jax.tree.map(jnp.add, value, delta)  # type: ignore[no-any-return]
+
+    def _reserve_quietly(self, scope: Scope, col: str, name: str) -> None:
+        if scope.is_taken(name, col):
+            raise ArgumentError(
+                f'Duplicate use of scope name: "{name}" in collection "{col}" of '
+                f"{type(self).__name__}.",
+                hint="Give the value another name.",
+            )
+        scope.reserve(name, col)
+        self._state.children.setdefault(name, col)
+
+
+def _zeros_of_shape(value: Any) -> jax.Array:
+    # Not zeros_like: what is needed of the value is its shape, so it may be abstract (lazy_init).
+    return jnp.zeros(jnp.shape(value), jnp.result_type(value))
