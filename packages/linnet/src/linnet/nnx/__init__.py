@@ -152,6 +152,8 @@ from linnet.module_core.nnx import reseed as reseed
 from linnet.module_core.nnx import restore_int_paths as restore_int_paths
 from linnet.module_core.nnx import restore_rngs as restore_rngs
 from linnet.module_core.nnx import scan as scan
+from linnet.module_core.nnx import set_graph_mode as set_graph_mode
+from linnet.module_core.nnx import set_graph_updates as set_graph_updates
 from linnet.module_core.nnx import set_logical_axis_rules as set_logical_axis_rules
 from linnet.module_core.nnx import set_metadata as set_metadata
 from linnet.module_core.nnx import shard_map as shard_map
@@ -170,6 +172,7 @@ from linnet.module_core.nnx import update_context as update_context
 from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding
 from linnet.module_core.nnx import using_eager_sharding as using_eager_sharding
 from linnet.module_core.nnx import value_and_grad as value_and_grad
+from linnet.module_core.nnx import var_defaults as var_defaults
 from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
 from linnet.module_core.nnx import variables as variables

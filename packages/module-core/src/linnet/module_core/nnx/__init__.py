@@ -49,6 +49,9 @@ from .marks import has_data as has_data
 from .marks import is_data as is_data
 from .marks import register_data_type as register_data_type
 from .marks import static as static
+from .modes import set_graph_mode as set_graph_mode
+from .modes import set_graph_updates as set_graph_updates
+from .modes import var_defaults as var_defaults
 from .module import Module as Module
 from .module import first_from as first_from
 from .module import iter_module_children as iter_module_children

@@ -16,7 +16,7 @@ import numpy as np
 
 from .bundle import Bundle, put_back, take_out
 from .effect import Inside, Outcome
-from .graph import flat_leaves, split
+from .graph import flat_leaves, refuse_tree_mode, split
 from .pytree import Pytree
 from .sharding_metadata import axis_names_of, spec_of
 from .structure import build
@@ -38,7 +38,7 @@ def eval_shape(
     Args:
       f: a function, method or module.
       *args: arrays, `jax.ShapeDtypeStruct`s and objects of them; anything else is passed on as is.
-      graph: accepted for Flax's programs.
+      graph: False refuses shared references among the arguments.
       graph_updates: accepted for Flax's programs: the arguments are never changed.
       **kwargs: the same by name.
 
@@ -53,8 +53,9 @@ def eval_shape(
     >>> nnx.eval_shape(lambda: Model(nnx.Rngs(0))).kernel.value
     ShapeDtypeStruct(shape=(1000000, 1000000), dtype=float32)
     """
-    del graph, graph_updates
+    del graph_updates
     function, bound = resolve(f)
+    refuse_tree_mode((*bound, *args, kwargs), graph)
     roots: list[Any] = []
     tree = take_out(((*bound, *args), kwargs), roots, {})
     bundle = Bundle(roots)

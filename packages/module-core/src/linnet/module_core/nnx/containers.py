@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ArgumentError
 from .module import Module
@@ -53,6 +53,10 @@ class List(Module, MutableSequence[A], Generic[A]):
             delattr(self, str(i))
         self._length = len(items)
 
+    @overload
+    def __getitem__(self, index: int) -> A: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[A]: ...
     def __getitem__(self, index: Any) -> Any:
         return self._items()[index]
 

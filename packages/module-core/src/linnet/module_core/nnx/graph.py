@@ -9,7 +9,7 @@ the leaves by path. Nothing copies a variable unless its name says so (`clone`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import jax
 
@@ -17,6 +17,7 @@ from ..errors import ArgumentError
 from . import edits
 from .bundle import Loose
 from .filters import Filter, filters_to_predicates, first_passing, to_predicate
+from .modes import graph_mode
 from .pytree import Pytree
 from .snapshot import snapshot_of
 from .state import (
@@ -65,15 +66,16 @@ def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
     return part.graphdef, [v if x is None else x for x, v in zip(part.leaves, values, strict=True)]
 
 
-def _refuse_tree_mode(node: Any, graph: bool | None) -> None:
-    """In tree mode (`graph=False`) nothing may be shared."""
-    if graph is False:
+def refuse_tree_mode(node: Any, graph: bool | None) -> None:
+    """In tree mode nothing may be shared."""
+    if not graph_mode(graph):
         duplicates = find_duplicates(node)
         if duplicates:
             where = " and ".join([path_text(p) for p in duplicates[0]])
             raise ArgumentError(
-                f"Duplicate found at paths {where}: graph=False takes trees without sharing.",
-                hint="Leave graph out, or give each place an object of its own.",
+                f"Duplicate found at paths {where}: tree mode (graph=False) takes no shared"
+                " references.",
+                hint="Pass graph=True, or give each place an object of its own.",
             )
 
 
@@ -95,6 +97,16 @@ def _divide(
     return parts
 
 
+@overload
+def split(node: A, *, graph: bool | None = None) -> tuple[GraphDef[A], State]: ...
+@overload
+def split(
+    node: A, filter: Filter, /, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State]: ...
+@overload
+def split(
+    node: A, filter: Filter, /, *filters: Filter, graph: bool | None = None
+) -> tuple[GraphDef[A], State, *tuple[State, ...]]: ...
 def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
     """Takes an object apart into its structure and the state of its leaves.
 
@@ -118,7 +130,7 @@ def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
     >>> merge(graphdef, state).factor is scale.factor
     True
     """
-    _refuse_tree_mode(node, graph)
+    refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     if not filters:
         return graphdef, _nested(graphdef.paths, leaves)
@@ -127,9 +139,17 @@ def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
     return graphdef, *(_nested(*part) for part in parts)
 
 
+@overload
+def state(node: Any, *, graph: bool | None = None) -> State: ...
+@overload
+def state(node: Any, filter: Filter, /, *, graph: bool | None = None) -> State: ...
+@overload
+def state(
+    node: Any, filter: Filter, /, *filters: Filter, graph: bool | None = None
+) -> tuple[State, ...]: ...
 def state(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
     """The state of an object's leaves: all, or one state for each filter; the rest is left out."""
-    _refuse_tree_mode(node, graph)
+    refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     if not filters:
         return _nested(graphdef.paths, leaves)
@@ -143,16 +163,16 @@ def variables(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
     return state(node, *filters, graph=graph)
 
 
-def graphdef(node: Any, /, *, graph: bool | None = None) -> GraphDef:
+def graphdef(node: A, /, *, graph: bool | None = None) -> GraphDef[A]:
     """The structure of an object."""
-    _refuse_tree_mode(node, graph)
-    found: GraphDef = _part_of(node).graphdef
+    refuse_tree_mode(node, graph)
+    found: GraphDef[A] = _part_of(node).graphdef
     return found
 
 
 def merge(
-    graphdef: GraphDef, /, *states: Any, copy: bool = False, recreate_variables: bool = True
-) -> Any:
+    graphdef: GraphDef[A], /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> A:
     """An object of a structure, with the leaves of states.
 
     Args:
@@ -174,7 +194,8 @@ def merge(
     leaves = _leaves_for(graphdef, states)
     if copy:
         leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
-    return build(graphdef, leaves)[0][0]
+    made: A = build(graphdef, leaves)[0][0]
+    return made
 
 
 def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
@@ -217,7 +238,7 @@ def clone(node: A, variables: bool = True, *, arrays: bool = False, graph: bool 
       arrays: copies the arrays as well.
       graph: False refuses shared references.
     """
-    _refuse_tree_mode(node, graph)
+    refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     if variables:
         leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
@@ -395,7 +416,7 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
 
     An object that is reached several times comes once.
     """
-    _refuse_tree_mode(node, graph)
+    refuse_tree_mode(node, graph)
     seen: set[int] = set()
 
     def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -411,9 +432,10 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
 
 
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
-    """The objects among the attributes of an object, by name, variables left out."""
+    """The objects and variables among the attributes of an object, by name."""
+    del graph
     for name, _, value in _items(node):
-        if kind_of(value) == OBJECT:
+        if kind_of(value) in (OBJECT, VARIABLE):
             yield name, value
 
 
@@ -451,7 +473,7 @@ def map(
 ) -> A:
     """A copy of an object with `f(path, leaf)` in the place of each leaf."""
     del recreate_variables
-    _refuse_tree_mode(node, graph)
+    refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     new = [f(p, x) for p, x in zip(graphdef.paths, leaves, strict=True)]
     made: A = build(graphdef, new)[0][0]
@@ -460,7 +482,7 @@ def map(
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
     """A copy of an object with `f(path, value)` in the place of everything, children first."""
-    _refuse_tree_mode(node, graph)
+    refuse_tree_mode(node, graph)
     copied: dict[int, Any] = {}
 
     def visit(value: Any, path: Path) -> Any:
@@ -501,7 +523,9 @@ def pure(tree: A) -> A:
 
 def as_pure(tree: A) -> A:
     """An object with bare values in the place of its variables."""
-    made: A = recursive_map(lambda _, x: x.raw_value if isinstance(x, Variable) else x, tree)
+    made: A = recursive_map(
+        lambda _, x: x.raw_value if isinstance(x, Variable) else x, tree, graph=True
+    )
     return made
 
 

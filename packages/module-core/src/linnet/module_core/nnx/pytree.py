@@ -32,7 +32,8 @@ class Pytree:
     nnx's own functions treat it the same.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_marks", "_stamp", "_structure")
+    # `__orig_class__` is what `List[int]()` sets, for those who ask typing: it isn't in the tree.
+    __slots__ = ("__dict__", "__orig_class__", "__weakref__", "_marks", "_stamp", "_structure")
 
     _declared_marks: ClassVar[dict[str, bool]] = {}
     _is_pytree = True

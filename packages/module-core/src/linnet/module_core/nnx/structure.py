@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import jax
 
@@ -92,14 +92,23 @@ def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
         return list(mapping)
 
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    N = TypeVar("N", default=Any)  # of a bare `GraphDef`, any object
+else:
+    from typing import TypeVar
+
+    N = TypeVar("N")
+
 _interned: weakref.WeakValueDictionary[Any, GraphDef] = weakref.WeakValueDictionary()
 
 
-class GraphDef:
+class GraphDef(Generic[N]):
     """The structure of one or several objects: everything but the values of their leaves.
 
     Hashable and comparable; equal for modules of the same classes, static attributes, sharing and
-    metadata of variables.
+    metadata of variables. `GraphDef[Model]` is the structure of a `Model`, for type checkers.
 
     Attributes:
       tokens: see the module's docstring.
@@ -139,7 +148,7 @@ class GraphDef:
         self._paths: Any = None
         self._leaf_types: Any = None
 
-    def interned(self) -> GraphDef:
+    def interned(self) -> GraphDef[N]:
         """The one instance that stands for all equal ones, so that equality is identity."""
         return _interned.setdefault(self, self)
 

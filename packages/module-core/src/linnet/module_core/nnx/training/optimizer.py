@@ -10,7 +10,7 @@ A transformation is anything with optax's `init` and `update`; optax itself is n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,15 @@ from ..variable_types import OptArray, OptState, OptVariable, Param
 
 _MISSING: Any = object()
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    M = TypeVar("M", default=Any)  # the model; of a bare `Optimizer`, any
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M")
+
 
 class GradientTransformation(Protocol):
     """What optax's optimizers are."""
@@ -39,7 +48,7 @@ class GradientTransformation(Protocol):
         """`update(grads, state, params)` to updates and the state afterwards."""
 
 
-class Optimizer(Pytree):
+class Optimizer(Pytree, Generic[M]):
     """Updates a model's variables by their gradients.
 
     Args:
@@ -159,7 +168,7 @@ class Optimizer(Pytree):
             ) from error
 
 
-class ModelAndOptimizer(Optimizer):
+class ModelAndOptimizer(Optimizer[M]):
     """An `Optimizer` that keeps its model: `update(grads)`.
 
     Args:

@@ -6,7 +6,7 @@ This is the functional way, for those who come from linen or don't want objects 
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,19 @@ from ..calling import Caller, call
 from ..state import State, merge_state
 from ..structure import GraphDef
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    M = TypeVar("M", default=Any)  # the model; of a bare `TrainState`, any
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M")
+
 TS = TypeVar("TS", bound="TrainState")
 
 
-class TrainState(PyTreeNode):
+class TrainState(PyTreeNode, Generic[M]):
     """A split model, its optimizer's state and the number of steps; subclass it for more.
 
     Attributes:
@@ -46,7 +55,7 @@ class TrainState(PyTreeNode):
     (3.0, 1)
     """
 
-    graphdef: GraphDef
+    graphdef: GraphDef[M]
     params: State
     opt_state: Any
     step: jax.Array
@@ -54,7 +63,13 @@ class TrainState(PyTreeNode):
 
     @classmethod
     def create(
-        cls: type[TS], graphdef: GraphDef, *, params: State, tx: Any, step: int = 0, **kwargs: Any
+        cls: type[TS],
+        graphdef: GraphDef[Any],
+        *,
+        params: State,
+        tx: Any,
+        step: int = 0,
+        **kwargs: Any,
     ) -> TS:
         """A state at the start of training.
 

@@ -17,6 +17,7 @@ from ...errors import ArgumentError
 from ..bundle import Bundle
 from ..effect import After, Effect, Inside, Outcome, apply
 from ..graph import find_duplicates
+from ..modes import graph_mode, graph_updates_mode
 from ..sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
 from ..state import path_text
 from ..variable import Variable
@@ -30,7 +31,7 @@ from .prefixes import (
 
 
 class Modes:
-    """What the keywords `graph` and `graph_updates` ask for.
+    """What the keywords `graph` and `graph_updates` ask for; None is the mode that is set.
 
     Attributes:
       tree: nothing may be shared, and results about a module have the module's form.
@@ -40,8 +41,8 @@ class Modes:
     __slots__ = ("graph", "structure", "tree")
 
     def __init__(self, graph: bool | None, graph_updates: bool | None) -> None:
-        self.graph = graph is not False
-        self.structure = self.graph and graph_updates is not False
+        self.graph = graph_mode(graph)
+        self.structure = self.graph and graph_updates_mode(graph_updates)
         self.tree = not self.structure
 
     def check(self, roots: Sequence[Any], name: str) -> None:
