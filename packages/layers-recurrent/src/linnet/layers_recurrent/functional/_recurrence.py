@@ -29,6 +29,10 @@ array as it lies in memory, and where little is left to compute: apart before it
 as long again. A GRU's r goes into n, between two products; taking r and z apart there costs more
 than their common product gains (a fifth to a half of the forward pass), so they are a block each.
 
+No product merges time with the batch first. XLA takes the steps of a chunk as further rows without
+being told to, and a batch that is split over devices stays split: merged behind time, it is no
+contiguous part of the rows, and every device gathers and computes all of it.
+
 B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: as
 many times H as it has gates.
 """
@@ -54,7 +58,7 @@ from ._types import Array, Shape
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]
-"""What a cell keeps from one step to the next, [B, H] each; the last entry is its output."""
+"""What a cell keeps from one step to the next, [*batch, H] each; the last entry is its output."""
 
 Blocks: TypeAlias = tuple[Array, ...]
 """One array for each block of gates."""
@@ -78,7 +82,7 @@ class Gates(ABC):
 
     @abstractmethod
     def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
-        """The next carry, from p and q [B, W]."""
+        """The next carry, from p and q [*batch, W]."""
 
     @abstractmethod
     def linearize(self, p: Blocks, q: Blocks, carry: Carry) -> tuple[Carry, Any]:
@@ -140,19 +144,13 @@ def sequence(
     biases = tuple(None if m.bias is None else m.bias.astype(wide) for m in recurrent)
 
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
-        steps, size, _ = xs.shape
-        rows = xs.reshape(steps * size, xs.shape[-1])  # [C·B, D]
-        flat = (m(rows).astype(wide) for m in inputs)  # [C·B, W]
-        ps = tuple(p.reshape(steps, size, p.shape[-1]) for p in flat)  # [C, B, W]
-        turn = max(1, min(unroll, steps))
+        ps = tuple(m(xs).astype(wide) for m in inputs)  # [C, *batch, W]
+        turn = max(1, min(unroll, xs.shape[0]))
         return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
 
-    size = math.prod(batch)
-    flat = tuple(c.reshape(size, c.shape[-1]) for c in before)  # [B, H]
-    after, kept = _in_chunks(chunk, flat, xs.reshape(time, size, xs.shape[-1]))
-    kept = tuple(k.reshape(time, *batch, k.shape[-1]) for k in kept)  # [T, *batch, H]
+    after, kept = _in_chunks(chunk, before, xs)  # [T, *batch, H]
     if lengths is None:
-        last = tuple(a.reshape(b.shape) for a, b in zip(after, before, strict=True))
+        last = after
     else:
         last = tuple(at_last_step(k, lengths, b) for k, b in zip(kept, before, strict=True))
     return last, kept[-1]
@@ -170,15 +168,15 @@ def _time_and_batch(xs: Any) -> Shape:
 def _in_chunks(
     chunk: Callable[[Carry, Array], tuple[Carry, Carry]], carry: Carry, xs: Array
 ) -> tuple[Carry, Carry]:
-    """Runs `chunk` over pieces of xs [T, B, D], and puts together what it keeps of each step."""
-    time, size, features = xs.shape
-    length = _chunk_length(size)
+    """Runs `chunk` over pieces of xs [T, *batch, D] and joins what it keeps of each step."""
+    time, *rest = xs.shape
+    length = _chunk_length(math.prod(rest[:-1]))
     chunks = time // length
     if chunks <= 1:
         return chunk(carry, xs)
     whole = chunks * length
-    carry, kept = lax.scan(chunk, carry, xs[:whole].reshape(chunks, length, size, features))
-    kept = tuple(k.reshape(whole, *k.shape[2:]) for k in kept)  # [T, B, H]
+    carry, kept = lax.scan(chunk, carry, xs[:whole].reshape(chunks, length, *rest))
+    kept = tuple(k.reshape(whole, *k.shape[2:]) for k in kept)  # [T, *batch, H]
     if whole < time:
         carry, rest = chunk(carry, xs[whole:])
         kept = tuple(jnp.concatenate([k, r]) for k, r in zip(kept, rest, strict=True))
@@ -206,13 +204,13 @@ def _steps(
       gates: the formula.
       unroll: steps in one turn of the loop.
       history: keep every entry of the carry at all steps, and not just the last.
-      ps: [C, B, W], for each block.
+      ps: [C, *batch, W], for each block.
       kernels: [H, W], for each block.
       biases: [W] or None, for each block.
-      carry: before the first step, [B, H] each.
+      carry: before the first step, [*batch, H] each.
 
     Returns:
-      The carry after the last step, and what is kept of each: [C, B, H].
+      The carry after the last step, and what is kept of each: [C, *batch, H].
     """
 
     def step(carry: Carry, p: Blocks) -> tuple[Carry, Carry]:
@@ -240,7 +238,7 @@ def _steps_jvp(
     carry, (kept, factors) = lax.scan(step, before, ps, unroll=unroll)
 
     # The state before each step; of no steps, there is none.
-    hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, B, H]
+    hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, *batch, H]
     dps = tuple(_instantiated(dp) for dp in dps)
     dqs = tuple(
         _of_weights(hs, dkernel, dbias, dtype)
@@ -279,18 +277,18 @@ def _steps_jvp(
 def _recurrent(
     carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: Any
 ) -> Blocks:
-    qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [B, W]
+    qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [*batch, W]
     return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))
 
 
 def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
-    """What the tangents of kernel and bias contribute to q: [C, B, W], or None for nothing."""
-    dq, (steps, size, hidden) = None, hs.shape
+    """What the tangents of kernel and bias contribute to q: [C, *batch, W], or None for nothing."""
+    dq = None
     if not _is_zero(dkernel):
-        rows = hs.reshape(steps * size, hidden)  # [C·B, H]
-        dq = _product(rows, dkernel, dtype).reshape(steps, size, dkernel.shape[1])
+        dq = _product(hs, dkernel, dtype)
     if dbias is not None and not _is_zero(dbias):
-        dq = jnp.broadcast_to(dbias, (steps, size, dbias.shape[0])) if dq is None else dq + dbias
+        shape = (*hs.shape[:-1], dbias.shape[0])
+        dq = jnp.broadcast_to(dbias, shape) if dq is None else dq + dbias
     return dq
 
 
