@@ -462,7 +462,7 @@ def test_submodules_of_both_kinds():
     }
     first, second = (variables["params"][n]["kernel"] for n in ("LinenDense_0", "Dense_0"))
     np.testing.assert_array_equal(Model().apply(variables, X), X @ first @ second)
-    with pytest.raises(ArgumentError, match="in a compact method or setup"):
+    with pytest.raises(ArgumentError, match="in a compact method or in setup"):
         bridge.linen_in_bridge_mdl(LinenDense(4))
     assert bridge.current_module() is None
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import linen
+from ...errors import ArgumentError
 from ..module import Module
 from ..rngs import Rngs
 from .module import adopt, running_scope
-from .to_nnx import ToNNX, _initializing
+from .streams import forbid_streams
+from .to_nnx import ToNNX, as_static, start_initializing
 
 
 def linen_in_bridge_mdl(linen_module: linen.Module, name: str | None = None) -> Any:
@@ -22,8 +24,10 @@ def linen_in_bridge_mdl(linen_module: linen.Module, name: str | None = None) -> 
     context, scope = running_scope("linen_in_bridge_mdl")
     module = ToNNX(linen_module)
     module.to_nnx__rngs = scope.rngs  # not forked: one call, one stream
+    # Of what init calls, the variables are those that its first call makes: nothing is sown.
+    module.to_nnx__mutable = as_static(scope.mutable)
     if scope.initializing:
-        _initializing.set(_initializing.get() | {id(module)})  # until init returns
+        start_initializing(module)  # until init returns
     adopt(context, module, name, type(linen_module).__name__)
     return module
 
@@ -36,6 +40,14 @@ def nnx_in_bridge_mdl(factory: Callable[[Rngs], Module], name: str | None = None
       name: of the submodule; its class and number by default.
     """
     context, scope = running_scope("nnx_in_bridge_mdl")
+    if isinstance(factory, Module):
+        raise ArgumentError(
+            "nnx_in_bridge_mdl takes a function that makes the module from streams, got an instance"
+            f" of {type(factory).__name__}.",
+            hint="Write nnx_in_bridge_mdl(lambda rngs: nnx.Linear(2, 3, rngs=rngs)).",
+        )
     module = factory(scope.rngs if len(scope.rngs) else Rngs(0))
+    if not scope.initializing and not len(scope.rngs):
+        forbid_streams(module)  # those of the seed 0 were for variables that were given
     adopt(context, module, name)
     return module

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, dataclass_transform
 
@@ -26,20 +27,24 @@ from ...errors import (
     CallCompactUnboundModuleError,
     NameInUseError,
     ScopeVariableNotFoundError,
+    describe,
 )
 from ...linen.filters import CollectionFilter, in_filter
 from .. import module as nnx_module
-from ..graph import state, update
-from ..pytree import Pytree, dataclass, new_object
+from ..containers import Dict, List
+from ..graph import merge, split, state, update
+from ..pytree import Pytree, dataclass
 from ..rngs import Rngs
 from ..state import State
 from ..structure import holds_data
 from ..variable import Variable
 from ..variable_types import variable_type_from_name
-from .to_nnx import _initializing
+from .to_nnx import initializing_ends_here
 from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars, to_nnx_var
 
 M = TypeVar("M", bound="Module")
+T = TypeVar("T")
+_UNSET: Any = object()  # `parent` was not passed, which differs from parent=None
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -50,7 +55,7 @@ class Scope(Pytree):
       rngs: the streams, the same for all modules of a call.
       mutable: the collections that may change.
       initializing: whether this is a call of `init`.
-      given: nested variables for the module and those below.
+      given: nested variables for the module and those below that have no place in them yet.
       name: of the module in its parent.
     """
 
@@ -68,6 +73,13 @@ class Scope(Pytree):
         self.given = given or {}
         self.name = name
 
+    def take(self, name: Any, kind: type[T] | tuple[type[T], ...]) -> T | None:
+        """What was given under a name, if it is of a kind; it then has its place, and leaves here.
+
+        Each variable is found once, so that `nnx.split` of a running module names it by its place.
+        """
+        return self.given.pop(name) if isinstance(self.given.get(name), kind) else None
+
     def child(self, name: str, given: Any) -> Scope:
         """The scope of a child of a bound module."""
         below = given if isinstance(given, dict) else {}
@@ -75,7 +87,7 @@ class Scope(Pytree):
 
 
 class ModuleStackEntry:
-    """A module whose `setup` or compact method runs.
+    """A module of which `setup` or another method runs.
 
     Attributes:
       module: the module.
@@ -101,13 +113,17 @@ _stack: contextvars.ContextVar[tuple[ModuleStackEntry, ...]] = contextvars.Conte
 
 
 def current_context() -> ModuleStackEntry | None:
-    """The innermost `setup` or compact method that runs, if one does."""
+    """The innermost running method of a bound module, or None."""
     stack = _stack.get()
     return stack[-1] if stack else None
 
 
 def current_module() -> Module | None:
-    """The module whose `setup` or compact method runs, if one does."""
+    """The bound module whose method runs, or None.
+
+    An nnx module inside a `bridge.Module` asks it whether this is a call of `init`:
+    `nnx.bridge.current_module().is_initializing()`.
+    """
     context = current_context()
     return context.module if context is not None else None
 
@@ -135,7 +151,34 @@ def compact(f: F) -> F:
         with _running(self, True):
             return f(self, *args, **kwargs)
 
-    return run  # type: ignore[return-value]
+    return _marked(run)  # type: ignore[return-value]
+
+
+def _method(f: F) -> F:
+    """Makes a method's module the current one while the method runs, if the module is bound."""
+
+    @functools.wraps(f)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # A helper that a compact method calls goes on naming children where that method is.
+        if self.scope is None or current_module() is self:
+            return f(self, *args, **kwargs)
+        with _running(self, False):
+            return f(self, *args, **kwargs)
+
+    return _marked(run)  # type: ignore[return-value]
+
+
+def _marked(run: Callable[..., Any]) -> Callable[..., Any]:
+    run.__dict__["_enters_module"] = True
+    return run
+
+
+def _enter_module_in_methods(cls: type[Module]) -> None:
+    """Wraps the methods that a class defines, but for special ones other than `__call__`."""
+    for name, f in list(cls.__dict__.items()):
+        special = name == "setup" or (name.startswith("__") and name != "__call__")
+        if isinstance(f, types.FunctionType) and not special and "_enters_module" not in vars(f):
+            setattr(cls, name, _method(f))
 
 
 @dataclass_transform()
@@ -175,13 +218,20 @@ class Module(nnx_module.Module, _Fields):
         super().__init_subclass__(**kwargs)
         if "__init__" not in cls.__dict__:
             dataclass(cls)
+        _enter_module_in_methods(cls)
         inner: Callable[..., None] = cls.__init__
 
         @functools.wraps(inner)
-        def __init__(self: Module, *args: Any, name: str | None = None, **options: Any) -> None:
+        def __init__(
+            self: Module,
+            *args: Any,
+            parent: Module | None = _UNSET,
+            name: str | None = None,
+            **options: Any,
+        ) -> None:
             inner(self, *args, **options)
             if type(self) is cls:
-                _made(self, name)
+                _made(self, parent, name)
 
         cls.__init__ = __init__  # type: ignore[assignment, method-assign]
 
@@ -195,6 +245,9 @@ class Module(nnx_module.Module, _Fields):
 
     def _bind(self, scope: Scope) -> None:
         self.scope = scope
+        for name, value in list(self.__dict__.items()):  # what the fields hold
+            if name != "scope":
+                _place(self, scope, name, value)
         with _running(self, False):
             self.setup()
 
@@ -277,8 +330,8 @@ class Module(nnx_module.Module, _Fields):
                 f"{type(self).__name__} has an attribute {name!r} already, and can't have a"
                 f" variable of that name in {col!r}."
             )
-        found = scope.given.get(name)
-        if not isinstance(found, Variable):
+        found = scope.take(name, Variable)
+        if found is None:
             if make is None or not (scope.initializing or in_filter(scope.mutable, col)):
                 raise ScopeVariableNotFoundError(
                     f"{type(self).__name__} has no variable {name!r} in the collection {col!r}.",
@@ -360,19 +413,19 @@ def _run(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
-    bound = new_object(type(module))
-    bound.__dict__.update(module.__dict__)
+    # The modules and variables that fields hold are copied too, the arrays in them are not.
+    graphdef, own = split(module)
+    bound = merge(graphdef, jax.tree.map(lambda x: x, own))
     streams = rngs if isinstance(rngs, Rngs) else Rngs() if rngs is None else Rngs(rngs)
-    token = _initializing.set(_initializing.get())
     stack = _stack.set(())
     try:
-        given = linen_vars_to_nnx_attrs(variables)
-        bound._bind(Scope(streams, mutable, initializing, given))
-        function = getattr(type(bound), method) if isinstance(method, str) else method
-        output = function(bound, *args, **kwargs)
-        found = bound.variables
+        with initializing_ends_here():
+            given = linen_vars_to_nnx_attrs(variables)
+            bound._bind(Scope(streams, mutable, initializing, given))
+            function = getattr(type(bound), method) if isinstance(method, str) else method
+            output = function(bound, *args, **kwargs)
+            found = bound.variables
     finally:
-        _initializing.reset(token)
         _stack.reset(stack)
     return output, {c: tree for c, tree in found.items() if in_filter(mutable, c)}
 
@@ -383,12 +436,23 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, AxisMetadata)
 
 
-def _made(module: Module, name: str | None) -> None:
+def _made(module: Module, parent: Module | None, name: str | None) -> None:
     """Gives a module that was just made its place, if that is known by now."""
-    context = current_context()
-    if context is None or not (context.in_compact or name is not None):
-        return
-    adopt(context, module, name)
+    if parent is _UNSET:
+        context = current_context()
+        if context is not None:
+            adopt(context, module, name)
+    elif parent is not None:
+        running = (entry for entry in reversed(_stack.get()) if entry.module is parent)
+        context = next(running, None)
+        if context is None or not isinstance(parent, Module):
+            raise ArgumentError(
+                f"{type(module).__name__} got a parent of which no method runs:"
+                f" {describe(parent)}.",
+                hint="Leave parent out in a method of the parent, where it is found, or assign the"
+                " module to an attribute of the parent. parent=None makes a module of its own.",
+            )
+        adopt(context, module, name)
 
 
 def adopt(context: ModuleStackEntry, child: Any, name: str | None, kind: str | None = None) -> None:
@@ -397,10 +461,13 @@ def adopt(context: ModuleStackEntry, child: Any, name: str | None, kind: str | N
     Args:
       context: of that method.
       child: the module.
-      name: its name; None for one of its class and number.
+      name: its name; None for one of its class and number in a compact method. Elsewhere a module
+        without a name gets its place by an assignment.
       kind: the name of its class, where it goes by another.
     """
     parent = context.module
+    if name is None and not context.in_compact:
+        return
     if name is None:
         name = context.next_name(kind or type(child).__name__)
     elif isinstance(getattr(parent, name, None), Variable):
@@ -409,33 +476,52 @@ def adopt(context: ModuleStackEntry, child: Any, name: str | None, kind: str | N
 
 
 def _place(parent: Module, scope: Scope, name: str, value: Any) -> None:
-    """Binds or fills what becomes an attribute of a bound module."""
+    """Binds or fills what is an attribute of a bound module."""
+    old = parent.__dict__.get(name)
+    if old is not value and isinstance(old, Module) and isinstance(value, Module):
+        # The child of an earlier run of a compact method: its variables go to the new one.
+        _place_below(scope, name, value, _collected(old))
+    elif _holds_variables(value):
+        _place_below(scope, name, value, scope.take(name, (dict, Variable)))
+
+
+def _place_below(scope: Scope, name: Any, value: Any, given: Any) -> None:
+    """The same of any depth, where `given` is what there is for the value."""
     if isinstance(value, Module):
         if value.scope is None:
-            old = parent.__dict__.get(name)  # the child of an earlier run of a compact method
-            given = _collected(old) if isinstance(old, Module) else scope.given.get(name)
-            value._bind(scope.child(name, given))
-    elif isinstance(value, (list, tuple)):
-        given = scope.given.get(name)
-        for i, item in enumerate(value):
-            below = given.get(i, given.get(str(i))) if isinstance(given, dict) else None
-            if isinstance(item, Module) and item.scope is None:
-                item._bind(scope.child(str(i), below))
-            elif isinstance(item, Pytree) and isinstance(below, dict):
-                update(item, State(below))
-    elif isinstance(value, Pytree) and isinstance(scope.given.get(name), dict):
-        update(value, State(scope.given[name]))
+            value._bind(scope.child(str(name), given))
+    elif (items := _items(value)) is not None:
+        below = given if isinstance(given, dict) else {}
+        for key, item in items:
+            _place_below(scope, key, item, below.get(key, below.get(str(key))))
+    elif isinstance(value, Variable) and isinstance(given, Variable):
+        value.update_from_state(given)
+    elif isinstance(value, Pytree) and isinstance(given, dict):
+        update(value, State(given))
+
+
+def _holds_variables(value: Any) -> bool:
+    return isinstance(value, (Pytree, Variable)) or _items(value) is not None
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """What a container holds, by index or key; None for anything else."""
+    if isinstance(value, (list, tuple, List)):
+        return enumerate(value)
+    return value.items() if isinstance(value, (dict, Dict)) else None
 
 
 def _collected(module: Module) -> dict[Any, Any]:
-    """The variables of a bound module and those below, nested by name."""
+    """The variables of a bound module and those below, nested by name; each once."""
     found: dict[Any, Any] = {}
+    seen: set[int] = set()  # a child may be an attribute under its name and under another
     for name, value in module.__dict__.items():
-        if name == "scope":
+        if name == "scope" or id(value) in seen:
             continue
         below = _below(name, value)
         if below is not None:
             found[name] = below
+            seen.add(id(value))
     return found
 
 
@@ -445,10 +531,10 @@ def _below(name: Any, value: Any) -> Any:
     if isinstance(value, Module):
         alias = value.scope is None or value.scope.name != str(name)
         return None if alias else _collected(value) or None
-    if isinstance(value, (list, tuple)) and any(isinstance(x, Module) for x in value):
-        items = {i: _below(i, x) for i, x in enumerate(value)}
-        return {i: x for i, x in items.items() if x is not None}
-    if isinstance(value, (Pytree, list, tuple, dict)) and holds_data(value):
+    if (items := _items(value)) is not None:
+        found = {key: _below(key, x) for key, x in items}
+        return {key: x for key, x in found.items() if x is not None} or None
+    if isinstance(value, Pytree) and holds_data(value):
         nested = state(value, Variable)
         return nested.raw_mapping if isinstance(nested, State) else nested
     return None
@@ -462,5 +548,8 @@ def running_scope(what: str) -> tuple[ModuleStackEntry, Scope]:
     """
     context = current_context()
     if context is None or context.module.scope is None:
-        raise ArgumentError(f"{what} is called in a compact method or setup of a bridge.Module.")
+        raise ArgumentError(
+            f"{what} was called outside of the methods of a bridge.Module.",
+            hint=f"Call {what} in a compact method or in setup, while init or apply runs.",
+        )
     return context, context.module.scope

@@ -17,16 +17,22 @@ import jax.numpy as jnp
 from linnet.struct import FrozenDict
 
 from ... import linen
-from ...errors import InvalidRngError, ScopeVariableNotFoundError
+from ...errors import (
+    ArgumentTypeError,
+    ScopeVariableNotFoundError,
+    describe,
+)
 from ..abstract import eval_shape
-from ..graph import iter_graph, merge, split, update
+from ..graph import merge, split, state, update
 from ..module import Module
+from ..pytree import Pytree
 from ..reseeding import reseed
-from ..rngs import Rngs, RngStream
+from ..rngs import Rngs
 from ..state import from_flat_state, path_text, to_flat_state
 from ..structure import GraphDef
 from ..variable import Variable
-from ..variable_types import RngState
+from ..variable_types import Intermediate, RngState
+from .streams import forbid_streams
 from .variables import collection_of, nnx_attrs_to_linen_vars, to_linen_var, to_nnx_var
 
 
@@ -63,6 +69,14 @@ class ToLinen(linen.Module):
     metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var
     abstract_init: bool = True
 
+    def __post_init__(self) -> None:
+        """Checks the class, and makes the arguments hashable as far as their items are."""
+        _check_class(self.nnx_class, type(self).__name__)
+        # Like each module of linen, this one may be a static argument of jax.jit.
+        self.args = tuple(self.args)
+        self.kwargs = FrozenDict(self.kwargs)
+        super().__post_init__()
+
     @linen.compact
     def __call__(
         self, *args: Any, nnx_method: Callable[..., Any] | str | None = None, **kwargs: Any
@@ -89,30 +103,31 @@ class ToLinen(linen.Module):
 
     def _restored(self) -> Module:
         seeds = dict.fromkeys(self._streams_given(), 0)  # for the streams' names: see below
-        if self.abstract_init:
-            outline = eval_shape(lambda: self._make(Rngs(0, **seeds)))
-        else:
-            outline = self._make(Rngs(0, **seeds))
+
+        def make() -> Module:
+            return self._make(Rngs(0, **seeds))
+
+        outline = eval_shape(make) if self.abstract_init else make()
+        # init returns no intermediates: they start from what the constructor put into them.
+        if self.abstract_init and state(outline, Intermediate):
+            outline = make()
         module = self._filled(outline, may_lack=False)
         keys: dict[str, Any] = {name: self.make_rng(name) for name in self._streams_given()}
-        for _, stream in iter_graph(module):
-            if isinstance(stream, RngStream) and stream.tag not in keys:
-                object.__setattr__(stream, "__class__", _Forbidden)
+        forbid_streams(module, but=keys)
         reseed(module, **keys)
         return module
 
     def _filled(self, outline: Module, may_lack: bool) -> Module:
-        graphdef, state = split(outline)
+        graphdef, leaves = split(outline)
         where = self.name or type(self).__name__
-        return _filled(graphdef, state, self.variables, where, may_lack)
+        return _filled(graphdef, leaves, self.variables, where, may_lack)
 
     def _streams_given(self) -> list[str]:
         scope = self.scope
         return [] if scope is None else list(scope.keys)
 
     def _store(self, module: Module) -> None:
-        _, state = split(module)
-        found = nnx_attrs_to_linen_vars(state, self.metadata_fn)
+        found = nnx_attrs_to_linen_vars(state(module), self.metadata_fn)
         for col, tree in found.items():
             if self.is_mutable_collection(col):
                 for name, value in tree.items():
@@ -128,15 +143,25 @@ def _streams(module: ToLinen) -> Rngs:
     return Rngs(**keys)
 
 
-class _Forbidden(RngStream):
-    """A stream for which linen has no key: drawing from it is an error."""
+def _check_class(nnx_class: Any, taker: str) -> None:
+    """Refuses what does not make a module.
 
-    def __call__(self) -> Any:
-        raise InvalidRngError(
-            f"The stream {self.tag!r} is drawn from, and apply was given no key for it.",
-            hint="Pass keys for the streams that the nnx module uses,"
-            " rngs={'dropout': jax.random.key(0)}, or make the layers that use them"
-            " deterministic.",
+    Raises:
+      ArgumentTypeError: it is an instance, or cannot be called.
+    """
+    if isinstance(nnx_class, Pytree):
+        name = type(nnx_class).__name__
+        raise ArgumentTypeError(
+            f"{taker} takes a class of nnx modules, which it makes an instance of itself, got an"
+            f" instance of {name}.",
+            hint=f"Write ToLinen({name}, args=(...), kwargs={{...}}), or"
+            f" nnx.bridge.to_linen({name}, ...) with the arguments of {name}, without rngs. To use"
+            " the instance's values, pass what nnx.bridge.nnx_to_linen returns as variables.",
+        )
+    if not callable(nnx_class):
+        raise ArgumentTypeError(
+            f"{taker} takes a class of nnx modules, got {describe(nnx_class)}.",
+            hint="Write ToLinen(nnx.Linear, args=(2, 3)).",
         )
 
 
@@ -149,12 +174,12 @@ def _method(module: Module, method: Callable[..., Any] | str | None) -> Callable
 
 
 def _filled(
-    graphdef: GraphDef, state: Any, variables: Mapping[str, Any], where: str, may_lack: bool
+    graphdef: GraphDef, outline: Any, variables: Mapping[str, Any], where: str, may_lack: bool
 ) -> Module:
     """The module of an outline with linen's variables; those that it doesn't have are added.
 
     Args:
-      graphdef, state: the outline.
+      graphdef, outline: the module as its constructor made it, abstract or not.
       variables: linen's collections.
       where: the linen module, for the error.
       may_lack: whether variables may be missing; the outline's are taken then.
@@ -168,7 +193,7 @@ def _filled(
             given[(col, *map(str, path))] = (path, x)
     missing: list[str] = []
     leaves: dict[tuple[Any, ...], Any] = {}
-    for path, leaf in to_flat_state(state):
+    for path, leaf in to_flat_state(outline):
         if not isinstance(leaf, Variable):
             leaves[path] = leaf
         elif isinstance(leaf, RngState):
@@ -178,7 +203,8 @@ def _filled(
             found = given.pop((col, *map(str, path)), None)
             if found is None:
                 leaves[path] = leaf
-                missing.append(path_text((col, *path)))
+                if not isinstance(leaf, Intermediate):
+                    missing.append(path_text((col, *path)))
                 continue
             new = to_nnx_var(col, found[1])
             leaves[path] = leaf.copy(new.raw_value, **new.get_metadata())
@@ -221,6 +247,7 @@ def to_linen(
       skip_rng: see `ToLinen`.
       abstract_init: see `ToLinen`.
     """
+    _check_class(nnx_class, "to_linen")
     return ToLinen(
         nnx_class,
         args=args,
@@ -257,6 +284,7 @@ def to_linen_class(
     >>> LinenScale(3).init_with_output(jax.random.key(0), jnp.ones(3))[0].tolist()
     [2.0, 2.0, 2.0]
     """
+    _check_class(base_nnx_class, "to_linen_class")
 
     def __init__(self: ToLinen, *args: Any, **kwargs: Any) -> None:
         own = {k: kwargs.pop(k) for k in ("parent", "name") if k in kwargs}

@@ -7,7 +7,9 @@ nested dicts. A call gathers them, applies the linen module, and puts back what 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType, MethodType
 from typing import Any, TypeVar
 
 import jax
@@ -23,9 +25,25 @@ from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars
 
 M = TypeVar("M")
 
-_initializing: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar(
-    "bridge_initializing", default=frozenset()
+# By their ids; the modules are kept with them, so that no other can have the same id meanwhile.
+_initializing: contextvars.ContextVar[Mapping[int, ToNNX]] = contextvars.ContextVar(
+    "bridge_initializing", default=MappingProxyType({})
 )
+
+
+def start_initializing(*modules: ToNNX) -> contextvars.Token[Mapping[int, ToNNX]]:
+    """From now on a call of the modules makes their variables; resetting the token ends it."""
+    return _initializing.set({**_initializing.get(), **{id(m): m for m in modules}})
+
+
+@contextmanager
+def initializing_ends_here() -> Iterator[None]:
+    """What starts to initialize inside stops on leaving."""
+    token = _initializing.set(_initializing.get())
+    try:
+        yield
+    finally:
+        _initializing.reset(token)
 
 
 class ToNNX(Module):
@@ -55,6 +73,7 @@ class ToNNX(Module):
                 hint="Write ToNNX(nn.Dense(3), rngs=nnx.Rngs(0)).",
             )
         self.to_nnx__module = module
+        self.to_nnx__mutable: Any = False  # the collections that may change, unless a call says it
         if isinstance(rngs, jax.Array):
             self.to_nnx__rngs: Rngs | None = Rngs(params=rngs)
         else:
@@ -84,10 +103,11 @@ class ToNNX(Module):
                 " lazy_init wasn't called yet?"
             )
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(self: ToNNX, *args: Any, **kwargs: Any) -> Any:
             return self(*args, method=name, **kwargs)
 
-        return call
+        call.__name__ = name
+        return MethodType(call, self)  # a bound method, as lazy_init takes
 
     def __call__(
         self,
@@ -107,6 +127,7 @@ class ToNNX(Module):
         """
         module = self.to_nnx__module
         keys = _keys_of(self.to_nnx__rngs if rngs is None else rngs)
+        mutable = self.to_nnx__mutable if mutable is None else mutable
         if id(self) in _initializing.get():
             output, updates = module.init_with_output(keys, *args, method=method, **kwargs)
         else:
@@ -176,10 +197,14 @@ def lazy_init(fn: Any, *args: Any, **kwargs: Any) -> Any:
             f"lazy_init takes a module or a bound method of one, got {type(fn).__name__}.",
             hint="Write lazy_init(model, x), or lazy_init(model.encode, x).",
         )
-    inside = frozenset(id(x) for _, x in iter_graph(owner) if isinstance(x, ToNNX))
-    token = _initializing.set(_initializing.get() | inside)
-    try:
+    with initializing_ends_here():
+        start_initializing(*(x for _, x in iter_graph(owner) if isinstance(x, ToNNX)))
         fn(*args, **kwargs)
-    finally:
-        _initializing.reset(token)
     return owner
+
+
+def as_static(mutable: Any) -> Any:
+    """A filter of collections that can be compared and hashed: a tuple for a list or a set."""
+    if isinstance(mutable, str) or not isinstance(mutable, Collection):
+        return mutable
+    return tuple(mutable)
