@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 
 from ._types import Array
 from .masks import causal, combine_masks
 
+# By function, weakly: one that the user has dropped may close over a whole model.
+_known: WeakKeyDictionary[Callable[..., Any], Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
 
-@lru_cache(maxsize=256)
-def _parameters_of_hashable(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        known = _known.get(function)
+    except TypeError:  # has no hash (a partial that holds an array), or no weak references
+        return inspect.signature(function).parameters
+    if known is None:
+        known = _known[function] = inspect.signature(function).parameters
+    return known
 
 
 def parameters_of(function: Any) -> frozenset[str]:
@@ -32,25 +40,12 @@ def parameters_of(function: Any) -> frozenset[str]:
         raise ArgumentTypeError(
             f"'attention_fn' must be a function of query, key and value, got {function!r}."
         )
-    try:
-        return _parameters_of_hashable(function)
-    except TypeError:  # e.g. a partial that holds an array
-        return frozenset(inspect.signature(function).parameters)
-
-
-@lru_cache(maxsize=256)
-def _hashable_takes_any(function: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return frozenset(_parameters(function))
 
 
 def _takes_any(function: Any) -> bool:
     """Whether a function has `**kwargs`."""
-    try:
-        return _hashable_takes_any(function)
-    except TypeError:  # e.g. a partial that holds an array
-        parameters = inspect.signature(function).parameters.values()
-        return any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return any(p.kind is p.VAR_KEYWORD for p in _parameters(function).values())
 
 
 def call_attention_fn(

@@ -8,16 +8,16 @@ finds what they share.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from itertools import chain, groupby
 from typing import Any
 
 import jax
 
+from .kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from .pytree import Pytree
 from .snapshot import slot_value, snapshot_of
-from .structure import OBJECT, REFERENCE, VARIABLE, GraphDef, Walk, kind_of
+from .structure import GraphDef, Walk
 from .variable import Variable
 
 
@@ -156,9 +156,23 @@ def _apart(a: Any, b: Any) -> bool:
     return a.is_apart_from(b)  # type: ignore[no-any-return]
 
 
-@functools.lru_cache(maxsize=512)
 def join(graphdefs: tuple[GraphDef, ...]) -> GraphDef:
-    """The structure of several roots that share nothing."""
+    """The structure of several roots that share nothing.
+
+    It is remembered as long as the first of them lives.
+    """
+    if not graphdefs:
+        return _join(graphdefs)
+    remembered = graphdefs[0].joined
+    found = remembered.get(graphdefs[1:])
+    if found is None:
+        if len(remembered) >= 64:
+            remembered.clear()
+        found = remembered[graphdefs[1:]] = _join(graphdefs)
+    return found
+
+
+def _join(graphdefs: tuple[GraphDef, ...]) -> GraphDef:
     tokens: list[Any] = []
     num_nodes = num_leaves = 0
     for graphdef in graphdefs:

@@ -17,6 +17,7 @@ from ..errors import ArgumentError
 from . import edits
 from .bundle import Loose
 from .filters import Filter, filters_to_predicates, first_passing, to_predicate
+from .kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from .modes import graph_mode
 from .pytree import Pytree
 from .snapshot import snapshot_of
@@ -30,17 +31,9 @@ from .state import (
     path_text,
 )
 from .structure import (
-    ARRAY,
-    DICT,
-    LIST,
-    OBJECT,
-    STATIC,
-    TREE,
-    VARIABLE,
     GraphDef,
     attribute_names,
     build,
-    kind_of,
     one_level,
     path_name,
     refuse_leftover,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import weakref
 from typing import Annotated, Any, TypeVar
 
 import jax
@@ -92,7 +93,7 @@ def declared_marks(cls: type) -> dict[str, bool]:
     return found
 
 
-_data_types: set[type] = set()
+_data_types: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def register_data_type(type_: T, /) -> T:
@@ -100,10 +101,10 @@ def register_data_type(type_: T, /) -> T:
 
     They are leaves: transforms pass them to jax, which must know what to do with them.
     """
-    from .structure import forget_kinds
+    from .kinds import forget_kind
 
     _data_types.add(type_)  # type: ignore[arg-type]
-    forget_kinds()
+    forget_kind(type_)  # type: ignore[arg-type]
     return type_
 
 

@@ -24,10 +24,13 @@ from itertools import chain, count
 from operator import attrgetter, is_
 from typing import Any
 
+from jax.tree_util import all_leaves
+
 from . import edits
+from .kinds import ARRAY, LIST, OBJECT, VARIABLE, kind_of
 from .pytree import Pytree, get_structure, set_structure
 from .statics import static_key
-from .structure import ARRAY, LIST, OBJECT, VARIABLE, GraphDef, Walk, kind_of
+from .structure import GraphDef, Walk
 from .variable import Variable
 
 _metadata_of = attrgetter("_metadata")
@@ -55,6 +58,7 @@ class Snapshot:
         "_edits",
         "_lists",
         "_metadata",
+        "_opaque",
         "_others",
         "_root",
         "_variables",
@@ -106,6 +110,7 @@ class Snapshot:
         self._others = _remember(others)
         self._lists = (lists, list(map(len, lists)), list(chain.from_iterable(lists)))
         self._changeable = [(x, static_key(x)) for x in walk.changeable]
+        self._opaque = walk.opaque
 
     def holds(self) -> bool:
         """Whether the structure is still what it was."""
@@ -126,6 +131,8 @@ class Snapshot:
             for content, outline in self._with_arrays:
                 if not _fits(content, outline):
                     return False
+        if self._opaque and not all_leaves(self._opaque):  # a class became a tree since
+            return False
         for value, key in self._changeable:
             if static_key(value) != key:
                 return False

@@ -22,46 +22,23 @@ from typing import TYPE_CHECKING, Any, Generic
 import jax
 
 from ..errors import ArgumentError
-from .marks import is_leaf_of_data
-from .pytree import Pytree, _set_marks, marks_of, new_object
+from .kinds import (
+    ARRAY,
+    DICT,
+    LIST,
+    OBJECT,
+    REFERENCE,
+    STATIC,
+    TREE,
+    VARIABLE,
+    kind_of,
+    known_kinds,
+)
+from .pytree import _set_marks, marks_of, new_object
 from .statics import can_change, static_key
 from .variable import Variable, _set_metadata, new_variable, set_raw_value
 
-# Kinds of values; what a type is of is worked out once.
-OBJECT, VARIABLE, LIST, DICT, TREE, ARRAY, STATIC, REFERENCE = range(8)
-
-_kinds: dict[type, int] = {}
 _ABSENT = object()
-
-
-def kind_of(value: Any) -> int:
-    """Which of the kinds a value is."""
-    cls = type(value)
-    kind = _kinds.get(cls)
-    if kind is None:
-        kind = _kinds[cls] = _work_out_kind(value, cls)
-    return kind
-
-
-def forget_kinds() -> None:
-    """Makes types be looked at again."""
-    _kinds.clear()
-
-
-def _work_out_kind(value: Any, cls: type) -> int:
-    if issubclass(cls, Pytree):
-        return OBJECT
-    if issubclass(cls, Variable):
-        return VARIABLE
-    if is_leaf_of_data(value):
-        return ARRAY
-    if cls is list:
-        return LIST
-    if cls is dict:
-        return DICT
-    if value is None or jax.tree_util.all_leaves([value]):
-        return STATIC
-    return TREE
 
 
 def one_level(tree: Any) -> tuple[list[Any], Any, list[Any]]:
@@ -101,7 +78,8 @@ else:
 
     N = TypeVar("N")
 
-_interned: weakref.WeakValueDictionary[Any, GraphDef] = weakref.WeakValueDictionary()
+# Weak on both sides: a key that is its own value would keep it, and all that is static in it.
+_interned: weakref.WeakKeyDictionary[GraphDef, weakref.ref[GraphDef]] = weakref.WeakKeyDictionary()
 
 
 class GraphDef(Generic[N]):
@@ -123,6 +101,7 @@ class GraphDef(Generic[N]):
         "_hash",
         "_leaf_types",
         "_paths",
+        "joined",
         "num_leaves",
         "num_nodes",
         "num_roots",
@@ -144,13 +123,19 @@ class GraphDef(Generic[N]):
         self.num_nodes = num_nodes
         self.num_roots = num_roots
         self._hash = hash(tokens)
+        self.joined: dict[Any, GraphDef] = {}  # see `bundle.join`
         self._changeable: Any = None
         self._paths: Any = None
         self._leaf_types: Any = None
 
     def interned(self) -> GraphDef[N]:
         """The one instance that stands for all equal ones, so that equality is identity."""
-        return _interned.setdefault(self, self)
+        known = _interned.get(self)
+        found = None if known is None else known()
+        if found is None:
+            _interned[self] = weakref.ref(self)
+            return self
+        return found
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -284,9 +269,10 @@ class Walk:
       slots: for each leaf, None of a variable; of a raw array (mutable owner, key), or None where
         the array is inside of an immutable container.
       changeable: static values that may be edited in place.
+      opaque: static values, one a class, that would be trees if their class was registered as one.
     """
 
-    __slots__ = ("changeable", "graphdef", "leaves", "nodes", "slots")
+    __slots__ = ("changeable", "graphdef", "leaves", "nodes", "opaque", "slots")
 
     def __init__(self, roots: Sequence[Any]) -> None:
         tokens: list[Any] = []
@@ -295,8 +281,9 @@ class Walk:
         leaves: list[Any] = []
         slots: list[Any] = []
         changeable: list[Any] = []
+        opaque: dict[type, Any] = {}
         index_of: dict[int, int] = {}
-        put = tokens.append
+        put, known = tokens.append, known_kinds.get
 
         def put_static(value: Any) -> None:
             put((STATIC, static_key(value)))
@@ -308,9 +295,14 @@ class Walk:
             if mark is False:
                 put_static(value)
                 return
-            kind = _kinds.get(type(value))
+            kind = known(id(type(value)))
             if kind is None:
-                kind = kind_of(value)
+                if type(value) in opaque:
+                    kind = STATIC
+                else:
+                    kind = kind_of(value)
+                    if kind == STATIC and not isinstance(value, jax.core.Tracer):
+                        opaque[type(value)] = value
             if kind == STATIC and mark is None and inside:
                 put_static(value)
                 return
@@ -328,9 +320,9 @@ class Walk:
                 for child in children:
                     visit(child, None, None, inside, None)
                 return
-            known = index_of.get(id(value))
-            if known is not None:
-                put((REFERENCE, known))
+            index = index_of.get(id(value))
+            if index is not None:
+                put((REFERENCE, index))
                 return
             index_of[id(value)] = len(nodes)
             nodes.append(value)
@@ -366,6 +358,7 @@ class Walk:
         self.leaves = leaves
         self.slots = slots
         self.changeable = changeable
+        self.opaque = list(opaque.values())
 
 
 def build(

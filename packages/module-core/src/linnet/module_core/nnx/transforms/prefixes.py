@@ -21,10 +21,11 @@ from ...errors import ArgumentError
 from ..bundle import Bundle, Hole, Loose, is_node
 from ..filters import Filter, first_passing, to_predicate
 from ..graph import _items
+from ..kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from ..pytree import Pytree
 from ..snapshot import snapshot_of
 from ..state import Path, path_text
-from ..structure import OBJECT, REFERENCE, VARIABLE, key_of, kind_of
+from ..structure import key_of
 from ..variable import Variable
 
 
