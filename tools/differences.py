@@ -41,11 +41,19 @@ class Names:
 
 @dataclass(frozen=True)
 class Behavior:
-    """A sentence or two on what is done differently, and the tests that see to it."""
+    """A sentence or two on what is done differently, and the tests that see to it.
+
+    Attributes:
+      section: of the page.
+      text: in Markdown.
+      tests: as pytest names them.
+      fuzz: how tools/parity/fuzz knows it again, `ARM: PATTERN` of what a finding says.
+    """
 
     section: str
     text: str
     tests: tuple[str, ...] = ()
+    fuzz: tuple[str, ...] = ()
 
 
 @cache
@@ -67,7 +75,8 @@ def names(kind: str, *where: str) -> set[str]:
 
 def behaviors() -> list[Behavior]:
     """All that is done differently."""
-    return [Behavior(**b | {"tests": tuple(b.get("tests", ()))}) for b in data()["behavior"]]
+    lists = ("tests", "fuzz")
+    return [Behavior(**b | {n: tuple(b.get(n, ())) for n in lists}) for b in data()["behavior"]]
 
 
 def page() -> str:
