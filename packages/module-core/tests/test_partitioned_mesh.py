@@ -1,4 +1,4 @@
-"""Constraints on a mesh: partitioned_mesh.py, in a process that has eight devices."""
+"""What lies on a mesh: the files named *_mesh.py here, in a process that has eight devices."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_on_eight_devices() -> None:
-    checks = Path(__file__).with_name("partitioned_mesh.py")
+
+@pytest.mark.parametrize("name", ["partitioned_mesh.py", "nnx_layout_mesh.py"])
+def test_on_eight_devices(name: str) -> None:
+    checks = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", str(checks)],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},

@@ -14,10 +14,10 @@ from typing import Any, TypeVar, overload
 import jax
 
 from ..errors import ArgumentError
-from . import edits
 from .bundle import Loose
 from .filters import Filter, filters_to_predicates, first_passing, to_predicate
 from .kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
+from .layout import place_all
 from .modes import graph_mode
 from .pytree import Pytree
 from .snapshot import snapshot_of
@@ -39,7 +39,7 @@ from .structure import (
     refuse_leftover,
     sorted_keys,
 )
-from .variable import Variable
+from .variable import Variable, load
 
 A = TypeVar("A")
 
@@ -187,7 +187,9 @@ def merge(
     leaves = _leaves_for(graphdef, states)
     if copy:
         leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
-    made: A = build(graphdef, leaves)[0][0]
+    roots, nodes = build(graphdef, leaves)
+    place_all(nodes)
+    made: A = roots[0]
     return made
 
 
@@ -272,8 +274,7 @@ def _update_leaf(variable: Variable[Any], new: Any) -> None:
         if new is not variable:
             variable.update_from_state(new)
     else:
-        edits.check_trace(variable._stamp, variable._description)
-        variable.set_raw_value(new)
+        load(variable, new)
 
 
 def _update(node: Any, new: Mapping[Any, Any], path: Path) -> None:

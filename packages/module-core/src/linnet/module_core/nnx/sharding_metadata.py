@@ -1,7 +1,8 @@
-"""Names of a variable's axes, for sharding: read from metadata, and used when the value is made.
+"""Names of a variable's axes, for sharding: read from metadata, and kept in step with the value.
 
-`out_sharding` holds one name (or tuple of names, or None) for each axis of the value; `sharding`
-and `sharding_names` are its older spellings.
+`out_sharding` holds one name (or tuple of names, or None) for each axis of the value, or a
+`NamedSharding` (or `Format`), which says it with its mesh; `sharding` and `sharding_names` are its
+older spellings. `layout` does what they say.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from .._compat import reshard
 from ..axis_rules import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
 from ..errors import ArgumentError
 
@@ -35,17 +35,36 @@ def axis_names_of(variable: Any) -> Any:
     return None
 
 
+def lies_as(names: Any) -> Any:
+    """The sharding, or `Format`, that stands in the place of names; None where names stand."""
+    if isinstance(names, Sharding) or isinstance(getattr(names, "sharding", None), Sharding):
+        return names
+    return None
+
+
+def _spec_in(whole: Any) -> PartitionSpec:
+    make: Any = PartitionSpec
+    spec: PartitionSpec | None = getattr(_sharding_in(whole), "spec", None)
+    return spec if spec is not None else make()
+
+
 def spec_of(variable: Any) -> PartitionSpec:
     """The mesh axes over which a variable is split; `PartitionSpec()` where it names no axes.
 
     Rules, those in its metadata (`sharding_rules`) or else those that are set, say which mesh axes
     a name stands for; a name without a rule is a mesh axis itself.
     """
+    return spec_for(axis_names_of(variable), variable._metadata)
+
+
+def spec_for(names: Any, metadata: Mapping[str, Any]) -> PartitionSpec:
+    """The mesh axes that names stand for, by the rules in the metadata or those that are set."""
     make: Any = PartitionSpec
-    names = axis_names_of(variable)
     if names is None:
         return make()  # type: ignore[no-any-return]
-    rules = variable._metadata.get("sharding_rules") or get_logical_axis_rules()
+    if lies_as(names) is not None:
+        return _spec_in(names)
+    rules = metadata.get("sharding_rules") or get_logical_axis_rules()
     logical = {rule[0] for rule in rules or ()}
     if logical.isdisjoint(n for n in names if isinstance(n, str)):
         return make(*names)  # type: ignore[no-any-return]
@@ -84,66 +103,6 @@ class use_eager_sharding:
         _eager.set(self._before)
 
 
-def shard_on_creation(variable: Any, value: Any) -> Any:
-    """The value, laid out over the mesh in its metadata or the one that is set, if there is one.
-
-    Raises:
-      ArgumentError: it names more axes than it has, or axes that the mesh lacks.
-    """
-    import jax
-    from jax.sharding import Mesh, NamedSharding, get_abstract_mesh
-
-    names = axis_names_of(variable)
-    if names is None or not hasattr(value, "ndim"):
-        return value
-    if not variable._metadata.get("eager_sharding", _eager.get()):
-        return value
-    mesh = variable._metadata.get("mesh")
-    here: Any = mesh if mesh is not None else get_abstract_mesh()
-    if not here.axis_names:
-        return value
-    spec = spec_of(variable)
-    _check(spec, value, here, type(variable).__name__)
-    sharding: Any = spec if mesh is None else NamedSharding(mesh, spec)
-    if isinstance(mesh, Mesh) and not isinstance(value, jax.core.Tracer):
-        return jax.device_put(value, sharding)
-    return lay_out(value, sharding)
-
-
-def _check(spec: PartitionSpec, value: Any, mesh: Any, kind: str) -> None:
-    if len(spec) > value.ndim:
-        raise ArgumentError(
-            f"A {kind} of shape {tuple(value.shape)} has {value.ndim} axes, but {len(spec)} names"
-            f" for them: {tuple(spec)}.",
-            hint="Give one name, or None, for each axis.",
-        )
-    used = [n for entry in spec for n in (entry if isinstance(entry, tuple) else (entry,))]
-    unknown = [n for n in used if isinstance(n, str) and n not in mesh.axis_names]
-    if unknown:
-        raise ArgumentError(
-            f"Resource axis: {', '.join(unknown)} of {tuple(spec)} is not found in mesh:"
-            f" {tuple(mesh.axis_names)}.",
-            hint="Name axes of the mesh, or say what a name stands for by a rule:"
-            f" nnx.logical_axis_rules([({unknown[0]!r}, mesh axis)]).",
-        )
-
-
-def lay_out(value: Any, sharding: Any) -> Any:
-    """A value in a jitted function, laid out over devices; `sharding` None leaves it to XLA."""
-    import jax
-    from jax.sharding import AxisType, NamedSharding, get_abstract_mesh
-
-    if sharding is None:
-        return value
-    mesh: Any = sharding.mesh if isinstance(sharding, NamedSharding) else get_abstract_mesh()
-    types = getattr(mesh, "axis_types", None) or ()
-    if types and all(t == AxisType.Explicit for t in types):
-        # There a layout is part of the type, which a constraint can't change.
-        return reshard(value, sharding)
-    constrain: Any = jax.lax.with_sharding_constraint
-    return constrain(value, sharding)
-
-
 PARTITION_NAME = "partition_name"
 """The key of `transform_metadata` for the name of the axis."""
 
@@ -153,12 +112,12 @@ def add_axis_name(variable: Any, axis: int, name: str | None) -> None:
     for key in _SPELLINGS:
         names = variable._metadata.get(key)
         if names is not None:
-            listed = list(names)
-            while len(listed) < (axis if axis >= 0 else 0):
-                listed.append(None)
-            position = axis if axis >= 0 else len(listed) + 1 + axis
-            listed.insert(position, name)
-            variable.set_metadata(key, _like(names, listed))
+            entries = listed(names)
+            while len(entries) < (axis if axis >= 0 else 0):
+                entries.append(None)
+            position = axis if axis >= 0 else len(entries) + 1 + axis
+            entries.insert(position, _as_in(names, name))
+            variable.set_metadata(key, like(names, entries))
     variable.add_axis(axis, name)
 
 
@@ -166,21 +125,44 @@ def remove_axis_name(variable: Any, axis: int, name: str | None) -> None:
     """The value of a variable lost an axis: its metadata and hooks are told."""
     for key in _SPELLINGS:
         names = variable._metadata.get(key)
-        if names is None or not names:
+        entries = [] if names is None else listed(names)
+        if not entries:
             continue
-        listed = list(names)
-        found = listed[axis] if -len(listed) <= axis < len(listed) else None
-        if found != name:
+        found = entries[axis] if -len(entries) <= axis < len(entries) else None
+        if found != _as_in(names, name):
             raise ArgumentError(
-                f"Expected axis {name!r} at index {axis} of the variable's {key} {tuple(names)},"
+                f"Expected axis {name!r} at index {axis} of the variable's {key} {tuple(entries)},"
                 f" found {found!r}.",
                 hint="transform_metadata names the axis that the transform takes away.",
             )
-        del listed[axis]
-        variable.set_metadata(key, _like(names, listed))
+        del entries[axis]
+        variable.set_metadata(key, like(names, entries))
     variable.remove_axis(axis, name)
 
 
-def _like(names: Any, listed: list[Any]) -> Any:
+def listed(names: Any) -> list[Any]:
+    """The entry for each axis."""
+    return list(names if lies_as(names) is None else _spec_in(names))
+
+
+def _as_in(names: Any, name: str | None) -> str | None:
+    # A sharding has the axes of its mesh alone: an axis of another name is not split.
+    whole = lies_as(names)
+    if whole is None:
+        return name
+    return name if name in getattr(_sharding_in(whole).mesh, "axis_names", ()) else None
+
+
+def _sharding_in(whole: Any) -> Any:
+    return getattr(whole, "sharding", whole)
+
+
+def like(names: Any, entries: list[Any]) -> Any:
+    """Entries for the axes, written as `names` are."""
     spec: Any = PartitionSpec
-    return spec(*listed) if isinstance(names, spec) else tuple(listed)
+    whole = lies_as(names)
+    if whole is None:
+        return spec(*entries) if isinstance(names, spec) else tuple(entries)
+    # Of a Format the order in memory goes with the axis: it was for another number of axes.
+    old = _sharding_in(whole)
+    return NamedSharding(old.mesh, spec(*entries), memory_kind=old.memory_kind)

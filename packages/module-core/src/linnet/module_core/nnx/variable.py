@@ -74,11 +74,12 @@ class Variable(Operators, Generic[A]):
         _set_metadata(self, metadata or _NOTHING)
         if metadata or type(self)._has_hooks:
             value = self.create_value(value)
-            if not _NO_SHARDING.isdisjoint(metadata):
-                from .sharding_metadata import one_spelling, shard_on_creation
+            if not _NAMES_OF_AXES.isdisjoint(metadata):
+                from .layout import laid_out
+                from .sharding_metadata import one_spelling
 
                 _set_metadata(self, one_spelling(metadata))
-                value = shard_on_creation(self, value)
+                value = laid_out(self, value, strict=True)
         set_raw_value(self, value)
 
     _has_hooks = False
@@ -132,6 +133,8 @@ class Variable(Operators, Generic[A]):
             else:
                 current[index] = value  # type: ignore[index]
                 value = current
+        elif self._metadata:
+            value = self._placed(value)
         set_raw_value(self, value)
 
     def get_raw_value(self) -> A:
@@ -142,6 +145,13 @@ class Variable(Operators, Generic[A]):
         """Stores a value past the hooks."""
         edits.check_trace(self._stamp, self._description)
         set_raw_value(self, value)
+
+    def _placed(self, value: Any) -> Any:
+        if self._metadata and not _NAMES_OF_AXES.isdisjoint(self._metadata):
+            from .layout import loaded
+
+            return loaded(self, value)
+        return value
 
     def create_value(self, value: A) -> A:
         """The value to start with: what the `on_create_value` hooks make of `value`.
@@ -250,10 +260,14 @@ class Variable(Operators, Generic[A]):
 
     def copy(self, value: Any = _MISSING, **updates: Any) -> Variable[Any]:
         """A new variable of the same class, with another value and more metadata if given."""
-        value = self.raw_value if value is _MISSING else value
+        given = value is not _MISSING
+        value = value if given else self.raw_value
         if isinstance(value, Variable):
             value = value.raw_value
-        return new_variable(type(self), value, {**self._metadata, **updates})
+        new = new_variable(type(self), value, {**self._metadata, **updates})
+        if given:
+            set_raw_value(new, new._placed(value))
+        return new
 
     def replace(self, value: Any = _MISSING, **updates: Any) -> Variable[Any]:
         """The same as `copy`."""
@@ -263,8 +277,13 @@ class Variable(Operators, Generic[A]):
 
     @classmethod
     def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Variable[Any]:
-        """A variable of this class, without running hooks."""
-        return new_variable(cls, value, dict(attributes))
+        """A variable of this class, without running hooks; its value is laid out."""
+        new = new_variable(cls, value, dict(attributes))
+        if not _NAMES_OF_AXES.isdisjoint(new._metadata):
+            from .layout import laid_out
+
+            set_raw_value(new, laid_out(new, value))
+        return new
 
     def copy_from(self, other: Variable[A]) -> None:
         """Takes over value and metadata of another variable of the same class.
@@ -282,9 +301,9 @@ class Variable(Operators, Generic[A]):
     def update_from_state(self, variable_state: Variable[A]) -> None:
         """Takes over value and metadata of another variable."""
         edits.check_trace(self._stamp, self._description)
-        set_raw_value(self, variable_state.raw_value)
         if self._metadata is not variable_state._metadata:
             self._edit_metadata(dict(variable_state._metadata))
+        set_raw_value(self, self._placed(variable_state.raw_value))
 
     def __copy__(self) -> Variable[A]:
         return self.copy()
@@ -311,6 +330,8 @@ class Variable(Operators, Generic[A]):
         # Called for what is neither method nor slot.
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+        if name == "raw_value":
+            raise AttributeError(f"{type(self).__name__} was not initialized.")
         try:
             metadata = _get_metadata(self)
         except AttributeError:
@@ -366,7 +387,7 @@ _get_metadata = _slots["_metadata"].__get__
 _set_stamp = _slots["_stamp"].__set__
 _set_made_at = _slots["_made_at"].__set__
 
-_NO_SHARDING = frozenset({"out_sharding", "sharding", "sharding_names"})
+_NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
 
 
 def _new_key_variable(
@@ -374,6 +395,12 @@ def _new_key_variable(
 ) -> Variable[Any]:
     """A variable that holds the typed key, or keys, of these bits."""
     return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
+
+
+def load(variable: Variable[Any], value: Any) -> None:
+    """Stores a value past the hooks, laid out over the mesh as the variable's metadata says."""
+    edits.check_trace(variable._stamp, variable._description)
+    set_raw_value(variable, variable._placed(value))
 
 
 def new_variable(

@@ -19,7 +19,7 @@ from ...linen.metadata import AxisMetadata, replace_boxed
 from ..filters import Filter, to_predicate
 from ..graph import state
 from ..state import Path, path_text, to_flat_state
-from ..variable import Variable
+from ..variable import Variable, load
 from ..variable_types import RngState
 from .matching import Matching, value_at
 
@@ -82,14 +82,16 @@ def linen_to_nnx(
                 f"{_sources(link.sources)} has shape {jnp.shape(value)},"
                 f" {path_text(link.path)} {jnp.shape(link.variable.raw_value)}"
             )
-        loaded.append(jnp.asarray(value) if isinstance(value, np.ndarray) else value)
+        loaded.append(value)
     for path in matching.dropped:
         value = value_at(variables, path)
         if not isinstance(value, jax.ShapeDtypeStruct) and np.any(np.asarray(value)):
             problems.append(f"{path_text(path)} isn't zero, and nnx has no such parameter")
     _report(problems)
     for link, value in zip(matching.links, loaded, strict=True):
-        link.variable.set_raw_value(value)
+        load(link.variable, value)
+        if isinstance(link.variable.raw_value, np.ndarray):  # no mesh has taken it
+            link.variable.set_raw_value(jnp.asarray(value))
     return module
 
 

@@ -20,9 +20,9 @@ from linnet.struct import PyTreeNode, field
 from ...errors import ArgumentError
 from ...linen.metadata import AxisMetadata
 from ...linen.partitioned import PARTITION_NAME, Partitioned
-from ..sharding_metadata import axis_names_of
+from ..sharding_metadata import like, listed, spec_of
 from ..state import from_flat_state, path_text, to_flat_state
-from ..variable import Variable
+from ..variable import Variable, new_variable
 from ..variable_metadata import with_metadata
 from ..variable_types import RngState, variable_name_from_type, variable_type_from_name
 
@@ -64,15 +64,14 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         metadata = dict(self.metadata)
         for key in _NAMES:
             if metadata.get(key) is not None:
-                names = list(metadata[key])
+                names = listed(metadata[key])
                 edit(names)
-                metadata[key] = tuple(names)
+                metadata[key] = like(metadata[key], names)
         return self.replace(metadata=metadata)
 
     def get_partition_spec(self) -> PartitionSpec:
         """The names of the value's axes."""
-        names = axis_names_of(self.to_nnx_variable()) or ()
-        return PartitionSpec(*names)  # type: ignore[no-untyped-call]
+        return spec_of(new_variable(self.var_type, None, self.metadata))
 
     def to_nnx_variable(self) -> Variable[Any]:
         """The variable."""
@@ -85,11 +84,15 @@ def to_linen_var(vs: Variable[Any]) -> AxisMetadata[Any]:
     box = metadata.pop(BOX_TYPE, None)
     if box is None:
         return NNXMeta(var_type=type(vs), value=vs.raw_value, metadata=metadata)
+    for key in _NAMES[1:]:
+        if key in metadata:
+            metadata["out_sharding"] = metadata.pop(key)
+    if hasattr(box, "from_nnx_metadata"):
+        boxed: AxisMetadata[Any] = box.from_nnx_metadata({**metadata, "value": vs.raw_value})
+        return boxed
     fields = {f.name for f in dataclasses.fields(box)}
-    if "names" in fields:
-        for key in _NAMES:
-            if key in metadata:
-                metadata["names"] = metadata.pop(key)
+    if "names" in fields and "out_sharding" in metadata:
+        metadata["names"] = metadata.pop("out_sharding")
     made: AxisMetadata[Any] = box(
         value=vs.raw_value, **{k: v for k, v in metadata.items() if k in fields}
     )
@@ -107,6 +110,10 @@ def to_nnx_var(col: str, x: Any) -> Variable[Any]:
     if isinstance(x, NNXMeta):
         return x.to_nnx_variable()
     if isinstance(x, AxisMetadata):
+        if hasattr(x, "to_nnx_metadata"):
+            metadata = dict(x.to_nnx_metadata())
+            value = metadata.pop("value")
+            return cls.from_metadata(value, {**metadata, BOX_TYPE: type(x)})
         if not dataclasses.is_dataclass(x) or not hasattr(x, "value"):
             raise ArgumentError(
                 f"A box of type {type(x).__name__} can't become metadata of a variable.",

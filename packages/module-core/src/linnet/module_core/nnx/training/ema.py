@@ -16,10 +16,11 @@ import jax.numpy as jnp
 from ...errors import ArgumentError
 from ..filters import Filter
 from ..graph import flat_leaves, merge, state
+from ..layout import laid_out
 from ..marks import static
 from ..pytree import Pytree
 from ..state import map_state, path_text, to_flat_state
-from ..variable import Variable
+from ..variable import Variable, set_raw_value
 
 A = TypeVar("A")
 
@@ -101,4 +102,8 @@ class EMA(Pytree):
 
 
 def _copied(_: Any, leaf: Any) -> Variable[Any]:
-    return leaf.copy() if isinstance(leaf, Variable) else Variable(leaf)
+    if not isinstance(leaf, Variable):
+        return Variable(leaf)
+    new = leaf.copy()
+    set_raw_value(new, laid_out(new, new.raw_value))
+    return new

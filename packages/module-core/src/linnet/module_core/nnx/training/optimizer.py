@@ -5,6 +5,11 @@ each array of which is a variable. It does not own the model: `update(model, gra
 that two optimizers may share one, and a function of both sees no aliasing.
 
 A transformation is anything with optax's `init` and `update`; optax itself is never imported here.
+
+What belongs to a variable lies on the mesh as the variable does. One whose metadata has
+`optimizer_sharding` is divided for the optimizer alone: gradients, moments and updates are laid out
+so, and the variable gets what is added to it back in its own layout (Rajbhandari et al. 2020, ZeRO,
+arXiv:1910.02054, stage 1).
 """
 
 from __future__ import annotations
@@ -18,8 +23,10 @@ import jax.numpy as jnp
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ..filters import Filter, to_predicate
 from ..graph import pure, state
+from ..layout import laid_out
 from ..marks import static
 from ..pytree import Pytree
+from ..sharding_metadata import axis_names_of
 from ..state import Path, State, from_flat_state, path_text, to_flat_state
 from ..variable import Variable
 from ..variable_types import OptArray, OptState, OptVariable, Param
@@ -142,15 +149,20 @@ class Optimizer(Pytree, Generic[M]):
         variables = state(model, self.wrt)
         chosen = _chosen(grads, variables, self.wrt)
         params, before = pure(variables), pure(self.opt_state)
+        divided = _is_divided(variables)
+        if divided:
+            chosen, params = _divided(variables, chosen), _divided(variables, params)
         try:
             updates, after = self.tx.update(chosen, before, params, **kwargs)
         except (TypeError, ValueError) as error:
             self._explain(error, params, before)
             raise
-        jax.tree.map(_add, variables, updates, is_leaf=_is_variable)
+        add = _add_whole if divided else _add
+        jax.tree.map(add, variables, updates, is_leaf=_is_variable)
         same: bool = jax.tree.structure(before) == jax.tree.structure(after)  # type: ignore[operator]
         if same:
-            jax.tree.map(_put, self.opt_state, after, is_leaf=_is_variable)
+            put = _put_divided if divided else _put
+            jax.tree.map(put, self.opt_state, after, is_leaf=_is_variable)
         else:  # a transformation may change what it keeps
             self.opt_state = jax.tree.map(OptArray, after)
         self.step.set_raw_value(self.step.raw_value + 1)
@@ -194,15 +206,48 @@ def _is_variable(x: Any) -> bool:
 
 
 def _as_variable(x: Any) -> Variable[Any]:
-    if isinstance(x, Variable):
-        return OptVariable.from_metadata(x.raw_value, x.get_metadata())
-    return OptArray(x)
+    if not isinstance(x, Variable):
+        return OptArray(x)
+    metadata = x.get_metadata()
+    names = metadata.pop(_DIVIDED, None)
+    if names is not None:
+        metadata = {**metadata, "out_sharding": names}
+    return OptVariable.from_metadata(x.raw_value, metadata)
+
+
+_DIVIDED = "optimizer_sharding"
+"""The key of metadata for the names of axes over which what belongs to a variable is divided."""
+
+
+def _is_divided(variables: Any) -> bool:
+    found = jax.tree.leaves(variables, is_leaf=_is_variable)
+    return any(isinstance(v, Variable) and v._metadata.get(_DIVIDED) is not None for v in found)
+
+
+def _divided(variables: Any, values: Any) -> Any:
+    """Values of variables, those laid out for the optimizer that are divided."""
+
+    def of_one(variable: Any, value: Any) -> Any:
+        return laid_out(variable, value, names=variable._metadata.get(_DIVIDED))
+
+    return jax.tree.map(of_one, variables, values, is_leaf=_is_variable)
 
 
 def _put(variable: Variable[Any], value: Any) -> None:
     old, new = jax.tree.leaves(variable.raw_value), jax.tree.leaves(value)
     if not all(a is b for a, b in zip(old, new, strict=True)):
         variable.set_raw_value(value)
+
+
+def _put_divided(variable: Variable[Any], value: Any) -> None:
+    _put(variable, laid_out(variable, value))
+
+
+def _add_whole(variable: Variable[Any], update: Any) -> None:
+    if variable._metadata.get(_DIVIDED) is not None:
+        names = axis_names_of(variable)
+        update = laid_out(variable, update, names=() if names is None else names)
+    _add(variable, update)
 
 
 def _add(variable: Variable[Any], update: Any) -> None:

@@ -24,7 +24,7 @@ from ...errors import ArgumentError, ArgumentTypeError
 from ..bundle import Bundle, Hole, is_node, put_back, take_out
 from ..effect import After, Inside, Outcome, apply
 from ..graph import find_duplicates
-from ..sharding_metadata import lay_out
+from ..layout import lay_out
 from ..structure import GraphDef, build
 from ..variable import Variable, set_raw_value
 from .calling import Transformed, names_of, resolve

@@ -1,0 +1,339 @@
+"""Layout of nnx variables on eight devices; run by test_partitioned_mesh.py in its own process.
+
+One table of the ways by which a value comes into a variable, each on a mesh of both kinds of axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.experimental import layout as jax_layout
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from linnet.module_core import linen, nnx
+from linnet.module_core.errors import ArgumentError
+
+P: Any = PartitionSpec
+NAMES = ("data", "model")
+SHAPE = (8, 4)
+
+set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+
+
+@pytest.fixture(params=[AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+    devices = np.array(jax.devices()).reshape(4, 2)
+    mesh = Mesh(devices, NAMES, axis_types=(request.param,) * 2)
+    with set_mesh(mesh):
+        yield mesh
+
+
+class Weight(nnx.Module):
+    def __init__(self, names: Any = NAMES, **metadata: Any) -> None:
+        self.w = nnx.Param(jnp.ones(SHAPE), out_sharding=names, **metadata)
+
+
+class Kernel(linen.Module):
+    names: Any = NAMES
+    rules: Any = None
+
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        init: Any = jax.nn.initializers.ones
+        if self.rules is None:
+            init = linen.with_partitioning(init, self.names)
+        else:
+            init = linen.with_logical_partitioning(init, self.names, rules=self.rules)
+        return self.param("w", init, SHAPE)
+
+
+def spec(x: Any) -> Any:
+    """Of each axis its mesh axis, whatever length the specification has."""
+    value = x.get_value() if isinstance(x, nnx.Variable) else x
+    found = tuple(value.sharding.spec)
+    return (*found, *(None,) * (value.ndim - len(found)))
+
+
+def of_shape(tree: Any) -> list[Any]:
+    return [spec(x) for x in jax.tree.leaves(nnx.state(tree)) if x.shape == SHAPE]
+
+
+def adam(model: Any) -> Any:
+    return nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+
+
+# Each returns variables, or values, that are to lie as NAMES say.
+
+
+def made() -> list[Any]:
+    return [Weight().w]
+
+
+def made_in_jit() -> list[Any]:
+    return [nnx.jit(Weight)().w]
+
+
+def of_metadata() -> list[Any]:
+    made = nnx.Param.from_metadata(np.zeros(SHAPE), {"out_sharding": NAMES})
+    traced = jax.jit(lambda: nnx.Param.from_metadata(jnp.zeros(SHAPE), {"sharding": NAMES}))()
+    return [made, traced]
+
+
+def of_values_from_elsewhere() -> list[Any]:
+    on_one = jax.device_put(np.zeros(SHAPE), jax.devices()[0])
+    return [nnx.Param(x, out_sharding=NAMES) for x in (np.zeros(SHAPE), on_one)]
+
+
+def set_to() -> list[Any]:
+    found = []
+    for x in (jnp.zeros(SHAPE), np.zeros(SHAPE), jax.device_put(np.zeros(SHAPE), jax.devices()[0])):
+        for write in ("set_value", "item", "value"):
+            variable = Weight().w
+            if write == "set_value":
+                variable.set_value(x)
+            elif write == "item":
+                variable[...] = x
+            else:
+                variable.value = x
+            found.append(variable)
+    return found
+
+
+def copied_with_a_value() -> list[Any]:
+    return [Weight().w.copy(np.zeros(SHAPE)), Weight().w.replace(jnp.zeros(SHAPE))]
+
+
+def updated() -> list[Any]:
+    bare, whole, pure = Weight(), Weight(), Weight()
+    nnx.update(bare, {"w": np.zeros(SHAPE)})
+    state = jax.tree.map(lambda x: np.zeros(x.shape), nnx.state(whole))
+    nnx.update(whole, state)
+    state = nnx.state(pure)
+    nnx.replace_by_pure_dict(state, {"w": np.zeros(SHAPE)})
+    nnx.update(pure, state)
+    return [bare.w, whole.w, pure.w]
+
+
+def merged() -> list[Any]:
+    graphdef, state = nnx.split(nnx.eval_shape(Weight))
+    state = jax.tree.map(lambda x: np.zeros(x.shape), state)
+    bare = nnx.merge(graphdef, jax.tree.leaves(state))
+    return [nnx.merge(graphdef, state).w, bare.w]
+
+
+def of_linen() -> list[Any]:
+    variables = {"params": {"w": np.zeros(SHAPE)}}
+    return [nnx.bridge.linen_to_nnx(variables, Weight()).w]
+
+
+def wrapped(rules: Any = None, names: Any = NAMES) -> list[Any]:
+    def make() -> Any:
+        module = nnx.bridge.ToNNX(Kernel(names, rules), rngs=nnx.Rngs(0))
+        return nnx.bridge.lazy_init(module, jnp.ones((2, 8)))
+
+    return [make().w, nnx.jit(make)().w]
+
+
+def wrapped_by_rules() -> list[Any]:
+    found = wrapped((("in", "data"), ("out", "model")), ("in", "out"))
+    with linen.logical_axis_rules([("in", "data"), ("out", "model")]):
+        return found + wrapped((), ("in", "out"))
+
+
+def averaged() -> list[Any]:
+    def make() -> Any:
+        model = Weight()
+        return nnx.state((model, nnx.EMA(model, 0.5)))
+
+    traced = jax.jit(make)()
+    ema = nnx.EMA(Weight(), 0.5)
+    ema.update(Weight())
+    return [x for x in jax.tree.leaves((traced, nnx.state(ema))) if x.shape == SHAPE]
+
+
+def optimized() -> list[Any]:
+    def make() -> Any:
+        model = Weight()
+        return model, adam(model)
+
+    found = [make(), nnx.jit(make)(), jax.jit(lambda: nnx.state(make()))()]
+    leaves = [x for x in jax.tree.leaves(nnx.state(found[:2])) if x.shape == SHAPE]
+    leaves += [x for x in jax.tree.leaves(found[2]) if x.shape == SHAPE]
+    assert len(leaves) == 9
+    return leaves
+
+
+WAYS: list[Callable[[], list[Any]]] = [
+    made,
+    made_in_jit,
+    of_metadata,
+    of_values_from_elsewhere,
+    set_to,
+    copied_with_a_value,
+    updated,
+    merged,
+    of_linen,
+    wrapped,
+    wrapped_by_rules,
+    averaged,
+    optimized,
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda w: w.__name__)
+def test_a_value_lies_as_its_variable_says(way: Callable[[], list[Any]], mesh: Mesh) -> None:
+    found = way()
+    assert found
+    assert [spec(x) for x in found] == [NAMES] * len(found)
+
+
+def test_what_is_split_already_stays(mesh: Mesh) -> None:
+    model = Weight()
+    model.w[...] = jax.device_put(np.zeros(SHAPE), NamedSharding(mesh, P(None, "data")))
+    assert spec(model.w) == (None, "data") or mesh.axis_types[0] == AxisType.Explicit
+
+
+def test_switched_off(mesh: Mesh) -> None:
+    model = Weight(eager_sharding=False)
+    model.w[...] = np.zeros(SHAPE)
+    assert isinstance(model.w.get_value(), (np.ndarray, jax.Array))
+    assert not isinstance(getattr(model.w.get_value(), "sharding", None), NamedSharding) or (
+        spec(model.w) == (None, None)
+    )
+
+
+@pytest.mark.parametrize("key", ["out_sharding", "sharding", "sharding_names"])
+def test_a_sharding_in_the_place_of_names(key: str, mesh: Mesh) -> None:
+    sharding = NamedSharding(mesh, P(*NAMES))
+
+    def make() -> Any:
+        return nnx.Param(jnp.ones(SHAPE), **{key: sharding})
+
+    traced = nnx.jit(make)()
+    assert spec(make()) == spec(traced) == NAMES
+    assert nnx.get_partition_spec(nnx.State({"w": traced})).w.raw_value == P(*NAMES)
+    assert nnx.eval_shape(make).shape == SHAPE
+    moments = adam(nnx.Dict(w=traced))
+    assert of_shape(moments) == [NAMES, NAMES]
+
+
+def test_a_format_in_the_place_of_names(mesh: Mesh) -> None:
+    sharding = NamedSharding(mesh, P(*NAMES))
+    make_layout: Any = getattr(jax_layout, "DeviceLocalLayout", None) or jax_layout.Layout
+    make_format: Any = jax_layout.Format
+    placed = make_format(make_layout(major_to_minor=(1, 0)), sharding)
+
+    def make() -> Any:
+        return nnx.Param(jnp.ones(SHAPE), out_sharding=placed)
+
+    assert spec(make()) == spec(nnx.jit(make)()) == NAMES
+
+
+def test_a_sharding_has_no_names_for_new_axes_but_those_of_its_mesh(mesh: Mesh) -> None:
+    sharding = NamedSharding(mesh, P("data", "model"))
+    for name, expected in (("layers", None), (None, None)):
+        variable = nnx.Param(jnp.ones(SHAPE), out_sharding=sharding)
+        metadata = {nnx.PARTITION_NAME: name}
+        nnx.spmd.add_axis(nnx.State({"w": variable}), 1, metadata)
+        assert tuple(variable.out_sharding.spec) == ("data", expected, "model")
+        nnx.spmd.remove_axis(nnx.State({"w": variable}), 1, metadata)
+        assert variable.out_sharding == sharding
+
+
+# ZeRO: the optimizer's part of a variable is divided, the variable isn't.
+
+
+@pytest.mark.parametrize(
+    ("names", "expected", "divided"),
+    [
+        (None, (None, None), ("model", "data")),
+        ((None, None), (None, None), P("model", "data")),
+        (NAMES, NAMES, ("data", None)),
+    ],
+)
+def test_optimizer_sharding(names: Any, expected: Any, divided: Any, mesh: Mesh) -> None:
+    model = Weight(names, optimizer_sharding=divided)
+    optimizer = adam(model)
+    assert spec(model.w) == expected
+    assert of_shape(optimizer) == [tuple(divided)] * 2
+    moment = optimizer.opt_state[0].mu.w
+    assert moment.out_sharding == divided
+    assert not moment.has_metadata("optimizer_sharding")
+
+    plain = Weight(None)
+    reference = adam(plain)
+
+    def step(model: Any, optimizer: Any) -> None:
+        grads = nnx.grad(lambda m: jnp.sum(m.w[...] ** 2))(model)
+        optimizer.update(model, grads)
+
+    for run in (step, nnx.jit(step)):
+        run(model, optimizer)
+        run(plain, reference)
+        assert spec(model.w) == expected
+        assert of_shape(optimizer) == [tuple(divided)] * 2
+    np.testing.assert_array_equal(model.w[...], plain.w[...])
+
+
+def test_optimizer_sharding_by_rules_and_as_a_sharding(mesh: Mesh) -> None:
+    by_rules = Weight(
+        None, optimizer_sharding=("a", "b"), sharding_rules=(("a", "model"), ("b", "data"))
+    )
+    assert of_shape(adam(by_rules)) == [("model", "data")] * 2
+    whole = Weight(None, optimizer_sharding=NamedSharding(mesh, P("model")))
+    assert of_shape(adam(whole)) == [("model", None)] * 2
+
+
+def test_a_moment_of_another_shape_isn_t_laid_out(mesh: Mesh) -> None:
+    class Wide(nnx.Module):
+        def __init__(self) -> None:
+            self.w = nnx.Param(jnp.ones((128, 128)), out_sharding=NAMES)
+
+    optimizer = nnx.Optimizer(Wide(), optax.adafactor(1e-3), wrt=nnx.Param)
+    assert {x.ndim for x in jax.tree.leaves(nnx.state(optimizer))} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("data", None, None), ["(8, 4)", "2 axes", "3 names"]),
+        (("data", "pipe"), ["pipe", "not found in mesh", "logical_axis_rules"]),
+        ((None, NAMES), ["(8, 4)", "axis 1", "8 devices", "size 4"]),
+    ],
+)
+def test_names_that_don_t_fit(names: Any, words: list[str], mesh: Mesh) -> None:
+    with pytest.raises(ArgumentError) as info:
+        Weight(names)
+    assert all(word in str(info.value) for word in words), info.value
+
+
+def test_inside_shard_map_manual_axes_are_left_out(mesh: Mesh) -> None:
+    model = Weight((None, None))
+
+    @nnx.shard_map(mesh=mesh, in_specs=(P(),), out_specs=P("data"))
+    def f(model: Any) -> Any:
+        own = nnx.Param(jnp.ones((2, 4)), out_sharding=("data", None))
+        return own[...] * model.w[0, 0]
+
+    assert f(model).shape == (8, 4)
+
+
+def test_boxes_keep_their_rules(mesh: Mesh) -> None:
+    rules = (("in", "data"), ("out", "model"))
+    box = linen.LogicallyPartitioned(jnp.ones(SHAPE), ("in", "out"), rules=rules)
+    variable = nnx.bridge.to_nnx_var("params", box)
+    assert variable.sharding_rules == rules
+    assert nnx.get_partition_spec(nnx.State({"w": variable})).w.raw_value == P(*NAMES)
+    back = nnx.bridge.to_linen_var(variable)
+    assert isinstance(back, linen.LogicallyPartitioned)
+    assert (back.names, back.rules) == (("in", "out"), rules)
+    meta = nnx.bridge.to_linen_var(
+        nnx.Param(jnp.ones(SHAPE), out_sharding=("in", "out"), sharding_rules=rules)
+    )
+    assert meta.get_partition_spec() == P(*NAMES)
