@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from .kinds import OBJECT, REFERENCE, VARIABLE, kind_of
+from .levels import common_level
 from .pytree import Pytree
 from .snapshot import slot_value, snapshot_of
 from .structure import GraphDef, Walk
@@ -95,6 +96,10 @@ class Loose:
     def nodes(self) -> list[Any]:
         return self._nodes
 
+    @property
+    def level(self) -> Any:
+        return common_level(self._nodes)
+
 
 class Bundle:
     """Several roots as one structure.
@@ -144,6 +149,10 @@ class Bundle:
     def slots(self) -> list[Any]:
         """Of each raw array its mutable owner and the key there."""
         return list(chain.from_iterable(p.slots for p in self.parts))
+
+    def is_of_level(self, now: Any) -> bool:
+        """Whether all nodes are of a trace level."""
+        return all(part.level == now for part in self.parts)
 
     def nodes(self) -> list[Any]:
         """All nodes by index."""

@@ -11,7 +11,7 @@ structure is built around the caller's objects, which keep their identity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import is_
 from typing import Any
 
@@ -19,6 +19,7 @@ import jax
 
 from . import edits
 from .bundle import Bundle, put_back, take_out
+from .levels import refuse_other_levels
 from .structure import GraphDef, Walk, build
 from .variable import Variable, set_raw_value
 
@@ -62,7 +63,13 @@ class Effect:
 
 
 class Outcome:
-    """A function's output and effect as a pytree: what transforms carry out."""
+    """A function's output and effect as a pytree: what transforms carry out.
+
+    Attributes:
+      output: with holes.
+      values: of the leaves that are sent along.
+      effect: what was done.
+    """
 
     __slots__ = ("effect", "output", "values")
 
@@ -79,13 +86,60 @@ jax.tree_util.register_pytree_node(
 )
 
 
+class Plan:
+    """What became of objects, without a word on which values are sent: static.
+
+    Attributes:
+      graphdef, origin: as of `Effect`.
+      sources: for each leaf the index of the leaf that it was, or None for a new one.
+      fixed: raw arrays inside of immutable containers, which are set by building these anew.
+      in_place: whether no structure changed.
+    """
+
+    __slots__ = ("fixed", "graphdef", "in_place", "origin", "sources")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        origin: tuple[int | None, ...],
+        sources: tuple[int | None, ...],
+        fixed: frozenset[int],
+        in_place: bool,
+    ) -> None:
+        self.graphdef = graphdef
+        self.origin = origin
+        self.sources = sources
+        self.fixed = fixed
+        self.in_place = in_place
+
+    def effect(self, sent: Iterable[int]) -> Effect:
+        """The effect that sends these leaves, all new ones among them, and keeps the others."""
+        changed = tuple(sent)
+        without = frozenset(changed)
+        kept = tuple(
+            [(i, s) for i, s in enumerate(self.sources) if s is not None and i not in without]
+        )
+        in_place = self.in_place and self.fixed.isdisjoint(changed)
+        return Effect(self.graphdef, self.origin, changed, kept, in_place)
+
+    def only(self, written: Collection[int], values: Sequence[Any], output: Any) -> Outcome:
+        """Of functions that sent all values along, the outcome with those that one wrote to."""
+        sent = [i for i, source in enumerate(self.sources) if source is None or i in written]
+        return Outcome(output, [values[i] for i in sent], self.effect(sent))
+
+
 class Inside:
     """New objects of a structure, around values of the current trace.
 
     Args:
       graphdef: the structure of the caller's objects.
       values: of its leaves.
+
+    Attributes:
+      after: what became of the objects, once that was asked.
     """
+
+    after: After
 
     def __init__(self, graphdef: GraphDef, values: Iterable[Any]) -> None:
         self.graphdef = graphdef
@@ -118,20 +172,10 @@ class Inside:
           sends: whether the value of a leaf, by its index afterwards, is sent along; None for those
             that changed. What cannot be kept is sent whatever it says.
         """
-        changed: list[int] = []
-        kept: list[tuple[int, int]] = []
-        in_place = after.in_place
-        slots = after.walk.slots
-        for i, source in enumerate(after.sources):
-            sent = after.is_changed(i) if sends is None else sends(i)
-            if sent or source is None:
-                changed.append(i)
-                if slots[i] is None and not isinstance(after.walk.leaves[i], Variable):
-                    in_place = False
-            else:
-                kept.append((i, source))
-        effect = Effect(after.walk.graphdef, after.origin, tuple(changed), tuple(kept), in_place)
-        return Outcome(output, [after.value(i) for i in changed], effect)
+        self.after = after
+        sends = after.is_changed if sends is None else sends
+        sent = [i for i, source in enumerate(after.sources) if source is None or sends(i)]
+        return Outcome(output, [after.value(i) for i in sent], after.plan.effect(sent))
 
 
 class After:
@@ -175,6 +219,26 @@ class After:
             for i, leaf in enumerate(after.leaves)
         )
 
+    @property
+    def plan(self) -> Plan:
+        """What effects of it have in common."""
+        slots, leaves = self.walk.slots, self.walk.leaves
+        return Plan(
+            self.walk.graphdef,
+            self.origin,
+            self.sources,
+            frozenset(
+                i
+                for i, leaf in enumerate(leaves)
+                if slots[i] is None and not isinstance(leaf, Variable)
+            ),
+            self.in_place,
+        )
+
+    def written(self) -> frozenset[int]:
+        """The leaves that are new or have another value."""
+        return frozenset(filter(self.is_changed, range(len(self.sources))))
+
     def value(self, i: int) -> Any:
         """The value of a leaf."""
         leaf = self.walk.leaves[i]
@@ -193,8 +257,13 @@ def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:
       bundle: the caller's objects.
       outcome: what was done.
       structure: False leaves their structure as it is, and passes on values alone.
+
+    Raises:
+      TraceContextError: an object that would change is of another trace level; none has changed.
     """
     effect = outcome.effect
+    if effect.changed or not effect.in_place:
+        refuse_other_levels(bundle, effect, values_only=not structure)
     if not structure and not effect.in_place:
         return _apply_values(bundle, outcome)
     if effect.in_place:

@@ -51,7 +51,7 @@ class Pytree:
             stamp = _get_stamp(self)
         except AttributeError:
             stamp = now
-            _set_stamp(self, now)
+            _set_stamp(self, edits.stamp())
         if stamp != now:
             edits.check_trace(stamp, self._description)
         if isinstance(value, Marked):
@@ -75,7 +75,7 @@ class Pytree:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         marks = state.pop("_marks", None)
-        _set_stamp(self, edits.trace_state())
+        _set_stamp(self, edits.stamp())
         if marks:
             _set_marks(self, marks)
         self.__dict__.update(state)
@@ -114,7 +114,7 @@ get_structure = _slots["_structure"].__get__
 def new_object(cls: type[T], stamp: Any = None) -> T:
     """An object without attributes, made now unless a stamp is given; `__init__` doesn't run."""
     new = object.__new__(cls)
-    _set_stamp(new, edits.trace_state() if stamp is None else stamp)
+    _set_stamp(new, edits.stamp() if stamp is None else stamp)
     return new
 
 

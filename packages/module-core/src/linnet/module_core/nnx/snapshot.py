@@ -28,6 +28,7 @@ from jax.tree_util import all_leaves
 
 from . import edits
 from .kinds import ARRAY, LIST, OBJECT, VARIABLE, kind_of
+from .levels import common_level
 from .pytree import Pytree, get_structure, set_structure
 from .statics import static_key
 from .structure import GraphDef, Walk
@@ -46,6 +47,7 @@ class Snapshot:
       graphdef: the structure.
       leaves: variables, and None in the place of each raw array.
       slots: where the raw arrays are.
+      level: the trace level of all nodes, or None if they differ.
       ids: identities of all nodes, to see whether two roots share any.
       serial: a number that no other snapshot has.
     """
@@ -67,6 +69,7 @@ class Snapshot:
         "ids",
         "inner_nodes",
         "leaves",
+        "level",
         "serial",
         "simple",
         "slots",
@@ -84,6 +87,7 @@ class Snapshot:
         self._variables = [x for x in self.leaves if x is not None]
         self._root = weakref.ref(root)
         self.inner_nodes = walk.nodes[1:]
+        self.level = common_level(walk.nodes)
         self.ids = frozenset(map(id, walk.nodes))
         self._apart: set[int] = set()
         self._metadata = list(map(_metadata_of, self._variables))

@@ -69,7 +69,7 @@ class Variable(Operators, Generic[A]):
         elif isinstance(value, Variable):
             metadata = merge_hooks(value._metadata, metadata)
             value = value.raw_value
-        _set_stamp(self, edits.trace_state())
+        _set_stamp(self, edits.stamp())
         _set_made_at(self, edits.place_of_creation())
         _set_metadata(self, metadata or _NOTHING)
         if metadata or type(self)._has_hooks:
@@ -412,7 +412,7 @@ def new_variable(
 ) -> Variable[Any]:
     """A variable as it is, without hooks: for merging, copying and unpickling."""
     variable: Variable[Any] = object.__new__(cls)
-    _set_stamp(variable, edits.trace_state() if stamp is None else stamp)
+    _set_stamp(variable, edits.stamp() if stamp is None else stamp)
     _set_made_at(variable, made_at)
     _set_metadata(variable, metadata or _NOTHING)
     set_raw_value(variable, value)

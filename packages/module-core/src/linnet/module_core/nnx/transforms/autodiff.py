@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ..bundle import Hole, put_back
-from ..effect import Inside, Outcome, apply
+from ..effect import After, Inside, Outcome, Plan, apply
 from ..graph import flat_leaves
 from ..state import FlatState, State, from_flat_state, path_text, to_flat_state
 from ..structure import build
@@ -258,14 +258,24 @@ class CustomVjp(Transformed):
             every = [fixed[i] if i in fixed else next(rest) for i in range(count)]
             return inside.call(f, every, kwargs), inside
 
+        plans: list[Plan] = []
+        written: set[int] = set()
+
+        def note(after: After) -> None:
+            plans.append(after.plan)
+            written.update(after.written())
+
         @jax.custom_vjp
         def run(values: Any, diff_args: Any) -> Any:
             output, inside = call(self._fun, values, diff_args)
-            return inside.leave(output, everything=True)
+            outcome = inside.leave(output, everything=True)
+            note(inside.after)
+            return outcome
 
         def forward(values: Any, diff_args: Any) -> Any:
             (output, residuals), inside = call(fwd, values, diff_args)
             outcome = inside.leave((output, residuals), everything=True)
+            note(inside.after)
             # Residuals may hold modules: they travel as structure and values.
             output, residuals = outcome.output
             outcome.output = output
@@ -302,7 +312,8 @@ class CustomVjp(Transformed):
 
         run.defvjp(forward, backward)
         diff_args = tuple(lifted.args[i] for i in range(count) if i not in fixed)
-        outcome = run(lifted.bundle.values(), diff_args)
+        everything = run(lifted.bundle.values(), diff_args)
+        outcome = plans[0].only(written, everything.values, everything.output)
         return apply(lifted.bundle, outcome, self._modes.structure)
 
 

@@ -31,6 +31,7 @@ from ...errors import ArgumentError
 from .. import edits
 from ..filters import Filter
 from ..graph import _divide, _leaves_for, _nested, flat_leaves
+from ..levels import refuse_other_values
 from ..state import FlatState, _refuse_remainder
 from ..structure import GraphDef, Walk, build
 from ..variable import Variable
@@ -161,11 +162,9 @@ class MergeContext:
             return roots[0]
         values = [x.raw_value if isinstance(x, Variable) else x for x in leaves]
 
-        def reuse(i: int) -> Any:
-            number = numbers[i]
-            return None if number is None else context.outer.get(number)
-
-        roots, _ = build(plain, values, reuse)
+        known = [None if n is None else context.outer.get(n) for n in numbers]
+        refuse_other_values(plain, known, values)
+        roots, _ = build(plain, values, known.__getitem__)
         edits.count[0] += 1
         context.inner = None
         return roots[0]

@@ -1,7 +1,8 @@
 """`cond` and `switch`, `while_loop` and `fori_loop` with modules among the operands.
 
 All branches, and all turns of a loop, send every value out, so that jax sees the same outputs
-whichever of them a branch changed; the structure that they leave behind must be the same, too.
+whichever of them a branch changed; the structure that they leave behind must be the same, too. Only
+values that some branch or turn wrote to reach the caller's objects.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError
-from ..bundle import Bundle, take_out
-from ..effect import Effect, Inside, Outcome, apply
+from ..bundle import Bundle, put_back, take_out
+from ..effect import After, Effect, Inside, apply
 from ..state import path_text
 from .calling import resolve
 from .lifting import Modes
@@ -43,8 +44,17 @@ def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) ->
         )
 
 
+class _Done:
+    """What a branch or turn did to its objects; holds none of them."""
+
+    def __init__(self, after: After) -> None:
+        self.plan = after.plan
+        self.written = after.written()
+        self.effect = self.plan.effect(range(len(after.sources)))
+
+
 def _branches(
-    functions: Sequence[Callable[..., Any]], bundle: Bundle, effects: dict[int, Effect]
+    functions: Sequence[Callable[..., Any]], bundle: Bundle, done: dict[int, _Done]
 ) -> list[Callable[..., Any]]:
     def branch(i: int) -> Callable[..., Any]:
         fun, bound = resolve(functions[i])
@@ -53,7 +63,7 @@ def _branches(
             inside = Inside(bundle.graphdef, values)
             output = inside.call(fun, (*bound, *operands), {})
             outcome = inside.leave(output, everything=True)
-            effects[i] = outcome.effect
+            done[i] = _Done(inside.after)
             return outcome.output, outcome.values
 
         return run
@@ -69,19 +79,20 @@ def _select(
     name: str,
 ) -> Any:
     holed, bundle = _bundled(operands, modes, name)
-    effects: dict[int, Effect] = {}
+    done: dict[int, _Done] = {}
     names = [f"branch {i} ({getattr(f, '__name__', 'function')})" for i, f in enumerate(functions)]
-    branches = _branches(functions, bundle, effects)
+    branches = _branches(functions, bundle, done)
     try:
         output, values = select(branches, bundle.values(), holed)
     except TypeError:
         # Another structure shows as another number of outputs, of which jax says less.
-        if len(effects) == len(functions):
-            _same_effects([effects[i] for i in range(len(functions))], names, name)
+        if len(done) == len(functions):
+            _same_effects([done[i].effect for i in range(len(functions))], names, name)
         raise
-    _same_effects([effects[i] for i in range(len(functions)) if i in effects], names, name)
-    effect = next(iter(effects.values()))
-    return apply(bundle, Outcome(output, values, effect), modes.structure)
+    ran = [done[i] for i in range(len(functions)) if i in done]
+    _same_effects([d.effect for d in ran], names, name)
+    written = frozenset[int]().union(*[d.written for d in ran])
+    return apply(bundle, ran[0].plan.only(written, values, output), modes.structure)
 
 
 def cond(
@@ -143,6 +154,7 @@ class _Loop:
         self.holed, self.bundle = _bundled(init_val, modes, name)
         self.modes = modes
         self.name = name
+        self.done: list[_Done] = []
 
     def start(self) -> Any:
         return jax.tree_util.tree_map(jnp.asarray, (self.bundle.values(), self.holed))
@@ -157,7 +169,8 @@ class _Loop:
         fun, bound = resolve(fun)
         output = inside.call(fun, (*bound, *first, holed), {})
         outcome = inside.leave(output, everything=True)
-        if not outcome.effect.in_place or _shape(outcome.output) != _shape(holed):
+        self.done.append(_Done(inside.after))
+        if not inside.after.in_place or _shape(outcome.output) != _shape(holed):
             raise ArgumentError(
                 f"nnx.{self.name} requires body function's input and output to have the same"
                 f" reference and pytree structure, but they differ: {_shape(holed)} became"
@@ -177,10 +190,11 @@ class _Loop:
 
     def finish(self, state: Any) -> Any:
         values, holed = state
-        graphdef = self.bundle.graphdef
-        everything = tuple(range(graphdef.num_leaves))
-        effect = Effect(graphdef, tuple(range(graphdef.num_nodes)), everything, (), True)
-        return apply(self.bundle, Outcome(holed, values, effect), self.modes.structure)
+        if not self.done:  # no turn at all, and nothing traced
+            return put_back(holed, self.bundle.roots)
+        written = frozenset[int]().union(*[d.written for d in self.done])
+        outcome = self.done[0].plan.only(written, values, holed)
+        return apply(self.bundle, outcome, self.modes.structure)
 
 
 def _shape(tree: Any) -> Any:

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError, ArgumentTypeError
+from .. import edits
 from ..bundle import Bundle, Hole, is_node, put_back, take_out
 from ..effect import After, Inside, Outcome, apply
 from ..graph import find_duplicates
@@ -355,8 +356,12 @@ class Jitted(Transformed):
 
 
 def _moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
-    """The values, moved to where they are wanted: once, for the caller's variables keep them so."""
+    """The values, moved to where they are wanted: once, for the caller's variables keep them so.
+
+    At another trace level they can't: there moving is part of the program.
+    """
     values = bundle.values()
+    kept = bundle.is_of_level(edits.trace_state())
     for i, (leaf, sharding) in enumerate(zip(bundle.leaves(), shardings, strict=True)):
         value = values[i]
         if (
@@ -367,7 +372,8 @@ def _moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
             and not value.sharding.is_equivalent_to(sharding, value.ndim)
         ):
             values[i] = jax.device_put(value, sharding)
-            set_raw_value(leaf, values[i])
+            if kept:
+                set_raw_value(leaf, values[i])
     return values
 
 

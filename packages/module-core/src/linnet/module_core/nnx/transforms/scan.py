@@ -96,6 +96,7 @@ class _Loop:
         self.sliced = [i for i, s in enumerate(specs) if isinstance(s, int)]
         self.groups = [g for g in groups_of(specs, in_axes, scan._out_axes) if isinstance(g, int)]
         self.axes, self.leaves, self.structure = _flat(plain(in_axes), lifted.args)
+        self.written: frozenset[int] = frozenset()
 
     def run(self) -> Any:
         lifted, scan = self.lifted, self.scan
@@ -126,6 +127,10 @@ class _Loop:
             for axis, group in zip(self.groups, groups, strict=True)
         ]
         values = put_together([*groups, [carried[i] for i in order]], layout)
+        # All that is carried was sent; what no step wrote to stays as it is.
+        sent = dict(zip(effect.changed, values, strict=True))
+        effect = self.plan.effect([i for i in sent if i in self.written])
+        values = [sent[i] for i in effect.changed]
         axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
         leaves = [jnp.moveaxis(y, 0, axis) for axis, y in zip(axes, leaves, strict=True)]
         output = jax.tree_util.tree_unflatten(structure, leaves)
@@ -166,6 +171,8 @@ class _Loop:
         rest, carried_output = self._divided(output, carried_argument)
         after = run.finish()
         # What every step sees whole is not handed on; what is carried comes from the last step.
+        self.plan = after.plan
+        self.written |= after.written()
         outcome = run.inside.outcome(rest, after, lambda i: self._sends(run.specs[i], after, i))
         groups: list[list[Any]] = [[] for _ in self.groups]
         layout: list[int] = []
