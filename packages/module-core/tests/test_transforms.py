@@ -575,7 +575,7 @@ class Returns(nn.Module):
         (lambda self, x: nn.scan(lambda m, c, x: c)(self, 0.0, x), ArgumentError, "returns"),
         (lambda self, x: nn.jit(lambda m, x: x)(3, x), TransformTargetError, "no module"),
         (
-            lambda self, x: nn.jit(lambda m, x: x)(Scale(parent=None), x),
+            lambda self, x: nn.jit(lambda m, other, x: x)(self, Scale(parent=None), x),
             JaxTransformError,
             "unbound Scale",
         ),
@@ -584,3 +584,72 @@ class Returns(nn.Module):
 def test_what_a_body_may_not_do(body, error, words):
     with pytest.raises(error, match=words):
         Net(body).init(KEY, X)
+
+
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        w = self.param("w", jax.nn.initializers.normal(), (3, 3))
+        return jnp.tanh(x @ w), None
+
+
+@pytest.mark.parametrize("lift", [nn.jit, nn.remat, lambda c: nn.remat(nn.jit(c)), nn.fold_rngs])
+def test_a_scan_finds_what_its_steps_share_inside_of_compiled_bodies(lift):
+    shared = {"variable_broadcast": "params", "split_rngs": {"params": False}, "length": 3}
+    model = nn.scan(lift(Layer), **shared)()
+    variables = model.init(KEY, X, None)
+    assert variables["params"]["w"].shape == (3, 3)
+    expected = X
+    for _ in range(3):
+        expected = jnp.tanh(expected @ variables["params"]["w"])
+    np.testing.assert_allclose(model.apply(variables, X, None)[0], expected, rtol=1e-6)
+
+
+def test_a_scan_finds_what_its_steps_share_inside_of_loops_and_branches():
+    class Steps(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            inner = nn.scan(
+                Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=2
+            )
+            x, _ = inner(name="inner")(x, None)
+            last = Layer(name="last")
+            return nn.cond(True, lambda m, x: m(x, None), lambda m, x: m(x, None), last, x)
+
+    shared = {"variable_broadcast": "params", "split_rngs": {"params": False}, "length": 3}
+    params = nn.scan(Steps, **shared)().init(KEY, X, None)["params"]
+    assert jax.tree.map(jnp.shape, params) == {"inner": {"w": (2, 3, 3)}, "last": {"w": (3, 3)}}
+
+
+def test_a_variable_that_depends_on_a_step_is_refused_inside_of_compiled_bodies():
+    class Reads(nn.Module):
+        @nn.jit
+        @nn.compact
+        def __call__(self, x, _):
+            self.param("w", lambda key: x.sum())
+            return x, None
+
+    model = nn.scan(Reads, variable_broadcast="params", split_rngs={"params": False}, length=3)()
+    with pytest.raises(ArgumentError, match=r"\['w'\] is broadcast, but depends"):
+        model.init(KEY, X, None)
+
+
+def test_add_metadata_axis_keeps_what_it_does_not_name():
+    class Meter(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.param("w", nn.with_partitioning(ones, ("in",)), (3,))
+            total = self.variable("totals", "seen", lambda: jnp.zeros(()))
+            total.value += x.sum()
+            self.sow("seen", "x", x)
+            return x * self.param("w2", ones, ())
+
+    params = {nn.PARTITION_NAME: "layers"}
+    model = nn.add_metadata_axis(Meter, {"params": 0}, metadata_params=params)()
+    variables = model.init(KEY, X)
+    assert variables["params"]["w"].names == ("layers", "in")
+    assert variables["totals"]["seen"] == 15
+    _, changed = model.apply(variables, X, mutable=True)
+    assert changed["totals"]["seen"] == 30
+    assert len(changed["seen"]["x"]) == 2
+    assert changed["params"]["w"].names == ("layers", "in")

@@ -28,6 +28,7 @@ from linnet.struct import FrozenDict
 
 from ..config import config
 from ..errors import CallShareScopeOnUnboundModuleError
+from .variable import Variable
 
 if TYPE_CHECKING:
     from .module import Module
@@ -50,17 +51,35 @@ def is_plain(value: Any) -> bool:
     return type(value) in _PLAIN
 
 
-def map_modules(fn: Callable[[Path, Module], Any], value: Any, path: Path = ()) -> Any:
+def is_module(value: Any) -> bool:
+    """Whether `value` is a linen module."""
+    return getattr(type(value), "_is_linen_module", False) is True
+
+
+def is_place(value: Any) -> bool:
+    """Whether `value` has a place in a scope: a module or a handle on a variable."""
+    return isinstance(value, Variable) or is_module(value)
+
+
+def map_modules(
+    fn: Callable[[Path, Any], Any],
+    value: Any,
+    path: Path = (),
+    *,
+    of: Callable[[Any], bool] = is_module,
+) -> Any:
     """Replaces every module in `value` by `fn(path, module)`; lists and dicts become immutable.
+
+    With `of=is_place`, handles on variables are replaced, too.
 
     Containers are rebuilt, all else is passed on as it is.
     """
     if type(value) in _PLAIN:
         return value
-    if is_module(value):
+    if of(value):
         return fn(path, value)
     if isinstance(value, list | tuple):
-        items = [map_modules(fn, item, (*path, str(i))) for i, item in enumerate(value)]
+        items = [map_modules(fn, item, (*path, str(i)), of=of) for i, item in enumerate(value)]
         if type(value) is list or type(value) is tuple:
             return tuple(items)
         if hasattr(value, "_fields"):
@@ -69,45 +88,43 @@ def map_modules(fn: Callable[[Path, Module], Any], value: Any, path: Path = ()) 
         return value if all(a is b for a, b in zip(items, value, strict=True)) else tuple(items)
     if isinstance(value, dict | FrozenDict):
         return FrozenDict(
-            {key: map_modules(fn, item, (*path, str(key))) for key, item in value.items()}
+            {key: map_modules(fn, item, (*path, str(key)), of=of) for key, item in value.items()}
         )
     if is_struct(value):
         changed = {
             f.name: new
             for f in dataclasses.fields(value)
             if f.metadata.get("pytree_node", True)
-            and (new := map_modules(fn, old := getattr(value, f.name), (*path, f.name))) is not old
+            and (new := map_modules(fn, old := getattr(value, f.name), (*path, f.name), of=of))
+            is not old
         }
         return dataclasses.replace(value, **changed) if changed else value
     return value
 
 
-def iter_modules(value: Any, path: Path = ()) -> Iterator[tuple[Path, Module]]:
-    """The modules in `value`, with the path to each."""
+def iter_modules(
+    value: Any, path: Path = (), *, of: Callable[[Any], bool] = is_module
+) -> Iterator[tuple[Path, Any]]:
+    """The modules (with `of=is_place`, also the variables) in `value`, with the path to each."""
     if type(value) in _PLAIN:
         return
-    if is_module(value):
+    if of(value):
         yield path, value
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            yield from iter_modules(item, (*path, str(i)))
+            yield from iter_modules(item, (*path, str(i)), of=of)
     elif isinstance(value, dict | FrozenDict):
         for key, item in value.items():
-            yield from iter_modules(item, (*path, str(key)))
+            yield from iter_modules(item, (*path, str(key)), of=of)
     elif is_struct(value):
         for f in dataclasses.fields(value):
             if f.metadata.get("pytree_node", True):
-                yield from iter_modules(getattr(value, f.name), (*path, f.name))
+                yield from iter_modules(getattr(value, f.name), (*path, f.name), of=of)
 
 
 def is_struct(value: Any) -> bool:
     """Whether `value` is an instance of a `linnet.struct` dataclass."""
     return getattr(type(value), "_linnet_dataclass", False) is True
-
-
-def is_module(value: Any) -> bool:
-    """Whether `value` is a linen module."""
-    return getattr(type(value), "_is_linen_module", False) is True
 
 
 def adopt(parent: Module, name: str, value: Any) -> Any:

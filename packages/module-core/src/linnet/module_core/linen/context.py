@@ -22,6 +22,7 @@ class _Context(threading.local):
     def __init__(self) -> None:
         self.stack: list[Module] = []
         self.interceptors: list[Interceptor] = []
+        self.paths_read = 0  # how often a method has asked for a module's path
 
 
 context = _Context()

@@ -25,10 +25,10 @@ class DenyList:
     deny: CollectionFilter
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DenyList) and _normal(self) == _normal(other)
+        return isinstance(other, DenyList) and normal_form(self) == normal_form(other)
 
     def __hash__(self) -> int:
-        return hash(_normal(self))
+        return hash(normal_form(self))
 
 
 CollectionFilter = bool | str | Collection[str] | DenyList
@@ -39,13 +39,14 @@ PRNGSequenceFilter = CollectionFilter
 _Normal = tuple[bool, frozenset[str]]  # (is the complement of, these names)
 
 
-def _normal(filter_like: CollectionFilter) -> _Normal:
+def normal_form(filter_like: CollectionFilter) -> _Normal:
+    """A filter as (is it the complement, of which names): equal filters have equal ones."""
     if isinstance(filter_like, bool):
         return filter_like, frozenset()
     if isinstance(filter_like, str):
         return False, frozenset((filter_like,))
     if isinstance(filter_like, DenyList):
-        complement, names = _normal(filter_like.deny)
+        complement, names = normal_form(filter_like.deny)
         return not complement, names
     if isinstance(filter_like, Collection):
         return False, frozenset(filter_like)
@@ -63,13 +64,13 @@ def _from_normal(complement: bool, names: frozenset[str]) -> CollectionFilter:
 
 def in_filter(filter_like: CollectionFilter, name: str) -> bool:
     """Whether `filter_like` matches `name`."""
-    complement, names = _normal(filter_like)
+    complement, names = normal_form(filter_like)
     return (name in names) != complement
 
 
 def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
     """What `a` or `b` matches."""
-    (ca, na), (cb, nb) = _normal(a), _normal(b)
+    (ca, na), (cb, nb) = normal_form(a), normal_form(b)
     if ca and cb:
         return _from_normal(True, na & nb)
     if ca:
@@ -89,7 +90,7 @@ def union_of(filters: Iterable[CollectionFilter]) -> CollectionFilter:
 
 def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
     """What `a` and `b` match."""
-    (ca, na), (cb, nb) = _normal(a), _normal(b)
+    (ca, na), (cb, nb) = normal_form(a), normal_form(b)
     if ca and cb:
         return _from_normal(True, na | nb)
     if ca:
@@ -101,7 +102,7 @@ def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFil
 
 def subtract_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
     """What `a` matches and `b` doesn't."""
-    complement, names = _normal(b)
+    complement, names = normal_form(b)
     return intersect_filters(a, _from_normal(not complement, names))
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import jax
 
 from ..errors import (
+    ArgumentError,
     JaxTransformError,
     TransformedMethodReturnValueError,
     TransformTargetError,
@@ -46,13 +47,16 @@ Call = Callable[..., Any]  # (clone of the main module, *arguments) -> output
 
 
 class _Slot:
-    """Stands for a module in a tree of arguments: a pytree without leaves."""
+    """Stands for a module or variable in a tree of arguments: a pytree without leaves."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, kind: type, index: int) -> None:
+        self.kind = kind
         self.index = index
 
 
-jax.tree_util.register_pytree_node(_Slot, lambda s: ((), s.index), lambda index, _: _Slot(index))
+jax.tree_util.register_pytree_node(
+    _Slot, lambda s: ((), (s.kind, s.index)), lambda place, _: _Slot(*place)
+)
 
 
 class Lift:
@@ -66,6 +70,7 @@ class Lift:
     Attributes:
       call: the method.
       modules: the modules that are lifted, the main one first.
+      variables: the variables among the arguments.
       args, kwargs: the arguments, without their modules: fit for a transform of jax.
       roots: the scopes that are lifted; none is below another.
       frame: the frame of the caller.
@@ -82,6 +87,7 @@ class Lift:
         self._module = module
         self._arguments = tuple(args)
         self.modules: list[Module] = []
+        self.variables: list[Variable[Any]] = []
         self._main = self._take_modules(module)
         self.args = tuple(self._take_modules(arg) for arg in args)
         named = kwargs or {}
@@ -91,26 +97,25 @@ class Lift:
                 f"A lifted transform got no module as its first argument, but {module!r:.60}.",
                 hint="Call the transformed function as fn(module, *args).",
             )
-        self.roots = _roots(self.modules)
-        self.frame = self.roots[0].frame
-        self._cursors = {id(m): dict(m._state.cursors) for m in self.modules}
+        self.roots = _roots(self.modules, self.variables)
+        self.frame = self.roots[0].frame if self.roots else Frame({}, {}, False)
+        self._cursors = {id(m): _cursors_of(m) for m in self.modules}
+        self._changed: list[Any] = [{} for _ in self.roots]  # names of what any run has changed
 
     def _take_modules(self, tree: Any) -> Any:
         if adoption.is_plain(tree):
             return tree
 
         def take(leaf: Any) -> Any:
+            if isinstance(leaf, Variable):
+                self.variables.append(leaf)
+                return _Slot(Variable, len(self.variables) - 1)
             if not isinstance(leaf, Module):
                 return leaf
-            if leaf.scope is None:
-                raise JaxTransformError(
-                    f"A lifted transform got an unbound {type(leaf).__name__}.",
-                    hint="Pass modules that were made in setup or in a compact method.",
-                )
             self.modules.append(leaf)
-            return _Slot(len(self.modules) - 1)
+            return _Slot(Module, len(self.modules) - 1)
 
-        return jax.tree.map(take, tree, is_leaf=lambda x: isinstance(x, Module))
+        return jax.tree.map(take, tree, is_leaf=adoption.is_place)
 
     # What goes in.
 
@@ -131,6 +136,8 @@ class Lift:
         quirk of Flax's that its random numbers depend on.
         """
         keys = self.keys(filter_like)
+        if not self.roots:
+            return keys
         main = self.roots[0]
         keys[0] = {s: main.make_rng(s) for s in keys[0]}
         return keys
@@ -152,6 +159,7 @@ class Lift:
         call: Call | None = None,
         fresh_hash: bool = False,
         concrete: bool = False,
+        whole: bool = False,
     ) -> tuple[Any, list[Collections]]:
         """Runs the method on clones of its modules.
 
@@ -163,13 +171,15 @@ class Lift:
           call: the function to run, by default the one the call was made with.
           fresh_hash: the paths of the modules are folded into the keys already.
           concrete: compute initial values outside of the trace, see `Frame`.
+          whole: return the mutable collections as they are after it, changed or not: for bodies
+            whose outputs must look alike. `store` then takes what one of them has changed.
 
         Returns:
-          (output, the mutable collections of each root as they are after it).
+          (output, for each root what has changed in the mutable collections).
         """
         frame = Frame(
             {},
-            keys[0],
+            keys[0] if keys else {},
             mutable,
             initializing=self.frame.initializing,
             concrete=concrete,
@@ -182,15 +192,19 @@ class Lift:
         ]
         clones = _Clones(self.roots, scopes, self._cursors)
         modules = [clones.of(m) for m in self.modules]
+        for module in self.modules:
+            clones.reserve(module)
+        variables = [clones.of(v) for v in self.variables]
 
         def fill(tree: Any) -> Any:
             if adoption.is_plain(tree):
                 return tree
-            return jax.tree.map(
-                lambda x: modules[x.index] if isinstance(x, _Slot) else x,
-                tree,
-                is_leaf=lambda x: isinstance(x, _Slot),
-            )
+            return jax.tree.map(put, tree, is_leaf=lambda x: isinstance(x, _Slot))
+
+        def put(x: Any) -> Any:
+            if not isinstance(x, _Slot):
+                return x
+            return (modules if x.kind is Module else variables)[x.index]
 
         main = fill(self._main)
         filled = [fill(arg) for arg in (self.args if args is None else args)]
@@ -201,11 +215,15 @@ class Lift:
             frame.valid = False
         _check_output(output, main)
         for original, clone in zip(self.modules, modules, strict=True):
-            original._state.cursors = clone._state.cursors
-        return output, [
+            if clone is not original:
+                original._state.cursors = clone._state.cursors
+        after = [
             {c: tree for c, tree in scope.collections.items() if tree and frame.is_mutable(c)}
             for scope in scopes
         ]
+        changed = [_changes(b, a) for b, a in zip(collections, after, strict=True)]
+        self._changed = merge(self._changed, _names(changed))
+        return output, after if whole else changed
 
     def directly(self, call: Call) -> Any:
         """Runs another function on the modules themselves, for a transform made of other ones."""
@@ -214,7 +232,7 @@ class Lift:
     def counts(self) -> Any:
         """The numbers of draws and automatic names so far, as a value that can be compared."""
         draws = tuple(_sorted_counts(root.draws.snapshot()) for root in self.roots)
-        return draws, tuple(tuple(m._state.cursors.items()) for m in self.modules)
+        return draws, tuple(_cursors_of(m) for m in self.modules)
 
     def set_counts(self, counts: Any) -> None:
         """Sets the numbers of draws and names to what `counts` returned."""
@@ -226,10 +244,26 @@ class Lift:
 
     # What comes out.
 
-    def store(self, changed: Sequence[Collections]) -> None:
-        """Writes what the body has changed back to the scopes."""
+    def store(self, changed: Sequence[Collections], *, whole: bool = False) -> None:
+        """Writes what the body has changed back to the scopes: all of it, or nothing.
+
+        Args:
+          changed: for each root its collections, from `run`.
+          whole: what no run has changed is among them, and is left out.
+
+        Raises:
+          JaxTransformError: the scopes belong to another trace than the values.
+        """
+        if whole:
+            changed = self.pick(changed)
+        for root, collections in zip(self.roots, changed, strict=True):
+            root.check_write(collections)
         for root, collections in zip(self.roots, changed, strict=True):
             root.store(collections)
+
+    def pick(self, collections: Sequence[Collections]) -> list[Collections]:
+        """Of the collections of each root, what a run so far has changed."""
+        return [_pick(t, m) for t, m in zip(collections, self._changed, strict=True)]
 
     def plain(self, variables: CollectionFilter, rngs: CollectionFilter) -> PlainBody:
         """The body as a function of arrays, for transforms that treat all collections alike."""
@@ -279,6 +313,51 @@ def _sorted_counts(snapshot: dict[tuple[str, ...], dict[str, int]]) -> Any:
     )
 
 
+def merge(old: Sequence[Collections], new: Sequence[Collections]) -> list[Collections]:
+    """For each root the collections of `old` with the values of `new` put in."""
+
+    def put(a: Any, b: Any) -> Any:
+        if not (isinstance(a, dict) and isinstance(b, dict)):
+            return b
+        return a | {name: put(a[name], v) if name in a else v for name, v in b.items()}
+
+    return [put(a, b) for a, b in zip(old, new, strict=True)]
+
+
+def _changes(before: Any, after: Any) -> Any:
+    """What is in the dicts `after` and is not the same object in `before`."""
+    changed = {}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            value = _changes(old, value)
+            if value:
+                changed[name] = value
+        elif value is not old or name not in before:
+            changed[name] = value
+    return changed
+
+
+def _names(collections: Any) -> Any:
+    """The same dicts without their values, so that no trace's value is kept."""
+    if isinstance(collections, list):
+        return [_names(tree) for tree in collections]
+    if not isinstance(collections, dict):
+        return None
+    return {name: _names(tree) for name, tree in collections.items()}
+
+
+def _pick(tree: Any, changes: Any) -> Any:
+    """What of the dicts `tree` is in `changes`."""
+    return {
+        name: _pick(value, changes[name])
+        if isinstance(value, dict) and isinstance(changes[name], dict)
+        else value
+        for name, value in tree.items()
+        if name in changes
+    }
+
+
 def _copy(collections: Collections) -> Collections:
     def copy(tree: Any) -> Any:
         return {k: copy(v) for k, v in tree.items()} if type(tree) is dict else tree
@@ -286,19 +365,41 @@ def _copy(collections: Collections) -> Collections:
     return {name: copy(tree) for name, tree in collections.items()}
 
 
-def _roots(modules: Sequence[Module]) -> list[Scope]:
-    """The scopes of the modules and of all they hold, without those below another."""
+# The counts of automatic names belong to a run of a compact method. A body that is part of one goes
+# on with them, and so does the method after it; any other begins without, and leaves none.
+
+
+def _cursors_of(module: Module) -> tuple[tuple[str, int], ...]:
+    return tuple(module._state.cursors.items()) if module._state.in_compact else ()
+
+
+def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> list[Scope]:
+    """The scopes of the modules and of all they hold, without those below another.
+
+    None where no module has one: then there is nothing to lift, and the transform is jax's.
+    """
     found: dict[tuple[str, ...], Scope] = {}
 
-    def collect(module: Module) -> None:
-        assert module.scope is not None
-        found.setdefault(module.scope.path, module.scope)
-        for held in _held(module):
-            if held.scope is not None and held.scope.path not in found:
-                collect(held)
+    def collect(place: Module | Variable[Any]) -> None:
+        scope = place.scope
+        if scope is None:
+            raise JaxTransformError(
+                f"A lifted transform got an unbound {type(place).__name__}.",
+                hint="Pass modules that were made in setup or in a compact method.",
+            )
+        known = scope.path in found
+        found.setdefault(scope.path, scope)
+        if isinstance(place, Module) and not (known and place is not modules[0]):
+            for held in _held(place):
+                if held.scope is not None:
+                    collect(held)
 
+    if all(module.scope is None for module in modules) and not variables:
+        return []
     for module in modules:
         collect(module)
+    for variable in variables:
+        collect(variable)
     frames = {id(scope.frame) for scope in found.values()}
     if len(frames) != 1:
         places = ", ".join(scope.path_text for scope in found.values())
@@ -313,11 +414,11 @@ def _roots(modules: Sequence[Module]) -> list[Scope]:
     ]
 
 
-def _held(module: Module) -> Iterable[Module]:
+def _held(module: Module) -> Iterable[Module | Variable[Any]]:
     for field in module._fields:
         value = module.__dict__.get(field)
         if not adoption.is_plain(value):
-            for _, held in adoption.iter_modules(value):
+            for _, held in adoption.iter_modules(value, of=adoption.is_place):
                 yield held
 
 
@@ -325,7 +426,7 @@ class _Clones:
     """Clones of bound modules, one for each, on the scopes of a lowered frame."""
 
     def __init__(
-        self, roots: Sequence[Scope], scopes: Sequence[Scope], cursors: dict[int, dict[str, int]]
+        self, roots: Sequence[Scope], scopes: Sequence[Scope], cursors: dict[int, Any]
     ) -> None:
         self._roots = roots
         self._scopes = {root.path: scope for root, scope in zip(roots, scopes, strict=True)}
@@ -346,8 +447,11 @@ class _Clones:
             known = self._scopes[path] = self._by_path(path[:-1]).child(path[-1])
         return known
 
-    def of(self, module: Module) -> Module:
-        """The clone of `module`."""
+    def of(self, module: Any) -> Any:
+        """The clone of a module, or of a handle on a variable."""
+        if isinstance(module, Variable):
+            scope = self._scope(module.scope)
+            return Variable(scope, module.collection, module.name, module.unbox)
         known = self._made.get(id(module))
         if known is not None:
             return known
@@ -361,19 +465,30 @@ class _Clones:
         )
         scope = attributes["scope"] = self._scope(module.scope)
         state = attributes["_state"] = module._state.fresh()
-        state.cursors = dict(self._cursors.get(id(module), ()))
         state.in_compact = module._state.in_compact
+        state.cursors = dict(self._cursors.get(id(module), ()))
         attributes["parent"] = self._made.get(id(module.parent), module.parent)
         for field in module._fields:
             value = attributes.get(field)
-            if adoption.is_plain(value) or not any(True for _ in adoption.iter_modules(value)):
+            if adoption.is_plain(value) or not any(
+                True for _ in adoption.iter_modules(value, of=adoption.is_place)
+            ):
                 continue
-            attributes[field] = adoption.map_modules(lambda path, m: self.of(m), value)
+            attributes[field] = adoption.map_modules(
+                lambda path, m: self.of(m), value, of=adoption.is_place
+            )
             for _, held in adoption.iter_modules(attributes[field]):
                 if held.parent is clone and held.name is not None:
                     scope.reserve(held.name)
                     state.children[held.name] = held
         return clone
+
+    def reserve(self, module: Module) -> None:
+        """Takes the name of a module that came as an argument, so that no other gets it inside."""
+        parent, name = module.parent, module.name
+        clone = self._made.get(id(parent))
+        if clone is not None and name is not None and name not in parent._state.setup_names:
+            clone.scope.reserve(name)  # type: ignore[union-attr]
 
 
 def _check_output(output: Any, module: Any) -> None:
@@ -428,24 +543,51 @@ def lift_target(
             f"methods={methods!r} is for classes, but the target is the function {target!r:.60}.",
         )
 
+    call = function_call(target)
+
     @functools.wraps(target)
     def lifted(module: Any, *args: Any, **kwargs: Any) -> Any:
-        return transform(Lift(function_call(target), module, args, kwargs), **options)
+        return transform(Lift(call, module, args, kwargs), **options)
 
     return lifted
 
 
 def function_call(fn: Callable[..., Any]) -> Call:
-    """Runs a function of a module as if it were one of the module's methods."""
+    """Runs a function of a module, or a bound method, as a method of the module that it is given.
+
+    A bound method stands for its function: what runs is a clone of the module that it is bound to.
+    """
+    owner = getattr(fn, "__self__", None)
+    if not isinstance(owner, Module):
+        owner = None
+    function: Callable[..., Any] = fn if owner is None else fn.__func__  # type: ignore[attr-defined]
     name = getattr(fn, "__name__", type(fn).__name__)
-    compact_function = is_compact(fn)
+    compact_function = is_compact(function)
 
     def call(module: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(module, Module):
             return fn(module, *args, **kwargs)
-        return run_method(module, fn, name, compact_function, args, kwargs)
+        if owner is not None and not _is_clone(module, owner):
+            raise ArgumentError(
+                f"A lifted transform got the bound method {name} of {_place_text(owner)} and "
+                f"{_place_text(module)} to run it on.",
+                hint=f"Pass the module that the method belongs to, or a function: "
+                f"lambda m, *args: m.submodule.{name}(*args).",
+            )
+        return run_method(module, function, name, compact_function, args, kwargs)
 
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
+
+
+def _is_clone(module: Module, original: Module) -> bool:
+    a, b = module.scope, original.scope
+    return b is None or (a is not None and a.path == b.path and type(module) is type(original))
+
+
+def _place_text(module: Module) -> str:
+    path = "" if module.scope is None else "/".join(module.scope.path)
+    return f"{path or 'the outermost module'} ({type(module).__name__})"
 
 
 def lift_class(
@@ -488,8 +630,9 @@ def _lift_method(
     def call(clone: Any, *args: Any, **kwargs: Any) -> Any:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
-        clone._state.in_compact = False
         return run_method(clone, raw, name, compact_method, args, kwargs)
+
+    call.__wrapped__ = raw  # type: ignore[attr-defined]
 
     @functools.wraps(raw)
     def lifted(self: Module, *args: Any, **kwargs: Any) -> Any:

@@ -60,6 +60,7 @@ from ..errors import (
 )
 from ..typing import PRNGKey, RNGSequences
 from . import metadata
+from .context import context
 from .filters import CollectionFilter, in_filter
 from .hints import is_output_with_variables
 from .rng import Draws, PathHash, abstract_key
@@ -330,13 +331,31 @@ class Scope:
           ModifyScopeVariableError: the collection is immutable.
           JaxTransformError: a value of an inner trace is stored outside of it.
         """
-        self.check_mutable(collection, name)
-        self.check_trace(collection, name, value)
+        self.check_write({collection: {name: value}})
+        self._write(collection, name, value)
+
+    def _write(self, collection: str, name: str, value: Any) -> None:
+        # The only place where a value reaches a variable; `check_write` has let it pass. Dicts are
+        # merged in place: the scopes below hold on to theirs.
         place = self.own(collection)
         if isinstance(value, dict) and isinstance(place.get(name), dict):
             _merge(place[name], value)
         else:
             place[name] = value
+
+    def check_write(self, collections: Collections) -> None:
+        """Refuses values that may not be stored at this path, before any of them is.
+
+        Raises:
+          ModifyScopeVariableError: a collection is immutable.
+          JaxTransformError: a value of an inner trace is stored outside of it.
+        """
+        same_trace = _compat.trace_state() == self.frame.trace
+        for collection, tree in collections.items():
+            for name, value in tree.items():
+                self.check_mutable(collection, name)
+                if not same_trace and (path := _traced_path(value)) is not None:
+                    raise self._leak(collection, (*self.path, name, *path))
 
     def check_mutable(self, collection: str, name: str) -> None:
         """Refuses a write to an immutable collection."""
@@ -359,19 +378,25 @@ class Scope:
         mutable = self.frame.mutable
         return "" if mutable is False or self.frame.lifted else f" (it was mutable={mutable!r})"
 
-    def check_trace(self, collection: str, name: str, value: Any) -> None:
-        """Refuses a traced value where it would outlive its trace."""
-        frame = self.frame
-        if _compat.trace_state() != frame.trace and any(
-            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)
-        ):
-            raise JaxTransformError(
-                f'Variable "{name}" in collection "{collection}" of "{self.path_text}" is set '
-                "inside a jax transform (jit, vmap, grad, scan, …) that was opened inside the "
-                "module; its value would leak out of the transform.",
-                hint="Use the lifted transform of the same name (nn.jit, nn.vmap, nn.scan, …), or "
-                "create the variable before the transform and return its new value from it.",
+    def _leak(self, collection: str, path: tuple[str, ...]) -> Exception:
+        where = f'"{path[-1]}" in collection "{collection}" of "/{"/".join(path[:-1])}"'
+        running = context.stack[-1].scope if context.stack else None
+        if running is not None and running.frame.lifted and running.frame is not self.frame:
+            return JaxTransformError(
+                f"Variable {where} is set inside a lifted transform, by a module from outside of "
+                "it; its value would leak out of the transform.",
+                hint="Use the module that the function gets as its first argument, not one from "
+                "an enclosing function; pass other modules as arguments, too. Replace a plain jax "
+                "transform in between by the lifted one (jax.jit by nn.jit).",
             )
+        return JaxTransformError(
+            f"Variable {where} is set inside a jax transform (jit, vmap, grad, scan, …) that was "
+            "opened inside the module; its value would leak out of the transform.",
+            hint="Replace the plain jax transform by the lifted one (jax.jit by nn.jit, jax.vmap "
+            "by nn.vmap, …), or create the variable before the transform and return its new value "
+            "from it. For a module made by bind, call apply(variables, ..., mutable=...) inside "
+            "the transform instead, which returns the changed variables.",
+        )
 
     def variables(self) -> Collections:
         """The variables at this path and below, by collection."""
@@ -571,11 +596,25 @@ class Scope:
         return Scope(frame, collections, keys, None, self.name, self.path, path_hash, self.draws)
 
     def store(self, collections: Collections) -> None:
-        """Writes the variables that a transformed body has changed back to this path."""
+        """Writes the variables that a transformed body has changed back to this path.
+
+        `check_write` has let them pass.
+        """
         for collection, tree in collections.items():
             for name, value in tree.items():
-                self.check_mutable(collection, name)
-                self.own(collection)[name] = value
+                self._write(collection, name, value)
+
+
+def _traced_path(value: Any) -> tuple[str, ...] | None:
+    """Where in nested dicts the first traced value is; None if there is none."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            path = _traced_path(item)
+            if path is not None:
+                return (str(name), *path)
+        return None
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+    return () if traced else None
 
 
 def _name_of(fun: Callable[..., Any]) -> str:

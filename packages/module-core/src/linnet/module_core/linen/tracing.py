@@ -19,15 +19,65 @@ DEPENDENT = "dependent"
 def classify_outputs(program: Any) -> list[str]:
     """For each output of a program (from `jax.make_jaxpr`): CONSTANT, COMPUTED or DEPENDENT."""
     jaxpr = program.jaxpr
-    inputs = {id(v) for v in jaxpr.invars}
-    computed: set[int] = set()
-    for equation in jaxpr.eqns:
-        depends = any(id(v) in inputs for v in equation.invars)
-        (inputs if depends else computed).update(id(v) for v in equation.outvars)
+    depends = _dependence(jaxpr, [True] * len(jaxpr.invars))
+    computed = {id(v) for equation in jaxpr.eqns for v in equation.outvars}
     return [
-        DEPENDENT if id(v) in inputs else COMPUTED if id(v) in computed else CONSTANT
-        for v in jaxpr.outvars
+        DEPENDENT if dependent else COMPUTED if id(v) in computed else CONSTANT
+        for v, dependent in zip(jaxpr.outvars, depends, strict=True)
     ]
+
+
+def _dependence(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
+    """Which outputs of a program depend on those of its inputs that are marked."""
+    dependent = {id(v) for v, marked in zip(jaxpr.invars, inputs, strict=True) if marked}
+    for equation in jaxpr.eqns:
+        marks = [id(v) in dependent for v in equation.invars]
+        if any(marks):
+            outputs = zip(equation.outvars, _equation_dependence(equation, marks), strict=True)
+            dependent.update(id(v) for v, marked in outputs if marked)
+    return [id(v) in dependent for v in jaxpr.outvars]
+
+
+def _equation_dependence(equation: Any, marks: list[bool]) -> list[bool]:
+    # An equation may be a whole program (a jitted or rematerialized body, a loop), of which some
+    # outputs depend on some inputs only.
+    params = equation.params
+    if equation.primitive.name == "scan":
+        return _loop_dependence(params, marks)
+    if equation.primitive.name == "cond" and not marks[0]:
+        branches = [_dependence(branch.jaxpr, marks[1:]) for branch in params["branches"]]
+        return [any(of_branches) for of_branches in zip(*branches, strict=True)]
+    n_in, n_out = len(equation.invars), len(equation.outvars)
+    if equation.primitive.name in _CALLS:
+        programs = [getattr(p, "jaxpr", p) for p in params.values()]
+        fitting = [
+            p
+            for p in programs
+            if hasattr(p, "eqns") and (len(p.invars), len(p.outvars)) == (n_in, n_out)
+        ]
+        if len(fitting) == 1:
+            return _dependence(fitting[0], marks)
+    return [True] * n_out
+
+
+# Primitives that run one program on their own inputs, whose outputs are theirs.
+_CALLS = frozenset(
+    (
+        *("pjit", "jit", "closed_call", "core_call", "remat", "checkpoint", "remat2"),
+        *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
+    )
+)
+
+
+def _loop_dependence(params: Any, marks: list[bool]) -> list[bool]:
+    first = params["num_consts"]
+    carried = params["num_carry"]
+    while True:
+        outputs = _dependence(params["jaxpr"].jaxpr, marks)
+        carry = [a or b for a, b in zip(marks[first:], outputs[:carried], strict=False)]
+        if carry == marks[first : first + carried]:
+            return outputs
+        marks = [*marks[:first], *carry, *marks[first + carried :]]
 
 
 def compute_outputs(program: Any, wanted: Sequence[int], inputs: Sequence[Any]) -> list[Any]:

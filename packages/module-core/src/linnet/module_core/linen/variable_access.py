@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ..errors import ArgumentError, did_you_mean
 from ..typing import PRNGKey
 from . import calls, metadata
+from .context import context
 from .mistyped import misused
 from .scope import Scope
 from .variable import Variable
@@ -157,6 +158,7 @@ class VariableAccess:
     @property
     def path(self) -> tuple[str, ...]:
         """The names from the outermost module to this one."""
+        context.paths_read += 1
         return self._bound_scope("access module paths").path
 
     def make_rng(self, name: str = "params") -> PRNGKey:

@@ -247,7 +247,7 @@ def custom_vjp(
             rest, keys = others
             filled = {**constants, **dict(zip(moving, moving_args, strict=True))}
             arguments = [filled[i] for i in range(len(args))]
-            return lift.run(ungroup([by, rest]), keys, mutable, arguments, **options)
+            return lift.run(ungroup([by, rest]), keys, mutable, arguments, whole=True, **options)
 
         @jax.custom_vjp
         def f(by: Any, others: Any, *moving_args: Any) -> Any:
@@ -264,7 +264,7 @@ def custom_vjp(
 
         f.defvjp(forward, backward)
         output, changed = f(by, (rest, keys), *[lift.args[i] for i in moving])
-        lift.store(changed)
+        lift.store(changed, whole=True)
         return output
 
     return lifted

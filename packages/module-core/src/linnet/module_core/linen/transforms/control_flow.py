@@ -13,7 +13,7 @@ from linnet.struct import FrozenDict
 
 from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
-from ..lifting import Lift, function_call, group, ungroup
+from ..lifting import Lift, function_call, group, merge, ungroup
 
 
 def cond(
@@ -50,14 +50,14 @@ def cond(
 
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
-        return lambda inputs, *operands: body(inputs, *operands, call=call)
+        return lambda inputs, *operands: body(inputs, *operands, call=call, whole=True)
 
     lift = Lift(function_call(true_fun), mdl, operands)
     body = lift.plain(variables, rngs)
     output, changed = jax.lax.cond(
         pred, branch(true_fun), branch(false_fun), body.inputs, *lift.args
     )
-    lift.store(changed)
+    lift.store(changed, whole=True)
     return output
 
 
@@ -84,14 +84,14 @@ def switch(
 
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
-        return lambda inputs, *operands: body(inputs, *operands, call=call)
+        return lambda inputs, *operands: body(inputs, *operands, call=call, whole=True)
 
     lift = Lift(function_call(branches[0]), mdl, operands)
     body = lift.plain(variables, rngs)
     output, changed = jax.lax.switch(
         index, [branch(fun) for fun in branches], body.inputs, *lift.args
     )
-    lift.store(changed)
+    lift.store(changed, whole=True)
     return output
 
 
@@ -138,11 +138,11 @@ def while_loop(
     def do(state: Any) -> Any:
         step, carried, carry = state
         carry, changed = lift.run(ungroup([carried, shared_vars]), keys(step), mutable, (carry,))
-        kept = [old | new for old, new in zip(carried, changed, strict=True)]
-        return step + 1, kept, carry
+        return step + 1, merge(carried, changed), carry
 
     first = jnp.asarray(np.int32(0))
     _, carried, carry = jax.lax.while_loop(go_on, do, (first, carried, *lift.args))
     is_mutable = lift.frame.is_mutable
-    lift.store([{c: t for c, t in root.items() if is_mutable(c)} for root in carried])
+    mutable_ones = [{c: t for c, t in root.items() if is_mutable(c)} for root in carried]
+    lift.store(mutable_ones, whole=True)
     return carry

@@ -1,27 +1,35 @@
 """`jit`: a module compiled as one piece, once for all its calls that look alike.
 
-`jax.jit` remembers by its arguments. What a method does also depends on the module, its path, the
-numbers of the draws and names so far, and on what may be changed: all that becomes one static
+`jax.jit` remembers by its arguments. What a method does also depends on the module and its fields,
+the numbers of the draws and names so far, and on what may be changed: all that becomes one static
 argument (`_Call`) that compares by value. What the trace leaves behind in Python (how many keys
-were drawn, how many names given) is part of the output's structure, so that jax hands it out again
+were drawn, which names given) is part of the output's structure, so that jax hands it out again
 when it does not trace.
 
 Keys: each stream is drawn from once, outside, and that key is the root inside; the path is in it
-already. So two calls of one module, or of two like it, share one program.
+already. So two calls of one module, or of two like it, share one program: the path from the model
+is not part of the argument. Where a trace can have seen it (a method that reads `self.path` or
+`self.name`, an interceptor, a filter that chooses what to capture), it is.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
+from types import CodeType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 
+from ...axis_rules import get_logical_axis_rules
 from ...config import config
 from ..context import context
-from ..filters import CollectionFilter, in_filter
+from ..filters import CollectionFilter, normal_form
+from ..fingerprint import Unknown, fingerprint
 from ..lifting import Lift, lift_target
 from ..module import Module
+from ..variable import Variable
 from .remat import static_positions
 
 
@@ -70,17 +78,37 @@ class _Compiled:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._functions: dict[Any, Any] = {}
+        self._placed: dict[Any, Any] = {}  # keys whose trace has read a path, with the paths
+
+        def run(call: _Call, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            before = context.paths_read
+            result = _run(call, inputs, args, kwargs)
+            if context.paths_read != before:
+                self._placed.setdefault(call.key, call.paths)
+            return result
+
+        # A function of its own: jax forgets its programs when nobody has it any more.
+        self._run = run
 
     def function(self, static: tuple[int, ...], donated: tuple[int, ...]) -> Any:
         known = self._functions.get((static, donated))
         if known is None:
             known = self._functions[static, donated] = jax.jit(
-                _run,
+                self._run,
                 static_argnums=(0, *(i + 2 for i in static)),
                 donate_argnums=tuple(i + 2 for i in donated),
                 **self._options,
             )
         return known
+
+    def call(self, lift: Lift, mutable: CollectionFilter) -> _Call:
+        call = _Call(lift, mutable)
+        first = self._placed.get(call.key)
+        if first is not None:
+            context.paths_read += 1  # so a program around this one depends on its path, too
+            if first != call.paths:
+                call.key = (call.key, call.paths)
+        return call
 
 
 class _Call:
@@ -88,31 +116,34 @@ class _Call:
 
     Attributes:
       lift: what a trace runs; let go of after the call, because jax keeps this object.
+      key: all of it but the paths.
+      paths: of the scopes that are lifted.
     """
 
     def __init__(self, lift: Lift, mutable: CollectionFilter) -> None:
         self.lift: Lift | None = lift
         self.mutable = mutable
-        self._key = _key(lift, mutable)
-        self._hash = hash(self._key)
+        self.paths = tuple(root.path for root in lift.roots)
+        self.key = _key(lift, mutable, self.paths)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Call) and self._key == other._key
+        return isinstance(other, _Call) and self.key == other.key
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self.key)
 
 
-def _key(lift: Lift, mutable: CollectionFilter) -> Any:
+def _key(lift: Lift, mutable: CollectionFilter, paths: Any) -> Any:
     frame = lift.frame
+    modules = _Modules(lift)
     key = (
-        tuple(_description(m) for m in lift.modules),
-        tuple(root.path for root in lift.roots),
+        lift.call,
+        modules.key(),
         lift.counts(),
-        tuple((c, in_filter(mutable, c)) for c in ("params", "batch_stats", "cache")),
-        repr(mutable),
+        normal_form(mutable),
         (frame.initializing, frame.concrete, frame.capture),
-        (config.flax_fix_rng_separator, config.flax_profile, tuple(context.interceptors)),
+        (tuple(vars(config).items()), get_logical_axis_rules(), tuple(context.interceptors)),
+        paths if frame.capture or context.interceptors or modules.read_names() else None,
     )
     try:
         hash(key)
@@ -121,24 +152,73 @@ def _key(lift: Lift, mutable: CollectionFilter) -> Any:
     return key
 
 
-def _description(module: Module) -> Any:
-    fields = tuple(_field(getattr(module, name)) for name in module._fields)
-    assert module.scope is not None
-    return type(module), module.scope.path, module._state.in_compact, fields
+class _Modules:
+    """The fingerprints of the modules and variables of a call."""
+
+    def __init__(self, lift: Lift) -> None:
+        self._lift = lift
+        self._roots = [root.path for root in lift.roots]
+        self._seen: dict[int, int] = {}
+
+    def key(self) -> Any:
+        try:
+            return tuple(self._of(value) for value in (*self._lift.modules, *self._lift.variables))
+        except Unknown:
+            return object()
+
+    def read_names(self) -> bool:
+        """Whether the method can see the last part of a path that is not in the fingerprints."""
+        return _reads_name(self._lift.call) or any(reads_name(type(m)) for m in self._lift.modules)
+
+    def _place(self, scope: Any) -> Any:
+        for i, root in enumerate(self._roots):
+            if scope.path[: len(root)] == root:
+                return i, scope.path[len(root) :]
+        return scope.path
+
+    def _of(self, value: Any) -> Any:
+        if isinstance(value, Variable):
+            return Variable, self._place(value.scope), value.collection, value.name, value.unbox
+        if not isinstance(value, Module):
+            return None
+        index = self._seen.setdefault(id(value), len(self._seen))
+        if index != len(self._seen) - 1:
+            return Module, index
+        if value.scope is None:
+            place: Any = value.name
+        else:
+            place = self._place(value.scope)
+        fields = tuple(fingerprint(getattr(value, name), self._of) for name in value._fields)
+        return type(value), place, value._state.in_compact, fields
 
 
-def _field(value: Any) -> Any:
-    if isinstance(value, Module):
-        path = None if value.scope is None else value.scope.path
-        return (
-            type(value),
-            path,
-            value.name,
-            tuple(_field(getattr(value, n)) for n in value._fields),
+_readers: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+
+def reads_name(cls: type) -> bool:
+    """Whether a method of a module's class reads the attribute `name` of something."""
+    known = _readers.get(cls)
+    if known is None:
+        own = cls.__mro__[: cls.__mro__.index(Module)]
+        known = _readers[cls] = any(
+            _reads_name(value)
+            for c in own
+            for name, value in vars(c).items()
+            if callable(value) and (name == "__call__" or not name.startswith("__"))
         )
-    if type(value) is tuple:
-        return tuple(_field(item) for item in value)
-    return value
+    return known
+
+
+def _reads_name(function: Any) -> bool:
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    return code is not None and _code_reads_name(code)
+
+
+def _code_reads_name(code: CodeType) -> bool:
+    return "name" in code.co_names or any(
+        _code_reads_name(inner) for inner in code.co_consts if isinstance(inner, CodeType)
+    )
 
 
 class _Left:
@@ -153,7 +233,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def _run(call: _Call, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+def _run(call: _Call, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     lift = call.lift
     assert lift is not None
     collections, keys = inputs
@@ -175,7 +255,7 @@ def _jit(
         static_positions(static_argnums, n), static_positions(donate_argnums, n)
     )
     keys = lift.folded_keys(rngs)
-    call = _Call(lift, lift.mutable(variables))
+    call = compiled.call(lift, lift.mutable(variables))
     try:
         output, changed, left = function(
             call, (lift.collections(variables), keys), *lift.args, **lift.kwargs

@@ -8,8 +8,8 @@ from typing import Any
 from linnet.struct import FrozenDict
 
 from ..axes import Axes, add_axis, remove_axis
-from ..filters import CollectionFilter, group_collections, subtract_filters
-from ..lifting import Lift, lift_target, ungroup
+from ..filters import CollectionFilter, group_collections, in_filter, subtract_filters
+from ..lifting import Lift, lift_target, merge, ungroup
 from ..scope import Collections
 
 
@@ -87,16 +87,19 @@ def _map_variables(
     if init:
         _, changed = lift.run(ungroup([stored, rest]), keys, lift.mutable(True))
         made = [group_collections(root, [mapped])[0] for root in changed]
-        stored = [old | dict(trans_out(new)) for old, new in zip(stored, made, strict=True)]
+        stored = merge(stored, [dict(trans_out(new)) for new in made])
         mutable = True
     seen = [dict(trans_in(root)) for root in stored]
     allowed = lift.mutable(True if mutable else others)
-    output, changed = lift.run(ungroup([seen, rest]), keys, allowed)
-    for_us, for_others = zip(
-        *(group_collections(root, [mapped, True]) for root in changed), strict=True
-    )
-    lift.store([dict(trans_out(root)) if root else root for root in for_us])
-    lift.store(for_others)
+    output, after = lift.run(ungroup([seen, rest]), keys, allowed, whole=True)
+    whole = [group_collections(root, [mapped, True]) for root in after]
+    parts = [group_collections(root, [mapped, True]) for root in lift.pick(after)]
+    # What goes out is a function of all that the module sees, not of the changed part alone.
+    mapped_out = [
+        dict(trans_out(new)) if new and (part or init) else {}
+        for (new, _), (part, _) in zip(whole, parts, strict=True)
+    ]
+    lift.store(ungroup([mapped_out, [part for _, part in parts]]))
     return output
 
 
@@ -119,14 +122,12 @@ def add_metadata_axis(
 
     def with_axes(change: Callable[..., Any]) -> Callable[[Collections], Collections]:
         def changed(collections: Collections) -> Collections:
-            groups = group_collections(collections, list(variable_axes))
-            return {
-                c: change(tree, axis, metadata_params)
-                for part, axis in zip(groups, variable_axes.values(), strict=True)
-                for c, tree in part.items()
-            }
+            return {c: change(t, axis_of(c), metadata_params) for c, t in collections.items()}
 
         return changed
+
+    def axis_of(collection: str) -> Any:
+        return next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
 
     mapped: Any = True
     return map_variables(target, mapped, with_axes(remove_axis), with_axes(add_axis), mutable=True)

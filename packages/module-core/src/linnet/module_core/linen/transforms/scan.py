@@ -34,7 +34,7 @@ from ..axes import (
     split_streams,
 )
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
-from ..lifting import Lift, group, lift_target, ungroup
+from ..lifting import Lift, group, lift_target, merge, ungroup
 from ..scope import Collections
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
@@ -169,9 +169,8 @@ def _scan(
         new_shared, new_carried, *new_scanned = group(
             changed, [variable_broadcast, variable_carry, *leave]
         )
-        kept = _kept_carry(carried, new_carried)
         ys, constants = _partition(out_axes, y)
-        return (kept, carry), (ys, new_scanned), new_shared, constants
+        return (merge(carried, new_carried), carry), (ys, new_scanned), new_shared, constants
 
     changes = union_filters(scans_out, variable_carry)
     first: Any = None
@@ -183,7 +182,6 @@ def _scan(
             jax.tree.map(_one_slice, slices),
             shared_vars,
         )
-        lift.store(_only_mutable(lift, shared_vars))
     mutable = lift.mutable(subtract_filters(changes, variable_broadcast))
 
     def step(carry: Any, slices: Any) -> Any:
@@ -195,13 +193,12 @@ def _scan(
     )
     if not check_constancy:
         first = jax.tree.map(lambda x: x[0], constants)
-    lift.store(_only_mutable(lift, carried))
     boxed = [
         add_axis(_from_front(g, a), a, metadata_params)
         for g, a in zip(new_scanned, leave.values(), strict=True)
     ]
-    if boxed:
-        lift.store(ungroup(boxed))
+    kept = merge(_only_mutable(lift, shared_vars), _only_mutable(lift, carried))
+    lift.store(merge(kept, ungroup(boxed)) if boxed else kept, whole=True)
     return carry, _merge(out_axes, _map_axes(_from_front, out_axes, ys), first)
 
 
@@ -234,12 +231,7 @@ def _find_constants(
         for i, value in zip(wanted, compute_outputs(program, wanted, inputs), strict=True):
             values[i] = value
     ((changed, constants),) = jax.tree.unflatten(treedef, values)
-    return [old | new for old, new in zip(shared_vars, changed, strict=True)], constants
-
-
-def _kept_carry(before: Sequence[Collections], after: Sequence[Collections]) -> list[Collections]:
-    """The carried variables after a step: the loop needs them all, changed or not."""
-    return [old | new for old, new in zip(before, after, strict=True)]
+    return merge(shared_vars, changed), constants
 
 
 def _only_mutable(lift: Lift, collections: Sequence[Collections]) -> list[Collections]:

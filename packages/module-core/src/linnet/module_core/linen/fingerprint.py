@@ -1,0 +1,119 @@
+"""What a compiled method depends on besides its arrays, as values that compare.
+
+Two calls share a program if their fingerprints are equal. So a fingerprint says all that a trace
+can see of a field, and nothing else: numbers with their type (a kernel times 2 is not one times
+2.0), what a partial, a container or a dataclass is made of and not which object it is, of a type
+that has registered functions for its state dict the state. Arrays count by their contents, large
+ones by identity. A module counts by class, fields, and its place below the scopes that are lifted:
+not by its path from the model, so that equal siblings share a program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from linnet.struct import FrozenDict
+from linnet.struct.serialization import is_serializable, to_state_dict
+
+_BY_VALUE = frozenset((int, bool, str, bytes, NoneType))
+_BY_IDENTITY = frozenset((type, np.dtype, FunctionType, BuiltinFunctionType))
+_LARGE = 4096  # elements; comparing more of them costs more than it may save
+
+
+class Unknown(Exception):
+    """Nothing is known of a value that would tell it from another one."""
+
+
+def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
+    """A hashable value that is equal for values that a trace can't tell apart.
+
+    Args:
+      value: a field of a module.
+      of_special: the fingerprint of a module or a variable, None of all else.
+
+    Raises:
+      Unknown: there is none.
+    """
+    kind = type(value)
+    if kind in _BY_VALUE:
+        return kind, value
+    if kind in _BY_IDENTITY:
+        return value
+    if kind is float or kind is complex:
+        return kind, repr(value)  # not by ==: of 0.0 and -0.0, and of nan
+    special = of_special(value)
+    if special is not None:
+        return special
+
+    def of(items: Any) -> tuple[Any, ...]:
+        return tuple(fingerprint(item, of_special) for item in items)
+
+    if isinstance(value, list | tuple):
+        return kind, of(value)
+    if isinstance(value, dict | FrozenDict):
+        return kind, of(value.keys()), of(value.values())
+    if isinstance(value, set | frozenset):
+        return kind, frozenset(of(value))
+    if isinstance(value, functools.partial):
+        return kind, *of((value.func, value.args, value.keywords))
+    if isinstance(value, MethodType):
+        return kind, *of((value.__func__, value.__self__))
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return kind, _of_array(value)
+    if isinstance(value, enum.Enum | type):
+        return kind, value
+    if dataclasses.is_dataclass(value):
+        return kind, of(dict(_attributes(value)).items())
+    if is_serializable(kind):
+        return kind, *of((to_state_dict(value),))
+    if not jax.tree_util.all_leaves((value,)):
+        leaves, treedef = jax.tree.flatten(value)
+        return kind, _hashable(treedef), of(leaves)
+    return kind, _hashable(value)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from ((f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value))
+    yield from getattr(value, "__dict__", {}).items()
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        raise Unknown from None
+    return value
+
+
+def _of_array(array: Any) -> Any:
+    if isinstance(array, jax.core.Tracer) or array.dtype == object:
+        raise Unknown
+    layout: tuple[Any, ...] = (array.shape, array.dtype)
+    if isinstance(array, jax.Array):
+        extended = jnp.issubdtype(array.dtype, jax.dtypes.extended)
+        if extended or array.size > _LARGE or not array.is_fully_addressable:
+            return _Same(array)
+        layout = (*layout, array.weak_type, array.sharding)
+    return *layout, np.asarray(array).tobytes()
+
+
+class _Same:
+    """Equal for one object only, which is kept."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
