@@ -35,6 +35,19 @@ def reshard(x: Any, sharding: Any) -> Any:
     return move(x, sharding)
 
 
+def mesh_that_is_set() -> Any:
+    """The mesh of devices that `jax.set_mesh` has set; None inside of a trace, or without one."""
+    # jax.sharding has it from 0.7 on. Can go with jax 0.6.
+    get = getattr(jax.sharding, "get_mesh", None)
+    if get is None:
+        return None
+    try:
+        mesh = get()
+    except ValueError:  # under jit, where meshes are abstract
+        return None
+    return None if mesh.empty else mesh
+
+
 # Where shard_map has split some axes of a mesh and not others, jax takes a constraint of layout
 # from 0.8 on; before, it raises NotImplementedError for any. Can go with jax 0.7.
 CONSTRAINS_BESIDE_MANUAL_AXES = jax.__version_info__ >= (0, 8)

@@ -9,6 +9,7 @@ type, a constraint moves the array. Within `shard_map` the axes that are already
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,14 +73,42 @@ def constrain(tree: Any, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
                 f"{len(spec)} axes.",
                 hint="Give one name, or None, for each axis of the array.",
             )
-        if explicit:
-            return reshard(x, target)
-        if isinstance(x, jax.core.Tracer) or isinstance(target, NamedSharding):
-            return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
-        # Outside of jit, jax takes a spec only for an array that is on the mesh already.
-        return _laid_out(x, spec)
+        try:
+            if explicit:
+                return reshard(x, target)
+            if isinstance(x, jax.core.Tracer) or isinstance(target, NamedSharding):
+                return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
+            # Outside of jit, jax takes a spec only for an array that is on the mesh already.
+            return _laid_out(x, spec)
+        except ValueError as error:
+            raise _not_divisible("An array", np.shape(x), spec, here) or error from error
 
     return jax.tree.map(apply, tree)
+
+
+def _not_divisible(
+    what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Any
+) -> ArgumentError | None:
+    """The error about the first axis of an array that a mesh doesn't divide; None if there is none.
+
+    Args:
+      what: the array, in words.
+      shape: of it.
+      spec: the mesh axes that its axes are split over.
+      mesh: the mesh.
+    """
+    for i, (size, entry) in enumerate(zip(shape, spec, strict=False)):
+        names = [n for n in (entry if isinstance(entry, tuple) else (entry,)) if n in mesh.shape]
+        parts = math.prod(mesh.shape[n] for n in names)
+        if size % parts:
+            return ArgumentError(
+                f"{what} of shape {tuple(shape)} cannot be laid out by {tuple(spec)}: its axis {i}"
+                f" has {size} elements, and {' x '.join(map(repr, names))} of the mesh splits it"
+                f" into {parts} parts.",
+                hint=f"Take a size that is a multiple of {parts}, or leave the axis whole: None"
+                f" in the place of {entry!r}.",
+            )
+    return None
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -61,7 +61,11 @@ class VariableAccess:
         scope.claim("param", name, "params", type(self).__name__)
         value = scope.param(name, init_fn, init_args, init_kwargs)
         self._state.children.setdefault(name, "params")
-        return metadata.unbox(value) if unbox else value
+        try:
+            return metadata.unbox(value) if unbox else value
+        except ArgumentError as error:
+            error.add_note(f"It is the parameter {name!r}.")
+            raise
 
     def variable(
         self,

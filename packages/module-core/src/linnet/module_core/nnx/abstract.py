@@ -18,7 +18,7 @@ from .bundle import Bundle, put_back, take_out
 from .effect import Inside, Outcome
 from .graph import flat_leaves, refuse_tree_mode, split
 from .pytree import Pytree
-from .sharding_metadata import axis_names_of, spec_of
+from .sharding_metadata import axis_names_of, mesh_of, spec_of
 from .structure import build
 from .transforms.calling import resolve
 from .variable import Variable
@@ -166,7 +166,7 @@ def _sharding_of(leaf: Any, x: Any, mesh: Any) -> Any:
     context = jax.sharding.get_abstract_mesh()
     where = mesh
     if where is None and isinstance(leaf, Variable):
-        where = leaf.get_metadata("mesh", None)
+        where = mesh_of(leaf)
     if where is None and context.axis_names:
         where = context
     if where is None or (names is None and mesh is None and isinstance(x, jax.Array)):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -27,6 +28,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, get_a
 from .._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
 from ..errors import ArgumentError
 from . import edits
+from .pytree import Pytree
 from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sharding
 from .variable import Variable, set_raw_value
 
@@ -95,10 +97,11 @@ def _layout_for(variable: Any, value: Any, names: Any, strict: bool) -> tuple[An
 
 
 def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: Any) -> ArgumentError | None:
-    what = f"A {type(variable).__name__} of shape {tuple(value.shape)}"
+    what = f"A {type(variable).__name__}"
     if len(spec) > value.ndim:
         return ArgumentError(
-            f"{what} has {value.ndim} axes, but {len(spec)} names for them: {tuple(spec)}.",
+            f"{what}{_place(value)} has {value.ndim} axes, but {len(spec)} names for them:"
+            f" {tuple(spec)}.",
             hint="Give one name, or None, for each axis.",
         )
     manual = _manual_axes(mesh, get_abstract_mesh())  # which shard_map has split already
@@ -116,11 +119,24 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: Any) -> Argume
         parts = math.prod(sizes[n] for n in used)
         if value.shape[axis] % parts:
             return ArgumentError(
-                f"{what} can't be split as {tuple(spec)} on the mesh {sizes}: the {parts} devices"
-                f" of {entry!r} don't divide its axis {axis}, of size {value.shape[axis]}.",
+                f"{what}{_place(value)} can't be split as {tuple(spec)} on the mesh {sizes}: the"
+                f" {parts} devices of {entry!r} don't divide its axis {axis}, of size {value.shape[axis]}.",
                 hint="Choose a size that they divide, or None for that axis: it is not split then.",
             )
     return None
+
+
+def _place(value: Any) -> str:
+    """The shape of a value, and which objects are being made; the outermost comes last."""
+    making: list[str] = []
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        made = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
+        if isinstance(made, Pytree):
+            making.append(type(made).__name__)
+    maker = f" of {' in '.join(making)}" if making else ""
+    return f"{maker}, of shape {tuple(value.shape)},"
 
 
 def _put(value: Any, layout: Any, mesh: Any) -> Any:

@@ -42,6 +42,13 @@ def lies_as(names: Any) -> Any:
     return None
 
 
+def mesh_of(variable: Any) -> Any:
+    """The mesh that metadata names, by itself or with a sharding; or None."""
+    mesh = variable._metadata.get("mesh")
+    whole = lies_as(axis_names_of(variable))
+    return getattr(_sharding_in(whole), "mesh", None) if mesh is None else mesh
+
+
 def _spec_in(whole: Any) -> PartitionSpec:
     make: Any = PartitionSpec
     spec: PartitionSpec | None = getattr(_sharding_in(whole), "spec", None)

@@ -19,7 +19,7 @@ from ...errors import ArgumentError, ArgumentTypeError
 from ..bundle import Hole
 from ..effect import Inside, apply
 from ..filters import Filter
-from ..state import from_flat_state, path_text
+from ..state import Path, State, from_flat_state, path_text, to_flat_state
 from ..structure import build
 from ..variable import Variable, new_variable
 from ..variable_types import Param
@@ -37,14 +37,23 @@ class DiffState:
 
 
 class Chosen(FilterMapping):
-    """The spec of a differentiated argument: True for the leaves that pass the filter."""
+    """The spec of a differentiated argument: True for the leaves that pass the filter.
 
-    def __init__(self, filter: Filter) -> None:
-        super().__init__([(filter, True), (..., False)])
+    Args:
+      filter: of a `DiffState`; None for the default, which concerns modules alone: of a module its
+        parameters, and of a state, or any tree of variables, all that was put in.
+    """
 
-    def spec_of(self, path: Any, leaf: Any) -> Any:
-        # A variable that is itself the argument, or stands in a tree of them, was named by it.
-        return True if path == () else super().spec_of(path, leaf)
+    every_path = True
+
+    def __init__(self, filter: Filter | None) -> None:
+        self._default = filter is None
+        super().__init__([(Param if filter is None else filter, True), (..., False)])
+
+    def spec_below(self, at: Path, path: Path, leaf: Any) -> Any:
+        if path == () and (self._default or at == ()):  # a variable, by itself or in a tree
+            return True
+        return super().spec_below(at, path, leaf)
 
 
 class Grad(Transformed):
@@ -91,10 +100,8 @@ class Grad(Transformed):
                     f"argnum {argnum} is repeated in argnums",
                     hint="One DiffState with nnx.Any(...) takes several kinds of variables.",
                 )
-            filter = (
-                one.filter if isinstance(one, DiffState) else ... if self._modes.tree else Param
-            )
-            found[position] = Chosen(filter)
+            default = ... if self._modes.tree else None
+            found[position] = Chosen(one.filter if isinstance(one, DiffState) else default)
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -185,7 +192,8 @@ class Grad(Transformed):
             return from_flat_state(found)
 
         return tuple(
-            jax.tree_util.tree_map(fill, a, is_leaf=lambda x: type(x) is Hole) for a in by_args
+            _without_empty(jax.tree_util.tree_map(fill, a, is_leaf=lambda x: type(x) is Hole))
+            for a in by_args
         )
 
     def _as_object(self, root: Any, found: list[tuple[Any, Any]]) -> Any:
@@ -195,6 +203,11 @@ class Grad(Transformed):
             by_path.get(p, leaf) for p, leaf in zip(part.graphdef.paths, part.leaves, strict=True)
         ]
         return build(part.graphdef, leaves)[0][0]
+
+
+def _without_empty(gradient: Any) -> Any:
+    """The gradient of a state without the variables that have none."""
+    return from_flat_state(to_flat_state(gradient)) if isinstance(gradient, State) else gradient
 
 
 @decorator

@@ -21,28 +21,28 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError, ArgumentTypeError
-from .. import edits
 from ..bundle import Bundle, Hole, is_node, put_back, take_out
 from ..effect import After, Inside, Outcome, apply
 from ..graph import find_duplicates
 from ..layout import lay_out
 from ..structure import GraphDef, build
-from ..variable import Variable, set_raw_value
+from ..variable import Variable
 from .calling import Transformed, names_of, resolve
 from .lifting import Modes
+from .placing import has_formats, moved, output_laid_out, settled, with_formats
 from .prefixes import (
     FilterMapping,
+    bare_specs,
     leaf_keys,
     part_of,
     plain,
     spec_of_each_leaf,
-    spread,
 )
 from .prefixes import take_out as take_out_with
 
 
 class StateSharding(FilterMapping):
-    """The sharding of each leaf of a module, by filters.
+    """The sharding of each leaf of a module, by filters; or, as a `State` of shardings, by path.
 
     >>> from jax.sharding import PartitionSpec
     >>> from linnet.module_core import nnx
@@ -104,8 +104,9 @@ class Jitted(Transformed):
                 f"Arguments {sorted(both)} are both static and donated.",
                 hint="Only arrays and modules can be donated.",
             )
-        self.in_shardings = in_shardings
-        self.out_shardings = out_shardings
+        self.in_shardings = bare_specs(in_shardings, StateSharding)
+        self.out_shardings = bare_specs(out_shardings, StateSharding)
+        self._has_formats = has_formats(self.in_shardings) or has_formats(self.out_shardings)
         self._options = options
         self._compiled = self._jit({})
         self._by_shardings: dict[Any, Any] = {}
@@ -152,7 +153,7 @@ class Jitted(Transformed):
     ) -> Outcome:
         constraints = None
         if layout is not None:
-            donated_leaves, constraints = layout
+            donated_leaves, constraints, _ = layout
             given = iter(donated)
             kept = iter(values)
             values = [next(given) if d else next(kept) for d in donated_leaves]
@@ -186,12 +187,13 @@ class Jitted(Transformed):
                 or bool(donated_leaves and donated_leaves[source])
             )
 
-        outcome = inside.outcome(_laid_out(plain(prefix), output), after, sends)
-        of_leaf = _shardings_after(after, constraints, occurrences, roots, before)
-        outcome.values = [
-            lay_out(v, of_leaf[i])
-            for i, v in zip(outcome.effect.changed, outcome.values, strict=True)
-        ]
+        outcome = inside.outcome(output_laid_out(plain(prefix), output), after, sends)
+        given = layout[2] if layout is not None else ()
+        of_leaf = _shardings_after(after, constraints, given, occurrences, roots[:before], roots)
+        of_values = [of_leaf[i] for i in outcome.effect.changed]
+        outcome.values = list(map(lay_out, outcome.values, of_values))
+        if self._has_formats:
+            with_formats(outcome, plain(prefix), of_values)
         return outcome
 
     def _prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Prepared:
@@ -242,7 +244,7 @@ class Jitted(Transformed):
         bundle = Bundle(roots)
         leaf_shardings = spec_of_each_leaf(bundle, occurrences)
         donated_leaves = tuple(spec_of_each_leaf(bundle, donates))
-        values = _moved(bundle, leaf_shardings)
+        values = moved(bundle, leaf_shardings)
         plain_args = tuple(
             v for k, v in holed.items() if isinstance(k, int) and k not in donated_keys
         )
@@ -274,7 +276,8 @@ class Jitted(Transformed):
             jitted = self._by_shardings.get(key)
             if jitted is None:
                 jitted = self._by_shardings[key] = self._jit({"in_shardings": in_shardings})
-        layout = (donated_leaves, tuple(leaf_shardings))
+        placed = tuple((o.root, o.spec, o.path) for o in occurrences if o.spec is not None)
+        layout = (donated_leaves, tuple(leaf_shardings), placed)
         return _Prepared(
             bundle,
             jitted,
@@ -307,6 +310,8 @@ class Jitted(Transformed):
         except TypeError as error:
             self._explain(error, self._bound + args, kwargs)
             raise
+        if self._has_formats:
+            outcome = settled(outcome)
         if not self._modes.structure:
             _refuse_returned_inputs(prepared.bundle, outcome)
             return apply(prepared.bundle, outcome, False)
@@ -346,35 +351,13 @@ class Jitted(Transformed):
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """The output with `jax.ShapeDtypeStruct`s for arrays; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
-        outcome = prepared.jitted.eval_shape(*prepared.static, *prepared.flat)
+        outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))
         return _abstract_output(prepared.bundle, outcome)
 
     def clear_cache(self) -> None:
         """Forgets all compiled programs of this function."""
         self._compiled.clear_cache()
         self._by_shardings.clear()
-
-
-def _moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
-    """The values, moved to where they are wanted: once, for the caller's variables keep them so.
-
-    At another trace level they can't: there moving is part of the program.
-    """
-    values = bundle.values()
-    kept = bundle.is_of_level(edits.trace_state())
-    for i, (leaf, sharding) in enumerate(zip(bundle.leaves(), shardings, strict=True)):
-        value = values[i]
-        if (
-            leaf is not None
-            and isinstance(sharding, jax.sharding.Sharding)
-            and isinstance(value, jax.Array)
-            and not isinstance(value, jax.core.Tracer)
-            and not value.sharding.is_equivalent_to(sharding, value.ndim)
-        ):
-            values[i] = jax.device_put(value, sharding)
-            if kept:
-                set_raw_value(leaf, values[i])
-    return values
 
 
 def _is_data(x: Any) -> bool:
@@ -408,23 +391,38 @@ def _without(
     return taken, args, kwargs
 
 
-def _laid_out(prefix: Any, tree: Any) -> Any:
-    specs, subtrees, structure = spread(prefix, tree, "out_shardings")
-    laid = [
-        jax.tree_util.tree_map(lambda x, s=spec: lay_out(x, s), subtree)
-        for spec, subtree in zip(specs, subtrees, strict=True)
-    ]
-    return jax.tree_util.tree_unflatten(structure, laid)
-
-
 def _shardings_after(
-    after: After, constraints: Any, occurrences: Iterable[Any], roots: list[Any], before: int
+    after: After,
+    constraints: Any,
+    given: Sequence[tuple[int, Any, Any]],
+    occurrences: Iterable[Any],
+    before: Sequence[Any],
+    roots: Sequence[Any],
 ) -> list[Any]:
-    """For each leaf afterwards the sharding that it is to have, or None."""
+    """For each leaf afterwards the sharding that it is to have, or None.
+
+    Args:
+      after: what became of the objects.
+      constraints: in_shardings of the leaves before, which they keep.
+      given: in_shardings of objects, as (root, spec, path): what is put there is laid out so, too.
+      occurrences: of out_shardings.
+      before: the objects that came in.
+      roots: those, and new ones in the output.
+    """
     found = [
         None if constraints is None or source is None else constraints[source]
         for source in after.sources
     ]
+    specs = {root: (spec, at) for root, spec, at in reversed(given)}
+    several = after.walk.graphdef.num_roots != 1
+    for i, (source, place) in enumerate(
+        zip(after.sources, after.walk.graphdef.paths, strict=True) if specs else ()
+    ):
+        root, path = (place[0], place[1:]) if several else (0, place)
+        if source is None and root < len(before) and root in specs:
+            spec, at = specs[root]
+            leaf = after.walk.leaves[i]
+            found[i] = spec.find((*at, *path), leaf) if isinstance(spec, FilterMapping) else spec
     keys = {key: i for i, key in enumerate(leaf_keys(_Face(after)))}
     for o in occurrences:
         part = part_of(roots[o.root])
@@ -511,7 +509,7 @@ class Compiled(_Stage):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         prepared = self._jitted._prepare(args, kwargs)
-        outcome = self._stage(*prepared.flat)
+        outcome = settled(self._stage(*prepared.flat))
         return apply(prepared.bundle, outcome, self._jitted._modes.structure)
 
 

@@ -244,14 +244,15 @@ class AxisMetadata:
     """Keeps the names of a variable's axes in step with axes that transforms take and give.
 
     Args:
-      options: the user's `transform_metadata`; with `nnx.PARTITION_NAME`, the name of the axis.
+      options: the user's `transform_metadata`. Its one key is `nnx.PARTITION_NAME`, the name of the
+        axis, or None for an axis without one; left out, metadata stay as they are.
     """
 
     def __init__(self, options: Mapping[str, Any] | None) -> None:
         self.options = dict(options or {})
 
     def __bool__(self) -> bool:
-        return bool(self.options)
+        return PARTITION_NAME in self.options
 
     def remove(self, variable: Variable[Any], axis: Any) -> None:
         """Takes the name of an axis out, where the value has lost it."""

@@ -2,7 +2,9 @@
 
 Such a thing (a *spec*) is given as a prefix of the arguments: one for a whole argument, or a tree
 of them. Where an argument is a module, the spec that reaches it is that of all its leaves, unless
-it is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says it leaf by leaf.
+it is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says it leaf by leaf. A
+state of specs is such a mapping, too: its paths are the filters. A shared variable has one path, as
+in `nnx.split`: the first one.
 
 Everything here serves to turn prefixes into one spec for each leaf of a bundle: `take_out` finds
 the objects and what reaches them, `spec_of_each_leaf` looks the leaves up and refuses a leaf that
@@ -20,23 +22,34 @@ import jax
 from ...errors import ArgumentError
 from ..bundle import Bundle, Hole, Loose, is_node
 from ..filters import Filter, first_passing, to_predicate
-from ..graph import _items
+from ..graph import _items, flat_leaves
 from ..kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from ..pytree import Pytree
 from ..snapshot import snapshot_of
-from ..state import Path, path_text
+from ..state import Path, State, create_path_filters, from_flat_state, map_state, path_text
 from ..structure import key_of
 from ..variable import Variable
 
 
 class FilterMapping:
-    """A spec for each filter; of a leaf, that of the first filter that it passes."""
+    """A spec for each filter; of a leaf, that of the first filter that it passes.
+
+    Args:
+      filters: a mapping of filters to specs, or pairs; or a `State` (or nested dicts) of specs,
+        each of which is for the leaf at its path.
+    """
 
     _what = "spec"
 
+    every_path = False
+    """Whether a filter is asked for each path of a shared variable, not for the first one alone."""
+
     def __init__(self, filters: Any, /) -> None:
         pairs: Iterable[tuple[Any, Any]]
-        pairs = filters.items() if isinstance(filters, Mapping) else filters
+        if is_by_path(filters):
+            pairs = create_path_filters(_bare(filters)).items()
+        else:
+            pairs = filters.items() if isinstance(filters, Mapping) else filters
         pairs = tuple(pairs)
         self._filters = tuple(f for f, _ in pairs)
         self._specs = tuple(s for _, s in pairs)
@@ -61,6 +74,15 @@ class FilterMapping:
             )
         return self._specs[index]
 
+    def find(self, path: Path, leaf: Any) -> Any:
+        """The spec of a leaf, or None if no filter lets it pass."""
+        index = first_passing(self._predicates, path, leaf)
+        return self._specs[index] if index < len(self._specs) else None
+
+    def spec_below(self, at: Path, path: Path, leaf: Any) -> Any:
+        """The spec of a leaf at `path` in an object, which is itself `at` some path."""
+        return self.spec_of((*at, *path), leaf)
+
     def __eq__(self, other: object) -> bool:
         return (
             type(other) is type(self)
@@ -78,6 +100,20 @@ class FilterMapping:
         return f"{type(self).__name__}({{{inside}}})"
 
 
+def is_by_path(filters: Any) -> bool:
+    """Whether specs are given by path: as a state, or as nested dicts."""
+    if isinstance(filters, State):
+        return True
+    return isinstance(filters, Mapping) and any(
+        isinstance(s, Mapping) and not isinstance(s, FilterMapping) for s in filters.values()
+    )
+
+
+def _bare(state: Mapping[Any, Any]) -> State:
+    """The state with specs where there are variables that hold them (`get_named_sharding`)."""
+    return map_state(lambda _, x: x.raw_value if isinstance(x, Variable) else x, state)
+
+
 class Occurrence(NamedTuple):
     """A place where an object stands among the arguments."""
 
@@ -90,6 +126,28 @@ class Occurrence(NamedTuple):
 def is_spec_leaf(x: Any) -> bool:
     """Whether something in a prefix is a spec, though jax would look inside of it."""
     return x is None or isinstance(x, FilterMapping)
+
+
+def bare_specs(prefix: Any, of_paths: type[FilterMapping]) -> Any:
+    """A prefix as the user gave it, with specs alone in it.
+
+    What holds specs in the form of what they are for (`nnx.get_named_sharding` of a module or
+    state) does as a prefix of that: variables give way to their specs, modules to mappings.
+
+    Args:
+      prefix: of specs.
+      of_paths: the class of mappings for modules.
+    """
+
+    def bare(spec: Any) -> Any:
+        if isinstance(spec, Variable):
+            return spec.raw_value
+        if not is_node(spec):
+            return spec
+        graphdef, leaves = flat_leaves(spec)
+        return of_paths(from_flat_state(zip(graphdef.paths, leaves, strict=True)))
+
+    return jax.tree_util.tree_map(bare, prefix, is_leaf=lambda x: is_spec_leaf(x) or is_node(x))
 
 
 def spread(prefix: Any, tree: Any, what: str) -> tuple[list[Any], list[Any], Any]:
@@ -191,11 +249,12 @@ def leaf_keys(part: Any) -> list[Any]:
 class _Same:
     """A spec with the place that it came from."""
 
-    __slots__ = ("spec", "where")
+    __slots__ = ("of", "path", "spec")
 
-    def __init__(self, spec: Any, where: str) -> None:
+    def __init__(self, spec: Any, of: Occurrence, path: Path) -> None:
         self.spec = spec
-        self.where = where
+        self.of = of
+        self.path = path
 
 
 def spec_of_each_leaf(bundle: Bundle, occurrences: Sequence[Occurrence]) -> list[Any]:
@@ -213,10 +272,12 @@ def spec_of_each_leaf(bundle: Bundle, occurrences: Sequence[Occurrence]) -> list
         for key, path, leaf in _leaves_of(bundle.roots[o.root], part, o.spec):
             spec = o.spec
             if isinstance(spec, FilterMapping):
-                spec = spec.spec_of((*o.path, *path), leaf)
+                spec = spec.spec_below(o.path, path, leaf)
             before = known.get(key)
             if before is None:
-                known[key] = _Same(spec, _join(o.where, path))
+                known[key] = _Same(spec, o, path)
+            elif before.of is o:  # another path within one object: what passes by any is chosen
+                before.spec = before.spec or spec
             elif before.spec != spec:
                 _refuse_aliasing(leaf, before, spec, _join(o.where, path))
     keys = [k for part in bundle.parts for k in leaf_keys(part)]
@@ -231,15 +292,16 @@ def _refuse_aliasing(leaf: Any, before: _Same, spec: Any, where: str) -> None:
     kind = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
     raise ArgumentError(
         "Inconsistent aliasing detected. The following nodes have different prefixes:\n"
-        f"Node: {kind}\n  {before.where}: {before.spec}\n  {where}: {spec}",
+        f"Node: {kind}\n  {_join(before.of.where, before.path)}: {before.spec}\n  {where}: {spec}",
         hint="It is one and the same value: give all its places the same, or pass a copy"
         " (nnx.clone).",
     )
 
 
 def _leaves_of(root: Any, part: Any, spec: Any) -> Iterator[tuple[Any, Path, Any]]:
-    """Key, path and leaf of the leaves below a root; on every path, where that may matter."""
-    if isinstance(spec, FilterMapping) and any(t[0] == REFERENCE for t in part.graphdef.tokens):
+    """Key, path and leaf of the leaves below a root; on every path, where that matters."""
+    every_path = isinstance(spec, FilterMapping) and spec.every_path
+    if every_path and any(t[0] == REFERENCE for t in part.graphdef.tokens):
         yield from _every_path(root)
         return
     leaves = part.leaves

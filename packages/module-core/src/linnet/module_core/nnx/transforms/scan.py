@@ -22,7 +22,8 @@ from ..state import path_text
 from ..variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Lifted, Modes, Run, Static, groups_of, put_together
-from .prefixes import FilterMapping, plain, spread
+from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
+from .vmap import StateAxes
 
 
 class Carry:
@@ -45,6 +46,7 @@ class Scan(Transformed):
         super().__init__(fun)
         self._fun, self._bound = resolve(fun)
         self._names = names_of(self._fun)
+        in_axes, out_axes = bare_specs(in_axes, StateAxes), bare_specs(out_axes, StateAxes)
         self._in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         self._out_axes = tuple(out_axes) if isinstance(out_axes, list) else out_axes
         self._length = length
@@ -58,8 +60,8 @@ class Scan(Transformed):
                 "If one of in_axes or out_axes has Carry, the other must also have Carry. Got"
                 f" in_axes={in_axes!r} and out_axes={out_axes!r}"
             )
-        for axis in jax.tree_util.tree_leaves(plain(out_axes, 0), is_leaf=lambda x: x is None):
-            if axis is None:
+        for axis in jax.tree_util.tree_leaves(self._out_axes, is_leaf=is_spec_leaf):
+            if axis is None or (isinstance(axis, FilterMapping) and None in axis._specs):
                 raise ArgumentError(
                     f"Cannot broadcast output state. Got out_axes={out_axes!r}.",
                     hint="An output of every step has an axis; what stays the same is carried.",

@@ -10,10 +10,14 @@ from collections.abc import Callable, Set
 from typing import Any
 
 import jax
+from jax.sharding import Mesh, NamedSharding
 
+from ..._compat import mesh_that_is_set
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .jit import StateSharding
 from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
-from .prefixes import plain
+from .placing import moved
+from .prefixes import bare_specs, plain
 
 _whole: Any = jax.sharding.PartitionSpec
 
@@ -32,8 +36,9 @@ class ShardMap(Transformed):
         super().__init__(fun)
         self._fun, self._bound = resolve(fun)
         self._names = names_of(self._fun)
+        in_specs = bare_specs(in_specs, StateSharding)
         self._in_specs = tuple(in_specs) if isinstance(in_specs, list) else in_specs
-        self._out_specs = out_specs
+        self._out_specs = bare_specs(out_specs, StateSharding)
         self._modes = modes
         self._options = options
 
@@ -44,7 +49,9 @@ class ShardMap(Transformed):
             in_specs = (in_specs,) * (len(args) - len(self._bound))
         in_specs = (_whole(),) * len(self._bound) + in_specs
         lifted = Lifted(in_specs, args, "shard_map in_specs", self._names, self._modes, "shard_map")
+        whole = [_whole() if s is None else s for s in lifted.specs]
         groups = groups_of(lifted.specs, in_specs, self._out_specs)
+        split = tuple([_whole() if g is None else g for g in groups])
 
         def run(values: list[Any], args: Any) -> Any:
             run = Run(lifted, values, AxisMetadata(None))
@@ -57,13 +64,22 @@ class ShardMap(Transformed):
 
         mapped = jax.shard_map(
             run,
-            in_specs=(list(lifted.specs), plain(in_specs, _whole())),
-            out_specs=(tuple(groups), plain(self._out_specs, _whole()), _whole()),
+            in_specs=(whole, plain(in_specs, _whole())),
+            out_specs=(split, plain(self._out_specs, _whole()), _whole()),
             **self._options,
         )
-        values_of, output, static = mapped(lifted.bundle.values(), lifted.args)
+        values_of, output, static = mapped(self._moved(lifted, whole), lifted.args)
         effect, layout = static.value
         return lifted.apply(output, put_together(values_of, layout), effect)
+
+    def _moved(self, lifted: Lifted, specs: list[Any]) -> list[Any]:
+        """The values on the mesh: the caller's variables keep the shards that they are split in."""
+        mesh = self._options["mesh"]
+        if mesh is None:
+            mesh = mesh_that_is_set()
+        if not isinstance(mesh, Mesh):
+            return lifted.bundle.values()
+        return moved(lifted.bundle, [NamedSharding(mesh, s) for s in specs])
 
 
 @decorator

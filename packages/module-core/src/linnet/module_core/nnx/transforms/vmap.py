@@ -14,11 +14,11 @@ import jax
 from ...errors import ArgumentError
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
-from .prefixes import FilterMapping, plain
+from .prefixes import FilterMapping, bare_specs, plain
 
 
 class StateAxes(FilterMapping, Mapping[Any, Any]):
-    """The axis of each leaf of a module, by filters.
+    """The axis of each leaf of a module, by filters; or, as a `State` of axes, by path.
 
     >>> from linnet.module_core import nnx
     >>> nnx.StateAxes({nnx.Param: 0, ...: None})
@@ -66,8 +66,8 @@ class Vmap(Transformed):
         self._names = names_of(self._fun)
         self._name = name
         self._lift = lift
-        self._in_axes = in_axes
-        self._out_axes = out_axes
+        self._in_axes = bare_specs(in_axes, StateAxes)
+        self._out_axes = bare_specs(out_axes, StateAxes)
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
 

@@ -1,0 +1,130 @@
+"""Where values lie: those that go into a transform, and those that come out of it.
+
+Inside of a traced function a layout over devices is a constraint. Two things can only be done
+outside. The caller's variables are moved once, before the call, to where the transform wants them,
+and keep the new array: else each call would move them again. And the order of an array's axes in
+memory (`jax.experimental.layout.Format`) isn't a matter of constraints: `jax.jit` takes it for
+outputs whose structure is known beforehand. So a run notes the formats beside its output (`Placed`,
+whose formats are static), and `settled` puts the values there after the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.experimental.layout import Format
+
+from .. import edits
+from ..bundle import Bundle
+from ..effect import Outcome
+from ..layout import lay_out
+from ..variable import set_raw_value
+from .prefixes import FilterMapping, is_spec_leaf, spread
+
+
+def moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
+    """The values of a bundle, moved to where they are wanted; the caller's variables keep them so.
+
+    At another trace level they can't: there moving is part of the program.
+
+    Args:
+      bundle: of the caller's objects.
+      shardings: of each leaf a `Sharding` or `Format`; anything else leaves it where it is.
+    """
+    values = bundle.values()
+    kept = bundle.is_of_level(edits.trace_state())
+    for i, (leaf, sharding) in enumerate(zip(bundle.leaves(), shardings, strict=True)):
+        value = values[i]
+        if leaf is None or isinstance(value, jax.core.Tracer) or not isinstance(value, jax.Array):
+            continue
+        if not _is_place(sharding) or _lies(value, sharding):
+            continue
+        values[i] = jax.device_put(value, sharding)
+        if kept:
+            set_raw_value(leaf, values[i])
+    return values
+
+
+def _is_place(x: Any) -> bool:
+    return isinstance(x, (jax.sharding.Sharding, Format))
+
+
+def _lies(value: Any, place: Any) -> bool:
+    if isinstance(place, Format):
+        return bool(getattr(value, "format", None) == place)
+    return bool(value.sharding.is_equivalent_to(place, value.ndim))
+
+
+def has_formats(prefix: Any) -> bool:
+    """Whether a prefix of shardings asks for a `Format` somewhere."""
+    specs = jax.tree_util.tree_leaves(prefix, is_leaf=is_spec_leaf)
+    return any(
+        isinstance(s, Format)
+        or (isinstance(s, FilterMapping) and any(isinstance(x, Format) for x in s._specs))
+        for s in specs
+    )
+
+
+class Placed:
+    """An output, with the formats that it and the values beside it get outside, or None."""
+
+    __slots__ = ("formats", "of_values", "output")
+
+    def __init__(self, output: Any, formats: tuple[Any, ...], of_values: tuple[Any, ...]) -> None:
+        self.output = output
+        self.formats = formats
+        self.of_values = of_values
+
+
+jax.tree_util.register_pytree_node(
+    Placed,
+    lambda p: ((p.output,), (p.formats, p.of_values)),
+    lambda static, children: Placed(children[0], *static),
+)
+
+
+def with_formats(outcome: Outcome, prefix: Any, of_values: Sequence[Any]) -> None:
+    """Notes the formats of an outcome beside its output.
+
+    Args:
+      outcome: changed in place.
+      prefix: of shardings, for the output.
+      of_values: the sharding of each value that is sent along.
+    """
+    specs, subtrees, _ = spread(prefix, outcome.output, "out_shardings")
+    formats: list[Any] = []
+    for spec, subtree in zip(specs, subtrees, strict=True):
+        formats.extend([_format(spec)] * len(jax.tree_util.tree_leaves(subtree)))
+    outcome.output = Placed(outcome.output, tuple(formats), tuple(map(_format, of_values)))
+
+
+def _format(spec: Any) -> Any:
+    return spec if isinstance(spec, Format) else None
+
+
+def settled(outcome: Outcome) -> Outcome:
+    """The outcome with its values in the formats that were noted."""
+    placed = outcome.output
+    if type(placed) is not Placed:
+        return outcome
+    leaves, structure = jax.tree_util.tree_flatten(placed.output)
+    output = jax.tree_util.tree_unflatten(structure, map(_put, leaves, placed.formats))
+    return Outcome(output, list(map(_put, outcome.values, placed.of_values)), outcome.effect)
+
+
+def _put(value: Any, format: Any) -> Any:
+    if format is None or not isinstance(value, jax.Array) or _lies(value, format):
+        return value
+    return jax.device_put(value, format)
+
+
+def output_laid_out(prefix: Any, tree: Any) -> Any:
+    """A traced output, laid out as a prefix of shardings says."""
+    specs, subtrees, structure = spread(prefix, tree, "out_shardings")
+    laid = [
+        jax.tree_util.tree_map(lambda x, s=spec: lay_out(x, s), subtree)
+        for spec, subtree in zip(specs, subtrees, strict=True)
+    ]
+    return jax.tree_util.tree_unflatten(structure, laid)

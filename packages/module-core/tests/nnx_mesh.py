@@ -1,0 +1,164 @@
+"""Layouts of nnx variables on eight devices; run by test_nnx_mesh.py in its own process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import layout as layouts
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from linnet.module_core import nnx
+from linnet.module_core.errors import ArgumentError
+
+set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+MESH = Mesh(
+    np.array(jax.devices()).reshape(4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2
+)
+P: Any = PartitionSpec
+
+
+def on(*names: Any) -> NamedSharding:
+    return NamedSharding(MESH, P(*names))
+
+
+def transposed(sharding: NamedSharding) -> Any:
+    """The format of a matrix that lies column by column."""
+    # jax 0.7 renamed DeviceLocalLayout to Layout, which was the name of Format before.
+    order: Any = getattr(layouts, "DeviceLocalLayout", None) or layouts.Layout
+    return layouts.Format(order((1, 0)), sharding)
+
+
+class Layer(nnx.Module):
+    def __init__(self, rows: int = 8, columns: int = 4, **metadata: Any) -> None:
+        self.kernel = nnx.Param(jnp.ones((rows, columns)), **metadata)
+        self.bias = nnx.Param(jnp.zeros(columns))
+
+
+LAYOUT = nnx.StateSharding(nnx.State({"kernel": on("data", "model"), "bias": on("model")}))
+
+
+def specs(layer: Layer) -> list[Any]:
+    return [layer.kernel.get_value().sharding.spec, layer.bias.get_value().sharding.spec]
+
+
+def test_shardings_by_path_in_and_out() -> None:
+    made = nnx.jit(Layer, out_shardings=LAYOUT)()
+    assert specs(made) == [P("data", "model"), P("model")]
+    layer = Layer()
+    nnx.jit(lambda m: None, in_shardings=(LAYOUT,))(layer)
+    assert specs(layer) == [P("data", "model"), P("model")]
+
+
+def test_shardings_in_the_form_of_what_they_are_for() -> None:
+    with set_mesh(MESH):
+        abstract = nnx.eval_shape(lambda: Layer(out_sharding=("data", "model")))
+        state = nnx.get_named_sharding(nnx.state(abstract), MESH)
+        module = nnx.get_named_sharding(abstract, MESH)
+    for given in (nnx.StateSharding(state), module):
+        layer = nnx.jit(Layer, out_shardings=given)()
+        assert specs(layer) == [P("data", "model"), P()]
+        layer = Layer()
+        nnx.jit(lambda m: None, in_shardings=(given,))(layer)
+        assert specs(layer) == [P("data", "model"), P()]
+    held = nnx.state(Layer())
+    nnx.jit(lambda s: None, in_shardings=(state,))(held)
+    assert held.kernel.get_value().sharding.spec == P("data", "model")
+
+
+@pytest.mark.parametrize("replaced", ["value", "variable", "array"])
+def test_a_module_leaves_with_the_shardings_that_it_came_in_with(replaced: str) -> None:
+    filters = nnx.StateSharding({nnx.PathContains("kernel"): on("data", "model"), ...: on()})
+
+    @nnx.jit(in_shardings=(filters, None), static_argnames=("how",))
+    def touch(layer: Layer, factor: float, how: str) -> None:
+        other = jax.lax.with_sharding_constraint(layer.kernel[...] * factor, on("model", "data"))
+        if how == "value":
+            layer.kernel.set_value(other)
+        else:
+            layer.kernel = nnx.Param(other) if how == "variable" else other
+
+    layer = Layer(8, 8)
+    touch(layer, 2.0, how=replaced)
+    assert jax.tree.leaves(layer.kernel)[0].sharding.spec == P("data", "model")
+
+
+@pytest.mark.parametrize("format", [False, True])
+def test_a_layout_of_jax_as_out_sharding(format: bool) -> None:
+    layout = transposed(on("data", "model")) if format else on("data", "model")
+    for param in (
+        Layer(out_sharding=layout).kernel,
+        nnx.Param(nnx.with_partitioning(lambda: jnp.ones((8, 4)), layout)()),  # type: ignore[arg-type]
+    ):
+        assert param.get_value().sharding == on("data", "model")
+        assert nnx.get_partition_spec(nnx.State({"w": param})).w.raw_value == P("data", "model")
+        assert nnx.get_named_sharding(nnx.State({"w": param}), MESH).w.raw_value == on(
+            "data", "model"
+        )
+    made = nnx.jit(lambda: Layer(out_sharding=layout))()
+    assert made.kernel.get_value().sharding.spec == P("data", "model")
+    many = nnx.vmap(
+        lambda _: Layer(out_sharding=on("data", "model")),
+        transform_metadata={"partition_name": None},
+    )(jnp.arange(3))
+    assert many.kernel.sharding_names == on(None, "data", "model")
+
+
+def test_formats_of_inputs_and_outputs() -> None:
+    wanted = transposed(on("data", "model"))
+    layout = nnx.StateSharding({nnx.PathContains("kernel"): wanted, ...: on()})
+
+    def order(x: Any) -> Any:
+        return getattr(x, "format", None) or x.layout
+
+    made = nnx.jit(Layer, out_shardings=layout)()
+    assert order(made.kernel.get_value()) == order(jax.device_put(jnp.ones((8, 4)), wanted))
+    assert made.bias.get_value().sharding == on()
+    out = nnx.jit(lambda m: m.kernel[...] + 1, out_shardings=wanted)(Layer())
+    assert order(out) == order(made.kernel.get_value())
+    layer = Layer()
+
+    @nnx.jit(in_shardings=(layout,))
+    def grow(m: Layer) -> None:
+        m.kernel[...] += 1
+
+    for _ in range(2):
+        grow(layer)
+        assert order(layer.kernel.get_value()) == order(out)
+    np.testing.assert_array_equal(layer.kernel[...], np.full((8, 4), 3.0))
+
+
+def test_shard_map_leaves_variables_in_their_shards() -> None:
+    layer = Layer()
+    split = nnx.StateSharding(nnx.State({"kernel": P("data", "model"), "bias": P("model")}))
+
+    @nnx.shard_map(mesh=MESH, in_specs=(split,), out_specs=None)
+    def scale(layer: Layer) -> None:
+        assert layer.kernel.shape == (2, 2)
+        assert layer.bias.shape == (2,)
+        layer.kernel[...] *= 3
+
+    scale(layer)
+    assert specs(layer) == [P("data", "model"), P("model")]
+    np.testing.assert_array_equal(layer.kernel[...], np.full((8, 4), 3.0))
+
+
+def test_a_dimension_that_the_mesh_does_not_divide() -> None:
+    class Net(nnx.Module):
+        def __init__(self) -> None:
+            self.layers = nnx.List([Layer(n, out_sharding=("data", "model")) for n in (8, 15)])
+
+    with (
+        set_mesh(MESH),
+        pytest.raises(
+            ArgumentError, match=r"Param of Layer in Net, of shape \(15, 4\), .*axis 0, of size 15"
+        ),
+    ):
+        Net()
+    # What the hint says: a multiple, or None.
+    with set_mesh(MESH):
+        assert Layer(16, out_sharding=("data", "model")).kernel.shape == (16, 4)
+        assert Layer(15, out_sharding=(None, "model")).kernel.shape == (15, 4)
