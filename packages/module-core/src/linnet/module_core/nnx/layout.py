@@ -120,7 +120,8 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: Any) -> Argume
         if value.shape[axis] % parts:
             return ArgumentError(
                 f"{what}{_place(value)} can't be split as {tuple(spec)} on the mesh {sizes}: the"
-                f" {parts} devices of {entry!r} don't divide its axis {axis}, of size {value.shape[axis]}.",
+                f" {parts} devices of {entry!r} don't divide its axis {axis}, of size"
+                f" {value.shape[axis]}.",
                 hint="Choose a size that they divide, or None for that axis: it is not split then.",
             )
     return None
