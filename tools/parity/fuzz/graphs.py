@@ -445,7 +445,8 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
         elif do == "array":
             setattr(module, name, x * other)
         elif do == "static":
-            setattr(module, name, other)
+            # Flax takes a number for data where a module or an array was before.
+            setattr(module, f"{name}_size", other)
         elif do == "replace":
             variable.set_value(jnp.full((2,), other, jnp.float32) * x.sum())
         elif do == "note":
@@ -453,14 +454,15 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
         elif do == "delete":
             node = nodes[at % len(nodes)]
             held = children(nnx, node)
-            if held:
+            # A list or dict that is the argument itself is a tree: jax hands functions a copy.
+            if held and not (node is root and isinstance(node, (list, dict))):
                 key, _ = held[other % len(held)]
                 if isinstance(node, (nnx.List, nnx.Dict, list, dict)):
                     del node[key]
                 elif isinstance(node, nnx.Module):
                     delattr(node, key)
         elif do == "append":
-            lists = [n for n in nodes if isinstance(n, (nnx.List, list))]
+            lists = [n for n in nodes if isinstance(n, (nnx.List, list)) and n is not root]
             if lists:
                 lists[at % len(lists)].append(_variable(library, TYPES[other % len(TYPES)], other))
     return x

@@ -184,11 +184,10 @@ def _call(nn: Any, node: Program, inner: list[Any]) -> Any:
     (part,) = inner
 
     def call(self: Any, x: Any) -> Any:
-        if do in ("jit", "remat", "named_call", "checkpoint policy"):
+        if do in ("jit", "remat", "checkpoint policy"):
             lift = {
                 "jit": nn.jit,
                 "remat": nn.remat,
-                "named_call": nn.named_call,
                 "checkpoint policy": lambda c: nn.checkpoint(
                     c, prevent_cse=False, policy=jax.checkpoint_policies.nothing_saveable
                 ),
@@ -196,9 +195,9 @@ def _call(nn: Any, node: Program, inner: list[Any]) -> Any:
             lifted = lift(part)
             first = lifted()
             return first(first(x)) if n == 1 else lifted()(x) if n == 2 else first(x)
-        if do in ("jit method", "remat method"):
-            lift = nn.jit if do == "jit method" else nn.remat
-            return lift(lambda self, x: part()(x))(self, x)
+        if do in ("jit method", "remat method", "named_call"):
+            lifts = {"jit method": nn.jit, "remat method": nn.remat, "named_call": nn.named_call}
+            return lifts[do](lambda self, x: part()(x))(self, x)
         if do == "scan":
             return _scan(nn, node, part, self, x)
         if do == "vmap":
@@ -214,43 +213,39 @@ def _call(nn: Any, node: Program, inner: list[Any]) -> Any:
             return nn.fold_rngs(part)()(x)
         if do == "remat_scan":
             return nn.remat_scan(part, lengths=(2, 1 + n % 2))()(x)
+        # The function gets the submodule from the transform: one from outside would write outside.
+        a = part()
+        act = lambda a, x: a(x)  # noqa: E731
         if do in ("cond", "switch"):
-            a, b = part(), part() if n % 2 else None
-            other = (lambda self, x: b(x)) if b is not None else (lambda self, x: x)
-            if self.is_initializing():
-                return other(self, a(x))
-            if do == "cond":
-                return nn.cond(x.sum() > 0, lambda self, x: a(x), other, self, x)
-            return nn.switch(jnp.int32(n % 2), [lambda self, x: a(x), other], self, x)
-        if do == "while":
-            a = part()
             if self.is_initializing():
                 return a(x)
-            body = lambda self, c: (c[0] + 1, a(c[1]))  # noqa: E731
-            done = lambda self, c: c[0] < 2  # noqa: E731
+            other = (lambda a, x: a(-x)) if n % 2 else (lambda a, x: x)
+            if do == "cond":
+                return nn.cond(x.sum() > 0, act, other, a, x)
+            return nn.switch(jnp.int32(n // 2), [act, other], a, x)
+        if do == "while":
+            if self.is_initializing():
+                return a(x)
+            body = lambda a, c: (c[0] + 1, a(c[1]))  # noqa: E731
+            done = lambda a, c: c[0] < 2  # noqa: E731
             carried = ("stats", "batch_stats") if n % 2 else ()
             start = (jnp.int32(0), x)
-            options = {
-                "carry_variables": carried,
-                "split_rngs": {"dropout": n > 1, "params": n > 1},
-            }
-            return nn.while_loop(done, body, self, start, **options)[1]
-        a = part()
-        act = lambda self, x: a(x)  # noqa: E731
+            split = {"dropout": n > 1, "params": n > 1}
+            options = {"carry_variables": carried, "split_rngs": split}
+            return nn.while_loop(done, body, a, start, **options)[1]
         if do == "vjp":
-            y, back = nn.vjp(act, self, x)
+            y, back = nn.vjp(act, a, x)
             _, dx = back(jnp.ones_like(y))
             return y + dx
         if do == "grad":
-            _, dx = nn.value_and_grad(lambda self, x: jnp.sin(a(x)).sum(), self, x)
+            _, dx = nn.value_and_grad(lambda a, x: jnp.sin(a(x)).sum(), a, x)
             return x + dx[-1]
         if do == "jvp":
-            tangents = jax.tree.map(jnp.ones_like, {})
-            y, dy = nn.jvp(act, self, (x,), (jnp.ones_like(x),), tangents)
+            y, dy = nn.jvp(act, a, (x,), (jnp.ones_like(x),), {})
             return y + dy
         if do == "custom_vjp":
-            forward = lambda self, x: nn.vjp(act, self, x)  # noqa: E731
-            return nn.custom_vjp(act, forward, lambda back, g: back(g))(self, x)
+            forward = lambda a, x: nn.vjp(act, a, x)  # noqa: E731
+            return nn.custom_vjp(act, forward, lambda back, g: back(g))(a, x)
         raise ValueError(do)
 
     return call

@@ -61,12 +61,12 @@ class Stored:
         source = _make(program["other"], library, program.get("order", "C"))
         state = store.to_state_dict(source)
         yield Event("state dict", _plain(state))
-        yield from _attempt("restored", lambda: store.from_state_dict(tree, state))
         yield from _attempt("bytes of a state dict", lambda: store.msgpack_serialize(state))
         data = store.to_bytes(source)
         yield Event("bytes", data.hex())
         yield Event("read", _plain(store.msgpack_restore(data)))
         yield Event("read by the other", _plain(other.msgpack_restore(data)))
+        yield from _attempt("restored", lambda: store.from_state_dict(tree, state))
         yield from _attempt("from bytes", lambda: store.from_bytes(tree, data))
         yield from _attempt("from nothing", lambda: store.from_bytes(None, data))
 
