@@ -20,6 +20,7 @@ from ..graph import find_duplicates
 from ..modes import graph_mode, graph_updates_mode
 from ..sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
 from ..state import path_text
+from ..structure import GraphDef
 from ..variable import Variable
 from .prefixes import (
     FilterMapping,
@@ -74,6 +75,36 @@ Layout = tuple[int, ...]
 """For each value that is sent, the group that it is in."""
 
 
+class Form:
+    """The objects among arguments without their values: static, and a key to remember programs by.
+
+    Attributes:
+      graphdef: their structure.
+      specs: of each leaf.
+      occurrences: where each object stands.
+      of_root: for each root the first place where it stands.
+    """
+
+    __slots__ = ("_key", "graphdef", "occurrences", "of_root", "specs")
+
+    def __init__(
+        self, graphdef: GraphDef, specs: Sequence[Any], occurrences: Sequence[Occurrence]
+    ) -> None:
+        self.graphdef = graphdef
+        self.specs = tuple(specs)
+        self.occurrences = tuple(occurrences)
+        self.of_root: dict[int, Occurrence] = {}
+        for o in occurrences:
+            self.of_root.setdefault(o.root, o)
+        self._key = (graphdef, self.specs, self.occurrences)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Form) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
 class Lifted:
     """The objects among the arguments of a call, with the spec of each of their leaves.
 
@@ -89,6 +120,7 @@ class Lifted:
       args: with holes.
       bundle: of the objects.
       specs: of each leaf.
+      form: the objects without their values.
     """
 
     def __init__(
@@ -105,9 +137,7 @@ class Lifted:
         modes.check([roots[o.root] for o in occurrences], transform)
         self.bundle = Bundle(roots)
         self.specs = spec_of_each_leaf(self.bundle, occurrences)
-        self.of_root: dict[int, Occurrence] = {}
-        for o in occurrences:
-            self.of_root.setdefault(o.root, o)
+        self.form = Form(self.bundle.graphdef, self.specs, occurrences)
         self.modes = modes
 
     def apply(self, output: Any, values: list[Any], effect: Effect) -> Any:
@@ -119,14 +149,14 @@ class Run:
     """One run of the function inside of a transform.
 
     Args:
-      lifted: the caller's side.
+      form: the caller's objects.
       values: of the leaves, in here.
       metadata: what the user says of the axes that come and go, see `AxisMetadata`.
     """
 
-    def __init__(self, lifted: Lifted, values: Sequence[Any], metadata: AxisMetadata) -> None:
-        self.lifted = lifted
-        self.inside = Inside(lifted.bundle.graphdef, values)
+    def __init__(self, form: Form, values: Sequence[Any], metadata: AxisMetadata) -> None:
+        self.form = form
+        self.inside = Inside(form.graphdef, values)
         self.metadata = metadata
         if metadata:
             leaves = [n for n in self.inside.nodes if isinstance(n, Variable)]
@@ -134,7 +164,7 @@ class Run:
                 i for i, (cls, _) in enumerate(self.inside.graphdef.leaf_types) if cls is not None
             ]
             for variable, i in zip(leaves, positions, strict=True):
-                metadata.remove(variable, lifted.specs[i])
+                metadata.remove(variable, form.specs[i])
 
     def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the function on arguments whose holes are filled."""
@@ -158,7 +188,7 @@ class Run:
         return after
 
     def _specs_of(self, after: After) -> list[Any]:
-        lifted = self.lifted
+        form = self.form
         out_of_root: dict[int, Occurrence] = {}
         for o in self.out:
             out_of_root.setdefault(o.root, o)
@@ -167,10 +197,10 @@ class Run:
         specs: list[Any] = []
         for i, source in enumerate(after.sources):
             if source is not None:
-                specs.append(lifted.specs[source])
+                specs.append(form.specs[source])
                 continue
             root, path = (paths[i][0], paths[i][1:]) if several else (0, paths[i])
-            o = (lifted.of_root if root < len(lifted.bundle.roots) else out_of_root)[root]
+            o = (form.of_root if root < form.graphdef.num_roots else out_of_root)[root]
             leaf = after.walk.leaves[i]
             spec = o.spec
             if isinstance(spec, FilterMapping):

@@ -2,26 +2,32 @@
 
 Of each leaf, its spec says what happens to it from step to step: `Carry` hands it on, an axis gives
 each step its slice (and puts what a step makes of it back there), None shows it to all steps, whose
-changes of it are dropped. A module as an argument with the spec `Carry` is carried whole.
+changes of it are dropped. A module as an argument with the spec `Carry` is carried whole. In tree
+mode, where specs can't tell the leaves of a module apart, those of a shown module that steps write
+to are carried, too.
 
 In the loop travel the carried values, and what is returned along an axis; the rest the body closes
-over, so it is no input of the loop.
+over, so it is no input of the loop. Around the loop is a `jax.jit` that vanishes in other programs:
+by it a structure is traced once, however often it is called. Numbers, text and flags that are shown
+to all steps are part of its key, since the function may branch on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ...errors import ArgumentError
-from ..effect import After
+from ..effect import After, Outcome, Plan
 from ..state import path_text
+from ..statics import static_key
 from ..variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
-from .lifting import AxisMetadata, Lifted, Modes, Run, Static, groups_of, put_together
+from .lifting import AxisMetadata, Form, Lifted, Modes, Run, groups_of, put_together
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
 from .vmap import StateAxes
 
@@ -66,6 +72,8 @@ class Scan(Transformed):
                     f"Cannot broadcast output state. Got out_axes={out_axes!r}.",
                     hint="An output of every step has an axis; what stays the same is carried.",
                 )
+        # Inlined, so that derivatives and batches of the loop are those of jax.lax.scan.
+        self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
@@ -77,40 +85,121 @@ class Scan(Transformed):
         if not isinstance(in_axes, tuple):
             in_axes = (in_axes,) * (len(args) - len(self._bound))
         in_axes = (None,) * len(self._bound) + in_axes
-        carried_in = _carry_position(in_axes, "in_axes")
         lifted = Lifted(in_axes, args, "scan in_axes", self._names, self._modes, "scan")
-        loop = _Loop(self, lifted, in_axes, carried_in)
-        return loop.run()
+        call, given = _call(lifted, in_axes)
+        outcome = self._program(call, lifted.bundle.values(), given)
+        return lifted.apply(outcome.output, outcome.values, outcome.effect)
+
+    def _traced(self, call: _Call, values: list[Any], given: list[Any]) -> Outcome:
+        leaves = call.filled(given)
+        handed_on: set[int] = set()
+        while True:
+            try:
+                return _Loop(self, call, values, leaves, handed_on).run()
+            except _WrittenTo as found:
+                handed_on |= found.leaves
+
+
+class _Call:
+    """The arguments of a call without their values: static, and the key of its program.
+
+    Attributes:
+      form: the objects.
+      in_axes: for each argument.
+      carried: the position of the argument that is carried.
+      axes: of the leaves beside the objects.
+      structure: of the arguments.
+      fixed: numbers, text and flags that are shown to all steps, by position among the leaves.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        in_axes: tuple[Any, ...],
+        axes: Sequence[Any],
+        structure: Any,
+        fixed: dict[int, Any],
+    ) -> None:
+        self.form = form
+        self.in_axes = in_axes
+        self.carried = _carry_position(in_axes, "in_axes")
+        self.axes = tuple(axes)
+        self.structure = structure
+        self.fixed = fixed
+        static = tuple([(i, static_key(leaf)) for i, leaf in fixed.items()])
+        self._key = (form, self.carried, self.axes, structure, static)
+
+    def filled(self, given: Sequence[Any]) -> list[Any]:
+        """The leaves of the arguments: those given, and those left out."""
+        rest = iter(given)
+        return [self.fixed[i] if i in self.fixed else next(rest) for i in range(len(self.axes))]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _call(lifted: Lifted, in_axes: tuple[Any, ...]) -> tuple[_Call, list[Any]]:
+    """A call's static side, and its arrays beside the objects."""
+    axes, leaves, structure = _flat(plain(in_axes), lifted.args)
+    fixed = {
+        i: leaf
+        for i, (axis, leaf) in enumerate(zip(axes, leaves, strict=True))
+        if axis is None and not _is_traced(leaf)
+    }
+    given = [leaf for i, leaf in enumerate(leaves) if i not in fixed]
+    return _Call(lifted.form, in_axes, axes, structure, fixed), given
+
+
+class _WrittenTo(Exception):
+    """Steps wrote to leaves that were to be the same in all of them."""
+
+    def __init__(self, leaves: Collection[int]) -> None:
+        super().__init__(leaves)
+        self.leaves = set(leaves)
 
 
 class _Loop:
-    """One call: where every value goes, and the body of the loop."""
+    """The loop of one call, inside of its program: where every value goes, and the body.
+
+    Args:
+      handed_on: leaves that are carried though they are specified to be the same in all steps.
+    """
 
     def __init__(
-        self, scan: Scan, lifted: Lifted, in_axes: tuple[Any, ...], carried_in: int | None
+        self,
+        scan: Scan,
+        call: _Call,
+        values: list[Any],
+        leaves: list[Any],
+        handed_on: Collection[int],
     ) -> None:
         self.scan = scan
-        self.lifted = lifted
-        self.carried_in = carried_in
-        self.values = lifted.bundle.values()
-        specs = lifted.specs
-        self.carried = [i for i, s in enumerate(specs) if s is Carry]
-        self.sliced = [i for i, s in enumerate(specs) if isinstance(s, int)]
-        self.groups = [g for g in groups_of(specs, in_axes, scan._out_axes) if isinstance(g, int)]
-        self.axes, self.leaves, self.structure = _flat(plain(in_axes), lifted.args)
-        self.written: frozenset[int] = frozenset()
+        self.call = call
+        self.values = values
+        self.leaves = leaves
+        self.specs: list[Any] = [
+            Carry if i in handed_on else s for i, s in enumerate(call.form.specs)
+        ]
+        self.carried = [i for i, s in enumerate(self.specs) if s is Carry]
+        self.sliced = [i for i, s in enumerate(self.specs) if isinstance(s, int)]
+        found = groups_of(self.specs, call.in_axes, scan._out_axes)
+        self.groups = [g for g in found if isinstance(g, int)]
+        self.args = jax.tree_util.tree_unflatten(call.structure, leaves)
 
-    def run(self) -> Any:
-        lifted, scan = self.lifted, self.scan
+    def run(self) -> Outcome:
+        call, scan = self.call, self.scan
         carry = (
             [self.values[i] for i in self.carried],
-            None if self.carried_in is None else lifted.args[self.carried_in],
+            None if call.carried is None else self.args[call.carried],
         )
         xs = (
-            [self._front(self.values[i], lifted.specs[i], i) for i in self.sliced],
+            [self._front(self.values[i], self.specs[i], i) for i in self.sliced],
             [
                 self._front(x, axis)
-                for axis, x in zip(self.axes, self.leaves, strict=True)
+                for axis, x in zip(call.axes, self.leaves, strict=True)
                 if isinstance(axis, int)
             ],
         )
@@ -120,37 +209,39 @@ class _Loop:
                 hint="Give some argument an axis in in_axes, or pass length=.",
             )
         carry = jax.tree_util.tree_map(jnp.asarray, carry)
-        (carried, carried_output), (groups, output, static) = jax.lax.scan(
+        (carried, carried_output), (groups, output) = jax.lax.scan(
             self._body, carry, xs, length=scan._length, **scan._options
         )
-        effect, layout, order = static.value
         groups = [
-            [jnp.moveaxis(y, 0, axis) for y in group]
+            [_moved(y, 0, axis) for y in group]
             for axis, group in zip(self.groups, groups, strict=True)
         ]
-        values = put_together([*groups, [carried[i] for i in order]], layout)
+        values = put_together([*groups, [carried[i] for i in self.order]], self.layout)
         # All that is carried was sent; what no step wrote to stays as it is.
-        sent = dict(zip(effect.changed, values, strict=True))
+        sent = dict(zip(self.sent, values, strict=True))
         effect = self.plan.effect([i for i in sent if i in self.written])
-        values = [sent[i] for i in effect.changed]
         axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
         leaves = [jnp.moveaxis(y, 0, axis) for axis, y in zip(axes, leaves, strict=True)]
         output = jax.tree_util.tree_unflatten(structure, leaves)
-        return lifted.apply(self._whole(output, carried_output), values, effect)
+        return Outcome(
+            self._whole(output, carried_output), [sent[i] for i in effect.changed], effect
+        )
 
     def _front(self, value: Any, axis: int, i: int | None = None) -> Any:
-        ndim = jnp.ndim(value)
-        if not -ndim <= axis < ndim:
-            where = "" if i is None else f" at {path_text(self.lifted.bundle.graphdef.paths[i])}"
-            raise ArgumentError(
-                f"nnx.scan is to go along axis {axis} of a value{where} of shape"
-                f" {jnp.shape(value)}, which has no such axis.",
-                hint="For a module, say which variables have the axis: nnx.StateAxes({...: axis}).",
-            )
-        return value if axis == 0 else jnp.moveaxis(value, axis, 0)
+        for part in jax.tree_util.tree_leaves(value):
+            ndim = jnp.ndim(part)
+            if not -ndim <= axis < ndim:
+                where = "" if i is None else f" at {path_text(self.call.form.graphdef.paths[i])}"
+                raise ArgumentError(
+                    f"nnx.scan is to go along axis {axis} of a value{where} of shape"
+                    f" {jnp.shape(part)}, which has no such axis.",
+                    hint="For a module, say which variables have the axis:"
+                    " nnx.StateAxes({...: axis}).",
+                )
+        return _moved(value, axis, 0)
 
     def _body(self, carry: Any, x: Any) -> Any:
-        lifted, scan = self.lifted, self.scan
+        call, scan = self.call, self.scan
         carried, carried_argument = carry
         sliced, sliced_leaves = x
         values = list(self.values)
@@ -161,26 +252,29 @@ class _Loop:
         slices = iter(sliced_leaves)
         leaves = [
             next(slices) if isinstance(axis, int) else leaf
-            for axis, leaf in zip(self.axes, self.leaves, strict=True)
+            for axis, leaf in zip(call.axes, self.leaves, strict=True)
         ]
-        args = list(jax.tree_util.tree_unflatten(self.structure, leaves))
-        if self.carried_in is not None:
-            args[self.carried_in] = carried_argument
-        run = Run(lifted, values, scan._metadata)
+        args = list(jax.tree_util.tree_unflatten(call.structure, leaves))
+        if call.carried is not None:
+            args[call.carried] = carried_argument
+        run = Run(call.form, values, scan._metadata)
         output = run.call(scan._fun, tuple(args), {})
         self._check_count(output)
         output = run.take_out(scan._out_axes, output, "scan out_axes")
         rest, carried_output = self._divided(output, carried_argument)
         after = run.finish()
+        specs = [
+            spec if source is None else self.specs[source]
+            for spec, source in zip(run.specs, after.sources, strict=True)
+        ]
+        self._look_for_lost(after, specs)
         # What every step sees whole is not handed on; what is carried comes from the last step.
-        self.plan = after.plan
-        self.written |= after.written()
-        outcome = run.inside.outcome(rest, after, lambda i: self._sends(run.specs[i], after, i))
+        outcome = run.inside.outcome(rest, after, lambda i: self._sends(specs[i], after, i))
         groups: list[list[Any]] = [[] for _ in self.groups]
         layout: list[int] = []
         last: dict[int, Any] = {}
         for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
-            spec, source = run.specs[i], after.sources[i]
+            spec, source = specs[i], after.sources[i]
             if isinstance(spec, int):
                 group = self.groups.index(spec)
                 layout.append(group)
@@ -193,12 +287,28 @@ class _Loop:
         if sorted(last) != self.carried:
             self._refuse_new(after, None, Carry)
         after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
-        order = tuple(map(self.carried.index, last))  # in which the carried values were sent
-        static = Static((outcome.effect, tuple(layout), order))
-        return (after_carried, carried_output), (groups, outcome.output, static)
+        # Static, and so handed out by this loop, which the last trace of the body leaves behind.
+        self.plan: Plan = after.plan
+        self.written = after.written()
+        self.sent = outcome.effect.changed
+        self.layout = tuple(layout)
+        self.order = tuple(map(self.carried.index, last))  # in which carried values were sent
+        return (after_carried, carried_output), (groups, outcome.output)
 
     def _sends(self, spec: Any, after: After, i: int) -> bool:
         return spec is Carry or (isinstance(spec, int) and after.is_changed(i))
+
+    def _look_for_lost(self, after: After, specs: Sequence[Any]) -> None:
+        """In tree mode, starts again with what steps wrote to, though it was only shown to them."""
+        if not self.scan._modes.tree:
+            return
+        lost = {
+            source
+            for i, source in enumerate(after.sources)
+            if source is not None and specs[i] is None and after.is_changed(i)
+        }
+        if lost:
+            raise _WrittenTo(lost)
 
     def _check_count(self, output: Any) -> None:
         axes = self.scan._out_axes
@@ -245,10 +355,11 @@ class _Loop:
         return (*output[:position], carried, *output[position + 1 :])
 
     def _checked(self, new: Any, old: Any, i: int) -> Any:
-        if jnp.shape(new) != jnp.shape(old):
+        shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
+        if shapes[0] != shapes[1]:
             raise ArgumentError(
-                f"The carried variable at {path_text(self.lifted.bundle.graphdef.paths[i])} changes"
-                f" its shape from {jnp.shape(old)} to {jnp.shape(new)} in a step of nnx.scan.",
+                f"The carried variable at {path_text(self.call.form.graphdef.paths[i])} changes"
+                f" its shape from {shapes[0]} to {shapes[1]} in a step of nnx.scan.",
                 hint="What is carried has the same shape at every step.",
             )
         return new
@@ -291,6 +402,18 @@ def _carry_position(axes: Any, what: str) -> int | None:
             hint="Carry one tuple of both.",
         )
     return found[0] if found else None
+
+
+def _is_traced(leaf: Any) -> bool:
+    """Whether a leaf is an operand of the program, and not part of it."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, float, complex))
+
+
+def _moved(value: Any, source: int, destination: int) -> Any:
+    """The value with an axis of each of its arrays moved."""
+    if source == destination:
+        return value
+    return jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, source, destination), value)
 
 
 def _flat(prefix: Any, tree: Any) -> tuple[list[Any], list[Any], Any]:

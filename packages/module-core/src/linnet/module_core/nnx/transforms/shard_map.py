@@ -54,7 +54,7 @@ class ShardMap(Transformed):
         split = tuple([_whole() if g is None else g for g in groups])
 
         def run(values: list[Any], args: Any) -> Any:
-            run = Run(lifted, values, AxisMetadata(None))
+            run = Run(lifted.form, values, AxisMetadata(None))
             output = run.call(self._fun, args, kwargs)
             output = run.take_out(self._out_specs, output, "shard_map out_specs")
             after = run.finish()

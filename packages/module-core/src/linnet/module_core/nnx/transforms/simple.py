@@ -6,6 +6,7 @@ output, and jax does the rest.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ import jax
 
 from ..bundle import Bundle, take_out
 from ..effect import Inside, Outcome, apply
+from ..statics import static_key
+from ..structure import GraphDef
 from .calling import Transformed, decorator, positional, resolve
 from .lifting import Modes
 
@@ -38,28 +41,48 @@ class Simple(Transformed):
 
     def _flat(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Bundle, Callable[..., Outcome], tuple[Any, ...]]:
-        """The objects, the function of flat values, and its arguments."""
+    ) -> tuple[Bundle, tuple[_Call, list[Any], tuple[Any, ...], dict[str, Any]]]:
+        """The objects, and the arguments of `_run`."""
         if self._static:
             args, kwargs = positional(self._fun, args, kwargs)
         count = len(args)
         args = self._bound + args
         shift = len(self._bound)
         static = {(i if i >= 0 else i + count) + shift for i in self._static}
-        fixed = {i: a for i, a in enumerate(args) if i in static}
+        fixed = tuple([(i, a) for i, a in enumerate(args) if i in static])
         rest = tuple(a for i, a in enumerate(args) if i not in static)
         roots: list[Any] = []
         holed, kwargs = take_out((rest, kwargs), roots, {})
         self._modes.check(roots, self._name)
         bundle = Bundle(roots)
+        return bundle, (_Call(bundle.graphdef, fixed), bundle.values(), holed, kwargs)
 
-        def run(values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
-            inside = Inside(bundle.graphdef, values)
-            remaining = iter(rest)
-            every = [fixed[i] if i in fixed else next(remaining) for i in range(len(args))]
-            return inside.leave(inside.call(self._fun, every, kwargs))
+    def _run(
+        self, call: _Call, values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Outcome:
+        """The function's run on flat values; `call` is static."""
+        inside = Inside(call.graphdef, values)
+        every = list(rest)
+        for position, argument in call.fixed:
+            every.insert(position, argument)
+        return inside.leave(inside.call(self._fun, every, kwargs))
 
-        return bundle, run, (bundle.values(), holed, kwargs)
+
+class _Call:
+    """What is static in a call: the structure of its objects, and static arguments by position."""
+
+    __slots__ = ("_key", "fixed", "graphdef")
+
+    def __init__(self, graphdef: GraphDef, fixed: tuple[tuple[int, Any], ...]) -> None:
+        self.graphdef = graphdef
+        self.fixed = fixed
+        self._key = (graphdef, tuple([(i, static_key(a)) for i, a in fixed]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
 
 class Remat(Simple):
@@ -68,10 +91,16 @@ class Remat(Simple):
     def __init__(self, fun: Any, static: Any, modes: Modes, **options: Any) -> None:
         super().__init__(fun, "remat", (static,) if isinstance(static, int) else static, modes)
         self._options = options
+        # jax remembers the trace of a function as long as that lives: one for each structure.
+        # (It would keep functions with static arguments for ever.)
+        self._program = functools.lru_cache(maxsize=128)(self._checkpointed)
+
+    def _checkpointed(self, call: _Call) -> Callable[..., Outcome]:
+        return jax.checkpoint(functools.partial(self._run, call), **self._options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bundle, run, flat = self._flat(args, kwargs)
-        outcome = jax.checkpoint(run, **self._options)(*flat)
+        bundle, (call, *flat) = self._flat(args, kwargs)
+        outcome = self._program(call)(*flat)
         return apply(bundle, outcome, self._modes.structure)
 
 
@@ -117,7 +146,8 @@ class Checkify(Simple):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from jax.experimental import checkify as checks
 
-        bundle, run, flat = self._flat(args, kwargs)
+        bundle, (call, *flat) = self._flat(args, kwargs)
+        run = functools.partial(self._run, call)
         error, outcome = checks.checkify(run, errors=self._errors)(*flat)
         return error, apply(bundle, outcome, self._modes.structure)
 
@@ -151,8 +181,13 @@ class MakeJaxpr(Simple):
     """What `make_jaxpr` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _, run, flat = self._flat(args, kwargs)
-        return jax.make_jaxpr(lambda *flat: (lambda o: (o.output, o.values))(run(*flat)))(*flat)
+        _, (call, *flat) = self._flat(args, kwargs)
+
+        def run(*flat: Any) -> tuple[Any, Any]:
+            outcome = self._run(call, *flat)
+            return outcome.output, outcome.values
+
+        return jax.make_jaxpr(run)(*flat)
 
 
 def make_jaxpr(

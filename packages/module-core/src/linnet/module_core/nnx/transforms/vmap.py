@@ -86,7 +86,7 @@ class Vmap(Transformed):
         _check_axes(groups, self._name)
 
         def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Any:
-            run = Run(lifted, values, self._metadata)
+            run = Run(lifted.form, values, self._metadata)
             output = run.call(self._fun, args, kwargs)
             output = run.take_out(self._out_axes, output, f"{self._name} out_axes")
             after = run.finish()
