@@ -174,6 +174,9 @@ def bind(module: Module, parent: Any, name: str | None, scope: Any) -> None:
     attributes["parent"] = parent
     attributes["name"] = name
     attributes["scope"] = scope
+    bound = scope.frame.bound
+    if bound is not None:
+        bound.append(module)
     for field in module._fields:
         value = attributes.get(field)
         if type(value) in _PLAIN:

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from linnet.struct import FrozenDict
 
 from ..config import config
-from ..errors import ApplyModuleInvalidMethodError, InvalidInstanceModuleError, describe
+from ..errors import (
+    ApplyModuleInvalidMethodError,
+    DescriptorAttributeError,
+    InvalidInstanceModuleError,
+    describe,
+)
 from . import adoption
 from .filters import CollectionFilter, DenyList, union_filters
 from .hints import mismatch
@@ -82,7 +87,10 @@ def bind(module: M, variables: Any, rngs: Any, mutable: CollectionFilter) -> M:
     """A clone of `module` that holds the variables; see `Module.bind`."""
     check_instance(module)
     frame = Frame(
-        collections_of(variables, mutable), as_streams(rngs, type(module).__name__), mutable
+        collections_of(variables, mutable),
+        as_streams(rngs, type(module).__name__),
+        mutable,
+        lasting=True,
     )
     return bound_clone(module, frame)
 
@@ -120,7 +128,7 @@ def _run(
             )
         raise
     finally:
-        frame.valid = False
+        frame.end()
 
 
 def returned(collections: dict[str, Any]) -> Any:
@@ -144,18 +152,10 @@ def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
       ApplyModuleInvalidMethodError: not a function that takes a module.
     """
     check_instance(module)
-    cls = type(module)
     if method is None:
         method = "__call__"
     if isinstance(method, str):
-        found = getattr(cls, method, None)
-        if found is None:
-            found = getattr(module, method)  # the error that says what there is
-        if not callable(found):
-            raise TypeError(
-                f"'{cls.__name__}.{method}' must be a callable, got {type(found)}: {found!r:.60}."
-            )
-        return found  # type: ignore[no-any-return]
+        return _named(module, method)
     owner = getattr(method, "__self__", None)
     if adoption.is_module(owner):
         method = _function_of(method)
@@ -166,6 +166,61 @@ def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
             "module.",
         )
     return method  # type: ignore[no-any-return]
+
+
+def _named(module: Module, name: str) -> Callable[..., Any]:
+    """The function that runs what `name` is on the bound module.
+
+    A method of the class is that function. A name that means something only once the module is
+    bound (a submodule, a property that reads one, an attribute made in setup) is looked up there.
+    Any other callable, such as a function in a field, gets the bound module first, as it does when
+    it is passed as `method` itself.
+    """
+    cls = type(module)
+    defined = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
+    if inspect.isfunction(defined) and (name == "__call__" or name not in vars(module)):
+        return defined
+    try:
+        found = getattr(module, name)
+    except (AttributeError, DescriptorAttributeError):
+        from .module import Module
+
+        if name == "__call__" or (
+            defined is None and cls.setup is Module.setup and cls.__getattr__ is Module.__getattr__
+        ):
+            raise  # binding the module won't bring it
+        return _attribute(name)
+    _check_callable(module, name, found)
+    if adoption.is_module(found) or isinstance(defined, _BINDING):
+        return _attribute(name)
+    owner = getattr(found, "__self__", None)
+    if owner is module:
+        return _function_of(found)
+    return _attribute(name) if adoption.is_module(owner) else found
+
+
+# Descriptors whose attribute has the module in it without saying so in `__self__`.
+_BINDING = (functools.partialmethod, functools.singledispatchmethod)
+
+
+def _attribute(name: str) -> Callable[..., Any]:
+    """A function that calls the attribute `name` of the bound module that it is given."""
+
+    def call(bound: Module, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(bound, name)
+        _check_callable(bound, name, found)
+        return found(*args, **kwargs)
+
+    call.__name__ = name
+    return call
+
+
+def _check_callable(module: Module, name: str, found: Any) -> None:
+    if not callable(found):
+        raise TypeError(
+            f"'{type(module).__name__}.{name}' must be a callable, got {type(found)}: "
+            f"{found!r:.60}."
+        )
 
 
 def check_instance(module: Any) -> None:

@@ -105,8 +105,10 @@ class Repetition:
         module._run_setup()
         module._state.in_compact = self._in_compact
         module._state.cursors = dict(self._cursors)
-        result = self._fn(module, *args, **kwargs)
-        frame.valid = False
+        try:
+            result = self._fn(module, *args, **kwargs)
+        finally:
+            frame.end()
         return list(_traced((result, frame.mutated())))
 
     def _variables(self) -> dict[str, Any]:
@@ -211,11 +213,15 @@ def take_out(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable
     except (TypeError, ValueError):  # such as a dict whose keys can't be sorted: jax's is no tree
         return [], lambda arrays: tree
 
+    taken = [wanted(x) for x in leaves]
+    left = [None if t else x for t, x in zip(taken, leaves, strict=True)]  # what was taken may go
+
     def rebuild(arrays: Arrays) -> Any:
         rest = iter(arrays)
-        return jax.tree.unflatten(structure, [next(rest) if wanted(x) else x for x in leaves])
+        filled = [next(rest) if t else x for t, x in zip(taken, left, strict=True)]
+        return jax.tree.unflatten(structure, filled)
 
-    return [x for x in leaves if wanted(x)], rebuild
+    return [x for x, t in zip(leaves, taken, strict=True) if t], rebuild
 
 
 def _traced(tree: Any) -> Iterator[Any]:

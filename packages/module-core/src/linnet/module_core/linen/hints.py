@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from linnet.struct import FrozenDict
+
 from ..errors import describe, did_you_mean
 
 
@@ -54,6 +56,29 @@ def taken_for_array(error: Exception, module: Any) -> str | None:
                 f"That is the submodule {name} itself: {cls.__name__}(...) still has to be called."
             )
     return None
+
+
+def changed_in_place(error: Exception, module: Any) -> str | None:
+    """Which attribute is kept as something immutable, if `error` says that it can't be changed."""
+    text = str(error)
+    kind: type
+    if isinstance(error, AttributeError | TypeError) and " tuple" in text.replace("'", " "):
+        kind, was, written = tuple, "list", "[...]"
+    elif isinstance(error, ValueError | AttributeError | TypeError) and "FrozenDict" in text:
+        kind, was, written = FrozenDict, "dict", "{...}"
+    else:
+        return None
+    owner = getattr(error, "obj", None)
+    holders = {n: v for n, v in vars(module).items() if type(v) is kind}
+    names = [n for n, v in holders.items() if v is owner] or list(holders)
+    if not names:
+        return None
+    name = names[0]
+    return (
+        f"A {was} that is assigned to a module is kept as a {kind.__name__} "
+        f"(self.{', self.'.join(names)}), because a change in it would not be seen. Build the "
+        f"{was} first, then assign it: {name} = {written}; self.{name} = {name}."
+    )
 
 
 def still_packed(

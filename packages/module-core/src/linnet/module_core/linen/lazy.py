@@ -17,7 +17,14 @@ import jax
 from ..errors import LazyInitError
 from . import calls
 from .filters import CollectionFilter
-from .tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
+from .tracing import (
+    COMPUTED,
+    CONSTANT,
+    DEPENDENT,
+    classify_outputs,
+    compute_outputs,
+    constant_output,
+)
 
 if TYPE_CHECKING:
     from .module import Module
@@ -57,16 +64,22 @@ def lazy_init(
     first: list[Any] = []
 
     def traced_values(inputs: Sequence[Any]) -> list[Any]:
-        first[:] = initialize(inputs)
-        return [value for value in first[1] if isinstance(value, jax.core.Tracer)]
+        paths, values, treedef = initialize(inputs)
+        traced = [i for i, value in enumerate(values) if isinstance(value, jax.core.Tracer)]
+        returned = [values[i] for i in traced]
+        for i in traced:
+            values[i] = None  # tracers end with the trace
+        first[:] = paths, values, treedef, traced
+        return returned
 
     program = jax.make_jaxpr(traced_values)(shapes)
-    paths, values, treedef = first
-    traced = [i for i, value in enumerate(values) if isinstance(value, jax.core.Tracer)]
+    paths, values, treedef, traced = first
     kinds = classify_outputs(program)
-    for i, kind in zip(traced, kinds, strict=True):
+    for n, (i, kind) in enumerate(zip(traced, kinds, strict=True)):
         if kind == DEPENDENT:
             raise LazyInitError(_describe(paths[i]), hint=_HINT)
+        if kind == CONSTANT:
+            values[i] = constant_output(program, n)
     wanted = [n for n, kind in enumerate(kinds) if kind == COMPUTED]
     if wanted:
         for n, value in zip(wanted, compute_outputs(program, wanted, shapes), strict=True):

@@ -212,7 +212,7 @@ class Lift:
         try:
             output = (call or self.call)(main, *filled, **named)
         finally:
-            frame.valid = False
+            frame.end()
         _check_output(output, main)
         for original, clone in zip(self.modules, modules, strict=True):
             if clone is not original:
@@ -359,10 +359,11 @@ def _pick(tree: Any, changes: Any) -> Any:
 
 
 def _copy(collections: Collections) -> Collections:
-    def copy(tree: Any) -> Any:
-        return {k: copy(v) for k, v in tree.items()} if type(tree) is dict else tree
+    return {name: _copy_dicts(tree) for name, tree in collections.items()}
 
-    return {name: copy(tree) for name, tree in collections.items()}
+
+def _copy_dicts(tree: Any) -> Any:
+    return {k: _copy_dicts(v) for k, v in tree.items()} if type(tree) is dict else tree
 
 
 # The counts of automatic names belong to a run of a compact method. A body that is part of one goes
@@ -379,27 +380,10 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
     None where no module has one: then there is nothing to lift, and the transform is jax's.
     """
     found: dict[tuple[str, ...], Scope] = {}
-
-    def collect(place: Module | Variable[Any]) -> None:
-        scope = place.scope
-        if scope is None:
-            raise JaxTransformError(
-                f"A lifted transform got an unbound {type(place).__name__}.",
-                hint="Pass modules that were made in setup or in a compact method.",
-            )
-        known = scope.path in found
-        found.setdefault(scope.path, scope)
-        if isinstance(place, Module) and not (known and place is not modules[0]):
-            for held in _held(place):
-                if held.scope is not None:
-                    collect(held)
-
     if all(module.scope is None for module in modules) and not variables:
         return []
-    for module in modules:
-        collect(module)
-    for variable in variables:
-        collect(variable)
+    for place in (*modules, *variables):
+        _collect_scopes(place, found, modules[0] if modules else None)
     frames = {id(scope.frame) for scope in found.values()}
     if len(frames) != 1:
         places = ", ".join(scope.path_text for scope in found.values())
@@ -412,6 +396,24 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
         for path, scope in found.items()
         if not any(path[:n] in found for n in range(len(path)))
     ]
+
+
+def _collect_scopes(
+    place: Module | Variable[Any], found: dict[tuple[str, ...], Scope], main: Module | None
+) -> None:
+    # Not a function within `_roots`: one that calls itself is a cycle, and would keep the scopes.
+    scope = place.scope
+    if scope is None:
+        raise JaxTransformError(
+            f"A lifted transform got an unbound {type(place).__name__}.",
+            hint="Pass modules that were made in setup or in a compact method.",
+        )
+    known = scope.path in found
+    found.setdefault(scope.path, scope)
+    if isinstance(place, Module) and not (known and place is not main):
+        for held in _held(place):
+            if held.scope is not None:
+                _collect_scopes(held, found, main)
 
 
 def _held(module: Module) -> Iterable[Module | Variable[Any]]:
@@ -464,6 +466,8 @@ class _Clones:
             (k, v) for k, v in module.__dict__.items() if k not in module._state.setup_attributes
         )
         scope = attributes["scope"] = self._scope(module.scope)
+        if scope.frame.bound is not None:
+            scope.frame.bound.append(clone)
         state = attributes["_state"] = module._state.fresh()
         state.in_compact = module._state.in_compact
         state.cursors = dict(self._cursors.get(id(module), ()))

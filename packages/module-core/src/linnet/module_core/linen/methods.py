@@ -24,7 +24,7 @@ from ..errors import (
     LinnetError,
 )
 from .context import context, run_interceptors
-from .hints import mismatch, still_packed, taken_for_array
+from .hints import changed_in_place, mismatch, still_packed, taken_for_array
 
 if TYPE_CHECKING:
     from .module import Module
@@ -126,7 +126,9 @@ def wrap_methods(cls: type[Module], fields: frozenset[str]) -> None:
                 setattr(cls, name, wrap_method(value))
         elif type(value) is property:
             getter = value.fget and _name_missing_attributes(value.fget)
-            setattr(cls, name, property(getter, value.fset, value.fdel, value.__doc__))
+            wrapped = property(getter, value.fset, value.fdel, value.__doc__)
+            wrapped.__set_name__(cls, name)  # type: ignore[attr-defined]
+            setattr(cls, name, wrapped)
         elif type(value) is functools.cached_property:
             cached = functools.cached_property(_name_missing_attributes(value.func))
             cached.__set_name__(cls, name)
@@ -284,6 +286,7 @@ def _note(
     for hint in (
         mismatch(error, fun, (module, *args), kwargs),
         taken_for_array(error, module),
+        changed_in_place(error, module),
         still_packed(module, fun, args, kwargs),
     ):
         if hint is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ArgumentTypeError, describe, did_you_mean
+from .context import context
 
 
 def misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTypeError:
@@ -41,10 +42,31 @@ def brief(value: Any) -> str:
     return text if len(text) <= 60 and "\n" not in text else f"<{describe(value)}>"
 
 
+def about_frozen(module: Any, name: str) -> str:
+    """How to come by an attribute that may not be set on a bound module now."""
+    cls = type(module).__name__
+    if name == "name":
+        return (
+            f"Name it when it is made, {cls}(..., name='...'); without, a submodule made in setup "
+            "is named by the attribute that it is assigned to."
+        )
+    if name in module._frozen:
+        return f"It is a field: give it to the constructor, {cls}(..., {name}=...)."
+    stack = context.stack
+    if stack and stack[-1] is not module and stack[-1]._state.in_setup:
+        return (
+            f"The setup that runs is that of {type(stack[-1]).__name__}: set attributes of "
+            f"{cls} in the setup of {cls}, or make them fields of it."
+        )
+    return "Assign in setup; keep what changes between calls in self.variable(...)."
+
+
 def no_attribute(module: Any, name: str, *, has_setup: bool) -> str:
     """What is said of an attribute that a module lacks."""
     cls = type(module).__name__
     message = f'"{cls}" object has no attribute "{name}".'
+    if name == "__call__":
+        return f"{message} {_about_call(type(module))}"
     known = [n for n in dir(type(module)) if not n.startswith("_")]
     known += [n for n in module.__dict__ if not n.startswith("_")]
     near = did_you_mean(name, known)
@@ -57,6 +79,23 @@ def no_attribute(module: Any, name: str, *, has_setup: bool) -> str:
             "from inside 'init' or 'apply'."
         )
     return message
+
+
+def _about_call(cls: Any) -> str:
+    """How to call a module whose class has no `__call__`."""
+    own = [c for c in cls.__mro__ if getattr(c, "_fields", None) is not None][:-1]  # not Module
+    methods = {
+        name
+        for c in own
+        for name, value in vars(c).items()
+        if inspect.isfunction(value) and not name.startswith("_") and name != "setup"
+    }
+    if not methods:
+        return f"Define {cls.__name__}.__call__."
+    return (
+        f"Define {cls.__name__}.__call__, or name the method to run: "
+        f"{' or '.join(f'method={name!r}' for name in sorted(methods))}."
+    )
 
 
 def _about_setup(cls: Any, name: str, has_setup: bool) -> str:

@@ -32,7 +32,7 @@ from .context import context
 from .fields import equal, hash_fields, make_dataclass
 from .filters import CollectionFilter, DenyList
 from .methods import not_made, nowrap, wrap_methods
-from .mistyped import brief, no_attribute
+from .mistyped import about_frozen, brief, no_attribute
 from .representation import module_repr
 from .scope import Scope
 from .variable_access import VariableAccess
@@ -226,11 +226,16 @@ class Module(_Dataclass, VariableAccess):
             state.setup_names = dict(self.scope.names)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # What may be set is decided here; how it is set (descriptors, `__class__`) is Python's.
         attributes = self.__dict__
         state = attributes.get("_state")
-        if state is None:
-            attributes[name] = value
-        elif state.in_setup:
+        if state is not None and attributes["scope"] is not None and name != "__class__":
+            value = self._settable(state, name, value)
+        object.__setattr__(self, name, value)
+
+    def _settable(self, state: _State, name: str, value: Any) -> Any:
+        """What an attribute of a bound module is set to; only `setup` may set one."""
+        if state.in_setup:
             if name in self._frozen:
                 raise SetAttributeInModuleSetupError(
                     f"Module construction attributes are frozen: {name!r} of "
@@ -238,17 +243,12 @@ class Module(_Dataclass, VariableAccess):
                     hint="Assign to another attribute in setup.",
                 )
             state.setup_attributes.add(name)
-            attributes[name] = (
-                value if adoption.is_plain(value) else adoption.adopt(self, name, value)
-            )
-        elif attributes["scope"] is None:
-            attributes[name] = value
-        else:
-            raise SetAttributeFrozenModuleError(
-                f"Can't set {name}={brief(value)} for Module of type {type(self).__name__}: "
-                "Module instance is frozen outside of setup method.",
-                hint="Assign in setup; keep what changes between calls in self.variable(...).",
-            )
+            return value if adoption.is_plain(value) else adoption.adopt(self, name, value)
+        raise SetAttributeFrozenModuleError(
+            f"Can't set {name}={brief(value)} for Module of type {type(self).__name__}: "
+            "Module instance is frozen outside of setup method.",
+            hint=about_frozen(self, name),
+        )
 
     def __delattr__(self, name: str) -> None:
         if self.__dict__.get("scope") is not None and not self._state.in_setup:

@@ -209,18 +209,18 @@ def get_axis_names(axes_metadata: Any) -> FrozenDict[str, Any]:
     Raises:
       ArgumentTypeError: something else stands in it.
     """
+    return FrozenDict(_axis_names(axes_metadata))
 
-    def names(tree: Any) -> Any:
-        if isinstance(tree, Mapping):
-            return {k.removesuffix(_SUFFIX): names(v) for k, v in tree.items()}
-        if not isinstance(tree, AxisMetadata):
-            raise ArgumentTypeError(
-                f"Expected AxisMetadata, got {tree!r:.60}.",
-                hint='Pass the collection of names: get_axis_names(variables["params_axes"]).',
-            )
-        return spec_of(tree.names)
 
-    return FrozenDict(names(axes_metadata))
+def _axis_names(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {k.removesuffix(_SUFFIX): _axis_names(v) for k, v in tree.items()}
+    if not isinstance(tree, AxisMetadata):
+        raise ArgumentTypeError(
+            f"Expected AxisMetadata, got {tree!r:.60}.",
+            hint='Pass the collection of names: get_axis_names(variables["params_axes"]).',
+        )
+    return spec_of(tree.names)
 
 
 def scan_with_axes(

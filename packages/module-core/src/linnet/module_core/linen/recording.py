@@ -24,6 +24,7 @@ from .methods import is_name_scope
 
 if TYPE_CHECKING:
     from .module import Module
+    from .rng import Draws
     from .scope import Scope
 
 Path = tuple[str, ...]
@@ -111,7 +112,7 @@ class _Recorder:
         self.calls: list[Call] = []
         self._mutable = mutable
         self._costs = costs
-        self._top: Scope | None = None
+        self._top: Draws | None = None  # of the root scope; the scope itself would keep tracers
         self._seen: set[Path] = set()
         self._running: list[tuple[int, str]] = []
         self._paused = False
@@ -120,7 +121,8 @@ class _Recorder:
         """`fn` for the outermost module; it is noted even if it is no method of that."""
 
         def run(bound: Module, *args: Any, **kwargs: Any) -> Any:
-            self._top = bound.scope
+            assert bound.scope is not None
+            self._top = bound.scope.draws
             name = getattr(fn, "__name__", type(fn).__name__)
             call = Call((), _free(bound), name, represent_inputs(args, kwargs))
             repetition = self._repetition(call, fn, bound, args, kwargs)
@@ -168,7 +170,7 @@ class _Recorder:
         while scope.parent is not None:
             scope = scope.parent
         # Bodies of lifted transforms have root scopes of their own; the counts are handed down.
-        return scope.path != () or scope.draws is self._top.draws
+        return scope.path != () or scope.draws is self._top
 
     def _begin(
         self,

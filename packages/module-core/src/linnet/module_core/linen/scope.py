@@ -82,11 +82,16 @@ class Frame:
       concrete: compute initial values although the inputs are abstract (`lazy_init`).
       capture: which results of methods to store as intermediates.
       lifted: whether this is the body of a lifted transform.
+      lasting: the call has no end (`bind`): its modules stay as they are.
+
+    Attributes:
+      bound: the modules that have a place in the frame, until the call ends.
     """
 
     __slots__ = (
         "_mutable_names",
         "adopted",
+        "bound",
         "capture",
         "collections",
         "concrete",
@@ -108,6 +113,7 @@ class Frame:
         concrete: bool = False,
         capture: CaptureFilter | None = None,
         lifted: bool = False,
+        lasting: bool = False,
     ) -> None:
         in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
         self.collections = collections
@@ -119,8 +125,22 @@ class Frame:
         self.capture = capture
         self.lifted = lifted
         self.adopted: dict[int, tuple[Any, Any]] = {}  # id of a module: it (kept alive), its clone
+        self.bound: list[Any] | None = None if lasting else []
         self.trace = _compat.trace_state()
         self.valid = True
+
+    def end(self) -> None:
+        """Ends the call: nothing is written any more, and no cycle of references is left.
+
+        A module and its submodules refer to one another. Left to the garbage collector, the values
+        of the call, tracers among them, would live until it happens to run.
+        """
+        self.valid = False
+        self.adopted.clear()
+        if self.bound is not None:
+            for module in self.bound:
+                module.__dict__["parent"] = None
+            self.bound.clear()
 
     def is_mutable(self, collection: str) -> bool:
         """Whether `collection` may be changed."""

@@ -80,6 +80,15 @@ def _loop_dependence(params: Any, marks: list[bool]) -> list[bool]:
         marks = [*marks[:first], *carry, *marks[first + carried :]]
 
 
+def constant_output(program: Any, n: int) -> Any:
+    """The value of output `n`, which is CONSTANT."""
+    wanted = program.jaxpr.outvars[n]
+    for variable, value in zip(program.jaxpr.constvars, program.consts, strict=True):
+        if variable is wanted:
+            return value
+    return wanted.val  # a literal
+
+
 def compute_outputs(program: Any, wanted: Sequence[int], inputs: Sequence[Any]) -> list[Any]:
     """The values of outputs that do not depend on the inputs.
 

@@ -155,16 +155,24 @@ def _remat_scan(
     policy: Callable[..., bool] | None,
     scan_options: Mapping[str, Any],
 ) -> Any:
-    def level(fn: Callable[..., Any], lengths: tuple[int, ...]) -> Callable[..., Any]:
-        if len(lengths) > 1:
-            inner = checkpoint(level(fn, lengths[1:]), policy=policy, prevent_cse=False)
-        else:
-            inner = fn
+    return lift.directly(_remat_levels(lift.call, lengths, policy, scan_options))
 
-        def step(module: Any, carry: Any) -> tuple[Any, None]:
-            return inner(module, carry), None
 
-        scanned = scan(step, length=lengths[0], **scan_options)
-        return lambda module, carry: scanned(module, carry)[0]
+def _remat_levels(
+    fn: Callable[..., Any],
+    lengths: tuple[int, ...],
+    policy: Callable[..., bool] | None,
+    scan_options: Mapping[str, Any],
+) -> Callable[..., Any]:
+    """`fn` in loops nested `lengths` deep, the inner ones computed again in the backward pass."""
+    inner = fn
+    if len(lengths) > 1:
+        inner = checkpoint(
+            _remat_levels(fn, lengths[1:], policy, scan_options), policy=policy, prevent_cse=False
+        )
 
-    return lift.directly(level(lift.call, lengths))
+    def step(module: Any, carry: Any) -> tuple[Any, None]:
+        return inner(module, carry), None
+
+    scanned = scan(step, length=lengths[0], **scan_options)
+    return lambda module, carry: scanned(module, carry)[0]
