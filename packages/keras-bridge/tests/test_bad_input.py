@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,7 +98,44 @@ class Methods(linen.Module):
 def test_methods_with_other_parameters(method: Any, why: str) -> None:
     with pytest.raises(ArgumentError, match=why) as error:
         FlaxLayer(Methods(), method)
-    assert "def method(module, inputs, training):" in str(error.value)
+    spreads = "def method(module, inputs):\n        return module(*inputs)"
+    passes_training = "def method(module, inputs, training):"
+    assert (spreads if method == "needs" else passes_training) in str(error.value)
+
+
+def test_the_hint_spreads_inputs_and_names_the_flag() -> None:
+    class Both(linen.Module):
+        @linen.compact
+        def __call__(self, a: Any, b: Any, *, deterministic: bool) -> Any:
+            return a + b if deterministic else a - b
+
+    with pytest.raises(ArgumentError, match="it needs 'b', which Keras doesn't give") as error:
+        FlaxLayer(Both())
+    written = str(error.value).partition("for example\n")[2]
+    found: dict[str, Any] = {}
+    exec(textwrap.dedent(written), found)
+    x = np.ones((2, 3), "float32")
+    layer = FlaxLayer(Both(), found["method"])
+    np.testing.assert_array_equal(layer([x, 2 * x], training=False), 3 * x)
+    np.testing.assert_array_equal(layer([x, 2 * x], training=True), -x)
+
+
+@pytest.mark.parametrize("backend", [None, "tensorflow"])
+def test_without_a_backend_the_import_says_what_to_set(backend: str | None, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    environment |= {"KERAS_HOME": str(tmp_path)}
+    if backend:
+        environment |= {"KERAS_BACKEND": backend}
+    run = subprocess.run(
+        [sys.executable, "-c", "import linnet.keras_bridge"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert run.returncode != 0
+    assert "export KERAS_BACKEND=jax" in run.stderr
+    assert ("KERAS_BACKEND=tensorflow" if backend else "KERAS_BACKEND is not set") in run.stderr
 
 
 def test_a_method_of_two_inputs_needs_a_function_around_it() -> None:
@@ -190,6 +229,8 @@ def test_another_backend_is_refused_when_a_layer_is_made() -> None:
     """And importing the layers needs neither a style of modules nor TensorFlow."""
     program = """
 import sys
+import textwrap
+from pathlib import Path
 import keras
 from linnet.keras_bridge import FlaxLayer, NNXLayer
 heavy = ("linnet.module_core.nnx", "linnet.module_core.linen", "tensorflow", "torch")

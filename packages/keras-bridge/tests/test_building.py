@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 
-from linnet.keras_bridge import FlaxLayer
-from linnet.module_core import linen
+from linnet.keras_bridge import FlaxLayer, NNXLayer
+from linnet.module_core import linen, nnx
 from linnet.module_core.errors import ArgumentError
 
-from .modules import Dense, Embed, Net
+from .modules import Dense, Embed, Net, NNXNet, Norm
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
 Y = X[:, :2]
@@ -235,3 +235,35 @@ def test_boxes_and_random_keys_among_the_variables() -> None:
     assert (first != second).all()
     assert isinstance(layer.params["params"]["kernel"], linen.Partitioned)
     assert layer.state["keys"]["key"].dtype == "uint32"
+
+
+def test_weights_are_found_by_their_paths() -> None:
+    linen_layer = FlaxLayer(Norm(), name="net")
+    nnx_layer = NNXLayer(NNXNet(rngs=nnx.Rngs(0)), name="other")
+    model = keras.Sequential([keras.Input((3,)), linen_layer, nnx_layer], name="model")
+    for layer in (linen_layer, nnx_layer):
+        expected = [*layer._weights.params.paths, *layer._weights.state.paths]
+        prefix = f"model/{layer.name}" if layer is linen_layer else layer.name
+        made = layer._weights.params.variables + layer._weights.state.variables
+        assert [v.path for v in made] == [f"{prefix}/{path}" for path in expected]
+    assert len({v.path for v in model.variables}) == len(model.variables)
+
+
+def test_numbers_in_a_state_become_weights() -> None:
+    class Odometer(linen.Module):
+        start: int = 0
+
+        @linen.compact
+        def __call__(self, x: Any) -> Any:
+            distance = self.variable("trip", "distance", lambda: self.start)
+            distance.value = distance.value + 3
+            return 2 * x
+
+    x = np.ones((2, 3), "float32")
+    given = FlaxLayer(Odometer(), variables={"trip": {"distance": 4, "scale": 0.5, "on": True}})
+    assert [v.dtype for v in given.variables[:3]] == ["int32", "bool", "float32"]
+    given = FlaxLayer(Odometer(), variables={"trip": {"distance": 4}})
+    made = FlaxLayer(Odometer(1))
+    for layer, after in ((given, 7), (made, 7)):
+        np.testing.assert_array_equal(layer(x), 2 * x)
+        assert int(layer.state["trip"]["distance"].value) == after

@@ -297,7 +297,6 @@ def key_with(impl, shape, dtype):
         ENCODED + b"more",
         pickle.dumps({"a": 1}),
         (8).to_bytes(8, "little") + b'{"a": 1}',  # safetensors
-        msgpack.packb(msgpack.ExtType(9, b"abc")),
         msgpack.packb(msgpack.ExtType(1, b"abc")),
         msgpack.packb(msgpack.ExtType(1, b"")),
         msgpack.packb({"a": [1]})[:-1] + b"\x91" * 3000,
@@ -400,3 +399,25 @@ def test_without_msgpack_the_error_names_the_extra(monkeypatch):
             function(argument)
         assert 'pip install "linnet-struct[msgpack]"' in str(caught.value)
     assert serialization.to_state_dict([1]) == {"0": 1}
+
+
+def test_times_and_extensions_of_other_programs_pass_through():
+    tree = {"at": msgpack.Timestamp(7, 5), "other": msgpack.ExtType(42, b"ab"), "n": [1]}
+    encoded = serialization.msgpack_serialize(tree)
+    assert encoded == msgpack.packb(dict(sorted(tree.items())))
+    assert serialization.msgpack_restore(encoded) == tree
+    assert serialization.from_bytes(None, serialization.to_bytes({"at": tree["at"]})) == {
+        "at": tree["at"]
+    }
+    with pytest.raises(serialization.InvalidBytesError, match="code must be"):
+        serialization.msgpack_restore(b"\xd4\xfe\x00")
+    with pytest.raises(serialization.InvalidBytesError, match="invalid timestamp"):
+        serialization.msgpack_restore(b"\xd4\xff\x00")
+
+
+def test_a_class_says_what_to_write_instead():
+    class Table:
+        _serialization_hint = "Write to_bytes(table.rows)."
+
+    with pytest.raises(serialization.NotSerializableError, match="Write to_bytes\\(table.rows\\)"):
+        serialization.to_bytes({"a": Table()})

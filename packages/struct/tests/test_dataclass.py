@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -278,3 +279,108 @@ def test_field_refuses_a_default_in_place_of_pytree_node(bad):
 def test_field_refuses_metadata_that_is_no_mapping():
     with pytest.raises(TypeError, match="metadata must be a mapping, got int"):
         struct.field(metadata=3)
+
+
+class Frozen(struct.PyTreeNode):
+    x: int = 0
+
+
+@struct.dataclass(slots=True)
+class Slotted:
+    x: int = 0
+
+
+@struct.dataclass
+class Sub(Pair):
+    z: Any = 0
+
+
+@pytest.mark.parametrize(("node", "name"), [(Pair(1), "tag"), (Frozen(), "x"), (Slotted(), "x")])
+def test_an_assignment_says_how_to_change_a_copy(node, name):
+    for change in (lambda: setattr(node, name, 5), lambda: delattr(node, name)):
+        with pytest.raises(dataclasses.FrozenInstanceError) as error:
+            change()
+        text = str(error.value)
+        assert type(node).__name__ in text
+        assert f"field '{name}'" in text
+        assert f"old.replace({name}=...)" in text
+    assert getattr(node.replace(**{name: 5}), name) == 5
+
+
+def test_attributes_that_are_no_fields_are_refused_as_dataclasses_does():
+    for node in (Pair(1), Sub(1), Slotted()):
+        with pytest.raises((dataclasses.FrozenInstanceError, TypeError, AttributeError)):
+            node.other = 1
+
+    @struct.dataclass
+    class Own:
+        x: int = 0
+
+        def __hash__(self):
+            return 7
+
+    assert hash(Own()) == 7
+    with pytest.raises(dataclasses.FrozenInstanceError, match="Sub: cannot assign to field 'z'"):
+        Sub(1).z = 3
+
+
+def test_a_required_field_after_an_optional_one_has_a_remedy():
+    def decorated(**options):
+        @struct.dataclass(**options)
+        class Child(Pair):
+            z: int
+
+        return Child
+
+    def derived(**options):
+        class Child(Node, **options):
+            z: int
+
+        return Child
+
+    for make in (decorated, derived):
+        with pytest.raises(TypeError, match="kw_only=True") as error:
+            make()
+        assert "Child: non-default argument 'z'" in str(error.value)
+        assert make(kw_only=True)(1, z=2).z == 2
+
+    @struct.dataclass
+    class Remedied(Pair):
+        z: int = struct.field(kw_only=True)
+
+    assert Remedied(1, z=2).z == 2
+    with pytest.raises(TypeError, match="Give b a default"):
+
+        @struct.dataclass
+        class Own:
+            a: int = struct.field(default=1)
+            c: int = dataclasses.field(kw_only=True)
+            b: int
+
+
+@pytest.mark.parametrize("array", [np.ones(3), jnp.ones(3), [np.ones(3)]])
+def test_an_array_in_the_structure_is_named(array):
+    # A class of its own: JAX's caches compare structures of one class across functions.
+    @struct.dataclass
+    class Table:
+        x: Any
+        rows: Any = struct.field(pytree_node=False)
+
+    other = [np.zeros(3)] if isinstance(array, list) else array + 1
+    run = jax.jit(lambda node: node.x)
+    assert run(Table(1.0, array)) == run(Table(1.0, array)) == 1.0  # the same array is no question
+    with pytest.raises(TypeError, match="Table.rows is part of the structure") as error:
+        run(Table(1.0, other))
+    assert "by leaving pytree_node=False out" in str(error.value)
+    assert run(Table(1.0, array)) == 1.0
+    with pytest.raises(ValueError, match="metadata|Mismatch|mismatch"):
+        jax.tree.map(lambda x, y: x, Table(1.0, array), Table(1.0, other))
+    assert jax.tree.map(lambda x: x, Table(1.0, array)).rows is array
+
+
+def test_a_list_or_dict_in_the_structure_is_compared():
+    traced = []
+    run = jax.jit(lambda node: traced.append(1) or node.x)
+    for tag in ([1, "a"], [1, "a"], {"b": 1}, {"b": 1}, [2]):
+        run(Pair(1.0, tag))
+    assert len(traced) == 3

@@ -42,6 +42,7 @@ def test_importing_brings_the_containers_alone():
         "linnet.struct",
         "linnet.struct._dataclass",
         "linnet.struct._errors",
+        "linnet.struct._registration",
         "linnet.struct.frozen_dict",
     ]
 

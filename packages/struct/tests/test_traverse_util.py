@@ -236,8 +236,8 @@ def test_places_are_found_and_updated_in_a_copy(traversal, data, found, tenfold)
 
 
 def test_slices():
-    assert list(T[:2].iterate((1, 2, 3))) == [(1, 2)]
-    assert T[:2].update(lambda v: tuple(reversed(v)), (1, 2, 3)) == (2, 1, 3)
+    assert list(T[:2].iterate([1, 2, 3])) == [[1, 2]]
+    assert T[:2].update(lambda v: v[::-1], [1, 2, 3]) == [2, 1, 3]
     assert T[1:].update(lambda v: [9], [1, 2, 3]) == [1, 9]
 
 
@@ -310,3 +310,16 @@ def test_traversal_is_abstract_and_can_be_extended():
             return [fn(inputs[0]), *inputs[1:]]
 
     assert First().each().update(lambda x: x + 1, [[1, 2], [3]]) == [[2, 3], [3]]
+
+
+@pytest.mark.parametrize("places", [slice(2, 5), slice(None, None, -2), slice(-1, None), slice(9)])
+def test_a_slice_of_a_tuple_is_each_item_by_itself(places):
+    letters = tuple("abcdef")
+    assert list(T[places].iterate(letters)) == list(letters[places])
+    upper = list(letters)
+    upper[places] = [x.upper() for x in letters[places]]
+    assert T[places].update(str.upper, letters) == tuple(upper)
+    numbers = [str(i) for i in range(len(letters[places]))]
+    updated = T[places].set(numbers, letters)
+    assert sorted(updated) == sorted([*numbers, *set(letters) - set(letters[places])])
+    assert T["row"][:1].update(lambda n: -n, {"row": (7, 8)}) == {"row": (-7, 8)}

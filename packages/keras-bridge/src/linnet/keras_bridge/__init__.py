@@ -4,6 +4,23 @@
 are fitted, saved and loaded like one. Keras runs on jax: `KERAS_BACKEND=jax`.
 """
 
+import os
+
+try:
+    import keras as _keras  # noqa: F401  (its backend decides whether this works)
+except ModuleNotFoundError as error:
+    # Without the variable and without ~/.keras/keras.json, Keras wants TensorFlow.
+    if error.name not in ("tensorflow", "torch", "openvino"):
+        raise
+    backend = os.environ.get("KERAS_BACKEND")
+    chosen = f"KERAS_BACKEND={backend}" if backend else "KERAS_BACKEND is not set"
+    raise ModuleNotFoundError(
+        f"Keras runs on {error.name} here, which is not installed ({chosen}); linnet.keras_bridge"
+        " needs its jax backend.\n  Set it before Keras is imported, in the shell"
+        " (export KERAS_BACKEND=jax) or in the program: os.environ['KERAS_BACKEND'] = 'jax'.",
+        name=error.name,
+    ) from error
+
 from .__about__ import __version__
 from .flax_layer import FlaxLayer
 from .nnx_layer import NNXLayer

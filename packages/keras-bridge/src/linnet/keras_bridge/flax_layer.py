@@ -16,7 +16,7 @@ from . import modules
 from .layer import ModuleLayer
 from .methods import find_method
 from .place import Place
-from .weights import abstract_key, differences, path_text
+from .weights import abstract_key, as_arrays, differences, is_number, path_text
 
 _SOWN = "intermediates"
 
@@ -121,12 +121,13 @@ class FlaxLayer(ModuleLayer):
         given = dict(unfreeze(dict(variables)))
         given.pop(_SOWN, None)
         for path, leaf in jax.tree_util.tree_flatten_with_path(given)[0]:
-            if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+            if not (is_number(leaf) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))):
                 raise self._error(
-                    f"variables should hold arrays, got {describe(leaf)} at {path_text(path)}.",
+                    "variables should hold arrays or numbers, got"
+                    f" {describe(leaf)} at {path_text(path)}.",
                     kind=ArgumentTypeError,
                 )
-        return given
+        return as_arrays(given)  # type: ignore[no-any-return]
 
     def build(self, input_shape: Any) -> None:
         """Makes the weights, or checks those that were given.
@@ -157,7 +158,7 @@ class FlaxLayer(ModuleLayer):
         variables = dict(
             unfreeze(self.module.init(rngs, *args, method=self._method.function, **kwargs))
         )
-        return self._without_sown(variables, examples, rngs)
+        return as_arrays(self._without_sown(variables, examples, rngs))  # type: ignore[no-any-return]
 
     def _without_sown(self, variables: Any, examples: Any, rngs: Any) -> dict[str, Any]:
         """The variables less those tuples that a further call makes longer."""

@@ -173,13 +173,16 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
                 made.extend(jax.tree_util.tree_leaves(tree) for tree in trees)
             return made
 
+        # In `build` Keras has opened the layer's scope, in a constructor it hasn't.
+        scopes = [] if random else [self.name]
+
         # A mixed policy is for the computation: running averages in half precision would stand
         # still, since a hundredth of the difference to them is less than their last digit.
         self._weights.params = Weights(
-            self, params, lambda: values()[0], trainable=True, autocast=True
+            self, params, lambda: values()[0], scopes=scopes, trainable=True, autocast=True
         )
         self._weights.state = Weights(
-            self, state, lambda: values()[1], trainable=False, autocast=False
+            self, state, lambda: values()[1], scopes=scopes, trainable=False, autocast=False
         )
 
     @property

@@ -131,7 +131,25 @@ def _other_parameters(
     return ArgumentError(
         f"{what} has the parameters ({listed}), expected the module, `inputs` and, if it matters, "
         f"`training`: {why}.",
-        hint="Give a function that calls it, for example\n"
-        "    def method(module, inputs, training):\n"
-        f"        return module(inputs, train=training)  # a {cls.__name__}",
+        hint="Give a function that calls it, for example\n" + _example(parameters, cls),
     )
+
+
+def _example(parameters: list[inspect.Parameter], cls: type) -> str:
+    """A method that would do: it spreads several inputs, and names the flag of training."""
+    needed = [
+        p
+        for p in parameters[1:]
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    flag = next((p.name for p in parameters if p.name in (*_OTHER_NAMES, "training")), None)
+    several = sum(p.name != flag for p in needed) > 1
+    given = "*inputs" if several else "inputs"
+    takes, comment = "module, inputs", f"  # a {cls.__name__}"
+    if flag is not None or not several:
+        flag = flag or "train"
+        inverted = flag in ("deterministic", "use_running_average", "inference")
+        takes, given = f"{takes}, training", f"{given}, {flag}={'not ' * inverted}training"
+    if several:
+        comment += "; inputs is Keras's list of them"
+    return f"    def method({takes}):\n        return module({given}){comment}"

@@ -7,11 +7,13 @@ here, with Keras's variables in the order of its leaves, so that going from one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 
 from linnet.module_core.errors import ArgumentError
@@ -28,6 +30,7 @@ class Weights:
       layer: whose variables they become.
       tree: arrays, or their shapes and dtypes.
       values: returns the leaves' values; called once, when the first variable needs its value.
+      scopes: names of scopes to open around the variables' paths.
       trainable: whether an optimizer changes them.
       autocast: whether a mixed policy casts them for a call.
 
@@ -39,7 +42,14 @@ class Weights:
     # Keras looks into lists, dicts and layers that a layer has as attributes, not into this.
 
     def __init__(
-        self, layer: Any, tree: Any, values: Maker, *, trainable: bool, autocast: bool
+        self,
+        layer: Any,
+        tree: Any,
+        values: Maker,
+        *,
+        scopes: Sequence[str],
+        trainable: bool,
+        autocast: bool,
     ) -> None:
         found, structure = jax.tree_util.tree_flatten_with_path(tree)
         self._structure: Any = structure
@@ -50,15 +60,19 @@ class Weights:
         for i, leaf in enumerate(leaves):
             leaf = jax.eval_shape(jax.random.key_data, leaf) if self._keys[i] else leaf
             floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-            self.variables.append(
-                layer.add_weight(
+            with _opened(scopes, self.paths[i]) as name:
+                variable = keras.Variable(
+                    _Value(values, i),
                     shape=tuple(leaf.shape),
-                    initializer=_Value(values, i),
                     dtype=layer.variable_dtype if floating else str(leaf.dtype),
                     trainable=trainable,
                     autocast=autocast,
+                    name=name,
                 )
-            )
+            self.variables.append(variable)
+        # Keras tracks the variables in an attribute; what add_weight makes has no scope below the
+        # layer's, and a LayoutMap could not tell a kernel from a bias.
+        setattr(layer, "_module_parameters" if trainable else "_module_state", list(self.variables))
 
     @property
     def tree(self) -> Any:
@@ -99,6 +113,16 @@ class Weights:
             variable.assign(new)
 
 
+@contextmanager
+def _opened(scopes: Sequence[str], path: str) -> Iterator[str]:
+    """Opens Keras's name scopes, and those of a path, whose last part is the variable's name."""
+    *above, name = path.split("/") if path else ["value"]
+    with ExitStack() as stack:
+        for part in (*scopes, *above):
+            stack.enter_context(keras.name_scope(part))
+        yield name
+
+
 def _value(variable: Any, key: str | None) -> Any:
     value = variable.value
     return jax.random.wrap_key_data(value, impl=key) if key else value
@@ -120,6 +144,16 @@ class _Value:
             value = jax.random.key_data(value)
         # A copy: training gives the buffers of weights away.
         return jnp.array(value, dtype=dtype, copy=True)
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether a leaf is a number of Python's."""
+    return isinstance(leaf, (bool, int, float, complex))
+
+
+def as_arrays(tree: Any) -> Any:
+    """The same tree with arrays in place of numbers, which a variable of Keras can hold."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_number(leaf) else leaf, tree)
 
 
 def is_tracing() -> bool:

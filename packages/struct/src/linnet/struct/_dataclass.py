@@ -13,12 +13,12 @@ decorator adds; a class that is to be checked inherits `PyTreeNode`, where `repl
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar, dataclass_transform, overload
 
-import jax.tree_util
-
 from linnet.struct._errors import did_you_mean, message
+from linnet.struct._registration import register
 
 T = TypeVar("T")
 TNode = TypeVar("TNode", bound="PyTreeNode")
@@ -203,7 +203,19 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
                 "Take the inner decorator away; struct.dataclass takes the same arguments.",
             )
         )
-    made = dataclasses.dataclass(**{"frozen": True, **kwargs})(clz)
+    try:
+        made = dataclasses.dataclass(**{"frozen": True, **kwargs})(clz)
+    except TypeError as error:
+        if required := _required_after_default(clz):
+            raise TypeError(
+                message(
+                    f"{clz.__name__}: {error}.",
+                    f"Give {required} a default, or make the fields keyword-only:"
+                    f" @struct.dataclass(kw_only=True), class {clz.__name__}(PyTreeNode,"
+                    f" kw_only=True), or {required}: ... = struct.field(kw_only=True).",
+                )
+            ) from error
+        raise
     fields = dataclasses.fields(made)  # type: ignore[arg-type]  # true since the line above
     if late := [f.name for f in fields if not f.init]:
         raise ValueError(
@@ -213,15 +225,61 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
                 "Compute it in a class method that calls the constructor, or make it a property.",
             )
         )
-    jax.tree_util.register_dataclass(
+    register(
         made,
         data_fields=[f.name for f in fields if is_child(f)],
         meta_fields=[f.name for f in fields if not is_child(f)],
     )
+    if "__setattr__" in vars(made):  # frozen, and not by a method of its own
+        _explain_assignment(made)
     if not hasattr(made, "replace"):
         made.replace = _replace_method  # type: ignore[attr-defined]
     setattr(made, _MARK, True)
     return made
+
+
+def _required_after_default(clz: type) -> str | None:
+    """The first positional field without a default that follows one with a default.
+
+    `dataclasses` has collected the fields of a class when it refuses their order.
+    """
+    fields: dict[str, dataclasses.Field[Any]] = vars(clz).get("__dataclass_fields__", {})
+    optional = False
+    for name, field in fields.items():
+        if field.init and not field.kw_only:
+            required = field.default is field.default_factory is dataclasses.MISSING
+            if required and optional:
+                return name
+            optional = not required
+    return None
+
+
+def _explain_assignment(made: type) -> None:
+    """Lets assignments to a frozen instance say what to write instead."""
+    frozen_setattr, frozen_delattr = vars(made)["__setattr__"], vars(made)["__delattr__"]
+
+    def refused(self: Any, what: str, name: str) -> dataclasses.FrozenInstanceError:
+        return dataclasses.FrozenInstanceError(
+            message(
+                f"{type(self).__name__}: cannot {what} field {name!r}; instances are immutable.",
+                f"Make a changed copy: new = old.replace({name}=...).",
+            )
+        )
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        try:
+            frozen_setattr(self, name, value)
+        except dataclasses.FrozenInstanceError:
+            raise refused(self, "assign to", name) from None
+
+    def __delattr__(self: Any, name: str) -> None:
+        try:
+            frozen_delattr(self, name)
+        except dataclasses.FrozenInstanceError:
+            raise refused(self, "delete", name) from None
+
+    for method, replaced in ((__setattr__, frozen_setattr), (__delattr__, frozen_delattr)):
+        setattr(made, method.__name__, functools.wraps(replaced)(method))
 
 
 def _replace_method(self: T, **updates: Any) -> T:

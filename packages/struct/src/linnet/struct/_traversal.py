@@ -202,15 +202,26 @@ def _entries(inputs: Any) -> bool:
 
 
 class TraverseItem(Traversal):
-    """The item with a key, index or slice."""
+    """The item with a key or index; of a tuple and a slice, each item by itself.
+
+    A slice of anything else, a list or an array, is one place, as in Flax.
+    """
 
     def __init__(self, key: Any) -> None:
         self._key = key
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        yield inputs[self._key]
+        if isinstance(self._key, slice) and isinstance(inputs, tuple):
+            yield from inputs[self._key]
+        else:
+            yield inputs[self._key]
 
     def update(self, fn: Fn, inputs: Any) -> Any:
+        if isinstance(self._key, slice) and isinstance(inputs, tuple):
+            items = list(inputs)
+            for i in range(len(items))[self._key]:
+                items[i] = fn(items[i])
+            return _rebuilt(inputs, items)
         value = fn(inputs[self._key])
         if isinstance(inputs, dict | FrozenDict):
             return _with_items(inputs, {self._key: value})

@@ -50,6 +50,9 @@ __all__ = [
     "to_state_dict",
 ]
 
+HINT = "_serialization_hint"
+"""An attribute of classes that cannot be serialized as they are: what to write instead."""
+
 MAX_CHUNK_SIZE = 2**30
 """Arrays of more bytes are written in chunks of at most as many."""
 
@@ -134,6 +137,8 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
     msgpack = _import_msgpack("msgpack_serialize")
 
     def extend(x: Any) -> Any:
+        if isinstance(x, msgpack.Timestamp):
+            return x
         code, payload = _extension(x)
         return msgpack.ExtType(code, msgpack.packb(payload, use_bin_type=True))
 
@@ -175,6 +180,8 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
         raise TypeError(f"msgpack_restore: expected bytes, got {type(encoded_pytree).__name__}.")
 
     def read(code: int, data: bytes) -> Any:
+        if code not in (_NDARRAY, _COMPLEX, _NPSCALAR):
+            return msgpack.ExtType(code, data)  # another program's; kept as it is
         return _read_extension(code, msgpack.unpackb(data))
 
     try:
@@ -221,13 +228,23 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
         raise NotSerializableError(f"{path}: the integer {x} does not fit into 64 bits.")
     if x is None or ty in (bool, int, float, complex, str, bytes, bytearray, memoryview):
         return x
+    if ty in _msgpack_types():
+        return x
+    hint = getattr(x, HINT, None)
     raise NotSerializableError(
         message(
             f"{path}: objects of class {ty.__name__} cannot be serialized.",
-            "Containers go through to_state_dict first, as to_bytes does; for a class of your own, "
-            "see register_serialization_state.",
+            hint
+            or "Containers go through to_state_dict first, as to_bytes does; for a class of your"
+            " own, see register_serialization_state.",
         )
     )
+
+
+def _msgpack_types() -> tuple[type, ...]:
+    """Types of values that msgpack itself reads: times, and extensions of other programs."""
+    msgpack = _import_msgpack("msgpack_serialize")
+    return msgpack.Timestamp, msgpack.ExtType
 
 
 def _sorted(xs: dict[Any, Any]) -> list[Any]:
@@ -320,8 +337,6 @@ def _read_extension(code: int, content: Any) -> Any:
     if code == _COMPLEX:
         real, imag = content
         return complex(real, imag)
-    if code not in (_NDARRAY, _NPSCALAR):
-        raise ValueError(f"there is an extension of the unknown type {code}")
     shape, name, data = content
     if not (isinstance(name, str) and isinstance(data, bytes)):
         raise ValueError("an array lacks its dtype or its elements")
