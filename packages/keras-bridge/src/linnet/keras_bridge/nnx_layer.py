@@ -25,6 +25,7 @@ from .graph import Graph
 from .layer import ModuleLayer
 from .methods import find_method
 from .place import Place
+from .weights import as_arrays
 
 _LIVING: weakref.WeakValueDictionary[str, NNXLayer] = weakref.WeakValueDictionary()
 """Layers by the token in their configurations: a clone in the same program starts as they are."""
@@ -85,7 +86,7 @@ class NNXLayer(ModuleLayer):
         self._method = self._located(find_method, given, method, type(self).__name__)
         self._graph = Graph(given)
         initial = self._graph.values(given)
-        self._make_weights(lambda: self._graph.divided(initial), random=False)
+        self._make_weights(lambda: as_arrays(self._graph.divided(initial)), random=False)
         self._token = uuid.uuid4().hex
         _LIVING[self._token] = self
 

@@ -37,6 +37,11 @@ class Pytree:
 
     _declared_marks: ClassVar[dict[str, bool]] = {}
     _is_pytree = True
+    _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
+        "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put them"
+        " back with nnx.replace_by_pure_dict(state, msgpack_restore(encoded)) and"
+        " nnx.update(module, state)."
+    )
 
     def __init_subclass__(cls, *, pytree: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

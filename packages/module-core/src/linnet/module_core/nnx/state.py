@@ -40,6 +40,10 @@ class State(MutableMapping[Any, Any]):
     __slots__ = ("_mapping",)
 
     _mapping: dict[Any, Any]
+    _serialization_hint = (  # of linnet.struct.serialization
+        "Write the values alone, to_bytes(nnx.to_pure_dict(state)), and put them back with"
+        " nnx.replace_by_pure_dict(state, msgpack_restore(encoded))."
+    )
 
     def __init__(self, mapping: Any = (), /, *, _copy: bool = True) -> None:
         if isinstance(mapping, State):
