@@ -74,7 +74,10 @@ class List(Module, MutableSequence[A], Generic[A]):
         return self._length
 
     def __iter__(self) -> Iterator[A]:
-        return iter(self._items())
+        i = 0
+        while i < self._length:  # as of any list: what is appended on the way is seen
+            yield self.__dict__[str(i)]
+            i += 1
 
     def insert(self, index: int, value: A) -> None:
         """Puts an item before the one at `index`."""
@@ -87,8 +90,11 @@ class List(Module, MutableSequence[A], Generic[A]):
         setattr(self, str(self._length), value)
         self._length += 1
 
-    def __hash__(self) -> int:
-        return object.__hash__(self)
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a `List` of equal items."""
+        return isinstance(other, List) and self._items() == other._items()
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 _ABSENT = object()
@@ -118,6 +124,7 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
         setattr(self, key, value)
 
     def __delitem__(self, key: str) -> None:
+        self[key]  # or KeyError
         delattr(self, key)
 
     def __getattr__(self, name: str) -> A:  # for type checkers; Python finds attributes before
@@ -140,7 +147,7 @@ class Sequential(Module):
     """Functions and modules one after the other.
 
     The first gets the arguments; each next one the output before, spread out where that is a tuple
-    (as arguments) or a dict (as keywords).
+    (as arguments) or a dict (as keywords). Without any it returns what it is called with.
 
     Args:
       *fns: modules or functions.
@@ -168,6 +175,8 @@ class Sequential(Module):
           rngs: handed to each that takes `rngs`.
           **kwargs: for the first.
         """
+        if not self.layers:
+            return args[0] if len(args) == 1 else args or kwargs or None
         output: Any = None
         for i, f in enumerate(self.layers):
             if i > 0:

@@ -1,6 +1,6 @@
 """Who may edit what, and whether anything was edited at all.
 
-Two small things that every assignment to a module or variable passes:
+A few small things that every assignment to a module or variable passes:
 
 - `count`: how many edits of structure there were, of any module. As long as it stands still, no
   remembered structure can have changed, save in plain lists and dicts, which nobody watches.
@@ -18,6 +18,11 @@ from ..errors import TraceContextError
 
 count = [0]
 """The number of edits, in a list so that all see the same."""
+
+
+replaced = [0]
+"""How often an object got another class or another `__dict__`, which no comparison of contents
+finds."""
 
 
 _last: list[Any] = [None]

@@ -8,18 +8,22 @@ the leaves by path. Nothing copies a variable unless its name says so (`clone`).
 # ruff: noqa: F821
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any, TypeVar, overload
 
 import jax
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, describe
+from . import edits
+from .arrays import copied
 from .bundle import Loose
 from .filters import Filter, filters_to_predicates, first_passing, to_predicate
 from .kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from .layout import place_all
 from .modes import graph_mode
-from .pytree import Pytree
+from .pytree import Pytree, marks_of
 from .snapshot import snapshot_of
 from .state import (
     FlatState,
@@ -172,7 +176,7 @@ def merge(
       graphdef: from `split`.
       *states: together the leaves at all paths; or one list of leaves in order. Variables become
         the object's own; bare values are wrapped in variables as the structure says.
-      copy: makes new variables.
+      copy: makes new variables and arrays, which share nothing with those of the states.
       recreate_variables: accepted for Flax's programs; variables are used as they are.
 
     Raises:
@@ -186,7 +190,7 @@ def merge(
         )
     leaves = _leaves_for(graphdef, states)
     if copy:
-        leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
+        leaves = [_copied_leaf(x, arrays=True) for x in leaves]
     roots, nodes = build(graphdef, leaves)
     place_all(nodes)
     made: A = roots[0]
@@ -204,112 +208,185 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
         if [path for path, _ in pairs] == graphdef.paths:  # as it was split: in order
             return [leaf for _, leaf in pairs]
     given: dict[Path, Any] = {}
+    twice: list[Path] = []
     for one in states:
         if not isinstance(one, (Mapping, FlatState)):
             raise ArgumentError(
                 f"merge takes states, got {type(one).__name__}.",
                 hint="States come from nnx.split or nnx.state.",
             )
-        given.update(one if isinstance(one, FlatState) else leaves_by_path(one))
+        pairs = list(one) if isinstance(one, FlatState) else leaves_by_path(one)
+        twice.extend([path for path, _ in pairs if path in given])
+        given.update(pairs)
     paths = graphdef.paths
     missing = [p for p in paths if p not in given]
-    if missing or len(given) != len(paths):
+    if missing or twice or len(given) != len(paths):
         unknown = sorted(set(given) - set(paths), key=str)
-        listed = ", ".join([path_text(p) for p in (missing or unknown)[:6]])
+        what = "Missing" if missing else "Unknown" if unknown else "In several states"
+        listed = ", ".join([path_text(p) for p in (missing or unknown or twice)[:6]])
         raise ArgumentError(
-            f"Incorrect number of leaves, expected {len(paths)} leaves, but got {len(given)}."
-            f" {'Missing' if missing else 'Unknown'}: {listed}.",
+            f"Incorrect number of leaves, expected {len(paths)} leaves, but got"
+            f" {len(given) + len(twice)}. {what}: {listed}.",
             hint="Merge a GraphDef with all the states that it was split from.",
         )
     return [given[p] for p in paths]
 
 
-def clone(node: A, variables: bool = True, *, arrays: bool = False, graph: bool | None = None) -> A:
-    """A copy of an object: new objects and new variables, with the same arrays.
+def clone(node: A, variables: bool = True, *, arrays: bool = True, graph: bool | None = None) -> A:
+    """A copy of an object: new objects, new variables, new arrays.
+
+    It shares nothing with the original, so that a jitted function may donate either of them.
 
     Args:
       node: the object.
       variables: False keeps the variables themselves.
-      arrays: copies the arrays as well.
+      arrays: False keeps the arrays, which costs no memory; if the original is donated to a jitted
+        function, the copy's arrays are gone as well.
       graph: False refuses shared references.
     """
     refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     if variables:
-        leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
-    if arrays:
-        leaves = [_with_new_arrays(x) for x in leaves]
+        leaves = [_copied_leaf(x, arrays) for x in leaves]
     made: A = build(graphdef, leaves)[0][0]
     return made
 
 
-def _with_new_arrays(leaf: Any) -> Any:
-    import jax.numpy as jnp
-
+def _copied_leaf(leaf: Any, arrays: bool) -> Any:
     if isinstance(leaf, Variable):
-        return leaf.copy(jax.tree.map(jnp.copy, leaf.raw_value))
-    return jnp.copy(leaf)
+        return leaf.copy(copied(leaf.raw_value)) if arrays else leaf.copy()
+    return copied(leaf) if arrays else leaf
 
 
 def update(node: Any, state: Any, /, *states: Any) -> None:
     """Puts the leaves of states into an object, in place.
 
     Variables that are there keep their identity and take over value and metadata; bare values set
-    the value; what is not there yet is added.
+    the value. What is not there yet is added: of a variable a copy, since the state's own belongs
+    to another object.
+
+    Args:
+      node: the object, or a variable.
+      state: a state, or nested mappings; for a variable a variable or a value.
+      *states: more of them; of equal paths the last counts. For a variable, empty ones are what
+        filters gave that it didn't pass.
 
     Raises:
-      ArgumentError: a leaf is given where the object has an object.
+      ArgumentError: a leaf is given where the object has an object, or the other way round; nothing
+        is changed then.
+
+    Warns:
+      UserWarning: values have other shapes than those before, as of a layer of another size.
     """
+    plan = _Plan()
     for one in (state, *states):
+        if isinstance(one, FlatState):
+            one = from_flat_state(one)
         if isinstance(node, Variable):
-            _update_leaf(node, one)
+            if isinstance(one, State):
+                if one:
+                    raise ArgumentError(
+                        f"Expected a value for the {type(node).__name__}, but got a State of"
+                        f" {', '.join([repr(name) for name in one])}.",
+                        hint="nnx.state of a variable is the variable: update it with another one.",
+                    )
+            else:
+                plan.leaf(node, one, ())
         elif isinstance(one, Mapping):
-            _update(node, one._mapping if isinstance(one, State) else one, ())
+            plan.inner(node, one._mapping if isinstance(one, State) else one, ())
         else:
             raise ArgumentError(f"update takes states, got {type(one).__name__}.")
+    plan.carry_out()
 
 
-def _update_leaf(variable: Variable[Any], new: Any) -> None:
-    if isinstance(new, Variable):
-        if new is not variable:
-            variable.update_from_state(new)
-    else:
-        load(variable, new)
+class _Plan:
+    """What an update will do. All of it is found out, and refused, before anything is done."""
 
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], Any]] = []
+        self._other_shapes: list[str] = []
 
-def _update(node: Any, new: Mapping[Any, Any], path: Path) -> None:
-    for key, value in new.items():
-        here = (*path, key)
+    def carry_out(self) -> None:
+        if self._other_shapes:
+            more = len(self._other_shapes) - 6
+            warnings.warn(
+                f"nnx.update gives variables values of other shapes than they had:"
+                f" {', '.join(self._other_shapes[:6])}{f' and {more} more' if more > 0 else ''}. Is"
+                " this the state of a model of another size?",
+                stacklevel=3,
+            )
+        for step in self._steps:
+            step()
+
+    def leaf(self, variable: Variable[Any], new: Any, path: Path) -> None:
+        value = new.raw_value if isinstance(new, Variable) else new
+        old_shape = getattr(variable.raw_value, "shape", None)
+        new_shape = getattr(value, "shape", None)
+        if old_shape is not None and new_shape is not None and not _fits(old_shape, new_shape):
+            self._other_shapes.append(f"{path_text(path)} {old_shape}, now {new_shape}")
+        edits.check_trace(variable._stamp, variable._description)
+        if isinstance(new, Variable):
+            if new is not variable:
+                self._steps.append(functools.partial(variable.update_from_state, new))
+        else:
+            self._steps.append(functools.partial(load, variable, new))
+
+    def inner(self, node: Any, new: Mapping[Any, Any], path: Path) -> None:
+        for key, value in new.items():
+            self._child(node, key, value, (*path, key))
+
+    def _child(self, node: Any, key: Any, value: Any, path: Path) -> None:
         present = _child(node, key)
         if present is _ABSENT:
+            self._set(node, key, _own(value))
+            return
+        if isinstance(present, Variable):
             if isinstance(value, Mapping):
-                value = dict(value)
-            _set_child(node, key, value)
-        elif isinstance(present, Variable):
-            if isinstance(value, Mapping):
-                raise ArgumentError(f"Expected a leaf for {path_text(here)}, but got several.")
-            _update_leaf(present, value)
-        elif isinstance(value, Mapping):
-            if kind_of(present) in (STATIC, ARRAY):
-                _set_child(node, key, dict(value))
-            elif kind_of(present) == TREE:
-                _set_child(node, key, _updated_tree(present, value, here))
+                raise ArgumentError(f"Expected a leaf for {path_text(path)}, but got several.")
+            self.leaf(present, value, path)
+            return
+        kind = kind_of(present)
+        if isinstance(value, Mapping):
+            if kind in (STATIC, ARRAY):
+                self._set(node, key, _own(value))
+            elif kind == TREE:
+                children, structure, keys = one_level(present)
+                holder = dict(zip(keys, children, strict=True))
+                self.inner(holder, value, path)
+                self._steps.append(
+                    lambda: _set_child(
+                        node,
+                        key,
+                        jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys]),
+                    )
+                )
             else:
-                _update(present, value, here)
-        elif kind_of(present) in (OBJECT, LIST, DICT):
+                self.inner(present, value, path)
+        elif kind in (OBJECT, LIST, DICT):
             raise ArgumentError(
-                f"Expected a subgraph for {path_text(here)!r}, but got: {value!r}",
+                f"Expected a subgraph for {path_text(path)!r}, but got: {value!r}",
                 hint="The object has an object there; give a nested state.",
             )
         else:
-            _set_child(node, key, value.copy() if isinstance(value, Variable) else value)
+            self._set(node, key, _own(value))
+
+    def _set(self, node: Any, key: Any, value: Any) -> None:
+        self._steps.append(functools.partial(_set_child, node, key, value))
 
 
-def _updated_tree(tree: Any, new: Mapping[Any, Any], path: Path) -> Any:
-    children, structure, keys = one_level(tree)
-    holder = dict(zip(keys, children, strict=True))
-    _update(holder, new, path)
-    return jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys])
+def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    """Whether shapes are the same, but for axes in front: of copies, or of steps."""
+    n = min(len(old), len(new))
+    return old[len(old) - n :] == new[len(new) - n :]
+
+
+def _own(value: Any) -> Any:
+    """What is added to an object: mappings as dicts, variables as copies."""
+    if isinstance(value, Variable):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {k: _own(v) for k, v in value.items()}
+    return value
 
 
 _ABSENT = object()
@@ -330,63 +407,101 @@ def _attribute(node: Any, key: Any) -> Any:
 
 
 def _set_child(node: Any, key: Any, value: Any) -> None:
-    if isinstance(node, Pytree):
+    if isinstance(node, MutableSequence) and isinstance(key, int):
+        if key == len(node):
+            node.append(value)
+        else:
+            node[key] = value
+    elif isinstance(node, Pytree):
         setattr(node, _attribute(node, key), value)
     else:
         node[key] = value
 
 
 def pop(node: Any, *filters: Filter) -> Any:
-    """Removes the variables that pass filters from an object, and returns them as states.
+    """Removes the variables and arrays that pass filters from an object, and returns them.
+
+    Those in lists and tuples leave None behind, so that the others keep their places, and
+    `nnx.update` with what was popped puts it back where it was.
+
+    Args:
+      node: the object.
+      *filters: one state is returned for each; the first filter that a leaf passes takes it.
 
     Raises:
-      ArgumentError: there is no filter.
+      ArgumentError: there is no filter, or the object is itself a variable or an array.
     """
     if not filters:
         raise ArgumentError("Expected at least one filter.")
+    if kind_of(node) in (VARIABLE, ARRAY, STATIC):
+        raise ArgumentError(
+            f"pop takes an object that holds variables, got {describe(node)}.",
+            hint="Pop from the module or the container that holds it.",
+        )
     predicates = filters_to_predicates(filters)
     found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
-    taken: set[int] = set()
-    for path, owner, key, value in list(_iter_slots(node)):
-        if not isinstance(value, Variable):
-            continue
-        for part, predicate in zip(found, predicates, strict=True):
-            if predicate(path, value):
-                if id(value) not in taken:
-                    part.append((path, value))
-                    taken.add(id(value))
-                _remove(owner, key)
-                break
+    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
+    steps: list[Callable[[], Any]] = []
+
+    def visit(value: Any, path: Path) -> Any:
+        """What is left of a value: itself, None where it is popped, or a tree without parts."""
+        kind = kind_of(value)
+        if kind in (VARIABLE, ARRAY):
+            i = first_passing(predicates, path, value)
+            if i == len(predicates):
+                return value
+            if kind == ARRAY or id(value) not in seen:
+                found[i].append((path, value))
+                seen[id(value)] = value
+            return _POPPED
+        if kind == STATIC:
+            return value
+        if kind == TREE:
+            left = [(x, visit(x, (*path, name))) for name, _, x in _items(value)]
+            if all(x is y for x, y in left):
+                return value
+            children = [None if y is _POPPED else y for _, y in left]
+            return jax.tree_util.tree_unflatten(one_level(value)[1], children)
+        if id(value) not in seen:
+            seen[id(value)] = value
+            for name, key, child in _items(value):
+                if _is_static(value, key):
+                    continue
+                new = visit(child, (*path, name))
+                if new is _POPPED:
+                    steps.append(functools.partial(_remove, value, name, key))
+                elif new is not child:
+                    steps.append(functools.partial(_set_child, value, name, new))
+        return value
+
+    left = visit(node, ())
+    del visit  # it refers to itself, and would keep all nodes
+    if left is not node:
+        raise ArgumentError(
+            f"pop takes variables out of an object, which a {type(node).__name__} is not: it can't"
+            " be changed.",
+            hint="Pop from a list, a dict or a module that holds it.",
+        )
+    for step in steps:
+        step()
     states = tuple([from_flat_state(part) for part in found])
     return states if len(states) > 1 else states[0]
 
 
-def _remove(owner: Any, key: Any) -> None:
-    if isinstance(owner, Pytree):
+_POPPED = object()
+
+
+def _is_static(owner: Any, key: Any) -> bool:
+    return isinstance(owner, Pytree) and marks_of(owner).get(key) is False
+
+
+def _remove(owner: Any, name: Any, key: Any) -> None:
+    if isinstance(owner, MutableSequence) and isinstance(name, int):
+        owner[name] = None  # the places of the others stay
+    elif isinstance(owner, Pytree):
         delattr(owner, key)
-    elif isinstance(owner, list):
-        owner[key] = None  # the places of the others stay
     else:
         del owner[key]
-
-
-def _iter_slots(root: Any) -> Iterator[tuple[Path, Any, Any, Any]]:
-    """Path, owner, key there, and value of everything in mutable owners, each owner once."""
-    seen: set[int] = set()
-
-    def visit(node: Any, path: Path) -> Iterator[tuple[Path, Any, Any, Any]]:
-        kind = kind_of(node)
-        if kind in (OBJECT, LIST, DICT):
-            if id(node) in seen:
-                return
-            seen.add(id(node))
-        for name, key, value in _items(node):
-            here = (*path, name)
-            if kind != TREE:
-                yield here, node, key, value
-            yield from visit(value, here)
-
-    return visit(root, ())
 
 
 def _items(node: Any) -> list[tuple[Any, Any, Any]]:
@@ -411,13 +526,13 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     An object that is reached several times comes once.
     """
     refuse_tree_mode(node, graph)
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
 
     def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         if kind_of(value) not in (STATIC, ARRAY, TREE):
             if id(value) in seen:
                 return
-            seen.add(id(value))
+            seen[id(value)] = value
         for name, _, child in _items(value):
             yield from visit(child, (*path, name))
         yield path, value
@@ -465,24 +580,32 @@ def map(
     graph: bool | None = None,
     recreate_variables: bool = True,
 ) -> A:
-    """A copy of an object with `f(path, leaf)` in the place of each leaf."""
-    del recreate_variables
+    """A copy of an object with `f(path, leaf)` in the place of each leaf.
+
+    Args:
+      f: gets a path and a variable or array.
+      node: the object; it stays as it is.
+      graph: False refuses shared references.
+      recreate_variables: puts a value that `f` returns for a variable into a new one like it; False
+        puts the value itself in the variable's place.
+    """
     refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     new = [f(p, x) for p, x in zip(graphdef.paths, leaves, strict=True)]
-    made: A = build(graphdef, new)[0][0]
+    made: A = build(graphdef, new, recreate=recreate_variables)[0][0]
     return made
 
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
     """A copy of an object with `f(path, value)` in the place of everything, children first."""
     refuse_tree_mode(node, graph)
-    copied: dict[int, Any] = {}
+    done: dict[int, tuple[Any, Any]] = {}  # with the objects, so that no identity is used twice
 
     def visit(value: Any, path: Path) -> Any:
-        if id(value) in copied and kind_of(value) not in (STATIC, ARRAY, TREE):
-            return copied[id(value)]
         kind = kind_of(value)
+        is_node = kind not in (STATIC, ARRAY, TREE)
+        if is_node and id(value) in done:
+            return done[id(value)][1]
         new = value
         if kind in (OBJECT, LIST, DICT, TREE):
             children = [(key, visit(x, (*path, name))) for name, key, x in _items(value)]
@@ -497,7 +620,8 @@ def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | 
                 new = value.__copy__()
                 new.__dict__.update(children)
         made = f(path, new)
-        copied[id(value)] = made
+        if is_node:
+            done[id(value)] = value, made
         return made
 
     made = visit(node, ())

@@ -3,9 +3,10 @@
 Data is what transforms see: variables, arrays, modules, and containers that hold some. Everything
 else is static: it belongs to the program. That is read off the values each time the structure of a
 module is taken, so an attribute may change from one to the other, and lists and dicts may be
-edited. `nnx.data(x)` makes data of what would be static (a Python number that should be traced),
-`nnx.static(x)` the reverse (an array that is a constant of the program). The items of a container
-that is marked as data speak for themselves: functions between the layers of a list stay static.
+edited. `nnx.data(x)` makes data of what would be static (a Python number that should be traced).
+`nnx.static(x)` says that the attribute is static for good: data in it is refused, for transforms
+could not see it. The items of a container that is marked as data speak for themselves: functions
+between the layers of a list stay static.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Data = Annotated[T, _DATA]
 """Annotation of a data attribute: `weights: nnx.Data[list[jax.Array]]`."""
 
 Static = Annotated[T, _STATIC]
-"""Annotation of a static attribute: `table: nnx.Static[jax.Array]`."""
+"""Annotation of a static attribute, which is never data: `name: nnx.Static[str]`."""
 
 
 class Marked:
@@ -52,7 +53,7 @@ def data(value: Any = _MISSING, /, **kwargs: Any) -> Any:
 
 
 def static(value: Any = _MISSING, /, **kwargs: Any) -> Any:
-    """Makes an attribute static: `self.table = nnx.static(table)`.
+    """Makes an attribute static, which data is refused in: `self.name = nnx.static(name)`.
 
     Args:
       value: what is assigned; left out in the body of an `nnx.dataclass`.

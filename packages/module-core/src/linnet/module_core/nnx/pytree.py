@@ -1,8 +1,8 @@
 """`Pytree`: an object whose attributes are a tree, and which has an identity.
 
-Modules, streams of random keys, optimizers and metrics are all of this kind. Two of its slots serve
-the core and never appear among the attributes: `_structure`, what was remembered of the object's
-structure (see `snapshot`), and `_stamp`, the trace level that it was made at.
+Modules, streams of random keys, optimizers and metrics are all of this kind. Its slots serve the
+core and never appear among the attributes: `_nnx_structure` is what was remembered of the object's
+structure (see `snapshot`), `_nnx_stamp` the trace level that it was made at.
 
 Attributes live in `__dict__`, and reading one is Python's own. Assigning one checks the trace level
 and counts an edit, so that remembered structures are looked at again.
@@ -19,6 +19,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import jax
 
+from ..errors import ArgumentError, ArgumentTypeError, describe
 from . import edits
 from .marks import Marked, declared_marks
 
@@ -33,9 +34,17 @@ class Pytree:
     """
 
     # `__orig_class__` is what `List[int]()` sets, for those who ask typing: it isn't in the tree.
-    __slots__ = ("__dict__", "__orig_class__", "__weakref__", "_marks", "_stamp", "_structure")
+    __slots__ = (
+        "__dict__",
+        "__orig_class__",
+        "__weakref__",
+        "_nnx_marks",
+        "_nnx_stamp",
+        "_nnx_structure",
+    )
 
     _declared_marks: ClassVar[dict[str, bool]] = {}
+    _has_marks: ClassVar[bool] = False  # of the class, or of some instance
     _is_pytree = True
     _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
         "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put them"
@@ -45,7 +54,15 @@ class Pytree:
 
     def __init_subclass__(cls, *, pytree: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if any(vars(cls).get("__slots__", ())):
+            raise ArgumentTypeError(
+                f"{cls.__name__} has __slots__: only what is in the __dict__ of an nnx object is"
+                " part of its structure.",
+                hint="Leave __slots__ out.",
+            )
+        cls.__abstractmethods__ = abstract_names(cls)  # type: ignore[attr-defined]
         cls._declared_marks = declared_marks(cls)
+        cls._has_marks = bool(cls._declared_marks)
         cls._is_pytree = pytree
         if pytree:
             _register(cls)
@@ -58,28 +75,27 @@ class Pytree:
             stamp = now
             _set_stamp(self, edits.stamp())
         if stamp != now:
-            edits.check_trace(stamp, self._description)
-        if isinstance(value, Marked):
-            set_mark(self, name, value.is_data)
-            value = value.value
-        kind = getattr(type(self), name, None)
-        if kind is not None and hasattr(type(kind), "__set__"):  # a property, say
-            object.__setattr__(self, name, value)
-            return
-        self.__dict__[name] = value
+            edits.check_trace(stamp, self._nnx_description)
+        if type(self)._has_marks or isinstance(value, Marked):
+            value = _with_mark(self, name, value)
+        object.__setattr__(self, name, value)  # properties, slots and `__class__` as Python has it
         edits.count[0] += 1
+        if name in _IDENTITY:
+            edits.replaced[0] += 1
+            if own_marks(self):
+                type(self)._has_marks = True
 
     def __delattr__(self, name: str) -> None:
-        edits.check_trace(_get_stamp(self), self._description)
+        edits.check_trace(_get_stamp(self), self._nnx_description)
         object.__delattr__(self, name)
         edits.count[0] += 1
 
     def __getstate__(self) -> dict[str, Any]:
         marks = own_marks(self)
-        return {**self.__dict__, "_marks": marks} if marks else dict(self.__dict__)
+        return {**self.__dict__, "_nnx_marks": marks} if marks else dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        marks = state.pop("_marks", None)
+        marks = state.pop("_nnx_marks", None)
         _set_stamp(self, edits.stamp())
         if marks:
             _set_marks(self, marks)
@@ -90,7 +106,7 @@ class Pytree:
         new.__setstate__(self.__getstate__())
         return new
 
-    def _description(self) -> str:
+    def _nnx_description(self) -> str:
         return repr(type(self).__name__)
 
     def __repr__(self) -> str:
@@ -108,12 +124,12 @@ Object = Pytree
 """An older name of `Pytree`."""
 
 _slots: Any = vars(Pytree)
-_set_stamp = _slots["_stamp"].__set__
-_get_stamp = _slots["_stamp"].__get__
-_set_marks = _slots["_marks"].__set__
-_get_marks = _slots["_marks"].__get__
-set_structure = _slots["_structure"].__set__
-get_structure = _slots["_structure"].__get__
+_set_stamp = _slots["_nnx_stamp"].__set__
+_get_stamp = _slots["_nnx_stamp"].__get__
+_put_marks = _slots["_nnx_marks"].__set__
+_get_marks = _slots["_nnx_marks"].__get__
+set_structure = _slots["_nnx_structure"].__set__
+get_structure = _slots["_nnx_structure"].__get__
 
 
 def new_object(cls: type[T], stamp: Any = None) -> T:
@@ -140,6 +156,55 @@ def marks_of(obj: Pytree) -> dict[str, bool]:
 def set_mark(obj: Pytree, name: str, is_data: bool) -> None:
     """Records that an attribute is data, or static."""
     _set_marks(obj, {**marks_of(obj), name: is_data})
+
+
+def _set_marks(obj: Pytree, marks: dict[str, bool]) -> None:
+    _put_marks(obj, marks)
+    if not type(obj)._has_marks:
+        type(obj)._has_marks = True
+
+
+_IDENTITY = frozenset({"__class__", "__dict__"})
+
+
+def _with_mark(obj: Pytree, name: str, value: Any) -> Any:
+    """A value that is about to be assigned, without its mark, which is recorded.
+
+    Raises:
+      ArgumentError: the attribute is static, and the value holds data.
+    """
+    is_data = marks_of(obj).get(name)
+    if isinstance(value, Marked):
+        is_data, value = value.is_data, value.value
+        set_mark(obj, name, is_data)
+    if is_data is False and type(obj)._is_pytree:
+        from .structure import iter_data
+
+        if not all(isinstance(x, jax.ShapeDtypeStruct) for x in iter_data(value)):
+            raise ArgumentError(
+                f"{type(obj).__name__}.{name} is marked as static, but {describe(value)} holds"
+                " data (arrays, variables or modules), which transforms must see.",
+                hint="Leave out nnx.static, or its annotation: data is found without a mark.",
+            )
+    return value
+
+
+def abstract_names(cls: type) -> frozenset[str]:
+    """The names of a class's abstract methods, as `abc.ABCMeta` finds them.
+
+    Python itself refuses to make an instance of a class with some; no metaclass is needed for that,
+    which might conflict with a user's.
+    """
+    names = {name for name, value in vars(cls).items() if _is_abstract(value)}
+    for base in cls.__bases__:
+        for name in getattr(base, "__abstractmethods__", ()):
+            if _is_abstract(getattr(cls, name, None)):
+                names.add(name)
+    return frozenset(names)
+
+
+def _is_abstract(value: Any) -> bool:
+    return getattr(value, "__isabstractmethod__", False) is True
 
 
 def attribute_items(obj: Pytree) -> Iterator[tuple[Any, Any]]:
@@ -273,4 +338,5 @@ def dataclass(cls: Any = None, /, **options: Any) -> Any:
             )
     made = dataclasses.dataclass(cls, **options)
     made._declared_marks = declared_marks(made)
+    made._has_marks = made._has_marks or bool(made._declared_marks)
     return made

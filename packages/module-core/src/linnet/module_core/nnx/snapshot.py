@@ -62,6 +62,7 @@ class Snapshot:
         "_metadata",
         "_opaque",
         "_others",
+        "_replaced",
         "_root",
         "_variables",
         "_with_arrays",
@@ -77,6 +78,7 @@ class Snapshot:
 
     def __init__(self, root: Any) -> None:
         self._edits = edits.count[0]
+        self._replaced = edits.replaced[0]
         walk = Walk([root])
         self.serial = next(_serial)
         self.graphdef: GraphDef = walk.graphdef
@@ -120,7 +122,8 @@ class Snapshot:
         """Whether the structure is still what it was."""
         now = edits.count[0]
         if now != self._edits and not (
-            _unchanged(self._dicts)
+            self._replaced == edits.replaced[0]
+            and _unchanged(self._dicts)
             and all(map(is_, map(_metadata_of, self._variables), self._metadata))
         ):
             return False

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any, Generic, TypeVar, overload
 
 import jax
+import numpy as np
 
 from ..errors import ArgumentError
 from .filters import Filter, filters_to_predicates, first_passing
@@ -96,7 +97,8 @@ class State(MutableMapping[Any, Any]):
         return len(self._mapping)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, State) and self._mapping == other._mapping
+        """Whether the other, a state or a mapping, has equal leaves at the same paths."""
+        return isinstance(other, Mapping) and _equal(self, other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -168,6 +170,18 @@ class State(MutableMapping[Any, Any]):
         from .representation import treescope_of
 
         return treescope_of(self, path, subtree_renderer)
+
+
+def _equal(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    if isinstance(x, Mapping) and isinstance(y, Mapping):
+        return x.keys() == y.keys() and all(_equal(x[k], y[k]) for k in x)
+    if isinstance(x, Variable) or isinstance(y, Variable):
+        return type(x) is type(y) and _equal(x.raw_value, y.raw_value)
+    if isinstance(x, (jax.Array, np.ndarray)) or isinstance(y, (jax.Array, np.ndarray)):
+        return np.shape(x) == np.shape(y) and bool((x == y).all())
+    return bool(x == y)
 
 
 def _copied(mapping: Mapping[Any, Any]) -> dict[Any, Any]:

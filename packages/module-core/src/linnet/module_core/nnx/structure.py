@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import jax
 
 from ..errors import ArgumentError
+from . import edits
 from .kinds import (
     ARRAY,
     DICT,
@@ -366,6 +367,7 @@ def build(
     leaves: Iterable[Any],
     reuse: Callable[[int], Any] | None = None,
     stamp: Any = None,
+    recreate: bool = True,
 ) -> tuple[list[Any], list[Any]]:
     """Objects of a structure around given leaves.
 
@@ -375,13 +377,12 @@ def build(
         of a raw array the array.
       reuse: for the index of a node, an existing node to fill, or None for a new one.
       stamp: the trace level of new objects; None for the current one.
+      recreate: puts the value of a variable into one; False leaves it bare.
 
     Returns:
       The roots, and all nodes by index.
     """
-    from .edits import trace_state
-
-    stamp = trace_state() if stamp is None else stamp
+    stamp = edits.trace_state() if stamp is None else stamp
     tokens = iter(graphdef.tokens)
     statics = iter(zip(graphdef.statics, graphdef.changeable, strict=True))
     values = iter(leaves)
@@ -403,7 +404,7 @@ def build(
                     _set_metadata(known, token[2].items)
                 nodes.append(known)
                 return known
-            if not isinstance(value, Variable):
+            if recreate and not isinstance(value, Variable):
                 value = new_variable(token[1], value, token[2].items, stamp)
             nodes.append(value)
             return value
@@ -418,6 +419,9 @@ def build(
         if kind == OBJECT:
             new = new_object(token[1], stamp) if known is None else known
             nodes.append(new)
+            if type(new) is not token[1]:  # the function assigned to `__class__`
+                object.__setattr__(new, "__class__", token[1])
+                edits.replaced[0] += 1
             if token[3] and dict(token[3]) != marks_of(new):
                 _set_marks(new, dict(token[3]))
             attributes = new.__dict__
@@ -466,7 +470,7 @@ def _copied(value: Any) -> Any:
 
 def iter_data(value: Any) -> Iterator[Any]:
     """The data leaves of a value: variables and arrays; nodes count as one leaf each."""
-    seen: set[int] = set()
+    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
 
     def visit(x: Any) -> Iterator[Any]:
         kind = kind_of(x)
@@ -476,7 +480,7 @@ def iter_data(value: Any) -> Iterator[Any]:
             if kind != TREE:
                 if id(x) in seen:
                     return
-                seen.add(id(x))
+                seen[id(x)] = x
             children = x if kind == LIST else x.values() if kind == DICT else one_level(x)[0]
             for child in children:
                 yield from visit(child)

@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import ArgumentError
 from . import edits
 from .arithmetic import Operators
+from .arrays import strong
 from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
 
 A = TypeVar("A")
@@ -80,7 +81,7 @@ class Variable(Operators, Generic[A]):
 
                 _set_metadata(self, one_spelling(metadata))
                 value = laid_out(self, value, strict=True)
-        set_raw_value(self, value)
+        set_raw_value(self, strong(value))
 
     _has_hooks = False
 
@@ -126,6 +127,7 @@ class Variable(Operators, Generic[A]):
         if self._metadata or type(self)._has_hooks:
             for hook in self._hooks("on_set_value"):
                 value = hook(self, value)
+        value = strong(value)
         if index is not _MISSING and index is not ...:
             current = self.raw_value
             if isinstance(current, jax.Array):

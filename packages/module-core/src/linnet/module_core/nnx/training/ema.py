@@ -3,7 +3,8 @@
     ema ← decay · ema + (1 - decay) · new
 
 (Polyak & Juditsky 1992 average iterates; Ruppert 1988.) The average is kept in the type of each
-variable. What has no average, whole numbers and random keys, is taken over as it is.
+variable. What has no average, whole numbers and random keys, is taken over as it is. All arrays are
+the average's own: model and average may both be donated to a jitted step.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError
+from ..arrays import copied
 from ..filters import Filter
 from ..graph import flat_leaves, merge, state
 from ..layout import laid_out
@@ -81,11 +83,11 @@ class EMA(Pytree):
 
     def _averaged(self, average: Any, value: Any) -> Any:
         if not jnp.issubdtype(jnp.asarray(average).dtype, jnp.inexact):
-            return value
+            return copied(value)
         return (self.decay * average + (1 - self.decay) * value).astype(average.dtype)
 
     def apply_to(self, model: A) -> A:
-        """A copy of a model with the averages in the place of its variables.
+        """A copy of a model with copies of the averages in the place of its variables.
 
         What isn't averaged is shared with the model.
         """
@@ -94,7 +96,7 @@ class EMA(Pytree):
         made: A = merge(
             graphdef,
             [
-                averages[p].copy() if p in averages else x
+                _copied(p, averages[p]) if p in averages else x
                 for p, x in zip(graphdef.paths, leaves, strict=True)
             ],
         )
@@ -103,7 +105,7 @@ class EMA(Pytree):
 
 def _copied(_: Any, leaf: Any) -> Variable[Any]:
     if not isinstance(leaf, Variable):
-        return Variable(leaf)
-    new = leaf.copy()
+        return Variable(copied(leaf))
+    new = leaf.copy(copied(leaf.raw_value))
     set_raw_value(new, laid_out(new, new.raw_value))
     return new

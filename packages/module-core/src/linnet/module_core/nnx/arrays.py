@@ -1,0 +1,44 @@
+"""Arrays as variables hold them: copies that share no buffer, and types that aren't weak."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def copied(value: Any) -> Any:
+    """The value, a tree of arrays, in buffers of its own; what is no array stays as it is.
+
+    A jitted function that donates its arguments ends the life of their buffers, and refuses to be
+    given one twice. What is called a copy must not share any, then, not even inside of a traced
+    function, whose outputs would be one buffer.
+    """
+    if isinstance(value, jax.Array):  # mostly: no tree
+        return jnp.copy(value)
+    return jax.tree.map(_copied_leaf, value)
+
+
+def _copied_leaf(x: Any) -> Any:
+    if isinstance(x, jax.Array):
+        return jnp.copy(x)
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def strong(value: Any) -> Any:
+    """The value, a tree of arrays, without weak types.
+
+    `jnp.full(3, 0.5)` has a weak type, what an optimizer makes of it hasn't. A jitted step would be
+    compiled once for each.
+    """
+    if isinstance(value, jax.Array):  # mostly: no tree
+        return _strong_leaf(value)
+    return jax.tree.map(_strong_leaf, value)
+
+
+def _strong_leaf(x: Any) -> Any:
+    if isinstance(x, jax.Array) and getattr(x, "weak_type", False):
+        return jax.lax.convert_element_type(x, x.dtype)
+    return x
