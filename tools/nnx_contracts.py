@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -302,6 +303,44 @@ def test_copies_are_layers_of_their_own(layer: Layer) -> None:
     expected = module(*inputs, **layer.call)
     for y in outputs:
         near(y, expected, rtol=0, atol=0)
+
+
+class ArrayLike:
+    """No array, but turns into one."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __jax_array__(self) -> Any:
+        return jnp.asarray(self.value)
+
+
+class Indexed:
+    """No array, but gives one where a variable would: `parameter[...]`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.value[index]
+
+
+def test_arrays_stand_for_parameters(layer: Layer) -> None:
+    if any(path.startswith("layer_instance/") for path in layer.params):
+        return  # its parameters are written to, so that they are variables
+    module, inputs = layer.module(), layer.arrays()
+    expected = layer.module()(*inputs, **layer.call)
+    kinds = itertools.cycle([np.asarray, ArrayLike, jnp.asarray, Indexed])
+    found = []
+    for _, node in list(nnx.iter_graph(module)):
+        for name, variable in list(vars(node).items() if isinstance(node, nnx.Module) else ()):
+            if isinstance(variable, nnx.Param | nnx.BatchStat):
+                array = next(kinds)(variable.get_value())
+                is_array = isinstance(array, jax.Array | np.ndarray)
+                setattr(node, name, (nnx.data if is_array else nnx.static)(array))
+                found.append(name)
+    assert len(found) >= len(layer.params)
+    near(module(*inputs, **layer.call), expected, rtol=2e-5, atol=2e-6)
 
 
 def test_repr_names_class_and_variables(layer: Layer) -> None:

@@ -221,6 +221,21 @@ def test_lengths_with_a_cell_of_the_user_s_own() -> None:
     np.testing.assert_allclose(carry[1], X[1].sum(0), rtol=1e-5, atol=1e-6)
 
 
+def test_a_cell_of_another_class_than_the_cells() -> None:
+    class Leaky(Module):
+        num_feature_axes = 1
+
+        def __init__(self) -> None:
+            self.rate = Param(jnp.full(D, 0.5))
+
+        def __call__(self, carry: Any, x: Any) -> Any:
+            carry = self.rate[...] * carry + x
+            return carry, carry
+
+    y = nnx.RNN(Leaky())(X, initial_carry=jnp.zeros((B, D)))
+    np.testing.assert_allclose(y[:, 1], 0.5 * X[:, 0] + X[:, 1], rtol=1e-5)
+
+
 def test_no_steps_leave_the_carry() -> None:
     for cell in (Noisy(Rngs(dropout=1)), nnx.GRUCell(D, D, rngs=Rngs(0))):
         start = jnp.ones((B, D))

@@ -239,3 +239,44 @@ def test_one_cell_in_two_places() -> None:
     ahead = linen.RNN(linen.LSTMCell(4)).apply(cell, X)
     back = linen.RNN(linen.LSTMCell(4), reverse=True, keep_order=True).apply(cell, X)
     np.testing.assert_allclose(y, ahead + back, rtol=1e-6)
+
+
+CELLS = [
+    linen.LSTMCell,
+    linen.OptimizedLSTMCell,
+    linen.SimpleCell,
+    linen.GRUCell,
+    linen.MGUCell,
+]
+
+
+@pytest.mark.parametrize("cls", CELLS, ids=lambda c: c.__name__)
+def test_the_carry_says_how_many_features_there_are(cls: Any) -> None:
+    h = jnp.linspace(-1, 1, 12).reshape(2, 6)
+    carry = (h, h) if "LSTM" in cls.__name__ else h
+    layer = linen.RNN(cls(4), return_carry=True)
+    (last, ys), variables = layer.init_with_output(jax.random.key(0), X, initial_carry=carry)
+    assert jax.tree.map(jnp.shape, last) == jax.tree.map(jnp.shape, carry)
+    assert ys.shape == (2, 5, 6)
+    wide = linen.RNN(cls(6), return_carry=True).apply(variables, X, initial_carry=carry)
+    jax.tree.map(np.testing.assert_array_equal, (last, ys), wide)
+    cell = {"params": variables["params"]["cell"]}
+    _, first = cls(4).apply(cell, carry, X[:, 0])
+    np.testing.assert_allclose(first, ys[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_cell_of_another_class_than_the_cells() -> None:
+    class Leaky(Module):
+        num_feature_axes = 1
+
+        @compact
+        def __call__(self, carry: Any, x: Any) -> Any:
+            carry = 0.5 * carry + Dense(2)(x)
+            return carry, carry.sum(-1, keepdims=True)
+
+        @nowrap
+        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+            return jnp.zeros((*input_shape[:-1], 2))
+
+    y, _ = linen.RNN(Leaky()).init_with_output(jax.random.key(0), X)
+    assert y.shape == (2, 5, 1)

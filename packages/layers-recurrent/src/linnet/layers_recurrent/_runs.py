@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
-from linnet.module_core.errors import ShapeError
+from linnet.module_core.errors import ArgumentTypeError, ShapeError
 
 from ._defaults import Array
+
+
+def checked_cell(cell: Any, base: type, arguments: str, example: str) -> Any:
+    """A cell that a sequence can be run through: it is called, and says its feature dimensions.
+
+    Args:
+      cell: what was given.
+      base: the class of cells of this style; a module of another class may do as well.
+      arguments: with which a cell is made.
+      example: one that is made.
+
+    Raises:
+      ArgumentTypeError: it is none.
+    """
+    if isinstance(cell, base):
+        return cell
+    if isinstance(cell, type):
+        raise ArgumentTypeError(
+            f"RNN needs a cell, got the class {cell.__name__}.",
+            hint=f"Make one: RNN({cell.__name__}({arguments})).",
+        )
+    if callable(cell) and hasattr(cell, "num_feature_axes"):
+        return cell
+    raise ArgumentTypeError(
+        f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
+        hint="A cell is an instance of a subclass of RNNCellBase, e.g. "
+        f"{example}, or a module with __call__(carry, inputs), initialize_carry and "
+        "num_feature_axes.",
+    )
 
 
 def axes_of(shape: tuple[int, ...], features: int, time_major: bool) -> tuple[int, range]:

@@ -40,3 +40,23 @@ def state_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[Array, 
                 hint="`initialize_carry` of the cell makes a carry that fits.",
             )
     return entries
+
+
+def carried_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[tuple[Array, ...], int]:
+    """The entries of a carry, and how many features they have.
+
+    A cell whose parameters are declared for its inputs takes the size of its state from the carry
+    as well; `features` says what `initialize_carry` makes.
+
+    Raises:
+      ArgumentTypeError: the carry has another structure.
+      ShapeError: entries differ in features, or have one where there should be several: each of
+        them would be taken for all.
+    """
+    entries = entries_of(carry, names)
+    integer(features, "features", least=1)
+    sizes = {entry.shape[-1] if entry.shape else None for entry in entries}
+    if len(sizes) > 1 or sizes <= {None, 1}:
+        return state_of(carry, names, features), features
+    (size,) = sizes
+    return entries, integer(size, "features of the carry", least=1)

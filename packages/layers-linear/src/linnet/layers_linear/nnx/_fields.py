@@ -27,7 +27,7 @@ from linnet.layers_linear.functional._types import EinsumOp, OutSharding
 from linnet.module_core import dtypes
 from linnet.module_core.errors import ShapeError
 from linnet.module_core.nnx import Param, Rngs, Variable
-from linnet.module_core.nnx.layers import names_layer, params_key, promote_dtype
+from linnet.module_core.nnx.layers import names_layer, params_key, promote_dtype, value_of
 
 Metadata: TypeAlias = Mapping[str, Any]
 """What a parameter is to be told beside its value."""
@@ -49,11 +49,6 @@ def new_param(
 ) -> Any:
     """A parameter of a layer that is being made, from the next key of the stream 'params'."""
     return kind(init(params_key(rngs, layer), shape, param_dtype), **metadata)
-
-
-def value_of(param: Variable[Array] | None) -> Array | None:
-    """The value of a parameter that may not be there."""
-    return None if param is None else param.get_value()
 
 
 def spread(promote: PromoteDtype) -> Callable[..., Sequence[Any]]:

@@ -147,7 +147,7 @@ class Conv(Module):
         Returns:
           [*batch, *spatial, out_features].
         """
-        kernel = self.kernel.get_value()
+        kernel = value_of(self.kernel)
         require_features(inputs, kernel.shape[-2] * self.feature_group_count)
         convolve = self.conv_general_dilated
         return functional.conv(

@@ -140,7 +140,7 @@ class ConvTranspose(Module):
         Returns:
           [*batch, *spatial, out_features].
         """
-        kernel = self.kernel.get_value()
+        kernel = value_of(self.kernel)
         require_features(inputs, kernel.shape[-1 if self.transpose_kernel else -2])
         return functional.conv_transpose(
             inputs,

@@ -110,7 +110,7 @@ class Linear(Module):
         Returns:
           [..., out_features].
         """
-        kernel = self.kernel.get_value()
+        kernel = value_of(self.kernel)
         require_features(inputs, kernel.shape[0])
         return functional.dense(
             inputs,

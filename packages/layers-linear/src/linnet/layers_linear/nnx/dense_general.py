@@ -143,7 +143,7 @@ class LinearGeneral(Module):
         Returns:
           [*batch, ..., *out_features].
         """
-        kernel = self.kernel.get_value()
+        kernel = value_of(self.kernel)
         batch = tuple(self.batch_axis)
         outer, inner = len(batch), len(batch) + len(self.axis)
         axes = functional.dense_general_shapes(shape_of(inputs), (), self.axis, batch).axes

@@ -130,7 +130,7 @@ class Einsum(Module):
         return functional.einsum(
             equation,
             inputs,
-            self.kernel.get_value(),
+            value_of(self.kernel),
             value_of(self.bias),
             dtype=self.dtype,
             precision=self.precision,

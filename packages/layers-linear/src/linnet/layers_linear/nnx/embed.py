@@ -23,6 +23,7 @@ from ._fields import (
     new_param,
     promote_dtype,
     spread,
+    value_of,
 )
 
 
@@ -91,7 +92,7 @@ class Embed(Module):
         """
         return functional.embed(
             inputs,
-            self.embedding.get_value(),
+            value_of(self.embedding),
             dtype=self.dtype,
             out_sharding=out_sharding,
             promote_dtype=spread(self.promote_dtype),
@@ -110,7 +111,7 @@ class Embed(Module):
         """
         return functional.attend(
             query,
-            self.embedding.get_value(),
+            value_of(self.embedding),
             dtype=self.dtype,
             out_sharding=out_sharding,
             promote_dtype=spread(self.promote_dtype),

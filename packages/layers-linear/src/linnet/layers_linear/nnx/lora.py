@@ -31,6 +31,7 @@ from ._fields import (
     new_param,
     promote_dtype,
     require_features,
+    value_of,
 )
 from .dense import Linear
 
@@ -135,7 +136,7 @@ class LoRA(Module):
         Returns:
           [..., out_features].
         """
-        a, b = self.lora_a.get_value(), self.lora_b.get_value()
+        a, b = value_of(self.lora_a), value_of(self.lora_b)
         require_features(x, a.shape[0])
         x, a, b = self.promote_dtype((x, a, b), dtype=self.dtype)
         out = functional.lora(x, a, b)  # [..., out_features]

@@ -16,6 +16,7 @@ from ._fields import (
     PromoteDtype,
     names_layer,
     promote_dtype,
+    value_of,
 )
 
 
@@ -64,7 +65,7 @@ class PReLU(Module):
         Returns:
           An array like the inputs.
         """
-        slope = self.negative_slope.get_value()
+        slope = value_of(self.negative_slope)
         if self.dtype is not None:
             inputs, slope = self.promote_dtype((inputs, slope), dtype=self.dtype)
         return functional.prelu(inputs, slope)

@@ -24,7 +24,13 @@ from linnet.layers_norm.functional._types import (
     Shape,
 )
 from linnet.module_core.nnx import Param, Rngs
-from linnet.module_core.nnx.layers import names_layer, params_key, promote_dtype
+from linnet.module_core.nnx.layers import (
+    names_layer,
+    params_key,
+    promote_dtype,
+    put_value,
+    value_of,
+)
 
 Features: TypeAlias = int | Sequence[int]
 """How many features there are, along each axis that parameters have."""
@@ -65,11 +71,6 @@ def affine_param(
     return Param(init(params_key(rngs, layer), shape, param_dtype), **metadata)
 
 
-def value_of(param: Param[Array] | None) -> Array | None:
-    """The value of a parameter that may not be there."""
-    return None if param is None else param.get_value()
-
-
 __all__ = [
     "NO_METADATA",
     "Array",
@@ -94,6 +95,7 @@ __all__ = [
     "params_key",
     "positive_axes",
     "promote_dtype",
+    "put_value",
     "shape_of_features",
     "value_of",
 ]

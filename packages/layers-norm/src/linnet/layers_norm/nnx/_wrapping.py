@@ -6,12 +6,13 @@ values by the normalized ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
-from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 from linnet.module_core.nnx import Module, Variable, state, to_flat_state
 from linnet.module_core.nnx.filters import Filter
 from linnet.module_core.nnx.state import Path
@@ -41,6 +42,22 @@ def weights_of(layer: Module, chosen: Filter) -> list[tuple[Path, Variable[Array
         for path, variable in to_flat_state(state(layer, chosen))
         if isinstance(variable, Variable) and jnp.issubdtype(variable.dtype, jnp.inexact)
     ]
+
+
+def require_weights(wanted: Iterable[Path], found: Iterable[Path], wrapper: str) -> None:
+    """Refuses a layer that lacks variables which it had when it was wrapped.
+
+    Raises:
+      ArgumentError: an array, say, was put in the place of a parameter: it can't be normalized.
+    """
+    missing = set(wanted) - set(found)
+    if missing:
+        names = ", ".join(sorted("/".join(map(str, path)) for path in missing))
+        raise ArgumentError(
+            f"The layer has no parameter {names} any more, which {wrapper} normalizes in place.",
+            hint="Put the value into the parameter, layer.kernel[...] = array, or a new one in its"
+            " place: layer.kernel = nnx.Param(array).",
+        )
 
 
 def replace(variable: Variable[Array], value: Array) -> None:

@@ -28,6 +28,7 @@ from ._fields import (
     default_scale_init,
     names_layer,
     promote_dtype,
+    put_value,
     shape_of_features,
     value_of,
 )
@@ -161,7 +162,7 @@ class BatchNorm(Module):
             " use_running_average=True or False here or to the constructor.",
         )
         check_momentum(self.momentum)
-        running = self.mean.get_value(), self.var.get_value()
+        running = value_of(self.mean), value_of(self.var)
         x = as_array(x)
         check_statistics(x.shape, *running, self.axis)
         x, mean, variance, scale, bias = self.promote_dtype(
@@ -177,14 +178,12 @@ class BatchNorm(Module):
                 axis_index_groups=self.axis_index_groups,
                 use_fast_variance=self.use_fast_variance,
             )
-            for variable, old, new in zip(
-                (self.mean, self.var), running, (mean, variance), strict=True
-            ):
+            for name, old, new in zip(("mean", "var"), running, (mean, variance), strict=True):
                 updated = functional.running_average(old, new, self.momentum, observed=observed)
                 # The averages are no function of the parameters that a loss should see, and keep
                 # their type: a program compiled for the first step fits the next one.
                 updated = lax.convert_element_type(lax.stop_gradient(updated), old.dtype)
-                variable.set_value(updated)
+                put_value(self, name, updated)
         return functional.batch_norm(
             x, mean, variance, scale, bias, axis=self.axis, epsilon=self.epsilon, dtype=self.dtype
         )

@@ -13,7 +13,7 @@ from linnet.module_core.errors import ArgumentError
 from linnet.module_core.nnx import BatchStat, Module, Param, Variable
 
 from ._fields import Array, DTypeLike, Rngs, integer, names_layer, not_negative, params_key
-from ._wrapping import replace, require_layer, weights_of
+from ._wrapping import replace, require_layer, require_weights, weights_of
 
 # Small, as every first value of it does: power iteration forgets its length at the first step.
 _first_u = jax.nn.initializers.normal(0.01)
@@ -108,7 +108,9 @@ class SpectralNorm(Module):
         """
         if update_stats is None:
             update_stats = not self.use_running_average
-        for path, param in weights_of(self.layer_instance, Param) if self.n_steps else ():
+        weights = weights_of(self.layer_instance, Param) if self.n_steps else []
+        require_weights({p[:-1] for p in self.batch_stats}, dict(weights), type(self).__name__)
+        for path, param in weights:
             if param.ndim >= 2:
                 self._normalize(path, param, update_stats)
         return self.layer_instance(x, **kwargs)  # type: ignore[operator]

@@ -25,7 +25,7 @@ from ._fields import (
     params_key,
     promote_dtype,
 )
-from ._wrapping import replace, require_layer, weights_of
+from ._wrapping import replace, require_layer, require_weights, weights_of
 
 
 class WeightNorm(Module):
@@ -114,7 +114,9 @@ class WeightNorm(Module):
         Returns:
           What the layer returns.
         """
-        for path, weight in weights_of(self.layer_instance, self.variable_filter):
+        weights = weights_of(self.layer_instance, self.variable_filter)
+        require_weights(self.scales or (), dict(weights), type(self).__name__)
+        for path, weight in weights:
             scale: Any = None
             if self.scales is not None:
                 if path not in self.scales:

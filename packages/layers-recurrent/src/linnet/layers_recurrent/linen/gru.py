@@ -21,7 +21,7 @@ from linnet.layers_recurrent._defaults import (
     usual,
     vector_features,
 )
-from linnet.layers_recurrent._states import initial_state, state_of
+from linnet.layers_recurrent._states import carried_of, initial_state
 from linnet.layers_recurrent.functional import GRUMaps
 from linnet.module_core.linen import compact, nowrap
 
@@ -33,7 +33,8 @@ class GRUCell(RNNCellBase):
     """A gated recurrent unit; see `functional.gru` for the equations.
 
     Args:
-      features: number of output features.
+      features: number of output features, which `initialize_carry` makes a carry for; given a
+        carry of another size, the cell is of that size.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.
       kernel_init: initializer of the kernels that transform the input.
@@ -64,8 +65,8 @@ class GRUCell(RNNCellBase):
     carry_init: Initializer = default_carry_init
 
     @nowrap
-    def _maps(self) -> GRUMaps[Dense]:
-        dense = partial(Dense, self.features, dtype=self.dtype, param_dtype=self.param_dtype)
+    def _maps(self, features: int) -> GRUMaps[Dense]:
+        dense = partial(Dense, features, dtype=self.dtype, param_dtype=self.param_dtype)
         of_input = partial(dense, kernel_init=self.kernel_init, bias_init=self.bias_init)
         of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init)
         return GRUMaps(
@@ -88,9 +89,9 @@ class GRUCell(RNNCellBase):
         Returns:
           The new hidden state, as the carry and as the output.
         """
-        (h,) = state_of(carry, ("h",), self.features)
+        (h,), features = carried_of(carry, ("h",), self.features)
         return functional.gru(
-            self._maps(),
+            self._maps(features),
             h,
             inputs,
             gate_fn=self.gate_fn,
@@ -104,8 +105,9 @@ class GRUCell(RNNCellBase):
         """Does all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
+        _, features = carried_of(carry, ("h",), self.features)
         return functional.gru_sequence(
-            arrays(self._maps(), vector_features(xs.shape), self.features),
+            arrays(self._maps(features), vector_features(xs.shape), features),
             carry,
             xs,
             lengths=lengths,

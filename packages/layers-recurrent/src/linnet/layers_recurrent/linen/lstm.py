@@ -23,7 +23,7 @@ from linnet.layers_recurrent._defaults import (
     usual,
     vector_features,
 )
-from linnet.layers_recurrent._states import initial_state, state_of
+from linnet.layers_recurrent._states import carried_of, initial_state
 from linnet.layers_recurrent.functional import LSTMMaps
 from linnet.module_core.linen import Module, compact, nowrap
 
@@ -46,8 +46,8 @@ class _LSTMCellBase(RNNCellBase):
     carry_init: Initializer = default_carry_init
 
     @nowrap
-    def _maps(self, cls: type[Dense] | type[DenseParams]) -> LSTMMaps[Any]:
-        dense = partial(cls, self.features, dtype=self.dtype, param_dtype=self.param_dtype)
+    def _maps(self, cls: type[Dense] | type[DenseParams], features: int) -> LSTMMaps[Any]:
+        dense = partial(cls, features, dtype=self.dtype, param_dtype=self.param_dtype)
         of_input = partial(dense, use_bias=False, kernel_init=self.kernel_init)
         of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init, bias_init=self.bias_init)
         return LSTMMaps(
@@ -63,10 +63,16 @@ class _LSTMCellBase(RNNCellBase):
 
     @nowrap
     def _sequence(
-        self, maps: LSTMMaps[Any], carry: LSTMCarry, xs: Array, lengths: Array | None, unroll: int
+        self,
+        cls: type[Dense] | type[DenseParams],
+        carry: LSTMCarry,
+        xs: Array,
+        lengths: Array | None,
+        unroll: int,
     ) -> tuple[LSTMCarry, Array]:
+        _, features = carried_of(carry, ("c", "h"), self.features)
         return functional.lstm_sequence(
-            arrays(maps, vector_features(xs.shape), self.features),
+            arrays(self._maps(cls, features), vector_features(xs.shape), features),
             carry,
             xs,
             lengths=lengths,
@@ -104,7 +110,8 @@ class LSTMCell(_LSTMCellBase):
     """A long short-term memory cell; see `functional.lstm` for the equations.
 
     Args:
-      features: number of output features.
+      features: number of output features, which `initialize_carry` makes a carry for; given a
+        carry of another size, the cell is of that size.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
       kernel_init: initializer of the kernels that transform the input.
@@ -135,9 +142,9 @@ class LSTMCell(_LSTMCellBase):
         Returns:
           The new carry, and the new hidden state as the output.
         """
-        c, h = state_of(carry, ("c", "h"), self.features)
+        (c, h), features = carried_of(carry, ("c", "h"), self.features)
         return functional.lstm(
-            self._maps(Dense),
+            self._maps(Dense, features),
             (c, h),
             inputs,
             gate_fn=self.gate_fn,
@@ -151,7 +158,7 @@ class LSTMCell(_LSTMCellBase):
         """Does all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
-        return self._sequence(self._maps(Dense), carry, xs, lengths, unroll)
+        return self._sequence(Dense, carry, xs, lengths, unroll)
 
 
 class OptimizedLSTMCell(_LSTMCellBase):
@@ -161,7 +168,8 @@ class OptimizedLSTMCell(_LSTMCellBase):
     `RNN`, both cells are equally fast.
 
     Args:
-      features: number of output features.
+      features: number of output features, which `initialize_carry` makes a carry for; given a
+        carry of another size, the cell is of that size.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
       kernel_init: initializer of the kernels that transform the input.
@@ -192,9 +200,9 @@ class OptimizedLSTMCell(_LSTMCellBase):
         Returns:
           The new carry, and the new hidden state as the output.
         """
-        c, h = state_of(carry, ("c", "h"), self.features)
+        (c, h), features = carried_of(carry, ("c", "h"), self.features)
         return functional.optimized_lstm(
-            called(self._maps(DenseParams), inputs, h),
+            called(self._maps(DenseParams, features), inputs, h),
             (c, h),
             inputs,
             gate_fn=self.gate_fn,
@@ -208,4 +216,4 @@ class OptimizedLSTMCell(_LSTMCellBase):
         """Does all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
-        return self._sequence(self._maps(DenseParams), carry, xs, lengths, unroll)
+        return self._sequence(DenseParams, carry, xs, lengths, unroll)

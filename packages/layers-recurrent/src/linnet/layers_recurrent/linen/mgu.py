@@ -22,7 +22,7 @@ from linnet.layers_recurrent._defaults import (
     usual,
     vector_features,
 )
-from linnet.layers_recurrent._states import initial_state, state_of
+from linnet.layers_recurrent._states import carried_of, initial_state
 from linnet.layers_recurrent.functional import MGUMaps
 from linnet.module_core.linen import compact, nowrap
 
@@ -34,7 +34,8 @@ class MGUCell(RNNCellBase):
     """A minimal gated unit; see `functional.mgu` for the equations.
 
     Args:
-      features: number of output features.
+      features: number of output features, which `initialize_carry` makes a carry for; given a
+        carry of another size, the cell is of that size.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.
       kernel_init: initializer of the kernels that transform the input.
@@ -70,8 +71,8 @@ class MGUCell(RNNCellBase):
     reset_gate: bool = True
 
     @nowrap
-    def _maps(self) -> MGUMaps[Dense]:
-        dense = partial(Dense, self.features, dtype=self.dtype, param_dtype=self.param_dtype)
+    def _maps(self, features: int) -> MGUMaps[Dense]:
+        dense = partial(Dense, features, dtype=self.dtype, param_dtype=self.param_dtype)
         of_input = partial(dense, kernel_init=self.kernel_init)
         of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init)
         bias_init = self.activation_bias_init
@@ -93,9 +94,9 @@ class MGUCell(RNNCellBase):
         Returns:
           The new hidden state, as the carry and as the output.
         """
-        (h,) = state_of(carry, ("h",), self.features)
+        (h,), features = carried_of(carry, ("h",), self.features)
         return functional.mgu(
-            self._maps(),
+            self._maps(features),
             h,
             inputs,
             gate_fn=self.gate_fn,
@@ -110,8 +111,9 @@ class MGUCell(RNNCellBase):
         """Does all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
+        _, features = carried_of(carry, ("h",), self.features)
         return functional.mgu_sequence(
-            arrays(self._maps(), vector_features(xs.shape), self.features),
+            arrays(self._maps(features), vector_features(xs.shape), features),
             carry,
             xs,
             reset_gate=self.reset_gate,

@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from linnet.layers_recurrent._defaults import Array, integer, shape_of
-from linnet.layers_recurrent._runs import axes_of, choose, does_sequences
+from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._lengths import checked_lengths
-from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
 from linnet.module_core.linen.context import context
 from linnet.struct import FrozenDict
@@ -103,7 +102,7 @@ class RNN(Module):
         time_major = self.time_major if time_major is None else time_major
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
-        cell = _checked_cell(self.cell)
+        cell = checked_cell(self.cell, RNNCellBase, "features", "LSTMCell(features)")
         integer(self.unroll, "unroll", least=1)
 
         shape = shape_of(inputs)
@@ -182,17 +181,3 @@ class RNN(Module):
 
 def _step(cell: Any, carry: Any, x: Array) -> Any:
     return cell(carry, x)
-
-
-def _checked_cell(cell: Any) -> RNNCellBase:
-    if isinstance(cell, RNNCellBase):
-        return cell
-    if isinstance(cell, type):
-        raise ArgumentTypeError(
-            f"RNN needs a cell, got the class {cell.__name__}.",
-            hint=f"Make one: RNN({cell.__name__}(features)).",
-        )
-    raise ArgumentTypeError(
-        f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
-        hint="A cell is an instance of a subclass of RNNCellBase, e.g. LSTMCell(features).",
-    )

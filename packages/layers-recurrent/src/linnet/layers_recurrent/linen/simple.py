@@ -20,7 +20,7 @@ from linnet.layers_recurrent._defaults import (
     usual,
     vector_features,
 )
-from linnet.layers_recurrent._states import initial_state, state_of
+from linnet.layers_recurrent._states import carried_of, initial_state
 from linnet.layers_recurrent.functional import SimpleMaps
 from linnet.module_core.linen import compact, nowrap
 
@@ -32,7 +32,8 @@ class SimpleCell(RNNCellBase):
     """A simple recurrent cell; see `functional.simple` for the equation.
 
     Args:
-      features: number of output features.
+      features: number of output features, which `initialize_carry` makes a carry for; given a
+        carry of another size, the cell is of that size.
       activation_fn: activation function of the output.
       kernel_init: initializer of the kernels that transform the input.
       recurrent_kernel_init: initializer of the kernels that transform the hidden state.
@@ -63,8 +64,8 @@ class SimpleCell(RNNCellBase):
     residual: bool = False
 
     @nowrap
-    def _maps(self) -> SimpleMaps[Dense]:
-        dense = partial(Dense, self.features, dtype=self.dtype, param_dtype=self.param_dtype)
+    def _maps(self, features: int) -> SimpleMaps[Dense]:
+        dense = partial(Dense, features, dtype=self.dtype, param_dtype=self.param_dtype)
         return SimpleMaps(
             i=dense(name="i", kernel_init=self.kernel_init, bias_init=self.bias_init),
             h=dense(name="h", use_bias=False, kernel_init=self.recurrent_kernel_init),
@@ -81,9 +82,9 @@ class SimpleCell(RNNCellBase):
         Returns:
           The new hidden state, as the carry and as the output.
         """
-        (h,) = state_of(carry, ("h",), self.features)
+        (h,), features = carried_of(carry, ("h",), self.features)
         return functional.simple(
-            self._maps(),
+            self._maps(features),
             h,
             inputs,
             activation_fn=self.activation_fn,
@@ -97,8 +98,9 @@ class SimpleCell(RNNCellBase):
         """Does all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn):
             return None
+        _, features = carried_of(carry, ("h",), self.features)
         return functional.simple_sequence(
-            arrays(self._maps(), vector_features(xs.shape), self.features),
+            arrays(self._maps(features), vector_features(xs.shape), features),
             carry,
             xs,
             residual=self.residual,

@@ -24,7 +24,7 @@ from linnet.layers_recurrent._defaults import (
 )
 from linnet.layers_recurrent.functional import Affine
 from linnet.module_core.nnx import Rngs, RngStream
-from linnet.module_core.nnx.layers import names_layer, promote_dtype
+from linnet.module_core.nnx.layers import names_layer, promote_dtype, value_of
 
 Metadata: TypeAlias = Mapping[str, Any]
 """What a parameter is to be told beside its value."""
@@ -37,8 +37,7 @@ NO_METADATA: Metadata = MappingProxyType({})
 
 def affine(linear: Linear) -> Affine:
     """The map that a layer computes, as arrays."""
-    bias = None if linear.bias is None else linear.bias.get_value()
-    return Affine(linear.kernel.get_value(), bias, linear.dtype)
+    return Affine(value_of(linear.kernel), value_of(linear.bias), linear.dtype)
 
 
 def known(value: Array) -> Callable[[Array], Array]:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linnet.layers_recurrent._runs import axes_of, choose, does_sequences
+from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._checks import shape_of
 from linnet.layers_recurrent.functional._lengths import checked_lengths
@@ -77,7 +77,9 @@ class RNN(Module):
         broadcast_rngs: Filter = None,
         rngs: Rngs | RngStream | bool = True,
     ) -> None:
-        self.cell = _checked_cell(cell)
+        self.cell = checked_cell(
+            cell, RNNCellBase, "in_features, features, rngs=rngs", "LSTMCell(3, 4, rngs=rngs)"
+        )
         self.time_major = time_major
         self.return_carry = return_carry
         self.reverse = reverse
@@ -196,18 +198,4 @@ def carry_stream(rngs: Any) -> RngStream | None:
         return rngs.fork()
     raise ArgumentTypeError(
         f"'rngs' must be nnx.Rngs, an nnx.RngStream, True or False, got {describe(rngs)}."
-    )
-
-
-def _checked_cell(cell: Any) -> RNNCellBase:
-    if isinstance(cell, RNNCellBase):
-        return cell
-    if isinstance(cell, type):
-        raise ArgumentTypeError(
-            f"RNN needs a cell, got the class {cell.__name__}.",
-            hint=f"Make one: RNN({cell.__name__}(in_features, features, rngs=rngs)).",
-        )
-    raise ArgumentTypeError(
-        f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
-        hint="A cell is an instance of a subclass of RNNCellBase, e.g. LSTMCell(3, 4, rngs=rngs).",
     )

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from .. import dtypes
 from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from .rngs import Rngs, RngStream
+from .variable import Variable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +59,31 @@ def params_key(rngs: Any, layer: object) -> jax.Array:
         )
     key: jax.Array = rngs.params()
     return key
+
+
+def value_of(param: Any) -> Any:
+    """The value of a parameter: of a variable, or the array that was put in its place.
+
+    `layer.kernel = array` is how weights are loaded, frozen and replaced; the array may be of jax
+    or NumPy, or an object that turns into one or gives one as `param[...]`, as a variable does.
+    None, for a parameter that isn't there, stays None.
+    """
+    if isinstance(param, Variable):
+        return param.get_value()
+    if param is None or isinstance(param, jax.Array):
+        return param
+    if not (hasattr(param, "__jax_array__") or hasattr(param, "__array__")):
+        param = param[...]
+    return jnp.asarray(param)
+
+
+def put_value(layer: Any, name: str, value: Any) -> None:
+    """Keeps a value in the attribute `name` of a layer: in its variable, or in its place."""
+    present = getattr(layer, name)
+    if isinstance(present, Variable):
+        present.set_value(value)
+    else:
+        setattr(layer, name, value)
 
 
 def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Array:
