@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from linnet.layers_linear import functional
+from linnet.layers_linear import functional, linen
 from linnet.layers_linear.functional._staged import is_staged
 
 X = jnp.linspace(-3.0, 3.0, 24).reshape(2, 3, 4)
@@ -124,3 +125,20 @@ def test_recordings_keep_the_layers_names() -> None:
     equations = jax.make_jaxpr(model)(X).eqns
     stacks = [str(e.source_info.name_stack) for e in equations if e.primitive.name == "dot_general"]
     assert stacks == ["first", "second"]
+
+
+def test_a_function_put_in_jax_s_place_is_called_under_jit_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = linen.Dense(3)
+    x = jnp.ones((2, 4))
+    variables = layer.init(jax.random.key(0), x)
+    before = jax.jit(layer.apply)(variables, x)  # records the layer
+
+    dot_general = lax.dot_general
+    with monkeypatch.context() as patch:
+        patch.setattr(lax, "dot_general", lambda *args, **kwargs: 2 * dot_general(*args, **kwargs))
+        np.testing.assert_array_equal(jax.jit(lambda: layer.apply(variables, x))(), 2 * before)
+        np.testing.assert_array_equal(layer.apply(variables, x), 2 * before)
+    # What ran meanwhile has left no recording behind.
+    np.testing.assert_array_equal(jax.jit(lambda: layer.apply(variables, x))(), before)

@@ -205,7 +205,8 @@ def shown(nnx: Any, value: Any, seen: dict[int, int] | None = None) -> Any:
     if id(value) in seen:
         return ["same", seen[id(value)]]
     name = type(value).__name__
-    if variable or not isinstance(value, (tuple, nnx.State)):
+    # Lists and dicts are values: jax's transforms make new ones.
+    if variable or not isinstance(value, (list, dict, tuple, nnx.State)):
         seen[id(value)] = len(seen)
     if variable:
         note = value.get_metadata("note", None)

@@ -152,8 +152,7 @@ def _check(arm: Arm, program: Program) -> Result:
         }
         if said and all(said.values()):
             if isinstance(mine, Refused):
-                # What runs eagerly may be nothing that a transform can do.
-                computing = [p for p in said if not p.eager and isinstance(theirs[p], Event)]
+                computing = _computing({p: [theirs[p], *live[p]] for p in said})
                 if not computing:
                     return Result(None, refused=True)
                 label = theirs[computing[0]].label
@@ -169,6 +168,26 @@ def _check(arm: Arm, program: Program) -> Result:
             return Result(None, refused=isinstance(mine, Refused))
         if not arm.follows:
             live = {peer: events for peer, events in live.items() if not said.get(peer)}
+
+
+def _computing(rest: dict[Library, list[Event | Refused | None]]) -> list[Library]:
+    """Peers that compute what Linnet refuses, up to their end, and as it is computed eagerly.
+
+    What runs eagerly may be nothing that a transform can do: alone it does not count.
+    """
+    eager = [events for peer, events in rest.items() if peer.eager]
+    return [
+        peer
+        for peer, events in rest.items()
+        if not peer.eager
+        and not any(isinstance(event, Refused) for event in events)
+        and not any(
+            disagreement(mine, other)
+            for others in eager
+            for mine, other in zip(events, others, strict=False)
+            if not (isinstance(other, Event) and other.value is ABSTAINS)
+        )
+    ]
 
 
 def _events(arm: Arm, program: Program, library: Library) -> Iterator[Event | Refused | None]:

@@ -21,7 +21,9 @@ from linnet.module_core.linen import (
     share_scope,
 )
 from linnet.module_core.linen.context import Interceptor
+from linnet.module_core.linen.context import context as _context  # noqa: F401  (module_stack)
 from linnet.module_core.linen.filters import union_filters
+from linnet.module_core.linen.methods import wrap_method_once
 from linnet.module_core.typing import FrozenVariableDict, PRNGKey, RNGSequences, VariableDict
 from linnet.struct import FrozenDict
 
@@ -51,4 +53,5 @@ __all__ = [
     "override_named_call",
     "share_scope",
     "union_filters",
+    "wrap_method_once",
 ]

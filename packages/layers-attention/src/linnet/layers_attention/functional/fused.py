@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentError, DtypeError
+from linnet.module_core.replaced import watch
 
 from ._call import Call
 from ._types import Array
@@ -78,7 +79,8 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     # Traced, it is a program of its own that the layers of a deep model have in common: half of
     # what tracing a transformer takes goes into tracing this function anew.
     traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
-    attention = _recorded if traced else jax.nn.dot_product_attention
+    replay = traced and not (dot_is_replaced() or einsum_is_replaced())
+    attention = _recorded if replay else jax.nn.dot_product_attention
     output = attention(
         one_batch(call.query, 3),
         one_batch(call.key, 3),
@@ -95,3 +97,5 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
 _recorded = jax.jit(
     jax.nn.dot_product_attention, static_argnames=("is_causal", "implementation"), inline=True
 )
+dot_is_replaced = watch(jax.lax, "dot_general")
+einsum_is_replaced = watch(jnp, "einsum")

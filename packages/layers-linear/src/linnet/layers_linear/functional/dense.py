@@ -15,6 +15,7 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.replaced import watch
 
 from ._bias import add_bias
 from ._checks import same_shape, vector_features
@@ -70,7 +71,7 @@ def dense(
         columns = kernel.shape[1:]
         same_shape(bias, columns, "bias", "There is one bias for each column of the kernel.")
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
-    if dot_general is None and not options and is_staged(x):
+    if dot_general is None and not options and is_staged(x) and not is_replaced():
         y: Array = _affine_staged(x, kernel, bias, precision)
         return y
     return _affine(x, kernel, bias, precision, dot_general or lax.dot_general, options)
@@ -90,3 +91,4 @@ def _affine(
 
 
 _affine_staged = jax.jit(_affine, inline=True, static_argnums=3)
+is_replaced = watch(lax, "dot_general")

@@ -24,6 +24,15 @@ class _Context(threading.local):
         self.interceptors: list[Interceptor] = []
         self.paths_read = 0  # how often a method has asked for a module's path
 
+    @property
+    def module_stack(self) -> list[Module | None]:
+        """The modules whose methods are running, the innermost last; None comes before them.
+
+        So the last item is the module that runs, or None. It is a copy: libraries that ask which
+        module calls them (a quantizer that replaced `jax.lax.dot_general`, say) change nothing.
+        """
+        return [None, *self.stack]
+
 
 context = _Context()
 

@@ -36,7 +36,8 @@ _LIFTED = "_linnet_lifted"
 _COMPACT = "_linnet_compact"
 _NOWRAP = "_linnet_nowrap"
 _NAME_SCOPE = "_linnet_name_scope"
-_WRAPPED = "_linnet_wrapped"
+# As Flax calls it: libraries that wrap methods anew take ours off first, and look for this.
+_WRAPPED = "method_handler_wrapped"
 UNWRAPPED_MARKS = (_WRAPPED,)
 
 
@@ -122,8 +123,7 @@ def wrap_methods(cls: type[Module], fields: frozenset[str]) -> None:
             dunder = name.startswith("__") and name.endswith("__")
             if getattr(value, _NOWRAP, False) or (dunder and name != "__call__"):
                 continue
-            if not hasattr(value, _WRAPPED):
-                setattr(cls, name, wrap_method(value))
+            setattr(cls, name, wrap_method_once(value))
         elif type(value) is property:
             getter = value.fget and _name_missing_attributes(value.fget)
             wrapped = property(getter, value.fset, value.fdel, value.__doc__)
@@ -153,6 +153,24 @@ def _name_missing_attributes(getter: Callable[[Any], Any]) -> Callable[[Any], An
             ) from error
 
     return wrapped
+
+
+def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """`wrap_method(fun)`, or `fun` itself if it is wrapped.
+
+    A wrapped method has the mark `method_handler_wrapped`, and the method itself as `__wrapped__`.
+
+    >>> from linnet.module_core.linen import Module
+    >>> class Double(Module):
+    ...     def __call__(self, x):
+    ...         return 2 * x
+    >>> wrapped = Double.__call__
+    >>> wrapped.method_handler_wrapped, wrap_method_once(wrapped) is wrapped
+    (True, True)
+    >>> wrapped.__wrapped__(None, 21)
+    42
+    """
+    return fun if hasattr(fun, _WRAPPED) else wrap_method(fun)
 
 
 def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:

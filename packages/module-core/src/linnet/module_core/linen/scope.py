@@ -64,6 +64,7 @@ from .context import context
 from .filters import CollectionFilter, in_filter
 from .hints import is_output_with_variables
 from .rng import Draws, PathHash, abstract_key
+from .variable import Variable
 
 Collection = dict[str, Any]
 Collections = dict[str, Collection]
@@ -334,6 +335,15 @@ class Scope:
             self._dicts[collection] = found
         return found
 
+    def _collection(self, collection: str) -> Collection:
+        # This and the next are called by libraries written for Flax, which know no other names.
+        found = self.find(collection)
+        return {} if found is None else found
+
+    def _mutable_collection(self, collection: str) -> Collection:
+        self.check_mutable(collection, "")
+        return self.own(collection)
+
     def has_variable(self, collection: str, name: str) -> bool:
         """Whether there is a variable."""
         found = self.find(collection)
@@ -483,7 +493,11 @@ class Scope:
         return "Are these the variables of another model?"
 
     def param(
-        self, name: str, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        name: str,
+        init_fn: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = {},
     ) -> Any:
         """The parameter `name` as it is stored; made by `init_fn(key, *args)` if it is missing.
 
@@ -512,6 +526,30 @@ class Scope:
         self.put_variable("params", name, value)
         return value
 
+    def variable(
+        self,
+        collection: str,
+        name: str,
+        init_fn: Callable[..., Any] | None = None,
+        *args: Any,
+        unbox: bool = True,
+        **kwargs: Any,
+    ) -> Variable[Any]:
+        """A handle on a variable; made by `init_fn(*args, **kwargs)` if it is missing.
+
+        As `Module.variable`, but anywhere in a method, and without asking whether the name is free.
+
+        Raises:
+          ScopeVariableNotFoundError, ScopeCollectionNotFound: it is missing, and there is no
+            `init_fn` or the collection is immutable.
+        """
+        if not self.has_variable(collection, name):
+            if init_fn is None or not self.is_mutable_collection(collection):
+                raise self.missing(collection, name)
+            value = self.evaluate(lambda: init_fn(*args, **kwargs))
+            self.put_variable(collection, name, value)
+        return Variable(self, collection, name, unbox)
+
     def _key_for(self, init_fn: Callable[..., Any]) -> PRNGKey:
         root = self.keys.get("params")
         if root is None or not getattr(init_fn, "ignores_key", False):
@@ -533,7 +571,7 @@ class Scope:
         value: Any,
         init_fn: Callable[..., Any],
         args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        kwargs: Mapping[str, Any],
     ) -> None:
         # An initializer is called as init(key, shape, dtype): when the stored shape is the one
         # asked for, there is nothing to find out. Evaluating it abstractly takes longer than most
@@ -646,7 +684,7 @@ def _note_initializer(
     name: str,
     init_fn: Callable[..., Any],
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    kwargs: Mapping[str, Any],
 ) -> None:
     if isinstance(error, LinnetError):
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import metadata
-from .scope import Scope
+
+if TYPE_CHECKING:
+    from .scope import Scope
 
 T = TypeVar("T")
 

@@ -99,13 +99,9 @@ class VariableAccess:
             )
         scope = self._scope_for_new("variable", "Variables")
         scope.claim("variable", name, col, type(self).__name__)
-        if not scope.has_variable(col, name):
-            if init_fn is None or not scope.is_mutable_collection(col):
-                raise scope.missing(col, name)
-            value = scope.evaluate(lambda: init_fn(*init_args, **init_kwargs))
-            scope.put_variable(col, name, value)
+        made = scope.variable(col, name, init_fn, *init_args, unbox=unbox, **init_kwargs)
         self._state.children.setdefault(name, col)
-        return Variable(scope, col, name, unbox)
+        return made
 
     def _scope_for_new(self, kind: str, kinds: str) -> Scope:
         scope = self.scope
