@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -42,6 +42,9 @@ from .methods import UNWRAPPED_MARKS, is_compact, mark_lifted, run_method
 from .module import Module
 from .scope import Collections, Frame, Scope
 from .variable import Variable
+
+# What a transform is applied to, a class or a function, is what it returns for type checkers.
+Target = TypeVar("Target", bound=Callable[..., Any])
 
 Call = Callable[..., Any]  # (clone of the main module, *arguments) -> output
 
@@ -515,11 +518,11 @@ Transform = Callable[..., Any]  # (Lift, **options) -> output
 
 def lift_target(
     transform: Transform,
-    target: Any,
+    target: Target,
     prefix: str,
     methods: Any = None,
     options: Mapping[str, Any] = {},
-) -> Any:
+) -> Target:
     """Applies a lifted transform to a module class, or to a function or method of a module.
 
     Args:
@@ -534,7 +537,7 @@ def lift_target(
       TransformTargetError: `target` is neither.
     """
     if isinstance(target, type) and issubclass(target, Module):
-        return lift_class(transform, target, prefix, methods, options)
+        return lift_class(transform, target, prefix, methods, options)  # type: ignore[return-value]
     if isinstance(target, Module) or not callable(target):
         raise TransformTargetError(
             "Linen transformations must be applied to Modules classes or functions taking a Module "
@@ -553,7 +556,7 @@ def lift_target(
     def lifted(module: Any, *args: Any, **kwargs: Any) -> Any:
         return transform(Lift(call, module, args, kwargs), **options)
 
-    return lifted
+    return lifted  # type: ignore[return-value]  # called like the target
 
 
 def function_call(fn: Callable[..., Any]) -> Call:

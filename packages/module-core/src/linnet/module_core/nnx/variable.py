@@ -31,7 +31,7 @@ _NOTHING: dict[str, Any] = {}
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
 
-class Variable(Operators, Generic[A]):
+class Variable(Operators[A], Generic[A]):
     """A value that a module owns and may change, with metadata.
 
     Args:

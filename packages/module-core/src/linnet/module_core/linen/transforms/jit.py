@@ -27,14 +27,14 @@ from ...config import config
 from ..context import context
 from ..filters import CollectionFilter, normal_form
 from ..fingerprint import Unknown, fingerprint
-from ..lifting import Lift, lift_target
+from ..lifting import Lift, Target, lift_target
 from ..module import Module
 from ..variable import Variable
 from .remat import static_positions
 
 
 def jit(
-    target: Any,
+    target: Target,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
     static_argnums: int | Iterable[int] = (),
@@ -43,7 +43,7 @@ def jit(
     device: Any = None,
     backend: str | None = None,
     methods: Any = None,
-) -> Any:
+) -> Target:
     """Lifted `jax.jit`.
 
     Args:
@@ -268,8 +268,8 @@ def _jit(
 
 
 def fold_rngs(
-    target: Any, variables: CollectionFilter = True, rngs: CollectionFilter = True
-) -> Any:
+    target: Target, variables: CollectionFilter = True, rngs: CollectionFilter = True
+) -> Target:
     """Derives the keys inside a module as `jit` does, without compiling.
 
     Each stream is drawn from once, and that key is the root for the module and those below it.

@@ -9,7 +9,7 @@ from linnet.struct import FrozenDict
 
 from ..axes import Axes, add_axis, remove_axis
 from ..filters import CollectionFilter, group_collections, in_filter, subtract_filters
-from ..lifting import Lift, lift_target, merge, ungroup
+from ..lifting import Lift, Target, lift_target, merge, ungroup
 from ..scope import Collections
 
 
@@ -18,7 +18,7 @@ def _identity(collections: Any) -> Any:
 
 
 def map_variables(
-    target: Any,
+    target: Target,
     mapped_collections: CollectionFilter = True,
     trans_in_fn: Callable[[Any], Any] = _identity,
     trans_out_fn: Callable[[Any], Any] = _identity,
@@ -27,7 +27,7 @@ def map_variables(
     rngs: CollectionFilter = True,
     variables: CollectionFilter = True,
     methods: Any = None,
-) -> Any:
+) -> Target:
     """Changes the variables that a module sees, and those that it leaves behind.
 
     For example, weights that are normalized, quantized or shared in another form than they are
@@ -108,10 +108,10 @@ def _any_mutable(lift: Lift, filter_like: CollectionFilter) -> bool:
 
 
 def add_metadata_axis(
-    target: Any,
+    target: Target,
     variable_axes: Axes = FrozenDict({}),
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
-) -> Any:
+) -> Target:
     """Tells the boxes around a module's variables of an axis, without one being added.
 
     Args:

@@ -16,12 +16,12 @@ from linnet.struct import FrozenDict
 from ...errors import ArgumentError
 from ..axes import Axes
 from ..filters import CollectionFilter
-from ..lifting import Lift, lift_target
+from ..lifting import Lift, Target, lift_target
 from .scan import scan
 
 
 def checkpoint(
-    target: Any,
+    target: Target,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
     concrete: bool = False,
@@ -29,7 +29,7 @@ def checkpoint(
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
     methods: Any = None,
-) -> Any:
+) -> Target:
     """Lifted `jax.checkpoint`.
 
     Args:
@@ -111,14 +111,14 @@ def static_positions(static_argnums: int | Sequence[int], n: int) -> tuple[int, 
 
 
 def remat_scan(
-    target: Any,
+    target: Target,
     lengths: Sequence[int] | None = (),
     policy: Callable[..., bool] | None = None,
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
     variable_axes: Axes = FrozenDict({True: 0}),
     split_rngs: Mapping[Any, bool] = FrozenDict({True: True}),
-) -> Any:
+) -> Target:
     """A deep stack of one module in little memory: nested scans, the inner ones rematerialized.
 
     With `lengths=(a, b)` the module is applied a · b times, one after the other; memory for

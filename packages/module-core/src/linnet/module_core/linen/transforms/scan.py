@@ -34,13 +34,13 @@ from ..axes import (
     split_streams,
 )
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
-from ..lifting import Lift, group, lift_target, merge, ungroup
+from ..lifting import Lift, Target, group, lift_target, merge, ungroup
 from ..scope import Collections
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
 
 def scan(
-    target: Any,
+    target: Target,
     variable_axes: Axes = FrozenDict({}),
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
@@ -55,7 +55,7 @@ def scan(
     methods: Any = None,
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
-) -> Any:
+) -> Target:
     """Lifted `jax.lax.scan`.
 
     The method takes (carry, *inputs of one step) and returns (carry, output of one step).

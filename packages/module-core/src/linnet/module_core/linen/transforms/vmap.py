@@ -22,12 +22,12 @@ from ..axes import (
     split_streams,
 )
 from ..filters import union_of
-from ..lifting import Lift, group, lift_target, ungroup
+from ..lifting import Lift, Target, group, lift_target, ungroup
 from ..scope import Collections
 
 
 def vmap(
-    target: Any,
+    target: Target,
     variable_axes: Axes = FrozenDict({}),
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
     in_axes: Any = 0,
@@ -37,7 +37,7 @@ def vmap(
     spmd_axis_name: Any = None,
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
     methods: Any = None,
-) -> Any:
+) -> Target:
     """Lifted `jax.vmap`.
 
     Collections and random streams that are not listed do not exist inside.
