@@ -630,7 +630,7 @@ def test_a_variable_that_depends_on_a_step_is_refused_inside_of_compiled_bodies(
             return x, None
 
     model = nn.scan(Reads, variable_broadcast="params", split_rngs={"params": False}, length=3)()
-    with pytest.raises(ArgumentError, match=r"\['w'\] is broadcast, but depends"):
+    with pytest.raises(ArgumentError, match="'w' of the collection 'params' is broadcast, but"):
         model.init(KEY, X, None)
 
 

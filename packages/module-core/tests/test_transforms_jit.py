@@ -432,7 +432,16 @@ def test_a_lifted_method_goes_on_with_the_names_of_the_method_that_calls_it():
         def more(self, x):
             return Dense(3)(x)
 
-    for cls in (Block, CompactBlock):
-        for lift in (nn.jit, nn.remat):
+    class Twice(Block):
+        @nn.compact
+        def __call__(self, x):
+            return self.more(self.more(x))
+
+    for cls in (Block, CompactBlock, Twice):
+        for lift in (
+            nn.jit,
+            nn.remat,
+            lambda cls, methods: nn.jit(nn.remat(cls, methods=methods), methods=methods),
+        ):
             params = lift(cls, methods=["more"])().init(KEY, X)["params"]
             assert set(params) == {"Dense_0", "Dense_1"}

@@ -33,6 +33,7 @@ from .scope import Scope
 from .transforms.map_variables import map_variables
 from .transforms.remat import refuse_concrete, run_checkpoint
 from .transforms.scan import scan
+from .transforms.static_arguments import StaticArguments
 from .transforms.vmap import vmap
 from .variable import Variable
 
@@ -376,12 +377,11 @@ def remat(
       static_argnums: arguments (0 is the first one after the module) that are not traced.
     """
     refuse_concrete(concrete)
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     options = {
         "variables": variables,
         "rngs": rngs,
         "prevent_cse": prevent_cse,
-        "static_argnums": tuple(i + 1 if i >= 0 else i for i in numbers),
+        "static": StaticArguments.of(static_argnums, first=0),
         "policy": policy,
     }
     return lift_target(run_checkpoint, target, "Core_remat_static", methods, options)

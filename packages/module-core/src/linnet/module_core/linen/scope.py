@@ -410,8 +410,7 @@ class Scope:
 
     def _leak(self, collection: str, path: tuple[str, ...]) -> Exception:
         where = f'"{path[-1]}" in collection "{collection}" of "/{"/".join(path[:-1])}"'
-        running = context.stack[-1].scope if context.stack else None
-        if running is not None and running.frame.lifted and running.frame is not self.frame:
+        if self._entered_from_lifted():
             return JaxTransformError(
                 f"Variable {where} is set inside a lifted transform, by a module from outside of "
                 "it; its value would leak out of the transform.",
@@ -427,6 +426,12 @@ class Scope:
             "from it. For a module made by bind, call apply(variables, ..., mutable=...) inside "
             "the transform instead, which returns the changed variables.",
         )
+
+    def _entered_from_lifted(self) -> bool:
+        # The modules that run, from the first of this frame on: does one of a lifted body run?
+        frames = [m.scope.frame for m in context.stack if m.scope is not None]
+        inner = frames[frames.index(self.frame) :] if self.frame in frames else frames
+        return any(frame.lifted and frame is not self.frame for frame in inner)
 
     def variables(self) -> Collections:
         """The variables at this path and below, by collection."""

@@ -30,7 +30,7 @@ from ..fingerprint import Unknown, fingerprint
 from ..lifting import Lift, Target, lift_target
 from ..module import Module
 from ..variable import Variable
-from .remat import static_positions
+from .static_arguments import StaticArguments
 
 
 def jit(
@@ -49,27 +49,24 @@ def jit(
     Args:
       target: a module class, or a function or method of a module.
       variables, rngs: the collections and random streams that exist inside.
-      static_argnums, static_argnames: arguments (0 is the module) that the program is compiled for.
-      donate_argnums: arguments whose memory the program may use again.
+      static_argnums, static_argnames: arguments that are not traced, but that the program is
+        compiled for, by their numbers (0 is the module) or names; whether a call passes them by
+        position or keyword.
+      donate_argnums: numbers of arguments whose memory the program may use again.
       device, backend: as in `jax.jit`; best left to jax.
       methods: of a class: names of the methods to transform (default `__call__`).
     """
     options = {
         "variables": variables,
         "rngs": rngs,
-        "static_argnums": _numbers(static_argnums),
-        "donate_argnums": _numbers(donate_argnums),
+        "static": StaticArguments.of(static_argnums, static_argnames),
+        "donated": StaticArguments.of(donate_argnums, option="donate_argnums"),
         "compiled": _Compiled(
-            {"static_argnames": static_argnames}
-            | ({} if device is None else {"device": device})
+            ({} if device is None else {"device": device})
             | ({} if backend is None else {"backend": backend})
         ),
     }
     return lift_target(_jit, target, "Jit", methods, options)
-
-
-def _numbers(numbers: int | Iterable[int]) -> tuple[int, ...]:
-    return (numbers,) if isinstance(numbers, int) else tuple(numbers)
 
 
 class _Compiled:
@@ -90,12 +87,15 @@ class _Compiled:
         # A function of its own: jax forgets its programs when nobody has it any more.
         self._run = run
 
-    def function(self, static: tuple[int, ...], donated: tuple[int, ...]) -> Any:
-        known = self._functions.get((static, donated))
+    def function(
+        self, static: tuple[int, ...], names: frozenset[str], donated: tuple[int, ...]
+    ) -> Any:
+        known = self._functions.get((static, names, donated))
         if known is None:
-            known = self._functions[static, donated] = jax.jit(
+            known = self._functions[static, names, donated] = jax.jit(
                 self._run,
                 static_argnums=(0, *(i + 2 for i in static)),
+                static_argnames=tuple(names),
                 donate_argnums=tuple(i + 2 for i in donated),
                 **self._options,
             )
@@ -246,20 +246,20 @@ def _jit(
     *,
     variables: CollectionFilter,
     rngs: CollectionFilter,
-    static_argnums: Sequence[int],
-    donate_argnums: Sequence[int],
+    static: StaticArguments,
+    donated: StaticArguments,
     compiled: _Compiled,
 ) -> Any:
-    n = len(lift.args)
-    function = compiled.function(
-        static_positions(static_argnums, n), static_positions(donate_argnums, n)
-    )
+    positions, names = static.resolve(lift)
+    static.refuse_arrays(lift, positions, names)
+    function = compiled.function(positions, names, donated.resolve(lift)[0])
     keys = lift.folded_keys(rngs)
     call = compiled.call(lift, lift.mutable(variables))
     try:
-        output, changed, left = function(
-            call, (lift.collections(variables), keys), *lift.args, **lift.kwargs
-        )
+        with static.explained(lift, positions, names):
+            output, changed, left = function(
+                call, (lift.collections(variables), keys), *lift.args, **lift.kwargs
+            )
     finally:
         call.lift = None
     lift.set_counts(left.counts)

@@ -6,7 +6,7 @@ the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from ..axes import Axes
 from ..filters import CollectionFilter
 from ..lifting import Lift, Target, lift_target
 from .scan import scan
+from .static_arguments import StaticArguments
 
 
 def checkpoint(
@@ -29,6 +30,8 @@ def checkpoint(
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
     methods: Any = None,
+    *,
+    static_argnames: str | Iterable[str] = (),
 ) -> Target:
     """Lifted `jax.checkpoint`.
 
@@ -37,7 +40,8 @@ def checkpoint(
       variables, rngs: the collections and random streams that exist inside.
       concrete: kept for older programs; what it was for, `static_argnums` does.
       prevent_cse: as in `jax.checkpoint`; False inside a `scan`.
-      static_argnums: arguments (0 is the module) that are not traced.
+      static_argnums, static_argnames: arguments that are not traced, flags for example, by their
+        numbers (0 is the module) or names; whether a call passes them by position or keyword.
       policy: which intermediate results to keep, see `jax.checkpoint_policies`.
       methods: of a class: names of the methods to transform (default `__call__`).
     """
@@ -46,7 +50,7 @@ def checkpoint(
         "variables": variables,
         "rngs": rngs,
         "prevent_cse": prevent_cse,
-        "static_argnums": static_argnums,
+        "static": StaticArguments.of(static_argnums, static_argnames),
         "policy": policy,
     }
     return lift_target(run_checkpoint, target, "Checkpoint", methods, options)
@@ -74,40 +78,29 @@ def run_checkpoint(
     variables: CollectionFilter,
     rngs: CollectionFilter,
     prevent_cse: bool,
-    static_argnums: int | Sequence[int],
+    static: StaticArguments,
     policy: Callable[..., bool] | None,
 ) -> Any:
     """The transform itself: runs the lifted call under `jax.checkpoint`."""
     body = lift.plain(variables, rngs)
-    static = static_positions(static_argnums, len(lift.args))
+    positions, names = static.resolve(lift)
+    # jax's own static_argnums knows no keywords; what is static need not pass by jax at all.
+    fixed = {i: lift.args[i] for i in positions}
+    fixed_named = {k: v for k, v in lift.kwargs.items() if k in names}
+    moving = [x for i, x in enumerate(lift.args) if i not in fixed]
+    moving_named = {k: v for k, v in lift.kwargs.items() if k not in names}
 
-    def checkpointed(inputs: Any, kwargs: Any, *args: Any) -> Any:
-        return body(inputs, *args, kwargs=kwargs)
+    def checkpointed(inputs: Any, args: Any, kwargs: Any) -> Any:
+        rest = iter(args)
+        filled = [fixed[i] if i in fixed else next(rest) for i in range(len(lift.args))]
+        return body(inputs, *filled, kwargs={**kwargs, **fixed_named})
 
-    output, changed = jax.checkpoint(
-        checkpointed,
-        prevent_cse=prevent_cse,
-        policy=policy,
-        static_argnums=tuple(i + 2 for i in static),
-    )(body.inputs, lift.kwargs, *lift.args)
+    with static.explained(lift, positions, names):
+        output, changed = jax.checkpoint(checkpointed, prevent_cse=prevent_cse, policy=policy)(
+            body.inputs, moving, moving_named
+        )
     lift.store(changed)
     return output
-
-
-def static_positions(static_argnums: int | Sequence[int], n: int) -> tuple[int, ...]:
-    """Positions among the arguments after the module; 0 and below -n are the module's own.
-
-    Raises:
-      ArgumentError: the module itself is meant.
-    """
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
-    positions = tuple(i - 1 if i >= 0 else n + i for i in numbers)
-    if any(i < 0 for i in positions):
-        raise ArgumentError(
-            f"static_argnums={static_argnums} names the module, or a missing argument.",
-            hint="Argument 0 is the module; the first one after it has number 1.",
-        )
-    return tuple(i for i in positions if i < n)
 
 
 def remat_scan(

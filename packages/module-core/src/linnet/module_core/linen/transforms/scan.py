@@ -216,14 +216,14 @@ def _find_constants(
     paths, treedef = jax.tree_util.tree_flatten_with_path(found)
     values = [value for _, value in paths]
     kinds = classify_outputs(program)
-    bad = [
-        jax.tree_util.keystr(p) for (p, _), k in zip(paths, kinds, strict=True) if k == DEPENDENT
-    ]
+    bad = [_output_name(p) for (p, _), k in zip(paths, kinds, strict=True) if k == DEPENDENT]
     if bad:
         raise ArgumentError(
             f"In a scan, {', '.join(bad)} is broadcast, but depends on the inputs of a step.",
             hint="Broadcast variables and outputs are the same in all steps. Scan the variable "
-            "(variable_axes), carry it (variable_carry), or give the output an axis.",
+            "(variable_axes), carry it (variable_carry), or give the output an axis. A key is an "
+            "input of a step if split_rngs splits its stream: say {'params': False} for parameters "
+            "that all steps share.",
         )
     wanted = [i for i, kind in enumerate(kinds) if kind == COMPUTED]
     if wanted:
@@ -232,6 +232,15 @@ def _find_constants(
             values[i] = value
     ((changed, constants),) = jax.tree.unflatten(treedef, values)
     return merge(shared_vars, changed), constants
+
+
+def _output_name(path: Any) -> str:
+    """A variable or output of a step by its name, from its path in what `_find_constants` finds."""
+    _, part, *inner = path
+    if part.idx == 1:
+        return f"the output{jax.tree_util.keystr(tuple(inner))}"
+    _, collection, *names = inner  # the first is the number of a root
+    return f"{'/'.join(str(n.key) for n in names)!r} of the collection {collection.key!r}"
 
 
 def _only_mutable(lift: Lift, collections: Sequence[Collections]) -> list[Collections]:

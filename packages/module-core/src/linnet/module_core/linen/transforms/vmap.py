@@ -9,6 +9,7 @@ import jax
 
 from linnet.struct import FrozenDict
 
+from ...errors import ArgumentError
 from ..axes import (
     Axes,
     add_axis,
@@ -105,20 +106,31 @@ def _vmap(
     split = jax.tree.map(lambda key: jax.random.split(key, axis_size), split)
     mutable = lift.mutable(union_of(leave))
 
+    differing: list[tuple[str, ...]] = []
+
     def body(groups: Any, split: Any, args: Any, kwargs: Any) -> Any:
         bare = [remove_axis(g, a, metadata_params) for g, a in zip(groups, axes, strict=True)]
         keys = join_streams(shared, split)
         output, changed = lift.run(_roots(bare, lift), keys, mutable, args, kwargs)
-        return output, group(changed, list(leave))
+        out = group(changed, list(leave))
+        same = [g for g, axis in zip(out, leave.values(), strict=True) if axis is None]
+        differing[:] = _batched(same)
+        return output, out
 
-    output, changed = jax.vmap(
+    mapped = jax.vmap(
         body,
         in_axes=(axes, 0, in_axes, 0),
         out_axes=(out_axes, list(leave.values())),
         axis_size=axis_size,
         axis_name=axis_name,
         spmd_axis_name=spmd_axis_name,
-    )(groups, split, lift.args, lift.kwargs)
+    )
+    try:
+        output, changed = mapped(groups, split, lift.args, lift.kwargs)
+    except ValueError as error:
+        if differing and "axis spec None" in str(error):
+            raise _not_shared(differing[0], split_rngs) from error
+        raise
     boxed = [add_axis(g, a, metadata_params) for g, a in zip(changed, leave.values(), strict=True)]
     lift.store(_roots(boxed, lift))
     return output
@@ -126,3 +138,30 @@ def _vmap(
 
 def _roots(groups: Sequence[Sequence[Collections]], lift: Lift) -> list[Collections]:
     return ungroup(groups) if groups else [{} for _ in lift.roots]
+
+
+def _batched(groups: Any) -> list[tuple[str, ...]]:
+    """The paths of values that differ between the examples, collection first."""
+    # jax refuses them, but counts wrongly where it says which they are.
+    paths, _ = jax.tree_util.tree_flatten_with_path(groups)
+    return [
+        tuple(str(entry.key) for entry in path if isinstance(entry, jax.tree_util.DictKey))
+        for path, leaf in paths
+        if type(leaf).__name__ == "BatchTracer"
+    ]
+
+
+def _not_shared(path: tuple[str, ...], split_rngs: Mapping[Any, bool]) -> Exception:
+    collection, *names = path
+    split = [stream for stream, splits in split_rngs.items() if splits]
+    keys = (
+        f" split_rngs gives each example a key of its own ({', '.join(map(repr, split))}): say "
+        f"split_rngs={{{split[0]!r}: False}} for values that all share."
+        if split
+        else ""
+    )
+    return ArgumentError(
+        f"In a vmap, the variable {'/'.join(names)!r} of the collection {collection!r} is shared "
+        "(its axis is None), but what is stored differs between the examples.",
+        hint=f"Give the collection an axis: variable_axes={{{collection!r}: 0}}.{keys}",
+    )
