@@ -27,6 +27,7 @@ from linnet.module_core.nnx import (
     from_flat_state,
     graphdef,
     iter_graph,
+    iter_modules,
     merge,
     split,
     to_flat_state,
@@ -89,11 +90,9 @@ def scan(
             for leaf, value in zip(leaves, values, strict=True)
         ]
         made = merge(structure, new)
-        recorder = capturing.current()
-        before = set() if recorder is None else set(recorder.found)
+        before = _sown(made)
         carry, y = step(made, carry, x)
-        if recorder is not None:
-            _refuse_sown([recorder.found[i] for i in recorder.found if i not in before])
+        _refuse_sown(_sown(made) - before)
         if graphdef(made) != structure:
             raise ArgumentError(
                 f"A step changed what {type(cell).__name__} consists of: it has"
@@ -250,8 +249,17 @@ def _difference(made: Any, paths: list[Any]) -> str:
     return ", ".join(found) or "another static attribute"
 
 
-def _refuse_sown(found: list[dict[str, Any]]) -> None:
-    names = sorted({repr(name) for mine in found for name in mine})
+def _sown(cell: Module) -> set[tuple[Any, str]]:
+    """What a captured call has of the cell so far: paths and names."""
+    return {
+        (path, name)
+        for path, module in iter_modules(cell)
+        for name in capturing.names_of(capturing.captures_of(module) or ())
+    }
+
+
+def _refuse_sown(found: set[tuple[Any, str]]) -> None:
+    names = sorted({repr(name) for _, name in found})
     if names:
         raise ArgumentError(
             f"A step sowed {', '.join(names)}: what is sown within a loop's step cannot leave it.",

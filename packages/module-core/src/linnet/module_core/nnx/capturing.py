@@ -1,13 +1,14 @@
 """`capture`: running a module while what it sows is collected beside it, not in it.
 
-While a captured call runs, a `Recorder` is current, and `sow` and `perturb` go to it: it keeps, for
-each module, a dict of variables. Afterwards the dicts are laid out as states by the modules' paths.
-The module itself is left as it was.
+For the captured call each module gets one more attribute, a tuple of variables: one for each type
+that is captured, whose value is a dict of what was sown by name. So what is sown travels as all
+variables do, through every transform, copy by `split` and `merge`, and loop, along the axis that
+its type has there. Afterwards the dicts are laid out as states by the modules' paths, and the
+attributes are gone.
 """
 
 from __future__ import annotations
 
-import contextvars
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,69 +16,75 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from . import edits
 from .graph import iter_graph
 from .pytree import Pytree
 from .state import FlatState, Path, State, from_flat_state, to_flat_state
-from .variable import Variable
+from .variable import Variable, new_variable
 from .variable_types import Perturbation
 
-_current: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar(
-    "nnx_recorder", default=None
-)
+CAPTURES = "__captures__"
+"""The name of the attribute."""
+
+Captures = tuple[Variable[Any], ...]
 
 
-def current() -> Recorder | None:
-    """The recorder of the captured call that runs, if one does."""
-    return _current.get()
+def captures_of(module: Any) -> Captures | None:
+    """What a module sows into while a captured call runs."""
+    found: Captures | None = module.__dict__.get(CAPTURES)
+    return found
 
 
-class Recorder:
-    """What modules sowed during one captured call.
+def sow(
+    captures: Captures,
+    variable_type: type[Variable[Any]],
+    name: str,
+    value: Any,
+    reduce_fn: Callable[[Any, Any], Any],
+    init_fn: Callable[[], Any],
+) -> bool:
+    """Stores a sown value, if its type is captured."""
+    holder = _holder_for(captures, variable_type)
+    if holder is None:
+        return False
+    before = holder.raw_value[name] if name in holder.raw_value else init_fn()
+    _store(holder, variable_type, name, reduce_fn(before, value))
+    return True
 
-    Args:
-      types: the types of variables that are captured; others are dropped.
-      initial: for each module's identity, variables to start from.
-    """
 
-    def __init__(
-        self,
-        types: tuple[type[Variable[Any]], ...],
-        initial: dict[int, dict[str, Variable[Any]]],
-        creates_perturbations: bool,
-    ) -> None:
-        self.types = types
-        self.found = initial
-        self.creates_perturbations = creates_perturbations
+def perturb(captures: Captures, variable_type: type[Variable[Any]], name: str, value: Any) -> Any:
+    """Adds the perturbation that there is; makes one of zeros if that type is captured."""
+    holder = _holder_for(captures, variable_type)
+    if holder is None:
+        return value
+    if name not in holder.raw_value:
+        if holder.get_metadata(_GIVEN, False):
+            return value
+        _store(holder, variable_type, name, jax.tree.map(jnp.zeros_like, value))
+    return jax.tree.map(jnp.add, holder.raw_value[name], value)
 
-    def sow(
-        self,
-        module: Any,
-        variable_type: type[Variable[Any]],
-        name: str,
-        value: Any,
-        reduce_fn: Callable[[Any, Any], Any],
-        init_fn: Callable[[], Any],
-    ) -> bool:
-        """Stores a sown value, if its type is captured."""
-        if not issubclass(variable_type, self.types):
-            return False
-        mine = self.found.setdefault(id(module), {})
-        if name in mine:
-            mine[name] = variable_type(reduce_fn(mine[name].raw_value, value))
-        else:
-            mine[name] = variable_type(reduce_fn(init_fn(), value))
-        return True
 
-    def perturb(
-        self, module: Any, variable_type: type[Variable[Any]], name: str, value: Any
-    ) -> Any:
-        """Adds the perturbation that there is; makes one of zeros if that type is captured."""
-        mine = self.found.setdefault(id(module), {})
-        if name not in mine:
-            if not (self.creates_perturbations and issubclass(variable_type, self.types)):
-                return value
-            mine[name] = variable_type(jax.tree.map(jnp.zeros_like, value))
-        return jax.tree.map(jnp.add, mine[name].raw_value, value)
+def names_of(captures: Captures) -> list[str]:
+    """The names of all that was sown."""
+    return [name for holder in captures for name in holder.raw_value]
+
+
+# Metadata of the holders: static, so that a program is for one way of capturing.
+_GIVEN = "perturbations_given"
+_METHODS = "method_outputs"
+_TYPES = "sown_types"
+
+
+def _holder_for(captures: Captures, cls: type[Variable[Any]]) -> Variable[Any] | None:
+    return next((h for h in captures if issubclass(cls, type(h))), None)
+
+
+def _store(holder: Variable[Any], cls: type[Variable[Any]], name: str, value: Any) -> None:
+    holder.set_raw_value({**holder.raw_value, name: value})
+    if cls is not type(holder):
+        types = holder.get_metadata(_TYPES, {})
+        if types.get(name) is not cls:
+            holder.set_metadata(_TYPES, {**types, name: cls})
 
 
 def capture(
@@ -109,26 +116,74 @@ def capture(
     def captured(*args: Any, **kwargs: Any) -> Any:
         root = fn if isinstance(fn, Pytree) else getattr(fn, "__self__", None)
         root = root if isinstance(root, Pytree) else args[0]
-        paths = {id(x): (path, x) for path, x in iter_graph(root) if isinstance(x, Pytree)}
-        recorder = Recorder(tuple(types), _initial(paths, init), init is None)
-        token = _current.set(recorder)
+        modules = _modules(root)
+        given = _by_module(init)
+        before = {id(x): captures_of(x) for _, x in modules}
         try:
-            with _recorded_methods(paths, method_outputs, recorder):
+            for path, module in modules:
+                _attach(module, _holders(types, given.get(path), init, method_outputs))
+            with _recorded_methods(modules, method_outputs):
                 output = fn(*args, **kwargs)
+            found = _collected(_modules(root))
         finally:
-            _current.reset(token)
-        flat = FlatState(
-            (
-                ((*paths[i][0], name), variable)
-                for i, mine in recorder.found.items()
-                if i in paths
-                for name, variable in mine.items()
-            ),
-            sort=True,
-        )
-        return output, *_by_type(flat, var_types or types)
+            for _, module in (*modules, *_modules(root)):
+                _attach(module, before.get(id(module)))
+        return output, *_by_type(found, var_types or types)
 
     return captured
+
+
+def _modules(root: Any) -> list[tuple[Path, Any]]:
+    """The modules below a root, whose attributes aren't items, with their paths."""
+    from .module import Module
+
+    return [
+        (path, x)
+        for path, x in iter_graph(root)
+        if isinstance(x, Module) and getattr(type(x), "_attribute_order", None) is None
+    ]
+
+
+def _attach(module: Any, captures: Captures | None) -> None:
+    # Past the check of trace levels: the module is what it was when the call is over.
+    if captures is None:
+        module.__dict__.pop(CAPTURES, None)
+    else:
+        module.__dict__[CAPTURES] = captures
+    edits.count[0] += 1
+
+
+def _holders(
+    types: tuple[type[Variable[Any]], ...],
+    given: Mapping[str, Variable[Any]] | None,
+    init: State | None,
+    method_outputs: type[Variable[Any]] | None,
+) -> Captures:
+    metadata = {_GIVEN: True} if init is not None else {}
+    made = [new_variable(cls, {}, metadata) for cls in dict.fromkeys(types)]
+    for name, variable in (given or {}).items():
+        holder = _holder_for(tuple(made), type(variable))
+        if holder is None:
+            holder = new_variable(type(variable), {}, metadata)
+            made.append(holder)
+        _store(holder, type(variable), name, variable.raw_value)
+    if method_outputs is not None:
+        holder = _holder_for(tuple(made), method_outputs)
+        assert holder is not None
+        holder.set_metadata(_METHODS, True)
+    return tuple(made)
+
+
+def _collected(modules: list[tuple[Path, Any]]) -> FlatState[Any]:
+    found: list[tuple[Path, Variable[Any]]] = []
+    for path, module in modules:
+        for holder in captures_of(module) or ():
+            types = holder.get_metadata(_TYPES, {})
+            found.extend(
+                ((*path, name), new_variable(types.get(name, type(holder)), value, {}))
+                for name, value in holder.raw_value.items()
+            )
+    return FlatState(iter(found), sort=True)
 
 
 def _decorator(fn: Any, *, var_types: Any, init: Any, method_outputs: Any) -> Callable[..., Any]:
@@ -145,26 +200,21 @@ def _by_type(flat: FlatState[Any], types: tuple[type[Variable[Any]], ...]) -> li
     return [from_flat_state(part) for part in parts]
 
 
-def _initial(
-    paths: Mapping[int, tuple[Path, Any]], init: State | None
-) -> dict[int, dict[str, Variable[Any]]]:
-    found: dict[int, dict[str, Variable[Any]]] = {}
-    by_path = {path: i for i, (path, _) in paths.items()}
+def _by_module(init: State | None) -> dict[Path, dict[str, Variable[Any]]]:
+    """Perturbations by the path of their module, and name."""
+    found: dict[Path, dict[str, Variable[Any]]] = {}
     for path, leaf in to_flat_state(init or {}):
         variable = leaf if isinstance(leaf, Variable) else Perturbation(leaf)
-        if path[:-1] in by_path:
-            found.setdefault(by_path[path[:-1]], {})[path[-1]] = variable
+        found.setdefault(path[:-1], {})[path[-1]] = variable
     return found
 
 
 class _recorded_methods:
     """Within it, public methods of the modules' classes record what they return."""
 
-    def __init__(self, paths: Any, variable_type: Any, recorder: Recorder) -> None:
+    def __init__(self, modules: list[tuple[Path, Any]], variable_type: Any) -> None:
         self._type = variable_type
-        self._recorder = recorder
-        self._modules = {id(x) for _, x in paths.values()}
-        self._classes = {type(x) for _, x in paths.values()} if variable_type else set()
+        self._classes = {type(x) for _, x in modules} if variable_type else set()
         self._replaced: list[tuple[type, str, Any]] = []
 
     def __enter__(self) -> None:
@@ -179,10 +229,9 @@ class _recorded_methods:
         @functools.wraps(method)
         def run(module: Any, *args: Any, **kwargs: Any) -> Any:
             output = method(module, *args, **kwargs)
-            if id(module) in self._modules:
-                self._recorder.sow(
-                    module, self._type, name, output, lambda old, new: (*old, new), tuple
-                )
+            captures = captures_of(module)
+            if captures is not None:
+                sow(captures, self._type, name, output, lambda old, new: (*old, new), tuple)
             return output
 
         return run

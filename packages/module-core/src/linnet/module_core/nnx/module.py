@@ -128,9 +128,9 @@ class Module(Pytree):
         """
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
-        recorder = capturing.current()
-        if recorder is not None:
-            return recorder.sow(self, variable_type, name, value, reduce_fn, init_fn)
+        captures = capturing.captures_of(self)
+        if captures is not None:
+            return capturing.sow(captures, variable_type, name, value, reduce_fn, init_fn)
         if not hasattr(self, name):
             setattr(self, name, variable_type(reduce_fn(init_fn(), value)))
             return True
@@ -169,9 +169,9 @@ class Module(Pytree):
         """
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
-        recorder = capturing.current()
-        if recorder is not None:
-            return recorder.perturb(self, variable_type, name, value)
+        captures = capturing.captures_of(self)
+        if captures is not None:
+            return capturing.perturb(captures, variable_type, name, value)
         if not hasattr(self, name):
             setattr(self, name, variable_type(jax.tree.map(jnp.zeros_like, value)))
         variable = getattr(self, name)

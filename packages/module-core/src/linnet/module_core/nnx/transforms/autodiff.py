@@ -68,9 +68,21 @@ def _finish(lifted: Lifted, aux: Any, outcome: Outcome) -> Any:
 
 
 def _zero(value: Any) -> Any:
-    if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
-        return jnp.zeros_like(value)
-    return np.zeros(jnp.shape(value), jax.dtypes.float0)
+    """The cotangent or tangent zero of the value of a variable, which may be a tree."""
+
+    def of_array(x: Any) -> Any:
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            return jnp.zeros_like(x)
+        return np.zeros(jnp.shape(x), jax.dtypes.float0)
+
+    return jax.tree_util.tree_map(of_array, value)
+
+
+def _inexact_of(given: Any, zero: Any) -> Any:
+    """What is given for a value, with the zero in the place of whole numbers and keys."""
+    return jax.tree_util.tree_map(
+        lambda z, g: z if z.dtype == jax.dtypes.float0 else g, zero, given
+    )
 
 
 def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], Any]:
@@ -99,7 +111,7 @@ def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], 
 
     holed = jax.tree_util.tree_map(fill, lifted.args, tangents, is_leaf=lambda x: type(x) is Hole)
     filled = [
-        _zero(v) if t is None or not jnp.issubdtype(jnp.result_type(v), jnp.inexact) else t
+        _zero(v) if t is None else _inexact_of(t, _zero(v))
         for v, t in zip(values, of_leaf, strict=True)
     ]
     return filled, holed
@@ -342,8 +354,13 @@ def _flat_cotangents(
                 continue
             i = index_of[id(leaf)]
             value = new.raw_value if isinstance(new, Variable) else new
-            if jnp.issubdtype(jnp.result_type(values[i]), jnp.inexact):
-                of_leaf[i] = jnp.asarray(value, jnp.result_type(values[i]))
+            of_leaf[i] = jax.tree_util.tree_map(
+                lambda zero, x: (
+                    zero if zero.dtype == jax.dtypes.float0 else jnp.asarray(x, zero.dtype)
+                ),
+                of_leaf[i],
+                value,
+            )
         if given:
             unknown = ", ".join([path_text(p) for p in given])
             raise ArgumentError(f"bwd returned cotangents for {unknown}, which the module lacks.")

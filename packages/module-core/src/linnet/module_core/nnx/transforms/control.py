@@ -181,10 +181,11 @@ class _Loop:
         for path, old, new in zip(
             self.bundle.graphdef.paths, inside.values, outcome.values, strict=True
         ):
-            if jnp.shape(old) != jnp.shape(new):
+            before, now = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
+            if before != now:
                 raise ArgumentError(
-                    f"The variable at {path_text(path)} changes its shape from {jnp.shape(old)} to"
-                    f" {jnp.shape(new)} in nnx.{self.name}.",
+                    f"The variable at {path_text(path)} changes its shape from {before} to {now}"
+                    f" in nnx.{self.name}.",
                 )
         return outcome.values, outcome.output
 
