@@ -63,6 +63,62 @@ nnx.Linear(3, rngs=rngs)  # bad
 nnx.Linear(3, 4, use_bias="no", rngs=rngs)  # bad
 nnx.Linear(3, 4, fetures=3, rngs=rngs)  # bad
 nnx.Linea(3, 4, rngs=rngs)  # bad
+
+@nnx.jit
+def predict(model: nnx.Linear, x: jax.Array) -> jax.Array:
+    return model(x)
+
+@nnx.jit(donate_argnums=0)
+def donating(model: nnx.Linear, x: jax.Array) -> jax.Array:
+    return model(x)
+
+@nnx.remat(static_argnums=1)
+def cheap(model: nnx.Linear, times: int) -> jax.Array:
+    return model(jax.numpy.ones(3)) * times
+
+def loss(model: nnx.Linear, x: jax.Array) -> tuple[jax.Array, int]:
+    return model(x).sum(), 3
+
+class Block(nnx.Module):
+    @nnx.jit
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+    @nnx.vmap(in_axes=(None, 0))
+    def rows(self, x: jax.Array) -> jax.Array:
+        return x
+
+x = jax.numpy.ones((2, 3))
+reveal_type(predict(layer, x))  # Array
+reveal_type(donating(layer, x))  # Array
+reveal_type(cheap(layer, 2))  # Array
+reveal_type(nnx.vmap(predict, in_axes=(None, 0))(layer, x))  # Array
+reveal_type(nnx.value_and_grad(loss, has_aux=True)(layer, x)[0][1])  # int
+reveal_type(Block()(x))  # Array
+reveal_type(Block().rows(x))  # Array
+predict.lower(layer, x)
+predict(3)  # bad
+donating(layer)  # bad
+cheap(layer, "twice")  # bad
+nnx.grad(loss)(3, x)  # bad
+nnx.jit(predict, donate_argnum=0)  # bad
+Block()(3)  # bad
+
+param = nnx.Param(x)
+reveal_type(param.value)  # Array
+reveal_type(param + x)  # Array
+reveal_type(x @ param)  # Array
+reveal_type(2 * param)  # Array
+reveal_type(-param)  # Array
+reveal_type(nnx.List([Block()])[0])  # Block
+reveal_type(nnx.merge(*nnx.split(layer)))  # Linear
+reveal_type(nnx.clone(layer))  # Linear
+reveal_type(nnx.state(layer))  # State
+
+reveal_type(nn.remat(nn.Dense)(3))  # Dense
+reveal_type(nn.vmap(MLP, variable_axes={"params": 0})(hidden=3))  # MLP
+nn.vmap(nn.Dense)(features="3")  # bad
+nn.jit(MLP)(hiden=3)  # bad
 """
 
 LINES = list(enumerate(PROGRAM.splitlines(), start=1))

@@ -222,7 +222,7 @@ def vjp(
     return (output, cotangents, aux) if has_aux else (output, cotangents)
 
 
-class CustomVjp(Transformed):
+class CustomVjp(Transformed[..., Any]):
     """What `custom_vjp` returns: a function whose gradient `defvjp` defines."""
 
     def __init__(self, fun: Callable[..., Any], nondiff: tuple[Any, ...], modes: Modes) -> None:

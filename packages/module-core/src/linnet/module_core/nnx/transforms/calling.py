@@ -6,10 +6,14 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from ...errors import ArgumentError
 from ..pytree import Pytree
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
 
 
 def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -31,8 +35,64 @@ def refuse_bound_method(fun: Any, name: str) -> None:
         )
 
 
-def decorator(transform: Callable[..., Any]) -> Callable[..., Any]:
+class KeepsSignature(Protocol):
+    """What type checkers know of a transform whose result is called like the function."""
+
+    @overload
+    def __call__(self, f: Callable[P, R], **options: Any) -> Transformed[P, R]: ...
+    @overload
+    def __call__(
+        self, f: None = None, **options: Any
+    ) -> Callable[[Callable[P, R]], Transformed[P, R]]: ...
+    def __call__(self, f: Any = None, **options: Any) -> Any:
+        """The transformed function; without a function, a decorator."""
+
+
+class AddsGradient(Protocol):
+    """The same where the result returns the gradient beside the value."""
+
+    @overload
+    def __call__(self, f: Callable[P, R], **options: Any) -> Transformed[P, tuple[R, Any]]: ...
+    @overload
+    def __call__(
+        self, f: None = None, **options: Any
+    ) -> Callable[[Callable[P, R]], Transformed[P, tuple[R, Any]]]: ...
+    def __call__(self, f: Any = None, **options: Any) -> Any:
+        """The transformed function; without a function, a decorator."""
+
+
+class GivesGradient(Protocol):
+    """The same where the result returns the gradient, whose type is that of an argument's part."""
+
+    @overload
+    def __call__(self, f: Callable[P, Any], **options: Any) -> Transformed[P, Any]: ...
+    @overload
+    def __call__(
+        self, f: None = None, **options: Any
+    ) -> Callable[[Callable[P, Any]], Transformed[P, Any]]: ...
+    def __call__(self, f: Any = None, **options: Any) -> Any:
+        """The transformed function; without a function, a decorator."""
+
+
+def decorator(transform: Callable[..., Any]) -> KeepsSignature:
     """Lets a transform be called with the function left out: it then returns a decorator."""
+    either: KeepsSignature = _optional_function(transform)
+    return either
+
+
+def adds_gradient(transform: Callable[..., Any]) -> AddsGradient:
+    """The same for a transform that adds the gradient to what a function returns."""
+    either: AddsGradient = _optional_function(transform)
+    return either
+
+
+def gives_gradient(transform: Callable[..., Any]) -> GivesGradient:
+    """The same for a transform that replaces what a function returns by its gradient."""
+    either: GivesGradient = _optional_function(transform)
+    return either
+
+
+def _optional_function(transform: Callable[..., Any]) -> Any:
 
     @functools.wraps(transform)
     def either(f: Any = None, **options: Any) -> Any:
@@ -64,7 +124,7 @@ def names_of(fun: Callable[..., Any]) -> tuple[str, ...]:
         return ()
 
 
-class Transformed(ABC):
+class Transformed(ABC, Generic[P, R]):
     """A function under a transform: called as it is, and as a method where it stands in a class."""
 
     def __init__(self, fun: Callable[..., Any]) -> None:
@@ -72,9 +132,15 @@ class Transformed(ABC):
         self.__wrapped__ = fun
 
     @abstractmethod
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs the transformed function."""
 
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+    @overload
+    def __get__(
+        self: Transformed[Concatenate[Any, Q], R], instance: object, owner: Any = None
+    ) -> Callable[Q, R]: ...
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 

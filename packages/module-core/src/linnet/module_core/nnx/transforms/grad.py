@@ -23,7 +23,15 @@ from ..state import Path, State, from_flat_state, path_text, to_flat_state
 from ..structure import build
 from ..variable import Variable, new_variable
 from ..variable_types import Param
-from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .calling import (
+    Transformed,
+    adds_gradient,
+    gives_gradient,
+    names_of,
+    positional,
+    refuse_bound_method,
+    resolve,
+)
 from .lifting import Lifted, Modes
 from .prefixes import FilterMapping, part_of
 
@@ -56,7 +64,7 @@ class Chosen(FilterMapping):
         return super().spec_below(at, path, leaf)
 
 
-class Grad(Transformed):
+class Grad(Transformed[..., Any]):
     """What `grad` and `value_and_grad` return."""
 
     def __init__(
@@ -210,7 +218,7 @@ def _without_empty(gradient: Any) -> Any:
     return from_flat_state(to_flat_state(gradient)) if isinstance(gradient, State) else gradient
 
 
-@decorator
+@gives_gradient
 def grad(
     f: Any = None,
     *,
@@ -253,7 +261,7 @@ def grad(
     return Grad(f, "grad", argnums, has_aux, modes, **options)
 
 
-@decorator
+@adds_gradient
 def value_and_grad(
     f: Any = None,
     *,

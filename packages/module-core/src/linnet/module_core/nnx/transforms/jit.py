@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import jax
 
@@ -27,7 +27,7 @@ from ..graph import find_duplicates
 from ..layout import lay_out
 from ..structure import GraphDef, build
 from ..variable import Variable
-from .calling import Transformed, names_of, resolve
+from .calling import P, R, Transformed, names_of, resolve
 from .lifting import Modes
 from .placing import has_formats, moved, output_laid_out, settled, with_formats
 from .prefixes import (
@@ -74,7 +74,7 @@ class _Prepared:
         self.flat = flat
 
 
-class Jitted(Transformed):
+class Jitted(Transformed[P, R]):
     """A function under `jit`; has `lower`, `trace` and `eval_shape` as `jax.jit` does."""
 
     def __init__(
@@ -303,7 +303,7 @@ class Jitted(Transformed):
             found[i] = sharding
         return tuple(found)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         prepared = self._prepare(args, kwargs)
         try:
             outcome = prepared.jitted(*prepared.static, *prepared.flat)
@@ -314,8 +314,8 @@ class Jitted(Transformed):
             outcome = settled(outcome)
         if not self._modes.structure:
             _refuse_returned_inputs(prepared.bundle, outcome)
-            return apply(prepared.bundle, outcome, False)
-        return apply(prepared.bundle, outcome)
+            return apply(prepared.bundle, outcome, False)  # type: ignore[no-any-return]
+        return apply(prepared.bundle, outcome)  # type: ignore[no-any-return]
 
     def _explain(self, error: TypeError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Names the argument, where jax was given something that is no array."""
@@ -478,7 +478,7 @@ def _refuse_returned_inputs(bundle: Bundle, outcome: Outcome) -> None:
 class _Stage:
     """A stage of a jitted function, with what jax's own stage offers."""
 
-    def __init__(self, jitted: Jitted, stage: Any) -> None:
+    def __init__(self, jitted: Jitted[..., Any], stage: Any) -> None:
         self._jitted = jitted
         self._stage = stage
 
@@ -513,6 +513,29 @@ class Compiled(_Stage):
         return apply(prepared.bundle, outcome, self._jitted._modes.structure)
 
 
+class JitOptions(TypedDict, total=False):
+    """The options of `jit`."""
+
+    in_shardings: Any
+    out_shardings: Any
+    static_argnums: int | Sequence[int] | None
+    static_argnames: str | Iterable[str] | None
+    donate_argnums: int | Sequence[int] | None
+    donate_argnames: str | Iterable[str] | None
+    keep_unused: bool
+    device: Any
+    backend: str | None
+    inline: bool
+    graph: bool | None
+    graph_updates: bool | None
+
+
+@overload
+def jit(fun: Callable[P, R], **options: Unpack[JitOptions]) -> Jitted[P, R]: ...
+@overload
+def jit(
+    fun: None = None, **options: Unpack[JitOptions]
+) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
 def jit(
     fun: Any = None,
     *,

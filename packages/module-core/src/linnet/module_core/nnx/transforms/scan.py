@@ -36,7 +36,7 @@ class Carry:
     """The spec of what one step hands to the next."""
 
 
-class Scan(Transformed):
+class Scan(Transformed[..., Any]):
     """What `scan` returns."""
 
     def __init__(

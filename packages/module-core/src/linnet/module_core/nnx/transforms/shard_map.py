@@ -22,7 +22,7 @@ from .prefixes import bare_specs, plain
 _whole: Any = jax.sharding.PartitionSpec
 
 
-class ShardMap(Transformed):
+class ShardMap(Transformed[..., Any]):
     """What `shard_map` returns."""
 
     def __init__(

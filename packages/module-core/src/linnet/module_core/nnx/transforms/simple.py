@@ -20,7 +20,7 @@ from .calling import Transformed, decorator, positional, resolve
 from .lifting import Modes
 
 
-class Simple(Transformed):
+class Simple(Transformed[..., Any]):
     """A function whose run on flat values is handed to jax.
 
     Args:

@@ -48,7 +48,7 @@ class StateAxes(FilterMapping, Mapping[Any, Any]):
     __hash__ = FilterMapping.__hash__
 
 
-class Vmap(Transformed):
+class Vmap(Transformed[..., Any]):
     """What `vmap` and `pmap` return."""
 
     def __init__(
