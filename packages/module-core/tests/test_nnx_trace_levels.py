@@ -220,3 +220,21 @@ def test_moving_to_shardings_inside_of_a_trace_leaves_no_tracer():
     run = nnx.jit(Layer.read, in_shardings=(there, None))
     np.testing.assert_allclose(jax.jit(lambda x: run(model, x))(X), [2.0, 2.0])
     assert not any(isinstance(x, jax.core.Tracer) for x in leaves(model))
+
+
+@pytest.mark.parametrize("outer", OUTER)
+def test_a_stream_from_outside_is_not_drawn_from(outer):
+    rngs = nnx.Rngs(0, dropout=1)
+    draws = [rngs, rngs.dropout, lambda: rngs.normal((2,)), rngs.fork, lambda: rngs.split(2)]
+    for draw in draws:
+        with pytest.raises(TraceContextError, match="Cannot mutate 'RngCount'"):
+            OUTER[outer](lambda x, draw=draw: (draw(), x)[1])
+    assert int(rngs.default.count[...]) == int(rngs.dropout.count[...]) == 0
+    np.testing.assert_array_equal(rngs.dropout(), jax.random.fold_in(jax.random.key(1), 0))
+
+
+def test_a_stream_that_left_its_trace_is_not_drawn_from():
+    left = []
+    jax.jit(lambda x: (left.append(nnx.Rngs(params=0)), x)[1])(X)
+    with pytest.raises(TraceContextError, match="Cannot mutate 'RngCount'"):
+        left[0].params()

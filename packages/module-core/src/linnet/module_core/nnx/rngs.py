@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ArgumentError, did_you_mean
+from . import edits
 from .filters import Filter, to_predicate
 from .pytree import Pytree
 from .variable_types import RngCount, RngKey
@@ -134,6 +135,8 @@ class RngStream(_Samplers, Pytree):
 
     def __call__(self) -> Any:
         count = self.count
+        # Before the draw, which would fail first, by a leaked tracer, or be the same every time.
+        edits.check_trace(count._stamp, count._description)
         key, after = _draw(self.key.get_value(), count.raw_value)
         count.set_value(after)
         return key
