@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 
 from contracts import Input, near, needs_field
-from linnet.module_core import nnx
+from linnet.module_core import errors, nnx
 
 Values = dict[str, Any]
 """What a module's variables hold, by path: "query/kernel"."""
@@ -341,6 +341,16 @@ def test_arrays_stand_for_parameters(layer: Layer) -> None:
                 found.append(name)
     assert len(found) >= len(layer.params)
     near(module(*inputs, **layer.call), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_streams_are_passed_by_name(layer: Layer) -> None:
+    cls = type(layer.make(nnx.Rngs(0)))
+    rngs = inspect.signature(cls).parameters.get("rngs")
+    if rngs is None or rngs.kind is not rngs.KEYWORD_ONLY:
+        return
+    for stream in (nnx.Rngs(0), nnx.Rngs(0).params):
+        with pytest.raises(errors.ArgumentTypeError, match=rf"{cls.__name__}: (?s:.*)rngs=\.\.\."):
+            cls(stream)
 
 
 def test_repr_names_class_and_variables(layer: Layer) -> None:

@@ -55,3 +55,60 @@ def test_promotion_keeps_a_tuple_s_form() -> None:
     assert x.dtype == y.dtype == jnp.float16
     (z,) = promote_dtype((jnp.ones(2, jnp.int32),), inexact=False)
     assert z.dtype == jnp.int32
+
+
+class Drawn(nnx.Module):
+    def __init__(self, size: int, scale: float = 1.0, *, rngs: nnx.Rngs) -> None:
+        self.value = nnx.Param(rngs.params.normal((size,)) * scale)
+
+
+def test_streams_by_position_where_a_name_is_due() -> None:
+    # Past the positional parameters, and in the place of one.
+    for arguments, position in ((2, 1.0, nnx.Rngs(0)), 3), ((2, nnx.Rngs(0).params), 2):
+        with pytest.raises(ArgumentTypeError) as info:
+            Drawn(*arguments)  # type: ignore[call-arg, arg-type]
+        assert f"Drawn: rngs is passed by its name, and came as positional argument {position}" in (
+            str(info.value)
+        )
+    assert "Write Drawn(2, rngs=...)." in str(info.value)
+    assert Drawn(2, rngs=nnx.Rngs(0)).value.shape == (2,)
+
+
+def test_streams_by_position_where_they_belong() -> None:
+    class First(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs, *, size: int = 2) -> None:
+            self.rngs = rngs
+
+    class Any_(nnx.Module):
+        def __init__(self, *parts: Any, rngs: Any = None) -> None:
+            self.parts = parts
+
+    class Both(nnx.Module):
+        def __init__(self, other: Any, *, rngs: Any) -> None:
+            self.other = other
+
+    rngs = nnx.Rngs(0)
+    assert First(rngs).rngs is rngs
+    assert Any_(1, rngs).parts == (1, rngs)
+    assert Both(rngs, rngs=rngs).other is rngs
+
+
+def test_modules_without_a_constructor_take_no_arguments() -> None:
+    class Empty(nnx.Module):
+        pass
+
+    with pytest.raises(TypeError, match=r"Empty\(\) takes no arguments"):
+        Empty(1)
+
+    class Base:
+        def __new__(cls, size: int) -> Any:
+            new = super().__new__(cls)
+            new.seen = size  # type: ignore[attr-defined]
+            return new
+
+    class Child(nnx.Module, Base):
+        def __init__(self, size: int) -> None:
+            self.size = size
+
+    made: Any = Child(3)
+    assert made.seen == made.size == 3

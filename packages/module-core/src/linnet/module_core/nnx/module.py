@@ -6,18 +6,20 @@ function that does the same for any nnx object.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ArgumentTypeError
 from . import capturing
 from .filters import Filter, to_predicate
 from .graph import iter_children as _iter_children
 from .graph import iter_graph
 from .pytree import Pytree
+from .rngs import Rngs, RngStream
 from .state import Path
 from .variable import Variable
 from .variable_types import Perturbation, variable_type_from_name
@@ -45,6 +47,18 @@ class Module(Pytree):
     >>> Linear(2, 3, rngs=nnx.Rngs(0))(jnp.ones((1, 2))).shape
     (1, 3)
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # `__init__` binds the arguments after this, and its error would count them, no more.
+        for x in args:
+            if isinstance(x, (Rngs, RngStream)):
+                _refuse_positional_streams(cls, args, kwargs)
+        new = super().__new__
+        if new is not object.__new__:  # of another base
+            return new(cls, *args, **kwargs)
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments")  # as without a `__new__`
+        return new(cls)
 
     def iter_children(self) -> Iterator[tuple[Any, Module]]:
         """Names and modules of the direct submodules, by name."""
@@ -240,3 +254,27 @@ def first_from(*values: Any, error_msg: str) -> Any:
         if value is not None:
             return value
     raise ArgumentError(error_msg)
+
+
+def _refuse_positional_streams(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuses streams among the positional arguments of a class that takes them as `rngs=`.
+
+    Raises:
+      ArgumentTypeError: `rngs` is for a keyword only, and none was passed.
+    """
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    if "rngs" in kwargs or not any(
+        p.name == "rngs" and p.kind is p.KEYWORD_ONLY for p in parameters
+    ):
+        return
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return
+    given = next(i for i, x in enumerate(args) if isinstance(x, (Rngs, RngStream)))
+    shown = (repr(x) for x in args[:given])
+    before = ", ".join(x if len(x) <= 20 and "\n" not in x else "..." for x in shown)
+    error = ArgumentTypeError(
+        f"rngs is passed by its name, and came as positional argument {given + 1}.",
+        hint=f"Write {cls.__name__}({before}{', ' if before else ''}rngs=...).",
+    )
+    error.locate(cls.__name__)
+    raise error
