@@ -32,9 +32,9 @@ class Outer(Picky):
 
 
 def test_errors_name_the_innermost_layer() -> None:
-    with pytest.raises(ArgumentError, match=r"^Picky: no\n  yes$"):
+    with pytest.raises(ArgumentError, match=r"^inner \(Picky\): no\n  yes$"):
         Outer(Picky())(ArgumentError("no", hint="yes"))
-    with pytest.raises(KeyError, match="^'as it is'$"):
+    with pytest.raises(KeyError, match="^'as it is'\nIn Picky, method __call__.$"):
         Picky()(KeyError("as it is"))
     assert Picky.__call__.__doc__ == "Raises."
 

@@ -46,12 +46,14 @@ class Config:
         path, so that the paths ("ab", "c") and ("a", "bc") get different keys.
       flax_return_frozendict: `init`, `apply` and `variables` return a `FrozenDict`.
       flax_preserve_adopted_names: a module passed to another one's constructor keeps its own name.
+      flax_filter_frames: the library's own frames leave the tracebacks of errors (`tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
     """
 
     flax_fix_rng_separator: bool
     flax_return_frozendict: bool
     flax_preserve_adopted_names: bool
+    flax_filter_frames: bool
     flax_profile: bool
 
     def __init__(self) -> None:
@@ -79,6 +81,7 @@ _DEFAULTS = {
     "flax_fix_rng_separator": False,
     "flax_return_frozendict": False,
     "flax_preserve_adopted_names": False,
+    "flax_filter_frames": True,
     "flax_profile": True,
 }
 

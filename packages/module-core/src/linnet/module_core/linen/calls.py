@@ -20,6 +20,7 @@ from ..errors import (
     InvalidInstanceModuleError,
     describe,
 )
+from ..tracebacks import entry
 from . import adoption
 from .filters import CollectionFilter, DenyList, union_filters
 from .hints import mismatch
@@ -274,6 +275,7 @@ def apply_fn(
     40
     """
 
+    @entry
     @functools.wraps(fn)
     def applied(variables: Any, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
         return apply(module, fn, mutable, capture_intermediates, variables, rngs, args, kwargs)
@@ -295,6 +297,7 @@ def init_with_output_fn(
       mutable, capture_intermediates: as in `Module.init`.
     """
 
+    @entry
     @functools.wraps(fn)
     def initialized(rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         return init_with_output(module, fn, mutable, capture_intermediates, rngs, args, kwargs)
@@ -317,6 +320,7 @@ def init_fn(
     """
     with_output = init_with_output_fn(fn, module, mutable, capture_intermediates)
 
+    @entry
     @functools.wraps(fn)
     def initialized(rngs: Any, *args: Any, **kwargs: Any) -> Any:
         return with_output(rngs, *args, **kwargs)[1]

@@ -385,7 +385,8 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
     found: dict[tuple[str, ...], Scope] = {}
     if all(module.scope is None for module in modules) and not variables:
         return []
-    for place in (*modules, *variables):
+    lifted: list[Module | Variable[Any]] = [*modules, *variables]
+    for place in lifted:
         _collect_scopes(place, found, modules[0] if modules else None)
     frames = {id(scope.frame) for scope in found.values()}
     if len(frames) != 1:

@@ -23,6 +23,7 @@ from ..errors import (
     IncorrectPostInitOverrideError,
     LinnetError,
 )
+from ..tracebacks import strip
 from .context import context, run_interceptors
 from .hints import changed_in_place, mismatch, still_packed, taken_for_array
 
@@ -261,9 +262,13 @@ def _run(
             error.locate(_where(self))
             if (hint := still_packed(self, fun, args, kwargs)) is not None:
                 error.add_note(hint)
+        if len(stack) == 1:
+            strip(error)
         raise
     except Exception as error:
         _note(error, self, name, fun, args, kwargs)
+        if len(stack) == 1:  # a bound module that the user calls
+            strip(error)
         raise
     finally:
         stack.pop()

@@ -26,6 +26,7 @@ from ..errors import (
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
 )
+from ..tracebacks import entry, strip
 from ..typing import PRNGKey, RNGSequences
 from . import adoption, calls, lazy
 from .context import context
@@ -357,6 +358,7 @@ class Module(_Dataclass, VariableAccess):
         """
         return self.clone(parent=parent, name=name, _deep_clone=True, _reset_names=True, **updates)
 
+    @entry
     def bind(
         self,
         variables: Variables,
@@ -408,10 +410,15 @@ class Module(_Dataclass, VariableAccess):
         Returns:
           The variables: a dict of collections.
         """
-        return calls.init_with_output(
-            self, method, mutable, capture_intermediates, rngs, args, kwargs
-        )[1]
+        try:
+            return calls.init_with_output(
+                self, method, mutable, capture_intermediates, rngs, args, kwargs
+            )[1]
+        except Exception as error:
+            strip(error)
+            raise
 
+    @entry
     def init_with_output(
         self,
         rngs: PRNGKey | RNGSequences,
@@ -426,6 +433,7 @@ class Module(_Dataclass, VariableAccess):
             self, method, mutable, capture_intermediates, rngs, args, kwargs
         )
 
+    @entry
     def lazy_init(
         self,
         rngs: PRNGKey | RNGSequences,
@@ -468,10 +476,15 @@ class Module(_Dataclass, VariableAccess):
         Returns:
           The output; unless `mutable` is False, (output, the mutable collections).
         """
-        return calls.apply(
-            self, method, mutable, capture_intermediates, variables, rngs, args, kwargs
-        )
+        try:
+            return calls.apply(
+                self, method, mutable, capture_intermediates, variables, rngs, args, kwargs
+            )
+        except Exception as error:
+            strip(error)
+            raise
 
+    @entry
     def tabulate(
         self,
         rngs: PRNGKey | RNGSequences,
@@ -506,6 +519,7 @@ class Module(_Dataclass, VariableAccess):
             compute_vjp_flops=compute_vjp_flops,
         )(*args, **kwargs)
 
+    @entry
     def module_paths(
         self,
         rngs: PRNGKey | RNGSequences,

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 from .. import dtypes
 from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
+from ..tracebacks import strip
+from .locating import locate, mark
 from .rngs import Rngs, RngStream
 from .variable import Variable
 
@@ -118,21 +120,28 @@ def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Ar
 
 
 def names_layer(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of a layer whose errors name the layer's class, if they don't name one yet.
+    """A method of a layer whose errors name the layer, by its path in the model (`locating`).
 
     Of a constructor that was called without its `rngs`, the error says what to pass.
     """
+    name_of_method = method.__name__
+    constructs = name_of_method == "__init__"
 
     @functools.wraps(method)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
-        except LinnetError as error:
-            error.locate(type(args[0]).__name__)
-            raise
-        except TypeError as error:
+        except Exception as error:
+            if not constructs:
+                locate(error, args[0], name_of_method)
+                strip(error)
+                raise
+            if isinstance(error, LinnetError):
+                error.locate(type(args[0]).__name__)
             inside = error.__traceback__ and error.__traceback__.tb_next
-            if inside or "rngs" in kwargs or "'rngs'" not in str(error):
+            wrong = isinstance(error, TypeError) and not isinstance(error, LinnetError)
+            if not wrong or inside or "rngs" in kwargs or "'rngs'" not in str(error):
+                strip(error)
                 raise
             name = type(args[0]).__name__
             missing = ArgumentTypeError(
@@ -143,4 +152,4 @@ def names_layer(method: Callable[P, R]) -> Callable[P, R]:
             missing.locate(name)
             raise missing from None
 
-    return wrapper
+    return mark(wrapper)

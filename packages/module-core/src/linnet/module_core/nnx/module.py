@@ -18,6 +18,7 @@ from . import capturing
 from .filters import Filter, to_predicate
 from .graph import iter_children as _iter_children
 from .graph import iter_graph
+from .locating import does_locate, locates
 from .pytree import Pytree
 from .rngs import Rngs, RngStream
 from .state import Path
@@ -59,6 +60,12 @@ class Module(Pytree):
         if (args or kwargs) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__}() takes no arguments")  # as without a `__new__`
         return new(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        call = vars(cls).get("__call__")
+        if inspect.isfunction(call) and not does_locate(call):
+            setattr(cls, "__call__", locates(call))  # noqa: B010
 
     def iter_children(self) -> Iterator[tuple[Any, Module]]:
         """Names and modules of the direct submodules, by name."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
+from ...tracebacks import entry
 from ..bundle import Hole, put_back
 from ..effect import After, Inside, Outcome, Plan, apply
 from ..graph import flat_leaves
@@ -251,6 +252,7 @@ class CustomVjp(Transformed[..., Any]):
             raise ArgumentError("symbolic_zeros is not supported by nnx.custom_vjp.")
         self._fwd, self._bwd = fwd, bwd
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         fwd, bwd = self._fwd, self._bwd
         if fwd is None or bwd is None:

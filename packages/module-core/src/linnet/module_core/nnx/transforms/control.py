@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError
+from ...tracebacks import entry
 from ..bundle import Bundle, put_back, take_out
 from ..effect import After, Effect, Inside, apply
 from ..state import path_text
@@ -95,6 +96,7 @@ def _select(
     return apply(bundle, ran[0].plan.only(written, values, output), modes.structure)
 
 
+@entry
 def cond(
     pred: Any,
     true_fun: Callable[..., Any],
@@ -122,6 +124,7 @@ def cond(
     return _select(select, (true_fun, false_fun), operands, Modes(graph, graph_updates), "cond")
 
 
+@entry
 def switch(
     index: Any,
     branches: Sequence[Callable[..., Any]],
@@ -211,6 +214,7 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> str:
     return f" ({'; '.join(parts)})." if parts else "."
 
 
+@entry
 def while_loop(
     cond_fun: Callable[[Any], Any],
     body_fun: Callable[[Any], Any],
@@ -242,6 +246,7 @@ def while_loop(
     return loop.finish(end)
 
 
+@entry
 def fori_loop(
     lower: Any,
     upper: Any,

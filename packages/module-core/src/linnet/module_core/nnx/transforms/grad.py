@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
+from ...tracebacks import entry
 from ..bundle import Hole
 from ..effect import Inside, apply
 from ..filters import Filter
@@ -112,6 +113,7 @@ class Grad(Transformed[..., Any]):
             found[position] = Chosen(one.filter if isinstance(one, DiffState) else default)
         return found
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         positions = self._positions(len(args))

@@ -21,6 +21,7 @@ from typing import Any, TypedDict, Unpack, overload
 import jax
 
 from ...errors import ArgumentError, ArgumentTypeError
+from ...tracebacks import entry, strip
 from ..bundle import Bundle, Hole, is_node, put_back, take_out
 from ..effect import After, Inside, Outcome, apply
 from ..graph import find_duplicates
@@ -304,18 +305,22 @@ class Jitted(Transformed[P, R]):
         return tuple(found)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        prepared = self._prepare(args, kwargs)
         try:
-            outcome = prepared.jitted(*prepared.static, *prepared.flat)
-        except TypeError as error:
-            self._explain(error, self._bound + args, kwargs)
+            prepared = self._prepare(args, kwargs)
+            try:
+                outcome = prepared.jitted(*prepared.static, *prepared.flat)
+            except TypeError as error:
+                self._explain(error, self._bound + args, kwargs)
+                raise
+            if self._has_formats:
+                outcome = settled(outcome)
+            if not self._modes.structure:
+                _refuse_returned_inputs(prepared.bundle, outcome)
+                return apply(prepared.bundle, outcome, False)  # type: ignore[no-any-return]
+            return apply(prepared.bundle, outcome)  # type: ignore[no-any-return]
+        except Exception as error:
+            strip(error)
             raise
-        if self._has_formats:
-            outcome = settled(outcome)
-        if not self._modes.structure:
-            _refuse_returned_inputs(prepared.bundle, outcome)
-            return apply(prepared.bundle, outcome, False)  # type: ignore[no-any-return]
-        return apply(prepared.bundle, outcome)  # type: ignore[no-any-return]
 
     def _explain(self, error: TypeError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Names the argument, where jax was given something that is no array."""
@@ -338,16 +343,19 @@ class Jitted(Transformed[P, R]):
                     " class of your own is to be an nnx.Module, or a pytree of jax.",
                 ) from error
 
+    @entry
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """The program for these arguments before it is compiled; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
         return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
 
+    @entry
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The traced function for these arguments, with its `jaxpr`; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
         return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
 
+    @entry
     def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
         """The output with `jax.ShapeDtypeStruct`s for arrays; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
@@ -507,6 +515,7 @@ class Lowered(_Stage):
 class Compiled(_Stage):
     """A compiled function, called as the original; it takes arguments of that structure alone."""
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         prepared = self._jitted._prepare(args, kwargs)
         outcome = settled(self._stage(*prepared.flat))

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from ...tracebacks import entry
 from .jit import jit
 
 
@@ -61,6 +62,7 @@ class JitPartial:
         self.partial_args = partial_args
         self.jitted_fn = jit(fun, **options)
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.jitted_fn(*self.partial_args, *args, **kwargs)
 

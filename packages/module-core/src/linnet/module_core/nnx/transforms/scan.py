@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import ArgumentError
+from ...tracebacks import entry
 from ..effect import After, Outcome, Plan
 from ..state import path_text
 from ..statics import static_key
@@ -75,6 +76,7 @@ class Scan(Transformed[..., Any]):
         # Inlined, so that derivatives and batches of the loop are those of jax.lax.scan.
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         if kwargs:
@@ -387,11 +389,11 @@ def _carry_position(axes: Any, what: str) -> int | None:
     if axes is Carry:
         return _WHOLE
     found: list[int] = []
-    for i, entry in enumerate(axes if isinstance(axes, tuple) else ()):
-        if entry is Carry:
+    for i, axis in enumerate(axes if isinstance(axes, tuple) else ()):
+        if axis is Carry:
             found.append(i)
-        elif not isinstance(entry, FilterMapping) and Carry in jax.tree_util.tree_leaves(
-            entry, is_leaf=lambda x: isinstance(x, FilterMapping)
+        elif not isinstance(axis, FilterMapping) and Carry in jax.tree_util.tree_leaves(
+            axis, is_leaf=lambda x: isinstance(x, FilterMapping)
         ):
             raise ArgumentError(
                 f"Carry must at the top-level, it cannot be nested. Found {what}={axes!r}"

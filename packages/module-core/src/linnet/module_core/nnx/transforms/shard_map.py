@@ -13,6 +13,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 
 from ..._compat import mesh_that_is_set
+from ...tracebacks import entry
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .jit import StateSharding
 from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
@@ -42,6 +43,7 @@ class ShardMap(Transformed[..., Any]):
         self._modes = modes
         self._options = options
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_specs = self._in_specs

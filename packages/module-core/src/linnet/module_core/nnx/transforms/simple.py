@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from ...tracebacks import entry
 from ..bundle import Bundle, take_out
 from ..effect import Inside, Outcome, apply
 from ..statics import static_key
@@ -98,6 +99,7 @@ class Remat(Simple):
     def _checkpointed(self, call: _Call) -> Callable[..., Outcome]:
         return jax.checkpoint(functools.partial(self._run, call), **self._options)
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         bundle, (call, *flat) = self._flat(args, kwargs)
         outcome = self._program(call)(*flat)
@@ -143,6 +145,7 @@ class Checkify(Simple):
         super().__init__(fun, "checkify", (), modes)
         self._errors = errors
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from jax.experimental import checkify as checks
 
@@ -180,6 +183,7 @@ def checkify(
 class MakeJaxpr(Simple):
     """What `make_jaxpr` returns."""
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         _, (call, *flat) = self._flat(args, kwargs)
 

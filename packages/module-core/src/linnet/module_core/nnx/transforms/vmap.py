@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError
+from ...tracebacks import entry
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
 from .prefixes import FilterMapping, bare_specs, plain
@@ -71,6 +72,7 @@ class Vmap(Transformed[..., Any]):
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
 
+    @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_axes = self._in_axes

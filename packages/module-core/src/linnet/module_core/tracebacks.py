@@ -1,0 +1,85 @@
+"""Tracebacks that show the user's lines: frames of this library leave them.
+
+An error in a model passes through some five frames of the library for each level of modules. Where
+it leaves the library (`init`, `apply`, the transforms of nnx, a layer that is called), `strip`
+takes these frames out of its traceback, and out of those of the errors that it came from. What is
+raised, and from what, stays as it is, notes included; a debugger enters at the user's innermost
+line.
+
+Nothing is done before there is an error: a `try` costs nothing in Python. What is raised again with
+a bare `raise` gets no frame for the function that does it, so nothing of the library is left.
+
+jax does the same with its own frames, and its setting is followed: `JAX_TRACEBACK_FILTERING=off`
+shows all frames, `tracebackhide` leaves them in and marks them for IPython and pytest.
+`config.flax_filter_frames` turns it off for this library alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+import jax
+
+from .config import config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def strip(error: BaseException) -> None:
+    """Takes the library's frames out of the traceback of `error`, and of what it came from."""
+    mode = jax.config.jax_traceback_filtering  # type: ignore[attr-defined]
+    if mode == "off" or not config.flax_filter_frames:
+        return
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        _strip_one(one, mode == "tracebackhide")
+        pending += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+
+
+def _strip_one(error: BaseException, only_hide: bool) -> None:
+    kept: list[TracebackType] = []
+    ours = 0
+    traceback = error.__traceback__
+    while traceback is not None:
+        if not _is_ours(traceback):
+            kept.append(traceback)
+        else:
+            ours += 1
+            if only_hide:
+                traceback.tb_frame.f_locals["__tracebackhide__"] = True
+        traceback = traceback.tb_next
+    if only_hide or not ours:
+        return
+    rebuilt: TracebackType | None = None
+    for entry in reversed(kept):
+        rebuilt = TracebackType(rebuilt, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    error.__traceback__ = rebuilt
+
+
+def _is_ours(traceback: TracebackType) -> bool:
+    return str(traceback.tb_frame.f_globals.get("__name__")).startswith("linnet.")
+
+
+def entry(fun: Callable[P, R]) -> Callable[P, R]:
+    """A function whose errors leave without frames of the library."""
+
+    @functools.wraps(fun)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return fun(*args, **kwargs)
+        except Exception as error:
+            strip(error)
+            raise
+
+    return wrapper
