@@ -329,3 +329,146 @@ def test_calls_of_split_modules_leave_their_state_alone():
     assert (
         jax.jit(lambda g, s: nnx.call((g, s))["counter"].add(1)[1][0])(graphdef, state) == graphdef
     )
+
+
+class Fit(nnx.Module):
+    """Weights as variables or as plain arrays, and a count that isn't optimized."""
+
+    def __init__(self, wrap):
+        self.slope = wrap(jnp.array([[1.0], [2.0], [3.0]]))
+        self.offset = nnx.Param(jnp.zeros(1))
+        self.used = nnx.Variable(jnp.array(0))
+
+    def __call__(self, x):
+        self.used[...] += 1
+        return x @ jnp.asarray(self.slope) + self.offset
+
+
+INPUTS = jnp.array([[1.0, 0.5, -1.0], [0.0, 2.0, 1.0], [-1.0, 0.0, 0.5], [0.5, -0.5, 2.0]])
+
+
+def loss_of(model):
+    return jnp.mean((model(INPUTS) - 1) ** 2)
+
+
+SEARCHES = {
+    "lbfgs": optax.lbfgs,
+    "zoom": lambda: optax.chain(optax.sgd(1.0), optax.scale_by_zoom_linesearch(5)),
+    "backtracking": lambda: optax.chain(
+        optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5, store_grad=True)
+    ),
+}
+
+
+class TestLineSearches:
+    """Extra arguments reach the transformation, with bare values as it has them everywhere."""
+
+    @pytest.mark.parametrize("name", SEARCHES)
+    @pytest.mark.parametrize("transform", [lambda f: f, nnx.jit], ids=["eager", "jit"])
+    def test_they_find_a_lower_loss(self, name, transform):
+        model = Fit(nnx.Param)
+        optimizer = nnx.Optimizer(model, SEARCHES[name](), wrt=nnx.Param)
+        graphdef, _, rest = nnx.split(model, nnx.Param, ...)
+        seen = []
+
+        def at(params):
+            seen.extend(
+                map(type, jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, nnx.Variable)))
+            )
+            return loss_of(nnx.merge(graphdef, params, rest, copy=True))
+
+        @transform
+        def step(model, optimizer):
+            value, grads = nnx.value_and_grad(loss_of)(model)
+            optimizer.update(model, grads, grad=grads, value=value, value_fn=at)
+            return value
+
+        losses = [step(model, optimizer) for _ in range(2)]
+        assert losses[1] < losses[0]
+        assert not any(issubclass(cls, nnx.Variable) for cls in seen)
+
+    def test_gradients_of_more_than_is_optimized_do(self):
+        model = Fit(nnx.Param)
+        wrt = nnx.PathContains("slope")
+        optimizer = nnx.Optimizer(model, optax.lbfgs(), wrt=wrt)
+        graphdef, _, rest = nnx.split(model, wrt, ...)
+        value, grads = nnx.value_and_grad(loss_of)(model)
+        optimizer.update(
+            model,
+            grads,
+            grad=grads,
+            value=value,
+            value_fn=lambda s: loss_of(nnx.merge(graphdef, s, rest, copy=True)),
+        )
+        assert loss_of(model) < value
+        assert model.offset[0] == 0
+
+
+class TestPlainArrays:
+    @staticmethod
+    def is_slope(path, leaf):
+        return path[-1] == "slope"
+
+    @pytest.mark.parametrize("tx", [optax.sgd(0.1), optax.adam(0.1), optax.lbfgs(linesearch=None)])
+    def test_they_are_optimized_as_variables_are(self, tx):
+        slopes = []
+        for wrap in (nnx.Param, lambda x: x):
+            model = Fit(wrap)
+            optimizer = nnx.Optimizer(model, tx, wrt=self.is_slope)
+            for _ in range(2):
+                value = jnp.asarray(model.slope)
+                grads = jax.grad(lambda s: jnp.mean((INPUTS @ s - 1) ** 2))(value)
+                optimizer.update(model, nnx.State({"slope": grads}))
+            slopes.append(np.asarray(model.slope))
+            assert int(optimizer.step[...]) == 2
+        np.testing.assert_array_equal(*slopes)
+
+    def test_so_they_are_within_jax_jit(self):
+        @jax.jit
+        def step(model, optimizer):
+            grads = jax.grad(lambda s: jnp.mean((INPUTS @ s - 1) ** 2))(model.slope)
+            optimizer.update(model, nnx.State({"slope": grads}))
+            return model, optimizer
+
+        model = Fit(lambda x: x)
+        before = model.slope
+        model, _ = step(model, nnx.Optimizer(model, optax.sgd(0.1), wrt=self.is_slope))
+        assert isinstance(model.slope, jax.Array)
+        assert not np.array_equal(model.slope, before)
+
+    def test_other_shapes_are_refused(self):
+        model = Fit(lambda x: x)
+        optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=self.is_slope)
+        with pytest.raises(ArgumentError, match=r"slope has \(2,\) for \(3, 1\)"):
+            optimizer.update(model, nnx.State({"slope": jnp.ones(2)}))
+
+
+@pytest.mark.parametrize("value", [0.5, jnp.full((2,), 0.5)], ids=["number", "weak type"])
+def test_a_step_over_weak_types_is_compiled_once(value):
+    model, traces = nnx.Dict(scale=nnx.Param(value)), []
+    optimizer = nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        traces.append(1)
+        optimizer.update(model, nnx.grad(lambda m: jnp.sum(m.scale * 2))(model))
+
+    for _ in range(3):
+        step(model, optimizer)
+    assert len(traces) == 1
+
+
+def test_all_of_an_optimizer_is_counted():
+    model = nnx.Dict({f"w{i}": nnx.Dict(x=nnx.Param(jnp.ones(20))) for i in range(10)})
+    head = repr(nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param)).splitlines()[0]
+    assert "OptVariable: 400" in head
+    assert "Total: 402" in head
+
+
+def test_classes_of_training_take_the_type_of_their_model():
+    def step(optimizer: nnx.Optimizer[Fit], graphdef: nnx.GraphDef[Fit]) -> nnx.TrainState[Fit]: ...
+
+    model = Fit(nnx.Param)
+    optimizer = nnx.ModelAndOptimizer[Fit](model, optax.sgd(0.1))
+    assert "__orig_class__" not in vars(optimizer)
+    assert nnx.clone(optimizer).model is not model

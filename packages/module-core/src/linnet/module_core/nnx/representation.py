@@ -39,7 +39,7 @@ def _lines(value: Any, above: frozenset[int]) -> list[str]:
         items = [(path_name(cls, k), v) for k, v in value.__dict__.items() if k != "_length"]
         if items and all(isinstance(k, int) for k, _ in items):
             return _block(f"{name}([", "])", [("", v) for _, v in items], "", above, "")
-        return _block(f"{name}(", ")", items, "=", above, _size_of(_variables(value, set())))
+        return _block(f"{name}(", ")", items, "=", above, _size_of(_variables(value, {})))
     if isinstance(value, State):
         return _block("State({", "})", list(value.raw_mapping.items()), ": ", above, "")
     if isinstance(value, FlatState):
@@ -77,10 +77,10 @@ def _block(
     return lines
 
 
-def _variables(value: Any, seen: set[int]) -> Iterator[Variable[Any]]:
+def _variables(value: Any, seen: dict[int, Any]) -> Iterator[Variable[Any]]:
     if id(value) in seen:
         return
-    seen.add(id(value))
+    seen[id(value)] = value  # kept: a state's inner states are made when asked for
     if isinstance(value, Variable):
         yield value
     elif isinstance(value, Pytree):

@@ -15,14 +15,16 @@ arXiv:1910.02054, stage 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError, describe
+from ..arrays import strong
 from ..filters import Filter, to_predicate
-from ..graph import pure, state
+from ..graph import pure, state, update
 from ..layout import laid_out
 from ..marks import static
 from ..pytree import Pytree
@@ -95,7 +97,6 @@ class Optimizer(Pytree, Generic[M]):
         wrt: Filter = _MISSING,
         graph: bool | None = None,
     ) -> None:
-        del graph
         if wrt is _MISSING:
             raise ArgumentTypeError(
                 f"{type(self).__name__} needs to be told which variables to optimize: 'wrt' is"
@@ -108,8 +109,9 @@ class Optimizer(Pytree, Generic[M]):
                 f"tx is a gradient transformation, such as optax.adam(1e-3); got {describe(tx)}.",
                 hint="The order is nnx.Optimizer(model, tx, wrt=nnx.Param).",
             )
-        params = state(model, wrt)
+        params = state(model, wrt, graph=graph)
         _check_optimizable(model, params, wrt)
+        jax.tree.map(_make_array, params, is_leaf=_is_variable)
         self.step = OptState(jnp.zeros((), jnp.uint32))
         self.tx = static(tx)
         self.opt_state = jax.tree.map(_as_variable, tx.init(params), is_leaf=_is_variable)
@@ -132,7 +134,8 @@ class Optimizer(Pytree, Generic[M]):
           model: that the optimizer was made for, or one of the same structure.
           grads: as `nnx.grad` returns them: a state with a leaf at the path of each variable that
             is optimized. Leaves of other variables are left out.
-          **kwargs: for the transformation, where it needs more (`value=loss`).
+          **kwargs: for the transformation, where it needs more: a line search is told
+            `value=loss, grad=grads, value_fn=f`, and calls `f` with states of bare values.
 
         Returns:
           A state of what was added to the variables.
@@ -152,13 +155,18 @@ class Optimizer(Pytree, Generic[M]):
         divided = _is_divided(variables)
         if divided:
             chosen, params = _divided(variables, chosen), _divided(variables, params)
+        extra = {name: _bare(value, variables) for name, value in kwargs.items()}
         try:
-            updates, after = self.tx.update(chosen, before, params, **kwargs)
+            updates, after = self.tx.update(chosen, before, params, **extra)
         except (TypeError, ValueError) as error:
             self._explain(error, params, before)
             raise
         add = _add_whole if divided else _add
-        jax.tree.map(add, variables, updates, is_leaf=_is_variable)
+        arrays = jax.tree.map(add, variables, updates, is_leaf=_is_variable)
+        if not isinstance(variables, Variable):
+            plain = [(p, x) for p, x in to_flat_state(arrays) if x is not None]
+            if plain:
+                update(model, from_flat_state(plain))
         same: bool = jax.tree.structure(before) == jax.tree.structure(after)  # type: ignore[operator]
         if same:
             put = _put_divided if divided else _put
@@ -228,12 +236,15 @@ def _divided(variables: Any, values: Any) -> Any:
     """Values of variables, those laid out for the optimizer that are divided."""
 
     def of_one(variable: Any, value: Any) -> Any:
+        if not isinstance(variable, Variable):
+            return value
         return laid_out(variable, value, names=variable._metadata.get(_DIVIDED))
 
     return jax.tree.map(of_one, variables, values, is_leaf=_is_variable)
 
 
 def _put(variable: Variable[Any], value: Any) -> None:
+    value = strong(value)
     old, new = jax.tree.leaves(variable.raw_value), jax.tree.leaves(value)
     if not all(a is b for a, b in zip(old, new, strict=True)):
         variable.set_raw_value(value)
@@ -243,18 +254,50 @@ def _put_divided(variable: Variable[Any], value: Any) -> None:
     _put(variable, laid_out(variable, value))
 
 
-def _add_whole(variable: Variable[Any], update: Any) -> None:
-    if variable._metadata.get(_DIVIDED) is not None:
+def _add_whole(variable: Any, update: Any) -> Any:
+    if isinstance(variable, Variable) and variable._metadata.get(_DIVIDED) is not None:
         names = axis_names_of(variable)
         update = laid_out(variable, update, names=() if names is None else names)
-    _add(variable, update)
+    return _add(variable, update)
 
 
-def _add(variable: Variable[Any], update: Any) -> None:
+def _add(variable: Any, update: Any) -> Any:
+    """Adds to a variable in place; returns the sum where it is an array."""
+
     def add(param: Any, change: Any) -> Any:
         return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
 
+    if not isinstance(variable, Variable):
+        return add(variable, update)
     variable.set_raw_value(jax.tree.map(add, variable.raw_value, update))
+    return None
+
+
+def _make_array(variable: Any) -> None:
+    """Makes arrays with strong types of a variable's numbers, as its first update would.
+
+    Otherwise a step is compiled for both.
+    """
+    if not isinstance(variable, Variable):
+        return
+    old, structure = jax.tree.flatten(variable.raw_value)
+    new = [strong(jnp.asarray(x)) if isinstance(x, (float, complex)) else strong(x) for x in old]
+    if not all(map(is_, old, new)):
+        variable.set_raw_value(jax.tree.unflatten(structure, new))
+
+
+def _bare(value: Any, variables: Any) -> Any:
+    """An extra argument for the transformation, which knows nothing of variables.
+
+    What has a leaf for each variable that is optimized is given as they are: with these leaves.
+    """
+    if isinstance(value, Pytree):
+        value = state(value)
+    if isinstance(value, State) and isinstance(variables, State):
+        given, wanted = _flat(value), _flat(variables)
+        if len(given) > len(wanted) and given.keys() >= wanted.keys():
+            value = from_flat_state((p, given[p]) for p in wanted)
+    return pure(value)
 
 
 def _flat(tree: Any) -> dict[Path, Any]:
@@ -324,7 +367,7 @@ def _chosen(grads: Any, variables: Any, wrt: Filter) -> Any:
     wrong = [
         f"{path_text(p)} has {jnp.shape(bare[p])} for {v.shape}"
         for p, v in wanted.items()
-        if isinstance(v.raw_value, jax.Array) and jnp.shape(bare[p]) != v.shape
+        if isinstance(getattr(v, "raw_value", v), jax.Array) and jnp.shape(bare[p]) != v.shape
     ]
     if wrong:
         raise ArgumentError(f"grads don't have the shapes of their variables: {', '.join(wrong)}.")
