@@ -145,8 +145,8 @@ def test_donated_modules_hold_the_new_buffers(option):
     nnx.jit(lambda x: x * 2, donate_argnums=0)(given)
     assert given.is_deleted()
     shared = block()
-    with pytest.raises(ArgumentError, match="Inconsistent aliasing"):
-        nnx.jit(lambda a, b: a(X), donate_argnums=0)(shared, shared)
+    nnx.jit(lambda a, b: a(X), donate_argnums=0)(shared, shared)  # one module, which is donated
+    assert float(shared.calls[...]) == 1.0
     with pytest.raises(ArgumentError, match="both static and donated"):
         nnx.jit(lambda a: a, donate_argnums=0, static_argnums=0)
 

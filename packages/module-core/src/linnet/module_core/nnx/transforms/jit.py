@@ -29,7 +29,8 @@ from ..layout import lay_out
 from ..structure import GraphDef, build
 from ..variable import Variable
 from .calling import P, R, Transformed, names_of, resolve
-from .lifting import Modes
+from .lifting import Form, Modes
+from .naming import arrays_of_call, donation_misfit, places_of_objects, sharding_misfit
 from .placing import has_formats, moved, output_laid_out, settled, with_formats
 from .prefixes import (
     FilterMapping,
@@ -238,14 +239,18 @@ class Jitted(Transformed[P, R]):
             sharding = by_position.get(key) if isinstance(key, int) else None
             name = self._names[key] if isinstance(key, int) and key < len(self._names) else str(key)
             holed[key], found = take_out_with(sharding, value, roots, f"in_shardings of {name}")
-            named = [o._replace(where=f"{name}/{o.where}" if o.path else name) for o in found]
+            named = [o._replace(where=name + o.where) for o in found]
             occurrences.extend(named)
             donates.extend(o._replace(spec=key in donated_keys, path=()) for o in named)
         self._modes.check(roots, "jit")
         bundle = Bundle(roots)
         leaf_shardings = spec_of_each_leaf(bundle, occurrences)
-        donated_leaves = tuple(spec_of_each_leaf(bundle, donates))
-        values = moved(bundle, leaf_shardings)
+        donated_leaves = tuple(spec_of_each_leaf(bundle, donates, either=True))
+        try:
+            values = moved(bundle, leaf_shardings)
+        except (ValueError, IndexError) as error:
+            form = Form(bundle.graphdef, leaf_shardings, occurrences)
+            raise sharding_misfit(places_of_objects(form, bundle), "jit") or error from error
         plain_args = tuple(
             v for k, v in holed.items() if isinstance(k, int) and k not in donated_keys
         )
@@ -311,6 +316,12 @@ class Jitted(Transformed[P, R]):
                 outcome = prepared.jitted(*prepared.static, *prepared.flat)
             except TypeError as error:
                 self._explain(error, self._bound + args, kwargs)
+                raise
+            except (RuntimeError, ValueError) as error:  # which of them, depends on jax's way there
+                if "donate" in str(error) or "deleted" in str(error):
+                    places = arrays_of_call(self._bound + args, kwargs, self._names)
+                    if (found := donation_misfit(places)) is not None:
+                        error.add_note(found)
                 raise
             if self._has_formats:
                 outcome = settled(outcome)

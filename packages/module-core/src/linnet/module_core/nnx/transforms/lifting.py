@@ -25,6 +25,8 @@ from ..variable import Variable
 from .prefixes import (
     FilterMapping,
     Occurrence,
+    attribute_text,
+    join_text,
     part_of,
     spec_of_each_leaf,
     take_out,
@@ -97,6 +99,12 @@ class Form:
         for o in occurrences:
             self.of_root.setdefault(o.root, o)
         self._key = (graphdef, self.specs, self.occurrences)
+
+    def where(self, i: int) -> str:
+        """The place of a leaf, as the user would write it."""
+        path = self.graphdef.paths[i]
+        root, path = (path[0], path[1:]) if self.graphdef.num_roots != 1 else (0, path)
+        return join_text(self.of_root[root].where, path)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Form) and self._key == other._key
@@ -187,6 +195,18 @@ class Run:
             after = After(self.inside, self.roots)
         return after
 
+    def where(self, after: After, i: int) -> str:
+        """The place of a leaf after the run, as the user would write it."""
+        source = after.sources[i]
+        if source is not None:
+            return self.form.where(source)
+        path = after.walk.graphdef.paths[i]
+        root, path = (path[0], path[1:]) if after.walk.graphdef.num_roots != 1 else (0, path)
+        if root < self.form.graphdef.num_roots:
+            return join_text(self.form.of_root[root].where, path)
+        where = next(o.where for o in self.out if o.root == root)
+        return f"the output{where}{attribute_text(path)}"
+
     def _specs_of(self, after: After) -> list[Any]:
         form = self.form
         out_of_root: dict[int, Occurrence] = {}
@@ -231,7 +251,7 @@ class Run:
                         "Inconsistent aliasing detected. The following nodes have different"
                         f" prefixes:\nNode: {type(leaf).__name__}\n"
                         f"  among the arguments: {spec_of[id(leaf)]}\n"
-                        f"  output {path_text((o.where, *path))}: {spec}",
+                        f"  output {join_text(o.where, path)}: {spec}",
                         hint="What is passed in and returned is one and the same variable: give"
                         " both the same, or return a copy (nnx.clone).",
                     )

@@ -184,7 +184,7 @@ def take_out(
     index_of = {id(r): i for i, r in enumerate(roots)}
     occurrences: list[Occurrence] = []
     specs, subtrees, structure = spread(prefix, tree, what)
-    starts = [_keys(p) for p, _ in _with_path(structure, len(specs))]
+    starts = [p for p, _ in with_path(structure, specs)]
     holed: list[Any] = []
     for spec, subtree, start in zip(specs, subtrees, starts, strict=True):
         found, shape = jax.tree_util.tree_flatten_with_path(subtree, is_leaf=is_node)
@@ -196,27 +196,48 @@ def take_out(
             index = index_of.setdefault(id(leaf), len(roots))
             if index == len(roots):
                 roots.append(leaf)
-            inner = _keys(path)
-            occurrences.append(Occurrence(index, spec, inner, _name((*start, *inner), names)))
+            where = place_text((*start, *path), names)
+            occurrences.append(Occurrence(index, spec, _keys(path), where))
             leaves.append(Hole(index))
         holed.append(jax.tree_util.tree_unflatten(shape, leaves))
     return jax.tree_util.tree_unflatten(structure, holed), occurrences
 
 
-def _with_path(structure: Any, count: int) -> list[Any]:
-    numbered = jax.tree_util.tree_unflatten(structure, list(range(count)))
-    return jax.tree_util.tree_flatten_with_path(numbered)[0]
+def with_path(structure: Any, specs: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The specs of a prefix with their paths in it."""
+    numbered = jax.tree_util.tree_unflatten(structure, list(range(len(specs))))
+    found = jax.tree_util.tree_flatten_with_path(numbered)[0]
+    return [(path, spec) for (path, _), spec in zip(found, specs, strict=True)]
 
 
 def _keys(path: Sequence[Any]) -> Path:
     return tuple([key_of(k) for k in path])
 
 
-def _name(path: Path, names: Sequence[str] | None) -> str:
-    if names is not None and path and isinstance(path[0], int):
-        index = path[0]
-        path = (names[index] if index < len(names) else f"argument {index}", *path[1:])
-    return path_text(path)
+def place_text(path: Sequence[Any], names: Sequence[str] | None = None) -> str:
+    """A jax key path as one would write it in Python: `states[0]['bn'].mean`.
+
+    Args:
+      path: into the arguments.
+      names: of the arguments, if the path begins with the index of one, or its name.
+    """
+    text = ""
+    if names is not None and path:
+        first, *path = path
+        index = key_of(first)
+        named = isinstance(index, int) and index < len(names)
+        text = names[index] if named else index if isinstance(index, str) else f"argument {index}"
+    for entry in path:
+        key = key_of(entry)
+        text += f".{key}" if isinstance(entry, jax.tree_util.GetAttrKey) else f"[{key!r}]"
+    return text
+
+
+def attribute_text(path: Path) -> str:
+    """A path within an object as one would write it behind the object: `.blocks[0].kernel`."""
+    return "".join(
+        [f".{k}" if isinstance(k, str) and k.isidentifier() else f"[{k!r}]" for k in path]
+    )
 
 
 def plain(prefix: Any, instead: Any = None) -> Any:
@@ -257,8 +278,15 @@ class _Same:
         self.path = path
 
 
-def spec_of_each_leaf(bundle: Bundle, occurrences: Sequence[Occurrence]) -> list[Any]:
+def spec_of_each_leaf(
+    bundle: Bundle, occurrences: Sequence[Occurrence], either: bool = False
+) -> list[Any]:
     """The spec of each leaf of a bundle.
+
+    Args:
+      bundle: of the objects.
+      occurrences: of specs, which reach them.
+      either: of two specs of a leaf takes the one that isn't false.
 
     Raises:
       ArgumentError: a leaf is reached with two different specs; both paths are named.
@@ -276,23 +304,25 @@ def spec_of_each_leaf(bundle: Bundle, occurrences: Sequence[Occurrence]) -> list
             before = known.get(key)
             if before is None:
                 known[key] = _Same(spec, o, path)
-            elif before.of is o:  # another path within one object: what passes by any is chosen
+            elif either or before.of is o:  # of paths within one object any that passes will do
                 before.spec = before.spec or spec
             elif before.spec != spec:
-                _refuse_aliasing(leaf, before, spec, _join(o.where, path))
+                _refuse_aliasing(leaf, before, spec, join_text(o.where, path))
     keys = [k for part in bundle.parts for k in leaf_keys(part)]
     return [known[k].spec if k in known else None for k in keys]
 
 
-def _join(where: str, path: Path) -> str:
-    return path_text((where, *path)) if where else path_text(path)
+def join_text(where: str, path: Path) -> str:
+    """The place of a leaf at `path` in an object that is at `where`."""
+    return (where + attribute_text(path)).lstrip(".") or "the root"
 
 
 def _refuse_aliasing(leaf: Any, before: _Same, spec: Any, where: str) -> None:
     kind = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
+    first = join_text(before.of.where, before.path)
     raise ArgumentError(
         "Inconsistent aliasing detected. The following nodes have different prefixes:\n"
-        f"Node: {kind}\n  {_join(before.of.where, before.path)}: {before.spec}\n  {where}: {spec}",
+        f"Node: {kind}\n  {first}: {before.spec}\n  {where}: {spec}",
         hint="It is one and the same value: give all its places the same, or pass a copy"
         " (nnx.clone).",
     )

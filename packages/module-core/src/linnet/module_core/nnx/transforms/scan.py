@@ -21,14 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
 from ..effect import After, Outcome, Plan
-from ..state import path_text
 from ..statics import static_key
 from ..variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Form, Lifted, Modes, Run, groups_of, put_together
+from .naming import axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
 from .vmap import StateAxes
 
@@ -89,7 +89,16 @@ class Scan(Transformed[..., Any]):
         in_axes = (None,) * len(self._bound) + in_axes
         lifted = Lifted(in_axes, args, "scan in_axes", self._names, self._modes, "scan")
         call, given = _call(lifted, in_axes)
-        outcome = self._program(call, lifted.bundle.values(), given)
+        try:
+            outcome = self._program(call, lifted.bundle.values(), given)
+        except (ValueError, IndexError) as error:
+            if isinstance(error, ArgumentError):
+                raise
+            places = places_of(lifted, in_axes, self._names, "scan in_axes")
+            misfit = axis_misfit(places, "scan", self._length, "length")
+            if misfit is None:
+                raise
+            raise misfit from error
         return lifted.apply(outcome.output, outcome.values, outcome.effect)
 
     def _traced(self, call: _Call, values: list[Any], given: list[Any]) -> Outcome:
@@ -198,9 +207,9 @@ class _Loop:
             None if call.carried is None else self.args[call.carried],
         )
         xs = (
-            [self._front(self.values[i], self.specs[i], i) for i in self.sliced],
+            [_moved(self.values[i], self.specs[i], 0) for i in self.sliced],
             [
-                self._front(x, axis)
+                _moved(x, axis, 0)
                 for axis, x in zip(call.axes, self.leaves, strict=True)
                 if isinstance(axis, int)
             ],
@@ -228,19 +237,6 @@ class _Loop:
         return Outcome(
             self._whole(output, carried_output), [sent[i] for i in effect.changed], effect
         )
-
-    def _front(self, value: Any, axis: int, i: int | None = None) -> Any:
-        for part in jax.tree_util.tree_leaves(value):
-            ndim = jnp.ndim(part)
-            if not -ndim <= axis < ndim:
-                where = "" if i is None else f" at {path_text(self.call.form.graphdef.paths[i])}"
-                raise ArgumentError(
-                    f"nnx.scan is to go along axis {axis} of a value{where} of shape"
-                    f" {jnp.shape(part)}, which has no such axis.",
-                    hint="For a module, say which variables have the axis:"
-                    " nnx.StateAxes({...: axis}).",
-                )
-        return _moved(value, axis, 0)
 
     def _body(self, carry: Any, x: Any) -> Any:
         call, scan = self.call, self.scan
@@ -285,9 +281,9 @@ class _Loop:
                 layout.append(len(self.groups))
                 last[source] = value
             else:
-                self._refuse_new(after, i, spec)
+                self._refuse_new(run, after, i, spec)
         if sorted(last) != self.carried:
-            self._refuse_new(after, None, Carry)
+            self._refuse_new(run, after, None, Carry)
         after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
         # Static, and so handed out by this loop, which the last trace of the body leaves behind.
         self.plan: Plan = after.plan
@@ -360,19 +356,28 @@ class _Loop:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
         if shapes[0] != shapes[1]:
             raise ArgumentError(
-                f"The carried variable at {path_text(self.call.form.graphdef.paths[i])} changes"
-                f" its shape from {shapes[0]} to {shapes[1]} in a step of nnx.scan.",
+                f"The carried variable at {self.call.form.where(i)} changes its"
+                f" shape from {shapes[0]} to {shapes[1]} in a step of nnx.scan.",
                 hint="What is carried has the same shape at every step.",
             )
+        for before, after in zip(*map(jax.tree_util.tree_leaves, (old, new)), strict=True):
+            types = jnp.result_type(before), jnp.result_type(after)
+            if types[0] != types[1] and not getattr(before, "weak_type", True):
+                raise ArgumentTypeError(
+                    f"The carried variable at {self.call.form.where(i)} changes its type from"
+                    f" {types[0]} to {types[1]} in a step of nnx.scan.",
+                    hint=f"Set it to value.astype({str(types[0])!r}), or make it of type"
+                    f" {types[1]} before the loop.",
+                )
         return new
 
-    def _refuse_new(self, after: After, i: int | None, spec: Any) -> None:
+    def _refuse_new(self, run: Run, after: After, i: int | None, spec: Any) -> None:
         kind = "carried" if spec is Carry else "broadcast"
         what = "A variable"
         if i is not None:
             leaf = after.walk.leaves[i]
             name = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
-            what = f"A new {name} at {path_text(after.walk.graphdef.paths[i])}"
+            what = f"A new {name} at {run.where(after, i)}"
         raise ArgumentError(
             f"{what} {'came to' if i is not None else 'vanished from'} a {kind} object in a step of"
             " nnx.scan.",

@@ -16,7 +16,8 @@ from ..._compat import mesh_that_is_set
 from ...tracebacks import entry
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .jit import StateSharding
-from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
+from .lifting import AxisMetadata, Form, Lifted, Modes, Run, groups_of, put_together
+from .naming import places_of_objects, sharding_misfit
 from .placing import moved
 from .prefixes import bare_specs, plain
 
@@ -81,7 +82,13 @@ class ShardMap(Transformed[..., Any]):
             mesh = mesh_that_is_set()
         if not isinstance(mesh, Mesh):
             return lifted.bundle.values()
-        return moved(lifted.bundle, [NamedSharding(mesh, s) for s in specs])
+        shardings = [NamedSharding(mesh, s) for s in specs]
+        try:
+            return moved(lifted.bundle, shardings)
+        except (ValueError, IndexError) as error:
+            form = Form(lifted.bundle.graphdef, shardings, lifted.form.occurrences)
+            places = places_of_objects(form, lifted.bundle)
+            raise sharding_misfit(places, "shard_map") or error from error
 
 
 @decorator

@@ -6,16 +6,26 @@ comes back along the axis that it went in by, new variables by that of the objec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ...errors import ArgumentError
 from ...tracebacks import entry
+from ..effect import After, Outcome
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
-from .prefixes import FilterMapping, bare_specs, plain
+from .naming import Place, axis_misfit, places_of
+from .prefixes import (
+    FilterMapping,
+    bare_specs,
+    place_text,
+    plain,
+    spread,
+    with_path,
+)
 
 
 class StateAxes(FilterMapping, Mapping[Any, Any]):
@@ -61,6 +71,7 @@ class Vmap(Transformed[..., Any]):
         out_axes: Any,
         transform_metadata: Mapping[str, Any],
         modes: Modes,
+        axis_size: int | None,
     ) -> None:
         super().__init__(fun)
         self._fun, self._bound = resolve(fun)
@@ -71,6 +82,7 @@ class Vmap(Transformed[..., Any]):
         self._out_axes = bare_specs(out_axes, StateAxes)
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
+        self._axis_size = axis_size
 
     @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -86,6 +98,7 @@ class Vmap(Transformed[..., Any]):
         )
         groups = groups_of(lifted.specs, in_axes, self._out_axes)
         _check_axes(groups, self._name)
+        suspects: list[str] = []
 
         def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Any:
             run = Run(lifted.form, values, self._metadata)
@@ -93,6 +106,8 @@ class Vmap(Transformed[..., Any]):
             output = run.take_out(self._out_axes, output, f"{self._name} out_axes")
             after = run.finish()
             outcome = run.inside.outcome(output, after)
+            self._check_out_axes(run, after, outcome)
+            suspects[:] = _that_differ(run, after, outcome, values)
             values_of, static = run.sorted_into(groups, after, outcome)
             return values_of, outcome.output, static
 
@@ -104,9 +119,57 @@ class Vmap(Transformed[..., Any]):
         try:
             values_of, output, static = mapped(lifted.bundle.values(), lifted.args, kwargs)
         except ValueError as error:
-            raise _explained(error, self._name, lifted) from error
+            raise self._explained(error, lifted, in_axes, kwargs, suspects) from error
         effect, layout = static.value
         return lifted.apply(output, put_together(values_of, layout), effect)
+
+    def _check_out_axes(self, run: Run, after: After, outcome: Outcome) -> None:
+        """Refuses an axis along which an output or variable can't be stacked."""
+        if self._out_axes == 0 and {0, None}.issuperset(run.specs):
+            return
+        prefix = plain(self._out_axes)
+        specs, subtrees, structure = spread(prefix, outcome.output, f"{self._name} out_axes")
+        for (start, axis), subtree in zip(with_path(structure, specs), subtrees, strict=True):
+            for path, x in jax.tree_util.tree_flatten_with_path(subtree)[0]:
+                self._check_out_axis(axis, x, f"the output{place_text((*start, *path))}")
+        for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
+            self._check_out_axis(run.specs[i], value, run.where(after, i))
+
+    def _check_out_axis(self, axis: Any, value: Any, where: str) -> None:
+        for part in jax.tree_util.tree_leaves(value):
+            ndim = jnp.ndim(part) + 1
+            if axis is not None and not -ndim <= axis < ndim:
+                raise ArgumentError(
+                    f"nnx.{self._name} is to stack {where} along axis {axis}, but a step gives an"
+                    f" array of shape {jnp.shape(part)} there.",
+                    hint=f"Choose an axis from {-ndim} to {ndim - 1}.",
+                )
+
+    def _explained(
+        self,
+        error: ValueError,
+        lifted: Lifted,
+        in_axes: Any,
+        kwargs: dict[str, Any],
+        suspects: list[str],
+    ) -> ValueError:
+        """The error in the words of the user's program, or itself where it is the user's own."""
+        if isinstance(error, ArgumentError):
+            return error
+        name = self._name
+        if "axis spec None but output was batched" in str(error):
+            what = f"The new value of {', '.join(suspects[:4])}" if suspects else "A value"
+            return ArgumentError(
+                f"{what}, which nnx.{name} is to return whole (axis None), differs from one step to"
+                " the next.",
+                hint="If it is an output, give it an axis in out_axes; if it is a variable that the"
+                " function sets, give it one with nnx.StateAxes in in_axes, or reduce over the axis"
+                " (jax.lax.pmean with axis_name) before it is set.",
+            )
+        places = places_of(lifted, in_axes, self._names, f"{name} in_axes")
+        for path, value in jax.tree_util.tree_flatten_with_path(kwargs)[0]:
+            places.append(Place(place_text(path, ()), 0, value))
+        return axis_misfit(places, name, self._axis_size, "axis_size") or error
 
 
 def _check_axes(axes: list[Any], name: str) -> None:
@@ -120,32 +183,18 @@ def _check_axes(axes: list[Any], name: str) -> None:
             )
 
 
-def _explained(error: ValueError, name: str, lifted: Lifted) -> ValueError:
-    text = str(error)
-    if isinstance(error, ArgumentError) or "axis spec None but output was batched" not in text:
-        if not isinstance(error, ArgumentError) and "should be at least" in text:
-            shapes = _first_without_axis(lifted)
-            if shapes:
-                return ArgumentError(f"{text} {shapes}", hint=None)
-        return error
-    return ArgumentError(
-        f"A value that nnx.{name} is to return whole (axis None) differs from one step to the next:"
-        f" {text}",
-        hint="If it is an output, give it an axis in out_axes; if it is a variable that the"
-        " function sets, give it one with nnx.StateAxes in in_axes, or reduce over the axis"
-        " (jax.lax.pmean with axis_name) before it is set.",
-    )
-
-
-def _first_without_axis(lifted: Lifted) -> str:
-    """Names the first variable that has no such axis."""
-    values = lifted.bundle.values()
-    for i, (spec, path) in enumerate(zip(lifted.specs, lifted.bundle.graphdef.paths, strict=True)):
-        ndim = getattr(values[i], "ndim", 0)
-        if isinstance(spec, int) and not -ndim <= spec < ndim:
-            where = "/".join(map(str, path))
-            return f"It is the variable at {where}: give it the axis None with nnx.StateAxes."
-    return ""
+def _that_differ(run: Run, after: After, outcome: Outcome, values: Sequence[Any]) -> list[str]:
+    """The variables with axis None that got a value which is mapped, as far as can be seen."""
+    specs = run.form.specs
+    mapped = next((type(v) for v, s in zip(values, specs, strict=True) if s is not None), None)
+    found: list[str] = []
+    for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
+        if run.specs[i] is not None or not isinstance(value, jax.core.Tracer):
+            continue
+        source = after.sources[i]
+        if source is not None and (mapped is None or type(value) is mapped):
+            found.append(run.where(after, i))
+    return found
 
 
 @decorator
@@ -200,7 +249,7 @@ def vmap(
         )
 
     modes = Modes(graph, graph_updates)
-    return Vmap(f, "vmap", lift, in_axes, out_axes, transform_metadata, modes)
+    return Vmap(f, "vmap", lift, in_axes, out_axes, transform_metadata, modes, axis_size)
 
 
 @decorator
@@ -246,4 +295,4 @@ def pmap(
         )
 
     modes = Modes(graph, graph_updates)
-    return Vmap(f, "pmap", lift, in_axes, out_axes, transform_metadata, modes)
+    return Vmap(f, "pmap", lift, in_axes, out_axes, transform_metadata, modes, axis_size)

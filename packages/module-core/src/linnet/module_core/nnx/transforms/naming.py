@@ -1,0 +1,203 @@
+"""Errors of jax about the arrays of a call, in the words of the user's own program.
+
+A transform hands jax flat lists of values, so what jax says of them, "argument values[3]", names
+nothing that the user wrote. When jax has refused a call, what it was called with is looked through
+once more here, each array by its place: the name of its argument, and the path from there to it,
+written as the user would write it (`states[0]['bn'].mean`, `model.blocks[0].kernel`). All of this
+is done after an error, so it costs nothing where there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+from ...errors import ArgumentError
+from ..bundle import Bundle, is_node
+from ..graph import flat_leaves
+from ..variable import Variable
+from ..variable_types import RngState
+from .lifting import Form, Lifted
+from .prefixes import join_text, place_text, plain, spread, with_path
+
+
+class Place(NamedTuple):
+    """An array of a call: where it is, what reaches it, and itself."""
+
+    where: str
+    spec: Any
+    value: Any
+    variable: Variable[Any] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}, of shape {jnp.shape(self.value)}"
+
+
+def places_of_objects(form: Form, bundle: Bundle) -> list[Place]:
+    """The arrays of the objects of a call."""
+    return [
+        Place(form.where(i) + place_text(path), spec, part, leaf)
+        for i, (spec, value, leaf) in enumerate(
+            zip(form.specs, bundle.values(), bundle.leaves(), strict=True)
+        )
+        for path, part in jax.tree_util.tree_flatten_with_path(value)[0]
+    ]
+
+
+def places_of(lifted: Lifted, prefix: Any, names: Sequence[str], what: str) -> list[Place]:
+    """All arrays among the arguments of a call: those of its objects, and the others.
+
+    Args:
+      lifted: the call.
+      prefix: of specs, for the arguments.
+      names: of the arguments.
+      what: what the prefix is called in errors.
+    """
+    found = places_of_objects(lifted.form, lifted.bundle)
+    specs, subtrees, structure = spread(plain(prefix), lifted.args, what)
+    for (start, spec), subtree in zip(with_path(structure, specs), subtrees, strict=True):
+        for path, value in jax.tree_util.tree_flatten_with_path(subtree)[0]:
+            found.append(Place(place_text((*start, *path), names), spec, value))
+    return found
+
+
+def arrays_of_call(
+    args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]
+) -> list[Place]:
+    """All arrays of a call that no bundle was made of, also in its objects."""
+    found: list[Place] = []
+    named = [(names[i] if i < len(names) else f"argument {i}", a) for i, a in enumerate(args)]
+    for name, argument in [*named, *kwargs.items()]:
+        for path, part in jax.tree_util.tree_flatten_with_path(argument, is_leaf=is_node)[0]:
+            where = name + place_text(path)
+            if not is_node(part):
+                found.append(Place(where, None, part))
+                continue
+            graphdef, leaves = flat_leaves(part)
+            for at, leaf in zip(graphdef.paths, leaves, strict=True):
+                variable = leaf if isinstance(leaf, Variable) else None
+                value = leaf if variable is None else variable.raw_value
+                for inner, x in jax.tree_util.tree_flatten_with_path(value)[0]:
+                    text = join_text(where, at) + place_text(inner)
+                    found.append(Place(text, None, x, variable))
+    return [p for p in found if isinstance(p.value, jax.Array)]
+
+
+def donation_misfit(places: Sequence[Place]) -> str | None:
+    """What to say of arrays that were donated before, or that two variables of a call share."""
+    tracers = jax.core.Tracer
+    gone = [p for p in places if not isinstance(p.value, tracers) and p.value.is_deleted()]
+    remedy = "nnx.clone(model, arrays=True) of a module or state, jnp.copy(x) of an array"
+    if gone:
+        more = f" and {len(gone) - 4} more" if len(gone) > 4 else ""
+        return (
+            f"Donated to an earlier call: {', '.join(p.where for p in gone[:4])}{more}. What is"
+            " donated (donate_argnums, donate_argnames) is used up by the call, and only the"
+            " variables of the module that was passed get new arrays. Keep what you need later as"
+            f" a copy, made before that call: {remedy}."
+        )
+    first: dict[int, Place] = {}
+    for p in places:
+        before = first.setdefault(id(p.value), p)
+        if before is not p and (p.variable is None or p.variable is not before.variable):
+            return (
+                f"{before.where} and {p.where} hold one and the same array, and it is donated: the"
+                " function would write over what it still reads. Give one of them arrays of its"
+                f" own before the call: {remedy}."
+            )
+    return None
+
+
+def axis_misfit(
+    places: Sequence[Place], name: str, size: int | None, size_name: str
+) -> ArgumentError | None:
+    """The error about an axis that an array lacks, or about sizes that differ; None if all is well.
+
+    Args:
+      places: the arrays; those whose spec is a number are mapped along that axis.
+      name: of the transform.
+      size: of the axis, if the user says it.
+      size_name: by which argument.
+    """
+    mapped = [p for p in places if isinstance(p.spec, int)]
+    for p in mapped:
+        ndim = jnp.ndim(p.value)
+        if not -ndim <= p.spec < ndim:
+            return _no_such_axis(p, places, name, size, size_name)
+    sizes: dict[int, list[Place]] = {}
+    for p in mapped:
+        sizes.setdefault(jnp.shape(p.value)[p.spec], []).append(p)
+    if len({*sizes, *(() if size is None else (size,))}) < 2:
+        return None
+    lines = [] if size is None else [f"  {size}: {size_name}"]
+    for length, group in sizes.items():
+        listed = [f"axis {p.spec} of {p}" for p in group[:4]]
+        more = f", and {len(group) - 4} more" if len(group) > 4 else ""
+        lines.append(f"  {length}: {'; '.join(listed)}{more}")
+    whole = "the axis None, with which all steps see it whole"
+    return ArgumentError(
+        f"nnx.{name} goes along axes of different sizes:\n" + "\n".join(lines),
+        hint=f"Give what isn't stacked {whole}: of a module, nnx.StateAxes({{filter: axis, ...:"
+        " None}) says which variables have the axis."
+        if any(p.variable is not None for p in mapped)
+        else f"Give what isn't stacked {whole}.",
+    )
+
+
+def _no_such_axis(
+    p: Place, places: Sequence[Place], name: str, size: int | None, size_name: str
+) -> ArgumentError:
+    text = f"nnx.{name} is to go along axis {p.spec} of {p}, which has no such axis."
+    if not isinstance(p.variable, RngState):
+        return ArgumentError(
+            text,
+            hint="Give it the axis None, with which all steps see it whole"
+            + (": nnx.StateAxes({filter: axis, ...: None})." if p.variable is not None else "."),
+        )
+    if size is None:
+        size = next(
+            (
+                jnp.shape(q.value)[q.spec]
+                for q in places
+                if isinstance(q.spec, int) and -jnp.ndim(q.value) <= q.spec < jnp.ndim(q.value)
+            ),
+            None,
+        )
+    splits = size_name if size is None else size
+    return ArgumentError(
+        f"{text} It belongs to a stream of random keys that holds one key.",
+        hint=f"Split the streams, so that each step has a key of its own:"
+        f" nnx.split_rngs(splits={splits})(nnx.{name}(f, ...))(...), or @nnx.split_rngs(splits="
+        f"{splits}) above @nnx.{name}. With the axis None all steps would draw the same numbers.",
+    )
+
+
+def sharding_misfit(places: Sequence[Place], name: str) -> ArgumentError | None:
+    """The error about the first array that its sharding doesn't fit; None if all do."""
+    for p in places:
+        sharding = getattr(p.spec, "sharding", p.spec)  # of a Format
+        if not isinstance(sharding, NamedSharding):
+            continue
+        shape = jnp.shape(p.value)
+        mesh, spec = sharding.mesh, sharding.spec
+        if len(spec) > len(shape):
+            return ArgumentError(
+                f"nnx.{name} is to lay out {p} by {tuple(spec)}, which is for {len(spec)} axes.",
+                hint="Give one name, or None, for each axis.",
+            )
+        for axis, (length, entry) in enumerate(zip(shape, spec, strict=False)):
+            entries = entry if isinstance(entry, tuple) else (entry,)
+            parts = math.prod(mesh.shape[n] for n in entries if n in mesh.shape)
+            if length % parts:
+                return ArgumentError(
+                    f"nnx.{name} is to lay out {p} by {tuple(spec)}, but the {parts} devices of"
+                    f" {entry!r} don't divide its axis {axis}, of size {length}.",
+                    hint="Choose a size that they divide, or None for that axis: it is not split"
+                    " then.",
+                )
+    return None
