@@ -137,9 +137,25 @@ class RngStream(_Samplers, Pytree):
         count = self.count
         # Before the draw, which would fail first, by a leaked tracer, or be the same every time.
         edits.check_trace(count._stamp, count._description)
-        key, after = _draw(self.key.get_value(), count.raw_value)
+        try:
+            key, after = _draw(self.key.get_value(), count.raw_value)
+        except ValueError as error:
+            raise self._split_error() or error from error
         count.set_value(after)
         return key
+
+    def _split_error(self) -> ArgumentError | None:
+        """The error of a draw from a stream that is split; None if it isn't."""
+        shape = jnp.shape(self.key.raw_value)
+        if shape == ():
+            return None
+        return ArgumentError(
+            f"The stream {self.tag!r} is split: it holds an array of keys of shape {shape}, of"
+            " which each step of a transform draws from one.",
+            hint="Draw within nnx.vmap or nnx.scan, with the axis of the keys in in_axes"
+            " (nnx.vmap(lambda layer, x: layer(x))(layers, xs), say). A stream that nnx.split_rngs"
+            " split in place has a single key again after nnx.restore_rngs(backups).",
+        )
 
     def last(self) -> Array:
         """The key that was given out last, again."""
