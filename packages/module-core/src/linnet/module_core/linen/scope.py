@@ -228,6 +228,7 @@ class Scope:
     """
 
     __slots__ = (
+        "__weakref__",
         "_dicts",
         "_hash",
         "collections",
