@@ -177,6 +177,15 @@ def test_a_batch_that_is_all_padding_leaves_the_averages() -> None:
     near(updates["batch_stats"]["var"], [1.0, 0.99 + 0.01 * 2 / 3])
 
 
+def test_an_empty_batch_leaves_the_averages() -> None:
+    layer = linen.BatchNorm(use_running_average=False)
+    variables = layer.init(KEY, jnp.ones((3, 2)))
+    y, updates = layer.apply(variables, jnp.ones((0, 2)), mutable=["batch_stats"])
+    assert y.shape == (0, 2)
+    near(updates["batch_stats"]["mean"], [0.0, 0.0])
+    near(updates["batch_stats"]["var"], [1.0, 1.0])
+
+
 def test_masks_of_numbers_and_of_fewer_dimensions() -> None:
     (x,) = single(X)
     expected = run(functional.layer_norm, x, mask=MASK[0])

@@ -44,3 +44,41 @@ def require_spatial(shape: Shape, rank: int) -> None:
             f"dimensions: at least {rank + 1} dimensions.",
             hint="Channels come last; a batch dimension is not needed.",
         )
+
+
+def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -> None:
+    """Refuses a window that fits nowhere: what is computed of no positions is wrong in silence.
+
+    Args:
+      positions: of the output.
+      spatial: the sizes of the inputs' spatial dimensions; inputs without positions are taken.
+      window: its size.
+      what: whose window it is.
+
+    Raises:
+      ShapeError: the output has no positions, though the inputs have some.
+    """
+    if 0 in positions and 0 not in spatial:
+        raise ShapeError(
+            f"the {what} window of size {window} fits nowhere into inputs of {spatial} positions: "
+            f"the output would be empty, of {positions} positions.",
+            hint="Use a smaller window or dilation, more padding (padding='SAME'), or larger "
+            "inputs: (*batch, *spatial, channels), channels last.",
+        )
+
+
+def channels_first(shape: Shape, rank: int, features: int) -> str | None:
+    """What to do about inputs whose channels are before their spatial dimensions, if they are.
+
+    Args:
+      shape: of the inputs.
+      rank: of the window.
+      features: how many channels are expected, in the last dimension.
+    """
+    if len(shape) <= rank or shape[-1] == features or shape[-1 - rank] != features:
+        return None
+    return (
+        f"Channels come last: inputs are (*batch, *spatial, channels), and these have their "
+        f"{features} channels in dimension {len(shape) - 1 - rank}. Move them: "
+        f"jnp.moveaxis(x, {-1 - rank}, -1)."
+    )

@@ -16,7 +16,7 @@ from jax import lax
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ShapeError
 
-from ._batch import flatten_batch, require_spatial, restore_batch
+from ._batch import channels_first, flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
 from ._checks import integer, per_dimension, same_shape
 from ._options import given
@@ -162,12 +162,14 @@ def conv(
         kernel,
         expected,
         "kernel",
-        f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need it.",
+        channels_first(x.shape, rank, kernel.shape[-2] * feature_group_count)
+        or f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need it.",
     )
     padding = canonicalize_padding(padding, rank, CONV_PADDINGS)
     refuse_name_for_dilated_inputs(padding, input_dilation)
 
     x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
+    spatial = x.shape[1:-1]
     x, padding = pad_beforehand(x, padding, window, kernel_dilation)
     y: Array = (conv_general_dilated or lax.conv_general_dilated)(
         x,
@@ -181,6 +183,7 @@ def conv(
         precision=precision,
         **given(preferred_element_type=preferred_element_type, out_sharding=out_sharding),
     )  # [B, *spatial, F]
+    require_output(y.shape[1:-1], spatial, window, "convolution's")
     if bias is not None:
         same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
         y = add_bias(y, bias)

@@ -16,7 +16,7 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 
-from ._batch import flatten_batch, require_spatial, restore_batch
+from ._batch import flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
 from ._checks import integers, per_dimension, same_shape
 from ._padding import (
@@ -118,6 +118,7 @@ def _shapes(input_shape: Shape, features: int, window: _Window) -> ConvLocalShap
         window.input_dilation,
         window.kernel_dilation,
     )
+    require_output(positions, spatial, window.size, "convolution's")
     patch = math.prod(window.size) * input_shape[-1]
     return ConvLocalShapes((*positions, patch, features), (*positions, features))
 

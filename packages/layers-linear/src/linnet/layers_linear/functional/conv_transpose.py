@@ -16,7 +16,7 @@ from jax import lax
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
 
-from ._batch import flatten_batch, require_spatial, restore_batch
+from ._batch import channels_first, flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
 from ._checks import per_dimension, same_shape
 from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding
@@ -101,7 +101,8 @@ def conv_transpose(
         kernel,
         conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel),
         "kernel",
-        f"Inputs of shape {x.shape} need it with transpose_kernel={transpose_kernel}.",
+        channels_first(x.shape, rank, kernel.shape[-1 if transpose_kernel else -2])
+        or f"Inputs of shape {x.shape} need it with transpose_kernel={transpose_kernel}.",
     )
     x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
     y: Array = lax.conv_transpose(
@@ -114,6 +115,7 @@ def conv_transpose(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )  # [B, *spatial, F]
+    require_output(y.shape[1:-1], x.shape[1:-1], window, "transposed convolution's")
     if padding == "CIRCULAR":
         periods = tuple(n * s for n, s in zip(x.shape[1:-1], strides, strict=True))
         y = _wrap(y, periods, low_first=not transpose_kernel)

@@ -18,7 +18,7 @@ from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 
-from ._batch import require_spatial
+from ._batch import require_output, require_spatial
 from ._checks import as_array, integer
 from ._padding import ZERO_PADDINGS, LaxPadding, canonicalize_padding
 from ._types import Array, PaddingLike, Shape
@@ -63,7 +63,10 @@ def pool(
         inputs = as_array(inputs)
     window, steps, lax_padding = _window(window_shape, strides, padding)
     require_spatial(inputs.shape, len(window))
-    return _reduce(inputs, init, reduce_fn, window, steps, lax_padding)
+    y = _reduce(inputs, init, reduce_fn, window, steps, lax_padding)
+    here = slice(-1 - len(window), -1)
+    require_output(y.shape[here], inputs.shape[here], window, "pooling")
+    return y
 
 
 def _window(

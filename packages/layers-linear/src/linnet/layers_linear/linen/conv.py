@@ -24,6 +24,7 @@ from ._defaults import (
     promote_dtype,
     shape_of,
 )
+from ._kernels import kernel_of
 
 
 class Conv(Module):
@@ -96,7 +97,9 @@ class Conv(Module):
         shape = functional.conv_kernel_shape(
             shape_of(inputs), features, window, self.feature_group_count
         )
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        kernel = kernel_of(
+            self, self.kernel_init, shape, self.param_dtype, shape_of(inputs), len(window)
+        )
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (features,), self.param_dtype)

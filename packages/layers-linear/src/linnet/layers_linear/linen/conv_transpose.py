@@ -23,6 +23,7 @@ from ._defaults import (
     promote_dtype,
     shape_of,
 )
+from ._kernels import kernel_of
 
 
 class ConvTranspose(Module):
@@ -89,7 +90,9 @@ class ConvTranspose(Module):
         shape = functional.conv_transpose_kernel_shape(
             shape_of(inputs), features, window, self.transpose_kernel
         )
-        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        kernel = kernel_of(
+            self, self.kernel_init, shape, self.param_dtype, shape_of(inputs), len(window)
+        )
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (features,), self.param_dtype)

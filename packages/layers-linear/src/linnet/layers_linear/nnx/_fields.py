@@ -23,6 +23,7 @@ from linnet.layers_linear._defaults import (
     shape_of,
     vector_features,
 )
+from linnet.layers_linear.functional._batch import channels_first
 from linnet.layers_linear.functional._types import EinsumOp, OutSharding
 from linnet.module_core import dtypes
 from linnet.module_core.errors import ShapeError
@@ -58,8 +59,16 @@ def spread(promote: PromoteDtype) -> Callable[..., Sequence[Any]]:
     return lambda *args, **options: promote(args, **options)
 
 
-def require_features(inputs: Any, expected: int, name: str = "in_features") -> None:
+def require_features(
+    inputs: Any, expected: int, name: str = "in_features", *, rank: int | None = None
+) -> None:
     """Refuses inputs whose last dimension isn't the size that a layer was made for.
+
+    Args:
+      inputs: of the layer.
+      expected: how many features they are to have.
+      name: of the layer's argument that says so.
+      rank: of the window that the layer moves over its inputs, if it does.
 
     Raises:
       ShapeError: it is another.
@@ -70,7 +79,8 @@ def require_features(inputs: Any, expected: int, name: str = "in_features") -> N
         raise ShapeError(
             f"inputs have shape {shape}, expected {expected} features in the last dimension, got"
             f" {got}.",
-            hint=f"The layer was made with {name}={expected}.",
+            hint=(None if rank is None else channels_first(shape, rank, expected))
+            or f"The layer was made with {name}={expected}.",
         )
 
 

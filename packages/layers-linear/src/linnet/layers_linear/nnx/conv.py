@@ -148,7 +148,7 @@ class Conv(Module):
           [*batch, *spatial, out_features].
         """
         kernel = value_of(self.kernel)
-        require_features(inputs, kernel.shape[-2] * self.feature_group_count)
+        require_features(inputs, kernel.shape[-2] * self.feature_group_count, rank=kernel.ndim - 2)
         convolve = self.conv_general_dilated
         return functional.conv(
             inputs,

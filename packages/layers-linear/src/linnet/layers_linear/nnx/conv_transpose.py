@@ -141,7 +141,8 @@ class ConvTranspose(Module):
           [*batch, *spatial, out_features].
         """
         kernel = value_of(self.kernel)
-        require_features(inputs, kernel.shape[-1 if self.transpose_kernel else -2])
+        features = kernel.shape[-1 if self.transpose_kernel else -2]
+        require_features(inputs, features, rank=kernel.ndim - 2)
         return functional.conv_transpose(
             inputs,
             kernel,
