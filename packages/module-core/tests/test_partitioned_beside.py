@@ -12,6 +12,7 @@ import pytest
 from linnet.module_core import linen as nn
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, NameInUseError
 from linnet.module_core.linen import partitioning as older
+from linnet.struct import FrozenDict
 
 KEY = jax.random.key(0)
 ones = jax.nn.initializers.ones
@@ -65,7 +66,7 @@ def test_names_of_nested_modules() -> None:
 def test_setup_needs_no_module_either() -> None:
     class Setup(nn.Module):
         def setup(self) -> None:
-            self.kernel = older.param_with_axes("kernel", ones, (3,), axes=["x"], module=self)  # type: ignore[arg-type]
+            self.kernel = older.param_with_axes("kernel", ones, (3,), axes=["x"], module=self)
             self.n = older.variable_with_axes("cache", "n", jnp.zeros, (), axes=())
 
         def __call__(self) -> Any:
@@ -177,3 +178,64 @@ def test_remat_counts_arguments_without_the_module() -> None:
         assert y == 2.0
     with pytest.raises(ArgumentError, match="concrete"):
         older.remat(Flagged, concrete=True)
+
+
+TREE = {"scale": ("embed",), "taps": [("embed", "mlp"), None]}
+
+
+class Bank(nn.Module):
+    axes: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+        def make(key: Any) -> Any:
+            taps = [jnp.zeros((3, 6)), jnp.zeros(2)]
+            return {"scale": jnp.ones((3,)), "taps": taps}
+
+        bank = older.param_with_axes("bank", make, axes=self.axes or TREE)
+        older.variable_with_axes("state", "bank", make, None, axes=TREE)
+        y: jax.Array = x * bank["scale"]
+        return y, None
+
+
+RULES = (("embed", None), ("mlp", None), ("layers", None))
+
+
+@pytest.mark.parametrize("rules", [(), RULES])
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit])
+def test_a_variable_that_is_a_tree_has_a_tree_of_names(rules: Any, wrap: Any) -> None:
+    with older.axis_rules(rules):
+        variables = wrap(Bank().init)(KEY, jnp.ones((2, 3)))
+        Bank().apply(variables, jnp.ones((2, 3)))
+    for collection in ("params", "state"):
+        names = older.get_axis_names(variables[f"{collection}_axes"])["bank"]
+        assert tuple(names["scale"]) == ("embed",)
+        assert [n and tuple(n) for n in names["taps"]] == [("embed", "mlp"), None]
+
+
+def test_a_scan_names_its_axis_in_a_tree_of_names() -> None:
+    scanned = older.scan_with_axes(
+        Bank,
+        variable_axes={"params": 1, "state": 0, "state_axes": 0},
+        split_rngs={"params": True},
+        length=2,
+    )
+    scanned = scanned()
+    variables = scanned.init(KEY, jnp.ones(3), None)
+    names = older.get_axis_names(variables["params_axes"])["bank"]
+    assert tuple(names["scale"]) == ("embed", "layers")
+    assert tuple(names["taps"][0]) == ("embed", "layers", "mlp")
+    scanned.apply(variables, jnp.ones(3), None)
+
+
+@pytest.mark.parametrize(
+    ("axes", "error", "words"),
+    [
+        ({"scale": ("embed",)}, ArgumentError, "another structure"),
+        ({**TREE, "scale": "embed"}, ArgumentTypeError, r"\(\"embed\",\)"),
+        ({**TREE, "taps": [("embed", 3), None]}, ArgumentTypeError, "a string or None"),
+    ],
+)
+def test_a_tree_of_names_that_does_not_fit_is_refused(axes: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        Bank(FrozenDict(axes)).init(KEY, jnp.ones((2, 3)))

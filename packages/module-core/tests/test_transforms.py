@@ -18,6 +18,8 @@ from linnet.module_core.errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
+from linnet.module_core.linen.metadata import AxisMetadata
+from linnet.struct import PyTreeNode
 
 KEY = jax.random.key(0)
 X = jnp.arange(6.0).reshape(2, 3)
@@ -653,3 +655,49 @@ def test_add_metadata_axis_keeps_what_it_does_not_name():
     assert changed["totals"]["seen"] == 30
     assert len(changed["seen"]["x"]) == 2
     assert changed["params"]["w"].names == ("layers", "in")
+
+
+class Pooled(PyTreeNode, AxisMetadata):
+    """A box of its own kind: one value for all, the sum over what a transform maps."""
+
+    value: Any
+
+    def unbox(self):
+        return self.value
+
+    def replace_boxed(self, value):
+        return self.replace(value=value)
+
+    def add_axis(self, index, params):
+        return self.replace(value=jnp.sum(self.value, axis=index))
+
+    def remove_axis(self, index, params):
+        n = params["members"]
+        value = jnp.expand_dims(self.value / n, index)
+        return self.replace(value=jnp.repeat(value, n, axis=index))
+
+
+class Member(nn.Module):
+    @nn.compact
+    def __call__(self, x, _=None):
+        mass = self.variable("shared", "mass", lambda: Pooled(jnp.ones((2,))))
+        assert mass.value.shape == (2,)
+        if not self.is_initializing() and self.is_mutable_collection("shared"):
+            mass.value = mass.value + 1
+        return x, None
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("transform", ["vmap", "scan"])
+def test_a_box_is_told_of_an_axis_while_its_value_has_it(transform, axis):
+    options = {"variable_axes": {"shared": axis}, "metadata_params": {"members": 3}}
+    if transform == "vmap":
+        model = nn.vmap(Member, axis_size=3, in_axes=None, **options)()
+    else:
+        model = nn.scan(Member, length=3, **options)()
+    variables = model.init({}, jnp.zeros(()), None)
+    assert variables["shared"]["mass"].value.tolist() == [3, 3]
+    _, changed = model.apply(variables, jnp.zeros(()), None, mutable=True)
+    assert changed["shared"]["mass"].value.tolist() == [6, 6]
+    _, same = model.apply(variables, jnp.zeros(()), None, mutable="other")
+    assert same == {}

@@ -318,13 +318,13 @@ def _sorted_counts(snapshot: dict[tuple[str, ...], dict[str, int]]) -> Any:
 
 def merge(old: Sequence[Collections], new: Sequence[Collections]) -> list[Collections]:
     """For each root the collections of `old` with the values of `new` put in."""
+    return [_put(a, b) for a, b in zip(old, new, strict=True)]
 
-    def put(a: Any, b: Any) -> Any:
-        if not (isinstance(a, dict) and isinstance(b, dict)):
-            return b
-        return a | {name: put(a[name], v) if name in a else v for name, v in b.items()}
 
-    return [put(a, b) for a, b in zip(old, new, strict=True)]
+def _put(old: Any, new: Any) -> Any:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {name: _put(old[name], v) if name in old else v for name, v in new.items()}
 
 
 def _changes(before: Any, after: Any) -> Any:

@@ -26,7 +26,7 @@ from .logical_axes import (
     logical_axis_rules,
     set_logical_axis_rules,
 )
-from .logical_constraint import RulesFallback, with_logical_constraint
+from .logical_constraint import RulesFallback, is_names, with_logical_constraint
 from .mesh import spec_of
 from .module import Module
 from .scope import Scope
@@ -53,7 +53,7 @@ class AxisMetadata(PyTreeNode):
     """The logical names of a variable's axes: a pytree without leaves.
 
     Attributes:
-      names: for each axis its name, or None.
+      names: for each axis its name, or None; of a variable that is a tree, a tree of these.
     """
 
     names: Any = field(pytree_node=False)
@@ -96,7 +96,7 @@ def param_with_axes(
     name: str,
     init_fn: Callable[..., Any],
     *init_args: Any,
-    axes: tuple[str, ...] | None = None,
+    axes: Any = None,
     module: Module | None = None,
     **init_kwargs: Any,
 ) -> Any:
@@ -104,15 +104,17 @@ def param_with_axes(
 
     Args:
       name, init_fn, *init_args, **init_kwargs: as in `Module.param`.
-      axes: the logical names of its axes; None for a plain parameter.
+      axes: the logical names of its axes; for a parameter that is a tree, a tree of these, in which
+        None stands for an array without names. None alone for a plain parameter.
       module: that it belongs to; default: the one whose method is running.
 
     Returns:
       Its value, laid out by rules and names if there is a mesh.
 
     Raises:
-      ArgumentError: there is no module; or the parameter was stored with other names.
-      ArgumentTypeError: `axes` is not a sequence of strings and None.
+      ArgumentError: there is no module; or the parameter was stored with other names, or has
+        another structure than `axes`.
+      ArgumentTypeError: `axes` is not a sequence of strings and None, or a tree of these.
     """
     module = _module(module, "param_with_axes")
     value = module.param(name, init_fn, *init_args, **init_kwargs)
@@ -127,7 +129,7 @@ def variable_with_axes(
     name: str,
     init_fn: Callable[..., Any],
     *init_args: Any,
-    axes: tuple[str, ...] | None = None,
+    axes: Any = None,
     module: Module | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
     **init_kwargs: Any,
@@ -136,7 +138,7 @@ def variable_with_axes(
 
     Args:
       collection, name, init_fn, *init_args, **init_kwargs: as in `Module.variable`.
-      axes: the logical names of its axes; None for a plain variable.
+      axes: the logical names of its axes, or a tree of these; None for a plain variable.
       module: that it belongs to; default: the one whose method is running.
       fallback: for names without a rule.
 
@@ -144,8 +146,9 @@ def variable_with_axes(
       A handle on the variable.
 
     Raises:
-      ArgumentError: there is no module; or the variable was stored with other names.
-      ArgumentTypeError: `axes` is not a sequence of strings and None.
+      ArgumentError: there is no module; or the variable was stored with other names, or has
+        another structure than `axes`.
+      ArgumentTypeError: `axes` is not a sequence of strings and None, or a tree of these.
     """
     module = _module(module, "variable_with_axes")
 
@@ -174,12 +177,37 @@ def _constrained(
 ) -> Any:
     if axes is None:
         return value
-    check_names(axes)
-    return with_logical_constraint(value, spec_of(axes), fallback=fallback)
+    axes = _names(axes)
+    if not is_names(axes):
+        _check_structure(value, axes)
+    return with_logical_constraint(value, axes, fallback=fallback)
 
 
-def _keep(module: Module, collection: str, name: str, axes: Sequence[Any]) -> None:
-    names = AxisMetadata(tuple(axes) if isinstance(axes, list) else axes)
+def _names(axes: Any) -> Any:
+    """The names of an array's axes as a tuple; of a tree of names each one checked."""
+    if isinstance(axes, list) and all(n is None or isinstance(n, str) for n in axes):
+        axes = tuple(axes)
+    _map_each(check_names, axes)
+    return axes
+
+
+def _map_each(fn: Callable[[Any], Any], axes: Any) -> Any:
+    """Applies `fn` to the names of each array in `axes`, which is one array's or a tree of them."""
+    return jax.tree.map(lambda n: None if n is None else fn(n), axes, is_leaf=is_names)
+
+
+def _check_structure(value: Any, axes: Any) -> None:
+    try:
+        jax.tree.map(lambda *_: None, axes, value, is_leaf=is_names)
+    except ValueError as error:
+        raise ArgumentError(
+            f"The tree of axis names has another structure than the value: {error}",
+            hint="axes holds a tuple of names, or None, where the value holds an array.",
+        ) from None
+
+
+def _keep(module: Module, collection: str, name: str, axes: Any) -> None:
+    names = AxisMetadata(_names(axes))
 
     def same(stored: Any, new: Any) -> Any:
         if stored is not None and stored != new:
@@ -205,7 +233,7 @@ def get_axis_names(axes_metadata: Any) -> FrozenDict[str, Any]:
       axes_metadata: nested dicts of `AxisMetadata`.
 
     Returns:
-      Nested dicts with a `PartitionSpec` for each variable.
+      Nested dicts with a `PartitionSpec` for each array.
 
     Raises:
       ArgumentTypeError: something else stands in it.
@@ -221,7 +249,7 @@ def _axis_names(tree: Any) -> Any:
             f"Expected AxisMetadata, got {tree!r:.60}.",
             hint='Pass the collection of names: get_axis_names(variables["params_axes"]).',
         )
-    return spec_of(tree.names)
+    return _map_each(spec_of, tree.names)
 
 
 def scan_with_axes(
@@ -354,7 +382,7 @@ def _map_names(change: Callable[[list[Any]], list[Any]], tree: Any) -> Any:
     def apply(leaf: Any) -> Any:
         if not isinstance(leaf, AxisMetadata):
             return leaf
-        return AxisMetadata(tuple(change(list(leaf.names))))
+        return AxisMetadata(_map_each(lambda names: tuple(change(list(names))), leaf.names))
 
     return jax.tree.map(apply, tree, is_leaf=lambda x: isinstance(x, AxisMetadata))
 

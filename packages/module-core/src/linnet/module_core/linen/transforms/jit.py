@@ -75,13 +75,14 @@ class _Compiled:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._functions: dict[Any, Any] = {}
-        self._placed: dict[Any, Any] = {}  # keys whose trace has read a path, with the paths
+        placed: dict[Any, Any] = {}
+        self._placed = placed  # keys whose trace has read a path, with the paths
 
         def run(call: _Call, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             before = context.paths_read
             result = _run(call, inputs, args, kwargs)
             if context.paths_read != before:
-                self._placed.setdefault(call.key, call.paths)
+                placed.setdefault(call.key, call.paths)
             return result
 
         # A function of its own: jax forgets its programs when nobody has it any more.

@@ -132,6 +132,8 @@ def _scan(
     shared_vars, carried, *scanned = group(
         lift.collections(True), [variable_broadcast, variable_carry, *enter]
     )
+    # A box is told of its axis while its value has it: it may change the value, too.
+    scanned = [remove_axis(g, a, metadata_params) for g, a in zip(scanned, axes, strict=True)]
     if not lift.args:
         raise ArgumentError("A scanned method takes a carry as its first argument.")
     carry, *inputs = lift.args
@@ -153,8 +155,7 @@ def _scan(
     ) -> Any:
         carried, carry = carry
         xs, scanned, split = slices
-        bare = [remove_axis(g, a, metadata_params) for g, a in zip(scanned, axes, strict=True)]
-        groups, keys = (shared_vars, carried, *bare), join_streams(shared, split)
+        groups, keys = (shared_vars, carried, *scanned), join_streams(shared, split)
         if data_transform is not None:
             groups, keys = data_transform(groups, keys)
         args = (carry, *_merge(in_axes, xs, constant))

@@ -96,8 +96,12 @@ def _vmap(
 ) -> Any:
     enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
     in_axes = as_prefix(in_axes)
-    groups = group(lift.collections(True), list(enter))
     axes = list(enter.values())
+    # A box is told of its axis while its value has it: it may change the value, too.
+    groups = [
+        remove_axis(g, a, metadata_params)
+        for g, a in zip(group(lift.collections(True), list(enter)), axes, strict=True)
+    ]
     split, shared = split_streams(lift.keys(True), split_rngs)
     if axis_size is None or any(split):
         sizes = [axis_sizes(a, g) for a, g in zip(axes, groups, strict=True)]
@@ -109,9 +113,8 @@ def _vmap(
     differing: list[tuple[str, ...]] = []
 
     def body(groups: Any, split: Any, args: Any, kwargs: Any) -> Any:
-        bare = [remove_axis(g, a, metadata_params) for g, a in zip(groups, axes, strict=True)]
         keys = join_streams(shared, split)
-        output, changed = lift.run(_roots(bare, lift), keys, mutable, args, kwargs)
+        output, changed = lift.run(_roots(groups, lift), keys, mutable, args, kwargs)
         out = group(changed, list(leave))
         same = [g for g, axis in zip(out, leave.values(), strict=True) if axis is None]
         differing[:] = _batched(same)
