@@ -134,6 +134,8 @@ class Inside:
     Args:
       graphdef: the structure of the caller's objects.
       values: of its leaves.
+      tree: what a function does to the structure of the objects is undone, since nothing but values
+        of variables is handed on.
 
     Attributes:
       after: what became of the objects, once that was asked.
@@ -141,10 +143,21 @@ class Inside:
 
     after: After
 
-    def __init__(self, graphdef: GraphDef, values: Iterable[Any]) -> None:
+    def __init__(self, graphdef: GraphDef, values: Iterable[Any], tree: bool = False) -> None:
         self.graphdef = graphdef
         self.values = list(values)
         self.roots, self.nodes = build(graphdef, self.values)
+        self._contents = [_content(n) for n in self.nodes] if tree else None
+
+    def restore(self) -> None:
+        """Undoes changes of structure, if none are to be handed on."""
+        for node, content in zip(self.nodes, self._contents or (), strict=False):
+            if isinstance(node, list):
+                node[:] = content
+            elif content is not None:
+                held = node if isinstance(node, dict) else node.__dict__
+                held.clear()
+                held.update(content)
 
     def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Calls `f` on arguments whose holes are filled."""
@@ -178,6 +191,16 @@ class Inside:
         return Outcome(output, [after.value(i) for i in sent], after.plan.effect(sent))
 
 
+def _content(node: Any) -> Any:
+    if isinstance(node, Variable):
+        return None
+    return (
+        list(node)
+        if isinstance(node, list)
+        else dict(node if isinstance(node, dict) else node.__dict__)
+    )
+
+
 class After:
     """What became of objects of an `Inside`, and what new ones there are.
 
@@ -189,6 +212,7 @@ class After:
     """
 
     def __init__(self, inside: Inside, roots: Sequence[Any]) -> None:
+        inside.restore()
         self.inside = inside
         self.walk = after = Walk(roots)
         before = inside.nodes
@@ -264,7 +288,7 @@ def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:
     effect = outcome.effect
     if effect.changed or not effect.in_place:
         refuse_other_levels(bundle, effect, values_only=not structure)
-    if not structure and not effect.in_place:
+    if not structure:
         return _apply_values(bundle, outcome)
     if effect.in_place:
         if effect.changed:
@@ -305,6 +329,12 @@ def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
 def _apply_values(bundle: Bundle, outcome: Outcome) -> Any:
     """Sets the values of the caller's variables; what is returned is built anew."""
     effect = outcome.effect
+    if effect.in_place:
+        leaves = bundle.leaves()
+        for i, value in zip(effect.changed, outcome.values, strict=True):
+            if leaves[i] is not None:
+                set_raw_value(leaves[i], value)
+        return put_back(outcome.output, bundle.roots)
     bundle_values = bundle.values()
     values: list[Any] = [None] * effect.graphdef.num_leaves
     for i, value in zip(effect.changed, outcome.values, strict=True):

@@ -17,15 +17,16 @@ import numpy as np
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
 from ..bundle import Hole, put_back
-from ..effect import After, Inside, Outcome, Plan, apply
+from ..effect import After, Inside, Outcome, Plan
 from ..graph import flat_leaves
 from ..state import FlatState, State, from_flat_state, path_text, to_flat_state
 from ..structure import build
 from ..variable import Variable
 from .calling import Transformed, names_of, positional, refuse_bound_method, resolve
 from .grad import DiffState
-from .lifting import Lifted, Modes
+from .lifting import Lifted
 from .prefixes import part_of
+from .tree_mode import Modes
 
 
 def _lifted(
@@ -42,7 +43,7 @@ def _runner(
     """The function of values and arguments; its effect is part of the auxiliary output."""
 
     def run(values: list[Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
-        inside = Inside(lifted.bundle.graphdef, values)
+        inside = Inside(lifted.bundle.graphdef, values, lifted.modes.tree)
         output = inside.call(fun, args, {})
         aux = None
         if has_aux:
@@ -65,7 +66,7 @@ def _leaves(tree: Any) -> list[Any]:
 
 def _finish(lifted: Lifted, aux: Any, outcome: Outcome) -> Any:
     outcome.output = aux
-    return apply(lifted.bundle, outcome, lifted.modes.structure)
+    return lifted.modes.apply(lifted.bundle, outcome, lifted.transform)
 
 
 def _zero(value: Any) -> Any:
@@ -232,6 +233,7 @@ class CustomVjp(Transformed[..., Any]):
         self._names = names_of(self._fun)
         self._nondiff = {(n.argnum if isinstance(n, DiffState) else n): n for n in nondiff}
         self._modes = modes
+        modes.refuse_filters(nondiff, "nondiff_argnums")
         self._fwd: Callable[..., Any] | None = None
         self._bwd: Callable[..., Any] | None = None
 
@@ -267,7 +269,7 @@ class CustomVjp(Transformed[..., Any]):
         fixed = {i: lifted.args[i] for i in whole}
 
         def call(f: Callable[..., Any], values: Any, diff_args: Any) -> tuple[Any, Inside]:
-            inside = Inside(graphdef, values)
+            inside = Inside(graphdef, values, self._modes.tree)
             rest = iter(diff_args)
             every = [fixed[i] if i in fixed else next(rest) for i in range(count)]
             return inside.call(f, every, kwargs), inside
@@ -328,7 +330,7 @@ class CustomVjp(Transformed[..., Any]):
         diff_args = tuple(lifted.args[i] for i in range(count) if i not in fixed)
         everything = run(lifted.bundle.values(), diff_args)
         outcome = plans[0].only(written, everything.values, everything.output)
-        return apply(lifted.bundle, outcome, self._modes.structure)
+        return self._modes.apply(lifted.bundle, outcome, "custom_vjp")
 
 
 def _state_of(root: Any) -> Any:

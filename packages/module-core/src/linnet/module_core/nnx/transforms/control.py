@@ -16,16 +16,16 @@ import jax.numpy as jnp
 from ...errors import ArgumentError
 from ...tracebacks import entry
 from ..bundle import Bundle, put_back, take_out
-from ..effect import After, Effect, Inside, apply
+from ..effect import After, Effect, Inside
 from ..state import path_text
 from .calling import resolve
-from .lifting import Modes
+from .tree_mode import Modes
 
 
 def _bundled(tree: Any, modes: Modes, name: str) -> tuple[Any, Bundle]:
     roots: list[Any] = []
+    modes.check(tree, name)
     tree = take_out(tree, roots, {})
-    modes.check(roots, name)
     return tree, Bundle(roots)
 
 
@@ -55,13 +55,13 @@ class _Done:
 
 
 def _branches(
-    functions: Sequence[Callable[..., Any]], bundle: Bundle, done: dict[int, _Done]
+    functions: Sequence[Callable[..., Any]], bundle: Bundle, done: dict[int, _Done], modes: Modes
 ) -> list[Callable[..., Any]]:
     def branch(i: int) -> Callable[..., Any]:
         fun, bound = resolve(functions[i])
 
         def run(values: list[Any], operands: tuple[Any, ...]) -> Any:
-            inside = Inside(bundle.graphdef, values)
+            inside = Inside(bundle.graphdef, values, modes.tree)
             output = inside.call(fun, (*bound, *operands), {})
             outcome = inside.leave(output, everything=True)
             done[i] = _Done(inside.after)
@@ -82,7 +82,7 @@ def _select(
     holed, bundle = _bundled(operands, modes, name)
     done: dict[int, _Done] = {}
     names = [f"branch {i} ({getattr(f, '__name__', 'function')})" for i, f in enumerate(functions)]
-    branches = _branches(functions, bundle, done)
+    branches = _branches(functions, bundle, done, modes)
     try:
         output, values = select(branches, bundle.values(), holed)
     except TypeError:
@@ -93,7 +93,7 @@ def _select(
     ran = [done[i] for i in range(len(functions)) if i in done]
     _same_effects([d.effect for d in ran], names, name)
     written = frozenset[int]().union(*[d.written for d in ran])
-    return apply(bundle, ran[0].plan.only(written, values, output), modes.structure)
+    return modes.apply(bundle, ran[0].plan.only(written, values, output), name)
 
 
 @entry
@@ -197,8 +197,13 @@ class _Loop:
         if not self.done:  # no turn at all, and nothing traced
             return put_back(holed, self.bundle.roots)
         written = frozenset[int]().union(*[d.written for d in self.done])
-        outcome = self.done[0].plan.only(written, values, holed)
-        return apply(self.bundle, outcome, self.modes.structure)
+        outcome = self.done[0].plan.only(written, values, None)
+        if self.modes.tree:
+            holed = self.modes.carried(self.bundle, outcome, holed)
+        else:
+            outcome.output = holed
+        output = self.modes.apply(self.bundle, outcome, self.name)
+        return holed if self.modes.tree else output
 
 
 def _shape(tree: Any) -> Any:

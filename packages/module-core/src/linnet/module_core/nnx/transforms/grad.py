@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
 from ..bundle import Hole
-from ..effect import Inside, apply
+from ..effect import Inside
 from ..filters import Filter
 from ..state import Path, State, from_flat_state, path_text, to_flat_state
 from ..structure import build
@@ -33,8 +33,9 @@ from .calling import (
     refuse_bound_method,
     resolve,
 )
-from .lifting import Lifted, Modes
+from .lifting import Lifted
 from .prefixes import FilterMapping, part_of
+from .tree_mode import Modes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Grad(Transformed[..., Any]):
         self._wanted = tuple(argnums) if self._several else (argnums,)
         self._has_aux = has_aux
         self._modes = modes
+        modes.refuse_filters(self._wanted, "argnums")
         self._options = options
         for one in self._wanted:
             if not isinstance(one, (int, DiffState)):
@@ -132,7 +134,7 @@ class Grad(Transformed[..., Any]):
             inner_args = list(plain_args)
             for i, value in zip(positions, by_args, strict=True):
                 inner_args[i] = value
-            inside = Inside(lifted.bundle.graphdef, inner)
+            inside = Inside(lifted.bundle.graphdef, inner, self._modes.tree)
             output = inside.call(self._fun, inner_args, kwargs)
             if self._has_aux:
                 if not (isinstance(output, tuple) and len(output) == 2):
@@ -151,7 +153,7 @@ class Grad(Transformed[..., Any]):
         )(by)
         gradients = dict(zip(chosen, by_values, strict=True))
         made = self._gradients(lifted, gradients, by_args)
-        aux = apply(lifted.bundle, outcome, self._modes.structure)
+        aux = self._modes.apply(lifted.bundle, outcome, self._name)
         value = (loss, aux) if self._has_aux else loss
         result = made if self._several else made[0]
         if self._name == "value_and_grad":

@@ -22,14 +22,13 @@ import jax
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, strip
-from ..bundle import Bundle, Hole, is_node, put_back, take_out
-from ..effect import After, Inside, Outcome, apply
-from ..graph import find_duplicates
+from ..bundle import Bundle, is_node, put_back, take_out
+from ..effect import After, Inside, Outcome
 from ..layout import lay_out
 from ..structure import GraphDef, build
 from ..variable import Variable
 from .calling import P, R, Transformed, names_of, resolve
-from .lifting import Form, Modes
+from .lifting import Form
 from .naming import arrays_of_call, donation_misfit, places_of_objects, sharding_misfit
 from .placing import has_formats, moved, output_laid_out, settled, with_formats
 from .prefixes import (
@@ -41,6 +40,7 @@ from .prefixes import (
     spec_of_each_leaf,
 )
 from .prefixes import take_out as take_out_with
+from .tree_mode import Modes
 
 
 class StateSharding(FilterMapping):
@@ -108,6 +108,8 @@ class Jitted(Transformed[P, R]):
             )
         self.in_shardings = bare_specs(in_shardings, StateSharding)
         self.out_shardings = bare_specs(out_shardings, StateSharding)
+        modes.refuse_filters(self.in_shardings, "in_shardings")
+        modes.refuse_filters(self.out_shardings, "out_shardings")
         self._has_formats = has_formats(self.in_shardings) or has_formats(self.out_shardings)
         self._options = options
         self._compiled = self._jit({})
@@ -159,7 +161,7 @@ class Jitted(Transformed[P, R]):
             given = iter(donated)
             kept = iter(values)
             values = [next(given) if d else next(kept) for d in donated_leaves]
-        inside = Inside(graphdef, values)
+        inside = Inside(graphdef, values, self._modes.tree)
         every = list(args)
         if static or donated_args:
             fixed = dict(static)
@@ -207,13 +209,13 @@ class Jitted(Transformed[P, R]):
         positions, names = self._static
         if positions or names:
             static, args, kwargs = _without(positions, names, args, kwargs)
+        if not self._modes.graph:
+            self._modes.check((args, kwargs), "jit")
         roots: list[Any] = []
         index_of: dict[int, int] = {}
         args = tuple([take_out(a, roots, index_of) for a in args])
         if kwargs:
             kwargs = {n: take_out(v, roots, index_of) for n, v in kwargs.items()}
-        if not self._modes.graph:
-            self._modes.check(roots, "jit")
         bundle = Bundle(roots)
         return _Prepared(
             bundle,
@@ -242,7 +244,9 @@ class Jitted(Transformed[P, R]):
             named = [o._replace(where=name + o.where) for o in found]
             occurrences.extend(named)
             donates.extend(o._replace(spec=key in donated_keys, path=()) for o in named)
-        self._modes.check(roots, "jit")
+        if not self._modes.graph:
+            every = [*enumerate(args), *kwargs.items()]
+            self._modes.check([v for k, v in every if k not in fixed], "jit")
         bundle = Bundle(roots)
         leaf_shardings = spec_of_each_leaf(bundle, occurrences)
         donated_leaves = tuple(spec_of_each_leaf(bundle, donates, either=True))
@@ -325,10 +329,7 @@ class Jitted(Transformed[P, R]):
                 raise
             if self._has_formats:
                 outcome = settled(outcome)
-            if not self._modes.structure:
-                _refuse_returned_inputs(prepared.bundle, outcome)
-                return apply(prepared.bundle, outcome, False)  # type: ignore[no-any-return]
-            return apply(prepared.bundle, outcome)  # type: ignore[no-any-return]
+            return self._modes.apply(prepared.bundle, outcome, "jit")  # type: ignore[no-any-return]
         except Exception as error:
             strip(error)
             raise
@@ -478,22 +479,6 @@ def _abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
     return put_back(outcome.output, build(effect.graphdef, values)[0])
 
 
-def _refuse_returned_inputs(bundle: Bundle, outcome: Outcome) -> None:
-    count = len(bundle.roots)
-    holes = [
-        h
-        for h in jax.tree_util.tree_leaves(outcome.output, is_leaf=lambda x: type(x) is Hole)
-        if type(h) is Hole
-    ]
-    if any(h.index < count for h in holes):
-        found = find_duplicates([bundle.roots[h.index] for h in holes if h.index < count] * 2)
-        raise ArgumentError(
-            "Duplicate found: nnx.jit with graph_updates=False does not support Variable aliasing:"
-            f" an input is returned ({len(found)} shared).",
-            hint="Leave graph and graph_updates out, or return a copy (nnx.clone).",
-        )
-
-
 class _Stage:
     """A stage of a jitted function, with what jax's own stage offers."""
 
@@ -530,7 +515,7 @@ class Compiled(_Stage):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         prepared = self._jitted._prepare(args, kwargs)
         outcome = settled(self._stage(*prepared.flat))
-        return apply(prepared.bundle, outcome, self._jitted._modes.structure)
+        return self._jitted._modes.apply(prepared.bundle, outcome, "jit")
 
 
 class JitOptions(TypedDict, total=False):

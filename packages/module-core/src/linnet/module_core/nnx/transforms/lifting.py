@@ -15,11 +15,8 @@ import jax
 
 from ...errors import ArgumentError
 from ..bundle import Bundle
-from ..effect import After, Effect, Inside, Outcome, apply
-from ..graph import find_duplicates
-from ..modes import graph_mode, graph_updates_mode
+from ..effect import After, Effect, Inside, Outcome
 from ..sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
-from ..state import path_text
 from ..structure import GraphDef
 from ..variable import Variable
 from .prefixes import (
@@ -31,35 +28,7 @@ from .prefixes import (
     spec_of_each_leaf,
     take_out,
 )
-
-
-class Modes:
-    """What the keywords `graph` and `graph_updates` ask for; None is the mode that is set.
-
-    Attributes:
-      tree: nothing may be shared, and results about a module have the module's form.
-      structure: changes of structure reach the caller.
-    """
-
-    __slots__ = ("graph", "structure", "tree")
-
-    def __init__(self, graph: bool | None, graph_updates: bool | None) -> None:
-        self.graph = graph_mode(graph)
-        self.structure = self.graph and graph_updates_mode(graph_updates)
-        self.tree = not self.structure
-
-    def check(self, roots: Sequence[Any], name: str) -> None:
-        """Refuses shared references where `graph=False`."""
-        if self.graph:
-            return
-        found = find_duplicates(list(roots))
-        if found:
-            where = " and ".join([path_text(p) for p in found[0]])
-            raise ArgumentError(
-                f"Duplicate found at paths {where}: nnx.{name} with graph=False does not support"
-                " Variable aliasing.",
-                hint="Leave graph out, or give each place an object of its own (nnx.clone).",
-            )
+from .tree_mode import Modes
 
 
 class Static:
@@ -142,15 +111,16 @@ class Lifted:
     ) -> None:
         roots: list[Any] = []
         self.args, occurrences = take_out(prefix, args, roots, what, names)
-        modes.check([roots[o.root] for o in occurrences], transform)
+        modes.check(args, transform)
         self.bundle = Bundle(roots)
         self.specs = spec_of_each_leaf(self.bundle, occurrences)
         self.form = Form(self.bundle.graphdef, self.specs, occurrences)
         self.modes = modes
+        self.transform = transform
 
     def apply(self, output: Any, values: list[Any], effect: Effect) -> Any:
         """Hands the caller what a run did; returns its output."""
-        return apply(self.bundle, Outcome(output, values, effect), self.modes.structure)
+        return self.modes.apply(self.bundle, Outcome(output, values, effect), self.transform)
 
 
 class Run:
@@ -160,11 +130,14 @@ class Run:
       form: the caller's objects.
       values: of the leaves, in here.
       metadata: what the user says of the axes that come and go, see `AxisMetadata`.
+      tree: see `Inside`.
     """
 
-    def __init__(self, form: Form, values: Sequence[Any], metadata: AxisMetadata) -> None:
+    def __init__(
+        self, form: Form, values: Sequence[Any], metadata: AxisMetadata, tree: bool
+    ) -> None:
         self.form = form
-        self.inside = Inside(form.graphdef, values)
+        self.inside = Inside(form.graphdef, values, tree)
         self.metadata = metadata
         if metadata:
             leaves = [n for n in self.inside.nodes if isinstance(n, Variable)]

@@ -27,9 +27,10 @@ from ..effect import After, Outcome, Plan
 from ..statics import static_key
 from ..variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
-from .lifting import AxisMetadata, Form, Lifted, Modes, Run, groups_of, put_together
+from .lifting import AxisMetadata, Form, Lifted, Run, groups_of, put_together
 from .naming import axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
+from .tree_mode import Modes
 from .vmap import StateAxes
 
 
@@ -59,6 +60,8 @@ class Scan(Transformed[..., Any]):
         self._length = length
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
+        modes.refuse_filters(self._in_axes, "in_axes")
+        modes.refuse_filters(self._out_axes, "out_axes")
         self._options = options
         carried_in = _carry_position(self._in_axes, "in_axes")
         self._carried_out = _carry_position(self._out_axes, "out_axes")
@@ -99,7 +102,21 @@ class Scan(Transformed[..., Any]):
             if misfit is None:
                 raise
             raise misfit from error
-        return lifted.apply(outcome.output, outcome.values, outcome.effect)
+        output, carried = outcome.output
+        if self._modes.structure:
+            outcome.output = self._whole(output, carried)
+            return lifted.modes.apply(lifted.bundle, outcome, "scan")
+        carried = self._modes.carried(lifted.bundle, outcome, carried)
+        outcome.output = output
+        return self._whole(lifted.modes.apply(lifted.bundle, outcome, "scan"), carried)
+
+    def _whole(self, output: Any, carried: Any) -> Any:
+        position = self._carried_out
+        if position is None:
+            return output
+        if position == _WHOLE:
+            return carried
+        return (*output[:position], carried, *output[position + 1 :])
 
     def _traced(self, call: _Call, values: list[Any], given: list[Any]) -> Outcome:
         leaves = call.filled(given)
@@ -234,9 +251,7 @@ class _Loop:
         axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
         leaves = [jnp.moveaxis(y, 0, axis) for axis, y in zip(axes, leaves, strict=True)]
         output = jax.tree_util.tree_unflatten(structure, leaves)
-        return Outcome(
-            self._whole(output, carried_output), [sent[i] for i in effect.changed], effect
-        )
+        return Outcome((output, carried_output), [sent[i] for i in effect.changed], effect)
 
     def _body(self, carry: Any, x: Any) -> Any:
         call, scan = self.call, self.scan
@@ -255,7 +270,9 @@ class _Loop:
         args = list(jax.tree_util.tree_unflatten(call.structure, leaves))
         if call.carried is not None:
             args[call.carried] = carried_argument
-        run = Run(call.form, values, scan._metadata)
+        # Of a carried object the next step gets all that this one made of it.
+        undone = scan._modes.tree and Carry not in call.form.specs
+        run = Run(call.form, values, scan._metadata, undone)
         output = run.call(scan._fun, tuple(args), {})
         self._check_count(output)
         output = run.take_out(scan._out_axes, output, "scan out_axes")
@@ -343,14 +360,6 @@ class _Loop:
         if position == _WHOLE:
             return None
         return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
-
-    def _whole(self, output: Any, carried: Any) -> Any:
-        position = self.scan._carried_out
-        if position is None:
-            return output
-        if position == _WHOLE:
-            return carried
-        return (*output[:position], carried, *output[position + 1 :])
 
     def _checked(self, new: Any, old: Any, i: int) -> Any:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]

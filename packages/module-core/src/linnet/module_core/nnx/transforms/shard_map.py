@@ -16,10 +16,11 @@ from ..._compat import mesh_that_is_set
 from ...tracebacks import entry
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .jit import StateSharding
-from .lifting import AxisMetadata, Form, Lifted, Modes, Run, groups_of, put_together
+from .lifting import AxisMetadata, Form, Lifted, Run, groups_of, put_together
 from .naming import places_of_objects, sharding_misfit
 from .placing import moved
 from .prefixes import bare_specs, plain
+from .tree_mode import Modes
 
 _whole: Any = jax.sharding.PartitionSpec
 
@@ -42,6 +43,8 @@ class ShardMap(Transformed[..., Any]):
         self._in_specs = tuple(in_specs) if isinstance(in_specs, list) else in_specs
         self._out_specs = bare_specs(out_specs, StateSharding)
         self._modes = modes
+        modes.refuse_filters(self._in_specs, "in_specs")
+        modes.refuse_filters(self._out_specs, "out_specs")
         self._options = options
 
     @entry
@@ -57,7 +60,7 @@ class ShardMap(Transformed[..., Any]):
         split = tuple([_whole() if g is None else g for g in groups])
 
         def run(values: list[Any], args: Any) -> Any:
-            run = Run(lifted.form, values, AxisMetadata(None))
+            run = Run(lifted.form, values, AxisMetadata(None), self._modes.tree)
             output = run.call(self._fun, args, kwargs)
             output = run.take_out(self._out_specs, output, "shard_map out_specs")
             after = run.finish()

@@ -14,11 +14,11 @@ import jax
 
 from ...tracebacks import entry
 from ..bundle import Bundle, take_out
-from ..effect import Inside, Outcome, apply
+from ..effect import Inside, Outcome
 from ..statics import static_key
 from ..structure import GraphDef
 from .calling import Transformed, decorator, positional, resolve
-from .lifting import Modes
+from .tree_mode import Modes
 
 
 class Simple(Transformed[..., Any]):
@@ -53,8 +53,8 @@ class Simple(Transformed[..., Any]):
         fixed = tuple([(i, a) for i, a in enumerate(args) if i in static])
         rest = tuple(a for i, a in enumerate(args) if i not in static)
         roots: list[Any] = []
+        self._modes.check((rest, kwargs), self._name)
         holed, kwargs = take_out((rest, kwargs), roots, {})
-        self._modes.check(roots, self._name)
         bundle = Bundle(roots)
         return bundle, (_Call(bundle.graphdef, fixed), bundle.values(), holed, kwargs)
 
@@ -62,7 +62,7 @@ class Simple(Transformed[..., Any]):
         self, call: _Call, values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Outcome:
         """The function's run on flat values; `call` is static."""
-        inside = Inside(call.graphdef, values)
+        inside = Inside(call.graphdef, values, self._modes.tree)
         every = list(rest)
         for position, argument in call.fixed:
             every.insert(position, argument)
@@ -103,7 +103,7 @@ class Remat(Simple):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         bundle, (call, *flat) = self._flat(args, kwargs)
         outcome = self._program(call)(*flat)
-        return apply(bundle, outcome, self._modes.structure)
+        return self._modes.apply(bundle, outcome, self._name)
 
 
 @decorator
@@ -152,7 +152,7 @@ class Checkify(Simple):
         bundle, (call, *flat) = self._flat(args, kwargs)
         run = functools.partial(self._run, call)
         error, outcome = checks.checkify(run, errors=self._errors)(*flat)
-        return error, apply(bundle, outcome, self._modes.structure)
+        return error, self._modes.apply(bundle, outcome, self._name)
 
 
 def checkify(

@@ -16,7 +16,7 @@ from ...errors import ArgumentError
 from ...tracebacks import entry
 from ..effect import After, Outcome
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
-from .lifting import AxisMetadata, Lifted, Modes, Run, groups_of, put_together
+from .lifting import AxisMetadata, Lifted, Run, groups_of, put_together
 from .naming import Place, axis_misfit, places_of
 from .prefixes import (
     FilterMapping,
@@ -26,6 +26,7 @@ from .prefixes import (
     spread,
     with_path,
 )
+from .tree_mode import Modes
 
 
 class StateAxes(FilterMapping, Mapping[Any, Any]):
@@ -83,6 +84,8 @@ class Vmap(Transformed[..., Any]):
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
         self._axis_size = axis_size
+        modes.refuse_filters(self._in_axes, "in_axes")
+        modes.refuse_filters(self._out_axes, "out_axes")
 
     @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -101,7 +104,7 @@ class Vmap(Transformed[..., Any]):
         suspects: list[str] = []
 
         def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Any:
-            run = Run(lifted.form, values, self._metadata)
+            run = Run(lifted.form, values, self._metadata, self._modes.tree)
             output = run.call(self._fun, args, kwargs)
             output = run.take_out(self._out_axes, output, f"{self._name} out_axes")
             after = run.finish()

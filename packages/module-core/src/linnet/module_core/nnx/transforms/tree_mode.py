@@ -1,0 +1,136 @@
+"""What `graph=False` and `graph_updates=False` mean for a transform.
+
+With `graph_updates=False` values of variables are handed on, and nothing else: objects keep their
+structure, and what a function returns is its own. An output that shares variables with the
+arguments would be a change of structure, so it is refused; the value of a loop is a new object
+around the very variables that it started with. Specs by filter tell leaves of one object apart,
+which then are no tree of their own: they are refused. With `graph=False` nothing at all may be
+shared, neither among the arguments nor within the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError
+from ..bundle import Bundle, Hole, is_node, put_back
+from ..effect import Effect, Outcome, apply
+from ..graph import find_duplicates
+from ..kinds import DICT, LIST, OBJECT, REFERENCE, TREE
+from ..modes import graph_mode, graph_updates_mode
+from ..state import path_text
+from ..structure import GraphDef, build
+from .prefixes import FilterMapping, is_spec_leaf
+
+
+class Modes:
+    """What the keywords `graph` and `graph_updates` ask for; None is the mode that is set.
+
+    Attributes:
+      graph: objects may be shared.
+      structure: changes of structure reach the caller.
+      tree: they don't, and results about a module have the module's form.
+    """
+
+    __slots__ = ("graph", "structure", "tree")
+
+    def __init__(self, graph: bool | None, graph_updates: bool | None) -> None:
+        self.graph = graph_mode(graph)
+        self.structure = self.graph and graph_updates_mode(graph_updates)
+        self.tree = not self.structure
+
+    def check(self, arguments: Any, name: str) -> None:
+        """Refuses objects that are shared among the arguments where `graph=False`."""
+        if self.graph:
+            return
+        nodes = [x for x in jax.tree_util.tree_leaves(arguments, is_leaf=is_node) if is_node(x)]
+        found = find_duplicates(nodes)
+        if found:
+            where = " and ".join([path_text(p) for p in found[0]])
+            raise ArgumentError(
+                f"Duplicate found at paths {where}: nnx.{name} with graph=False does not support"
+                " Variable aliasing.",
+                hint="Leave graph out, or give each place an object of its own (nnx.clone).",
+            )
+
+    def refuse_filters(self, specs: Any, what: str) -> None:
+        """Refuses specs that tell the leaves of an object apart, in tree mode."""
+        if self.structure:
+            return
+        for spec in jax.tree_util.tree_leaves(specs, is_leaf=is_spec_leaf):
+            if isinstance(spec, FilterMapping) or hasattr(spec, "argnum"):
+                raise ArgumentError(
+                    f"`{what}` cannot contain `{type(spec).__name__}` objects when `graph=False` or"
+                    " `graph_updates=False`.",
+                    hint="Leave both out; or take the object apart (nnx.split), and give each of"
+                    " the states that are passed one entry.",
+                )
+
+    def apply(self, bundle: Bundle, outcome: Outcome, name: str) -> Any:
+        """Does to the caller's objects what was done inside; returns the output."""
+        if self.structure:
+            return apply(bundle, outcome)
+        self._check_output(outcome.output, outcome.effect, len(bundle.roots), name)
+        return apply(bundle, outcome, structure=False)
+
+    def carried(self, bundle: Bundle, outcome: Outcome, value: Any) -> Any:
+        """The value that a loop carried: in tree mode objects anew, around the same variables."""
+        values = bundle.values()
+        for i, new in zip(outcome.effect.changed, outcome.values, strict=True):
+            if i < len(values):  # what comes after them are leaves of other outputs
+                values[i] = new
+        leaves = [
+            new if variable is None else variable
+            for variable, new in zip(bundle.leaves(), values, strict=True)
+        ]
+        return put_back(value, build(bundle.graphdef, leaves)[0])
+
+    def _check_output(self, output: Any, effect: Effect, count: int, name: str) -> None:
+        found, _ = jax.tree_util.tree_flatten_with_path(output, is_leaf=_is_hole)
+        places = [(jax.tree_util.keystr(path), x.index) for path, x in found if _is_hole(x)]
+        references = _references(effect.graphdef, count)
+        seen: set[int] = set()
+        for place, root in places:
+            inside = references.get(root, ())
+            if root < count or any(effect.origin[i] is not None for i in inside):
+                what = "is, or shares variables with, an argument"
+            elif not self.graph and (root in seen or inside):
+                what = "shares variables with another, or within itself"
+            else:
+                seen.add(root)
+                continue
+            keyword = "graph_updates" if self.graph else "graph"
+            raise ArgumentError(
+                f"Duplicate found: the object in the output{place} {what}; nnx.{name} with"
+                f" {keyword}=False does not support Variable aliasing.",
+                hint=f"Leave {keyword} out, or return a copy (nnx.clone).",
+            )
+
+
+def _is_hole(x: Any) -> bool:
+    return type(x) is Hole
+
+
+def _references(graphdef: GraphDef, count: int) -> dict[int, Sequence[int]]:
+    """For each root from `count` on, the nodes that it only refers to."""
+    found: dict[int, list[int]] = {}
+    pending = 0  # tokens until the root is over
+    root = -1
+    for token in graphdef.tokens:
+        if pending == 0:
+            root += 1
+            pending = 1
+        pending -= 1
+        kind = token[0]
+        if kind == REFERENCE and root >= count:
+            found.setdefault(root, []).append(token[1])
+        elif kind in (OBJECT, TREE):
+            pending += len(token[2])
+        elif kind == LIST:
+            pending += token[1]
+        elif kind == DICT:
+            pending += len(token[1])
+    return {r: tuple(nodes) for r, nodes in found.items()}
