@@ -29,8 +29,8 @@ ARMS: dict[str, Arm] = {
         stored.Stored(),
     )
 }
-# Programs between two times at which what jax has compiled is dropped: else memory grows for ever.
-CLEAR_AFTER = 150
+# Seconds of programs after which what jax has compiled is dropped: else memory grows for ever.
+CLEAR_AFTER = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def fuzz(arms: Sequence[Arm], seconds: float, seed: int, programs: int | None = 
     spent: dict[str, float] = dict.fromkeys((arm.name for arm in arms), 0.0)
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     found: list[Finding] = []
-    total = 0
+    cleared = started
     while time.monotonic() - started < seconds:
         waiting = [a for a in arms if programs is None or counts[a.name, "programs"] < programs]
         if not waiting:
@@ -94,8 +94,8 @@ def fuzz(arms: Sequence[Arm], seconds: float, seed: int, programs: int | None = 
                     found.append(small := minimized(arm, result.finding))
                     print(f"{small.text}\n  --replay '{shell(small.replay)}'", flush=True)
         spent[arm.name] += time.monotonic() - begun
-        total += 1
-        if total % CLEAR_AFTER == 0:
+        if time.monotonic() - cleared > CLEAR_AFTER:
+            cleared = time.monotonic()
             jax.clear_caches()
             gc.collect()
     for arm in arms:

@@ -35,12 +35,12 @@ class Nests:
 
     def generate(self, random: Draw) -> Program:
         return {
-            "node": _node(random, 3),
+            "node": _node(random, random.choice([2, 2, 3])),
             "seed": random.randrange(50),
             "mutable": random.choice([None, None, False, True, "stats", ["intermediates"]]),
-            "jit": random.random() < 0.3,
-            "grad": random.random() < 0.3,
-            "twice": random.random() < 0.2,
+            "jit": random.random() < 0.2,
+            "grad": random.random() < 0.2,
+            "twice": random.random() < 0.15,
         }
 
     def peers(self, program: Program) -> tuple[Library, ...]:
