@@ -43,6 +43,7 @@ from jax.numpy import tanh as tanh
 
 from linnet.module_core.nnx import EMA as EMA
 from linnet.module_core.nnx import PARTITION_NAME as PARTITION_NAME
+from linnet.module_core.nnx import A as A
 from linnet.module_core.nnx import All as All
 from linnet.module_core.nnx import Any as Any
 from linnet.module_core.nnx import BatchStat as BatchStat
@@ -54,15 +55,18 @@ from linnet.module_core.nnx import DiffState as DiffState
 from linnet.module_core.nnx import Everything as Everything
 from linnet.module_core.nnx import FlatState as FlatState
 from linnet.module_core.nnx import GraphDef as GraphDef
+from linnet.module_core.nnx import GraphState as GraphState
 from linnet.module_core.nnx import Intermediate as Intermediate
 from linnet.module_core.nnx import List as List
 from linnet.module_core.nnx import LoRAParam as LoRAParam
+from linnet.module_core.nnx import M as M
 from linnet.module_core.nnx import MergeContext as MergeContext
 from linnet.module_core.nnx import Metric as Metric
 from linnet.module_core.nnx import MetricState as MetricState
 from linnet.module_core.nnx import ModelAndOptimizer as ModelAndOptimizer
 from linnet.module_core.nnx import Module as Module
 from linnet.module_core.nnx import MultiMetric as MultiMetric
+from linnet.module_core.nnx import NodeStates as NodeStates
 from linnet.module_core.nnx import Not as Not
 from linnet.module_core.nnx import Nothing as Nothing
 from linnet.module_core.nnx import Object as Object
@@ -75,6 +79,7 @@ from linnet.module_core.nnx import Param as Param
 from linnet.module_core.nnx import PathContains as PathContains
 from linnet.module_core.nnx import PathIn as PathIn
 from linnet.module_core.nnx import Perturbation as Perturbation
+from linnet.module_core.nnx import PureState as PureState
 from linnet.module_core.nnx import Pytree as Pytree
 from linnet.module_core.nnx import RngCount as RngCount
 from linnet.module_core.nnx import RngKey as RngKey
@@ -114,9 +119,11 @@ from linnet.module_core.nnx import eval_shape as eval_shape
 from linnet.module_core.nnx import filter_state as filter_state
 from linnet.module_core.nnx import find_duplicates as find_duplicates
 from linnet.module_core.nnx import first_from as first_from
+from linnet.module_core.nnx import flatten as flatten
 from linnet.module_core.nnx import fori_loop as fori_loop
 from linnet.module_core.nnx import fork_rngs as fork_rngs
 from linnet.module_core.nnx import from_flat_state as from_flat_state
+from linnet.module_core.nnx import from_tree as from_tree
 from linnet.module_core.nnx import get_abstract_model as get_abstract_model
 from linnet.module_core.nnx import get_logical_axis_rules as get_logical_axis_rules
 from linnet.module_core.nnx import get_named_sharding as get_named_sharding
@@ -166,7 +173,10 @@ from linnet.module_core.nnx import static as static
 from linnet.module_core.nnx import switch as switch
 from linnet.module_core.nnx import to_flat_state as to_flat_state
 from linnet.module_core.nnx import to_pure_dict as to_pure_dict
+from linnet.module_core.nnx import to_tree as to_tree
 from linnet.module_core.nnx import transform_metadata as transform_metadata
+from linnet.module_core.nnx import unflatten as unflatten
+from linnet.module_core.nnx import unpack as unpack
 from linnet.module_core.nnx import update as update
 from linnet.module_core.nnx import update_context as update_context
 from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding

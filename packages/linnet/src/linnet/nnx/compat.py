@@ -10,6 +10,7 @@ from linnet.module_core.nnx import clone as clone
 from linnet.module_core.nnx import cond as cond
 from linnet.module_core.nnx import custom_vjp as custom_vjp
 from linnet.module_core.nnx import eval_shape as eval_shape
+from linnet.module_core.nnx import flatten as flatten
 from linnet.module_core.nnx import fori_loop as fori_loop
 from linnet.module_core.nnx import fork_rngs as fork_rngs
 from linnet.module_core.nnx import get_abstract_model as get_abstract_model

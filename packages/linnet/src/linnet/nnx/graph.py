@@ -1,10 +1,20 @@
 """An older name of `graphlib`."""
 
+from linnet.module_core.nnx import A as A
 from linnet.module_core.nnx import FlatState as FlatState
+from linnet.module_core.nnx import GraphState as GraphState
+from linnet.module_core.nnx import PureState as PureState
 from linnet.module_core.nnx import State as State
 from linnet.module_core.nnx import Static as Static
 from linnet.module_core.nnx import Variable as Variable
+from linnet.module_core.nnx import flatten as flatten
 from linnet.module_core.nnx import map_state as map_state
+from linnet.module_core.nnx import set_graph_mode as set_graph_mode
+from linnet.module_core.nnx import set_graph_updates as set_graph_updates
+from linnet.module_core.nnx import unflatten as unflatten
+from linnet.module_core.nnx import unpack as unpack
+from linnet.module_core.nnx.flattening import IndexMap as IndexMap
+from linnet.module_core.nnx.flattening import RefMap as RefMap
 from linnet.nnx.graphlib import GraphDef as GraphDef
 from linnet.nnx.graphlib import MergeContext as MergeContext
 from linnet.nnx.graphlib import SplitContext as SplitContext

@@ -1,8 +1,11 @@
 """Modules as graphs: taking them apart, putting them together, walking them."""
 
+from linnet.module_core.nnx import A as A
 from linnet.module_core.nnx import FlatState as FlatState
 from linnet.module_core.nnx import GraphDef as GraphDef
+from linnet.module_core.nnx import GraphState as GraphState
 from linnet.module_core.nnx import MergeContext as MergeContext
+from linnet.module_core.nnx import PureState as PureState
 from linnet.module_core.nnx import SplitContext as SplitContext
 from linnet.module_core.nnx import State as State
 from linnet.module_core.nnx import Static as Static
@@ -13,6 +16,7 @@ from linnet.module_core.nnx import cached_partial as cached_partial
 from linnet.module_core.nnx import call as call
 from linnet.module_core.nnx import clone as clone
 from linnet.module_core.nnx import find_duplicates as find_duplicates
+from linnet.module_core.nnx import flatten as flatten
 from linnet.module_core.nnx import graphdef as graphdef
 from linnet.module_core.nnx import iter_children as iter_children
 from linnet.module_core.nnx import iter_graph as iter_graph
@@ -24,12 +28,18 @@ from linnet.module_core.nnx import merge_context as merge_context
 from linnet.module_core.nnx import pop as pop
 from linnet.module_core.nnx import pure as pure
 from linnet.module_core.nnx import recursive_map as recursive_map
+from linnet.module_core.nnx import set_graph_mode as set_graph_mode
+from linnet.module_core.nnx import set_graph_updates as set_graph_updates
 from linnet.module_core.nnx import set_metadata as set_metadata
 from linnet.module_core.nnx import split as split
 from linnet.module_core.nnx import split_context as split_context
 from linnet.module_core.nnx import state as state
+from linnet.module_core.nnx import unflatten as unflatten
+from linnet.module_core.nnx import unpack as unpack
 from linnet.module_core.nnx import update as update
 from linnet.module_core.nnx import update_context as update_context
 from linnet.module_core.nnx import variables as variables
 from linnet.module_core.nnx import vars_as as vars_as
 from linnet.module_core.nnx import with_vars as with_vars
+from linnet.module_core.nnx.flattening import IndexMap as IndexMap
+from linnet.module_core.nnx.flattening import RefMap as RefMap

@@ -19,6 +19,7 @@ from linnet.module_core.nnx import VariableState as VariableState
 from linnet.module_core.nnx import register_variable_name as register_variable_name
 from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding
 from linnet.module_core.nnx import using_eager_sharding as using_eager_sharding
+from linnet.module_core.nnx import var_defaults as var_defaults
 from linnet.module_core.nnx import variable_name_from_type as variable_name_from_type
 from linnet.module_core.nnx import variable_type_from_name as variable_type_from_name
 from linnet.module_core.nnx import with_metadata as with_metadata

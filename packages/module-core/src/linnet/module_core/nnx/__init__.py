@@ -26,6 +26,8 @@ from .filters import OfType as OfType
 from .filters import PathContains as PathContains
 from .filters import PathIn as PathIn
 from .filters import WithTag as WithTag
+from .flattening import flatten as flatten
+from .flattening import unflatten as unflatten
 from .graph import as_pure as as_pure
 from .graph import clone as clone
 from .graph import find_duplicates as find_duplicates
@@ -126,9 +128,17 @@ from .transforms.simple import checkify as checkify
 from .transforms.simple import checkpoint as checkpoint
 from .transforms.simple import make_jaxpr as make_jaxpr
 from .transforms.simple import remat as remat
+from .transforms.trees import NodeStates as NodeStates
+from .transforms.trees import from_tree as from_tree
+from .transforms.trees import to_tree as to_tree
 from .transforms.vmap import StateAxes as StateAxes
 from .transforms.vmap import pmap as pmap
 from .transforms.vmap import vmap as vmap
+from .unpacked import A as A
+from .unpacked import GraphState as GraphState
+from .unpacked import M as M
+from .unpacked import PureState as PureState
+from .unpacked import unpack as unpack
 from .variable import Variable as Variable
 from .variable import VariableState as VariableState
 from .variable_metadata import VariableMetadata as VariableMetadata

@@ -167,13 +167,21 @@ def graphdef(node: A, /, *, graph: bool | None = None) -> GraphDef[A]:
     return found
 
 
+@overload
 def merge(
     graphdef: GraphDef[A], /, *states: Any, copy: bool = False, recreate_variables: bool = True
-) -> A:
+) -> A: ...
+@overload
+def merge(
+    graphdef: State, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> Any: ...
+def merge(
+    graphdef: Any, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> Any:
     """An object of a structure, with the leaves of states.
 
     Args:
-      graphdef: from `split`.
+      graphdef: from `split`; or the first of the states that `unpack` returned, which know theirs.
       *states: together the leaves at all paths; or one list of leaves in order. Variables become
         the object's own; bare values are wrapped in variables as the structure says.
       copy: makes new variables and arrays, which share nothing with those of the states.
@@ -183,6 +191,8 @@ def merge(
       ArgumentError: leaves are missing or too many.
     """
     del recreate_variables
+    if isinstance(graphdef, State):
+        graphdef, states = _of_one_structure((graphdef, *states))
     if not isinstance(graphdef, GraphDef):
         raise ArgumentError(
             f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
@@ -193,16 +203,37 @@ def merge(
         leaves = [_copied_leaf(x, arrays=True) for x in leaves]
     roots, nodes = build(graphdef, leaves)
     place_all(nodes)
-    made: A = roots[0]
-    return made
+    return roots[0]
+
+
+def _of_one_structure(states: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
+    """The structure that all states of `nnx.unpack` know, and the states."""
+    graphdefs = [getattr(type(s), "_graphdef", None) and s._graphdef for s in states]
+    for state, graphdef in zip(states, graphdefs, strict=True):
+        if graphdef is None:
+            raise ArgumentError(
+                f"merge takes a GraphDef first, or states that know theirs; got"
+                f" {type(state).__name__}.",
+                hint="The GraphDef is the first result of nnx.split; nnx.unpack gives states that"
+                " know it.",
+            )
+        if graphdef != graphdefs[0]:
+            raise ArgumentError(
+                "merge was given states of different structures.",
+                hint="Merge what one nnx.unpack of one object returned.",
+            )
+    return graphdefs[0], tuple(states)
 
 
 def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
     if len(states) == 1 and isinstance(states[0], (list, tuple)):
         refuse_leftover(graphdef.num_leaves, len(states[0]))
         return list(states[0])
-    if graphdef.paths == [()]:
-        return list(states)
+    if graphdef.paths == [()]:  # a variable or an array; filters that it didn't pass gave {}
+        found = [s.leaves if isinstance(s, FlatState) else [s] for s in states]
+        leaves = [x for part in found for x in part if not (isinstance(x, State) and not x)]
+        refuse_leftover(1, len(leaves))
+        return leaves
     if len(states) == 1 and isinstance(states[0], State):
         pairs = leaves_by_path(states[0])
         if [path for path, _ in pairs] == graphdef.paths:  # as it was split: in order
@@ -324,7 +355,7 @@ class _Plan:
         new_shape = getattr(value, "shape", None)
         if old_shape is not None and new_shape is not None and not _fits(old_shape, new_shape):
             self._other_shapes.append(f"{path_text(path)} {old_shape}, now {new_shape}")
-        edits.check_trace(variable._stamp, variable._description)
+        edits.check_trace(variable._nnx_stamp, variable._nnx_description)
         if isinstance(new, Variable):
             if new is not variable:
                 self._steps.append(functools.partial(variable.update_from_state, new))

@@ -57,7 +57,7 @@ def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = Fals
         if held == held_before or (values_only and held[0][0] != VARIABLE):
             continue
         node = nodes[owner]
-        edits.check_trace(getattr(node, "_stamp", now), node._description)
+        edits.check_trace(getattr(node, "_nnx_stamp", now), node._nnx_description)
 
 
 def _contents(
@@ -127,11 +127,11 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
         elif kind == VARIABLE:
             variable, value = nodes[index], next(given)
             if variable is not None and value is not variable.raw_value:
-                edits.check_trace(getattr(variable, "_stamp", now), variable._description)
+                edits.check_trace(getattr(variable, "_nnx_stamp", now), variable._nnx_description)
 
 
 def common_level(nodes: Sequence[Any]) -> Any:
     """The stamp that all objects and variables have, or None if they differ."""
-    stamps = [s for n in nodes if (s := getattr(n, "_stamp", None)) is not None]
+    stamps = [s for n in nodes if (s := getattr(n, "_nnx_stamp", None)) is not None]
     first = stamps[0] if stamps else None
     return first if all(s is first or s == first for s in stamps) else None

@@ -136,7 +136,7 @@ class RngStream(_Samplers, Pytree):
     def __call__(self) -> Any:
         count = self.count
         # Before the draw, which would fail first, by a leaked tracer, or be the same every time.
-        edits.check_trace(count._stamp, count._description)
+        edits.check_trace(count._nnx_stamp, count._nnx_description)
         try:
             key, after = _draw(self.key.get_value(), count.raw_value)
         except ValueError as error:

@@ -263,6 +263,10 @@ NO_METADATA = _MetadataKey({})
 class Walk:
     """What a walk over roots met, beside the tokens.
 
+    Args:
+      roots: where to start.
+      before: the nodes of earlier walks, which this one continues: it refers to them by index.
+
     Attributes:
       graphdef: the structure.
       nodes: objects, lists, dicts and variables by index.
@@ -275,15 +279,15 @@ class Walk:
 
     __slots__ = ("changeable", "graphdef", "leaves", "nodes", "opaque", "slots")
 
-    def __init__(self, roots: Sequence[Any]) -> None:
+    def __init__(self, roots: Sequence[Any], before: Sequence[Any] = ()) -> None:
         tokens: list[Any] = []
         statics: list[Any] = []
-        nodes: list[Any] = []
+        nodes: list[Any] = list(before)
         leaves: list[Any] = []
         slots: list[Any] = []
         changeable: list[Any] = []
         opaque: dict[type, Any] = {}
-        index_of: dict[int, int] = {}
+        index_of = {id(node): i for i, node in enumerate(before)}
         put, known = tokens.append, known_kinds.get
 
         def put_static(value: Any) -> None:
@@ -368,6 +372,7 @@ def build(
     reuse: Callable[[int], Any] | None = None,
     stamp: Any = None,
     recreate: bool = True,
+    before: Sequence[Any] = (),
 ) -> tuple[list[Any], list[Any]]:
     """Objects of a structure around given leaves.
 
@@ -378,6 +383,7 @@ def build(
       reuse: for the index of a node, an existing node to fill, or None for a new one.
       stamp: the trace level of new objects; None for the current one.
       recreate: puts the value of a variable into one; False leaves it bare.
+      before: the nodes of earlier walks that the structure refers to.
 
     Returns:
       The roots, and all nodes by index.
@@ -386,7 +392,7 @@ def build(
     tokens = iter(graphdef.tokens)
     statics = iter(zip(graphdef.statics, graphdef.changeable, strict=True))
     values = iter(leaves)
-    nodes: list[Any] = []
+    nodes: list[Any] = list(before)
 
     def read(token: Any, present: Any = _ABSENT) -> Any:
         kind = token[0]
@@ -412,6 +418,11 @@ def build(
             value = next(values)
             return value.raw_value if isinstance(value, Variable) else value
         if kind == REFERENCE:
+            if token[1] >= len(nodes):
+                raise ArgumentError(
+                    "The structure refers to an object of another one, which it was split after.",
+                    hint="Merge both in one nnx.merge_context, in the order of the splits.",
+                )
             return nodes[token[1]]
         if kind == TREE:
             return jax.tree_util.tree_unflatten(token[1], [read(next(tokens)) for _ in token[2]])

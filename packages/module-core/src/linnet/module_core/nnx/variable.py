@@ -58,7 +58,7 @@ class Variable(Operators[A], Generic[A]):
     [5.0, 0.0, 0.0]
     """
 
-    __slots__ = ("__weakref__", "_made_at", "_metadata", "_stamp", "raw_value")
+    __slots__ = ("__weakref__", "_made_at", "_metadata", "_nnx_stamp", "raw_value")
 
     raw_value: A
     _metadata: Mapping[str, Any]
@@ -120,8 +120,8 @@ class Variable(Operators[A], Generic[A]):
         Raises:
           TraceContextError: the variable was made outside of the jax transform that this runs in.
         """
-        if self._stamp != edits.trace_state():
-            edits.check_trace(self._stamp, self._description)
+        if self._nnx_stamp != edits.trace_state():
+            edits.check_trace(self._nnx_stamp, self._nnx_description)
         if isinstance(value, Variable):
             value = value.raw_value
         if self._metadata or type(self)._has_hooks:
@@ -145,7 +145,7 @@ class Variable(Operators[A], Generic[A]):
 
     def set_raw_value(self, value: A) -> None:
         """Stores a value past the hooks."""
-        edits.check_trace(self._stamp, self._description)
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
         set_raw_value(self, value)
 
     def _placed(self, value: Any) -> Any:
@@ -217,7 +217,7 @@ class Variable(Operators[A], Generic[A]):
         self._edit_metadata(new)
 
     def _edit_metadata(self, metadata: dict[str, Any]) -> None:
-        edits.check_trace(self._stamp, self._description)
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
         _set_metadata(self, metadata)
         edits.count[0] += 1
 
@@ -302,7 +302,7 @@ class Variable(Operators[A], Generic[A]):
 
     def update_from_state(self, variable_state: Variable[A]) -> None:
         """Takes over value and metadata of another variable."""
-        edits.check_trace(self._stamp, self._description)
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
         if self._metadata is not variable_state._metadata:
             self._edit_metadata(dict(variable_state._metadata))
         set_raw_value(self, self._placed(variable_state.raw_value))
@@ -364,7 +364,7 @@ class Variable(Operators[A], Generic[A]):
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._metadata]
 
-    def _description(self) -> str:
+    def _nnx_description(self) -> str:
         shape = getattr(self.raw_value, "shape", None)
         what = f" of shape {shape}" if shape is not None else ""
         by = ":".join(map(str, self._made_at)) if self._made_at else "by a jax transform"
@@ -386,7 +386,7 @@ _slots: Any = vars(Variable)
 set_raw_value = _slots["raw_value"].__set__
 _set_metadata = _slots["_metadata"].__set__
 _get_metadata = _slots["_metadata"].__get__
-_set_stamp = _slots["_stamp"].__set__
+_set_stamp = _slots["_nnx_stamp"].__set__
 _set_made_at = _slots["_made_at"].__set__
 
 _NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
@@ -401,7 +401,7 @@ def _new_key_variable(
 
 def load(variable: Variable[Any], value: Any) -> None:
     """Stores a value past the hooks, laid out over the mesh as the variable's metadata says."""
-    edits.check_trace(variable._stamp, variable._description)
+    edits.check_trace(variable._nnx_stamp, variable._nnx_description)
     set_raw_value(variable, variable._placed(value))
 
 

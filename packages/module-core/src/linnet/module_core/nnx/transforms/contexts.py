@@ -30,7 +30,7 @@ import jax
 from ...errors import ArgumentError
 from .. import edits
 from ..filters import Filter
-from ..graph import _divide, _leaves_for, _nested, flat_leaves
+from ..graph import _divide, _leaves_for, _nested
 from ..levels import refuse_other_values
 from ..state import FlatState, _refuse_remainder
 from ..structure import GraphDef, Walk, build
@@ -105,21 +105,24 @@ def update_context(tag: Hashable) -> Iterator[UpdateContext]:
 
 
 class SplitContext:
-    """Splits modules; see `split_context`."""
+    """Splits modules; see `split_context`.
+
+    What was split already is only referred to by later splits: their states don't hold it again.
+    """
 
     def __init__(self, context: UpdateContext | None) -> None:
         self._context = context
+        self._nodes: list[Any] = []
 
     def split(self, node: Any, *filters: Filter) -> Any:
         """As `nnx.split`; under a tag, the structure has the numbers of its objects."""
         context = self._context
-        if context is None:
-            graphdef, leaves = flat_leaves(node)
-            structure: Any = graphdef
-        else:
-            walk = Walk([node])
-            graphdef, leaves = walk.graphdef, walk.leaves
-            structure = NumberedGraphDef(graphdef, self._numbers(context, walk.nodes))
+        walk = Walk([node], before=self._nodes)
+        new_nodes, self._nodes = walk.nodes[len(self._nodes) :], walk.nodes
+        graphdef, leaves = walk.graphdef, walk.leaves
+        structure: Any = graphdef
+        if context is not None:
+            structure = NumberedGraphDef(graphdef, self._numbers(context, new_nodes))
         if not filters:
             return structure, _nested(graphdef.paths, leaves)
         *parts, rest = _divide(graphdef.paths, leaves, filters)
@@ -138,25 +141,31 @@ class SplitContext:
 
 
 class MergeContext:
-    """Merges modules; see `merge_context`."""
+    """Merges modules; see `merge_context`.
+
+    Structures are merged in the order of the splits, for later ones refer to earlier ones.
+    """
 
     def __init__(self, context: UpdateContext | None, inner: bool | None) -> None:
         self._context = context
         self._inner = inner
+        self._nodes: list[Any] = []
 
     def merge(self, graphdef: Any, state: Any, *states: Any) -> Any:
         """As `nnx.merge`; outside, into the objects that were split there."""
-        context = self._context
-        if context is None or not isinstance(graphdef, NumberedGraphDef):
-            plain = graphdef.graphdef if isinstance(graphdef, NumberedGraphDef) else graphdef
-            return build(plain, _leaves_for(plain, (state, *states)))[0][0]
-        plain, numbers = graphdef.graphdef, graphdef.numbers
+        context, before = self._context, self._nodes
+        numbered = graphdef if isinstance(graphdef, NumberedGraphDef) else None
+        plain = graphdef if numbered is None else numbered.graphdef
         leaves = _leaves_for(plain, (state, *states))
+        if context is None or numbered is None:
+            roots, self._nodes = build(plain, leaves, before=before)
+            return roots[0]
+        numbers = numbered.numbers
         if self._inner:
             fresh = [x.copy() if isinstance(x, Variable) else x for x in leaves]
-            roots, nodes = build(plain, fresh)
+            roots, self._nodes = build(plain, fresh, before=before)
             context.inner = {} if context.inner is None else context.inner
-            for node, number in zip(nodes, numbers, strict=True):
+            for node, number in zip(self._nodes[len(before) :], numbers, strict=True):
                 if number is not None:
                     context.inner[id(node)] = (node, number)
             return roots[0]
@@ -164,7 +173,7 @@ class MergeContext:
 
         known = [None if n is None else context.outer.get(n) for n in numbers]
         refuse_other_values(plain, known, values)
-        roots, _ = build(plain, values, known.__getitem__)
+        roots, self._nodes = build(plain, values, lambda i: known[i - len(before)], before=before)
         edits.count[0] += 1
         context.inner = None
         return roots[0]
