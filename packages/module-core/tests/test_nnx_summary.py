@@ -86,6 +86,17 @@ def test_arguments_stay_as_they_are():
     assert nnx.eval_shape(model.encode, x=X).shape == (4, 3)
 
 
+def test_flags_numbers_and_text_are_handed_on_as_they_are():
+    def repeated(model, x, train, times, name="first"):
+        for _ in range(times if train else 0):
+            x = x @ getattr(model, name).kernel[:, :2]
+        return x[:times]
+
+    model = Model(nnx.Rngs(0))
+    assert nnx.eval_shape(repeated, model, X, True, 2).shape == (2, 2)
+    assert nnx.eval_shape(repeated, model, X, train=False, times=3, name="rest").shape == (3, 2)
+
+
 def test_the_work_grows_with_the_number_of_layers():
     def equations(n):
         calls = []
@@ -194,6 +205,88 @@ def test_costs_of_calls():
     noisy = {c.path: c for c in calls_of(model, "__call__", (X,), {}, flops=True)}
     assert noisy[()].flops > noisy[("rest", 1)].flops > 0
     assert noisy[()].vjp_flops == -1
+
+
+CALLS = []
+
+
+class Coder(nnx.Module):
+    """Methods of many kinds, and variables with metadata."""
+
+    def __init__(self):
+        self.inner = Linear(2, 3, nnx.Rngs(0))
+        self.scale = nnx.Param(jnp.ones(3), unit="volt", axes=("a", None))
+
+    def encode(self, x, options=None):
+        CALLS.append("encode")
+        return self._squared(self.inner(x))
+
+    def _squared(self, x):
+        return self.kept(x) ** 2
+
+    @staticmethod
+    def kept(x):
+        return x
+
+    def nothing(self):
+        return None
+
+
+class Whole(nnx.Module):
+    def __init__(self):
+        self.coders = nnx.List([Coder(), Coder()])
+        self.count = nnx.BatchStat(jnp.int32(0))
+
+    def scaled(self, x):
+        self.count[...] += 1
+        return x * self.coders[0].scale
+
+    def __call__(self, x, train, times=1):
+        CALLS.append("call")
+        y = [coder.encode(x, options={}) for coder in self.coders] if train else [x] * times
+        self.coders[1].nothing()
+        self.set_attributes(deterministic=True, raise_if_not_found=False)
+        self.scaled(y[0])
+        return self.scaled(sum(y))
+
+
+PLAIN = {"width": 220, "force_terminal": False, "no_color": True}
+
+
+@pytest.mark.parametrize("costs", [{}, {"compute_flops": True, "compute_vjp_flops": True}])
+def test_methods_have_rows_and_are_called_once(costs):
+    pytest.importorskip("rich")
+    whole = Whole()
+    CALLS.clear()
+    text = nnx.tabulate(whole, X, True, console_kwargs=PLAIN, **costs)
+    assert CALLS == ["call", "encode", "encode"]
+    assert int(whole.count[...]) == 0
+    named = {row[0]: row for row in rows_of(text) if row[1]}
+    coders = [("coders", i, name) for i in (0, 1) for name in ("encode", "inner")]
+    expected = ["", *("/".join(map(str, p)) for p in coders), "coders/1/nothing", "scaled"]
+    assert list(named) == expected
+    assert named["coders/0/encode"][1:4] == ["Coder", "- float32[4,2]", "float32[4,3]"]
+    assert "- options: {}" in text
+    if costs:
+        flops, pulled_back = ({p: row[i] for p, row in named.items()} for i in (4, 5))
+        assert int(flops["coders/0/inner"]) == 2 * 4 * 2 * 3 + 4 * 3
+        assert int(flops["coders/0/encode"]) > int(flops["coders/0/inner"])
+        assert int(flops[""]) > 2 * int(flops["coders/0/encode"])
+        assert int(pulled_back["coders/0/inner"]) >= 3 * 2 * 4 * 2 * 3
+
+
+def test_flags_decide_what_the_table_shows():
+    text = nnx.tabulate(Whole(), jnp.ones((4, 3)), train=False, times=2, console_kwargs=PLAIN)
+    assert "encode" not in text
+    assert "scaled" in text
+    assert "coders/0/encode" in nnx.tabulate(Whole(), X, True, console_kwargs=PLAIN)
+
+
+def test_metadata_of_variables_are_shown():
+    text = nnx.tabulate(Coder(), X, method="encode", console_kwargs=PLAIN)
+    for line in ("scale:", "axes:", "- 'a'", "unit: volt", "value: float32[3]"):
+        assert line in text
+    assert "12 (48 B)" in text
 
 
 def test_classes_are_as_before_even_after_an_exception():

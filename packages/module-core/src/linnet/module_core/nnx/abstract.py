@@ -37,7 +37,8 @@ def eval_shape(
 
     Args:
       f: a function, method or module.
-      *args: arrays, `jax.ShapeDtypeStruct`s and objects of them; anything else is passed on as is.
+      *args: arrays, `jax.ShapeDtypeStruct`s and objects of them; anything else (flags, numbers,
+        text, functions) is passed on as it is.
       graph: False refuses shared references among the arguments.
       graph_updates: accepted for Flax's programs: the arguments are never changed.
       **kwargs: the same by name.
@@ -77,7 +78,7 @@ def eval_shape(
     return output
 
 
-_ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct, int, float, complex)
+_ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 
 
 def as_abstract(tree: A, graph: bool | None = None) -> A:

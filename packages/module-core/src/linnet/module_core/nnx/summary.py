@@ -1,8 +1,13 @@
 """`tabulate`: a model as a table of the calls of its modules.
 
-The model runs once, on abstract values (see `abstract`), while the classes of its modules note each
-call: whose it is, and the shapes that go in and out. Each module gets a row at its first call, with
-its variables by type. What draws the table, and what counts FLOPs, is linen's.
+The model runs once, on abstract values (see `abstract`), while the classes of its modules note the
+calls of their public methods: whose it is, and the shapes that go in and out. Each method of each
+module gets a row at its first call, with the module's variables by type. What draws the table, and
+what counts FLOPs, is linen's.
+
+Where FLOPs are asked for, each such call is a `jax.jit` in the program around it: it runs on new
+objects around the values of its own trace, and what it did to them is done to those outside. So
+the program of each call is there to be counted, and nothing runs a second time.
 
 A row lists the variables of its module itself, and adds up all that are below it.
 """
@@ -12,9 +17,11 @@ A row lists the variables of its module itself, and adds up all that are below i
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 import jax
@@ -23,11 +30,11 @@ from ..errors import ArgumentError, did_you_mean
 from ..linen.cells import amount, lines_of, size_and_bytes
 from ..linen.drawing import Column, check_extra, draw
 from ..linen.flops import UNKNOWN, count, is_array, pullback
-from ..linen.recording import represent, represent_inputs
+from ..linen.recording import Text, represent, represent_inputs
 from .abstract import eval_shape
 from .bundle import Bundle, put_back, take_out
 from .containers import Dict, List
-from .effect import Inside
+from .effect import Inside, Outcome, apply
 from .graph import iter_graph
 from .module import Module
 from .pytree import Pytree
@@ -44,14 +51,15 @@ _ABSENT = object()
 
 @dataclasses.dataclass
 class CallInfo:
-    """The first call of a module.
+    """The first call of a module, or of one of its other methods.
 
     Attributes:
-      path: of the module.
-      type: its class.
+      path: of the module; behind it the name of the method, if it isn't `__call__`.
+      type: the module's class.
       inputs, outputs: a `jax.ShapeDtypeStruct` for each array, text for the rest.
       variables: by type of variable, all below the module: path from it to shape.
-      own: the same of those that the module holds itself, also in lists and dicts.
+      own: the same of those that the module holds itself, also in lists and dicts; of a variable
+        with metadata, these as a dict, with the shape as its "value".
       flops, vjp_flops: of the call, and of its vector-Jacobian product; -1 if not asked for.
     """
 
@@ -85,15 +93,17 @@ def tabulate(
 ) -> str:
     """Describes a call of a module in a table.
 
-    One row a module, in the order of calls: path, class, shapes of inputs and outputs, and for each
-    type of variable the shapes, elements and bytes. Nothing is computed, and the module stays as it
-    is.
+    One row a module, and one for each of its other public methods that is called, in the order of
+    calls: path, class, shapes of inputs and outputs, and for each type of variable the shapes (with
+    metadata, if there are any), elements and bytes. Nothing is computed, the model runs once, and
+    the module stays as it is.
 
     With rich installed (`linnet-module-core[rich]`) it draws the table, else plain text does.
 
     Args:
       obj: the module.
-      *input_args: of the call; `jax.ShapeDtypeStruct`s do as well.
+      *input_args: of the call; `jax.ShapeDtypeStruct`s do as well. Flags, numbers and text are
+        handed on as they are.
       depth: length of the longest path that gets a row; None: all do.
       method: the name of the method that is called.
       row_filter: which rows to show.
@@ -182,74 +192,84 @@ def calls_of(
     flops: bool = False,
     vjp_flops: bool = False,
 ) -> list[CallInfo]:
-    """The first call of each module while a method runs on abstract values, the object's first."""
+    """The first call of each method while one runs on abstract values, that one's first."""
     found: list[CallInfo] = []
 
     def run(root: Any, *inner_args: Any, **inner_kwargs: Any) -> None:
-        paths: dict[int, Path] = {}
-        modules: list[Module] = []
+        places = _Places()
+        modules: list[tuple[Path, Module]] = []
         for path, value in iter_graph(root):
             if isinstance(value, Module):
-                paths[id(value)] = path
-                modules.append(value)
-        rows: dict[int, CallInfo] = {}
-        running: set[int] = set()
+                places.add(value, path)
+                modules.append((path, value))
+        rows: dict[Path, list[CallInfo]] = {}
+        begun: set[tuple[Path, str]] = set()
 
-        def note(function: Callable[..., Any], module: Any, a: Any, k: Any) -> Any:
-            key = id(module)
-            if key not in paths or key in rows or key in running:
+        def note(function: Callable[..., Any], name: str, module: Any, a: Any, k: Any) -> Any:
+            path = places.of(module)
+            if path is None or (path, name) in begun:
                 return function(module, *a, **k)
-            row = rows[key] = CallInfo(paths[key], type(module), _shapes(a, k))
-            found.append(row)
+            begun.add((path, name))
+            where = path if name == "__call__" else (*path, name)
+            row = CallInfo(where, type(module), _shapes(a, k))
             row.variables = _by_type(module)
-            again = _Again(function, module, a, k) if flops or vjp_flops else None
-            running.add(key)
-            try:
+            rows.setdefault(path, []).append(row)
+            found.append(row)
+            if not (flops or vjp_flops):
                 output = function(module, *a, **k)
-            finally:
-                running.discard(key)
+            else:
+                call = _Call(function, module, a, k, places)
+                output = call.run()
+                row.flops = call.flops() if flops else UNKNOWN
+                row.vjp_flops = call.vjp_flops() if vjp_flops else UNKNOWN
             row.outputs = represent(_named(output))
-            if again is not None:
-                row.flops = count(again.run, (again.arrays,)) if flops else UNKNOWN
-                row.vjp_flops = (
-                    count(pullback(again.run), (again.arrays,)) if vjp_flops else UNKNOWN
-                )
             return output
 
-        with _noting(modules, root, method, note):
+        with _noting({type(m) for _, m in modules}, (type(root), method), note):
             getattr(type(root), method)(root, *inner_args, **inner_kwargs)
-        for module in modules:
-            if id(module) in rows:
-                rows[id(module)].own = _by_type(module, own=True)
+        for path, module in modules:
+            for row in rows.get(path, ()):
+                row.own = _by_type(module, own=True)
 
     eval_shape(run, obj, *args, **kwargs)
     return found
 
 
+class _Places:
+    """The paths of modules, also of those that stand for them in another trace."""
+
+    def __init__(self) -> None:
+        self._paths: dict[int, Path] = {}
+        self._kept: list[Any] = []  # so that no other object gets the id of one
+
+    def add(self, module: Any, path: Path) -> None:
+        self._paths[id(module)] = path
+        self._kept.append(module)
+
+    def of(self, module: Any) -> Path | None:
+        return self._paths.get(id(module))
+
+
 @contextmanager
-def _noting(
-    modules: list[Module], root: Any, method: str, note: Callable[..., Any]
-) -> Iterator[None]:
-    """Within it, the classes of modules note calls of `__call__`, and the root's of `method`."""
-    wanted = {(type(m), "__call__") for m in modules if m is not root} | {(type(root), method)}
+def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]) -> Iterator[None]:
+    """Within it, classes of modules note calls of their methods, and the root's of its method."""
+    wanted = {(cls, name) for cls in classes for name in _methods_of(cls)} | {root}
     replaced: list[tuple[type, str, Any]] = []
 
     def noting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @functools.wraps(function)
         def run(module: Any, *args: Any, **kwargs: Any) -> Any:
-            if name != "__call__" and module is not root:
-                return function(module, *args, **kwargs)
-            return note(function, module, args, kwargs)
+            return note(function, name, module, args, kwargs)
 
         return run
 
     try:
         for cls, name in wanted:
-            function = getattr(cls, name, None)
+            function = getattr(cls, name)
             if isinstance(function, Jitted):  # within, the modules would be others
                 function = function.__wrapped__
-            if function is not None:
-                replaced.append((cls, name, cls.__dict__.get(name, _ABSENT)))
-                setattr(cls, name, noting(function, name))
+            replaced.append((cls, name, cls.__dict__.get(name, _ABSENT)))
+            setattr(cls, name, noting(function, name))
         yield
     finally:
         for cls, name, original in replaced:
@@ -259,32 +279,86 @@ def _noting(
                 setattr(cls, name, original)
 
 
-class _Again:
-    """A call that can be made once more, as a function of arrays; made before the call itself.
+def _methods_of(cls: type) -> Iterator[str]:
+    """`__call__` and the public methods of a class of modules, but those that all modules have."""
+    for name in dir(cls):
+        if name.startswith("_") and name != "__call__":
+            continue
+        found = inspect.getattr_static(cls, name)
+        if isinstance(found, (FunctionType, Jitted)) and found is not getattr(Module, name, None):
+            yield name
 
-    Attributes:
-      arrays: of the module and the arguments.
+
+class _Call:
+    """A call as a function of arrays that is traced once, and can be counted then.
+
+    Args:
+      function: takes the module first.
+      module: the module.
+      args, kwargs: of the call.
+      places: told of the objects that stand for the module and those below it.
     """
 
     def __init__(
-        self, function: Callable[..., Any], module: Any, args: Any, kwargs: dict[str, Any]
+        self,
+        function: Callable[..., Any],
+        module: Any,
+        args: Any,
+        kwargs: dict[str, Any],
+        places: _Places,
     ) -> None:
         roots: list[Any] = [module]
         tree = take_out((args, kwargs), roots, {id(module): 0})
         self._function = function
+        self._places = places
         self._bundle = Bundle(roots)
-        self._leaves, self._structure = jax.tree.flatten((self._bundle.values(), tree))
-        self.arrays = [x for x in self._leaves if is_array(x)]
+        leaves, self._structure = jax.tree.flatten((self._bundle.values(), tree))
+        self._given = _Parts(leaves)
+        self._jitted: Callable[[list[Any]], list[Any]] = jax.jit(self._run)
 
-    def run(self, arrays: list[Any]) -> list[Any]:
+    def run(self) -> Any:
+        """Does the call: returns its output, and changes the objects that it changes."""
+        arrays = self._jitted(self._given.arrays)
+        output, values = jax.tree.unflatten(self._made, self._rest.filled(arrays))
+        return apply(self._bundle, Outcome(output, values, self._effect))
+
+    def flops(self) -> int:
+        """FLOPs of the call, or -1."""
+        return count(self._jitted, (self._given.arrays,))
+
+    def vjp_flops(self) -> int:
+        """FLOPs of the call and of pulling its results back to variables and arguments, or -1."""
+        return count(pullback(self._jitted), (self._given.arrays,))
+
+    def _run(self, arrays: list[Any]) -> list[Any]:
         """The arrays that the call returns, and those that it leaves in objects."""
-        rest = iter(arrays)
-        filled = [next(rest) if is_array(x) else x for x in self._leaves]
-        values, tree = jax.tree.unflatten(self._structure, filled)
+        values, tree = jax.tree.unflatten(self._structure, self._given.filled(arrays))
         inside = Inside(self._bundle.graphdef, values)
+        for outer, inner in zip(self._bundle.nodes(), inside.nodes, strict=True):
+            path = self._places.of(outer)
+            if path is not None:
+                self._places.add(inner, path)
         args, kwargs = put_back(tree, inside.roots)
         outcome = inside.leave(self._function(inside.roots[0], *args, **kwargs))
-        return [x for x in jax.tree.leaves((outcome.output, outcome.values)) if is_array(x)]
+        self._effect = outcome.effect
+        leaves, self._made = jax.tree.flatten((outcome.output, outcome.values))
+        self._rest = _Parts(leaves)
+        made, self._rest.arrays = self._rest.arrays, []  # they are of a trace that ends here
+        return made
+
+
+class _Parts:
+    """Leaves, parted into arrays and the rest."""
+
+    def __init__(self, leaves: list[Any]) -> None:
+        self.arrays = [x for x in leaves if is_array(x)]
+        self._is_array = [is_array(x) for x in leaves]
+        self._rest = [None if a else x for a, x in zip(self._is_array, leaves, strict=True)]
+
+    def filled(self, arrays: list[Any]) -> list[Any]:
+        """The leaves, with other arrays."""
+        given = iter(arrays)
+        return [next(given) if a else x for a, x in zip(self._is_array, self._rest, strict=True)]
 
 
 def _shapes(args: Any, kwargs: Any) -> Any:
@@ -298,6 +372,15 @@ def _named(tree: Any) -> Any:
         tree,
         is_leaf=lambda x: isinstance(x, Pytree),
     )
+
+
+def _with_metadata(variable: Variable[Any]) -> Any:
+    shape = represent(variable.raw_value)
+    metadata = {k: x for k, x in variable.get_metadata().items() if x is not None}
+    if not metadata:
+        return shape
+    texts = {k: Text(x) if isinstance(x, str) else represent(x) for k, x in metadata.items()}
+    return {**dict(sorted(texts.items())), "value": shape}
 
 
 def _by_type(module: Any, own: bool = False) -> dict[str, dict[Path, Any]]:
@@ -315,7 +398,9 @@ def _by_type(module: Any, own: bool = False) -> dict[str, dict[Path, Any]]:
             if id(value) not in seen:
                 seen.add(id(value))
                 name = "RngState" if isinstance(value, RngState) else type(value).__name__
-                found.setdefault(name, {})[path] = represent(value.raw_value)
+                found.setdefault(name, {})[path] = (
+                    _with_metadata(value) if own else represent(value.raw_value)
+                )
         elif isinstance(value, Pytree):
             below = value is not module and not isinstance(value, (List, Dict))
             if id(value) in seen or (own and below):
