@@ -73,6 +73,9 @@ class Config:
             raise LookupError(f"Unknown switch {name!r}. There are: {', '.join(_DEFAULTS)}.")
         self.__dict__[name] = value
 
+    def __reduce__(self) -> str:
+        return "config"  # pickled by name: the switches of the process that reads it hold there
+
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{k}={v}' for k, v in self.__dict__.items())})"
 

@@ -24,6 +24,10 @@ class _Context(threading.local):
         self.interceptors: list[Interceptor] = []
         self.paths_read = 0  # how often a method has asked for a module's path
 
+    def __reduce__(self) -> str:
+        # By name: classes of a notebook are pickled by value, with what their methods refer to.
+        return "context"
+
     @property
     def module_stack(self) -> list[Module | None]:
         """The modules whose methods are running, the innermost last; None comes before them.

@@ -92,9 +92,19 @@ class Remat(Simple):
     def __init__(self, fun: Any, static: Any, modes: Modes, **options: Any) -> None:
         super().__init__(fun, "remat", (static,) if isinstance(static, int) else static, modes)
         self._options = options
+        self._remember()
+
+    def _remember(self) -> None:
         # jax remembers the trace of a function as long as that lives: one for each structure.
         # (It would keep functions with static arguments for ever.)
         self._program = functools.lru_cache(maxsize=128)(self._checkpointed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_program"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._remember()
 
     def _checkpointed(self, call: _Call) -> Callable[..., Outcome]:
         return jax.checkpoint(functools.partial(self._run, call), **self._options)

@@ -1,0 +1,177 @@
+"""Models of a notebook go to another process by value: class, instance and what was made of them.
+
+A notebook's classes can't be imported elsewhere, so cloudpickle (joblib, Ray and Spark use it)
+pickles them whole, methods and all that these refer to. Here the classes of this file are treated
+so, and one fresh process runs all checks.
+"""
+
+import dataclasses
+import subprocess
+import sys
+
+import cloudpickle
+import jax
+import jax.numpy as jnp
+
+from linnet.module_core import linen as nn
+from linnet.module_core import nnx
+from linnet.module_core.config import config
+
+X = jnp.ones((1, 3))
+ones = jax.nn.initializers.ones
+
+
+class Dense(nn.Module):
+    width: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        return x @ self.param("kernel", ones, (x.shape[-1], self.width))
+
+
+class Deep(Dense):
+    depth: int = 1
+
+    def setup(self):
+        self.layer = Dense(self.width)
+
+    @property
+    def first(self):
+        return self.layer
+
+    def __call__(self, x):
+        return self.first(x)
+
+
+class Decorated(nn.Module):
+    @nn.jit
+    @nn.compact
+    def __call__(self, x):
+        return Dense()(x)
+
+
+class Scoped(nn.Module):
+    @nn.compact_name_scope
+    def up(self, x):
+        return Dense()(x)
+
+    @nn.compact
+    def __call__(self, x):
+        return self.up(x)
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, carry, x):
+        return Dense(3)(carry), x
+
+
+class Linear(nnx.Module):
+    def __init__(self, rngs):
+        self.kernel = nnx.Param(rngs.params.normal((3, 2)))
+
+    def __call__(self, x):
+        return x @ self.kernel
+
+
+class Jitted(Linear):
+    @nnx.jit
+    def __call__(self, x):
+        return x @ self.kernel
+
+
+@nnx.dataclass
+class Scale(nnx.Module):
+    factor: nnx.Param
+    power: int = 2
+
+
+def call(model, x):
+    return model(x)
+
+
+def output(model, *args):
+    return model.init_with_output(jax.random.key(0), *args)[0]
+
+
+def used(model):
+    """A model that has run here: what was compiled stays behind."""
+    model.init(jax.random.key(0), X)
+    return model
+
+
+def runs(model):
+    return output(model, X).shape == (1, 2)
+
+
+def runs_nnx(model):
+    return model(X).shape == (1, 2)
+
+
+SPLIT = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+RNGS = nnx.Rngs(0)
+
+# By name what is pickled, and what must be true of it elsewhere.
+THINGS = {
+    "class": (Dense, lambda cls: output(cls(4), X).shape == (1, 4)),
+    "fields": (
+        Deep,
+        lambda cls: (
+            [f.name for f in dataclasses.fields(cls)] == ["width", "depth", "parent", "name"]
+        ),
+    ),
+    "subclass": (Deep(), runs),
+    "sequential": (nn.Sequential([Dense(5), Dense()]), runs),
+    "decorated": (Decorated(), runs),
+    "name scope": (Scoped(), runs),
+    "jit": (used(nn.jit(Dense)()), runs),
+    "remat": (nn.remat(Dense)(), runs),
+    "vmap": (nn.vmap(Dense, **SPLIT)(), runs),
+    "map_variables": (nn.map_variables(Dense, "params", mutable=True, init=True)(), runs),
+    "scan": (
+        nn.scan(Step, length=2, **SPLIT)(),
+        lambda model: output(model, X, None)[0].shape == (1, 3),
+    ),
+    "bound method": (
+        Dense().init,
+        lambda init: init(jax.random.key(0), X)["params"].keys() == {"kernel"},
+    ),
+    "nnx class": (Linear, lambda cls: runs_nnx(cls(nnx.Rngs(0)))),
+    "nnx": (Linear(RNGS), runs_nnx),
+    "nnx split": (nnx.split(Linear(RNGS)), lambda parts: runs_nnx(nnx.merge(*parts))),
+    "nnx jitted method": (Jitted(RNGS), runs_nnx),
+    "nnx dataclass": (Scale(nnx.Param(1.0)), lambda model: model.power == 2),
+    "nnx.jit": (nnx.jit(call), lambda f: f(Linear(nnx.Rngs(0)), X).shape == (1, 2)),
+    "nnx.remat": (nnx.remat(call), lambda f: f(Linear(nnx.Rngs(0)), X).shape == (1, 2)),
+    "nnx.vmap": (
+        nnx.vmap(call, in_axes=(None, 0)),
+        lambda f: f(Linear(nnx.Rngs(0)), X).shape == (1, 2),
+    ),
+    "bridge": (
+        nnx.bridge.ToNNX(Dense(), nnx.Rngs(0)),
+        lambda model: runs_nnx(nnx.bridge.lazy_init(model, X)),
+    ),
+    "switches": (config, lambda theirs: theirs is config),
+}
+
+PROGRAM = """
+import pickle, sys
+for name, (thing, is_right) in pickle.load(sys.stdin.buffer).items():
+    if not is_right(thing):
+        print(name)
+"""
+
+
+def test_models_of_a_notebook_run_in_another_process():
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        data = cloudpickle.dumps(THINGS)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    assert b"test_pickled_by_value" in data
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input=data, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode() == ""
