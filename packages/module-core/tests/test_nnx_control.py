@@ -262,6 +262,57 @@ def test_a_transform_by_hand():
         assert ctx.merge(graphdef, state).calls is m.calls
 
 
+def test_what_a_context_has_split_is_only_referred_to_by_later_splits():
+    dense = block().dense
+    holder = nnx.Dict(dense=dense, gain=nnx.Param(jnp.ones(())))
+    apart = block(1)
+    with nnx.split_context() as ctx:
+        parts = [ctx.split(x, nnx.Param, ...) for x in (dense, apart, holder, holder)]
+    params = [nnx.to_flat_state(p).paths for _, p, _ in parts]
+    assert params == [(("kernel",),), (("dense", "kernel"),), (("gain",),), ()]
+    assert nnx.merge(*parts[0]).kernel is dense.kernel  # what refers to nothing is as of nnx.split
+    with nnx.merge_context() as ctx:
+        merged = [ctx.merge(*p) for p in parts]
+    assert merged[2].dense is merged[0]
+    assert merged[3] is merged[2]
+    assert merged[2].gain is holder.gain
+    with (
+        nnx.merge_context() as ctx,
+        pytest.raises(ArgumentError, match="in the same order"),
+    ):
+        ctx.merge(*parts[2])
+
+
+def test_a_transform_by_hand_of_modules_that_share_a_layer():
+    dense = block().dense
+    before = np.asarray(dense.kernel[...])
+    holder = nnx.Dict(dense=dense, gain=nnx.Param(jnp.ones(())))
+
+    def split(*modules):
+        with nnx.split_context("two") as ctx:
+            return zip(*[ctx.split(m) for m in modules], strict=True)
+
+    def merge(graphdefs, states, inner):
+        with nnx.merge_context("two", inner=inner) as ctx:
+            return [ctx.merge(g, s) for g, s in zip(graphdefs, states, strict=True)]
+
+    @jax.jit
+    def run(graphdefs, states):
+        inside, holding = merge(graphdefs, states, True)
+        assert holding.dense is inside
+        inside.kernel[...] *= 2
+        holding.gain[...] += 1
+        return tuple(split(inside, holding))
+
+    with nnx.update_context("two"):
+        merged = merge(*run(*split(dense, holder)), False)
+    assert merged[0] is dense
+    assert merged[1] is holder
+    assert holder.dense is dense
+    near(dense.kernel[...], 2 * before)
+    assert float(holder.gain[...]) == 2.0
+
+
 def test_threads_call_the_same_function():
     f = nnx.jit(lambda m, x: m(x))
     models = [block(seed) for seed in range(4)]

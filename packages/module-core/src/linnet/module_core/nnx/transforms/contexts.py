@@ -5,6 +5,10 @@ there again when the body ran, and merges them outside into the caller's very ob
 split numbers the objects, and what the second split sends out says which of its objects have which
 number; all else is `split` and `merge`.
 
+What one context has split already is not split again: the structure of a later split refers to it,
+and its state holds what is new. To merge such a structure, what was split before is merged first,
+in the same order.
+
     with nnx.update_context("mine"):
         with nnx.split_context("mine") as ctx:
             graphdef, state = ctx.split(module)
@@ -32,7 +36,7 @@ from .. import edits
 from ..filters import Filter
 from ..graph import _divide, _leaves_for, _nested
 from ..levels import refuse_other_values
-from ..state import FlatState, _refuse_remainder
+from ..state import FlatState, Path, _refuse_remainder
 from ..structure import GraphDef, Walk, build
 from ..variable import Variable
 
@@ -41,23 +45,43 @@ Number = tuple[int, int]
 
 
 class NumberedGraphDef:
-    """A structure, with the number of each of its objects in the context; hashable."""
+    """A structure that is part of a context; hashable.
 
-    __slots__ = ("graphdef", "numbers")
+    Attributes:
+      graphdef: of the object, or of it and all that was split before, if it refers to some of that.
+      numbers: of each object there; all None without a tag.
+      before: how many nodes and leaves are of what was split before.
+    """
 
-    def __init__(self, graphdef: GraphDef, numbers: tuple[Number | None, ...]) -> None:
+    __slots__ = ("_key", "before", "graphdef", "numbers")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        numbers: tuple[Number | None, ...],
+        before: tuple[int, int] = (0, 0),
+    ) -> None:
         self.graphdef = graphdef
         self.numbers = numbers
+        self.before = before
+        self._key = (graphdef, numbers, before)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths of the leaves that are new."""
+        paths = self.graphdef.paths[self.before[1] :]
+        return [p[1:] for p in paths] if self.graphdef.num_roots != 1 else paths
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves are new."""
+        return self.graphdef.num_leaves - self.before[1]
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, NumberedGraphDef)
-            and self.graphdef == other.graphdef
-            and self.numbers == other.numbers
-        )
+        return isinstance(other, NumberedGraphDef) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash((self.graphdef, self.numbers))
+        return hash(self._key)
 
     def __repr__(self) -> str:
         return f"Numbered{self.graphdef!r}"
@@ -105,78 +129,100 @@ def update_context(tag: Hashable) -> Iterator[UpdateContext]:
 
 
 class SplitContext:
-    """Splits modules; see `split_context`.
-
-    What was split already is only referred to by later splits: their states don't hold it again.
-    """
+    """Splits modules; see `split_context`."""
 
     def __init__(self, context: UpdateContext | None) -> None:
         self._context = context
-        self._nodes: list[Any] = []
+        self._roots: list[Any] = []
+        self._numbers: dict[int, Number | None] = {}  # of all nodes so far, by identity
 
     def split(self, node: Any, *filters: Filter) -> Any:
         """As `nnx.split`; under a tag, the structure has the numbers of its objects."""
-        context = self._context
-        walk = Walk([node], before=self._nodes)
-        new_nodes, self._nodes = walk.nodes[len(self._nodes) :], walk.nodes
-        graphdef, leaves = walk.graphdef, walk.leaves
-        structure: Any = graphdef
-        if context is not None:
-            structure = NumberedGraphDef(graphdef, self._numbers(context, new_nodes))
+        walk, before = Walk([node]), (0, 0)
+        if not self._numbers.keys().isdisjoint(map(id, walk.nodes)):
+            known = Walk(self._roots)
+            before = (len(known.nodes), len(known.leaves))
+            walk = Walk([*self._roots, node])
+        numbers = self._number(walk.nodes)
+        self._roots.append(node)
+        structure: Any = NumberedGraphDef(walk.graphdef, numbers, before)
+        leaves = walk.leaves[before[1] :]
+        paths = structure.paths
+        if self._context is None and before == (0, 0):
+            structure = walk.graphdef
         if not filters:
-            return structure, _nested(graphdef.paths, leaves)
-        *parts, rest = _divide(graphdef.paths, leaves, filters)
+            return structure, _nested(paths, leaves)
+        *parts, rest = _divide(paths, leaves, filters)
         _refuse_remainder(FlatState.from_sorted_keys_values(tuple(rest[0]), rest[1]))
         return structure, *(_nested(*part) for part in parts)
 
-    def _numbers(self, context: UpdateContext, nodes: list[Any]) -> tuple[Number | None, ...]:
-        if context.inner is None:  # the caller's objects
+    def _number(self, nodes: list[Any]) -> tuple[Number | None, ...]:
+        context = self._context
+        new = [(i, n) for i, n in enumerate(nodes) if id(n) not in self._numbers]
+        if context is None:
+            found: list[tuple[Any, Number | None]] = [(n, None) for _, n in new]
+        elif context.inner is None:  # the caller's objects
             number = context.splits
             context.splits += 1
-            found = [(number, i) for i in range(len(nodes))]
-            context.outer.update(zip(found, nodes, strict=True))
-            return tuple(found)
-        known = context.inner
-        return tuple([known[id(n)][1] if id(n) in known else None for n in nodes])
+            found = [(n, (number, i)) for i, n in new]
+            context.outer.update({(number, i): n for i, n in new})
+        else:
+            inner = context.inner
+            found = [(n, inner[id(n)][1] if id(n) in inner else None) for _, n in new]
+        self._numbers.update({id(n): number for n, number in found})
+        return tuple([self._numbers[id(n)] for n in nodes])
 
 
 class MergeContext:
-    """Merges modules; see `merge_context`.
-
-    Structures are merged in the order of the splits, for later ones refer to earlier ones.
-    """
+    """Merges modules; see `merge_context`."""
 
     def __init__(self, context: UpdateContext | None, inner: bool | None) -> None:
         self._context = context
         self._inner = inner
-        self._nodes: list[Any] = []
+        self._roots: list[Any] = []
 
     def merge(self, graphdef: Any, state: Any, *states: Any) -> Any:
         """As `nnx.merge`; outside, into the objects that were split there."""
-        context, before = self._context, self._nodes
-        numbered = graphdef if isinstance(graphdef, NumberedGraphDef) else None
-        plain = graphdef if numbered is None else numbered.graphdef
-        leaves = _leaves_for(plain, (state, *states))
-        if context is None or numbered is None:
-            roots, self._nodes = build(plain, leaves, before=before)
-            return roots[0]
-        numbers = numbered.numbers
-        if self._inner:
-            fresh = [x.copy() if isinstance(x, Variable) else x for x in leaves]
-            roots, self._nodes = build(plain, fresh, before=before)
+        context = self._context
+        if not isinstance(graphdef, NumberedGraphDef):
+            graphdef = NumberedGraphDef(graphdef, (None,) * graphdef.num_nodes)
+        plain, numbers = graphdef.graphdef, graphdef.numbers
+        leaves = _leaves_for(graphdef, (state, *states))
+        before, before_leaves = self._before(graphdef)
+        known: list[Any] = [*before, *([None] * (plain.num_nodes - len(before)))]
+        if context is not None and self._inner:
+            leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
+        elif context is not None:
+            leaves = [x.raw_value if isinstance(x, Variable) else x for x in leaves]
+            outer = [None if n is None else context.outer.get(n) for n in numbers]
+            known = [*before, *outer[len(before) :]]
+        leaves = [*before_leaves, *leaves]
+        refuse_other_values(plain, known, leaves)
+        roots, nodes = build(plain, leaves, known.__getitem__)
+        self._roots.append(roots[-1])
+        if context is not None and self._inner:
             context.inner = {} if context.inner is None else context.inner
-            for node, number in zip(self._nodes[len(before) :], numbers, strict=True):
+            for node, number in zip(nodes, numbers, strict=True):
                 if number is not None:
                     context.inner[id(node)] = (node, number)
-            return roots[0]
-        values = [x.raw_value if isinstance(x, Variable) else x for x in leaves]
+        elif context is not None:
+            edits.count[0] += 1
+            context.inner = None
+        return roots[-1]
 
-        known = [None if n is None else context.outer.get(n) for n in numbers]
-        refuse_other_values(plain, known, values)
-        roots, self._nodes = build(plain, values, lambda i: known[i - len(before)], before=before)
-        edits.count[0] += 1
-        context.inner = None
-        return roots[0]
+    def _before(self, graphdef: NumberedGraphDef) -> tuple[list[Any], list[Any]]:
+        """The nodes, and the values of the leaves, that a structure refers to."""
+        if graphdef.before == (0, 0):
+            return [], []
+        walk = Walk(self._roots)
+        if (len(walk.nodes), len(walk.leaves)) != graphdef.before:
+            raise ArgumentError(
+                f"The structure refers to {graphdef.before[0]} objects that were split before it,"
+                f" but {len(walk.nodes)} were merged here.",
+                hint="Merge all that one split_context has split in one merge_context, in the same"
+                " order.",
+            )
+        return walk.nodes, [x.raw_value if isinstance(x, Variable) else x for x in walk.leaves]
 
 
 @contextlib.contextmanager
