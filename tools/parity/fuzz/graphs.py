@@ -318,6 +318,7 @@ def _pop(library: Library, root: Any, step: Program) -> Made:
 def _paths(library: Library, root: Any, step: Program) -> Made:
     nnx = library.nnx
     seen = [[list(map(str, p)), type(n).__name__] for p, n in nnx.iter_graph(root)]
+    seen = [s for s in seen if not s[0] or not s[0][-1].startswith("_")]  # Flax's own
     yield Event("iter_graph", [s for s in seen if s[1] not in ("ArrayImpl", "int", "str")]), root
     modules = [[list(map(str, p)), type(n).__name__] for p, n in nnx.iter_modules(root)]
     yield Event("iter_modules", modules), root
