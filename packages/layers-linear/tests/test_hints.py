@@ -1,0 +1,251 @@
+"""Every hint of this package, followed to the letter."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import hints
+from hints import Remedy
+from linnet.layers_linear import functional, linen, nnx
+from linnet.module_core.nnx import Rngs
+
+SOURCES = Path(functional.__file__).parents[1]
+KEY = jax.random.key(0)
+X = jnp.ones((2, 3))
+IMAGE = jnp.ones((1, 4, 4, 3))
+KERNEL = jnp.ones((3, 4))
+
+
+def init(module, x=X):
+    return module.init(KEY, x)
+
+
+def conv(x=IMAGE, kernel_size=(3, 3), **options):
+    return init(linen.Conv(2, kernel_size, **options), x)
+
+
+def general(x=X, features=4, **options):
+    return init(linen.DenseGeneral(features, **options), x)
+
+
+def einsum(equation, shape=(3, 4), x=X):
+    return init(linen.Einsum(shape, equation, use_bias=False), x)
+
+
+def dropped(rate, key=KEY, **options):
+    run = jax.jit(lambda x, rate: functional.dropout(x, key, rate), **options)
+    return run(X, rate=rate)
+
+
+def evaluated(layer):
+    layer.eval()
+    return layer(X)
+
+
+REMEDIES = [
+    Remedy(
+        "Channels come last; a batch dimension is not needed.",
+        lambda: conv(jnp.ones(3)),
+        lambda: conv(jnp.ones((4, 4, 3))),
+    ),
+    Remedy(
+        "Use a smaller window or dilation, more padding (padding='SAME'), or larger inputs",
+        lambda: conv(kernel_size=(5, 5), padding="VALID"),
+        lambda: [
+            conv(padding="VALID"),
+            conv(kernel_size=(5, 5), padding="SAME"),
+            conv(jnp.ones((1, 8, 8, 3)), kernel_size=(5, 5), padding="VALID"),
+        ],
+    ),
+    Remedy(
+        "or divide with // where it is computed.",
+        lambda: init(linen.Dense(6 / 2)),
+        lambda: [init(linen.Dense(3)), init(linen.Dense(6 // 2))],
+    ),
+    Remedy(
+        "several layers are made one by one.",
+        lambda: init(linen.Dense((3, 4))),
+        lambda: [init(linen.Dense(features)) for features in (3, 4)],
+    ),
+    Remedy(
+        "Give one int for all dimensions, or",
+        lambda: conv(strides=(1, 2, 3)),
+        lambda: [conv(strides=2), conv(strides=(1, 2))],
+    ),
+    Remedy(
+        "For one number, pass it as an array of shape (1,).",
+        lambda: init(linen.Dense(2), jnp.float32(3)),
+        lambda: init(linen.Dense(2), jnp.float32(3).reshape(1)),
+    ),
+    Remedy(
+        "Convert them first, e.g. with `.astype(jax.numpy.float32)`.",
+        lambda: functional.dropout(X.astype(int), KEY, 0.5),
+        lambda: functional.dropout(X.astype(int).astype(jnp.float32), KEY, 0.5),
+    ),
+    Remedy(
+        "spatial dimensions; the names are",
+        lambda: conv(padding=((1, 2, 3), 0)),
+        lambda: [conv(padding=((1, 2), 0)), conv(padding="SAME")],
+    ),
+    Remedy(
+        "Give (low, high) pairs, e.g. ((k - 1, 0), (1, 1)), to be causal in one of them.",
+        lambda: conv(padding="CAUSAL"),
+        lambda: conv(padding=((3 - 1, 0), (1, 1))),
+    ),
+    Remedy(
+        "Give the padding as ints or (low, high) pairs, or use ConvTranspose.",
+        lambda: conv(padding="SAME", input_dilation=2),
+        lambda: [
+            conv(padding=1, input_dilation=2),
+            conv(padding=((1, 1), (0, 1)), input_dilation=2),
+            init(linen.ConvTranspose(2, (3, 3), strides=(2, 2)), IMAGE),
+        ],
+    ),
+    Remedy(
+        "The features of inputs and output are split into groups of the same size.",
+        lambda: conv(feature_group_count=2),
+        lambda: conv(jnp.ones((1, 4, 4, 6)), feature_group_count=2),
+    ),
+    Remedy(
+        "Broadcast it, e.g. `jnp.broadcast_to(mask,",
+        lambda: conv(mask=jnp.ones((3, 3, 1, 1))),
+        lambda: conv(mask=jnp.broadcast_to(jnp.ones((3, 3, 1, 1)), (3, 3, 3, 2))),
+    ),
+    Remedy(
+        "The kernel's first dimension must be the size of the inputs' last.",
+        lambda: functional.dense(X, KERNEL.T),
+        lambda: functional.dense(X, KERNEL),
+    ),
+    Remedy(
+        "Transpose the inputs so that these dimensions come first.",
+        lambda: general(jnp.ones((2, 3, 5)), batch_dims=1),
+        lambda: general(jnp.ones((2, 3, 5)).transpose(1, 0, 2), batch_dims=0),
+    ),
+    Remedy(
+        "A dimension is either contracted or has a map of its own for each index.",
+        lambda: general(axis=0, batch_dims=0),
+        lambda: [general(axis=0), general(axis=1, batch_dims=0)],
+    ),
+    Remedy("Valid are", lambda: general(axis=2), lambda: general(axis=1)),
+    Remedy(
+        "pass it as a Python number, or name its argument in `static_argnames`.",
+        lambda: dropped(0.5),
+        lambda: [functional.dropout(X, KEY, 0.5), dropped(0.5, static_argnames="rate")],
+    ),
+    Remedy(
+        "It is the probability that a value is dropped, not a percentage.",
+        lambda: linen.Dropout(50, deterministic=False).apply({}, X, rngs={"dropout": KEY}),
+        lambda: linen.Dropout(0.5, deterministic=False).apply({}, X, rngs={"dropout": KEY}),
+    ),
+    Remedy(
+        "Pass one, e.g. `jax.random.key(0)`, and another one at each step.",
+        lambda: functional.dropout(X, None, 0.5),
+        lambda: [functional.dropout(X, jax.random.key(step), 0.5) for step in (0, 1)],
+    ),
+    Remedy(
+        "Dimensions under one letter must be of the same size.",
+        lambda: einsum("ab,bc->ac", shape=(2, 4)),
+        lambda: einsum("ab,bc->ac", shape=(3, 4)),
+    ),
+    Remedy(
+        "Each letter of the result must come from the inputs or the kernel.",
+        lambda: einsum("ab,bc->ad"),
+        lambda: einsum("ab,bc->ac"),
+    ),
+    Remedy('For example "...a,ab->...b".', lambda: einsum(3), lambda: einsum("...a,ab->...b")),
+    Remedy('For example "...a,ab->...b".', lambda: einsum("ab"), lambda: einsum("...a,ab->...b")),
+    Remedy(
+        "The first operand is the inputs, the second one the kernel.",
+        lambda: einsum("ab->ab"),
+        lambda: einsum("ab,bc->ac"),
+    ),
+    Remedy(
+        "Write one letter for each dimension; '...' stands for any number of them.",
+        lambda: einsum("a,ac->c"),
+        lambda: [einsum("ba,ac->bc"), einsum("...a,ac->...c")],
+    ),
+    Remedy(
+        "convert them with `.astype(jax.numpy.int32)`.",
+        lambda: init(linen.Embed(4, 3), X),
+        lambda: init(linen.Embed(4, 3), X.astype(jax.numpy.int32)),
+    ),
+    Remedy(
+        "The product is taken over the features.",
+        lambda: functional.attend(X, jnp.ones((4, 5))),
+        lambda: functional.attend(X, jnp.ones((4, 3))),
+    ),
+    Remedy(
+        "The first dimension of lora_a must be the size of the inputs' last.",
+        lambda: functional.lora(X, KERNEL.T, KERNEL),
+        lambda: functional.lora(X, KERNEL, KERNEL.T),
+    ),
+    Remedy(
+        "Give one stride for each dimension of the window.",
+        lambda: functional.max_pool(IMAGE, (2, 2), strides=(2,)),
+        lambda: functional.max_pool(IMAGE, (2, 2), strides=(2, 2)),
+    ),
+    Remedy(
+        "Give one entry for each spatial dimension, e.g. (2, 2) for images.",
+        lambda: functional.max_pool(IMAGE, 2),
+        lambda: functional.max_pool(IMAGE, (2, 2)),
+    ),
+    Remedy(
+        "Split the inputs' features and apply one ConvLocal to each part.",
+        lambda: init(linen.ConvLocal(2, (3, 3), feature_group_count=3), IMAGE),
+        lambda: [init(linen.ConvLocal(1, (3, 3)), part) for part in jnp.split(IMAGE, 3, axis=-1)],
+    ),
+    Remedy(
+        "Leave conv_general_dilated and conv_general_dilated_cls out.",
+        lambda: init(
+            linen.ConvLocal(2, (3, 3), conv_general_dilated=jax.lax.conv_general_dilated), IMAGE
+        ),
+        lambda: init(linen.ConvLocal(2, (3, 3)), IMAGE),
+    ),
+    Remedy(
+        "The layer was made with",
+        lambda: nnx.Linear(4, 2, rngs=Rngs(0))(X),
+        lambda: nnx.Linear(3, 2, rngs=Rngs(0))(X),
+    ),
+    Remedy(
+        "The layer was made with in_features=",
+        lambda: nnx.LinearGeneral(4, 2, rngs=Rngs(0))(X),
+        lambda: nnx.LinearGeneral(3, 2, rngs=Rngs(0))(X),
+    ),
+    Remedy(
+        "There is one size for each dimension that is contracted.",
+        lambda: nnx.LinearGeneral((2, 3), 2, axis=-1, rngs=Rngs(0)),
+        lambda: nnx.LinearGeneral((2, 3), 2, axis=(-2, -1), rngs=Rngs(0))(X),
+    ),
+    Remedy(
+        "pass rngs to the call, or switch it off with `model.eval()`.",
+        lambda: nnx.Dropout(0.5)(X),
+        lambda: [
+            nnx.Dropout(0.5, rngs=Rngs(0))(X),
+            nnx.Dropout(0.5)(X, rngs=Rngs(0)),
+            evaluated(nnx.Dropout(0.5)),
+        ],
+    ),
+    Remedy(
+        "Write rngs=nnx.Rngs(0); a bare key is taken by a call, not by the constructor.",
+        lambda: nnx.Dropout(0.5, rngs=KEY),
+        lambda: [nnx.Dropout(0.5, rngs=Rngs(0))(X), nnx.Dropout(0.5)(X, rngs=KEY)],
+    ),
+    Remedy(
+        "Pass a module that maps the same inputs, such as nnx.Linear.",
+        lambda: nnx.LoRA(3, 2, 4, base_module=KERNEL, rngs=Rngs(0)),
+        lambda: nnx.LoRA(3, 2, 4, base_module=nnx.Linear(3, 4, rngs=Rngs(0)), rngs=Rngs(0))(X),
+    ),
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+def test_a_remedy_works(remedy):
+    hints.try_remedy(remedy)
+
+
+def test_every_hint_has_a_remedy():
+    found = hints.hints_in(SOURCES)
+    assert hints.untried(found, REMEDIES) == []
+    assert hints.unknown(found, [remedy.words for remedy in REMEDIES]) == []
