@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from jax import export
 
+import mesh_contract
 from linnet.module_core.linen import Module
 
 RNGS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -59,6 +60,7 @@ class Layer(NamedTuple):
       call: keyword arguments of the call.
       wraps: whether another layer, or a state that is passed in, decides on the output's type.
       carries: whether that is a state that the layer starts from by itself.
+      share: what a device of eight may compute, in eighths of what one computes by itself.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Layer(NamedTuple):
     call: Mapping[str, Any] = {}
     wraps: bool = False
     carries: bool = False
+    share: float = 1.1
 
     def has_field(self, name: str) -> bool:
         return name in inspect.signature(type(self.linen())).parameters
@@ -104,6 +107,11 @@ class Layer(NamedTuple):
         return module.apply(  # type: ignore[no-any-return]
             variables, *inputs, rngs=rngs, mutable=list(self.state), **self.call
         )
+
+    def on_mesh(self, *inputs: Any) -> tuple[Callable[..., Any], Any]:
+        """The layer as a function of variables and inputs, and variables; see `mesh_contract`."""
+        module, variables = self.start(*inputs)
+        return lambda variables, *inputs: self.run(module, variables, *inputs), variables
 
     def loss(self, module: Module, inputs: tuple[Any, ...]) -> tuple[Any, list[Any]]:
         """A smooth function of variables and floating inputs, to which every output contributes."""
@@ -203,6 +211,11 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
     }
     assert classes
     assert {type(layer.linen()) for layer in here.LAYERS} == classes
+
+
+def test_a_batch_that_is_split_over_devices_stays_split(request: pytest.FixtureRequest) -> None:
+    failures = mesh_contract.failures(request.path)
+    assert not failures, "\n".join(failures)
 
 
 def test_init_declares_what_the_table_says(layer: Layer) -> None:

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mesh_contract
 from contracts import Input, near, needs_field
 from linnet.module_core import errors, nnx
 
@@ -47,6 +48,7 @@ class Layer(NamedTuple):
       twin: the output of linen's layer with the same parameters, given values by path and inputs.
       wraps: whether another layer, or a state that is passed in, decides on the output's type.
       inexact: whether the gradient takes as a constant what depends on the parameters.
+      share: what a device of eight may compute, in eighths of what one computes by itself.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Layer(NamedTuple):
     twin: Callable[..., Any] | None = None
     wraps: bool = False
     inexact: bool = False
+    share: float = 1.1
 
     def module(self, **options: Any) -> Any:
         """The layer with random parameters, which are positive: some stand for a variance."""
@@ -97,6 +100,10 @@ class Layer(NamedTuple):
             return made(*inputs, **self.call), values_of(made)
 
         return function, values_of(module)
+
+    def on_mesh(self, *_: Any) -> tuple[Callable[..., Any], Values]:
+        """The layer as a function of values and inputs, and values; see `mesh_contract`."""
+        return self.function(self.module())
 
     def loss(self, module: Any, inputs: tuple[Any, ...]) -> tuple[Any, Values, list[Any]]:
         """A smooth function of parameters and floating inputs; and these."""
@@ -172,6 +179,11 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
     }
     assert classes
     assert {type(layer.make(nnx.Rngs(0))) for layer in here.LAYERS} == classes
+
+
+def test_a_batch_that_is_split_over_devices_stays_split(request: pytest.FixtureRequest) -> None:
+    failures = mesh_contract.failures(request.path, compile_explicit=False)
+    assert not failures, "\n".join(failures)
 
 
 def test_the_constructor_declares_what_the_table_says(layer: Layer) -> None:

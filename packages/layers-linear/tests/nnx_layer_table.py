@@ -95,6 +95,7 @@ LAYERS = [
         twin=lambda values, x: linen.Conv(
             4, 3, padding="CAUSAL", kernel_dilation=2, feature_group_count=2, mask=values["mask"]
         ).apply({"params": values}, x),
+        share=1.15,  # see linen's table
     ),
     Layer(
         "ConvTranspose",

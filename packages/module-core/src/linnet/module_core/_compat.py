@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -46,6 +47,29 @@ def mesh_that_is_set() -> Any:
     except ValueError:  # under jit, where meshes are abstract
         return None
     return None if mesh.empty else mesh
+
+
+def auto_axes(function: Callable[..., Any], sharding: Any) -> Callable[..., Any]:
+    """`function`, traced as on a mesh whose axes are not explicit; its result is so laid out."""
+    # jax.sharding has it from 0.7 on. Can go with jax 0.6.
+    automatic = getattr(jax.sharding, "auto_axes", None)
+    if automatic is None:
+        automatic = import_module("jax.experimental.shard").auto_axes
+    traced: Callable[..., Any] = automatic(function, out_sharding=sharding)
+    return traced
+
+
+@functools.cache
+def _tosses_split_coins() -> bool:
+    return "out_sharding" in inspect.signature(jax.random.bernoulli).parameters
+
+
+def bernoulli(key: Any, p: float, shape: tuple[int, ...], sharding: Any) -> Any:
+    """`jax.random.bernoulli`, laid out by `sharding` on a mesh whose axes are explicit."""
+    # It takes the sharding from a version behind 0.6 on. Can go with the last one without.
+    if _tosses_split_coins():
+        return jax.random.bernoulli(key, p, shape, out_sharding=sharding)
+    return reshard(jax.random.bernoulli(key, p, shape), sharding)
 
 
 # Where shard_map has split some axes of a mesh and not others, jax takes a constraint of layout

@@ -9,12 +9,13 @@ a product over groups is one over H/G plain heads.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layout import dot_layout
 
 from ._types import Array, DotGeneral, Einsum, PrecisionLike
 
@@ -44,12 +45,14 @@ class Products(NamedTuple):
         else:
             n = len(batch)
             shared = (*range(n), n + 1)
+            dimensions = (((n + 2,), (n + 2,)), (shared, shared))
             logits = (self.dot_general or lax.dot_general)(
                 query,
                 key,
-                (((n + 2,), (n + 2,)), (shared, shared)),
+                dimensions,
                 self.precision,
                 preferred_element_type=query.dtype,
+                **self._laid_out(query, key, dimensions),
             )  # [*B, H/G, G·Q, K]
         if heads == key.shape[-2]:
             return logits
@@ -72,15 +75,24 @@ class Products(NamedTuple):
             output = self._values(weights, value)
         return _queries_to_groups(output, queries)
 
+    def _laid_out(self, a: Array, b: Array, dimensions: Any) -> dict[str, Any]:
+        """How JAX is to split the product of `a` and `b`, where it would ask."""
+        if self.dot_general is not None:
+            return {}
+        layout = dot_layout(a, b, dimensions)
+        return {} if layout is None else {"out_sharding": layout}
+
     def _values(self, weights: Array, value: Array) -> Array:
         n = value.ndim - 3
         batch = tuple(range(n))
+        dimensions = (((n,), (n + 2,)), ((*batch, n + 1), (*batch, n)))
         products = (self.dot_general or lax.dot_general)(
             value,
             weights,
-            (((n,), (n + 2,)), ((*batch, n + 1), (*batch, n))),
+            dimensions,
             self.precision,
             preferred_element_type=jnp.promote_types(value.dtype, weights.dtype),
+            **self._laid_out(value, weights, dimensions),
         )  # [*B, H, E, Q]
         return lax.transpose(products, (*batch, n + 2, n, n + 1))  # [*B, Q, H, E]
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layout import entries_of, layout_of, leading
 
 from ._types import Array, DTypeLike, Shape
 
@@ -107,6 +108,8 @@ def overflowed(cache: Cache) -> Array | None:
 
 
 def _written(old: Array, new: Array, start: Array) -> Array:
+    layout = layout_of(new)
+    old = leading(old, entries_of(layout, new.ndim), layout)
     return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, old.ndim - 3)
 
 

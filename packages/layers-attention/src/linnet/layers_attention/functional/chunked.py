@@ -29,6 +29,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.module_core.layout import automatic, layout_of
+
 from ._blocks import cut
 from ._call import Call
 from ._tiles import (
@@ -49,6 +51,28 @@ from .exact import scaled
 
 def attend(call: Call) -> Array:
     """The weighted values: [*B, Q, H·G, E]."""
+    layout = layout_of(call.query)
+    if layout is None:
+        return _attend(call)
+    arrays = (call.query, call.key, call.value, call.bias, call.visible, call.dropout)
+    leaves, tree = jax.tree.flatten(arrays)
+    traced = [isinstance(leaf, jax.Array) for leaf in leaves]
+
+    def of_arrays(*arrays: Array) -> Array:
+        rest = iter(arrays)
+        filled = [next(rest) if t else leaf for t, leaf in zip(traced, leaves, strict=True)]
+        query, key, value, bias, visible, dropout = jax.tree.unflatten(tree, filled)
+        return _attend(
+            call._replace(
+                query=query, key=key, value=value, bias=bias, visible=visible, dropout=dropout
+            )
+        )
+
+    result: Array = automatic(of_arrays, layout)(*(x for x in leaves if isinstance(x, jax.Array)))
+    return result
+
+
+def _attend(call: Call) -> Array:
     sizes, dropout, visible = call.sizes, call.dropout, call.visible
     batch = jnp.broadcast_shapes(
         sizes.batch, *(x.shape[:-3] for x in (call.bias, visible.mask) if x is not None)

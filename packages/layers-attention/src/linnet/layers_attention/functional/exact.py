@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linnet.module_core.layout import coins, like
+
 from ._call import Call
 from ._dropout import WeightDropout
 from ._types import Array
@@ -59,10 +61,11 @@ def _all_weights(call: Call) -> Array:
         # zero, the weights uniform, and all gradients finite.
         lowest = jnp.finfo(dtype).min  # type: ignore[no-untyped-call]
         shape = jnp.broadcast_shapes(mask.shape, logits.shape)
+        logits = jnp.broadcast_to(logits, shape)
         logits = lax.select(
-            jnp.broadcast_to(mask, shape),
-            jnp.broadcast_to(logits, shape),
-            lax.full(shape, np.asarray(lowest, dtype).astype(logits.dtype)),
+            like(jnp.broadcast_to(mask, shape), logits),
+            logits,
+            lax.full_like(logits, np.asarray(lowest, dtype).astype(logits.dtype)),
         )
     if call.float32_softmax and dtype != jnp.float32:
         return softmax(lax.convert_element_type(logits, jnp.float32))
@@ -97,7 +100,7 @@ def drop(weights: Array, dropout: WeightDropout, dtype: np.dtype[Any]) -> Array:
     shape = weights.shape
     if dropout.broadcast:
         shape = (1,) * (weights.ndim - 2) + shape[-2:]
-    keep = jax.random.bernoulli(dropout.key, dropout.keep, shape)
+    keep = coins(dropout.key, dropout.keep, shape, weights)
     factor = lax.convert_element_type(keep, dtype)
     factor = lax.div(factor, np.asarray(dropout.keep, dtype))
     return lax.mul(weights, lax.convert_element_type(factor, weights.dtype))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from jax import lax
 
+from linnet.module_core.layout import layout_of, like
+
 from ._types import Array, Shape
 
 
@@ -15,5 +17,7 @@ def add_bias(y: Array, bias: Array, shape: Shape | None = None) -> Array:
     if shape is None:
         shape = (1,) * (y.ndim - bias.ndim) + bias.shape
     bias = lax.reshape(bias, shape)  # [1, ..., 1, *bias]
+    if layout_of(bias) is not None:
+        bias = like(bias, y)
     # A dot_general of the user's own may return another dtype: the operator promotes.
     return lax.add(y, bias) if y.dtype == bias.dtype else y + bias

@@ -8,13 +8,14 @@ window, each with as many dimensions as the window; D features in, F features ou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layout import entries_of, is_on_mesh, layout_of, split
 
 from ._batch import channels_first, flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
@@ -94,6 +95,40 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
     return lax.ConvDimensionNumbers(outer, (rank + 1, rank, *range(rank)), outer)
 
 
+def _layout(x: Array, kernel: Array) -> OutSharding | None:
+    """How the result is split where JAX would ask: the batch as it was, features as the kernel's.
+
+    Along the spatial dimensions it is whole: each device would need its neighbors' margins.
+    """
+    of_x, of_kernel = layout_of(x), layout_of(kernel)
+    entries = entries_of(of_x, x.ndim)
+    either = of_x or of_kernel
+    if either is None or (of_kernel is None and not any(entries[1:])):
+        return None
+    inner = (None,) * (x.ndim - 2)
+    return split(either, (entries[0], *inner, entries_of(of_kernel, kernel.ndim)[-1]))
+
+
+def _group_by_group(convolved: Callable[..., Array], x: Array, kernel: Array, groups: int) -> Array:
+    """A convolution in groups, of those that XLA leaves split over devices.
+
+    It gathers the batch of all but two: those in one group, and those with as many groups as
+    features on both sides.
+    """
+    features = kernel.shape[-1]
+    if groups < x.shape[-1]:
+        pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([convolved(a, k, 1) for a, k in pairs], -1)
+    one_each = [
+        convolved(x, kernel[..., i :: features // groups], groups)
+        for i in range(features // groups)
+    ]
+    if len(one_each) == 1:
+        return one_each[0]
+    y = jnp.stack(one_each, -1)  # [B, *spatial, D, F // D]
+    return lax.reshape(y, (*y.shape[:-2], features))
+
+
 def conv(
     x: Array,
     kernel: Array,
@@ -171,18 +206,29 @@ def conv(
     x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
     spatial = x.shape[1:-1]
     x, padding = pad_beforehand(x, padding, window, kernel_dilation)
-    y: Array = (conv_general_dilated or lax.conv_general_dilated)(
-        x,
-        kernel,
-        strides,
-        padding,
-        lhs_dilation=input_dilation,
-        rhs_dilation=kernel_dilation,
-        dimension_numbers=dimension_numbers(rank),
-        feature_group_count=feature_group_count,
-        precision=precision,
-        **given(preferred_element_type=preferred_element_type, out_sharding=out_sharding),
-    )  # [B, *spatial, F]
+    if conv_general_dilated is None and out_sharding is None:
+        out_sharding = _layout(x, kernel)
+    options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
+
+    def convolved(x: Array, kernel: Array, groups: int) -> Array:
+        y: Array = (conv_general_dilated or lax.conv_general_dilated)(
+            x,
+            kernel,
+            strides,
+            padding,
+            lhs_dilation=input_dilation,
+            rhs_dilation=kernel_dilation,
+            dimension_numbers=dimension_numbers(rank),
+            feature_group_count=groups,
+            precision=precision,
+            **options,
+        )
+        return y  # [B, *spatial, F]
+
+    if conv_general_dilated is None and feature_group_count > 1 and is_on_mesh(x):
+        y = _group_by_group(convolved, x, kernel, feature_group_count)
+    else:
+        y = convolved(x, kernel, feature_group_count)
     require_output(y.shape[1:-1], spatial, window, "convolution's")
     if bias is not None:
         same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")

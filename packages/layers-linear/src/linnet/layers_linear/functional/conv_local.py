@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
@@ -29,7 +31,7 @@ from ._padding import (
     refuse_name_for_dilated_inputs,
 )
 from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
-from .conv import dimension_numbers, masked
+from .conv import masked
 
 
 class _Window(NamedTuple):
@@ -178,19 +180,48 @@ def conv_local(
     )
     rank = len(window.size)
     x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
-    x, lax_padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
-    y = lax.conv_general_dilated_local(
-        x,
-        kernel,
-        window.strides,
-        lax_padding,
-        window.size,
-        lhs_dilation=window.input_dilation,
-        rhs_dilation=window.kernel_dilation,
-        dimension_numbers=dimension_numbers(rank),
-        precision=precision,
-    )  # [B, *P, F]
+    patches = _patches(x, window, shapes.bias[:-1])  # [B, *P, D · K]
+    positions = tuple(range(rank))
+    dimensions = (((rank + 1,), (rank,)), (tuple(p + 1 for p in positions), positions))
+    y = lax.dot_general(patches, kernel, dimensions, precision=precision)  # [*P, B, F]
+    y = lax.transpose(y, (rank, *positions, rank + 1))  # [B, *P, F]
     if bias is not None:
         same_shape(bias, shapes.bias, "bias", "There is one bias for each position and feature.")
         y = add_bias(y, bias)
     return restore_batch(y, batch)
+
+
+def _patches(x: Array, window: _Window, positions: Shape) -> Array:
+    """What each window sees: [B, *P, D · K].
+
+    Cut out offset by offset. `lax.conv_general_dilated_patches` convolves with a kernel of zeros
+    and ones, and the derivative of that gathers a batch that is split over devices.
+    """
+    if 0 in positions:
+        return jnp.zeros((x.shape[0], *positions, x.shape[-1] * math.prod(window.size)), x.dtype)
+    x, padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
+    reach = [(k - 1) * d + 1 for k, d in zip(window.size, window.kernel_dilation, strict=True)]
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(x.shape[1:-1], reach, window.strides, padding)
+    widths = [
+        (low, high, dilation - 1)
+        for (low, high), dilation in zip(padding, window.input_dilation, strict=True)
+    ]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *widths, (0, 0, 0)])
+    seen = []
+    for offset in np.ndindex(*window.size):
+        start = [o * d for o, d in zip(offset, window.kernel_dilation, strict=True)]
+        stop = [
+            s + (p - 1) * step + 1
+            for s, p, step in zip(start, positions, window.strides, strict=True)
+        ]
+        seen.append(
+            lax.slice(
+                x,
+                (0, *start, 0),
+                (x.shape[0], *stop, x.shape[-1]),
+                (1, *window.strides, 1),
+            )
+        )
+    patches = jnp.stack(seen, axis=-1)  # [B, *P, D, K]
+    return lax.reshape(patches, (*patches.shape[:-2], x.shape[-1] * len(seen)))

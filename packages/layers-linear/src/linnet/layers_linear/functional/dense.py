@@ -15,6 +15,7 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layout import dot_layout
 from linnet.module_core.replaced import watch
 
 from ._bias import add_bias
@@ -70,6 +71,9 @@ def dense(
     if bias is not None:
         columns = kernel.shape[1:]
         same_shape(bias, columns, "bias", "There is one bias for each column of the kernel.")
+    contract = (((x.ndim - 1,), (0,)), ((), ()))
+    if dot_general is None and out_sharding is None:
+        out_sharding = dot_layout(x, kernel, contract)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
     if dot_general is None and not options and is_staged(x) and not is_replaced():
         y: Array = _affine_staged(x, kernel, bias, precision)

@@ -15,6 +15,7 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layout import dot_layout
 
 from ._bias import add_bias
 from ._checks import integers, same_shape
@@ -146,6 +147,8 @@ def dense_general(
     )
     contracted = tuple(range(len(batch), inner))
     dimensions = ((axes, contracted), (batch, batch))
+    if dot_general is None and out_sharding is None:
+        out_sharding = dot_layout(x, kernel, dimensions)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
     y: Array = (dot_general or lax.dot_general)(
         x, kernel, dimensions, precision=precision, **options

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
+from linnet.module_core.layout import coins, layout_of
 
 from ._checks import as_array, inexact, integers
 from ._staged import is_staged
@@ -101,11 +102,12 @@ def dropout(
 
 
 def _drop(x: Array, key: Array, keep: float, mask_shape: Shape) -> Array:
-    mask = jax.random.bernoulli(key, keep, mask_shape)
+    mask = coins(key, keep, mask_shape, x)
+    layout = layout_of(x)
     if mask_shape != x.shape:
-        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
+        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)), out_sharding=layout)
     # `jnp.zeros_like` would take as long to trace as everything else here.
-    zeros = lax.broadcast_in_dim(np.zeros((), x.dtype), x.shape, ())
+    zeros = lax.broadcast_in_dim(np.zeros((), x.dtype), x.shape, (), out_sharding=layout)
     return lax.select(mask, lax.div(x, np.asarray(keep, x.dtype)), zeros)
 
 

@@ -6,12 +6,14 @@ the result that the kernel has too, in the result's order: [H, D].
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.layout import product_layout
 
 from ._bias import add_bias
 from ._checks import same_shape
@@ -42,9 +44,7 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
     >>> einsum_shapes("abc,cde->abde", (3, 4, 5), (5, 6, 7))
     EinsumShapes(bias=(6, 7), bias_broadcast=(1, 1, 6, 7))
     """
-    inputs, kernel, result = einsum_terms(einsum_str)
-    input_labels = _labels(inputs, input_shape, "inputs", einsum_str)
-    kernel_labels = _labels(kernel, kernel_shape, "kernel", einsum_str)
+    input_labels, kernel_labels, result_labels = _all_labels(einsum_str, input_shape, kernel_shape)
     sizes: dict[str, int] = {}
     for labels, shape in ((input_labels, input_shape), (kernel_labels, kernel_shape)):
         for label, size in zip(labels, shape, strict=True):
@@ -57,8 +57,6 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
                     f"shape {input_shape}, the kernel {kernel_shape}.",
                     hint="Dimensions under one letter must be of the same size.",
                 )
-    ellipsis = max(_expanded(input_labels), _expanded(kernel_labels), key=len)
-    result_labels = _spread(result, ellipsis)
     unknown = [label for label in result_labels if label not in sizes]
     if unknown:
         raise ArgumentError(
@@ -112,6 +110,17 @@ def einsum_terms(einsum_str: str) -> tuple[str, str, str]:
     if len(set(letters)) < len(letters):
         raise ArgumentError(f"`einsum_str` equation {einsum_str!r} repeats a letter in its result.")
     return terms[0], terms[1], result
+
+
+def _all_labels(
+    einsum_str: str, input_shape: Shape, kernel_shape: Shape
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The labels of the dimensions of inputs, kernel and result."""
+    inputs, kernel, result = einsum_terms(einsum_str)
+    input_labels = _labels(inputs, input_shape, "inputs", einsum_str)
+    kernel_labels = _labels(kernel, kernel_shape, "kernel", einsum_str)
+    ellipsis = max(_expanded(input_labels), _expanded(kernel_labels), key=len)
+    return input_labels, kernel_labels, _spread(result, ellipsis)
 
 
 def _labels(term: str, shape: Shape, what: str, einsum_str: str) -> tuple[str, ...]:
@@ -174,6 +183,9 @@ def einsum(
     """
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
     shapes = einsum_shapes(einsum_str, x.shape, kernel.shape)
+    if out_sharding is None and einsum_op is jnp.einsum:
+        labels = partial(_all_labels, einsum_str, x.shape, kernel.shape)
+        out_sharding = product_layout(x, kernel, labels)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
     y: Array = einsum_op(einsum_str, x, kernel, precision=precision, **options)
     if bias is None:

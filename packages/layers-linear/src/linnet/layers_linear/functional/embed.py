@@ -13,6 +13,7 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import DtypeError, ShapeError
+from linnet.module_core.layout import dot_layout, entries_of, layout_of, split
 
 from ._checks import as_array, vector_features
 from ._types import Array, DTypeLike, OutSharding, PromoteDtype
@@ -59,6 +60,8 @@ def embed(
     _require_matrix(embedding)
     # Not inexact: a table of integers is as good as any.
     (embedding,) = promote_dtype(embedding, dtype=dtype, inexact=False)
+    if out_sharding is None:
+        out_sharding = _layout(ids, embedding)
     if out_sharding is not None:
         rows: Any = embedding.at[ids if embedding.shape[0] > 1 else jnp.zeros_like(ids)]
         y: Array = rows.get(mode="fill", out_sharding=out_sharding)  # [..., D]
@@ -106,7 +109,17 @@ def attend(
         )
     table = lax.transpose(embedding, (1, 0))  # [D, N]
     dimensions = (((query.ndim - 1,), (0,)), ((), ()))
+    out_sharding = out_sharding or dot_layout(query, table, dimensions)
     return lax.dot_general(query, table, dimensions, out_sharding=out_sharding)  # [..., N]
+
+
+def _layout(ids: Array, embedding: Array) -> OutSharding | None:
+    """How the rows are split where JAX would ask: as ids and features are."""
+    of_ids, of_table = layout_of(ids), layout_of(embedding)
+    either = of_ids or of_table
+    if either is None:
+        return None
+    return split(either, (*entries_of(of_ids, ids.ndim), entries_of(of_table, 2)[1]))
 
 
 def _require_matrix(embedding: Array) -> None:

@@ -8,13 +8,12 @@ both.
 
 from __future__ import annotations
 
-from jax import lax
-
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
 
 from ._checks import vector_features
 from ._types import Array, DTypeLike, PromoteDtype
+from .dense import dense
 
 
 def lora(
@@ -52,5 +51,5 @@ def lora(
             f"(rank, features) for inputs of shape {x.shape}.",
             hint="The first dimension of lora_a must be the size of the inputs' last.",
         )
-    down = lax.dot_general(x, a, (((x.ndim - 1,), (0,)), ((), ())))  # [..., R]
-    return lax.dot_general(down, b, (((x.ndim - 1,), (0,)), ((), ())))  # [..., F]
+    down = dense(x, a)  # [..., R]
+    return dense(down, b)  # [..., F]

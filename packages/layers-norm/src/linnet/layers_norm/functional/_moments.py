@@ -26,6 +26,7 @@ from jax import lax
 
 from linnet.module_core.dtypes import canonicalize_dtype
 from linnet.module_core.errors import DtypeError, ShapeError
+from linnet.module_core.layout import entries_of, layout_of, like, split, spread
 
 from ._checks import as_mask, not_negative, require_bound
 from ._types import Array, AxisIndexGroups, AxisName, DTypeLike, Shape
@@ -57,7 +58,7 @@ def moments(
     force_float32_reductions: bool,
 ) -> Moments:
     """Mean and variance over `axes`, both zero where there is nothing to average."""
-    average = _Average(x.shape, axes, mask, axis_name, axis_index_groups)
+    average = _Average(x, axes, mask, axis_name, axis_index_groups)
     x = lax.convert_element_type(x, _statistics_dtype(x, dtype, force_float32_reductions))
     if use_fast_variance:
         # One pass over memory. Rounding can push the difference below zero, and √ of that is NaN.
@@ -66,7 +67,7 @@ def moments(
         variance = lax.max(constant(0, difference.dtype), difference)
     else:
         (mean,) = average(x)
-        centered = lax.sub(x, lax.broadcast_in_dim(mean, x.shape, average.kept))  # [*x]
+        centered = lax.sub(x, spread(mean, average.kept, x))  # [*x]
         (variance,) = average(abs_square(centered))
     return Moments(mean, variance, average.observed)
 
@@ -82,7 +83,7 @@ def mean_square(
     force_float32_reductions: bool,
 ) -> Array:
     """E[|x|²] over `axes`, zero where there is nothing to average: [*K]."""
-    average = _Average(x.shape, axes, mask, axis_name, axis_index_groups)
+    average = _Average(x, axes, mask, axis_name, axis_index_groups)
     x = lax.convert_element_type(x, _statistics_dtype(x, dtype, force_float32_reductions))
     return average(abs_square(x))[0]
 
@@ -97,13 +98,13 @@ class _Average:
 
     def __init__(
         self,
-        shape: Shape,
+        x: Array,
         axes: Shape,
         mask: Array | None,
         axis_name: AxisName | None,
         axis_index_groups: AxisIndexGroups | None,
     ) -> None:
-        self.axes = axes
+        self.axes, shape = axes, x.shape
         self.kept = tuple(i for i in range(len(shape)) if i not in axes)
         self.devices: dict[str, Any] | None = None
         if axis_name is not None:
@@ -113,7 +114,7 @@ class _Average:
         self.observed: Array | bool = not isinstance(self.size, int) or self.size > 0
         self.mask = None
         if mask is not None:
-            self.mask = as_mask(mask, shape)
+            self.mask = like(as_mask(mask, shape), x)
             # Counted in integers: float32 stops counting at 2²⁴.
             count = lax.reduce_sum(lax.convert_element_type(self.mask, np.int32), axes)  # [*K]
             self.count = self._over_devices(lax.psum, [count])[0]
@@ -198,7 +199,7 @@ def normalize(
     y = x
     if mean is not None:
         y, mean = alike(y, mean)
-        y = lax.sub(y, lax.broadcast_in_dim(mean, x.shape, kept))  # [*x]
+        y = lax.sub(y, spread(mean, kept, x))  # [*x]
     # Scale times factor before y: both are smaller than y, unless their axes differ.
     factor = lax.rsqrt(lax.add(variance, constant(epsilon, variance.dtype)))  # [*K]
     varies = kept
@@ -208,11 +209,11 @@ def normalize(
         varies = tuple(sorted({*kept, *features}))
         factor = lax.mul(_among(factor, kept, varies, x), _among(scale, features, varies, x))
     y, factor = alike(y, factor)
-    y = lax.mul(y, lax.broadcast_in_dim(factor, x.shape, varies))
+    y = lax.mul(y, spread(factor, varies, x))
     if bias is not None:
         _require_shape(bias, feature_shape, "bias", x.shape)
         y, bias = alike(y, bias)
-        y = lax.add(y, lax.broadcast_in_dim(bias, x.shape, features))
+        y = lax.add(y, spread(bias, features, x))
     return lax.convert_element_type(y, result_dtype)
 
 
@@ -221,7 +222,12 @@ def _among(array: Array, axes: Shape, varies: Shape, x: Array) -> Array:
     if axes == varies:
         return array
     shape = tuple(x.shape[i] for i in varies)
-    return lax.broadcast_in_dim(array, shape, tuple(varies.index(i) for i in axes))
+    layout = layout_of(x)
+    if layout is not None:
+        entries = entries_of(layout, x.ndim)
+        layout = split(layout, (entries[i] for i in varies))
+    own = tuple(varies.index(i) for i in axes)
+    return lax.broadcast_in_dim(array, shape, own, out_sharding=layout)
 
 
 def _require_shape(array: Array, expected: Shape, what: str, inputs: Shape) -> None:

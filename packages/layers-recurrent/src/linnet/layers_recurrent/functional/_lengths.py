@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.layout import like
 
 from ._types import Array, Shape
 
@@ -60,5 +61,5 @@ def at_last_step(history: Array, lengths: Array, initial: Array) -> Array:
     tail = (1,) * (history.ndim - 1 - lengths.ndim)
     lengths = lengths.reshape(*lengths.shape, *tail)  # [*batch, 1, ...]
     index = jnp.clip(lengths - 1, 0, time - 1)
-    last = jnp.take_along_axis(history, index[None], axis=0)[0]
+    last = jnp.take_along_axis(history, like(index[None], history), axis=0)[0]
     return jnp.where(lengths > 0, last, initial)

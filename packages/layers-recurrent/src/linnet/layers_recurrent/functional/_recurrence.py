@@ -52,6 +52,7 @@ from jax import lax
 from linnet.module_core.errors import ShapeError
 
 from ._checks import entries_of, fitting
+from ._layout import laid_out_as
 from ._lengths import at_last_step, checked_lengths
 from ._preparation import in_one_dtype, without_recurrent_bias
 from ._types import Array, Shape
@@ -137,7 +138,7 @@ def sequence(
     if gates.additive:
         inputs, recurrent = without_recurrent_bias(inputs, recurrent)
     dtype = gates.carry_dtype(inputs[0].kernel.dtype, carry)
-    before = tuple(jnp.asarray(c, dtype) for c in carry)
+    before = laid_out_as(xs, 0, tuple(jnp.asarray(c, dtype) for c in carry))
     # In float32 or wider: tanh of a half-precision number near ±1 leaves few bits of its distance.
     wide = jnp.promote_types(dtype, jnp.float32)
     kernels = tuple(m.kernel for m in recurrent)
@@ -169,13 +170,13 @@ def _in_chunks(
     chunk: Callable[[Carry, Array], tuple[Carry, Carry]], carry: Carry, xs: Array
 ) -> tuple[Carry, Carry]:
     """Runs `chunk` over pieces of xs [T, *batch, D] and joins what it keeps of each step."""
-    time, *rest = xs.shape
-    length = _chunk_length(math.prod(rest[:-1]))
+    time, of_step = xs.shape[0], xs.shape[1:]
+    length = _chunk_length(math.prod(of_step[:-1]))
     chunks = time // length
     if chunks <= 1:
         return chunk(carry, xs)
     whole = chunks * length
-    carry, kept = lax.scan(chunk, carry, xs[:whole].reshape(chunks, length, *rest))
+    carry, kept = lax.scan(chunk, carry, xs[:whole].reshape(chunks, length, *of_step))
     kept = tuple(k.reshape(whole, *k.shape[2:]) for k in kept)  # [T, *batch, H]
     if whole < time:
         carry, rest = chunk(carry, xs[whole:])
@@ -239,7 +240,7 @@ def _steps_jvp(
 
     # The state before each step; of no steps, there is none.
     hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, *batch, H]
-    dps = tuple(_instantiated(dp) for dp in dps)
+    dps = tuple(_instantiated(dp, p) for dp, p in zip(dps, ps, strict=True))
     dqs = tuple(
         _of_weights(hs, dkernel, dbias, dtype)
         for dkernel, dbias in zip(dkernels, dbiases, strict=True)
@@ -265,7 +266,7 @@ def _steps_jvp(
     def tangent(dbefore: Carry, dps: Any, dqs: Any) -> tuple[Carry, Carry]:
         return lax.scan(step_tangent, dbefore, (dps, dqs, factors), unroll=unroll)
 
-    dbefore = tuple(_instantiated(d) for d in dbefore)
+    dbefore = tuple(_instantiated(d, b) for d, b in zip(dbefore, before, strict=True))
     # The function is linear, so its own derivative is the function. It is taken because JAX
     # transposes a loop only if it knows what the loop is linear in, which `jvp` tells it; the
     # value that comes along is of zeros, and falls away when the program is compiled.
@@ -307,5 +308,5 @@ def _is_zero(tangent: Any) -> bool:
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
 
 
-def _instantiated(tangent: Any) -> Any:
-    return jnp.zeros(tangent.shape, tangent.dtype) if _is_zero(tangent) else tangent
+def _instantiated(tangent: Any, primal: Array) -> Any:
+    return jnp.zeros_like(primal) if _is_zero(tangent) else tangent

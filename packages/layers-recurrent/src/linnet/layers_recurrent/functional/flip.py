@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layout import like
 
 from ._lengths import checked_lengths
 from ._types import Array
@@ -55,4 +56,4 @@ def flip_sequences(inputs: Array, seq_lengths: Any, num_batch_dims: int, time_ma
     backwards = backwards.reshape(-1, *(1,) * (len(batch) if time_major else 0))
     index = (backwards + jnp.expand_dims(lengths, time_axis)) % time  # [*batch, T] or [T, *batch]
     index = index.reshape(*index.shape, *(1,) * (inputs.ndim - index.ndim))
-    return jnp.take_along_axis(inputs, index, axis=time_axis)
+    return jnp.take_along_axis(inputs, like(index, inputs), axis=time_axis)

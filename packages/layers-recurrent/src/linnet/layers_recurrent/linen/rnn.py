@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from linnet.layers_recurrent._defaults import Array, integer, shape_of
 from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
+from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
 from linnet.module_core.linen.context import context
@@ -162,6 +163,7 @@ class RNN(Module):
             "unroll": self.unroll,
             "out_axes": time_axis,
         }
+        carry = laid_out_as(inputs, time_axis, carry, cell.num_feature_axes)
         if lengths is None:
             run = scan(_step, in_axes=time_axis, **lifted)
             return run(cell, carry, inputs)

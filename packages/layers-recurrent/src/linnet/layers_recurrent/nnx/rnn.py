@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._checks import shape_of
+from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
 from linnet.module_core.errors import ArgumentTypeError, describe
 from linnet.module_core.nnx import Module
@@ -169,6 +170,7 @@ class RNN(Module):
             "broadcast_rngs": self.broadcast_rngs,
             "unroll": self.unroll,
         }
+        carry = laid_out_as(xs, 0, carry, self.cell.num_feature_axes)
         if lengths is None:
             return scan(self.cell, lambda cell, c, x: cell(c, x), carry, xs, **options)
 

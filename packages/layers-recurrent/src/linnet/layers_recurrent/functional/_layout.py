@@ -1,0 +1,37 @@
+"""Carries on a mesh whose axes are explicit: split as the batch of the inputs is.
+
+A loop wants the carry before the first step to be of the type of the one behind it, and the type
+says how an array is split.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from linnet.module_core.layout import entries_of, layout_of, leading
+
+from ._types import Array
+
+
+def laid_out_as(xs: Array, time_axis: int, carry: Any, features: int = 1) -> Any:
+    """The carry, a tree of [*batch, ...], its batch split as that of the inputs.
+
+    Args:
+      xs: [*batch, *features], and time at `time_axis`.
+      time_axis: which dimension of `xs` is time.
+      carry: an entry without the batch's dimensions stays as it is.
+      features: how many dimensions the features have.
+    """
+    layout = layout_of(xs)
+    if layout is None:
+        return carry
+    entries = list(entries_of(layout, xs.ndim))
+    shape = list(xs.shape)
+    del entries[time_axis], shape[time_axis]
+    rank = xs.ndim - 1 - features
+    batch = shape[:rank]
+    return jax.tree.map(
+        lambda c: leading(c, entries[:rank], layout) if list(c.shape[:rank]) == batch else c, carry
+    )
