@@ -238,3 +238,49 @@ def test_a_stream_that_left_its_trace_is_not_drawn_from():
     jax.jit(lambda x: (left.append(nnx.Rngs(params=0)), x)[1])(X)
     with pytest.raises(TraceContextError, match="Cannot mutate 'RngCount'"):
         left[0].params()
+
+
+def test_a_structure_that_changes_at_another_level():
+    def rename(m):
+        m.other, m.weight = m.weight, None
+        m.listed = [1]
+
+    model = Layer()
+    with pytest.raises(TraceContextError, match="Cannot mutate 'Layer'"):
+        jax.jit(lambda x: (nnx.jit(rename)(model), x)[1])(X)
+    assert model.weight[...].tolist() == [2.0, 2.0]
+    nnx.jit(rename)(model)
+    assert model.weight is None
+
+
+def test_arrays_and_lists_of_a_module_from_outside():
+    class Held(nnx.Module):
+        def __init__(self):
+            self.array = jnp.zeros(2)
+            self.items = [jnp.zeros(2)]
+
+    def write(m, x):
+        m.items[0] = x
+        return x
+
+    def rebind(m, x):
+        m.array = x
+        return x
+
+    for change in (write, rebind):
+        held = Held()
+        with pytest.raises(TraceContextError, match="Cannot mutate 'Held'"):
+            jax.jit(lambda x, change=change, held=held: nnx.jit(change)(held, x))(X)
+        assert not any(isinstance(x, jax.core.Tracer) for x in (held.array, *held.items))
+        nnx.jit(change)(held, X)
+        assert 1.0 in (float(held.array[0]), float(held.items[0][0]))
+
+
+def test_an_object_that_has_nothing_yet():
+    class Empty(nnx.Module):
+        def fill(self, x):
+            self.kernel = nnx.Param(x)
+
+    empty = object.__new__(Empty)
+    nnx.jit(Empty.fill)(empty, X)
+    assert empty.kernel[...].tolist() == [1.0, 1.0]

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import edits
 from .kinds import ARRAY, DICT, LIST, OBJECT, REFERENCE, STATIC, TREE, VARIABLE
+from .pytree import Pytree, get_stamp
+from .variable import Variable
 
 if TYPE_CHECKING:
     from .bundle import Bundle
@@ -57,7 +59,9 @@ def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = Fals
         if held == held_before or (values_only and held[0][0] != VARIABLE):
             continue
         node = nodes[owner]
-        edits.check_trace(getattr(node, "_nnx_stamp", now), node._nnx_description)
+        stamp = level_of(node)
+        if stamp is not None:
+            edits.check_trace(stamp, node._nnx_description)
 
 
 def _contents(
@@ -116,7 +120,6 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
     Raises:
       TraceContextError: an existing variable would change and is of another level.
     """
-    now = edits.trace_state()
     given = iter(values)
     index = -1
     for token in graphdef.tokens:
@@ -127,11 +130,23 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
         elif kind == VARIABLE:
             variable, value = nodes[index], next(given)
             if variable is not None and value is not variable.raw_value:
-                edits.check_trace(getattr(variable, "_nnx_stamp", now), variable._nnx_description)
+                edits.check_trace(variable._nnx_stamp, variable._nnx_description)
+
+
+def level_of(node: Any) -> Any:
+    """The stamp of an object or variable; None of a container, or of an object without one."""
+    if isinstance(node, Variable):
+        return node._nnx_stamp
+    if isinstance(node, Pytree):
+        try:
+            return get_stamp(node)
+        except AttributeError:  # nothing was assigned yet
+            return None
+    return None
 
 
 def common_level(nodes: Sequence[Any]) -> Any:
     """The stamp that all objects and variables have, or None if they differ."""
-    stamps = [s for n in nodes if (s := getattr(n, "_nnx_stamp", None)) is not None]
+    stamps = [s for s in map(level_of, nodes) if s is not None]
     first = stamps[0] if stamps else None
     return first if all(s is first or s == first for s in stamps) else None

@@ -128,6 +128,7 @@ _set_stamp = _slots["_nnx_stamp"].__set__
 _get_stamp = _slots["_nnx_stamp"].__get__
 _put_marks = _slots["_nnx_marks"].__set__
 _get_marks = _slots["_nnx_marks"].__get__
+get_stamp = _get_stamp
 set_structure = _slots["_nnx_structure"].__set__
 get_structure = _slots["_nnx_structure"].__get__
 
