@@ -139,6 +139,60 @@ def test_half_precision() -> None:
     assert_same(halves, 5e-4, is_causal=True)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mask": jnp.ones((2, 1, 1, 65))},
+        {"mask": jnp.ones((2, 4, 33, 65)).at[1, :, 7, 3].set(0).at[:, 2, 4, 0].set(0)},
+        {"is_causal": True, "query_offset": 58},
+        {"is_causal": True, "query_offset": jnp.int32(58)},
+    ],
+    ids=["plain", "all seen", "some hidden", "causal", "causal from a traced position"],
+)
+def test_a_bias_of_minus_infinity_throughout_is_nan_as_in_exact_attention(
+    groups: int, options: dict[str, Any]
+) -> None:
+    arrays = case(heads=4, key_heads=4 // groups)
+    # Where something is hidden as well, exact attention gives a number, and so does this.
+    bias = jnp.zeros((1, 1, 33, 65)).at[:, :, jnp.array([4, 7, 32])].set(-jnp.inf)
+
+    def results(implementation: Any) -> Any:
+        def loss(arrays: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
+            y = functional.dot_product_attention(
+                *arrays, bias=bias, implementation=implementation, **options
+            )
+            return weighed(y), y
+
+        return jax.tree.leaves(jax.jit(jax.grad(loss, (0, 1), has_aux=True))(arrays, bias))
+
+    output, expected = results("chunked"), results("exact")
+    assert np.isnan(expected[-1]).any()
+    for a, b in zip(output, expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+    rows = np.setdiff1d(np.arange(33), [4, 7, 32])
+    np.testing.assert_allclose(output[-1][:, rows], expected[-1][:, rows], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_jitted_gradient_for_each_array_in_half_precision(dtype: Any) -> None:
+    arrays = tuple(normal(i, 2, 16, 2, 8) for i in range(3))
+
+    def loss(implementation: Any, *arrays: jax.Array) -> jax.Array:
+        return weighed(
+            functional.dot_product_attention(*arrays, dtype=dtype, implementation=implementation)
+        )
+
+    for i in range(3):
+        # One array at a time: what else is computed changes what XLA makes of a product.
+        grads = [
+            jax.jit(jax.grad(partial(loss, implementation), i))(*arrays)
+            for implementation in ("chunked", "exact")
+        ]
+        np.testing.assert_allclose(*grads, atol=0.1)
+
+
 def test_minus_infinity_in_a_whole_block() -> None:
     bias = jnp.where(jnp.arange(65) < 30, -jnp.inf, 0.0)[None]
     output, expected = (

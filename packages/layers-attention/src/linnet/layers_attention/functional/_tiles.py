@@ -128,9 +128,20 @@ def product(a: Array, b: Array, contract: tuple[int, int], static: Static) -> Ar
     batch = tuple(range(a.ndim - 2))
     inner = ((a.ndim + contract[0],), (b.ndim + contract[1],))
     wide = jnp.promote_types(a.dtype, jnp.float32)
-    return lax.dot_general(
-        a, b, (inner, (batch, batch)), static.precision, preferred_element_type=wide
+
+    def of(a: Array, b: Array) -> Array:
+        return lax.dot_general(
+            a, b, (inner, (batch, batch)), static.precision, preferred_element_type=wide
+        )
+
+    if a.dtype == wide:
+        return of(a, b)
+    # XLA's compiler for CPUs fuses some products of half precision into a kernel that it lacks.
+    # Products of numbers in half precision are exact in float32, so that nothing changes.
+    result: Array = lax.platform_dependent(
+        a, b, cpu=lambda a, b: of(a.astype(wide), b.astype(wide)), default=of
     )
+    return result
 
 
 def logits_of(static: Static, arrays: Arrays, tile: Tile) -> Array:

@@ -13,7 +13,8 @@ arXiv:2205.14135):
 
 One scan runs over the pairs of blocks that there is work on (see `_blocks`). What a row is, says
 `_tiles`. A row that sees nothing gets the mean of all values, as it does in exact attention, where
-all its logits are equal.
+all its logits are equal. One whose bias is -∞ throughout, though nothing is hidden from it, is NaN
+as it is there: the softmax of nothing but -∞.
 
 B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
 heads, G query heads that share one, D depth of queries and keys, E depth of values.
@@ -47,6 +48,7 @@ from ._tiles import (
 )
 from ._types import Array, Shape
 from .exact import scaled
+from .masks import as_bool
 
 
 def attend(call: Call) -> Array:
@@ -201,7 +203,7 @@ class _Residuals(NamedTuple):
     Attributes:
       arrays: the inputs.
       output: [*B, H, R, E].
-      log_sums: [*B, H, R], L = log Σ exp(s), ∞ where a row sees nothing.
+      log_sums: [*B, H, R], L = log Σ exp(s), ∞ where a row sees nothing, NaN where its logits are.
     """
 
     arrays: Arrays
@@ -261,10 +263,33 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
     nothing = sums.powers == 0
     powers = jnp.where(nothing, jnp.ones((), wide), sums.powers)
     mean = jnp.sum(arrays.value, -2, keepdims=True, dtype=wide) / static.blocks.keys
+    # With ∞, all weights of such a row are zero when they are computed anew; with NaN, NaN.
+    empty = jnp.where(_sees_all(static, arrays), jnp.full((), jnp.nan, wide), jnp.inf)
     output = jnp.where(nothing[..., None], mean, sums.values / powers[..., None])
-    # With ∞, all weights of such a row are zero when they are computed anew.
-    log_sums = jnp.where(nothing, jnp.full((), jnp.inf, wide), sums.highest + jnp.log(powers))
+    output = jnp.where((nothing & jnp.isnan(empty))[..., None], jnp.nan, output)
+    log_sums = jnp.where(nothing, empty, sums.highest + jnp.log(powers))
     return output, _Residuals(arrays, output, log_sums)
+
+
+def _sees_all(static: Static, arrays: Arrays) -> Array:
+    """Of each row whether nothing is hidden from it by mask or causality; broadcasts to [*B, H, R].
+
+    Rows of padding count as any.
+    """
+    blocks = static.blocks
+    seen = jnp.ones((1, 1, 1), bool)
+    if arrays.mask is not None:
+        mask = as_bool(arrays.mask[..., : blocks.keys])  # [*B, H, G, Q, K]
+        seen = jnp.all(mask, -1)  # [*B, H, G, Q]
+    if blocks.is_causal:
+        positions = lax.iota(jnp.int32, blocks.padded_queries) + arrays.offset
+        seen = jnp.logical_and(seen, positions >= blocks.keys - 1)
+    if seen.shape[-2:] == (1, 1):
+        return lax.squeeze(seen, (seen.ndim - 1,))
+    seen = jnp.broadcast_to(seen, (*seen.shape[:-2], static.groups, blocks.padded_queries))
+    by_block = (*seen.shape[:-1], blocks.query_blocks, blocks.query_block)
+    seen = jnp.swapaxes(lax.reshape(seen, by_block), -2, -3)  # [*B, H, block, G, q]
+    return lax.reshape(seen, (*seen.shape[:-3], blocks.query_blocks * static.rows))
 
 
 class _Gradients(NamedTuple):
