@@ -124,6 +124,13 @@ def supported_python() -> list[str]:
     return list(project()["tool"]["linnet"]["python"])
 
 
+def runs_on(jax: str, python: str) -> bool:
+    """Whether that jax has wheels for that Python."""
+    first = project()["tool"]["linnet"]["first_jax"].get(python)
+    versions = supported_jax()
+    return first is None or versions.index(jax) >= versions.index(first)
+
+
 def oldest_requirements(chosen: Iterable[Package]) -> list[str]:
     """What the chosen packages need that is tested at its lower bound, pinned to it."""
     names = project()["tool"]["linnet"]["oldest"]
@@ -138,9 +145,11 @@ def project(folder: Path = ROOT) -> dict[str, Any]:
 
 
 def matrix() -> dict[str, list[dict[str, str]]]:
-    """The jobs of the workflow: every jax on every Python, for all of which there are wheels."""
+    """The jobs of the workflow: every jax on every Python that it has wheels for."""
     pairs = itertools.product(supported_python(), supported_jax())
-    return {"include": [{"python": python, "jax": jax} for python, jax in pairs]}
+    return {
+        "include": [{"python": p, "jax": jax} for p, jax in pairs if runs_on(jax, p)],
+    }
 
 
 def normalized(name: str) -> str:

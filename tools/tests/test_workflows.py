@@ -156,6 +156,11 @@ def test_python_is_the_oldest_unless_said() -> None:
     assert action["inputs"]["python"]["default"] == workspace.supported_python()[0]
 
 
+def test_nightly_runs_on_the_newest_python() -> None:
+    steps = WORKFLOWS["nightly"]["jobs"]["nightly"]["steps"]
+    assert {"python": workspace.supported_python()[-1]} in [step.get("with") for step in steps]
+
+
 def test_nox_comes_from_its_group() -> None:
     assert "nox" in workspace.project()["dependency-groups"]
 

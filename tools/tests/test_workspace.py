@@ -131,6 +131,14 @@ def test_python_is_the_oldest_that_is_tested(package: Package) -> None:
 
 
 @each_package
+def test_classifiers_name_what_is_tested(package: Package) -> None:
+    project = workspace.project(package.folder)["project"]
+    prefix = "Programming Language :: Python :: 3."
+    named = [c.rpartition(" ")[2] for c in project["classifiers"] if c.startswith(prefix)]
+    assert named == workspace.supported_python()
+
+
+@each_package
 def test_package_is_complete(package: Package) -> None:
     assert package.import_names
     for name in ("README.md", "CHANGELOG.md", "pyproject.toml", "tests"):
@@ -205,13 +213,25 @@ def test_oldest_requirements_are_the_declared_bounds() -> None:
     assert workspace.oldest_requirements([workspace.find("struct")]) == []
 
 
-def test_matrix_has_every_jax_on_every_python() -> None:
+def test_matrix_has_every_jax_on_every_python_that_it_has_wheels_for() -> None:
     jobs = workspace.matrix()["include"]
     cells = {(job["python"], job["jax"]) for job in jobs}
     assert len(cells) == len(jobs)
     assert cells == {
-        (p, j) for p in workspace.supported_python() for j in workspace.supported_jax()
+        (p, j)
+        for p in workspace.supported_python()
+        for j in workspace.supported_jax()
+        if workspace.runs_on(j, p)
     }
+
+
+def test_a_jax_runs_on_a_python_from_the_first_with_wheels_on() -> None:
+    oldest, *_, newest = workspace.supported_jax()
+    assert workspace.runs_on(newest, "3.14")
+    assert not workspace.runs_on(oldest, "3.14")
+    for python in workspace.supported_python():
+        assert any(workspace.runs_on(jax, python) for jax in workspace.supported_jax())
+    assert workspace.runs_on(oldest, workspace.supported_python()[0])
 
 
 def test_command_line() -> None:

@@ -1,9 +1,10 @@
-"""What differs between the supported versions of jax; each entry says when it can go."""
+"""What differs between supported versions of jax and Python; each entry says when it can go."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -25,6 +26,17 @@ def _trace_state_function() -> Callable[[], Any]:
 def trace_state() -> Any:
     """A value that is equal for two moments under the same stack of jax traces."""
     return _trace_state_function()()
+
+
+def own_annotations(cls: type) -> dict[str, Any]:
+    """The annotations in the body of a class, a copy."""
+    if sys.version_info < (3, 14):
+        return dict(vars(cls).get("__annotations__", {}))
+    # From 3.14 on they are worked out when they are asked for, and the class's dict has none
+    # (PEP 649). As dataclasses does, names that aren't defined yet are left open. `annotationlib`
+    # is all that is needed once Python 3.13 can go.
+    library = import_module("annotationlib")
+    return dict(library.get_annotations(cls, format=library.Format.FORWARDREF))
 
 
 def reshard(x: Any, sharding: Any) -> Any:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable
 from typing import Any
 
+from .._compat import own_annotations
 from ..errors import ReservedModuleAttributeError
 from .mistyped import unknown_field
 
@@ -64,7 +66,9 @@ def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _check_reserved(cls: type) -> None:
-    annotations = vars(cls).get("__annotations__", {})
+    annotations = own_annotations(cls)
+    if annotations.keys().isdisjoint(RESERVED):
+        return
     wrong = {}
     for name in RESERVED:
         if name not in annotations:
@@ -77,6 +81,7 @@ def _check_reserved(cls: type) -> None:
             # A default for the name: keep it, as the keyword-only field that it is.
             setattr(cls, name, dataclasses.field(default=default, kw_only=True))
             annotations[name] = annotation
+    cls.__annotations__ = annotations
     if wrong:
         raise ReservedModuleAttributeError(
             f"Class {cls.__name__}: properties `parent` and `name` are reserved: {wrong}.",
@@ -85,6 +90,8 @@ def _check_reserved(cls: type) -> None:
 
 
 def _is_optional_str(annotation: Any) -> bool:
+    if isinstance(annotation, typing.ForwardRef):  # a union with a name that isn't defined yet
+        annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
         return annotation.replace(" ", "") in ("str", "str|None", "None|str", "Optional[str]")
     return annotation is str or annotation == str | None

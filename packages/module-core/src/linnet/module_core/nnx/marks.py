@@ -12,12 +12,14 @@ between the layers of a list stay static.
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import typing
 import weakref
 from typing import Annotated, Any, TypeVar
 
 import jax
 import numpy as np
+
+from .._compat import own_annotations
 
 T = TypeVar("T")
 _MISSING: Any = object()
@@ -75,7 +77,9 @@ def declared_marks(cls: type) -> dict[str, bool]:
     """The marks that a class's annotations and dataclass fields declare, bases' included."""
     found: dict[str, bool] = {}
     for base in reversed(cls.__mro__):
-        for name, annotation in inspect.get_annotations(base).items():
+        for name, annotation in own_annotations(base).items():
+            if isinstance(annotation, typing.ForwardRef):  # with a name that isn't defined yet
+                annotation = annotation.__forward_arg__
             if isinstance(annotation, str):  # under `from __future__ import annotations`
                 word = annotation.split("[")[0].rsplit(".", 1)[-1]
                 if "[" in annotation and word in ("Data", "Static"):
