@@ -133,7 +133,7 @@ def _texts(value: ast.expr, scope: ast.AST) -> list[str]:
         case ast.Constant(value=str(text)):
             return [text]
         case ast.JoinedStr(values=parts):
-            return ["".join(p.value if isinstance(p, ast.Constant) else "{}" for p in parts)]
+            return ["".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts)]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return [
                 a + b for a in _texts(left, scope) or ["{}"] for b in _texts(right, scope) or ["{}"]

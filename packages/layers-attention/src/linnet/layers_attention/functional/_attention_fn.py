@@ -68,7 +68,7 @@ def call_attention_fn(
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D].
       value: [*B, K, H/G, E].
-      options: left out where the function has no such parameter.
+      options: left out where the function has no such parameter, and they ask for nothing.
       module: where the weights shall be sown, or None.
       implementation: left out if "auto" where the function has no such parameter.
       is_causal: given as a mask where the function has no such parameter.
@@ -82,6 +82,9 @@ def call_attention_fn(
     if any_keyword and _takes_any(function):
         names |= any_keyword
     given = {name: value for name, value in options.items() if name in names}
+    for name, wish in _WISHES.items():
+        if options.get(name) is not None and not _is_off(name, options):
+            _require(name, names, wish)
     if implementation != "auto" or "implementation" in names:
         _require("implementation", names, f"implementation={implementation!r}")
         given["implementation"] = implementation
@@ -100,6 +103,24 @@ def call_attention_fn(
                 options["mask"], _causal_mask(query, key, query_offset, options["mask"])
             )
     return function(query, key, value, **given)
+
+
+# Options that change what is computed: a function that does not take one would ignore it.
+_WISHES = {
+    "mask": "a mask",
+    "dropout_rate": "dropout of weights",
+    "precision": "a precision",
+    "qk_attn_weights_einsum": "an einsum for the logits",
+    "attn_weights_value_einsum": "an einsum for the values",
+}
+
+
+def _is_off(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether an option asks for nothing."""
+    if name != "dropout_rate":
+        return False
+    rate = options[name]
+    return options.get("deterministic") is True or (isinstance(rate, (int, float)) and rate == 0)
 
 
 def _require(name: str, names: frozenset[str], wish: str) -> None:

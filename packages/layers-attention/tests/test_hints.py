@@ -1,0 +1,241 @@
+"""Every hint of this package, followed to the letter."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import hints
+from hints import Remedy
+from linnet.layers_attention import functional, linen, nnx
+from linnet.module_core.nnx import Rngs
+
+SOURCES = Path(functional.__file__).parents[1]
+KEY = jax.random.key(0)
+X = jnp.ones((1, 3, 4))
+Q = jnp.ones((1, 3, 2, 4))
+EINSUM = functools.partial(jax.numpy.einsum, precision="highest")
+
+attention = functional.dot_product_attention
+
+
+def layer(inputs_k=None, inputs_v=None, x=X, heads=2, apply=None, **options):
+    module = linen.MultiHeadDotProductAttention(heads, **options)
+    return module.init({"params": KEY, "dropout": KEY}, x, inputs_k, inputs_v, **(apply or {}))
+
+
+def dropped(static):
+    def run(q, rate):
+        return attention(q, q, q, dropout_rate=rate, dropout_rng=KEY, deterministic=False)
+
+    return jax.jit(run, static_argnames="rate" if static else None)(Q, rate=0.5)
+
+
+def simple(query, key, value):
+    return query
+
+
+def with_mask(query, key, value, mask=None):
+    return query
+
+
+def decoding(tokens, inputs_k=None, length=3):
+    module = linen.MultiHeadDotProductAttention(2, decode=True)
+    variables = module.init(KEY, jnp.ones((1, length, 4)))
+    for x in tokens:
+        _, cache = module.apply(variables, x, inputs_k, mutable=["cache"])
+        variables = {**variables, **cache}
+    return variables
+
+
+def decoding_nnx(init_cache):
+    module = nnx.MultiHeadAttention(2, 4, decode=True, rngs=Rngs(0))
+    if init_cache:
+        module.init_cache((1, 3, 4))
+    return module(X[:, :1])
+
+
+TOKEN = X[:, :1]
+
+REMEDIES = [
+    Remedy(
+        "Add it, and heed it, or leave attention_fn at its default.",
+        lambda: layer(attention_fn=simple, apply={"mask": jnp.ones((1, 2, 3, 3), bool)}),
+        lambda: [
+            layer(attention_fn=with_mask, apply={"mask": jnp.ones((1, 2, 3, 3), bool)}),
+            layer(apply={"mask": jnp.ones((1, 2, 3, 3), bool)}),
+        ],
+    ),
+    Remedy(
+        "For a single head, add a dimension of size 1 before the last.",
+        lambda: attention(X[0], X[0], X[0, :, 0]),
+        lambda: attention(X[0, :, None], X[0, :, None], X[0, :, None]),
+    ),
+    Remedy(
+        "They are all dimensions but the last three: (length, heads, depth).",
+        lambda: attention(Q, Q[0], Q[0]),
+        lambda: attention(Q, Q, Q),
+    ),
+    Remedy(
+        "groups of query heads may share a key head.",
+        lambda: attention(jnp.ones((3, 3, 4)), jnp.ones((3, 2, 4)), jnp.ones((3, 2, 4))),
+        lambda: attention(jnp.ones((3, 4, 4)), jnp.ones((3, 2, 4)), jnp.ones((3, 2, 4))),
+    ),
+    Remedy(
+        "`make_attention_mask` adds it: (*batch, 1, queries, keys).",
+        lambda: attention(Q, Q, Q, mask=jnp.ones((5, 3, 3), bool)),
+        lambda: attention(Q, Q, Q, mask=functional.make_attention_mask(X[..., 0], X[..., 0])),
+    ),
+    Remedy(
+        "pass it as a Python number, or name its argument in `static_argnames`.",
+        lambda: dropped(static=False),
+        lambda: [
+            attention(Q, Q, Q, dropout_rate=0.5, dropout_rng=KEY, deterministic=False),
+            dropped(static=True),
+        ],
+    ),
+    Remedy(
+        "It is the probability that a weight is dropped, not a percentage.",
+        lambda: attention(Q, Q, Q, dropout_rate=10),
+        lambda: attention(Q, Q, Q, dropout_rate=0.1, dropout_rng=KEY),
+    ),
+    Remedy(
+        "'auto' chooses by the length.",
+        lambda: attention(Q, Q, Q, implementation="flash"),
+        lambda: [attention(Q, Q, Q, implementation=name) for name in ("exact", "chunked", "auto")],
+    ),
+    Remedy(
+        "implementation='exact' can.",
+        lambda: attention(
+            Q,
+            Q,
+            Q,
+            implementation="chunked",
+            qk_attn_weights_einsum=EINSUM,
+            attn_weights_value_einsum=EINSUM,
+        ),
+        lambda: attention(
+            Q,
+            Q,
+            Q,
+            implementation="exact",
+            qk_attn_weights_einsum=EINSUM,
+            attn_weights_value_einsum=EINSUM,
+        ),
+    ),
+    Remedy(
+        "and another one at each step; or deterministic=True for none.",
+        lambda: attention(Q, Q, Q, dropout_rate=0.5, deterministic=False),
+        lambda: [
+            attention(
+                Q, Q, Q, dropout_rate=0.5, dropout_rng=jax.random.key(0), deterministic=False
+            ),
+            attention(Q, Q, Q, dropout_rate=0.5, deterministic=True),
+        ],
+    ),
+    Remedy(
+        "features, or another number of heads; by default there are as many features as",
+        lambda: layer(heads=3),
+        lambda: [layer(heads=3, qkv_features=3), layer(heads=3, qkv_features=6), layer(heads=2)],
+    ),
+    Remedy(
+        "Each head of keys and values serves the same number of query heads.",
+        lambda: layer(heads=4, num_kv_heads=3),
+        lambda: layer(heads=4, num_kv_heads=2),
+    ),
+    Remedy(
+        "If both are to be the same, pass it as inputs_k and leave inputs_v out.",
+        lambda: layer(None, X),
+        lambda: layer(X),
+    ),
+    Remedy(
+        "For a single position, add a dimension of size 1 before the features.",
+        lambda: layer(x=X[0, 0]),
+        lambda: layer(x=X[0, 0][None, :]),
+    ),
+    Remedy(
+        "Pass inputs_q alone.",
+        lambda: decoding([TOKEN], inputs_k=X),
+        lambda: decoding([TOKEN]),
+    ),
+    Remedy(
+        "Pass jax.numpy.einsum for the one that is to stay as it is.",
+        lambda: attention(Q, Q, Q, qk_attn_weights_einsum=EINSUM),
+        lambda: attention(
+            Q, Q, Q, qk_attn_weights_einsum=EINSUM, attn_weights_value_einsum=jax.numpy.einsum
+        ),
+    ),
+    Remedy(
+        "Have the einsums use the precision, e.g. functools.partial(jax.numpy.einsum, precision=",
+        lambda: attention(
+            Q,
+            Q,
+            Q,
+            precision="highest",
+            qk_attn_weights_einsum=jax.numpy.einsum,
+            attn_weights_value_einsum=jax.numpy.einsum,
+        ),
+        lambda: attention(Q, Q, Q, qk_attn_weights_einsum=EINSUM, attn_weights_value_einsum=EINSUM),
+    ),
+    Remedy(
+        "The cache keeps the batch size, heads and depth of the input that it was made for by",
+        lambda: decoding([jnp.ones((2, 1, 4))]),
+        lambda: decoding([jnp.ones((1, 1, 4))]),
+    ),
+    Remedy(
+        "Initialize it with a longer input, or start over with an empty one.",
+        lambda: decoding([X, TOKEN]),
+        lambda: [decoding([X, TOKEN], length=4), decoding([X])],
+    ),
+    Remedy(
+        "Have the einsum use the precision, e.g. functools.partial(jax.numpy.einsum, precision=",
+        lambda: functional.dot_product_attention_weights(
+            Q, Q, precision="highest", einsum=jax.numpy.einsum
+        ),
+        lambda: functional.dot_product_attention_weights(Q, Q, einsum=EINSUM),
+    ),
+    Remedy(
+        "implementation='auto' runs everywhere.",
+        lambda: attention(Q, Q, Q, implementation="cudnn"),
+        lambda: attention(Q, Q, Q, implementation="auto"),
+    ),
+    Remedy(
+        "All dimensions but the last are batch dimensions.",
+        lambda: functional.make_attention_mask(jnp.ones((2, 3)), jnp.ones((4, 3))),
+        lambda: functional.make_attention_mask(jnp.ones((2, 3)), jnp.ones((2, 4))),
+    ),
+    Remedy(
+        "Add dimensions of size 1: which dimension is which cannot be guessed.",
+        lambda: functional.combine_masks(jnp.ones((1, 3, 3)), jnp.ones((3, 3))),
+        lambda: functional.combine_masks(jnp.ones((1, 3, 3)), jnp.ones((3, 3))[None]),
+    ),
+    Remedy(
+        "inputs_kv is deprecated: pass inputs_k, and inputs_v if it differs.",
+        lambda: layer(X, apply={"inputs_kv": X}),
+        lambda: layer(X),
+    ),
+    Remedy(
+        "Call init_cache((*batch, greatest length, features)) before the first token.",
+        lambda: decoding_nnx(init_cache=False),
+        lambda: decoding_nnx(init_cache=True),
+    ),
+]
+
+# Without an NVIDIA GPU the backend is refused before its dtype and its dropout are looked at.
+EXPLAINED = [
+    "Pass dtype=jax.numpy.bfloat16; parameters stay as they are.",
+    "Set dropout_rate=0 or deterministic=True, or use implementation='auto'.",
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+def test_a_remedy_works(remedy):
+    hints.try_remedy(remedy)
+
+
+def test_every_hint_has_a_remedy():
+    found = hints.hints_in(SOURCES)
+    assert hints.untried(found, REMEDIES, EXPLAINED) == []
+    assert hints.unknown(found, [*(remedy.words for remedy in REMEDIES), *EXPLAINED]) == []
