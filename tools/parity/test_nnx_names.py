@@ -168,8 +168,7 @@ def test_streams_draw_from_every_distribution() -> None:
 
 
 METHODS = {
-    "GraphDef": "attributes nodes with_matching_outer_index with_no_outer_index "
-    "with_same_outer_index",
+    "GraphDef": "attributes with_matching_outer_index with_no_outer_index with_same_outer_index",
     "Variable": "required_metadata var_type",
 }
 

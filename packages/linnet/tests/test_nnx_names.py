@@ -94,7 +94,7 @@ def test_submodules_hold_what_stands_above(name: str) -> None:
     inner = names_of(module)
     packages = ("nn", "training", "transforms")
     assert bool(inner) != (name.rsplit(".", 1)[-1] in packages and hasattr(module, "__path__"))
-    different = {"Module", "compact", "with_partitioning", "Initializer", "Statistics"}
+    different = {"Module", "Object", "compact", "with_partitioning", "Initializer", "Statistics"}
     for one in inner:
         value = getattr(module, one)
         if hasattr(nnx, one) and one not in different:

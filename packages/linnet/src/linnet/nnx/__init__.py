@@ -106,6 +106,7 @@ from linnet.module_core.nnx import backup_keys as backup_keys
 from linnet.module_core.nnx import cached_partial as cached_partial
 from linnet.module_core.nnx import call as call
 from linnet.module_core.nnx import capture as capture
+from linnet.module_core.nnx import check_pytree as check_pytree
 from linnet.module_core.nnx import checkify as checkify
 from linnet.module_core.nnx import checkpoint as checkpoint
 from linnet.module_core.nnx import clone as clone
@@ -149,6 +150,7 @@ from linnet.module_core.nnx import merge_context as merge_context
 from linnet.module_core.nnx import merge_state as merge_state
 from linnet.module_core.nnx import pmap as pmap
 from linnet.module_core.nnx import pop as pop
+from linnet.module_core.nnx import prefix as prefix
 from linnet.module_core.nnx import pure as pure
 from linnet.module_core.nnx import recursive_map as recursive_map
 from linnet.module_core.nnx import register_data_type as register_data_type
@@ -250,11 +252,14 @@ if _typing.TYPE_CHECKING:
     from . import helpers as helpers
     from . import module as module
     from . import nn as nn
+    from . import proxy_caller as proxy_caller
     from . import pytreelib as pytreelib
+    from . import reprlib as reprlib
     from . import rnglib as rnglib
     from . import spmd as spmd
     from . import statelib as statelib
     from . import summary as summary
+    from . import tracers as tracers
     from . import training as training
     from . import transforms as transforms
     from . import traversals as traversals
@@ -333,11 +338,14 @@ _NAMESPACES = {
     "nn": ".nn",
     "object": ".pytreelib",
     "optimizer": ".training.optimizer",
+    "proxy_caller": ".proxy_caller",
     "pytreelib": ".pytreelib",
+    "reprlib": ".reprlib",
     "rnglib": ".rnglib",
     "spmd": ".spmd",
     "statelib": ".statelib",
     "summary": ".summary",
+    "tracers": ".tracers",
     "training": ".training",
     "transforms": ".transforms",
     "traversals": ".traversals",

@@ -13,6 +13,9 @@ from linnet.module_core.nnx import set_graph_mode as set_graph_mode
 from linnet.module_core.nnx import set_graph_updates as set_graph_updates
 from linnet.module_core.nnx import unflatten as unflatten
 from linnet.module_core.nnx import unpack as unpack
+from linnet.module_core.nnx.definitions import NodeDef as NodeDef
+from linnet.module_core.nnx.definitions import NodeRef as NodeRef
+from linnet.module_core.nnx.definitions import VariableDef as VariableDef
 from linnet.module_core.nnx.flattening import IndexMap as IndexMap
 from linnet.module_core.nnx.flattening import RefMap as RefMap
 from linnet.nnx.graphlib import GraphDef as GraphDef

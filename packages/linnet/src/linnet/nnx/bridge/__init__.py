@@ -1,5 +1,6 @@
 """Between linen and nnx: modules of one as modules of the other, and their variables converted."""
 
+from linnet.module_core.nnx.bridge import AttrPriority as AttrPriority
 from linnet.module_core.nnx.bridge import ConversionError as ConversionError
 from linnet.module_core.nnx.bridge import Functional as Functional
 from linnet.module_core.nnx.bridge import Module as Module

@@ -58,8 +58,10 @@ from .module import Module as Module
 from .module import first_from as first_from
 from .module import iter_module_children as iter_module_children
 from .module import iter_modules as iter_modules
+from .prefixing import prefix as prefix
 from .pytree import Object as Object
 from .pytree import Pytree as Pytree
+from .pytree import check_pytree as check_pytree
 from .pytree import dataclass as dataclass
 from .reseeding import reseed as reseed
 from .rng_copies import with_rngs as with_rngs
@@ -128,12 +130,12 @@ from .transforms.simple import checkify as checkify
 from .transforms.simple import checkpoint as checkpoint
 from .transforms.simple import make_jaxpr as make_jaxpr
 from .transforms.simple import remat as remat
-from .transforms.trees import NodeStates as NodeStates
-from .transforms.trees import from_tree as from_tree
-from .transforms.trees import to_tree as to_tree
 from .transforms.vmap import StateAxes as StateAxes
 from .transforms.vmap import pmap as pmap
 from .transforms.vmap import vmap as vmap
+from .trees import NodeStates as NodeStates
+from .trees import from_tree as from_tree
+from .trees import to_tree as to_tree
 from .unpacked import A as A
 from .unpacked import GraphState as GraphState
 from .unpacked import M as M

@@ -6,10 +6,58 @@ module, follows the notes to what is called, and splits again.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from .graph import merge, split
+
+
+@dataclasses.dataclass(frozen=True)
+class GetAttr:
+    """A step to an attribute."""
+
+    name: str
+
+    def __call__(self, x: Any) -> Any:
+        """The attribute of `x`."""
+        return getattr(x, self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class GetItem:
+    """A step to an item."""
+
+    key: Any
+
+    def __call__(self, x: Any) -> Any:
+        """The item of `x`."""
+        return x[self.key]
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayedAccessor:
+    """Steps that are noted now, and taken when it is called with an object.
+
+    >>> DelayedAccessor()["layers"][0]({"layers": [3]})
+    3
+    """
+
+    actions: tuple[Callable[[Any], Any], ...] = ()
+
+    def __call__(self, x: Any) -> Any:
+        """Where the steps lead to from `x`."""
+        for step in self.actions:
+            x = step(x)
+        return x
+
+    def __getattr__(self, name: str) -> DelayedAccessor:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return DelayedAccessor((*self.actions, GetAttr(name)))
+
+    def __getitem__(self, key: Any) -> DelayedAccessor:
+        return DelayedAccessor((*self.actions, GetItem(key)))
 
 
 class Caller:
@@ -29,20 +77,14 @@ class Caller:
     def __getattr__(self, name: str) -> Caller:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Caller(self._run, (*self._steps, lambda x: getattr(x, name)))
+        return Caller(self._run, (*self._steps, GetAttr(name)))
 
     def __getitem__(self, key: Any) -> Caller:
-        return Caller(self._run, (*self._steps, lambda x: x[key]))
+        return Caller(self._run, (*self._steps, GetItem(key)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Makes the call."""
-
-        def follow(x: Any) -> Any:
-            for step in self._steps:
-                x = step(x)
-            return x
-
-        return self._run(follow, *args, **kwargs)
+        return self._run(DelayedAccessor(self._steps), *args, **kwargs)
 
 
 def call(graphdef_state: Any, /) -> Caller:

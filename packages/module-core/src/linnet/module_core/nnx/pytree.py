@@ -120,6 +120,21 @@ class Pytree:
         return treescope_of(self, path, subtree_renderer)
 
 
+def check_pytree(pytree: Any) -> None:
+    """Refuses an nnx object that is no valid tree: one with data where it is marked as static.
+
+    Raises:
+      ArgumentTypeError: it is no nnx object.
+      ArgumentError: a static attribute holds data, which was put there past the checks.
+    """
+    if not isinstance(pytree, Pytree):
+        raise ArgumentTypeError(f"Expected a Pytree, got {describe(pytree)}.")
+    marks = marks_of(pytree)
+    for name, value in pytree.__dict__.items():
+        if marks.get(name) is False:
+            _refuse_data(pytree, name, value)
+
+
 Object = Pytree
 """An older name of `Pytree`."""
 
@@ -178,7 +193,13 @@ def _with_mark(obj: Pytree, name: str, value: Any) -> Any:
     if isinstance(value, Marked):
         is_data, value = value.is_data, value.value
         set_mark(obj, name, is_data)
-    if is_data is False and type(obj)._is_pytree:
+    if is_data is False:
+        _refuse_data(obj, name, value)
+    return value
+
+
+def _refuse_data(obj: Pytree, name: str, value: Any) -> None:
+    if type(obj)._is_pytree:
         from .structure import iter_data
 
         if not all(isinstance(x, jax.ShapeDtypeStruct) for x in iter_data(value)):
@@ -187,7 +208,6 @@ def _with_mark(obj: Pytree, name: str, value: Any) -> Any:
                 " data (arrays, variables or modules), which transforms must see.",
                 hint="Leave out nnx.static, or its annotation: data is found without a mark.",
             )
-    return value
 
 
 def abstract_names(cls: type) -> frozenset[str]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .pytree import Pytree
+from .reprlib import get_repr
 from .state import FlatState, State
 from .structure import path_name
 from .variable import Variable
@@ -31,6 +32,8 @@ def _lines(value: Any, above: frozenset[int]) -> list[str]:
         return [f"{type(value).__name__}(...)"]
     above = above | {id(value)}
     name = type(value).__name__
+    if callable(getattr(type(value), "__nnx_repr__", None)):  # see `reprlib`
+        return get_repr(value).split("\n")
     if isinstance(value, Variable):
         items = [("value", value.raw_value), *value._metadata.items()]
         return _block(f"{name}(", ")", items, "=", above, _size_of([value]))

@@ -59,7 +59,12 @@ def key_of(entry: Any) -> Any:
 def attribute_names(obj: Any) -> list[str]:
     """The names of an object's attributes in the order of paths."""
     order = getattr(type(obj), "_attribute_order", None)
-    return sorted(obj.__dict__) if order is None else sorted(obj.__dict__, key=order)
+    if order is not None:
+        return sorted(obj.__dict__, key=order)
+    if "attr_priorities" in obj.__dict__ and hasattr(type(obj), "set_attr_priority"):
+        priorities = obj.attr_priorities  # of a `bridge.Module`
+        return sorted(obj.__dict__, key=lambda name: (priorities.get(name, 50), name))
+    return sorted(obj.__dict__)
 
 
 def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
@@ -182,6 +187,13 @@ class GraphDef(Generic[N]):
         if self._changeable is None:
             self._changeable = tuple(map(can_change, self.statics))
         return self._changeable  # type: ignore[no-any-return]
+
+    @property
+    def nodes(self) -> list[Any]:
+        """A `NodeDef`, `VariableDef` or `NodeRef` for each node, in the order of the walk."""
+        from .definitions import nodes_of
+
+        return nodes_of(self.tokens)
 
     @property
     def paths(self) -> list[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ from .functional import Functional as Functional
 from .functional import functional as functional
 from .interop import linen_in_bridge_mdl as linen_in_bridge_mdl
 from .interop import nnx_in_bridge_mdl as nnx_in_bridge_mdl
+from .module import AttrPriority as AttrPriority
 from .module import Module as Module
 from .module import Scope as Scope
 from .module import compact as compact

@@ -14,6 +14,7 @@ made or assigned. What they ask for is looked up in what was given, and made if 
 from __future__ import annotations
 
 import contextvars
+import enum
 import functools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -186,6 +187,15 @@ class _Fields:
     """Tells type checkers that subclasses are dataclasses."""
 
 
+class AttrPriority(enum.IntEnum):
+    """When an attribute is visited: those of lower numbers come first, equal ones by name."""
+
+    HIGH = 0
+    INIT_PARENT = 20
+    DEFAULT = 50
+    LOW = 100
+
+
 class Module(nnx_module.Module, _Fields):
     """A module of nnx that is written and used as in linen.
 
@@ -213,6 +223,16 @@ class Module(nnx_module.Module, _Fields):
     """
 
     scope = None
+
+    def set_attr_priority(self, name: str, value: AttrPriority) -> None:
+        """Says when an attribute is visited: what is shared has the path of its first place.
+
+        Args:
+          name: of the attribute.
+          value: its priority; `AttrPriority.DEFAULT` is that of all others.
+        """
+        known = self.__dict__.get("attr_priorities", {})
+        self.attr_priorities = {**known, name: int(value)}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -84,8 +84,8 @@ class Vmap(Transformed[..., Any]):
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
         self._axis_size = axis_size
-        modes.refuse_filters(self._in_axes, "in_axes")
-        modes.refuse_filters(self._out_axes, "out_axes")
+        modes.refuse_filters(in_axes, "in_axes")
+        modes.refuse_filters(out_axes, "out_axes")
 
     @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

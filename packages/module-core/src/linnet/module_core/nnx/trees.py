@@ -15,12 +15,12 @@ import jax
 
 from linnet.struct import PyTreeNode, field
 
-from ...errors import ArgumentError
-from ..bundle import is_node
-from ..graph import iter_graph
-from ..state import Path, path_text
-from ..structure import GraphDef, key_of
-from .contexts import MergeContext, SplitContext, merge_context, split_context
+from ..errors import ArgumentError
+from .bundle import is_node
+from .graph import iter_graph
+from .state import Path, path_text
+from .structure import GraphDef, key_of
+from .transforms.contexts import MergeContext, SplitContext, merge_context, split_context
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 

@@ -1,0 +1,167 @@
+"""How an object prints, said by the object: `__nnx_repr__` yields an `Object`, then an `Attr` each.
+
+>>> class Range(Representable):
+...     def __init__(self, low, high):
+...         self.low, self.high = low, high
+...     def __nnx_repr__(self):
+...         yield Object(type(self), same_line=True)
+...         yield Attr("low", self.low)
+...         yield Attr("high", self.high)
+>>> Range(1, 2)
+Range(low=1, high=2)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclasses.dataclass
+class Object:
+    """What an object's text begins with.
+
+    Attributes:
+      type: its class, or the name to print.
+      start, end: the brackets.
+      kv_sep: what is between a name and its value.
+      indent: what the lines of attributes begin with.
+      empty_repr: what is between the brackets without attributes.
+      comment: what follows the opening bracket.
+      same_line: whether all is on one line.
+      elem_sep: what is between attributes.
+    """
+
+    type: str | type
+    start: str = "("
+    end: str = ")"
+    kv_sep: str = "="
+    indent: str = "  "
+    empty_repr: str = ""
+    comment: str = ""
+    same_line: bool = False
+
+    @property
+    def elem_sep(self) -> str:
+        """What is between attributes."""
+        return ", " if self.same_line else ",\n"
+
+
+@dataclasses.dataclass
+class Attr:
+    """One attribute of the text.
+
+    Attributes:
+      key: its name.
+      value: its value.
+      start, end: what is around it.
+      use_raw_value: prints a value that is a string as it is.
+      use_raw_key: prints the name as it is; otherwise by its `repr` if it is no string.
+    """
+
+    key: Any
+    value: Any
+    start: str = ""
+    end: str = ""
+    use_raw_value: bool = False
+    use_raw_key: bool = False
+
+
+class Representable:
+    """Base of objects that print as their `__nnx_repr__` says."""
+
+    __slots__ = ()
+
+    def __nnx_repr__(self) -> Iterator[Object | Attr]:
+        """An `Object`, and `Attr`s."""
+        raise NotImplementedError(f"{type(self).__name__} has no __nnx_repr__.")
+
+    def __repr__(self) -> str:
+        return get_repr(self)
+
+
+def get_repr(obj: Any) -> str:
+    """The text of an object with `__nnx_repr__`."""
+    parts = obj.__nnx_repr__()
+    head = next(parts)
+    if not isinstance(head, Object):
+        raise TypeError(f"The first item of {type(obj).__name__}.__nnx_repr__ must be an Object.")
+    name = head.type if isinstance(head.type, str) else head.type.__name__
+    lines = [_line(part, head) for part in parts]
+    comment = head.comment
+    if not lines:
+        return f"{name}{head.start}{head.empty_repr}{head.end}{comment}"
+    if head.same_line:
+        return f"{name}{head.start}{comment}{head.elem_sep.join(lines)}{head.end}"
+    body = head.elem_sep.join(
+        [head.indent + line.replace("\n", "\n" + head.indent) for line in lines]
+    )
+    return f"{name}{head.start}{comment}\n{body}\n{head.end}"
+
+
+def _line(part: Any, head: Object) -> str:
+    if not isinstance(part, Attr):
+        raise TypeError(f"__nnx_repr__ yields Attr after the Object, got {type(part).__name__}.")
+    raw = part.use_raw_value and isinstance(part.value, str)
+    value = part.value if raw else repr(part.value)
+    key = part.key if isinstance(part.key, str) or part.use_raw_key else repr(part.key)
+    sep = head.kv_sep if key != "" else ""
+    return f"{part.start}{key}{sep}{value}{part.end}"
+
+
+class MappingReprMixin(Mapping[A, B]):
+    """Mappings that print one line an item."""
+
+    def __nnx_repr__(self) -> Iterator[Object | Attr]:
+        """An `Object`, and an `Attr` for each item."""
+        yield Object(type(self), start="({", end="})", kv_sep=": ")
+        for key, value in self.items():
+            yield Attr(repr(key), value, use_raw_key=True)
+
+
+class SequenceReprMixin(Sequence[A]):
+    """Sequences that print one line an item."""
+
+    def __nnx_repr__(self) -> Iterator[Object | Attr]:
+        """An `Object`, and an `Attr` for each item."""
+        yield Object(type(self), start="([", end="])", kv_sep="")
+        for value in self:
+            yield Attr("", value)
+
+
+class PrettyMapping(Representable):
+    """A mapping, to print one line an item.
+
+    Args:
+      mapping: what is printed.
+    """
+
+    def __init__(self, mapping: Mapping[Any, Any]) -> None:
+        self.mapping = mapping
+
+    def __nnx_repr__(self) -> Iterator[Object | Attr]:
+        """An `Object`, and an `Attr` for each item."""
+        yield Object(type(self), start="({", end="})", kv_sep=": ")
+        for key, value in self.mapping.items():
+            yield Attr(repr(key), value, use_raw_key=True)
+
+
+class PrettySequence(Representable):
+    """A sequence, to print one line an item.
+
+    Args:
+      sequence: what is printed.
+    """
+
+    def __init__(self, sequence: Sequence[Any]) -> None:
+        self.sequence = sequence
+
+    def __nnx_repr__(self) -> Iterator[Object | Attr]:
+        """An `Object`, and an `Attr` for each item."""
+        yield Object(type(self), start="([", end="])", kv_sep="")
+        for value in self.sequence:
+            yield Attr("", value)

@@ -1,0 +1,38 @@
+"""The stack of jax's transforms that code runs in, for those who check it themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .edits import trace_state
+
+
+def current_jax_trace() -> Any:
+    """The current stack of transforms; equal as long as it is the same."""
+    return trace_state()
+
+
+class TraceState:
+    """The stack of transforms at the time when it is made."""
+
+    __slots__ = ("_jax_trace",)
+
+    def __init__(self) -> None:
+        self._jax_trace = trace_state()
+
+    @property
+    def jax_trace(self) -> Any:
+        """See `current_jax_trace`."""
+        return self._jax_trace
+
+    def is_valid(self) -> bool:
+        """Whether the stack is still the same, so that objects of that time may be changed."""
+        return bool(self._jax_trace == trace_state())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TraceState) and bool(self._jax_trace == other._jax_trace)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"TraceState(jax_trace={self._jax_trace!r})"
