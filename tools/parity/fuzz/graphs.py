@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .library import EAGER, FLAX, LINNET, Library
-from .program import ABSTAINS, Event, Program
+from .program import ABSTAINS, Event, Program, difference
 
 Draw = random.Random
 NAMES = ("a", "b", "c", "layers", "B")
@@ -42,6 +42,8 @@ OTHERS = (
     "grad of state",
     "vjp",
 )
+# Those that may have changed something before they are refused.
+CHANGING = {"jit twice", "closure", "raw jit", "grad of state", "vjp"}
 TOLERANCE = 1e-5
 
 
@@ -91,7 +93,15 @@ class Graphs:
                 # Python knows nothing of gradients and mapped axes; Linnet's result goes on there.
                 abstains = library.eager and not {*with_}.issubset(PLAIN)
                 among = LINNET if abstains else library
-                y = _under(among, with_, step["body"], seen)(root, x)
+                before = shown(nnx, root)
+                try:
+                    y = _under(among, with_, step["body"], seen)(root, x)
+                except Exception:
+                    # What is refused has changed nothing.
+                    whole = library is LINNET and not CHANGING.intersection(with_[:1] or CHANGING)
+                    if whole and (changed := difference(shown(nnx, root), before)):
+                        yield Event(f"run {label}: changed though refused", changed, fault=True)
+                    raise
                 yield Event(f"run {label}: result", ABSTAINS if abstains else y, TOLERANCE)
                 yield Event(f"run {label}: seen", ABSTAINS if abstains else seen, TOLERANCE)
             else:

@@ -25,11 +25,13 @@ class Event(NamedTuple):
       label: what it is, without numbers that differ from program to program.
       value: nested dicts, lists and tuples of arrays and Python's own values.
       tolerance: how much a number may be off, of the largest one; nothing unless given.
+      fault: whether it is a fault whatever the peers do.
     """
 
     label: str
     value: Any
     tolerance: float = 0
+    fault: bool = False
 
 
 ABSTAINS = "abstains"  # the value of a peer's event that says nothing about Linnet's
@@ -145,6 +147,8 @@ def _check(arm: Arm, program: Program) -> Result:
         theirs = {peer: next(events) for peer, events in live.items()}
         if isinstance(mine, Event):
             label = mine.label
+            if mine.fault:
+                return Result(Finding(arm.name, program, label, "differs", str(mine.value)))
         said = {
             peer: disagreement(mine, event)
             for peer, event in theirs.items()
