@@ -267,3 +267,25 @@ def test_named_call_names_operations_of_methods_that_nothing_else_names() -> Non
 
     lowered = jax.jit(lambda x: Twice().apply({}, x)).lower(1.0)
     assert "Twice/Twice.double/mul" in lowered.as_text(debug_info=True)
+
+
+def test_a_named_sharding_gives_names_and_mesh() -> None:
+    mesh = one_device()
+    sharding = NamedSharding(mesh, PartitionSpec("data", "model"))
+    init = nn.with_partitioning(ones, sharding)  # type: ignore[arg-type]
+    box = init(KEY, (2, 3))
+    assert box.names == ("data", "model")
+    assert box.mesh is mesh
+    assert nn.get_partition_spec({"w": box})["w"] == sharding.spec
+    assert box.add_axis(0, {nn.PARTITION_NAME: None}).names == (None, "data", "model")
+    rules = (("embed", "data"),)
+    with nn.logical_axis_rules(rules):
+        assert nn.with_logical_constraint(box.value, sharding).sharding == sharding
+    given = {"a": sharding, "b": PartitionSpec("embed")}
+    layouts = nn.logical_to_mesh_sharding(given, mesh, rules)
+    assert layouts == {
+        "a": sharding,
+        "b": NamedSharding(mesh, PartitionSpec("data")),
+    }
+    with pytest.raises(ArgumentTypeError, match="with_partitioning takes a NamedSharding"):
+        nn.with_logical_partitioning(ones, sharding)(KEY, (2,))  # type: ignore[arg-type]

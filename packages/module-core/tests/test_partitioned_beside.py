@@ -168,7 +168,7 @@ def test_remat_counts_arguments_without_the_module() -> None:
     class Flagged(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array, double: bool) -> jax.Array:
-            y = x * older.param_with_axes("s", ones, (), axes=())
+            y: jax.Array = x * older.param_with_axes("s", ones, (), axes=())
             return 2 * y if double else y
 
     for numbers in ((1,), 1):

@@ -1,5 +1,6 @@
 """Lifted transforms: what is lifted, which keys are drawn, what comes back, what is refused."""
 
+import functools
 import hashlib
 from typing import Any
 
@@ -701,3 +702,47 @@ def test_a_box_is_told_of_an_axis_while_its_value_has_it(transform, axis):
     assert changed["shared"]["mass"].value.tolist() == [6, 6]
     _, same = model.apply(variables, jnp.zeros(()), None, mutable="other")
     assert same == {}
+
+
+class Counts(nn.Module):
+    @nn.compact
+    def __call__(self, c, _=None):
+        return self.half(c + 1), None
+
+    def half(self, c):
+        return c / 2
+
+
+STEPS = {"variable_axes": {"intermediates": 0}, "length": 2}
+
+
+class DecoratedCounts(nn.Module):
+    @functools.partial(nn.scan, **STEPS)
+    @nn.compact
+    def __call__(self, c, _):
+        return (c + 1) / 2, None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.scan(Counts, **STEPS)(name="steps"),
+        lambda: nn.jit(nn.scan(Counts, **STEPS))(name="steps"),
+        lambda: nn.scan(nn.remat(Counts), **STEPS)(name="steps"),
+        lambda: DecoratedCounts(name="steps"),
+    ],
+)
+def test_results_are_captured_inside_of_a_transform(make):
+    model = Net(lambda self, x: make()(x, None)[0])
+    for _ in range(2):
+        _, state = model.apply({}, jnp.zeros(()), capture_intermediates=True)
+        found = state["intermediates"]
+        assert found["__call__"] == (0.75,)
+        ((carries, _),) = found["steps"]["__call__"]
+        assert carries.tolist() == [0.5, 0.75]
+
+
+def test_what_a_transform_does_not_lift_is_not_captured():
+    model = Net(lambda self, x: nn.remat(Counts, variables="params")(name="inner")(x)[0])
+    _, state = model.apply({}, jnp.zeros(()), capture_intermediates=True)
+    assert set(state["intermediates"]) == {"__call__"}

@@ -423,3 +423,32 @@ def test_an_error_is_located_once_and_only_in_modules():
     error.locate("a (A)")
     error.locate("b (B)")
     assert str(error) == "a (A): what\n  mend"
+
+
+@pytest.mark.parametrize("init", ["init", "lazy_init", "jit"])
+def test_initial_values_have_strong_types(init):
+    """So that the second step of a training finds the program of the first."""
+
+    class Scale(Module):
+        @compact
+        def __call__(self, x):
+            w = self.param("w", lambda key: {"a": jnp.full((), 0.5), "b": jnp.arange(2) * 1})
+            n = self.variable("state", "n", jnp.full, (), 3)
+            return x * w["a"] + n.value
+
+    make = Scale().lazy_init if init == "lazy_init" else Scale().init
+    variables = (jax.jit(make) if init == "jit" else make)(jax.random.key(0), jnp.ones(2))
+    leaves = jax.tree.leaves(variables)
+    assert len(leaves) == 3
+    assert not any(leaf.weak_type for leaf in leaves)
+    traces = []
+
+    @jax.jit
+    def step(variables):
+        traces.append(1)
+        return jax.tree.map(
+            lambda v, one: v - one, variables, jax.tree.map(jnp.ones_like, variables)
+        )
+
+    step(step(variables))
+    assert len(traces) == 1

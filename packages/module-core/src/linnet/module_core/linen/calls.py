@@ -142,7 +142,12 @@ def _capture_filter(capture: Any) -> CaptureFilter | None:
         return None
     if callable(capture):
         return capture  # type: ignore[no-any-return]
-    return lambda module, method: method == "__call__"
+    return _is_call
+
+
+# One function for all calls: it is part of what `nn.jit` compiles for.
+def _is_call(module: Any, method: str) -> bool:
+    return method == "__call__"
 
 
 def resolve_method(module: Module, method: Any) -> Callable[..., Any]:

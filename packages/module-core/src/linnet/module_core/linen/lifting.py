@@ -38,7 +38,7 @@ from ..errors import (
 from ..typing import RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
-from .methods import UNWRAPPED_MARKS, is_compact, mark_lifted, run_method
+from .methods import UNWRAPPED_MARKS, is_compact, mark_capturing, mark_lifted, run_method
 from .module import Module
 from .scope import Collections, Frame, Scope
 from .variable import Variable
@@ -551,16 +551,16 @@ def lift_target(
             f"methods={methods!r} is for classes, but the target is the function {target!r:.60}.",
         )
 
-    call = function_call(target)
+    call = function_call(target, capture=True)
 
     @functools.wraps(target)
     def lifted(module: Any, *args: Any, **kwargs: Any) -> Any:
         return transform(Lift(call, module, args, kwargs), **options)
 
-    return lifted  # type: ignore[return-value]  # called like the target
+    return mark_capturing(lifted)  # type: ignore[return-value]  # called like the target
 
 
-def function_call(fn: Callable[..., Any]) -> Call:
+def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
     """Runs a function of a module, or a bound method, as a method of the module that it is given.
 
     A bound method stands for its function: what runs is a clone of the module that it is bound to.
@@ -582,7 +582,7 @@ def function_call(fn: Callable[..., Any]) -> Call:
                 hint=f"Pass the module that the method belongs to, or a function: "
                 f"lambda m, *args: m.submodule.{name}(*args).",
             )
-        return run_method(module, function, name, compact_function, args, kwargs)
+        return run_method(module, function, name, compact_function, args, kwargs, capture=capture)
 
     call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
@@ -638,7 +638,7 @@ def _lift_method(
     def call(clone: Any, *args: Any, **kwargs: Any) -> Any:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
-        return run_method(clone, raw, name, compact_method, args, kwargs)
+        return run_method(clone, raw, name, compact_method, args, kwargs, capture=True)
 
     call.__wrapped__ = raw  # type: ignore[attr-defined]
 
@@ -648,4 +648,4 @@ def _lift_method(
 
     for mark in UNWRAPPED_MARKS:
         lifted.__dict__.pop(mark, None)
-    return mark_lifted(lifted, compact_method)
+    return mark_lifted(mark_capturing(lifted), compact_method)

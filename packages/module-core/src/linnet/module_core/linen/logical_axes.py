@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..axis_rules import UNASSIGNED as UNASSIGNED
 from ..axis_rules import assign_mesh_axes as assign_mesh_axes
@@ -57,12 +57,14 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
     """`logical_to_mesh_axes` of every `PartitionSpec` of logical names in `tree`.
 
     Args:
-      tree: as `get_partition_spec` returns it.
+      tree: as `get_partition_spec` returns it; a `NamedSharding` in it stays as it is.
       rules: default: those that are set.
     """
-    return jax.tree.map(
-        lambda spec: logical_to_mesh_axes(spec, rules), tree, is_leaf=_is_spec_or_none
-    )
+
+    def mesh_axes(spec: Any) -> Any:
+        return spec if isinstance(spec, NamedSharding) else logical_to_mesh_axes(spec, rules)
+
+    return jax.tree.map(mesh_axes, tree, is_leaf=_is_spec_or_none)
 
 
 def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
@@ -81,7 +83,8 @@ def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None =
     """
 
     def sharding(spec: Any) -> Any:
-        return None if spec is None else named_sharding(mesh, spec)
+        given = spec is None or isinstance(spec, NamedSharding)
+        return spec if given else named_sharding(mesh, spec)
 
     return jax.tree.map(sharding, logical_to_mesh(tree, rules), is_leaf=_is_spec_or_none)
 

@@ -9,7 +9,7 @@ import enum
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..errors import ArgumentError
 from ..typing import LogicalRules
@@ -60,6 +60,8 @@ def with_logical_constraint(
         return x
 
     def apply(names: Any, part: Any) -> Any:
+        if isinstance(names, NamedSharding):  # the layout itself
+            return jax.lax.with_sharding_constraint(part, names)  # type: ignore[no-untyped-call]
         axes = assign_mesh_axes(() if names is None else names, rules)
         if UNASSIGNED in axes:
             if fallback is RulesFallback.NO_CONSTRAINT:

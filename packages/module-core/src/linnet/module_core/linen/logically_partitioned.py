@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from linnet.struct import field
 
+from ..errors import ArgumentTypeError
 from ..typing import LogicalNames, LogicalRules
 from .logical_axes import check_rules
 from .logical_constraint import with_logical_constraint
@@ -37,6 +38,12 @@ class LogicallyPartitioned(Partitioned[Any]):
     rules: LogicalRules | None = field(pytree_node=False, default=None)
 
     def __post_init__(self) -> None:
+        if isinstance(self.names, NamedSharding):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: names are logical ones, got {self.names!r:.60}.",
+                hint="with_partitioning takes a NamedSharding, which says where a value lies. Name "
+                'the axes here: ("embed", "mlp").',
+            )
         super().__post_init__()
         check_rules(self.rules)
         if isinstance(self.rules, list):

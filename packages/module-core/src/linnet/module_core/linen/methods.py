@@ -37,6 +37,7 @@ _LIFTED = "_linnet_lifted"
 _COMPACT = "_linnet_compact"
 _NOWRAP = "_linnet_nowrap"
 _NAME_SCOPE = "_linnet_name_scope"
+_CAPTURES = "_linnet_captures"
 # As Flax calls it: libraries that wrap methods anew take ours off first, and look for this.
 _WRAPPED = "method_handler_wrapped"
 UNWRAPPED_MARKS = (_WRAPPED,)
@@ -115,6 +116,12 @@ def mark_lifted(fun: F, compact_method: bool) -> F:
     return fun
 
 
+def mark_capturing(fun: F) -> F:
+    """Marks a function that captures its result itself: inside of a transform, step by step."""
+    setattr(fun, _CAPTURES, True)
+    return fun
+
+
 def wrap_methods(cls: type[Module], fields: frozenset[str]) -> None:
     """Wraps the methods and properties that `cls` itself defines."""
     for name, value in list(vars(cls).items()):
@@ -179,6 +186,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
     needs_scope = is_compact(fun)
     lifted = getattr(fun, _LIFTED, False)
     compact_method = needs_scope and not lifted
+    captured = getattr(fun, _CAPTURES, False)
     name = fun.__name__
     is_setup = name == "setup"
     if is_name_scope(fun):
@@ -205,10 +213,10 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
         elif not state.setup_ran and not is_setup and not lifted:
             self._run_setup()
         if context.interceptors:
-            bound = functools.partial(_run, self, state, fun, name, compact_method)
+            bound = functools.partial(_run, self, state, fun, name, compact_method, captured)
             functools.update_wrapper(bound, fun)
             return run_interceptors(bound, self, name, args, kwargs)
-        return _run(self, state, fun, name, compact_method, *args, **kwargs)
+        return _run(self, state, fun, name, compact_method, captured, *args, **kwargs)
 
     setattr(wrapped, _WRAPPED, True)
     return wrapped
@@ -221,13 +229,16 @@ def run_method(
     compact_method: bool,
     args: Any,
     kwargs: Any,
+    *,
+    capture: bool = False,
 ) -> Any:
     """Runs `fun(module, *args)` as a method, for a clone inside a transform.
 
-    The result is not captured: the method that was transformed sees to that.
+    With `capture`, its result is captured here, unless it is transformed once more.
     """
     module._run_setup()
-    return _run(module, module._state, fun, name, compact_method, *args, _capture=False, **kwargs)
+    captured = not capture or getattr(fun, _CAPTURES, False)
+    return _run(module, module._state, fun, name, compact_method, captured, *args, **kwargs)
 
 
 def _run(
@@ -236,9 +247,9 @@ def _run(
     fun: Callable[..., Any],
     name: str,
     compact_method: bool,
+    captured: bool,
     /,
     *args: Any,
-    _capture: bool = True,
     **kwargs: Any,
 ) -> Any:
     stack = context.stack
@@ -254,7 +265,7 @@ def _run(
                 result = fun(self, *args, **kwargs)
         else:
             result = fun(self, *args, **kwargs)
-        if _capture and self.scope is not None and self.scope.frame.capture is not None:
+        if not captured and self.scope is not None and self.scope.frame.capture is not None:
             self._capture(name, result)
         return result
     except LinnetError as error:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from linnet.struct import PyTreeNode, field
 
@@ -34,7 +34,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
     Attributes:
       value: the array.
       names: for each axis a mesh axis, several in a tuple, or None if it is not split. Axes behind
-        the last name are not split.
+        the last name are not split. A `NamedSharding` gives names and mesh.
       mesh: the mesh, or None for the one that is set where the value is used (`jax.set_mesh`).
 
     Raises:
@@ -56,6 +56,11 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         # Names are part of a pytree's structure, which has to be hashable.
         if isinstance(self.names, list):
             object.__setattr__(self, "names", tuple(self.names))
+        elif isinstance(self.names, NamedSharding):
+            sharding = self.names
+            object.__setattr__(self, "names", tuple(sharding.spec))
+            if self.mesh is None:
+                object.__setattr__(self, "mesh", sharding.mesh)
         elif isinstance(self.names, str):
             raise ArgumentTypeError(
                 f"{type(self).__name__}: names must be a tuple, got the string {self.names!r}.",

@@ -565,11 +565,15 @@ class Scope:
         return root
 
     def evaluate(self, make: Callable[[], Any]) -> Any:
-        """An initial value; computed at once also where inputs are abstract (`lazy_init`)."""
+        """An initial value; computed at once also where inputs are abstract (`lazy_init`).
+
+        Its arrays have strong types: what a step returns for a weak one (`jnp.full((), 0.5)`) is
+        strong, and the second step would be compiled anew.
+        """
         if self.frame.concrete:
             with jax.ensure_compile_time_eval():
-                return make()
-        return make()
+                return _strong(make())
+        return _strong(make())
 
     def _check_shape(
         self,
@@ -679,6 +683,14 @@ def _traced_path(value: Any) -> tuple[str, ...] | None:
         return None
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
     return () if traced else None
+
+
+def _strong(value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return jax.lax.convert_element_type(value, value.dtype) if value.weak_type else value
+    if any(isinstance(x, jax.Array) and x.weak_type for x in jax.tree.leaves(value)):
+        return jax.tree.map(_strong, value)
+    return value
 
 
 def _name_of(fun: Callable[..., Any]) -> str:

@@ -85,8 +85,8 @@ def _map_variables(
     rest, keys = lift.collections(others), lift.keys(rngs)
     init = init and _any_mutable(lift, mapped)
     if init:
-        _, changed = lift.run(ungroup([stored, rest]), keys, lift.mutable(True))
-        made = [group_collections(root, [mapped])[0] for root in changed]
+        _, after = lift.run(ungroup([stored, rest]), keys, lift.mutable(True), whole=True)
+        made = [group_collections(root, [mapped])[0] for root in after]
         stored = merge(stored, [dict(trans_out(new)) for new in made])
         mutable = True
     seen = [dict(trans_in(root)) for root in stored]
