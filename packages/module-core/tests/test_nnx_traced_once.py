@@ -175,3 +175,35 @@ def test_a_scan_in_tree_mode_keeps_what_steps_write_to_a_module_that_all_see(mod
         run(m, jnp.ones((3, 2, 3)))
         assert float(m.calls[...]) == calls
     assert counted.traces == 2  # once to see that there is something to hand on
+
+
+@pytest.mark.parametrize("value", [0.5, jnp.float32(0.5), np.float32(0.5), "weak"])
+@pytest.mark.parametrize("transform", ["jit", "remat", "scan"])
+def test_a_number_that_a_step_sets_is_of_the_type_that_was_there(transform, value):
+    if isinstance(value, str):
+        value = jnp.asarray(0.5)
+        assert value.weak_type
+    traces = []
+
+    class Scale(nnx.Module):
+        def __init__(self):
+            self.scale = nnx.Param(jnp.ones(()))
+            self.key = nnx.Variable(jax.random.key(0))
+
+    def step(m, x):
+        traces.append(1)
+        m.scale.set_raw_value(value)
+        m.key[...] = jax.random.fold_in(m.key[...], 1)
+        return x * m.scale[...]
+
+    axes = nnx.StateAxes({...: nnx.Carry})
+    run = {
+        "jit": nnx.jit,
+        "remat": nnx.remat,
+        "scan": lambda f: nnx.scan(f, in_axes=(axes, 0), out_axes=0),
+    }[transform](step)
+    m = Scale()
+    for _ in range(3):
+        run(m, jnp.ones(2))
+    assert len(traces) == 1
+    assert m.scale[...].dtype == jnp.float32

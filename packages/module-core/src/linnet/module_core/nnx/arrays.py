@@ -38,6 +38,20 @@ def strong(value: Any) -> Any:
     return jax.tree.map(_strong_leaf, value)
 
 
+def as_strong_as(value: Any, before: Any) -> Any:
+    """A number or weakly typed array that takes the place of a strong one of its type: as that is.
+
+    What a jitted step makes of a variable is what the next step gets: one program does for both.
+    """
+    if not isinstance(before, jax.Array) or getattr(before, "weak_type", False):
+        return value
+    if not (isinstance(value, (int, float, complex)) or getattr(value, "weak_type", False)):
+        return value
+    if jnp.result_type(value) != before.dtype or jnp.shape(value) != before.shape:
+        return value
+    return jax.lax.convert_element_type(value, before.dtype)
+
+
 def _strong_leaf(x: Any) -> Any:
     if isinstance(x, jax.Array) and getattr(x, "weak_type", False):
         return jax.lax.convert_element_type(x, x.dtype)

@@ -152,6 +152,8 @@ class Bundle:
 
     def is_of_level(self, now: Any) -> bool:
         """Whether all nodes are of a trace level."""
+        if len(self.parts) == 1:
+            return bool(self.parts[0].level == now)
         return all(part.level == now for part in self.parts)
 
     def nodes(self) -> list[Any]:

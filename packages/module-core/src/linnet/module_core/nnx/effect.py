@@ -18,6 +18,7 @@ from typing import Any
 import jax
 
 from . import edits
+from .arrays import as_strong_as
 from .bundle import Bundle, put_back, take_out
 from .levels import refuse_other_levels
 from .structure import GraphDef, Walk, build
@@ -188,7 +189,11 @@ class Inside:
         self.after = after
         sends = after.is_changed if sends is None else sends
         sent = [i for i, source in enumerate(after.sources) if source is None or sends(i)]
-        return Outcome(output, [after.value(i) for i in sent], after.plan.effect(sent))
+        values = [
+            after.value(i) if source is None else as_strong_as(after.value(i), self.values[source])
+            for i, source in zip(sent, map(after.sources.__getitem__, sent), strict=True)
+        ]
+        return Outcome(output, values, after.plan.effect(sent))
 
 
 def _content(node: Any) -> Any:

@@ -22,6 +22,7 @@ from ..errors import ArgumentError, did_you_mean
 from . import edits
 from .filters import Filter, to_predicate
 from .pytree import Pytree
+from .variable import set_raw_value
 from .variable_types import RngCount, RngKey
 
 Array = jax.Array
@@ -141,7 +142,10 @@ class RngStream(_Samplers, Pytree):
             key, after = _draw(self.key.get_value(), count.raw_value)
         except ValueError as error:
             raise self._split_error() or error from error
-        count.set_value(after)
+        if len(count._metadata) == 1 and not type(count)._has_hooks:
+            set_raw_value(count, after)  # its level was asked for already
+        else:
+            count.set_value(after)
         return key
 
     def _split_error(self) -> ArgumentError | None:
