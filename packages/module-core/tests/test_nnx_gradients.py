@@ -112,7 +112,7 @@ def test_grad_mistakes():
     m = block()
     whole = block()
     whole.dense.kernel = nnx.Param(jnp.ones((3, 3), int))
-    with pytest.raises(ArgumentTypeError, match="got int32 for Param at dense/kernel"):
+    with pytest.raises(ArgumentTypeError, match="got int32 for Param at m.dense.kernel"):
         nnx.grad(loss)(whole, X)
     with pytest.raises(ArgumentError, match="argnum 0 is repeated"):
         nnx.grad(loss, argnums=(0, nnx.DiffState(0, nnx.Param)))(m, X)

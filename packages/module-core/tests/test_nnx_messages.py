@@ -160,3 +160,43 @@ def test_a_variable_that_is_donated_by_one_argument_and_not_by_the_other():
     step(model, nnx.state(model))
     step(model, nnx.merge(*nnx.split(model)))
     np.testing.assert_allclose(model.kernel[...], 4 * before, rtol=1e-6)
+
+
+def set_to(value):
+    def run(models):
+        models[0]["net"].stats.mean.set_value(value)
+        return models
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (jnp.ones((2, 3)), r"stats\.mean .*float32\[3\]"),
+        (jnp.ones(3, int), r"stats\.mean .*float32\[3\] .*int32\[3\]"),
+    ],
+)
+def test_branches_that_leave_other_types_name_the_variable(value, words):
+    same = set_to(jnp.zeros(3))
+    for call in (
+        lambda other: nnx.cond(True, same, other, [{"net": Net()}]),
+        lambda other: nnx.switch(0, [same, other, same], [{"net": Net()}]),
+    ):
+        with pytest.raises(ArgumentTypeError, match=r"models\[0\]\['net'\]\." + words):
+            call(set_to(value))
+    nnx.cond(True, same, set_to(jnp.ones(3)), [{"net": Net()}])
+
+
+def test_turns_that_leave_other_types_name_the_variable():
+    place = r"variable at \[0\]\['net'\]\.stats\.mean changes its "
+    with pytest.raises(ArgumentError, match=place + r"shape from \(3,\) to \(2, 3\)"):
+        nnx.fori_loop(0, 2, lambda i, x: set_to(jnp.ones((2, 3)))(x), [{"net": Net()}])
+    with pytest.raises(ArgumentTypeError, match=place + r"type from float32\[3\] to int32\[3\]"):
+        nnx.while_loop(lambda x: True, set_to(jnp.ones(3, int)), [{"net": Net()}])
+
+
+def test_the_variable_that_cannot_be_differentiated_is_named():
+    state = nnx.State({"n": nnx.Variable(jnp.int32(2))})
+    with pytest.raises(ArgumentTypeError, match=r"int32 for Variable at s\['n'\]"):
+        nnx.grad(lambda s: s["n"][...] * 1.0)(state)

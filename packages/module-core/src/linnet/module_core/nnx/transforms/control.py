@@ -13,12 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
-from ..bundle import Bundle, put_back, take_out
+from ..bundle import Bundle, Hole, put_back, take_out
 from ..effect import After, Effect, Inside
 from ..state import path_text
-from .calling import resolve
+from .calling import names_of, resolve
+from .prefixes import join_text, place_text
 from .tree_mode import Modes
 
 
@@ -45,11 +46,33 @@ def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) ->
         )
 
 
+def _where(i: int, bundle: Bundle, holed: Any, names: Sequence[str] | None = None) -> str:
+    """The place of a leaf among operands, as the user would write it."""
+    path = bundle.graphdef.paths[i]
+    root, path = (path[0], path[1:]) if bundle.graphdef.num_roots != 1 else (0, path)
+    found, _ = jax.tree_util.tree_flatten_with_path(holed, is_leaf=lambda x: type(x) is Hole)
+    place = next(p for p, x in found if type(x) is Hole and x.index == root)
+    return join_text(place_text(place, names), path)
+
+
+def _types(value: Any) -> Any:
+    """Shapes and types of the arrays in a value."""
+    leaves = jax.tree_util.tree_leaves(value)
+    return [(getattr(x, "shape", ()), getattr(x, "dtype", type(x))) for x in leaves]
+
+
+def _type_text(types: Any) -> str:
+    return ", ".join(
+        [f"{getattr(d, 'name', d)}[{','.join(map(str, shape))}]" for shape, d in types]
+    )
+
+
 class _Done:
     """What a branch or turn did to its objects; holds none of them."""
 
-    def __init__(self, after: After) -> None:
+    def __init__(self, after: After, values: Sequence[Any]) -> None:
         self.plan = after.plan
+        self.types = list(map(_types, values))
         self.written = after.written()
         self.effect = self.plan.effect(range(len(after.sources)))
 
@@ -64,7 +87,7 @@ def _branches(
             inside = Inside(bundle.graphdef, values, modes.tree)
             output = inside.call(fun, (*bound, *operands), {})
             outcome = inside.leave(output, everything=True)
-            done[i] = _Done(inside.after)
+            done[i] = _Done(inside.after, outcome.values)
             return outcome.output, outcome.values
 
         return run
@@ -89,11 +112,34 @@ def _select(
         # Another structure shows as another number of outputs, of which jax says less.
         if len(done) == len(functions):
             _same_effects([done[i].effect for i in range(len(functions))], names, name)
+            _same_types(done, names, name, bundle, holed, names_of(resolve(functions[0])[0]))
         raise
     ran = [done[i] for i in range(len(functions)) if i in done]
     _same_effects([d.effect for d in ran], names, name)
     written = frozenset[int]().union(*[d.written for d in ran])
     return modes.apply(bundle, ran[0].plan.only(written, values, output), name)
+
+
+def _same_types(
+    done: dict[int, _Done],
+    names: Sequence[str],
+    what: str,
+    bundle: Bundle,
+    holed: Any,
+    arguments: Sequence[str],
+) -> None:
+    """Refuses variables that branches leave with different shapes or types."""
+    first = done[0]
+    for i, (source, wanted) in enumerate(zip(first.plan.sources, first.types, strict=True)):
+        for k, name in enumerate(names):
+            if done[k].types[i] != wanted and source is not None:
+                raise ArgumentTypeError(
+                    f"nnx.{what} branches must have equal output types, but {names[0]} leaves"
+                    f" {_where(source, bundle, holed, arguments)} as {_type_text(wanted)} and"
+                    f" {name} as {_type_text(done[k].types[i])}.",
+                    hint="A branch that doesn't set the variable leaves it as it was: set values of"
+                    " the same shape and type.",
+                )
 
 
 @entry
@@ -172,7 +218,7 @@ class _Loop:
         fun, bound = resolve(fun)
         output = inside.call(fun, (*bound, *first, holed), {})
         outcome = inside.leave(output, everything=True)
-        self.done.append(_Done(inside.after))
+        self.done.append(_Done(inside.after, outcome.values))
         if not inside.after.in_place or _shape(outcome.output) != _shape(holed):
             raise ArgumentError(
                 f"nnx.{self.name} requires body function's input and output to have the same"
@@ -181,14 +227,19 @@ class _Loop:
                 + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
                 hint="Return the very modules that came in, with values set in place.",
             )
-        for path, old, new in zip(
-            self.bundle.graphdef.paths, inside.values, outcome.values, strict=True
-        ):
+        for i, (old, new) in enumerate(zip(inside.values, outcome.values, strict=True)):
             before, now = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
             if before != now:
                 raise ArgumentError(
-                    f"The variable at {path_text(path)} changes its shape from {before} to {now}"
-                    f" in nnx.{self.name}.",
+                    f"The variable at {_where(i, self.bundle, self.holed)} changes its shape from"
+                    f" {before} to {now} in nnx.{self.name}.",
+                )
+            weak = any(getattr(x, "weak_type", True) for x in jax.tree_util.tree_leaves(old))
+            if not weak and _types(old) != _types(new):
+                raise ArgumentTypeError(
+                    f"The variable at {_where(i, self.bundle, self.holed)} changes its type from"
+                    f" {_type_text(_types(old))} to {_type_text(_types(new))} in nnx.{self.name}.",
+                    hint="Set it to a value of the type that it has: value.astype(...).",
                 )
         return outcome.values, outcome.output
 

@@ -20,7 +20,7 @@ from ...tracebacks import entry
 from ..bundle import Hole
 from ..effect import Inside
 from ..filters import Filter
-from ..state import Path, State, from_flat_state, path_text, to_flat_state
+from ..state import Path, State, from_flat_state, to_flat_state
 from ..structure import build
 from ..variable import Variable, new_variable
 from ..variable_types import Param
@@ -163,7 +163,7 @@ class Grad(Transformed[..., Any]):
     def _check(self, lifted: Lifted, values: list[Any], chosen: list[int]) -> None:
         if self._options["allow_int"]:
             return
-        paths, types = lifted.bundle.graphdef.paths, lifted.bundle.graphdef.leaf_types
+        types = lifted.bundle.graphdef.leaf_types
         for i in chosen:
             dtype = jnp.result_type(values[i])
             if not jnp.issubdtype(dtype, jnp.inexact):
@@ -171,7 +171,7 @@ class Grad(Transformed[..., Any]):
                 raise ArgumentTypeError(
                     f"{self._name} requires real- or complex-valued inputs (input dtype that is a"
                     f" sub-dtype of np.inexact), but got {dtype} for"
-                    f" {'an array' if kind is None else kind.__name__} at {path_text(paths[i])}.",
+                    f" {'an array' if kind is None else kind.__name__} at {lifted.form.where(i)}.",
                     hint="Name what to differentiate by with nnx.DiffState(argnum, filter), keep"
                     " whole numbers in another type of variable, or set allow_int.",
                 )
