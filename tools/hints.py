@@ -24,7 +24,8 @@ class Remedy:
     """A mistake, and the program that its hint leads to.
 
     Attributes:
-      words: of the hint, as in the source; long enough to tell it from others.
+      words: of the hint, as in the source, with `{}` for what is filled in; long enough to tell it
+        from others.
       mistake: raises the error.
       corrected: the same program, changed as the hint says.
     """
@@ -63,7 +64,10 @@ def try_remedy(remedy: Remedy) -> None:
         result = remedy.mistake()
     except Exception as error:
         text = told(error)
-        assert remedy.words in text, f"the error has no hint {remedy.words!r}: {text}"
+        parts = remedy.words.replace("{{}}", "{}").split("{}")
+        assert all(part in text for part in parts), (
+            f"the error has no hint {remedy.words!r}: {text}"
+        )
     else:
         raise AssertionError(f"no error for {remedy.words!r}, but {result!r}")
     remedy.corrected()
