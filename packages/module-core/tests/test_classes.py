@@ -260,3 +260,9 @@ def test_a_default_may_be_a_module_or_a_factory():
 def test_calling_a_method_on_the_class():
     with pytest.raises(TypeError, match="first argument is a module"):
         Dense.__call__(X)
+
+
+def test_fields_are_the_user_s_then_parent_and_name():
+    assert [f.name for f in dataclasses.fields(Wide)][-2:] == ["parent", "name"]
+    assert list(Wide.__dataclass_fields__) == [f.name for f in dataclasses.fields(Wide)]
+    assert list(Module.__dataclass_fields__) == ["parent", "name"]

@@ -16,6 +16,7 @@ from linnet.module_core.errors import (
     InvalidInstanceModuleError,
     ModifyScopeVariableError,
     ScopeCollectionNotFound,
+    ScopeParamShapeError,
     SetAttributeFrozenModuleError,
 )
 
@@ -349,3 +350,21 @@ def test_a_class_in_sequential():
     with pytest.raises(ArgumentTypeError, match=re.escape("'layers[1]' is the class Dense")) as e:
         nn.Sequential([jnp.sin, Dense])
     assert "Dense(...)" in str(e.value)
+
+
+class Reused(nn.Module):
+    modules: int
+
+    def setup(self):
+        self.layers = [Dense(4) for _ in range(self.modules)]
+
+    def __call__(self, x):
+        return self.layers[-1](self.layers[0](x))
+
+
+def test_a_module_that_init_calls_with_inputs_of_two_sizes():
+    with pytest.raises(ScopeParamShapeError, match="Make one module for each size"):
+        Reused(1).init(KEY, X)
+    variables = Reused(2).init(KEY, X)
+    with pytest.raises(ScopeParamShapeError, match="initialized with a differently shaped input"):
+        Reused(2).apply(variables, jnp.ones((2, 5)))

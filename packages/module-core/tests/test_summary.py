@@ -15,6 +15,7 @@ from linnet.module_core.linen import metadata
 from linnet.module_core.linen.cells import bytes_text
 from linnet.module_core.linen.recording import Costs, represent_inputs
 from linnet.module_core.linen.summary import Row, Table, table
+from linnet.struct import PyTreeNode, field
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -536,3 +537,21 @@ def test_a_table_of_one_s_own():
     made = Table(Dense(), ["params"], [row])
     assert made == [row]
     assert made[0].size_and_bytes(made.collections) == {"params": (12, 4 * math.prod((3, 4)))}
+
+
+class Labels(PyTreeNode):
+    labels: tuple[str, ...] = field(pytree_node=False)
+
+
+def test_values_without_arrays_are_shown():
+    class Noting(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.sow("notes", "seen", Labels(("left", "right")))
+            self.sow("nothing", "seen", 1, reduce_fn=lambda old, new: ())
+            return Dense()(x)
+
+    text = Noting().tabulate(KEY, X)
+    for word in ("notes", "seen:", "labels:", "- left", "- right"):
+        assert word in text
+    assert "nothing" not in text

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import jax
 
-from . import metadata
+from . import adoption, metadata
 
 
 def lines_of(value: Any) -> list[str]:
     """A tree of shapes and text, one leaf a line: "name: float32[2,3]", "- float32[2,3]"."""
+    value = _opened(value)
     if isinstance(value, dict):
         lines = []
         for name, item in value.items():
@@ -31,7 +33,15 @@ def lines_of(value: Any) -> list[str]:
     return [_leaf(value)]
 
 
+def _opened(value: Any) -> Any:
+    """The fields of a struct dataclass as a dict, anything else as it is."""
+    if not adoption.is_struct(value) or isinstance(value, metadata.AxisMetadata):
+        return value
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
 def _is_branch(value: Any) -> bool:
+    value = _opened(value)
     return isinstance(value, dict | list | tuple) and len(value) > 0
 
 

@@ -598,7 +598,11 @@ class Scope:
                     f'For parameter "{name}" in "{self.path_text}", the given initializer is '
                     f"expected to generate shape {want.shape}, but the existing parameter it "
                     f"received has shape {jax.numpy.shape(have)}.",
-                    hint="Was the model initialized with a differently shaped input, or are these "
+                    hint="init has just made it in an earlier call of this module, for an input of "
+                    "another size: a module has one set of parameters, however often it is "
+                    "called. Make one module for each size."
+                    if self.frame.initializing
+                    else "Was the model initialized with a differently shaped input, or are these "
                     "another model's parameters?",
                 )
 

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from ..errors import ArgumentError, ArgumentTypeError
 from ..typing import PRNGKey, RNGSequences
 from . import drawing
@@ -194,8 +192,15 @@ def table(
         for call in calls
         if call.path in shown and (call.first or costs.repeated)
     ]
-    present = sorted(c for c, tree in variables.items() if jax.tree.leaves(tree))
+    present = sorted(c for c, tree in variables.items() if _holds_values(tree))
     return Table(module, present, rows)
+
+
+def _holds_values(tree: Any) -> bool:
+    """Whether anything stands in a collection, be it no array."""
+    if isinstance(tree, Mapping):
+        return any(map(_holds_values, tree.values()))
+    return not (tree is None or tree == ())
 
 
 def _row(call: Call, variables: Mapping[str, Any], called: set[Path], shown: set[Path]) -> Row:
