@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ._compat import auto_axes, bernoulli, reshard
 
@@ -101,6 +101,24 @@ def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
         return x
     rest = entries_of(layout_of(x), x.ndim)[len(batch) :]
     return reshard(x, split(layout, (*batch, *rest)))
+
+
+def whole(x: Any, *dimensions: int) -> Any:
+    """`x`, gathered along `dimensions` (counted from the end) if it may be split along them.
+
+    For what a loop takes pieces of: XLA would gather it anew at each turn. On a mesh with automatic
+    axes nobody knows how an array is split, so this constrains: the other dimensions are left free.
+    """
+    mesh = jax.typeof(x).sharding.mesh
+    if mesh.empty or not isinstance(x, jax.core.Tracer):
+        return x
+    if mesh.size == 1 or any(t != AxisType.Auto for t in mesh.axis_types):
+        return x
+    entries: list[Any] = [PartitionSpec.UNCONSTRAINED] * x.ndim
+    for i in dimensions:
+        entries[i] = None
+    layout = NamedSharding(mesh, PartitionSpec(*entries))  # type: ignore[no-untyped-call]
+    return lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]
 
 
 def automatic(function: Callable[..., Any], layout: NamedSharding) -> Callable[..., Any]:

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linnet.module_core.layout import automatic, layout_of
+from linnet.module_core.layout import automatic, layout_of, whole
 
 from ._blocks import cut
 from ._call import Call
@@ -120,9 +120,9 @@ def _arrays(static: Static, call: Call, batch: Shape) -> Arrays:
     query = jnp.broadcast_to(scaled(call.query), (*batch, *call.query.shape[-3:]))
     dropout = call.dropout
     return Arrays(
-        _rows_of_queries(static, query, call.sizes.key_heads),
-        _padded(key, blocks.padded_keys, -2),
-        _padded(value, blocks.padded_keys, -2),
+        whole(_rows_of_queries(static, query, call.sizes.key_heads), -2),
+        whole(_padded(key, blocks.padded_keys, -2), -2),
+        whole(_padded(value, blocks.padded_keys, -2), -2),
         _spread(static, call.bias, call.sizes.key_heads, n + 4),
         _spread(static, call.visible.mask, call.sizes.key_heads, n + 4),
         jnp.asarray(call.visible.offset, jnp.int32),
@@ -313,7 +313,7 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
     r, k, wide = static.rows, static.blocks.key_block, log_sums.dtype
     # What the softmax's gradient takes off: Σ p · dp of a row, without its weights.
     offsets = jnp.sum(output * cotangent, -1)  # [*B, H, R]
-    cotangent_rows = cotangent.astype(arrays.value.dtype)
+    cotangent_rows = whole(cotangent.astype(arrays.value.dtype), -2)
     # Sums over rows, Σ ds·q and Σ p·do, are products whose left side is transposed beforehand: of
     # all forms, XLA's CPU compiler takes that one four times as fast as the worst.
     query_columns = jnp.swapaxes(arrays.query, -1, -2)  # [*B, H, D, R]
