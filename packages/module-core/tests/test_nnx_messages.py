@@ -200,3 +200,21 @@ def test_the_variable_that_cannot_be_differentiated_is_named():
     state = nnx.State({"n": nnx.Variable(jnp.int32(2))})
     with pytest.raises(ArgumentTypeError, match=r"int32 for Variable at s\['n'\]"):
         nnx.grad(lambda s: s["n"][...] * 1.0)(state)
+
+
+def test_trees_of_another_form_are_shown_by_classes():
+    net, other = Net(), lambda: Net(nnx.Rngs(1))
+    with pytest.raises(
+        ArgumentError, match=r"carry was \{'m': Net\} and became \{'m': Net, 'n': 1\}"
+    ):
+        nnx.scan(lambda c, x: {**c, "n": 1}, out_axes=nnx.Carry)({"m": net}, X)
+    with pytest.raises(ArgumentError, match="carry was Net and became another module"):
+        nnx.scan(lambda c, x: other(), out_axes=nnx.Carry)(net, X)
+    with pytest.raises(ArgumentError, match=r"differ: \(Net, int32\[\]\) became \(Net, Net\)"):
+        nnx.while_loop(lambda m: True, lambda m: (m[0], m[0]), (net, 1))
+    with pytest.raises(ArgumentTypeError, match=r"0 \(.*\) returns Net and .* \(Net, \*\)"):
+        nnx.cond(True, lambda m: m, lambda m: (m, 1), net)
+    with pytest.raises(
+        ArgumentError, match=r"but \(0, \{'a': 0\}\) is none of \(Net, float32\[4,3\]\)"
+    ):
+        nnx.vmap(lambda a, b: 1, in_axes=(0, {"a": 0}))(net, X)

@@ -21,6 +21,7 @@ from ..state import path_text
 from .calling import names_of, resolve
 from .prefixes import join_text, place_text
 from .tree_mode import Modes
+from .wording import form_text, tree_text
 
 
 def _bundled(tree: Any, modes: Modes, name: str) -> tuple[Any, Bundle]:
@@ -70,8 +71,9 @@ def _type_text(types: Any) -> str:
 class _Done:
     """What a branch or turn did to its objects; holds none of them."""
 
-    def __init__(self, after: After, values: Sequence[Any]) -> None:
+    def __init__(self, after: After, values: Sequence[Any], output: Any) -> None:
         self.plan = after.plan
+        self.form = _shape(output)
         self.types = list(map(_types, values))
         self.written = after.written()
         self.effect = self.plan.effect(range(len(after.sources)))
@@ -87,7 +89,7 @@ def _branches(
             inside = Inside(bundle.graphdef, values, modes.tree)
             output = inside.call(fun, (*bound, *operands), {})
             outcome = inside.leave(output, everything=True)
-            done[i] = _Done(inside.after, outcome.values)
+            done[i] = _Done(inside.after, outcome.values, outcome.output)
             return outcome.output, outcome.values
 
         return run
@@ -112,12 +114,26 @@ def _select(
         # Another structure shows as another number of outputs, of which jax says less.
         if len(done) == len(functions):
             _same_effects([done[i].effect for i in range(len(functions))], names, name)
+            _same_outputs(done, names, name, bundle)
             _same_types(done, names, name, bundle, holed, names_of(resolve(functions[0])[0]))
         raise
     ran = [done[i] for i in range(len(functions)) if i in done]
     _same_effects([d.effect for d in ran], names, name)
     written = frozenset[int]().union(*[d.written for d in ran])
     return modes.apply(bundle, ran[0].plan.only(written, values, output), name)
+
+
+def _same_outputs(done: dict[int, _Done], names: Sequence[str], what: str, bundle: Bundle) -> None:
+    """Refuses branches that return trees of different form."""
+    for k, name in enumerate(names):
+        if done[k].form != done[0].form:
+            raise ArgumentTypeError(
+                f"nnx.{what} branch outputs must have the same pytree structure, but {names[0]}"
+                f" returns {form_text(done[0].form, bundle.roots)} and {name} returns"
+                f" {form_text(done[k].form, bundle.roots)}.",
+                hint="Let all branches return the same tree: one that has nothing to say returns"
+                " what came in, or zeros.",
+            )
 
 
 def _same_types(
@@ -218,12 +234,13 @@ class _Loop:
         fun, bound = resolve(fun)
         output = inside.call(fun, (*bound, *first, holed), {})
         outcome = inside.leave(output, everything=True)
-        self.done.append(_Done(inside.after, outcome.values))
+        self.done.append(_Done(inside.after, outcome.values, outcome.output))
         if not inside.after.in_place or _shape(outcome.output) != _shape(holed):
+            roots = self.bundle.roots
             raise ArgumentError(
                 f"nnx.{self.name} requires body function's input and output to have the same"
-                f" reference and pytree structure, but they differ: {_shape(holed)} became"
-                f" {_shape(outcome.output)}"
+                f" reference and pytree structure, but they differ:"
+                f" {tree_text(holed, roots)} became {tree_text(outcome.output, roots)}"
                 + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
                 hint="Return the very modules that came in, with values set in place.",
             )

@@ -29,6 +29,7 @@ from ..snapshot import snapshot_of
 from ..state import Path, State, create_path_filters, from_flat_state, map_state, path_text
 from ..structure import key_of
 from ..variable import Variable
+from .wording import tree_text
 
 
 class FilterMapping:
@@ -161,10 +162,12 @@ def spread(prefix: Any, tree: Any, what: str) -> tuple[list[Any], list[Any], Any
     specs, structure = jax.tree_util.tree_flatten(prefix, is_leaf=is_spec_leaf)
     try:
         subtrees = structure.flatten_up_to(tree)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError):
         raise ArgumentError(
-            f"{what} must be a tree prefix of the values that it is for: {error}",
-            hint="Give one entry for each of them, or a single one for all.",
+            f"{what} must be a tree prefix of the values that it is for, but {tree_text(prefix)} is"
+            f" none of {tree_text(tree)}.",
+            hint="Give one entry for each of them, or a single one for all. Of a module, a mapping"
+            " says it leaf by leaf: nnx.StateAxes, nnx.StateSharding.",
         ) from None
     return specs, subtrees, structure
 

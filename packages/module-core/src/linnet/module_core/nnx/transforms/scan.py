@@ -32,6 +32,7 @@ from .naming import axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
 from .tree_mode import Modes
 from .vmap import StateAxes
+from .wording import tree_text
 
 
 class Carry:
@@ -276,7 +277,7 @@ class _Loop:
         output = run.call(scan._fun, tuple(args), {})
         self._check_count(output)
         output = run.take_out(scan._out_axes, output, "scan out_axes")
-        rest, carried_output = self._divided(output, carried_argument)
+        rest, carried_output = self._divided(run, output, carried_argument)
         after = run.finish()
         specs = [
             spec if source is None else self.specs[source]
@@ -334,7 +335,7 @@ class _Loop:
                 f" values, got {type(output).__name__ if count == 1 else count}."
             )
 
-    def _divided(self, output: Any, carried: Any) -> tuple[Any, Any]:
+    def _divided(self, run: Run, output: Any, carried: Any) -> tuple[Any, Any]:
         """What is stacked of the output, and what is carried."""
         position = self.scan._carried_out
         if position is None:
@@ -346,9 +347,11 @@ class _Loop:
         before: Any = jax.tree_util.tree_structure(carried)
         now: Any = jax.tree_util.tree_structure(new)
         if before != now:
+            roots = run.inside.roots
             raise ArgumentError(
-                f"Carry references must be the same between iterations. The carry was {before} and"
-                f" became {now}.",
+                "Carry references must be the same between iterations. The carry was"
+                f" {tree_text(carried, roots)} and became"
+                f" {tree_text(new, roots)}.",
                 hint="Return the very module that was carried in, changed in place.",
             )
         return rest, new

@@ -1,0 +1,54 @@
+"""A tree of values in a line of text, for errors about its form: `{'net': Net, 'x': int32[4]}`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from ..bundle import Hole, is_node
+
+_LONGEST = 300
+
+
+class _Word:
+    """Prints as it is."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def tree_text(tree: Any, roots: Sequence[Any] = ()) -> str:
+    """The tree with the class of each object, and the type and shape of each array.
+
+    Args:
+      tree: in which objects may have been taken out.
+      roots: the objects that came in; others have come to be since.
+    """
+
+    def word(x: Any) -> Any:
+        if type(x) is Hole:
+            known = x.index < len(roots)
+            return _Word(type(roots[x.index]).__name__ if known else "another module")
+        if is_node(x):
+            return _Word(type(x).__name__)
+        if hasattr(x, "shape") and hasattr(x, "dtype"):
+            return _Word(f"{x.dtype}[{','.join(map(str, x.shape))}]")
+        return x
+
+    def is_leaf(x: Any) -> bool:
+        return type(x) is Hole or is_node(x)
+
+    text = repr(jax.tree_util.tree_map(word, tree, is_leaf=is_leaf))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def form_text(form: Any, roots: Sequence[Any]) -> str:
+    """The text of a tree of which only jax's structure is known."""
+    return tree_text(jax.tree_util.tree_unflatten(form, [_Word("*")] * form.num_leaves), roots)
