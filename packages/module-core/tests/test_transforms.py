@@ -746,3 +746,42 @@ def test_what_a_transform_does_not_lift_is_not_captured():
     model = Net(lambda self, x: nn.remat(Counts, variables="params")(name="inner")(x)[0])
     _, state = model.apply({}, jnp.zeros(()), capture_intermediates=True)
     assert set(state["intermediates"]) == {"__call__"}
+
+
+@pytest.mark.parametrize(
+    ("axes", "cls", "names"),
+    [
+        ({}, "Boxed", (("in",), ("by",))),
+        ({"params": 0}, "Map_variablesBoxed", (("new", "in"), ("by",))),
+        ({("params", "state"): 0}, "Map_variablesBoxed", (("new", "in"), ("new", "by"))),
+        (
+            {"params": 1, "state": 0},
+            "Map_variablesMap_variablesBoxed",
+            (("in", "new"), ("new", "by")),
+        ),
+    ],
+)
+def test_add_metadata_axis_maps_the_variables_of_each_filter(axes, cls, names):
+    class Boxed(nn.Module):
+        @nn.compact
+        def __call__(self):
+            self.param("w", nn.with_partitioning(ones, ("in",)), (3,))
+            self.variable("state", "n", lambda: nn.Partitioned(jnp.zeros(2), ("by",)))
+
+    told = nn.add_metadata_axis(Boxed, axes, metadata_params={nn.PARTITION_NAME: "new"})
+    variables = Net(lambda self: told()()).init(KEY)
+    assert list(variables["params"]) == [f"{cls}_0"]
+    inner = variables["params"][f"{cls}_0"]["w"], variables["state"][f"{cls}_0"]["n"]
+    assert tuple(box.names for box in inner) == names
+
+
+def test_map_variables_lifts_what_it_names_and_no_more():
+    class Sows(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.sow("seen", "x", x)
+            self.variable("state", "n", jnp.zeros, ())
+            return x * self.param("w", ones, ())
+
+    mapped = nn.map_variables(Sows, "params", init=True, mutable=True, variables="state")
+    assert set(mapped().init(KEY, X)) == {"params", "state"}

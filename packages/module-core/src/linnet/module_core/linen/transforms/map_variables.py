@@ -8,9 +8,8 @@ from typing import Any
 from linnet.struct import FrozenDict
 
 from ..axes import Axes, add_axis, remove_axis
-from ..filters import CollectionFilter, group_collections, in_filter, subtract_filters
+from ..filters import CollectionFilter, group_collections, subtract_filters, union_filters
 from ..lifting import Lift, Target, lift_target, merge, ungroup
-from ..scope import Collections
 
 
 def _identity(collections: Any) -> Any:
@@ -85,12 +84,13 @@ def _map_variables(
     rest, keys = lift.collections(others), lift.keys(rngs)
     init = init and _any_mutable(lift, mapped)
     if init:
-        _, after = lift.run(ungroup([stored, rest]), keys, lift.mutable(True), whole=True)
+        lifted = lift.mutable(union_filters(mapped, others))
+        _, after = lift.run(ungroup([stored, rest]), keys, lifted, whole=True)
         made = [group_collections(root, [mapped])[0] for root in after]
         stored = merge(stored, [dict(trans_out(new)) for new in made])
         mutable = True
     seen = [dict(trans_in(root)) for root in stored]
-    allowed = lift.mutable(True if mutable else others)
+    allowed = lift.mutable(union_filters(mapped, others) if mutable else others)
     output, after = lift.run(ungroup([seen, rest]), keys, allowed, whole=True)
     whole = [group_collections(root, [mapped, True]) for root in after]
     parts = [group_collections(root, [mapped, True]) for root in lift.pick(after)]
@@ -119,15 +119,21 @@ def add_metadata_axis(
       variable_axes: for each collection (a filter) the axis.
       metadata_params: what the boxes are told of it.
     """
+    for collections, axis in variable_axes.items():
+        change = _BoxAxis(axis, metadata_params)
+        target = map_variables(target, collections, change.remove, change.add, mutable=True)
+    return target
 
-    def with_axes(change: Callable[..., Any]) -> Callable[[Collections], Collections]:
-        def changed(collections: Collections) -> Collections:
-            return {c: change(t, axis_of(c), metadata_params) for c, t in collections.items()}
 
-        return changed
+class _BoxAxis:
+    """Tells the boxes in a tree of an axis."""
 
-    def axis_of(collection: str) -> Any:
-        return next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
+    def __init__(self, axis: Any, params: Mapping[Any, Any]) -> None:
+        self._axis = axis
+        self._params = params
 
-    mapped: Any = True
-    return map_variables(target, mapped, with_axes(remove_axis), with_axes(add_axis), mutable=True)
+    def add(self, tree: Any) -> Any:
+        return add_axis(tree, self._axis, self._params)
+
+    def remove(self, tree: Any) -> Any:
+        return remove_axis(tree, self._axis, self._params)
