@@ -342,3 +342,20 @@ def test_a_graphdef_applies_states():
     near(y, m.dense(X))
     assert float(after.calls[...]) == 1.0
     assert float(m.calls[...]) == 0.0
+
+
+@pytest.mark.parametrize("value", [0, 1.5, True, np.float32(2), jnp.ones(2), (1, {"a": 2.0}), None])
+def test_what_a_loop_does_not_change_it_returns_itself(value):
+    loops = [
+        nnx.fori_loop(0, 3, lambda i, c: c, value),
+        nnx.while_loop(lambda c: False, lambda c: c, value),
+        nnx.scan(lambda c, x: (c, x))(value, jnp.ones(2))[0],
+        nnx.scan(lambda c: c, in_axes=nnx.Carry, out_axes=nnx.Carry, length=2)(value),
+    ]
+    for result in loops:
+        assert jax.tree.structure(result) == jax.tree.structure(value)
+        pairs = zip(jax.tree.leaves(result), jax.tree.leaves(value), strict=True)
+        assert all(a is b for a, b in pairs)
+    total, same = nnx.scan(lambda c, x: ((c[0] + x, c[1]), None))((0.0, value), jnp.ones(2))[0]
+    assert float(total) == 2.0
+    assert jax.tree.leaves(same) == jax.tree.leaves(value) or same is value

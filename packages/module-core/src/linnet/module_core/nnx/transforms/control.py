@@ -222,7 +222,7 @@ class _Loop:
         self.done: list[_Done] = []
 
     def start(self) -> Any:
-        return jax.tree_util.tree_map(jnp.asarray, (self.bundle.values(), self.holed))
+        return self.bundle.values(), self.holed
 
     def inside(self, state: Any) -> tuple[Inside, Any]:
         values, holed = state

@@ -27,7 +27,7 @@ from ..effect import After, Outcome, Plan
 from ..statics import static_key
 from ..variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
-from .lifting import AxisMetadata, Form, Lifted, Run, groups_of, put_together
+from .lifting import AxisMetadata, Form, Lifted, Run, Static, groups_of, put_together
 from .naming import axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
 from .tree_mode import Modes
@@ -103,7 +103,12 @@ class Scan(Transformed[..., Any]):
             if misfit is None:
                 raise
             raise misfit from error
-        output, carried = outcome.output
+        output, carried, unchanged = outcome.output
+        if unchanged.value:
+            leaves, structure = jax.tree_util.tree_flatten(carried)
+            for i, k in unchanged.value:
+                leaves[i] = given[k]
+            carried = jax.tree_util.tree_unflatten(structure, leaves)
         if self._modes.structure:
             outcome.output = self._whole(output, carried)
             return lifted.modes.apply(lifted.bundle, outcome, "scan")
@@ -124,7 +129,14 @@ class Scan(Transformed[..., Any]):
         handed_on: set[int] = set()
         while True:
             try:
-                return _Loop(self, call, values, leaves, handed_on).run()
+                outcome = _Loop(self, call, values, leaves, handed_on).run()
+                output, carried = outcome.output
+                # As jax.lax.scan does, what no step changes is returned itself.
+                found = {id(x): k for k, x in enumerate(given)}
+                ends = enumerate(jax.tree_util.tree_leaves(carried))
+                unchanged = tuple([(i, found[id(x)]) for i, x in ends if id(x) in found])
+                outcome.output = (output, carried, Static(unchanged))
+                return outcome
             except _WrittenTo as found:
                 handed_on |= found.leaves
 
