@@ -209,3 +209,17 @@ def test_a_bound_module_in_a_plain_transform_applies_instead():
         jax.jit(lambda x: bound(x))(X)
     _, changed = jax.jit(lambda x: model.apply(variables, x, mutable="state"))(X)
     np.testing.assert_array_equal(changed["state"]["total"], 30)
+
+
+def test_sizes_that_differ_are_named():
+    axes = {"params": 0, "stats": 0}
+    model = nn.vmap(Weights, variable_axes=axes, split_rngs={"params": True})()
+    made = model.init(KEY, X)
+    with pytest.raises(ArgumentError, match=r"sizes: \[2, 5\]") as error:
+        model.apply(made, jnp.ones((5, 3)))
+    assert "Variable 'w' of the collection 'params' has 2; Argument 1 has 5" in str(error.value)
+    with pytest.raises(ArgumentError, match="Argument train of shape") as error:
+        nn.vmap(lambda m, x, train: x)(Weights(), X, train=True)
+    with pytest.raises(ArgumentError, match=r"lengths: \[2, 3\]") as error:
+        nn.scan(lambda m, c, x: (c, None))(Weights(), 0.0, {"a": X, "b": X.T})
+    assert "Argument 2['a'] has 2; Argument 2['b'] has 3" in str(error.value)

@@ -74,29 +74,57 @@ def join_streams(
     return [{**x, **y} for x, y in zip(a, b, strict=True)]
 
 
-def axis_sizes(axes: Any, tree: Any) -> set[int]:
+Sizes = dict[int, str]  # the sizes of mapped axes, for each the first value that has it
+
+
+def axis_sizes(axes: Any, tree: Any, name: Callable[[Any], str]) -> Sizes:
     """The sizes of the mapped axes; `axes` is a prefix of `tree`, None and `broadcast` map nothing.
+
+    Args:
+      axes, tree: the axis of each value.
+      name: a value's name in messages, from its path in `tree`.
 
     Raises:
       ArgumentError: an array has no such axis.
     """
-    sizes: set[int] = set()
+    sizes: Sizes = {}
 
-    def collect(axis: Any, part: Any) -> None:
+    def collect(path: Any, axis: Any, part: Any) -> None:
         if axis is None or axis is broadcast:
             return
-        for leaf in jax.tree.leaves(part):
+        for inner, leaf in jax.tree_util.tree_flatten_with_path(part)[0]:
             shape = np.shape(leaf)
             if not -len(shape) <= axis < len(shape):
                 raise ArgumentError(
-                    f"An input of shape {shape} has no axis {axis} to map over.",
+                    f"{name((*path, *inner))} of shape {shape} has no axis {axis} to map over.",
                     hint="Check in_axes and variable_axes; None (or nn.broadcast in scan) maps "
                     "nothing.",
                 )
-            sizes.add(shape[axis])
+            if shape[axis] not in sizes:
+                sizes[shape[axis]] = name((*path, *inner))
 
-    map_prefix(collect, axes, tree)
+    jax.tree_util.tree_map_with_path(
+        collect, axes, tree, is_leaf=lambda x: x is None or x is broadcast
+    )
     return sizes
+
+
+def input_name(path: Any, after: int = 0) -> str:
+    """Names an argument by its number, where the module is argument 0 and `after` others follow."""
+    first, *inner = path
+    return f"Argument {first.idx + 1 + after}{jax.tree_util.keystr(tuple(inner))}"
+
+
+def keyword_name(path: Any) -> str:
+    """Names an argument that was passed by keyword."""
+    first, *inner = path
+    return f"Argument {first.key}{jax.tree_util.keystr(tuple(inner))}"
+
+
+def variable_name(path: Any) -> str:
+    """Names a variable, from its path in a list of collections, one for each root."""
+    names = [str(entry.key) for entry in path if isinstance(entry, jax.tree_util.DictKey)]
+    return f"Variable {'/'.join(names[1:])!r} of the collection {names[0]!r}"
 
 
 def map_prefix(fn: Callable[[Any, Any], Any], axes: Any, tree: Any) -> Any:
@@ -109,7 +137,7 @@ def as_prefix(axes: Any) -> Any:
     return tuple(axes) if isinstance(axes, list) else axes
 
 
-def one_size(sizes: Sequence[set[int]], given: int | None, kind: str, name: str) -> int:
+def one_size(sizes: Sequence[Sizes], given: int | None, kind: str, name: str) -> int:
     """The one size among `sizes`, or the given one.
 
     Args:
@@ -121,18 +149,20 @@ def one_size(sizes: Sequence[set[int]], given: int | None, kind: str, name: str)
     Raises:
       ArgumentError: there is none, or more than one.
     """
-    found = set().union(*sizes)
-    if given is not None:
-        found.add(given)
+    found: Sizes = {} if given is None else {given: name}
+    for of_some in sizes:
+        found = of_some | found
     if len(found) > 1:
+        who = "; ".join(f"{found[size]} has {size}" for size in sorted(found))
         raise ArgumentError(
             f"Inconsistent {kind}: {sorted(found)}"
             + (f" (with {name}={given})." if given is not None else "."),
-            hint="All mapped inputs and collections have the same size along their axes.",
+            hint="All mapped inputs and collections have the same size along their axes. Here "
+            f"{who}.",
         )
     if not found:
         raise ArgumentError(
             f"{name} should be specified manually.",
             hint=f"No input is mapped, so pass {name}=...",
         )
-    return found.pop()
+    return next(iter(found))

@@ -26,12 +26,14 @@ from ..axes import (
     axis_sizes,
     broadcast,
     in_axes_of,
+    input_name,
     join_streams,
     map_prefix,
     one_size,
     out_axes_of,
     remove_axis,
     split_streams,
+    variable_name,
 )
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
 from ..lifting import Lift, Target, group, lift_target, merge, ungroup
@@ -139,8 +141,9 @@ def _scan(
     carry, *inputs = lift.args
     in_axes = as_prefix(in_axes)
     split, shared = split_streams(lift.keys(True), split_rngs)
-    sizes = [axis_sizes(in_axes, tuple(inputs))]
-    sizes += [axis_sizes(a, g) for a, g in zip(axes, scanned, strict=True)]
+    # The carry is argument 1.
+    sizes = [axis_sizes(in_axes, tuple(inputs), lambda path: input_name(path, after=1))]
+    sizes += [axis_sizes(a, g, variable_name) for a, g in zip(axes, scanned, strict=True)]
     steps = one_size(sizes, length, "scan lengths", "length")
     split = jax.tree.map(lambda key: jax.random.split(key, steps), split)
 

@@ -16,11 +16,14 @@ from ..axes import (
     as_prefix,
     axis_sizes,
     in_axes_of,
+    input_name,
     join_streams,
+    keyword_name,
     one_size,
     out_axes_of,
     remove_axis,
     split_streams,
+    variable_name,
 )
 from ..filters import union_of
 from ..lifting import Lift, Target, group, lift_target, ungroup
@@ -104,8 +107,9 @@ def _vmap(
     ]
     split, shared = split_streams(lift.keys(True), split_rngs)
     if axis_size is None or any(split):
-        sizes = [axis_sizes(a, g) for a, g in zip(axes, groups, strict=True)]
-        sizes += [axis_sizes(in_axes, lift.args), axis_sizes(0, lift.kwargs)]
+        sizes = [axis_sizes(in_axes, lift.args, input_name)]
+        sizes += [axis_sizes(dict.fromkeys(lift.kwargs, 0), lift.kwargs, keyword_name)]
+        sizes += [axis_sizes(a, g, variable_name) for a, g in zip(axes, groups, strict=True)]
         axis_size = one_size(sizes, axis_size, "batch axis sizes", "axis_size")
     split = jax.tree.map(lambda key: jax.random.split(key, axis_size), split)
     mutable = lift.mutable(union_of(leave))
