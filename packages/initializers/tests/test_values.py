@@ -102,15 +102,19 @@ def test_values_under_x64_are_those_of_jax(name):
 def test_the_factory_s_dtype_is_used_where_the_call_has_none():
     initializer = initializers.normal(dtype=jnp.bfloat16)
     assert initializer(KEY, (2,)).dtype == jnp.bfloat16
-    assert initializer(KEY, (2,), None).dtype == jnp.bfloat16
+    assert initializer(KEY, (2,), None).dtype == jnp.float32  # None is no omission, as in jax
     assert initializer(KEY, (2,), jnp.float32).dtype == jnp.float32
     assert initializers.normal(dtype=None)(KEY, (2,)).dtype == jnp.float32
 
 
-def test_narrow_orthogonal_is_the_float32_one_rounded():
-    wide = initializers.orthogonal()(KEY, (4, 4), jnp.float32)
-    narrow = initializers.orthogonal()(KEY, (4, 4), jnp.bfloat16)
-    np.testing.assert_array_equal(narrow, wide.astype(jnp.bfloat16))
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float8_e4m3fn, jnp.float8_e5m2])
+def test_narrow_orthogonal_is_the_float32_one_rounded(dtype):
+    for factory, shape in (
+        (initializers.orthogonal, (4, 4)),
+        (initializers.delta_orthogonal, (3, 4, 4)),
+    ):
+        wide = factory()(KEY, shape, jnp.float32)
+        np.testing.assert_array_equal(factory()(KEY, shape, dtype), wide.astype(dtype))
 
 
 FANS = {

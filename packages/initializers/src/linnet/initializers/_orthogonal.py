@@ -35,7 +35,7 @@ class _Orthogonal(Recipe):
             return jax.nn.initializers.zeros(key, shape, dtype)
         draw = getattr(jax.nn.initializers, self.__name__)(**self._arguments)
         # QR decompositions begin at 32 bits; a narrower matrix is a rounded one.
-        computed = jnp.promote_types(dtype, jnp.float32)
+        computed = jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
         drawn: Array = draw(key, shape, computed)
         return drawn if computed == dtype else drawn.astype(dtype)
 

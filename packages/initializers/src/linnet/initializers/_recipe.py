@@ -29,6 +29,9 @@ Shape = tuple[Any, ...]
 """Ints, or the symbolic dimensions of `jax.export`."""
 
 
+_AS_MADE: Any = type("AsMade", (), {"__repr__": lambda self: "<that of the factory>"})()
+
+
 class Initializer(Protocol):
     """Any function of a key, a shape and a dtype that returns an array of that shape and dtype.
 
@@ -75,7 +78,7 @@ class Recipe(ABC):
         self,
         key: Any,
         shape: Any,
-        dtype: DTypeLike | None = None,
+        dtype: DTypeLike | None = _AS_MADE,
         out_sharding: Any = None,
     ) -> Array:
         """Draws an array.
@@ -83,7 +86,8 @@ class Recipe(ABC):
         Args:
           key: a PRNG key, typed or raw.
           shape: the array's shape: ints.
-          dtype: the array's dtype; None means the one that the factory was given.
+          dtype: the array's dtype; left out, it is the one that the factory was given, and None
+            stands for float64, as everywhere in jax.
           out_sharding: how the array lies on the devices, as `jax.numpy.zeros` takes it; only where
             `jax.nn.initializers` takes it too.
 
@@ -95,7 +99,7 @@ class Recipe(ABC):
           ValueError: shape or dtype does not fit this initializer.
         """
         shape = checks.shape_of(self, shape)
-        wanted = self._dtype if dtype is None else checks.dtype_of(self, dtype)
+        wanted = self._dtype if dtype is _AS_MADE else checks.dtype_of(self, dtype)
         # Silently: float64 is the default, also where x64 is disabled.
         wanted = jax.dtypes.canonicalize_dtype(wanted)
         placed = checks.placed(self, out_sharding)
