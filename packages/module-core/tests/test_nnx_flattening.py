@@ -182,7 +182,7 @@ class TestTrees:
         tree = {"first": net, "count": 3, "rest": (net, jnp.ones(2)), "bare": net.mean}
         pure = nnx.to_tree(tree)
         assert isinstance(pure["first"], nnx.NodeStates)
-        assert type(pure["first"].graphdef) is nnx.GraphDef
+        assert type(pure["bare"].graphdef) is nnx.GraphDef
         assert len(jax.tree.leaves(pure)) == 4
         back = nnx.from_tree(pure)
         assert back["first"] is back["rest"][0] is not net
