@@ -15,6 +15,7 @@ from typing import Any
 
 from .._compat import own_annotations
 from ..errors import ReservedModuleAttributeError
+from ..field_order import made_dataclass
 from .mistyped import unknown_field
 
 RESERVED = ("parent", "name")
@@ -40,7 +41,8 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
     # Equality and hash are inherited: written out for each class, they would take most of the time
     # that it takes to import a package of layers.
     own_init = "__init__" in vars(cls)
-    dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)(cls)
+    make = dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)
+    made_dataclass(cls, make, f"class {cls.__name__}({_bases(cls)}, kw_only=True)")
     if not own_init:
         cls.__init__ = _with_suggestions(cls.__init__)  # type: ignore[misc]
     fields: dict[str, dataclasses.Field[Any]] = cls.__dataclass_fields__  # type: ignore[attr-defined]
@@ -50,6 +52,10 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
     for name in RESERVED:
         fields[name] = fields.pop(name)
     return frozenset(f.name for f in fields.values() if f.init)
+
+
+def _bases(cls: type) -> str:
+    return ", ".join(base.__name__ for base in cls.__bases__)
 
 
 def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:

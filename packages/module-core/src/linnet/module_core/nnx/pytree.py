@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 import jax
 
 from ..errors import ArgumentError, ArgumentTypeError, describe
+from ..field_order import made_dataclass
 from . import edits
 from .marks import Marked, declared_marks
 
@@ -357,7 +358,7 @@ def dataclass(cls: Any = None, /, **options: Any) -> Any:
                 name,
                 dataclasses.field(default=default.value, metadata={"nnx.data": default.is_data}),
             )
-    made = dataclasses.dataclass(cls, **options)
+    made = made_dataclass(cls, dataclasses.dataclass(**options), "nnx.dataclass(kw_only=True)")
     made._declared_marks = declared_marks(made)
     made._has_marks = made._has_marks or bool(made._declared_marks)
     return made
