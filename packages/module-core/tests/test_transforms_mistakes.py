@@ -223,3 +223,41 @@ def test_sizes_that_differ_are_named():
     with pytest.raises(ArgumentError, match=r"lengths: \[2, 3\]") as error:
         nn.scan(lambda m, c, x: (c, None))(Weights(), 0.0, {"a": X, "b": X.T})
     assert "Argument 2['a'] has 2; Argument 2['b'] has 3" in str(error.value)
+
+
+class Branches(nn.Module):
+    body: Any
+
+    @nn.compact
+    def __call__(self, x):
+        return self.body(self, x)
+
+
+def test_a_flag_among_operands_is_named():
+    def as_operand(m, x):
+        return nn.cond(True, lambda m, x, t: m(x, t), lambda m, x, t: x.sum(), m, x, True)
+
+    def from_around(m, x):
+        return nn.cond(True, lambda m, x: m(x, True), lambda m, x: x.sum(), m, x)
+
+    variables = Flagged().init(KEY, X, True)
+    text = message(lambda: nn.apply(as_operand, Flagged())(variables, X))
+    assert "lambda m, x: m(x, train)" in text
+    assert nn.apply(from_around, Flagged())(variables, X) == 15
+
+
+def test_branches_that_make_other_variables_are_told_how_to_make_them_before():
+    def inside(m, x):
+        a, b = (lambda m, x, n=n: Weights(name=n)(x)[0] for n in "ab")
+        return nn.cond(True, a, b, m, x)
+
+    def before(m, x):
+        a, b = Weights(name="a"), Weights(name="b")
+        if m.is_initializing():
+            return a(x)[0] + b(x)[0]
+        return nn.cond(True, lambda m, x: m[0](x)[0], lambda m, x: m[1](x)[0], (a, b), x)
+
+    assert "if self.is_initializing()" in message(lambda: Branches(inside).init(KEY, X))
+    variables = Branches(before).init(KEY, X)
+    assert set(variables["params"]) == {"a", "b"}
+    Branches(before).apply(variables, X)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -14,6 +15,29 @@ from linnet.struct import FrozenDict
 from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
 from ..lifting import Lift, function_call, group, merge, ungroup
+from .static_arguments import LOOKS_INSIDE, is_setting
+
+
+@contextmanager
+def _explained(operands: Sequence[Any]) -> Iterator[None]:
+    """Adds to an error of jax what it says of modules: flags among operands, unequal variables."""
+    try:
+        yield
+    except TypeError as error:
+        flags = [repr(x) for x in operands if is_setting(x)]
+        if flags and isinstance(error, LOOKS_INSIDE):
+            error.add_note(
+                f"Operands are traced, {', '.join(flags)} too, so Python can't look at the value. "
+                "Leave it out of the operands and let the functions take it from around them: "
+                "nn.cond(pred, lambda m, x: m(x, train), ...)."
+            )
+        elif "structure" in str(error):
+            error.add_note(
+                "Both results, and the variables that are made or set, have to be alike in all "
+                "branches and steps. Make submodules and variables before, and in init call each "
+                "branch's submodules outside: if self.is_initializing(): ..."
+            )
+        raise
 
 
 def cond(
@@ -54,9 +78,10 @@ def cond(
 
     lift = Lift(function_call(true_fun), mdl, operands)
     body = lift.plain(variables, rngs)
-    output, changed = jax.lax.cond(
-        pred, branch(true_fun), branch(false_fun), body.inputs, *lift.args
-    )
+    with _explained(operands):
+        output, changed = jax.lax.cond(
+            pred, branch(true_fun), branch(false_fun), body.inputs, *lift.args
+        )
     lift.store(changed, whole=True)
     return output
 
@@ -88,9 +113,10 @@ def switch(
 
     lift = Lift(function_call(branches[0]), mdl, operands)
     body = lift.plain(variables, rngs)
-    output, changed = jax.lax.switch(
-        index, [branch(fun) for fun in branches], body.inputs, *lift.args
-    )
+    with _explained(operands):
+        output, changed = jax.lax.switch(
+            index, [branch(fun) for fun in branches], body.inputs, *lift.args
+        )
     lift.store(changed, whole=True)
     return output
 
@@ -141,7 +167,8 @@ def while_loop(
         return step + 1, merge(carried, changed), carry
 
     first = jnp.asarray(np.int32(0))
-    _, carried, carry = jax.lax.while_loop(go_on, do, (first, carried, *lift.args))
+    with _explained(()):
+        _, carried, carry = jax.lax.while_loop(go_on, do, (first, carried, *lift.args))
     is_mutable = lift.frame.is_mutable
     mutable_ones = [{c: t for c, t in root.items() if is_mutable(c)} for root in carried]
     lift.store(mutable_ones, whole=True)

@@ -134,19 +134,19 @@ class StaticArguments:
         try:
             yield
         except TypeError as error:
-            if not isinstance(error, _LOOKS_INSIDE) and not _about_types(error):
+            if not isinstance(error, LOOKS_INSIDE) and not _about_types(error):
                 raise
             parameters = parameters_after_module(lift.call)
             traced = {i: x for i, x in enumerate(lift.args) if i not in positions}
             flags: list[str] = []
             how: list[str] = []
             for i, value in traced.items():
-                if _is_setting(value):
+                if is_setting(value):
                     name = _parameter_name(parameters, i)
                     flags.append(name or f"argument {i + self.first}")
                     how.append(f"{flags[-1]} is {i + self.first}")
             for name, value in lift.kwargs.items():
-                if name not in names and _is_setting(value):
+                if name not in names and is_setting(value):
                     flags.append(name)
                     how.append(f"{name} is passed by keyword")
             if flags:
@@ -192,7 +192,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 # Python looked at a traced value: in `if`, as an index, as a NumPy array.
-_LOOKS_INSIDE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+LOOKS_INSIDE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 
 
 def _about_types(error: TypeError) -> bool:
@@ -200,7 +200,7 @@ def _about_types(error: TypeError) -> bool:
     return "as an abstract array" in str(error) or "is not a valid JAX type" in str(error)
 
 
-def _is_setting(value: Any) -> bool:
+def is_setting(value: Any) -> bool:
     """Whether an argument is Python's own: a flag, a number, a name, a function."""
     leaves = jax.tree.leaves(value)
     return bool(leaves) and not any(hasattr(leaf, "dtype") for leaf in leaves)
