@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["sharded_training.py", "nnx_sharded_training.py"])
+@pytest.mark.parametrize(
+    "name", ["sharded_training.py", "nnx_sharded_training.py", "explicit_mesh.py"]
+)
 def test_on_eight_devices(name: str) -> None:
     checks = Path(__file__).with_name(name)
     done = subprocess.run(

@@ -1,0 +1,210 @@
+"""Layers on a mesh whose axes are explicit; run by test_sharded_training.py in its own process.
+
+What each layer does with a split batch is a contract over the tables of layers. Here is what
+depends on parameters that are split as well, and on what a user brings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from linnet import linen as nn
+from linnet import nnx
+
+if not hasattr(jax, "set_mesh"):
+    pytest.skip("jax 0.6 has no rules yet for most operations", allow_module_level=True)
+
+KEY = jax.random.key(0)
+AXES = ("data", "model")
+
+
+def mesh_of(kind: AxisType, shape: tuple[int, int] = (4, 2)) -> Mesh:
+    return Mesh(np.array(jax.devices()).reshape(shape), AXES, axis_types=(kind, kind))
+
+
+@pytest.fixture
+def mesh() -> Iterator[Mesh]:
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        yield mesh
+
+
+def put(x: Any, mesh: Mesh, *entries: Any) -> jax.Array:
+    return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*entries)))
+
+
+def spec(x: Any) -> tuple[Any, ...]:
+    return tuple(jax.typeof(x).sharding.spec)
+
+
+def numbers(*shape: int) -> Any:
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("dims", [(), (1,), (0,)])
+@pytest.mark.parametrize("jit", [False, True])
+def test_dropout_tosses_the_coins_of_one_device(dims: Any, jit: bool) -> None:
+    x = numbers(8, 6)
+
+    def linen(x: Any) -> Any:
+        layer = nn.Dropout(0.5, broadcast_dims=dims, deterministic=False)
+        return layer.apply({}, x, rngs={"dropout": KEY})
+
+    def eager(x: Any) -> Any:
+        return nnx.Dropout(0.5, broadcast_dims=dims, rngs=nnx.Rngs(0))(x)
+
+    mesh = mesh_of(AxisType.Explicit)
+    for call in (linen, eager):
+        expected = call(jnp.asarray(x))
+        with jax.set_mesh(mesh):
+            y = (jax.jit(call) if jit else call)(put(x, mesh, "data"))
+        assert spec(y) == ("data", None)
+        np.testing.assert_array_equal(y, expected)
+
+
+def split_kernel(*names: Any) -> Any:
+    return nn.with_partitioning(nn.initializers.lecun_normal(), names)
+
+
+def two_layers(first: tuple[Any, ...], second: tuple[Any, ...]) -> Any:
+    return nn.Sequential(
+        [
+            nn.Dense(8, kernel_init=split_kernel(*first)),
+            nn.relu,
+            nn.Dense(4, kernel_init=split_kernel(*second)),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((None, "model"), ("model", None)),  # Megatron: columns, then rows
+        (("data", None), (None, "data")),  # kernels split over the axis of the batch
+        (("data", "model"), ("model", "data")),
+    ],
+)
+def test_dense_with_split_kernels(first: Any, second: Any, mesh: Mesh) -> None:
+    x = numbers(8, 4)
+    model = two_layers(first, second)
+    variables = nn.unbox(jax.jit(lambda: model.init(KEY, jnp.ones((8, 4))))())
+    assert spec(variables["params"]["layers_2"]["kernel"]) == second
+    y = model.apply(variables, put(x, mesh, "data"))
+    assert spec(y) == ("data", None)
+    gradient = jax.jit(jax.grad(lambda v, x: (model.apply(v, x) ** 2).sum()))(
+        variables, put(x, mesh, "data")
+    )
+    assert spec(gradient["params"]["layers_0"]["kernel"]) == first
+    alone = jax.tree.map(np.asarray, variables)
+    with jax.set_mesh(mesh_of(AxisType.Auto)):
+        np.testing.assert_allclose(y, model.apply(alone, x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("table", [(), ("model",), (None, "model"), (None, "data")])
+def test_embed_with_a_split_table(table: tuple[Any, ...], mesh: Mesh) -> None:
+    embedding = numbers(8, 4)
+    ids = np.arange(16).reshape(8, 2) % 8
+    layer = nnx.Embed(8, 4, rngs=nnx.Rngs(0))
+    layer.embedding = nnx.Param(put(embedding, mesh, *table))
+    y = layer(put(ids, mesh, "data"))
+    assert spec(y)[:2] == ("data", None)
+    np.testing.assert_array_equal(y, embedding[ids])
+    assert spec(layer.attend(y))[0] == "data"
+
+
+def test_attention_with_split_heads(mesh: Mesh) -> None:
+    x = numbers(8, 6, 4)
+    layer = nn.MultiHeadDotProductAttention(
+        2,
+        kernel_init=split_kernel(None, "model", None),
+        use_bias=False,
+        out_kernel_init=split_kernel("model", None, None),
+    )
+    mask = nn.make_causal_mask(jnp.ones((8, 6)))
+    variables = nn.unbox(jax.jit(lambda: layer.init(KEY, jnp.ones((8, 6, 4))))())
+    y = layer.apply(variables, put(x, mesh, "data"), mask=mask)
+    assert spec(y) == ("data", None, None)
+    alone = jax.tree.map(np.asarray, variables)
+    with jax.set_mesh(mesh_of(AxisType.Auto)):
+        expected = layer.apply(alone, x, mask=np.asarray(mask))
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+class Average(nn.RNNCellBase):
+    """A cell of a user's own, whose carry begins whole."""
+
+    def __call__(self, carry: Any, x: Any) -> Any:
+        total, steps = carry
+        carry = (total + x, steps + 1)
+        return carry, carry[0] / carry[1]
+
+    @nn.nowrap
+    def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Any:
+        return jnp.zeros(input_shape), jnp.zeros(())
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "cell", [nn.LSTMCell(3), nn.GRUCell(3), Average()], ids=lambda c: type(c).__name__
+)
+@pytest.mark.parametrize("time_major", [False, True])
+def test_sequences_of_different_lengths(cell: Any, time_major: bool, mesh: Mesh) -> None:
+    x = numbers(5, 8, 3) if time_major else numbers(8, 5, 3)
+    lengths = np.arange(8) % 6
+    carries = not isinstance(cell, Average)
+    rnn = nn.RNN(cell, time_major=time_major, return_carry=carries, reverse=True, keep_order=True)
+    batch = (None, "data") if time_major else ("data",)
+    variables = rnn.init(KEY, x)
+    split = put(x, mesh, *batch)
+    done = rnn.apply(variables, split, seq_lengths=lengths)
+    y = done[1] if carries else done
+    assert spec(y)[int(time_major)] == "data"
+    with jax.set_mesh(mesh_of(AxisType.Auto)):
+        expected = rnn.apply(jax.tree.map(np.asarray, variables), x, seq_lengths=lengths)
+    for a, b in zip(jax.tree.leaves(done), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_decoding_with_a_split_batch(mesh: Mesh) -> None:
+    layer = nnx.MultiHeadAttention(2, 4, decode=True, rngs=nnx.Rngs(0))
+    layer.init_cache((8, 3, 4))
+    for _ in range(3):
+        y = layer(put(numbers(8, 1, 4), mesh, "data"))
+        assert spec(y)[0] == "data"
+
+
+COLLECTIVE = re.compile(
+    r" (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+)
+
+
+def of_all(f: Callable[..., Any]) -> Callable[..., Any]:
+    return jax.grad(f, argnums=(0, 1, 2))
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, of_all], ids=["forward", "gradient"])
+def test_chunked_attention_gathers_a_split_sequence_once(transform: Callable[..., Any]) -> None:
+    mesh = mesh_of(AxisType.Auto, (2, 4))
+    layout = NamedSharding(mesh, PartitionSpec("data", "model"))
+
+    def collectives(implementation: str) -> int:
+        def loss(q: Any, k: Any, v: Any) -> Any:
+            y = nn.dot_product_attention(q, k, v, implementation=implementation)
+            return jnp.sum(y**2)
+
+        x = jax.ShapeDtypeStruct((4, 1024, 2, 8), np.float32, sharding=layout)
+        text = jax.jit(transform(loss)).lower(x, x, x).compile().as_text()
+        return len(COLLECTIVE.findall(text))
+
+    assert collectives("chunked") <= collectives("exact")
