@@ -47,7 +47,7 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
         cls.__init__ = _with_suggestions(cls.__init__)  # type: ignore[misc]
     fields: dict[str, dataclasses.Field[Any]] = cls.__dataclass_fields__  # type: ignore[attr-defined]
     if base:  # its class variables are no business of those who collect a model's fields
-        for name in fields.keys() - {f.name for f in dataclasses.fields(cls)}:  # type: ignore[arg-type]
+        for name in fields.keys() - {f.name for f in dataclasses.fields(cls)}:
             del fields[name]
     for name in RESERVED:
         fields[name] = fields.pop(name)
