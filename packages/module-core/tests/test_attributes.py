@@ -172,6 +172,14 @@ def test_a_module_without_call_says_which_method_to_name(call, args):
     assert OnlyEncode().init(KEY, X, method="encode") == {}
 
 
+@pytest.mark.parametrize("transform", [nn.jit, nn.remat])
+def test_a_transformed_class_has_no_call_either(transform):
+    model = transform(OnlyEncode)()
+    with pytest.raises(AttributeError, match='"__call__"'):
+        model.init(KEY, X)
+    assert jnp.array_equal(model.apply({}, X, method="encode"), X)
+
+
 # What is told of attributes that can't be set.
 
 

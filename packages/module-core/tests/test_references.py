@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from linnet.module_core import linen as nn
+from linnet.module_core import nnx
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 2))
@@ -82,6 +83,61 @@ def test_a_call_leaves_no_tracers(call, name):
     try:
         with mock.patch.object(gc, "collect", return_value=0), jax.checking_leaks():
             jax.eval_shape(lambda key, x: CALLS[call](model, key, x), KEY, X)
+    finally:
+        gc.enable()
+
+
+class NnxBlock(nnx.Module):
+    def __init__(self, rngs):
+        self.kernel = nnx.Param(rngs.params.normal((2, 2)))
+        self.rngs = rngs.fork()
+
+    def __call__(self, x):
+        return x @ self.kernel + self.rngs.dropout.normal(x.shape)
+
+
+class NnxModel(nnx.Module):
+    def __init__(self, rngs):
+        self.blocks = nnx.List([NnxBlock(rngs), NnxBlock(rngs)])
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def loss(model, x):
+    return model(x).sum()
+
+
+NNX_CALLS = {
+    "construct": lambda model, x: nnx.state(NnxModel(nnx.Rngs(0))),
+    "call": lambda model, x: model(x),
+    "split": lambda model, x: nnx.split(model)[1],
+    "clone": lambda model, x: nnx.state(nnx.clone(model)),
+    "update": lambda model, x: nnx.update(model, nnx.state(model)),
+    "iter_graph": lambda model, x: len(list(nnx.iter_graph(model))),
+    "jit": lambda model, x: nnx.jit(loss)(model, x),
+    "grad": lambda model, x: nnx.grad(loss)(model, x),
+    "remat": lambda model, x: nnx.remat(loss)(model, x),
+    "cond": lambda model, x: nnx.cond(True, loss, loss, model, x),
+    "eval_shape": lambda model, x: len(jax.tree.leaves(nnx.eval_shape(loss, model, x))),
+    "tabulate": lambda model, x: len(nnx.tabulate(model, x)),
+}
+
+
+@pytest.mark.parametrize("call", NNX_CALLS.values(), ids=NNX_CALLS)
+def test_nnx_leaves_no_tracers(call):
+    graphdef, state = nnx.split(NnxModel(nnx.Rngs(0)))
+
+    def run(state, x):
+        return jax.tree.leaves(call(nnx.merge(graphdef, state), x))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with mock.patch.object(gc, "collect", return_value=0), jax.checking_leaks():
+            jax.eval_shape(run, state, X)
     finally:
         gc.enable()
 

@@ -620,6 +620,8 @@ def lift_class(
         "_lifted_from": cls,
     }
     for name, own_options in chosen.items():
+        if name == "__call__" and not any(name in vars(c) for c in cls.__mro__):
+            continue  # nothing to transform; `getattr` would find the one that makes instances
         method = getattr(cls, name)
         body[name] = _lift_method(transform, cls, name, method, {**options, **own_options})
     return type(prefix + cls.__name__, (cls,), body)

@@ -218,7 +218,7 @@ class After:
 
     def __init__(self, inside: Inside, roots: Sequence[Any]) -> None:
         inside.restore()
-        self.inside = inside
+        self._before = inside.values  # not `inside` itself, which refers to this
         self.walk = after = Walk(roots)
         before = inside.nodes
         index_of = {id(node): i for i, node in enumerate(before)}
@@ -276,7 +276,7 @@ class After:
     def is_changed(self, i: int) -> bool:
         """Whether a leaf is new, or has another value than before."""
         source = self.sources[i]
-        return source is None or self.value(i) is not self.inside.values[source]
+        return source is None or self.value(i) is not self._before[source]
 
 
 def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:

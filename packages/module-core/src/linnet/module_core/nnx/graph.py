@@ -557,18 +557,17 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     An object that is reached several times comes once.
     """
     refuse_tree_mode(node, graph)
-    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
+    return _iter_graph(node, (), {})
 
-    def visit(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-        if kind_of(value) not in (STATIC, ARRAY, TREE):
-            if id(value) in seen:
-                return
-            seen[id(value)] = value
-        for name, _, child in _items(value):
-            yield from visit(child, (*path, name))
-        yield path, value
 
-    return visit(node, ())
+def _iter_graph(value: Any, path: Path, seen: dict[int, Any]) -> Iterator[tuple[Path, Any]]:
+    if kind_of(value) not in (STATIC, ARRAY, TREE):
+        if id(value) in seen:
+            return
+        seen[id(value)] = value  # with the object, so that no identity is used twice
+    for name, _, child in _items(value):
+        yield from _iter_graph(child, (*path, name), seen)
+    yield path, value
 
 
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:

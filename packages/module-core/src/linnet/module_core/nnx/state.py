@@ -321,20 +321,21 @@ jax.tree_util.register_pytree_node(
 def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
     """Pairs of path and leaf, in no order."""
     pairs: list[tuple[Path, Any]] = []
-
-    def visit(mapping: Any, path: Path) -> None:
-        for key, value in mapping.items():
-            if type(value) is dict:
-                visit(value, (*path, key))
-            elif isinstance(value, Variable):  # asked first: `State` is abstract, so slow to ask
-                pairs.append(((*path, key), value))
-            elif isinstance(value, (dict, State)):
-                visit(value._mapping if isinstance(value, State) else value, (*path, key))
-            else:
-                pairs.append(((*path, key), value))
-
-    visit(state._mapping if isinstance(state, State) else state, ())
+    _collect(state._mapping if isinstance(state, State) else state, (), pairs)
     return pairs
+
+
+def _collect(mapping: Any, path: Path, pairs: list[tuple[Path, Any]]) -> None:
+    for key, value in mapping.items():
+        if type(value) is dict:
+            _collect(value, (*path, key), pairs)
+        elif isinstance(value, Variable):  # asked first: `State` is abstract, so slow to ask
+            pairs.append(((*path, key), value))
+        elif isinstance(value, (dict, State)):
+            inner = value._mapping if isinstance(value, State) else value
+            _collect(inner, (*path, key), pairs)
+        else:
+            pairs.append(((*path, key), value))
 
 
 def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:

@@ -493,22 +493,23 @@ def _copied(value: Any) -> Any:
 
 def iter_data(value: Any) -> Iterator[Any]:
     """The data leaves of a value: variables and arrays; nodes count as one leaf each."""
-    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
+    return _iter_data(value, {})
 
-    def visit(x: Any) -> Iterator[Any]:
-        kind = kind_of(x)
-        if kind in (OBJECT, VARIABLE, ARRAY):
-            yield x
-        elif kind in (LIST, DICT, TREE):
-            if kind != TREE:
-                if id(x) in seen:
-                    return
-                seen[id(x)] = x
-            children = x if kind == LIST else x.values() if kind == DICT else one_level(x)[0]
-            for child in children:
-                yield from visit(child)
 
-    return visit(value)
+def _iter_data(value: Any, seen: dict[int, Any]) -> Iterator[Any]:
+    kind = kind_of(value)
+    if kind in (OBJECT, VARIABLE, ARRAY):
+        yield value
+    elif kind in (LIST, DICT, TREE):
+        if kind != TREE:
+            if id(value) in seen:
+                return
+            seen[id(value)] = value  # with the object, so that no identity is used twice
+        children = (
+            value if kind == LIST else value.values() if kind == DICT else one_level(value)[0]
+        )
+        for child in children:
+            yield from _iter_data(child, seen)
 
 
 def holds_data(value: Any) -> bool:

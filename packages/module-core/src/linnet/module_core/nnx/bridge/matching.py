@@ -71,16 +71,17 @@ def level_of(variables: Mapping[str, Any]) -> Level:
     """A linen tree with the collections at the leaves."""
     top = Level()
 
-    def visit(level: Level, col: str, tree: Mapping[Any, Any]) -> None:
-        for name, value in tree.items():
-            if isinstance(value, Mapping):
-                visit(level.children.setdefault(str(name), Level()), col, value)
-            else:
-                level.leaves.setdefault(str(name), {})[col] = value
-
     for col, tree in variables.items():
-        visit(top, col, tree)
+        _put_leaves(top, col, tree)
     return top
+
+
+def _put_leaves(level: Level, col: str, tree: Mapping[Any, Any]) -> None:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            _put_leaves(level.children.setdefault(str(name), Level()), col, value)
+        else:
+            level.leaves.setdefault(str(name), {})[col] = value
 
 
 def leaf_paths(level: Level, path: Path = ()) -> Iterator[Path]:

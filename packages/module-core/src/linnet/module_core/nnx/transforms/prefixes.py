@@ -342,15 +342,13 @@ def _leaves_of(root: Any, part: Any, spec: Any) -> Iterator[tuple[Any, Path, Any
         yield key, path, leaves[i]
 
 
-def _every_path(root: Any) -> Iterator[tuple[Any, Path, Any]]:
+def _every_path(
+    value: Any, path: Path = (), above: frozenset[int] = frozenset()
+) -> Iterator[tuple[Any, Path, Any]]:
     """The variables below a root on each path to them."""
-
-    def visit(value: Any, path: Path, above: frozenset[int]) -> Iterator[tuple[Any, Path, Any]]:
-        if kind_of(value) == VARIABLE:
-            yield id(value), path, value
-        elif id(value) not in above:
-            inner = above | {id(value)} if kind_of(value) == OBJECT else above
-            for name, _, child in _items(value):
-                yield from visit(child, (*path, name), inner)
-
-    yield from visit(root, (), frozenset())
+    if kind_of(value) == VARIABLE:
+        yield id(value), path, value
+    elif id(value) not in above:
+        inner = above | {id(value)} if kind_of(value) == OBJECT else above
+        for name, _, child in _items(value):
+            yield from _every_path(child, (*path, name), inner)
