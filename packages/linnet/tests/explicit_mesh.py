@@ -184,6 +184,29 @@ def test_decoding_with_a_split_batch(mesh: Mesh) -> None:
         assert spec(y)[0] == "data"
 
 
+class Product(nn.Module):
+    """Leaves it to JAX how the product of two split arrays is split."""
+
+    def __call__(self, x: Any) -> Any:
+        return x @ x.T
+
+
+class ProductOfNNX(nnx.Module):
+    def __call__(self, x: Any) -> Any:
+        return x @ x.T
+
+
+@pytest.mark.parametrize("call", [lambda x: Product().apply({}, x), ProductOfNNX()])
+def test_a_question_of_jax_s_comes_with_its_answers(call: Callable[..., Any], mesh: Mesh) -> None:
+    x = put(numbers(8, 4), mesh, None, "model")
+    with pytest.raises(Exception, match="sharded") as caught:
+        call(x)
+    assert any("jax.sharding.auto_axes" in note for note in caught.value.__notes__)
+    layout = NamedSharding(mesh, PartitionSpec())
+    y = jax.jit(jax.sharding.auto_axes(call, out_sharding=layout))(x)
+    np.testing.assert_allclose(y, np.asarray(x) @ np.asarray(x).T, rtol=1e-5)
+
+
 COLLECTIVE = re.compile(
     r" (?:all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
 )

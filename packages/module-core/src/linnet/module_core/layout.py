@@ -121,6 +121,16 @@ def whole(x: Any, *dimensions: int) -> Any:
     return lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]
 
 
+def ambiguous(error: Exception) -> str | None:
+    """What to do about jax's question how a result is to be split; None for another error."""
+    if type(error).__name__ != "ShardingTypeError":
+        return None
+    return (
+        "The axes of this mesh are explicit. Pass out_sharding= to a layer that takes it, run the "
+        "module within jax.sharding.auto_axes, or make the mesh with axes of AxisType.Auto."
+    )
+
+
 def automatic(function: Callable[..., Any], layout: NamedSharding) -> Callable[..., Any]:
     """`function` of arrays, traced as on a mesh whose axes are not explicit.
 

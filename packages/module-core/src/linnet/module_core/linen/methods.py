@@ -23,6 +23,7 @@ from ..errors import (
     IncorrectPostInitOverrideError,
     LinnetError,
 )
+from ..layout import ambiguous
 from ..tracebacks import strip
 from .context import context, run_interceptors
 from .hints import changed_in_place, mismatch, still_packed, taken_for_array
@@ -322,6 +323,7 @@ def _note(
         taken_for_array(error, module),
         changed_in_place(error, module),
         still_packed(module, fun, args, kwargs),
+        ambiguous(error),
     ):
         if hint is not None:
             error.add_note(hint)

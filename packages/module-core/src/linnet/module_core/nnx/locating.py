@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ..errors import LinnetError
+from ..layout import ambiguous
 from ..tracebacks import strip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,6 +86,9 @@ def locate(error: Exception, module: Any, method: str) -> None:
         notes[notes.index(place.text)] = text
     else:
         error.add_note(text)
+        hint = ambiguous(error)
+        if hint is not None:
+            error.add_note(hint)
     place.text = text
 
 
