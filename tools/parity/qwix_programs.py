@@ -142,6 +142,29 @@ def linen_qlora() -> Any:
     return variables, adapted.apply(variables, x)
 
 
+def linen_static() -> Any:
+    """Static ranges of activations, in a model with attention, a lifted class and a cell."""
+    import jax
+    import jax.numpy as jnp
+    import qwix
+    from flax import linen as nn
+
+    class Tagger(nn.Module):
+        @nn.compact
+        def __call__(self, tokens: Any) -> Any:
+            x = nn.Embed(7, 8)(tokens)
+            x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
+            x = nn.remat(nn.Dense)(8)(x)
+            return nn.Dense(4)(nn.relu(nn.GRUCell(8)(x[:, 0], x[:, 0])[1]))
+
+    tokens = jnp.arange(6).reshape(2, 3)
+    options = {"weight_qtype": "int8", "act_qtype": "int8", "act_static_scale": True}
+    quantized = qwix.quantize_model(Tagger(), qwix.PtqProvider(rules(**options)))
+    variables = quantized.init(jax.random.key(0), tokens)
+    jitted = jax.jit(quantized.apply)(variables, tokens)
+    return variables, quantized.apply(variables, tokens), jitted
+
+
 def nnx_ptq() -> Any:
     """Post-training quantization of an nnx model, and of parameters into an abstract one."""
     import jax
@@ -209,6 +232,7 @@ PROGRAMS = (
     "linen_qat",
     "linen_lora",
     "linen_qlora",
+    "linen_static",
     "nnx_ptq",
     "nnx_qat",
     "nnx_lora",

@@ -22,7 +22,10 @@ from ._compat import auto_axes, bernoulli, reshard
 
 def layout_of(x: Any) -> NamedSharding | None:
     """How `x` is split, or None where its type says of no dimension that it is."""
-    sharding: Any = jax.typeof(x).sharding
+    try:
+        sharding: Any = jax.typeof(x).sharding
+    except TypeError:  # an array-like object: a quantized weight of another library, say
+        return None
     if sharding.mesh.empty or not any(sharding.spec):
         return None
     if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
@@ -35,7 +38,10 @@ def layout_of(x: Any) -> NamedSharding | None:
 
 def is_on_mesh(x: Any) -> bool:
     """Whether `x` lives on a mesh of several devices, split or not."""
-    mesh = jax.typeof(x).sharding.mesh
+    try:
+        mesh = jax.typeof(x).sharding.mesh
+    except TypeError:
+        return False
     return not mesh.empty and mesh.size > 1
 
 

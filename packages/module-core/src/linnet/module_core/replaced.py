@@ -8,9 +8,13 @@ a call, and is replayed, does not: it has to ask.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import ModuleType
 
+import jax
 
+
+@cache
 def watch(module: ModuleType, name: str) -> Callable[[], bool]:
     """A function that says whether `module.name` is another function now, or has other code.
 
@@ -29,3 +33,9 @@ def watch(module: ModuleType, name: str) -> Callable[[], bool]:
         return now is not function or getattr(now, "__code__", None) is not code
 
     return is_replaced
+
+
+# Both styles import this when they are imported: layers may be imported later, within a program
+# that has replaced a function already.
+dot_is_replaced = watch(jax.lax, "dot_general")
+einsum_is_replaced = watch(jax.numpy, "einsum")

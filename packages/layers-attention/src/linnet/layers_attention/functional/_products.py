@@ -9,6 +9,7 @@ a product over groups is one over H/G plain heads.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax import lax
 
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layout import dot_layout
+from linnet.module_core.replaced import einsum_is_replaced
 
 from ._types import Array, DotGeneral, Einsum, PrecisionLike
 
@@ -120,6 +122,9 @@ def products(
             hint="Have the einsums use the precision, e.g. "
             "functools.partial(jax.numpy.einsum, precision=...).",
         )
+    if logits_einsum is None and dot_general is None and einsum_is_replaced():
+        # A quantizer or profiler that replaced `jnp.einsum` expects attention to call it.
+        logits_einsum = values_einsum = partial(jnp.einsum, precision=precision)
     return Products(precision, dot_general, logits_einsum, values_einsum)
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentError, DtypeError
-from linnet.module_core.replaced import watch
+from linnet.module_core.replaced import dot_is_replaced, einsum_is_replaced
 
 from ._call import Call
 from ._types import Array
@@ -97,5 +97,3 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
 _recorded = jax.jit(
     jax.nn.dot_product_attention, static_argnames=("is_causal", "implementation"), inline=True
 )
-dot_is_replaced = watch(jax.lax, "dot_general")
-einsum_is_replaced = watch(jnp, "einsum")

@@ -16,7 +16,7 @@ from jax import lax
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
 from linnet.module_core.layout import dot_layout
-from linnet.module_core.replaced import watch
+from linnet.module_core.replaced import dot_is_replaced
 
 from ._bias import add_bias
 from ._checks import same_shape, vector_features
@@ -75,7 +75,7 @@ def dense(
     if dot_general is None and out_sharding is None:
         out_sharding = dot_layout(x, kernel, contract)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
-    if dot_general is None and not options and is_staged(x) and not is_replaced():
+    if dot_general is None and not options and is_staged(x) and not dot_is_replaced():
         y: Array = _affine_staged(x, kernel, bias, precision)
         return y
     return _affine(x, kernel, bias, precision, dot_general or lax.dot_general, options)
@@ -95,4 +95,3 @@ def _affine(
 
 
 _affine_staged = jax.jit(_affine, inline=True, static_argnums=3)
-is_replaced = watch(lax, "dot_general")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
 from ..config import config as config
 from . import metadata as metadata
 from .axes import In, Out, broadcast

@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
 from .abstract import abstract_with_sharding as abstract_with_sharding
 from .abstract import as_abstract as as_abstract
 from .abstract import eval_shape as eval_shape
