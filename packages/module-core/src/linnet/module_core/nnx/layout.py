@@ -57,6 +57,12 @@ def loaded(variable: Any, value: Any) -> Any:
     """A value that comes into a variable; laid out as its metadata says if nobody split it yet."""
     if isinstance(value, jax.core.Tracer):
         return value
+    if (
+        variable._metadata.get("mesh") is None
+        and lies_as(axis_names_of(variable)) is None
+        and not get_abstract_mesh().axis_names
+    ):
+        return value  # without a mesh, a write takes no time for it
     if isinstance(value, jax.Array) and not value.sharding.is_fully_replicated:
         return value
     return laid_out(variable, value)

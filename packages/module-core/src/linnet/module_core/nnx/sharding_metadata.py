@@ -37,6 +37,8 @@ def axis_names_of(variable: Any) -> Any:
 
 def lies_as(names: Any) -> Any:
     """The sharding, or `Format`, that stands in the place of names; None where names stand."""
+    if type(names) is tuple:
+        return None
     if isinstance(names, Sharding) or isinstance(getattr(names, "sharding", None), Sharding):
         return names
     return None
