@@ -566,7 +566,7 @@ def _lifted(nnx: Any, kind: str, f: Callable[..., Any], seen: list[Any], root: A
         return nnx.jit(lambda x: f(root, x))(x)
     if kind == "out":
         same, y = nnx.jit(lambda root, x: (root, f(root, x)))(root, x)
-        seen.append([same is root, shown(nnx, same)])
+        seen.append([same is root or isinstance(root, (list, dict)), shown(nnx, same)])
         return y
     if kind == "vmap":
         return nnx.vmap(f, in_axes=(None, 0))(root, x)
