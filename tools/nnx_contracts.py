@@ -19,7 +19,7 @@ import copy
 import inspect
 import itertools
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -342,7 +342,9 @@ def test_arrays_stand_for_parameters(layer: Layer) -> None:
         return  # its parameters are written to, so that they are variables
     module, inputs = layer.module(), layer.arrays()
     expected = layer.module()(*inputs, **layer.call)
-    kinds = itertools.cycle([np.asarray, ArrayLike, jnp.asarray, Indexed])
+    kinds: Iterator[Callable[..., Any]] = itertools.cycle(
+        [np.asarray, ArrayLike, jnp.asarray, Indexed]
+    )
     found = []
     for _, node in list(nnx.iter_graph(module)):
         for name, variable in list(vars(node).items() if isinstance(node, nnx.Module) else ()):

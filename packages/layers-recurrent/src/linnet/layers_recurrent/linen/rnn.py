@@ -165,8 +165,7 @@ class RNN(Module):
         }
         carry = laid_out_as(inputs, time_axis, carry, cell.num_feature_axes)
         if lengths is None:
-            run = scan(_step, in_axes=time_axis, **lifted)
-            return run(cell, carry, inputs)
+            return scan(_step, in_axes=time_axis, **lifted)(cell, carry, inputs)
 
         def step(cell: Any, carries: Any, x: Array, t: Array) -> Any:
             # `last` stays what it is once a sequence has ended.

@@ -102,6 +102,14 @@ def split(
 ) -> tuple[GraphDef[A], State]: ...
 @overload
 def split(
+    node: A, filter: Filter, second: Filter, /, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State, State]: ...
+@overload
+def split(
+    node: A, filter: Filter, second: Filter, third: Filter, /, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State, State, State]: ...
+@overload
+def split(
     node: A, filter: Filter, /, *filters: Filter, graph: bool | None = None
 ) -> tuple[GraphDef[A], State, *tuple[State, ...]]: ...
 def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
