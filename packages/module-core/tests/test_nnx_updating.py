@@ -238,3 +238,16 @@ def test_identities_of_temporary_objects_are_not_taken_twice():
     copied = []
     nnx.recursive_map(lambda path, v: copied.append(v) or v, model)
     assert len([v for v in copied if isinstance(v, nnx.Param)]) == 6
+
+
+def test_merged_states_replace_leaves_by_what_is_below_and_the_other_way_round():
+    nested, leaf = {"c": {"d": {"e": 1}}, "k": 2}, {"c": 0}
+    for first, second, expected in (
+        (nested, leaf, {"c": 0, "k": 2}),
+        (leaf, nested, nested),
+        (nested, {"c": {"d": 3, "f": 4}}, {"c": {"d": 3, "f": 4}, "k": 2}),
+    ):
+        assert nnx.merge_state(nnx.State(first), nnx.State(second)) == expected
+        state = nnx.State(first)
+        state |= second
+        assert state == expected

@@ -400,10 +400,20 @@ def split_state(state: Mapping[Any, Any], first: Filter, /, *filters: Filter) ->
 
 
 def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Any = State) -> Any:
-    """One state of several; of equal paths the last."""
+    """One state of several; of equal paths the last, and of a leaf and what is below its path."""
     if not states:
         return state if isinstance(state, cls) else cls(state)
-    return from_flat_state(FlatState.merge(*map(to_flat_state, (state, *states))), cls=cls)
+    merged: dict[Path, Any] = {}
+    for one in (state, *states):
+        part = dict(to_flat_state(one))
+        above = {path[:n] for path in part for n in range(1, len(path))}
+        merged = {
+            path: value
+            for path, value in merged.items()
+            if path not in above and not any(path[:n] in part for n in range(1, len(path)))
+        }
+        merged.update(part)
+    return from_flat_state(FlatState(merged.items(), sort=True), cls=cls)
 
 
 def map_state(f: Callable[[Path, Any], Any], state: Mapping[Any, Any]) -> State:
