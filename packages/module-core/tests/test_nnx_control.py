@@ -359,3 +359,10 @@ def test_what_a_loop_does_not_change_it_returns_itself(value):
     total, same = nnx.scan(lambda c, x: ((c[0] + x, c[1]), None))((0.0, value), jnp.ones(2))[0]
     assert float(total) == 2.0
     assert jax.tree.leaves(same) == jax.tree.leaves(value) or same is value
+
+
+def test_a_structure_of_a_tagged_split_merges_alone():
+    dense = block().dense
+    with nnx.update_context("alone"), nnx.split_context("alone") as ctx:
+        parts = ctx.split(dense)
+    assert nnx.merge(*parts).kernel is dense.kernel

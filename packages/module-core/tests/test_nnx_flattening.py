@@ -138,6 +138,45 @@ class TestFlatten:
         with pytest.raises(ArgumentError, match="refers to an object of another one"):
             nnx.unflatten(second, none)
 
+    def test_what_was_flattened_before_is_never_taken_for_a_part(self):
+        weight = nnx.Param(jnp.ones(1))
+        refs, made = RefMap(), IndexMap()
+        nnx.flatten(weight, ref_index=refs)
+        holder = nnx.Dict(own=nnx.Param(jnp.zeros(1)), same=weight)
+        holder.own_again = holder.own
+        graphdef, leaves = nnx.flatten(holder, ref_index=refs)
+        assert [n.index for n in graphdef.nodes] == [1, 2, 2, 0]
+        with pytest.raises(ArgumentError, match="refers to an object of another one"):
+            nnx.unflatten(graphdef, leaves)
+        made[0] = weight
+        again = nnx.unflatten(graphdef, leaves, index_ref=made)
+        assert again.same is weight
+        assert again.own is again.own_again is not weight
+
+    def test_one_that_shares_nothing_is_made_alone(self):
+        refs = RefMap()
+        nnx.flatten(nnx.Param(jnp.ones(1)), ref_index=refs)
+        weight = nnx.Param(jnp.zeros(1))
+        alone = nnx.graphdef(nnx.Dict(a=weight, b=weight))
+        graphdef, leaves = nnx.flatten(nnx.Dict(a=weight, b=weight), ref_index=refs)
+        assert graphdef != alone
+        again = nnx.unflatten(graphdef, leaves)
+        assert again.a is again.b
+        assert nnx.merge(graphdef, leaves).a.shape == (1,)
+
+    def test_a_structure_with_others_before_it_is_not_taken_for_the_same_alone(self):
+        model = nnx.Dict(w=nnx.Param(jnp.ones(1)))
+        refs = RefMap([(nnx.Param(1.0), 0), (nnx.Param(2.0), 1)])
+        kept = nnx.flatten(model, ref_index=refs)
+        weight = nnx.Param(jnp.zeros(1))
+
+        @nnx.jit
+        def same(model, one, other):
+            return model.w[...], one is other
+
+        assert bool(same(model, weight, weight)[1])
+        assert kept[0].num_nodes == 4
+
     def test_numbered_objects_are_filled(self):
         net = Net()
         numbers = RefMap([(net, "net"), (net.mean, "mean")])

@@ -60,10 +60,10 @@ class NodeRef:
     index: int
 
 
-def nodes_of(tokens: tuple[Any, ...]) -> list[NodeDef | VariableDef | NodeRef]:
-    """The nodes in a program of tokens (see `structure`)."""
+def nodes_of(tokens: tuple[Any, ...], first: int = 0) -> list[NodeDef | VariableDef | NodeRef]:
+    """The nodes in a program of tokens (see `structure`), numbered from `first` on."""
     found: list[NodeDef | VariableDef | NodeRef] = []
-    index = -1
+    index = first - 1
     for token in tokens:
         kind = token[0]
         index += kind in (OBJECT, VARIABLE, LIST, DICT)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..errors import ArgumentError
 from .graph import _leaves_for, refuse_tree_mode
 from .state import FlatState, path_order
-from .structure import GraphDef, Walk, build
+from .structure import ABSENT, GraphDef, Walk, build
 from .transforms.contexts import NumberedGraphDef
 from .variable import Variable
 
@@ -136,7 +136,8 @@ def unflatten(
     leaves = _leaves_for(graphdef, (given,))
     if copy_variables:
         leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
-    before = [] if index_ref is None else [index_ref[i] for i in range(len(index_ref))]
+    known = {} if index_ref is None else index_ref
+    before = [known.get(i, ABSENT) for i in range(graphdef.num_before)]
     fill = outer_index_outer_ref or {}
 
     def reuse(i: int) -> Any:
@@ -149,6 +150,6 @@ def unflatten(
         graphdef, leaves, reuse if fill else None, recreate=recreate_variables, before=before
     )
     if index_ref is not None:
-        index_ref.update(enumerate(nodes))
+        index_ref.update((i, node) for i, node in enumerate(nodes) if node is not ABSENT)
     made: A = roots[0]
     return made

@@ -202,16 +202,31 @@ def merge(
     if isinstance(graphdef, State):
         graphdef, states = _of_one_structure((graphdef, *states))
     if not isinstance(graphdef, GraphDef):
-        raise ArgumentError(
-            f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
-            hint="It is the first result of nnx.split.",
-        )
+        graphdef = _of_one_split(graphdef)
     leaves = _leaves_for(graphdef, states)
     if copy:
         leaves = [_copied_leaf(x, arrays=True) for x in leaves]
     roots, nodes = build(graphdef, leaves)
     place_all(nodes)
     return roots[0]
+
+
+def _of_one_split(graphdef: Any) -> GraphDef[Any]:
+    """The structure alone of what a context has split, if it refers to nothing split before."""
+    from .transforms.contexts import NumberedGraphDef
+
+    if not isinstance(graphdef, NumberedGraphDef):
+        raise ArgumentError(
+            f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
+            hint="It is the first result of nnx.split.",
+        )
+    if graphdef.before != (0, 0):
+        raise ArgumentError(
+            f"The structure refers to {graphdef.before[0]} objects that were split before it.",
+            hint="Merge all that one split_context has split in one nnx.merge_context of the same"
+            " tag, in the same order.",
+        )
+    return graphdef.graphdef
 
 
 def _of_one_structure(states: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:

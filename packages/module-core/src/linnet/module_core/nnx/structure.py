@@ -39,7 +39,7 @@ from .pytree import _set_marks, marks_of, new_object
 from .statics import can_change, static_key
 from .variable import Variable, _set_metadata, new_variable, set_raw_value
 
-_ABSENT = object()
+ABSENT = object()
 
 
 def one_level(tree: Any) -> tuple[list[Any], Any, list[Any]]:
@@ -98,6 +98,8 @@ class GraphDef(Generic[N]):
       tokens: see the module's docstring.
       statics: the static values, in the order of their tokens.
       num_leaves: how many leaves there are, shared ones counted once.
+      num_nodes: how many nodes there are, with those before.
+      num_before: how many nodes of earlier walks come first in the numbering.
       num_roots: how many roots the walk had.
     """
 
@@ -108,6 +110,7 @@ class GraphDef(Generic[N]):
         "_leaf_types",
         "_paths",
         "joined",
+        "num_before",
         "num_leaves",
         "num_nodes",
         "num_roots",
@@ -122,12 +125,14 @@ class GraphDef(Generic[N]):
         num_leaves: int,
         num_nodes: int,
         num_roots: int,
+        num_before: int = 0,
     ) -> None:
         self.tokens = tokens
         self.statics = statics
         self.num_leaves = num_leaves
         self.num_nodes = num_nodes
         self.num_roots = num_roots
+        self.num_before = num_before
         self._hash = hash(tokens)
         self.joined: dict[Any, GraphDef] = {}  # see `bundle.join`
         self._changeable: Any = None
@@ -151,6 +156,7 @@ class GraphDef(Generic[N]):
             and self._hash == other._hash
             and self.tokens == other.tokens
             and self.num_roots == other.num_roots
+            and self.num_before == other.num_before
         )
 
     def __hash__(self) -> int:
@@ -163,6 +169,7 @@ class GraphDef(Generic[N]):
             self.num_leaves,
             self.num_nodes,
             self.num_roots,
+            self.num_before,
         )
 
     def __repr__(self) -> str:
@@ -193,7 +200,7 @@ class GraphDef(Generic[N]):
         """A `NodeDef`, `VariableDef` or `NodeRef` for each node, in the order of the walk."""
         from .definitions import nodes_of
 
-        return nodes_of(self.tokens)
+        return nodes_of(self.tokens, self.num_before)
 
     @property
     def paths(self) -> list[tuple[Any, ...]]:
@@ -369,7 +376,7 @@ class Walk:
             visit(root, None, None, False, None)
         del visit  # it refers to itself: left to the garbage collector it would keep all nodes
         self.graphdef = GraphDef(
-            tuple(tokens), tuple(statics), len(leaves), len(nodes), len(roots)
+            tuple(tokens), tuple(statics), len(leaves), len(nodes), len(roots), len(before)
         ).interned()
         self.nodes = nodes
         self.leaves = leaves
@@ -404,13 +411,13 @@ def build(
     tokens = iter(graphdef.tokens)
     statics = iter(zip(graphdef.statics, graphdef.changeable, strict=True))
     values = iter(leaves)
-    nodes: list[Any] = list(before)
+    nodes: list[Any] = [*before, *([ABSENT] * (graphdef.num_before - len(before)))]
 
-    def read(token: Any, present: Any = _ABSENT) -> Any:
+    def read(token: Any, present: Any = ABSENT) -> Any:
         kind = token[0]
         if kind == STATIC:
             value, changeable = next(statics)
-            if present is not _ABSENT and static_key(present) == token[1]:
+            if present is not ABSENT and static_key(present) == token[1]:
                 return present  # the caller's own, should equal ones be told apart by `is`
             return _copied(value) if changeable else value
         if kind == VARIABLE:
@@ -430,10 +437,12 @@ def build(
             value = next(values)
             return value.raw_value if isinstance(value, Variable) else value
         if kind == REFERENCE:
-            if token[1] >= len(nodes):
+            if nodes[token[1]] is ABSENT:
                 raise ArgumentError(
-                    "The structure refers to an object of another one, which it was split after.",
-                    hint="Merge both in one nnx.merge_context, in the order of the splits.",
+                    "The structure refers to an object of another one, after which it was"
+                    " flattened.",
+                    hint="Unflatten first what was flattened before it, with one index_ref for"
+                    " all: nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
                 )
             return nodes[token[1]]
         if kind == TREE:
@@ -457,7 +466,7 @@ def build(
                     else:
                         attributes[name] = read(inner)
                 return new
-            filled = {n: read(next(tokens), attributes.get(n, _ABSENT)) for n in token[2]}
+            filled = {n: read(next(tokens), attributes.get(n, ABSENT)) for n in token[2]}
             for name in [n for n in attributes if n not in filled]:
                 del attributes[name]
             attributes.update(filled)
