@@ -16,6 +16,7 @@ import pytest
 from jax.experimental import layout as jax_layout
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+import hints
 from linnet.module_core import linen, nnx
 from linnet.module_core.errors import ArgumentError
 
@@ -35,8 +36,8 @@ def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
 
 
 class Weight(nnx.Module):
-    def __init__(self, names: Any = NAMES, **metadata: Any) -> None:
-        self.w = nnx.Param(jnp.ones(SHAPE), out_sharding=names, **metadata)
+    def __init__(self, names: Any = NAMES, shape: Any = SHAPE, **metadata: Any) -> None:
+        self.w = nnx.Param(jnp.ones(shape), out_sharding=names, **metadata)
 
 
 class Kernel(linen.Module):
@@ -311,6 +312,16 @@ def test_names_that_don_t_fit(names: Any, words: list[str], mesh: Mesh) -> None:
     with pytest.raises(ArgumentError) as info:
         Weight(names)
     assert all(word in str(info.value) for word in words), info.value
+
+
+def test_what_the_devices_don_t_divide_is_given_a_size_that_they_divide(mesh: Mesh) -> None:
+    hints.try_remedy(
+        hints.Remedy(
+            "Choose a size that they divide, or None for that axis: it is not split then.",
+            lambda: Weight(("model", None), shape=(3, 4)),
+            lambda: [Weight(("model", None), shape=(8, 4)), Weight((None, None), shape=(3, 4))],
+        )
+    )
 
 
 def test_inside_shard_map_manual_axes_are_left_out(mesh: Mesh) -> None:

@@ -1,0 +1,493 @@
+"""Every hint about objects of nnx, followed to the letter; those of its folders are beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import hints
+from hints import Remedy
+from linnet.module_core import nnx
+from linnet.module_core.nnx.flattening import RefMap
+from linnet.module_core.nnx.layers import dropout_key, names_layer, params_key
+
+SOURCES = Path(nnx.__file__).parent
+KEY = jax.random.key(0)
+X = jnp.ones((2, 3))
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+
+
+class Layer(nnx.Module):
+    """A kernel and a count, and an option that `nnx.view` sets."""
+
+    on: bool
+
+    @names_layer
+    def __init__(self, features=3, *, rngs):
+        self.kernel = nnx.Param(jax.random.normal(params_key(rngs, self), (3, features)))
+        self.calls = nnx.BatchStat(jnp.zeros(()))
+        self.on = True
+
+    def __call__(self, x):
+        self.calls[...] += 1
+        return x @ self.kernel[...]
+
+    def set_view(self, on: bool | None = None):
+        self.on = self.on if on is None else on
+
+
+class Dropping(nnx.Module):
+    """A layer that draws at each call."""
+
+    def __init__(self, rngs=None):
+        self.rngs = rngs
+
+    def __call__(self, x, rngs=None, deterministic=False):
+        if deterministic:
+            return x
+        key = dropout_key(rngs if rngs is not None else self.rngs, self)
+        return x * jax.random.bernoulli(key, 0.5, x.shape)
+
+
+def layer(**attributes):
+    made = Layer(rngs=nnx.Rngs(0))
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+def shared():
+    """A module that has one variable twice."""
+    weight = nnx.Param(jnp.ones(3))
+    return nnx.Dict(a=weight, b=weight)
+
+
+def split_streams(only=...):
+    rngs = nnx.Rngs(params=0, dropout=1)
+    return rngs, nnx.split_rngs(rngs, splits=2, only=only)
+
+
+def restored():
+    rngs, backups = split_streams()
+    nnx.restore_rngs(backups)
+    return rngs
+
+
+def called(transform, module):
+    """A call of a method that changes the module, under a transform; it is in the closure."""
+    return transform(lambda x: module(x))(X)
+
+
+def variable(names, shape=(2, 3), **metadata):
+    return nnx.Param(jnp.ones(shape), out_sharding=names, mesh=MESH, **metadata)
+
+
+def by_rule(names, *rule):
+    with nnx.logical_axis_rules([rule]):
+        return variable(names)
+
+
+def sown(name, *types, module=None):
+    module = module or layer()
+    for variable_type in types:
+        module.sow(variable_type, name, X)
+
+
+def perturbed(*names_and_types):
+    module = layer()
+    for name, variable_type in names_and_types:
+        module.perturb(name, X, variable_type)
+
+
+def slotted(slots):
+    return type("Slotted", (nnx.Module,), {"__slots__": slots} if slots else {})
+
+
+def without_axis(name):
+    """A step on one of three kernels that are stacked along the axis 'layers'."""
+    kernel = nnx.Param(jnp.ones((3, 2)), out_sharding=("layers", None), eager_sharding=False)
+    naming = {nnx.PARTITION_NAME: name}
+    return nnx.vmap(lambda w: w[...] * 2, in_axes=0, transform_metadata=naming)(kernel)
+
+
+def states_of(*modules, prefix=0):
+    return nnx.to_tree(modules, prefix=prefix)
+
+
+def node_states():
+    return nnx.NodeStates.from_split(*nnx.split(layer(), nnx.Param, ...))
+
+
+def split_in_one_context():
+    """The parts of a layer, and of a holder that refers to it."""
+    one = layer()
+    with nnx.split_context() as ctx:
+        return [ctx.split(one), ctx.split(nnx.Dict(one=one))]
+
+
+def merged_in_one_context(parts):
+    with nnx.merge_context() as ctx:
+        return [ctx.merge(*part) for part in parts]
+
+
+def flattened():
+    """The same two, flattened one after the other."""
+    one, known = layer(), RefMap()
+    return [nnx.flatten(node, ref_index=known) for node in (one, nnx.Dict(one=one))]
+
+
+def unflattened(parts):
+    index_ref = {}
+    return [nnx.unflatten(*part, index_ref=index_ref) for part in parts]
+
+
+def named(name, **options):
+    return nnx.register_variable_name(name, type("Named", (nnx.Variable,), {}), **options)
+
+
+def unnamed():
+    return type("Unnamed", (nnx.Variable,), {})
+
+
+def registered():
+    nnx.register_variable_name("registered_here", cls := unnamed(), overwrite=True)
+    return nnx.variable_name_from_type(cls), nnx.variable_type_from_name("registered_here")
+
+
+def updated(node, state):
+    nnx.update(node, state)
+    return node
+
+
+OBJECTS = [
+    Remedy(
+        "Spread a list out: nnx.Sequential(*layers).",
+        lambda: nnx.Sequential([layer(), jnp.sin]),
+        lambda: nnx.Sequential(*[layer(), jnp.sin])(X),
+    ),
+    Remedy(
+        "Pass it (or the module that holds it) as an argument of the function and transform",
+        lambda: called(jax.jit, layer()),
+        lambda: nnx.jit(lambda module, x: module(x))(layer(), X),
+    ),
+    Remedy(
+        "Leave out nnx.static, or its annotation",
+        lambda: layer(kernel=nnx.static(jnp.ones(3))),
+        lambda: layer(kernel=jnp.ones(3)),
+    ),
+    Remedy("Leave __slots__ out.", lambda: slotted(["x"]), lambda: slotted(None)),
+    Remedy(
+        "Check the names, or pass raise_if_not_found=False.",
+        lambda: layer().set_attributes(off=True),
+        lambda: [
+            layer().set_attributes(on=False),
+            layer().set_attributes(off=True, raise_if_not_found=False),
+        ],
+    ),
+    Remedy(
+        "Write {}({}{}rngs=...).",
+        lambda: Layer(3, nnx.Rngs(0)),
+        lambda: Layer(3, rngs=nnx.Rngs(0)),
+    ),
+    Remedy(
+        "Sow under a name that isn't an attribute.",
+        lambda: sown("on", nnx.Intermediate),
+        lambda: sown("outputs", nnx.Intermediate),
+    ),
+    Remedy(
+        "Sow under another name, or with the type of the first time.",
+        lambda: sown("outputs", nnx.Intermediate, nnx.BatchStat),
+        lambda: [
+            sown("outputs", nnx.Intermediate, nnx.Intermediate),
+            (module := layer(), sown("outputs", nnx.Intermediate, module=module)),
+            sown("others", nnx.BatchStat, module=module),
+        ],
+    ),
+    Remedy(
+        "Perturb under another name, or with the type of the first time.",
+        lambda: perturbed(("y", nnx.Perturbation), ("y", nnx.BatchStat)),
+        lambda: [
+            perturbed(("y", nnx.Perturbation), ("z", nnx.BatchStat)),
+            perturbed(("y", nnx.Perturbation), ("y", nnx.Perturbation)),
+        ],
+    ),
+    Remedy(
+        "Leave it out: variables are changed by assignment",
+        lambda: nnx.var_defaults(hijax=True),
+        lambda: [nnx.var_defaults(), nnx.jit(lambda module: module(X))(layer())],
+    ),
+    Remedy(
+        "Variables are changed by assignment, under nnx's transforms, too.",
+        lambda: nnx.with_vars(layer(), hijax=True),
+        lambda: nnx.jit(lambda module: module(X))(nnx.with_vars(layer())),
+    ),
+    Remedy(
+        "nnx.view_info lists what modules take.",
+        lambda: nnx.view(layer(), onn=False),
+        lambda: [nnx.view_info(layer()), nnx.view(layer(), on=False)],
+    ),
+]
+
+STRUCTURE = [
+    Remedy(
+        "Pass graph=True, or give each place an object of its own.",
+        lambda: nnx.split(shared(), graph=False),
+        lambda: [
+            nnx.split(shared(), graph=True),
+            nnx.split(nnx.Dict(a=nnx.Param(jnp.ones(3)), b=nnx.Param(jnp.ones(3))), graph=False),
+        ],
+    ),
+    Remedy(
+        "It is the first result of nnx.split.",
+        lambda: nnx.merge(layer(), nnx.state(layer())),
+        lambda: nnx.merge(nnx.split(layer())[0], nnx.state(layer())),
+    ),
+    Remedy(
+        "The GraphDef is the first result of nnx.split; nnx.unpack gives states that know it.",
+        lambda: nnx.merge(nnx.state(layer(), nnx.Param), nnx.state(layer(), nnx.BatchStat)),
+        lambda: [
+            nnx.merge(*nnx.split(layer(), nnx.Param, nnx.BatchStat)),
+            nnx.merge(*nnx.unpack(layer(), nnx.Param, nnx.BatchStat)),
+        ],
+    ),
+    Remedy(
+        "Merge what one nnx.unpack of one object returned.",
+        lambda: nnx.merge(nnx.unpack(layer()), nnx.unpack(shared())),
+        lambda: nnx.merge(nnx.unpack(layer())),
+    ),
+    Remedy(
+        "States come from nnx.split or nnx.state.",
+        lambda: nnx.merge(nnx.graphdef(layer()), layer()),
+        lambda: [
+            nnx.merge(nnx.graphdef(layer()), nnx.state(layer())),
+            nnx.merge(nnx.graphdef(layer()), nnx.split(layer())[1]),
+        ],
+    ),
+    Remedy(
+        "Merge a GraphDef with all the states that it was split from.",
+        lambda: nnx.merge(*nnx.split(layer(), nnx.Param, ...)[:2]),
+        lambda: nnx.merge(*nnx.split(layer(), nnx.Param, ...)),
+    ),
+    Remedy(
+        "Merge a GraphDef with all the states that it was split from.",
+        lambda: nnx.merge(nnx.graphdef(layer()), jax.tree.leaves(nnx.state(layer()))[:1]),
+        lambda: nnx.merge(nnx.graphdef(layer()), jax.tree.leaves(nnx.state(layer()))),
+    ),
+    Remedy(
+        "Merge all that one split_context has split in one nnx.merge_context of the same",
+        lambda: nnx.merge(*split_in_one_context()[1]),
+        lambda: merged_in_one_context(split_in_one_context()),
+    ),
+    Remedy(
+        "all: nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
+        lambda: nnx.unflatten(*flattened()[1]),
+        lambda: unflattened(flattened()),
+    ),
+    Remedy(
+        "nnx.state of a variable is the variable: update it with another one.",
+        lambda: updated(nnx.Param(X), nnx.state(layer())),
+        lambda: updated(nnx.Param(X), nnx.state(nnx.Param(2 * X))),
+    ),
+    Remedy(
+        "The object has an object there; give a nested state.",
+        lambda: updated(nnx.Dict(a=layer()), nnx.State({"a": X})),
+        lambda: updated(nnx.Dict(a=layer()), nnx.State({"a": {"kernel": jnp.ones((3, 3))}})),
+    ),
+    Remedy(
+        "Pop from the module or the container that holds it.",
+        lambda: nnx.pop(layer().calls, nnx.BatchStat),
+        lambda: [nnx.pop(layer(), nnx.BatchStat), nnx.pop([layer().calls], nnx.BatchStat)],
+    ),
+    Remedy(
+        "Pop from a list, a dict or a module that holds it.",
+        lambda: nnx.pop((layer().calls,), nnx.BatchStat),
+        lambda: [
+            nnx.pop([layer().calls], nnx.BatchStat),
+            nnx.pop({"calls": layer().calls}, nnx.BatchStat),
+            nnx.pop(layer(), nnx.BatchStat),
+        ],
+    ),
+    Remedy(
+        "Add a filter for these, or `...` as the last one for all that is left.",
+        lambda: nnx.split(layer(), nnx.Param),
+        lambda: [nnx.split(layer(), nnx.Param, nnx.BatchStat), nnx.split(layer(), nnx.Param, ...)],
+    ),
+    Remedy(
+        "All of them are in `states`.",
+        lambda: node_states().state,
+        lambda: node_states().states[1]["calls"],
+    ),
+    Remedy(
+        "Give both the same prefix, or one of them a copy (nnx.clone).",
+        lambda: states_of(one := layer(), one, prefix=(0, 1)),
+        lambda: [
+            states_of(one := layer(), one, prefix=(0, 0)),
+            states_of(one := layer(), nnx.clone(one), prefix=(0, 1)),
+        ],
+    ),
+    Remedy(
+        "A bare variable is its own state: nnx.split gives its structure.",
+        lambda: nnx.unpack(nnx.Param(X)),
+        lambda: nnx.merge(*nnx.split(nnx.Param(X))),
+    ),
+    Remedy(
+        "A filter is a type (nnx.Param), a tag, True or ..., False or None, a list of filters,",
+        lambda: nnx.state(layer(), 3),
+        lambda: [
+            nnx.state(layer(), chosen)
+            for chosen in (
+                nnx.Param,
+                "kernel",
+                True,
+                ...,
+                False,
+                None,
+                [nnx.Param, nnx.BatchStat],
+                lambda path, leaf: "kernel" in path,
+            )
+        ],
+    ),
+    Remedy(
+        "Write nnx.prefix(model, {nnx.Param: 0, ...: None}).",
+        lambda: nnx.prefix(layer(), 0),
+        lambda: nnx.prefix(layer(), {nnx.Param: 0, ...: None}),
+    ),
+    Remedy(
+        "Add a filter for it, or `...` as the last one for all that is left.",
+        lambda: nnx.prefix(layer(), {nnx.Param: 0}),
+        lambda: [
+            nnx.prefix(layer(), {nnx.Param: 0, nnx.BatchStat: None}),
+            nnx.prefix(layer(), {nnx.Param: 0, ...: None}),
+        ],
+    ),
+]
+
+STREAMS = [
+    Remedy(
+        "Write {}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
+        lambda: Layer(3, rngs=KEY),
+        lambda: [rngs := nnx.Rngs(0), Layer(3, rngs=rngs), Layer(3, rngs=rngs)],
+    ),
+    Remedy(
+        "Write {}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
+        lambda: Layer(3),
+        lambda: Layer(3, rngs=nnx.Rngs(0)),
+    ),
+    Remedy(
+        "or call it with rngs=..., or with deterministic=True to drop nothing.",
+        lambda: Dropping()(X),
+        lambda: [
+            Dropping(rngs=nnx.Rngs(0))(X),
+            Dropping()(X, rngs=nnx.Rngs(0)),
+            Dropping()(X, deterministic=True),
+        ],
+    ),
+    Remedy(
+        "Pass policy='match_shape' if its keys should all differ, or a function.",
+        lambda: nnx.reseed(split_streams()[0], params=1),
+        lambda: [
+            nnx.reseed(split_streams()[0], params=1, policy="match_shape"),
+            nnx.reseed(
+                split_streams()[0],
+                params=1,
+                policy=lambda path, key, shape: jax.random.split(key, shape),
+            ),
+        ],
+    ),
+    Remedy(
+        "Pass splits=1, or leave squeeze out.",
+        lambda: nnx.split_rngs(nnx.Rngs(0), splits=2, squeeze=True),
+        lambda: [
+            nnx.split_rngs(nnx.Rngs(0), splits=1, squeeze=True),
+            nnx.split_rngs(nnx.Rngs(0), splits=2),
+        ],
+    ),
+    Remedy(
+        "Write splits=4, or splits=(2, 4).",
+        lambda: nnx.split_rngs(nnx.Rngs(0), splits=0),
+        lambda: [nnx.split_rngs(nnx.Rngs(0), splits=n) for n in (4, (2, 4))],
+    ),
+    Remedy(
+        "Restore it first (nnx.restore_rngs), or leave it out with a filter.",
+        lambda: nnx.split_rngs(split_streams("params")[0], splits=2),
+        lambda: [
+            nnx.split_rngs(restored(), splits=2),
+            nnx.split_rngs(split_streams("params")[0], splits=2, only=nnx.Not("params")),
+        ],
+    ),
+    Remedy(
+        "Write nnx.Rngs(0), or nnx.Rngs(params=0, dropout=1).",
+        lambda: nnx.Rngs("0"),
+        lambda: [nnx.Rngs(0), nnx.Rngs(params=0, dropout=1)],
+    ),
+    Remedy(
+        "Draw within nnx.vmap or nnx.scan, with the axis of the keys in in_axes",
+        lambda: Dropping(split_streams()[0])(X),
+        lambda: [
+            nnx.vmap(lambda layer, x: layer(x))(Dropping(split_streams()[0]), jnp.ones((2, 3))),
+            nnx.scan(lambda layer, x: layer(x), in_axes=0, out_axes=0)(
+                Dropping(split_streams()[0]), jnp.ones((2, 3))
+            ),
+            Dropping(restored())(X),
+        ],
+    ),
+]
+
+METADATA = [
+    Remedy(
+        "Give one name, or None, for each axis.",
+        lambda: variable(("data", None, None)),
+        lambda: [variable(("data", None)), variable((None, None))],
+    ),
+    Remedy(
+        "Name axes of the mesh, or say what a name stands for by a rule: nnx.logical_axis_rules(",
+        lambda: variable(("batch", None)),
+        lambda: [variable(("data", None)), by_rule(("batch", None), "batch", "data")],
+    ),
+    Remedy(
+        "transform_metadata names the axis that the transform takes away.",
+        lambda: without_axis("steps"),
+        lambda: without_axis("layers"),
+    ),
+    Remedy(
+        "Choose another, or pass overwrite=True.",
+        lambda: [named("taken_here", overwrite=True), named("taken_here")],
+        lambda: [named("taken_here", overwrite=True), named("free_here", overwrite=True)],
+    ),
+    Remedy(
+        "Register it with register_variable_name, or pass allow_register=True.",
+        lambda: nnx.variable_type_from_name("unknown_here"),
+        lambda: [
+            registered(),
+            nnx.variable_type_from_name("unknown_here_yet", allow_register=True),
+        ],
+    ),
+    Remedy(
+        "Register it with register_variable_name, or pass allow_register=True.",
+        lambda: nnx.variable_name_from_type(unnamed()),
+        lambda: [registered(), nnx.variable_name_from_type(named("x_here", overwrite=True))],
+    ),
+]
+
+REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA]
+
+EXPLAINED = [
+    # Needs several devices; nnx_layout_mesh.py follows it.
+    "Choose a size that they divide, or None for that axis: it is not split then.",
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+def test_a_remedy_works(remedy):
+    hints.try_remedy(remedy)
+
+
+def test_every_hint_has_a_remedy():
+    found = [hint for file in sorted(SOURCES.glob("*.py")) for hint in hints.hints_in(file)]
+    words = [remedy.words for remedy in REMEDIES]
+    assert hints.untried(found, REMEDIES, EXPLAINED) == []
+    assert hints.unknown(found, [*words, *EXPLAINED]) == []
