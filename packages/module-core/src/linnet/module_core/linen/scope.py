@@ -40,6 +40,7 @@ import jax
 from linnet.struct import FrozenDict, unfreeze
 
 from .. import _compat
+from ..arrays import strong
 from ..config import config
 from ..errors import (
     ApplyScopeInvalidVariablesStructureError,
@@ -572,8 +573,8 @@ class Scope:
         """
         if self.frame.concrete:
             with jax.ensure_compile_time_eval():
-                return _strong(make())
-        return _strong(make())
+                return strong(make())
+        return strong(make())
 
     def _check_shape(
         self,
@@ -687,14 +688,6 @@ def _traced_path(value: Any) -> tuple[str, ...] | None:
         return None
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
     return () if traced else None
-
-
-def _strong(value: Any) -> Any:
-    if isinstance(value, jax.Array):
-        return jax.lax.convert_element_type(value, value.dtype) if value.weak_type else value
-    if any(isinstance(x, jax.Array) and x.weak_type for x in jax.tree.leaves(value)):
-        return jax.tree.map(_strong, value)
-    return value
 
 
 def _name_of(fun: Callable[..., Any]) -> str:

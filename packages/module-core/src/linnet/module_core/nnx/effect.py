@@ -17,8 +17,8 @@ from typing import Any
 
 import jax
 
+from ..arrays import as_strong_as
 from . import edits
-from .arrays import as_strong_as
 from .bundle import Bundle, put_back, take_out
 from .levels import refuse_other_levels
 from .structure import GraphDef, Walk, build

@@ -15,9 +15,9 @@ from typing import Any, TypeVar, overload
 
 import jax
 
+from ..arrays import copied
 from ..errors import ArgumentError, describe
 from . import edits
-from .arrays import copied
 from .bundle import Loose
 from .filters import Filter, filters_to_predicates, first_passing, to_predicate
 from .kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of

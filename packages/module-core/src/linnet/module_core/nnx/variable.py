@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arrays import strong
 from ..errors import ArgumentError
 from . import edits
 from .arithmetic import Operators
-from .arrays import strong
 from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
 
 A = TypeVar("A")

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from ...arrays import copied
 from ...errors import ArgumentError
-from ..arrays import copied
 from ..filters import Filter
 from ..graph import flat_leaves, merge, state
 from ..layout import laid_out

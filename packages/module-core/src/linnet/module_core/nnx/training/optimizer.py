@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 import jax
 import jax.numpy as jnp
 
+from ...arrays import strong
 from ...errors import ArgumentError, ArgumentTypeError, describe
-from ..arrays import strong
 from ..filters import Filter, to_predicate
 from ..graph import pure, state, update
 from ..layout import laid_out
