@@ -111,7 +111,7 @@ def _hints_of(file: Path) -> Iterator[Hint]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
             for call in _own_nodes(node):
-                yield from _hint_of_call(call, node, file)
+                yield from _hint_of_call(call, [node, tree], file)
 
 
 def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
@@ -122,17 +122,22 @@ def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
             yield from _own_nodes(child)
 
 
-def _hint_of_call(call: ast.AST, scope: ast.AST, file: Path) -> Iterator[Hint]:
+def _hint_of_call(call: ast.AST, scopes: Sequence[ast.AST], file: Path) -> Iterator[Hint]:
     if not isinstance(call, ast.Call):
         return
     for keyword in call.keywords:
         if keyword.arg == "hint":
-            for text in _texts(keyword.value, scope):
+            for text in _texts(keyword.value, scopes):
                 yield Hint(f"{file.name}:{call.lineno}", " ".join(text.split()))
 
 
-def _texts(value: ast.expr, scope: ast.AST) -> list[str]:
-    """The texts that an expression may have: of a conditional one both, of a name all given."""
+def _texts(value: ast.expr, scopes: Sequence[ast.AST]) -> list[str]:
+    """The texts that an expression may have: of a conditional one both, of a name all given.
+
+    Args:
+      value: the expression.
+      scopes: the function that it is in, and the module, whose constants have names, too.
+    """
     match value:
         case ast.Constant(value=str(text)):
             return [text]
@@ -140,14 +145,17 @@ def _texts(value: ast.expr, scope: ast.AST) -> list[str]:
             return ["".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts)]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return [
-                a + b for a in _texts(left, scope) or ["{}"] for b in _texts(right, scope) or ["{}"]
+                a + b
+                for a in _texts(left, scopes) or ["{}"]
+                for b in _texts(right, scopes) or ["{}"]
             ]
         case ast.IfExp(body=body, orelse=other):
-            return [*_texts(body, scope), *_texts(other, scope)]
+            return [*_texts(body, scopes), *_texts(other, scopes)]
         case ast.BoolOp(values=values):
-            return [text for v in values for text in _texts(v, scope)]
+            return [text for v in values for text in _texts(v, scopes)]
         case ast.Name(id=name):
-            return [text for given in _assigned(name, scope) for text in _texts(given, scope)]
+            found = next(filter(None, (_assigned(name, scope) for scope in scopes)), [])
+            return [text for given in found for text in _texts(given, scopes)]
     return []
 
 
