@@ -393,7 +393,9 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
         places = ", ".join(scope.path_text for scope in found.values())
         raise JaxTransformError(
             f"A lifted transform got modules of different calls or trace levels: {places}.",
-            hint="Pass modules of the outer level as arguments of the inner transform, too.",
+            hint="Pass the module from outside as an argument of the enclosing transform, too, and "
+            "use the one that its function gets. Modules of two calls of bind have no transform in "
+            "common: bind the model that has both.",
         )
     return [
         scope

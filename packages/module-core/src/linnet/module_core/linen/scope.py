@@ -628,8 +628,9 @@ class Scope:
                 who = self.name or "The outermost module"
                 raise InvalidRngError(
                     f'{who} needs PRNG for "{stream}"; given: {there}.',
-                    hint=f"Pass rngs={{'{stream}': jax.random.key(0)}} to init or apply; in a "
-                    "lifted transform, list the stream in split_rngs.",
+                    hint=f"Pass rngs={{'{stream}': jax.random.key(0)}} to apply, or this dict to "
+                    "init as its first argument; in a lifted transform, list the stream in "
+                    "split_rngs.",
                 )
             stream = "params"
         return self.path_hash().key(root, self.draws.next(stream))

@@ -225,9 +225,9 @@ def _find_constants(
         raise ArgumentError(
             f"In a scan, {', '.join(bad)} is broadcast, but depends on the inputs of a step.",
             hint="Broadcast variables and outputs are the same in all steps. Scan the variable "
-            "(variable_axes), carry it (variable_carry), or give the output an axis. A key is an "
-            "input of a step if split_rngs splits its stream: say {'params': False} for parameters "
-            "that all steps share.",
+            "(variable_axes), carry it (variable_carry) if it exists before the loop, or give the "
+            "output an axis. A key is an input of a step if split_rngs splits its stream: say "
+            "{'params': False} for parameters that all steps share.",
         )
     wanted = [i for i, kind in enumerate(kinds) if kind == COMPUTED]
     if wanted:
