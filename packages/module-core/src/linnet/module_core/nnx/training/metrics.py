@@ -140,10 +140,14 @@ class Accuracy(Average):
             raise ShapeError(
                 f"Labels of shape {wanted} belong to logits of shape {logits.shape}"
                 f" {'with' if binary else 'without'} a threshold, got {labels.shape}.",
-                hint="One-hot labels become numbers of classes by labels.argmax(-1)."
-                if labels.shape == logits.shape
+                hint=None
+                if binary
                 else "Two classes, one logit each: pass threshold=0.5."
-                if not binary
+                if labels.shape == logits.shape and logits.ndim == 1
+                else "One-hot labels become numbers of classes by labels.argmax(-1)."
+                if labels.shape == logits.shape
+                else "Write labels.squeeze(-1)."
+                if labels.shape == (*wanted, 1)
                 else None,
             )
         if not (jnp.issubdtype(labels.dtype, jnp.integer) or labels.dtype == jnp.bool_):
