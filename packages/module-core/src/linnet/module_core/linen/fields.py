@@ -16,7 +16,7 @@ from typing import Any
 from .._compat import own_annotations
 from ..errors import ReservedModuleAttributeError
 from ..field_order import made_dataclass
-from .mistyped import unknown_field
+from .mistyped import not_fields
 
 RESERVED = ("parent", "name")
 
@@ -59,14 +59,14 @@ def _bases(cls: type) -> str:
 
 
 def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that tells of an unknown field which one may have been meant."""
+    """A constructor that tells of what is no field which fields there are."""
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
             init(self, *args, **kwargs)
         except TypeError as error:
-            mistake = unknown_field(error, type(self), kwargs)
+            mistake = not_fields(error, type(self), args, kwargs)
             if mistake is None:
                 raise
             raise mistake from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ArgumentTypeError, describe, did_you_mean
@@ -21,18 +21,41 @@ def misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTy
     return ArgumentTypeError(f"{signature}: {wrong}.", hint=f"For example {example}.")
 
 
-def unknown_field(error: TypeError, cls: Any, given: Mapping[str, Any]) -> ArgumentTypeError | None:
-    """The error of a constructor that was given a keyword that is no field of `cls`."""
+def not_fields(
+    error: TypeError, cls: Any, args: Sequence[Any], given: Mapping[str, Any]
+) -> ArgumentTypeError | None:
+    """The error of a constructor that was given what is no field of `cls`.
+
+    Args:
+      error: of Python.
+      cls: the class.
+      args, given: the arguments, by position and by name.
+    """
     if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-        return None  # raised further in: all keywords were fields
-    fields = [field.name for field in dataclasses.fields(cls) if field.init]
+        return None  # raised further in: all arguments were fields
+    known = [field for field in dataclasses.fields(cls) if field.init]
+    fields = [field.name for field in known]
     unknown = next((name for name in given if name not in fields), None)
     if unknown is None:
-        return None
+        return _too_many(error, args, known)
     return ArgumentTypeError(
         f"{cls.__name__}.__init__() got an unexpected keyword argument {unknown!r}: "
         f"{cls.__name__} has no such field.",
         hint=did_you_mean(unknown, fields),
+    )
+
+
+def _too_many(
+    error: TypeError, args: Sequence[Any], known: Sequence[dataclasses.Field[Any]]
+) -> ArgumentTypeError | None:
+    in_order = [field.name for field in known if not field.kw_only]
+    if len(args) <= len(in_order):
+        return None
+    by_name = [field.name for field in known if field.kw_only]
+    return ArgumentTypeError(
+        f"{error}.",
+        hint=f"Its fields are, in this order: {', '.join(in_order) or 'none'}. By keyword: "
+        f"{', '.join(by_name)}.",
     )
 
 

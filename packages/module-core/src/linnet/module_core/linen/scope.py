@@ -479,10 +479,13 @@ class Scope:
                 f"The variables given hold {there}: these look like the parameters themselves. "
                 "Pass {'params': params}."
             )
-        return (
-            f"The variables given hold {there}. Pass what init returned; a collection that is made "
-            f"during apply must be named in mutable=['{collection}']."
+        made = (
+            "."  # parameters are made by init alone
+            if collection == "params"
+            else "; a collection that is made during apply must be named in "
+            f"mutable=['{collection}']."
         )
+        return f"The variables given hold {there}. Pass what init returned{made}"
 
     def _names_hint(self, collection: str, name: str, known: Iterable[str]) -> str:
         names = list(known)
