@@ -11,6 +11,7 @@ import pytest
 from jax.experimental import layout as layouts
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+import hints
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError
 
@@ -162,3 +163,20 @@ def test_a_dimension_that_the_mesh_does_not_divide() -> None:
     with set_mesh(MESH):
         assert Layer(16, out_sharding=("data", "model")).kernel.shape == (16, 4)
         assert Layer(15, out_sharding=(None, "model")).kernel.shape == (15, 4)
+
+
+def test_an_argument_that_the_mesh_does_not_divide() -> None:
+    def kernel_of(layer: Layer, *names: Any) -> Any:
+        shardings = nnx.StateSharding({nnx.PathContains("kernel"): on(*names), ...: None})
+        return nnx.jit(lambda layer: layer.kernel[...] * 2, in_shardings=(shardings,))(layer)
+
+    hints.try_remedy(
+        hints.Remedy(
+            "Choose a size that they divide, or None for that axis: it is not split then.",
+            lambda: kernel_of(Layer(15), "data", "model"),
+            lambda: [
+                kernel_of(Layer(16), "data", "model"),
+                kernel_of(Layer(15), None, "model"),
+            ],
+        )
+    )

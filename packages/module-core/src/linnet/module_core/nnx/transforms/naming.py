@@ -188,7 +188,13 @@ def sharding_misfit(places: Sequence[Place], name: str) -> ArgumentError | None:
         if len(spec) > len(shape):
             return ArgumentError(
                 f"nnx.{name} is to lay out {p} by {tuple(spec)}, which is for {len(spec)} axes.",
-                hint="Give one name, or None, for each axis.",
+                hint="Give one name, or None, for each axis."
+                + (
+                    " nnx.StateSharding({filter: sharding, ...: None}) gives each kind of variable"
+                    " its own."
+                    if p.variable is not None
+                    else ""
+                ),
             )
         for axis, (length, entry) in enumerate(zip(shape, spec, strict=False)):
             entries = entry if isinstance(entry, tuple) else (entry,)

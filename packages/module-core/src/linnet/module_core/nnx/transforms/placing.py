@@ -54,7 +54,8 @@ def _is_place(x: Any) -> bool:
 def _lies(value: Any, place: Any) -> bool:
     if isinstance(place, Format):
         return bool(getattr(value, "format", None) == place)
-    return bool(value.sharding.is_equivalent_to(place, value.ndim))
+    fits = len(getattr(place, "spec", ())) <= value.ndim  # one device is the same by any names
+    return fits and bool(value.sharding.is_equivalent_to(place, value.ndim))
 
 
 def has_formats(prefix: Any) -> bool:
