@@ -1,0 +1,253 @@
+"""Hints and notes whose text depends on the model, followed to the letter.
+
+Functions build them, so no list of them can be read from the sources.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import hints
+from hints import Remedy
+from linnet.module_core import linen as nn
+
+from .linen_programs import (
+    KEY,
+    PARAMS,
+    Dense,
+    Total,
+    X,
+    applied,
+    assigned,
+    given,
+    in_setup,
+    inside,
+    ones,
+)
+
+
+def gained(own):
+    class Layer(nn.Module):
+        def setup(self):
+            if own:
+                self.gain = 2
+
+        def __call__(self):
+            return self.gain
+
+    class Model(nn.Module):
+        def setup(self):
+            self.layer = Layer()
+            if not own:
+                self.layer.gain = 2
+
+        def __call__(self):
+            return self.layer()
+
+    return Model().init(KEY)
+
+
+def appended(in_place):
+    class Model(nn.Module):
+        def setup(self):
+            layers = []
+            if in_place:
+                self.layers = layers
+                self.layers.append(Dense())
+            else:
+                layers.append(Dense())
+                self.layers = layers
+
+        def __call__(self, x):
+            return self.layers[0](x)
+
+    return Model().init(KEY, X)
+
+
+def added_key(in_place):
+    class Model(nn.Module):
+        def setup(self):
+            layers = {}
+            if in_place:
+                self.layers = layers
+                self.layers["a"] = Dense()
+            else:
+                layers["a"] = Dense()
+                self.layers = layers
+
+        def __call__(self, x):
+            return self.layers["a"](x)
+
+    return Model().init(KEY, X)
+
+
+class Encoder(nn.Module):
+    @nn.compact
+    def encode(self, x):
+        return Dense()(x)
+
+
+class Encoding(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return Dense()(x)
+
+
+def local_layer(assign):
+    class Model(nn.Module):
+        def setup(self):
+            layer = Dense()
+            if assign:
+                self.layer = layer
+
+        def __call__(self, x):
+            return self.layer(x)
+
+    return Model().init(KEY, X)
+
+
+def scanned_weight(w=X[0], **options):
+    scan = nn.scan(lambda m, c, x: (c * m.get_variable("params", "w"), None), **options)
+    return applied(lambda m, x: scan(m, x[0], x), {"params": {"w": w}}, X)
+
+
+def flagged(**options):
+    run = nn.jit(lambda m, x, train: x if train else -x, **options)
+    return inside(lambda m, x: run(m, x, True), X)
+
+
+def layered(variables):
+    return applied(lambda m, x: Dense(name="layer")(x), variables, X)
+
+
+def pair():
+    return Total().apply({}, X, mutable="state")
+
+
+REMEDIES = [
+    Remedy(
+        "Name it when it is made, Dense(..., name='...')",
+        lambda: inside(lambda m, x: assigned(Dense(), "name", "h"), X),
+        lambda: inside(lambda m, x: Dense(name="h")(x), X),
+    ),
+    Remedy(
+        "It is a field: give it to the constructor, Dense(..., features=...).",
+        lambda: inside(lambda m, x: assigned(Dense(), "features", 5), X),
+        lambda: inside(lambda m, x: Dense(features=5)(x), X),
+    ),
+    Remedy(
+        "set attributes of Layer in the setup of Layer, or make them fields of it.",
+        lambda: gained(own=False),
+        lambda: gained(own=True),
+    ),
+    Remedy(
+        "Assign in setup; keep what changes between calls in self.variable(...).",
+        lambda: inside(lambda m: assigned(m, "count", 1)),
+        lambda: [
+            in_setup(lambda m: assigned(m, "count", 1)),
+            inside(lambda m: assigned(m.variable("state", "n", jnp.zeros, ()), "value", 1)),
+        ],
+    ),
+    Remedy("Did you mean 'features'?", lambda: Dense(featurs=3), lambda: Dense(features=3)),
+    Remedy(
+        "these look like the parameters themselves. Pass {'params': params}.",
+        lambda: layered({"layer": PARAMS}),
+        lambda: layered({"params": {"layer": PARAMS}}),
+    ),
+    Remedy("Pass what init returned.", lambda: given({}), lambda: given(Dense().init(KEY, X))),
+    Remedy(
+        "a collection that is made during apply must be named in mutable=['state'].",
+        lambda: Total().apply({}, X),
+        lambda: Total().apply({}, X, mutable=["state"]),
+    ),
+    Remedy(
+        "Did you mean 'kernel'?",
+        lambda: applied(lambda m: m.param("kernl", ones, (3, 3)), {"params": PARAMS}),
+        lambda: applied(lambda m: m.param("kernel", ones, (3, 3)), {"params": PARAMS}),
+    ),
+    Remedy(
+        'has no "layer" in "params". Did you mean \'layers\'?',
+        lambda: layered({"params": {"layers": PARAMS}}),
+        lambda: applied(lambda m, x: Dense(name="layers")(x), {"params": {"layers": PARAMS}}, X),
+    ),
+    Remedy(
+        "List 'params' among the lifted ones: variable_axes of vmap, variable_axes, "
+        "variable_broadcast or variable_carry of scan, variables of the others.",
+        lambda: nn.vmap(Dense)().apply({"params": PARAMS}, X),
+        lambda: [
+            nn.vmap(Dense, variable_axes={"params": None})().apply({"params": PARAMS}, X),
+            nn.jit(Dense, variables="params")().apply({"params": PARAMS}, X),
+            scanned_weight(variable_broadcast="params"),
+            scanned_weight(variable_carry="params"),
+            scanned_weight(X, variable_axes={"params": 0}),
+        ],
+    ),
+    Remedy(
+        "The numbers count the module: self is 0, x is 1, train is 2. static_argnames takes names",
+        lambda: flagged(static_argnums=3),
+        lambda: [flagged(static_argnums=2), flagged(static_argnames="train")],
+    ),
+    Remedy(
+        "In static_argnums the numbers count the module (self is 0): train is 2. Or use names: "
+        "static_argnames=('train',).",
+        flagged,
+        lambda: [flagged(static_argnums=2), flagged(static_argnames=("train",))],
+    ),
+    Remedy(
+        "take it apart: y, updates = model.apply(...).",
+        lambda: inside(lambda m, y: Dense()(y), pair()),
+        lambda: [inside(lambda m, y: Dense()(y), y) for y, updates in [pair()]],
+    ),
+    Remedy(
+        "That is the submodule Dense_0 itself: Dense(...) still has to be called.",
+        lambda: inside(lambda m, x: jnp.tanh(Dense()), X),
+        lambda: inside(lambda m, x: jnp.tanh(Dense()(x)), X),
+    ),
+    Remedy(
+        "Build the list first, then assign it: layers = [...]; self.layers = layers.",
+        lambda: appended(in_place=True),
+        lambda: appended(in_place=False),
+    ),
+    Remedy(
+        "Build the dict first, then assign it: layers = {...}; self.layers = layers.",
+        lambda: added_key(in_place=True),
+        lambda: added_key(in_place=False),
+    ),
+    Remedy(
+        "It takes (x); it was given 2 positional.",
+        lambda: inside(lambda m, x: Dense()(x, True), X),
+        lambda: inside(lambda m, x: Dense()(x), X),
+    ),
+    Remedy(
+        "A function given as `method` gets the bound module first; then: It takes (x)",
+        lambda: Dense().apply({"params": PARAMS}, method=lambda m, x: m(x)),
+        lambda: Dense().apply({"params": PARAMS}, X, method=lambda m, x: m(x)),
+    ),
+    Remedy(
+        "Define Encoder.__call__, or name the method to run: method='encode'.",
+        lambda: Encoder().init(KEY, X),
+        lambda: [Encoding().init(KEY, X), Encoder().init(KEY, X, method="encode")],
+    ),
+    Remedy(
+        "setup makes a local variable of that name: write `self.layer = ...` there.",
+        lambda: local_layer(assign=False),
+        lambda: local_layer(assign=True),
+    ),
+    Remedy(
+        "A function that takes no key needs a lambda (lambda key, shape: ...)",
+        lambda: inside(lambda m: m.param("w", jnp.zeros, (3,))),
+        lambda: inside(lambda m: m.param("w", lambda key, shape: jnp.zeros(shape), (3,))),
+    ),
+    Remedy(
+        "a factory such as lecun_normal must be called first (lecun_normal()).",
+        lambda: inside(
+            lambda m: m.param("w", jax.nn.initializers.lecun_normal, (3, 3), int, 0, 0, 0)
+        ),
+        lambda: inside(lambda m: m.param("w", jax.nn.initializers.lecun_normal(), (3, 3))),
+    ),
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+def test_a_remedy_works(remedy):
+    hints.try_remedy(remedy)
