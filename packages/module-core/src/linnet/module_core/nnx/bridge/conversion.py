@@ -83,6 +83,11 @@ def linen_to_nnx(
                 f" {path_text(link.path)} {jnp.shape(link.variable.raw_value)}"
             )
         loaded.append(value)
+    _report(
+        problems,
+        hint="Make both models with the same sizes, or say which layers belong together:"
+        " names={'Dense_0': 'encoder/out'}.",
+    )
     for path in matching.dropped:
         value = value_at(variables, path)
         if not isinstance(value, jax.ShapeDtypeStruct) and np.any(np.asarray(value)):
@@ -131,7 +136,11 @@ def nnx_to_linen(
                     f" {path_text(source)} has {wanted}"
                 )
             found[source] = part
-    _report(problems)
+    _report(
+        problems,
+        hint="Make `like` of a twin with the sizes that the module has, or say which layers belong"
+        " together: names={'Dense_0': 'encoder/out'}.",
+    )
     for path in matching.dropped:
         there = value_at(like, path)
         found[path] = jnp.asarray(np.zeros(there.shape, there.dtype))
@@ -170,17 +179,20 @@ def _matched(
         problems.append(f"without a variable in {type(module).__name__}: {listed}")
     if nnx_only:
         problems.append(f"without a value in the linen variables: {', '.join(nnx_only)}")
-    _report(problems)
+    _report(
+        problems,
+        hint="Say which belong together where names differ: names={'Dense_0': 'encoder/out'}."
+        " Leave collections out of the variables, and variables out by only=, where one side has"
+        " more.",
+    )
     return matching
 
 
-def _report(problems: list[str]) -> None:
+def _report(problems: list[str], hint: str | None = None) -> None:
     if problems:
         raise ConversionError(
             "The linen variables and the nnx module don't fit together; " + "; ".join(problems),
-            hint="Say which belong together where names differ: names={'Dense_0': 'encoder/out'}."
-            " Leave collections out of the variables, and variables out by only=, where one side"
-            " has more.",
+            hint=hint,
         )
 
 
