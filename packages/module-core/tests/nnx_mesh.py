@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -180,3 +181,28 @@ def test_an_argument_that_the_mesh_does_not_divide() -> None:
             ],
         )
     )
+
+
+@pytest.mark.parametrize("transform", ["jit", "shard_map"])
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (jnp.ones(15), [r"x['a'], of shape (15,)", "4 devices of 'data'", "of size 15"]),
+        (jnp.ones(()), [r"x['a'], of shape ()", "('data',)", "1 axes"]),
+    ],
+    ids=["size", "rank"],
+)
+def test_an_array_is_named_that_its_sharding_does_not_fit(
+    transform: str, x: Any, words: list[str]
+) -> None:
+    def doubled(layer: Layer, x: Any) -> Any:
+        return x["a"] * 2
+
+    options: dict[str, Any] = {"in_shardings": (None, on("data"))}
+    if transform == "shard_map":
+        options = {"mesh": MESH, "in_specs": (P(), P("data")), "out_specs": P("data")}
+    call = functools.partial(getattr(nnx, transform)(doubled, **options), Layer())
+    with pytest.raises(ArgumentError) as info:
+        call({"a": x})
+    assert all(word in str(info.value) for word in [f"nnx.{transform} is to lay out", *words])
+    assert call({"a": jnp.ones(16)}).shape == (16,)

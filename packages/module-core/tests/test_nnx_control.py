@@ -366,3 +366,16 @@ def test_a_structure_of_a_tagged_split_merges_alone():
     with nnx.update_context("alone"), nnx.split_context("alone") as ctx:
         parts = ctx.split(dense)
     assert nnx.merge(*parts).kernel is dense.kernel
+
+
+def test_an_argument_between_static_and_donated_ones_is_named():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+
+    @nnx.jit(in_shardings=(None, split, split), static_argnums=1, donate_argnums=2)
+    def f(m, n, gone, x):
+        return m.dense(x["x"]) * n
+
+    with pytest.raises(ArgumentError, match=r"nnx.jit is to lay out x\['y'\], of shape \(\)"):
+        f(block(), 2, jnp.ones(3), {"x": X, "y": jnp.ones(())})
+    assert f(block(), 2, jnp.ones(3), {"x": X}).shape == X.shape

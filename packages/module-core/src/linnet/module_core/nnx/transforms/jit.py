@@ -29,7 +29,14 @@ from ..structure import GraphDef, build
 from ..variable import Variable
 from .calling import P, R, Transformed, names_of, resolve
 from .lifting import Form
-from .naming import arrays_of_call, donation_misfit, places_of_objects, sharding_misfit
+from .naming import (
+    Place,
+    arrays_of_call,
+    donation_misfit,
+    places_of_argument,
+    places_of_objects,
+    sharding_misfit,
+)
 from .placing import has_formats, moved, output_laid_out, settled, with_formats
 from .prefixes import (
     FilterMapping,
@@ -326,6 +333,8 @@ class Jitted(Transformed[P, R]):
                     places = arrays_of_call(self._bound + args, kwargs, self._names)
                     if (found := donation_misfit(places)) is not None:
                         error.add_note(found)
+                elif self.in_shardings is not None:
+                    raise self._misfit(prepared, self._bound + args) or error from error
                 raise
             if self._has_formats:
                 outcome = settled(outcome)
@@ -333,6 +342,19 @@ class Jitted(Transformed[P, R]):
         except Exception as error:
             strip(error)
             raise
+
+    def _misfit(self, prepared: _Prepared, args: tuple[Any, ...]) -> Exception | None:
+        """Names the array that its sharding doesn't fit, if there is one beside the objects'."""
+        _, _, others, donated, _ = prepared.flat
+        rest = iter(others)
+        places: list[Place] = []
+        for i, sharding in enumerate(self._shardings_for(args)):
+            if i in self._static[0]:
+                continue
+            holed = donated[i] if i in donated else next(rest)
+            name = self._names[i] if i < len(self._names) else f"argument {i}"
+            places += places_of_argument(sharding, holed, name, f"in_shardings of {name}")
+        return sharding_misfit(places, "jit")
 
     def _explain(self, error: TypeError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Names the argument, where jax was given something that is no array."""

@@ -10,7 +10,7 @@ is done after an error, so it costs nothing where there is none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -59,11 +59,24 @@ def places_of(lifted: Lifted, prefix: Any, names: Sequence[str], what: str) -> l
       what: what the prefix is called in errors.
     """
     found = places_of_objects(lifted.form, lifted.bundle)
-    specs, subtrees, structure = spread(plain(prefix), lifted.args, what)
+    for path, spec, value in _with_specs(prefix, lifted.args, what):
+        found.append(Place(place_text(path, names), spec, value))
+    return found
+
+
+def places_of_argument(prefix: Any, holed: Any, name: str, what: str) -> list[Place]:
+    """The arrays of one argument that aren't parts of objects."""
+    return [
+        Place(name + place_text(path), spec, value)
+        for path, spec, value in _with_specs(prefix, holed, what)
+    ]
+
+
+def _with_specs(prefix: Any, tree: Any, what: str) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
+    specs, subtrees, structure = spread(plain(prefix), tree, what)
     for (start, spec), subtree in zip(with_path(structure, specs), subtrees, strict=True):
         for path, value in jax.tree_util.tree_flatten_with_path(subtree)[0]:
-            found.append(Place(place_text((*start, *path), names), spec, value))
-    return found
+            yield (*start, *path), spec, value
 
 
 def arrays_of_call(

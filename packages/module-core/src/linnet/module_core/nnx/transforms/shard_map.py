@@ -17,7 +17,7 @@ from ...tracebacks import entry
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .jit import StateSharding
 from .lifting import AxisMetadata, Form, Lifted, Run, groups_of, put_together
-from .naming import places_of_objects, sharding_misfit
+from .naming import places_of, places_of_objects, sharding_misfit
 from .placing import moved
 from .prefixes import bare_specs, plain
 from .tree_mode import Modes
@@ -74,9 +74,26 @@ class ShardMap(Transformed[..., Any]):
             out_specs=(split, plain(self._out_specs, _whole()), _whole()),
             **self._options,
         )
-        values_of, output, static = mapped(self._moved(lifted, whole), lifted.args)
+        values = self._moved(lifted, whole)
+        try:
+            values_of, output, static = mapped(values, lifted.args)
+        except ValueError as error:
+            raise self._misfit(lifted, in_specs) or error from error
         effect, layout = static.value
         return lifted.apply(output, put_together(values_of, layout), effect)
+
+    def _misfit(self, lifted: Lifted, in_specs: Any) -> Exception | None:
+        """Names the array that its spec doesn't fit, if there is one."""
+        mesh = self._options["mesh"] or mesh_that_is_set()
+        if mesh is None:
+            return None
+        places = places_of(lifted, in_specs, self._names, "shard_map in_specs")
+        on_mesh = [
+            p._replace(spec=NamedSharding(mesh, p.spec))
+            for p in places
+            if isinstance(p.spec, _whole)
+        ]
+        return sharding_misfit(on_mesh, "shard_map")
 
     def _moved(self, lifted: Lifted, specs: list[Any]) -> list[Any]:
         """The values on the mesh: the caller's variables keep the shards that they are split in."""
