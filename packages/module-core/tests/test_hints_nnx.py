@@ -14,6 +14,7 @@ from hints import Remedy
 from linnet.module_core import nnx
 from linnet.module_core.nnx.flattening import RefMap
 from linnet.module_core.nnx.layers import dropout_key, names_layer, params_key
+from linnet.struct.serialization import msgpack_restore, to_bytes
 
 SOURCES = Path(nnx.__file__).parent
 KEY = jax.random.key(0)
@@ -147,6 +148,28 @@ def unflattened(parts):
 
 def named(name, **options):
     return nnx.register_variable_name(name, type("Named", (nnx.Variable,), {}), **options)
+
+
+def added(node, item):
+    if item is None:
+        node += 1
+    else:
+        node[item] += 1
+    return node
+
+
+def restored_from_bytes(module):
+    encoded = to_bytes(nnx.to_pure_dict(nnx.state(module)))
+    state = nnx.state(module)
+    nnx.replace_by_pure_dict(state, msgpack_restore(encoded))
+    return updated(module, state)
+
+
+def with_metadata(**metadata):
+    weight = nnx.Param(X)
+    weight[...] = 2 * X
+    weight.set_metadata(**metadata)
+    return weight
 
 
 def unnamed():
@@ -473,6 +496,29 @@ METADATA = [
     ),
 ]
 
+ADVICE = [  # which is part of a message
+    Remedy(
+        "write `variable[...] += x` (or `variable.value += x`)",
+        lambda: added(nnx.Param(X), None),
+        lambda: [added(nnx.Param(X), ...), added({"w": nnx.Param(X).value}, "w")],
+    ),
+    Remedy(
+        "its value is set by `variable[...] = x`, its metadata by `variable.set_metadata(rate=x)`.",
+        lambda: setattr(nnx.Param(X), "rate", 2),
+        lambda: with_metadata(rate=2),
+    ),
+    Remedy(
+        "A stream named 'default' (nnx.Rngs(0)) stands in for all that are not there.",
+        lambda: nnx.Rngs(params=0).dropout(),
+        lambda: nnx.Rngs(0).dropout(),
+    ),
+    Remedy(
+        "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put",
+        lambda: to_bytes(layer()),
+        lambda: restored_from_bytes(layer()),
+    ),
+]
+
 REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA]
 
 EXPLAINED = [
@@ -481,7 +527,7 @@ EXPLAINED = [
 ]
 
 
-@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+@pytest.mark.parametrize("remedy", [*REMEDIES, *ADVICE], ids=lambda r: r.words[:40])
 def test_a_remedy_works(remedy):
     hints.try_remedy(remedy)
 

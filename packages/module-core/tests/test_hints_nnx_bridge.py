@@ -296,8 +296,24 @@ REMEDIES = [
     ),
 ]
 
+ADVICE = [  # which is part of a message
+    Remedy(
+        "call init before apply.",
+        lambda: bridge.functional(Linear)().apply(nnx.state(INSTANCE)),
+        lambda: [
+            made := bridge.functional(Linear)(),
+            made.apply(made.init(rngs=nnx.Rngs(0)))(X),
+        ],
+    ),
+    Remedy(
+        "is it a variable, and lazy_init wasn't called yet?",
+        lambda: encoding(lambda model: None),
+        lambda: encoding(lambda model: bridge.lazy_init(model, X)),
+    ),
+]
 
-@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+
+@pytest.mark.parametrize("remedy", [*REMEDIES, *ADVICE], ids=lambda r: r.words[:40])
 def test_a_remedy_works(remedy):
     hints.try_remedy(remedy)
 

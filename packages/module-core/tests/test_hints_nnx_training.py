@@ -165,8 +165,19 @@ REMEDIES = [
     ),
 ]
 
+ADVICE = [  # which is part of a message
+    Remedy(
+        "pass it to update(model, grads), or use nnx.ModelAndOptimizer.",
+        lambda: optimizer(Model()).model,
+        lambda: [
+            updated(model := Model(), gradients(model)),
+            nnx.ModelAndOptimizer(Model(), TX).model,
+        ],
+    ),
+]
 
-@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+
+@pytest.mark.parametrize("remedy", [*REMEDIES, *ADVICE], ids=lambda r: r.words[:40])
 def test_a_remedy_works(remedy):
     hints.try_remedy(remedy)
 

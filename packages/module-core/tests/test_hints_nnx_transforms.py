@@ -40,6 +40,9 @@ class Net(nnx.Module):
         self.mean[...] = x
         return self.w[...] * x
 
+    def total(self):
+        return self.w.sum()
+
 
 PAIR = nnx.Dict(a=nnx.Param(X), b=nnx.BatchStat(V))
 
@@ -176,6 +179,26 @@ def taken_apart(m):
         in_axes=(0, None, 0),
         graph=False,
     )(*states, X)
+
+
+class Decorated(Net):
+    @nnx.grad
+    def total(self):
+        return self.w.sum()
+
+
+def donated_twice(copy):
+    """A call that donates what an earlier one had donated, or a copy of it."""
+    run = nnx.jit(lambda x: x * 2, donate_argnums=0)
+    x = V * 1
+    kept = copy(x)
+    return run(x), run(kept)
+
+
+def donated_both(copy):
+    """A call that donates one array in two places, or an array and its copy."""
+    x = V * 1
+    return nnx.jit(lambda x, y: (x * 2, y * 3), donate_argnums=(0, 1))(x, copy(x))
 
 
 def drawn(rngs, x):
@@ -517,13 +540,31 @@ TREES = [
 
 REMEDIES = [*DERIVATIVES, *CONTEXTS, *CONTROL, *JIT, *AXES, *SCAN, *TREES]
 
+ADVICE = [  # which is part of a message or a note
+    Remedy(
+        "Use the decorator form @nnx.grad or call nnx.grad(MyClass.method)(instance, ...)",
+        lambda: nnx.grad(Net().total)(),
+        lambda: [nnx.grad(Net.total)(Net()), Decorated().total()],
+    ),
+    Remedy(
+        "made before that call: nnx.clone(model, arrays=True) of a module or state, jnp.copy(x)",
+        lambda: donated_twice(lambda x: x),
+        lambda: [donated_twice(lambda x: nnx.clone(x, arrays=True)), donated_twice(jnp.copy)],
+    ),
+    Remedy(
+        "before the call: nnx.clone(model, arrays=True) of a module or state, jnp.copy(x)",
+        lambda: donated_both(lambda x: x),
+        lambda: [donated_both(lambda x: nnx.clone(x, arrays=True)), donated_both(jnp.copy)],
+    ),
+]
+
 EXPLAINED = [
     # Needs several devices; nnx_mesh.py follows it.
     "Choose a size that they divide, or None for that axis: it is not split then.",
 ]
 
 
-@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+@pytest.mark.parametrize("remedy", [*REMEDIES, *ADVICE], ids=lambda r: r.words[:40])
 def test_a_remedy_works(remedy):
     hints.try_remedy(remedy)
 
