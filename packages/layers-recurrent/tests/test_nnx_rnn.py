@@ -324,7 +324,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: nnx.RNN(gru(), rngs=False)(X),
         ArgumentError,
-        r"GRUCell: GRUCell needs random streams for the carry: RNGs must be provided",
+        r"cell \(GRUCell\): GRUCell needs random streams for the carry: RNGs must be provided",
     ),
     (
         lambda: gru().initialize_carry((B, D), jax.random.key(0)),
@@ -341,7 +341,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: nnx.RNN(gru())(X, initial_carry=jnp.zeros((B, 7))),
         ShapeError,
-        r"GRUCell: 'h' of the carry has shape \(2, 7\), expected \(\.\.\., 4\)",
+        r"cell \(GRUCell\): 'h' of the carry has shape \(2, 7\), expected \(\.\.\., 4\)",
     ),
     (
         lambda: nnx.LSTMCell(D, H, rngs=Rngs(0))(jnp.zeros((B, H)), X[:, 0]),

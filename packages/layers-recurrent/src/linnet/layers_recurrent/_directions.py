@@ -35,8 +35,14 @@ def pair_of_carries(initial_carry: Any) -> tuple[Any, Any]:
     return initial_carry[0], initial_carry[1]
 
 
-def require_two(forward_rnn: Any, backward_rnn: Any, cell_type: type) -> None:
+def require_two(forward_rnn: Any, backward_rnn: Any, cell_type: type, arguments: str) -> None:
     """Refuses cells in the place of RNNs, and warns of one RNN in both places.
+
+    Args:
+      forward_rnn: what was given for the one direction.
+      backward_rnn: what was given for the other.
+      cell_type: the base class of cells of this style.
+      arguments: what a cell is made with, for the hint.
 
     Raises:
       ArgumentTypeError: one is a cell, or a class.
@@ -47,8 +53,12 @@ def require_two(forward_rnn: Any, backward_rnn: Any, cell_type: type) -> None:
         )
     for name, rnn in (("forward_rnn", forward_rnn), ("backward_rnn", backward_rnn)):
         if isinstance(rnn, cell_type | type):
-            cell = (rnn if isinstance(rnn, type) else type(rnn)).__name__
+            cls = rnn if isinstance(rnn, type) else type(rnn)
+            if issubclass(cls, cell_type):
+                hint = f"For example RNN({cls.__name__}({arguments}))."
+            else:
+                hint = f"That is the class: give an instance, {cls.__name__}(...)."
             raise ArgumentTypeError(
-                f"{name} must be an RNN, which runs a cell over a sequence, got {cell}.",
-                hint=f"For example RNN({cell}(features)).",
+                f"{name} must be an RNN, which runs a cell over a sequence, got {cls.__name__}.",
+                hint=hint,
             )

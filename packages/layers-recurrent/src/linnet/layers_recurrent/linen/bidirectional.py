@@ -76,7 +76,7 @@ class Bidirectional(Module):
         if init_key is not None:
             forward_key, backward_key = jax.random.split(init_key)
         forward_start, backward_start = pair_of_carries(initial_carry)
-        require_two(self.forward_rnn, self.backward_rnn, RNNCellBase)
+        require_two(self.forward_rnn, self.backward_rnn, RNNCellBase, "features")
         options = {
             "seq_lengths": seq_lengths,
             "return_carry": True,

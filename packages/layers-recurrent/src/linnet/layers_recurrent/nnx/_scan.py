@@ -212,7 +212,8 @@ def _changed_by_a_step(
         if kinds[i] is None:
             raise ArgumentError(
                 f"A step changed {path_text(paths[i])}, which state_axes say is the same in each.",
-                hint="Give it nnx.Carry, if each step begins with what the one before left.",
+                hint="If each step begins with what the one before left, let state_axes begin with"
+                f" nnx.PathContains({paths[i][-1]!r}): nnx.Carry.",
             )
         if kinds[i] == _CARRIED:
             _require_same(values[i], new[i], path_text(paths[i]))

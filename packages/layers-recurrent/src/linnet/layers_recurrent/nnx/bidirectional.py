@@ -51,7 +51,7 @@ class Bidirectional(Module):
         return_carry: bool = False,
         rngs: Rngs | RngStream | bool = True,
     ) -> None:
-        require_two(forward_rnn, backward_rnn, RNNCellBase)
+        require_two(forward_rnn, backward_rnn, RNNCellBase, "in_features, features, rngs=rngs")
         self.forward_rnn = forward_rnn
         self.backward_rnn = backward_rnn
         self.merge_fn = merge_fn
