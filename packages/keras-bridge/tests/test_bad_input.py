@@ -65,6 +65,14 @@ class Methods(linen.Module):
         return inputs
 
     @linen.compact
+    def keyword(self, inputs: Any, *, mask: Any) -> Any:
+        return inputs * mask
+
+    @linen.compact
+    def flag_first(self, train: bool, x: Any) -> Any:
+        return x * train
+
+    @linen.compact
     def nothing(self) -> Any:
         return 1
 
@@ -85,22 +93,39 @@ class Methods(linen.Module):
         return args[0]
 
 
+class Calls(Methods):
+    @linen.compact
+    def __call__(self, inputs: Any, *, is_training: bool) -> Any:
+        return inputs * is_training
+
+
+def of_two(module: Any, left: Any, right: Any) -> Any:
+    return left + right
+
+
 @pytest.mark.parametrize(
-    ("method", "why"),
+    ("method", "why", "example"),
     [
-        ("late", "it would always be called with train=False"),
-        ("needs", "it needs 'mask', which Keras doesn't give"),
-        ("nothing", "it takes no inputs"),
-        ("only_training", "it takes no inputs"),
-        (lambda: 1, "it takes no module"),
+        ("late", "it would always be called with train=False", "late(inputs, train=training)"),
+        ("needs", "it needs 'mask', which Keras doesn't give", "module.needs(*inputs)"),
+        ("keyword", "it needs 'mask', which Keras doesn't give", "module.keyword(**inputs)"),
+        ("flag_first", "it needs 'x', which Keras", "flag_first(x=inputs, train=training)"),
+        ("nothing", "it takes no inputs", "module.nothing()"),
+        ("only_training", "it takes no inputs", "module.only_training(training=training)"),
+        (of_two, "it needs 'right', which Keras doesn't give", "of_two(module, *inputs)"),
+        (lambda: 1, "it takes no module", "module(inputs, is_training=training)"),
     ],
 )
-def test_methods_with_other_parameters(method: Any, why: str) -> None:
+def test_methods_with_other_parameters(method: Any, why: str, example: str) -> None:
     with pytest.raises(ArgumentError, match=why) as error:
-        FlaxLayer(Methods(), method)
-    spreads = "def method(module, inputs):\n        return module(*inputs)"
-    passes_training = "def method(module, inputs, training):"
-    assert (spreads if method == "needs" else passes_training) in str(error.value)
+        FlaxLayer(Calls(), method)
+    assert example in str(error.value)
+    written = str(error.value).partition("for example\n")[2]
+    found: dict[str, Any] = {"of_two": of_two}
+    exec(textwrap.dedent(written), found)
+    several = {"needs": [X, X], "keyword": {"inputs": X, "mask": X}, of_two: [X, X]}
+    layer = FlaxLayer(Calls(), found["method"])
+    layer(several.get(method, X), training=True)
 
 
 def test_the_hint_spreads_inputs_and_names_the_flag() -> None:

@@ -92,6 +92,7 @@ def _nothing() -> None:
 
 def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Method:
     what = f"{cls.__name__}.{name}" if name else f"{getattr(function, '__name__', function)}"
+    called = _called(function, name)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # written in C: it says nothing about itself
@@ -100,7 +101,15 @@ def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Metho
         inspect.Parameter.KEYWORD_ONLY,
         inspect.Parameter.VAR_KEYWORD,
     ):
-        raise _other_parameters(what, parameters, cls, "it takes no module as its first argument")
+        # Not the `__call__` of the class's own class, which makes instances.
+        own = next((vars(c)["__call__"] for c in cls.__mro__ if "__call__" in vars(c)), None)
+        raise _other_parameters(
+            what,
+            parameters,
+            "it takes no module as its first argument",
+            _example(_parameters(own), cls, "module("),
+        )
+    example = _example(parameters, cls, called)
     rest = {p.name: p for p in parameters[1:]}
     positional = [
         p for p in rest.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
@@ -108,48 +117,78 @@ def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Metho
     varies = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     by_name = "inputs" in rest and (not positional or positional[0].name != "inputs")
     if not by_name and not varies and (not positional or positional[0].name == "training"):
-        raise _other_parameters(what, parameters, cls, "it takes no inputs")
+        raise _other_parameters(what, parameters, "it takes no inputs", example)
     first = "inputs" if by_name else positional[0].name if positional else None
     for p in rest.values():
         if p.name in (first, "training") or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
             continue
         if p.default is p.empty:
             raise _other_parameters(
-                what, parameters, cls, f"it needs {p.name!r}, which Keras doesn't give"
+                what, parameters, f"it needs {p.name!r}, which Keras doesn't give", example
             )
         if p.name in _OTHER_NAMES and isinstance(p.default, bool) and "training" not in rest:
             raise _other_parameters(
-                what, parameters, cls, f"it would always be called with {p.name}={p.default}"
+                what,
+                parameters,
+                f"it would always be called with {p.name}={p.default}",
+                example,
             )
     return Method(function, name, "training" in rest, by_name)
 
 
 def _other_parameters(
-    what: str, parameters: list[inspect.Parameter], cls: type, why: str
+    what: str, parameters: list[inspect.Parameter], why: str, example: str
 ) -> ArgumentError:
     listed = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
     return ArgumentError(
         f"{what} has the parameters ({listed}), expected the module, `inputs` and, if it matters, "
         f"`training`: {why}.",
-        hint="Give a function that calls it, for example\n" + _example(parameters, cls),
+        hint="Give a function that calls it, for example\n" + example,
     )
 
 
-def _example(parameters: list[inspect.Parameter], cls: type) -> str:
-    """A method that would do: it spreads several inputs, and names the flag of training."""
-    needed = [
-        p
-        for p in parameters[1:]
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    flag = next((p.name for p in parameters if p.name in (*_OTHER_NAMES, "training")), None)
-    several = sum(p.name != flag for p in needed) > 1
-    given = "*inputs" if several else "inputs"
-    takes, comment = "module, inputs", f"  # a {cls.__name__}"
-    if flag is not None or not several:
-        flag = flag or "train"
+def _called(function: Callable[..., Any], name: str | None) -> str:
+    """How a function that has a module calls what was given, up to the further arguments."""
+    if name is not None:
+        return "module(" if name == "__call__" else f"module.{name}("
+    own = getattr(function, "__name__", "")
+    return f"{own if own.isidentifier() else 'function'}(module, "
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    """Those of a method; of one that isn't there or says nothing, the module and its inputs."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return list(inspect.signature(lambda self, inputs: None).parameters.values())
+
+
+def _example(parameters: list[inspect.Parameter], cls: type, called: str) -> str:
+    """A function that would do: it passes what is needed, and names the flag of training.
+
+    Args:
+      parameters: of what it calls, the module first.
+      cls: the module's class.
+      called: the beginning of the call.
+    """
+    rest = parameters[1:]
+    flag = next((p.name for p in rest if p.name in (*_OTHER_NAMES, "training")), None)
+    others = [p for p in rest if p.name != flag and p.kind is not p.VAR_KEYWORD]
+    needed = [p for p in others if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+    # By name what has to be, and what comes after the flag.
+    by_name = any(p.kind is p.KEYWORD_ONLY for p in needed) or bool(rest and rest[0].name == flag)
+    comment = f"  # a {cls.__name__}"
+    if len(needed) > 1:
+        given = ["**inputs" if by_name else "*inputs"]
+        comment += f"; inputs is Keras's {'dict' if by_name else 'list'} of them"
+    elif by_name:
+        given = [f"{p.name}=inputs" for p in needed]
+    else:
+        given = ["inputs"] if any(p.kind is not p.KEYWORD_ONLY for p in others) else []
+    takes = "module, inputs"
+    if flag is not None:
+        takes += ", training"
         inverted = flag in ("deterministic", "use_running_average", "inference")
-        takes, given = f"{takes}, training", f"{given}, {flag}={'not ' * inverted}training"
-    if several:
-        comment += "; inputs is Keras's list of them"
-    return f"    def method({takes}):\n        return module({given}){comment}"
+        given.append(f"{flag}={'not ' * inverted}training")
+    call = (called + ", ".join(given)).removesuffix(", ")
+    return f"    def method({takes}):\n        return {call}){comment}"

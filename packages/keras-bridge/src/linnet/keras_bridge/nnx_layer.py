@@ -104,7 +104,8 @@ class NNXLayer(ModuleLayer):
             made = self._made(given)
             if isinstance(made, nnx.Module):
                 return made
-            given, hint = made, "That is what the factory returned."
+            given = made
+            hint = "That is what the factory returned."
         else:
             hint = None
         raise self._error(

@@ -32,6 +32,16 @@ _MOST_NUMBERS = 4096
 
 _PLAIN = (str, int, type(None))
 
+_OF_FUNCTIONS = (
+    "Use a function that is defined at the top of a module (functools.partial of it holds "
+    "arguments), or register it: keras.saving.register_keras_serializable()(function). "
+    "An initializer may be one of jax.nn.initializers or linnet.initializers."
+)
+_OF_VALUES = (
+    "Give the module methods get_config and from_config, as Keras's layers have, and register "
+    "its class: @keras.saving.register_keras_serializable()."
+)
+
 
 def to_json(value: Any, where: Place) -> Any:
     """A value as JSON.
@@ -54,20 +64,7 @@ def to_json(value: Any, where: Place) -> Any:
         return [to_json(v, where.item(i)) for i, v in enumerate(value)]
     raise ArgumentError(
         f"{where} holds {describe(value)}, which has no name to be saved under.",
-        hint=_way_out(value),
-    )
-
-
-def _way_out(value: Any) -> str:
-    if callable(value):
-        return (
-            "Use a function that is defined at the top of a module (functools.partial of it holds "
-            "arguments), or register it: keras.saving.register_keras_serializable()(function). "
-            "An initializer may be one of linnet.initializers."
-        )
-    return (
-        "Give the module methods get_config and from_config, as Keras's layers have, and register "
-        "its class: @keras.saving.register_keras_serializable()."
+        hint=_OF_FUNCTIONS if callable(value) else _OF_VALUES,
     )
 
 
