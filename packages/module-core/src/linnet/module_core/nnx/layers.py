@@ -18,6 +18,7 @@ from .. import dtypes
 from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from ..tracebacks import strip
 from .locating import locate, mark
+from .marks import data
 from .rngs import Rngs, RngStream
 from .variable import Variable
 
@@ -85,7 +86,8 @@ def put_value(layer: Any, name: str, value: Any) -> None:
     if isinstance(present, Variable):
         present.set_value(value)
     else:
-        setattr(layer, name, value)
+        # What was there may have been marked as static: an object that gives an array, say.
+        setattr(layer, name, data(value))
 
 
 def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Array:

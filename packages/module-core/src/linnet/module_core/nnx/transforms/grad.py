@@ -256,7 +256,7 @@ def grad(
     ...     def __init__(self):
     ...         self.factor = nnx.Param(jnp.full((), 2.0))
     >>> grad(lambda m, x: m.factor**2 * x)(Scale(), 3.0).factor[...]
-    Array(12., dtype=float32, weak_type=True)
+    Array(12., dtype=float32)
     """
     refuse_bound_method(f, "grad")
     _refuse_axes(reduce_axes)
