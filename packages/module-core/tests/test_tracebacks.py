@@ -200,6 +200,81 @@ def test_what_an_error_came_from_is_kept_once():
     assert (first.__context__, second.__context__) == (second, first)
 
 
+# The function that jax's messages name is the user's.
+
+
+def looks(module, x):
+    return (jnp.float32(x) if x.sum() > 0 else x), module
+
+
+def looks_in_loop(*args):
+    return looks(*args[-1])[::-1]
+
+
+LOOKING = {
+    "jit": lambda m, x: nnx.jit(looks)(m, x),
+    "grad in jit": lambda m, x: nnx.jit(nnx.grad(looks, has_aux=True))(m, x),
+    "remat": lambda m, x: nnx.remat(looks)(m, x),
+    "cond": lambda m, x: nnx.cond(True, looks, looks, m, x),
+    "switch": lambda m, x: nnx.switch(0, [looks, looks], m, x),
+    "while_loop": lambda m, x: nnx.while_loop(lambda v: True, looks_in_loop, (m, x)),
+    "fori_loop": lambda m, x: nnx.fori_loop(0, 2, looks_in_loop, (m, x)),
+    "scan": lambda m, x: nnx.scan(looks, in_axes=(None, 0), out_axes=0)(m, x[None]),
+}
+
+
+@pytest.mark.parametrize("call", LOOKING.values(), ids=LOOKING)
+def test_jax_names_the_user_s_function(call):
+    with pytest.raises(
+        jax.errors.TracerBoolConversionError, match=r"tracing the function looks"
+    ) as e:
+        call(nnx.Module(), X)
+    assert f" at {__file__}:" in str(e.value)
+
+
+class BranchesDiffer(nn.Module):
+    transform: str
+
+    @nn.compact
+    def __call__(self, x):
+        def same(module, x):
+            return x
+
+        def first(module, x):
+            return x[0]
+
+        if self.transform == "cond":
+            return nn.cond(True, same, first, self, x)
+        return nn.switch(0, [same, first], self, x)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: nnx.cond(True, lambda x: x, lambda x: x[0], X),
+        lambda: nnx.switch(0, [lambda x: x, lambda x: x[0]], X),
+        lambda: BranchesDiffer("cond").apply({}, X),
+        lambda: BranchesDiffer("switch").apply({}, X),
+    ],
+)
+def test_jax_names_the_user_s_branches(call):
+    with pytest.raises(TypeError, match="the shapes do not match") as e:
+        call()
+    assert str(e.value).count(f" at {__file__}:") == 2
+
+
+def test_an_object_with_call_is_named_by_its_class():
+    class Doubling(nnx.Module):
+        def __call__(self, values):
+            return 2 * values
+
+    def run(values):
+        return Doubling()(values)
+
+    assert tracebacks.named_after(Doubling(), run).__name__ == "Doubling"
+    assert not hasattr(run, "__wrapped__")
+
+
 # Paths of nnx modules.
 
 

@@ -17,9 +17,10 @@ shows all frames, `tracebackhide` leaves them in and marks them for IPython and 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 
@@ -83,3 +84,23 @@ def entry(fun: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return wrapper
+
+
+def named_after(fun: Callable[..., Any], inner: Callable[P, R]) -> Callable[P, R]:
+    """`inner`, which jax's messages name as `fun`: the user's function that it runs.
+
+    jax says which function an error is about ("true_fun is ... at ..."), and finds it by
+    `__wrapped__`. The arguments that it names are those of `inner`, so that keeps its signature.
+
+    >>> def double(x): return 2 * x
+    >>> run = named_after(double, lambda values: double(values[0]))
+    >>> run.__name__, inspect.unwrap(run) is double, str(inspect.signature(run))
+    ('double', True, '(values)')
+    """
+    called: Any = inner
+    called.__name__ = called.__qualname__ = getattr(fun, "__name__", type(fun).__name__)
+    # jax has no place to show for an object with __call__.
+    if hasattr(inspect.unwrap(fun), "__code__"):
+        called.__signature__ = inspect.signature(inner)
+        called.__wrapped__ = fun
+    return inner

@@ -12,6 +12,7 @@ import numpy as np
 
 from linnet.struct import FrozenDict
 
+from ...tracebacks import named_after
 from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
 from ..lifting import Lift, function_call, group, merge, ungroup
@@ -74,7 +75,11 @@ def cond(
 
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
-        return lambda inputs, *operands: body(inputs, *operands, call=call, whole=True)
+
+        def run(inputs: Any, *operands: Any) -> Any:
+            return body(inputs, *operands, call=call, whole=True)
+
+        return named_after(fun, run)
 
     lift = Lift(function_call(true_fun), mdl, operands)
     body = lift.plain(variables, rngs)
@@ -109,7 +114,11 @@ def switch(
 
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
-        return lambda inputs, *operands: body(inputs, *operands, call=call, whole=True)
+
+        def run(inputs: Any, *operands: Any) -> Any:
+            return body(inputs, *operands, call=call, whole=True)
+
+        return named_after(fun, run)
 
     lift = Lift(function_call(branches[0]), mdl, operands)
     body = lift.plain(variables, rngs)
@@ -168,7 +177,9 @@ def while_loop(
 
     first = jnp.asarray(np.int32(0))
     with _explained(()):
-        _, carried, carry = jax.lax.while_loop(go_on, do, (first, carried, *lift.args))
+        _, carried, carry = jax.lax.while_loop(
+            named_after(cond_fn, go_on), named_after(body_fn, do), (first, carried, *lift.args)
+        )
     is_mutable = lift.frame.is_mutable
     mutable_ones = [{c: t for c, t in root.items() if is_mutable(c)} for root in carried]
     lift.store(mutable_ones, whole=True)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
-from ...tracebacks import entry
+from ...tracebacks import entry, named_after
 from ..bundle import Bundle, Hole, put_back, take_out
 from ..effect import After, Effect, Inside
 from ..state import path_text
@@ -92,7 +92,7 @@ def _branches(
             done[i] = _Done(inside.after, outcome.values, outcome.output)
             return outcome.output, outcome.values
 
-        return run
+        return named_after(fun, run)
 
     return [branch(i) for i in range(len(functions))]
 
@@ -315,7 +315,12 @@ def while_loop(
         fun, bound = resolve(cond_fun)
         return inside.call(fun, (*bound, holed), {})
 
-    end = jax.lax.while_loop(go_on, lambda state: loop.turn(body_fun, state), loop.start())
+    def turn(state: Any) -> Any:
+        return loop.turn(body_fun, state)
+
+    end = jax.lax.while_loop(
+        named_after(cond_fun, go_on), named_after(body_fun, turn), loop.start()
+    )
     return loop.finish(end)
 
 
@@ -344,7 +349,9 @@ def fori_loop(
     Array(6, dtype=int32, weak_type=True)
     """
     loop = _Loop(init_val, Modes(graph, graph_updates), "fori_loop")
-    end = jax.lax.fori_loop(
-        lower, upper, lambda i, state: loop.turn(body_fun, state, i), loop.start(), unroll=unroll
-    )
+
+    def turn(i: Any, state: Any) -> Any:
+        return loop.turn(body_fun, state, i)
+
+    end = jax.lax.fori_loop(lower, upper, named_after(body_fun, turn), loop.start(), unroll=unroll)
     return loop.finish(end)

@@ -21,7 +21,7 @@ from typing import Any, TypedDict, Unpack, overload
 import jax
 
 from ...errors import ArgumentError, ArgumentTypeError
-from ...tracebacks import entry, strip
+from ...tracebacks import entry, named_after, strip
 from ..bundle import Bundle, is_node, put_back, take_out
 from ..effect import After, Inside, Outcome
 from ..layout import lay_out
@@ -145,10 +145,13 @@ class Jitted(Transformed[P, R]):
         def run(*args: Any) -> Outcome:
             return self._run(*args)
 
-        run.__name__ = run.__qualname__ = getattr(self._fun, "__name__", "function")
         donate = (4, 6) if self._donated[0] or self._donated[1] else ()
         return jax.jit(
-            run, static_argnums=(0, 1, 2), donate_argnums=donate, **self._options, **options
+            named_after(self._fun, run),
+            static_argnums=(0, 1, 2),
+            donate_argnums=donate,
+            **self._options,
+            **options,
         )
 
     def _run(

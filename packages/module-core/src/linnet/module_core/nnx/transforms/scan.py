@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
-from ...tracebacks import entry
+from ...tracebacks import entry, named_after
 from ..effect import After, Outcome, Plan
 from ..statics import static_key
 from ..variable import Variable
@@ -250,8 +250,12 @@ class _Loop:
                 hint="Give some argument an axis in in_axes, or pass length=.",
             )
         carry = jax.tree_util.tree_map(jnp.asarray, carry)
+
+        def body(carry: Any, x: Any) -> Any:
+            return self._body(carry, x)
+
         (carried, carried_output), (groups, output) = jax.lax.scan(
-            self._body, carry, xs, length=scan._length, **scan._options
+            named_after(scan._fun, body), carry, xs, length=scan._length, **scan._options
         )
         groups = [
             [_moved(y, 0, axis) for y in group]

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from ...tracebacks import entry
+from ...tracebacks import entry, named_after
 from ..bundle import Bundle, take_out
 from ..effect import Inside, Outcome
 from ..statics import static_key
@@ -107,7 +107,10 @@ class Remat(Simple):
         self._remember()
 
     def _checkpointed(self, call: _Call) -> Callable[..., Outcome]:
-        return jax.checkpoint(functools.partial(self._run, call), **self._options)
+        def run(values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
+            return self._run(call, values, rest, kwargs)
+
+        return jax.checkpoint(named_after(self._fun, run), **self._options)
 
     @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
