@@ -232,6 +232,21 @@ def test_jax_names_the_user_s_function(call):
     assert f" at {__file__}:" in str(e.value)
 
 
+class Looking(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return (x if x.sum() > 0 else -x), None
+
+
+@pytest.mark.parametrize(
+    "lifted", [nn.remat(Looking), nn.scan(Looking, length=2)], ids=["remat", "scan"]
+)
+def test_jax_names_the_user_s_method(lifted):
+    with pytest.raises(jax.errors.TracerBoolConversionError, match="the function __call__ at") as e:
+        lifted().apply({}, X)
+    assert f" at {__file__}:" in str(e.value)
+
+
 class BranchesDiffer(nn.Module):
     transform: str
 

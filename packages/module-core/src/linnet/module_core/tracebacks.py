@@ -97,10 +97,10 @@ def named_after(fun: Callable[..., Any], inner: Callable[P, R]) -> Callable[P, R
     >>> run.__name__, inspect.unwrap(run) is double, str(inspect.signature(run))
     ('double', True, '(values)')
     """
+    shown = inspect.unwrap(fun)
     called: Any = inner
-    called.__name__ = called.__qualname__ = getattr(fun, "__name__", type(fun).__name__)
-    # jax has no place to show for an object with __call__.
-    if hasattr(inspect.unwrap(fun), "__code__"):
+    called.__name__ = called.__qualname__ = getattr(shown, "__name__", type(shown).__name__)
+    if hasattr(shown, "__code__"):  # jax has no place to show for an object with __call__
         called.__signature__ = inspect.signature(inner)
         called.__wrapped__ = fun
     return inner

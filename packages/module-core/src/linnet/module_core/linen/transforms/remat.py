@@ -14,6 +14,7 @@ import jax
 from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
+from ...tracebacks import named_after
 from ..axes import Axes
 from ..filters import CollectionFilter
 from ..lifting import Lift, Target, lift_target
@@ -95,8 +96,9 @@ def run_checkpoint(
         filled = [fixed[i] if i in fixed else next(rest) for i in range(len(lift.args))]
         return body(inputs, *filled, kwargs={**kwargs, **fixed_named})
 
+    named = named_after(lift.call, checkpointed)
     with static.explained(lift, positions, names):
-        output, changed = jax.checkpoint(checkpointed, prevent_cse=prevent_cse, policy=policy)(
+        output, changed = jax.checkpoint(named, prevent_cse=prevent_cse, policy=policy)(
             body.inputs, moving, moving_named
         )
     lift.store(changed)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
+from ...tracebacks import named_after
 from ..axes import (
     Axes,
     add_axis,
@@ -182,6 +183,7 @@ def _scan(
         mutable = lift.mutable(union_filters(changes, variable_broadcast))
         shared_vars, first = _find_constants(
             lambda c, s: body(c, s, shared_vars, mutable, True)[2:],
+            lift.call,
             (carried, carry),
             jax.tree.map(_one_slice, slices),
             shared_vars,
@@ -193,7 +195,7 @@ def _scan(
         return new_carry, (ys, constants if not check_constancy else None)
 
     (carried, carry), ((ys, new_scanned), constants) = jax.lax.scan(
-        step, (carried, carry), slices, length=steps, **loop
+        named_after(lift.call, step), (carried, carry), slices, length=steps, **loop
     )
     if not check_constancy:
         first = jax.tree.map(lambda x: x[0], constants)
@@ -207,16 +209,23 @@ def _scan(
 
 
 def _find_constants(
-    find: Callable[[Any, Any], Any], carry: Any, slices: Any, shared_vars: Sequence[Collections]
+    find: Callable[[Any, Any], Any],
+    user: Callable[..., Any],
+    carry: Any,
+    slices: Any,
+    shared_vars: Sequence[Collections],
 ) -> tuple[list[Collections], Any]:
-    """What belongs to all steps: (broadcast variables, broadcast outputs), found by one trace."""
+    """What belongs to all steps: (broadcast variables, broadcast outputs), found by one trace.
+
+    `find` runs a step, and `user` is the function of the step that messages name.
+    """
     found: list[Any] = []
 
     def trace(carry: Any, slices: Any) -> list[Any]:
         found[:] = [find(carry, slices)]
         return jax.tree.leaves(found)
 
-    program = jax.make_jaxpr(trace)(carry, slices)
+    program = jax.make_jaxpr(named_after(user, trace))(carry, slices)
     paths, treedef = jax.tree_util.tree_flatten_with_path(found)
     values = [value for _, value in paths]
     kinds = classify_outputs(program)
