@@ -59,9 +59,8 @@ class _Mode:
 class set_graph_mode(_Mode):
     """Sets what `graph=None` means: True allows shared objects, False refuses them.
 
-    Args:
-      value: the mode from now on; in a `with` statement, for its block; as a decorator, for the
-        calls of the function.
+    The mode holds from now on; in a `with` statement, for its block; as a decorator, for the calls
+    of the function.
 
     >>> from linnet.module_core import nnx
     >>> with nnx.set_graph_mode(False):
@@ -77,9 +76,8 @@ class set_graph_mode(_Mode):
 class set_graph_updates(_Mode):
     """Sets what `graph_updates=None` means: whether transforms hand on changes of structure.
 
-    Args:
-      value: the mode from now on; in a `with` statement, for its block; as a decorator, for the
-        calls of the function.
+    The mode holds from now on; in a `with` statement, for its block; as a decorator, for the calls
+    of the function.
 
     >>> from linnet.module_core import nnx
     >>> @nnx.set_graph_updates(False)
