@@ -411,7 +411,7 @@ def test_times_and_extensions_of_other_programs_pass_through():
     }
     with pytest.raises(serialization.InvalidBytesError, match="code must be"):
         serialization.msgpack_restore(b"\xd4\xfe\x00")
-    with pytest.raises(serialization.InvalidBytesError, match="invalid timestamp"):
+    with pytest.raises(serialization.InvalidBytesError, match="(?i)timestamp"):
         serialization.msgpack_restore(b"\xd4\xff\x00")
 
 
