@@ -94,11 +94,9 @@ def _map_variables(
     output, after = lift.run(ungroup([seen, rest]), keys, allowed, whole=True)
     whole = [group_collections(root, [mapped, True]) for root in after]
     parts = [group_collections(root, [mapped, True]) for root in lift.pick(after)]
-    # What goes out is a function of all that the module sees, not of the changed part alone.
-    mapped_out = [
-        dict(trans_out(new)) if new and (part or init) else {}
-        for (new, _), (part, _) in zip(whole, parts, strict=True)
-    ]
+    # What goes out is a function of all that the module sees, changed or not: as in Flax, mapped
+    # collections that are mutable come back as `trans_out` makes them of what `trans_in` made.
+    mapped_out = [dict(trans_out(new)) if new else {} for new, _ in whole]
     lift.store(ungroup([mapped_out, [part for _, part in parts]]))
     return output
 
