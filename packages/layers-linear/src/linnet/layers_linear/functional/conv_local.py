@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.layout import is_on_mesh
 
 from ._batch import flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
@@ -31,7 +32,7 @@ from ._padding import (
     refuse_name_for_dilated_inputs,
 )
 from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
-from .conv import masked
+from .conv import dimension_numbers, masked
 
 
 class _Window(NamedTuple):
@@ -180,22 +181,40 @@ def conv_local(
     )
     rank = len(window.size)
     x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
-    patches = _patches(x, window, shapes.bias[:-1])  # [B, *P, D · K]
-    positions = tuple(range(rank))
-    dimensions = (((rank + 1,), (rank,)), (tuple(p + 1 for p in positions), positions))
-    y = lax.dot_general(patches, kernel, dimensions, precision=precision)  # [*P, B, F]
-    y = lax.transpose(y, (rank, *positions, rank + 1))  # [B, *P, F]
+    if is_on_mesh(x):
+        y = _of_patches(_patches(x, window, shapes.bias[:-1]), kernel, rank, precision)
+    else:
+        x, lax_padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
+        y = lax.conv_general_dilated_local(
+            x,
+            kernel,
+            window.strides,
+            lax_padding,
+            window.size,
+            lhs_dilation=window.input_dilation,
+            rhs_dilation=window.kernel_dilation,
+            dimension_numbers=dimension_numbers(rank),
+            precision=precision,
+        )  # [B, *P, F]
     if bias is not None:
         same_shape(bias, shapes.bias, "bias", "There is one bias for each position and feature.")
         y = add_bias(y, bias)
     return restore_batch(y, batch)
 
 
+def _of_patches(patches: Array, kernel: Array, rank: int, precision: PrecisionLike) -> Array:
+    """Each position's patch times its own kernel: [B, *P, F]."""
+    positions = tuple(range(rank))
+    dimensions = (((rank + 1,), (rank,)), (tuple(p + 1 for p in positions), positions))
+    y = lax.dot_general(patches, kernel, dimensions, precision=precision)  # [*P, B, F]
+    return lax.transpose(y, (rank, *positions, rank + 1))  # [B, *P, F]
+
+
 def _patches(x: Array, window: _Window, positions: Shape) -> Array:
     """What each window sees: [B, *P, D · K].
 
-    Cut out offset by offset. `lax.conv_general_dilated_patches` convolves with a kernel of zeros
-    and ones, and the derivative of that gathers a batch that is split over devices.
+    Cut out offset by offset, for a mesh. `lax.conv_general_dilated_patches` convolves with a kernel
+    of zeros and ones, and the derivative of that gathers a batch that is split over devices.
     """
     if 0 in positions:
         return jnp.zeros((x.shape[0], *positions, x.shape[-1] * math.prod(window.size)), x.dtype)
