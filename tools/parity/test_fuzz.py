@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from parity.fuzz import cli, program, shrink
-from parity.fuzz.library import LINNET
+from parity.fuzz.libraries import LINNET
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from .library import FLAX, LINNET, PYTHON, Library
+from .libraries import FLAX, LINNET, PYTHON, Library
 from .program import Event, Program
 
 ERRORS = (IndexError, KeyError, AttributeError, ValueError, TypeError)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .library import EAGER, FLAX, LINNET, Library
+from .libraries import EAGER, FLAX, LINNET, Library
 from .program import ABSTAINS, Event, Program, difference
 
 Draw = random.Random

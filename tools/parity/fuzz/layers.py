@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .library import FLAX, Library
+from .libraries import FLAX, Library
 from .program import Event, Program
 
 Draw = random.Random

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .library import FLAX, Library
+from .libraries import FLAX, Library
 from .program import Event, Program
 
 Draw = random.Random

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .library import LINNET, Library
+from .libraries import LINNET, Library
 
 Program = dict[str, Any]
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .library import FLAX, LINNET, Library
+from .libraries import FLAX, LINNET, Library
 from .program import Event, Program
 
 Pair = collections.namedtuple("Pair", ["left", "right"])
