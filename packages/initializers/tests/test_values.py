@@ -102,7 +102,8 @@ def test_values_under_x64_are_those_of_jax(name):
 def test_the_factory_s_dtype_is_used_where_the_call_has_none():
     initializer = initializers.normal(dtype=jnp.bfloat16)
     assert initializer(KEY, (2,)).dtype == jnp.bfloat16
-    assert initializer(KEY, (2,), None).dtype == jnp.float32  # None is no omission, as in jax
+    # As in jax, None differs from leaving dtype out.
+    assert initializer(KEY, (2,), None).dtype == jnp.float32
     assert initializer(KEY, (2,), jnp.float32).dtype == jnp.float32
     assert initializers.normal(dtype=None)(KEY, (2,)).dtype == jnp.float32
 

@@ -162,7 +162,7 @@ REMEDIES = [
         lambda: einsum("ab,bc->ac"),
     ),
     Remedy(
-        "Write one letter for each dimension; '...' stands for any number of them.",
+        "Write one letter for each dimension; '...' matches any number of them.",
         lambda: einsum("a,ac->c"),
         lambda: [einsum("ba,ac->bc"), einsum("...a,ac->...c")],
     ),

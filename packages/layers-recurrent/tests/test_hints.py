@@ -81,7 +81,7 @@ def counted(for_each=False, return_carry=True, seq_lengths=(1, 2)):
 
 
 class Sum(Module):
-    """A cell that is no subclass of `RNNCellBase`."""
+    """A cell that does not inherit `RNNCellBase`."""
 
     num_feature_axes = 1
 

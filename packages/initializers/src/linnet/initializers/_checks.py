@@ -80,7 +80,7 @@ def axes(who: object, name: str, value: Any) -> int | tuple[int, ...]:
 
 
 def dtype_of(who: object, value: DTypeLike | None) -> np.dtype[Any]:
-    """The dtype that `value` stands for; None stands for float64, as everywhere in jax."""
+    """The dtype that `value` names; None means float64, as everywhere in jax."""
     try:
         return jnp.dtype(jnp.float64 if value is None else value)
     except TypeError:

@@ -87,7 +87,7 @@ class Recipe(ABC):
           key: a PRNG key, typed or raw.
           shape: the array's shape: ints.
           dtype: the array's dtype; left out, it is the one that the factory was given, and None
-            stands for float64, as everywhere in jax.
+            means float64, as everywhere in jax.
           out_sharding: how the array lies on the devices, as `jax.numpy.zeros` takes it; only where
             `jax.nn.initializers` takes it too.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def copied(value: Any) -> Any:
-    """The value, a tree of arrays, in buffers of its own; what is no array stays as it is.
+    """A copy of a tree of arrays in buffers of its own; leaves other than arrays are kept.
 
     A jitted function that donates its arguments ends the life of their buffers, and refuses to be
     given one twice. What is called a copy must not share any, then, not even inside of a traced
@@ -39,7 +39,7 @@ def strong(value: Any) -> Any:
 
 
 def as_strong_as(value: Any, before: Any) -> Any:
-    """A number or weakly typed array that takes the place of a strong one of its type: as that is.
+    """Makes a number or weakly typed array strong if it replaces a strongly typed array.
 
     What a jitted step makes of a variable is what the next step gets: one program does for both.
     """

@@ -129,7 +129,7 @@ def _labels(term: str, shape: Shape, what: str, einsum_str: str) -> tuple[str, .
     if missing < 0 or (missing and "..." not in term):
         raise ShapeError(
             f"{einsum_str!r} gives the {what} the dimensions {term!r}, their shape is {shape}.",
-            hint="Write one letter for each dimension; '...' stands for any number of them.",
+            hint="Write one letter for each dimension; '...' matches any number of them.",
         )
     return _spread(term, tuple(f"...{i}" for i in reversed(range(missing))))
 

@@ -46,7 +46,7 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
     if not own_init:
         cls.__init__ = _with_suggestions(cls.__init__)  # type: ignore[misc]
     fields: dict[str, dataclasses.Field[Any]] = cls.__dataclass_fields__  # type: ignore[attr-defined]
-    if base:  # its class variables are no business of those who collect a model's fields
+    if base:  # programs that collect a model's fields should not see its class variables
         for name in fields.keys() - {f.name for f in dataclasses.fields(cls)}:
             del fields[name]
     for name in RESERVED:
@@ -59,7 +59,7 @@ def _bases(cls: type) -> str:
 
 
 def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that tells of what is no field which fields there are."""
+    """A constructor that lists the fields when it gets an argument that is not one."""
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -565,7 +565,7 @@ def lift_target(
 def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
     """Runs a function of a module, or a bound method, as a method of the module that it is given.
 
-    A bound method stands for its function: what runs is a clone of the module that it is bound to.
+    A bound method is taken for its function, which runs on a clone of the module it is bound to.
     """
     owner = getattr(fn, "__self__", None)
     if not isinstance(owner, Module):
