@@ -53,7 +53,7 @@ def failures(test_module: Path, *, compile_explicit: bool = True) -> list[str]:
 
 
 def table_of(test_module: Path) -> list[Any]:
-    """The rows of a test module, loaded as a member of a package that its folder stands for."""
+    """The rows of a test module, loaded as a member of the package that its folder is."""
     package = types.ModuleType("under_test")
     package.__path__ = [str(test_module.parent)]
     sys.modules[package.__name__] = package

@@ -467,7 +467,7 @@ METADATA = [
         lambda: [variable(("data", None)), variable((None, None))],
     ),
     Remedy(
-        "Name axes of the mesh, or say what a name stands for by a rule: nnx.logical_axis_rules(",
+        "Name axes of the mesh, or add a rule that maps the name: nnx.logical_axis_rules(",
         lambda: variable(("batch", None)),
         lambda: [variable(("data", None)), by_rule(("batch", None), "batch", "data")],
     ),
@@ -508,7 +508,7 @@ ADVICE = [  # which is part of a message
         lambda: with_metadata(rate=2),
     ),
     Remedy(
-        "A stream named 'default' (nnx.Rngs(0)) stands in for all that are not there.",
+        "A stream named 'default' (nnx.Rngs(0)) serves for each stream that is missing.",
         lambda: nnx.Rngs(params=0).dropout(),
         lambda: nnx.Rngs(0).dropout(),
     ),

@@ -67,7 +67,7 @@ class TestClassAssignment:
 
 
 class Recorded:
-    """A data descriptor that is no property."""
+    """A data descriptor other than a property."""
 
     def __set_name__(self, owner, name):
         self.name = f"_{name}"

@@ -132,5 +132,5 @@ def known(finding: Finding) -> str:
 
 
 def shell(text: str) -> str:
-    """As it stands within single quotes of a shell."""
+    """The text within single quotes of a shell."""
     return text.replace("'", "'\\''")

@@ -1,4 +1,4 @@
-"""Whether a program has put a function of its own in the place of one of jax's.
+"""Whether a program has replaced one of jax's functions.
 
 Libraries that quantize, count or time a model do: they set `jax.lax.dot_general`, or its code, to
 something that they can watch. Layers that call it notice by themselves. What was recorded from such

@@ -47,7 +47,7 @@ def require_spatial(shape: Shape, rank: int) -> None:
 
 
 def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -> None:
-    """Refuses a window that fits nowhere: what is computed of no positions is wrong in silence.
+    """Refuses a window that fits nowhere: a result over no positions would be silently wrong.
 
     Args:
       positions: of the output.

@@ -48,7 +48,7 @@ def require_weights(wanted: Iterable[Path], found: Iterable[Path], wrapper: str)
     """Refuses a layer that lacks variables which it had when it was wrapped.
 
     Raises:
-      ArgumentError: an array, say, was put in the place of a parameter: it can't be normalized.
+      ArgumentError: a parameter was replaced, by an array say, which can't be normalized in place.
     """
     missing = set(wanted) - set(found)
     if missing:

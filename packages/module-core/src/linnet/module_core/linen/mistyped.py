@@ -24,7 +24,7 @@ def misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTy
 def not_fields(
     error: TypeError, cls: Any, args: Sequence[Any], given: Mapping[str, Any]
 ) -> ArgumentTypeError | None:
-    """The error of a constructor that was given what is no field of `cls`.
+    """The error of a constructor that got an argument that is not a field of `cls`.
 
     Args:
       error: of Python.

@@ -105,7 +105,7 @@ def param_with_axes(
     Args:
       name, init_fn, *init_args, **init_kwargs: as in `Module.param`.
       axes: the logical names of its axes; for a parameter that is a tree, a tree of these, in which
-        None stands for an array without names. None alone for a plain parameter.
+        None means an array without names. A None by itself means a plain parameter.
       module: that it belongs to; default: the one whose method is running.
 
     Returns:

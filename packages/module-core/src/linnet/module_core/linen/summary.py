@@ -197,7 +197,7 @@ def table(
 
 
 def _holds_values(tree: Any) -> bool:
-    """Whether anything stands in a collection, be it no array."""
+    """Whether a collection holds anything, arrays or not."""
     if isinstance(tree, Mapping):
         return any(map(_holds_values, tree.values()))
     return not (tree is None or tree == ())

@@ -633,7 +633,7 @@ def map(
     graph: bool | None = None,
     recreate_variables: bool = True,
 ) -> A:
-    """A copy of an object with `f(path, leaf)` in the place of each leaf.
+    """A copy of an object whose leaves are `f(path, leaf)`.
 
     Args:
       f: gets a path and a variable or array.

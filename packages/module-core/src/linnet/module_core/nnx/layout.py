@@ -119,7 +119,7 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: Any) -> Argume
             return ArgumentError(
                 f"Resource axis: {', '.join(unknown)} of {tuple(spec)} is not found in mesh:"
                 f" {tuple(mesh.axis_names)}.",
-                hint="Name axes of the mesh, or say what a name stands for by a rule:"
+                hint="Name axes of the mesh, or add a rule that maps the name:"
                 f" nnx.logical_axis_rules([({unknown[0]!r}, mesh axis)]).",
             )
         parts = math.prod(sizes[n] for n in used)

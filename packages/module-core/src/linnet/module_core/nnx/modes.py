@@ -1,4 +1,4 @@
-"""The modes that `graph=None` and `graph_updates=None` stand for, and defaults of variables.
+"""The modes that `graph=None` and `graph_updates=None` select, and defaults of variables.
 
 In graph mode (True, the default) objects may be shared; in tree mode (False) every object has one
 place, and shared ones are refused. A mode holds for the thread or asynchronous task that sets it,

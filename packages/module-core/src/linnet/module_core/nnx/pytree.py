@@ -122,10 +122,10 @@ class Pytree:
 
 
 def check_pytree(pytree: Any) -> None:
-    """Refuses an nnx object that is no valid tree: one with data where it is marked as static.
+    """Raises if an nnx object is not a valid tree: if it has data where it is marked as static.
 
     Raises:
-      ArgumentTypeError: it is no nnx object.
+      ArgumentTypeError: it is not an nnx object.
       ArgumentError: a static attribute holds data, which was put there past the checks.
     """
     if not isinstance(pytree, Pytree):

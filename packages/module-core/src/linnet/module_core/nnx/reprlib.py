@@ -60,7 +60,7 @@ class Attr:
       value: its value.
       start, end: what is around it.
       use_raw_value: prints a value that is a string as it is.
-      use_raw_key: prints the name as it is; otherwise by its `repr` if it is no string.
+      use_raw_key: prints the name as it is; otherwise by its `repr` unless it is a string.
     """
 
     key: Any

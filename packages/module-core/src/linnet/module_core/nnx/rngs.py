@@ -219,7 +219,7 @@ class Rngs(_Samplers, Pytree):
         if found is None:
             raise error(
                 f"No RngStream named {name!r} found in Rngs. {did_you_mean(name, streams)} A stream"
-                " named 'default' (nnx.Rngs(0)) stands in for all that are not there."
+                " named 'default' (nnx.Rngs(0)) serves for each stream that is missing."
             )
         return found  # type: ignore[no-any-return]
 

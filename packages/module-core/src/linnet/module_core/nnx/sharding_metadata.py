@@ -36,7 +36,7 @@ def axis_names_of(variable: Any) -> Any:
 
 
 def lies_as(names: Any) -> Any:
-    """The sharding, or `Format`, that stands in the place of names; None where names stand."""
+    """The sharding, or `Format`, that is given instead of names; None if names are given."""
     if type(names) is tuple:
         return None
     if isinstance(names, Sharding) or isinstance(getattr(names, "sharding", None), Sharding):
@@ -67,7 +67,7 @@ def spec_of(variable: Any) -> PartitionSpec:
 
 
 def spec_for(names: Any, metadata: Mapping[str, Any]) -> PartitionSpec:
-    """The mesh axes that names stand for, by the rules in the metadata or those that are set."""
+    """The mesh axes that names map to, by the rules in the metadata or those that are set."""
     make: Any = PartitionSpec
     if names is None:
         return make()  # type: ignore[no-any-return]

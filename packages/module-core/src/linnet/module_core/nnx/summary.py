@@ -236,7 +236,7 @@ def calls_of(
 
 
 class _Places:
-    """The paths of modules, also of those that stand for them in another trace."""
+    """The paths of modules, and of the copies that represent them in another trace."""
 
     def __init__(self) -> None:
         self._paths: dict[int, Path] = {}
@@ -296,7 +296,7 @@ class _Call:
       function: takes the module first.
       module: the module.
       args, kwargs: of the call.
-      places: told of the objects that stand for the module and those below it.
+      places: records the objects that represent the module and those below it.
     """
 
     def __init__(

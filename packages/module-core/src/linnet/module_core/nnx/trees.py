@@ -1,6 +1,6 @@
 """Trees with objects as trees without, and back: what a transform written by hand hands to jax.
 
-`to_tree` puts a `NodeStates`, the structure and the states of a split, in the place of each object
+`to_tree` replaces each object by a `NodeStates`, the structure and the states of a split,
 of a tree; `from_tree` puts the objects back. Both go through one split or merge context, so that an
 object that occurs twice is split once, and comes back as one. Under a tag they are two of the four
 steps of an `update_context`, by which changes reach the caller's objects.
@@ -91,7 +91,7 @@ def _merge(ctx: MergeContext, path: Path, prefix: Any, leaf: Any) -> Any:
 
 
 def is_node_states(x: Any) -> bool:
-    """Whether a value is what `to_tree` puts in the place of objects."""
+    """Whether a value is what `to_tree` replaces objects by."""
     return isinstance(x, NodeStates)
 
 
@@ -105,7 +105,7 @@ def to_tree(
     ctxtag: Hashable | None = None,
     check_aliasing: bool = True,
 ) -> Any:
-    """A tree without objects: in the place of each is what `split_fn` makes of it.
+    """A tree without objects: each is replaced by what `split_fn` makes of it.
 
     Args:
       tree: containers of modules, variables, arrays and other leaves.
@@ -157,8 +157,8 @@ def from_tree(
       tree: from `to_tree`, or with other arrays.
       prefix: a tree of which each leaf belongs to all below it; None is a leaf.
       merge_fn: gets something with `merge(graphdef, state, ...)`, the path, the leaf of `prefix`,
-        and what stands for the object; returns the object.
-      is_node_leaf: says what stands for objects.
+        and the object's replacement; returns the object.
+      is_node_leaf: tells the replacements of objects from other leaves.
       is_leaf: says what else is a leaf.
       map_non_graph_nodes: calls `merge_fn` for all other leaves, too.
       is_inner: under a tag, whether this is inside of the transformed function.

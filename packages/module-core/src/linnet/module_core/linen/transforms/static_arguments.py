@@ -196,7 +196,7 @@ LOOKS_INSIDE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConver
 
 
 def _about_types(error: TypeError) -> bool:
-    # jax refuses to trace what is no array, a string for example, and says nothing of a module.
+    # jax refuses to trace a string, for example, and its error does not name the module.
     return "as an abstract array" in str(error) or "is not a valid JAX type" in str(error)
 
 

@@ -87,7 +87,7 @@ class EMA(Pytree):
         return (self.decay * average + (1 - self.decay) * value).astype(average.dtype)
 
     def apply_to(self, model: A) -> A:
-        """A copy of a model with copies of the averages in the place of its variables.
+        """A copy of a model whose variables hold copies of the averages.
 
         What isn't averaged is shared with the model.
         """

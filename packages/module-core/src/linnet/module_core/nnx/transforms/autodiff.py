@@ -81,7 +81,7 @@ def _zero(value: Any) -> Any:
 
 
 def _inexact_of(given: Any, zero: Any) -> Any:
-    """What is given for a value, with the zero in the place of whole numbers and keys."""
+    """What is given for a value, with integers and keys replaced by the zero."""
     return jax.tree_util.tree_map(
         lambda z, g: z if z.dtype == jax.dtypes.float0 else g, zero, given
     )

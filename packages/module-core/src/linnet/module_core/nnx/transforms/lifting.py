@@ -52,8 +52,8 @@ class Form:
     Attributes:
       graphdef: their structure.
       specs: of each leaf.
-      occurrences: where each object stands.
-      of_root: for each root the first place where it stands.
+      occurrences: where each object occurs.
+      of_root: for each root, the first place where it occurs.
     """
 
     __slots__ = ("_key", "graphdef", "occurrences", "of_root", "specs")

@@ -6,10 +6,10 @@ changes of it are dropped. A module as an argument with the spec `Carry` is carr
 mode, where specs can't tell the leaves of a module apart, those of a shown module that steps write
 to are carried, too.
 
-In the loop travel the carried values, and what is returned along an axis; the rest the body closes
-over, so it is no input of the loop. Around the loop is a `jax.jit` that vanishes in other programs:
-by it a structure is traced once, however often it is called. Numbers, text and flags that are shown
-to all steps are part of its key, since the function may branch on them.
+The loop carries the carried values and stacks what is returned along an axis; the body closes over
+the rest, so it is not an input of the loop. A `jax.jit` around the loop, inlined in other programs,
+traces a structure once, however often it is called. Numbers, text and flags that all steps see are
+part of its key, since the function may branch on them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ With `graph_updates=False` values of variables are handed on, and nothing else: 
 structure, and what a function returns is its own. An output that shares variables with the
 arguments would be a change of structure, so it is refused; the value of a loop is a new object
 around the very variables that it started with. Specs by filter tell leaves of one object apart,
-which then are no tree of their own: they are refused. With `graph=False` nothing at all may be
+which then are not a tree of their own: they are refused. With `graph=False` nothing at all may be
 shared, neither among the arguments nor within the output.
 """
 
