@@ -27,19 +27,24 @@ def refuse(x):
     raise ShapeError("inputs have 3 features")
 
 
+def fail(how, x):
+    """Fails in the way that is asked for: in a layer's check, in jax, or in the user's code."""
+    if how == "layer":
+        refuse(x)
+    if how == "jax":
+        return x @ jnp.ones((5, 2))
+    try:
+        return {}["missing"]
+    except KeyError as cause:
+        raise UsersError("of the user") from cause
+
+
 class Failing(nn.Module):
     how: str
 
     @nn.compact
     def __call__(self, x):
-        if self.how == "layer":
-            refuse(x)
-        if self.how == "jax":
-            return x @ jnp.ones((5, 2))
-        try:
-            return {}["missing"]
-        except KeyError as cause:
-            raise UsersError("of the user") from cause
+        return fail(self.how, x)
 
 
 class Inner(nn.Module):
@@ -67,14 +72,7 @@ class NnxFailing(nnx.Module):
 
     @names_layer
     def __call__(self, x):
-        if self.how == "layer":
-            refuse(x)
-        if self.how == "jax":
-            return x @ jnp.ones((5, 2))
-        try:
-            return {}["missing"]
-        except KeyError as cause:
-            raise UsersError("of the user") from cause
+        return fail(self.how, x)
 
 
 class NnxInner(nnx.Module):

@@ -15,7 +15,8 @@ import flax.traverse_util
 
 import linnet.linen
 import linnet.nnx
-import linnet.struct
+import linnet.struct.serialization
+import linnet.struct.traverse_util
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,33 +37,21 @@ class Library:
     eager: bool = False
 
 
-FLAX = Library(
-    "flax",
-    flax.linen,
-    flax.nnx,
-    SimpleNamespace(
-        dataclass=flax.struct.dataclass,
-        field=flax.struct.field,
-        FrozenDict=flax.core.FrozenDict,
-        freeze=flax.core.freeze,
-        unfreeze=flax.core.unfreeze,
-        serialization=flax.serialization,
-        traverse_util=flax.traverse_util,
-    ),
-)
-LINNET = Library(
-    "linnet",
-    linnet.linen,
-    linnet.nnx,
-    SimpleNamespace(
-        dataclass=linnet.struct.dataclass,
-        field=linnet.struct.field,
-        FrozenDict=linnet.struct.FrozenDict,
-        freeze=linnet.struct.freeze,
-        unfreeze=linnet.struct.unfreeze,
-        serialization=linnet.struct.serialization,
-        traverse_util=linnet.struct.traverse_util,
-    ),
-)
+def _library(package: Any, frozen: Any) -> Library:
+    """A library by its package, and by the module that has FrozenDict."""
+    struct = SimpleNamespace(
+        dataclass=package.struct.dataclass,
+        field=package.struct.field,
+        FrozenDict=frozen.FrozenDict,
+        freeze=frozen.freeze,
+        unfreeze=frozen.unfreeze,
+        serialization=getattr(package, "serialization", None) or package.struct.serialization,
+        traverse_util=getattr(package, "traverse_util", None) or package.struct.traverse_util,
+    )
+    return Library(package.__name__, package.linen, package.nnx, struct)
+
+
+FLAX = _library(flax, flax.core)
+LINNET = _library(linnet, linnet.struct)
 EAGER = dataclasses.replace(LINNET, name="eager", eager=True)
 PYTHON = Library("python")
