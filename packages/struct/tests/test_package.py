@@ -43,6 +43,7 @@ def test_importing_brings_the_containers_alone():
         "linnet.struct._dataclass",
         "linnet.struct._errors",
         "linnet.struct._registration",
+        "linnet.struct.field_order",
         "linnet.struct.frozen_dict",
     ]
 

@@ -19,6 +19,7 @@ from typing import Any, Self, TypeVar, dataclass_transform, overload
 
 from linnet.struct._errors import did_you_mean, message
 from linnet.struct._registration import register
+from linnet.struct.field_order import required_after_default
 
 T = TypeVar("T")
 TNode = TypeVar("TNode", bound="PyTreeNode")
@@ -206,7 +207,7 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
     try:
         made = dataclasses.dataclass(**{"frozen": True, **kwargs})(clz)
     except TypeError as error:
-        if required := _required_after_default(clz):
+        if required := required_after_default(clz):
             raise TypeError(
                 message(
                     f"{clz.__name__}: {error}.",
@@ -236,22 +237,6 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
         made.replace = _replace_method  # type: ignore[attr-defined]
     setattr(made, _MARK, True)
     return made
-
-
-def _required_after_default(clz: type) -> str | None:
-    """The first positional field without a default that follows one with a default.
-
-    `dataclasses` has collected the fields of a class when it refuses their order.
-    """
-    fields: dict[str, dataclasses.Field[Any]] = vars(clz).get("__dataclass_fields__", {})
-    optional = False
-    for name, field in fields.items():
-        if field.init and not field.kw_only:
-            required = field.default is field.default_factory is dataclasses.MISSING
-            if required and optional:
-                return name
-            optional = not required
-    return None
 
 
 def _explain_assignment(made: type) -> None:
