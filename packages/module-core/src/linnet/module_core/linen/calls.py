@@ -23,9 +23,10 @@ from ..errors import (
 from ..tracebacks import entry
 from . import adoption
 from .filters import CollectionFilter, DenyList, union_filters
+from .frame import CaptureFilter, Frame, collections_of
 from .hints import mismatch
 from .rng import as_streams
-from .scope import CaptureFilter, Frame, collections_of
+from .scope import Scope
 
 if TYPE_CHECKING:
     from .module import Module
@@ -100,7 +101,7 @@ def bound_clone(module: M, frame: Frame) -> M:
     """A clone of `module`, and of the modules in its fields, at the root of `frame`."""
     if module.scope is not None or any(_is_placed(m) for m in _field_modules(module)):
         module = module.clone(_deep_clone=True, _reset_names=True, name=module.name)
-    return module.clone(parent=frame.root())
+    return module.clone(parent=Scope.outermost(frame))
 
 
 def _field_modules(module: Module) -> list[Module]:

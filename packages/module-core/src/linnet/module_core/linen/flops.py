@@ -22,11 +22,11 @@ import numpy as np
 from . import adoption
 from .context import InterceptorContext
 from .filters import CollectionFilter
-from .scope import Frame
+from .frame import Frame
+from .scope import Scope
 
 if TYPE_CHECKING:
     from .module import Module
-    from .scope import Scope
 
 UNKNOWN = -1
 
@@ -99,7 +99,7 @@ class Repetition:
     def _run(self, variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
         """The arrays that the repeated call returns, and those that it leaves as variables."""
         frame = Frame(self._rebuild_variables(variables), dict(keys), self._mutable)
-        copies = _Copies(frame.root())
+        copies = _Copies(Scope.outermost(frame))
         module = copies.of(self._module)
         args, kwargs = copies.within(self._rebuild_arguments(inputs))
         module._run_setup()

@@ -38,9 +38,10 @@ from ..errors import (
 from ..typing import RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
+from .frame import Collections, Frame
 from .methods import UNWRAPPED_MARKS, is_compact, mark_capturing, mark_lifted, run_method
 from .module import Module
-from .scope import Collections, Frame, Scope
+from .scope import Scope
 from .variable import Variable
 
 # What a transform is applied to, a class or a function, is what it returns for type checkers.

@@ -1,15 +1,12 @@
 """Where the variables of modules live while they run.
 
-Two objects. A **Frame** is what one call of `init` or `apply` works on: the collections, the root
-key of each random stream, what may be changed, and the flags of the call. A **Scope** is one path
-in a frame: a module's place. Scopes are made cheaply, by the hundred, and hold nothing that is not
-in the frame: the dict of each collection at their path (found once, through the parent), the
-running hash of the path, the node that counts the draws, and the names taken so far.
+Two objects. A **Frame** is what one call of `init` or `apply` works on (see `frame`). A **Scope**
+is one path in a frame: a module's place. Scopes are made cheaply, by the hundred, and hold nothing
+that is not in the frame: the dict of each collection at their path (found once, through the
+parent), the running hash of the path, the node that counts the draws, and the names taken so far.
 
-Reading a parameter is two dictionary look-ups. Collections that a call may not change are read
-where the caller keeps them; those that it may change are copied (the dicts, not the arrays) when
-the frame is made. A dict of a collection is created when something is written to it, so an empty
-module leaves no trace.
+Reading a parameter is two dictionary look-ups. A dict of a collection is created when something is
+written to it, so an empty module leaves no trace.
 
 **How a transformed function gets its variables and random keys.** A transform (vmap, scan, jit, …)
 runs a body on explicit inputs. Everything that the body needs of a scope is: its dict in each
@@ -32,185 +29,20 @@ Several scopes (those of modules passed as arguments) are lifted together into o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
-from linnet.struct import FrozenDict, unfreeze
-
 from .. import _compat
 from ..arrays import strong
 from ..config import config
-from ..errors import (
-    ApplyScopeInvalidVariablesStructureError,
-    ApplyScopeInvalidVariablesTypeError,
-    ArgumentTypeError,
-    InvalidRngError,
-    InvalidScopeError,
-    JaxTransformError,
-    LinnetError,
-    ModifyScopeVariableError,
-    NameInUseError,
-    ScopeCollectionNotFound,
-    ScopeParamNotFoundError,
-    ScopeParamShapeError,
-    ScopeVariableNotFoundError,
-    describe,
-    did_you_mean,
-)
 from ..typing import PRNGKey, RNGSequences
-from . import metadata
-from .context import context
+from . import metadata, scope_errors
 from .filters import CollectionFilter, in_filter
-from .hints import is_output_with_variables
+from .frame import Collection, Collections, Frame
 from .rng import Draws, PathHash, abstract_key
 from .variable import Variable
-
-Collection = dict[str, Any]
-Collections = dict[str, Collection]
-CaptureFilter = Callable[[Any, str], bool]
-
-
-class Frame:
-    """What one call of `init`, `apply` or `bind`, or one trace of a transformed body, works on.
-
-    Args:
-      collections: the variables, by collection; those that `mutable` matches are owned by the
-      frame.
-      keys: the root key of each random stream.
-      mutable: the collections that may be changed.
-      initializing: whether this is a call of `init`.
-      concrete: compute initial values although the inputs are abstract (`lazy_init`).
-      capture: which results of methods to store as intermediates.
-      lifted: whether this is the body of a lifted transform.
-      lasting: the call has no end (`bind`): its modules stay as they are.
-
-    Attributes:
-      bound: the modules that have a place in the frame, until the call ends.
-    """
-
-    __slots__ = (
-        "_mutable_names",
-        "adopted",
-        "bound",
-        "capture",
-        "collections",
-        "concrete",
-        "initializing",
-        "keys",
-        "lifted",
-        "mutable",
-        "trace",
-        "valid",
-    )
-
-    def __init__(
-        self,
-        collections: Collections,
-        keys: RNGSequences,
-        mutable: CollectionFilter,
-        *,
-        initializing: bool = False,
-        concrete: bool = False,
-        capture: CaptureFilter | None = None,
-        lifted: bool = False,
-        lasting: bool = False,
-    ) -> None:
-        in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
-        self.collections = collections
-        self.keys = keys
-        self.mutable = mutable
-        self._mutable_names: dict[str, bool] = {}
-        self.initializing = initializing
-        self.concrete = concrete
-        self.capture = capture
-        self.lifted = lifted
-        self.adopted: dict[int, tuple[Any, Any]] = {}  # id of a module: it (kept alive), its clone
-        self.bound: list[Any] | None = None if lasting else []
-        self.trace = _compat.trace_state()
-        self.valid = True
-
-    def end(self) -> None:
-        """Ends the call: nothing is written any more, and no cycle of references is left.
-
-        A module and its submodules refer to one another. Left to the garbage collector, the values
-        of the call, tracers among them, would live until it happens to run.
-        """
-        self.valid = False
-        self.adopted.clear()
-        if self.bound is not None:
-            for module in self.bound:
-                module.__dict__["parent"] = None
-            self.bound.clear()
-
-    def is_mutable(self, collection: str) -> bool:
-        """Whether `collection` may be changed."""
-        known = self._mutable_names.get(collection)
-        if known is None:
-            known = self._mutable_names[collection] = in_filter(self.mutable, collection)
-        return known
-
-    def mutated(self) -> Collections:
-        """The collections that the call could change, for the caller."""
-        return {c: tree for c, tree in self.collections.items() if self.is_mutable(c)}
-
-    def root(self) -> Scope:
-        """The scope of the outermost module."""
-        path_hash = PathHash(config.flax_fix_rng_separator)
-        return Scope(self, self.collections, self.keys, None, None, (), path_hash, Draws())
-
-
-def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
-    """The collections of a frame, from the `variables` that a user gave.
-
-    Raises:
-      ApplyScopeInvalidVariablesTypeError: not a mapping of mappings with string keys.
-      ApplyScopeInvalidVariablesStructureError: `{"params": {"params": ...}}`.
-    """
-    if not isinstance(variables, Mapping) or not all(
-        isinstance(name, str)
-        and isinstance(tree, Mapping)
-        and all(isinstance(k, str) for k in tree)
-        for name, tree in variables.items()
-    ):
-        raise ApplyScopeInvalidVariablesTypeError(
-            "The first argument passed to an apply function should be a dictionary of collections. "
-            "Each collection should be a dictionary with string keys; "
-            f"got {_describe_variables(variables)}.",
-            hint="Is it what init_with_output has returned? y, variables = ... takes it apart."
-            if is_output_with_variables(variables)
-            else "Pass what init returned, or {'params': params}.",
-        )
-    params = variables.get("params")
-    if params is not None and "params" in params:
-        raise ApplyScopeInvalidVariablesStructureError(
-            "Expect the `variables` (first argument) passed to apply() to be a dict with the "
-            'structure {"params": ...}, but got a dict with an extra params layer, i.e. '
-            '{"params": {"params": ...}}.',
-            hint='Pass variables, or {"params": variables["params"]}, not {"params": variables}.',
-        )
-    return {
-        name: _own(tree) if in_filter(mutable, name) else _plain(tree)
-        for name, tree in variables.items()
-    }
-
-
-def _describe_variables(variables: Any) -> str:
-    if not isinstance(variables, Mapping):
-        return describe(variables)
-    kinds = (f"{name!r}: {type(tree).__name__}" for name, tree in variables.items())
-    return "{" + ", ".join(kinds) + "}"
-
-
-def _own(tree: Mapping[str, Any]) -> Collection:
-    return {k: _own(v) if isinstance(v, dict | FrozenDict) else v for k, v in tree.items()}
-
-
-def _plain(tree: Mapping[str, Any]) -> Collection:
-    if type(tree) is dict:
-        return tree
-    return unfreeze(tree) if isinstance(tree, FrozenDict) else dict(tree)
 
 
 class Scope:
@@ -264,6 +96,12 @@ class Scope:
         self.names: dict[str, set[str] | None] = {}
         self._dicts: dict[str, Collection] = {}
 
+    @classmethod
+    def outermost(cls, frame: Frame) -> Scope:
+        """The scope of the outermost module."""
+        path_hash = PathHash(config.flax_fix_rng_separator)
+        return cls(frame, frame.collections, frame.keys, None, None, (), path_hash, Draws())
+
     def child(self, name: str) -> Scope:
         """The scope of the submodule `name`."""
         path = (*self.path, name)
@@ -299,10 +137,7 @@ class Scope:
           NameInUseError: it is taken.
         """
         if self.is_taken(name, collection):
-            raise NameInUseError(
-                f'Could not create {kind} "{name}" in Module {owner}: Name in use.',
-                hint="Give one of the two another name. Was a method that makes it called twice?",
-            )
+            raise scope_errors.name_in_use(kind, name, owner)
         self.reserve(name, collection)
 
     # Variables.
@@ -318,11 +153,7 @@ class Scope:
                 found = None if above is None else above.get(self.name)  # type: ignore[arg-type]
             if found is not None:
                 if not isinstance(found, dict):
-                    raise ApplyScopeInvalidVariablesTypeError(
-                        f'"{self.name}" in collection "{collection}" is a '
-                        f"{type(found).__name__}, expected a dict of the submodule's variables.",
-                        hint="Are these the variables of another model?",
-                    )
+                    raise scope_errors.not_a_dict(self, collection, found)
                 self._dicts[collection] = found
         return found
 
@@ -387,53 +218,15 @@ class Scope:
             for name, value in tree.items():
                 self.check_mutable(collection, name)
                 if not same_trace and (path := _traced_path(value)) is not None:
-                    raise self._leak(collection, (*self.path, name, *path))
+                    raise scope_errors.leak(self, collection, (*self.path, name, *path))
 
     def check_mutable(self, collection: str, name: str) -> None:
         """Refuses a write to an immutable collection."""
         frame = self.frame
         if not frame.valid:
-            raise InvalidScopeError(
-                f'Variable "{name}" of "{self.path_text}" is set after its call has ended.',
-                hint="Use module.bind(variables, mutable=...) to keep a module alive.",
-            )
+            raise scope_errors.ended(self, name)
         if not frame.is_mutable(collection):
-            raise ModifyScopeVariableError(
-                f'Cannot update variable "{name}" in "{self.path_text}" because collection '
-                f'"{collection}" is immutable.',
-                hint=f"Pass mutable=['{collection}'] to apply{self._mutable_text()}; it then "
-                "returns (output, changed collections). In a lifted transform, list the "
-                "collection among the lifted ones.",
-            )
-
-    def _mutable_text(self) -> str:
-        mutable = self.frame.mutable
-        return "" if mutable is False or self.frame.lifted else f" (it was mutable={mutable!r})"
-
-    def _leak(self, collection: str, path: tuple[str, ...]) -> Exception:
-        where = f'"{path[-1]}" in collection "{collection}" of "/{"/".join(path[:-1])}"'
-        if self._entered_from_lifted():
-            return JaxTransformError(
-                f"Variable {where} is set inside a lifted transform, by a module from outside of "
-                "it; its value would leak out of the transform.",
-                hint="Use the module that the function gets as its first argument, not one from "
-                "an enclosing function; pass other modules as arguments, too. Replace a plain jax "
-                "transform in between by the lifted one (jax.jit by nn.jit).",
-            )
-        return JaxTransformError(
-            f"Variable {where} is set inside a jax transform (jit, vmap, grad, scan, …) that was "
-            "opened inside the module; its value would leak out of the transform.",
-            hint="Replace the plain jax transform by the lifted one (jax.jit by nn.jit, jax.vmap "
-            "by nn.vmap, …), or create the variable before the transform and return its new value "
-            "from it. For a module made by bind, call apply(variables, ..., mutable=...) inside "
-            "the transform instead, which returns the changed variables.",
-        )
-
-    def _entered_from_lifted(self) -> bool:
-        # The modules that run, from the first of this frame on: does one of a lifted body run?
-        frames = [m.scope.frame for m in context.stack if m.scope is not None]
-        inner = frames[frames.index(self.frame) :] if self.frame in frames else frames
-        return any(frame.lifted and frame is not self.frame for frame in inner)
+            raise scope_errors.immutable(self, collection, name)
 
     def variables(self) -> Collections:
         """The variables at this path and below, by collection."""
@@ -443,64 +236,6 @@ class Scope:
     def is_mutable_collection(self, collection: str) -> bool:
         """Whether `collection` may be changed."""
         return self.frame.is_mutable(collection)
-
-    def missing(self, collection: str, name: str) -> Exception:
-        """The error for a variable that is not there and may not be made."""
-        if not self.collections.get(collection):
-            return ScopeCollectionNotFound(
-                f'Tried to access "{name}" from collection "{collection}" in "{self.path_text}" '
-                "but the collection is empty.",
-                hint=self._collections_hint(collection, name),
-            )
-        known = self.find(collection) or {}
-        if collection == "params":
-            return ScopeParamNotFoundError(
-                f'Could not find parameter named "{name}" in scope "{self.path_text}".',
-                hint=self._names_hint(collection, name, known),
-            )
-        return ScopeVariableNotFoundError(
-            f'No Variable named "{name}" for collection "{collection}" exists in '
-            f'"{self.path_text}".',
-            hint=self._names_hint(collection, name, known),
-        )
-
-    def _collections_hint(self, collection: str, name: str) -> str:
-        present = [c for c, tree in self.collections.items() if tree]
-        there = ", ".join(repr(c) for c in present) or "no collection"
-        if self.frame.lifted:
-            return (
-                f"Inside this lifted transform there is {there}. List '{collection}' among the "
-                "lifted ones: variable_axes of vmap, variable_axes, variable_broadcast or "
-                "variable_carry of scan, variables of the others."
-            )
-        top = (*self.path, name)[0]
-        if collection == "params" and top in self.collections:
-            return (
-                f"The variables given hold {there}: these look like the parameters themselves. "
-                "Pass {'params': params}."
-            )
-        made = (
-            "."  # parameters are made by init alone
-            if collection == "params"
-            else "; a collection that is made during apply must be named in "
-            f"mutable=['{collection}']."
-        )
-        return f"The variables given hold {there}. Pass what init returned{made}"
-
-    def _names_hint(self, collection: str, name: str, known: Iterable[str]) -> str:
-        names = list(known)
-        if names:
-            return did_you_mean(name, names)
-        scope: Scope = self
-        while scope.parent is not None and scope.name is not None:
-            missing, scope = scope.name, scope.parent
-            above = scope.find(collection)
-            if above is not None and missing in above:
-                return f'"{scope.path_text}" has an empty "{missing}" in "{collection}".'
-            if above is not None:
-                there = did_you_mean(missing, above)
-                return f'"{scope.path_text}" has no "{missing}" in "{collection}". {there}'
-        return "Are these the variables of another model?"
 
     def param(
         self,
@@ -521,18 +256,14 @@ class Scope:
             self._check_shape(name, value, init_fn, args, kwargs)
             return value
         if not self.frame.is_mutable("params"):
-            raise self.missing("params", name)
+            raise scope_errors.missing(self, "params", name)
         try:
             value = self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
         except (TypeError, ValueError) as error:
-            _note_initializer(error, name, init_fn, args, kwargs)
+            scope_errors.note_initializer(error, name, init_fn, args, kwargs)
             raise
         if inspect.isfunction(value):
-            factory = _name_of(init_fn)
-            raise ArgumentTypeError(
-                f"The initializer {factory} of parameter {name!r} has returned a function.",
-                hint=f"If it is a factory, it must be called first: {factory}().",
-            )
+            raise scope_errors.made_a_function(name, init_fn)
         self.put_variable("params", name, value)
         return value
 
@@ -555,7 +286,7 @@ class Scope:
         """
         if not self.has_variable(collection, name):
             if init_fn is None or not self.is_mutable_collection(collection):
-                raise self.missing(collection, name)
+                raise scope_errors.missing(self, collection, name)
             value = self.evaluate(lambda: init_fn(*args, **kwargs))
             self.put_variable(collection, name, value)
         return Variable(self, collection, name, unbox)
@@ -598,17 +329,7 @@ class Scope:
         stored = metadata.contents(value)
         for want, have in zip(jax.tree.leaves(expected), jax.tree.leaves(stored), strict=False):
             if jax.numpy.shape(have) != want.shape:
-                raise ScopeParamShapeError(
-                    f'For parameter "{name}" in "{self.path_text}", the given initializer is '
-                    f"expected to generate shape {want.shape}, but the existing parameter it "
-                    f"received has shape {jax.numpy.shape(have)}.",
-                    hint="init has just made it in an earlier call of this module, for an input of "
-                    "another size: a module has one set of parameters, however often it is "
-                    "called. Make one module for each size."
-                    if self.frame.initializing
-                    else "Was the model initialized with a differently shaped input, or are these "
-                    "another model's parameters?",
-                )
+                raise scope_errors.wrong_shape(self, name, want.shape, jax.numpy.shape(have))
 
     # Random keys.
 
@@ -627,14 +348,7 @@ class Scope:
         if root is None:
             root = keys.get("params")
             if root is None:
-                there = ", ".join(repr(s) for s in keys) or "none"
-                who = self.name or "The outermost module"
-                raise InvalidRngError(
-                    f'{who} needs PRNG for "{stream}"; given: {there}.',
-                    hint=f"Pass rngs={{'{stream}': jax.random.key(0)}} to apply, or this dict to "
-                    "init as its first argument; in a lifted transform, list the stream in "
-                    "split_rngs.",
-                )
+                raise scope_errors.no_key(self, stream)
             stream = "params"
         return self.path_hash().key(root, self.draws.next(stream))
 
@@ -692,29 +406,6 @@ def _traced_path(value: Any) -> tuple[str, ...] | None:
         return None
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
     return () if traced else None
-
-
-def _name_of(fun: Callable[..., Any]) -> str:
-    return getattr(fun, "__name__", type(fun).__name__)
-
-
-def _note_initializer(
-    error: Exception,
-    name: str,
-    init_fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> None:
-    if isinstance(error, LinnetError):
-        return
-    given = ["key", *(f"{x!r:.60}" for x in args), *(f"{k}={x!r:.60}" for k, x in kwargs.items())]
-    error.add_note(
-        f"Parameter {name!r} is made by its initializer as "
-        f"{_name_of(init_fn)}({', '.join(given)}): a random key "
-        "comes first, then what stands behind the initializer in self.param. A function that takes "
-        "no key needs a lambda (lambda key, shape: ...), a factory such as lecun_normal must be "
-        "called first (lecun_normal())."
-    )
 
 
 _NOTHING: set[str] = set()

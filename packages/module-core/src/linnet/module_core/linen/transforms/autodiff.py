@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from ..filters import CollectionFilter, subtract_filters
+from ..frame import Collections
 from ..lifting import Lift, function_call, ungroup
-from ..scope import Collections
 
 
 def vjp(

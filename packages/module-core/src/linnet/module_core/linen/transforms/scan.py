@@ -37,8 +37,8 @@ from ..axes import (
     variable_name,
 )
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
+from ..frame import Collections
 from ..lifting import Lift, Target, group, lift_target, merge, ungroup
-from ..scope import Collections
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
 

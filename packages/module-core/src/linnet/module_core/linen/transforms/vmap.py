@@ -26,8 +26,8 @@ from ..axes import (
     variable_name,
 )
 from ..filters import union_of
+from ..frame import Collections
 from ..lifting import Lift, Target, group, lift_target, ungroup
-from ..scope import Collections
 
 
 def vmap(

@@ -1,0 +1,165 @@
+"""What one call of `init`, `apply` or `bind` works on: a frame.
+
+A frame holds the collections, the root key of each random stream, what may be changed, and the
+flags of the call. The scopes of a call (see `scope`) share its frame.
+
+Collections that a call may not change are read where the caller keeps them; those that it may
+change are copied (the dicts, not the arrays) when the frame is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from linnet.struct import FrozenDict, unfreeze
+
+from .. import _compat
+from ..errors import (
+    ApplyScopeInvalidVariablesStructureError,
+    ApplyScopeInvalidVariablesTypeError,
+    describe,
+)
+from ..typing import RNGSequences
+from .filters import CollectionFilter, in_filter
+from .hints import is_output_with_variables
+
+Collection = dict[str, Any]
+Collections = dict[str, Collection]
+CaptureFilter = Callable[[Any, str], bool]
+
+
+class Frame:
+    """What one call of `init`, `apply` or `bind`, or one trace of a transformed body, works on.
+
+    Args:
+      collections: the variables, by collection; those that `mutable` matches are owned by the
+        frame.
+      keys: the root key of each random stream.
+      mutable: the collections that may be changed.
+      initializing: whether this is a call of `init`.
+      concrete: compute initial values although the inputs are abstract (`lazy_init`).
+      capture: which results of methods to store as intermediates.
+      lifted: whether this is the body of a lifted transform.
+      lasting: the call has no end (`bind`): its modules stay as they are.
+
+    Attributes:
+      bound: the modules that have a place in the frame, until the call ends.
+    """
+
+    __slots__ = (
+        "_mutable_names",
+        "adopted",
+        "bound",
+        "capture",
+        "collections",
+        "concrete",
+        "initializing",
+        "keys",
+        "lifted",
+        "mutable",
+        "trace",
+        "valid",
+    )
+
+    def __init__(
+        self,
+        collections: Collections,
+        keys: RNGSequences,
+        mutable: CollectionFilter,
+        *,
+        initializing: bool = False,
+        concrete: bool = False,
+        capture: CaptureFilter | None = None,
+        lifted: bool = False,
+        lasting: bool = False,
+    ) -> None:
+        in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
+        self.collections = collections
+        self.keys = keys
+        self.mutable = mutable
+        self._mutable_names: dict[str, bool] = {}
+        self.initializing = initializing
+        self.concrete = concrete
+        self.capture = capture
+        self.lifted = lifted
+        self.adopted: dict[int, tuple[Any, Any]] = {}  # id of a module: it (kept alive), its clone
+        self.bound: list[Any] | None = None if lasting else []
+        self.trace = _compat.trace_state()
+        self.valid = True
+
+    def end(self) -> None:
+        """Ends the call: nothing is written any more, and no cycle of references is left.
+
+        A module and its submodules refer to one another. Left to the garbage collector, the values
+        of the call, tracers among them, would live until it happens to run.
+        """
+        self.valid = False
+        self.adopted.clear()
+        if self.bound is not None:
+            for module in self.bound:
+                module.__dict__["parent"] = None
+            self.bound.clear()
+
+    def is_mutable(self, collection: str) -> bool:
+        """Whether `collection` may be changed."""
+        known = self._mutable_names.get(collection)
+        if known is None:
+            known = self._mutable_names[collection] = in_filter(self.mutable, collection)
+        return known
+
+    def mutated(self) -> Collections:
+        """The collections that the call could change, for the caller."""
+        return {c: tree for c, tree in self.collections.items() if self.is_mutable(c)}
+
+
+def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
+    """The collections of a frame, from the `variables` that a user gave.
+
+    Raises:
+      ApplyScopeInvalidVariablesTypeError: not a mapping of mappings with string keys.
+      ApplyScopeInvalidVariablesStructureError: `{"params": {"params": ...}}`.
+    """
+    if not isinstance(variables, Mapping) or not all(
+        isinstance(name, str)
+        and isinstance(tree, Mapping)
+        and all(isinstance(k, str) for k in tree)
+        for name, tree in variables.items()
+    ):
+        raise ApplyScopeInvalidVariablesTypeError(
+            "The first argument passed to an apply function should be a dictionary of collections. "
+            "Each collection should be a dictionary with string keys; "
+            f"got {_describe_variables(variables)}.",
+            hint="Is it what init_with_output has returned? y, variables = ... takes it apart."
+            if is_output_with_variables(variables)
+            else "Pass what init returned, or {'params': params}.",
+        )
+    params = variables.get("params")
+    if params is not None and "params" in params:
+        raise ApplyScopeInvalidVariablesStructureError(
+            "Expect the `variables` (first argument) passed to apply() to be a dict with the "
+            'structure {"params": ...}, but got a dict with an extra params layer, i.e. '
+            '{"params": {"params": ...}}.',
+            hint='Pass variables, or {"params": variables["params"]}, not {"params": variables}.',
+        )
+    return {
+        name: _own(tree) if in_filter(mutable, name) else _plain(tree)
+        for name, tree in variables.items()
+    }
+
+
+def _describe_variables(variables: Any) -> str:
+    if not isinstance(variables, Mapping):
+        return describe(variables)
+    kinds = (f"{name!r}: {type(tree).__name__}" for name, tree in variables.items())
+    return "{" + ", ".join(kinds) + "}"
+
+
+def _own(tree: Mapping[str, Any]) -> Collection:
+    return {k: _own(v) if isinstance(v, dict | FrozenDict) else v for k, v in tree.items()}
+
+
+def _plain(tree: Mapping[str, Any]) -> Collection:
+    if type(tree) is dict:
+        return tree
+    return unfreeze(tree) if isinstance(tree, FrozenDict) else dict(tree)
