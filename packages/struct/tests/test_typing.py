@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
@@ -102,13 +101,17 @@ def test_mypy(tmp_path):
 
 
 def test_pyright(tmp_path):
-    if find_spec("pyright") is None:
-        # It fetches a program from elsewhere when it first runs, so no session installs it.
-        pytest.skip("pyright is not installed")
+    # Pyright with its program in the wheel: the package pyright would fetch it in its first run.
+    pytest.importorskip("basedpyright")
     (tmp_path / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "-m", "pyright", "--outputjson", f"--pythonpath={sys.executable}"]
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
+    command = [sys.executable, "-m", "basedpyright", "--outputjson"]
     run = subprocess.run(
-        [*command, "program.py"], capture_output=True, text=True, cwd=tmp_path, check=False
+        [*command, f"--pythonpath={sys.executable}", "program.py"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
     )
     errors, notes = set(), {}
     for found in json.loads(run.stdout)["generalDiagnostics"]:

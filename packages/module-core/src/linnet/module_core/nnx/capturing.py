@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from . import edits
 from .graph import iter_graph
 from .pytree import Pytree
-from .state import FlatState, Path, State, from_flat_state, to_flat_state
+from .states import FlatState, Path, State, from_flat_state, to_flat_state
 from .variable import Variable, new_variable
 from .variable_types import Perturbation
 

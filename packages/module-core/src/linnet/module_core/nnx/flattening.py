@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..errors import ArgumentError
 from .graph import _leaves_for, refuse_tree_mode
-from .state import FlatState, path_order
+from .states import FlatState, path_order
 from .structure import ABSENT, GraphDef, Walk, build
 from .transforms.contexts import NumberedGraphDef
 from .variable import Variable

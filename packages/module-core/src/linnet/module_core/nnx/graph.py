@@ -25,7 +25,7 @@ from .layout import place_all
 from .modes import graph_mode
 from .pytree import Pytree, marks_of
 from .snapshot import snapshot_of
-from .state import (
+from .states import (
     FlatState,
     Path,
     State,

@@ -21,7 +21,7 @@ from .graph import iter_graph
 from .locating import does_locate, locates
 from .pytree import Pytree
 from .rngs import Rngs, RngStream
-from .state import Path
+from .states import Path
 from .variable import Variable
 from .variable_types import Perturbation, variable_type_from_name
 

@@ -19,7 +19,7 @@ from .graph import flat_leaves, refuse_tree_mode
 from .kinds import OBJECT, VARIABLE, kind_of
 from .modes import graph_mode
 from .pytree import Pytree, set_mark
-from .state import Path, path_text
+from .states import Path, path_text
 from .structure import attribute_names, build, holds_data, key_of
 from .transforms.vmap import StateAxes
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .pytree import Pytree
 from .reprlib import get_repr
-from .state import FlatState, State
+from .states import FlatState, State
 from .structure import path_name
 from .variable import Variable
 

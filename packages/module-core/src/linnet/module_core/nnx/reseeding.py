@@ -14,7 +14,7 @@ import jax
 from ..errors import ArgumentError, describe
 from .rng_splitting import iter_streams, replace_key
 from .rngs import RngStream, as_key
-from .state import Path, path_text
+from .states import Path, path_text
 
 Array = jax.Array
 Policy = Callable[[Path, Array, tuple[int, ...]], Array]

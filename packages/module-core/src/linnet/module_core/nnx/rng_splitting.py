@@ -20,7 +20,7 @@ from .filters import Filter, Predicate, to_predicate
 from .graph import iter_graph
 from .pytree import Pytree
 from .rngs import RngStream
-from .state import Path
+from .states import Path
 
 Array = jax.Array
 Shape = int | tuple[int, ...]

@@ -39,7 +39,7 @@ from .graph import iter_graph
 from .module import Module
 from .pytree import Pytree
 from .rngs import RngStream
-from .state import Path
+from .states import Path
 from .structure import attribute_names, path_name
 from .transforms.jit import Jitted
 from .variable import Variable

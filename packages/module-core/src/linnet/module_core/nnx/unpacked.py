@@ -10,7 +10,7 @@ import jax
 from ..errors import ArgumentError
 from .filters import Filter
 from .graph import split
-from .state import State, _flatten_state
+from .states import State, _flatten_state
 from .structure import GraphDef
 
 if TYPE_CHECKING:

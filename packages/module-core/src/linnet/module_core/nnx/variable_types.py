@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 from ..errors import ArgumentError, did_you_mean
 from .variable import Variable
 
 A = TypeVar("A")
+V = TypeVar("V", bound=type[Variable[Any]])
 
 _type_of_name: dict[str, type[Variable[Any]]] = {}
 _name_of_type: dict[type[Variable[Any]], str] = {}
 
 
+@overload
+def register_variable_name(
+    name: str, typ: None = None, *, overwrite: bool = False
+) -> Callable[[V], V]: ...
+@overload
+def register_variable_name(name: str, typ: V, *, overwrite: bool = False) -> V: ...
 def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = False) -> Any:
     """Gives a type of variable the name of a collection; without `typ`, a class decorator.
 

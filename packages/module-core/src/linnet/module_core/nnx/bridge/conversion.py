@@ -18,7 +18,7 @@ from ...errors import ArgumentError
 from ...linen.metadata import AxisMetadata, replace_boxed
 from ..filters import Filter, to_predicate
 from ..graph import state
-from ..state import Path, path_text, to_flat_state
+from ..states import Path, path_text, to_flat_state
 from ..variable import Variable, load
 from ..variable_types import RngState
 from .matching import Matching, value_at

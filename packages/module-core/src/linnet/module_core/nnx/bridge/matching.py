@@ -23,7 +23,7 @@ from typing import Any
 from ...linen.metadata import AxisMetadata
 from ..containers import Dict, List
 from ..pytree import Pytree
-from ..state import Path
+from ..states import Path
 from ..structure import path_name
 from ..variable import Variable
 from .gates import GATES, Join

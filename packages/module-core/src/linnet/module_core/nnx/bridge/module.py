@@ -36,7 +36,7 @@ from ..containers import Dict, List
 from ..graph import merge, split, state, update
 from ..pytree import Pytree, dataclass
 from ..rngs import Rngs
-from ..state import State
+from ..states import State
 from ..structure import holds_data
 from ..variable import Variable
 from ..variable_types import variable_type_from_name

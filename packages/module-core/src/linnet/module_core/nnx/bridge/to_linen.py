@@ -28,7 +28,7 @@ from ..module import Module
 from ..pytree import Pytree
 from ..reseeding import reseed
 from ..rngs import Rngs
-from ..state import from_flat_state, path_text, to_flat_state
+from ..states import from_flat_state, path_text, to_flat_state
 from ..structure import GraphDef
 from ..variable import Variable
 from ..variable_types import Intermediate, RngState

@@ -21,7 +21,7 @@ from ...errors import ArgumentError
 from ...linen.metadata import AxisMetadata
 from ...linen.partitioned import PARTITION_NAME, Partitioned
 from ..sharding_metadata import like, listed, spec_of
-from ..state import from_flat_state, path_text, to_flat_state
+from ..states import from_flat_state, path_text, to_flat_state
 from ..variable import Variable, new_variable
 from ..variable_metadata import with_metadata
 from ..variable_types import RngState, variable_name_from_type, variable_type_from_name

@@ -21,7 +21,7 @@ from ..graph import flat_leaves, merge, state
 from ..layout import laid_out
 from ..marks import static
 from ..pytree import Pytree
-from ..state import map_state, path_text, to_flat_state
+from ..states import map_state, path_text, to_flat_state
 from ..variable import Variable, set_raw_value
 
 A = TypeVar("A")

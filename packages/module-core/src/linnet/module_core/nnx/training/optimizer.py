@@ -29,7 +29,7 @@ from ..layout import laid_out
 from ..marks import static
 from ..pytree import Pytree
 from ..sharding_metadata import axis_names_of
-from ..state import Path, State, from_flat_state, path_text, to_flat_state
+from ..states import Path, State, from_flat_state, path_text, to_flat_state
 from ..variable import Variable
 from ..variable_types import OptArray, OptState, OptVariable, Param
 

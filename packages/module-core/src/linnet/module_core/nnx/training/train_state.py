@@ -15,7 +15,7 @@ from linnet.struct import PyTreeNode, field
 
 from ...errors import ArgumentTypeError
 from ..calling import Caller, call
-from ..state import State, merge_state
+from ..states import State, merge_state
 from ..structure import GraphDef
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ...tracebacks import entry
 from ..bundle import Hole, put_back
 from ..effect import After, Inside, Outcome, Plan
 from ..graph import flat_leaves
-from ..state import FlatState, State, from_flat_state, path_text, to_flat_state
+from ..states import FlatState, State, from_flat_state, path_text, to_flat_state
 from ..structure import build
 from ..variable import Variable
 from .calling import Transformed, names_of, positional, refuse_bound_method, resolve

@@ -36,7 +36,7 @@ from .. import edits
 from ..filters import Filter
 from ..graph import _divide, _leaves_for, _nested
 from ..levels import refuse_other_values
-from ..state import FlatState, Path, _refuse_remainder
+from ..states import FlatState, Path, _refuse_remainder
 from ..structure import GraphDef, Walk, build
 from ..variable import Variable
 

@@ -17,7 +17,7 @@ from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
 from ..bundle import Bundle, Hole, put_back, take_out
 from ..effect import After, Effect, Inside
-from ..state import path_text
+from ..states import path_text
 from .calling import names_of, resolve
 from .prefixes import join_text, place_text
 from .tree_mode import Modes

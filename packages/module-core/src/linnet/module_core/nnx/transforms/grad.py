@@ -20,7 +20,7 @@ from ...tracebacks import entry
 from ..bundle import Hole
 from ..effect import Inside
 from ..filters import Filter
-from ..state import Path, State, from_flat_state, to_flat_state
+from ..states import Path, State, from_flat_state, to_flat_state
 from ..structure import build
 from ..variable import Variable, new_variable
 from ..variable_types import Param

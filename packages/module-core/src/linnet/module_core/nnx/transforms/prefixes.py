@@ -26,7 +26,7 @@ from ..graph import _items, flat_leaves
 from ..kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from ..pytree import Pytree
 from ..snapshot import snapshot_of
-from ..state import Path, State, create_path_filters, from_flat_state, map_state, path_text
+from ..states import Path, State, create_path_filters, from_flat_state, map_state, path_text
 from ..structure import key_of
 from ..variable import Variable
 from .wording import tree_text

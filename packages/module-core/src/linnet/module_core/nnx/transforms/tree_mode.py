@@ -21,7 +21,7 @@ from ..effect import Effect, Outcome, apply
 from ..graph import find_duplicates
 from ..kinds import DICT, LIST, OBJECT, REFERENCE, TREE
 from ..modes import graph_mode, graph_updates_mode
-from ..state import path_text
+from ..states import path_text
 from ..structure import GraphDef, build
 from .prefixes import FilterMapping, is_spec_leaf
 
