@@ -16,7 +16,8 @@ import numpy as np
 
 from .bundle import Bundle, put_back, take_out
 from .effect import Inside, Outcome
-from .graph import flat_leaves, refuse_tree_mode, split
+from .graph import flat_leaves, split
+from .iteration import refuse_tree_mode
 from .pytree import Pytree
 from .sharding_metadata import axis_names_of, mesh_of, spec_of
 from .structure import build

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from . import edits
-from .graph import iter_graph
+from .iteration import iter_graph
 from .pytree import Pytree
 from .states import FlatState, Path, State, from_flat_state, to_flat_state
 from .variable import Variable, new_variable

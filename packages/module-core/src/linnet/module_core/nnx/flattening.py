@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from ..errors import ArgumentError
-from .graph import _leaves_for, refuse_tree_mode
+from .graph import _leaves_for
+from .iteration import refuse_tree_mode
 from .states import FlatState, path_order
 from .structure import ABSENT, GraphDef, Walk, build
 from .transforms.contexts import NumberedGraphDef

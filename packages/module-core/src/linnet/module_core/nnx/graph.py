@@ -1,29 +1,23 @@
-"""Taking modules apart and putting them together: `split`, `merge`, `state`, `update`, `pop`.
+"""Taking objects apart and putting them together: `split`, `merge`, `state`, `clone`.
 
 All of it rests on the structure (`structure`): a module is a `GraphDef` and leaves; a `State` is
 the leaves by path. Nothing copies a variable unless its name says so (`clone`).
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
-# ruff: noqa: F821
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import jax
 
 from ..arrays import copied
-from ..errors import ArgumentError, describe
-from . import edits
+from ..errors import ArgumentError
 from .bundle import Loose
-from .filters import Filter, filters_to_predicates, first_passing, to_predicate
-from .kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
+from .filters import Filter, filters_to_predicates, first_passing
+from .iteration import recursive_map, refuse_tree_mode
 from .layout import place_all
-from .modes import graph_mode
-from .pytree import Pytree, marks_of
+from .pytree import Pytree
 from .snapshot import snapshot_of
 from .states import (
     FlatState,
@@ -34,16 +28,8 @@ from .states import (
     leaves_by_path,
     path_text,
 )
-from .structure import (
-    GraphDef,
-    attribute_names,
-    build,
-    one_level,
-    path_name,
-    refuse_leftover,
-    sorted_keys,
-)
-from .variable import Variable, load
+from .structure import GraphDef, build, refuse_leftover
+from .variable import Variable
 
 A = TypeVar("A")
 
@@ -61,19 +47,6 @@ def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
         return part.graphdef, part.leaves
     values = part.values()
     return part.graphdef, [v if x is None else x for x, v in zip(part.leaves, values, strict=True)]
-
-
-def refuse_tree_mode(node: Any, graph: bool | None) -> None:
-    """In tree mode nothing may be shared."""
-    if not graph_mode(graph):
-        duplicates = find_duplicates(node)
-        if duplicates:
-            where = " and ".join([path_text(p) for p in duplicates[0]])
-            raise ArgumentError(
-                f"Duplicate found at paths {where}: tree mode (graph=False) takes no shared"
-                " references.",
-                hint="Pass graph=True, or give each place an object of its own.",
-            )
 
 
 def _nested(paths: Sequence[Path], leaves: Sequence[Any]) -> Any:
@@ -312,319 +285,6 @@ def _copied_leaf(leaf: Any, arrays: bool) -> Any:
     return copied(leaf) if arrays else leaf
 
 
-def update(node: Any, state: Any, /, *states: Any) -> None:
-    """Puts the leaves of states into an object, in place.
-
-    Variables that are there keep their identity and take over value and metadata; bare values set
-    the value. What is not there yet is added: of a variable a copy, since the state's own belongs
-    to another object.
-
-    Args:
-      node: the object, or a variable.
-      state: a state, or nested mappings; for a variable a variable or a value.
-      *states: more of them; of equal paths the last counts. For a variable, empty ones are what
-        filters gave that it didn't pass.
-
-    Raises:
-      ArgumentError: a leaf is given where the object has an object, or the other way round; nothing
-        is changed then.
-
-    Warns:
-      UserWarning: values have other shapes than those before, as of a layer of another size.
-    """
-    plan = _Plan()
-    for one in (state, *states):
-        if isinstance(one, FlatState):
-            one = from_flat_state(one)
-        if isinstance(node, Variable):
-            if isinstance(one, State):
-                if one:
-                    raise ArgumentError(
-                        f"Expected a value for the {type(node).__name__}, but got a State of"
-                        f" {', '.join([repr(name) for name in one])}.",
-                        hint="nnx.state of a variable is the variable: update it with another one.",
-                    )
-            else:
-                plan.leaf(node, one, ())
-        elif isinstance(one, Mapping):
-            plan.inner(node, one._mapping if isinstance(one, State) else one, ())
-        else:
-            raise ArgumentError(f"update takes states, got {type(one).__name__}.")
-    plan.carry_out()
-
-
-class _Plan:
-    """What an update will do. All of it is found out, and refused, before anything is done."""
-
-    def __init__(self) -> None:
-        self._steps: list[Callable[[], Any]] = []
-        self._other_shapes: list[str] = []
-
-    def carry_out(self) -> None:
-        if self._other_shapes:
-            more = len(self._other_shapes) - 6
-            warnings.warn(
-                f"nnx.update gives variables values of other shapes than they had:"
-                f" {', '.join(self._other_shapes[:6])}{f' and {more} more' if more > 0 else ''}. Is"
-                " this the state of a model of another size?",
-                stacklevel=3,
-            )
-        for step in self._steps:
-            step()
-
-    def leaf(self, variable: Variable[Any], new: Any, path: Path) -> None:
-        value = new.raw_value if isinstance(new, Variable) else new
-        old_shape = getattr(variable.raw_value, "shape", None)
-        new_shape = getattr(value, "shape", None)
-        if old_shape is not None and new_shape is not None and not _fits(old_shape, new_shape):
-            self._other_shapes.append(f"{path_text(path)} {old_shape}, now {new_shape}")
-        edits.check_trace(variable._nnx_stamp, variable._nnx_description)
-        if isinstance(new, Variable):
-            if new is not variable:
-                self._steps.append(functools.partial(variable.update_from_state, new))
-        else:
-            self._steps.append(functools.partial(load, variable, new))
-
-    def inner(self, node: Any, new: Mapping[Any, Any], path: Path) -> None:
-        for key, value in new.items():
-            self._child(node, key, value, (*path, key))
-
-    def _child(self, node: Any, key: Any, value: Any, path: Path) -> None:
-        present = _child(node, key)
-        if present is _ABSENT:
-            self._set(node, key, _own(value))
-            return
-        if isinstance(present, Variable):
-            if isinstance(value, Mapping):
-                raise ArgumentError(f"Expected a leaf for {path_text(path)}, but got several.")
-            self.leaf(present, value, path)
-            return
-        kind = kind_of(present)
-        if isinstance(value, Mapping):
-            if kind in (STATIC, ARRAY):
-                self._set(node, key, _own(value))
-            elif kind == TREE:
-                children, structure, keys = one_level(present)
-                holder = dict(zip(keys, children, strict=True))
-                self.inner(holder, value, path)
-                self._steps.append(
-                    lambda: _set_child(
-                        node,
-                        key,
-                        jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys]),
-                    )
-                )
-            else:
-                self.inner(present, value, path)
-        elif kind in (OBJECT, LIST, DICT):
-            raise ArgumentError(
-                f"Expected a subgraph for {path_text(path)!r}, but got: {value!r}",
-                hint="The object has an object there; give a nested state.",
-            )
-        else:
-            self._set(node, key, _own(value))
-
-    def _set(self, node: Any, key: Any, value: Any) -> None:
-        self._steps.append(functools.partial(_set_child, node, key, value))
-
-
-def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Whether shapes are the same, but for axes in front: of copies, or of steps."""
-    n = min(len(old), len(new))
-    return old[len(old) - n :] == new[len(new) - n :]
-
-
-def _own(value: Any) -> Any:
-    """What is added to an object: mappings as dicts, variables as copies."""
-    if isinstance(value, Variable):
-        return value.copy()
-    if isinstance(value, Mapping):
-        return {k: _own(v) for k, v in value.items()}
-    return value
-
-
-_ABSENT = object()
-
-
-def _child(node: Any, key: Any) -> Any:
-    if isinstance(node, Pytree):
-        return node.__dict__.get(_attribute(node, key), _ABSENT)
-    try:
-        return node[key]
-    except (KeyError, IndexError):
-        return _ABSENT
-
-
-def _attribute(node: Any, key: Any) -> Any:
-    """The attribute's name that stands for a key of a path."""
-    return str(key) if isinstance(key, int) else key
-
-
-def _set_child(node: Any, key: Any, value: Any) -> None:
-    if isinstance(node, MutableSequence) and isinstance(key, int):
-        if key == len(node):
-            node.append(value)
-        else:
-            node[key] = value
-    elif isinstance(node, Pytree):
-        setattr(node, _attribute(node, key), value)
-    else:
-        node[key] = value
-
-
-def pop(node: Any, *filters: Filter) -> Any:
-    """Removes the variables and arrays that pass filters from an object, and returns them.
-
-    Those in lists and tuples leave None behind, so that the others keep their places, and
-    `nnx.update` with what was popped puts it back where it was.
-
-    Args:
-      node: the object.
-      *filters: one state is returned for each; the first filter that a leaf passes takes it.
-
-    Raises:
-      ArgumentError: there is no filter, or the object is itself a variable or an array.
-    """
-    if not filters:
-        raise ArgumentError("Expected at least one filter.")
-    if kind_of(node) in (VARIABLE, ARRAY, STATIC):
-        raise ArgumentError(
-            f"pop takes an object that holds variables, got {describe(node)}.",
-            hint="Pop from the module or the container that holds it.",
-        )
-    predicates = filters_to_predicates(filters)
-    found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
-    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
-    steps: list[Callable[[], Any]] = []
-
-    def visit(value: Any, path: Path) -> Any:
-        """What is left of a value: itself, None where it is popped, or a tree without parts."""
-        kind = kind_of(value)
-        if kind in (VARIABLE, ARRAY):
-            i = first_passing(predicates, path, value)
-            if i == len(predicates):
-                return value
-            if kind == ARRAY or id(value) not in seen:
-                found[i].append((path, value))
-                seen[id(value)] = value
-            return _POPPED
-        if kind == STATIC:
-            return value
-        if kind == TREE:
-            left = [(x, visit(x, (*path, name))) for name, _, x in _items(value)]
-            if all(x is y for x, y in left):
-                return value
-            children = [None if y is _POPPED else y for _, y in left]
-            return jax.tree_util.tree_unflatten(one_level(value)[1], children)
-        if id(value) not in seen:
-            seen[id(value)] = value
-            for name, key, child in _items(value):
-                if _is_static(value, key):
-                    continue
-                new = visit(child, (*path, name))
-                if new is _POPPED:
-                    steps.append(functools.partial(_remove, value, name, key))
-                elif new is not child:
-                    steps.append(functools.partial(_set_child, value, name, new))
-        return value
-
-    left = visit(node, ())
-    del visit  # it refers to itself, and would keep all nodes
-    if left is not node:
-        raise ArgumentError(
-            f"pop takes variables out of an object, which a {type(node).__name__} is not: it can't"
-            " be changed.",
-            hint="Pop from a list, a dict or a module that holds it.",
-        )
-    for step in steps:
-        step()
-    states = tuple([from_flat_state(part) for part in found])
-    return states if len(states) > 1 else states[0]
-
-
-_POPPED = object()
-
-
-def _is_static(owner: Any, key: Any) -> bool:
-    return isinstance(owner, Pytree) and marks_of(owner).get(key) is False
-
-
-def _remove(owner: Any, name: Any, key: Any) -> None:
-    if isinstance(owner, MutableSequence) and isinstance(name, int):
-        owner[name] = None  # the places of the others stay
-    elif isinstance(owner, Pytree):
-        delattr(owner, key)
-    else:
-        del owner[key]
-
-
-def _items(node: Any) -> list[tuple[Any, Any, Any]]:
-    """Of each child its key in paths, its key in the node, and itself."""
-    kind = kind_of(node)
-    if kind == OBJECT:
-        attributes = node.__dict__
-        return [(path_name(type(node), n), n, attributes[n]) for n in attribute_names(node)]
-    if kind == LIST:
-        return [(i, i, x) for i, x in enumerate(node)]
-    if kind == DICT:
-        return [(k, k, node[k]) for k in sorted_keys(node)]
-    if kind == TREE:
-        children, _, keys = one_level(node)
-        return list(zip(keys, keys, children, strict=True))
-    return []
-
-
-def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
-    """Everything that can be reached, as (path, value): children first, the root last.
-
-    An object that is reached several times comes once.
-    """
-    refuse_tree_mode(node, graph)
-    return _iter_graph(node, (), {})
-
-
-def _iter_graph(value: Any, path: Path, seen: dict[int, Any]) -> Iterator[tuple[Path, Any]]:
-    if kind_of(value) not in (STATIC, ARRAY, TREE):
-        if id(value) in seen:
-            return
-        seen[id(value)] = value  # with the object, so that no identity is used twice
-    for name, _, child in _items(value):
-        yield from _iter_graph(child, (*path, name), seen)
-    yield path, value
-
-
-def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
-    """The objects and variables among the attributes of an object, by name."""
-    del graph
-    for name, _, value in _items(node):
-        if kind_of(value) in (OBJECT, VARIABLE):
-            yield name, value
-
-
-def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
-    """For each object or variable that is reached on several paths, these paths."""
-    predicate = to_predicate(only)
-    paths: dict[int, list[Path]] = {}
-    kept: list[Any] = []  # so that no identity is used twice
-
-    def visit(value: Any, path: Path, above: frozenset[int]) -> None:
-        kind = kind_of(value)
-        if kind in (OBJECT, VARIABLE):
-            known = id(value) in paths
-            if predicate(path, value):
-                paths.setdefault(id(value), []).append(path)
-                kept.append(value)
-            if id(value) in above or known:
-                return
-            above = above | {id(value)}
-        for name, _, child in _items(value):
-            visit(child, (*path, name), above)
-
-    visit(node, (), frozenset())
-    del visit  # it refers to itself, and would keep all nodes
-    return [p for p in paths.values() if len(p) > 1]
-
-
 def map(
     f: Callable[[Path, Any], Any],
     node: A,
@@ -649,39 +309,6 @@ def map(
     return made
 
 
-def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
-    """A copy of an object with `f(path, value)` in the place of everything, children first."""
-    refuse_tree_mode(node, graph)
-    done: dict[int, tuple[Any, Any]] = {}  # with the objects, so that no identity is used twice
-
-    def visit(value: Any, path: Path) -> Any:
-        kind = kind_of(value)
-        is_node = kind not in (STATIC, ARRAY, TREE)
-        if is_node and id(value) in done:
-            return done[id(value)][1]
-        new = value
-        if kind in (OBJECT, LIST, DICT, TREE):
-            children = [(key, visit(x, (*path, name))) for name, key, x in _items(value)]
-            if kind == LIST:
-                new = [x for _, x in children]
-            elif kind == DICT:
-                filled = dict(children)
-                new = {k: filled[k] for k in value}
-            elif kind == TREE:
-                new = jax.tree_util.tree_unflatten(one_level(value)[1], [x for _, x in children])
-            else:
-                new = value.__copy__()
-                new.__dict__.update(children)
-        made = f(path, new)
-        if is_node:
-            done[id(value)] = value, made
-        return made
-
-    made = visit(node, ())
-    del visit  # it refers to itself, and would keep all nodes
-    return made
-
-
 def pure(tree: A) -> A:
     """A state or tree with bare values in the place of its variables."""
     made: A = jax.tree_util.tree_map(
@@ -698,11 +325,3 @@ def as_pure(tree: A) -> A:
         lambda _, x: x.raw_value if isinstance(x, Variable) else x, tree, graph=True
     )
     return made
-
-
-def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:
-    """Adds metadata to the variables of an object that pass a filter."""
-    predicate = to_predicate(only)
-    for path, value in iter_graph(node):
-        if isinstance(value, Variable) and predicate(path, value):
-            value.set_metadata(**metadata)

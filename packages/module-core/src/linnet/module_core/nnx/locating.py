@@ -93,7 +93,7 @@ def locate(error: Exception, module: Any, method: str) -> None:
 
 
 def _path_to(module: Any, root: Any) -> str | None:
-    from .graph import iter_graph
+    from .iteration import iter_graph
 
     if module is root:
         return ""

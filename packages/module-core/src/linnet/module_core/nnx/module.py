@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from ..errors import ArgumentError, ArgumentTypeError
 from . import capturing
 from .filters import Filter, to_predicate
-from .graph import iter_children as _iter_children
-from .graph import iter_graph
+from .iteration import iter_children as _iter_children
+from .iteration import iter_graph
 from .locating import does_locate, locates
 from .pytree import Pytree
 from .rngs import Rngs, RngStream

@@ -15,7 +15,8 @@ import jax
 from ..errors import ArgumentError, describe
 from .bundle import is_node
 from .filters import PathIn, filters_to_predicates, first_passing
-from .graph import flat_leaves, refuse_tree_mode
+from .graph import flat_leaves
+from .iteration import refuse_tree_mode
 from .kinds import OBJECT, VARIABLE, kind_of
 from .modes import graph_mode
 from .pytree import Pytree, set_mark

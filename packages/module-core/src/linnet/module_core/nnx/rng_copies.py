@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from .filters import All, Filter, to_predicate
-from .graph import recursive_map
+from .iteration import recursive_map
 from .pytree import Pytree
 from .rng_splitting import Rule, Shape, as_shape, draw_from, passes, split_to
 from .rngs import RngStream

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ..errors import ArgumentError, describe
 from .filters import Filter, Predicate, to_predicate
-from .graph import iter_graph
+from .iteration import iter_graph
 from .pytree import Pytree
 from .rngs import RngStream
 from .states import Path

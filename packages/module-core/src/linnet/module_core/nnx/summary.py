@@ -35,7 +35,7 @@ from .abstract import eval_shape
 from .bundle import Bundle, put_back, take_out
 from .containers import Dict, List
 from .effect import Inside, Outcome, apply
-from .graph import iter_graph
+from .iteration import iter_graph
 from .module import Module
 from .pytree import Pytree
 from .rngs import RngStream

@@ -17,7 +17,7 @@ from linnet.struct import PyTreeNode, field
 
 from ..errors import ArgumentError
 from .bundle import is_node
-from .graph import iter_graph
+from .iteration import iter_graph
 from .states import Path, path_text
 from .structure import GraphDef, key_of
 from .transforms.contexts import MergeContext, SplitContext, merge_context, split_context

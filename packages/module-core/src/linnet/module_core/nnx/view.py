@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from ..errors import ArgumentError, did_you_mean
 from .filters import Filter, to_predicate
-from .graph import clone, iter_graph
+from .graph import clone
+from .iteration import iter_graph
 from .module import set_attributes
 
 A = TypeVar("A")

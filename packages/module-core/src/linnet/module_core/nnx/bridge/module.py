@@ -33,11 +33,12 @@ from ...errors import (
 from ...linen.filters import CollectionFilter, in_filter
 from .. import module as nnx_module
 from ..containers import Dict, List
-from ..graph import merge, split, state, update
+from ..graph import merge, split, state
 from ..pytree import Pytree, dataclass
 from ..rngs import Rngs
 from ..states import State
 from ..structure import holds_data
+from ..updating import update
 from ..variable import Variable
 from ..variable_types import variable_type_from_name
 from .to_nnx import initializing_ends_here

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ...errors import InvalidRngError
-from ..graph import iter_graph
+from ..iteration import iter_graph
 from ..rngs import RngStream
 
 

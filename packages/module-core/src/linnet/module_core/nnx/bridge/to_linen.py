@@ -23,13 +23,14 @@ from ...errors import (
     describe,
 )
 from ..abstract import eval_shape
-from ..graph import merge, split, state, update
+from ..graph import merge, split, state
 from ..module import Module
 from ..pytree import Pytree
 from ..reseeding import reseed
 from ..rngs import Rngs
 from ..states import from_flat_state, path_text, to_flat_state
 from ..structure import GraphDef
+from ..updating import update
 from ..variable import Variable
 from ..variable_types import Intermediate, RngState
 from .streams import forbid_streams

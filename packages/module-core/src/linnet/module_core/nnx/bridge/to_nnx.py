@@ -16,7 +16,8 @@ import jax
 
 from ... import linen
 from ...errors import ArgumentError
-from ..graph import iter_graph, state
+from ..graph import state
+from ..iteration import iter_graph
 from ..module import Module
 from ..pytree import Pytree
 from ..rngs import Rngs

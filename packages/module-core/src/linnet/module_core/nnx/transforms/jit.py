@@ -20,33 +20,28 @@ from typing import Any, TypedDict, Unpack, overload
 
 import jax
 
-from ...errors import ArgumentError, ArgumentTypeError
+from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
-from ..bundle import Bundle, is_node, put_back, take_out
+from ..bundle import Bundle, take_out
 from ..effect import After, Inside, Outcome
 from ..layout import lay_out
-from ..structure import GraphDef, build
-from ..variable import Variable
+from ..structure import GraphDef
 from .calling import P, R, Transformed, names_of, resolve
 from .lifting import Form
 from .naming import (
-    Place,
-    arrays_of_call,
-    donation_misfit,
-    places_of_argument,
     places_of_objects,
     sharding_misfit,
 )
-from .placing import has_formats, moved, output_laid_out, settled, with_formats
+from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
 from .prefixes import (
     FilterMapping,
     bare_specs,
-    leaf_keys,
-    part_of,
     plain,
     spec_of_each_leaf,
 )
 from .prefixes import take_out as take_out_with
+from .refusals import Refused, explained
+from .stages import Lowered, Traced, abstract_output
 from .tree_mode import Modes
 
 
@@ -203,7 +198,7 @@ class Jitted(Transformed[P, R]):
 
         outcome = inside.outcome(output_laid_out(plain(prefix), output), after, sends)
         given = layout[2] if layout is not None else ()
-        of_leaf = _shardings_after(after, constraints, given, occurrences, roots[:before], roots)
+        of_leaf = shardings_after(after, constraints, given, occurrences, roots[:before], roots)
         of_values = [of_leaf[i] for i in outcome.effect.changed]
         outcome.values = list(map(lay_out, outcome.values, of_values))
         if self._has_formats:
@@ -328,16 +323,10 @@ class Jitted(Transformed[P, R]):
             prepared = self._prepare(args, kwargs)
             try:
                 outcome = prepared.jitted(*prepared.static, *prepared.flat)
-            except TypeError as error:
-                self._explain(error, self._bound + args, kwargs)
-                raise
-            except (RuntimeError, ValueError) as error:  # which of them, depends on jax's way there
-                if "donate" in str(error) or "deleted" in str(error):
-                    places = arrays_of_call(self._bound + args, kwargs, self._names)
-                    if (found := donation_misfit(places)) is not None:
-                        error.add_note(found)
-                elif self.in_shardings is not None:
-                    raise self._misfit(prepared, self._bound + args) or error from error
+            except (TypeError, RuntimeError, ValueError) as error:
+                found = explained(error, self._refused(prepared, self._bound + args, kwargs))
+                if found is not None:
+                    raise found from error
                 raise
             if self._has_formats:
                 outcome = settled(outcome)
@@ -346,39 +335,15 @@ class Jitted(Transformed[P, R]):
             strip(error)
             raise
 
-    def _misfit(self, prepared: _Prepared, args: tuple[Any, ...]) -> Exception | None:
-        """Names the array that its sharding doesn't fit, if there is one beside the objects'."""
-        _, _, others, donated, _ = prepared.flat
-        rest = iter(others)
-        places: list[Place] = []
-        for i, sharding in enumerate(self._shardings_for(args)):
-            if i in self._static[0]:
-                continue
-            holed = donated[i] if i in donated else next(rest)
-            name = self._names[i] if i < len(self._names) else f"argument {i}"
-            places += places_of_argument(sharding, holed, name, f"in_shardings of {name}")
-        return sharding_misfit(places, "jit")
-
-    def _explain(self, error: TypeError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Names the argument, where jax was given something that is no array."""
-        if not str(error).startswith("Error interpreting argument"):
-            return
+    def _refused(
+        self, prepared: _Prepared, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Refused:
         positions, names = self._static
-        named = [
-            (self._names[i] if i < len(self._names) else f"argument {i}", a)
-            for i, a in enumerate(args)
-            if i not in positions
-        ]
-        for name, argument in [*named, *((n, v) for n, v in kwargs.items() if n not in names)]:
-            for leaf in jax.tree_util.tree_leaves(argument, is_leaf=is_node):
-                if is_node(leaf) or _is_data(leaf):
-                    continue
-                raise ArgumentTypeError(
-                    f"nnx.jit of {getattr(self._fun, '__name__', 'a function')}: {name!r} holds"
-                    f" {leaf!r:.60} of type {type(leaf).__name__}, which is no array.",
-                    hint=f"If it is part of the program, nnx.jit(..., static_argnames={name!r}); a"
-                    " class of your own is to be an nnx.Module, or a pytree of jax.",
-                ) from error
+        shardings = None if self.in_shardings is None else self._shardings_for(args)
+        _, _, plain_args, donated, _ = prepared.flat
+        return Refused(
+            self._fun, self._names, positions, names, args, kwargs, shardings, plain_args, donated
+        )
 
     @entry
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
@@ -397,20 +362,12 @@ class Jitted(Transformed[P, R]):
         """The output with `jax.ShapeDtypeStruct`s for arrays; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
         outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))
-        return _abstract_output(prepared.bundle, outcome)
+        return abstract_output(prepared.bundle, outcome)
 
     def clear_cache(self) -> None:
         """Forgets all compiled programs of this function."""
         self._compiled.clear_cache()
         self._by_shardings.clear()
-
-
-def _is_data(x: Any) -> bool:
-    try:
-        jax.numpy.result_type(x)
-    except TypeError:
-        return False
-    return not isinstance(x, str)
 
 
 def _as_tuple(spec: Any) -> tuple[Any, ...]:
@@ -434,113 +391,6 @@ def _without(
     args = tuple([a for i, a in enumerate(args) if i not in positions])
     kwargs = {n: v for n, v in kwargs.items() if n not in names}
     return taken, args, kwargs
-
-
-def _shardings_after(
-    after: After,
-    constraints: Any,
-    given: Sequence[tuple[int, Any, Any]],
-    occurrences: Iterable[Any],
-    before: Sequence[Any],
-    roots: Sequence[Any],
-) -> list[Any]:
-    """For each leaf afterwards the sharding that it is to have, or None.
-
-    Args:
-      after: what became of the objects.
-      constraints: in_shardings of the leaves before, which they keep.
-      given: in_shardings of objects, as (root, spec, path): what is put there is laid out so, too.
-      occurrences: of out_shardings.
-      before: the objects that came in.
-      roots: those, and new ones in the output.
-    """
-    found = [
-        None if constraints is None or source is None else constraints[source]
-        for source in after.sources
-    ]
-    specs = {root: (spec, at) for root, spec, at in reversed(given)}
-    several = after.walk.graphdef.num_roots != 1
-    for i, (source, place) in enumerate(
-        zip(after.sources, after.walk.graphdef.paths, strict=True) if specs else ()
-    ):
-        root, path = (place[0], place[1:]) if several else (0, place)
-        if source is None and root < len(before) and root in specs:
-            spec, at = specs[root]
-            leaf = after.walk.leaves[i]
-            found[i] = spec.find((*at, *path), leaf) if isinstance(spec, FilterMapping) else spec
-    keys = {key: i for i, key in enumerate(leaf_keys(_Face(after)))}
-    for o in occurrences:
-        part = part_of(roots[o.root])
-        for key, path, leaf in zip(leaf_keys(part), part.graphdef.paths, part.leaves, strict=True):
-            spec = o.spec
-            if isinstance(spec, FilterMapping):
-                spec = spec.spec_of((*o.path, *path), leaf)
-            if spec is not None and key in keys:
-                found[keys[key]] = spec
-    return found
-
-
-class _Face:
-    """A walk with the face of a snapshot, as `leaf_keys` reads it."""
-
-    def __init__(self, after: After) -> None:
-        self.leaves = [x if isinstance(x, Variable) else None for x in after.walk.leaves]
-        self.slots = after.walk.slots
-        self._walked = after.walk.leaves
-
-    def values(self) -> list[Any]:
-        return self._walked
-
-
-def _abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
-    """The output of an abstract run, with new objects around shapes."""
-    effect = outcome.effect
-    values: list[Any] = [None] * effect.graphdef.num_leaves
-    given = bundle.values() if effect.kept else []
-    for i, value in zip(effect.changed, outcome.values, strict=True):
-        values[i] = value
-    for i, old in effect.kept:
-        values[i] = jax.eval_shape(lambda x: x, given[old])
-    return put_back(outcome.output, build(effect.graphdef, values)[0])
-
-
-class _Stage:
-    """A stage of a jitted function, with what jax's own stage offers."""
-
-    def __init__(self, jitted: Jitted[..., Any], stage: Any) -> None:
-        self._jitted = jitted
-        self._stage = stage
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._stage, name)
-
-
-class Traced(_Stage):
-    """A traced function: `jaxpr`, `lower()`, and what `jax.stages.Traced` has."""
-
-    def lower(self, **options: Any) -> Lowered:
-        """Lowers it to a program."""
-        return Lowered(self._jitted, self._stage.lower(**options))
-
-
-class Lowered(_Stage):
-    """A program not compiled yet: `compile()`, and what `jax.stages.Lowered` has."""
-
-    def compile(self, *args: Any, **options: Any) -> Compiled:
-        """Compiles it."""
-        return Compiled(self._jitted, self._stage.compile(*args, **options))
-
-
-class Compiled(_Stage):
-    """A compiled function, called as the original; it takes arguments of that structure alone."""
-
-    @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        prepared = self._jitted._prepare(args, kwargs)
-        outcome = settled(self._stage(*prepared.flat))
-        return self._jitted._modes.apply(prepared.bundle, outcome, "jit")
 
 
 class JitOptions(TypedDict, total=False):

@@ -10,7 +10,7 @@ whose formats are static), and `settled` puts the values there after the call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -18,10 +18,10 @@ from jax.experimental.layout import Format
 
 from .. import edits
 from ..bundle import Bundle
-from ..effect import Outcome
+from ..effect import After, Outcome
 from ..layout import lay_out
-from ..variable import set_raw_value
-from .prefixes import FilterMapping, is_spec_leaf, spread
+from ..variable import Variable, set_raw_value
+from .prefixes import FilterMapping, is_spec_leaf, leaf_keys, part_of, spread
 
 
 def moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
@@ -129,3 +129,59 @@ def output_laid_out(prefix: Any, tree: Any) -> Any:
         for spec, subtree in zip(specs, subtrees, strict=True)
     ]
     return jax.tree_util.tree_unflatten(structure, laid)
+
+
+def shardings_after(
+    after: After,
+    constraints: Any,
+    given: Sequence[tuple[int, Any, Any]],
+    occurrences: Iterable[Any],
+    before: Sequence[Any],
+    roots: Sequence[Any],
+) -> list[Any]:
+    """For each leaf afterwards the sharding that it is to have, or None.
+
+    Args:
+      after: what became of the objects.
+      constraints: in_shardings of the leaves before, which they keep.
+      given: in_shardings of objects, as (root, spec, path): what is put there is laid out so, too.
+      occurrences: of out_shardings.
+      before: the objects that came in.
+      roots: those, and new ones in the output.
+    """
+    found = [
+        None if constraints is None or source is None else constraints[source]
+        for source in after.sources
+    ]
+    specs = {root: (spec, at) for root, spec, at in reversed(given)}
+    several = after.walk.graphdef.num_roots != 1
+    for i, (source, place) in enumerate(
+        zip(after.sources, after.walk.graphdef.paths, strict=True) if specs else ()
+    ):
+        root, path = (place[0], place[1:]) if several else (0, place)
+        if source is None and root < len(before) and root in specs:
+            spec, at = specs[root]
+            leaf = after.walk.leaves[i]
+            found[i] = spec.find((*at, *path), leaf) if isinstance(spec, FilterMapping) else spec
+    keys = {key: i for i, key in enumerate(leaf_keys(_Face(after)))}
+    for o in occurrences:
+        part = part_of(roots[o.root])
+        for key, path, leaf in zip(leaf_keys(part), part.graphdef.paths, part.leaves, strict=True):
+            spec = o.spec
+            if isinstance(spec, FilterMapping):
+                spec = spec.spec_of((*o.path, *path), leaf)
+            if spec is not None and key in keys:
+                found[keys[key]] = spec
+    return found
+
+
+class _Face:
+    """A walk with the face of a snapshot, as `leaf_keys` reads it."""
+
+    def __init__(self, after: After) -> None:
+        self.leaves = [x if isinstance(x, Variable) else None for x in after.walk.leaves]
+        self.slots = after.walk.slots
+        self._walked = after.walk.leaves
+
+    def values(self) -> list[Any]:
+        return self._walked

@@ -22,7 +22,8 @@ import jax
 from ...errors import ArgumentError
 from ..bundle import Bundle, Hole, Loose, is_node
 from ..filters import Filter, first_passing, to_predicate
-from ..graph import _items, flat_leaves
+from ..graph import flat_leaves
+from ..iteration import items_of
 from ..kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from ..pytree import Pytree
 from ..snapshot import snapshot_of
@@ -350,5 +351,5 @@ def _every_path(
         yield id(value), path, value
     elif id(value) not in above:
         inner = above | {id(value)} if kind_of(value) == OBJECT else above
-        for name, _, child in _items(value):
+        for name, _, child in items_of(value):
             yield from _every_path(child, (*path, name), inner)

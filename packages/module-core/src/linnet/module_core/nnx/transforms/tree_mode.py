@@ -18,7 +18,7 @@ import jax
 from ...errors import ArgumentError
 from ..bundle import Bundle, Hole, is_node, put_back
 from ..effect import Effect, Outcome, apply
-from ..graph import find_duplicates
+from ..iteration import find_duplicates
 from ..kinds import DICT, LIST, OBJECT, REFERENCE, TREE
 from ..modes import graph_mode, graph_updates_mode
 from ..states import path_text

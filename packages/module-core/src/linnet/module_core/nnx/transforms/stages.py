@@ -1,0 +1,71 @@
+"""A jitted function on its way to a program: `Traced`, `Lowered`, `Compiled`, as jax has them.
+
+Each is jax's own stage, with all that it offers; only the call of a compiled program goes through
+the objects that it is given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from ...tracebacks import entry
+from ..bundle import Bundle, put_back
+from ..effect import Outcome
+from ..structure import build
+from .placing import settled
+
+if TYPE_CHECKING:
+    from .jit import Jitted
+
+
+def abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
+    """The output of an abstract run, with new objects around shapes."""
+    effect = outcome.effect
+    values: list[Any] = [None] * effect.graphdef.num_leaves
+    given = bundle.values() if effect.kept else []
+    for i, value in zip(effect.changed, outcome.values, strict=True):
+        values[i] = value
+    for i, old in effect.kept:
+        values[i] = jax.eval_shape(lambda x: x, given[old])
+    return put_back(outcome.output, build(effect.graphdef, values)[0])
+
+
+class _Stage:
+    """A stage of a jitted function, with what jax's own stage offers."""
+
+    def __init__(self, jitted: Jitted[..., Any], stage: Any) -> None:
+        self._jitted = jitted
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._stage, name)
+
+
+class Traced(_Stage):
+    """A traced function: `jaxpr`, `lower()`, and what `jax.stages.Traced` has."""
+
+    def lower(self, **options: Any) -> Lowered:
+        """Lowers it to a program."""
+        return Lowered(self._jitted, self._stage.lower(**options))
+
+
+class Lowered(_Stage):
+    """A program not compiled yet: `compile()`, and what `jax.stages.Lowered` has."""
+
+    def compile(self, *args: Any, **options: Any) -> Compiled:
+        """Compiles it."""
+        return Compiled(self._jitted, self._stage.compile(*args, **options))
+
+
+class Compiled(_Stage):
+    """A compiled function, called as the original; it takes arguments of that structure alone."""
+
+    @entry
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = self._jitted._prepare(args, kwargs)
+        outcome = settled(self._stage(*prepared.flat))
+        return self._jitted._modes.apply(prepared.bundle, outcome, "jit")
