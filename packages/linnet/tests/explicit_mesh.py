@@ -212,6 +212,48 @@ COLLECTIVE = re.compile(
 )
 
 
+# As COLLECTIVE, without the sum over devices that the gradient of a kernel is.
+MOVES = re.compile(COLLECTIVE.pattern.replace("all-reduce|", ""))
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv(4, (3,), strides=2, padding="CAUSAL"), (3, 16, 6, 4)),
+        (nn.Conv(4, (3, 2), padding="CIRCULAR", kernel_dilation=2), (3, 16, 6, 5, 2)),
+        (nn.Conv(4, (3,), padding=[(2, 0)], feature_group_count=2), (2, 3, 16, 5, 4)),
+        (nn.ConvTranspose(4, (3, 2), strides=(2, 1), padding="CIRCULAR"), (3, 16, 4, 3, 2)),
+        (nn.ConvTranspose(4, (3,), strides=(2,), padding=[(1, 2)]), (3, 16, 4, 2)),
+        (nn.ConvLocal(4, (3,), strides=2), (3, 16, 6, 4)),
+        # Too many dimensions for a fast convolution: the first ones are merged.
+        (nn.Conv(2, (2, 2, 1)), (16, 2, 2, 2, 3, 2)),
+    ],
+)
+def test_convolutions_keep_the_split_of_any_batch_dimension(
+    layer: Any, shape: tuple[int, ...], kind: AxisType
+) -> None:
+    x = numbers(*shape)
+    variables = layer.init(KEY, x)
+
+    @jax.jit
+    def program(variables: Any, x: Any) -> Any:
+        y, pull = jax.vjp(layer.apply, variables, x)
+        return y, pull(y)
+
+    expected = program(variables, x)
+    before = shape.index(16)
+    mesh = mesh_of(kind, (8, 1))
+    with jax.set_mesh(mesh):
+        arguments = put(variables, mesh), put(x, mesh, *(None,) * before, "data")
+        compiled = program.lower(*arguments).compile()
+        y, pulled = compiled(*arguments)
+    assert tuple(y.sharding.spec)[: before + 1] == (*(None,) * before, "data")
+    assert MOVES.findall(compiled.as_text()) == []
+    for a, b in zip(jax.tree.leaves((y, pulled)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def of_all(f: Callable[..., Any]) -> Callable[..., Any]:
     return jax.grad(f, argnums=(0, 1, 2))
 

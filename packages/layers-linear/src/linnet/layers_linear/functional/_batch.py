@@ -1,4 +1,9 @@
-"""Any number of batch dimensions, none included, as the single one that XLA's convolutions take."""
+"""Any number of batch dimensions, none included, for XLA's convolutions, which take a single one.
+
+On one device all of them are merged. On a mesh each may be split, and a merged dimension is split
+as its first part alone: an array split along another one would be gathered. There all but the first
+are further spatial dimensions, along which the window has size 1.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +12,49 @@ import math
 from jax import lax
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layout import is_on_mesh
 
 from ._types import Array, Shape
 
+MOST_SPATIAL = 3
+"""As many spatial dimensions have fast convolutions on CPUs and GPUs."""
 
-def flatten_batch(x: Array, rank: int) -> tuple[Array, Shape]:
-    """Merges all dimensions before `rank` spatial ones and the features.
+
+def flatten_batch(x: Array, rank: int, *, merge: bool = False) -> tuple[Array, Shape]:
+    """Merges the dimensions before `rank` spatial ones and the features.
+
+    On a mesh the last of them are left as they are, as many as a convolution can take as spatial
+    dimensions: E of them.
+
+    Args:
+      x: [*batch, *spatial, D].
+      rank: how many spatial dimensions there are.
+      merge: merges all of them on a mesh as well.
 
     Returns:
-      [B, *spatial, D], and the batch dimensions to give to `restore_batch`.
+      [B, *E, *spatial, D], and the merged dimensions to give to `restore_batch`.
 
     Raises:
       ShapeError: there are fewer than `rank` + 1 dimensions.
     """
     require_spatial(x.shape, rank)
-    batch = x.shape[: x.ndim - rank - 1]
-    if len(batch) == 1:
+    count = x.ndim - rank - 1
+    if count > 1 and not merge and is_on_mesh(x):
+        count = max(count - max(MOST_SPATIAL - rank, 0), 1)
+    batch = x.shape[:count]
+    if count == 1:
         return x, batch
-    return lax.reshape(x, (math.prod(batch), *x.shape[len(batch) :])), batch  # [B, *spatial, D]
+    return lax.reshape(x, (math.prod(batch), *x.shape[count:])), batch  # [B, *E, *spatial, D]
 
 
 def restore_batch(y: Array, batch: Shape) -> Array:
-    """[B, *spatial, F] with the batch dimensions that there were: [*batch, *spatial, F]."""
+    """[B, *E, *spatial, F] with the dimensions that were merged: [*batch, *E, *spatial, F]."""
     return y if len(batch) == 1 else lax.reshape(y, (*batch, *y.shape[1:]))
+
+
+def with_ones(kernel: Array, count: int) -> Array:
+    """A kernel with a window of size 1 along `count` more dimensions, before the others."""
+    return lax.reshape(kernel, (*(1,) * count, *kernel.shape)) if count else kernel
 
 
 def require_spatial(shape: Shape, rank: int) -> None:

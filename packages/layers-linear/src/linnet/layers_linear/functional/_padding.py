@@ -94,7 +94,7 @@ def pad_beforehand(
     """Applies the paddings that XLA doesn't know; returns the array and what is left to pad.
 
     Args:
-      x: [B, *spatial, D].
+      x: [*batch, *spatial, D].
       padding: canonical.
       kernel_size: of the spatial dimensions.
       kernel_dilation: of the spatial dimensions.
@@ -105,12 +105,19 @@ def pad_beforehand(
     if padding == "CAUSAL":
         left = causal_width(kernel_size, kernel_dilation)
         zero = jnp.zeros((), x.dtype)
-        return lax.pad(x, zero, ((0, 0, 0), (left, 0, 0), (0, 0, 0))), "VALID"
+        outer = [(0, 0, 0)] * (x.ndim - 2)
+        return lax.pad(x, zero, [*outer, (left, 0, 0), (0, 0, 0)]), "VALID"
     if padding in ("CIRCULAR", "REFLECT"):
         reach = [(k - 1) * d for k, d in zip(kernel_size, kernel_dilation, strict=True)]
-        widths = [(0, 0), *((r // 2, (r + 1) // 2) for r in reach), (0, 0)]
+        batch = x.ndim - len(reach) - 1
+        widths = [(0, 0)] * batch + [(r // 2, (r + 1) // 2) for r in reach] + [(0, 0)]
         return jnp.pad(x, widths, mode="wrap" if padding == "CIRCULAR" else "reflect"), "VALID"
     return x, padding
+
+
+def with_zeros(padding: LaxPadding, count: int) -> LaxPadding:
+    """A padding for `count` more dimensions, before the others, in which the window has size 1."""
+    return padding if isinstance(padding, str) else [(0, 0)] * count + padding
 
 
 def causal_width(kernel_size: Shape, kernel_dilation: Shape) -> int:

@@ -17,7 +17,14 @@ from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.layout import entries_of, is_on_mesh, layout_of, split
 
-from ._batch import channels_first, flatten_batch, require_output, require_spatial, restore_batch
+from ._batch import (
+    channels_first,
+    flatten_batch,
+    require_output,
+    require_spatial,
+    restore_batch,
+    with_ones,
+)
 from ._bias import add_bias
 from ._checks import integer, per_dimension, same_shape
 from ._options import given
@@ -26,6 +33,7 @@ from ._padding import (
     canonicalize_padding,
     pad_beforehand,
     refuse_name_for_dilated_inputs,
+    with_zeros,
 )
 from ._types import (
     Array,
@@ -95,7 +103,7 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
     return lax.ConvDimensionNumbers(outer, (rank + 1, rank, *range(rank)), outer)
 
 
-def _layout(x: Array, kernel: Array) -> OutSharding | None:
+def _layout(x: Array, kernel: Array, rank: int) -> OutSharding | None:
     """How the result is split where JAX would ask: the batch as it was, features as the kernel's.
 
     Along the spatial dimensions it is whole: each device would need its neighbors' margins.
@@ -103,10 +111,11 @@ def _layout(x: Array, kernel: Array) -> OutSharding | None:
     of_x, of_kernel = layout_of(x), layout_of(kernel)
     entries = entries_of(of_x, x.ndim)
     either = of_x or of_kernel
+    batch = x.ndim - rank - 1
     if either is None or (of_kernel is None and not any(entries[1:])):
         return None
-    inner = (None,) * (x.ndim - 2)
-    return split(either, (entries[0], *inner, entries_of(of_kernel, kernel.ndim)[-1]))
+    inner = (None,) * rank
+    return split(either, (*entries[:batch], *inner, entries_of(of_kernel, kernel.ndim)[-1]))
 
 
 def _group_by_group(convolved: Callable[..., Array], x: Array, kernel: Array, groups: int) -> Array:
@@ -125,7 +134,7 @@ def _group_by_group(convolved: Callable[..., Array], x: Array, kernel: Array, gr
     ]
     if len(one_each) == 1:
         return one_each[0]
-    y = jnp.stack(one_each, -1)  # [B, *spatial, D, F // D]
+    y = jnp.stack(one_each, -1)  # [B, *E, *spatial, D, F // D]
     return lax.reshape(y, (*y.shape[:-2], features))
 
 
@@ -162,11 +171,11 @@ def conv(
       mask: of the kernel's shape, multiplied with it; or None.
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
-      conv_general_dilated: takes the place of `jax.lax.conv_general_dilated`.
+      conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
       preferred_element_type: what to accumulate in and to return.
-      out_sharding: of the result, where the mesh's axes are explicit; from jax 0.7 on, and with one
-        batch dimension.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      out_sharding: of the result, where the mesh's axes are explicit; from jax 0.7 on, and with at
+        most three spatial dimensions and batch dimensions after the first.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [*batch, *spatial, F].
@@ -203,33 +212,36 @@ def conv(
     padding = canonicalize_padding(padding, rank, CONV_PADDINGS)
     refuse_name_for_dilated_inputs(padding, input_dilation)
 
-    x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
-    spatial = x.shape[1:-1]
-    x, padding = pad_beforehand(x, padding, window, kernel_dilation)
+    x, batch = flatten_batch(x, rank, merge=conv_general_dilated is not None)
+    spatial = x.shape[-1 - rank : -1]
+    x, padding = pad_beforehand(x, padding, window, kernel_dilation)  # [B, *E, *spatial, D]
+    extra = x.ndim - rank - 2
+    ones = (1,) * extra
+    kernel, padding = with_ones(kernel, extra), with_zeros(padding, extra)
     if conv_general_dilated is None and out_sharding is None:
-        out_sharding = _layout(x, kernel)
+        out_sharding = _layout(x, kernel, rank)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
 
     def convolved(x: Array, kernel: Array, groups: int) -> Array:
         y: Array = (conv_general_dilated or lax.conv_general_dilated)(
             x,
             kernel,
-            strides,
+            (*ones, *strides),
             padding,
-            lhs_dilation=input_dilation,
-            rhs_dilation=kernel_dilation,
-            dimension_numbers=dimension_numbers(rank),
+            lhs_dilation=(*ones, *input_dilation),
+            rhs_dilation=(*ones, *kernel_dilation),
+            dimension_numbers=dimension_numbers(extra + rank),
             feature_group_count=groups,
             precision=precision,
             **options,
         )
-        return y  # [B, *spatial, F]
+        return y  # [B, *E, *spatial, F]
 
     if conv_general_dilated is None and feature_group_count > 1 and is_on_mesh(x):
         y = _group_by_group(convolved, x, kernel, feature_group_count)
     else:
         y = convolved(x, kernel, feature_group_count)
-    require_output(y.shape[1:-1], spatial, window, "convolution's")
+    require_output(y.shape[-1 - rank : -1], spatial, window, "convolution's")
     if bias is not None:
         same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
         y = add_bias(y, bias)

@@ -155,7 +155,7 @@ def conv_local(
       mask: of the kernel's shape, multiplied with it; or None.
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [*batch, *P, F].
@@ -180,10 +180,10 @@ def conv_local(
         f"Inputs of shape {x.shape} need it: positions, then the {window.size} window's entries.",
     )
     rank = len(window.size)
-    x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
     if is_on_mesh(x):
         y = _of_patches(_patches(x, window, shapes.bias[:-1]), kernel, rank, precision)
     else:
+        x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
         x, lax_padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
         y = lax.conv_general_dilated_local(
             x,
@@ -196,37 +196,41 @@ def conv_local(
             dimension_numbers=dimension_numbers(rank),
             precision=precision,
         )  # [B, *P, F]
+        y = restore_batch(y, batch)
     if bias is not None:
         same_shape(bias, shapes.bias, "bias", "There is one bias for each position and feature.")
         y = add_bias(y, bias)
-    return restore_batch(y, batch)
+    return y
 
 
 def _of_patches(patches: Array, kernel: Array, rank: int, precision: PrecisionLike) -> Array:
-    """Each position's patch times its own kernel: [B, *P, F]."""
-    positions = tuple(range(rank))
-    dimensions = (((rank + 1,), (rank,)), (tuple(p + 1 for p in positions), positions))
-    y = lax.dot_general(patches, kernel, dimensions, precision=precision)  # [*P, B, F]
-    return lax.transpose(y, (rank, *positions, rank + 1))  # [B, *P, F]
+    """Each position's patch times its own kernel: [*batch, *P, F]."""
+    batch = patches.ndim - rank - 1
+    positions, last = tuple(range(rank)), patches.ndim - 1
+    dimensions = (((last,), (rank,)), (tuple(batch + p for p in positions), positions))
+    y = lax.dot_general(patches, kernel, dimensions, precision=precision)  # [*P, *batch, F]
+    return lax.transpose(y, (*range(rank, last), *positions, last))  # [*batch, *P, F]
 
 
 def _patches(x: Array, window: _Window, positions: Shape) -> Array:
-    """What each window sees: [B, *P, D · K].
+    """What each window sees: [*batch, *P, D · K].
 
     Cut out offset by offset, for a mesh. `lax.conv_general_dilated_patches` convolves with a kernel
     of zeros and ones, and the derivative of that gathers a batch that is split over devices.
     """
+    batch = x.shape[: x.ndim - len(positions) - 1]
     if 0 in positions:
-        return jnp.zeros((x.shape[0], *positions, x.shape[-1] * math.prod(window.size)), x.dtype)
+        return jnp.zeros((*batch, *positions, x.shape[-1] * math.prod(window.size)), x.dtype)
     x, padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
     reach = [(k - 1) * d + 1 for k, d in zip(window.size, window.kernel_dilation, strict=True)]
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(x.shape[1:-1], reach, window.strides, padding)
+        padding = lax.padtype_to_pads(x.shape[len(batch) : -1], reach, window.strides, padding)
     widths = [
         (low, high, dilation - 1)
         for (low, high), dilation in zip(padding, window.input_dilation, strict=True)
     ]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *widths, (0, 0, 0)])
+    outer = [(0, 0, 0)] * len(batch)
+    x = lax.pad(x, jnp.zeros((), x.dtype), [*outer, *widths, (0, 0, 0)])
     seen = []
     for offset in np.ndindex(*window.size):
         start = [o * d for o, d in zip(offset, window.kernel_dilation, strict=True)]
@@ -237,10 +241,10 @@ def _patches(x: Array, window: _Window, positions: Shape) -> Array:
         seen.append(
             lax.slice(
                 x,
-                (0, *start, 0),
-                (x.shape[0], *stop, x.shape[-1]),
-                (1, *window.strides, 1),
+                (*(0 for _ in batch), *start, 0),
+                (*batch, *stop, x.shape[-1]),
+                (*(1 for _ in batch), *window.strides, 1),
             )
         )
-    patches = jnp.stack(seen, axis=-1)  # [B, *P, D, K]
+    patches = jnp.stack(seen, axis=-1)  # [*batch, *P, D, K]
     return lax.reshape(patches, (*patches.shape[:-2], x.shape[-1] * len(seen)))

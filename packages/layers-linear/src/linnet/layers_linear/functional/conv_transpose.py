@@ -16,10 +16,17 @@ from jax import lax
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
 
-from ._batch import channels_first, flatten_batch, require_output, require_spatial, restore_batch
+from ._batch import (
+    channels_first,
+    flatten_batch,
+    require_output,
+    require_spatial,
+    restore_batch,
+    with_ones,
+)
 from ._bias import add_bias
 from ._checks import per_dimension, same_shape
-from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding
+from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding, with_zeros
 from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
 from .conv import masked
 
@@ -72,7 +79,7 @@ def conv_transpose(
       dtype: what to compute in; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       preferred_element_type: what to accumulate in and to return.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [*batch, *spatial, F].
@@ -104,20 +111,23 @@ def conv_transpose(
         channels_first(x.shape, rank, kernel.shape[-1 if transpose_kernel else -2])
         or f"Inputs of shape {x.shape} need it with transpose_kernel={transpose_kernel}.",
     )
-    x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
+    x, batch = flatten_batch(x, rank)  # [B, *E, *spatial, D]
+    spatial = x.shape[-1 - rank : -1]
+    extra = x.ndim - rank - 2
+    ones = (1,) * extra
     y: Array = lax.conv_transpose(
         x,
-        kernel,
-        strides,
-        "VALID" if padding == "CIRCULAR" else padding,
-        rhs_dilation=kernel_dilation,
+        with_ones(kernel, extra),
+        (*ones, *strides),
+        "VALID" if padding == "CIRCULAR" else with_zeros(padding, extra),
+        rhs_dilation=(*ones, *kernel_dilation),
         transpose_kernel=transpose_kernel,
         precision=precision,
         preferred_element_type=preferred_element_type,
-    )  # [B, *spatial, F]
-    require_output(y.shape[1:-1], x.shape[1:-1], window, "transposed convolution's")
+    )  # [B, *E, *spatial, F]
+    require_output(y.shape[-1 - rank : -1], spatial, window, "transposed convolution's")
     if padding == "CIRCULAR":
-        periods = tuple(n * s for n, s in zip(x.shape[1:-1], strides, strict=True))
+        periods = tuple(n * s for n, s in zip(spatial, strides, strict=True))
         y = _wrap(y, periods, low_first=not transpose_kernel)
     if bias is not None:
         same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
@@ -126,18 +136,19 @@ def conv_transpose(
 
 
 def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:
-    """Adds up what lies a whole period apart: [B, *spatial, F] to [B, *periods, F].
+    """Adds up what lies a whole period apart: [*batch, *spatial, F] to [*batch, *periods, F].
 
     The periods are laid so that they are centered in `y`: as many positions of the first period
     as of the last one lie outside; the odd one is before `y` or behind it.
     """
-    widths = [(0, 0, 0)]
-    for size, period in zip(y.shape[1:-1], periods, strict=True):
+    first = y.ndim - len(periods) - 1
+    widths = [(0, 0, 0)] * first
+    for size, period in zip(y.shape[first:-1], periods, strict=True):
         missing = (period - size) % (2 * period)
         low = (missing + 1) // 2 if low_first else missing // 2
         widths.append((low, missing - low, 0))
     y = lax.pad(y, jnp.zeros((), y.dtype), [*widths, (0, 0, 0)])
-    for axis, period in enumerate(periods, start=1):
+    for axis, period in enumerate(periods, start=first):
         shape = y.shape
         folds = shape[axis] // period
         y = lax.reshape(y, (*shape[:axis], folds, period, *shape[axis + 1 :]))
