@@ -34,6 +34,11 @@ def einsum(equation, shape=(3, 4), x=X):
     return init(linen.Einsum(shape, equation, use_bias=False), x)
 
 
+def local(shape, bias=None):
+    kernel = jnp.ones(shape)
+    return functional.conv_local(jnp.ones((1, 4, 3)), kernel, bias, kernel_size=(2,))
+
+
 def dropped(rate, key=KEY, **options):
     run = jax.jit(lambda x, rate: functional.dropout(x, key, rate), **options)
     return run(X, rate=rate)
@@ -58,6 +63,58 @@ REMEDIES = [
             conv(kernel_size=(5, 5), padding="SAME"),
             conv(jnp.ones((1, 8, 8, 3)), kernel_size=(5, 5), padding="VALID"),
         ],
+    ),
+    *(
+        Remedy(
+            "Channels come last: inputs are (*batch, *spatial, channels), and these have their {} "
+            "channels in dimension {}. Move them: jnp.moveaxis(x, {}, -1).",
+            lambda convolve=convolve: convolve(jnp.ones((1, 3, 4, 4))),
+            lambda convolve=convolve: convolve(jnp.moveaxis(jnp.ones((1, 3, 4, 4)), -3, -1)),
+            filled=("3", "1", "-3"),
+        )
+        for convolve in (
+            lambda x: functional.conv(x, jnp.ones((3, 3, 3, 2))),
+            lambda x: functional.conv_transpose(x, jnp.ones((3, 3, 3, 2))),
+            lambda x: nnx.Conv(3, 2, (3, 3), rngs=Rngs(0))(x),
+            lambda x: nnx.ConvTranspose(3, 2, (3, 3), rngs=Rngs(0))(x),
+        )
+    ),
+    Remedy(
+        "Inputs of shape {} in {} feature group(s) need it.",
+        lambda: functional.conv(IMAGE, jnp.ones((3, 3, 1, 6))),
+        lambda: [
+            functional.conv(IMAGE, jnp.ones((3, 3, 3, 6))),
+            functional.conv(IMAGE, jnp.ones((3, 3, 1, 6)), feature_group_count=3),
+        ],
+        filled=("(1, 4, 4, 3)", "1"),
+    ),
+    Remedy(
+        "Inputs of shape {} need it with transpose_kernel={}.",
+        lambda: functional.conv_transpose(IMAGE, jnp.ones((3, 3, 2, 3))),
+        lambda: [
+            functional.conv_transpose(IMAGE, jnp.ones((3, 3, 3, 2))),
+            functional.conv_transpose(IMAGE, jnp.ones((3, 3, 2, 3)), transpose_kernel=True),
+        ],
+        filled=("(1, 4, 4, 3)", "False"),
+    ),
+    Remedy(
+        "Inputs of shape {} need it: positions, then the {} window's entries.",
+        lambda: local((2, 6, 5)),
+        lambda: local((4, 6, 5)),
+        filled=("(1, 4, 3)", "(2,)"),
+    ),
+    Remedy(
+        "There is one bias for each position and feature.",
+        lambda: local((4, 6, 5), jnp.ones(5)),
+        lambda: local((4, 6, 5), jnp.ones((4, 5))),
+    ),
+    *(
+        Remedy(
+            "There is one bias for each feature of the output.",
+            lambda convolve=convolve: convolve(IMAGE, jnp.ones((3, 3, 3, 2)), jnp.ones(3)),
+            lambda convolve=convolve: convolve(IMAGE, jnp.ones((3, 3, 3, 2)), jnp.ones(2)),
+        )
+        for convolve in (functional.conv, functional.conv_transpose)
     ),
     Remedy(
         "or divide with // where it is computed.",
@@ -117,6 +174,36 @@ REMEDIES = [
         "The kernel's first dimension must be the size of the inputs' last.",
         lambda: functional.dense(X, KERNEL.T),
         lambda: functional.dense(X, KERNEL),
+    ),
+    Remedy(
+        "There is one bias for each column of the kernel.",
+        lambda: functional.dense(X, KERNEL, jnp.ones(3)),
+        lambda: functional.dense(X, KERNEL, jnp.ones(4)),
+    ),
+    Remedy(
+        "need it with axis={} and batch_dims={}: batch, contracted and feature dimensions in this",
+        lambda: functional.dense_general(
+            jnp.ones((2, 3, 5)), jnp.ones((5, 2, 4)), axis=-1, batch_dims=0
+        ),
+        lambda: functional.dense_general(
+            jnp.ones((2, 3, 5)), jnp.ones((2, 5, 4)), axis=-1, batch_dims=0
+        ),
+        filled=("-1", "0"),
+    ),
+    Remedy(
+        "It has the kernel's batch and feature dimensions.",
+        lambda: functional.dense_general(
+            jnp.ones((2, 3, 5)), jnp.ones((2, 5, 4)), jnp.ones(4), axis=-1, batch_dims=0
+        ),
+        lambda: functional.dense_general(
+            jnp.ones((2, 3, 5)), jnp.ones((2, 5, 4)), jnp.ones((2, 4)), axis=-1, batch_dims=0
+        ),
+    ),
+    Remedy(
+        "These are the kernel's letters in {}.",
+        lambda: functional.einsum("ab,bc->ac", X, KERNEL, jnp.ones(3)),
+        lambda: functional.einsum("ab,bc->ac", X, KERNEL, jnp.ones(4)),
+        filled=("'ab,bc->ac'",),
     ),
     Remedy(
         "Transpose the inputs so that these dimensions come first.",

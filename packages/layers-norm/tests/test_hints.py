@@ -96,6 +96,17 @@ REMEDIES = [
         lambda: [groups(num_groups=4), groups(num_groups=8 // 2)],
     ),
     Remedy(
+        "Channels are the inputs' last axis. Divisors of {}: {}.",
+        lambda: groups(num_groups=3),
+        lambda: [groups(num_groups=n) for n in (1, 2, 4, 8, 16, 32, 64)],
+        filled=("64", "1, 2, 4, 8, 16, 32, 64"),
+    ),
+    Remedy(
+        "Channels are the inputs' last axis. Divisors of {}: {}.",
+        lambda: groups(num_groups=None, group_size=3),
+        lambda: [groups(num_groups=None, group_size=n) for n in (1, 2, 4, 8, 16, 32, 64)],
+    ),
+    Remedy(
         "Valid are",
         lambda: functional.layer_norm(X, reduction_axes=3),
         lambda: functional.layer_norm(X, reduction_axes=2),

@@ -102,6 +102,12 @@ def total_of(how):
     return Model().init({}, X)
 
 
+def flagged(lift=nn.jit, **options):
+    """Runs a lifted method with a flag that Python looks at."""
+    run = lift(lambda m, x, train: x if train else -x, **options)
+    return inside(lambda m, x: run(m, x, True), X)
+
+
 SOURCES = Path(config.__file__).parent
 LINEN = SOURCES / "linen"
 

@@ -14,6 +14,7 @@ from linnet.module_core import config, dtypes
 from linnet.module_core import linen as nn
 from linnet.module_core.linen import drawing
 
+from . import test_hints_linen_of_models as of_models
 from .linen_programs import (
     KEY,
     PARAMS,
@@ -275,6 +276,12 @@ REMEDIES = [
         lambda: Dense(3, name="layer").init(KEY, X),
     ),
     Remedy(
+        "Its fields are, in this order: none. By keyword: {}.",
+        lambda: Total("layer"),
+        lambda: [Total(name="layer").init({}, X), Total(parent=None)],
+        filled=("parent, name",),
+    ),
+    Remedy(
         "Make an instance: {}(...).",
         lambda: nn.Sequential([Dense, Dense(2)]),
         lambda: nn.Sequential([Dense(3), Dense(2)]).init(KEY, X),
@@ -526,7 +533,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Make it with init, or leave the collection out. {}",
+        "Make it with init, or leave the collection out.",
         lambda: perturb_given({"perturbations": {"g": jnp.zeros((2, 3))}}),
         lambda: [
             perturb_given(Inline(lambda m, x: m.perturb("h", x)).init(KEY, X)),
@@ -547,6 +554,6 @@ def test_a_remedy_works(remedy):
 
 
 def test_every_hint_has_a_remedy():
-    found = hints_of("modules")
-    assert hints.untried(found, REMEDIES) == []
-    assert hints.unknown(found, [remedy.words for remedy in REMEDIES]) == []
+    found, remedies = hints_of("modules"), [*REMEDIES, *of_models.HINTS]
+    assert hints.untried(found, remedies) == []
+    assert hints.unknown(found, [remedy.words for remedy in remedies]) == []

@@ -184,7 +184,7 @@ REMEDIES = [
         lambda: axis_names(lambda variables: variables["params_axes"]),
     ),
     Remedy(
-        'make both anew, or drop the collection "{}{}".',
+        'make both anew, or drop the collection "{}_axes".',
         lambda: named(with_names(("embed",)).init(KEY), ("mlp",)),
         lambda: [
             named(with_names(("mlp",)).init(KEY), ("mlp",)),

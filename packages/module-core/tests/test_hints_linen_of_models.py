@@ -1,6 +1,6 @@
-"""Hints and notes whose text depends on the model, followed to the letter.
+"""Hints whose text depends on the model, and all notes, followed to the letter.
 
-Functions build them, so no list of them can be read from the sources.
+`test_hints_linen.py` looks whether the hints are complete. Notes aren't read from the sources.
 """
 
 import jax
@@ -19,10 +19,12 @@ from .linen_programs import (
     X,
     applied,
     assigned,
+    flagged,
     given,
     in_setup,
     inside,
     ones,
+    with_layer,
 )
 
 
@@ -111,9 +113,8 @@ def scanned_weight(w=X[0], **options):
     return applied(lambda m, x: scan(m, x[0], x), {"params": {"w": w}}, X)
 
 
-def flagged(**options):
-    run = nn.jit(lambda m, x, train: x if train else -x, **options)
-    return inside(lambda m, x: run(m, x, True), X)
+def is_named(module, name):
+    assert module.name == name
 
 
 def layered(variables):
@@ -124,21 +125,27 @@ def pair():
     return Total().apply({}, X, mutable="state")
 
 
-REMEDIES = [
+HINTS = [
     Remedy(
-        "Name it when it is made, Dense(..., name='...')",
+        "Name it when it is made, {}(..., name='...'); without, a submodule made in setup",
         lambda: inside(lambda m, x: assigned(Dense(), "name", "h"), X),
-        lambda: inside(lambda m, x: Dense(name="h")(x), X),
+        lambda: [
+            inside(lambda m, x: Dense(name="h")(x), X),
+            with_layer(lambda m, x: [m.layer(x), is_named(m.layer, "layer")]),
+        ],
+        filled=("Dense",),
     ),
     Remedy(
-        "It is a field: give it to the constructor, Dense(..., features=...).",
+        "It is a field: give it to the constructor, {}(..., {}=...).",
         lambda: inside(lambda m, x: assigned(Dense(), "features", 5), X),
         lambda: inside(lambda m, x: Dense(features=5)(x), X),
+        filled=("Dense", "features"),
     ),
     Remedy(
-        "set attributes of Layer in the setup of Layer, or make them fields of it.",
+        "The setup that runs is that of {}: set attributes of {} in the setup of {}, or make them",
         lambda: gained(own=False),
         lambda: gained(own=True),
+        filled=("Model", "Layer", "Layer"),
     ),
     Remedy(
         "Assign in setup; keep what changes between calls in self.variable(...).",
@@ -148,7 +155,6 @@ REMEDIES = [
             inside(lambda m: assigned(m.variable("state", "n", jnp.zeros, ()), "value", 1)),
         ],
     ),
-    Remedy("Did you mean 'features'?", lambda: Dense(featurs=3), lambda: Dense(features=3)),
     Remedy(
         "these look like the parameters themselves. Pass {'params': params}.",
         lambda: layered({"layer": PARAMS}),
@@ -156,22 +162,25 @@ REMEDIES = [
     ),
     Remedy("Pass what init returned.", lambda: given({}), lambda: given(Dense().init(KEY, X))),
     Remedy(
-        "a collection that is made during apply must be named in mutable=['state'].",
+        "a collection that is made during apply must be named in mutable=['{}'].",
         lambda: Total().apply({}, X),
         lambda: Total().apply({}, X, mutable=["state"]),
+        filled=("state",),
     ),
     Remedy(
-        "Did you mean 'kernel'?",
-        lambda: applied(lambda m: m.param("kernl", ones, (3, 3)), {"params": PARAMS}),
-        lambda: applied(lambda m: m.param("kernel", ones, (3, 3)), {"params": PARAMS}),
-    ),
-    Remedy(
-        'has no "layer" in "params". Did you mean \'layers\'?',
+        '"{}" has no "{}" in "{}". Did you mean {}?',
         lambda: layered({"params": {"layers": PARAMS}}),
         lambda: applied(lambda m, x: Dense(name="layers")(x), {"params": {"layers": PARAMS}}, X),
+        filled=("/", "layer", "params", "'layers'"),
     ),
     Remedy(
-        "List 'params' among the lifted ones: variable_axes of vmap, variable_axes, "
+        '"{}" has an empty "{}" in "{}".',
+        lambda: layered({"params": {"layer": {}, "other": PARAMS}}),
+        lambda: layered({"params": {"layer": PARAMS, "other": PARAMS}}),
+        filled=("/", "layer", "params"),
+    ),
+    Remedy(
+        "List '{}' among the lifted ones: variable_axes of vmap, variable_axes, "
         "variable_broadcast or variable_carry of scan, variables of the others.",
         lambda: nn.vmap(Dense)().apply({"params": PARAMS}, X),
         lambda: [
@@ -181,11 +190,16 @@ REMEDIES = [
             scanned_weight(variable_carry="params"),
             scanned_weight(X, variable_axes={"params": 0}),
         ],
+        filled=("params",),
     ),
+]
+
+NOTES = [
+    Remedy("Did you mean 'features'?", lambda: Dense(featurs=3), lambda: Dense(features=3)),
     Remedy(
-        "The numbers count the module: self is 0, x is 1, train is 2. static_argnames takes names",
-        lambda: flagged(static_argnums=3),
-        lambda: [flagged(static_argnums=2), flagged(static_argnames="train")],
+        "Did you mean 'kernel'?",
+        lambda: applied(lambda m: m.param("kernl", ones, (3, 3)), {"params": PARAMS}),
+        lambda: applied(lambda m: m.param("kernel", ones, (3, 3)), {"params": PARAMS}),
     ),
     Remedy(
         "In static_argnums the numbers count the module (self is 0): train is 2. Or use names: "
@@ -248,6 +262,6 @@ REMEDIES = [
 ]
 
 
-@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+@pytest.mark.parametrize("remedy", [*HINTS, *NOTES], ids=lambda r: r.words[:40])
 def test_a_remedy_works(remedy):
     hints.try_remedy(remedy)

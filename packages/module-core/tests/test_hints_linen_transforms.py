@@ -7,8 +7,9 @@ import pytest
 import hints
 from hints import Remedy
 from linnet.module_core import linen as nn
+from linnet.module_core.linen import partitioning
 
-from .linen_programs import KEY, Dense, X, hints_of, inside, total_of, with_layer
+from .linen_programs import KEY, Dense, X, flagged, hints_of, inside, total_of, with_layer
 
 
 class Shared(nn.Module):
@@ -48,6 +49,24 @@ def passed_on(m, x):
 
 def mapped_inputs(in_axes=0, *args, **options):
     return inside(lambda m: nn.vmap(lambda m, *xs: xs, in_axes=in_axes, **options)(m, *args))
+
+
+class Unknown:
+    """A function that doesn't show its parameters."""
+
+    __signature__ = "not one"
+
+    def __call__(self, m, x):
+        return -x
+
+
+def donating(x, number):
+    return inside(lambda m, x: nn.jit(lambda m, x: x + 1, donate_argnums=number)(m, x), x)
+
+
+def arrays_to(**options):
+    run = nn.jit(lambda m, x, by: x * by, **options)
+    return inside(lambda m, x: run(m, x, x), X)
 
 
 def carried_total(**options):
@@ -128,6 +147,37 @@ REMEDIES = [
             ),
             X,
         ),
+    ),
+    *(
+        Remedy(
+            "The numbers count the module: self is 0, {}. static_argnames takes names instead.",
+            lambda number=number: flagged(static_argnums=number),
+            lambda: [flagged(static_argnums=2), flagged(static_argnames="train")],
+            filled=("x is 1, train is 2",),
+        )
+        for number in (0, 3)
+    ),
+    Remedy(
+        "The numbers count the module: self is 0, {}. static_argnames takes names instead.",
+        lambda: arrays_to(static_argnums=1),
+        lambda: inside(lambda m, x: nn.jit(lambda m, x, by: x * by, static_argnums=2)(m, x, 3), X),
+        filled=("x is 1, by is 2",),
+    ),
+    Remedy(
+        "The numbers count the module: ",
+        lambda: donating(X, 0),
+        lambda: donating(jnp.ones((2, 3)), 1),
+    ),
+    Remedy(
+        "The numbers begin after it: ",
+        lambda: flagged(partitioning.remat, static_argnums=2),
+        lambda: flagged(partitioning.remat, static_argnums=1),
+    ),
+    Remedy(
+        "The first argument after the module has number {}.",
+        lambda: inside(lambda m, x: nn.jit(Unknown(), static_argnums=0)(m, x), X),
+        lambda: inside(lambda m, x: nn.jit(Unknown(), static_argnums=())(m, x), X),
+        filled=("1",),
     ),
     Remedy(
         "lengths=(10, 10) applies the module 100 times.",

@@ -212,9 +212,16 @@ OBJECTS = [
         ],
     ),
     Remedy(
-        "Write {}({}{}rngs=...).",
+        "Write {}({}, rngs=...).",
         lambda: Layer(3, nnx.Rngs(0)),
         lambda: Layer(3, rngs=nnx.Rngs(0)),
+        filled=("Layer", "3"),
+    ),
+    Remedy(
+        "Write {}({}rngs=...).",
+        lambda: Layer(nnx.Rngs(0)),
+        lambda: Layer(rngs=nnx.Rngs(0)),
+        filled=("Layer", ""),
     ),
     Remedy(
         "Sow under a name that isn't an attribute.",

@@ -344,12 +344,12 @@ AXES = [
         ],
     ),
     Remedy(
-        "Give what isn't stacked {}: of a module, nnx.StateAxes({filter: axis, ...: None}) says",
+        "with which all steps see it whole: of a module, nnx.StateAxes({filter: axis, ...: None})",
         lambda: vmap(lambda m, x: m.a * x, PAIR, X, in_axes=(STACKED, 0)),
         lambda: vmap(lambda m, x: m.a * x, PAIR, X, in_axes=(PARAMS_STACKED, 0)),
     ),
     Remedy(
-        "Give what isn't stacked {}.",
+        "Give what isn't stacked the axis None, with which all steps see it whole.",
         lambda: vmap(lambda x, y: x, X, V, in_axes=0),
         lambda: vmap(lambda x, y: x, X, V, in_axes=(0, None)),
     ),
@@ -527,12 +527,12 @@ TREES = [
         ],
     ),
     Remedy(
-        "Leave {} out, or return a copy (nnx.clone).",
+        "Leave graph out, or return a copy (nnx.clone).",
         lambda: jit(same, Net(), graph=False),
         lambda: [jit(same, Net()), jit(lambda m: nnx.clone(m), Net(), graph=False)],
     ),
     Remedy(
-        "Leave {} out, or return a copy (nnx.clone).",
+        "Leave graph_updates out, or return a copy (nnx.clone).",
         lambda: jit(same, Net(), graph_updates=False),
         lambda: [jit(same, Net()), jit(lambda m: nnx.clone(m), Net(), graph_updates=False)],
     ),
