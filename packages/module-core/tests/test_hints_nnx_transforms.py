@@ -107,6 +107,17 @@ def loop(body, *args):
     return nnx.fori_loop(0, 2, lambda i, m: body(m), *(args or (Net(),)))
 
 
+def tied():
+    net = Net()
+    net.second = net.w
+    return net
+
+
+def without_second(net):
+    del net.second
+    return net
+
+
 def scan(body, *args, in_axes=TAKES, out_axes=RETURNS, **options):
     return nnx.scan(body, in_axes=in_axes, out_axes=out_axes, **options)(*(args or (Net(), X)))
 
@@ -503,6 +514,14 @@ SCAN = [
                 in_axes=(nnx.StateAxes({nnx.PathContains("extra"): 0, ...: None}), 0),
                 out_axes=0,
             ),
+        ],
+    ),
+    Remedy(
+        "Steps set the values of what is carried, and find it where it was.",
+        lambda: scan(lambda m, x: (without_second(m), x), tied(), X),
+        lambda: [
+            scan(lambda m, x: [setting("w", x)(m), (m, x)][1], without_second(tied()), X),
+            without_second(scan(lambda m, x: [setting("w", x)(m), (m, x)][1], tied(), X)[0]),
         ],
     ),
 ]

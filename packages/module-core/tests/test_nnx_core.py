@@ -144,6 +144,24 @@ class TestStructure:
         )
         assert nnx.to_flat_state(rest).paths == (("table",),)
 
+    @pytest.mark.parametrize("owner", [list, tuple, nnx.List])
+    def test_plain_values_beside_variables_are_static(self, owner):
+        variable, array = nnx.Param(1.0), jnp.ones(2)
+        node = owner([1, variable, 2.0, array, "name", owner([3])])
+        graphdef, state = nnx.split(node)
+        assert dict(nnx.to_flat_state(state)) == {(1,): variable, (3,): array}
+        assert nnx.merge(graphdef, state)[0] == 1
+        assert graphdef != nnx.graphdef(owner([2, variable, 2.0, array, "name", owner([3])]))
+        assert nnx.state(5) == 5, "alone it is the data"
+
+    def test_a_state_from_jit_puts_no_arrays_in_the_place_of_plain_values(self):
+        node = {"a": 1, "w": nnx.Param(jnp.ones(2))}
+        graphdef, state = nnx.split(node)
+        new = jax.jit(lambda s: nnx.state(nnx.merge(graphdef, jax.tree.map(jnp.add, s, s))))(state)
+        nnx.update(node, new)
+        assert type(node["a"]) is int
+        np.testing.assert_array_equal(node["w"][...], [2, 2])
+
     def test_structures_of_equal_modules_are_equal(self):
         a, b = Block(nnx.Rngs(0)), Block(nnx.Rngs(1))
         assert nnx.graphdef(a) == nnx.graphdef(b)

@@ -301,6 +301,64 @@ def test_gradient_through_a_scan_in_jit():
     del one
 
 
+def _shared():
+    m = nnx.Dict(
+        a=nnx.Param(jnp.ones(2)), w=nnx.Param(jnp.zeros(2)), inner=nnx.Dict(n=nnx.Param(X))
+    )
+    m.b, m.alias = m.a, m.inner
+    return m
+
+
+def _exchange(m):
+    m.a, m.w = m.w, m.a
+
+
+@pytest.mark.parametrize("how", ["argument", "part of the argument", "axes"])
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda m: delattr(m, "a"), r"a is a carried Param.*removes it"),
+        (lambda m: delattr(m, "b"), r"b is a carried Param.*removes it"),
+        (lambda m: delattr(m, "inner"), r"inner\.n is a carried Param.*removes it"),
+        (lambda m: delattr(m, "alias"), r"alias\.n is a carried Param.*removes it"),
+        (lambda m: setattr(m, "b", m.w), r"b is a carried Param.*puts something else there"),
+        (_exchange, r"a is a carried Param.*puts something else there"),
+    ],
+)
+def test_a_step_finds_carried_variables_where_they_were(how, edit, words):
+    def step(m, x):
+        edit(m["m"] if how == "part of the argument" else m)
+        return x if how == "axes" else (m, x)
+
+    axes = nnx.StateAxes({...: nnx.Carry}) if how == "axes" else nnx.Carry
+    m = _shared()
+    with pytest.raises(ArgumentError, match="(?s)" + words):
+        nnx.scan(step, in_axes=(axes, 0), out_axes=0 if how == "axes" else (nnx.Carry, 0))(
+            {"m": m} if how == "part of the argument" else m, X
+        )
+    assert m.a is m.b, "nothing is changed"
+    assert m.inner is m.alias, "nothing is changed"
+
+
+def test_steps_may_add_references_and_replace_the_objects_around_carried_variables():
+    @nnx.scan
+    def step(m, x):
+        m.training = False
+        m.again = m.a
+        m.inner = nnx.Dict(n=m.inner.n)
+        m.w[...] += x[:2]
+        return m, x
+
+    m = _shared()
+    variables = m.a, m.inner.n, m.w
+    step(m, X)
+    assert (m.again, m.inner.n, m.w) == variables
+    assert m.training is False
+    assert m.alias.n is m.inner.n
+    assert m.alias is not m.inner
+    near(m.w[...], X[:, :2].sum(0))
+
+
 def test_scan_mistakes():
     m, many = block(), blocks(3)
     carry, scan = nnx.Carry, nnx.scan

@@ -150,6 +150,13 @@ class Inside:
         self.roots, self.nodes = build(graphdef, self.values)
         self._contents = [_content(n) for n in self.nodes] if tree else None
 
+    @property
+    def variables(self) -> dict[int, Variable[Any]]:
+        """Of the leaves that are variables, each by its index."""
+        found = iter([n for n in self.nodes if isinstance(n, Variable)])
+        types = self.graphdef.leaf_types
+        return {i: next(found) for i, (cls, _) in enumerate(types) if cls is not None}
+
     def restore(self) -> None:
         """Undoes changes of structure, if none are to be handed on."""
         for node, content in zip(self.nodes, self._contents or (), strict=False):
@@ -230,14 +237,9 @@ class After:
             and len(after.nodes) == len(before)
             and all(map(is_, after.nodes, before))
         )
-        arrays: dict[int, int] = {}
-        leaf_of: dict[int, int] = {}
-        position = iter([n for n in before if isinstance(n, Variable)])
-        for i, (cls, _) in enumerate(inside.graphdef.leaf_types):
-            if cls is None:
-                arrays[id(inside.values[i])] = i
-            else:
-                leaf_of[id(next(position))] = i
+        variables = inside.variables
+        leaf_of = {id(variable): i for i, variable in variables.items()}
+        arrays = {id(x): i for i, x in enumerate(inside.values) if i not in variables}
         # In the same structure a raw array is what stood in its place, were it another or not.
         self.sources = tuple(
             leaf_of.get(id(leaf))

@@ -57,6 +57,43 @@ def _iter_graph(value: Any, path: Path, seen: dict[int, Any]) -> Iterator[tuple[
     yield path, value
 
 
+def iter_references(node: Any) -> Iterator[tuple[Path, Variable[Any]]]:
+    """Every path on which a variable is reached, with the variable: of a shared one, several.
+
+    What is below an object that is reached once more comes once more, too, by its first paths.
+    """
+    below: dict[int, tuple[Any, list[tuple[Path, Variable[Any]]]]] = {}
+
+    def visit(value: Any, path: Path) -> Iterator[tuple[Path, Variable[Any]]]:
+        kind = kind_of(value)
+        if kind == VARIABLE:
+            yield path, value
+        known = below.get(id(value))
+        if known is not None:
+            for inner, variable in known[1]:
+                yield (*path, *inner), variable
+            return
+        first: list[tuple[Path, Variable[Any]]] = []
+        if kind in (OBJECT, LIST, DICT):
+            below[id(value)] = value, first  # with the object, so that no identity is used twice
+        for name, _, child in items_of(value):
+            again = id(child) in below
+            for inner, variable in visit(child, (name,)):
+                yield (*path, *inner), variable
+                if not again:
+                    first.append((inner, variable))
+
+    yield from visit(node, ())
+    del visit  # it refers to itself, and would keep all nodes
+
+
+def follow(node: Any, path: Path) -> Any:
+    """What a path leads to; None if it leads nowhere."""
+    for key in path:
+        node = next((child for name, _, child in items_of(node) if name == key), None)
+    return node
+
+
 def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
     """The objects and variables among the attributes of an object, by name."""
     del graph

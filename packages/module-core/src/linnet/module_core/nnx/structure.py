@@ -315,7 +315,7 @@ class Walk:
             if can_change(value):
                 changeable.append(value)
 
-        def visit(value: Any, owner: Any, key: Any, inside: bool, mark: bool | None) -> None:
+        def visit(value: Any, owner: Any, key: Any, mark: bool | None) -> None:
             if mark is False:
                 put_static(value)
                 return
@@ -327,7 +327,7 @@ class Walk:
                     kind = kind_of(value)
                     if kind == STATIC and not isinstance(value, jax.core.Tracer):
                         opaque[type(value)] = value
-            if kind == STATIC and mark is None and inside:
+            if kind == STATIC and mark is None:
                 put_static(value)
                 return
             if kind == ARRAY or (kind == STATIC and value is not None):
@@ -342,7 +342,7 @@ class Walk:
                 children, structure, keys = one_level(value)
                 put((TREE, structure, tuple(keys)))
                 for child in children:
-                    visit(child, None, None, inside, None)
+                    visit(child, None, None, None)
                 return
             index = index_of.get(id(value))
             if index is not None:
@@ -361,19 +361,19 @@ class Walk:
                 marks = marks_of(value)
                 put((OBJECT, type(value), tuple(names), tuple(marks.items()) if marks else ()))
                 for name in names:
-                    visit(attributes[name], attributes, name, True, marks.get(name))
+                    visit(attributes[name], attributes, name, marks.get(name))
             elif kind == LIST:
                 put((LIST, len(value)))
                 for i, item in enumerate(value):
-                    visit(item, value, i, inside, None)
+                    visit(item, value, i, None)
             else:
                 names = sorted_keys(value)
                 put((DICT, tuple(names), tuple(value)))
                 for name in names:
-                    visit(value[name], value, name, inside, None)
+                    visit(value[name], value, name, None)
 
         for root in roots:
-            visit(root, None, None, False, None)
+            visit(root, None, None, True)  # a root is data, were it a plain number
         del visit  # it refers to itself: left to the garbage collector it would keep all nodes
         self.graphdef = GraphDef(
             tuple(tokens), tuple(statics), len(leaves), len(nodes), len(roots), len(before)

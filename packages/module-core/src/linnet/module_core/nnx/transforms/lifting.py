@@ -140,11 +140,7 @@ class Run:
         self.inside = Inside(form.graphdef, values, tree)
         self.metadata = metadata
         if metadata:
-            leaves = [n for n in self.inside.nodes if isinstance(n, Variable)]
-            positions = [
-                i for i, (cls, _) in enumerate(self.inside.graphdef.leaf_types) if cls is not None
-            ]
-            for variable, i in zip(leaves, positions, strict=True):
+            for i, variable in self.inside.variables.items():
                 metadata.remove(variable, form.specs[i])
 
     def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

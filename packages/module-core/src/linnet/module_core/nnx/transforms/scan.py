@@ -23,13 +23,14 @@ import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
-from ..effect import After, Outcome, Plan
+from ..effect import After, Inside, Outcome, Plan
+from ..iteration import follow, iter_references
 from ..statics import static_key
 from ..variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Form, Lifted, Run, Static, groups_of, put_together
 from .naming import axis_misfit, places_of
-from .prefixes import FilterMapping, bare_specs, is_spec_leaf, plain, spread
+from .prefixes import FilterMapping, bare_specs, is_spec_leaf, join_text, plain, spread
 from .tree_mode import Modes
 from .vmap import StateAxes
 from .wording import tree_text
@@ -318,6 +319,7 @@ class _Loop:
                 self._refuse_new(run, after, i, spec)
         if sorted(last) != self.carried:
             self._refuse_new(run, after, None, Carry)
+        self._refuse_moved(run, after)
         after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
         # Static, and so handed out by this loop, which the last trace of the body leaves behind.
         self.plan: Plan = after.plan
@@ -412,6 +414,29 @@ class _Loop:
             hint="What is the same at every step, or carried, keeps its structure. Give what a"
             " step makes an axis (nnx.StateAxes), or make it before the loop.",
         )
+
+    def _refuse_moved(self, run: Run, after: After) -> None:
+        """Refuses what next steps would do differently: they find each variable where it was."""
+        if after.in_place:
+            return
+        form = self.call.form
+        before = Inside(form.graphdef, self.values)
+        now = {id(n): m for n, m in zip(before.nodes, run.inside.nodes, strict=True)}
+        carried = {id(run.inside.variables[i]) for i in self.carried if i in run.inside.variables}
+        for path, variable in iter_references(before.roots):
+            wanted = now[id(variable)]
+            if id(wanted) not in carried:
+                continue
+            found = follow(run.inside.roots, path)
+            if found is not wanted:
+                where = join_text(form.of_root[path[0]].where, path[1:])
+                raise ArgumentError(
+                    f"{where} is a carried {type(wanted).__name__}, and a step of nnx.scan"
+                    f" {'removes it' if found is None else 'puts something else there'}. The"
+                    " function is traced for one step, which stands for all of them.",
+                    hint="Steps set the values of what is carried, and find it where it was."
+                    " Remove or exchange it before the loop, or after.",
+                )
 
 
 _WHOLE = -1
