@@ -1,9 +1,13 @@
 """Fixtures that the tests of several packages use; a conftest.py takes those that it wants."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
+import numpy as np
 import pytest
+
+_states: dict[int, tuple[np.random.Generator, Any]] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -12,6 +16,18 @@ def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
     yield
     jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(autouse=True)
+def same_draws(request: pytest.FixtureRequest) -> None:
+    """Rewinds the module's generators to where its import left them.
+
+    A test then draws the same numbers alone, in the suite, and whichever worker it runs on.
+    """
+    for value in vars(request.module).values():
+        if isinstance(value, np.random.Generator):
+            _, state = _states.setdefault(id(value), (value, value.bit_generator.state))
+            value.bit_generator.state = state
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from fixtures import quick_compilation as quick_compilation
+from fixtures import same_draws as same_draws
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

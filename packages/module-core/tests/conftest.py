@@ -2,6 +2,8 @@
 
 from hypothesis import settings
 
+from fixtures import same_draws as same_draws
+
 # How long an example takes says something about the machine, not about the library.
 settings.register_profile("linnet", deadline=None)
 settings.load_profile("linnet")
