@@ -1,4 +1,4 @@
-"""Refuses what attention cannot work with, before JAX does, and says how to mend it.
+"""Refuses what attention cannot work with, before JAX does, and says how to fix it.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G heads that share a key head,
 D depth of queries and keys, E depth of values.

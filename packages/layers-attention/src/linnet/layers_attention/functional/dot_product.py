@@ -50,10 +50,10 @@ def dot_product_attention_weights(
       dropout_rng: the key to drop with.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
       deterministic: drops nothing.
-      dtype: what to compute in; None for the common type of query and key.
+      dtype: the computation dtype; None for the common type of query and key.
       precision: see `jax.lax.Precision`.
       force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
-      einsum_dot_general: takes the place of `jax.lax.dot_general`.
+      einsum_dot_general: replaces `jax.lax.dot_general`.
       einsum: computes the product, without precision or dot_general: `einsum(equation, q, k)`.
       is_causal: query i sees the keys up to `query_offset` + i only.
       query_offset: the position of the first query among the keys.
@@ -138,10 +138,10 @@ def dot_product_attention(
       dropout_rng: the key to drop with.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
       deterministic: drops nothing.
-      dtype: what to compute in; None for the common type of query, key and value.
+      dtype: the computation dtype; None for the common type of query, key and value.
       precision: see `jax.lax.Precision`.
       force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
-      einsum_dot_general: takes the place of `jax.lax.dot_general`.
+      einsum_dot_general: replaces `jax.lax.dot_general`.
       qk_attn_weights_einsum: computes the logits, as `einsum(equation, query, key)`.
       attn_weights_value_einsum: computes the output, as `einsum(equation, weights, value)`.
       is_causal: query i sees the keys up to `query_offset` + i only. What a causal *mask* says too,

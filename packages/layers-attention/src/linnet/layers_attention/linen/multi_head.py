@@ -55,8 +55,8 @@ class MultiHeadDotProductAttention(Module):
 
     Args:
       num_heads: H; must divide `qkv_features`.
-      dtype: what to compute in; None for the common type of inputs and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of inputs and parameters.
+      param_dtype: dtype of the parameters.
       qkv_features: H·D, of all queries together; None for the features of `inputs_q`.
       out_features: of the output; None for the features of `inputs_q`.
       broadcast_dropout: all batch entries and heads drop the same weights.
@@ -68,9 +68,9 @@ class MultiHeadDotProductAttention(Module):
       bias_init: initializer of the biases.
       out_bias_init: initializer of the last projection's bias; None for `bias_init`.
       use_bias: the projections add a bias.
-      attention_fn: takes the place of `dot_product_attention`: a function of query, key and value
-        which is given those further arguments that its signature names. With `num_kv_heads`, key
-        and value have that number of heads.
+      attention_fn: replaces `dot_product_attention`: a function of query, key and value which is
+        given those further arguments that its signature names. With `num_kv_heads`, key and value
+        have that number of heads.
       decode: keeps a cache of keys and values.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
       force_fp32_for_softmax: computes the softmax in float32 and leaves it so.

@@ -81,8 +81,8 @@ class MultiHeadAttention(Module):
       num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
         (arXiv:2305.13245); None for `num_heads`.
       in_kv_features: of `inputs_k` and `inputs_v`; None for `in_features`.
-      dtype: what to compute in; None for the common type of inputs and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of inputs and parameters.
+      param_dtype: dtype of the parameters.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
       deterministic: drops nothing; None if each call says so, where there is a rate.
@@ -92,9 +92,9 @@ class MultiHeadAttention(Module):
       bias_init: initializer of the biases.
       out_bias_init: initializer of the last projection's bias; None for `bias_init`.
       use_bias: the projections add a bias.
-      attention_fn: takes the place of `dot_product_attention`: a function of query, key and value
-        which is given those further arguments that its signature names. With `num_kv_heads`, key
-        and value have that number of heads.
+      attention_fn: replaces `dot_product_attention`: a function of query, key and value which is
+        given those further arguments that its signature names. With `num_kv_heads`, key and value
+        have that number of heads.
       decode: keeps a cache of keys and values; None if each call says so.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
       qkv_promote_dtype, out_promote_dtype, ln_promote_dtype: cast the tuples of input and

@@ -1,4 +1,4 @@
-"""Refuses what a layer cannot work with, before JAX does, and says how to mend it."""
+"""Refuses what a layer cannot work with, before JAX does, and says how to fix it."""
 
 from __future__ import annotations
 

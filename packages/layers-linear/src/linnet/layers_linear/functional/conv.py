@@ -168,11 +168,11 @@ def conv(
       input_dilation: distance at which the positions of `x` are placed, zeros between.
       kernel_dilation: distance at which the kernel's entries are placed.
       feature_group_count: G; each group of D // G features makes its own F // G.
-      mask: of the kernel's shape, multiplied with it; or None.
-      dtype: what to compute in; None for the common type of the arguments.
+      mask: multiplied with the kernel, and of its shape; or None.
+      dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
-      preferred_element_type: what to accumulate in and to return.
+      preferred_element_type: dtype of the accumulation and of the result.
       out_sharding: of the result, where the mesh's axes are explicit; from jax 0.7 on, and with at
         most three spatial dimensions and batch dimensions after the first.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.

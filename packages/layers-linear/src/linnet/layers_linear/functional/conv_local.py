@@ -152,8 +152,8 @@ def conv_local(
       padding: as for `conv`.
       input_dilation: as for `conv`.
       kernel_dilation: as for `conv`.
-      mask: of the kernel's shape, multiplied with it; or None.
-      dtype: what to compute in; None for the common type of the arguments.
+      mask: multiplied with the kernel, and of its shape; or None.
+      dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 

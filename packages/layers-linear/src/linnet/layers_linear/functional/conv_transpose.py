@@ -75,10 +75,10 @@ def conv_transpose(
       kernel_dilation: distance at which the kernel's entries are placed; None for 1.
       transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
         this the transpose of `conv` with the same kernel.
-      mask: of the kernel's shape, multiplied with it; or None.
-      dtype: what to compute in; None for the common type of the arguments.
+      mask: multiplied with the kernel, and of its shape; or None.
+      dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
-      preferred_element_type: what to accumulate in and to return.
+      preferred_element_type: dtype of the accumulation and of the result.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:

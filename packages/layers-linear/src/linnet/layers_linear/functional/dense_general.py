@@ -114,12 +114,12 @@ def dense_general(
       bias: [*batch, *features], or None.
       axis: the dimensions of `x` to contract.
       batch_dims: the leading dimensions of `x` that `kernel` has too.
-      dtype: what to compute in; None for the common type of the arguments.
+      dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
-      dot_general: takes the place of `jax.lax.dot_general`.
-      preferred_element_type: what to accumulate in and to return.
+      dot_general: replaces `jax.lax.dot_general`.
+      preferred_element_type: dtype of the accumulation and of the result.
       out_sharding: of the result, where the mesh's axes are explicit.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [*batch, *rest, *features].

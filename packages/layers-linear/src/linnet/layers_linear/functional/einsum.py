@@ -163,12 +163,12 @@ def einsum(
       x: the first operand.
       kernel: the second operand.
       bias: of the shape that `einsum_shapes` gives, or None.
-      dtype: what to compute in; None for the common type of the arguments.
+      dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
-      preferred_element_type: what to accumulate in and to return.
+      preferred_element_type: dtype of the accumulation and of the result.
       out_sharding: of the result, where the mesh's axes are explicit.
-      einsum_op: takes the place of `jax.numpy.einsum`.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      einsum_op: replaces `jax.numpy.einsum`.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       An array with the dimensions of the equation's result.

@@ -37,7 +37,7 @@ def embed(
       embedding: [N, D].
       dtype: of the result; None for that of `embedding`.
       out_sharding: of the result, where the mesh's axes are explicit.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [..., D].
@@ -85,9 +85,9 @@ def attend(
     Args:
       query: [..., D].
       embedding: [N, D].
-      dtype: what to compute in; None for the common type of both.
+      dtype: the computation dtype; None for the common type of both.
       out_sharding: of the result, where the mesh's axes are explicit.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [..., N]: logits, where `embed` and the last layer of a language model share one table.

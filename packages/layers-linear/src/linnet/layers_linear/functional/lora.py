@@ -30,8 +30,8 @@ def lora(
       x: [..., D].
       a: [D, R].
       b: [R, F].
-      dtype: what to compute in; None for the common type of the arguments.
-      promote_dtype: takes the place of `linnet.module_core.dtypes.promote_dtype`.
+      dtype: the computation dtype; None for the common type of the arguments.
+      promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
       [..., F].

@@ -30,23 +30,23 @@ class ConvLocal(Module):
     """A local convolution, weights not shared; see `functional.conv_local` for the equation.
 
     Args:
-      features: number of convolution filters at each position.
-      kernel_size: shape of the kernel; an int stands for a tuple of one.
-      strides: an int or one for each spatial dimension, the steps between windows.
+      features: channels of the output.
+      kernel_size: size of the window in each spatial dimension; an int means one dimension.
+      strides: step between windows; an int, or one for each spatial dimension.
       padding: as for `Conv`.
       input_dilation: an int or one for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension.
       feature_group_count: must be 1; here so that the arguments are those of `Conv`.
-      use_bias: adds a bias to the output, one for each position and feature.
-      mask: of the kernel's shape, multiplied with it.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a bias, one for each position and feature.
+      mask: multiplied with the kernel; of the kernel's shape.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       conv_general_dilated: must be None: a local convolution is another operation.
       conv_general_dilated_cls: must be None.
-      promote_dtype: casts input and parameters to the type that is computed in.
+      promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = ConvLocal(features=4, kernel_size=(3,), padding="VALID")
@@ -77,8 +77,8 @@ class ConvLocal(Module):
     def __call__(self, inputs: Array) -> Array:
         """Applies the convolution.
 
-        All batch dimensions are merged for it and restored afterwards; where there is none, one is
-        added and removed.
+        Merges all batch dimensions for the computation and restores them afterwards; an input
+        without a batch dimension works too.
 
         Args:
           inputs: [*batch, *spatial, D], channels last.

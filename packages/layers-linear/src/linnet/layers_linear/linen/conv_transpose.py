@@ -30,22 +30,22 @@ class ConvTranspose(Module):
     """A transposed convolution, channels last; see `functional.conv_transpose` for the equation.
 
     Args:
-      features: number of convolution filters.
-      kernel_size: shape of the kernel; an int stands for a tuple of one.
+      features: channels of the output.
+      kernel_size: size of the window in each spatial dimension; an int means one dimension.
       strides: an int or one for each spatial dimension: how far apart the inputs come to lie.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), an int for all sides, or an int or
         (low, high) pair for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
-      use_bias: adds a bias to the output.
-      mask: of the kernel's shape, multiplied with it.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a bias.
+      mask: multiplied with the kernel; of the kernel's shape.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       transpose_kernel: flips the kernel's spatial axes and swaps its input and output channels.
-      promote_dtype: casts input and parameters to the type that is computed in.
-      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: casts input and parameters to the computation dtype.
+      preferred_element_type: dtype of the accumulation and of the result.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = ConvTranspose(features=4, kernel_size=(3,), padding="VALID")
@@ -76,8 +76,9 @@ class ConvTranspose(Module):
     def __call__(self, inputs: Array) -> Array:
         """Applies the transposed convolution; mirrors `jax.lax.conv_transpose`.
 
-        All batch dimensions are merged for it and restored afterwards; where there is none, one is
-        added and removed. `jax.vmap` over the layer may be faster than several of them.
+        Merges all batch dimensions for the computation and restores them afterwards; an input
+        without a batch dimension works too. `jax.vmap` over the layer may be faster than several of
+        them.
 
         Args:
           inputs: [*batch, *spatial, D], channels last.

@@ -29,16 +29,16 @@ class Dense(Module):
     """A linear transformation of the last dimension; see `functional.dense` for the equation.
 
     Args:
-      features: number of output features.
-      use_bias: adds a bias to the output.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      features: size of the output's last dimension.
+      use_bias: adds a bias.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
-      dot_general: takes the place of `jax.lax.dot_general`.
-      dot_general_cls: makes the `dot_general` when the layer is called; goes before it.
-      promote_dtype: casts input and parameters to the type that is computed in.
+      dot_general: replaces `jax.lax.dot_general`.
+      dot_general_cls: makes the `dot_general` when the layer is called; takes precedence over it.
+      promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Dense(features=4)

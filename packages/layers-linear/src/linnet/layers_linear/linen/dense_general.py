@@ -53,21 +53,21 @@ class _Flattened:
 
 
 class DenseGeneral(Module):
-    """A linear transformation with flexible axes; see `functional.dense_general` for the equation.
+    """A linear transformation of any dimensions; see `functional.dense_general` for the equation.
 
     Args:
       features: int or tuple, the sizes of the output's last dimensions.
-      axis: int or tuple, the dimensions to apply the transformation on: (-2, -1) for the last two.
-      batch_dims: leading dimensions for each index of which there is a transformation of its own.
-      use_bias: adds a bias to the output.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      axis: int or tuple, the dimensions to contract: (-2, -1) for the last two.
+      batch_dims: leading dimensions with a separate transformation for each index.
+      use_bias: adds a bias.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       kernel_init: initializer of the kernel; called with the shape of the matrix that it is.
       bias_init: initializer of the bias; called with one dimension.
       precision: see `jax.lax.Precision`.
-      dot_general: takes the place of `jax.lax.dot_general`.
-      dot_general_cls: makes the `dot_general` when the layer is called; goes before it.
-      promote_dtype: casts input and parameters to the type that is computed in.
+      dot_general: replaces `jax.lax.dot_general`.
+      dot_general_cls: makes the `dot_general` when the layer is called; takes precedence over it.
+      promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = DenseGeneral(features=(4, 5), axis=(1, -1))

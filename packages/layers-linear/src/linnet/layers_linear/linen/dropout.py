@@ -17,10 +17,10 @@ class Dropout(Module):
     nor where the rate is 0 or 1.
 
     Args:
-      rate: the probability to be dropped (not that to be kept), within [0, 1].
+      rate: the probability that a value is dropped, within [0, 1].
       broadcast_dims: dimensions along which all values share one coin.
       deterministic: returns the inputs as they are; either given here or in the call.
-      rng_collection: the name of the stream to draw the key from.
+      rng_collection: the stream that the key is drawn from.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Dropout(rate=0.5, deterministic=False)

@@ -30,14 +30,14 @@ class Einsum(Module):
       shape: of the kernel.
       einsum_str: an equation with exactly two operands, the inputs and the kernel; either given
         here or in the call.
-      use_bias: adds a bias to the output, along those of its dimensions that the kernel has.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a bias along those dimensions of the output that the kernel has.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
-      promote_dtype: casts input and parameters to the type that is computed in.
-      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: casts input and parameters to the computation dtype.
+      preferred_element_type: dtype of the accumulation and of the result.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Einsum((5, 6, 7), "abc,cde->abde")

@@ -28,9 +28,9 @@ class Embed(Module):
       num_embeddings: number of rows, the size of the vocabulary.
       features: number of features of each row.
       dtype: of the vectors; None for that of the table.
-      param_dtype: what the initializer makes the table in.
+      param_dtype: dtype of the table.
       embedding_init: initializer of the table.
-      promote_dtype: casts the table (and in `attend` the query) to the type that is computed in.
+      promote_dtype: casts the table (and in `attend` the query) to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = Embed(num_embeddings=5, features=3)

@@ -15,7 +15,7 @@ class PReLU(Module):
     """Parametric ReLU; see `functional.prelu` for the equation.
 
     Args:
-      param_dtype: what the slope is made in.
+      param_dtype: dtype of the slope.
       negative_slope_init: the slope at the beginning.
 
     >>> import jax, jax.numpy as jnp

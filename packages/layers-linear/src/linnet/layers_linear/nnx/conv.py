@@ -42,26 +42,26 @@ class Conv(Module):
 
     Args:
       in_features: number of features of the inputs.
-      out_features: number of convolution filters.
-      kernel_size: shape of the kernel; an int stands for a tuple of one.
-      strides: an int or one for each spatial dimension, the steps between windows.
+      out_features: channels of the output.
+      kernel_size: size of the window in each spatial dimension; an int means one dimension.
+      strides: step between windows; an int, or one for each spatial dimension.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), an int for all sides,
         or an int or (low, high) pair for each spatial dimension. For one-dimensional convolutions
         'CAUSAL' pads on the left, so that the output is of the input's size.
-      input_dilation: an int or one for each spatial dimension; dilation d is a transposed
-        convolution with stride d.
+      input_dilation: spacing of the input's positions, zeros between them; an int, or one for each
+        spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
       feature_group_count: how many groups the input's features are divided into.
-      use_bias: adds a bias to the output.
-      mask: of the kernel's shape, multiplied with it.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a bias.
+      mask: multiplied with the kernel; of the kernel's shape.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
-      conv_general_dilated: takes the place of `jax.lax.conv_general_dilated`.
-      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
-      preferred_element_type: what to accumulate in and to return.
+      conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
+      promote_dtype: casts the tuple of input, kernel and bias to the computation dtype.
+      preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
 
@@ -137,8 +137,9 @@ class Conv(Module):
     def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
         """Applies the convolution.
 
-        All batch dimensions are merged for it and restored afterwards; where there is none, one is
-        added and removed. `nnx.vmap` over the layer may be faster than several of them.
+        Merges all batch dimensions for the computation and restores them afterwards; an input
+        without a batch dimension works too. `nnx.vmap` over the layer may be faster than several of
+        them.
 
         Args:
           inputs: [*batch, *spatial, in_features], channels last.

@@ -39,24 +39,24 @@ class ConvTranspose(Module):
 
     Args:
       in_features: number of features of the inputs.
-      out_features: number of convolution filters.
-      kernel_size: shape of the kernel; an int stands for a tuple of one.
+      out_features: channels of the output.
+      kernel_size: size of the window in each spatial dimension; an int means one dimension.
       strides: an int or one for each spatial dimension: how far apart the input's positions come to
         lie; None for 1.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), or what of the dilated input is padded: an
         int for all sides, or an int or (low, high) pair for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
-      use_bias: adds a bias to the output.
-      mask: of the kernel's shape, multiplied with it.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a bias.
+      mask: multiplied with the kernel; of the kernel's shape.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
         this the transpose of `Conv` with the same kernel.
-      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
-      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: casts the tuple of input, kernel and bias to the computation dtype.
+      preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
 
@@ -131,8 +131,8 @@ class ConvTranspose(Module):
     def __call__(self, inputs: Array) -> Array:
         """Applies the transposed convolution.
 
-        All batch dimensions are merged for it and restored afterwards; where there is none, one is
-        added and removed.
+        Merges all batch dimensions for the computation and restores them afterwards; an input
+        without a batch dimension works too.
 
         Args:
           inputs: [*batch, *spatial, in_features], channels last.

@@ -38,15 +38,15 @@ class Linear(Module):
     Args:
       in_features: number of features of the inputs.
       out_features: number of features of the output.
-      use_bias: adds a bias to the output.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      use_bias: adds a bias.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
-      dot_general: takes the place of `jax.lax.dot_general`.
-      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
-      preferred_element_type: what to accumulate in and to return.
+      dot_general: replaces `jax.lax.dot_general`.
+      promote_dtype: casts the tuple of input, kernel and bias to the computation dtype.
+      preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
 

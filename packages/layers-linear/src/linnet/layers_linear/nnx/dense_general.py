@@ -41,25 +41,25 @@ from ._fields import (
 
 
 class LinearGeneral(Module):
-    """A linear transformation with flexible axes; see `functional.dense_general` for the equation.
+    """A linear transformation of any dimensions; see `functional.dense_general` for the equation.
 
     Args:
       in_features: int or tuple, the sizes of the input's dimensions `axis`, in ascending order of
         these.
       out_features: int or tuple, the sizes of the output's last dimensions.
-      axis: int or tuple, the dimensions to apply the transformation on: (-2, -1) for the last two.
-      batch_axis: leading dimensions for each index of which there is a transformation of its own,
-        with their sizes: {0: 8}.
-      use_bias: adds a bias to the output.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      axis: int or tuple, the dimensions to contract: (-2, -1) for the last two.
+      batch_axis: leading dimensions with a separate transformation for each index, with their
+        sizes: {0: 8}.
+      use_bias: adds a bias.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       kernel_init: initializer of the kernel; called with the shape of the matrix that it is.
       bias_init: initializer of the bias; called with one dimension.
       precision: see `jax.lax.Precision`.
-      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
-      dot_general: takes the place of `jax.lax.dot_general`.
-      dot_general_cls: makes the `dot_general` when the layer is called; goes before it.
-      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: casts the tuple of input, kernel and bias to the computation dtype.
+      dot_general: replaces `jax.lax.dot_general`.
+      dot_general_cls: makes the `dot_general` when the layer is called; takes precedence over it.
+      preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
 

@@ -20,10 +20,10 @@ class Dropout(Module):
     `model.train()` and `model.eval()` turn all of a model on and off.
 
     Args:
-      rate: the probability to be dropped (not that to be kept), within [0, 1].
+      rate: the probability that a value is dropped, within [0, 1].
       broadcast_dims: dimensions along which all values share one coin.
       deterministic: returns the inputs as they are; None if each call says so.
-      rng_collection: the name of the stream that keys come from.
+      rng_collection: the stream that keys are drawn from.
       rngs: where the layer's own stream starts from: a key is drawn from them now, and none later.
         None if each call gives some.
 
@@ -69,8 +69,8 @@ class Dropout(Module):
 
         Args:
           inputs: any shape, floating or complex.
-          deterministic: True returns the inputs as they are; goes before the attribute.
-          rngs: streams, a stream or a key; goes before the layer's own stream.
+          deterministic: True returns the inputs as they are; takes precedence over the attribute.
+          rngs: streams, a stream or a key; takes precedence over the layer's own stream.
 
         Returns:
           An array like the inputs, with the same mean.

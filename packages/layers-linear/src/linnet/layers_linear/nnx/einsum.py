@@ -41,14 +41,14 @@ class Einsum(Module):
       kernel_shape: of the kernel.
       bias_shape: of the bias: those of the result's dimensions that the kernel has; None for no
         bias.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
-      promote_dtype: casts the tuple of input, kernel and bias to the type that is computed in.
-      einsum_op: takes the place of `jax.numpy.einsum`.
-      preferred_element_type: what to accumulate in and to return.
+      promote_dtype: casts the tuple of input, kernel and bias to the computation dtype.
+      einsum_op: replaces `jax.numpy.einsum`.
+      preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
 

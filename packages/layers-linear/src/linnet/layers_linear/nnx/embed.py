@@ -36,10 +36,10 @@ class Embed(Module):
       num_embeddings: number of rows, the size of the vocabulary.
       features: number of features of each row.
       dtype: of the vectors; None for that of the table.
-      param_dtype: what the initializer makes the table in.
+      param_dtype: dtype of the table.
       embedding_init: initializer of the table.
-      promote_dtype: casts the tuple of the table (in `attend`, of query and table) to the type that
-        is computed in.
+      promote_dtype: casts the tuple of the table (in `attend`, of query and table) to the
+        computation dtype.
       rngs: draws the table.
       embedding_metadata: metadata of the table.
 

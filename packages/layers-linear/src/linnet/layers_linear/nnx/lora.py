@@ -49,13 +49,13 @@ class LoRA(Module):
       out_features: number of features of the output.
       base_module: what the output is added to: a module (or function) called with the same inputs;
         None for the adapter alone.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       a_initializer: initializer of `lora_a`.
       b_initializer: initializer of `lora_b`.
       lora_param_type: the type of both parameters.
-      promote_dtype: casts the tuple of input, `lora_a` and `lora_b` to the type that is computed
-        in, before `base_module` gets the input.
+      promote_dtype: casts the tuple of input, `lora_a` and `lora_b` to the computation dtype,
+        before `base_module` gets the input.
       rngs: draws the parameters: `lora_a`, then `lora_b`.
       a_metadata, b_metadata: metadata of the parameters.
 

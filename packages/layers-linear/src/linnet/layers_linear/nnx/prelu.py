@@ -25,8 +25,8 @@ class PReLU(Module):
 
     Args:
       negative_slope_init: the slope at the beginning.
-      dtype: what to compute in; None for the type of the inputs.
-      param_dtype: what the slope is made in.
+      dtype: the computation dtype; None for the type of the inputs.
+      param_dtype: dtype of the slope.
       promote_dtype: casts the tuple of input and slope, if `dtype` is given.
       negative_slope_metadata: metadata of the parameter.
 

@@ -38,7 +38,7 @@ class BatchNorm(Module):
       momentum: the weight of the old average when a new value comes, within [0, 1].
       epsilon: added to the variance to avoid division by zero.
       dtype: of the result; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
         that one follows.

@@ -31,7 +31,7 @@ class GroupNorm(Module):
       group_size: how many channels a group has; None if `num_groups` is given.
       epsilon: added to the variance to avoid division by zero.
       dtype: of the result; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
         that one follows.

@@ -29,7 +29,7 @@ class LayerNorm(Module):
     Args:
       epsilon: added to the variance to avoid division by zero.
       dtype: of the result; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
         that one follows.

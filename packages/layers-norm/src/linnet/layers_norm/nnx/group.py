@@ -40,7 +40,7 @@ class GroupNorm(Module):
       epsilon: added to the variance to avoid division by zero.
       dtype: what input and parameters are cast to, and the type of the result; None for their
         common type.
-      param_dtype: what the initializers make the parameters in.
+      param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
         that one follows.

@@ -29,7 +29,7 @@ class Affine:
     Attributes:
       kernel: [D, F].
       bias: [F], or None.
-      dtype: what to compute in; None for the common type of input, kernel and bias.
+      dtype: the computation dtype; None for the common type of input, kernel and bias.
 
     >>> import jax.numpy as jnp
     >>> Affine(jnp.ones((3, 2)))(jnp.ones((4, 3)))[0]

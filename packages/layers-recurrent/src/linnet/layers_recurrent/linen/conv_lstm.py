@@ -33,13 +33,13 @@ class ConvLSTMCell(RNNCellBase):
     The forget gate starts near open: 1 is added before its activation, whatever the bias is.
 
     Args:
-      features: number of convolution filters.
+      features: channels of the output.
       kernel_size: shape of the convolution kernel.
       strides: steps between windows, one for each spatial dimension; only 1 keeps their size.
       padding: 'SAME', or (low, high) pairs for each spatial dimension.
       use_bias: adds a bias to the convolutions.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry.
 
     >>> import jax, jax.numpy as jnp

@@ -43,8 +43,8 @@ class MGUCell(RNNCellBase):
       forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
         back from the start (Jozefowicz et al. 2015, section 2.2).
       activation_bias_init: initializer of the candidate's biases.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry.
       reset_gate: the forget gate also scales what the hidden state adds to the candidate.
 

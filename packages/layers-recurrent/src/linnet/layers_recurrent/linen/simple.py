@@ -38,8 +38,8 @@ class SimpleCell(RNNCellBase):
       kernel_init: initializer of the kernels that transform the input.
       recurrent_kernel_init: initializer of the kernels that transform the hidden state.
       bias_init: initializer of the biases.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry.
       residual: adds the hidden state before the activation (arXiv:1801.06105).
 

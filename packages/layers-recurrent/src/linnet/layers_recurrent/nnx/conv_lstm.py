@@ -43,10 +43,10 @@ class ConvLSTMCell(MemoryCell):
       use_bias: adds a bias to the convolutions.
       kernel_init: initializer of the kernels.
       bias_init: initializer of the biases.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
-      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
       rngs: draws the parameters: kernel and bias of the input, then those of the state.
       kernel_metadata, bias_metadata: metadata of the parameters.

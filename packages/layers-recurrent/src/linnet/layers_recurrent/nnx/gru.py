@@ -47,10 +47,10 @@ class GRUCell(HiddenStateCell):
       kernel_init: initializer of the kernel that transforms the input.
       recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
       bias_init: initializer of the bias.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
-      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
       rngs: draws the parameters: kernel and bias of the input, then the kernel of the state.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.

@@ -46,10 +46,10 @@ class LSTMCell(MemoryCell):
       kernel_init: initializer of the kernels that transform the input.
       recurrent_kernel_init: initializer of the kernels that transform the hidden state.
       bias_init: initializer of the biases.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
-      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
       rngs: draws the parameters: the kernels of the input, then kernel and bias of the state, gate
         after gate: i, f, g, o.
@@ -163,10 +163,10 @@ class OptimizedLSTMCell(MemoryCell):
       kernel_init: initializer of the kernel that transforms the input.
       recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
       bias_init: initializer of the bias.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
-      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
       rngs: draws the parameters: the kernel of the input, then kernel and bias of the state.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.

@@ -48,11 +48,11 @@ class MGUCell(HiddenStateCell):
       forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
         back from the start (Jozefowicz et al. 2015, section 2.2).
       activation_bias_init: initializer of the candidate's biases.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
       reset_gate: the forget gate also scales what the hidden state adds to the candidate.
-      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
       rngs: draws the parameters, of each map kernel and bias: if, hf, hn, in.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.

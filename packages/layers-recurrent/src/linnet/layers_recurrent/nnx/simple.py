@@ -39,15 +39,15 @@ class SimpleCell(HiddenStateCell):
     Args:
       in_features: D, of the inputs.
       hidden_features: H, of the output.
-      dtype: what to compute in; None for the common type of input and parameters.
-      param_dtype: what the initializers make the parameters in.
+      dtype: the computation dtype; None for the common type of input and parameters.
+      param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
       residual: adds the hidden state before the activation (arXiv:1801.06105).
       activation_fn: activation function of the output.
       kernel_init: initializer of the kernel that transforms the input.
       recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
       bias_init: initializer of the bias.
-      promote_dtype: casts the tuples of input and parameters to the type that is computed in.
+      promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
       rngs: draws the parameters: the kernel of the state, then kernel and bias of the input.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
