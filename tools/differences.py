@@ -1,14 +1,11 @@
-"""How Linnet differs from Flax: read from tools/parity/differences.toml, written into the page.
-
-    python tools/differences.py    writes docs/differences.md anew
+"""How Linnet differs from Flax: read from tools/parity/differences.toml, shown on a page.
 
 The tests in tools/parity compare names and parameters with what is listed, both ways; those that a
-sentence on behavior names have to exist. tools/tests checks that the page is up to date.
+sentence on behavior names have to exist. `generate` writes the page, docs/differences.md.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +16,6 @@ from workspace import ROOT
 
 DATA = ROOT / "tools" / "parity" / "differences.toml"
 PAGE = ROOT / "docs" / "differences.md"
-SECTION = re.compile(r"(<!-- (\w+): ([^\n]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -79,18 +75,8 @@ def behaviors() -> list[Behavior]:
     return [Behavior(**b | {n: tuple(b.get(n, ())) for n in lists}) for b in data()["behavior"]]
 
 
-def page() -> str:
-    """What docs/differences.md should hold."""
-    text = PAGE.read_text(encoding="utf-8")
-    shown = {match[2] + match[3] for match in SECTION.finditer(text)}
-    missing = {"behavior" + b.section for b in behaviors()} - shown
-    if missing:
-        raise ValueError(f"{PAGE.name} has no place for {sorted(missing)}.")
-    return SECTION.sub(lambda m: f"{m[1]}\n{_written(m[2], m[3])}\n{m[4]}", text)
-
-
-def _written(kind: str, argument: str) -> str:
-    """What stands between two marks."""
+def written(kind: str, argument: str) -> str:
+    """A part of the page: the bullets of a section, or a table of names in some modules."""
     if kind == "behavior":
         return "\n".join(_bullet(b) for b in behaviors() if b.section == argument) + "\n"
     wanted = argument.split(", ")
@@ -133,7 +119,3 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

@@ -163,6 +163,12 @@ def next_breaking(version: str) -> str:
     return f"0.{minor + 1}.0" if major == 0 else f"{major + 1}.0.0"
 
 
+def range_from(version: str) -> str:
+    """From the first version that is compatible with `version` to the next that may not be."""
+    first, end = version.split("."), next_breaking(version).split(".")
+    return f">={_short(first)},<{_short(end)}"
+
+
 def requirement_name(requirement: str) -> str:
     """The distribution that a requirement is for."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
@@ -192,6 +198,10 @@ def _package(folder: Path, settings: dict[str, Any], names: set[str]) -> Package
         },
         tests_need=tuple(settings.get("dependency-groups", {}).get("tests", [])),
     )
+
+
+def _short(version: Sequence[str]) -> str:
+    return ".".join(version[:2] if version[0] == "0" else version[:1])
 
 
 _PY_TYPED = "src/linnet/*/py.typed"

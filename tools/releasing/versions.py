@@ -56,11 +56,6 @@ def part_for(version: Version, step: Step) -> str:
     return next(p for p in PARTS[1:] if allowed(version, bumped(version, p)) >= step)
 
 
-def range_from(version: Version) -> str:
-    """From the first version that is compatible with `version` to the next that may not be."""
-    return f">={_short(version)},<{_short(next_break(version))}"
-
-
 def admits(requirement: str, version: Version) -> bool:
     """Whether a requirement, such as `linnet-struct>=0.1,<0.2`, can be met by that version."""
     return Requirement(requirement).specifier.contains(version, prereleases=True)
@@ -68,12 +63,14 @@ def admits(requirement: str, version: Version) -> bool:
 
 def moved(requirement: str, version: Version) -> str:
     """The requirement for a sibling that is now at `version`; the same if it can be met."""
-    return requirement if admits(requirement, version) else _with(requirement, range_from(version))
+    if admits(requirement, version):
+        return requirement
+    return _with(requirement, workspace.range_from(str(version)))
 
 
 def raised(requirement: str, version: Version) -> str:
     """The requirement for a sibling, from `version` on and no further than before."""
-    return _with(requirement, f">={version},<{_short(next_break(version))}")
+    return _with(requirement, f">={version},<{_end(version)}")
 
 
 def are_disjoint(one: str, other: str) -> bool:
@@ -95,5 +92,5 @@ def _with(requirement: str, range_: str) -> str:
     return f"{parsed.name}{extras}{range_}{marker}"
 
 
-def _short(version: Version) -> str:
-    return f"0.{version.minor}" if version.major == 0 else f"{version.major}"
+def _end(version: Version) -> str:
+    return workspace.range_from(str(version)).rpartition("<")[2]

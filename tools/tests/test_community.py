@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import package_readmes
 import workspace
 
 yaml = pytest.importorskip("yaml")
@@ -54,10 +53,7 @@ def test_loading_runs_nothing() -> None:
 
 
 def test_the_citation_is_of_the_version_here() -> None:
-    path = workspace.ROOT / "CITATION.cff"
-    text = path.read_text(encoding="utf-8")
-    assert text == package_readmes.generated()[path], "run `python tools/package_readmes.py`"
-    citation = yaml.safe_load(text)
+    citation = yaml.safe_load((workspace.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     package = workspace.find("linnet")
     assert citation["version"] == package.version
     settings = workspace.project(package.folder)["project"]
@@ -74,10 +70,7 @@ def test_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
 def test_readmes_are_one_family(package: workspace.Package) -> None:
-    path = package.folder / "README.md"
-    text = path.read_text(encoding="utf-8")
-    generated = package_readmes.generated()[path]
-    assert text == generated, "run `python tools/package_readmes.py`"
+    text = (package.folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {package.name}\n")
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert headings[:2] == ["Install", "Use"]

@@ -1,21 +1,14 @@
 """README.md: its commands, its picture, its links; `test_docs_blocks` runs its programs."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-import picture
-import readme
 import workspace
 
-TEXT = readme.README.read_text(encoding="utf-8")
+TEXT = (workspace.ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGES = workspace.packages()
 NEW = 'python -m pip install "nox[uv]" && python -m nox -s '
-
-
-@pytest.mark.parametrize("path", readme.generated(), ids=lambda p: p.name)
-def test_what_is_generated_is_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == readme.generated()[path], "run tools/readme.py"
 
 
 @pytest.mark.parametrize("session", ["quickstart", "tests"])
@@ -31,15 +24,21 @@ def test_links_lead_somewhere() -> None:
         assert (workspace.ROOT / target).exists(), target
 
 
-def test_picture_shows_every_package_and_none_over_another() -> None:
-    drawn = picture.svg()
-    for package in workspace.packages():
+def test_picture_shows_every_package_and_what_it_needs() -> None:
+    """Drawn once: docs/images/packages.svg has no source but itself."""
+    drawn = (workspace.ROOT / "docs/images/packages.svg").read_text(encoding="utf-8")
+    assert f">{' · '.join(sorted({n for p in PACKAGES for n in p.third_party}))}</text>" in drawn
+    for package in PACKAGES:
         assert f">{package.name}</text>" in drawn
-    boxes = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="(\d+)" height="([\d.]+)"', drawn)
-    numbers = [tuple(map(float, box)) for box in boxes]
-    corners = [(x, y, x + width, y + height) for x, y, width, height in numbers]
-    assert len(corners) == len(workspace.packages()) + 1  # and the base
-    for i, (left, top, right, bottom) in enumerate(corners):
-        for other_left, other_top, other_right, other_bottom in corners[:i]:
-            apart = right <= other_left or other_right <= left
-            assert apart or bottom <= other_top or other_bottom <= top
+        # What another needed package needs anyway has no line of its own.
+        needed = {name: workspace.find(name) for name in package.siblings}
+        users = {name: {p.name for p in workspace.dependents(s)} for name, s in needed.items()}
+        direct = [name for name in needed if users[name].isdisjoint(needed)]
+        assert f"{package.name} needs {', '.join(direct) or 'jax'}" in drawn
+
+
+def test_pictures_are_shown_on_a_page() -> None:
+    pages = [*(workspace.ROOT / "docs").rglob("*.md"), workspace.ROOT / "README.md"]
+    shown = "\n".join(p.read_text(encoding="utf-8") for p in pages)
+    for picture in (workspace.ROOT / "docs" / "images").glob("*.svg"):
+        assert re.search(rf"!\[[^\]]+\]\([./\w]*images/{picture.name}\)", shown), picture

@@ -21,8 +21,12 @@ from releasing.versions import (
     next_break,
     part_for,
     raised,
-    range_from,
 )
+
+
+def range_from(version: Version) -> str:
+    return workspace.range_from(str(version))
+
 
 numbers = st.integers(0, 30)
 versions = st.builds(lambda *parts: Version(".".join(map(str, parts))), numbers, numbers, numbers)
@@ -120,7 +124,10 @@ def test_a_moved_requirement_admits_the_version_and_is_otherwise_the_same(
 def test_disjoint_ranges_hold_no_version_in_common(
     one: Version, other: Version, probe: Version
 ) -> None:
-    ranges = f"linnet-struct{range_from(one)}", f"linnet-struct{range_from(other)}"
+    ranges = (
+        f"linnet-struct{range_from(one)}",
+        f"linnet-struct{range_from(other)}",
+    )
     disjoint = are_disjoint(*ranges)
     assert are_disjoint(*reversed(ranges)) == disjoint
     both = SpecifierSet(range_from(one)) & SpecifierSet(range_from(other))

@@ -10,10 +10,10 @@ from types import ModuleType
 import pytest
 
 import differences
+import generate
 import workspace
 from website import api as site_api
 from website import benchmarks as site_benchmarks
-from website import check as site_check
 from website import pages as site_pages
 from website.api import Part
 from workspace import ROOT
@@ -74,9 +74,17 @@ def test_a_facade_s_own_links_lead_to_descriptions() -> None:
 # What is written.
 
 
-def test_differences_are_up_to_date() -> None:
-    written = differences.PAGE.read_text(encoding="utf-8")
-    assert written == differences.page(), "run python tools/differences.py"
+GENERATED = generate.generated()
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_what_is_generated_is_up_to_date(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == GENERATED[path], "run `python tools/generate.py`"
+
+
+def test_every_section_of_differences_is_on_the_page() -> None:
+    kinds = {(m[2], m[3]) for m in generate.PART.finditer(differences.PAGE.read_text("utf-8"))}
+    assert {("behavior", b.section) for b in differences.behaviors()} <= kinds
 
 
 def test_the_tests_that_see_to_a_difference_are_there() -> None:
@@ -86,12 +94,6 @@ def test_the_tests_that_see_to_a_difference_are_there() -> None:
         path, _, function = test.partition("::")
         text = (ROOT / path).read_text(encoding="utf-8")
         assert re.search(rf"^(def|class) {function}\b", text, re.MULTILINE), test
-
-
-@pytest.mark.parametrize("path", [site_benchmarks.PAGE, site_benchmarks.PICTURE])
-def test_benchmarks_are_up_to_date(path: Path) -> None:
-    written = site_benchmarks.generated(site_benchmarks.results())[path]
-    assert path.read_text(encoding="utf-8") == written, "run python tools/website/benchmarks.py"
 
 
 def test_bounds_that_are_missed_are_said_to_be() -> None:
@@ -107,43 +109,3 @@ def test_new_results_take_the_place_of_old_ones() -> None:
     table = site_benchmarks.markdown([case | {"ratios": [ratio | {"met": False}]}])
     assert table.startswith("### Tracing\n")
     assert "`trace-x` | linnet / flax | 0.500 ± 0.010 | 0.4 | **no** |" in table
-
-
-# Links.
-
-
-def site(folder: Path, page: str) -> list[str]:
-    """What is wrong with a site of two pages."""
-    (folder / "other").mkdir()
-    (folder / "index.html").write_text(page, encoding="utf-8")
-    (folder / "other" / "index.html").write_text('<h1 id="here">x</h1>', encoding="utf-8")
-    (folder / "a.png").write_bytes(b"")
-    return site_check.problems(folder)
-
-
-def test_links_that_lead_somewhere(tmp_path: Path) -> None:
-    page = (
-        '<a href="other/#here">a</a> <a href="other">b</a> <a href="#c" id="c">c</a>'
-        '<a href="https://example.org/x">d</a> <img src="a.png"> <a href="/other/#here">e</a>'
-    )
-    assert site(tmp_path, page) == []
-
-
-@pytest.mark.parametrize(
-    ("page", "problem"),
-    [
-        ('<a href="nowhere/">x</a>', "index.html: 'nowhere/' leads nowhere"),
-        ('<img src="b.png">', "index.html: 'b.png' leads nowhere"),
-        ('<a href="other/#there">x</a>', "names an anchor that the page lacks"),
-        ('<a href="#there">x</a>', "names an anchor that the page lacks"),
-        ('<script src="https://example.org/x.js"></script>', "is loaded from another host"),
-        ('<link rel="stylesheet" href="//example.org/x.css">', "is loaded from another host"),
-    ],
-)
-def test_links_that_do_not(tmp_path: Path, page: str, problem: str) -> None:
-    (found,) = site(tmp_path, page)
-    assert found.endswith(problem)
-
-
-def test_an_empty_site_is_no_success(tmp_path: Path) -> None:
-    assert site_check.problems(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,16 @@ def test_every_written_page_is_in_the_navigation() -> None:
     for page in site_hooks._written():
         folder = Path(page).parent.as_posix()
         assert page in text or f"- {folder}/\n" in text or folder.startswith("examples"), page
+
+
+LOADED = re.compile(
+    r'<(?:script|img|source|iframe|link)\b[^>]* (?:src|href)="((?:https?:)?//[^"]+)"'
+)
+
+
+def test_no_page_loads_anything_from_another_host() -> None:
+    assert LOADED.findall('<script async src="//example.org/x.js">') == ["//example.org/x.js"]
+    pages = sorted((workspace.ROOT / "site").rglob("*.html"))
+    assert pages, "`nox -s docs` builds the site first"
+    for page in pages:
+        assert LOADED.findall(page.read_text(encoding="utf-8")) == [], page

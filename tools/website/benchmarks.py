@@ -1,29 +1,24 @@
 """The page of benchmarks: its tables and its picture, from results of tools/bench.
 
     python tools/bench --only nnx --json figures.json
-    python tools/website/benchmarks.py figures.json    takes these results over, and writes the page
+    python tools/generate.py figures.json    takes these results over, and writes the page
 
-Results are kept in docs/assets/benchmarks.json, in the form that `--json` writes. Without a file,
-page and picture are written anew from what is kept there.
+Results are kept in docs/assets/benchmarks.json, in the form that `--json` writes.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from picture import BACKGROUND, FACADE, INK, MUTED
 from workspace import ROOT
 
 RESULTS = ROOT / "docs" / "assets" / "benchmarks.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = ROOT / "docs" / "images" / "benchmarks.svg"
-TABLES = re.compile(r"(<!-- results[^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 # Kinds of cases, by how their names begin.
 KINDS = {
@@ -69,17 +64,22 @@ def results() -> dict[str, Any]:
     return found
 
 
-def generated(found: dict[str, Any]) -> dict[Path, str]:
-    """What page and picture should hold."""
-    text = PAGE.read_text(encoding="utf-8")
-    tables = f"\n{environment(found['environment'])}\n\n{markdown(found['cases'])}\n"
-    return {PAGE: TABLES.sub(lambda m: m[1] + tables + m[2], text), PICTURE: svg(found["cases"])}
+def take_over(file: Path) -> None:
+    """Keeps the results of a file, in place of those of the same cases."""
+    new = json.loads(file.read_text(encoding="utf-8"))
+    cases = {case["name"]: case for case in [*results()["cases"], *new["cases"]]}
+    kept = {"environment": new["environment"], "cases": list(cases.values())}
+    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def environment(found: dict[str, Any]) -> str:
-    """What was measured with, in a sentence."""
-    versions = ", ".join(f"{name} {v}" for name, v in sorted(found["packages"].items()))
-    return f"{versions}, Python {found['python']}, {found['cores']} cores, {found['backend']}."
+def tables(found: dict[str, Any]) -> str:
+    """What was measured with, in a sentence, and a table for each kind of case."""
+    where = found["environment"]
+    versions = ", ".join(f"{name} {v}" for name, v in sorted(where["packages"].items()))
+    return (
+        f"{versions}, Python {where['python']}, {where['cores']} cores, {where['backend']}.\n\n"
+        f"{markdown(found['cases'])}"
+    )
 
 
 def markdown(cases: Iterable[dict[str, Any]]) -> str:
@@ -108,45 +108,41 @@ def _row(case: dict[str, Any], ratio: dict[str, Any]) -> str:
 
 # The picture.
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM, STEP, BAR = 760, 316, 64, 66, 22, 25, 15
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, STEP = 760, 316, 64, 66, 22, 25
 HIGHEST = 1.1
+BACKGROUND, INK, MUTED, BAR = "#fbf8f3", "#2d2622", "#6b5f57", "#a8324a"
 
 
 def svg(cases: Iterable[dict[str, Any]]) -> str:
     """Bars: how much of Flax's cost Linnet needs."""
-    found = {
-        case["name"]: ratio["value"]
+    shown = sorted(
+        (ratio["value"], escape(SHOWN[case["name"]]))
         for case in cases
         for ratio in case["ratios"]
-        if (ratio["of"], ratio["to"]) == ("linnet", "flax")
-    }
-    shown = [(label, found[name]) for name, label in SHOWN.items() if name in found]
-    shown.sort(key=lambda pair: pair[1])
+        if (ratio["of"], ratio["to"]) == ("linnet", "flax") and case["name"] in SHOWN
+    )
     height = TOP + len(shown) * STEP + BOTTOM
+    words = "; ".join(f"{label} {value:.3g}" for value, label in shown)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" role="img" font-family="system-ui, sans-serif" font-size="13">',
-        f"<title>{escape(_said(shown))}</title>",
+        f"<title>Ratios of cost, Linnet to Flax: {words}.</title>",
         f'<rect width="{WIDTH}" height="{height}" rx="14" fill="{BACKGROUND}"/>',
         f'<text x="24" y="28" fill="{INK}" font-weight="600">What Linnet costs, Flax = 1</text>',
     ]
-    for value in (0, 0.25, 0.5, 0.75, 1):
-        x = _x(value)
-        line = (
-            f'stroke="{INK if value == 1 else MUTED}" stroke-opacity="{1 if value == 1 else 0.3}"'
-        )
-        parts.append(f'<path d="M{x} {TOP - 8}V{height - BOTTOM}" {line}/>')
-        parts.append(
-            f'<text x="{x}" y="{TOP - 14}" fill="{MUTED}" text-anchor="middle">{value:g}</text>'
-        )
-    for i, (label, value) in enumerate(shown):
-        y = TOP + i * STEP
+    for mark in (0, 0.25, 0.5, 0.75, 1):
+        x = _x(mark)
+        stroke = f'"{INK}" stroke-opacity="1"' if mark == 1 else f'"{MUTED}" stroke-opacity="0.3"'
+        parts += [
+            f'<path d="M{x} {TOP - 8}V{height - BOTTOM}" stroke={stroke}/>',
+            f'<text x="{x}" y="{TOP - 14}" fill="{MUTED}" text-anchor="middle">{mark:g}</text>',
+        ]
+    for y, (value, label) in zip(range(TOP, height, STEP), shown, strict=False):
         end = _x(value)
         parts += [
-            f'<text x="{LEFT - 12}" y="{y + 12}" fill="{INK}" text-anchor="end">{escape(label)}'
-            "</text>",
-            f'<rect x="{LEFT}" y="{y}" width="{max(end - LEFT, 2):.1f}" height="{BAR}" rx="3" '
-            f'fill="{FACADE}"/>',
+            f'<text x="{LEFT - 12}" y="{y + 12}" fill="{INK}" text-anchor="end">{label}</text>',
+            f'<rect x="{LEFT}" y="{y}" width="{max(end - LEFT, 2):.1f}" height="15" rx="3" '
+            f'fill="{BAR}"/>',
             f'<text x="{end + 7:.1f}" y="{y + 12}" fill="{INK}" stroke="{BACKGROUND}" '
             f'stroke-width="4" paint-order="stroke">{value:.3g}</text>',
         ]
@@ -154,27 +150,5 @@ def svg(cases: Iterable[dict[str, Any]]) -> str:
 
 
 def _x(value: float) -> float:
-    """Where a ratio stands between the edges."""
+    """Where a ratio is drawn between the edges."""
     return round(LEFT + value / HIGHEST * (WIDTH - LEFT - RIGHT), 1)
-
-
-def _said(shown: Sequence[tuple[str, float]]) -> str:
-    """The picture in words."""
-    return "Ratios of cost, Linnet to Flax: " + "; ".join(f"{a} {v:.3g}" for a, v in shown) + "."
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Takes over the results that are named, and writes page and picture."""
-    found = results()
-    for name in arguments:
-        new = json.loads(Path(name).read_text(encoding="utf-8"))
-        kept = {case["name"]: case for case in found["cases"]}
-        kept |= {case["name"]: case for case in new["cases"]}
-        found = {"environment": new["environment"], "cases": list(kept.values())}
-        RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for path, text in generated(found).items():
-        path.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
