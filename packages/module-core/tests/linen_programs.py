@@ -110,25 +110,12 @@ def flagged(lift=nn.jit, **options):
 
 SOURCES = Path(config.__file__).parent
 LINEN = SOURCES / "linen"
+TABLES = SOURCES / "tables"
 
 # What each table of hints is about; "modules" has the rest.
 PARTS = {
     "transforms": [LINEN / "transforms", LINEN / "lifting.py", LINEN / "axes.py"],
-    "axes": [
-        SOURCES / "axis_rules.py",
-        *(
-            LINEN / f"{name}.py"
-            for name in (
-                "logical_axes",
-                "logical_constraint",
-                "logically_partitioned",
-                "mesh",
-                "metadata",
-                "partitioned",
-                "partitioning",
-            )
-        ),
-    ],
+    "axes": [SOURCES / "axis_rules.py", SOURCES / "boxes.py", LINEN / "sharding"],
 }
 
 
@@ -136,7 +123,7 @@ def hints_of(part):
     if part in PARTS:
         assert all(path.exists() for path in PARTS[part])
         return [hint for path in PARTS[part] for hint in hints.hints_in(path)]
-    files = [*SOURCES.glob("*.py"), *LINEN.rglob("*.py")]
+    files = [*SOURCES.glob("*.py"), *LINEN.rglob("*.py"), *TABLES.glob("*.py")]
     elsewhere = [path for paths in PARTS.values() for path in paths]
     rest = [f for f in sorted(files) if not any(f.is_relative_to(path) for path in elsewhere)]
     return [hint for file in rest for hint in hints.hints_in(file)]

@@ -13,8 +13,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from linnet.module_core import linen as nn
 from linnet.module_core.errors import ArgumentError
-from linnet.module_core.linen import mesh as meshes
-from linnet.module_core.linen import partitioning as older
+from linnet.module_core.linen.sharding import mesh as meshes
+from linnet.module_core.linen.sharding import partitioning as older
 
 KEY = jax.random.key(0)
 RULES = (("batch", "data"), ("mlp", "model"), ("embed", None))

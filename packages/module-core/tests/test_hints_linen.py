@@ -12,7 +12,7 @@ import hints
 from hints import Remedy
 from linnet.module_core import config, dtypes
 from linnet.module_core import linen as nn
-from linnet.module_core.linen import drawing
+from linnet.module_core.tables import drawing
 
 from . import test_hints_linen_of_models as of_models
 from .linen_programs import (

@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 import hints
 from hints import Remedy
 from linnet.module_core import linen as nn
-from linnet.module_core.linen import partitioning
+from linnet.module_core.linen.sharding import partitioning
 
 from .linen_programs import KEY, Inline, X, hints_of, in_setup, inside, ones
 

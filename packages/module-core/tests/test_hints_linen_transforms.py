@@ -7,7 +7,7 @@ import pytest
 import hints
 from hints import Remedy
 from linnet.module_core import linen as nn
-from linnet.module_core.linen import partitioning
+from linnet.module_core.linen.sharding import partitioning
 
 from .linen_programs import KEY, Dense, X, flagged, hints_of, inside, total_of, with_layer
 

@@ -12,9 +12,8 @@ import pytest
 
 import hints
 from hints import Remedy
-from linnet.module_core import linen, nnx
-from linnet.module_core.linen.metadata import AxisMetadata
-from linnet.module_core.nnx import bridge
+from linnet.module_core import bridge, linen, nnx
+from linnet.module_core.boxes import AxisMetadata
 
 SOURCES = Path(bridge.__file__).parent
 KEY = jax.random.key(0)

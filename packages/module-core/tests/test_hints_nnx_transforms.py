@@ -150,39 +150,6 @@ def laid_out(m, *names, only=None):
     return jit(lambda m: m.w[...], m, in_shardings=(sharding,))
 
 
-def by_hand(m, tag):
-    """A transform by hand, of four steps."""
-    with nnx.split_context(tag) as ctx:
-        parts = ctx.split(m)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def run(graphdef, state):
-        with nnx.merge_context(tag, inner=True) as ctx:
-            inside = ctx.merge(graphdef, state)
-        inside(V)
-        with nnx.split_context(tag) as ctx:
-            return ctx.split(inside)[1]
-
-    with nnx.merge_context(tag, inner=False) as ctx:
-        return ctx.merge(parts[0], run(*parts))
-
-
-def within_a_context(m, tag):
-    with nnx.update_context(tag):
-        return by_hand(m, tag)
-
-
-def parts_of_one_context():
-    one = Net()
-    with nnx.split_context() as ctx:
-        return [ctx.split(one), ctx.split(nnx.Dict(one=one))]
-
-
-def merged(parts):
-    with nnx.merge_context() as ctx:
-        return [ctx.merge(*part) for part in parts]
-
-
 def taken_apart(m):
     graphdef, *states = nnx.split(m, nnx.Param, ...)
     return nnx.vmap(
@@ -259,19 +226,6 @@ DERIVATIVES = [
             lambda m, x: jax.tree.map(summed, grad(lambda m: (m.w[...] * x).sum(), m)),
             axis_name="batch",
         ),
-    ),
-]
-
-CONTEXTS = [
-    Remedy(
-        "Run all four steps inside of `with nnx.update_context(tag):`.",
-        lambda: by_hand(Net(), "tag"),
-        lambda: within_a_context(Net(), "tag"),
-    ),
-    Remedy(
-        "Merge all that one split_context has split in one merge_context, in the same order.",
-        lambda: merged(parts_of_one_context()[1:]),
-        lambda: merged(parts_of_one_context()),
     ),
 ]
 
@@ -555,9 +509,27 @@ TREES = [
         lambda: jit(same, Net(), graph_updates=False),
         lambda: [jit(same, Net()), jit(lambda m: nnx.clone(m), Net(), graph_updates=False)],
     ),
+    Remedy(
+        "Write nnx.prefix(model, {nnx.Param: 0, ...: None}).",
+        lambda: nnx.prefix(Net(), 0),
+        lambda: nnx.prefix(Net(), {nnx.Param: 0, ...: None}),
+    ),
+    Remedy(
+        "Add a filter for it, or `...` as the last one for all that is left.",
+        lambda: nnx.prefix(nnx.Dict(w=nnx.Param(1.0), mean=nnx.BatchStat(0.0)), {nnx.Param: 0}),
+        lambda: [
+            nnx.prefix(
+                nnx.Dict(w=nnx.Param(1.0), mean=nnx.BatchStat(0.0)),
+                {nnx.Param: 0, nnx.BatchStat: None},
+            ),
+            nnx.prefix(
+                nnx.Dict(w=nnx.Param(1.0), mean=nnx.BatchStat(0.0)), {nnx.Param: 0, ...: None}
+            ),
+        ],
+    ),
 ]
 
-REMEDIES = [*DERIVATIVES, *CONTEXTS, *CONTROL, *JIT, *AXES, *SCAN, *TREES]
+REMEDIES = [*DERIVATIVES, *CONTROL, *JIT, *AXES, *SCAN, *TREES]
 
 ADVICE = [  # which is part of a message or a note
     Remedy(

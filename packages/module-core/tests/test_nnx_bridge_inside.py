@@ -5,14 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from linnet.module_core import linen, nnx
+from linnet.module_core import bridge, linen, nnx
 from linnet.module_core.errors import (
     ArgumentError,
     ArgumentTypeError,
     InvalidRngError,
     ScopeParamNotFoundError,
 )
-from linnet.module_core.nnx import bridge
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
 KEY = jax.random.key(0)

@@ -10,7 +10,7 @@ import pytest
 
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, TraceContextError
-from linnet.module_core.nnx.flattening import IndexMap, RefMap
+from linnet.module_core.nnx.structure.flattening import IndexMap, RefMap
 
 
 class Net(nnx.Module):

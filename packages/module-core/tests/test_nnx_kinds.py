@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from linnet.module_core import linen, nnx
-from linnet.module_core.nnx import kinds
+from linnet.module_core.nnx.nodes import kinds
 
 
 class Model(nnx.Module):

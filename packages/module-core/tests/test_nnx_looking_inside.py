@@ -6,7 +6,8 @@ import pytest
 
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
-from linnet.module_core.nnx import definitions, proxy_caller, reprlib, tracers
+from linnet.module_core.nnx import proxy_caller, reprlib, tracers
+from linnet.module_core.nnx.structure import definitions
 
 
 class Net(nnx.Module):

@@ -8,8 +8,8 @@ import pytest
 
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
-from linnet.module_core.nnx.bundle import Bundle
-from linnet.module_core.nnx.effect import Inside
+from linnet.module_core.nnx.structure.bundle import Bundle
+from linnet.module_core.nnx.structure.effect import Inside
 
 
 class Model(nnx.Module):

@@ -11,7 +11,7 @@ import pytest
 
 from linnet.module_core import linen as nn
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, NameInUseError
-from linnet.module_core.linen import partitioning as older
+from linnet.module_core.linen.sharding import partitioning as older
 from linnet.struct import FrozenDict
 
 KEY = jax.random.key(0)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from linnet.module_core import linen as nn
+from linnet.module_core.boxes import AxisMetadata
 from linnet.module_core.errors import (
     ArgumentError,
     InvalidRngError,
@@ -19,7 +20,6 @@ from linnet.module_core.errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
-from linnet.module_core.linen.metadata import AxisMetadata
 from linnet.struct import PyTreeNode
 
 KEY = jax.random.key(0)

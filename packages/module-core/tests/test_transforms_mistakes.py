@@ -12,7 +12,7 @@ import pytest
 
 from linnet.module_core import linen as nn
 from linnet.module_core.errors import ArgumentError, JaxTransformError
-from linnet.module_core.linen import partitioning
+from linnet.module_core.linen.sharding import partitioning
 
 KEY = jax.random.key(0)
 X = jnp.arange(6.0).reshape(2, 3)

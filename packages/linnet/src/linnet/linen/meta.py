@@ -1,10 +1,6 @@
 """Values that carry metadata in a box; above all the names of their axes."""
 
-from linnet.module_core.linen.mesh import (
-    get_global_mesh,
-    global_mesh_defined,
-)
-from linnet.module_core.linen.metadata import (
+from linnet.module_core.boxes import (
     AxisMetadata,
     add_axis,
     is_axis_metadata,
@@ -13,7 +9,8 @@ from linnet.module_core.linen.metadata import (
     replace_boxed,
     unbox,
 )
-from linnet.module_core.linen.partitioned import (
+from linnet.module_core.linen.sharding.mesh import get_global_mesh, global_mesh_defined
+from linnet.module_core.linen.sharding.partitioned import (
     PARTITION_NAME,
     Partitioned,
     get_partition_spec,

@@ -1,15 +1,10 @@
-"""The older vocabulary of partitioning; see `linnet.module_core.linen.partitioning`."""
+"""The older vocabulary of partitioning; see `linnet.module_core.linen.sharding.partitioning`."""
 
 from linnet.module_core.linen import CollectionFilter, PRNGSequenceFilter
 from linnet.module_core.linen.axes import InOutAxis, InOutScanAxis
-from linnet.module_core.linen.logical_axes import (
-    logical_to_mesh,
-    logical_to_mesh_axes,
-)
-from linnet.module_core.linen.logical_constraint import (
-    RulesFallback,
-)
-from linnet.module_core.linen.partitioning import (
+from linnet.module_core.linen.sharding.logical_axes import logical_to_mesh, logical_to_mesh_axes
+from linnet.module_core.linen.sharding.logical_constraint import RulesFallback
+from linnet.module_core.linen.sharding.partitioning import (
     AxisMetadata,
     PartitionedVariable,
     ScanIn,
@@ -33,14 +28,8 @@ from linnet.module_core.typing import (
     LogicalRules,
     PartitionSpecPytree,
 )
-from linnet.struct import (
-    freeze,
-    unfreeze,
-)
-from linnet.struct.traverse_util import (
-    flatten_dict,
-    unflatten_dict,
-)
+from linnet.struct import freeze, unfreeze
+from linnet.struct.traverse_util import flatten_dict, unflatten_dict
 
 __all__ = [
     "Array",

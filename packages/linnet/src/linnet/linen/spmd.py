@@ -1,6 +1,6 @@
 """Logical axes: names for what axes mean, rules from those to a mesh."""
 
-from linnet.module_core.linen.logical_axes import (
+from linnet.module_core.linen.sharding.logical_axes import (
     get_logical_axis_rules,
     logical_axis_rules,
     logical_to_mesh,
@@ -8,11 +8,11 @@ from linnet.module_core.linen.logical_axes import (
     logical_to_mesh_sharding,
     set_logical_axis_rules,
 )
-from linnet.module_core.linen.logical_constraint import (
+from linnet.module_core.linen.sharding.logical_constraint import (
     RulesFallback,
     with_logical_constraint,
 )
-from linnet.module_core.linen.logically_partitioned import (
+from linnet.module_core.linen.sharding.logically_partitioned import (
     LogicallyPartitioned,
     with_logical_partitioning,
 )

@@ -1,4 +1,4 @@
-"""Lifted transforms; see `linnet.module_core.linen.transforms`."""
+"""Lifted transforms; see `linnet.module_core.linen`."""
 
 from linnet.module_core.linen import (
     CollectionFilter,
@@ -6,10 +6,6 @@ from linnet.module_core.linen import (
     PRNGSequenceFilter,
     Scope,
     Variable,
-    named_call,
-)
-from linnet.module_core.linen.axes import InOutAxis, InOutScanAxis
-from linnet.module_core.linen.transforms import (
     add_metadata_axis,
     checkpoint,
     cond,
@@ -19,6 +15,7 @@ from linnet.module_core.linen.transforms import (
     jit,
     jvp,
     map_variables,
+    named_call,
     remat,
     remat_scan,
     scan,
@@ -28,6 +25,7 @@ from linnet.module_core.linen.transforms import (
     vmap,
     while_loop,
 )
+from linnet.module_core.linen.axes import InOutAxis, InOutScanAxis
 from linnet.struct import FrozenDict
 
 __all__ = [

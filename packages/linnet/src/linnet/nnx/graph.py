@@ -13,11 +13,11 @@ from linnet.module_core.nnx import set_graph_mode as set_graph_mode
 from linnet.module_core.nnx import set_graph_updates as set_graph_updates
 from linnet.module_core.nnx import unflatten as unflatten
 from linnet.module_core.nnx import unpack as unpack
-from linnet.module_core.nnx.definitions import NodeDef as NodeDef
-from linnet.module_core.nnx.definitions import NodeRef as NodeRef
-from linnet.module_core.nnx.definitions import VariableDef as VariableDef
-from linnet.module_core.nnx.flattening import IndexMap as IndexMap
-from linnet.module_core.nnx.flattening import RefMap as RefMap
+from linnet.module_core.nnx.structure.definitions import NodeDef as NodeDef
+from linnet.module_core.nnx.structure.definitions import NodeRef as NodeRef
+from linnet.module_core.nnx.structure.definitions import VariableDef as VariableDef
+from linnet.module_core.nnx.structure.flattening import IndexMap as IndexMap
+from linnet.module_core.nnx.structure.flattening import RefMap as RefMap
 from linnet.nnx.graphlib import GraphDef as GraphDef
 from linnet.nnx.graphlib import MergeContext as MergeContext
 from linnet.nnx.graphlib import SplitContext as SplitContext

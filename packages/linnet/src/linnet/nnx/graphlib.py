@@ -41,8 +41,8 @@ from linnet.module_core.nnx import update_context as update_context
 from linnet.module_core.nnx import variables as variables
 from linnet.module_core.nnx import vars_as as vars_as
 from linnet.module_core.nnx import with_vars as with_vars
-from linnet.module_core.nnx.definitions import NodeDef as NodeDef
-from linnet.module_core.nnx.definitions import NodeRef as NodeRef
-from linnet.module_core.nnx.definitions import VariableDef as VariableDef
-from linnet.module_core.nnx.flattening import IndexMap as IndexMap
-from linnet.module_core.nnx.flattening import RefMap as RefMap
+from linnet.module_core.nnx.structure.definitions import NodeDef as NodeDef
+from linnet.module_core.nnx.structure.definitions import NodeRef as NodeRef
+from linnet.module_core.nnx.structure.definitions import VariableDef as VariableDef
+from linnet.module_core.nnx.structure.flattening import IndexMap as IndexMap
+from linnet.module_core.nnx.structure.flattening import RefMap as RefMap

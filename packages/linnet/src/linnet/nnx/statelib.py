@@ -12,4 +12,4 @@ from linnet.module_core.nnx import restore_int_paths as restore_int_paths
 from linnet.module_core.nnx import split_state as split_state
 from linnet.module_core.nnx import to_flat_state as to_flat_state
 from linnet.module_core.nnx import to_pure_dict as to_pure_dict
-from linnet.module_core.nnx.states import create_path_filters as create_path_filters
+from linnet.module_core.nnx.structure.states import create_path_filters as create_path_filters

@@ -10,8 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.layers_linear import functional
+from linnet.module_core.boxes import contents, replace_boxed
 from linnet.module_core.linen import Module, compact
-from linnet.module_core.linen.metadata import contents, replace_boxed
 
 from ._defaults import (
     Array,

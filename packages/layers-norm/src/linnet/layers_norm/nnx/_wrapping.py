@@ -15,7 +15,7 @@ from jax import lax
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 from linnet.module_core.nnx import Module, Variable, state, to_flat_state
 from linnet.module_core.nnx.filters import Filter
-from linnet.module_core.nnx.states import Path
+from linnet.module_core.nnx.structure.states import Path
 
 from ._fields import Array
 

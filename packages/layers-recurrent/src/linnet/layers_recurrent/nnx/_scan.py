@@ -39,7 +39,7 @@ from linnet.module_core.nnx.filters import (
     first_passing,
     to_predicate,
 )
-from linnet.module_core.nnx.states import path_text
+from linnet.module_core.nnx.structure.states import path_text
 
 from ._fields import Array
 

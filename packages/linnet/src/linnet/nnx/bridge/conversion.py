@@ -1,5 +1,5 @@
 """The values of a linen model in its nnx twin, and back."""
 
-from linnet.module_core.nnx.bridge import ConversionError as ConversionError
-from linnet.module_core.nnx.bridge import linen_to_nnx as linen_to_nnx
-from linnet.module_core.nnx.bridge import nnx_to_linen as nnx_to_linen
+from linnet.module_core.bridge import ConversionError as ConversionError
+from linnet.module_core.bridge import linen_to_nnx as linen_to_nnx
+from linnet.module_core.bridge import nnx_to_linen as nnx_to_linen

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
+from ..boxes import AxisMetadata, map_axis_meta, unbox
 from ..config import config as config
 from . import metadata as metadata
 from .axes import In, Out, broadcast
@@ -24,7 +25,10 @@ from .context import (
     override_named_call,
 )
 from .filters import CollectionFilter, DenyList, PRNGSequenceFilter
-from .logical_axes import (
+from .methods import compact, compact_name_scope, named_call, nowrap
+from .module import Module, merge_param, share_scope
+from .scope import Scope
+from .sharding.logical_axes import (
     get_logical_axis_rules,
     logical_axis_rules,
     logical_to_mesh,
@@ -32,38 +36,22 @@ from .logical_axes import (
     logical_to_mesh_sharding,
     set_logical_axis_rules,
 )
-from .logical_constraint import RulesFallback, with_logical_constraint
-from .logically_partitioned import LogicallyPartitioned, with_logical_partitioning
-from .metadata import AxisMetadata, map_axis_meta, unbox
-from .methods import compact, compact_name_scope, named_call, nowrap
-from .module import Module, merge_param, share_scope
-from .partitioned import (
+from .sharding.logical_constraint import RulesFallback, with_logical_constraint
+from .sharding.logically_partitioned import LogicallyPartitioned, with_logical_partitioning
+from .sharding.partitioned import (
     PARTITION_NAME,
     Partitioned,
     get_partition_spec,
     get_sharding,
     with_partitioning,
 )
-from .scope import Scope
-from .transforms import (
-    add_metadata_axis,
-    checkpoint,
-    cond,
-    custom_vjp,
-    fold_rngs,
-    grad,
-    jit,
-    jvp,
-    map_variables,
-    remat,
-    remat_scan,
-    scan,
-    switch,
-    value_and_grad,
-    vjp,
-    vmap,
-    while_loop,
-)
+from .transforms.autodiff import custom_vjp, grad, jvp, value_and_grad, vjp
+from .transforms.control_flow import cond, switch, while_loop
+from .transforms.jit import fold_rngs, jit
+from .transforms.map_variables import add_metadata_axis, map_variables
+from .transforms.remat import checkpoint, remat, remat_scan
+from .transforms.scan import scan
+from .transforms.vmap import vmap
 from .variable import Variable
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..boxes import add_axis as add_axis
+from ..boxes import remove_axis as remove_axis
 from ..errors import ArgumentError
 from ..typing import In as In
 from ..typing import InOutAxis as InOutAxis
 from ..typing import InOutScanAxis as InOutScanAxis
 from ..typing import Out as Out
 from .filters import CollectionFilter, group_collections
-from .metadata import add_axis as add_axis
-from .metadata import remove_axis as remove_axis
 
 
 class _Broadcast:

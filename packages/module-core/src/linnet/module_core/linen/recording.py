@@ -16,7 +16,8 @@ import numpy as np
 
 from linnet.struct import FrozenDict, unfreeze
 
-from . import adoption, calls, metadata
+from .. import boxes as metadata
+from . import adoption, calls
 from .context import InterceptorContext, intercept_methods
 from .filters import CollectionFilter
 from .flops import UNKNOWN, Repetition, is_array, method_of, take_out

@@ -35,10 +35,11 @@ from typing import Any
 import jax
 
 from .. import _compat
+from .. import boxes as metadata
 from ..arrays import strong
 from ..config import config
 from ..typing import PRNGKey, RNGSequences
-from . import metadata, scope_errors
+from . import scope_errors
 from .filters import CollectionFilter, in_filter
 from .frame import Collection, Collections, Frame
 from .rng import Draws, PathHash, abstract_key

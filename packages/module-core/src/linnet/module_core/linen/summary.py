@@ -17,10 +17,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, ArgumentTypeError
+from ..tables import drawing
+from ..tables.cells import amount, lines_of, size_and_bytes
+from ..tables.drawing import Column
 from ..typing import PRNGKey, RNGSequences
-from . import drawing
-from .cells import amount, lines_of, size_and_bytes
-from .drawing import Column
 from .filters import CollectionFilter, DenyList
 from .recording import Call, Costs, Path, record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from . import metadata
+from .. import boxes as metadata
 
 if TYPE_CHECKING:
     from .scope import Scope

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, TypeVar
 import jax
 import jax.numpy as jnp
 
+from .. import boxes as metadata
 from ..errors import ArgumentError, did_you_mean
 from ..typing import PRNGKey
-from . import calls, metadata
+from . import calls
 from .context import context
 from .mistyped import misused
 from .scope import Scope

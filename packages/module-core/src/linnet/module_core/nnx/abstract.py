@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from .bundle import Bundle, put_back, take_out
-from .effect import Inside, Outcome
-from .graph import flat_leaves, split
-from .iteration import refuse_tree_mode
-from .pytree import Pytree
-from .sharding_metadata import axis_names_of, mesh_of, spec_of
-from .structure import build
+from .nodes.pytree import Pytree
+from .structure.bundle import Bundle, put_back, take_out
+from .structure.effect import Inside, Outcome
+from .structure.graph import flat_leaves, split
+from .structure.iteration import refuse_tree_mode
+from .structure.structure import build
 from .transforms.calling import resolve
-from .variable import Variable
+from .variable.sharding_metadata import axis_names_of, mesh_of, spec_of
+from .variable.variable import Variable
 
 A = TypeVar("A")
 

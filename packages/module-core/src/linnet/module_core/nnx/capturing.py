@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import edits
-from .iteration import iter_graph
-from .pytree import Pytree
-from .states import FlatState, Path, State, from_flat_state, to_flat_state
-from .variable import Variable, new_variable
-from .variable_types import Perturbation
+from .nodes import edits
+from .nodes.pytree import Pytree
+from .structure.iteration import iter_graph
+from .structure.states import FlatState, Path, State, from_flat_state, to_flat_state
+from .variable.variable import Variable, new_variable
+from .variable.variable_types import Perturbation
 
 CAPTURES = "__captures__"
 """The name of the attribute."""

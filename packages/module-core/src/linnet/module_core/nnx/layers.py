@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from .. import dtypes
 from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from ..tracebacks import strip
-from .locating import locate, mark
-from .marks import data
-from .rngs import Rngs, RngStream
-from .variable import Variable
+from .nodes.marks import data
+from .streams.rngs import Rngs, RngStream
+from .structure.locating import locate, mark
+from .variable.variable import Variable
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 from ..errors import ArgumentError, ArgumentTypeError
 from . import capturing
 from .filters import Filter, to_predicate
-from .iteration import iter_children as _iter_children
-from .iteration import iter_graph
-from .locating import does_locate, locates
-from .pytree import Pytree
-from .rngs import Rngs, RngStream
-from .states import Path
-from .variable import Variable
-from .variable_types import Perturbation, variable_type_from_name
+from .nodes.pytree import Pytree
+from .streams.rngs import Rngs, RngStream
+from .structure.iteration import iter_children as _iter_children
+from .structure.iteration import iter_graph
+from .structure.locating import does_locate, locates
+from .structure.states import Path
+from .variable.variable import Variable
+from .variable.variable_types import Perturbation, variable_type_from_name
 
 M = TypeVar("M", bound="Module")
 

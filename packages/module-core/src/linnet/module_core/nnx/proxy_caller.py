@@ -1,8 +1,8 @@
 """Calls by notes: attributes and items on the way to a call are noted, and followed by the call."""
 
-from .calling import Caller
-from .calling import DelayedAccessor as DelayedAccessor
-from .calling import GetAttr as GetAttr
-from .calling import GetItem as GetItem
+from .structure.calling import Caller
+from .structure.calling import DelayedAccessor as DelayedAccessor
+from .structure.calling import GetAttr as GetAttr
+from .structure.calling import GetItem as GetItem
 
 ApplyCaller = CallableProxy = Caller

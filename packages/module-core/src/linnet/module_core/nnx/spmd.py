@@ -19,15 +19,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ..axis_rules import get_logical_axis_rules as get_logical_axis_rules
 from ..axis_rules import logical_axis_rules as logical_axis_rules
 from ..axis_rules import set_logical_axis_rules as set_logical_axis_rules
-from .graph import flat_leaves
-from .pytree import Pytree
-from .sharding_metadata import PARTITION_NAME as PARTITION_NAME
-from .sharding_metadata import add_axis_name, remove_axis_name, spec_of
-from .sharding_metadata import use_eager_sharding as use_eager_sharding
-from .sharding_metadata import using_eager_sharding as using_eager_sharding
-from .structure import build
-from .variable import Variable
-from .variable_metadata import with_metadata
+from .nodes.pytree import Pytree
+from .structure.graph import flat_leaves
+from .structure.structure import build
+from .variable.sharding_metadata import PARTITION_NAME as PARTITION_NAME
+from .variable.sharding_metadata import add_axis_name, remove_axis_name, spec_of
+from .variable.sharding_metadata import use_eager_sharding as use_eager_sharding
+from .variable.sharding_metadata import using_eager_sharding as using_eager_sharding
+from .variable.variable import Variable
+from .variable.variable_metadata import with_metadata
 
 A = TypeVar("A")
 F = TypeVar("F")

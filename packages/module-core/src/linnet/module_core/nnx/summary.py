@@ -27,23 +27,23 @@ from typing import Any
 import jax
 
 from ..errors import ArgumentError, did_you_mean
-from ..linen.cells import amount, lines_of, size_and_bytes
-from ..linen.drawing import Column, check_extra, draw
 from ..linen.flops import UNKNOWN, count, is_array, pullback
 from ..linen.recording import Text, represent, represent_inputs
+from ..tables.cells import amount, lines_of, size_and_bytes
+from ..tables.drawing import Column, check_extra, draw
 from .abstract import eval_shape
-from .bundle import Bundle, put_back, take_out
 from .containers import Dict, List
-from .effect import Inside, Outcome, apply
-from .iteration import iter_graph
 from .module import Module
-from .pytree import Pytree
-from .rngs import RngStream
-from .states import Path
-from .structure import attribute_names, path_name
+from .nodes.pytree import Pytree
+from .streams.rngs import RngStream
+from .structure.bundle import Bundle, put_back, take_out
+from .structure.effect import Inside, Outcome, apply
+from .structure.iteration import iter_graph
+from .structure.states import Path
+from .structure.structure import attribute_names, path_name
 from .transforms.jit import Jitted
-from .variable import Variable
-from .variable_types import RngState
+from .variable.variable import Variable
+from .variable.variable_types import RngState
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _ABSENT = object()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .edits import trace_state
+from .nodes.edits import trace_state
 
 
 def current_jax_trace() -> Any:

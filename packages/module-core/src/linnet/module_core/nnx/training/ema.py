@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from ...arrays import copied
 from ...errors import ArgumentError
 from ..filters import Filter
-from ..graph import flat_leaves, merge, state
-from ..layout import laid_out
-from ..marks import static
-from ..pytree import Pytree
-from ..states import map_state, path_text, to_flat_state
-from ..variable import Variable, set_raw_value
+from ..nodes.marks import static
+from ..nodes.pytree import Pytree
+from ..structure.graph import flat_leaves, merge, state
+from ..structure.states import map_state, path_text, to_flat_state
+from ..variable.layout import laid_out
+from ..variable.variable import Variable, set_raw_value
 
 A = TypeVar("A")
 

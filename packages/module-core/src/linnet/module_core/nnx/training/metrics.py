@@ -17,9 +17,9 @@ from linnet.struct import dataclass
 
 from ...errors import ArgumentError, ArgumentTypeError, ShapeError, describe, did_you_mean
 from ..filters import Filter
-from ..graph import split
-from ..pytree import Pytree
-from ..variable_types import MetricState
+from ..nodes.pytree import Pytree
+from ..structure.graph import split
+from ..variable.variable_types import MetricState
 
 Array = jax.Array
 

@@ -24,15 +24,15 @@ import jax.numpy as jnp
 from ...arrays import strong
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ..filters import Filter, to_predicate
-from ..graph import pure, state
-from ..layout import laid_out
-from ..marks import static
-from ..pytree import Pytree
-from ..sharding_metadata import axis_names_of
-from ..states import Path, State, from_flat_state, path_text, to_flat_state
-from ..updating import update
-from ..variable import Variable
-from ..variable_types import OptArray, OptState, OptVariable, Param
+from ..nodes.marks import static
+from ..nodes.pytree import Pytree
+from ..structure.graph import pure, state
+from ..structure.states import Path, State, from_flat_state, path_text, to_flat_state
+from ..structure.updating import update
+from ..variable.layout import laid_out
+from ..variable.sharding_metadata import axis_names_of
+from ..variable.variable import Variable
+from ..variable.variable_types import OptArray, OptState, OptVariable, Param
 
 _MISSING: Any = object()
 

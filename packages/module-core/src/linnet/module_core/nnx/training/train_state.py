@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from linnet.struct import PyTreeNode, field
 
 from ...errors import ArgumentTypeError
-from ..calling import Caller, call
-from ..states import State, merge_state
-from ..structure import GraphDef
+from ..structure.calling import Caller, call
+from ..structure.states import State, merge_state
+from ..structure.structure import GraphDef
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

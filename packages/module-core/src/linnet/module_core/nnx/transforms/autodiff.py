@@ -16,12 +16,12 @@ import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
-from ..bundle import Hole, put_back
-from ..effect import After, Inside, Outcome, Plan
-from ..graph import flat_leaves
-from ..states import FlatState, State, from_flat_state, path_text, to_flat_state
-from ..structure import build
-from ..variable import Variable
+from ..structure.bundle import Hole, put_back
+from ..structure.effect import After, Inside, Outcome, Plan
+from ..structure.graph import flat_leaves
+from ..structure.states import FlatState, State, from_flat_state, path_text, to_flat_state
+from ..structure.structure import build
+from ..variable.variable import Variable
 from .calling import Transformed, names_of, positional, refuse_bound_method, resolve
 from .grad import DiffState
 from .lifting import Lifted

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from ...errors import ArgumentError
-from ..pytree import Pytree
+from ..nodes.pytree import Pytree
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
-from ..bundle import Bundle, Hole, put_back, take_out
-from ..effect import After, Effect, Inside
-from ..states import path_text
+from ..structure.bundle import Bundle, Hole, put_back, take_out
+from ..structure.effect import After, Effect, Inside
+from ..structure.states import path_text
 from .calling import names_of, resolve
 from .prefixes import join_text, place_text
 from .tree_mode import Modes

@@ -17,13 +17,13 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
-from ..bundle import Hole
-from ..effect import Inside
 from ..filters import Filter
-from ..states import Path, State, from_flat_state, to_flat_state
-from ..structure import build
-from ..variable import Variable, new_variable
-from ..variable_types import Param
+from ..structure.bundle import Hole
+from ..structure.effect import Inside
+from ..structure.states import Path, State, from_flat_state, to_flat_state
+from ..structure.structure import build
+from ..variable.variable import Variable, new_variable
+from ..variable.variable_types import Param
 from .calling import (
     Transformed,
     adds_gradient,

@@ -22,23 +22,15 @@ import jax
 
 from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
-from ..bundle import Bundle, take_out
-from ..effect import After, Inside, Outcome
-from ..layout import lay_out
-from ..structure import GraphDef
+from ..structure.bundle import Bundle, take_out
+from ..structure.effect import After, Inside, Outcome
+from ..structure.structure import GraphDef
+from ..variable.layout import lay_out
 from .calling import P, R, Transformed, names_of, resolve
 from .lifting import Form
-from .naming import (
-    places_of_objects,
-    sharding_misfit,
-)
+from .naming import places_of_objects, sharding_misfit
 from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
-from .prefixes import (
-    FilterMapping,
-    bare_specs,
-    plain,
-    spec_of_each_leaf,
-)
+from .prefixes import FilterMapping, bare_specs, plain, spec_of_each_leaf
 from .prefixes import take_out as take_out_with
 from .refusals import Refused, explained
 from .stages import Lowered, Traced, abstract_output

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError
-from ..bundle import Bundle
-from ..effect import After, Effect, Inside, Outcome
-from ..sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
-from ..structure import GraphDef
-from ..variable import Variable
+from ..structure.bundle import Bundle
+from ..structure.effect import After, Effect, Inside, Outcome
+from ..structure.structure import GraphDef
+from ..variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
+from ..variable.variable import Variable
 from .prefixes import (
     FilterMapping,
     Occurrence,

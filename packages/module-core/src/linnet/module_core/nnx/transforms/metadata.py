@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ..bundle import Bundle
-from ..sharding_metadata import PARTITION_NAME
+from ..structure.bundle import Bundle
+from ..variable.sharding_metadata import PARTITION_NAME
 from .calling import decorator
 from .lifting import AxisMetadata
 from .prefixes import Occurrence, spec_of_each_leaf, take_out

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from ...errors import ArgumentError
-from ..bundle import Bundle, is_node
-from ..graph import flat_leaves
-from ..variable import Variable
-from ..variable_types import RngState
+from ..structure.bundle import Bundle, is_node
+from ..structure.graph import flat_leaves
+from ..variable.variable import Variable
+from ..variable.variable_types import RngState
 from .lifting import Form, Lifted
 from .prefixes import join_text, place_text, plain, spread, with_path
 

@@ -16,11 +16,11 @@ from typing import Any
 import jax
 from jax.experimental.layout import Format
 
-from .. import edits
-from ..bundle import Bundle
-from ..effect import After, Outcome
-from ..layout import lay_out
-from ..variable import Variable, set_raw_value
+from ..nodes import edits
+from ..structure.bundle import Bundle
+from ..structure.effect import After, Outcome
+from ..variable.layout import lay_out
+from ..variable.variable import Variable, set_raw_value
 from .prefixes import FilterMapping, is_spec_leaf, leaf_keys, part_of, spread
 
 

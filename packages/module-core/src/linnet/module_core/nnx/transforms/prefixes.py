@@ -20,16 +20,23 @@ from typing import Any, NamedTuple
 import jax
 
 from ...errors import ArgumentError
-from ..bundle import Bundle, Hole, Loose, is_node
 from ..filters import Filter, first_passing, to_predicate
-from ..graph import flat_leaves
-from ..iteration import items_of
-from ..kinds import OBJECT, REFERENCE, VARIABLE, kind_of
-from ..pytree import Pytree
-from ..snapshot import snapshot_of
-from ..states import Path, State, create_path_filters, from_flat_state, map_state, path_text
-from ..structure import key_of
-from ..variable import Variable
+from ..nodes.kinds import OBJECT, REFERENCE, VARIABLE, kind_of
+from ..nodes.pytree import Pytree
+from ..structure.bundle import Bundle, Hole, Loose, is_node
+from ..structure.graph import flat_leaves
+from ..structure.iteration import items_of
+from ..structure.snapshot import snapshot_of
+from ..structure.states import (
+    Path,
+    State,
+    create_path_filters,
+    from_flat_state,
+    map_state,
+    path_text,
+)
+from ..structure.structure import key_of
+from ..variable.variable import Variable
 from .wording import tree_text
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ...errors import ArgumentTypeError
-from ..bundle import is_node
+from ..structure.bundle import is_node
 from .naming import Place, arrays_of_call, donation_misfit, places_of_argument, sharding_misfit
 
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
-from ..effect import After, Inside, Outcome, Plan
-from ..iteration import follow, iter_references
-from ..statics import static_key
-from ..variable import Variable
+from ..nodes.statics import static_key
+from ..structure.effect import After, Inside, Outcome, Plan
+from ..structure.iteration import follow, iter_references
+from ..variable.variable import Variable
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Form, Lifted, Run, Static, groups_of, put_together
 from .naming import axis_misfit, places_of

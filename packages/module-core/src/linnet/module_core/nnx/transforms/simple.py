@@ -13,10 +13,10 @@ from typing import Any
 import jax
 
 from ...tracebacks import entry, named_after
-from ..bundle import Bundle, take_out
-from ..effect import Inside, Outcome
-from ..statics import static_key
-from ..structure import GraphDef
+from ..nodes.statics import static_key
+from ..structure.bundle import Bundle, take_out
+from ..structure.effect import Inside, Outcome
+from ..structure.structure import GraphDef
 from .calling import Transformed, decorator, positional, resolve
 from .tree_mode import Modes
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ...tracebacks import entry
-from ..bundle import Bundle, put_back
-from ..effect import Outcome
-from ..structure import build
+from ..structure.bundle import Bundle, put_back
+from ..structure.effect import Outcome
+from ..structure.structure import build
 from .placing import settled
 
 if TYPE_CHECKING:

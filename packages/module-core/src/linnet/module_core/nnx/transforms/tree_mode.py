@@ -16,13 +16,13 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError
-from ..bundle import Bundle, Hole, is_node, put_back
-from ..effect import Effect, Outcome, apply
-from ..iteration import find_duplicates
-from ..kinds import DICT, LIST, OBJECT, REFERENCE, TREE
-from ..modes import graph_mode, graph_updates_mode
-from ..states import path_text
-from ..structure import GraphDef, build
+from ..nodes.kinds import DICT, LIST, OBJECT, REFERENCE, TREE
+from ..structure.bundle import Bundle, Hole, is_node, put_back
+from ..structure.effect import Effect, Outcome, apply
+from ..structure.iteration import find_duplicates
+from ..structure.modes import graph_mode, graph_updates_mode
+from ..structure.states import path_text
+from ..structure.structure import GraphDef, build
 from .prefixes import FilterMapping, is_spec_leaf
 
 

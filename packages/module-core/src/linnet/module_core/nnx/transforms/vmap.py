@@ -14,18 +14,11 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError
 from ...tracebacks import entry
-from ..effect import After, Outcome
+from ..structure.effect import After, Outcome
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Lifted, Run, groups_of, put_together
 from .naming import Place, axis_misfit, places_of
-from .prefixes import (
-    FilterMapping,
-    bare_specs,
-    place_text,
-    plain,
-    spread,
-    with_path,
-)
+from .prefixes import FilterMapping, bare_specs, place_text, plain, spread, with_path
 from .tree_mode import Modes
 
 
@@ -34,7 +27,7 @@ class StateAxes(FilterMapping, Mapping[Any, Any]):
 
     >>> from linnet.module_core import nnx
     >>> nnx.StateAxes({nnx.Param: 0, ...: None})
-    StateAxes({<class 'linnet.module_core.nnx.variable_types.Param'>: 0, Ellipsis: None})
+    StateAxes({<class 'linnet.module_core.nnx.variable.variable_types.Param'>: 0, Ellipsis: None})
     """
 
     _what = "axis"

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ..bundle import Hole, is_node
+from ..structure.bundle import Hole, is_node
 
 _LONGEST = 300
 

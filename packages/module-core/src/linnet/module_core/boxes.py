@@ -1,0 +1,109 @@
+"""Values that carry metadata in a box.
+
+A box is a pytree node around one value. Variables are stored boxed, and read unboxed: a layer never
+sees the box, a sharding rule or a transform does. `AxisMetadata` is what a box has to offer.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import jax
+import numpy as np
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class AxisMetadata(abc.ABC, Generic[T]):
+    """Base of all boxes.
+
+    A subclass is a pytree node; it says what becomes of its metadata when a transform adds an axis
+    to the value or takes one away.
+    """
+
+    @abc.abstractmethod
+    def unbox(self) -> Any:
+        """The value in the box."""
+
+    def _contents(self) -> Any:
+        """The value as it is stored; `unbox` may do something to it on the way."""
+        return self.unbox()
+
+    @abc.abstractmethod
+    def replace_boxed(self, value: Any) -> AxisMetadata[Any]:
+        """The same box around `value`."""
+
+    @abc.abstractmethod
+    def add_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[T]:
+        """The box for a value that has a new axis at `index`; `params` describe that axis."""
+
+    @abc.abstractmethod
+    def remove_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[T]:
+        """The box for a value that has lost the axis at `index`; `params` describe that axis."""
+
+
+def is_axis_metadata(val: Any) -> bool:
+    """Whether `val` is a box."""
+    return isinstance(val, AxisMetadata)
+
+
+def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: Any) -> Any:
+    """Applies `fn` to every box in `tree`, leaving all else as it is."""
+
+    def apply(leaf: Any) -> Any:
+        return fn(leaf) if isinstance(leaf, AxisMetadata) else leaf
+
+    return jax.tree.map(apply, tree, is_leaf=is_axis_metadata)
+
+
+def has_boxes(tree: Any) -> bool:
+    """Whether any value in `tree` is in a box."""
+    if isinstance(tree, _BARE):
+        return False
+    return any(isinstance(x, AxisMetadata) for x in jax.tree.leaves(tree, is_leaf=is_axis_metadata))
+
+
+# What a variable nearly always is: not worth a walk.
+_BARE = (jax.Array, np.ndarray, int, float)
+
+
+def unbox(tree: Any) -> Any:
+    """Takes every value in `tree` out of its boxes, one in another included."""
+    if isinstance(tree, _BARE):
+        return tree
+    return map_axis_meta(lambda box: unbox(box.unbox()), tree)
+
+
+def contents(tree: Any) -> Any:
+    """`unbox` without what a box does to its value: for a look at shapes, say."""
+    if isinstance(tree, _BARE):
+        return tree
+    return map_axis_meta(lambda box: contents(box._contents()), tree)
+
+
+def replace_boxed(tree: Any, updates: Any) -> Any:
+    """Puts the values of `updates` into the boxes of `tree`."""
+
+    def put(box: Any, value: Any) -> Any:
+        if isinstance(box, AxisMetadata):
+            return box.replace_boxed(replace_boxed(box._contents(), value))
+        return value
+
+    return jax.tree.map(put, tree, updates, is_leaf=is_axis_metadata)
+
+
+def add_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
+    """Tells the boxes in `tree` that their values have a new axis; None: that they have none."""
+    if index is None or not has_boxes(tree):
+        return tree
+    return map_axis_meta(lambda box: box.add_axis(index, params), tree)
+
+
+def remove_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
+    """Tells the boxes in `tree` that an axis of their values is gone; None: that none is."""
+    if index is None or not has_boxes(tree):
+        return tree
+    return map_axis_meta(lambda box: box.remove_axis(index, params), tree)

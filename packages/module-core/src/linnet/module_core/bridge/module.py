@@ -1,0 +1,576 @@
+"""`bridge.Module`: a module of nnx that is written and used as in linen.
+
+Fields are those of a dataclass; submodules are made in a `compact` method, and named after their
+class and number, or in `setup`, and named after their attribute; `init` returns collections of
+variables and `apply` takes them. Underneath they are nnx variables in attributes, so nnx layers fit
+in.
+
+A module does something only while it is bound: it has a `Scope`, which holds the streams of random
+keys, which collections may change, and the variables that were given to `apply` for this module and
+those below. `init` and `apply` bind a copy of the module, and its children are bound as they are
+made or assigned. What they ask for is looked up in what was given, and made if it isn't there.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import enum
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+from ..errors import (
+    ArgumentError,
+    CallCompactUnboundModuleError,
+    NameInUseError,
+    ScopeVariableNotFoundError,
+    describe,
+)
+from ..linen.filters import CollectionFilter, in_filter
+from ..nnx import module as nnx_module
+from ..nnx.containers import Dict, List
+from ..nnx.nodes.pytree import Pytree, dataclass
+from ..nnx.streams.rngs import Rngs
+from ..nnx.structure.graph import merge, split, state
+from ..nnx.structure.states import State
+from ..nnx.structure.structure import holds_data
+from ..nnx.structure.updating import update
+from ..nnx.variable.variable import Variable
+from ..nnx.variable.variable_types import variable_type_from_name
+from .as_nnx import initializing_ends_here
+from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars, to_nnx_var
+
+M = TypeVar("M", bound="Module")
+T = TypeVar("T")
+_UNSET: Any = object()  # `parent` was not passed, which differs from parent=None
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Scope(Pytree):
+    """What a bound module works with.
+
+    Attributes:
+      rngs: the streams, the same for all modules of a call.
+      mutable: the collections that may change.
+      initializing: whether this is a call of `init`.
+      given: nested variables for the module and those below that have no place in them yet.
+      name: of the module in its parent.
+    """
+
+    def __init__(
+        self,
+        rngs: Rngs,
+        mutable: CollectionFilter,
+        initializing: bool = False,
+        given: dict[Any, Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.rngs = rngs
+        self.mutable = mutable
+        self.initializing = initializing
+        self.given = given or {}
+        self.name = name
+
+    def take(self, name: Any, kind: type[T] | tuple[type[T], ...]) -> T | None:
+        """What was given under a name, if it is of a kind; it then has its place, and leaves here.
+
+        Each variable is found once, so that `nnx.split` of a running module names it by its place.
+        """
+        return self.given.pop(name) if isinstance(self.given.get(name), kind) else None
+
+    def child(self, name: str, given: Any) -> Scope:
+        """The scope of a child of a bound module."""
+        below = given if isinstance(given, dict) else {}
+        return Scope(self.rngs, self.mutable, self.initializing, below, name)
+
+
+class ModuleStackEntry:
+    """A module of which `setup` or another method runs.
+
+    Attributes:
+      module: the module.
+      in_compact: whether it is a compact method.
+      counts: how many children of each class were named.
+    """
+
+    def __init__(self, module: Module, in_compact: bool) -> None:
+        self.module = module
+        self.in_compact = in_compact
+        self.counts: dict[str, int] = {}
+
+    def next_name(self, class_name: str) -> str:
+        """The name of the next child of a class."""
+        n = self.counts.get(class_name, 0)
+        self.counts[class_name] = n + 1
+        return f"{class_name}_{n}"
+
+
+_stack: contextvars.ContextVar[tuple[ModuleStackEntry, ...]] = contextvars.ContextVar(
+    "bridge_stack", default=()
+)
+
+
+def current_context() -> ModuleStackEntry | None:
+    """The innermost running method of a bound module, or None."""
+    stack = _stack.get()
+    return stack[-1] if stack else None
+
+
+def current_module() -> Module | None:
+    """The bound module whose method runs, or None.
+
+    An nnx module inside a `bridge.Module` asks it whether this is a call of `init`:
+    `nnx.bridge.current_module().is_initializing()`.
+    """
+    context = current_context()
+    return context.module if context is not None else None
+
+
+@contextmanager
+def _running(module: Module, in_compact: bool) -> Iterator[None]:
+    token = _stack.set((*_stack.get(), ModuleStackEntry(module, in_compact)))
+    try:
+        yield
+    finally:
+        _stack.reset(token)
+
+
+def compact(f: F) -> F:
+    """Lets a method of a `bridge.Module` make submodules and variables where it uses them."""
+
+    @functools.wraps(f)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(self, Module) or self.scope is None:
+            raise CallCompactUnboundModuleError(
+                f"{type(self).__name__}.{f.__name__} is compact, and was called on a module that"
+                " isn't bound.",
+                hint="Call it by init or apply: model.apply(variables, x).",
+            )
+        with _running(self, True):
+            return f(self, *args, **kwargs)
+
+    return _marked(run)  # type: ignore[return-value]
+
+
+def _method(f: F) -> F:
+    """Makes a method's module the current one while the method runs, if the module is bound."""
+
+    @functools.wraps(f)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # A helper that a compact method calls goes on naming children where that method is.
+        if self.scope is None or current_module() is self:
+            return f(self, *args, **kwargs)
+        with _running(self, False):
+            return f(self, *args, **kwargs)
+
+    return _marked(run)  # type: ignore[return-value]
+
+
+def _marked(run: Callable[..., Any]) -> Callable[..., Any]:
+    run.__dict__["_enters_module"] = True
+    return run
+
+
+def _enter_module_in_methods(cls: type[Module]) -> None:
+    """Wraps the methods that a class defines, but for special ones other than `__call__`."""
+    for name, f in list(cls.__dict__.items()):
+        special = name == "setup" or (name.startswith("__") and name != "__call__")
+        if isinstance(f, types.FunctionType) and not special and "_enters_module" not in vars(f):
+            setattr(cls, name, _method(f))
+
+
+@dataclass_transform()
+class _Fields:
+    """Tells type checkers that subclasses are dataclasses."""
+
+
+class AttrPriority(enum.IntEnum):
+    """When an attribute is visited: those of lower numbers come first, equal ones by name."""
+
+    HIGH = 0
+    INIT_PARENT = 20
+    DEFAULT = 50
+    LOW = 100
+
+
+class Module(nnx_module.Module, _Fields):
+    """A module of nnx that is written and used as in linen.
+
+    A subclass declares fields like a dataclass, and either has a compact method or `setup`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Dense(nnx.bridge.Module):
+    ...     features: int
+    ...     @nnx.bridge.compact
+    ...     def __call__(self, x):
+    ...         shape = (x.shape[-1], self.features)
+    ...         return x @ self.param("kernel", jax.nn.initializers.lecun_normal(), shape)
+    >>> class MLP(nnx.bridge.Module):
+    ...     @nnx.bridge.compact
+    ...     def __call__(self, x):
+    ...         x = jax.nn.relu(Dense(8)(x))
+    ...         return Dense(2)(x)
+    >>> x = jnp.ones((1, 4))
+    >>> variables = MLP().init(jax.random.key(0), x)
+    >>> jax.tree.map(jnp.shape, variables)
+    {'params': {'Dense_0': {'kernel': (4, 8)}, 'Dense_1': {'kernel': (8, 2)}}}
+    >>> MLP().apply(variables, x).shape
+    (1, 2)
+    """
+
+    scope = None
+
+    def set_attr_priority(self, name: str, value: AttrPriority) -> None:
+        """Says when an attribute is visited: what is shared has the path of its first place.
+
+        Args:
+          name: of the attribute.
+          value: its priority; `AttrPriority.DEFAULT` is that of all others.
+        """
+        known = self.__dict__.get("attr_priorities", {})
+        self.attr_priorities = {**known, name: int(value)}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in cls.__dict__:
+            dataclass(cls)
+        _enter_module_in_methods(cls)
+        inner: Callable[..., None] = cls.__init__
+
+        @functools.wraps(inner)
+        def __init__(
+            self: Module,
+            *args: Any,
+            parent: Module | None = _UNSET,
+            name: str | None = None,
+            **options: Any,
+        ) -> None:
+            inner(self, *args, **options)
+            if type(self) is cls:
+                _made(self, parent, name)
+
+        cls.__init__ = __init__  # type: ignore[assignment, method-assign]
+
+    def setup(self) -> None:
+        """Makes submodules and variables, by assigning them; runs once a module is bound."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "scope" and self.scope is not None:
+            _place(self, self.scope, name, value)
+        super().__setattr__(name, value)
+
+    def _bind(self, scope: Scope) -> None:
+        self.scope = scope
+        for name, value in list(self.__dict__.items()):  # what the fields hold
+            if name != "scope":
+                _place(self, scope, name, value)
+        with _running(self, False):
+            self.setup()
+
+    def _bound(self, what: str) -> Scope:
+        if self.scope is None:
+            raise CallCompactUnboundModuleError(
+                f"Can't {what} of {type(self).__name__}, which isn't bound.",
+                hint="Call it within init or apply.",
+            )
+        return self.scope
+
+    def is_initializing(self) -> bool:
+        """Whether this is a call of `init`."""
+        return self.scope is not None and self.scope.initializing
+
+    def make_rng(self, name: str = "default") -> jax.Array:
+        """The next key of a stream, or of 'default' where there is no such stream."""
+        key: jax.Array = self._bound("draw keys").rngs[name]()
+        return key
+
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., Any],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Any:
+        """A parameter: the one that was given, or `init_fn(key, *init_args)`.
+
+        Args:
+          name: of the attribute and the parameter.
+          init_fn: makes the initial value from a key of the stream 'params' and the arguments.
+          *init_args, **init_kwargs: of `init_fn`.
+          unbox: accepted for Flax's programs: a variable's value never is in a box.
+
+        Returns:
+          The variable, an `nnx.Param`.
+        """
+        del unbox
+
+        def make() -> Any:
+            return init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+
+        return self._variable("params", name, make)
+
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., Any] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Any:
+        """A variable of a collection: the one that was given, or `init_fn(*init_args)`.
+
+        Args:
+          col: the collection; its class is found by name, or made.
+          name: of the attribute and the variable.
+          init_fn: makes the initial value.
+          *init_args, **init_kwargs: of `init_fn`.
+          unbox: accepted for Flax's programs.
+
+        Returns:
+          The variable.
+        """
+        del unbox
+        make = None if init_fn is None else lambda: init_fn(*init_args, **init_kwargs)
+        return self._variable(col, name, make)
+
+    def _variable(self, col: str, name: str, make: Callable[[], Any] | None) -> Variable[Any]:
+        scope = self._bound(f"make the variable {name!r}")
+        cls = variable_type_from_name(col, allow_register=True)
+        present = self.__dict__.get(name)
+        if isinstance(present, Variable) and type(present) is cls:
+            return present  # a compact method that runs again
+        if name in self.__dict__ or hasattr(type(self), name):
+            raise NameInUseError(
+                f"{type(self).__name__} has an attribute {name!r} already, and can't have a"
+                f" variable of that name in {col!r}."
+            )
+        found = scope.take(name, Variable)
+        if found is None:
+            if make is None or not (scope.initializing or in_filter(scope.mutable, col)):
+                raise ScopeVariableNotFoundError(
+                    f"{type(self).__name__} has no variable {name!r} in the collection {col!r}.",
+                    hint="Was it made by init? In apply, new variables need mutable="
+                    f"[{col!r}], and an init_fn.",
+                )
+            value = make()
+            found = cls(value) if not _is_box(value) else to_nnx_var(col, value)
+        super().__setattr__(name, found)
+        return found
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The collections of this module and those below."""
+        return nnx_attrs_to_linen_vars(_collected(self))
+
+    def init_with_output(
+        self,
+        rngs: Any = None,
+        *args: Any,
+        method: Callable[..., Any] | str = "__call__",
+        mutable: CollectionFilter = True,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Like `init`, but returns (output, variables)."""
+        return _run(self, {}, rngs, mutable, True, method, args, kwargs)
+
+    def init(
+        self,
+        rngs: Any = None,
+        *args: Any,
+        method: Callable[..., Any] | str = "__call__",
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Makes the variables by calling a method once.
+
+        Args:
+          rngs: a seed, a key, seeds or keys by stream, or `nnx.Rngs`.
+          *args, **kwargs: of the method.
+          method: name or function.
+
+        Returns:
+          A dict of collections.
+        """
+        return self.init_with_output(rngs, *args, method=method, **kwargs)[1]
+
+    def apply(
+        self,
+        variables: Mapping[str, Any],
+        *args: Any,
+        rngs: Any = None,
+        method: Callable[..., Any] | str = "__call__",
+        mutable: CollectionFilter = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Calls a method with variables.
+
+        Args:
+          variables: collections, as `init` returns them; never changed.
+          *args, **kwargs: of the method.
+          rngs: a seed, a key, seeds or keys by stream, or `nnx.Rngs`.
+          method: name or function.
+          mutable: the collections that may change.
+
+        Returns:
+          The output; unless `mutable` is False, (output, the mutable collections).
+        """
+        output, updates = _run(self, variables, rngs, mutable, False, method, args, kwargs)
+        return output if mutable is False else (output, updates)
+
+
+def _run(
+    module: Module,
+    variables: Mapping[str, Any],
+    rngs: Any,
+    mutable: CollectionFilter,
+    initializing: bool,
+    method: Callable[..., Any] | str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    # The modules and variables that fields hold are copied too, the arrays in them are not.
+    graphdef, own = split(module)
+    bound = merge(graphdef, jax.tree.map(lambda x: x, own))
+    streams = rngs if isinstance(rngs, Rngs) else Rngs() if rngs is None else Rngs(rngs)
+    stack = _stack.set(())
+    try:
+        with initializing_ends_here():
+            given = linen_vars_to_nnx_attrs(variables)
+            bound._bind(Scope(streams, mutable, initializing, given))
+            function = getattr(type(bound), method) if isinstance(method, str) else method
+            output = function(bound, *args, **kwargs)
+            found = bound.variables
+    finally:
+        _stack.reset(stack)
+    return output, {c: tree for c, tree in found.items() if in_filter(mutable, c)}
+
+
+def _is_box(value: Any) -> bool:
+    from ..boxes import AxisMetadata
+
+    return isinstance(value, AxisMetadata)
+
+
+def _made(module: Module, parent: Module | None, name: str | None) -> None:
+    """Gives a module that was just made its place, if that is known by now."""
+    if parent is _UNSET:
+        context = current_context()
+        if context is not None:
+            adopt(context, module, name)
+    elif parent is not None:
+        running = (entry for entry in reversed(_stack.get()) if entry.module is parent)
+        context = next(running, None)
+        if context is None or not isinstance(parent, Module):
+            raise ArgumentError(
+                f"{type(module).__name__} got a parent of which no method runs:"
+                f" {describe(parent)}.",
+                hint="Leave parent out in a method of the parent, where it is found, or assign the"
+                " module to an attribute of the parent. parent=None makes a module of its own.",
+            )
+        adopt(context, module, name)
+
+
+def adopt(context: ModuleStackEntry, child: Any, name: str | None, kind: str | None = None) -> None:
+    """Makes a module the child of the module whose method runs.
+
+    Args:
+      context: of that method.
+      child: the module.
+      name: its name; None for one of its class and number in a compact method. Elsewhere a module
+        without a name gets its place by an assignment.
+      kind: the name of its class, where it goes by another.
+    """
+    parent = context.module
+    if name is None and not context.in_compact:
+        return
+    if name is None:
+        name = context.next_name(kind or type(child).__name__)
+    elif isinstance(getattr(parent, name, None), Variable):
+        raise NameInUseError(f"{type(parent).__name__} has a variable {name!r} already.")
+    setattr(parent, name, child)
+
+
+def _place(parent: Module, scope: Scope, name: str, value: Any) -> None:
+    """Binds or fills what is an attribute of a bound module."""
+    old = parent.__dict__.get(name)
+    if old is not value and isinstance(old, Module) and isinstance(value, Module):
+        # The child of an earlier run of a compact method: its variables go to the new one.
+        _place_below(scope, name, value, _collected(old))
+    elif _holds_variables(value):
+        _place_below(scope, name, value, scope.take(name, (dict, Variable)))
+
+
+def _place_below(scope: Scope, name: Any, value: Any, given: Any) -> None:
+    """The same of any depth, where `given` is what there is for the value."""
+    if isinstance(value, Module):
+        if value.scope is None:
+            value._bind(scope.child(str(name), given))
+    elif (items := _items(value)) is not None:
+        below = given if isinstance(given, dict) else {}
+        for key, item in items:
+            _place_below(scope, key, item, below.get(key, below.get(str(key))))
+    elif isinstance(value, Variable) and isinstance(given, Variable):
+        value.update_from_state(given)
+    elif isinstance(value, Pytree) and isinstance(given, dict):
+        update(value, State(given))
+
+
+def _holds_variables(value: Any) -> bool:
+    return isinstance(value, (Pytree, Variable)) or _items(value) is not None
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """What a container holds, by index or key; None for anything else."""
+    if isinstance(value, (list, tuple, List)):
+        return enumerate(value)
+    return value.items() if isinstance(value, (dict, Dict)) else None
+
+
+def _collected(module: Module) -> dict[Any, Any]:
+    """The variables of a bound module and those below, nested by name; each once."""
+    found: dict[Any, Any] = {}
+    seen: set[int] = set()  # a child may be an attribute under its name and under another
+    for name, value in module.__dict__.items():
+        if name == "scope" or id(value) in seen:
+            continue
+        below = _below(name, value)
+        if below is not None:
+            found[name] = below
+            seen.add(id(value))
+    return found
+
+
+def _below(name: Any, value: Any) -> Any:
+    if isinstance(value, Variable):
+        return value
+    if isinstance(value, Module):
+        alias = value.scope is None or value.scope.name != str(name)
+        return None if alias else _collected(value) or None
+    if (items := _items(value)) is not None:
+        found = {key: _below(key, x) for key, x in items}
+        return {key: x for key, x in found.items() if x is not None} or None
+    if isinstance(value, Pytree) and holds_data(value):
+        nested = state(value, Variable)
+        return nested.raw_mapping if isinstance(nested, State) else nested
+    return None
+
+
+def running_scope(what: str) -> tuple[ModuleStackEntry, Scope]:
+    """The context and scope of the method that runs.
+
+    Raises:
+      ArgumentError: none does.
+    """
+    context = current_context()
+    if context is None or context.module.scope is None:
+        raise ArgumentError(
+            f"{what} was called outside of the methods of a bridge.Module.",
+            hint=f"Call {what} in a compact method or in setup, while init or apply runs.",
+        )
+    return context, context.module.scope

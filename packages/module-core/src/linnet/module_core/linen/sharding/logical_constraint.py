@@ -1,0 +1,87 @@
+"""Constraints in terms of logical axes.
+
+They are written into a model once, and mean something where there are rules and a mesh.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ...errors import ArgumentError
+from ...typing import LogicalRules
+from .logical_axes import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
+from .mesh import constrain, spec_of
+
+
+class RulesFallback(enum.Enum):
+    """What to do about a logical name that no rule gives a mesh axis."""
+
+    AXIS_IS_UNSHARDED = "axis_is_unsharded"
+    """The axis is not split."""
+
+    RAISE_ERROR = "raise_error"
+    """That is an error."""
+
+    NO_CONSTRAINT = "no_constraint"
+    """The whole array is left as it is."""
+
+
+def with_logical_constraint(
+    x: Any,
+    logical_axis_resources: Any,
+    rules: LogicalRules | None = None,
+    mesh: Mesh | None = None,
+    fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
+) -> Any:
+    """Constrains the layout of arrays; without rules or a mesh it leaves them as they are.
+
+    Args:
+      x: an array, or a tree of them.
+      logical_axis_resources: the logical names of the axes of `x`, as a tuple or `PartitionSpec`;
+        for a tree, a tree of these (or a prefix of one), in which None stands for an array that is
+        not split. None alone leaves `x` as it is.
+      rules: default: those that are set.
+      mesh: default: the one that is set (`jax.set_mesh`).
+      fallback: for names without a rule.
+
+    Returns:
+      `x`, constrained.
+
+    Raises:
+      ArgumentError: a name has no rule and `fallback` is `RAISE_ERROR`; or a name occurs twice; or
+        the mesh lacks an axis that a rule names; or an array has fewer axes than there are names.
+    """
+    rules = get_logical_axis_rules() if rules is None else rules
+    if not rules or logical_axis_resources is None:
+        return x
+
+    def apply(names: Any, part: Any) -> Any:
+        if isinstance(names, NamedSharding):  # the layout itself
+            return jax.lax.with_sharding_constraint(part, names)  # type: ignore[no-untyped-call]
+        axes = assign_mesh_axes(() if names is None else names, rules)
+        if UNASSIGNED in axes:
+            if fallback is RulesFallback.NO_CONSTRAINT:
+                return part
+            if fallback is RulesFallback.RAISE_ERROR:
+                without = [n for n, a in zip(names, axes, strict=True) if a is UNASSIGNED]
+                raise ArgumentError(
+                    f"Axis names {tuple(names)} did not match a rule: {', '.join(without)}.",
+                    hint=f"Add a rule, such as ({without[0]!r}, None): not split. The rules are "
+                    f"{list(rules)}; each mesh axis is given away once an array.",
+                )
+            axes = [None if axis is UNASSIGNED else axis for axis in axes]
+        return constrain(part, spec_of(axes), mesh)
+
+    return jax.tree.map(apply, logical_axis_resources, x, is_leaf=is_names)
+
+
+def is_names(x: Any) -> bool:
+    """Whether `x` are the logical names of one array's axes."""
+    if isinstance(x, tuple):
+        free = PartitionSpec.UNCONSTRAINED
+        return all(n is None or n is free or isinstance(n, str) for n in x)
+    return x is None or isinstance(x, PartitionSpec)

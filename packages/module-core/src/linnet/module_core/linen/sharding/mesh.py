@@ -1,0 +1,154 @@
+"""Constraints on how an array is laid out over the devices of a mesh.
+
+The mesh is the one that a program has set (`jax.set_mesh`), or one that is given. Without a mesh
+there is nothing to say, and a constraint leaves its array as it is: a model with constraints runs
+unchanged on one device. On a mesh whose axes are explicit, where arrays carry their layout in their
+type, a constraint moves the array. Within `shard_map` the axes that are already split are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
+from ...errors import ArgumentError, ArgumentTypeError
+
+
+def get_global_mesh() -> AbstractMesh | None:
+    """The mesh that the program has set, or None."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if mesh.axis_names else None
+
+
+def global_mesh_defined() -> bool:
+    """Whether the program has set a mesh."""
+    return get_global_mesh() is not None
+
+
+def spec_of(entries: Iterable[Any]) -> PartitionSpec:
+    """A `PartitionSpec` of `entries`."""
+    return PartitionSpec(*entries)  # type: ignore[no-untyped-call]
+
+
+def constrain(tree: Any, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
+    """Constrains the layout of every array in `tree`; what is no array is left as it is.
+
+    Args:
+      tree: of arrays.
+      spec: for each leading axis the mesh axis, or axes, that it is split over; None: not split.
+      mesh: the mesh, or None for the one that the program has set.
+
+    Raises:
+      ArgumentError: `spec` names an axis that the mesh lacks, or more axes than an array has.
+    """
+    context = get_global_mesh()
+    here: Mesh | AbstractMesh | None = context if mesh is None else mesh
+    if here is None:
+        return tree
+    _check_axes(spec, here)
+    # An axis is manual where shard_map has split it, which only the context knows.
+    manual = {a for m in (here, context) if m is not None for a in _axes(m, AxisType.Manual)}
+    if manual >= set(here.axis_names):
+        return tree
+    if manual and not CONSTRAINS_BESIDE_MANUAL_AXES:
+        return tree  # a constraint changes no number, only where it is computed
+    if manual:
+        spec = spec_of(_without(entry, manual) for entry in spec)
+    explicit = set(_axes(here, AxisType.Explicit)) == set(here.axis_names)
+    target = spec if mesh is None else NamedSharding(mesh, spec)
+
+    def apply(x: Any) -> Any:
+        if not isinstance(x, jax.Array | np.ndarray | np.generic | int | float | complex):
+            return x
+        if np.ndim(x) < len(spec):
+            raise ArgumentError(
+                f"An array of shape {np.shape(x)} cannot be laid out by {spec}, which has "
+                f"{len(spec)} axes.",
+                hint="Give one name, or None, for each axis of the array.",
+            )
+        try:
+            if explicit:
+                return reshard(x, target)
+            if isinstance(x, jax.core.Tracer) or isinstance(target, NamedSharding):
+                return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
+            # Outside of jit, jax takes a spec only for an array that is on the mesh already.
+            return _laid_out(x, spec)
+        except ValueError as error:
+            raise _not_divisible("An array", np.shape(x), spec, here) or error from error
+
+    return jax.tree.map(apply, tree)
+
+
+def _not_divisible(
+    what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Any
+) -> ArgumentError | None:
+    """The error about the first axis of an array that a mesh doesn't divide; None if there is none.
+
+    Args:
+      what: the array, in words.
+      shape: of it.
+      spec: the mesh axes that its axes are split over.
+      mesh: the mesh.
+    """
+    for i, (size, entry) in enumerate(zip(shape, spec, strict=False)):
+        names = [n for n in (entry if isinstance(entry, tuple) else (entry,)) if n in mesh.shape]
+        parts = math.prod(mesh.shape[n] for n in names)
+        if size % parts:
+            return ArgumentError(
+                f"{what} of shape {tuple(shape)} cannot be laid out by {tuple(spec)}: its axis {i}"
+                f" has {size} elements, and {' x '.join(map(repr, names))} of the mesh splits it"
+                f" into {parts} parts.",
+                hint=f"Take a size that is a multiple of {parts}, or leave the axis whole: None"
+                f" in the place of {entry!r}.",
+            )
+    return None
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _laid_out(x: Any, spec: PartitionSpec) -> Any:
+    return jax.lax.with_sharding_constraint(x, spec)  # type: ignore[no-untyped-call]
+
+
+def named_sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
+    """The layout `spec` on `mesh`.
+
+    Raises:
+      ArgumentTypeError: `mesh` is no mesh.
+      ArgumentError: it lacks an axis of `spec`.
+    """
+    if not isinstance(mesh, Mesh | AbstractMesh):
+        raise ArgumentTypeError(
+            f"Expected a mesh, got {mesh!r:.60}.",
+            hint='Make one: jax.make_mesh((4, 2), ("data", "model")).',
+        )
+    _check_axes(spec, mesh)
+    return NamedSharding(mesh, spec)
+
+
+def _check_axes(spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> None:
+    for entry in spec:
+        for axis in entry if isinstance(entry, tuple) else (entry,):
+            if isinstance(axis, str) and axis not in mesh.axis_names:
+                raise ArgumentError(
+                    f"The mesh has no axis {axis!r} of {spec}; its axes are "
+                    f"{', '.join(map(repr, mesh.axis_names))}.",
+                    hint="Partitioned names axes of the mesh. Logical names, which rules translate "
+                    "to those, belong into LogicallyPartitioned.",
+                )
+
+
+def _axes(mesh: Mesh | AbstractMesh, kind: AxisType) -> list[Any]:
+    return [a for a, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == kind]
+
+
+def _without(entry: Any, axes: set[Any]) -> Any:
+    if isinstance(entry, tuple):
+        return tuple(a for a in entry if a not in axes) or None
+    return None if entry in axes else entry

@@ -1,0 +1,141 @@
+"""Saying of an attribute that it is data, or that it is static, where its type doesn't.
+
+Data is what transforms see: variables, arrays, modules, and containers that hold some. Everything
+else is static: it belongs to the program. That is read off the values each time the structure of a
+module is taken, so an attribute may change from one to the other, and lists and dicts may be
+edited. `nnx.data(x)` makes data of what would be static (a Python number that should be traced).
+`nnx.static(x)` says that the attribute is static for good: data in it is refused, for transforms
+could not see it. The items of a container that is marked as data speak for themselves: functions
+between the layers of a list stay static.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+import weakref
+from typing import Annotated, Any, TypeVar
+
+import jax
+import numpy as np
+
+from ..._compat import own_annotations
+
+T = TypeVar("T")
+_MISSING: Any = object()
+
+_DATA = "nnx.data"
+_STATIC = "nnx.static"
+
+Data = Annotated[T, _DATA]
+"""Annotation of a data attribute: `weights: nnx.Data[list[jax.Array]]`."""
+
+Static = Annotated[T, _STATIC]
+"""Annotation of a static attribute, which is never data: `name: nnx.Static[str]`."""
+
+
+class Marked:
+    """A value on its way into an attribute, with the user's word on what it is."""
+
+    __slots__ = ("is_data", "value")
+
+    def __init__(self, value: Any, is_data: bool) -> None:
+        self.value = value
+        self.is_data = is_data
+
+
+def data(value: Any = _MISSING, /, **kwargs: Any) -> Any:
+    """Makes an attribute data: `self.scale = nnx.data(1.0)`, or `scale: float = nnx.data()`.
+
+    Args:
+      value: what is assigned; left out in the body of an `nnx.dataclass`.
+      **kwargs: for `dataclasses.field`.
+    """
+    return _mark(value, True, kwargs)
+
+
+def static(value: Any = _MISSING, /, **kwargs: Any) -> Any:
+    """Makes an attribute static, which data is refused in: `self.name = nnx.static(name)`.
+
+    Args:
+      value: what is assigned; left out in the body of an `nnx.dataclass`.
+      **kwargs: for `dataclasses.field`.
+    """
+    return _mark(value, False, kwargs)
+
+
+def _mark(value: Any, is_data: bool, kwargs: dict[str, Any]) -> Any:
+    if value is _MISSING or kwargs:
+        metadata = {**kwargs.pop("metadata", {}), _DATA: is_data}
+        if value is not _MISSING:
+            kwargs.setdefault("default", value)
+        return dataclasses.field(metadata=metadata, **kwargs)
+    return Marked(value, is_data)
+
+
+def declared_marks(cls: type) -> dict[str, bool]:
+    """The marks that a class's annotations and dataclass fields declare, bases' included."""
+    found: dict[str, bool] = {}
+    for base in reversed(cls.__mro__):
+        for name, annotation in own_annotations(base).items():
+            if isinstance(annotation, typing.ForwardRef):  # with a name that isn't defined yet
+                annotation = annotation.__forward_arg__
+            if isinstance(annotation, str):  # under `from __future__ import annotations`
+                word = annotation.split("[")[0].rsplit(".", 1)[-1]
+                if "[" in annotation and word in ("Data", "Static"):
+                    found[name] = word == "Data"
+            else:
+                marks = getattr(annotation, "__metadata__", ())
+                if _DATA in marks or _STATIC in marks:
+                    found[name] = _DATA in marks
+            default = base.__dict__.get(name)
+            if isinstance(default, dataclasses.Field) and _DATA in default.metadata:
+                found[name] = default.metadata[_DATA]
+        fields = base.__dict__.get("__dataclass_fields__", {})
+        for name, field in fields.items():
+            if _DATA in field.metadata:
+                found[name] = field.metadata[_DATA]
+    return found
+
+
+_data_types: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def register_data_type(type_: T, /) -> T:
+    """Makes instances of a class data wherever they are attributes; a decorator.
+
+    They are leaves: transforms pass them to jax, which must know what to do with them.
+    """
+    from .kinds import forget_kind
+
+    _data_types.add(type_)  # type: ignore[arg-type]
+    forget_kind(type_)  # type: ignore[arg-type]
+    return type_
+
+
+def is_leaf_of_data(value: Any) -> bool:
+    """Whether a value is by its type a leaf of a module's data."""
+    # By instance: the class of a tracer is no subclass of jax.Array, the tracer is an instance.
+    known = isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct))
+    return known or type(value) in _data_types
+
+
+def is_data(value: Any, /) -> bool:
+    """Whether a value, as an attribute, is data.
+
+    >>> import jax.numpy as jnp
+    >>> is_data(jnp.ones(2)), is_data(3), is_data([1, 2]), is_data([jnp.ones(2)])
+    (True, False, False, True)
+    """
+    if isinstance(value, Marked):
+        return value.is_data
+    from ..structure.structure import holds_data
+
+    return holds_data(value)
+
+
+def has_data(value: Any, /) -> list[Any]:
+    """The data leaves of a value."""
+    from ..structure.structure import data_leaves
+
+    return data_leaves(value)

@@ -1,0 +1,364 @@
+"""`Pytree`: an object whose attributes are a tree, and which has an identity.
+
+Modules, streams of random keys, optimizers and metrics are all of this kind. Its slots serve the
+core and never appear among the attributes: `_nnx_structure` is what was remembered of the object's
+structure (see `snapshot`), `_nnx_stamp` the trace level that it was made at.
+
+Attributes live in `__dict__`, and reading one is Python's own. Assigning one checks the trace level
+and counts an edit, so that remembered structures are looked at again.
+
+Every subclass is a pytree of jax: children are the data attributes by name, everything else is in
+the structure. jax's own transforms therefore take modules, though without sharing or updates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import jax
+
+from ...errors import ArgumentError, ArgumentTypeError, describe
+from ...field_order import made_dataclass
+from . import edits
+from .marks import Marked, declared_marks
+
+T = TypeVar("T")
+
+
+class Pytree:
+    """Base of everything that nnx transforms see inside of.
+
+    A subclass written with `pytree=False` in its class line isn't registered as a pytree of jax;
+    nnx's own functions treat it the same.
+    """
+
+    # `__orig_class__` is what `List[int]()` sets, for those who ask typing: it isn't in the tree.
+    __slots__ = (
+        "__dict__",
+        "__orig_class__",
+        "__weakref__",
+        "_nnx_marks",
+        "_nnx_stamp",
+        "_nnx_structure",
+    )
+
+    _declared_marks: ClassVar[dict[str, bool]] = {}
+    _has_marks: ClassVar[bool] = False  # of the class, or of some instance
+    _is_pytree = True
+    _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
+        "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put them"
+        " back with nnx.replace_by_pure_dict(state, msgpack_restore(encoded)) and"
+        " nnx.update(module, state)."
+    )
+
+    def __init_subclass__(cls, *, pytree: bool = True, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if any(vars(cls).get("__slots__", ())):
+            raise ArgumentTypeError(
+                f"{cls.__name__} has __slots__: only what is in the __dict__ of an nnx object is"
+                " part of its structure.",
+                hint="Leave __slots__ out.",
+            )
+        cls.__abstractmethods__ = abstract_names(cls)  # type: ignore[attr-defined]
+        cls._declared_marks = declared_marks(cls)
+        cls._has_marks = bool(cls._declared_marks)
+        cls._is_pytree = pytree
+        if pytree:
+            _register(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        now = edits.trace_state()
+        try:
+            stamp = _get_stamp(self)
+        except AttributeError:
+            stamp = now
+            _set_stamp(self, edits.stamp())
+        if stamp != now:
+            edits.check_trace(stamp, self._nnx_description)
+        if type(self)._has_marks or isinstance(value, Marked):
+            value = _with_mark(self, name, value)
+        object.__setattr__(self, name, value)  # properties, slots and `__class__` as Python has it
+        edits.count[0] += 1
+        if name in _IDENTITY:
+            edits.replaced[0] += 1
+            if own_marks(self):
+                type(self)._has_marks = True
+
+    def __delattr__(self, name: str) -> None:
+        edits.check_trace(_get_stamp(self), self._nnx_description)
+        object.__delattr__(self, name)
+        edits.count[0] += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        marks = own_marks(self)
+        return {**self.__dict__, "_nnx_marks": marks} if marks else dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        marks = state.pop("_nnx_marks", None)
+        _set_stamp(self, edits.stamp())
+        if marks:
+            _set_marks(self, marks)
+        self.__dict__.update(state)
+
+    def __copy__(self) -> Any:
+        new = new_object(type(self))
+        new.__setstate__(self.__getstate__())
+        return new
+
+    def _nnx_description(self) -> str:
+        return repr(type(self).__name__)
+
+    def __repr__(self) -> str:
+        from .representation import represent
+
+        return represent(self)
+
+    def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
+        from .representation import treescope_of
+
+        return treescope_of(self, path, subtree_renderer)
+
+
+def check_pytree(pytree: Any) -> None:
+    """Raises if an nnx object is not a valid tree: if it has data where it is marked as static.
+
+    Raises:
+      ArgumentTypeError: it is not an nnx object.
+      ArgumentError: a static attribute holds data, which was put there past the checks.
+    """
+    if not isinstance(pytree, Pytree):
+        raise ArgumentTypeError(f"Expected a Pytree, got {describe(pytree)}.")
+    marks = marks_of(pytree)
+    for name, value in pytree.__dict__.items():
+        if marks.get(name) is False:
+            _refuse_data(pytree, name, value)
+
+
+Object = Pytree
+"""An older name of `Pytree`."""
+
+_slots: Any = vars(Pytree)
+_set_stamp = _slots["_nnx_stamp"].__set__
+_get_stamp = _slots["_nnx_stamp"].__get__
+_put_marks = _slots["_nnx_marks"].__set__
+_get_marks = _slots["_nnx_marks"].__get__
+get_stamp = _get_stamp
+set_structure = _slots["_nnx_structure"].__set__
+get_structure = _slots["_nnx_structure"].__get__
+
+
+def new_object(cls: type[T], stamp: Any = None) -> T:
+    """An object without attributes, made now unless a stamp is given; `__init__` doesn't run."""
+    new = object.__new__(cls)
+    _set_stamp(new, edits.stamp() if stamp is None else stamp)
+    return new
+
+
+def own_marks(obj: Pytree) -> dict[str, bool] | None:
+    """The marks that were set on this very object, if any."""
+    try:
+        marks: dict[str, bool] = _get_marks(obj)
+    except AttributeError:
+        return None
+    return marks
+
+
+def marks_of(obj: Pytree) -> dict[str, bool]:
+    """What the user said of the attributes: name to whether it is data."""
+    return own_marks(obj) or type(obj)._declared_marks
+
+
+def set_mark(obj: Pytree, name: str, is_data: bool) -> None:
+    """Records that an attribute is data, or static."""
+    _set_marks(obj, {**marks_of(obj), name: is_data})
+
+
+def _set_marks(obj: Pytree, marks: dict[str, bool]) -> None:
+    _put_marks(obj, marks)
+    if not type(obj)._has_marks:
+        type(obj)._has_marks = True
+
+
+_IDENTITY = frozenset({"__class__", "__dict__"})
+
+
+def _with_mark(obj: Pytree, name: str, value: Any) -> Any:
+    """A value that is about to be assigned, without its mark, which is recorded.
+
+    Raises:
+      ArgumentError: the attribute is static, and the value holds data.
+    """
+    is_data = marks_of(obj).get(name)
+    if isinstance(value, Marked):
+        is_data, value = value.is_data, value.value
+        set_mark(obj, name, is_data)
+    if is_data is False:
+        _refuse_data(obj, name, value)
+    return value
+
+
+def _refuse_data(obj: Pytree, name: str, value: Any) -> None:
+    if type(obj)._is_pytree:
+        from ..structure.structure import iter_data
+
+        if not all(isinstance(x, jax.ShapeDtypeStruct) for x in iter_data(value)):
+            raise ArgumentError(
+                f"{type(obj).__name__}.{name} is marked as static, but {describe(value)} holds"
+                " data (arrays, variables or modules), which transforms must see.",
+                hint="Leave out nnx.static, or its annotation: data is found without a mark.",
+            )
+
+
+def abstract_names(cls: type) -> frozenset[str]:
+    """The names of a class's abstract methods, as `abc.ABCMeta` finds them.
+
+    Python itself refuses to make an instance of a class with some; no metaclass is needed for that,
+    which might conflict with a user's.
+    """
+    names = {name for name, value in vars(cls).items() if _is_abstract(value)}
+    for base in cls.__bases__:
+        for name in getattr(base, "__abstractmethods__", ()):
+            if _is_abstract(getattr(cls, name, None)):
+                names.add(name)
+    return frozenset(names)
+
+
+def _is_abstract(value: Any) -> bool:
+    return getattr(value, "__isabstractmethod__", False) is True
+
+
+def attribute_items(obj: Pytree) -> Iterator[tuple[Any, Any]]:
+    """Attributes by sorted name; keys that lists use are ints."""
+    from ..structure.structure import attribute_names
+
+    attributes = obj.__dict__
+    for name in attribute_names(obj):
+        yield name, attributes[name]
+
+
+class _Static:
+    """Static attributes in a tree's structure."""
+
+    __slots__ = ("_key", "data", "items", "marks")
+
+    def __init__(self, data: tuple[str, ...], items: dict[str, Any], marks: Any) -> None:
+        self.data = data
+        self.items = items
+        self.marks = marks
+        self._key: Any = None
+
+    def key(self) -> Any:
+        if self._key is None:
+            from .statics import static_key
+
+            self._key = (self.data, tuple((k, static_key(v)) for k, v in self.items.items()))
+        return self._key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __repr__(self) -> str:
+        return repr(self.items)
+
+
+class _Mixed:
+    """A container of data and static values, as one child: a jax leaf must be data."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _flatten_mixed(mixed: _Mixed) -> tuple[list[Any], Any]:
+    from ..structure.structure import split_static
+
+    return split_static(mixed.value)
+
+
+def _unflatten_mixed(aux: Any, children: Any) -> _Mixed:
+    return _Mixed(aux.fill(children))
+
+
+jax.tree_util.register_pytree_node(_Mixed, _flatten_mixed, _unflatten_mixed)
+
+
+def _register(cls: type[Pytree]) -> None:
+    def split(obj: Pytree) -> tuple[list[tuple[str, Any]], _Static]:
+        from ..structure.structure import holds_data, is_pure_data
+
+        marks = marks_of(obj)
+        children: list[tuple[str, Any]] = []
+        static: dict[str, Any] = {}
+        for name, value in attribute_items(obj):
+            mark = marks.get(name)
+            if mark is False or (mark is None and not holds_data(value)):
+                static[name] = value
+            elif mark or is_pure_data(value):
+                children.append((name, value))
+            else:
+                children.append((name, _Mixed(value)))
+        names = tuple(name for name, _ in children)
+        return children, _Static(names, static, own_marks(obj))
+
+    path_key = getattr(cls, "_path_key", lambda name: name)
+
+    def entry(name: str) -> Any:
+        key = path_key(name)
+        is_index = isinstance(key, int)
+        return jax.tree_util.SequenceKey(key) if is_index else jax.tree_util.GetAttrKey(name)
+
+    def flatten_with_keys(obj: Pytree) -> tuple[list[tuple[Any, Any]], _Static]:
+        children, static = split(obj)
+        return [(entry(name), value) for name, value in children], static
+
+    def flatten(obj: Pytree) -> tuple[list[Any], _Static]:
+        children, static = split(obj)
+        return [value for _, value in children], static
+
+    def unflatten(static: _Static, children: Any) -> Pytree:
+        new = new_object(cls)
+        if static.marks:
+            _set_marks(new, static.marks)
+        attributes = new.__dict__
+        attributes.update(static.items)
+        for name, value in zip(static.data, children, strict=True):
+            attributes[name] = value.value if type(value) is _Mixed else value
+        return new
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+@dataclass_transform(field_specifiers=(dataclasses.field,))
+def dataclass(cls: Any = None, /, **options: Any) -> Any:
+    """`dataclasses.dataclass` for modules, whose fields may be `nnx.data()` or `nnx.static()`.
+
+    Equality stays identity, as for every module, unless `eq=True` is given.
+
+    >>> from linnet.module_core import nnx
+    >>> @nnx.dataclass
+    ... class Scale(nnx.Module):
+    ...     factor: nnx.Param
+    ...     name: str = "scale"
+    >>> Scale(nnx.Param(2.0)).name
+    'scale'
+    """
+    if cls is None:
+        return lambda c: dataclass(c, **options)
+    options = {"eq": False, "repr": False, **options}
+    for name, default in list(vars(cls).items()):
+        if isinstance(default, Marked):
+            setattr(
+                cls,
+                name,
+                dataclasses.field(default=default.value, metadata={"nnx.data": default.is_data}),
+            )
+    made = made_dataclass(cls, dataclasses.dataclass(**options), "nnx.dataclass(kw_only=True)")
+    made._declared_marks = declared_marks(made)
+    made._has_marks = made._has_marks or bool(made._declared_marks)
+    return made

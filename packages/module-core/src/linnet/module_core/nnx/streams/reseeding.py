@@ -1,0 +1,87 @@
+"""`reseed`: new keys in the streams of a module, chosen by tag.
+
+Streams of one tag get different keys from one seed, in the order in which they are met:
+`fold_in(key, 0)`, `fold_in(key, 1)` ....
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+
+from ...errors import ArgumentError, describe
+from ..structure.states import Path, path_text
+from .rng_splitting import iter_streams, replace_key
+from .rngs import RngStream, as_key
+
+Array = jax.Array
+Policy = Callable[[Path, Array, tuple[int, ...]], Array]
+
+
+def reseed(
+    node: Any,
+    /,
+    *,
+    graph: bool | None = None,
+    policy: Literal["scalars_only", "match_shape"] | Policy = "scalars_only",
+    **stream_keys: Any,
+) -> None:
+    """Starts streams again from other seeds, in place; tags that no stream has are ignored.
+
+    Args:
+      node: an object with streams.
+      graph: False refuses shared references.
+      policy: what becomes of a stream that holds an array of keys. 'scalars_only' refuses it,
+        'match_shape' splits the new key to the same shape; a function of path, new key and the
+        old keys' shape returns what to put in, for every stream.
+      **stream_keys: by tag, a seed, key or stream.
+
+    Raises:
+      ArgumentError: a seed is none; or a stream is split and the policy doesn't allow for it.
+        Nothing is changed then.
+
+    >>> from linnet.module_core import nnx
+    >>> rngs = nnx.Rngs(params=0, dropout=1)
+    >>> first = rngs.dropout()
+    >>> nnx.reseed(rngs, dropout=42)
+    >>> int(rngs.dropout.count.value), int(rngs.params.count.value)
+    (0, 0)
+    """
+    choose = _POLICIES.get(policy) if isinstance(policy, str) else policy
+    if not callable(choose):
+        raise ArgumentError(
+            f"policy is 'scalars_only', 'match_shape' or a function, got {describe(policy)}."
+        )
+    keys = {
+        tag: value.key.get_value() if isinstance(value, RngStream) else as_key(value)
+        for tag, value in stream_keys.items()
+    }
+    met = dict.fromkeys(keys, 0)
+    chosen: list[tuple[RngStream, Array]] = []
+    for path, stream in iter_streams(node, graph=graph):
+        tag = stream.tag
+        if tag in keys:
+            key = jax.random.fold_in(keys[tag], met[tag])
+            met[tag] += 1
+            chosen.append((stream, choose(path, key, stream.key.shape)))
+    for stream, key in chosen:
+        replace_key(stream, key)
+
+
+def _scalars_only(path: Path, key: Array, shape: tuple[int, ...]) -> Array:
+    if shape != ():
+        raise ArgumentError(
+            f"The stream at {path_text(path)} holds an array of keys of shape {shape}; one new key"
+            " can't stand for all of them.",
+            hint="Pass policy='match_shape' if its keys should all differ, or a function.",
+        )
+    return key
+
+
+def _match_shape(path: Path, key: Array, shape: tuple[int, ...]) -> Array:
+    return key if shape == () else jax.random.split(key, shape)
+
+
+_POLICIES: dict[str, Policy] = {"scalars_only": _scalars_only, "match_shape": _match_shape}

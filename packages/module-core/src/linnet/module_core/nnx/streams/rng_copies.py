@@ -1,0 +1,105 @@
+"""`with_rngs`: a copy of an object with other streams, the object's own staying as they are.
+
+The copy shares all variables with the object, save those of the streams.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..filters import All, Filter, to_predicate
+from ..nodes.pytree import Pytree
+from ..structure.iteration import recursive_map
+from .rng_splitting import Rule, Shape, as_shape, draw_from, passes, split_to
+from .rngs import RngStream
+
+_MISSING: Any = object()
+
+
+def with_rngs(
+    node: Any = _MISSING,
+    /,
+    *,
+    split: Mapping[Filter, Shape] | Shape | None = None,
+    fork: Filter | Sequence[Filter] | None = None,
+    broadcast: Mapping[Filter, Shape] | Shape | None = None,
+    only: Filter = True,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """A copy of an object whose streams are split, forked or broadcast.
+
+    Each stream follows the first of `split`, `broadcast` and `fork` that names it. It starts from
+    the next key of the object's own stream, which goes on from there; a stream that none names is
+    copied as it is.
+
+    Args:
+      node: an object with streams. Left out, or a function: a decorator, which passes such copies
+        of its arguments on.
+      split: how many keys (or the shape of an array of keys) for all streams, or by filter.
+      fork: which streams start anew from one key.
+      broadcast: as `split`, with one and the same key everywhere.
+      only: which streams are looked at.
+      graph: False refuses shared references.
+      graph_updates: accepted for Flax's programs; the object is never changed here.
+
+    >>> from linnet.module_core import nnx
+    >>> rngs = nnx.Rngs(params=0, dropout=1)
+    >>> new = nnx.with_rngs(rngs, split={"params": 4}, fork="dropout")
+    >>> new.params.key.shape, new.dropout.key.shape, rngs.params.key.shape
+    ((4,), (), ())
+    """
+    del graph_updates
+    rules: list[Rule] = [
+        *((p, split_to(shape)) for p, shape in _by_filter(split)),
+        *((p, functools.partial(_broadcast, shape)) for p, shape in _by_filter(broadcast)),
+        *((to_predicate(f), split_to(None)) for f in ([] if fork is None else [fork])),
+    ]
+    rules = [(All(only, p), make) for p, make in rules]
+
+    def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(f)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            args, kwargs = copy_with((args, kwargs), rules, graph)
+            return f(*args, **kwargs)
+
+        return run
+
+    if node is _MISSING:
+        return decorate
+    if callable(node) and not isinstance(node, Pytree):
+        return decorate(node)
+    return copy_with(node, rules, graph)
+
+
+def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
+    """A copy of an object whose streams follow the first rule that they pass."""
+
+    def replaced(path: Any, value: Any) -> Any:
+        if not isinstance(value, RngStream):
+            return value
+        # `value` is a copy already, but its variables are the original's.
+        for predicate, make in rules:
+            if passes(predicate, path, value):
+                return type(value)(make(draw_from(path, value)), tag=value.tag)
+        new = type(value)(value.key.get_value(), tag=value.tag)
+        new.count.set_value(value.count.get_value())
+        return new
+
+    return recursive_map(replaced, node, graph=graph)
+
+
+def _by_filter(spec: Any) -> list[tuple[Any, tuple[int, ...]]]:
+    if spec is None:
+        return []
+    rules = spec.items() if isinstance(spec, Mapping) else [(..., spec)]
+    return [(to_predicate(f), as_shape(n)) for f, n in rules]
+
+
+def _broadcast(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(key, shape)

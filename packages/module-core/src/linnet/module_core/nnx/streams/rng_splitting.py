@@ -1,0 +1,260 @@
+"""`split_rngs` and `fork_rngs`: other keys in a module's streams, for a while.
+
+Before a function is mapped over copies of a module, each stream needs one key a copy; afterwards
+the stream goes on from where it was, one draw later. So the streams are changed in place, and what
+they were is kept in `StreamBackups`, which puts it back: by hand, at the end of a `with`, or when
+the function returns that the two decorate.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError, describe
+from ..filters import Filter, Predicate, to_predicate
+from ..nodes.pytree import Pytree
+from ..structure.iteration import iter_graph
+from ..structure.states import Path
+from .rngs import RngStream
+
+Array = jax.Array
+Shape = int | tuple[int, ...]
+_MISSING: Any = object()
+
+
+class StreamBackups:
+    """What streams were: an iterable of `(stream, key, count)`, and a context that restores them.
+
+    Args:
+      backups: of each stream its key, and its count where that is to be restored as well.
+    """
+
+    def __init__(self, backups: Iterable[tuple[Any, ...]]) -> None:
+        self._backups = list(backups)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self._backups)
+
+    def __len__(self) -> int:
+        return len(self._backups)
+
+    def __enter__(self) -> StreamBackups:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        restore_rngs(self)
+
+    def __repr__(self) -> str:
+        return f"StreamBackups({[stream.tag for stream, *_ in self._backups]})"
+
+
+def backup_keys(node: Any, /, *, graph: bool | None = None) -> list[tuple[RngStream, Array]]:
+    """The streams in an object and their keys, for `restore_rngs`; counts are left to run on."""
+    return [(stream, stream.key.get_value()) for _, stream in iter_streams(node, graph=graph)]
+
+
+def restore_rngs(backups: Iterable[tuple[Any, ...]], /) -> None:
+    """Gives streams the keys, and the counts where there are any, that were kept of them.
+
+    Args:
+      backups: what `split_rngs`, `fork_rngs` or `backup_keys` returned.
+    """
+    for stream, key, *count in backups:
+        stream.key.set_value(key)
+        if count:
+            stream.count.set_value(count[0])
+
+
+def iter_streams(node: Any, *, graph: bool | None = None) -> Iterator[tuple[Path, RngStream]]:
+    """Paths and streams of all streams in an object, each once."""
+    for path, value in iter_graph(node, graph=graph):
+        if isinstance(value, RngStream):
+            yield path, value
+
+
+def split_rngs(
+    node: Any = _MISSING,
+    /,
+    *,
+    splits: Shape,
+    only: Filter = ...,
+    squeeze: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Splits the next key of each stream into several, until the streams are restored.
+
+    Args:
+      node: an object with streams. Left out, or a function: a decorator, which does it to all
+        streams in the arguments of each call.
+      splits: how many keys, or the shape of an array of keys.
+      only: which streams, by tag, path or variable; all by default.
+      squeeze: drops the axis again; for `splits=1`.
+      graph: False leaves the streams as they are, one draw later, and returns a copy of `node`
+        with split ones.
+      graph_updates: False does the same.
+
+    Returns:
+      Backups to restore the streams with, also as a context manager; or the decorated function.
+
+    >>> from linnet.module_core import nnx
+    >>> rngs = nnx.Rngs(params=0, dropout=1)
+    >>> with nnx.split_rngs(rngs, splits=5, only="params"):
+    ...     rngs.params.key.shape, rngs.dropout.key.shape
+    ((5,), ())
+    >>> rngs.params.key.shape, int(rngs.params.count.value)
+    ((), 1)
+
+    >>> @nnx.split_rngs(splits=3)
+    ... def keys(rngs):
+    ...     return rngs.params.key.shape
+    >>> keys(rngs)
+    (3,)
+    """
+    shape = as_shape(splits)
+    if squeeze and shape != (1,):
+        raise ArgumentError(
+            f"squeeze=True drops an axis of length 1, got splits={splits}.",
+            hint="Pass splits=1, or leave squeeze out.",
+        )
+
+    def make_key(key: Array) -> Array:
+        keys = jax.random.split(key, shape)
+        return keys[0] if squeeze else keys
+
+    return _replace(node, [(to_predicate(only), make_key)], graph, graph_updates)
+
+
+def fork_rngs(
+    node: Any = _MISSING,
+    /,
+    *,
+    split: Mapping[Filter, Shape | None] | Shape | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Any:
+    """Starts each stream anew from its next key, until the streams are restored.
+
+    Args:
+      node: an object with streams. Left out, or a function: a decorator, which does it to all
+        streams in the arguments of each call.
+      split: into how many keys (or an array of which shape) that key is split; None: not at all.
+        A mapping of filters says it stream by stream; what passes none is left alone.
+      graph: False leaves the streams as they are, one draw later, and returns a copy of `node`
+        with forked ones.
+      graph_updates: False does the same.
+
+    Returns:
+      Backups to restore the streams with, also as a context manager; or the decorated function.
+
+    >>> from linnet.module_core import nnx
+    >>> rngs = nnx.Rngs(0)
+    >>> with nnx.fork_rngs(rngs):
+    ...     keys = [rngs() for _ in range(3)]
+    >>> int(rngs.default.count.value)
+    1
+    """
+    rules = split.items() if isinstance(split, Mapping) else [(..., split)]
+    return _replace(
+        node,
+        [(to_predicate(only), split_to(None if s is None else as_shape(s))) for only, s in rules],
+        graph,
+        graph_updates,
+    )
+
+
+def split_to(shape: tuple[int, ...] | None) -> Callable[[Array], Array]:
+    """What makes an array of keys of that shape of a key; of None, the key itself."""
+    return (lambda key: key) if shape is None else (lambda key: jax.random.split(key, shape))
+
+
+def as_shape(splits: Any) -> tuple[int, ...]:
+    """A number or shape of keys as a shape.
+
+    Raises:
+      ArgumentError: it is neither, or there would be no key.
+    """
+    shape = splits if isinstance(splits, tuple) else (splits,)
+    if not shape or not all(type(n) is not bool and isinstance(n, int) and n > 0 for n in shape):
+        raise ArgumentError(
+            f"A key is split into a positive number of keys, or a shape of such; got"
+            f" {describe(splits)}.",
+            hint="Write splits=4, or splits=(2, 4).",
+        )
+    return shape
+
+
+def passes(predicate: Predicate, path: Path, stream: RngStream) -> bool:
+    """Whether a filter means a stream: it must let both of its variables pass."""
+    return predicate((*path, "key"), stream.key) and predicate((*path, "count"), stream.count)
+
+
+Rule = tuple[Predicate, Callable[[Array], Array]]
+
+
+def replace_key(stream: RngStream, key: Array) -> None:
+    """Gives a stream another key or array of keys, and starts its count again."""
+    stream.key.set_value(key)
+    stream.count.set_value(jnp.zeros(key.shape, jnp.uint32))
+
+
+def draw_from(path: Path, stream: RngStream) -> Array:
+    """The next key of a stream.
+
+    Raises:
+      ArgumentError: the stream is split already.
+    """
+    if stream.key.shape != ():
+        where = f"at {'/'.join(map(str, path))} " if path else ""
+        raise ArgumentError(
+            f"The stream {stream.tag!r} {where}holds an array of keys of shape"
+            f" {stream.key.shape}; only a single key can be split or forked.",
+            hint="Is it split already? Restore it first (nnx.restore_rngs), or leave it out with"
+            " a filter.",
+        )
+    key: Array = stream()
+    return key
+
+
+def _replace(node: Any, rules: list[Rule], graph: bool | None, graph_updates: bool | None) -> Any:
+    in_place = graph is not False and graph_updates is not False
+
+    def on(target: Any) -> Any:
+        if not in_place:
+            from .rng_copies import copy_with
+
+            return copy_with(target, rules, graph)
+        chosen: list[tuple[RngStream, Array]] = []
+        for path, stream in iter_streams(target):
+            for predicate, make in rules:
+                if passes(predicate, path, stream):
+                    chosen.append((stream, make(draw_from(path, stream))))
+                    break
+        # All are drawn before any is changed: an error leaves no stream split.
+        backups = StreamBackups([(s, s.key.get_value(), s.count.get_value()) for s, _ in chosen])
+        for stream, key in chosen:
+            replace_key(stream, key)
+        return backups
+
+    def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(f)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            made = on((args, kwargs))
+            if not in_place:
+                args, kwargs = made
+                return f(*args, **kwargs)
+            with made:
+                return f(*args, **kwargs)
+
+        return run
+
+    if node is _MISSING:
+        return decorate
+    if callable(node) and not isinstance(node, Pytree):
+        return decorate(node)
+    return on(node)

@@ -1,0 +1,292 @@
+"""`Rngs`: named streams of random keys, as state of a module.
+
+A stream is a key and a count. Each draw is `fold_in(key, count)`, and the count grows by one: both
+are variables, so streams go through `split`, `jit` and every transform like any other state, and a
+count that grows never causes a new trace.
+
+A draw outside of a trace is one compiled program for key and count together; inside of one it is
+the same two equations.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...errors import ArgumentError, did_you_mean
+from ..filters import Filter, to_predicate
+from ..nodes import edits
+from ..nodes.pytree import Pytree
+from ..variable.variable import set_raw_value
+from ..variable.variable_types import RngCount, RngKey
+
+Array = jax.Array
+
+
+@functools.partial(jax.jit, inline=True)
+def _draw(key: Array, count: Array) -> tuple[Array, Array]:
+    return jax.random.fold_in(key, count), count + 1
+
+
+def as_key(value: Any) -> Array:
+    """A typed key of a seed or key.
+
+    Raises:
+      ArgumentError: it is neither.
+    """
+    if type(value) is int:
+        return jax.random.key(value)
+    if isinstance(value, jax.Array):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            return value
+        if value.dtype == jnp.uint32:
+            wrapped: Array = jax.random.wrap_key_data(value)
+            return wrapped
+    raise ArgumentError(
+        f"Invalid rng value: {value!r}, expected an int, a key from jax.random.key, or the uint32"
+        " data of one.",
+        hint="Write nnx.Rngs(0), or nnx.Rngs(params=0, dropout=1).",
+    )
+
+
+class _Samplers:
+    """`stream.normal(shape)` for every sampler of `jax.random`, and every initializer."""
+
+    @abc.abstractmethod
+    def __call__(self) -> Array:
+        """The next key."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _sampler_names():
+            sampler = getattr(jax.random, name)
+            return lambda *args, **kwargs: sampler(self(), *args, **kwargs)
+        if name in _INITIALIZERS:
+            make = getattr(jax.nn.initializers, name)
+
+            def keyless(*args: Any, **kwargs: Any) -> Callable[..., Array]:
+                init = make(*args, **kwargs)
+                return lambda *a, **k: init(self(), *a, **k)
+
+            return keyless
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+_INITIALIZERS = frozenset(
+    [
+        "delta_orthogonal",
+        "glorot_normal",
+        "glorot_uniform",
+        "he_normal",
+        "he_uniform",
+        "kaiming_normal",
+        "kaiming_uniform",
+        "lecun_normal",
+        "lecun_uniform",
+        "variance_scaling",
+        "xavier_normal",
+        "xavier_uniform",
+    ]
+)
+_NOT_SAMPLERS = frozenset(
+    [
+        "PRNGKey",
+        "key",
+        "key_data",
+        "key_impl",
+        "clone",
+        "fold_in",
+        "split",
+        "wrap_key_data",
+        "random_gamma_p",
+    ]
+)
+
+
+@functools.cache
+def _sampler_names() -> frozenset[str]:
+    return frozenset(
+        n for n in dir(jax.random) if not n.startswith("_") and callable(getattr(jax.random, n))
+    ).difference(_NOT_SAMPLERS)
+
+
+class RngStream(_Samplers, Pytree):
+    """One stream: `stream()` gives `fold_in(key, count)` and counts on.
+
+    Args:
+      key: a seed (int), a typed key, or the uint32 data of one.
+      tag: the stream's name; filters choose by it.
+    """
+
+    tag: str
+    key: RngKey[Array]
+    count: RngCount[Array]
+
+    def __init__(self, key: Any, *, tag: str) -> None:
+        if isinstance(key, RngStream):
+            key = key.key.raw_value
+        key = as_key(key)
+        self.tag = tag
+        self.key = RngKey(key, tag=tag)
+        self.count = RngCount(jnp.zeros(key.shape, jnp.uint32), tag=tag)
+
+    def __call__(self) -> Any:
+        count = self.count
+        # Before the draw, which would fail first, by a leaked tracer, or be the same every time.
+        edits.check_trace(count._nnx_stamp, count._nnx_description)
+        try:
+            key, after = _draw(self.key.get_value(), count.raw_value)
+        except ValueError as error:
+            raise self._split_error() or error from error
+        if len(count._metadata) == 1 and not type(count)._has_hooks:
+            set_raw_value(count, after)  # its level was asked for already
+        else:
+            count.set_value(after)
+        return key
+
+    def _split_error(self) -> ArgumentError | None:
+        """The error of a draw from a stream that is split; None if it isn't."""
+        shape = jnp.shape(self.key.raw_value)
+        if shape == ():
+            return None
+        return ArgumentError(
+            f"The stream {self.tag!r} is split: it holds an array of keys of shape {shape}, of"
+            " which each step of a transform draws from one.",
+            hint="Draw within nnx.vmap or nnx.scan, with the axis of the keys in in_axes"
+            " (nnx.vmap(lambda layer, x: layer(x))(layers, xs), say). A stream that nnx.split_rngs"
+            " split in place has a single key again after nnx.restore_rngs(backups).",
+        )
+
+    def last(self) -> Array:
+        """The key that was given out last, again."""
+        key: Array = jax.random.fold_in(self.key.get_value(), self.count.get_value() - 1)
+        return key
+
+    def _with(self, key: Array) -> RngStream:
+        return type(self)(key, tag=self.tag)
+
+    def fork(self, *, split: int | tuple[int, ...] | None = None) -> RngStream:
+        """A new stream that starts from a key of this one; from several, with `split`."""
+        key = self()
+        return self._with(key if split is None else jax.random.split(key, split))
+
+    def split(self, k: int | tuple[int, ...]) -> RngStream:
+        """A new stream whose key is an array of `k` keys, split from one of this stream's."""
+        return self._with(jax.random.split(self(), k))
+
+    def broadcast(self, k: int | tuple[int, ...]) -> RngStream:
+        """A new stream whose key is the same key `k` times, one of this stream's."""
+        shape = (k,) if isinstance(k, int) else tuple(k)
+        return self._with(jnp.broadcast_to(self(), shape))
+
+
+class Rngs(_Samplers, Pytree):
+    """Streams of random keys by name.
+
+    Args:
+      default: a seed, key or stream of the stream that stands in for every name not given; or a
+        mapping of names to such.
+      **rngs: seeds, keys or streams of named streams.
+
+    `rngs.dropout()` draws from the stream 'dropout', or from 'default' if there is none;
+    `rngs()` draws from 'default'.
+
+    >>> rngs = Rngs(0, dropout=1)
+    >>> key = rngs.params()  # no such stream: from 'default'
+    >>> list(rngs)
+    ['dropout', 'default']
+    >>> rngs.normal((2,)).shape
+    (2,)
+    """
+
+    def __init__(self, default: Any = None, **rngs: Any) -> None:
+        if isinstance(default, Mapping):
+            rngs = {**default, **rngs}
+        elif isinstance(default, Rngs):
+            rngs = {**dict(default.items()), **rngs}
+        elif default is not None:
+            rngs["default"] = default
+        for name, value in rngs.items():
+            setattr(self, name, RngStream(value, tag=name))
+
+    def _stream(self, name: str, error: type[Exception]) -> RngStream:
+        streams = self.__dict__
+        found = streams.get(name, streams.get("default"))
+        if found is None:
+            raise error(
+                f"No RngStream named {name!r} found in Rngs. {did_you_mean(name, streams)} A stream"
+                " named 'default' (nnx.Rngs(0)) serves for each stream that is missing."
+            )
+        return found  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in _sampler_names() or name in _INITIALIZERS:
+            return _Samplers.__getattr__(self, name)
+        return self._stream(name, AttributeError)
+
+    def __getitem__(self, name: str) -> RngStream:
+        return self._stream(name, KeyError)
+
+    def __call__(self) -> Any:
+        return self._stream("default", AttributeError)()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__dict__
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(self.__dict__)
+
+    def items(self) -> Iterator[tuple[str, RngStream]]:
+        """Names and streams."""
+        return iter(list(self.__dict__.items()))
+
+    def _map(self, spec: Any, make: Callable[[RngStream, Any], RngStream]) -> Rngs:
+        predicates = (
+            [(to_predicate(f), k) for f, k in spec.items()]
+            if isinstance(spec, Mapping)
+            else [(to_predicate(True), spec)]
+        )
+        new: dict[str, RngStream] = {}
+        for name, stream in self.items():
+            for predicate, k in predicates:
+                if predicate((name,), stream):
+                    new[name] = stream if k is None else make(stream, k)
+                    break
+            else:
+                new[name] = stream
+        return Rngs(new)
+
+    def fork(
+        self,
+        /,
+        *,
+        split: Mapping[Filter, int | tuple[int, ...]] | int | tuple[int, ...] | None = None,
+    ) -> Rngs:
+        """New streams that start from keys of these."""
+        if split is not None:
+            return self.split(split)
+        return Rngs({name: stream.fork() for name, stream in self.items()})
+
+    def split(self, k: Mapping[Filter, int | tuple[int, ...]] | int | tuple[int, ...]) -> Rngs:
+        """New streams whose keys are arrays of keys, split from keys of these.
+
+        Args:
+          k: how many (or the shape), for all streams or by filter; others keep their key.
+        """
+        return self._map(k, RngStream.split)
+
+    def broadcast(self, k: Any) -> Rngs:
+        """New streams whose keys are one key repeated; see `split` for `k`."""
+        return self._map(k, RngStream.broadcast)
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)

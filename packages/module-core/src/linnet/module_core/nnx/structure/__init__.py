@@ -1,0 +1,1 @@
+"""Models as structure and values: split, walked, compared, and put together again."""

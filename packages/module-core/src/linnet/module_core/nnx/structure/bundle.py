@@ -1,0 +1,198 @@
+"""The nnx objects among some arguments, as one structure and one flat list of values.
+
+Every transform begins the same way: objects are taken out of the arguments (a `Hole` stays in their
+place, so that what remains is an ordinary tree of arrays), and bundled. Objects that share nothing
+are bundled from their remembered structures, without a walk; otherwise one walk over all of them
+finds what they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, groupby
+from typing import Any
+
+import jax
+
+from ..nodes.kinds import OBJECT, REFERENCE, VARIABLE, kind_of
+from ..nodes.pytree import Pytree
+from ..variable.variable import Variable
+from .levels import common_level
+from .snapshot import slot_value, snapshot_of
+from .structure import GraphDef, Walk
+
+
+class Hole:
+    """Where an object was among the arguments; `index` is its place among the roots."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+jax.tree_util.register_pytree_node(Hole, lambda h: ((), h.index), lambda index, _: Hole(index))
+
+_NODES = (OBJECT, VARIABLE)
+
+
+def is_node(x: Any) -> bool:
+    """Whether a value is an nnx object or a variable."""
+    return kind_of(x) in _NODES
+
+
+def take_out(tree: Any, roots: list[Any], index_of: dict[int, int]) -> Any:
+    """The tree with holes for its objects, which are appended to `roots`, each once."""
+    kind = kind_of(tree)
+    if kind in _NODES:
+        return _hole(tree, roots, index_of)
+    if tree is None or jax.tree_util.all_leaves([tree]):
+        return tree
+    leaves, structure = jax.tree_util.tree_flatten(tree, is_leaf=is_node)
+    if not any(map(is_node, leaves)):
+        return tree
+    return jax.tree_util.tree_unflatten(
+        structure, [_hole(x, roots, index_of) if is_node(x) else x for x in leaves]
+    )
+
+
+def _hole(node: Any, roots: list[Any], index_of: dict[int, int]) -> Hole:
+    index = index_of.get(id(node))
+    if index is None:
+        index = index_of[id(node)] = len(roots)
+        roots.append(node)
+    return Hole(index)
+
+
+def put_back(tree: Any, roots: Sequence[Any]) -> Any:
+    """The tree with its holes filled."""
+    if type(tree) is Hole:
+        return roots[tree.index]
+    return jax.tree_util.tree_map(
+        lambda x: roots[x.index] if type(x) is Hole else x, tree, is_leaf=lambda x: type(x) is Hole
+    )
+
+
+class Loose:
+    """Roots as one fresh walk found them; the same face as a `Snapshot`."""
+
+    __slots__ = ("_nodes", "_walked", "graphdef", "ids", "leaves", "slots")
+
+    def __init__(self, roots: Sequence[Any]) -> None:
+        walk = Walk(roots)
+        self.graphdef = walk.graphdef
+        self.leaves = [x if isinstance(x, Variable) else None for x in walk.leaves]
+        self.slots = walk.slots
+        self._walked = walk.leaves
+        self._nodes = walk.nodes
+        self.ids = frozenset(map(id, walk.nodes))
+
+    def values(self) -> list[Any]:
+        return [
+            slot_value(slot, found) if leaf is None else leaf.raw_value
+            for leaf, slot, found in zip(self.leaves, self.slots, self._walked, strict=True)
+        ]
+
+    def nodes(self) -> list[Any]:
+        return self._nodes
+
+    @property
+    def level(self) -> Any:
+        return common_level(self._nodes)
+
+
+class Bundle:
+    """Several roots as one structure.
+
+    Attributes:
+      roots: the objects.
+      graphdef: their joint structure.
+      parts: what it was put together from.
+    """
+
+    __slots__ = ("graphdef", "parts", "roots")
+
+    def __init__(self, roots: list[Any]) -> None:
+        self.roots = roots
+        if len(roots) == 1 and kind_of(roots[0]) == OBJECT:
+            part: Any = snapshot_of(roots[0])
+            self.parts: list[Any] = [part]
+            self.graphdef = part.graphdef
+            return
+        parts: list[Any] = []
+        # Variables that lie about in the arguments (those of a State, say) are walked in one go.
+        for remembered, group in groupby(roots, lambda r: isinstance(r, Pytree)):
+            run = list(group)
+            parts.extend(map(snapshot_of, run) if remembered else [Loose(run)])
+        for i, part in enumerate(parts):
+            for other in parts[:i]:
+                if not _apart(part, other):
+                    joint = Loose(roots)
+                    self.parts = [joint]
+                    self.graphdef = joint.graphdef
+                    return
+        self.parts = parts
+        self.graphdef = join(tuple(p.graphdef for p in parts))
+
+    def values(self) -> list[Any]:
+        """The values of all leaves."""
+        if len(self.parts) == 1:
+            return self.parts[0].values()  # type: ignore[no-any-return]
+        return list(chain.from_iterable(p.values() for p in self.parts))
+
+    def leaves(self) -> list[Any]:
+        """Of each leaf the variable, or None of a raw array."""
+        if len(self.parts) == 1:
+            return self.parts[0].leaves  # type: ignore[no-any-return]
+        return list(chain.from_iterable(p.leaves for p in self.parts))
+
+    def slots(self) -> list[Any]:
+        """Of each raw array its mutable owner and the key there."""
+        return list(chain.from_iterable(p.slots for p in self.parts))
+
+    def is_of_level(self, now: Any) -> bool:
+        """Whether all nodes are of a trace level."""
+        if len(self.parts) == 1:
+            return bool(self.parts[0].level == now)
+        return all(part.level == now for part in self.parts)
+
+    def nodes(self) -> list[Any]:
+        """All nodes by index."""
+        return list(chain.from_iterable(p.nodes() for p in self.parts))
+
+
+def _apart(a: Any, b: Any) -> bool:
+    if type(a) is Loose or type(b) is Loose:
+        return a.ids.isdisjoint(b.ids)  # type: ignore[no-any-return]
+    return a.is_apart_from(b)  # type: ignore[no-any-return]
+
+
+def join(graphdefs: tuple[GraphDef, ...]) -> GraphDef:
+    """The structure of several roots that share nothing.
+
+    It is remembered as long as the first of them lives.
+    """
+    if not graphdefs:
+        return _join(graphdefs)
+    remembered = graphdefs[0].joined
+    found = remembered.get(graphdefs[1:])
+    if found is None:
+        if len(remembered) >= 64:
+            remembered.clear()
+        found = remembered[graphdefs[1:]] = _join(graphdefs)
+    return found
+
+
+def _join(graphdefs: tuple[GraphDef, ...]) -> GraphDef:
+    tokens: list[Any] = []
+    num_nodes = num_leaves = 0
+    for graphdef in graphdefs:
+        tokens.extend(
+            (REFERENCE, t[1] + num_nodes) if t[0] == REFERENCE else t for t in graphdef.tokens
+        )
+        num_nodes += graphdef.num_nodes
+        num_leaves += graphdef.num_leaves
+    statics = tuple(chain.from_iterable(g.statics for g in graphdefs))
+    return GraphDef(
+        tuple(tokens), statics, num_leaves, num_nodes, sum(g.num_roots for g in graphdefs)
+    ).interned()

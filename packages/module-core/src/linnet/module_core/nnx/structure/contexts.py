@@ -1,0 +1,239 @@
+"""`split_context`, `merge_context`, `update_context`: a transform written by hand.
+
+A transform splits the caller's modules, merges them inside of the traced function, splits them
+there again when the body ran, and merges them outside into the caller's very objects. The first
+split numbers the objects, and what the second split sends out says which of its objects have which
+number; all else is `split` and `merge`.
+
+What one context has split already is not split again: the structure of a later split refers to it,
+and its state holds what is new. To merge such a structure, what was split before is merged first,
+in the same order.
+
+    with nnx.update_context("mine"):
+        with nnx.split_context("mine") as ctx:
+            graphdef, state = ctx.split(module)
+        ...                                                     # inside of a jax transform:
+        with nnx.merge_context("mine", inner=True) as ctx:
+            module = ctx.merge(graphdef, state)
+        with nnx.split_context("mine") as ctx:
+            graphdef, state = ctx.split(module)
+        ...                                                     # and outside again:
+        with nnx.merge_context("mine", inner=False) as ctx:
+            module = ctx.merge(graphdef, state)                 # the caller's module, updated
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError
+from ..filters import Filter
+from ..nodes import edits
+from ..variable.variable import Variable
+from .graph import _divide, _leaves_for, _nested
+from .levels import refuse_other_values
+from .states import FlatState, Path, _refuse_remainder
+from .structure import GraphDef, Walk, build
+
+Number = tuple[int, int]
+"""Of an object: which split of the context met it, and its index there."""
+
+
+class NumberedGraphDef:
+    """A structure that is part of a context; hashable.
+
+    Attributes:
+      graphdef: of the object, or of it and all that was split before, if it refers to some of that.
+      numbers: of each object there; all None without a tag.
+      before: how many nodes and leaves are of what was split before.
+    """
+
+    __slots__ = ("_key", "before", "graphdef", "numbers")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        numbers: tuple[Number | None, ...],
+        before: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.graphdef = graphdef
+        self.numbers = numbers
+        self.before = before
+        self._key = (graphdef, numbers, before)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths of the leaves that are new."""
+        paths = self.graphdef.paths[self.before[1] :]
+        return [p[1:] for p in paths] if self.graphdef.num_roots != 1 else paths
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves are new."""
+        return self.graphdef.num_leaves - self.before[1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NumberedGraphDef) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"Numbered{self.graphdef!r}"
+
+
+jax.tree_util.register_static(NumberedGraphDef)
+
+
+class UpdateContext:
+    """What the splits and merges of one `update_context` know of each other."""
+
+    def __init__(self, tag: Hashable) -> None:
+        self.tag = tag
+        self.outer: dict[Number, Any] = {}
+        self.inner: dict[int, tuple[Any, Number]] | None = None  # by identity
+        self.splits = 0
+
+
+_active = threading.local()
+
+
+def _context(tag: Hashable | None) -> UpdateContext | None:
+    if tag is None:
+        return None
+    stack: list[UpdateContext] = getattr(_active, "stack", [])
+    for context in reversed(stack):
+        if context.tag == tag:
+            return context
+    raise ArgumentError(
+        f"No update context found for tag {tag!r}.",
+        hint="Run all four steps inside of `with nnx.update_context(tag):`.",
+    )
+
+
+@contextlib.contextmanager
+def update_context(tag: Hashable) -> Iterator[UpdateContext]:
+    """Connects the splits and merges with this tag; a context manager or a decorator."""
+    context = UpdateContext(tag)
+    stack = _active.__dict__.setdefault("stack", [])
+    stack.append(context)
+    try:
+        yield context
+    finally:
+        stack.remove(context)
+
+
+class SplitContext:
+    """Splits modules; see `split_context`."""
+
+    def __init__(self, context: UpdateContext | None) -> None:
+        self._context = context
+        self._roots: list[Any] = []
+        self._numbers: dict[int, Number | None] = {}  # of all nodes so far, by identity
+
+    def split(self, node: Any, *filters: Filter) -> Any:
+        """As `nnx.split`; under a tag, the structure has the numbers of its objects."""
+        walk, before = Walk([node]), (0, 0)
+        if not self._numbers.keys().isdisjoint(map(id, walk.nodes)):
+            known = Walk(self._roots)
+            before = (len(known.nodes), len(known.leaves))
+            walk = Walk([*self._roots, node])
+        numbers = self._number(walk.nodes)
+        self._roots.append(node)
+        structure: Any = NumberedGraphDef(walk.graphdef, numbers, before)
+        leaves = walk.leaves[before[1] :]
+        paths = structure.paths
+        if self._context is None and before == (0, 0):
+            structure = walk.graphdef
+        if not filters:
+            return structure, _nested(paths, leaves)
+        *parts, rest = _divide(paths, leaves, filters)
+        _refuse_remainder(FlatState.from_sorted_keys_values(tuple(rest[0]), rest[1]))
+        return structure, *(_nested(*part) for part in parts)
+
+    def _number(self, nodes: list[Any]) -> tuple[Number | None, ...]:
+        context = self._context
+        new = [(i, n) for i, n in enumerate(nodes) if id(n) not in self._numbers]
+        if context is None:
+            found: list[tuple[Any, Number | None]] = [(n, None) for _, n in new]
+        elif context.inner is None:  # the caller's objects
+            number = context.splits
+            context.splits += 1
+            found = [(n, (number, i)) for i, n in new]
+            context.outer.update({(number, i): n for i, n in new})
+        else:
+            inner = context.inner
+            found = [(n, inner[id(n)][1] if id(n) in inner else None) for _, n in new]
+        self._numbers.update({id(n): number for n, number in found})
+        return tuple([self._numbers[id(n)] for n in nodes])
+
+
+class MergeContext:
+    """Merges modules; see `merge_context`."""
+
+    def __init__(self, context: UpdateContext | None, inner: bool | None) -> None:
+        self._context = context
+        self._inner = inner
+        self._roots: list[Any] = []
+
+    def merge(self, graphdef: Any, state: Any, *states: Any) -> Any:
+        """As `nnx.merge`; outside, into the objects that were split there."""
+        context = self._context
+        if not isinstance(graphdef, NumberedGraphDef):
+            graphdef = NumberedGraphDef(graphdef, (None,) * graphdef.num_nodes)
+        plain, numbers = graphdef.graphdef, graphdef.numbers
+        leaves = _leaves_for(graphdef, (state, *states))
+        before, before_leaves = self._before(graphdef)
+        known: list[Any] = [*before, *([None] * (plain.num_nodes - len(before)))]
+        if context is not None and self._inner:
+            leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
+        elif context is not None:
+            leaves = [x.raw_value if isinstance(x, Variable) else x for x in leaves]
+            outer = [None if n is None else context.outer.get(n) for n in numbers]
+            known = [*before, *outer[len(before) :]]
+        leaves = [*before_leaves, *leaves]
+        refuse_other_values(plain, known, leaves)
+        roots, nodes = build(plain, leaves, known.__getitem__)
+        self._roots.append(roots[-1])
+        if context is not None and self._inner:
+            context.inner = {} if context.inner is None else context.inner
+            for node, number in zip(nodes, numbers, strict=True):
+                if number is not None:
+                    context.inner[id(node)] = (node, number)
+        elif context is not None:
+            edits.count[0] += 1
+            context.inner = None
+        return roots[-1]
+
+    def _before(self, graphdef: NumberedGraphDef) -> tuple[list[Any], list[Any]]:
+        """The nodes, and the values of the leaves, that a structure refers to."""
+        if graphdef.before == (0, 0):
+            return [], []
+        walk = Walk(self._roots)
+        if (len(walk.nodes), len(walk.leaves)) != graphdef.before:
+            raise ArgumentError(
+                f"The structure refers to {graphdef.before[0]} objects that were split before it,"
+                f" but {len(walk.nodes)} were merged here.",
+                hint="Merge all that one split_context has split in one merge_context, in the same"
+                " order.",
+            )
+        return walk.nodes, [x.raw_value if isinstance(x, Variable) else x for x in walk.leaves]
+
+
+@contextlib.contextmanager
+def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
+    """Gives something with `split(module, *filters)`; see the module's docstring."""
+    yield SplitContext(_context(ctxtag))
+
+
+@contextlib.contextmanager
+def merge_context(
+    ctxtag: Hashable | None = None, inner: bool | None = None
+) -> Iterator[MergeContext]:
+    """Gives something with `merge(graphdef, state)`; see the module's docstring."""
+    yield MergeContext(_context(ctxtag), inner)

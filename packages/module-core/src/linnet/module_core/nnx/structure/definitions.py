@@ -1,0 +1,84 @@
+"""The parts of a `GraphDef` by name: what programs that look into one read.
+
+`graphdef.nodes` are a `NodeDef` for each object or container, a `VariableDef` for each variable and
+a `NodeRef` where one comes again, in the order of the walk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..nodes.kinds import DICT, LIST, OBJECT, REFERENCE, TREE, VARIABLE
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeDef:
+    """An object or a container.
+
+    Attributes:
+      type: its class.
+      index: its number among all nodes; None of a tree, which has no identity.
+      outer_index: always None: numbers for a transform are kept beside the structure.
+      num_attributes: how many attributes or items it has.
+      metadata: what else is needed to make it.
+    """
+
+    type: Any
+    index: int | None
+    outer_index: int | None
+    num_attributes: int
+    metadata: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class VariableDef:
+    """A variable.
+
+    Attributes:
+      type: its class.
+      index: its number among all nodes.
+      outer_index: always None.
+      metadata: its metadata.
+    """
+
+    type: Any
+    index: int
+    outer_index: int | None
+    metadata: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeRef:
+    """Where a node comes again.
+
+    Attributes:
+      index: the node's number.
+    """
+
+    index: int
+
+
+def nodes_of(tokens: tuple[Any, ...], first: int = 0) -> list[NodeDef | VariableDef | NodeRef]:
+    """The nodes in a program of tokens (see `structure`), numbered from `first` on."""
+    found: list[NodeDef | VariableDef | NodeRef] = []
+    index = first - 1
+    for token in tokens:
+        kind = token[0]
+        index += kind in (OBJECT, VARIABLE, LIST, DICT)
+        if kind == OBJECT:
+            found.append(NodeDef(token[1], index, None, len(token[2]), token[1]))
+        elif kind == VARIABLE:
+            found.append(VariableDef(token[1], index, None, token[2].items))
+        elif kind == LIST:
+            found.append(NodeDef(list, index, None, token[1]))
+        elif kind == DICT:
+            found.append(NodeDef(dict, index, None, len(token[1])))
+        elif kind == TREE:
+            node_data = token[1].node_data()
+            cls = node_data[0] if node_data else None
+            found.append(NodeDef(cls, None, None, len(token[2]), token[1]))
+        elif kind == REFERENCE:
+            found.append(NodeRef(token[1]))
+    return found

@@ -1,0 +1,356 @@
+"""What a function did to the objects that it was given, found inside, applied outside.
+
+Inside of a transform the function works on new objects around tracers (`Inside`), so nothing of the
+caller's is touched until all went well. When it returns, the objects are walked once more. The
+difference is an `Effect`: static, so it travels as the structure of the transform's output, and is
+remembered with the compiled program; beside it travel the values that changed, and no others.
+
+Mostly just values change; then applying it is one assignment a value. Otherwise the effect's
+structure is built around the caller's objects, which keep their identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import is_
+from typing import Any
+
+import jax
+
+from ...arrays import as_strong_as
+from ..nodes import edits
+from ..variable.variable import Variable, set_raw_value
+from .bundle import Bundle, put_back, take_out
+from .levels import refuse_other_levels
+from .structure import GraphDef, Walk, build
+
+
+class Effect:
+    """The difference that a function made.
+
+    Attributes:
+      graphdef: the structure of the roots, and of new objects in the output, afterwards.
+      origin: for each node of it the index of the caller's node, or None for a new one.
+      changed: the leaves of it whose values are sent along.
+      kept: for the other leaves, which of the caller's leaves each is.
+      in_place: whether values are all that changed.
+    """
+
+    __slots__ = ("_key", "changed", "graphdef", "in_place", "kept", "origin")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        origin: tuple[int | None, ...],
+        changed: tuple[int, ...],
+        kept: tuple[tuple[int, int], ...],
+        in_place: bool,
+    ) -> None:
+        self.graphdef = graphdef
+        self.origin = origin
+        self.changed = changed
+        self.kept = kept
+        self.in_place = in_place
+        self._key = (graphdef, origin, changed, kept)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Effect) and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"Effect(changed={list(self.changed)}, in_place={self.in_place})"
+
+
+class Outcome:
+    """A function's output and effect as a pytree: what transforms carry out.
+
+    Attributes:
+      output: with holes.
+      values: of the leaves that are sent along.
+      effect: what was done.
+    """
+
+    __slots__ = ("effect", "output", "values")
+
+    def __init__(self, output: Any, values: Any, effect: Effect) -> None:
+        self.output = output
+        self.values = values
+        self.effect = effect
+
+
+jax.tree_util.register_pytree_node(
+    Outcome,
+    lambda o: ((o.output, o.values), o.effect),
+    lambda effect, children: Outcome(children[0], children[1], effect),
+)
+
+
+class Plan:
+    """What became of objects, without a word on which values are sent: static.
+
+    Attributes:
+      graphdef, origin: as of `Effect`.
+      sources: for each leaf the index of the leaf that it was, or None for a new one.
+      fixed: raw arrays inside of immutable containers, which are set by building these anew.
+      in_place: whether no structure changed.
+    """
+
+    __slots__ = ("fixed", "graphdef", "in_place", "origin", "sources")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        origin: tuple[int | None, ...],
+        sources: tuple[int | None, ...],
+        fixed: frozenset[int],
+        in_place: bool,
+    ) -> None:
+        self.graphdef = graphdef
+        self.origin = origin
+        self.sources = sources
+        self.fixed = fixed
+        self.in_place = in_place
+
+    def effect(self, sent: Iterable[int]) -> Effect:
+        """The effect that sends these leaves, all new ones among them, and keeps the others."""
+        changed = tuple(sent)
+        without = frozenset(changed)
+        kept = tuple(
+            [(i, s) for i, s in enumerate(self.sources) if s is not None and i not in without]
+        )
+        in_place = self.in_place and self.fixed.isdisjoint(changed)
+        return Effect(self.graphdef, self.origin, changed, kept, in_place)
+
+    def only(self, written: Collection[int], values: Sequence[Any], output: Any) -> Outcome:
+        """Of functions that sent all values along, the outcome with those that one wrote to."""
+        sent = [i for i, source in enumerate(self.sources) if source is None or i in written]
+        return Outcome(output, [values[i] for i in sent], self.effect(sent))
+
+
+class Inside:
+    """New objects of a structure, around values of the current trace.
+
+    Args:
+      graphdef: the structure of the caller's objects.
+      values: of its leaves.
+      tree: what a function does to the structure of the objects is undone, since nothing but values
+        of variables is handed on.
+
+    Attributes:
+      after: what became of the objects, once that was asked.
+    """
+
+    after: After
+
+    def __init__(self, graphdef: GraphDef, values: Iterable[Any], tree: bool = False) -> None:
+        self.graphdef = graphdef
+        self.values = list(values)
+        self.roots, self.nodes = build(graphdef, self.values)
+        self._contents = [_content(n) for n in self.nodes] if tree else None
+
+    @property
+    def variables(self) -> dict[int, Variable[Any]]:
+        """Of the leaves that are variables, each by its index."""
+        found = iter([n for n in self.nodes if isinstance(n, Variable)])
+        types = self.graphdef.leaf_types
+        return {i: next(found) for i, (cls, _) in enumerate(types) if cls is not None}
+
+    def restore(self) -> None:
+        """Undoes changes of structure, if none are to be handed on."""
+        for node, content in zip(self.nodes, self._contents or (), strict=False):
+            if isinstance(node, list):
+                node[:] = content
+            elif content is not None:
+                held = node if isinstance(node, dict) else node.__dict__
+                held.clear()
+                held.update(content)
+
+    def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Calls `f` on arguments whose holes are filled."""
+        return f(*put_back(tuple(args), self.roots), **put_back(kwargs, self.roots))
+
+    def leave(self, output: Any, everything: bool = False) -> Outcome:
+        """The output and effect of what was done with the objects.
+
+        Args:
+          output: what the function returned.
+          everything: sends the values of all leaves along, changed or not.
+        """
+        roots = list(self.roots)
+        output = take_out(output, roots, {id(r): i for i, r in enumerate(roots)})
+        return self.outcome(output, After(self, roots), (lambda _: True) if everything else None)
+
+    def outcome(
+        self, output: Any, after: After, sends: Callable[[int], bool] | None = None
+    ) -> Outcome:
+        """The output and effect, when the objects in the output were taken out already.
+
+        Args:
+          output: with holes.
+          after: what became of the objects.
+          sends: whether the value of a leaf, by its index afterwards, is sent along; None for those
+            that changed. What cannot be kept is sent whatever it says.
+        """
+        self.after = after
+        sends = after.is_changed if sends is None else sends
+        sent = [i for i, source in enumerate(after.sources) if source is None or sends(i)]
+        values = [
+            after.value(i) if source is None else as_strong_as(after.value(i), self.values[source])
+            for i, source in zip(sent, map(after.sources.__getitem__, sent), strict=True)
+        ]
+        return Outcome(output, values, after.plan.effect(sent))
+
+
+def _content(node: Any) -> Any:
+    if isinstance(node, Variable):
+        return None
+    return (
+        list(node)
+        if isinstance(node, list)
+        else dict(node if isinstance(node, dict) else node.__dict__)
+    )
+
+
+class After:
+    """What became of objects of an `Inside`, and what new ones there are.
+
+    Attributes:
+      walk: over the roots, the old ones and those in the output.
+      origin: for each node the index of the node that it was inside, or None for a new one.
+      sources: for each leaf the index of the leaf that it was, or None for a new one.
+      in_place: whether no structure changed.
+    """
+
+    def __init__(self, inside: Inside, roots: Sequence[Any]) -> None:
+        inside.restore()
+        self._before = inside.values  # not `inside` itself, which refers to this
+        self.walk = after = Walk(roots)
+        before = inside.nodes
+        index_of = {id(node): i for i, node in enumerate(before)}
+        self.origin = tuple(index_of.get(id(node)) for node in after.nodes)
+        same_tokens = after.graphdef is inside.graphdef
+        self.in_place = (
+            len(roots) == len(inside.roots)
+            and same_tokens
+            and len(after.nodes) == len(before)
+            and all(map(is_, after.nodes, before))
+        )
+        variables = inside.variables
+        leaf_of = {id(variable): i for i, variable in variables.items()}
+        arrays = {id(x): i for i, x in enumerate(inside.values) if i not in variables}
+        # In the same structure a raw array is what stood in its place, were it another or not.
+        self.sources = tuple(
+            leaf_of.get(id(leaf))
+            if isinstance(leaf, Variable)
+            else i
+            if self.in_place
+            else arrays.get(id(leaf))
+            for i, leaf in enumerate(after.leaves)
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """What effects of it have in common."""
+        slots, leaves = self.walk.slots, self.walk.leaves
+        return Plan(
+            self.walk.graphdef,
+            self.origin,
+            self.sources,
+            frozenset(
+                i
+                for i, leaf in enumerate(leaves)
+                if slots[i] is None and not isinstance(leaf, Variable)
+            ),
+            self.in_place,
+        )
+
+    def written(self) -> frozenset[int]:
+        """The leaves that are new or have another value."""
+        return frozenset(filter(self.is_changed, range(len(self.sources))))
+
+    def value(self, i: int) -> Any:
+        """The value of a leaf."""
+        leaf = self.walk.leaves[i]
+        return leaf.raw_value if isinstance(leaf, Variable) else leaf
+
+    def is_changed(self, i: int) -> bool:
+        """Whether a leaf is new, or has another value than before."""
+        source = self.sources[i]
+        return source is None or self.value(i) is not self._before[source]
+
+
+def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:
+    """Does to the caller's objects what was done inside; returns the output.
+
+    Args:
+      bundle: the caller's objects.
+      outcome: what was done.
+      structure: False leaves their structure as it is, and passes on values alone.
+
+    Raises:
+      TraceContextError: an object that would change is of another trace level; none has changed.
+    """
+    effect = outcome.effect
+    if effect.changed or not effect.in_place:
+        refuse_other_levels(bundle, effect, values_only=not structure)
+    if not structure:
+        return _apply_values(bundle, outcome)
+    if effect.in_place:
+        if effect.changed:
+            leaves = bundle.leaves()
+            for i, value in zip(effect.changed, outcome.values, strict=True):
+                leaf = leaves[i]
+                if leaf is None:
+                    owner, key = bundle.slots()[i]
+                    owner[key] = value
+                else:
+                    set_raw_value(leaf, value)
+        roots = bundle.roots
+    else:
+        roots = _rebuild(bundle, outcome)
+    return put_back(outcome.output, roots)
+
+
+def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
+    effect = outcome.effect
+    old_nodes = bundle.nodes()
+    old_values = bundle.values() if effect.kept else []
+    values: list[Any] = [None] * effect.graphdef.num_leaves
+    for i, value in zip(effect.changed, outcome.values, strict=True):
+        values[i] = value
+    for i, old in effect.kept:
+        values[i] = old_values[old]
+    origin = effect.origin
+
+    def reuse(i: int) -> Any:
+        old = origin[i]
+        return None if old is None else old_nodes[old]
+
+    roots, _ = build(effect.graphdef, values, reuse)
+    edits.count[0] += 1
+    return roots
+
+
+def _apply_values(bundle: Bundle, outcome: Outcome) -> Any:
+    """Sets the values of the caller's variables; what is returned is built anew."""
+    effect = outcome.effect
+    if effect.in_place:
+        leaves = bundle.leaves()
+        for i, value in zip(effect.changed, outcome.values, strict=True):
+            if leaves[i] is not None:
+                set_raw_value(leaves[i], value)
+        return put_back(outcome.output, bundle.roots)
+    bundle_values = bundle.values()
+    values: list[Any] = [None] * effect.graphdef.num_leaves
+    for i, value in zip(effect.changed, outcome.values, strict=True):
+        values[i] = value
+    for i, old in effect.kept:
+        values[i] = bundle_values[old]
+    roots, nodes = build(effect.graphdef, values)
+    old_nodes = bundle.nodes()
+    for node, origin in zip(nodes, effect.origin, strict=True):
+        if origin is not None and isinstance(node, Variable):
+            set_raw_value(old_nodes[origin], node.raw_value)
+    return put_back(outcome.output, [*bundle.roots, *roots[len(bundle.roots) :]])

@@ -1,0 +1,156 @@
+"""`flatten` and `unflatten`: an object as its structure and its leaves in order, and back.
+
+Several objects are flattened with one `RefMap`, and unflattened with one `IndexMap`, if they share
+something: later structures refer to what earlier ones hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar
+
+from ...errors import ArgumentError
+from ..variable.variable import Variable
+from .contexts import NumberedGraphDef
+from .graph import _leaves_for
+from .iteration import refuse_tree_mode
+from .states import FlatState, path_order
+from .structure import ABSENT, GraphDef, Walk, build
+
+A = TypeVar("A")
+V = TypeVar("V")
+
+
+class RefMap(MutableMapping[Any, V]):
+    """A mapping from objects, by what they are and not by what they equal.
+
+    Args:
+      mapping: pairs to start with.
+    """
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, mapping: Any = (), /) -> None:
+        self._pairs: dict[int, tuple[Any, V]] = {}
+        self.update(mapping)
+
+    def __getitem__(self, key: Any) -> V:
+        return self._pairs[id(key)][1]
+
+    def __contains__(self, key: Any) -> bool:
+        return id(key) in self._pairs
+
+    def __setitem__(self, key: Any, value: V) -> None:
+        self._pairs[id(key)] = key, value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._pairs[id(key)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([key for key, _ in self._pairs.values()])
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"RefMap({list(self._pairs.values())!r})"
+
+
+class IndexMap(dict[int, Any]):
+    """A mapping from indices to objects."""
+
+
+def flatten(
+    node: A,
+    /,
+    *,
+    with_paths: bool = True,
+    ref_index: RefMap[int] | None = None,
+    ref_outer_index: RefMap[Any] | None = None,
+    graph: bool | None = None,
+) -> tuple[GraphDef[A], Any]:
+    """The structure of an object, and its leaves.
+
+    Args:
+      node: a module, a variable, an array, or a container of them.
+      with_paths: gives a `FlatState`, pairs of path and leaf; False a list of leaves.
+      ref_index: index by object, of what was flattened before; what is flattened now is added.
+      ref_outer_index: for some of the objects, numbers that are to be in the structure. `unflatten`
+        finds the objects to fill by them.
+      graph: False refuses shared references.
+
+    >>> from linnet.module_core import nnx
+    >>> graphdef, leaves = nnx.flatten(nnx.Dict(w=nnx.Param(1.0)))
+    >>> leaves.paths
+    (('w',),)
+    """
+    refuse_tree_mode(node, graph)
+    before = [] if ref_index is None else sorted(ref_index, key=ref_index.__getitem__)
+    walk = Walk([node], before=before)
+    new = walk.nodes[len(before) :]
+    if ref_index is not None:
+        for i, found in enumerate(new, len(before)):
+            ref_index[found] = i
+    graphdef: Any = walk.graphdef
+    paths = graphdef.paths
+    if ref_outer_index is not None:
+        graphdef = NumberedGraphDef(graphdef, tuple([ref_outer_index.get(n) for n in new]))
+    if not with_paths:
+        return graphdef, list(walk.leaves)
+    order = sorted(range(len(paths)), key=lambda i: path_order(paths[i]))
+    return graphdef, FlatState.from_sorted_keys_values(
+        tuple([paths[i] for i in order]), [walk.leaves[i] for i in order]
+    )
+
+
+def unflatten(
+    graphdef: GraphDef[A],
+    state: Any,
+    /,
+    *,
+    index_ref: MutableMapping[int, Any] | None = None,
+    outer_index_outer_ref: Mapping[Any, Any] | None = None,
+    copy_variables: bool = False,
+    recreate_variables: bool = True,
+) -> A:
+    """The object of a structure and leaves.
+
+    Args:
+      graphdef: from `flatten` or `split`.
+      state: a `State`, a `FlatState`, or a list of leaves in the order of `flatten`.
+      index_ref: objects by index, of what was unflattened before; what is made now is added.
+      outer_index_outer_ref: objects to fill, by the numbers that `flatten` was given.
+      copy_variables: makes new variables.
+      recreate_variables: puts bare values into variables as the structure says; False leaves them.
+
+    Raises:
+      ArgumentError: leaves are missing or too many.
+    """
+    numbers: tuple[Any, ...] = ()
+    if isinstance(graphdef, NumberedGraphDef):
+        graphdef, numbers = graphdef.graphdef, graphdef.numbers
+    if not isinstance(graphdef, GraphDef):
+        raise ArgumentError(f"unflatten takes a GraphDef first, got {type(graphdef).__name__}.")
+    given = state
+    if graphdef.paths == [()] and isinstance(state, FlatState):
+        given = state.leaves
+    leaves = _leaves_for(graphdef, (given,))
+    if copy_variables:
+        leaves = [x.copy() if isinstance(x, Variable) else x for x in leaves]
+    known = {} if index_ref is None else index_ref
+    before = [known.get(i, ABSENT) for i in range(graphdef.num_before)]
+    fill = outer_index_outer_ref or {}
+
+    def reuse(i: int) -> Any:
+        number = numbers[i - len(before)] if numbers else None
+        return None if number is None else fill.get(number)
+
+    if fill:
+        leaves = [x.raw_value if isinstance(x, Variable) else x for x in leaves]
+    roots, nodes = build(
+        graphdef, leaves, reuse if fill else None, recreate=recreate_variables, before=before
+    )
+    if index_ref is not None:
+        index_ref.update((i, node) for i, node in enumerate(nodes) if node is not ABSENT)
+    made: A = roots[0]
+    return made

@@ -1,0 +1,327 @@
+"""Taking objects apart and putting them together: `split`, `merge`, `state`, `clone`.
+
+All of it rests on the structure (`structure`): a module is a `GraphDef` and leaves; a `State` is
+the leaves by path. Nothing copies a variable unless its name says so (`clone`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+import jax
+
+from ...arrays import copied
+from ...errors import ArgumentError
+from ..filters import Filter, filters_to_predicates, first_passing
+from ..nodes.pytree import Pytree
+from ..variable.layout import place_all
+from ..variable.variable import Variable
+from .bundle import Loose
+from .iteration import recursive_map, refuse_tree_mode
+from .snapshot import snapshot_of
+from .states import (
+    FlatState,
+    Path,
+    State,
+    _refuse_remainder,
+    from_flat_state,
+    leaves_by_path,
+    path_text,
+)
+from .structure import GraphDef, build, refuse_leftover
+
+A = TypeVar("A")
+
+
+def _part_of(node: Any) -> Any:
+    return snapshot_of(node) if isinstance(node, Pytree) else Loose([node])
+
+
+def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
+    """The structure of an object and its leaves: variables as they are, and raw arrays."""
+    part = _part_of(node)
+    if part.graphdef.num_leaves == 0:
+        return part.graphdef, []
+    if all(x is not None for x in part.leaves):
+        return part.graphdef, part.leaves
+    values = part.values()
+    return part.graphdef, [v if x is None else x for x, v in zip(part.leaves, values, strict=True)]
+
+
+def _nested(paths: Sequence[Path], leaves: Sequence[Any]) -> Any:
+    if len(paths) == 1 and paths[0] == ():
+        return leaves[0]  # of a bare variable, the variable itself
+    return from_flat_state(zip(paths, leaves, strict=True))
+
+
+def _divide(
+    paths: Sequence[Path], leaves: Sequence[Any], filters: Sequence[Filter]
+) -> list[tuple[list[Path], list[Any]]]:
+    predicates = filters_to_predicates(filters)
+    parts: list[tuple[list[Path], list[Any]]] = [([], []) for _ in range(len(filters) + 1)]
+    for path, leaf in zip(paths, leaves, strict=True):
+        part = parts[first_passing(predicates, path, leaf)]
+        part[0].append(path)
+        part[1].append(leaf)
+    return parts
+
+
+@overload
+def split(node: A, *, graph: bool | None = None) -> tuple[GraphDef[A], State]: ...
+@overload
+def split(
+    node: A, filter: Filter, /, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State]: ...
+@overload
+def split(
+    node: A, filter: Filter, second: Filter, /, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State, State]: ...
+@overload
+def split(
+    node: A, filter: Filter, second: Filter, third: Filter, /, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State, State, State]: ...
+@overload
+def split(
+    node: A, filter: Filter, /, *filters: Filter, graph: bool | None = None
+) -> tuple[GraphDef[A], State, *tuple[State, ...]]: ...
+def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
+    """Takes an object apart into its structure and the state of its leaves.
+
+    Args:
+      node: a module or other nnx object, a variable, or a container of them.
+      *filters: one state for each; the first filter that a leaf passes takes it. None: one state.
+      graph: False refuses shared references.
+
+    Returns:
+      `(graphdef, state, ...)`. The states hold the object's own variables.
+
+    Raises:
+      ArgumentError: a leaf passes no filter.
+
+    >>> from linnet.module_core import nnx
+    >>> class Scale(nnx.Module):
+    ...     def __init__(self):
+    ...         self.factor = nnx.Param(2.0)
+    >>> scale = Scale()
+    >>> graphdef, state = split(scale)
+    >>> merge(graphdef, state).factor is scale.factor
+    True
+    """
+    refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    if not filters:
+        return graphdef, _nested(graphdef.paths, leaves)
+    *parts, rest = _divide(graphdef.paths, leaves, filters)
+    _refuse_remainder(FlatState.from_sorted_keys_values(tuple(rest[0]), rest[1]))
+    return graphdef, *(_nested(*part) for part in parts)
+
+
+@overload
+def state(node: Any, *, graph: bool | None = None) -> State: ...
+@overload
+def state(node: Any, filter: Filter, /, *, graph: bool | None = None) -> State: ...
+@overload
+def state(
+    node: Any, filter: Filter, /, *filters: Filter, graph: bool | None = None
+) -> tuple[State, ...]: ...
+def state(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
+    """The state of an object's leaves: all, or one state for each filter; the rest is left out."""
+    refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    if not filters:
+        return _nested(graphdef.paths, leaves)
+    parts = _divide(graphdef.paths, leaves, filters)[:-1]
+    found = tuple(_nested(*part) for part in parts)
+    return found if len(found) > 1 else found[0]
+
+
+def variables(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
+    """The same as `state`."""
+    return state(node, *filters, graph=graph)
+
+
+def graphdef(node: A, /, *, graph: bool | None = None) -> GraphDef[A]:
+    """The structure of an object."""
+    refuse_tree_mode(node, graph)
+    found: GraphDef[A] = _part_of(node).graphdef
+    return found
+
+
+@overload
+def merge(
+    graphdef: GraphDef[A], /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> A: ...
+@overload
+def merge(
+    graphdef: State, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> Any: ...
+def merge(
+    graphdef: Any, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+) -> Any:
+    """An object of a structure, with the leaves of states.
+
+    Args:
+      graphdef: from `split`; or the first of the states that `unpack` returned, which know theirs.
+      *states: together the leaves at all paths; or one list of leaves in order. Variables become
+        the object's own; bare values are wrapped in variables as the structure says.
+      copy: makes new variables and arrays, which share nothing with those of the states.
+      recreate_variables: accepted for Flax's programs; variables are used as they are.
+
+    Raises:
+      ArgumentError: leaves are missing or too many.
+    """
+    del recreate_variables
+    if isinstance(graphdef, State):
+        graphdef, states = _of_one_structure((graphdef, *states))
+    if not isinstance(graphdef, GraphDef):
+        graphdef = _of_one_split(graphdef)
+    leaves = _leaves_for(graphdef, states)
+    if copy:
+        leaves = [_copied_leaf(x, arrays=True) for x in leaves]
+    roots, nodes = build(graphdef, leaves)
+    place_all(nodes)
+    return roots[0]
+
+
+def _of_one_split(graphdef: Any) -> GraphDef[Any]:
+    """The structure alone of what a context has split, if it refers to nothing split before."""
+    from .contexts import NumberedGraphDef
+
+    if not isinstance(graphdef, NumberedGraphDef):
+        raise ArgumentError(
+            f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
+            hint="It is the first result of nnx.split.",
+        )
+    if graphdef.before != (0, 0):
+        raise ArgumentError(
+            f"The structure refers to {graphdef.before[0]} objects that were split before it.",
+            hint="Merge all that one split_context has split in one nnx.merge_context of the same"
+            " tag, in the same order.",
+        )
+    return graphdef.graphdef
+
+
+def _of_one_structure(states: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
+    """The structure that all states of `nnx.unpack` know, and the states."""
+    graphdefs = [getattr(type(s), "_graphdef", None) and s._graphdef for s in states]
+    for state, graphdef in zip(states, graphdefs, strict=True):
+        if graphdef is None:
+            raise ArgumentError(
+                f"merge takes a GraphDef first, or states that know theirs; got"
+                f" {type(state).__name__}.",
+                hint="The GraphDef is the first result of nnx.split; nnx.unpack gives states that"
+                " know it.",
+            )
+        if graphdef != graphdefs[0]:
+            raise ArgumentError(
+                "merge was given states of different structures.",
+                hint="Merge what one nnx.unpack of one object returned.",
+            )
+    return graphdefs[0], tuple(states)
+
+
+def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
+    if len(states) == 1 and isinstance(states[0], (list, tuple)):
+        refuse_leftover(graphdef.num_leaves, len(states[0]))
+        return list(states[0])
+    if graphdef.paths == [()]:  # a variable or an array; filters that it didn't pass gave {}
+        found = [s.leaves if isinstance(s, FlatState) else [s] for s in states]
+        leaves = [x for part in found for x in part if not (isinstance(x, State) and not x)]
+        refuse_leftover(1, len(leaves))
+        return leaves
+    if len(states) == 1 and isinstance(states[0], State):
+        pairs = leaves_by_path(states[0])
+        if [path for path, _ in pairs] == graphdef.paths:  # as it was split: in order
+            return [leaf for _, leaf in pairs]
+    given: dict[Path, Any] = {}
+    twice: list[Path] = []
+    for one in states:
+        if not isinstance(one, (Mapping, FlatState)):
+            raise ArgumentError(
+                f"merge takes states, got {type(one).__name__}.",
+                hint="States come from nnx.split or nnx.state.",
+            )
+        pairs = list(one) if isinstance(one, FlatState) else leaves_by_path(one)
+        twice.extend([path for path, _ in pairs if path in given])
+        given.update(pairs)
+    paths = graphdef.paths
+    missing = [p for p in paths if p not in given]
+    if missing or twice or len(given) != len(paths):
+        unknown = sorted(set(given) - set(paths), key=str)
+        what = "Missing" if missing else "Unknown" if unknown else "In several states"
+        listed = ", ".join([path_text(p) for p in (missing or unknown or twice)[:6]])
+        raise ArgumentError(
+            f"Incorrect number of leaves, expected {len(paths)} leaves, but got"
+            f" {len(given) + len(twice)}. {what}: {listed}.",
+            hint="Merge a GraphDef with all the states that it was split from.",
+        )
+    return [given[p] for p in paths]
+
+
+def clone(node: A, variables: bool = True, *, arrays: bool = True, graph: bool | None = None) -> A:
+    """A copy of an object: new objects, new variables, new arrays.
+
+    It shares nothing with the original, so that a jitted function may donate either of them.
+
+    Args:
+      node: the object.
+      variables: False keeps the variables themselves.
+      arrays: False keeps the arrays, which costs no memory; if the original is donated to a jitted
+        function, the copy's arrays are gone as well.
+      graph: False refuses shared references.
+    """
+    refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    if variables:
+        leaves = [_copied_leaf(x, arrays) for x in leaves]
+    made: A = build(graphdef, leaves)[0][0]
+    return made
+
+
+def _copied_leaf(leaf: Any, arrays: bool) -> Any:
+    if isinstance(leaf, Variable):
+        return leaf.copy(copied(leaf.raw_value)) if arrays else leaf.copy()
+    return copied(leaf) if arrays else leaf
+
+
+def map(
+    f: Callable[[Path, Any], Any],
+    node: A,
+    /,
+    *,
+    graph: bool | None = None,
+    recreate_variables: bool = True,
+) -> A:
+    """A copy of an object whose leaves are `f(path, leaf)`.
+
+    Args:
+      f: gets a path and a variable or array.
+      node: the object; it stays as it is.
+      graph: False refuses shared references.
+      recreate_variables: puts a value that `f` returns for a variable into a new one like it; False
+        puts the value itself in the variable's place.
+    """
+    refuse_tree_mode(node, graph)
+    graphdef, leaves = flat_leaves(node)
+    new = [f(p, x) for p, x in zip(graphdef.paths, leaves, strict=True)]
+    made: A = build(graphdef, new, recreate=recreate_variables)[0][0]
+    return made
+
+
+def pure(tree: A) -> A:
+    """A state or tree with bare values in the place of its variables."""
+    made: A = jax.tree_util.tree_map(
+        lambda x: x.raw_value if isinstance(x, Variable) else x,
+        tree,
+        is_leaf=lambda x: isinstance(x, Variable),
+    )
+    return made
+
+
+def as_pure(tree: A) -> A:
+    """An object with bare values in the place of its variables."""
+    made: A = recursive_map(
+        lambda _, x: x.raw_value if isinstance(x, Variable) else x, tree, graph=True
+    )
+    return made

@@ -1,0 +1,107 @@
+"""Errors say in which module of the model at hand they happened.
+
+The innermost module that an error passes is where it happened. Its place can only be said from
+further out: each module that the error passes on its way looks for the innermost one among its own
+submodules, and puts the path to it in place of what was known before. So the path begins at the
+module that the user has called, and none is worked out before there is an error.
+
+    In blocks[0].attention (Attention), method __call__.
+
+An error of this library carries the path in front of its message, any other one in a note.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ...errors import LinnetError
+from ...layout import ambiguous
+from ...tracebacks import strip
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LOCATES = "_linnet_locates"
+
+
+def locates(method: F) -> F:
+    """A method of a module whose errors say where in the model they happened."""
+
+    @functools.wraps(method)
+    def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            locate(error, self, method.__name__)
+            strip(error)
+            raise
+
+    return mark(wrapper)  # type: ignore[return-value]
+
+
+def mark(method: F) -> F:
+    """Marks a method that sees to its errors' places itself."""
+    setattr(method, _LOCATES, True)
+    return method
+
+
+def does_locate(method: Callable[..., Any]) -> bool:
+    """Whether the errors of a method say where they happened."""
+    return getattr(method, _LOCATES, False)
+
+
+class _Place:
+    """What an error carries while it leaves a model."""
+
+    def __init__(self, module: Any, method: str) -> None:
+        self.module = module
+        self.method = method
+        self.text: str | None = None
+
+
+def locate(error: Exception, module: Any, method: str) -> None:
+    """Says of an error that passes `module` where it happened, as seen from there."""
+    place: _Place | None = getattr(error, "_linnet_place", None)
+    if place is None:
+        if getattr(error, "_linnet_noted", False) or getattr(error, "where", None) is not None:
+            return  # told by a linen module within
+        place = _Place(module, method)
+        try:
+            error._linnet_place = place  # type: ignore[attr-defined]
+        except AttributeError:
+            return
+    path = _path_to(place.module, module)
+    if path is None:
+        return
+    cls = type(place.module).__name__
+    where = f"{path} ({cls})" if path else cls
+    if isinstance(error, LinnetError):
+        if error.where == place.text:
+            error.where = place.text = where
+        return
+    text = f"In {where}, method {place.method}."
+    notes: list[str] = getattr(error, "__notes__", [])
+    if place.text in notes:
+        notes[notes.index(place.text)] = text
+    else:
+        error.add_note(text)
+        hint = ambiguous(error)
+        if hint is not None:
+            error.add_note(hint)
+    place.text = text
+
+
+def _path_to(module: Any, root: Any) -> str | None:
+    from .iteration import iter_graph
+
+    if module is root:
+        return ""
+    try:
+        path = next((path for path, value in iter_graph(root) if value is module), None)
+    except Exception:  # an object that is half made: the error at hand is what matters
+        return None
+    if path is None:
+        return None
+    parts = (f".{k}" if isinstance(k, str) and k.isidentifier() else f"[{k!r}]" for k in path)
+    return "".join(parts).removeprefix(".")

@@ -1,0 +1,175 @@
+"""The modes that `graph=None` and `graph_updates=None` select, and defaults of variables.
+
+In graph mode (True, the default) objects may be shared; in tree mode (False) every object has one
+place, and shared ones are refused. A mode holds for the thread or asynchronous task that sets it,
+until it is set again, or until the end of the `with` block or of the function that sets it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from contextvars import ContextVar
+from typing import Any, ClassVar, TypeVar
+
+from ...errors import ArgumentError, ArgumentTypeError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Mode:
+    """A setting that is changed by calling its class, and changed back by `with` or a function."""
+
+    _variable: ClassVar[ContextVar[bool]]
+
+    def __init__(self, value: bool, /) -> None:
+        if not isinstance(value, bool):
+            raise ArgumentTypeError(f"{type(self).__name__} takes True or False, got {value!r}.")
+        self._value = value
+        self._previous = self._variable.get()
+        self._variable.set(value)
+
+    @classmethod
+    def current_value(cls) -> bool:
+        """The mode that is set."""
+        return cls._variable.get()
+
+    def __enter__(self) -> None:
+        self._variable.set(self._value)
+
+    def __exit__(self, *exception: object) -> None:
+        self._variable.set(self._previous)
+
+    def __call__(self, f: F, /) -> F:
+        """The function, which runs in the mode; outside it is what it was before."""
+        self._variable.set(self._previous)
+        value, variable = self._value, self._variable
+
+        @functools.wraps(f)
+        def in_mode(*args: Any, **kwargs: Any) -> Any:
+            token = variable.set(value)
+            try:
+                return f(*args, **kwargs)
+            finally:
+                variable.reset(token)
+
+        return in_mode  # type: ignore[return-value]
+
+
+class set_graph_mode(_Mode):
+    """Sets what `graph=None` means: True allows shared objects, False refuses them.
+
+    The mode holds from now on; in a `with` statement, for its block; as a decorator, for the calls
+    of the function.
+
+    >>> from linnet.module_core import nnx
+    >>> with nnx.set_graph_mode(False):
+    ...     nnx.set_graph_mode.current_value()
+    False
+    >>> nnx.set_graph_mode.current_value()
+    True
+    """
+
+    _variable = ContextVar("graph_mode", default=True)
+
+
+class set_graph_updates(_Mode):
+    """Sets what `graph_updates=None` means: whether transforms hand on changes of structure.
+
+    The mode holds from now on; in a `with` statement, for its block; as a decorator, for the calls
+    of the function.
+
+    >>> from linnet.module_core import nnx
+    >>> @nnx.set_graph_updates(False)
+    ... def train():
+    ...     return nnx.set_graph_updates.current_value()
+    >>> train(), nnx.set_graph_updates.current_value()
+    (False, True)
+    """
+
+    _variable = ContextVar("graph_updates", default=True)
+
+
+def graph_mode(graph: bool | None) -> bool:
+    """What a function's argument `graph` means: itself, or the mode that is set."""
+    return set_graph_mode.current_value() if graph is None else bool(graph)
+
+
+def graph_updates_mode(graph_updates: bool | None) -> bool:
+    """What a transform's argument `graph_updates` means: itself, or the mode that is set."""
+    return set_graph_updates.current_value() if graph_updates is None else bool(graph_updates)
+
+
+class VarDefaults:
+    """What variables are made as: neither `hijax` nor `ref`. Reads as a mapping, too."""
+
+    __slots__ = ()
+    hijax: ClassVar[bool] = False
+    ref: ClassVar[bool] = False
+
+    def keys(self) -> KeysView[str]:
+        """The names of the settings."""
+        return self._as_dict().keys()
+
+    def values(self) -> ValuesView[bool]:
+        """The settings."""
+        return self._as_dict().values()
+
+    def items(self) -> ItemsView[str, bool]:
+        """Names and settings."""
+        return self._as_dict().items()
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """A setting, or `default` where there is none of the name."""
+        return self._as_dict().get(name, default)
+
+    def __getitem__(self, name: str) -> bool:
+        return self._as_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._as_dict())
+
+    def __len__(self) -> int:
+        return len(self._as_dict())
+
+    def _as_dict(self) -> dict[str, bool]:
+        return {"hijax": self.hijax, "ref": self.ref}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def __call__(self, f: F, /) -> F:
+        """The function as it is: there are no other defaults that it could run with."""
+        return f
+
+    def __repr__(self) -> str:
+        return f"VarDefaults(hijax={self.hijax}, ref={self.ref})"
+
+
+def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDefaults:
+    """The defaults of new variables; also a context manager, as programs written for Flax use it.
+
+    Variables are of one kind here, which is changed by assignment under every transform: there are
+    neither hijax variables nor mutable-array references, and nothing to set.
+
+    Args:
+      hijax, ref: must not be True.
+
+    Raises:
+      ArgumentError: hijax variables or references are asked for.
+
+    >>> from linnet.module_core import nnx
+    >>> nnx.var_defaults().hijax
+    False
+    """
+    for name, wanted in (("hijax", hijax), ("ref", ref)):
+        if wanted:
+            raise ArgumentError(
+                f"{name}=True: there are neither references nor hijax variables here.",
+                hint="Leave it out: variables are changed by assignment, under nnx's transforms,"
+                " too.",
+            )
+    return VarDefaults()

@@ -1,0 +1,234 @@
+"""A remembered structure, and how to see in microseconds that it still holds.
+
+A `Snapshot` belongs to one root object and sits in a slot of it, so it dies with it. It keeps the
+result of a walk, and what the walk saw: for each object, list and dict, its contents. Whether they
+are still the same is asked in three steps, cheapest first:
+
+1. No edit of any nnx object anywhere since the last look (`edits.count`): objects are unchanged.
+2. Otherwise contents are compared by identity, all at C speed. By identity, since equality would
+   run code of whatever is compared, and finds 1 and True equal.
+3. Plain lists and dicts, and static values that can be edited in place, tell nobody: they are
+   compared at every look. Most models have few.
+
+A raw array held by an object is data: another array in its place is the same structure. Containers
+with raw arrays are compared one by one, with a place left open for them.
+
+A snapshot holds no reference to its own root, only to the root's `__dict__`, so it makes no cycle:
+a dropped model is freed at once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from itertools import chain, count
+from operator import attrgetter, is_
+from typing import Any
+
+from jax.tree_util import all_leaves
+
+from ..nodes import edits
+from ..nodes.kinds import ARRAY, LIST, OBJECT, VARIABLE, kind_of
+from ..nodes.pytree import Pytree, get_structure, set_structure
+from ..nodes.statics import static_key
+from ..variable.variable import Variable
+from .levels import common_level
+from .structure import GraphDef, Walk
+
+_metadata_of = attrgetter("_metadata")
+_value_of = attrgetter("raw_value")
+_OPEN = object()  # stands for a raw array: any other array may be there
+_serial = count()
+
+
+class Snapshot:
+    """The structure of one root as it was seen last.
+
+    Attributes:
+      graphdef: the structure.
+      leaves: variables, and None in the place of each raw array.
+      slots: where the raw arrays are.
+      level: the trace level of all nodes, or None if they differ.
+      ids: identities of all nodes, to see whether two roots share any.
+      serial: a number that no other snapshot has.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_apart",
+        "_changeable",
+        "_dicts",
+        "_edits",
+        "_lists",
+        "_metadata",
+        "_opaque",
+        "_others",
+        "_replaced",
+        "_root",
+        "_variables",
+        "_with_arrays",
+        "graphdef",
+        "ids",
+        "inner_nodes",
+        "leaves",
+        "level",
+        "serial",
+        "simple",
+        "slots",
+    )
+
+    def __init__(self, root: Any) -> None:
+        self._edits = edits.count[0]
+        self._replaced = edits.replaced[0]
+        walk = Walk([root])
+        self.serial = next(_serial)
+        self.graphdef: GraphDef = walk.graphdef
+        self.slots = list(walk.slots)
+        arrays = [not isinstance(x, Variable) for x in walk.leaves]
+        self.leaves = [None if a else x for a, x in zip(arrays, walk.leaves, strict=True)]
+        self.simple = not any(arrays)
+        self._variables = [x for x in self.leaves if x is not None]
+        self._root = weakref.ref(root)
+        self.inner_nodes = walk.nodes[1:]
+        self.level = common_level(walk.nodes)
+        self.ids = frozenset(map(id, walk.nodes))
+        self._apart: set[int] = set()
+        self._metadata = list(map(_metadata_of, self._variables))
+
+        objects: list[dict[str, Any]] = []
+        lists: list[list[Any]] = []
+        others: list[dict[Any, Any]] = []
+        self._with_arrays: list[tuple[Any, Any]] = []
+        for node in walk.nodes:
+            kind = kind_of(node)
+            if kind == VARIABLE:
+                continue
+            content = node.__dict__ if kind == OBJECT else node
+            values = content if kind == LIST else content.values()
+            if any(kind_of(v) == ARRAY for v in values):
+                self._with_arrays.append((content, _outline(content)))
+            elif kind == OBJECT:
+                objects.append(content)
+            elif kind == LIST:
+                lists.append(content)
+            else:
+                others.append(content)
+        self._dicts = _remember(objects)
+        self._others = _remember(others)
+        self._lists = (lists, list(map(len, lists)), list(chain.from_iterable(lists)))
+        self._changeable = [(x, static_key(x)) for x in walk.changeable]
+        self._opaque = walk.opaque
+
+    def holds(self) -> bool:
+        """Whether the structure is still what it was."""
+        now = edits.count[0]
+        if now != self._edits and not (
+            self._replaced == edits.replaced[0]
+            and _unchanged(self._dicts)
+            and all(map(is_, map(_metadata_of, self._variables), self._metadata))
+        ):
+            return False
+        if self._others[0] and not _unchanged(self._others):
+            return False
+        lists, lengths, items = self._lists
+        if lists and not (
+            list(map(len, lists)) == lengths and all(map(is_, chain.from_iterable(lists), items))
+        ):
+            return False
+        if self._with_arrays:
+            for content, outline in self._with_arrays:
+                if not _fits(content, outline):
+                    return False
+        if self._opaque and not all_leaves(self._opaque):  # a class became a tree since
+            return False
+        for value, key in self._changeable:
+            if static_key(value) != key:
+                return False
+        self._edits = now
+        return True
+
+    def values(self) -> list[Any]:
+        """The values of all leaves, in order."""
+        if self.simple:
+            return list(map(_value_of, self.leaves))
+        return [
+            slot_value(slot, tree) if leaf is None else leaf.raw_value
+            for leaf, slot, tree in zip(self.leaves, self.slots, self._trees(), strict=True)
+        ]
+
+    def _trees(self) -> Any:
+        # Raw arrays inside of immutable containers have no slot: they are found by walking.
+        if all(
+            s is not None or x is not None for s, x in zip(self.slots, self.leaves, strict=True)
+        ):
+            return [None] * len(self.leaves)
+        return Walk([self._root()]).leaves
+
+    def nodes(self) -> list[Any]:
+        """All nodes by index."""
+        return [self._root(), *self.inner_nodes]
+
+    def is_apart_from(self, other: Snapshot) -> bool:
+        """Whether two roots share nothing."""
+        if other.serial in self._apart:
+            return True
+        if self is other or not self.ids.isdisjoint(other.ids):
+            return False
+        if len(self._apart) > 64:
+            self._apart.clear()
+        self._apart.add(other.serial)
+        return True
+
+
+def slot_value(slot: Any, inside: Any) -> Any:
+    """The array in a slot."""
+    return inside if slot is None else slot[0][slot[1]]
+
+
+def _remember(dicts: list[Any]) -> tuple[Any, ...]:
+    return (
+        dicts,
+        list(map(len, dicts)),
+        list(chain.from_iterable(dicts)),
+        list(chain.from_iterable(map(dict.values, dicts))),
+    )
+
+
+def _unchanged(remembered: tuple[Any, ...]) -> bool:
+    dicts, lengths, keys, values = remembered
+    return (
+        list(map(len, dicts)) == lengths
+        and list(chain.from_iterable(dicts)) == keys
+        and all(map(is_, chain.from_iterable(map(dict.values, dicts)), values))
+    )
+
+
+def _outline(content: Any) -> Any:
+    if type(content) is list:
+        return [_OPEN if kind_of(x) == ARRAY else x for x in content]
+    return {k: _OPEN if kind_of(x) == ARRAY else x for k, x in content.items()}
+
+
+def _fits(content: Any, outline: Any) -> bool:
+    if len(content) != len(outline):
+        return False
+    if type(content) is list:
+        pairs: Any = zip(content, outline, strict=True)
+    else:
+        if list(content) != list(outline):
+            return False
+        pairs = zip(content.values(), outline.values(), strict=True)
+    return all(x is y or (y is _OPEN and kind_of(x) == ARRAY) for x, y in pairs)
+
+
+def snapshot_of(root: Pytree) -> Snapshot:
+    """The structure of a root, remembered or taken anew."""
+    try:
+        snapshot: Snapshot = get_structure(root)
+    except AttributeError:
+        pass
+    else:
+        if snapshot.holds():
+            return snapshot
+    snapshot = Snapshot(root)
+    set_structure(root, snapshot)
+    return snapshot

@@ -1,0 +1,501 @@
+"""`State`: the leaves of a structure, by path.
+
+A state is a nested mapping of names to variables (or raw arrays, or whatever was put in), read as
+`state["encoder"]["kernel"]` or `state.encoder.kernel`. The variables are the module's own: a state
+is another way to hold them, not a copy. It is a pytree of jax.
+
+`FlatState` is the same as a sorted sequence of (path, leaf) pairs. All functions go through it:
+flatten, choose, and nest again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import jax
+import numpy as np
+
+from ...errors import ArgumentError
+from ..filters import Filter, filters_to_predicates, first_passing
+from ..variable.variable import Variable
+
+Path = tuple[Any, ...]
+V = TypeVar("V")
+S = TypeVar("S", bound="State")
+
+
+class State(MutableMapping[Any, Any]):
+    """A nested mapping of leaves; inner mappings are given out as states as well.
+
+    Args:
+      mapping: nested mappings, or pairs of them; they are copied, their leaves are not.
+
+    >>> state = State({"a": {"b": 1}, "c": 2})
+    >>> state["a"]["b"], state.c
+    (1, 2)
+    >>> to_flat_state(state).paths
+    (('a', 'b'), ('c',))
+    """
+
+    __slots__ = ("_mapping",)
+
+    _mapping: dict[Any, Any]
+    _serialization_hint = (  # of linnet.struct.serialization
+        "Write the values alone, to_bytes(nnx.to_pure_dict(state)), and put them back with"
+        " nnx.replace_by_pure_dict(state, msgpack_restore(encoded))."
+    )
+
+    def __init__(self, mapping: Any = (), /, *, _copy: bool = True) -> None:
+        if isinstance(mapping, State):
+            mapping = mapping._mapping
+        if _copy or type(mapping) is not dict:
+            mapping = _copied(mapping if isinstance(mapping, Mapping) else dict(mapping))
+        object.__setattr__(self, "_mapping", mapping)
+
+    @property
+    def raw_mapping(self) -> dict[Any, Any]:
+        """The nested dict itself."""
+        return self._mapping
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            value = self._mapping[key]
+        except KeyError:
+            known = ", ".join(map(repr, self._mapping))
+            raise KeyError(
+                f"{key!r} is not in this State, which has {known or 'nothing'}"
+            ) from None
+        return State(value, _copy=False) if type(value) is dict else value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name not in self._mapping:
+            known = ", ".join(map(str, self._mapping))
+            raise AttributeError(f"This State has no {name!r}; it has {known or 'nothing'}.")
+        return self[name]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, State):
+            value = value._mapping
+        elif isinstance(value, Mapping):
+            value = _copied(value)
+        self._mapping[key] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._mapping[key]
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._mapping)
+
+    def __len__(self) -> int:
+        return len(self._mapping)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other, a state or a mapping, has equal leaves at the same paths."""
+        return isinstance(other, Mapping) and _equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __or__(self, other: State) -> State:
+        merged: State = merge_state(self, other)
+        return merged
+
+    def __sub__(self, other: State) -> State:
+        return diff(self, other)
+
+    def __copy__(self) -> State:
+        return State(self._mapping)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> State:
+        import copy
+
+        return State(copy.deepcopy(self._mapping, memo), _copy=False)
+
+    def __reduce__(self) -> Any:
+        return State, (self._mapping,)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(k for k in self._mapping if isinstance(k, str))]
+
+    def flat_state(self) -> FlatState[Any]:
+        """See `to_flat_state`."""
+        return to_flat_state(self)
+
+    @classmethod
+    def from_flat_path(cls, flat_state: Any, /) -> State:
+        """See `from_flat_state`."""
+        made: State = from_flat_state(flat_state)
+        return made
+
+    def map(self, f: Callable[[Path, Any], Any]) -> State:
+        """See `map_state`."""
+        return map_state(f, self)
+
+    def filter(self, first: Filter, /, *filters: Filter) -> Any:
+        """See `filter_state`."""
+        return filter_state(self, first, *filters)
+
+    def split(self, first: Filter, /, *filters: Filter) -> Any:
+        """See `split_state`."""
+        return split_state(self, first, *filters)
+
+    @classmethod
+    def merge(cls, state: Mapping[Any, Any], /, *states: Mapping[Any, Any]) -> State:
+        """See `merge_state`."""
+        merged: State = merge_state(state, *states)
+        return merged
+
+    def to_pure_dict(self, extract_fn: Callable[[Any], Any] | None = None) -> dict[Any, Any]:
+        """See `to_pure_dict`."""
+        return to_pure_dict(self, extract_fn)
+
+    def replace_by_pure_dict(
+        self, pure_dict: dict[Any, Any], replace_fn: Callable[[Any, Any], Any] | None = None
+    ) -> None:
+        """See `replace_by_pure_dict`."""
+        replace_by_pure_dict(self, pure_dict, replace_fn)
+
+    def __repr__(self) -> str:
+        from ..nodes.representation import represent
+
+        return represent(self)
+
+    def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
+        from ..nodes.representation import treescope_of
+
+        return treescope_of(self, path, subtree_renderer)
+
+
+def _equal(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    if isinstance(x, Mapping) and isinstance(y, Mapping):
+        return x.keys() == y.keys() and all(_equal(x[k], y[k]) for k in x)
+    if isinstance(x, Variable) or isinstance(y, Variable):
+        return type(x) is type(y) and _equal(x.raw_value, y.raw_value)
+    if isinstance(x, (jax.Array, np.ndarray)) or isinstance(y, (jax.Array, np.ndarray)):
+        return np.shape(x) == np.shape(y) and bool((x == y).all())
+    return bool(x == y)
+
+
+def _copied(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {
+        k: _copied(v._mapping if isinstance(v, State) else v) if isinstance(v, Mapping) else v
+        for k, v in mapping.items()
+    }
+
+
+class FlatState(Sequence[tuple[Path, V]], Generic[V]):
+    """Pairs of path and leaf, by path.
+
+    Args:
+      items: the pairs.
+      sort: whether they still have to be sorted.
+    """
+
+    __slots__ = ("_paths", "_values")
+
+    def __init__(self, items: Iterable[tuple[Path, V]], /, *, sort: bool) -> None:
+        pairs = list(items.items() if isinstance(items, Mapping) else items)
+        if sort:
+            pairs.sort(key=lambda pair: path_order(pair[0]))
+        self._paths = tuple(p for p, _ in pairs)
+        self._values = [v for _, v in pairs]
+
+    @staticmethod
+    def from_sorted_keys_values(keys: tuple[Path, ...], values: list[Any], /) -> FlatState[Any]:
+        """A flat state of paths that are sorted, and as many leaves."""
+        new: FlatState[Any] = FlatState((), sort=False)
+        new._paths, new._values = tuple(keys), list(values)
+        return new
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths."""
+        return self._paths
+
+    @property
+    def leaves(self) -> list[V]:
+        """The leaves."""
+        return self._values
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Path, V]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Path, V]]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return list(zip(self._paths[index], self._values[index], strict=True))
+        return self._paths[index], self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[tuple[Path, V]]:
+        return iter(zip(self._paths, self._values, strict=True))
+
+    def to_nested_state(self) -> State:
+        """The same, nested."""
+        made: State = from_flat_state(self)
+        return made
+
+    def filter(self, first: Filter, /, *filters: Filter) -> Any:
+        """The parts that filters choose; the rest is dropped."""
+        *parts, _ = _divide(self, (first, *filters))
+        return parts[0] if not filters else tuple(parts)
+
+    def split(self, first: Filter, /, *filters: Filter) -> Any:
+        """The parts that filters choose.
+
+        Raises:
+          ArgumentError: something is left over.
+        """
+        *parts, rest = _divide(self, (first, *filters))
+        _refuse_remainder(rest)
+        return parts[0] if not filters else tuple(parts)
+
+    @staticmethod
+    def merge(
+        flat_state: Iterable[tuple[Path, Any]], /, *flat_states: Iterable[tuple[Path, Any]]
+    ) -> FlatState[Any]:
+        """All pairs; of equal paths the last."""
+        merged: dict[Path, Any] = {}
+        for part in (flat_state, *flat_states):
+            merged.update(part)
+        return FlatState(merged.items(), sort=True)
+
+    def __repr__(self) -> str:
+        from ..nodes.representation import represent
+
+        return represent(self)
+
+
+def path_text(path: Path) -> str:
+    """A path as errors show it."""
+    return "/".join(map(str, path)) or "the root"
+
+
+def path_order(path: Path) -> tuple[tuple[int, Any], ...]:
+    """What paths are sorted by: numbers before names at each level."""
+    return tuple((0, k) if isinstance(k, int) else (1, str(k)) for k in path)
+
+
+def _flatten_state(state: State) -> tuple[list[Any], tuple[Any, ...]]:
+    keys = sorted(state._mapping, key=lambda k: path_order((k,)))
+    return [_child(state._mapping[k]) for k in keys], tuple(keys)
+
+
+def _flatten_state_with_keys(state: State) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+    children, keys = _flatten_state(state)
+    named = [(jax.tree_util.DictKey(k), c) for k, c in zip(keys, children, strict=True)]
+    return named, keys
+
+
+def _child(value: Any) -> Any:
+    return State(value, _copy=False) if type(value) is dict else value
+
+
+def _unflatten_state(keys: tuple[Any, ...], children: Iterable[Any]) -> State:
+    return State(
+        {k: c._mapping if isinstance(c, State) else c for k, c in zip(keys, children, strict=True)},
+        _copy=False,
+    )
+
+
+jax.tree_util.register_pytree_with_keys(
+    State, _flatten_state_with_keys, _unflatten_state, _flatten_state
+)
+jax.tree_util.register_pytree_node(
+    FlatState,
+    lambda flat: (flat._values, flat._paths),
+    lambda paths, values: FlatState.from_sorted_keys_values(paths, list(values)),
+)
+
+
+def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
+    """Pairs of path and leaf, in no order."""
+    pairs: list[tuple[Path, Any]] = []
+    _collect(state._mapping if isinstance(state, State) else state, (), pairs)
+    return pairs
+
+
+def _collect(mapping: Any, path: Path, pairs: list[tuple[Path, Any]]) -> None:
+    for key, value in mapping.items():
+        if type(value) is dict:
+            _collect(value, (*path, key), pairs)
+        elif isinstance(value, Variable):  # asked first: `State` is abstract, so slow to ask
+            pairs.append(((*path, key), value))
+        elif isinstance(value, (dict, State)):
+            inner = value._mapping if isinstance(value, State) else value
+            _collect(inner, (*path, key), pairs)
+        else:
+            pairs.append(((*path, key), value))
+
+
+def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:
+    """Pairs of path and leaf, sorted by path."""
+    return FlatState(leaves_by_path(state), sort=True)
+
+
+def from_flat_state(flat_state: Any, *, cls: Any = State) -> Any:
+    """The nested state of pairs, or of a mapping of paths.
+
+    Raises:
+      ArgumentError: a path goes through a leaf.
+    """
+    nested: dict[Any, Any] = {}
+    for path, value in flat_state.items() if isinstance(flat_state, Mapping) else flat_state:
+        level = nested
+        for key in path[:-1]:
+            level = level.setdefault(key, {})
+            if type(level) is not dict:
+                raise ArgumentError(f"The path {path} goes through a leaf at {key!r}.")
+        level[path[-1]] = value
+    return State(nested, _copy=False) if cls is State else cls(nested)
+
+
+def _divide(flat: FlatState[Any], filters: Sequence[Filter]) -> list[FlatState[Any]]:
+    predicates = filters_to_predicates(filters)
+    parts: list[tuple[list[Path], list[Any]]] = [([], []) for _ in range(len(filters) + 1)]
+    for path, value in flat:
+        i = first_passing(predicates, path, value)
+        parts[i][0].append(path)
+        parts[i][1].append(value)
+    return [FlatState.from_sorted_keys_values(tuple(p), v) for p, v in parts]
+
+
+def _refuse_remainder(rest: FlatState[Any]) -> None:
+    if len(rest):
+        what = ", ".join(f"{path_text(p)} ({type(v).__name__})" for p, v in list(rest)[:6])
+        more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
+        raise ArgumentError(
+            f"Non-exhaustive filters, got a non-empty remainder: {what}{more}.",
+            hint="Add a filter for these, or `...` as the last one for all that is left.",
+        )
+
+
+def filter_state(state: Mapping[Any, Any], first: Filter, /, *filters: Filter) -> Any:
+    """The parts of a state that filters choose, one state a filter; the rest is dropped."""
+    *parts, _ = _divide(to_flat_state(state), (first, *filters))
+    found = tuple(map(from_flat_state, parts))
+    return found if filters else found[0]
+
+
+def split_state(state: Mapping[Any, Any], first: Filter, /, *filters: Filter) -> Any:
+    """The parts of a state that filters choose, one state a filter.
+
+    Raises:
+      ArgumentError: something is left over.
+    """
+    *parts, rest = _divide(to_flat_state(state), (first, *filters))
+    _refuse_remainder(rest)
+    found = tuple(map(from_flat_state, parts))
+    return found if filters else found[0]
+
+
+def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Any = State) -> Any:
+    """One state of several; of equal paths the last, and of a leaf and what is below its path."""
+    if not states:
+        return state if isinstance(state, cls) else cls(state)
+    merged: dict[Path, Any] = {}
+    for one in (state, *states):
+        part = dict(to_flat_state(one))
+        above = {path[:n] for path in part for n in range(1, len(path))}
+        merged = {
+            path: value
+            for path, value in merged.items()
+            if path not in above and not any(path[:n] in part for n in range(1, len(path)))
+        }
+        merged.update(part)
+    return from_flat_state(FlatState(merged.items(), sort=True), cls=cls)
+
+
+def map_state(f: Callable[[Path, Any], Any], state: Mapping[Any, Any]) -> State:
+    """A state of `f(path, leaf)`."""
+    made: State = from_flat_state((p, f(p, v)) for p, v in to_flat_state(state))
+    return made
+
+
+def diff(state: Mapping[Any, Any], other: Mapping[Any, Any]) -> State:
+    """What is in a state and has no leaf at the same path in the other."""
+    there = set(to_flat_state(other).paths)
+    made: State = from_flat_state((p, v) for p, v in to_flat_state(state) if p not in there)
+    return made
+
+
+def to_pure_dict(
+    state: Mapping[Any, Any], extract_fn: Callable[[Any], Any] | None = None
+) -> dict[Any, Any]:
+    """A state as nested dicts of bare values, ready for a checkpoint.
+
+    Args:
+      state: the state.
+      extract_fn: what to keep of a leaf; a variable's value by default.
+    """
+    extract = extract_fn or (lambda x: x.get_value() if isinstance(x, Variable) else x)
+    nested: State = from_flat_state((p, extract(v)) for p, v in to_flat_state(state))
+    return nested.raw_mapping
+
+
+def restore_int_paths(pure_dict: dict[Any, Any]) -> dict[Any, Any]:
+    """Nested dicts whose keys that look like integers became integers, as lists have in paths.
+
+    >>> restore_int_paths({"layers": {"0": {"kernel": 1}}})
+    {'layers': {0: {'kernel': 1}}}
+    """
+
+    def key(k: Any) -> Any:
+        return int(k) if isinstance(k, str) and k.isdigit() else k
+
+    return {
+        key(k): restore_int_paths(v) if isinstance(v, dict) else v for k, v in pure_dict.items()
+    }
+
+
+def replace_by_pure_dict(
+    state: State,
+    pure_dict: dict[Any, Any],
+    replace_fn: Callable[[Any, Any], Any] | None = None,
+) -> None:
+    """Puts bare values into a state, in place.
+
+    Args:
+      state: whose leaves get other values.
+      pure_dict: nested dicts of values; string keys of digits find integer keys.
+      replace_fn: `(leaf, value)` to the new leaf; a variable gets a copy with the value by default.
+
+    Raises:
+      ArgumentError: paths that the state doesn't have; nothing is changed then.
+    """
+
+    def replaced(leaf: Any, value: Any) -> Any:
+        return leaf.copy(value) if isinstance(leaf, Variable) else value
+
+    present = dict(to_flat_state(state))
+    given = dict(to_flat_state(pure_dict))
+    if not set(given) <= set(present):
+        given = dict(to_flat_state(restore_int_paths(pure_dict)))
+    unknown = [p for p in given if p not in present]
+    if unknown:
+        raise ArgumentError(f"The state has no {', '.join(map(path_text, unknown[:6]))}.")
+    for path, value in given.items():
+        level = state.raw_mapping
+        for key in path[:-1]:
+            level = level[key]
+        level[path[-1]] = (replace_fn or replaced)(present[path], value)
+
+
+def create_path_filters(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A filter for each distinct leaf of a state: the paths that it is at."""
+    from ..filters import PathIn
+
+    by_value: dict[Any, list[Path]] = {}
+    for path, value in to_flat_state(state):
+        by_value.setdefault(value, []).append(path)
+    return {PathIn(*paths): value for value, paths in by_value.items()}

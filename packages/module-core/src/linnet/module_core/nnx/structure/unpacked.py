@@ -1,0 +1,118 @@
+"""`unpack`: states that know their structure, and the names that types are written with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import jax
+
+from ...errors import ArgumentError
+from ..filters import Filter
+from .graph import split
+from .states import State, _flatten_state
+from .structure import GraphDef
+
+if TYPE_CHECKING:
+    from ..module import Module as Module
+
+A = TypeVar("A")
+"""What a variable holds: `class Steps(nnx.Variable[nnx.A])`."""
+
+M = TypeVar("M", bound="Module")
+"""A module, in annotations of functions that return what they are given."""
+
+PureState = tuple[GraphDef[A], State]
+"""What `nnx.split` returns: `PureState[Model]` in annotations."""
+
+
+class GraphState(State, Generic[A]):
+    """A state with the structure that it was split from; `nnx.merge` needs no `GraphDef` then.
+
+    Args:
+      _graphdef: the structure.
+      _state: the state.
+    """
+
+    __slots__ = ("_graphdef",)
+
+    _graphdef: GraphDef[A]
+
+    def __init__(self, _graphdef: GraphDef[A], _state: Any) -> None:
+        if not isinstance(_state, State):
+            raise ArgumentError(
+                f"Expected a State object, got {type(_state).__name__}.",
+                hint="A bare variable is its own state: nnx.split gives its structure.",
+            )
+        super().__init__(_state, _copy=False)
+        object.__setattr__(self, "_graphdef", _graphdef)
+
+    @property
+    def _state(self) -> State:
+        return State(self._mapping, _copy=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other has equal leaves, and the same structure if it knows one."""
+        if isinstance(other, GraphState) and self._graphdef != other._graphdef:
+            return False
+        return super().__eq__(other)
+
+    __hash__ = None
+
+    def __copy__(self) -> GraphState[A]:
+        return GraphState(self._graphdef, State(self._mapping))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GraphState[A]:
+        import copy
+
+        return GraphState(self._graphdef, copy.deepcopy(self._state, memo))
+
+    def __reduce__(self) -> Any:
+        return GraphState, (self._graphdef, self._state)
+
+
+def _flatten(state: GraphState[Any]) -> tuple[list[Any], Any]:
+    children, keys = _flatten_state(state)
+    return children, (state._graphdef, keys)
+
+
+def _flatten_with_keys(state: GraphState[Any]) -> tuple[list[tuple[Any, Any]], Any]:
+    children, (graphdef, keys) = _flatten(state)
+    named = [(jax.tree_util.DictKey(k), c) for k, c in zip(keys, children, strict=True)]
+    return named, (graphdef, keys)
+
+
+def _unflatten(aux: Any, children: Iterable[Any]) -> GraphState[Any]:
+    graphdef, keys = aux
+    mapping = {
+        k: c._mapping if isinstance(c, State) else c for k, c in zip(keys, children, strict=True)
+    }
+    return GraphState(graphdef, State(mapping, _copy=False))
+
+
+jax.tree_util.register_pytree_with_keys(GraphState, _flatten_with_keys, _unflatten, _flatten)
+
+
+def unpack(node: A, *filters: Filter, graph: bool | None = None) -> Any:
+    """The states of an object, each with the structure of the whole.
+
+    Args:
+      node: a module or another nnx object, or a container of them.
+      *filters: one state for each; the first filter that a leaf passes takes it. None: one state.
+      graph: False refuses shared references.
+
+    Returns:
+      A `GraphState`, or a tuple of them. All of them together are what `nnx.merge` takes.
+
+    Raises:
+      ArgumentError: a leaf passes no filter, or the object is a bare variable or array.
+
+    >>> from linnet.module_core import nnx
+    >>> model = nnx.Dict(w=nnx.Param(1.0), n=nnx.BatchStat(2.0))
+    >>> params, stats = nnx.unpack(model, nnx.Param, nnx.BatchStat)
+    >>> nnx.merge(params, stats).w is model.w
+    True
+    """
+    graphdef, *states = split(node, *filters, graph=graph)
+    found = tuple([GraphState(graphdef, state) for state in states])
+    return found if len(found) > 1 else found[0]

@@ -1,0 +1,272 @@
+"""Changing an object in place: `update` puts leaves into it, `pop` takes leaves out.
+
+Both find out all that they will do, and refuse what cannot be done, before they do any of it: an
+object is changed as asked, or not at all.
+"""
+
+# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
+# ruff: noqa: F821
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping, MutableSequence
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError, describe
+from ..filters import Filter, filters_to_predicates, first_passing
+from ..nodes import edits
+from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
+from ..nodes.pytree import Pytree, marks_of
+from ..variable.variable import Variable, load
+from .iteration import items_of
+from .states import FlatState, Path, State, from_flat_state, path_text
+from .structure import one_level
+
+
+def update(node: Any, state: Any, /, *states: Any) -> None:
+    """Puts the leaves of states into an object, in place.
+
+    Variables that are there keep their identity and take over value and metadata; bare values set
+    the value. What is not there yet is added: of a variable a copy, since the state's own belongs
+    to another object.
+
+    Args:
+      node: the object, or a variable.
+      state: a state, or nested mappings; for a variable a variable or a value.
+      *states: more of them; of equal paths the last counts. For a variable, empty ones are what
+        filters gave that it didn't pass.
+
+    Raises:
+      ArgumentError: a leaf is given where the object has an object, or the other way round; nothing
+        is changed then.
+
+    Warns:
+      UserWarning: values have other shapes than those before, as of a layer of another size.
+    """
+    plan = _Plan()
+    for one in (state, *states):
+        if isinstance(one, FlatState):
+            one = from_flat_state(one)
+        if isinstance(node, Variable):
+            if isinstance(one, State):
+                if one:
+                    raise ArgumentError(
+                        f"Expected a value for the {type(node).__name__}, but got a State of"
+                        f" {', '.join([repr(name) for name in one])}.",
+                        hint="nnx.state of a variable is the variable: update it with another one.",
+                    )
+            else:
+                plan.leaf(node, one, ())
+        elif isinstance(one, Mapping):
+            plan.inner(node, one._mapping if isinstance(one, State) else one, ())
+        else:
+            raise ArgumentError(f"update takes states, got {type(one).__name__}.")
+    plan.carry_out()
+
+
+class _Plan:
+    """What an update will do. All of it is found out, and refused, before anything is done."""
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], Any]] = []
+        self._other_shapes: list[str] = []
+
+    def carry_out(self) -> None:
+        if self._other_shapes:
+            more = len(self._other_shapes) - 6
+            warnings.warn(
+                f"nnx.update gives variables values of other shapes than they had:"
+                f" {', '.join(self._other_shapes[:6])}{f' and {more} more' if more > 0 else ''}. Is"
+                " this the state of a model of another size?",
+                stacklevel=3,
+            )
+        for step in self._steps:
+            step()
+
+    def leaf(self, variable: Variable[Any], new: Any, path: Path) -> None:
+        value = new.raw_value if isinstance(new, Variable) else new
+        old_shape = getattr(variable.raw_value, "shape", None)
+        new_shape = getattr(value, "shape", None)
+        if old_shape is not None and new_shape is not None and not _fits(old_shape, new_shape):
+            self._other_shapes.append(f"{path_text(path)} {old_shape}, now {new_shape}")
+        edits.check_trace(variable._nnx_stamp, variable._nnx_description)
+        if isinstance(new, Variable):
+            if new is not variable:
+                self._steps.append(functools.partial(variable.update_from_state, new))
+        else:
+            self._steps.append(functools.partial(load, variable, new))
+
+    def inner(self, node: Any, new: Mapping[Any, Any], path: Path) -> None:
+        for key, value in new.items():
+            self._child(node, key, value, (*path, key))
+
+    def _child(self, node: Any, key: Any, value: Any, path: Path) -> None:
+        present = _child(node, key)
+        if present is _ABSENT:
+            self._set(node, key, _own(value))
+            return
+        if isinstance(present, Variable):
+            if isinstance(value, Mapping):
+                raise ArgumentError(f"Expected a leaf for {path_text(path)}, but got several.")
+            self.leaf(present, value, path)
+            return
+        kind = kind_of(present)
+        if isinstance(value, Mapping):
+            if kind in (STATIC, ARRAY):
+                self._set(node, key, _own(value))
+            elif kind == TREE:
+                children, structure, keys = one_level(present)
+                holder = dict(zip(keys, children, strict=True))
+                self.inner(holder, value, path)
+                self._steps.append(
+                    lambda: _set_child(
+                        node,
+                        key,
+                        jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys]),
+                    )
+                )
+            else:
+                self.inner(present, value, path)
+        elif kind in (OBJECT, LIST, DICT):
+            raise ArgumentError(
+                f"Expected a subgraph for {path_text(path)!r}, but got: {value!r}",
+                hint="The object has an object there; give a nested state.",
+            )
+        else:
+            self._set(node, key, _own(value))
+
+    def _set(self, node: Any, key: Any, value: Any) -> None:
+        self._steps.append(functools.partial(_set_child, node, key, value))
+
+
+def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    """Whether shapes are the same, but for axes in front: of copies, or of steps."""
+    n = min(len(old), len(new))
+    return old[len(old) - n :] == new[len(new) - n :]
+
+
+def _own(value: Any) -> Any:
+    """What is added to an object: mappings as dicts, variables as copies."""
+    if isinstance(value, Variable):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {k: _own(v) for k, v in value.items()}
+    return value
+
+
+_ABSENT = object()
+
+
+def _child(node: Any, key: Any) -> Any:
+    if isinstance(node, Pytree):
+        return node.__dict__.get(_attribute(node, key), _ABSENT)
+    try:
+        return node[key]
+    except (KeyError, IndexError):
+        return _ABSENT
+
+
+def _attribute(node: Any, key: Any) -> Any:
+    """The attribute's name that stands for a key of a path."""
+    return str(key) if isinstance(key, int) else key
+
+
+def _set_child(node: Any, key: Any, value: Any) -> None:
+    if isinstance(node, MutableSequence) and isinstance(key, int):
+        if key == len(node):
+            node.append(value)
+        else:
+            node[key] = value
+    elif isinstance(node, Pytree):
+        setattr(node, _attribute(node, key), value)
+    else:
+        node[key] = value
+
+
+def pop(node: Any, *filters: Filter) -> Any:
+    """Removes the variables and arrays that pass filters from an object, and returns them.
+
+    Those in lists and tuples leave None behind, so that the others keep their places, and
+    `nnx.update` with what was popped puts it back where it was.
+
+    Args:
+      node: the object.
+      *filters: one state is returned for each; the first filter that a leaf passes takes it.
+
+    Raises:
+      ArgumentError: there is no filter, or the object is itself a variable or an array.
+    """
+    if not filters:
+        raise ArgumentError("Expected at least one filter.")
+    if kind_of(node) in (VARIABLE, ARRAY, STATIC):
+        raise ArgumentError(
+            f"pop takes an object that holds variables, got {describe(node)}.",
+            hint="Pop from the module or the container that holds it.",
+        )
+    predicates = filters_to_predicates(filters)
+    found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
+    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
+    steps: list[Callable[[], Any]] = []
+
+    def visit(value: Any, path: Path) -> Any:
+        """What is left of a value: itself, None where it is popped, or a tree without parts."""
+        kind = kind_of(value)
+        if kind in (VARIABLE, ARRAY):
+            i = first_passing(predicates, path, value)
+            if i == len(predicates):
+                return value
+            if kind == ARRAY or id(value) not in seen:
+                found[i].append((path, value))
+                seen[id(value)] = value
+            return _POPPED
+        if kind == STATIC:
+            return value
+        if kind == TREE:
+            left = [(x, visit(x, (*path, name))) for name, _, x in items_of(value)]
+            if all(x is y for x, y in left):
+                return value
+            children = [None if y is _POPPED else y for _, y in left]
+            return jax.tree_util.tree_unflatten(one_level(value)[1], children)
+        if id(value) not in seen:
+            seen[id(value)] = value
+            for name, key, child in items_of(value):
+                if _is_static(value, key):
+                    continue
+                new = visit(child, (*path, name))
+                if new is _POPPED:
+                    steps.append(functools.partial(_remove, value, name, key))
+                elif new is not child:
+                    steps.append(functools.partial(_set_child, value, name, new))
+        return value
+
+    left = visit(node, ())
+    del visit  # it refers to itself, and would keep all nodes
+    if left is not node:
+        raise ArgumentError(
+            f"pop takes variables out of an object, which a {type(node).__name__} is not: it can't"
+            " be changed.",
+            hint="Pop from a list, a dict or a module that holds it.",
+        )
+    for step in steps:
+        step()
+    states = tuple([from_flat_state(part) for part in found])
+    return states if len(states) > 1 else states[0]
+
+
+_POPPED = object()
+
+
+def _is_static(owner: Any, key: Any) -> bool:
+    return isinstance(owner, Pytree) and marks_of(owner).get(key) is False
+
+
+def _remove(owner: Any, name: Any, key: Any) -> None:
+    if isinstance(owner, MutableSequence) and isinstance(name, int):
+        owner[name] = None  # the places of the others stay
+    elif isinstance(owner, Pytree):
+        delattr(owner, key)
+    else:
+        del owner[key]

@@ -1,0 +1,117 @@
+"""`prefix`: for each leaf of a tree of objects, what a transform is to do with it, by filters.
+
+In graph mode an object is represented by a `StateAxes` of the paths of its leaves, which nnx's
+transforms take as a spec of the object. In tree mode it is an object of the same class whose
+variables hold the values: a prefix for jax's own transforms, too, to which modules are trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from ...errors import ArgumentError, describe
+from ..filters import PathIn, filters_to_predicates, first_passing
+from ..nodes.kinds import OBJECT, VARIABLE, kind_of
+from ..nodes.pytree import Pytree, set_mark
+from ..structure.bundle import is_node
+from ..structure.graph import flat_leaves
+from ..structure.iteration import refuse_tree_mode
+from ..structure.modes import graph_mode
+from ..structure.states import Path, path_text
+from ..structure.structure import attribute_names, build, holds_data, key_of
+from .vmap import StateAxes
+
+
+def prefix(
+    node: Any,
+    filter_map: Mapping[Any, Any] | Callable[[Path, Any], Any],
+    /,
+    *,
+    graph: bool | None = None,
+) -> Any:
+    """A prefix of a tree of objects, for a transform: what filters say of each leaf.
+
+    Args:
+      node: a module, variable or array, or a container of them.
+      filter_map: filters and their values, of which the first that a leaf passes counts; or a
+        function of path and leaf to the value.
+      graph: whether objects may be shared, and the prefix is for nnx's transforms; False makes
+        one for jax's own, and for nnx's in tree mode. None is the mode that is set.
+
+    Raises:
+      ArgumentError: a leaf passes no filter.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> model = nnx.Dict(w=nnx.Param(jnp.ones((4, 3))), n=nnx.Variable(2.0))
+    >>> axes = nnx.prefix(model, {nnx.Param: 0, ...: None})
+    >>> nnx.vmap(lambda m: m.w * m.n, in_axes=(axes,))(model).shape
+    (4, 3)
+    """
+    refuse_tree_mode(node, graph)
+    value_of = _by_filters(filter_map) if isinstance(filter_map, Mapping) else filter_map
+    if not callable(value_of):
+        raise ArgumentError(
+            f"prefix takes a mapping of filters, or a function, got {describe(filter_map)}.",
+            hint="Write nnx.prefix(model, {nnx.Param: 0, ...: None}).",
+        )
+    make = _spec if graph_mode(graph) else _object
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: make(tuple(key_of(entry) for entry in path), x, value_of),
+        node,
+        is_leaf=is_node,
+    )
+
+
+def _by_filters(filter_map: Mapping[Any, Any]) -> Callable[[Path, Any], Any]:
+    filters, values = tuple(filter_map), tuple(filter_map.values())
+    predicates = filters_to_predicates(filters)
+
+    def value_of(path: Path, leaf: Any) -> Any:
+        i = first_passing(predicates, path, leaf)
+        if i == len(filters):
+            raise ArgumentError(
+                f"No filter matched the leaf at {path_text(path)}, {describe(leaf)}.",
+                hint="Add a filter for it, or `...` as the last one for all that is left.",
+            )
+        return values[i]
+
+    return value_of
+
+
+def _spec(path: Path, x: Any, value_of: Callable[[Path, Any], Any]) -> Any:
+    if kind_of(x) != OBJECT:
+        return value_of(path, x)
+    graphdef, leaves = flat_leaves(x)
+    groups: list[tuple[Any, list[Path]]] = []
+    for below, leaf in zip(graphdef.paths, leaves, strict=True):
+        value = value_of((*path, *below), leaf)
+        for known, paths in groups:
+            if known == value:
+                paths.append(below)
+                break
+        else:
+            groups.append((value, [below]))
+    return StateAxes({PathIn(*paths): value for value, paths in groups})
+
+
+def _object(path: Path, x: Any, value_of: Callable[[Path, Any], Any]) -> Any:
+    if kind_of(x) not in (OBJECT, VARIABLE):
+        return value_of(path, x)
+    graphdef, leaves = flat_leaves(x)
+    values = [
+        value_of((*path, *below), leaf) for below, leaf in zip(graphdef.paths, leaves, strict=True)
+    ]
+    if kind_of(x) == VARIABLE:
+        return values[0]
+    made, nodes = build(graphdef, values)
+    originals = build(graphdef, leaves)[1]
+    for node, original in zip(nodes, originals, strict=True):
+        if isinstance(node, Pytree):  # what was data is data, be it a number now
+            for name in attribute_names(original):
+                if holds_data(original.__dict__[name]):
+                    set_mark(node, name, True)
+    return made[0]

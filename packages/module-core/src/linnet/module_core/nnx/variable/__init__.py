@@ -1,0 +1,1 @@
+"""Variables: their types, metadata, arithmetic, and how their values lie on a mesh."""

@@ -1,0 +1,228 @@
+"""How values lie on the devices of a mesh: what a variable's metadata says, done to its value.
+
+All values that variables get pass one of two functions here, unless nothing is said of their axes:
+
+- `laid_out`, where a variable comes to be: in a constructor, of metadata, in an optimizer or an
+  average, traced or not. The value is laid out as the metadata says.
+- `loaded`, where a variable that exists gets another value. A NumPy array, an array on one device
+  or one that every device has whole is laid out as the metadata says: that is what files and
+  functions without a mesh give. One that is split over devices stays as it is, for somebody put it
+  there, or it was computed from values that lie as they should. In a trace XLA decides.
+
+The mesh is the one in the metadata, or the one that is set; without either, nothing moves.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, get_abstract_mesh
+
+from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
+from ...errors import ArgumentError
+from ..nodes import edits
+from ..nodes.pytree import Pytree
+from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sharding
+from .variable import Variable, set_raw_value
+
+_OWN: Any = object()
+
+
+def laid_out(variable: Any, value: Any, *, names: Any = _OWN, strict: bool = False) -> Any:
+    """The value of a new variable, laid out as its metadata says.
+
+    Args:
+      variable: whose metadata names the axes.
+      value: what it is to hold.
+      names: other names of the axes than those in the metadata.
+      strict: whether metadata that doesn't fit the value is an error; otherwise such a value, a
+        factored moment for instance, stays as it is.
+
+    Raises:
+      ArgumentError: metadata names more axes than the value has, or axes that the mesh lacks.
+    """
+    names = axis_names_of(variable) if names is _OWN else names
+    found = None if names is None else _layout_for(variable, value, names, strict)
+    return value if found is None else _put(value, *found)
+
+
+def loaded(variable: Any, value: Any) -> Any:
+    """A value that comes into a variable; laid out as its metadata says if nobody split it yet."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    if (
+        variable._metadata.get("mesh") is None
+        and lies_as(axis_names_of(variable)) is None
+        and not get_abstract_mesh().axis_names
+    ):
+        return value  # without a mesh, a write takes no time for it
+    if isinstance(value, jax.Array) and not value.sharding.is_fully_replicated:
+        return value
+    return laid_out(variable, value)
+
+
+def place_all(nodes: Iterable[Any]) -> None:
+    """Lays out the variables among nodes that are put together of values from anywhere."""
+    named = [x for x in nodes if isinstance(x, Variable) and axis_names_of(x) is not None]
+    # What was concrete would become a tracer in a trace, in a variable that may be from outside.
+    if named and edits.trace_state() == _eager_state():
+        for variable in named:
+            set_raw_value(variable, loaded(variable, variable.raw_value))
+
+
+def _layout_for(variable: Any, value: Any, names: Any, strict: bool) -> tuple[Any, Any] | None:
+    """The layout of a value and the mesh that it is on; None where there is none."""
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        return None
+    if not variable._metadata.get("eager_sharding", using_eager_sharding()):
+        return None
+    whole = lies_as(names)
+    if whole is not None:
+        mesh = getattr(getattr(whole, "sharding", whole), "mesh", None)
+    else:
+        mesh = variable._metadata.get("mesh")
+    here: Any = mesh if mesh is not None else get_abstract_mesh()
+    if whole is None and not here.axis_names:
+        return None
+    spec = spec_for(names, variable._metadata)
+    problem = _misfit(spec, value, here, variable) if here is not None else None
+    if problem is not None:
+        if strict:
+            raise problem
+        return None
+    if whole is not None:
+        return whole, here
+    return (spec if mesh is None else NamedSharding(mesh, spec)), here
+
+
+def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: Any) -> ArgumentError | None:
+    what = f"A {type(variable).__name__}"
+    if len(spec) > value.ndim:
+        return ArgumentError(
+            f"{what}{_place(value)} has {value.ndim} axes, but {len(spec)} names for them:"
+            f" {tuple(spec)}.",
+            hint="Give one name, or None, for each axis.",
+        )
+    manual = _manual_axes(mesh, get_abstract_mesh())  # which shard_map has split already
+    sizes = {name: 1 if name in manual else size for name, size in mesh.shape.items()}
+    for axis, entry in enumerate(spec):
+        used = [n for n in (entry if isinstance(entry, tuple) else (entry,)) if isinstance(n, str)]
+        unknown = [n for n in used if n not in sizes]
+        if unknown:
+            return ArgumentError(
+                f"Resource axis: {', '.join(unknown)} of {tuple(spec)} is not found in mesh:"
+                f" {tuple(mesh.axis_names)}.",
+                hint="Name axes of the mesh, or add a rule that maps the name:"
+                f" nnx.logical_axis_rules([({unknown[0]!r}, mesh axis)]).",
+            )
+        parts = math.prod(sizes[n] for n in used)
+        if value.shape[axis] % parts:
+            return ArgumentError(
+                f"{what}{_place(value)} can't be split as {tuple(spec)} on the mesh {sizes}: the"
+                f" {parts} devices of {entry!r} don't divide its axis {axis}, of size"
+                f" {value.shape[axis]}.",
+                hint="Choose a size that they divide, or None for that axis: it is not split then.",
+            )
+    return None
+
+
+def _place(value: Any) -> str:
+    """The shape of a value, and which objects are being made; the outermost comes last."""
+    making: list[str] = []
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        made = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
+        if isinstance(made, Pytree):
+            making.append(type(made).__name__)
+    maker = f" of {' in '.join(making)}" if making else ""
+    return f"{maker}, of shape {tuple(value.shape)},"
+
+
+def _put(value: Any, layout: Any, mesh: Any) -> Any:
+    if isinstance(value, jax.core.Tracer):
+        return lay_out(value, layout)
+    if edits.trace_state() == _eager_state():
+        if _lies_there(value, layout, mesh):
+            return value
+        return jax.device_put(value, layout)
+    # A constant of the function that is traced. With jit around it, jax takes any array.
+    return _constant_laid_out(value, getattr(layout, "sharding", layout))
+
+
+def _lies_there(value: Any, layout: Any, mesh: Any) -> bool:
+    """Whether an array has its layout; False if that would take long to find out."""
+    if not isinstance(value, jax.Array):
+        return False
+    if isinstance(layout, Sharding):
+        return value.sharding.is_equivalent_to(layout, value.ndim)
+    there: Any = value.sharding
+    return (
+        isinstance(there, NamedSharding)
+        and isinstance(layout, PartitionSpec)
+        and there.spec == layout
+        and there.mesh.abstract_mesh == mesh
+    )
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _constant_laid_out(value: Any, layout: Any) -> Any:
+    return lay_out(value, layout)
+
+
+@functools.cache
+def _eager_state() -> Any:
+    """The state of traces where nothing is traced, as another thread sees it."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(edits.trace_state()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def lay_out(value: Any, sharding: Any) -> Any:
+    """A value in a jitted function, laid out over devices; `sharding` None leaves it to XLA."""
+    sharding = getattr(sharding, "sharding", sharding)  # of a Format; XLA chooses what is in memory
+    if sharding is None:
+        return value
+    context = get_abstract_mesh()
+    mesh: Any = sharding.mesh if isinstance(sharding, NamedSharding) else context
+    types = getattr(mesh, "axis_types", None) or ()
+    manual = _manual_axes(mesh, context)
+    if manual:
+        if manual >= set(mesh.axis_names) or not CONSTRAINS_BESIDE_MANUAL_AXES:
+            return value
+        sharding = _without(sharding, manual)
+    if types and all(t == AxisType.Explicit for t in types):
+        # There a layout is part of the type, which a constraint can't change.
+        return reshard(value, sharding)
+    constrain: Any = jax.lax.with_sharding_constraint
+    return constrain(value, sharding)
+
+
+def _manual_axes(*meshes: Any) -> set[Any]:
+    # An axis is manual where shard_map has split it, which only the mesh that is set knows.
+    return {
+        name
+        for mesh in meshes
+        for name, kind in zip(mesh.axis_names, mesh.axis_types or (), strict=False)
+        if kind == AxisType.Manual
+    }
+
+
+def _without(sharding: Any, axes: set[Any]) -> Any:
+    def entry(e: Any) -> Any:
+        if isinstance(e, tuple):
+            return tuple(a for a in e if a not in axes) or None
+        return None if e in axes else e
+
+    make: Any = PartitionSpec
+    spec = make(*map(entry, sharding.spec if isinstance(sharding, NamedSharding) else sharding))
+    return NamedSharding(sharding.mesh, spec) if isinstance(sharding, NamedSharding) else spec

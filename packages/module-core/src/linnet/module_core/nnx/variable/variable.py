@@ -1,0 +1,476 @@
+"""`Variable`: the one place where an nnx module keeps something that changes.
+
+A variable is a value, metadata, and an identity: two modules that hold the same variable share it,
+through `split`, `merge` and every transform. Its class says what it is for (`Param`, `BatchStat`);
+filters choose by that.
+
+What makes it cheap: value and metadata sit in two slots, so that the values of hundreds of
+variables are gathered at C speed; metadata is an immutable mapping, replaced when it is edited, so
+that one identity check finds it unchanged. Hooks are looked for only where metadata has any, or the
+class defines some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...arrays import strong
+from ...errors import ArgumentError
+from ..nodes import edits
+from .arithmetic import Operators
+from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
+
+A = TypeVar("A")
+
+_NOTHING: dict[str, Any] = {}
+_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
+
+
+class Variable(Operators[A], Generic[A]):
+    """A value that a module owns and may change, with metadata.
+
+    Args:
+      value: an array, or any pytree of them; of a `Variable` or `VariableMetadata` value and
+        metadata are taken.
+      **metadata: read back as attributes. `on_get_value`, `on_set_value`, `on_create_value`,
+        `on_add_axis`, `on_remove_axis` are functions (or tuples of them) called at these moments
+        with the variable and the value; a subclass may define methods of these names instead.
+
+    Attributes:
+      value: the value, through the hooks; may be assigned. `variable[...]` is the same.
+      raw_value: the value as it is stored, past the hooks.
+
+    Arithmetic works on the value and returns arrays. Attributes that are neither metadata nor
+    methods are looked up on the value: `variable.shape`.
+
+    >>> import jax.numpy as jnp
+    >>> v = Variable(jnp.ones(3), unit="volt")
+    >>> v.value.shape, v.unit, float(jnp.sum(v * 2))
+    ((3,), 'volt', 6.0)
+    >>> v[...] = jnp.zeros(3)
+    >>> v[0] = 5.0
+    >>> v.value.tolist()
+    [5.0, 0.0, 0.0]
+    """
+
+    __slots__ = ("__weakref__", "_made_at", "_metadata", "_nnx_stamp", "raw_value")
+
+    raw_value: A
+    _metadata: Mapping[str, Any]
+
+    def __init__(self, value: A | VariableMetadata[A] | Variable[A], **metadata: Any) -> None:
+        if isinstance(value, VariableMetadata):
+            metadata = merge_hooks(value.all_metadata(), metadata)
+            value = value.raw_value
+        elif isinstance(value, Variable):
+            metadata = merge_hooks(value._metadata, metadata)
+            value = value.raw_value
+        _set_stamp(self, edits.stamp())
+        _set_made_at(self, edits.place_of_creation())
+        _set_metadata(self, metadata or _NOTHING)
+        if metadata or type(self)._has_hooks:
+            value = self.create_value(value)
+            if not _NAMES_OF_AXES.isdisjoint(metadata):
+                from .layout import laid_out
+                from .sharding_metadata import one_spelling
+
+                _set_metadata(self, one_spelling(metadata))
+                value = laid_out(self, value, strict=True)
+        set_raw_value(self, strong(value))
+
+    _has_hooks = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._has_hooks = cls.create_value is not Variable.create_value or any(
+            hasattr(cls, name) for name in HOOKS
+        )
+        _register(cls)
+
+    # The value.
+
+    @property
+    def value(self) -> A:
+        """The value; assigning runs the hooks and checks the trace level."""
+        value: A = self.get_value()
+        return value
+
+    @value.setter
+    def value(self, value: A) -> None:
+        self.set_value(value)
+
+    def get_value(self, *, index: Any = _MISSING) -> Any:
+        """The value, or the part of it at `index`, through the `on_get_value` hooks."""
+        value: Any = self.raw_value
+        if index is not _MISSING and index is not ...:
+            value = value[index]
+        if self._metadata or type(self)._has_hooks:
+            for hook in self._hooks("on_get_value"):
+                value = hook(self, value)
+        return value
+
+    def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
+        """Replaces the value, or the part of it at `index`, by what the `on_set_value` hooks give.
+
+        Raises:
+          TraceContextError: the variable was made outside of the jax transform that this runs in.
+        """
+        if self._nnx_stamp != edits.trace_state():
+            edits.check_trace(self._nnx_stamp, self._nnx_description)
+        if isinstance(value, Variable):
+            value = value.raw_value
+        if self._metadata or type(self)._has_hooks:
+            for hook in self._hooks("on_set_value"):
+                value = hook(self, value)
+        value = strong(value)
+        if index is not _MISSING and index is not ...:
+            current = self.raw_value
+            if isinstance(current, jax.Array):
+                value = current.at[index].set(value)
+            else:
+                current[index] = value  # type: ignore[index]
+                value = current
+        elif self._metadata:
+            value = self._placed(value)
+        set_raw_value(self, value)
+
+    def get_raw_value(self) -> A:
+        """The value as it is stored."""
+        return self.raw_value
+
+    def set_raw_value(self, value: A) -> None:
+        """Stores a value past the hooks."""
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
+        set_raw_value(self, value)
+
+    def _placed(self, value: Any) -> Any:
+        if self._metadata and not _NAMES_OF_AXES.isdisjoint(self._metadata):
+            from .layout import loaded
+
+            return loaded(self, value)
+        return value
+
+    def create_value(self, value: A) -> A:
+        """The value to start with: what the `on_create_value` hooks make of `value`.
+
+        A subclass may make something else of it.
+        """
+        for hook in self._hooks("on_create_value"):
+            value = hook(self, value)
+        return value
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.get_value(index=index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.set_value(value, index=index)
+
+    def __jax_array__(self) -> Any:
+        return self.get_value()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        import numpy as np
+
+        return np.asarray(self.get_value(), *args, **kwargs)
+
+    # Metadata.
+
+    def get_metadata(self, name: str | None = None, default: Any = _MISSING) -> Any:
+        """All metadata as a new dict, or one entry.
+
+        Raises:
+          KeyError: there is no such entry, and no `default`.
+        """
+        if name is None:
+            return dict(self._metadata)
+        if default is _MISSING:
+            return self._metadata[name]
+        return self._metadata.get(name, default)
+
+    def set_metadata(self, *args: Any, **metadata: Any) -> None:
+        """Adds entries, as keywords or as `(name, value)`; or replaces all by one mapping."""
+        if len(args) == 2:
+            new = {**self._metadata, args[0]: args[1]}
+        elif len(args) == 1 and isinstance(args[0], Mapping):
+            new = {**args[0], **metadata}
+        elif not args:
+            new = {**self._metadata, **metadata}
+        else:
+            raise ArgumentError(
+                f"set_metadata takes a mapping, a name and a value, or keywords; got {args}."
+            )
+        self._edit_metadata(new)
+
+    def has_metadata(self, name: str) -> bool:
+        """Whether there is an entry `name`."""
+        return name in self._metadata
+
+    def del_metadata(self, name: str) -> None:
+        """Removes an entry; KeyError if there is none."""
+        new = dict(self._metadata)
+        del new[name]
+        self._edit_metadata(new)
+
+    def _edit_metadata(self, metadata: dict[str, Any]) -> None:
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
+        _set_metadata(self, metadata)
+        edits.count[0] += 1
+
+    def _hooks(self, name: str) -> tuple[Any, ...]:
+        found = hooks_of(self._metadata.get(name))
+        method = getattr(type(self), name, None) if type(self)._has_hooks else None
+        return found if method is None else (method, *found)
+
+    def add_axis(self, axis_index: int, axis_name: str | None) -> None:
+        """Runs the `on_add_axis` hooks: the value got an axis more at `axis_index`."""
+        for hook in self._hooks("on_add_axis"):
+            hook(self, axis_index, axis_name)
+
+    def remove_axis(self, axis_index: int, axis_name: str | None) -> None:
+        """Runs the `on_remove_axis` hooks: the value lost its axis `axis_index`."""
+        for hook in self._hooks("on_remove_axis"):
+            hook(self, axis_index, axis_name)
+
+    @property
+    def type(self) -> type[Variable[A]]:
+        """The variable's class."""
+        return type(self)
+
+    @property
+    def sharding_names(self) -> Any:
+        """The names of the value's axes for sharding, or None."""
+        from .sharding_metadata import axis_names_of
+
+        return axis_names_of(self)
+
+    @property
+    def hijax(self) -> bool:
+        """False: there are no hijax variables here."""
+        return False
+
+    @property
+    def ref(self) -> bool:
+        """False: there are no mutable-array references here."""
+        return False
+
+    # Copies.
+
+    def copy(self, value: Any = _MISSING, **updates: Any) -> Variable[Any]:
+        """A new variable of the same class, with another value and more metadata if given."""
+        given = value is not _MISSING
+        value = value if given else self.raw_value
+        if isinstance(value, Variable):
+            value = value.raw_value
+        new = new_variable(type(self), value, {**self._metadata, **updates})
+        if given:
+            set_raw_value(new, new._placed(value))
+        return new
+
+    def replace(self, value: Any = _MISSING, **updates: Any) -> Variable[Any]:
+        """The same as `copy`."""
+        return self.copy(value, **updates)
+
+    to_state = copy
+
+    @classmethod
+    def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Variable[Any]:
+        """A variable of this class, without running hooks; its value is laid out."""
+        new = new_variable(cls, value, dict(attributes))
+        if not _NAMES_OF_AXES.isdisjoint(new._metadata):
+            from .layout import laid_out
+
+            set_raw_value(new, laid_out(new, value))
+        return new
+
+    def copy_from(self, other: Variable[A]) -> None:
+        """Takes over value and metadata of another variable of the same class.
+
+        Raises:
+          ArgumentError: it is of another class.
+        """
+        if type(other) is not type(self):
+            raise ArgumentError(
+                f"Cannot copy from incompatible container, expected {type(self).__name__}, got"
+                f" {type(other).__name__}."
+            )
+        self.update_from_state(other)
+
+    def update_from_state(self, variable_state: Variable[A]) -> None:
+        """Takes over value and metadata of another variable."""
+        edits.check_trace(self._nnx_stamp, self._nnx_description)
+        if self._metadata is not variable_state._metadata:
+            self._edit_metadata(dict(variable_state._metadata))
+        set_raw_value(self, self._placed(variable_state.raw_value))
+
+    def __copy__(self) -> Variable[A]:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable[A]:
+        import copy
+
+        new = new_variable(type(self), None, copy.deepcopy(dict(self._metadata), memo))
+        memo[id(self)] = new
+        set_raw_value(new, copy.deepcopy(self.raw_value, memo))
+        return new
+
+    def __reduce__(self) -> Any:
+        value, metadata = self.raw_value, dict(self._metadata)
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            # jax 0.8 pickles no typed keys: their bits and the name of their generator stand in.
+            bits, generator = np.asarray(jax.random.key_data(value)), jax.random.key_impl(value)
+            return _new_key_variable, (type(self), bits, generator, metadata)
+        return new_variable, (type(self), value, metadata)
+
+    # Attributes.
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for what is neither method nor slot.
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+        if name == "raw_value":
+            raise AttributeError(f"{type(self).__name__} was not initialized.")
+        try:
+            metadata = _get_metadata(self)
+        except AttributeError:
+            raise AttributeError(f"{type(self).__name__} was not initialized.") from None
+        if name in metadata:
+            return metadata[name]
+        value = self.get_value()
+        if hasattr(value, name):
+            return getattr(value, name)
+        known = f" (metadata: {', '.join(metadata)})" if metadata else ""
+        raise AttributeError(
+            f"{type(self).__name__} has no attribute {name!r}, nor has its metadata{known}, nor its"
+            f" value, of type {type(value).__name__}."
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            if name == "raw_value":
+                self.set_raw_value(value)
+            else:
+                object.__setattr__(self, name, value)
+            return
+        raise AttributeError(
+            f"Cannot set attribute {name!r} of {type(self).__name__}: its value is set by"
+            f" `variable[...] = x`, its metadata by `variable.set_metadata({name}=x)`."
+        )
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._metadata]
+
+    def _nnx_description(self) -> str:
+        shape = getattr(self.raw_value, "shape", None)
+        what = f" of shape {shape}" if shape is not None else ""
+        by = ":".join(map(str, self._made_at)) if self._made_at else "by a jax transform"
+        return f"{type(self).__name__!r}{what}, made {'at ' if self._made_at else ''}{by},"
+
+    def __repr__(self) -> str:
+        from ..nodes.representation import represent
+
+        return represent(self)
+
+    def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
+        from ..nodes.representation import treescope_of
+
+        return treescope_of(self, path, subtree_renderer)
+
+
+# Past `__setattr__`, for Linnet's own use: no hook, no check, no Python frame.
+_slots: Any = vars(Variable)
+set_raw_value = _slots["raw_value"].__set__
+_set_metadata = _slots["_metadata"].__set__
+_get_metadata = _slots["_metadata"].__get__
+_set_stamp = _slots["_nnx_stamp"].__set__
+_set_made_at = _slots["_made_at"].__set__
+
+_NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
+
+
+def _new_key_variable(
+    cls: type[Variable[Any]], bits: Any, generator: Any, metadata: dict[str, Any]
+) -> Variable[Any]:
+    """A variable that holds the typed key, or keys, of these bits."""
+    return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
+
+
+def load(variable: Variable[Any], value: Any) -> None:
+    """Stores a value past the hooks, laid out over the mesh as the variable's metadata says."""
+    edits.check_trace(variable._nnx_stamp, variable._nnx_description)
+    set_raw_value(variable, variable._placed(value))
+
+
+def new_variable(
+    cls: type[Variable[Any]],
+    value: Any,
+    metadata: Mapping[str, Any],
+    stamp: Any = None,
+    made_at: tuple[str, int] | None = None,
+) -> Variable[Any]:
+    """A variable as it is, without hooks: for merging, copying and unpickling."""
+    variable: Variable[Any] = object.__new__(cls)
+    _set_stamp(variable, edits.stamp() if stamp is None else stamp)
+    _set_made_at(variable, made_at)
+    _set_metadata(variable, metadata or _NOTHING)
+    set_raw_value(variable, value)
+    return variable
+
+
+_VALUE_KEY = jax.tree_util.GetAttrKey("value")
+
+
+class _Metadata:
+    """Metadata in a tree's structure: compared by what it holds, even where that has no hash."""
+
+    __slots__ = ("_hash", "_key", "items")
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self.items = items
+        self._key: Any = None
+
+    def key(self) -> Any:
+        if self._key is None:
+            from ..nodes.statics import static_key
+
+            self._key = frozenset((k, static_key(v)) for k, v in self.items.items())
+        return self._key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Metadata) and (
+            self.items is other.items or self.key() == other.key()
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __repr__(self) -> str:
+        return repr(dict(self.items))
+
+
+_NO_METADATA = _Metadata(_NOTHING)
+
+
+def _register(cls: type[Variable[Any]]) -> None:
+    def flatten(v: Variable[Any]) -> tuple[tuple[Any], _Metadata]:
+        return (v.raw_value,), _Metadata(v._metadata) if v._metadata else _NO_METADATA
+
+    def flatten_with_keys(v: Variable[Any]) -> tuple[tuple[tuple[Any, Any]], _Metadata]:
+        return ((_VALUE_KEY, v.raw_value),), (
+            _Metadata(v._metadata) if v._metadata else _NO_METADATA
+        )
+
+    def unflatten(metadata: _Metadata, children: Any) -> Variable[Any]:
+        return new_variable(cls, children[0], metadata.items)
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+_register(Variable)
+
+VariableState = Variable
+"""An older name: what a `State` holds are variables."""

@@ -1,0 +1,191 @@
+"""Views: the same variables in other objects, with other settings.
+
+`nnx.view(model, deterministic=True)` is a model for evaluation that learns what the other learns:
+its objects are new, its variables are the model's own. So one model may be in training and in
+evaluation at once, without being switched back and forth.
+
+A layer says what a view may set by a method `set_view`, whose parameters are the names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from ..errors import ArgumentError, did_you_mean
+from .filters import Filter, to_predicate
+from .module import set_attributes
+from .structure.graph import clone
+from .structure.iteration import iter_graph
+
+A = TypeVar("A")
+
+
+def view(
+    node: A,
+    /,
+    *,
+    only: Filter = ...,
+    raise_if_not_found: bool = True,
+    graph: bool | None = None,
+    **kwargs: Any,
+) -> A:
+    """An object with the same variables, whose modules are set as `set_view` understands it.
+
+    Args:
+      node: the object; it stays as it is.
+      only: which modules to set.
+      raise_if_not_found: refuses names that no chosen module's `set_view` takes.
+      graph: False refuses shared references.
+      **kwargs: what to set; each module gets what its `set_view` takes.
+
+    Raises:
+      ArgumentError: nothing takes one of the names; see `view_info`.
+
+    >>> from linnet.module_core import nnx
+    >>> class Noise(nnx.Module):
+    ...     def __init__(self):
+    ...         self.scale, self.on = nnx.Param(1.0), True
+    ...     def set_view(self, on=None):
+    ...         self.on = self.on if on is None else on
+    >>> model = Noise()
+    >>> silent = view(model, on=False)
+    >>> model.on, silent.on, silent.scale is model.scale
+    (True, False, True)
+    """
+    new = clone(node, variables=False, graph=graph)
+    taken: set[str] = set()
+    known: set[str] = set()
+    for module in _viewable(new, only):
+        parameters = inspect.signature(module.set_view).parameters
+        known.update(parameters)
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        mine = {k: v for k, v in kwargs.items() if open_ended or k in parameters}
+        if mine:
+            module.set_view(**mine)
+            taken.update(mine)
+    unused = sorted(set(kwargs) - taken)
+    if unused and raise_if_not_found:
+        raise ArgumentError(
+            f"Unused keys found in nnx.view: {unused}",
+            hint=f"{did_you_mean(unused[0], known)} nnx.view_info lists what modules take.",
+        )
+    return new
+
+
+def view_info(node: Any, /, *, only: Filter = ..., graph: bool | None = None) -> str:
+    """What `view` may set, by class, with what the classes' `set_view` say of it.
+
+    Args:
+      node: the object.
+      only: which modules.
+      graph: False refuses shared references.
+    """
+    classes = {type(m).__name__: m.set_view for m in _viewable(node, only, graph)}
+    lines: list[str] = []
+    for name, method in sorted(classes.items()):
+        lines.append(f"{name}:")
+        about = _arguments_of(method)
+        for p in inspect.signature(method).parameters.values():
+            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                continue
+            of_type = "" if p.annotation is p.empty else f": {_text(p.annotation)}"
+            default = "" if p.default is p.empty else f" = {p.default}"
+            lines.append(f"  {p.name}{of_type}{default}")
+            lines += [f"    {line}" for line in about.get(p.name, ())]
+    return "\n".join(lines)
+
+
+def with_attributes(
+    node: A,
+    /,
+    *,
+    only: Filter = ...,
+    raise_if_not_found: bool = True,
+    graph: bool | None = None,
+    **attributes: Any,
+) -> A:
+    """An object with the same variables, and other attributes; see `Module.set_attributes`.
+
+    Args:
+      node: the object; it stays as it is.
+      only: which modules.
+      raise_if_not_found: refuses attributes that no chosen module has.
+      graph: False refuses shared references.
+      **attributes: names and new values.
+
+    Raises:
+      ArgumentError: an attribute was found nowhere.
+    """
+    new = clone(node, variables=False, graph=graph)
+    set_attributes(new, (only,), raise_if_not_found=raise_if_not_found, graph=graph, **attributes)
+    return new
+
+
+def with_vars(
+    node: A,
+    /,
+    *,
+    hijax: bool | None = None,
+    ref: bool | None = None,
+    mutable: bool | None = None,
+    only: Filter = ...,
+    allow_duplicates: bool = False,
+) -> A:
+    """An object with the same variables, of the kind asked for: here there is but one.
+
+    Programs written for Flax call it to turn variables into mutable-array references and back.
+
+    Args:
+      node: the object; it stays as it is.
+      hijax, ref, mutable: must not be True.
+      only: which variables are meant.
+      allow_duplicates: whether shared variables may be turned into others; none is.
+
+    Raises:
+      ArgumentError: references or hijax variables are asked for.
+    """
+    del only, allow_duplicates
+    for name, wanted in (("hijax", hijax), ("ref", ref), ("mutable", mutable)):
+        if wanted:
+            raise ArgumentError(
+                f"{name}=True: there are neither references nor hijax variables here.",
+                hint="Variables are changed by assignment, under nnx's transforms, too.",
+            )
+    return clone(node, variables=False)
+
+
+vars_as = with_vars
+"""An older name of `with_vars`."""
+
+
+def _viewable(node: Any, only: Filter, graph: bool | None = None) -> Iterator[Any]:
+    predicate = to_predicate(only)
+    for path, value in iter_graph(node, graph=graph):
+        if callable(getattr(type(value), "set_view", None)) and predicate(path, value):
+            yield value
+
+
+def _text(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _arguments_of(method: Any) -> Mapping[str, list[str]]:
+    """What a docstring in Google's form says of each argument, by lines."""
+    lines = (inspect.getdoc(method) or "").splitlines()
+    if "Args:" not in lines:
+        return {}
+    found: dict[str, list[str]] = {}
+    mine: list[str] = []
+    for line in lines[lines.index("Args:") + 1 :]:
+        if line and not line.startswith(" "):
+            break  # the next section
+        start = re.match(r"  (\w+): (.*)", line)
+        if start:
+            mine = found.setdefault(start[1], [])
+            mine.append(start[2])
+        elif line.strip():
+            mine.append(line.strip())
+    return found
