@@ -50,7 +50,7 @@ def test_the_deprecated_argument_for_both(variables: Any) -> None:
 
 def test_self_attention_warns_and_works(variables: Any) -> None:
     mask = functional.make_causal_mask(X[..., 0])
-    with pytest.warns(DeprecationWarning, match="SelfAttention will be deprecated"):
+    with pytest.warns(DeprecationWarning, match="SelfAttention is deprecated"):
         y = linen.SelfAttention(2).apply(variables, X, mask)
     same(y, linen.MultiHeadAttention(2).apply(variables, X, mask=mask))
 

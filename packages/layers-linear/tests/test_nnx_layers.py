@@ -456,12 +456,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "as many sizes as axes": (
         lambda: nnx.LinearGeneral((3, 4), 2, rngs=Rngs(0)),
         ArgumentError,
-        r"same length\. Got \(3, 4\) and \(-1,\)",
+        r"axis=\(-1,\) contracts 1 dimensions, but in_features=\(3, 4\) has 2 sizes",
     ),
     "a batch dimension that doesn't lead": (
         lambda: nnx.LinearGeneral(3, 2, batch_axis={1: 4}, rngs=Rngs(0)),
         ArgumentError,
-        r"batch_axis=\{1: 4\} must name consecutive leading dimensions",
+        r"batch_axis=\{1: 4\} does not name the leading dimensions",
     ),
     "groups that don't divide": (
         lambda: nnx.Conv(4, 3, 2, feature_group_count=3, rngs=Rngs(0)),
@@ -481,12 +481,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a mask of another shape": (
         lambda: nnx.Conv(4, 3, 2, mask=jnp.ones((2, 4, 1)), rngs=Rngs(0))(X),
         ShapeError,
-        r"Conv: Mask needs to have the same shape .*\(2, 4, 1\), \(2, 4, 3\)",
+        r"Conv: The mask has shape \(2, 4, 1\), the kernel \(2, 4, 3\)",
     ),
     "a malformed equation": (
         lambda: nnx.Einsum("ab->c", (4, 5), rngs=Rngs(0)),
         ArgumentError,
-        "Einsum: .*exactly two operands",
+        "Einsum: .*1 operand.*expected two",
     ),
     "another bias": (
         lambda: nnx.Einsum("ab,bc->ac", (4, 5), (4,), rngs=Rngs(0))(X),

@@ -1,8 +1,8 @@
 """Linear, convolution, embedding, pooling and dropout layers, in one mathematics and two styles.
 
-`functional` holds the arithmetic as pure functions of arrays; `linen` and `nnx` the modules that
-have parameters and call it. Each is imported when it is first asked for, so that one style never
-brings in the other.
+`functional` holds the arithmetic as pure functions of arrays; the modules in `linen` and `nnx` hold
+the parameters and call it. Each is imported on first use, so that one style never imports the
+other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the layers' constructor arguments have in common, in both styles."""
+"""Defaults of the constructor arguments that both styles share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from linnet.layers_linear.functional._types import (
 )
 
 default_kernel_init: Initializer = lecun_normal()
-"""What kernels are made with unless told otherwise."""
+"""The default initializer of kernels."""
 
 default_bias_init: Initializer = zeros_init()
-"""What biases are made with unless told otherwise."""
+"""The default initializer of biases."""
 
 # The table is [rows, features]: a row is one unit's weights, so the fan is counted over rows.
 default_embed_init: Initializer = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
-"""What the table of `Embed` is made with unless told otherwise."""
+"""The default initializer of the table of `Embed`."""
 
 __all__ = [
     "Array",

@@ -1,8 +1,8 @@
 """Recurrent cells, and the layers that run them over sequences, in one mathematics and two styles.
 
-`functional` holds the arithmetic as pure functions of arrays; `linen` the modules that declare
-parameters and call it, `nnx` those that own their variables and call it. Each is imported when it
-is first asked for, so that one style never brings in the other.
+`functional` holds the arithmetic as pure functions of arrays; the modules in `linen` declare
+parameters and call it, those in `nnx` own their variables and call it. Each is imported on first
+use, so that one style never imports the other.
 """
 
 from __future__ import annotations

@@ -54,8 +54,7 @@ class StateDictError(ValueError):
         text = "; ".join([*found, *mismatched])
         super().__init__(
             message(
-                f"{text[0].upper()}{text[1:]} in state dict while restoring an instance of "
-                f"{target}: the two do not match.",
+                f"Cannot restore {target} from the state dict: {text}.",
                 "Nothing was changed. Was the state saved from another model, or another version?",
             )
         )

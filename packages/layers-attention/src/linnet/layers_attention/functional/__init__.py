@@ -1,4 +1,4 @@
-"""Attention as pure functions of arrays: no module, no state, no search for keys.
+"""Attention as pure functions of arrays: no modules, no state, no implicit random keys.
 
 They work with plain JAX, e.g. under `jax.grad`:
 

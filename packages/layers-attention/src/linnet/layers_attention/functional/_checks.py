@@ -110,7 +110,7 @@ def check_rate(rate: Any) -> float:
     """`rate` as a float within [0, 1].
 
     Raises:
-      ArgumentTypeError: it is no number, or one that is only known when the program runs.
+      ArgumentTypeError: it is not a number, or is known only when the program runs.
       ArgumentError: it is outside [0, 1].
     """
     try:

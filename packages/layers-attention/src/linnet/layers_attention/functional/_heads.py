@@ -66,7 +66,7 @@ def key_and_value_inputs(
     if inputs_k is None:
         if inputs_v is not None:
             raise ArgumentError(
-                "`inputs_k` cannot be None if `inputs_v` is not None.",
+                "Values were given without keys: `inputs_v` is set, `inputs_k` is None.",
                 hint="If both are to be the same, pass it as inputs_k and leave inputs_v out.",
             )
         inputs_k = inputs_q
@@ -106,7 +106,7 @@ def positive(value: Any, name: str) -> int:
     """`value` as an int that is at least 1.
 
     Raises:
-      ArgumentTypeError: it is no integer.
+      ArgumentTypeError: it is not an integer.
       ArgumentError: it is too small.
     """
     try:

@@ -112,13 +112,13 @@ def products(
     """
     if (logits_einsum is None) != (values_einsum is None):
         raise ArgumentError(
-            "qk_attn_weights_einsum and attn_weights_value_einsum must be specified together.",
+            "Only one of qk_attn_weights_einsum and attn_weights_value_einsum was given.",
             hint="Pass jax.numpy.einsum for the one that is to stay as it is.",
         )
     if logits_einsum is not None and (precision is not None or dot_general is not None):
         raise ArgumentError(
-            "precision/einsum_dot_general and qk_attn_weights_einsum/attn_weights_value_einsum are "
-            f"mutually exclusive: got precision={precision!r}, einsum_dot_general={dot_general!r}.",
+            "The two einsums replace the products, so nothing would use "
+            f"precision={precision!r} and einsum_dot_general={dot_general!r}.",
             hint="Have the einsums use the precision, e.g. "
             "functools.partial(jax.numpy.einsum, precision=...).",
         )

@@ -75,8 +75,8 @@ def dot_product_attention_weights(
     """
     if einsum is not None and (precision is not None or einsum_dot_general is not None):
         raise ArgumentError(
-            "precision/einsum_dot_general and einsum are mutually exclusive: got "
-            f"precision={precision!r}, einsum_dot_general={einsum_dot_general!r}.",
+            "The einsum replaces the products, so nothing would use "
+            f"precision={precision!r} and einsum_dot_general={einsum_dot_general!r}.",
             hint="Have the einsum use the precision, e.g. "
             "functools.partial(jax.numpy.einsum, precision=...).",
         )

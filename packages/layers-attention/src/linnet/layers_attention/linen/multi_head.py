@@ -141,7 +141,7 @@ class MultiHeadDotProductAttention(Module):
           inputs_kv: deprecated, gives `inputs_k` and `inputs_v` in one.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A query that
             may see nothing gets the mean of all values. While decoding, K is the cache's length.
-          deterministic: drops nothing; if it wasn't given to the constructor.
+          deterministic: drops nothing; unless the constructor was given it.
           dropout_rng: the key to drop with; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only; faster than a mask that says so.
@@ -276,12 +276,11 @@ def _inputs(
     if inputs_kv is not None:
         if inputs_k is not None or inputs_v is not None:
             raise ArgumentError(
-                "If either `inputs_k` or `inputs_v` is not None, `inputs_kv` must be None, and the "
-                "other way round.",
+                "Keys and values were given twice, by `inputs_kv` and by `inputs_k` or `inputs_v`.",
                 hint="inputs_kv is deprecated: pass inputs_k, and inputs_v if it differs.",
             )
         warnings.warn(
-            "The inputs_kv arg will be deprecated soon. Use inputs_k and inputs_v instead.",
+            "`inputs_kv` is deprecated: pass inputs_k, and inputs_v if it differs.",
             DeprecationWarning,
             stacklevel=4,
         )

@@ -38,7 +38,7 @@ class SelfAttention(MultiHeadDotProductAttention):
         Args:
           inputs_q: [*B, Q, C].
           mask: broadcasts to [*B, H, Q, Q].
-          deterministic: drops nothing; if it wasn't given to the constructor.
+          deterministic: drops nothing; unless the constructor was given it.
           dropout_rng: the key to drop with; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only.
@@ -47,8 +47,7 @@ class SelfAttention(MultiHeadDotProductAttention):
           [*B, Q, out_features].
         """
         warnings.warn(
-            "SelfAttention will be deprecated soon. Use "
-            "`MultiHeadDotProductAttention.__call__(inputs_q)` instead.",
+            "SelfAttention is deprecated: call MultiHeadDotProductAttention with inputs_q alone.",
             DeprecationWarning,
             stacklevel=3,
         )

@@ -95,7 +95,7 @@ class MultiHeadAttention(Module):
       attention_fn: replaces `dot_product_attention`: a function of query, key and value which is
         given those further arguments that its signature names. With `num_kv_heads`, key and value
         have that number of heads.
-      decode: keeps a cache of keys and values; None if each call says so.
+      decode: keeps a cache of keys and values; None if each call specifies it.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
       qkv_promote_dtype, out_promote_dtype, ln_promote_dtype: cast the tuples of input and
         parameters in the projections, the last projection, and the normalizations.
@@ -278,12 +278,12 @@ class MultiHeadAttention(Module):
           inputs_v: [*B, K, in_kv_features]; None for `inputs_k`.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A query that
             may see nothing gets the mean of all values. While decoding, K is the cache's length.
-          deterministic: drops nothing; goes before what the layer says.
+          deterministic: drops nothing; takes precedence over the layer's setting.
           rngs: streams, of which 'dropout' is drawn from, or one stream, or a key; goes before what
             the layer keeps.
           sow_weights: sows the weights before dropout as `Intermediate` "attention_weights".
-          decode: keeps the keys and values, and attends to those kept; goes before what the layer
-            says.
+          decode: keeps the keys and values, and attends to those kept; takes precedence over the
+            layer's setting.
           is_causal: query i sees the keys up to i only; faster than a mask that says so.
           out_sharding, qkv_sharding: of the output, and of queries, keys and values, where the
             mesh's axes are explicit.

@@ -1,4 +1,4 @@
-"""The layers' arithmetic as pure functions of arrays: no module, no state, no search for keys.
+"""The layers' arithmetic as pure functions of arrays: no modules, state or implicit random keys.
 
 They work with plain JAX, e.g. under `jax.grad` over kernels that you keep yourself:
 

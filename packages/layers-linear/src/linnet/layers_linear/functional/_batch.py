@@ -1,8 +1,8 @@
-"""Any number of batch dimensions, none included, for XLA's convolutions, which take a single one.
+"""Convolutions over any number of batch dimensions, including none; XLA's take exactly one.
 
-On one device all of them are merged. On a mesh each may be split, and a merged dimension is split
-as its first part alone: an array split along another one would be gathered. There all but the first
-are further spatial dimensions, along which the window has size 1.
+On one device all of them are merged. On a mesh each may be split, but a merged dimension can only
+be split as its first part is: an array split along another one would be gathered. On a mesh, all
+but the first therefore become further spatial dimensions, along which the window has size 1.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from linnet.module_core.layout import is_on_mesh
 from ._types import Array, Shape
 
 MOST_SPATIAL = 3
-"""As many spatial dimensions have fast convolutions on CPUs and GPUs."""
+"""The most spatial dimensions for which CPUs and GPUs have fast convolutions."""
 
 
 def flatten_batch(x: Array, rank: int, *, merge: bool = False) -> tuple[Array, Shape]:
     """Merges the dimensions before `rank` spatial ones and the features.
 
-    On a mesh the last of them are left as they are, as many as a convolution can take as spatial
-    dimensions: E of them.
+    On a mesh, the last E of them stay: as many as a convolution can treat as spatial dimensions.
 
     Args:
       x: [*batch, *spatial, D].
@@ -58,7 +57,7 @@ def with_ones(kernel: Array, count: int) -> Array:
 
 
 def require_spatial(shape: Shape, rank: int) -> None:
-    """Refuses inputs with too few dimensions for a window.
+    """Checks that inputs have enough dimensions for a window.
 
     Raises:
       ShapeError: there are fewer than `rank` + 1 dimensions.
@@ -72,11 +71,11 @@ def require_spatial(shape: Shape, rank: int) -> None:
 
 
 def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -> None:
-    """Refuses a window that fits nowhere: a result over no positions would be silently wrong.
+    """Checks that a window fits somewhere: a result without positions would be silently wrong.
 
     Args:
       positions: of the output.
-      spatial: the sizes of the inputs' spatial dimensions; inputs without positions are taken.
+      spatial: the sizes of the inputs' spatial dimensions; inputs without positions are accepted.
       window: its size.
       what: whose window it is.
 
@@ -93,7 +92,7 @@ def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -
 
 
 def channels_first(shape: Shape, rank: int, features: int) -> str | None:
-    """What to do about inputs whose channels are before their spatial dimensions, if they are.
+    """A hint for inputs whose channels come before their spatial dimensions, if they do.
 
     Args:
       shape: of the inputs.

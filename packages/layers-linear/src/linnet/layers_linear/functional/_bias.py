@@ -12,7 +12,7 @@ from ._types import Array, Shape
 def add_bias(y: Array, bias: Array, shape: Shape | None = None) -> Array:
     """`y + bias`, the bias reshaped to `shape` (default: ones, then its own dimensions).
 
-    Not `y + bias`: that broadcasts as well, but takes three times as long to trace.
+    `y + bias` would broadcast as well, but takes three times as long to trace.
     """
     if shape is None:
         shape = (1,) * (y.ndim - bias.ndim) + bias.shape

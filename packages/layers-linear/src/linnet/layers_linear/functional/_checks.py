@@ -1,4 +1,4 @@
-"""Refuses what a layer cannot work with, before JAX does, and says how to fix it."""
+"""Checks the arguments of a layer before JAX does, with errors that say how to fix them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def as_array(x: Any) -> Array:
     """`x` as an array, with the types that JAX chooses for Python's numbers.
 
     Raises:
-      ArgumentTypeError: it is no array of numbers.
+      ArgumentTypeError: it is not an array of numbers.
     """
     shape_of(x)
     return jnp.asarray(x)
@@ -51,7 +51,7 @@ def integer(value: Any, name: str, *, least: int | None = 0) -> int:
     """`value` as an int that is at least `least`, or any int if that is None.
 
     Raises:
-      ArgumentTypeError: it is no integer.
+      ArgumentTypeError: it is not an integer.
       ArgumentError: it is too small.
     """
     try:

@@ -1,4 +1,4 @@
-"""Options that are passed on only if they are given."""
+"""Options that are passed on only if they are set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 def given(**options: Any) -> dict[str, Any]:
     """Those options that aren't None.
 
-    What takes the place of a function of JAX need not know all of that function's options, nor does
+    A replacement for a JAX function need not know all of that function's options, and neither does
     an older JAX.
     """
     return {name: value for name, value in options.items() if value is not None}

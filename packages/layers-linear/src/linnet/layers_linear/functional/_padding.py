@@ -1,7 +1,7 @@
-"""What every form of padding means for the spatial dimensions of a convolution.
+"""The meaning of every form of padding for the spatial dimensions of a convolution.
 
-A padding is either applied beforehand ('CIRCULAR', 'REFLECT' and 'CAUSAL' copy or place values, so
-the convolution itself is then 'VALID') or handed to XLA (everything else, zeros).
+'CIRCULAR', 'REFLECT' and 'CAUSAL' are applied to the input beforehand, and the convolution itself
+is then 'VALID'; every other padding is zeros, which XLA adds.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def _amount(value: object, padding: object, rank: int, names: Sequence[str]) -> 
 
 def _malformed(padding: object, rank: int, names: Sequence[str]) -> ArgumentError:
     return ArgumentError(
-        f"Invalid padding format: {padding!r}, should be str, int, or a sequence of len {rank} "
-        "where each element is an int or pair of ints.",
+        f"padding={padding!r} is malformed: expected a name, an int, or {rank} entries, each of "
+        "them an int or a (low, high) pair.",
         hint=f"The window has {rank} spatial dimensions; the names are {', '.join(names)}.",
     )
 
@@ -116,7 +116,7 @@ def pad_beforehand(
 
 
 def with_zeros(padding: LaxPadding, count: int) -> LaxPadding:
-    """A padding for `count` more dimensions, before the others, in which the window has size 1."""
+    """The padding with `count` leading dimensions added, along which the window has size 1."""
     return padding if isinstance(padding, str) else [(0, 0)] * count + padding
 
 
@@ -128,18 +128,18 @@ def causal_width(kernel_size: Shape, kernel_dilation: Shape) -> int:
     """
     if len(kernel_size) != 1:
         raise ArgumentError(
-            "Causal padding is only implemented for 1D convolutions, the kernel has "
-            f"{len(kernel_size)} spatial dimensions: kernel_size={kernel_size}.",
+            f"'CAUSAL' padding needs a 1D convolution, but kernel_size={kernel_size} has "
+            f"{len(kernel_size)} spatial dimensions.",
             hint="Give (low, high) pairs, e.g. ((k - 1, 0), (1, 1)), to be causal in one of them.",
         )
     return kernel_dilation[0] * (kernel_size[0] - 1)
 
 
 def refuse_name_for_dilated_inputs(padding: LaxPadding, input_dilation: Shape) -> None:
-    """Refuses a padding by name for dilated inputs: what it is to mean there isn't defined.
+    """Checks that dilated inputs aren't padded by name, which has no defined meaning for them.
 
     Raises:
-      ArgumentError: both are there.
+      ArgumentError: both were given.
     """
     if isinstance(padding, str) and any(d != 1 for d in input_dilation):
         raise ArgumentError(

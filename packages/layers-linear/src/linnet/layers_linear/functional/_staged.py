@@ -1,11 +1,11 @@
 """Whether arithmetic is being recorded, and may therefore be replayed from an earlier recording.
 
 A deep model repeats a few layers with arguments of the same few shapes. Under `jax.jit` each is
-recorded equation by equation, 15 µs each; a recording that is kept and copied in whole (`jax.jit`
-with `inline=True`, as `jax.numpy` does) takes half as long and gives the same equations.
+recorded equation by equation, at 15 µs an equation; keeping a recording and copying it whole
+(`jax.jit` with `inline=True`, as `jax.numpy` does) takes half as long and gives the same equations.
 
-Not so for arrays: there the copy would be compiled as one program, fused, and rounded differently
-from the same operations run one by one.
+Arrays are computed operation by operation: as one compiled program, the copy would be fused and
+round differently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ R = TypeVar("R")
 def is_staged(x: Any) -> bool:
     """Whether `x` stands for a value of a program that is being recorded (jit, scan, ...).
 
-    False for arrays, and for what `jax.grad` and `jax.vmap` pass: behind that may be arrays.
+    False for arrays, and for the tracers of `jax.grad` and `jax.vmap`, which may hold arrays.
     """
     return isinstance(x, jax.core.Tracer) and type(x) is _recorder()
 
@@ -45,8 +45,9 @@ def recorded_once(function: Callable[P, R], module: str) -> Callable[P, R]:
     """`function` of one array, recorded once for each of its shapes and its other arguments.
 
     Args:
-      function: takes an array first; what follows may be arrays too, but then nothing is kept.
-      module: where the result will be found by `function`'s name (it is pickled so).
+      function: takes an array first; if further arguments are arrays too, nothing is kept.
+      module: the module that the result is assigned in under `function`'s name, by which it is
+        pickled.
     """
     call: Callable[..., R] = function
 

@@ -80,17 +80,16 @@ def conv_kernel_shape(
 
 
 def masked(kernel: Array, mask: Array | None) -> Array:
-    """`kernel * mask`, the mask being of the kernel's shape.
+    """`kernel * mask`, if the two have one shape.
 
     Raises:
-      ShapeError: it is not.
+      ShapeError: they differ.
     """
     if mask is None:
         return kernel
     if jnp.shape(mask) != kernel.shape:
         raise ShapeError(
-            "Mask needs to have the same shape as weights. Shapes are: "
-            f"{jnp.shape(mask)}, {kernel.shape}",
+            f"The mask has shape {jnp.shape(mask)}, the kernel {kernel.shape}.",
             hint=f"Broadcast it, e.g. `jnp.broadcast_to(mask, {kernel.shape})`.",
         )
     mask = jnp.asarray(mask)
@@ -104,9 +103,9 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
 
 
 def _layout(x: Array, kernel: Array, rank: int) -> OutSharding | None:
-    """How the result is split where JAX would ask: the batch as it was, features as the kernel's.
+    """The sharding to give JAX where it requires one: the batch's, and the kernel's features'.
 
-    Along the spatial dimensions it is whole: each device would need its neighbors' margins.
+    The spatial dimensions are not split: each device would need its neighbors' margins.
     """
     of_x, of_kernel = layout_of(x), layout_of(kernel)
     entries = entries_of(of_x, x.ndim)
@@ -119,10 +118,10 @@ def _layout(x: Array, kernel: Array, rank: int) -> OutSharding | None:
 
 
 def _group_by_group(convolved: Callable[..., Array], x: Array, kernel: Array, groups: int) -> Array:
-    """A convolution in groups, of those that XLA leaves split over devices.
+    """A grouped convolution, composed of convolutions whose batch XLA leaves split over devices.
 
-    It gathers the batch of all but two: those in one group, and those with as many groups as
-    features on both sides.
+    XLA gathers the batch of every convolution except those with one group, and those with as many
+    groups as features on both sides.
     """
     features = kernel.shape[-1]
     if groups < x.shape[-1]:
@@ -165,8 +164,8 @@ def conv(
       strides: from one window to the next, in positions; one for all dimensions or one each.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), 'CAUSAL' (one dimension
         only: on the left), an int for all sides, or an int or (low, high) pair for each dimension.
-      input_dilation: distance at which the positions of `x` are placed, zeros between.
-      kernel_dilation: distance at which the kernel's entries are placed.
+      input_dilation: spacing of the positions of `x`, with zeros between them.
+      kernel_dilation: spacing of the kernel's entries.
       feature_group_count: G; each group of D // G features makes its own F // G.
       mask: multiplied with the kernel, and of its shape; or None.
       dtype: the computation dtype; None for the common type of the arguments.
@@ -182,8 +181,8 @@ def conv(
 
     Raises:
       ShapeError: `kernel`, `bias` or `mask` don't fit.
-      ArgumentError: an unknown padding, groups that don't divide, as many strides or dilations as
-        don't fit the window.
+      ArgumentError: the padding is unknown, the groups don't divide the features, or the number of
+        strides or dilations doesn't match the window.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((2, 8, 3)), jnp.ones((5, 3, 4))

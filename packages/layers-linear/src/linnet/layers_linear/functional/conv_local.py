@@ -36,7 +36,7 @@ from .conv import dimension_numbers, masked
 
 
 class _Window(NamedTuple):
-    """A window's geometry, one entry for each spatial dimension."""
+    """A window's geometry, with one entry for each spatial dimension."""
 
     size: Shape
     strides: Shape
@@ -100,7 +100,7 @@ def conv_local_shapes(
 
     Raises:
       ShapeError: the input has too few dimensions.
-      ArgumentError: the window's geometry is none.
+      ArgumentError: the window's geometry is invalid.
 
     >>> conv_local_shapes((1, 8, 3), 4, 3, padding="VALID")
     ConvLocalShapes(kernel=(6, 9, 4), bias=(6, 4))
@@ -162,7 +162,7 @@ def conv_local(
 
     Raises:
       ShapeError: `kernel`, `bias` or `mask` don't fit.
-      ArgumentError: the window's geometry is none.
+      ArgumentError: the window's geometry is invalid.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((1, 8, 3)), jnp.ones((6, 9, 4))
@@ -215,8 +215,9 @@ def _of_patches(patches: Array, kernel: Array, rank: int, precision: PrecisionLi
 def _patches(x: Array, window: _Window, positions: Shape) -> Array:
     """What each window sees: [*batch, *P, D · K].
 
-    Cut out offset by offset, for a mesh. `lax.conv_general_dilated_patches` convolves with a kernel
-    of zeros and ones, and the derivative of that gathers a batch that is split over devices.
+    They are sliced offset by offset for the sake of a mesh: `lax.conv_general_dilated_patches`
+    convolves with a kernel of zeros and ones, whose derivative gathers a batch that is split over
+    devices.
     """
     batch = x.shape[: x.ndim - len(positions) - 1]
     if 0 in positions:

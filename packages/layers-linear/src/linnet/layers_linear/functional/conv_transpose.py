@@ -2,7 +2,7 @@
 
     y = conv(x dilated by the stride, kernel)
 
-the linear map that is the transpose of a strided convolution's, if `transpose_kernel`; see
+With `transpose_kernel`, this is the transpose of the linear map of a strided convolution; see
 Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4. D features in, F features out.
 """
 
@@ -68,11 +68,11 @@ def conv_transpose(
       x: [*batch, *spatial, D], any number of batch dimensions.
       kernel: [*window, D, F], or [*window, F, D] if `transpose_kernel`.
       bias: [F], or None.
-      strides: how far apart the positions of `x` come to lie; None for 1.
-      padding: 'SAME' (spatial · strides positions), 'VALID' (all that a window touches), 'CIRCULAR'
-        (as 'SAME', what protrudes is added on the other side), or what of the dilated `x` is
-        padded: an int for all sides, or an int or (low, high) pair for each dimension.
-      kernel_dilation: distance at which the kernel's entries are placed; None for 1.
+      strides: spacing of the positions of `x`; None for 1.
+      padding: 'SAME' (spatial · strides positions), 'VALID' (every position that a window touches),
+        'CIRCULAR' (as 'SAME', with the overhang added on the other side), or the padding of the
+        dilated `x`: an int for all sides, or an int or (low, high) pair for each dimension.
+      kernel_dilation: spacing of the kernel's entries; None for 1.
       transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
         this the transpose of `conv` with the same kernel.
       mask: multiplied with the kernel, and of its shape; or None.
@@ -86,7 +86,8 @@ def conv_transpose(
 
     Raises:
       ShapeError: `kernel`, `bias` or `mask` don't fit.
-      ArgumentError: an unknown padding, or as many strides or dilations as don't fit the window.
+      ArgumentError: the padding is unknown, or the number of strides or dilations doesn't match the
+        window.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((1, 8, 3)), jnp.ones((3, 3, 4))
@@ -136,10 +137,10 @@ def conv_transpose(
 
 
 def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:
-    """Adds up what lies a whole period apart: [*batch, *spatial, F] to [*batch, *periods, F].
+    """Sums positions that are a whole period apart: [*batch, *spatial, F] to [*batch, *periods, F].
 
-    The periods are laid so that they are centered in `y`: as many positions of the first period
-    as of the last one lie outside; the odd one is before `y` or behind it.
+    The periods are centered in `y`: as many positions of the first period as of the last one are
+    outside; an odd one is before `y` or after it.
     """
     first = y.ndim - len(periods) - 1
     widths = [(0, 0, 0)] * first

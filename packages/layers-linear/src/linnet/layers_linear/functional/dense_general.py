@@ -1,9 +1,9 @@
-"""The affine map of several dimensions at once, with a map of its own for each index of others.
+"""The affine map of several dimensions at once, with a separate map for each index of others.
 
     y[b, n, f] = Σ_c x[b, n, c] · kernel[b, c, f] + bias[b, f]
 
-Four groups of dimensions, each of any rank: b batch (kernel and bias have them too), n the
-remaining ones, c contracted, f features.
+There are four groups of dimensions, each of any rank: b batch (kernel and bias have these too), n
+the remaining ones, c contracted, f features.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ._types import Array, DotGeneral, DTypeLike, OutSharding, PrecisionLike, Pr
 
 
 class DenseGeneralShapes(NamedTuple):
-    """Which dimensions of the inputs play which part, and the shapes of the parameters."""
+    """The roles of the inputs' dimensions, and the shapes of the parameters."""
 
     axes: Shape
     batch_dims: Shape
@@ -42,9 +42,9 @@ def dense_general_shapes(
 
     Args:
       input_shape: of the array that the map is applied to.
-      features: sizes of the dimensions that take the place of `axis`.
-      axis: the dimensions to contract; may count from the end, order is of no importance.
-      batch_dims: leading dimensions for each index of which there is a map of its own.
+      features: sizes of the dimensions that replace `axis`.
+      axis: the dimensions to contract, in any order; may count from the end.
+      batch_dims: leading dimensions with a separate map for each index.
 
     Raises:
       ArgumentError: an axis is out of range, named twice or in both roles, or `batch_dims` are not
@@ -59,7 +59,7 @@ def dense_general_shapes(
     batch = _positive_axes(batch_dims, rank, "batch_dims")
     if batch != tuple(range(len(batch))):
         raise ArgumentError(
-            f"batch_dims={batch_dims!r} must be consecutive leading dimensions starting from 0.",
+            f"batch_dims={batch_dims!r} are not the leading dimensions (0, 1, ...).",
             hint="Transpose the inputs so that these dimensions come first.",
         )
     if set(axes) & set(batch):

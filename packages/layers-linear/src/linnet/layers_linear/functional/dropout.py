@@ -1,8 +1,8 @@
 """Dropout (Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a.html), in its inverted form.
 
-    y = x / (1 - rate) where a coin of probability 1 - rate says so, else 0
+    y = x / (1 - rate) with probability 1 - rate, else 0
 
-Scaling while training keeps the mean, so that nothing needs to be done when it is off.
+Scaling during training keeps the mean, so that evaluation needs no correction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_rate(rate: Any) -> float:
     """`rate` as a float within [0, 1].
 
     Raises:
-      ArgumentTypeError: it is no number, or one that is only known when the program runs.
+      ArgumentTypeError: it is not a number, or is known only when the program runs.
       ArgumentError: it is outside [0, 1].
     """
     try:
@@ -58,7 +58,7 @@ def dropout(
       x: any shape, floating or complex.
       key: a random key; may be None if `rate` is 0 or 1.
       rate: the probability of being dropped, within [0, 1].
-      broadcast_dims: dimensions along which all values share one coin.
+      broadcast_dims: dimensions along which one decision holds for all values.
 
     Returns:
       An array like `x`.

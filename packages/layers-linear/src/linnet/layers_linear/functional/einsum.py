@@ -1,7 +1,7 @@
-"""An einsum of the inputs with a kernel, and a bias along those dimensions that the kernel brings.
+"""An einsum of the inputs with a kernel, and a bias along the dimensions that come from the kernel.
 
-The equation's letters say everything: `"bta,ahd->bthd"` contracts a; the bias has the letters of
-the result that the kernel has too, in the result's order: [H, D].
+The equation determines everything: `"bta,ahd->bthd"` contracts a; the bias has the letters that
+kernel and result share, in the result's order: [H, D].
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
       kernel_shape: of the second one.
 
     Raises:
-      ArgumentError: the equation has no "->", or other than two operands, or is malformed.
-      ShapeError: an operand has another number of dimensions than the equation says, or one letter
-        stands for two sizes.
+      ArgumentError: the equation has no "->", hasn't exactly two operands, or is malformed.
+        ShapeError: an operand has another number of dimensions than the equation says, or one
+        letter stands for two sizes.
 
     >>> einsum_shapes("abc,cde->abde", (3, 4, 5), (5, 6, 7))
     EinsumShapes(bias=(6, 7), bias_broadcast=(1, 1, 6, 7))
@@ -74,8 +74,8 @@ def einsum_terms(einsum_str: str) -> tuple[str, str, str]:
     """The letters of the inputs, of the kernel and of the result.
 
     Raises:
-      ArgumentTypeError: the equation is no string.
-      ArgumentError: it has no "->", or other than two operands, or is malformed.
+      ArgumentTypeError: the equation is not a string.
+      ArgumentError: it has no "->", hasn't exactly two operands, or is malformed.
 
     >>> einsum_terms("bta, ahd -> bthd")
     ('bta', 'ahd', 'bthd')
@@ -89,14 +89,13 @@ def einsum_terms(einsum_str: str) -> tuple[str, str, str]:
     operands, arrow, result = equation.partition("->")
     if not arrow:
         raise ArgumentError(
-            f'`einsum_str` equation must be explicit and include "->", got {einsum_str!r}.',
+            f'The equation {einsum_str!r} names no result: expected "->" and its letters.',
             hint='For example "...a,ab->...b".',
         )
     terms = operands.split(",")
     if len(terms) != 2:
         raise ArgumentError(
-            "`einsum_str` equation must have exactly two operands and therefore, exactly one comma "
-            f"character, instead of {len(terms) - 1}: {einsum_str!r}.",
+            f"The equation {einsum_str!r} has {len(terms)} operand(s), expected two.",
             hint="The first operand is the inputs, the second one the kernel.",
         )
     for term in (*terms, result):
@@ -174,7 +173,7 @@ def einsum(
       An array with the dimensions of the equation's result.
 
     Raises:
-      ArgumentError: the equation is none, or hasn't two operands.
+      ArgumentError: the equation is malformed, or hasn't two operands.
       ShapeError: an operand or `bias` doesn't fit it.
 
     >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Rows of a table, looked up by integers; and the products of vectors with all of its rows.
+"""Rows of a table, looked up by integers, and the products of vectors with all of its rows.
 
 N rows, D features.
 """
@@ -29,8 +29,8 @@ def embed(
 ) -> Array:
     """Looks up the rows of `embedding` that `ids` name.
 
-    An id of N or more gives NaN, so that it doesn't go unnoticed; -1 is the last row. With one row
-    only, every id gives that row.
+    An id of N or more gives NaN, so that it doesn't go unnoticed; -1 is the last row. If the table
+    has a single row, every id gives that row.
 
     Args:
       ids: [...], integers.
@@ -43,7 +43,7 @@ def embed(
       [..., D].
 
     Raises:
-      DtypeError: `ids` are no integers.
+      DtypeError: `ids` are not integers.
       ShapeError: `embedding` isn't a matrix.
 
     >>> import jax.numpy as jnp
@@ -54,7 +54,7 @@ def embed(
         ids = as_array(ids)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise DtypeError(
-            f"Input type must be an integer or unsigned integer, got {ids.dtype}.",
+            f"Ids must be integers, got dtype {ids.dtype}.",
             hint="Ids number the rows of the table: convert them with `.astype(jax.numpy.int32)`.",
         )
     _require_matrix(embedding)
@@ -90,7 +90,7 @@ def attend(
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
-      [..., N]: logits, where `embed` and the last layer of a language model share one table.
+      [..., N]: the logits of a language model whose last layer shares the table of `embed`.
 
     Raises:
       ShapeError: the last dimension of `query` isn't D.
@@ -114,7 +114,7 @@ def attend(
 
 
 def _layout(ids: Array, embedding: Array) -> OutSharding | None:
-    """How the rows are split where JAX would ask: as ids and features are."""
+    """The sharding to give JAX where it requires one: that of ids and features."""
     of_ids, of_table = layout_of(ids), layout_of(embedding)
     either = of_ids or of_table
     if either is None:

@@ -2,8 +2,7 @@
 
     y = x · A · B
 
-a change of a linear map that has few parameters: D features in, F features out, rank R far below
-both.
+A change of a linear map with few parameters: D features in, F features out, rank R far below both.
 """
 
 from __future__ import annotations

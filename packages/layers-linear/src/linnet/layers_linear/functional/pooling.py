@@ -34,12 +34,12 @@ def pool(
 ) -> Array:
     """Reduces each window with `reduce_fn`.
 
-    Not every reduction is differentiable, even if `reduce_fn` is: those of `max_pool`, `min_pool`
+    Not every reduction is differentiable, even if `reduce_fn` is; those of `max_pool`, `min_pool`
     and `avg_pool` are.
 
     Args:
       inputs: [*batch, *spatial, D].
-      init: what the reduction starts from, and what is padded with.
+      init: the initial value of the reduction, and that of the padding.
       reduce_fn: (T, T) -> T, associative.
       window_shape: size of the window in each spatial dimension.
       strides: from one window to the next; None for (1, ..., 1).
@@ -50,8 +50,8 @@ def pool(
       [*batch, *spatial, D].
 
     Raises:
-      ArgumentError: a window or stride below 1, other than one stride or padding for each spatial
-        dimension, an unknown padding.
+      ArgumentError: a window or stride is below 1, the number of strides or paddings doesn't match
+        the window, or the padding is unknown.
       ShapeError: `inputs` have too few dimensions for the window.
 
     >>> import jax.numpy as jnp
@@ -118,7 +118,7 @@ def max_pool(
     strides: Sequence[int] | None = None,
     padding: PaddingLike = "VALID",
 ) -> Array:
-    """The maximum of each window; what is padded is never the maximum.
+    """The maximum of each window; padding is never the maximum.
 
     Args:
       inputs: [*batch, *spatial, D].
@@ -142,7 +142,7 @@ def min_pool(
     strides: Sequence[int] | None = None,
     padding: PaddingLike = "VALID",
 ) -> Array:
-    """The minimum of each window; what is padded is never the minimum.
+    """The minimum of each window; padding is never the minimum.
 
     Args:
       inputs: [*batch, *spatial, D].
@@ -174,8 +174,8 @@ def avg_pool(
       window_shape: as for `pool`.
       strides: as for `pool`.
       padding: as for `pool`.
-      count_include_pad: divides by the window's size; if False, by how many values of the inputs
-        lie in it.
+      count_include_pad: divides by the window's size; if False, by the number of input values in
+        it.
 
     Returns:
       [*batch, *spatial, D].

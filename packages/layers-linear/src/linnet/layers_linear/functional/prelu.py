@@ -1,6 +1,6 @@
 """Parametric ReLU (He et al. 2015, arXiv:1502.01852).
 
-y = x where x ≥ 0, else slope · x
+y = x if x ≥ 0, else slope · x
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the layers' fields have in common: the shared defaults, and linen's way of promotion."""
+"""Defaults that the layers' fields share, and linen's form of `promote_dtype`."""
 
 from __future__ import annotations
 

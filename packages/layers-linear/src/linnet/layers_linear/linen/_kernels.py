@@ -1,4 +1,4 @@
-"""Kernels of convolutions: declared, and explained where the stored one doesn't fit."""
+"""Kernels of convolutions: their declaration, and an explanation if the stored one doesn't fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def kernel_of(
     """The parameter 'kernel' of a layer that moves a window of `rank` dimensions over its inputs.
 
     Raises:
-      ScopeParamShapeError: the stored one has another shape. Where that is because the channels of
+      ScopeParamShapeError: the stored one has another shape. If the reason is that the channels of
         the inputs aren't in the last dimension, the error says so.
     """
     try:

@@ -49,7 +49,8 @@ class Conv(Module):
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
-      conv_general_dilated_cls: makes it when the layer is called; takes precedence over it.
+      conv_general_dilated_cls: a factory for it, called with the layer; takes precedence over
+        `conv_general_dilated`.
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp

@@ -27,7 +27,7 @@ from ._defaults import (
 
 
 class ConvLocal(Module):
-    """A local convolution, weights not shared; see `functional.conv_local` for the equation.
+    """A convolution without shared weights; see `functional.conv_local` for the equation.
 
     Args:
       features: channels of the output.
@@ -36,7 +36,7 @@ class ConvLocal(Module):
       padding: as for `Conv`.
       input_dilation: an int or one for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension.
-      feature_group_count: must be 1; here so that the arguments are those of `Conv`.
+      feature_group_count: must be 1; exists so that the arguments are those of `Conv`.
       use_bias: adds a bias, one for each position and feature.
       mask: multiplied with the kernel; of the kernel's shape.
       dtype: the computation dtype; None for the common type of input and parameters.

@@ -32,7 +32,7 @@ class ConvTranspose(Module):
     Args:
       features: channels of the output.
       kernel_size: size of the window in each spatial dimension; an int means one dimension.
-      strides: an int or one for each spatial dimension: how far apart the inputs come to lie.
+      strides: spacing of the input's positions; an int, or one for each spatial dimension.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), an int for all sides, or an int or
         (low, high) pair for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).

@@ -37,7 +37,8 @@ class Dense(Module):
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       dot_general: replaces `jax.lax.dot_general`.
-      dot_general_cls: makes the `dot_general` when the layer is called; takes precedence over it.
+      dot_general_cls: a factory for `dot_general`, called with the layer; takes precedence over
+        `dot_general`.
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp

@@ -41,14 +41,14 @@ class _Flattened:
 
     @property
     def ignores_key(self) -> bool:
-        """Whether the same value is everywhere, so that neither a key nor the shape matters."""
+        """Whether all values are the same, so that neither key nor shape matters."""
         return getattr(self.init, "ignores_key", False)
 
     def __call__(self, key: Any, shape: Shape, dtype: Any) -> Any:
         if self.ignores_key:
             return self.init(key, shape, dtype)
         value = self.init(key, self.flat_shape, dtype)
-        # A box around it names the axes of the kernel, not those of the matrix.
+        # A box names the axes of the kernel, not those of the matrix.
         return replace_boxed(value, jnp.reshape(contents(value), shape))
 
 
@@ -62,11 +62,12 @@ class DenseGeneral(Module):
       use_bias: adds a bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
-      kernel_init: initializer of the kernel; called with the shape of the matrix that it is.
+      kernel_init: initializer of the kernel; called with the kernel's shape as a matrix.
       bias_init: initializer of the bias; called with one dimension.
       precision: see `jax.lax.Precision`.
       dot_general: replaces `jax.lax.dot_general`.
-      dot_general_cls: makes the `dot_general` when the layer is called; takes precedence over it.
+      dot_general_cls: a factory for `dot_general`, called with the layer; takes precedence over
+        `dot_general`.
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp

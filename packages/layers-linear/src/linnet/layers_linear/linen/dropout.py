@@ -1,4 +1,4 @@
-"""`Dropout`, as a module: where the key comes from, and when nothing is dropped."""
+"""`Dropout` as a module, which knows where its key comes from and when to drop nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ._defaults import Array
 class Dropout(Module):
     """Drops values at random while training; see `functional.dropout` for the equation.
 
-    Pass `rngs={"dropout": key}` to `apply`. None is needed for `init` with `deterministic=True`,
-    nor where the rate is 0 or 1.
+    Pass `rngs={"dropout": key}` to `apply`. Neither `init` with `deterministic=True` nor a rate of
+    0 or 1 needs a key.
 
     Args:
       rate: the probability that a value is dropped, within [0, 1].
-      broadcast_dims: dimensions along which all values share one coin.
-      deterministic: returns the inputs as they are; either given here or in the call.
+      broadcast_dims: dimensions along which one decision holds for all values.
+      deterministic: returns the inputs unchanged; given either here or in the call.
       rng_collection: the stream that the key is drawn from.
 
     >>> import jax, jax.numpy as jnp
@@ -42,11 +42,12 @@ class Dropout(Module):
 
         Args:
           inputs: any shape, floating or complex.
-          deterministic: True returns the inputs as they are; if it wasn't given to the constructor.
+          deterministic: True returns the inputs unchanged; required if the constructor wasn't given
+            it.
           rng: the key to use; None draws one from `rng_collection`.
 
         Returns:
-          An array like the inputs, with the same mean.
+          An array like the inputs, with the same expected value.
         """
         deterministic = merge_param("deterministic", self.deterministic, deterministic)
         rate = functional.check_rate(self.rate)

@@ -24,12 +24,12 @@ from ._defaults import (
 
 
 class Einsum(Module):
-    """An einsum transformation with a learnable kernel and bias; see `functional.einsum`.
+    """An einsum of the inputs with a learned kernel, plus a bias; see `functional.einsum`.
 
     Args:
       shape: of the kernel.
-      einsum_str: an equation with exactly two operands, the inputs and the kernel; either given
-        here or in the call.
+      einsum_str: an equation whose two operands are the inputs and the kernel; given either here or
+        in the call.
       use_bias: adds a bias along those dimensions of the output that the kernel has.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -63,7 +63,7 @@ class Einsum(Module):
 
         Args:
           inputs: the equation's first operand.
-          einsum_str: the equation, if it wasn't given to the constructor.
+          einsum_str: the equation; required if the constructor wasn't given one.
 
         Returns:
           An array with the dimensions of the equation's result.

@@ -19,10 +19,11 @@ from ._defaults import (
 
 
 class Embed(Module):
-    """A parametrized function from integers in [0, `num_embeddings`) to vectors of `features`.
+    """A table of vectors for the integers in [0, `num_embeddings`), with `features` entries each.
 
-    The table is made in `setup`, so that `attend` and a module that shares `embedding` find it too.
-    An id of `num_embeddings` or more gives NaN; if that is 1, every id gives the one row.
+    The table is created in `setup`, so that `attend` and a module that shares `embedding` find it
+    too. An id of `num_embeddings` or more gives NaN; in a table of one row, every id gives that
+    row.
 
     Args:
       num_embeddings: number of rows, the size of the vocabulary.

@@ -16,7 +16,7 @@ class PReLU(Module):
 
     Args:
       param_dtype: dtype of the slope.
-      negative_slope_init: the slope at the beginning.
+      negative_slope_init: the initial slope.
 
     >>> import jax, jax.numpy as jnp
     >>> y, variables = PReLU().init_with_output(jax.random.key(0), jnp.array([-1.0, 1.0]))

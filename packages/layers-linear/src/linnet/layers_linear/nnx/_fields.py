@@ -1,4 +1,4 @@
-"""What the layers' constructors and calls have in common."""
+"""What the constructors and calls of the layers share."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ class ConvTranspose(Module):
       in_features: number of features of the inputs.
       out_features: channels of the output.
       kernel_size: size of the window in each spatial dimension; an int means one dimension.
-      strides: an int or one for each spatial dimension: how far apart the input's positions come to
-        lie; None for 1.
-      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), or what of the dilated input is padded: an
-        int for all sides, or an int or (low, high) pair for each spatial dimension.
+      strides: spacing of the input's positions; an int, or one for each spatial dimension; None for
+        1.
+      padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), or the padding of the dilated input: an int
+        for all sides, or an int or (low, high) pair for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
       use_bias: adds a bias.
       mask: multiplied with the kernel; of the kernel's shape.

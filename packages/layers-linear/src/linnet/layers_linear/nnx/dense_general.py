@@ -53,12 +53,13 @@ class LinearGeneral(Module):
       use_bias: adds a bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
-      kernel_init: initializer of the kernel; called with the shape of the matrix that it is.
+      kernel_init: initializer of the kernel; called with the kernel's shape as a matrix.
       bias_init: initializer of the bias; called with one dimension.
       precision: see `jax.lax.Precision`.
       promote_dtype: casts the tuple of input, kernel and bias to the computation dtype.
       dot_general: replaces `jax.lax.dot_general`.
-      dot_general_cls: makes the `dot_general` when the layer is called; takes precedence over it.
+      dot_general_cls: a factory for `dot_general`, called with the layer; takes precedence over
+        `dot_general`.
       preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
@@ -104,8 +105,8 @@ class LinearGeneral(Module):
         self.batch_axis: Mapping[int, int] = FrozenDict(_leading(batch_axis))
         if len(self.in_features) != len(self.axis):
             raise ArgumentError(
-                "in_features and axis must have the same length. Got"
-                f" {self.in_features} and {self.axis}.",
+                f"axis={self.axis} contracts {len(self.axis)} dimensions, but"
+                f" in_features={self.in_features} has {len(self.in_features)} sizes.",
                 hint="There is one size for each dimension that is contracted.",
             )
         batch = tuple(self.batch_axis.values())
@@ -172,8 +173,7 @@ def _leading(batch_axis: Mapping[int, int]) -> dict[int, int]:
     }
     if tuple(sizes) != tuple(range(len(sizes))):
         raise ArgumentError(
-            f"batch_axis={dict(batch_axis)!r} must name consecutive leading dimensions starting"
-            " from 0.",
+            f"batch_axis={dict(batch_axis)!r} does not name the leading dimensions 0, 1, ...",
             hint="Transpose the inputs so that these dimensions come first.",
         )
     return sizes

@@ -17,15 +17,15 @@ from ._fields import Array, integers, names_layer
 class Dropout(Module):
     """Drops values at random while training; see `functional.dropout` for the equation.
 
-    `model.train()` and `model.eval()` turn all of a model on and off.
+    `model.train()` and `model.eval()` turn dropout on and off in a whole model.
 
     Args:
       rate: the probability that a value is dropped, within [0, 1].
-      broadcast_dims: dimensions along which all values share one coin.
-      deterministic: returns the inputs as they are; None if each call says so.
+      broadcast_dims: dimensions along which one decision holds for all values.
+      deterministic: returns the inputs unchanged; None if each call specifies it.
       rng_collection: the stream that keys are drawn from.
-      rngs: where the layer's own stream starts from: a key is drawn from them now, and none later.
-        None if each call gives some.
+      rngs: streams from which the constructor draws one key for the layer's own stream. None if
+        each call passes some.
 
     Attributes:
       rngs: the layer's own `RngStream`, or None.
@@ -69,15 +69,15 @@ class Dropout(Module):
 
         Args:
           inputs: any shape, floating or complex.
-          deterministic: True returns the inputs as they are; takes precedence over the attribute.
+          deterministic: True returns the inputs unchanged; takes precedence over the attribute.
           rngs: streams, a stream or a key; takes precedence over the layer's own stream.
 
         Returns:
-          An array like the inputs, with the same mean.
+          An array like the inputs, with the same expected value.
 
         Raises:
-          ArgumentError: values are to be dropped, and there is no stream; or nobody says whether
-            they are.
+          ArgumentError: values are to be dropped but no stream is available, or neither layer nor
+            call decides whether to drop.
         """
         deterministic = first_from(
             deterministic,
@@ -92,10 +92,10 @@ class Dropout(Module):
         return functional.dropout(inputs, key, rate, broadcast_dims=self.broadcast_dims)
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """What `nnx.view` sets.
+        """Sets the given attribute; `nnx.view` calls it on the copy it makes.
 
         Args:
-          deterministic: whether nothing is dropped; None leaves that as it is.
+          deterministic: see the constructor; None keeps the attribute.
         """
         if deterministic is not None:
             self.deterministic = deterministic

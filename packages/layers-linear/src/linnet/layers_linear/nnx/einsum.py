@@ -33,11 +33,11 @@ from ._fields import (
 
 
 class Einsum(Module):
-    """An einsum transformation with a learnable kernel and bias; see `functional.einsum`.
+    """An einsum of the inputs with a learned kernel, plus a bias; see `functional.einsum`.
 
     Args:
-      einsum_str: an equation with exactly two operands, the inputs and the kernel; None if each
-        call gives one.
+      einsum_str: an equation whose two operands are the inputs and the kernel; None if each call
+        gives one.
       kernel_shape: of the kernel.
       bias_shape: of the bias: those of the result's dimensions that the kernel has; None for no
         bias.
@@ -116,7 +116,7 @@ class Einsum(Module):
 
         Args:
           inputs: the equation's first operand.
-          einsum_str: the equation, instead of the one that was given to the constructor.
+          einsum_str: the equation; takes precedence over the constructor's.
           out_sharding: of the output, where the mesh's axes are explicit.
 
         Returns:

@@ -28,9 +28,9 @@ from ._fields import (
 
 
 class Embed(Module):
-    """A parametrized function from integers in [0, `num_embeddings`) to vectors of `features`.
+    """A table of vectors for the integers in [0, `num_embeddings`), with `features` entries each.
 
-    An id of `num_embeddings` or more gives NaN; if that is 1, every id gives the one row.
+    An id of `num_embeddings` or more gives NaN; in a table of one row, every id gives that row.
 
     Args:
       num_embeddings: number of rows, the size of the vocabulary.
@@ -38,8 +38,8 @@ class Embed(Module):
       dtype: of the vectors; None for that of the table.
       param_dtype: dtype of the table.
       embedding_init: initializer of the table.
-      promote_dtype: casts the tuple of the table (in `attend`, of query and table) to the
-        computation dtype.
+      promote_dtype: casts the tuple of the table (in `attend`, query and table) to the computation
+        dtype.
       rngs: draws the table.
       embedding_metadata: metadata of the table.
 

@@ -1,6 +1,6 @@
 """`LoRA` and `LoRALinear`: low-rank changes of a linear map, as modules.
 
-Only what they add is of type `LoRAParam`, so that filters tell it from the map that it changes:
+Only the adapter's parameters are of type `LoRAParam`, so that filters select them:
 `nnx.DiffState(0, nnx.LoRAParam)` takes gradients of nothing else.
 """
 
@@ -36,7 +36,7 @@ from ._fields import (
 from .dense import Linear
 
 default_a_initializer: Initializer = he_uniform()
-# Zeros: at first the adapter changes nothing.
+# With zeros, the adapter initially changes nothing.
 default_b_initializer: Initializer = default_bias_init
 
 
@@ -47,8 +47,8 @@ class LoRA(Module):
       in_features: number of features of the inputs.
       lora_rank: rank of the product, the number of columns of `lora_a`.
       out_features: number of features of the output.
-      base_module: what the output is added to: a module (or function) called with the same inputs;
-        None for the adapter alone.
+      base_module: a module or function that is called with the same inputs, and whose output is
+        added; None for the adapter alone.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       a_initializer: initializer of `lora_a`.
@@ -146,7 +146,7 @@ class LoRA(Module):
 
 
 class LoRALinear(Linear):
-    """A linear transformation with a low-rank adapter beside it: `Linear` plus `LoRA`.
+    """A linear transformation with a low-rank adapter: `Linear` plus `LoRA`.
 
     Args:
       in_features: number of features of the inputs.

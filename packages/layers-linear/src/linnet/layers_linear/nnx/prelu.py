@@ -24,7 +24,7 @@ class PReLU(Module):
     """Parametric ReLU; see `functional.prelu` for the equation.
 
     Args:
-      negative_slope_init: the slope at the beginning.
+      negative_slope_init: the initial slope.
       dtype: the computation dtype; None for the type of the inputs.
       param_dtype: dtype of the slope.
       promote_dtype: casts the tuple of input and slope, if `dtype` is given.

@@ -1,4 +1,4 @@
-"""Refuses what a norm cannot work with, before JAX does, and says how to fix it."""
+"""Checks the arguments of a norm before JAX does, with errors that say how to fix them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def as_array(x: Any, what: str = "inputs") -> Array:
     """`x` as an array.
 
     Raises:
-      ArgumentTypeError: it is no array of numbers.
+      ArgumentTypeError: it is not an array of numbers.
     """
     if isinstance(x, jax.Array):
         return x
@@ -42,7 +42,7 @@ def integer(value: Any, name: str, *, least: int | None = None) -> int:
     """`value` as an int.
 
     Raises:
-      ArgumentTypeError: it is no integer.
+      ArgumentTypeError: it is not an integer.
       ArgumentError: it is smaller than `least`.
     """
     try:
@@ -62,7 +62,7 @@ def positive_axes(axes: Axes, rank: int, name: str, what: str = "the inputs") ->
     """Dimensions counted from the front, in ascending order.
 
     Raises:
-      ArgumentTypeError: one is no integer.
+      ArgumentTypeError: one is not an integer.
       ArgumentError: one is out of range or named twice.
     """
     if isinstance(axes, int):
@@ -143,7 +143,7 @@ def check_momentum(momentum: Any) -> None:
 
     Raises:
       ArgumentError: it is outside.
-      ArgumentTypeError: it is no number.
+      ArgumentTypeError: it is not a number.
     """
     if isinstance(momentum, jax.Array):
         return
@@ -160,7 +160,7 @@ def not_negative(value: Any, name: str) -> None:
 
     Raises:
       ArgumentError: it is negative.
-      ArgumentTypeError: it is no number.
+      ArgumentTypeError: it is not a number.
     """
     if isinstance(value, jax.Array):
         return

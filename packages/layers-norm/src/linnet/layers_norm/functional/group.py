@@ -38,10 +38,10 @@ def group_norm(
     Args:
       x: [B, ..., C], any type; integers become float32.
       scale, bias: [C], or None.
-      num_groups: how many groups the channels form; None if `group_size` is given.
-      group_size: how many channels a group has; None if `num_groups` is given.
-      reduction_axes: the axes that statistics are taken over, the last one among them, which is cut
-        into groups; None for all but the first.
+      num_groups: number of groups; None if `group_size` is given.
+      group_size: channels in a group; None if `num_groups` is given.
+      reduction_axes: the axes that the statistics run over, including the last, which is split into
+        groups; None for all but the first.
       epsilon, dtype, mask, axis_name, axis_index_groups, use_fast_variance,
         force_float32_reductions: see `layer_norm`.
 

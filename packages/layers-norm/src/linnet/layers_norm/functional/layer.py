@@ -33,12 +33,12 @@ def layer_norm(
     Args:
       x: any shape and type; integers become float32.
       scale, bias: the shape of `x` along `feature_axes` in ascending order, or None.
-      reduction_axes: the axes that mean and variance are taken over.
+      reduction_axes: the axes that mean and variance run over.
       feature_axes: the axes along which scale and bias differ.
       epsilon: added to the variance (same unit as x²).
       dtype: of the result; None for the common type of `x`, `scale` and `bias`.
-      mask: broadcastable to `x`; False positions are left out of the statistics, not of the
-        output. Where it leaves nothing, mean and variance are 0.
+      mask: broadcastable to `x`; False positions don't count in the statistics, but are normalized
+        all the same. Where the mask leaves nothing, mean and variance are 0.
       axis_name: a mapped axis that the statistics are taken over as well; they are weighted by the
         number of positions that the mask leaves.
       axis_index_groups: indices along `axis_name` that belong together; None for all.

@@ -33,19 +33,19 @@ class BatchNorm(Module):
 
     Args:
       use_running_average: normalizes with the running averages instead of the batch's statistics;
-        either given here or in the call.
-      axis: the feature axis, or several; statistics are taken over all others.
+        given either here or in the call.
+      axis: the feature axis, or several; the statistics run over all others.
       momentum: the weight of the old average when a new value comes, within [0, 1].
-      epsilon: added to the variance to avoid division by zero.
+      epsilon: added to the variance, so that it is never zero.
       dtype: of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
-      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
-        that one follows.
+      use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
+        that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
-        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
+        run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
@@ -88,10 +88,10 @@ class BatchNorm(Module):
 
         Args:
           x: any shape and type.
-          use_running_average: True normalizes with the running averages and leaves them alone; if
-            it wasn't given to the constructor.
-          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
-            output. Where it leaves nothing, the averages stay.
+          use_running_average: True normalizes with the running averages and leaves them alone;
+            unless the constructor was given it.
+          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+            normalized all the same. Where the mask leaves nothing, the averages stay.
 
         Returns:
           An array of the shape of `x`.

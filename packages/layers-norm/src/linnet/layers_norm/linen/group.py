@@ -27,21 +27,21 @@ class GroupNorm(Module):
     """Group normalization (arXiv:1803.08494); see `functional.group_norm` for the equation.
 
     Args:
-      num_groups: how many groups the channels form; None if `group_size` is given.
-      group_size: how many channels a group has; None if `num_groups` is given.
-      epsilon: added to the variance to avoid division by zero.
+      num_groups: number of groups; None if `group_size` is given.
+      group_size: channels in a group; None if `num_groups` is given.
+      epsilon: added to the variance, so that it is never zero.
       dtype: of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
-      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
-        that one follows.
+      use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
+        that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that statistics are taken over, the last one among them, which is cut
-        into groups; None for all but the first. To be given where inputs may have more leading axes
-        than the one at init had.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
-        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      reduction_axes: the axes that the statistics run over, including the last, which is split into
+        groups; None for all but the first. To be given where inputs may have more leading axes than
+        the one at init had.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
+        run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
@@ -76,8 +76,8 @@ class GroupNorm(Module):
 
         Args:
           x: [B, ..., C], any type.
-          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
-            output.
+          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+            normalized all the same.
 
         Returns:
           An array of the shape of `x`.

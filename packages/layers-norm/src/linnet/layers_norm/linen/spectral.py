@@ -31,7 +31,7 @@ class SpectralNorm(Module):
       n_steps: steps of power iteration a call; 0 leaves the layer as it is.
       epsilon: added to squared lengths before they are divided by.
       dtype: of the normalized parameters; None for the common type of parameter and `u`.
-      param_dtype: what `u` and `sigma` are made in.
+      param_dtype: dtype of `u` and `sigma`.
       error_on_non_matrix: refuses parameters of more than two dimensions, instead of taking all but
         the last of them as one.
       collection_name: the collection that `u` and `sigma` are kept in.
@@ -65,7 +65,7 @@ class SpectralNorm(Module):
 
         Args:
           *args, **kwargs: of the layer's call.
-          update_stats: keeps what power iteration has come to.
+          update_stats: stores the result of the power iteration.
 
         Returns:
           What the layer returns.

@@ -34,8 +34,8 @@ class WeightNorm(Module):
       layer_instance: the layer.
       epsilon: added to the squared length.
       dtype: of the normalized parameters; None for the common type of parameter and scale.
-      param_dtype: what the initializer makes the scales in.
-      use_scale: multiplies with a learned scale, one for each feature.
+      param_dtype: dtype of the scales.
+      use_scale: multiplies by a learned scale, one for each feature.
       scale_init: initializer of the scales.
       feature_axes: the axes of a parameter along which each index has a length and a scale of its
         own; None for one length of all its weights.

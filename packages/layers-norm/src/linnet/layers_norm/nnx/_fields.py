@@ -1,4 +1,4 @@
-"""What the layers' constructors and calls have in common."""
+"""What the constructors and calls of the layers share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shape_of_features(num_features: Features) -> Shape:
     """The shape of scale and bias.
 
     Raises:
-      ArgumentTypeError: `num_features` are no integers.
+      ArgumentTypeError: `num_features` are not integers.
       ArgumentError: one is negative.
     """
     if isinstance(num_features, Sequence) and not isinstance(num_features, str):

@@ -42,23 +42,23 @@ class BatchNorm(Module):
     `model.eval()` the averages take their place and stay.
 
     Args:
-      num_features: how many features the inputs have; several numbers for several axes, in
-        ascending order of these.
+      num_features: size of the features; several sizes for several axes, in ascending order of the
+        axes.
       use_running_average: normalizes with the running averages instead of the batch's statistics;
-        None if every call says so.
-      axis: the feature axis, or several; statistics are taken over all others.
+        None if every call specifies it.
+      axis: the feature axis, or several; the statistics run over all others.
       momentum: the weight of the old average when a new value comes, within [0, 1].
-      epsilon: added to the variance to avoid division by zero.
-      dtype: what input, parameters and averages are cast to, and the type of the result; None for
-        their common type. Statistics are taken in float32 or wider, and kept in float32.
+      epsilon: added to the variance, so that it is never zero.
+      dtype: the dtype that input, parameters and averages are cast to, and that of the result; None
+        for their common type. Statistics are taken in float32 or wider, and kept in float32.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
-      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
-        that one follows.
+      use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
+        that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
-        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
+        run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
@@ -69,7 +69,7 @@ class BatchNorm(Module):
       bias_metadata, scale_metadata: metadata of the parameters.
 
     Attributes:
-      mean, var: `BatchStat`s of shape [num_features], float32, that begin as zeros and ones.
+      mean, var: `BatchStat`s of shape [num_features], float32, initially zeros and ones.
       scale, bias: `Param`s of shape [num_features], or None.
 
     >>> import jax.numpy as jnp
@@ -144,9 +144,9 @@ class BatchNorm(Module):
 
         Args:
           x: any shape and type.
-          use_running_average: goes before what the layer says.
-          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
-            output. Where it leaves nothing, the averages stay.
+          use_running_average: takes precedence over the layer's setting.
+          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+            normalized all the same. Where the mask leaves nothing, the averages stay.
 
         Returns:
           An array of the shape of `x`.

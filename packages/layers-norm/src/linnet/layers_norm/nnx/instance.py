@@ -34,21 +34,21 @@ class InstanceNorm(Module):
     """Instance normalization (arXiv:1607.08022); see `functional.instance_norm` for the equation.
 
     Args:
-      num_features: how many channels the inputs have; several numbers for several `feature_axes`,
-        in ascending order of these.
-      epsilon: added to the variance to avoid division by zero.
-      dtype: what input and parameters are cast to, and the type of the result; None for their
+      num_features: number of channels; several numbers for several `feature_axes`, in ascending
+        order of the axes.
+      epsilon: added to the variance, so that it is never zero.
+      dtype: the dtype that input and parameters are cast to, and that of the result; None for their
         common type.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
-      use_scale: multiplies with a learned scale; of no use before a linear layer, or before a ReLU
-        that one follows.
+      use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
+        that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      feature_axes: the channels, along which scale and bias differ; statistics are taken over all
+      feature_axes: the channels, along which scale and bias differ; the statistics run over all
         other axes but the first, the batch.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that statistics are
-        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
+        run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
@@ -111,8 +111,8 @@ class InstanceNorm(Module):
 
         Args:
           x: [B, ...], any type.
-          mask: broadcastable to `x`; False positions are left out of the statistics, not of the
-            output.
+          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+            normalized all the same.
 
         Returns:
           An array of the shape of `x`.

@@ -33,18 +33,18 @@ class RMSNorm(Module):
     """Root-mean-square normalization (arXiv:1910.07467); see `functional.rms_norm`.
 
     Args:
-      num_features: how many features the inputs have; several numbers for several `feature_axes`,
-        in ascending order of these.
-      epsilon: added to the mean square to avoid division by zero.
-      dtype: what input and scale are cast to, and the type of the result; None for their common
-        type.
-      param_dtype: what the initializer makes the scale in.
-      use_scale: multiplies with a learned scale; of no use before a linear layer.
+      num_features: size of the features; several sizes for several `feature_axes`, in ascending
+        order of the axes.
+      epsilon: added to the mean square, so that it is never zero.
+      dtype: the dtype that input and scale are cast to, and that of the result; None for their
+        common type.
+      param_dtype: dtype of the scale.
+      use_scale: multiplies by a learned scale; redundant before a linear layer.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that the mean square is taken over.
+      reduction_axes: the axes that the mean square runs over.
       feature_axes: the axes along which the scale differs.
-      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the mean is
-        taken over as well. Under `jax.jit` with sharded arrays it isn't needed.
+      axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the mean runs
+        over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: without effect, since there is no mean to subtract.
@@ -103,7 +103,8 @@ class RMSNorm(Module):
 
         Args:
           x: any shape and type.
-          mask: broadcastable to `x`; False positions are left out of the mean, not of the output.
+          mask: broadcastable to `x`; False positions don't count in the mean, but are normalized
+            all the same.
 
         Returns:
           An array of the shape of `x`.

@@ -34,10 +34,10 @@ class SpectralNorm(Module):
       epsilon: added to squared lengths before they are divided by.
       dtype: what the normalized parameters are rounded to, before they are stored in the type that
         they have; None to round once.
-      param_dtype: what `u` and `sigma` are made in.
+      param_dtype: dtype of `u` and `sigma`.
       error_on_non_matrix: refuses parameters of more than two dimensions, instead of taking all but
         the last of them as one.
-      update_stats: keeps what power iteration has come to, where the call doesn't say.
+      update_stats: stores the result of the power iteration, unless the call decides.
       rngs: draws where the iterations begin, in the order of the parameters' paths.
 
     Attributes:
@@ -47,7 +47,7 @@ class SpectralNorm(Module):
         come to, and the singular value `(..., "kernel", "sigma")`.
 
     Raises:
-      ShapeError: a parameter is no matrix, and `error_on_non_matrix` is set.
+      ShapeError: a parameter is not a matrix, and `error_on_non_matrix` is set.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -100,7 +100,8 @@ class SpectralNorm(Module):
 
         Args:
           x: what the layer is called with.
-          update_stats: keeps what power iteration has come to; goes before what the layer says.
+          update_stats: stores the result of the power iteration; takes precedence over the layer's
+            setting.
           **kwargs: of the layer's call.
 
         Returns:

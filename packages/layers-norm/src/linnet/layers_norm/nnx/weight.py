@@ -38,12 +38,12 @@ class WeightNorm(Module):
       layer_instance: the layer.
       feature_axes: the axes of a weight along which each index has a length and a scale of its own;
         None for one length of all its weights.
-      use_scale: multiplies with a scale, one for each feature.
+      use_scale: multiplies by a scale, one for each feature.
       scale_init: initializer of the scales.
       epsilon: added to the squared length.
       dtype: what the normalized weights are rounded to, before they are stored in the type that
         they have; None to round once.
-      param_dtype: what the initializer makes the scales in.
+      param_dtype: dtype of the scales.
       variable_filter: the variables to normalize; those with 'kernel' in their path by default.
       promote_dtype: kept as an attribute; lengths are taken in float32 or wider.
       rngs: draws the scales if `scale_init` is given, in the order of the paths.

@@ -1,4 +1,4 @@
-"""Refuses what cannot be computed, before JAX does, and says how to fix it."""
+"""Checks the arguments before JAX does, with errors that say how to fix them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def integer(value: Any, name: str, *, least: int = 0) -> int:
     """`value` as an int that is at least `least`.
 
     Raises:
-      ArgumentTypeError: it is no integer.
+      ArgumentTypeError: it is not an integer.
       ArgumentError: it is too small.
     """
     try:
@@ -34,7 +34,7 @@ def shape_of(x: Any, what: str = "inputs") -> Shape:
     """The shape of an array.
 
     Raises:
-      ArgumentTypeError: `x` is no array.
+      ArgumentTypeError: `x` is not an array.
     """
     shape = getattr(x, "shape", None)
     if not isinstance(shape, tuple):

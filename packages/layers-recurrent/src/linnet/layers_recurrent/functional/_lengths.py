@@ -22,7 +22,7 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
 
     Raises:
       ShapeError: it is of another shape.
-      ArgumentTypeError: it holds no integers.
+      ArgumentTypeError: it does not hold integers.
       ArgumentError: a length is negative or greater than T (of tracers, no value is known).
     """
     if isinstance(lengths, list | tuple | int):

@@ -120,7 +120,7 @@ def sequence(
       carry: before the first step, [*batch, H]; a tuple if it has several entries.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence, or None.
-      unroll: steps in one turn of the loop.
+      unroll: steps in one iteration of the loop.
 
     Returns:
       The carry after the last step of each sequence, and the outputs [T, *batch, H].
@@ -203,7 +203,7 @@ def _steps(
 
     Args:
       gates: the formula.
-      unroll: steps in one turn of the loop.
+      unroll: steps in one iteration of the loop.
       history: keep every entry of the carry at all steps, and not just the last.
       ps: [C, *batch, W], for each block.
       kernels: [H, W], for each block.

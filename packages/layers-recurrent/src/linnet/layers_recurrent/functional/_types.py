@@ -1,4 +1,4 @@
-"""The types that the functions of this package have in common."""
+"""The types that the functions of this package share."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def optimized_lstm(
     """One step of the LSTM in two matrix products: one of the input, one of the hidden state.
 
     Args:
-      maps: affine maps as arrays, all of one dtype to compute in.
+      maps: affine maps as arrays, all of the dtype of the computation.
       carry: (c, h), [..., H] each.
       x: [..., D].
       gate_fn: σ.
@@ -127,15 +127,15 @@ def lstm_sequence(
     """All steps of the LSTM with its usual activations, σ and tanh.
 
     Args:
-      maps: affine maps as arrays, all of one dtype to compute in.
+      maps: affine maps as arrays, all of the dtype of the computation.
       carry: (c, h) before the first step, [*batch, H] each.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.
-      unroll: steps in one turn of the loop, at least.
+      unroll: steps in one iteration of the loop, at least.
 
     Returns:
-      (c, h) after the last step of each sequence, and the outputs [T, *batch, H]. Outputs beyond
-      a sequence's end go on as if there was none.
+      (c, h) after the last step of each sequence, and the outputs [T, *batch, H]. Outputs continue
+      beyond a sequence's end as if it had none.
 
     Raises:
       ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.

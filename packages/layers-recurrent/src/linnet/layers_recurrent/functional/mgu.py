@@ -81,16 +81,16 @@ def mgu_sequence(
     """All steps of the MGU with its usual activations, σ and tanh.
 
     Args:
-      maps: affine maps as arrays, all of one dtype to compute in.
+      maps: affine maps as arrays, all of the dtype of the computation.
       carry: [*batch, H], the hidden state before the first step.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.
       reset_gate: the forget gate also scales what the hidden state adds to the candidate.
-      unroll: steps in one turn of the loop, at least.
+      unroll: steps in one iteration of the loop, at least.
 
     Returns:
       The hidden state after the last step of each sequence, and the outputs [T, *batch, H].
-      Outputs beyond a sequence's end go on as if there was none.
+      Outputs continue beyond a sequence's end as if it had none.
 
     Raises:
       ShapeError, ArgumentError, ArgumentTypeError: the arguments don't fit.

@@ -15,7 +15,7 @@ from .cell import RNNCellBase
 
 
 class Bidirectional(Module):
-    """Processes the input in both directions and merges the results.
+    """Runs one RNN from each end of a sequence and merges their outputs.
 
     Args:
       forward_rnn: goes from the first step to the last.
@@ -59,7 +59,7 @@ class Bidirectional(Module):
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: (forward carry, backward carry); by default what the cells make.
           init_key: random key for that.
-          seq_lengths: integers (*batch), how many steps each sequence has.
+          seq_lengths: integers (*batch), the length of each sequence.
           return_carry, time_major: in place of the fields.
           reverse, keep_order: have no effect: both directions are processed, in order.
 

@@ -14,7 +14,7 @@ class RNNCellBase(Module):
 
     A cell defines three things: `__call__(carry, inputs)`, which returns the new carry and the
     output of one step; `initialize_carry`, which makes the first carry; and `num_feature_axes`,
-    how many of an input's last dimensions are no batch dimensions.
+    how many of an input's last dimensions are not batch dimensions.
 
     A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which does all steps at once,
     time first, and returns the last carry (of each sequence, where there are lengths) and the

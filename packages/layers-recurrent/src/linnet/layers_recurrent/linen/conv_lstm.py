@@ -63,7 +63,7 @@ class ConvLSTMCell(RNNCellBase):
 
     @compact
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: (c, h), memory and hidden state, [*batch, *spatial, features] each.

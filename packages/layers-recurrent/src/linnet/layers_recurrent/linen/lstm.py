@@ -110,12 +110,12 @@ class LSTMCell(_LSTMCellBase):
     """A long short-term memory cell; see `functional.lstm` for the equations.
 
     Args:
-      features: number of output features, which `initialize_carry` makes a carry for; given a
-        carry of another size, the cell is of that size.
+      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+        determines the cell's size instead.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
-      kernel_init: initializer of the kernels that transform the input.
-      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      kernel_init: initializer of the input's kernels.
+      recurrent_kernel_init: initializer of the hidden state's kernels.
       bias_init: initializer of the biases.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -133,7 +133,7 @@ class LSTMCell(_LSTMCellBase):
 
     @compact
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: (c, h), memory and hidden state, [*batch, features] each.
@@ -155,7 +155,7 @@ class LSTMCell(_LSTMCellBase):
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         return self._sequence(Dense, carry, xs, lengths, unroll)
@@ -168,12 +168,12 @@ class OptimizedLSTMCell(_LSTMCellBase):
     `RNN`, both cells are equally fast.
 
     Args:
-      features: number of output features, which `initialize_carry` makes a carry for; given a
-        carry of another size, the cell is of that size.
+      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+        determines the cell's size instead.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
-      kernel_init: initializer of the kernels that transform the input.
-      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      kernel_init: initializer of the input's kernels.
+      recurrent_kernel_init: initializer of the hidden state's kernels.
       bias_init: initializer of the biases.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -191,7 +191,7 @@ class OptimizedLSTMCell(_LSTMCellBase):
 
     @compact
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: (c, h), memory and hidden state, [*batch, features] each.
@@ -213,7 +213,7 @@ class OptimizedLSTMCell(_LSTMCellBase):
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         return self._sequence(DenseParams, carry, xs, lengths, unroll)

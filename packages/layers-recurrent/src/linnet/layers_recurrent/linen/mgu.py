@@ -34,12 +34,12 @@ class MGUCell(RNNCellBase):
     """A minimal gated unit; see `functional.mgu` for the equations.
 
     Args:
-      features: number of output features, which `initialize_carry` makes a carry for; given a
-        carry of another size, the cell is of that size.
+      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+        determines the cell's size instead.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.
-      kernel_init: initializer of the kernels that transform the input.
-      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      kernel_init: initializer of the input's kernels.
+      recurrent_kernel_init: initializer of the hidden state's kernels.
       forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
         back from the start (Jozefowicz et al. 2015, section 2.2).
       activation_bias_init: initializer of the candidate's biases.
@@ -85,7 +85,7 @@ class MGUCell(RNNCellBase):
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: [*batch, features], the hidden state.
@@ -108,7 +108,7 @@ class MGUCell(RNNCellBase):
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         _, features = carried_of(carry, ("h",), self.features)

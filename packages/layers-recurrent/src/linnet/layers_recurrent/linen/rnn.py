@@ -40,7 +40,7 @@ class RNN(Module):
       reverse: go from the last step to the first; the outputs are in the order of processing. With
         `seq_lengths`, padding stays at the end.
       keep_order: with `reverse`, bring the outputs back to the order of the inputs.
-      unroll: steps in one turn of the loop, at least.
+      unroll: steps in one iteration of the loop, at least.
       variable_axes, variable_broadcast, variable_carry, split_rngs: how the cell's collections and
         random streams go along the steps, see `scan`.
 
@@ -87,8 +87,8 @@ class RNN(Module):
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: before the first step; by default what `cell.initialize_carry` makes.
           init_key: random key for that, `jax.random.key(0)` by default; most cells ignore it.
-          seq_lengths: integers (*batch), how many steps each sequence has. Outputs beyond are not
-            zero, but nothing else depends on what stands there.
+          seq_lengths: integers (*batch), the length of each sequence. Outputs beyond are not zero,
+            but nothing else depends on what stands there.
           return_carry, time_major, reverse, keep_order: see the class.
 
         Returns:
@@ -96,7 +96,7 @@ class RNN(Module):
           with `seq_lengths` the carry after each sequence's last step.
 
         Raises:
-          ArgumentTypeError: `cell` is no cell, `seq_lengths` are no integers.
+          ArgumentTypeError: `cell` is not a cell, or `seq_lengths` are not integers.
           ShapeError, ArgumentError: `inputs`, `initial_carry` or `seq_lengths` don't fit.
         """
         return_carry = self.return_carry if return_carry is None else return_carry

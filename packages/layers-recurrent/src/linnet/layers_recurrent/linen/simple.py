@@ -32,11 +32,11 @@ class SimpleCell(RNNCellBase):
     """A simple recurrent cell; see `functional.simple` for the equation.
 
     Args:
-      features: number of output features, which `initialize_carry` makes a carry for; given a
-        carry of another size, the cell is of that size.
+      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+        determines the cell's size instead.
       activation_fn: activation function of the output.
-      kernel_init: initializer of the kernels that transform the input.
-      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      kernel_init: initializer of the input's kernels.
+      recurrent_kernel_init: initializer of the hidden state's kernels.
       bias_init: initializer of the biases.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -73,7 +73,7 @@ class SimpleCell(RNNCellBase):
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: [*batch, features], the hidden state.
@@ -95,7 +95,7 @@ class SimpleCell(RNNCellBase):
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn):
             return None
         _, features = carried_of(carry, ("h",), self.features)

@@ -68,7 +68,7 @@ def scan(
         what is the same in each step; anything else for what goes from step to step. None for a
         state that goes from step to step as a whole.
       broadcast_rngs: streams that give the same keys in each step.
-      unroll: steps in one turn of the loop.
+      unroll: steps in one iteration of the loop.
 
     Returns:
       The carry after the last step, and the outputs [T, ...].

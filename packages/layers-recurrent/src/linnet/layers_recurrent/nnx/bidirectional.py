@@ -16,7 +16,7 @@ from .rnn import carry_stream
 
 
 class Bidirectional(Module):
-    """Processes the input in both directions and merges the results.
+    """Runs one RNN from each end of a sequence and merges their outputs.
 
     Args:
       forward_rnn: goes from the first step to the last.
@@ -78,7 +78,7 @@ class Bidirectional(Module):
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: (forward carry, backward carry); by default what the cells make.
           rngs: where these are drawn from: streams, of which 'carry' is taken, or one stream.
-          seq_lengths: integers (*batch), how many steps each sequence has.
+          seq_lengths: integers (*batch), the length of each sequence.
           return_carry, time_major: in place of the attributes.
           reverse, keep_order: have no effect: both directions are processed, in order.
 

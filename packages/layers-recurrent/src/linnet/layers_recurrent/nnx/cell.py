@@ -27,7 +27,7 @@ class RNNCellBase(Module):
 
     A cell defines three things: `__call__(carry, inputs)`, which returns the new carry and the
     output of one step; `initialize_carry`, which makes the first carry; and `num_feature_axes`,
-    how many of an input's last dimensions are no batch dimensions.
+    how many of an input's last dimensions are not batch dimensions.
 
     A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which does all steps at once,
     time first, and returns the last carry (of each sequence, where there are lengths) and the
@@ -151,8 +151,8 @@ class GatedCell(RNNCellBase):
         name = type(self).__name__
         if found is None:
             raise ArgumentError(
-                f"{name} needs random streams for the carry: RNGs must be provided to"
-                " initialize_carry, and the cell keeps none.",
+                f"{name} draws its first carry at random, but initialize_carry got no rngs and the"
+                " cell keeps none.",
                 hint="Pass rngs=nnx.Rngs(0), leave rngs=True in the RNN, or make the cell with"
                 " keep_rngs=True.",
             )

@@ -116,7 +116,7 @@ class ConvLSTMCell(MemoryCell):
 
     @names_layer
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: (c, h), memory and hidden state, [*batch, *spatial, hidden_features] each.

@@ -114,7 +114,7 @@ class GRUCell(HiddenStateCell):
 
     @names_layer
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: [*batch, hidden_features], the hidden state.
@@ -138,7 +138,7 @@ class GRUCell(HiddenStateCell):
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         ir, iz, in_ = apart(affine(self.dense_i), 3)

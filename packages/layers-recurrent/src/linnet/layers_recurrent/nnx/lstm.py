@@ -43,8 +43,8 @@ class LSTMCell(MemoryCell):
       hidden_features: H, of the output.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
-      kernel_init: initializer of the kernels that transform the input.
-      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      kernel_init: initializer of the input's kernels.
+      recurrent_kernel_init: initializer of the hidden state's kernels.
       bias_init: initializer of the biases.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -124,7 +124,7 @@ class LSTMCell(MemoryCell):
 
     @names_layer
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: (c, h), memory and hidden state, [*batch, hidden_features] each.
@@ -142,7 +142,7 @@ class LSTMCell(MemoryCell):
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         c, h = state_of(carry, ("c", "h"), self.hidden_features)
@@ -235,7 +235,7 @@ class OptimizedLSTMCell(MemoryCell):
 
     @names_layer
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: (c, h), memory and hidden state, [*batch, hidden_features] each.
@@ -259,7 +259,7 @@ class OptimizedLSTMCell(MemoryCell):
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         c, h = state_of(carry, ("c", "h"), self.hidden_features)

@@ -43,8 +43,8 @@ class MGUCell(HiddenStateCell):
       hidden_features: H, of the output.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.
-      kernel_init: initializer of the kernels that transform the input.
-      recurrent_kernel_init: initializer of the kernels that transform the hidden state.
+      kernel_init: initializer of the input's kernels.
+      recurrent_kernel_init: initializer of the hidden state's kernels.
       forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
         back from the start (Jozefowicz et al. 2015, section 2.2).
       activation_bias_init: initializer of the candidate's biases.
@@ -125,7 +125,7 @@ class MGUCell(HiddenStateCell):
 
     @names_layer
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: [*batch, hidden_features], the hidden state.
@@ -148,7 +148,7 @@ class MGUCell(HiddenStateCell):
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn, self.gate_fn):
             return None
         (h,) = state_of(carry, ("h",), self.hidden_features)

@@ -41,7 +41,7 @@ class RNN(Module):
       reverse: go from the last step to the first; the outputs are in the order of processing. With
         `seq_lengths`, padding stays at the end.
       keep_order: with `reverse`, bring the outputs back to the order of the inputs.
-      unroll: steps in one turn of the loop, at least.
+      unroll: steps in one iteration of the loop, at least.
       state_axes: for filters of the cell's state: `nnx.Carry` for what goes from step to step, None
         for what is the same in each, an axis for what has a slice for each. None lets all of it go
         from step to step; that is how a cell counts its steps, or drops anew in each.
@@ -110,8 +110,8 @@ class RNN(Module):
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: before the first step; by default what `cell.initialize_carry` makes.
-          seq_lengths: integers (*batch), how many steps each sequence has. Outputs beyond are not
-            zero, but nothing else depends on what stands there.
+          seq_lengths: integers (*batch), the length of each sequence. Outputs beyond are not zero,
+            but nothing else depends on what stands there.
           return_carry, time_major, reverse, keep_order: see the class.
           rngs: where that carry is drawn from: streams, of which 'carry' is forked, or one stream.
 

@@ -111,7 +111,7 @@ class SimpleCell(HiddenStateCell):
 
     @names_layer
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
-        """Does one step.
+        """Takes one step.
 
         Args:
           carry: [*batch, hidden_features], the hidden state.
@@ -133,7 +133,7 @@ class SimpleCell(HiddenStateCell):
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:
-        """Does all steps; see `RNNCellBase`."""
+        """Takes all steps; see `RNNCellBase`."""
         if not usual(self.activation_fn):
             return None
         (h,) = state_of(carry, ("h",), self.hidden_features)
