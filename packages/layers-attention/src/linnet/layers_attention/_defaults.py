@@ -1,4 +1,4 @@
-"""What the parameters of attention begin as, in both styles of modules."""
+"""The default initializers of attention, in both styles."""
 
 from __future__ import annotations
 

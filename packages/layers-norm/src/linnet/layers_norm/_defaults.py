@@ -1,4 +1,4 @@
-"""What the parameters of a norm begin as, in both styles of modules."""
+"""The default initializers of a norm's parameters, in both styles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cells' fields have in common."""
+"""What the cells' fields share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TANHS = (tanh, jnp.tanh, lax.tanh)
 
 
 def usual(activation_fn: Activation, gate_fn: Activation = sigmoid) -> bool:
-    """Whether a cell's functions are those that the sequence functions know: σ and tanh."""
+    """Whether a cell's activations are those of the sequence functions: σ and tanh."""
     return any(gate_fn is f for f in _SIGMOIDS) and any(activation_fn is f for f in _TANHS)
 
 

@@ -1,4 +1,4 @@
-"""What going over a sequence from both ends takes, in both styles of modules."""
+"""Running over a sequence from both ends: the parts that both styles share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def concatenate(forward: Array, backward: Array) -> Array:
 
 
 def pair_of_carries(initial_carry: Any) -> tuple[Any, Any]:
-    """The carries of both directions, None where there is none.
+    """The carries of both directions, None for one that was not given.
 
     Raises:
       ArgumentTypeError: `initial_carry` isn't a pair.
@@ -36,11 +36,11 @@ def pair_of_carries(initial_carry: Any) -> tuple[Any, Any]:
 
 
 def require_two(forward_rnn: Any, backward_rnn: Any, cell_type: type, arguments: str) -> None:
-    """Refuses cells in the place of RNNs, and warns of one RNN in both places.
+    """Checks that both directions are RNNs, not cells, and warns if they are one object.
 
     Args:
-      forward_rnn: what was given for the one direction.
-      backward_rnn: what was given for the other.
+      forward_rnn: given for the first direction.
+      backward_rnn: given for the other.
       cell_type: the base class of cells of this style.
       arguments: what a cell is made with, for the hint.
 

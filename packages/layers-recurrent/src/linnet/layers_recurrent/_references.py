@@ -1,8 +1,8 @@
 """Functions as fields, in pickles and copies.
 
-`pickle` takes a function by its name, but not a jitted one: it reduces that to the function inside,
-whose name now is that of the jitted one. `jax.nn.sigmoid` is such a function. Here all functions
-that are found under their name are taken by it.
+`pickle` stores a function by its name, except for a jitted one: it reduces that to the wrapped
+function, whose name now belongs to the jitted one. `jax.nn.sigmoid` is such a function. Here every
+function that can be found under its name is stored by it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 
 class Reference(NamedTuple):
-    """Where an object is found."""
+    """The place of an object: its module and name."""
 
     module: str
     name: str

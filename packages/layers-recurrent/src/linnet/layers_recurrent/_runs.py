@@ -1,4 +1,4 @@
-"""What running a cell over a sequence takes, in both styles of modules."""
+"""Running a cell over a sequence: the parts that both styles share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ._defaults import Array
 
 
 def checked_cell(cell: Any, base: type, arguments: str, example: str) -> Any:
-    """A cell that a sequence can be run through: it is called, and says its feature dimensions.
+    """Checks that a cell can run over a sequence: it is callable and knows its feature dimensions.
 
     Args:
       cell: what was given.
-      base: the class of cells of this style; a module of another class may do as well.
+      base: the class of cells of this style; a suitable module of another class works as well.
       arguments: with which a cell is made.
       example: one that is made.
 
@@ -41,7 +41,7 @@ def checked_cell(cell: Any, base: type, arguments: str, example: str) -> Any:
 
 
 def axes_of(shape: tuple[int, ...], features: int, time_major: bool) -> tuple[int, range]:
-    """Which dimension is time, and which are the batch."""
+    """The time dimension, and the batch dimensions."""
     rank = len(shape) - features - 1
     if rank < 0:
         order = "(time, *batch, *features)" if time_major else "(*batch, time, *features)"
@@ -54,7 +54,7 @@ def axes_of(shape: tuple[int, ...], features: int, time_major: bool) -> tuple[in
 
 
 def choose(running: Array, new: Array, old: Array) -> Array:
-    """Of each sequence the new entry of a carry while it is running, then the old one.
+    """For each sequence, the new entry of a carry while it runs, and the old one afterwards.
 
     Raises:
       ShapeError: the entry has no batch dimensions.
@@ -69,6 +69,6 @@ def choose(running: Array, new: Array, old: Array) -> Array:
 
 
 def does_sequences(cls: type) -> bool:
-    """Whether a class of cells defines `sequence` for the very step that it defines."""
+    """Whether a class of cells defines `sequence` for the same step as its `__call__`."""
     stepping = next(c for c in cls.__mro__ if "__call__" in vars(c))
     return "sequence" in vars(stepping)

@@ -1,4 +1,4 @@
-"""The carries of the cells, in both styles of modules: made, and taken apart."""
+"""The carries of the cells, in both styles: how they are made and taken apart."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def carried_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[tuple
 
     Raises:
       ArgumentTypeError: the carry has another structure.
-      ShapeError: entries differ in features, or have one where there should be several: each of
-        them would be taken for all.
+      ShapeError: entries differ in features, or an entry has a single feature where there should be
+        several, which would broadcast.
     """
     entries = entries_of(carry, names)
     integer(features, "features", least=1)

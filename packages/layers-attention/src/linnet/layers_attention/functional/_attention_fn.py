@@ -1,7 +1,8 @@
-"""Calls an attention function with those arguments that it takes.
+"""Calls an attention function with the arguments that it accepts.
 
-A function of the user's own needs take no more than query, key and value, besides what it wants to
-know. What it cannot be told, it must not be asked for: then the layer refuses.
+A user's function need only accept query, key and value, and the options that it wants to know. If
+the layer is asked for something that the function has no parameter for, the call is an error: it
+would be ignored silently.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 from ._types import Array
 from .masks import causal, combine_masks
 
-# By function, weakly: one that the user has dropped may close over a whole model.
+# Keyed weakly by function: one that the user has dropped may close over a whole model.
 _known: WeakKeyDictionary[Callable[..., Any], Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
         known = _known.get(function)
-    except TypeError:  # has no hash (a partial that holds an array), or no weak references
+    except TypeError:  # not hashable (a partial that holds an array), or not weakly referenceable
         return inspect.signature(function).parameters
     if known is None:
         known = _known[function] = inspect.signature(function).parameters
@@ -34,7 +35,7 @@ def parameters_of(function: Any) -> frozenset[str]:
     """The names of a function's parameters.
 
     Raises:
-      ArgumentTypeError: it is no function.
+      ArgumentTypeError: it is not a function.
     """
     if not callable(function):
         raise ArgumentTypeError(
@@ -61,19 +62,19 @@ def call_attention_fn(
     query_offset: int | Array,
     any_keyword: frozenset[str] = frozenset(),
 ) -> Array:
-    """Calls `function(query, key, value, ...)` with what it takes of the options.
+    """Calls `function(query, key, value, ...)` with the options that it accepts.
 
     Args:
       function: with parameters of `dot_product_attention`'s names.
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D].
       value: [*B, K, H/G, E].
-      options: left out where the function has no such parameter, and they ask for nothing.
-      module: where the weights shall be sown, or None.
-      implementation: left out if "auto" where the function has no such parameter.
-      is_causal: given as a mask where the function has no such parameter.
+      options: each is left out if the function has no such parameter and the option is off.
+      module: the module to sow the weights in, or None.
+      implementation: "auto" is left out if the function has no such parameter.
+      is_causal: passed as a mask if the function has no such parameter.
       query_offset: the position of the first query among the keys.
-      any_keyword: names that a function with `**kwargs` takes as well.
+      any_keyword: names that a function with `**kwargs` is passed as well.
 
     Raises:
       ArgumentError: the function lacks a parameter that is needed.
@@ -105,7 +106,7 @@ def call_attention_fn(
     return function(query, key, value, **given)
 
 
-# Options that change what is computed: a function that does not take one would ignore it.
+# Options that change the result: a function without such a parameter would ignore it.
 _WISHES = {
     "mask": "a mask",
     "dropout_rate": "dropout of weights",
@@ -116,7 +117,7 @@ _WISHES = {
 
 
 def _is_off(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether an option asks for nothing."""
+    """Whether an option is off."""
     if name != "dropout_rate":
         return False
     rate = options[name]

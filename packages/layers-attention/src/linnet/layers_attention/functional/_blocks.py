@@ -1,7 +1,7 @@
-"""How the logits are cut into blocks, and which blocks there is work on.
+"""Cuts the logits into blocks, and lists the blocks that need computing.
 
 All blocks of a call have one size, so that a single scan runs over them. Its list of pairs (block
-of queries, block of keys) leaves out those that causality empties.
+of queries, block of keys) leaves out those that causality masks entirely.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# The logits of a block and their powers are read several times, so they should stay in a cache: for
-# 8 heads, these sizes are 4 MiB. On CPUs, blocks of 128 x 512 to 512 x 512 of 8 heads take the same
-# time within 15 %, those of 1024 x 1024 a third more.
+# The logits of a block and their exponentials are read several times, so they should stay in a
+# cache: for 8 heads, these sizes take 4 MiB. On CPUs, blocks of 128 x 512 to 512 x 512 of 8 heads
+# take the same time within 15 %, those of 1024 x 1024 a third more.
 QUERIES = 256
 KEYS = 512
 LEAST = 128
@@ -20,7 +20,7 @@ LOGITS_AT_ONCE = 8 * QUERIES * KEYS
 
 
 class Blocks(NamedTuple):
-    """The cut.
+    """The blocks of a call.
 
     Attributes:
       queries, keys: lengths.
@@ -38,12 +38,12 @@ class Blocks(NamedTuple):
 
     @property
     def query_blocks(self) -> int:
-        """How many blocks of queries there are; the last one may be padded."""
+        """Number of blocks of queries; the last one may be padded."""
         return -(-self.queries // self.query_block)
 
     @property
     def key_blocks(self) -> int:
-        """How many blocks of keys there are; the last one may be padded."""
+        """Number of blocks of keys; the last one may be padded."""
         return -(-self.keys // self.key_block)
 
     @property
@@ -57,7 +57,7 @@ class Blocks(NamedTuple):
         return self.key_blocks * self.key_block
 
     def pairs(self) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """[n, 2]: the blocks to visit; those of one block of queries follow each other."""
+        """[n, 2]: the blocks to visit; pairs with the same block of queries are consecutive."""
         rows, columns = np.indices((self.query_blocks, self.key_blocks), np.int32).reshape(2, -1)
         if self.is_causal and self.offset is not None:
             last_visible = self.offset + (rows + 1) * self.query_block - 1
@@ -67,7 +67,7 @@ class Blocks(NamedTuple):
 
 
 def cut(queries: int, keys: int, lanes: int, is_causal: bool, offset: int | None) -> Blocks:
-    """The cut for two lengths; `lanes` are heads times batch entries, which a block has all of."""
+    """The blocks for two lengths; a block has all `lanes`, heads times batch entries."""
     query_block, key_block = QUERIES, KEYS
     while lanes * query_block * key_block > LOGITS_AT_ONCE and key_block > LEAST:
         key_block //= 2
@@ -83,7 +83,7 @@ def cut(queries: int, keys: int, lanes: int, is_causal: bool, offset: int | None
 
 
 def _even(length: int, largest: int) -> int:
-    """A size not above `largest`, for which little of the last block is padding.
+    """A size up to `largest` with little padding in the last block.
 
     A multiple of 8, which suits every processor's registers.
     """

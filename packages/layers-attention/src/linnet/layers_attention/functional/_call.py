@@ -1,4 +1,4 @@
-"""One call of attention, checked: what every implementation starts from."""
+"""One call of attention with its arguments checked, from which every implementation starts."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ OnWeights = Callable[[Array], Any]
 
 
 class Call(NamedTuple):
-    """What to attend with.
+    """The arguments of an attention.
 
     Attributes:
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D].
-      value: [*B, K, H/G, E]; None where only the weights are asked for.
+      value: [*B, K, H/G, E]; None if only the weights are requested.
       bias: broadcasts to [*B, H, Q, K], or None.
       visible: which keys a query sees.
       dropout: of the weights, or None.
       products: how the matrix products are computed.
-      float32_softmax: the softmax of narrower types is computed, and left, in float32.
+      float32_softmax: computes the softmax of narrower types in float32, and doesn't cast it back.
       on_weights: called with the weights before dropout.
-      sizes: what the shapes say.
+      sizes: the sizes that follow from the shapes.
     """
 
     query: Array
@@ -67,7 +67,7 @@ def checked_call(
     is_causal: bool,
     query_offset: int | Array,
 ) -> Call:
-    """The call, after a look at every argument; `value` None asks for weights alone.
+    """Checks every argument and returns the call; `value` is None for the weights alone.
 
     Raises:
       ShapeError: query, key, value, bias and mask don't fit each other.

@@ -1,4 +1,4 @@
-"""Refuses what attention cannot work with, before JAX does, and says how to fix it.
+"""Checks the arguments of attention before JAX does, with errors that say how to fix them.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -23,7 +23,7 @@ IMPLEMENTATIONS = ("exact", "chunked", "cudnn", "auto")
 
 
 class Sizes(NamedTuple):
-    """What the shapes of query and key say."""
+    """The sizes that follow from the shapes of query and key."""
 
     batch: Shape
     queries: int
@@ -84,10 +84,10 @@ def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
 
 
 def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
-    """Refuses a mask or bias that doesn't fit the logits.
+    """Checks that a mask or bias fits the logits.
 
-    Heads, queries and keys must broadcast to the logits' own. Batch dimensions may be more than
-    the logits have: the output then has them too.
+    Heads, queries and keys must broadcast to those of the logits. There may be more batch
+    dimensions than the logits have; the output then has them too.
 
     Raises:
       ShapeError: it doesn't broadcast.

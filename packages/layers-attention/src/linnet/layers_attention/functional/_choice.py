@@ -1,8 +1,9 @@
-"""Which implementation computes a call of attention.
+"""Chooses the implementation for a call of attention.
 
-"auto" is "exact" for short sequences, so that they come out as ever to the last bit, and "chunked"
-for long ones. On a CPU, chunked takes 0.4 to 0.9 of the time from 512 tokens on, whatever the
-number of heads and batch entries, and 0.2 to 0.3 at 4096; below 512, it may lose.
+"auto" is "exact" for short sequences, so that their results stay the same to the last bit, and
+"chunked" for long ones. On a CPU, chunked attention takes 0.4 to 0.9 of the time of exact attention
+from 512 tokens on, whatever the number of heads and batch entries, and 0.2 to 0.3 at 4096; below
+512 it may be slower.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ._call import Call
 from ._checks import check_implementation
 from ._types import Array
 
-# Logits of a head, Q·K, from which "auto" goes block after block.
+# Number of logits of a head, Q·K, from which "auto" computes block by block.
 MANY_LOGITS = 512 * 512
 
 
@@ -26,16 +27,15 @@ def implementation_for(call: Call, name: str) -> Callable[[Call], Array]:
     """The function that computes `call`.
 
     Args:
-      call: what to attend with.
+      call: the arguments of the attention.
       name: "exact": all logits at once, with the rounding of Flax.
-        "chunked": block after block, in memory that is linear in the length, with a backward pass
-        of its own; no forward-mode differentiation.
-        "cudnn": the kernel of NVIDIA's library, for half precision.
-        "auto": "chunked" from 512² logits per head on (512 queries of 512 keys) where it can do
-        what is asked, else "exact".
+        "chunked": block by block, in memory that is linear in the length, with its own backward
+        pass; no forward-mode differentiation. "cudnn": the kernel of NVIDIA's library, for half
+        precision. "auto": "chunked" from 512² logits per head on (512 queries of 512 keys) if it
+        supports the options, else "exact".
 
     Raises:
-      ArgumentError: the name is unknown, or that implementation cannot do what is asked.
+      ArgumentError: the name is unknown, or that implementation doesn't support the options.
     """
     name = check_implementation(name)
     if name == "exact":
@@ -50,19 +50,19 @@ def implementation_for(call: Call, name: str) -> Callable[[Call], Array]:
     if name == "cudnn":
         return fused.attend
     sizes = call.sizes
-    # Where there is nothing to cut, blocks of no size would be all that remains.
+    # With nothing to cut, the blocks would have no size.
     return chunked.attend if sizes.queries and sizes.keys else exact.attend
 
 
 def _is_short(call: Call) -> bool:
     sizes = call.sizes
     if not (isinstance(sizes.queries, int) and isinstance(sizes.keys, int)):
-        return True  # a length that is a symbol, in a program to be exported
+        return True  # a symbolic length, in a program that is exported
     return sizes.queries * sizes.keys < MANY_LOGITS
 
 
 def _obstacle(call: Call) -> str | None:
-    """What keeps a call from anything but exact attention."""
+    """The reason why a call needs exact attention, or None."""
     if call.on_weights is not None:
         return "hand out the weights, which it never has all at once"
     if call.products.overridden:

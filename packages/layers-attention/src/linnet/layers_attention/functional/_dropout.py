@@ -1,4 +1,4 @@
-"""Dropout of attention weights: when there is any, and from which key."""
+"""Dropout of attention weights: whether to apply it, and with which key."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ._types import Array
 
 
 class WeightDropout(NamedTuple):
-    """What drops weights.
+    """Dropout of attention weights.
 
     Attributes:
       key: the random key.
       rate: the probability that a weight is dropped, within (0, 1].
-      broadcast: all batch entries and heads share their coins.
+      broadcast: all batch entries and heads drop the same weights.
     """
 
     key: Array

@@ -1,4 +1,4 @@
-"""What a layer of several heads checks before it projects: heads, inputs, and new tokens.
+"""Checks of a multi-head layer before it projects: heads, inputs, and new tokens.
 
 B batch (any number of dimensions), Q queries, K keys, C features of an input.
 """
@@ -14,7 +14,7 @@ from ._types import Array
 
 
 class Heads(NamedTuple):
-    """How features are divided among heads.
+    """The division of features among heads.
 
     Attributes:
       queries: heads of queries.
@@ -31,7 +31,7 @@ def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_featu
     """Heads of queries, heads of keys and values, and the depth of each.
 
     Raises:
-      ArgumentTypeError: a number is no integer.
+      ArgumentTypeError: a number is not an integer.
       ArgumentError: one doesn't divide the other.
     """
     heads = positive(num_heads, "num_heads")
@@ -57,10 +57,10 @@ def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_featu
 def key_and_value_inputs(
     inputs_q: Array, inputs_k: Array | None, inputs_v: Array | None
 ) -> tuple[Array, Array]:
-    """The inputs of keys and values, from those that were given.
+    """The inputs of keys and values, with the defaults for those that were not given.
 
     Raises:
-      ArgumentError: `inputs_v` came without `inputs_k`.
+      ArgumentError: `inputs_v` was given without `inputs_k`.
       ArgumentTypeError, ShapeError: one isn't [*B, length, C].
     """
     if inputs_k is None:
@@ -88,10 +88,10 @@ def key_and_value_inputs(
 
 
 def check_new_tokens(query: Array, key: Array) -> None:
-    """While decoding, queries and keys are those of the same new tokens.
+    """Checks that queries and keys are those of the same new tokens, as decoding requires.
 
     Raises:
-      ShapeError: there are more of one than of the other.
+      ShapeError: their numbers differ.
     """
     if query.shape[-3] != key.shape[-3]:
         raise ShapeError(

@@ -1,10 +1,10 @@
-"""The two matrix products of attention, as whoever overrides them gets to see them.
+"""The two matrix products of attention, in the form that overriding functions see.
 
 B batch, Q queries, K keys, H heads, G query heads that share a key head, D depth of queries and
 keys, E depth of values.
 
-Heads that share a key head are further queries of it: with their queries side by side, G·Q of them,
-a product over groups is one over H/G plain heads.
+Heads that share a key head are further queries of it: with their G·Q queries side by side, a
+product over groups is one over H/G plain heads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VALUES = "...hqk,...khd->...qhd"
 
 
 class Products(NamedTuple):
-    """How the products are computed; the einsums go without precision and dot_general."""
+    """How the products are computed; the einsums exclude precision and dot_general."""
 
     precision: PrecisionLike = None
     dot_general: DotGeneral | None = None
@@ -35,7 +35,7 @@ class Products(NamedTuple):
 
     @property
     def overridden(self) -> bool:
-        """Whether somebody else computes them."""
+        """Whether the caller's own functions compute them."""
         return (self.dot_general or self.logits_einsum or self.values_einsum) is not None
 
     def logits(self, query: Array, key: Array) -> Array:
@@ -70,7 +70,7 @@ class Products(NamedTuple):
         if self.values_einsum is not None:
             output = self.values_einsum(VALUES, weights, value)  # [*B, G·Q, H/G, E]
         elif tuple(batch) != value.shape[:-3] and self.dot_general is None:
-            # A mask or bias has brought batch dimensions that the value has not.
+            # A mask or bias has added batch dimensions that the value lacks.
             output = jnp.einsum(VALUES, weights, value, precision=self.precision)
         else:
             value = jnp.broadcast_to(value, (*batch, *value.shape[-3:]))
@@ -78,7 +78,7 @@ class Products(NamedTuple):
         return _queries_to_groups(output, queries)
 
     def _laid_out(self, a: Array, b: Array, dimensions: Any) -> dict[str, Any]:
-        """How JAX is to split the product of `a` and `b`, where it would ask."""
+        """The sharding of the product of `a` and `b` to give JAX where it requires one."""
         if self.dot_general is not None:
             return {}
         layout = dot_layout(a, b, dimensions)
@@ -105,10 +105,10 @@ def products(
     logits_einsum: Einsum | None,
     values_einsum: Einsum | None,
 ) -> Products:
-    """The products, after a look at whether the overrides go together.
+    """Checks that the overrides go together, and returns the products.
 
     Raises:
-      ArgumentError: one einsum without the other, or with what they don't heed.
+      ArgumentError: one einsum comes without the other, or with options that they ignore.
     """
     if (logits_einsum is None) != (values_einsum is None):
         raise ArgumentError(

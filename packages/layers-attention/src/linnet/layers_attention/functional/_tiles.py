@@ -1,4 +1,4 @@
-"""What forward and backward pass of chunked attention have in common: the logits of one block.
+"""The logits of one block, which the forward and backward passes of chunked attention share.
 
 Query heads that share a key head are further queries of it: a *row* is a query of one of the G
 heads of a group. The G·q rows of a block of q queries follow each other, so that each product over
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Static(NamedTuple):
-    """What is known of a call before the program runs.
+    """What is known about a call before the program runs.
 
     Attributes:
-      blocks: the cut.
+      blocks: the blocks of the logits.
       groups: G.
       precision: of the matrix products.
       keep: the probability that a weight stays.
@@ -48,7 +48,7 @@ class Static(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """The arrays of a call: heads before positions, whole blocks.
+    """The arrays of a call, with heads before positions, padded to whole blocks.
 
     Attributes:
       query: [*B, H, R, D], scaled.
@@ -70,10 +70,10 @@ class Arrays(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One block of queries and one of keys.
+    """One block of queries and one block of keys.
 
     Attributes:
-      pair: [2], their numbers.
+      pair: [2], their indices.
       row: the first row.
       query_start: the first query.
       key_start: the first key.
@@ -136,8 +136,8 @@ def product(a: Array, b: Array, contract: tuple[int, int], static: Static) -> Ar
 
     if a.dtype == wide:
         return of(a, b)
-    # XLA's compiler for CPUs fuses some products of half precision into a kernel that it lacks.
-    # Products of numbers in half precision are exact in float32, so that nothing changes.
+    # XLA's CPU compiler fuses some half-precision products into a kernel that it doesn't have.
+    # Products of half-precision numbers are exact in float32, so the result doesn't change.
     result: Array = lax.platform_dependent(
         a, b, cpu=lambda a, b: of(a.astype(wide), b.astype(wide)), default=of
     )
@@ -190,7 +190,7 @@ def _and(a: Array | None, b: Array) -> Array:
 def dropped(static: Static, arrays: Arrays, tile: Tile, x: Array) -> Array:
     """`x` [*B, H, r, k] with zeros where weights are dropped, the others scaled.
 
-    The coins of a block come from a key of its own, so that the backward pass can toss them again.
+    Each block has its own key, so that the backward pass can draw the same mask again.
     """
     if arrays.dropout_key is None:
         return x
@@ -209,7 +209,7 @@ def if_visible(
 ) -> T:
     """`work(unchanged)`, unless causality empties the tile.
 
-    Where that is known before the program runs, the tile isn't in the list of pairs to begin with.
+    If that is known before the program runs, the tile isn't in the list of pairs at all.
     """
     blocks = static.blocks
     if not blocks.is_causal or blocks.offset is not None:

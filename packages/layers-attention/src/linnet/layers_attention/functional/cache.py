@@ -1,4 +1,4 @@
-"""The keys and values of all positions so far, for decoding one or several tokens at a time.
+"""The keys and values of all positions so far, for decoding one or more tokens at a time.
 
 The cache has room for `length` positions from the start, so that every step has the same shapes.
 
@@ -20,12 +20,12 @@ from ._types import Array, DTypeLike, Shape
 
 
 class Cache(NamedTuple):
-    """Keys and values, and how many positions of them are filled.
+    """Keys and values, and the number of filled positions.
 
     Attributes:
       key: [*B, L, H, D].
       value: [*B, L, H, E].
-      filled: int32 scalar, how many positions are filled.
+      filled: int32 scalar, the number of filled positions.
     """
 
     key: Array
@@ -54,13 +54,13 @@ def init_cache(
 
 
 def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
-    """The cache with new positions after those that it holds.
+    """Appends new positions to the cache.
 
-    Past the end there is no room. Where `filled` is known, that is an error; in a traced program
-    (under `jax.jit`) the last positions are overwritten, and `overflowed` is true of the result.
+    Appending past the end is an error if `filled` is known; in a traced program (under `jax.jit`),
+    the last positions are overwritten, and `overflowed` is true of the result.
 
     Args:
-      cache: what there is.
+      cache: the cache so far; it is not changed.
       key: [*B, N, H, D].
       value: [*B, N, H, E].
 
@@ -97,7 +97,7 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
 
 
 def overflowed(cache: Cache) -> Array | None:
-    """Whether more was appended than there is room for; None where that was checked already.
+    """Whether more was appended than there is room for; None if that was already checked.
 
     >>> overflowed(init_cache((4, 1, 2), (4, 1, 2))) is None
     True

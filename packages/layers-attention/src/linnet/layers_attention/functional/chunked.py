@@ -1,4 +1,4 @@
-"""Attention block after block of the logits, in memory that is linear in the length.
+"""Attention computed block by block, in memory that is linear in the length.
 
 The softmax of a row is computed as its blocks come (Milakov & Gimelshein 2018, arXiv:1805.02867;
 Rabe & Staats 2021, arXiv:2112.05682). With m the largest logit so far, the sums
@@ -6,15 +6,15 @@ Rabe & Staats 2021, arXiv:2112.05682). With m the largest logit so far, the sums
     l = Σ exp(s - m),   a = Σ exp(s - m) · v
 
 are multiplied by exp(m - m′) when a block raises m to m′; at the end, output = a / l. The backward
-pass computes the weights anew, block after block, from L = m + log l of each row (Dao et al. 2022,
+pass recomputes the weights block by block from L = m + log l of each row (Dao et al. 2022,
 arXiv:2205.14135):
 
     p = exp(s - L),   ds = p · (do·v - Σ do · output)
 
-One scan runs over the pairs of blocks that there is work on (see `_blocks`). What a row is, says
-`_tiles`. A row that sees nothing gets the mean of all values, as it does in exact attention, where
-all its logits are equal. One whose bias is -∞ throughout, though nothing is hidden from it, is NaN
-as it is there: the softmax of nothing but -∞.
+One scan runs over the pairs of blocks that need computing (see `_blocks`); `_tiles` defines a row.
+A row that sees nothing gets the mean of all values, as in exact attention, where all its logits are
+equal. A row that is not masked but whose bias is -∞ throughout is NaN, as there: the softmax of
+nothing but -∞.
 
 B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
 heads, G query heads that share one, D depth of queries and keys, E depth of values.
@@ -83,7 +83,7 @@ def _attend(call: Call) -> Array:
         cut(
             sizes.queries,
             sizes.keys,
-            # A batch size that is a symbol, in a program to be exported, counts as one.
+            # A symbolic batch size, in a program that is exported, counts as one.
             math.prod(n for n in batch if isinstance(n, int)) * sizes.heads,
             visible.is_causal,
             visible.offset if isinstance(visible.offset, int) else None,
@@ -99,7 +99,7 @@ def _attend(call: Call) -> Array:
 
 
 def _output_dtype(call: Call) -> Any:
-    """That of exact attention."""
+    """The dtype of exact attention's output."""
     assert call.value is not None
     if call.float32_softmax:
         return jnp.promote_types(call.value.dtype, jnp.float32)
@@ -184,7 +184,7 @@ def _padded(x: Array, size: int, axis: int) -> Array:
 
 
 class _Sums(NamedTuple):
-    """Of each row, over the blocks seen so far.
+    """The running sums of each row, over the blocks seen so far.
 
     Attributes:
       highest: [*B, H, R], the largest logit m.
@@ -198,7 +198,7 @@ class _Sums(NamedTuple):
 
 
 class _Residuals(NamedTuple):
-    """What the backward pass starts from.
+    """What the forward pass keeps for the backward pass.
 
     Attributes:
       arrays: the inputs.
@@ -229,7 +229,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
         )
 
     def visit(carry: tuple[_Sums, _Sums], pair: Array) -> tuple[tuple[_Sums, _Sums], None]:
-        """The sums of the current block of rows, and a place to leave those of all."""
+        """Updates the sums of the current block of rows, and stores them."""
         current, all_rows = carry
         tile = tile_of(static, arrays, pair)
         first = pair[1] == 0
@@ -250,7 +250,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
             )
 
         current = if_visible(static, arrays, tile, work, current)
-        # Written at every step and never read: that, XLA does in place.
+        # Written at every step and never read, which XLA does in place.
         all_rows = _Sums(
             put_block(all_rows.highest, current.highest, tile.row, -1),
             put_block(all_rows.powers, current.powers, tile.row, -1),
@@ -263,7 +263,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
     nothing = sums.powers == 0
     powers = jnp.where(nothing, jnp.ones((), wide), sums.powers)
     mean = jnp.sum(arrays.value, -2, keepdims=True, dtype=wide) / static.blocks.keys
-    # With ∞, all weights of such a row are zero when they are computed anew; with NaN, NaN.
+    # With ∞, all recomputed weights of such a row are zero; with NaN, NaN.
     empty = jnp.where(_sees_all(static, arrays), jnp.full((), jnp.nan, wide), jnp.inf)
     output = jnp.where(nothing[..., None], mean, sums.values / powers[..., None])
     output = jnp.where((nothing & jnp.isnan(empty))[..., None], jnp.nan, output)
@@ -272,7 +272,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
 
 
 def _sees_all(static: Static, arrays: Arrays) -> Array:
-    """Of each row whether nothing is hidden from it by mask or causality; broadcasts to [*B, H, R].
+    """Whether neither mask nor causality hides anything from a row; broadcasts to [*B, H, R].
 
     Rows of padding count as any.
     """
@@ -311,11 +311,11 @@ class _Gradients(NamedTuple):
 def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[Arrays]:
     arrays, output, log_sums = residuals
     r, k, wide = static.rows, static.blocks.key_block, log_sums.dtype
-    # What the softmax's gradient takes off: Σ p · dp of a row, without its weights.
+    # What the softmax's gradient subtracts: Σ p · dp of a row, without its weights.
     offsets = jnp.sum(output * cotangent, -1)  # [*B, H, R]
     cotangent_rows = whole(cotangent.astype(arrays.value.dtype), -2)
     # Sums over rows, Σ ds·q and Σ p·do, are products whose left side is transposed beforehand: of
-    # all forms, XLA's CPU compiler takes that one four times as fast as the worst.
+    # all forms, XLA's CPU compiler runs that one four times as fast as the slowest.
     query_columns = jnp.swapaxes(arrays.query, -1, -2)  # [*B, H, D, R]
     cotangent_columns = jnp.swapaxes(cotangent_rows, -1, -2)  # [*B, H, E, R]
 
@@ -387,7 +387,7 @@ def _transposed(shape: Shape) -> Shape:
 
 
 def _summed(static: Static, x: Array, shape: Shape) -> Array:
-    """[*B, H, r, k] as [*B, H, G, q, k], summed where `shape`, the bias', broadcasts."""
+    """[*B, H, r, k] as [*B, H, G, q, k], summed where the bias's `shape` broadcasts."""
     x = lax.reshape(
         x, (*x.shape[:-2], static.groups, static.blocks.query_block, static.blocks.key_block)
     )
@@ -396,7 +396,7 @@ def _summed(static: Static, x: Array, shape: Shape) -> Array:
 
 
 def _put_bias(x: Array | None, block: Array | None, query: Array, key: Array) -> Array | None:
-    """Writes a block of the bias' gradient; dimensions that broadcast are whole."""
+    """Writes a block of the bias's gradient; dimensions that broadcast are written whole."""
     if x is None or block is None:
         return None
     zero = jnp.zeros((), jnp.int32)

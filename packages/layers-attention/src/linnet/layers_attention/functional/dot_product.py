@@ -2,8 +2,8 @@
 
     output = softmax(q·kᵀ / √D + bias) · v
 
-Here are the checks and the choice of how to compute it: `exact` with all logits in memory at once,
-`chunked` block after block, `fused` by the device's own kernel.
+This file checks the arguments and chooses how to compute it: `exact` with all logits in memory at
+once, `chunked` block by block, `fused` by the device's own kernel.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -52,9 +52,9 @@ def dot_product_attention_weights(
       deterministic: drops nothing.
       dtype: the computation dtype; None for the common type of query and key.
       precision: see `jax.lax.Precision`.
-      force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
-      einsum_dot_general: replaces `jax.lax.dot_general`.
-      einsum: computes the product, without precision or dot_general: `einsum(equation, q, k)`.
+      force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
+        einsum_dot_general: replaces `jax.lax.dot_general`. einsum: computes the product, without
+        precision or dot_general: `einsum(equation, q, k)`.
       is_causal: query i sees the keys up to `query_offset` + i only.
       query_offset: the position of the first query among the keys.
       on_weights: called with the weights before dropout.
@@ -124,13 +124,13 @@ def dot_product_attention(
 ) -> Array:
     """The mean of the values, weighted by how well each key fits the query.
 
-    A query that the mask lets see nothing gets the plain mean of all values; its gradients are
-    finite, those of query and key zero.
+    A fully masked query gets the plain mean of all values; its gradients are finite, those of query
+    and key zero.
 
     Args:
       query: [*B, Q, H, D].
-      key: [*B, K, H/G, D]; G > 1 queries share a head of keys and values (grouped-query attention,
-        arXiv:2305.13245): head h of the query goes with head h // G.
+      key: [*B, K, H/G, D]; G > 1 query heads share a head of keys and values (grouped-query
+        attention, arXiv:2305.13245): head h of the query uses head h // G.
       value: [*B, K, H/G, E].
       bias: broadcasts to [*B, H, Q, K]; added to the logits.
       mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
@@ -144,8 +144,8 @@ def dot_product_attention(
       einsum_dot_general: replaces `jax.lax.dot_general`.
       qk_attn_weights_einsum: computes the logits, as `einsum(equation, query, key)`.
       attn_weights_value_einsum: computes the output, as `einsum(equation, weights, value)`.
-      is_causal: query i sees the keys up to `query_offset` + i only. What a causal *mask* says too,
-        but without an array of Q·K numbers, and what is masked needs not be computed.
+      is_causal: query i sees the keys up to `query_offset` + i only. Unlike a causal mask, this
+        needs no array of Q·K numbers, and masked logits need not be computed.
       query_offset: the position of the first query among the keys.
       implementation: "exact", "chunked", "cudnn" or "auto"; see `implementation_for`.
       on_weights: called with the weights before dropout.
@@ -155,7 +155,7 @@ def dot_product_attention(
 
     Raises:
       ArgumentError: einsums are given singly or together with `precision` or `einsum_dot_general`,
-        the rate is outside [0, 1], or the implementation is unknown or cannot do what is asked.
+        the rate is outside [0, 1], or the implementation is unknown or doesn't support the options.
       ShapeError: the arrays don't fit each other.
       InvalidRngError: dropout needs a key.
 

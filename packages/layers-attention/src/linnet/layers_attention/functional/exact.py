@@ -2,8 +2,8 @@
 
     weights = softmax(q·kᵀ / √D + bias),   output = weights · v
 
-The sequence of operations is the one whose rounding Flax's users know; written in `lax`, which
-traces several times faster than `jax.numpy`.
+The order of operations gives the same rounding as Flax. They are written in `lax`, which traces
+several times faster than `jax.numpy`.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -26,8 +26,8 @@ from ._types import Array
 
 
 def scaled(query: Array) -> Array:
-    """The query divided by √D, before the product: it has fewer entries than the logits."""
-    # The root in jax's default float: rounded once more, to bfloat16, that of float64 may differ.
+    """The query divided by √D before the product, since it has fewer entries than the logits."""
+    # The root is in jax's default float: that of float64, rounded to bfloat16, may differ.
     wide = jax.dtypes.canonicalize_dtype(float)
     root = np.sqrt(np.asarray(query.shape[-1], wide)).astype(query.dtype)
     return lax.div(query, root)
@@ -40,7 +40,7 @@ def attend(call: Call) -> Array:
 
 
 def weights_of(call: Call) -> Array:
-    """The weights, those that are dropped set to zero: [*B, H, Q, K]."""
+    """The weights, with dropped ones set to zero: [*B, H, Q, K]."""
     weights = _all_weights(call)
     if call.on_weights is not None:
         call.on_weights(weights)
@@ -50,15 +50,15 @@ def weights_of(call: Call) -> Array:
 
 
 def _all_weights(call: Call) -> Array:
-    """The weights in the dtype of the query, or float32 if the softmax is to be: [*B, H, Q, K]."""
+    """The weights in the dtype of the query, or of a float32 softmax: [*B, H, Q, K]."""
     dtype = call.query.dtype
     logits = call.products.logits(scaled(call.query), call.key)
     if call.bias is not None:
         logits = logits + call.bias
     mask = call.visible.array(call.sizes.queries, call.sizes.keys)
     if mask is not None:
-        # The lowest finite number, not -∞: where nothing is to be seen the differences are then
-        # zero, the weights uniform, and all gradients finite.
+        # The lowest finite number, not -∞: in a fully masked row all differences are then zero, the
+        # weights uniform, and all gradients finite.
         lowest = jnp.finfo(dtype).min  # type: ignore[no-untyped-call]
         shape = jnp.broadcast_shapes(mask.shape, logits.shape)
         logits = jnp.broadcast_to(logits, shape)
@@ -79,20 +79,21 @@ def softmax(logits: Array) -> Array:
     last = (logits.ndim - 1,)
     highest = lax.expand_dims(lax.stop_gradient(lax.reduce_max(logits, last)), last)
     powers = lax.exp(lax.sub(logits, highest))
-    # Sums of half-precision numbers in float32: that of 4096 bfloat16 would stop growing at 256.
+    # Half-precision numbers are summed in float32: a sum of 4096 bfloat16 ones would stop growing
+    # at 256.
     narrow = logits.dtype in (jnp.bfloat16, jnp.float16)
     terms = lax.convert_element_type(powers, jnp.float32) if narrow else powers
     sums = lax.convert_element_type(lax.reduce_sum(terms, last), powers.dtype)
-    # XLA rounds a division by a broadcast number otherwise than one by an array.
+    # XLA rounds a division by a broadcast number differently from one by an array.
     return lax.div(powers, lax.expand_dims(sums, last))
 
 
 def drop(weights: Array, dropout: WeightDropout, dtype: np.dtype[Any]) -> Array:
-    """Weights set to zero at random, the others scaled so that the mean stays.
+    """Sets weights to zero at random and scales the others so that the mean stays.
 
     Args:
       weights: [*B, H, Q, K].
-      dropout: what drops.
+      dropout: the dropout to apply.
       dtype: of the factor, that of the query.
     """
     if dropout.rate == 1.0:

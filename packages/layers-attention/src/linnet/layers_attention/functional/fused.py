@@ -1,7 +1,7 @@
 """Attention in one kernel of the device: `jax.nn.dot_product_attention` with NVIDIA's cuDNN.
 
-The kernel takes half precision only and computes its softmax in float32. It has no dropout whose
-coins could be tossed again, so there is none here.
+The kernel supports only half precision and computes its softmax in float32. Its dropout could not
+be reproduced elsewhere, so dropout is not supported.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
 of values.
@@ -27,7 +27,7 @@ def attend(call: Call) -> Array:
     """The weighted values: [*B, Q, H, E].
 
     Raises:
-      ArgumentError: there is no NVIDIA GPU, or dropout is asked for.
+      ArgumentError: there is no NVIDIA GPU, or dropout is requested.
       DtypeError: the dtype isn't a half-precision one.
     """
     if jax.default_backend() not in ("gpu", "cuda"):
@@ -48,7 +48,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     """The weighted values from `jax.nn.dot_product_attention`: [*B, Q, H, E].
 
     Raises:
-      ArgumentError: dropout is asked for.
+      ArgumentError: dropout is requested.
     """
     assert call.value is not None
     if call.dropout is not None:
@@ -76,8 +76,8 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
         x = x.reshape((1,) * (3 - x.ndim) + x.shape)
         return one_batch(x, 3)  # [B, H, Q, K]
 
-    # Traced, it is a program of its own that the layers of a deep model have in common: half of
-    # what tracing a transformer takes goes into tracing this function anew.
+    # The layers of a deep model share one trace of this function: tracing it again for each would
+    # take half of the time of tracing a transformer.
     traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
     replay = traced and not (dot_is_replaced() or einsum_is_replaced())
     attention = _recorded if replay else jax.nn.dot_product_attention

@@ -24,14 +24,14 @@ def make_attention_mask(
     extra_batch_dims: int = 0,
     dtype: DTypeLike = jnp.float32,
 ) -> Array:
-    """A mask from a property of each query and each key.
+    """A mask computed from a property of each query and each key.
 
     Args:
       query_input: [*B, Q].
       key_input: [*B, K].
-      pairwise_fn: says of a query's and a key's property whether one may attend to the other; the
-        default takes both as "is no padding".
-      extra_batch_dims: how many dimensions of size 1 to put in front.
+      pairwise_fn: takes the properties of a query and a key and returns whether the query may
+        attend to the key; by default, both properties mean "is not padding".
+      extra_batch_dims: number of leading dimensions of size 1 to add.
       dtype: of the mask.
 
     Returns:
@@ -73,12 +73,12 @@ def make_attention_mask(
 def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp.float32) -> Array:
     """The mask under which a position sees itself and those before it.
 
-    `is_causal=True` says the same to `dot_product_attention` without an array of Q·K numbers, and
-    lets it skip what is masked.
+    `is_causal=True` has the same effect in `dot_product_attention` without an array of Q·K numbers,
+    and lets it skip masked logits.
 
     Args:
-      x: [*B, length]; only the shape is of importance.
-      extra_batch_dims: how many dimensions of size 1 to put in front.
+      x: [*B, length]; only the shape matters.
+      extra_batch_dims: number of leading dimensions of size 1 to add.
       dtype: of the mask.
 
     Returns:
@@ -107,7 +107,7 @@ def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp
 
 
 def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array | None:
-    """The mask that allows what all masks allow.
+    """The mask that allows whatever every mask allows.
 
     Args:
       *masks: arrays of one rank that broadcast to each other; None is left out.
@@ -145,11 +145,11 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
 
 
 class Visible(NamedTuple):
-    """Which key a query sees: what the mask allows, and under causality none that comes later.
+    """The keys that a query sees: those that the mask allows, under causality none that come later.
 
     Attributes:
       mask: broadcasts to [*B, H, Q, K]; zero where attention is forbidden. None allows everything.
-      is_causal: query i stands at position `offset` + i of the keys, and sees those up to there.
+      is_causal: query i is at position `offset` + i of the keys, and sees those up to there.
       offset: a number, or a scalar array.
     """
 
@@ -172,7 +172,7 @@ def as_bool(mask: Array) -> Array:
 
 
 def causal(queries: int, keys: int, offset: int | Array) -> Array:
-    """[Q, K]: query i stands at position `offset` + i and sees the keys up to there."""
+    """[Q, K]: query i is at position `offset` + i and sees the keys up to there."""
     rows = lax.broadcasted_iota(jnp.int32, (queries, 1), 0) + offset
     columns = lax.broadcasted_iota(jnp.int32, (1, keys), 1)
     return jnp.less_equal(columns, rows)

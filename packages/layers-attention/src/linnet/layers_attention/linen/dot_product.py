@@ -1,4 +1,4 @@
-"""The functions of `functional` with linen's arguments: in its order, and with a module to sow in.
+"""The functions of `functional` with linen's arguments: in linen's order, and a module to sow in.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.

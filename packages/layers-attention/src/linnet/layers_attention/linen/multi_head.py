@@ -46,12 +46,13 @@ from .dot_product import dot_product_attention
 
 
 class MultiHeadDotProductAttention(Module):
-    """Attention of several heads, each with projections of its own.
+    """Attention of several heads, each with its own projections.
 
-    With `decode=True`, `init` with an input of the greatest length makes a cache in the collection
-    "cache". Each `apply` with `mutable=["cache"]` then takes the next tokens, one or several (a
-    prompt, say), which attend to themselves and all before them. Past the cache's end, that is an
-    error; in a traced program, where the position is not known, the output is NaN from there on.
+    With `decode=True`, `init` with an input of the greatest length creates a cache in the
+    collection "cache". Each `apply` with `mutable=["cache"]` then takes the next tokens, one or
+    more (say, a prompt), which attend to themselves and all before them. Going past the cache's end
+    is an error; in a traced program, where the position is not known, the output is NaN from there
+    on.
 
     Args:
       num_heads: H; must divide `qkv_features`.
@@ -61,21 +62,22 @@ class MultiHeadDotProductAttention(Module):
       out_features: of the output; None for the features of `inputs_q`.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
-      deterministic: drops nothing; either given here or in the call, if there is a rate.
+      deterministic: drops nothing; given either here or in the call, if there is a rate.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernels.
       out_kernel_init: initializer of the last projection's kernel; None for `kernel_init`.
       bias_init: initializer of the biases.
       out_bias_init: initializer of the last projection's bias; None for `bias_init`.
       use_bias: the projections add a bias.
-      attention_fn: replaces `dot_product_attention`: a function of query, key and value which is
-        given those further arguments that its signature names. With `num_kv_heads`, key and value
+      attention_fn: replaces `dot_product_attention`: a function of query, key and value that is
+        passed the further arguments that its signature names. With `num_kv_heads`, key and value
         have that number of heads.
       decode: keeps a cache of keys and values.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
-      force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
-      qkv_dot_general, out_dot_general: take the place of `jax.lax.dot_general` in the projections.
-      qkv_dot_general_cls, out_dot_general_cls: make these when the layer is called; go before them.
+      force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
+      qkv_dot_general, out_dot_general: replace `jax.lax.dot_general` in the projections.
+      qkv_dot_general_cls, out_dot_general_cls: factories for these, called with the layer; take
+        precedence over them.
       qk_attn_weights_einsum_cls: makes the einsum of queries and keys.
       attn_weights_value_einsum_cls: makes the einsum of weights and values; both or none.
       implementation: "exact", "chunked", "cudnn" or "auto": see
@@ -138,13 +140,13 @@ class MultiHeadDotProductAttention(Module):
           inputs_q: [*B, Q, C].
           inputs_k: [*B, K, C]; None for `inputs_q`.
           inputs_v: [*B, K, C]; None for `inputs_k`.
-          inputs_kv: deprecated, gives `inputs_k` and `inputs_v` in one.
-          mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A query that
-            may see nothing gets the mean of all values. While decoding, K is the cache's length.
-          deterministic: drops nothing; unless the constructor was given it.
+          inputs_kv: deprecated; stands for both `inputs_k` and `inputs_v`.
+          mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
+            query gets the mean of all values. While decoding, K is the cache's length.
+          deterministic: drops nothing; required if the constructor wasn't given it.
           dropout_rng: the key to drop with; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
-          is_causal: query i sees the keys up to i only; faster than a mask that says so.
+          is_causal: query i sees the keys up to i only; faster than a causal mask.
 
         Returns:
           [*B, Q, out_features].
@@ -237,13 +239,13 @@ class MultiHeadDotProductAttention(Module):
         return query, key, value
 
     def _cache(self, key: Array, value: Array) -> Callable[[Array, Array], Any]:
-        """The cache's variables, made if they are missing, as a function that appends to them."""
+        """Declares the cache's variables, and returns a function that appends to them."""
         cached_key = self.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
         cached_value = self.variable("cache", "cached_value", jnp.zeros, value.shape, value.dtype)
         index = self.variable("cache", "cache_index", lambda: jnp.array(0, jnp.int32))
 
         def append(key: Array, value: Array) -> tuple[Array, Array, Array, Array | None]:
-            """All keys and values, the position of the first new one, and whether room lacked."""
+            """All keys and values, the first new position, and whether the cache overflowed."""
             first = index.value
             cache = functional.append_to_cache(
                 functional.Cache(cached_key.value, cached_value.value, first), key, value
@@ -255,7 +257,7 @@ class MultiHeadDotProductAttention(Module):
 
 
 class MultiHeadAttention(MultiHeadDotProductAttention):
-    """`MultiHeadDotProductAttention` under a shorter name, which is also that of its parameters.
+    """`MultiHeadDotProductAttention` under a shorter name, which also names its parameters.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = MultiHeadAttention(num_heads=8, num_kv_heads=2, qkv_features=16)
@@ -268,10 +270,10 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
 def _inputs(
     inputs_q: Array, inputs_k: Array | None, inputs_v: Array | None, inputs_kv: Array | None
 ) -> tuple[Array, Array]:
-    """The inputs of keys and values, from those that were given.
+    """The inputs of keys and values, with the defaults for those that were not given.
 
     Raises:
-      ArgumentError: `inputs_v` came without `inputs_k`, or `inputs_kv` with one of them.
+      ArgumentError: `inputs_v` was given without `inputs_k`, or `inputs_kv` with one of them.
     """
     if inputs_kv is not None:
         if inputs_k is not None or inputs_v is not None:

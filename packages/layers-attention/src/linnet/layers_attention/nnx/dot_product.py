@@ -1,7 +1,7 @@
-"""The functions of `functional` with nnx's arguments: in its order, and with a module to sow in.
+"""The functions of `functional` with nnx's arguments: in nnx's order, and a module to sow in.
 
-Short sequences without dropout go through `jax.nn.dot_product_attention`, whose rounding nnx's
-users know; everything else as in `functional`.
+Short sequences without dropout use `jax.nn.dot_product_attention`, as in Flax, for the same
+rounding; all others are computed as in `functional`.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -105,9 +105,9 @@ def dot_product_attention(
     Args:
       module: sows the weights before dropout as `Intermediate` "attention_weights".
       promote_dtype: casts the tuple of query, key and value.
-      implementation: "auto" is `jax.nn.dot_product_attention` for short sequences, if there is
-        neither a dropout rate nor a module, nor a precision, which that function doesn't heed, and
-        D = E, which it needs, in float32 or narrower, since it takes no softmax in float64.
+      implementation: "auto" is `jax.nn.dot_product_attention` for short sequences in float32 or
+        narrower (it computes no softmax in float64), if D = E, which it requires, and without
+        dropout rate, module or precision, which it doesn't support.
 
     >>> import jax.numpy as jnp
     >>> values = jnp.arange(3.0).reshape(3, 1, 1)
@@ -141,9 +141,9 @@ def dot_product_attention(
 
 
 def _is_usual(call: Call) -> bool:
-    """Whether jax's function takes it: real numbers, and values as deep as keys.
+    """Whether jax's function supports it: real numbers, and values as deep as keys.
 
-    Float64 it takes, too, but rounds its softmax to float32.
+    It accepts float64 too, but rounds the softmax to float32.
     """
     assert call.value is not None
     dtype = call.query.dtype

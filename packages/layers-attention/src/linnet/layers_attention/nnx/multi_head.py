@@ -50,7 +50,7 @@ from .dot_product import dot_product_attention
 Metadata = Mapping[str, Any]
 _NO_METADATA: Metadata = MappingProxyType({})
 
-# What an attention function that takes any keyword is given.
+# The options that an attention function with `**kwargs` is passed.
 _KEYWORDS = frozenset(
     {
         "mask",
@@ -67,11 +67,11 @@ _KEYWORDS = frozenset(
 
 
 class MultiHeadAttention(Module):
-    """Attention of several heads, each with projections of its own.
+    """Attention of several heads, each with its own projections.
 
-    With `decode=True` and after `init_cache`, each call takes the next tokens, one or several (a
-    prompt, say), which attend to themselves and all before them. Past the cache's end, that is an
-    error; in a traced program, where the position is not known, the output is NaN from there on.
+    With `decode=True` and after `init_cache`, each call takes the next tokens, one or more (say, a
+    prompt), which attend to themselves and all before them. Going past the cache's end is an error;
+    in a traced program, where the position is not known, the output is NaN from there on.
 
     Args:
       num_heads: H; must divide `qkv_features`.
@@ -85,25 +85,26 @@ class MultiHeadAttention(Module):
       param_dtype: dtype of the parameters.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
-      deterministic: drops nothing; None if each call says so, where there is a rate.
+      deterministic: drops nothing; None if each call specifies it. Unused without a rate.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernels.
       out_kernel_init: initializer of the last projection's kernel; None for `kernel_init`.
       bias_init: initializer of the biases.
       out_bias_init: initializer of the last projection's bias; None for `bias_init`.
       use_bias: the projections add a bias.
-      attention_fn: replaces `dot_product_attention`: a function of query, key and value which is
-        given those further arguments that its signature names. With `num_kv_heads`, key and value
+      attention_fn: replaces `dot_product_attention`: a function of query, key and value that is
+        passed the further arguments that its signature names. With `num_kv_heads`, key and value
         have that number of heads.
       decode: keeps a cache of keys and values; None if each call specifies it.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
       qkv_promote_dtype, out_promote_dtype, ln_promote_dtype: cast the tuples of input and
         parameters in the projections, the last projection, and the normalizations.
-      qkv_dot_general, out_dot_general: take the place of `jax.lax.dot_general` in the projections.
-      qkv_dot_general_cls, out_dot_general_cls: make these when the layer is called; go before them.
-      rngs: draws the parameters: query, key, value, their normalizations, out; and where there is
-        a rate, the stream that the layer keeps, from 'dropout'.
-      keep_rngs: keeps a stream to drop with; otherwise each call is given `rngs`.
+      qkv_dot_general, out_dot_general: replace `jax.lax.dot_general` in the projections.
+      qkv_dot_general_cls, out_dot_general_cls: factories for these, called with the layer; take
+        precedence over them.
+      rngs: draws the parameters: query, key, value, their normalizations, out; and with a rate, the
+        layer's own stream, from 'dropout'.
+      keep_rngs: stores a stream for dropout; otherwise each call needs `rngs`.
       kernel_metadata, bias_metadata: metadata of the parameters of query, key and value.
       out_kernel_metadata, out_bias_metadata: metadata of those of the last projection.
       query_ln_scale_metadata, key_ln_scale_metadata: metadata of the normalizations' scales.
@@ -276,15 +277,15 @@ class MultiHeadAttention(Module):
           inputs_q: [*B, Q, in_features].
           inputs_k: [*B, K, in_kv_features]; None for `inputs_q`.
           inputs_v: [*B, K, in_kv_features]; None for `inputs_k`.
-          mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A query that
-            may see nothing gets the mean of all values. While decoding, K is the cache's length.
+          mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
+            query gets the mean of all values. While decoding, K is the cache's length.
           deterministic: drops nothing; takes precedence over the layer's setting.
-          rngs: streams, of which 'dropout' is drawn from, or one stream, or a key; goes before what
-            the layer keeps.
+          rngs: streams, of which 'dropout' is used, or one stream, or a key; takes precedence over
+            the layer's own stream.
           sow_weights: sows the weights before dropout as `Intermediate` "attention_weights".
           decode: keeps the keys and values, and attends to those kept; takes precedence over the
             layer's setting.
-          is_causal: query i sees the keys up to i only; faster than a mask that says so.
+          is_causal: query i sees the keys up to i only; faster than a causal mask.
           out_sharding, qkv_sharding: of the output, and of queries, keys and values, where the
             mesh's axes are explicit.
 
@@ -292,8 +293,8 @@ class MultiHeadAttention(Module):
           [*B, Q, out_features].
 
         Raises:
-          ArgumentError: neither layer nor call say whether to decode, or to drop where there is a
-            rate; there is no cache, or no room in it.
+          ArgumentError: neither layer nor call specifies whether to decode, or with a rate whether
+            to drop; or the cache is missing or full.
         """
         inputs_k, inputs_v = key_and_value_inputs(inputs_q, inputs_k, inputs_v)
         query = self.query(inputs_q, out_sharding=qkv_sharding)  # [*B, Q, H, D]
@@ -346,7 +347,7 @@ class MultiHeadAttention(Module):
         return y if overflowed is None else jnp.where(overflowed, jnp.nan, y)
 
     def _append(self, key: Array, value: Array) -> tuple[Array, Array, Array, Array | None]:
-        """All keys and values, the position of the first new one, and whether room lacked."""
+        """All keys and values, the first new position, and whether the cache overflowed."""
         cached_key, cached_value, index = self.cached_key, self.cached_value, self.cache_index
         if cached_key is None or cached_value is None or index is None:
             raise ArgumentError(
@@ -389,12 +390,12 @@ class MultiHeadAttention(Module):
         batch_size: int | Shape | None = None,
         max_length: int | None = None,
     ) -> None:
-        """Sets what is given, and leaves the rest; `nnx.view` calls it on the copy it makes.
+        """Sets the given attributes; `nnx.view` calls it on the copy it makes.
 
         Args:
           deterministic, decode: see the constructor.
-          batch_size, max_length: of the cache; an empty one is made where there is none of this
-            size.
+          batch_size, max_length: of the cache; unless one of this size exists, an empty one is
+            created.
 
         Raises:
           ArgumentError: one of the cache's sizes is given without the other.

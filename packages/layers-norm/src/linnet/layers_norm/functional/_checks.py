@@ -115,7 +115,7 @@ def as_mask(mask: Any, shape: Shape) -> Array:
 
 
 def is_bound(axis_name: AxisName) -> bool:
-    """Whether a mapping over an axis of this name, or over all of these, is being traced."""
+    """Whether an axis of this name, or each of these, is being mapped over."""
     try:
         lax.psum(1, axis_name)  # type: ignore[no-untyped-call]  # of a Python number: a constant, not a collective
     except NameError:
@@ -124,10 +124,10 @@ def is_bound(axis_name: AxisName) -> bool:
 
 
 def require_bound(axis_name: AxisName) -> None:
-    """Refuses the name of an axis that nothing maps over.
+    """Checks that `axis_name` is being mapped over.
 
     Raises:
-      ArgumentError: nothing does.
+      ArgumentError: it is not.
     """
     if not is_bound(axis_name):
         raise ArgumentError(
@@ -139,7 +139,7 @@ def require_bound(axis_name: AxisName) -> None:
 
 
 def check_momentum(momentum: Any) -> None:
-    """Refuses a momentum outside [0, 1]; a traced one cannot be checked.
+    """Checks that a momentum is within [0, 1]; a traced one cannot be checked.
 
     Raises:
       ArgumentError: it is outside.
@@ -156,7 +156,7 @@ def check_momentum(momentum: Any) -> None:
 
 
 def not_negative(value: Any, name: str) -> None:
-    """Refuses a negative number; a traced one cannot be checked.
+    """Checks that a number is not negative; a traced one cannot be checked.
 
     Raises:
       ArgumentError: it is negative.
@@ -180,7 +180,7 @@ def feature_shape(shape: Shape, feature_axes: Axes = -1, name: str = "feature_ax
     Args:
       shape: of the inputs.
       feature_axes: the dimensions along which scale and bias differ.
-      name: what an error calls these.
+      name: the name of these in an error.
 
     Raises:
       ArgumentError: an axis is out of range or named twice.

@@ -1,13 +1,13 @@
-"""Mean and variance over some axes, and the normalization by them: what every norm here shares.
+"""Mean and variance over some axes, and normalization by them: the part that every norm shares.
 
     μ = E[x]    σ² = E[|x|²] - |μ|²    or, slower and safer,    σ² = E[|x - μ|²]
 
     y = (x - μ) · (scale / √(σ² + ε)) + bias
 
 E is the mean over axes of the array, over the positions that a mask allows, and over a named axis
-of devices. All three are known before the first number is, so they are gathered in one object,
-`_Average`; the formulas above are then written as they stand. Statistics are kept without the
-reduced axes: they are broadcast once, where they meet the array.
+of devices. All three are known before any value is, so one object, `_Average`, holds them, and the
+code then reads like the formulas above. Statistics don't keep the reduced axes: they are broadcast
+once, where they meet the array.
 
 Shapes: K the axes that are kept by the reduction, F the axes of scale and bias.
 """
@@ -38,7 +38,7 @@ class Moments(NamedTuple):
     Attributes:
       mean: [*K].
       variance: [*K], real and never negative.
-      observed: whether there was anything to average; [*K] where a mask decides.
+      observed: whether there was anything to average; [*K] if a mask decides.
     """
 
     mean: Array
@@ -89,11 +89,11 @@ def mean_square(
 
 
 class _Average:
-    """Takes means: over axes of arrays of one shape, of what a mask leaves, and over devices.
+    """Means over axes of arrays of one shape, over unmasked positions, and over devices.
 
     Attributes:
       kept: the axes that remain.
-      observed: whether there is anything to average; [*K] where a mask decides.
+      observed: whether there is anything to average; [*K] if a mask decides.
     """
 
     def __init__(
@@ -126,7 +126,8 @@ class _Average:
             # All devices hold equally many values: the mean of their means is the mean.
             means = [self._quotient(self._total(v), v.dtype) for v in values]
             return self._over_devices(lax.pmean, means)
-        # A mask leaves more on one device than on another: totals are added before the division.
+        # A mask may leave more values on one device than on another: totals are added before the
+        # division.
         totals = self._over_devices(lax.psum, [self._total(v) for v in values])
         return [self._quotient(t, v.dtype) for t, v in zip(totals, values, strict=True)]
 
@@ -139,7 +140,7 @@ class _Average:
         return lax.reduce_sum(value, self.axes)  # [*K]
 
     def _quotient(self, total: Array, dtype: np.dtype[Any]) -> Array:
-        # Of nothing the mean is zero, not NaN: an empty batch, or a row that is all padding.
+        # The mean of nothing (an empty batch, a row of padding) is zero, not NaN.
         real = np.zeros((), total.dtype).real.dtype
         count: Any
         if self.mask is not None:
@@ -157,7 +158,7 @@ class _Average:
     def _over_devices(self, reduce: Callable[..., Any], values: list[Array]) -> list[Array]:
         if self.devices is None:
             return values
-        # Stacked, since what a collective of a few numbers costs is its latency.
+        # Stacked, since a collective of a few numbers costs no more than its latency.
         if len({v.dtype for v in values}) > 1 or len(values) == 1:
             return [reduce(v, **self.devices) for v in values]
         stacked = reduce(lax.concatenate([v[None] for v in values], 0), **self.devices)  # [n, *K]
@@ -200,7 +201,7 @@ def normalize(
     if mean is not None:
         y, mean = alike(y, mean)
         y = lax.sub(y, spread(mean, kept, x))  # [*x]
-    # Scale times factor before y: both are smaller than y, unless their axes differ.
+    # Scale times factor comes first: both are smaller than y, unless their axes differ.
     factor = lax.rsqrt(lax.add(variance, constant(epsilon, variance.dtype)))  # [*K]
     varies = kept
     if scale is not None:
@@ -218,7 +219,7 @@ def normalize(
 
 
 def _among(array: Array, axes: Shape, varies: Shape, x: Array) -> Array:
-    """An array along `axes` of `x`, as one along the axes `varies` of `x`."""
+    """An array along `axes` of `x`, reshaped to the axes `varies` of `x`."""
     if axes == varies:
         return array
     shape = tuple(x.shape[i] for i in varies)
@@ -239,7 +240,7 @@ def _require_shape(array: Array, expected: Shape, what: str, inputs: Shape) -> N
 
 
 def _statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> np.dtype[Any]:
-    """What means are taken of: the type that is computed in, or float32 if that is narrower."""
+    """The dtype of the statistics: that of the computation, or float32 if that is narrower."""
     wanted = canonicalize_dtype(x, dtype=dtype)
     _keep_imaginary(x, wanted)
     # The sum of 4096 bfloat16 squares has three significant bits left.
@@ -280,8 +281,8 @@ def alike(a: Array, b: Array) -> tuple[Array, Array]:
 @cache
 def common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     """The narrowest type that holds both."""
-    # Which types statistics and parameters have is the norm's business: strict promotion is not
-    # meant to forbid float32 statistics of bfloat16 activations.
+    # The norm itself chooses the types of statistics and parameters: strict promotion should not
+    # forbid float32 statistics of bfloat16 activations.
     with jax.numpy_dtype_promotion("standard"):
         return jnp.dtype(jnp.promote_types(a, b))
 

@@ -2,8 +2,9 @@
 
     y = (x - μ) / √(σ² + ε) · scale + bias
 
-While training, μ and σ² are those of the batch, over all but the feature axes, and running averages
-follow them; afterwards the averages take their place. Three functions, one for each of these:
+During training, μ and σ² are those of the batch, over all but the feature axes, and running
+averages follow them; afterwards the averages replace them. There is one function for each of the
+three steps:
 
 >>> import jax.numpy as jnp
 >>> x = jnp.array([[1.0, 30.0], [3.0, 50.0]])
@@ -45,7 +46,7 @@ def batch_moments(
         `layer_norm`.
 
     Returns:
-      Mean and (biased) variance, of the shape of `x` along `axis` in ascending order, and where
+      Mean and (biased) variance, of the shape of `x` along `axis` in ascending order, and whether
       there was anything to average.
 
     Raises:
@@ -120,7 +121,7 @@ def batch_norm(
 
 
 def check_statistics(shape: Shape, mean: Array, variance: Array, axis: Axes) -> None:
-    """Refuses statistics that don't fit inputs of a shape along `axis`.
+    """Checks that statistics fit inputs of a shape along `axis`.
 
     Raises:
       ShapeError: one doesn't.
@@ -143,9 +144,9 @@ def running_average(
 
     Args:
       average: the old average, any shape.
-      value: what is new, of the same shape.
+      value: the new value, of the same shape.
       momentum: the weight of the old average, within [0, 1].
-      observed: False where there is no new value: there the average stays.
+      observed: False where there is no new value; the average stays there.
 
     Returns:
       The new average.

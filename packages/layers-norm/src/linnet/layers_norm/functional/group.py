@@ -2,8 +2,8 @@
 
     y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over space and the channels of one group
 
-C channels in G groups of S = C / G neighbors: one group is layer normalization, groups of one are
-instance normalization.
+C channels form G groups of S = C / G neighbors: one group is layer normalization, groups of one
+channel are instance normalization.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def group_norm(
 
     Raises:
       ArgumentError: both or neither of `num_groups` and `group_size` are given, they don't divide
-        the channels, or `reduction_axes` lack the last axis; see also `layer_norm`.
+        the channels, or `reduction_axes` lacks the last axis; see also `layer_norm`.
       ShapeError, DtypeError: see `layer_norm`.
 
     >>> import jax.numpy as jnp

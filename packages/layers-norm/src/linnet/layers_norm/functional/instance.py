@@ -31,7 +31,7 @@ def instance_norm(
     Args:
       x: [B, ...], any type; integers become float32.
       scale, bias: the shape of `x` along `feature_axes` in ascending order, or None.
-      feature_axes: the channels; not the batch, which is the first axis.
+      feature_axes: the channels; never the batch, which is the first axis.
       epsilon, dtype, mask, axis_name, axis_index_groups, use_fast_variance,
         force_float32_reductions: see `layer_norm`.
 
@@ -39,7 +39,7 @@ def instance_norm(
       An array of the shape of `x`.
 
     Raises:
-      ArgumentError: `feature_axes` contain the batch; see also `layer_norm`.
+      ArgumentError: `feature_axes` contains the batch; see also `layer_norm`.
       ShapeError, DtypeError: see `layer_norm`.
 
     >>> import jax.numpy as jnp

@@ -2,8 +2,8 @@
 
     y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over `reduction_axes`
 
-In this form it is the general case: instance normalization and, apart from its groups, group
-normalization are layer normalizations with other axes.
+This is the general case: instance normalization and, apart from its groups, group normalization are
+layer normalizations over other axes.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def layer_norm(
       dtype: of the result; None for the common type of `x`, `scale` and `bias`.
       mask: broadcastable to `x`; False positions don't count in the statistics, but are normalized
         all the same. Where the mask leaves nothing, mean and variance are 0.
-      axis_name: a mapped axis that the statistics are taken over as well; they are weighted by the
-        number of positions that the mask leaves.
+      axis_name: a mapped axis that the statistics are taken over as well, weighted by the number of
+        positions that the mask leaves.
       axis_index_groups: indices along `axis_name` that belong together; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
         its digits where the mean is many times the standard deviation.

@@ -1,12 +1,12 @@
 """Spectral normalization (Miyato et al. 2018, arXiv:1802.05957).
 
-    W / σ        σ = v W uᴴ, the largest singular value of W, once u and v have settled
+    W / σ σ = v W uᴴ, the largest singular value of W once u and v have converged
 
-u and v are unit vectors that power iteration turns towards the singular vectors of σ:
+u and v are unit vectors that power iteration turns toward the singular vectors of σ:
 
     v ← u Wᴴ / |u Wᴴ|        u ← v W / |v W|
 
-One step a training step is enough, since u is kept and W changes little in between.
+One iteration in each training step is enough, since u is kept and W changes little in between.
 
 Shapes: N rows, F columns of the kernel as a matrix; F features are its last dimension.
 """
@@ -27,7 +27,7 @@ from ._types import Array, DTypeLike
 
 
 class SpectralNormed(NamedTuple):
-    """A normalized kernel, and what the next step begins with.
+    """A normalized kernel, and the state of the power iteration.
 
     Attributes:
       kernel: of the shape that it had.
@@ -49,17 +49,17 @@ def spectral_norm(
     dtype: DTypeLike | None = None,
     error_on_non_matrix: bool = False,
 ) -> SpectralNormed:
-    """Divides a kernel by its largest singular value, as far as power iteration has found it.
+    """Divides a kernel by its largest singular value, as estimated by power iteration.
 
     Gradients flow through `kernel`, not through the iteration.
 
     Args:
-      kernel: [N, F], or [..., F], whose leading dimensions are taken as one.
-      u: [1, F], where the iteration begins: random numbers, or the `u` of the last result.
-      n_steps: how many steps are taken.
+      kernel: [N, F], or [..., F], whose leading dimensions are merged.
+      u: [1, F], where the iteration starts: random numbers, or the `u` of the last result.
+      n_steps: number of iterations.
       epsilon: added to squared lengths before they are divided by.
       dtype: of the normalized kernel; None for the common type of `kernel` and `u`.
-      error_on_non_matrix: refuses a kernel of more than two dimensions.
+      error_on_non_matrix: rejects a kernel of more than two dimensions.
 
     Returns:
       The normalized kernel, the new `u` and the singular value, these two in the common type of
@@ -112,7 +112,7 @@ def spectral_norm(
 
 
 def check_matrix(kernel: Array, *, error_on_non_matrix: bool) -> None:
-    """Refuses what is no matrix and may not be taken as one.
+    """Checks that a kernel is a matrix, or may be treated as one.
 
     Raises:
       ShapeError: it has fewer than two dimensions, or more and `error_on_non_matrix` is set.

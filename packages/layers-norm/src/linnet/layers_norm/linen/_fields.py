@@ -1,4 +1,4 @@
-"""What the layers' fields and calls have in common."""
+"""What the fields and calls of the layers share."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from linnet.module_core.linen import Module
 
 
 def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:
-    """The parameter "scale" or "bias" of a norm, as it is to be computed with, or None.
+    """The parameter "scale" or "bias" of a norm in the dtype of the computation, or None.
 
-    The norm's fields say whether it has one (`use_scale`), what makes it (`scale_init`) and in
-    which type. A norm that doesn't insist on float32 computes in the declared type also where
+    The norm's fields decide whether it has one (`use_scale`), its initializer (`scale_init`) and
+    its dtype. A norm that doesn't insist on float32 computes in the declared dtype even if
     parameters of a wider one were loaded.
     """
     if not getattr(norm, f"use_{name}"):
@@ -43,7 +43,7 @@ def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:
 
 
 def axis_for_statistics(module: Module, axis_name: AxisName | None) -> AxisName | None:
-    """The named axis to take statistics over: none where `init` runs outside of its mapping."""
+    """The named axis that the statistics run over: none if `init` runs outside its mapping."""
     if axis_name is not None and module.is_initializing() and not is_bound(axis_name):
         return None
     return axis_name

@@ -1,8 +1,8 @@
-"""Calls a layer with other parameters than the stored ones.
+"""Calls a layer with parameters other than the stored ones.
 
-A norm of weights is a module around another: the layer declares and keeps its parameters as ever,
-and sees what `change` makes of them. `init` stores the changed ones, so that a layer's first
-parameters are normalized already.
+A norm of weights is a module around another: the layer declares and stores its parameters as usual,
+but reads them as changed by `change`. `init` stores the changed ones, so that a layer's first
+parameters are already normalized.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def call_with_params(
     init: bool,
     keep: bool,
 ) -> Any:
-    """`layer(*args, **kwargs)`, with `change(path, value)` in the place of each parameter.
+    """`layer(*args, **kwargs)`, with `change(path, value)` in place of each parameter.
 
     Args:
       layer: the module to call.
       change: given a parameter and its path, such as "Dense_0/kernel" for that of a `Dense_0`.
       args, kwargs: of the call.
-      init: whether the parameters are to be made; the changed ones are then stored.
-      keep: store the changed ones also where "params" is mutable in `apply`.
+      init: whether the call creates the parameters; it then stores the changed ones.
+      keep: also stores the changed ones if "params" is mutable in `apply`.
     """
 
     def see(collections: Any) -> Any:
@@ -53,10 +53,10 @@ def call_with_params(
 
 
 def require_layer(layer: Any, wrapper: str) -> None:
-    """Refuses to wrap what is no module.
+    """Checks that the wrapped layer is a module.
 
     Raises:
-      ArgumentTypeError: it is none.
+      ArgumentTypeError: it is not.
     """
     if not isinstance(layer, Module):
         raise ArgumentTypeError(
@@ -68,7 +68,7 @@ def require_layer(layer: Any, wrapper: str) -> None:
 
 
 def _name(key: Any) -> str:
-    for attribute in ("key", "name", "idx"):  # of a dict's, an object's and a sequence's key
+    for attribute in ("key", "name", "idx"):  # the keys of a dict, an object and a sequence
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
     return str(key)

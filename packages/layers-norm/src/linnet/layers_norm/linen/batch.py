@@ -27,9 +27,9 @@ from ._fields import (
 class BatchNorm(Module):
     """Batch normalization (arXiv:1502.03167); see `functional.batch_norm` for the equation.
 
-    The collection "batch_stats" holds running averages of mean and variance. While training, make
-    it mutable in `apply` and keep what comes back; `init` leaves the averages as they begin, and
-    needs no mapped axis.
+    The collection "batch_stats" holds running averages of mean and variance. During training, make
+    it mutable in `apply` and keep the result; `init` leaves the averages at their initial values,
+    and needs no mapped axis.
 
     Args:
       use_running_average: normalizes with the running averages instead of the batch's statistics;
@@ -50,8 +50,8 @@ class BatchNorm(Module):
         first and the last two devices; None for all.
       use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
         its digits where the mean is many times the standard deviation.
-      force_float32_reductions: takes the statistics in float32 or wider, and keeps the averages in
-        float32; otherwise these are kept in `param_dtype`.
+      force_float32_reductions: takes the statistics in float32 or wider, and stores the averages in
+        float32; otherwise these are stored in `param_dtype`.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = BatchNorm(momentum=0.9)
@@ -88,8 +88,8 @@ class BatchNorm(Module):
 
         Args:
           x: any shape and type.
-          use_running_average: True normalizes with the running averages and leaves them alone;
-            unless the constructor was given it.
+          use_running_average: True normalizes with the running averages and doesn't update them;
+            required if the constructor wasn't given it.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
             normalized all the same. Where the mask leaves nothing, the averages stay.
 

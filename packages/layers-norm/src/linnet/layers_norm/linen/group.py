@@ -38,8 +38,8 @@ class GroupNorm(Module):
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       reduction_axes: the axes that the statistics run over, including the last, which is split into
-        groups; None for all but the first. To be given where inputs may have more leading axes than
-        the one at init had.
+        groups; None for all but the first. Required if inputs may have more leading axes than the
+        one at init.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the

@@ -1,4 +1,4 @@
-"""`LayerNorm`: normalization of each example by itself, as a module."""
+"""`LayerNorm`: normalization of each example over its features, as a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`RMSNorm`: normalization by the root mean square, as a module."""
+"""`RMSNorm`: division of each example by its root mean square, as a module."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RMSNorm(Module):
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: without effect: there is no mean to subtract. The other norms have it.
+      use_fast_variance: has no effect, since there is no mean to subtract; the other norms use it.
       force_float32_reductions: takes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`SpectralNorm`: a layer around a layer, whose kernels it divides by their singular values."""
+"""`SpectralNorm`: a wrapper that divides a layer's kernels by their largest singular values."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ._wrapping import call_with_params, require_layer
 class SpectralNorm(Module):
     """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
 
-    Each parameter of `layer_instance` that has two dimensions or more is divided by its largest
+    Each parameter of `layer_instance` with two dimensions or more is divided by its largest
     singular value before the layer computes; the others stay. For each, `collection_name` holds the
-    vector `u` that power iteration has come to and the singular value `sigma`.
+    power iteration's vector `u` and the singular value `sigma`.
 
-    While training, pass `update_stats=True`, make the collection mutable in `apply` and keep what
-    comes back, so that the estimate gets better from step to step; afterwards, `update_stats=False`
-    gives the same output for the same input.
+    During training, pass `update_stats=True`, make the collection mutable in `apply` and keep the
+    result, so that the estimate improves from step to step; afterwards, `update_stats=False` gives
+    the same output for the same input.
 
     Args:
       layer_instance: the layer.
-      n_steps: steps of power iteration a call; 0 leaves the layer as it is.
+      n_steps: power iterations in each call; 0 leaves the layer unchanged.
       epsilon: added to squared lengths before they are divided by.
       dtype: of the normalized parameters; None for the common type of parameter and `u`.
       param_dtype: dtype of `u` and `sigma`.
-      error_on_non_matrix: refuses parameters of more than two dimensions, instead of taking all but
-        the last of them as one.
+      error_on_non_matrix: rejects parameters of more than two dimensions, instead of merging all
+        but the last dimension.
       collection_name: the collection that `u` and `sigma` are kept in.
 
     >>> import jax, jax.numpy as jnp

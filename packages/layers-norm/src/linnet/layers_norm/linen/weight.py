@@ -1,4 +1,4 @@
-"""`WeightNorm`: a layer around a layer, whose weights it splits into length and direction."""
+"""`WeightNorm`: a wrapper that splits a layer's weights into length and direction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WeightNorm(Module):
     """Weight normalization (arXiv:1602.07868); see `functional.weight_norm` for the equation.
 
     The chosen parameters of `layer_instance` are divided by their length, feature by feature, and
-    multiplied with a learned scale before the layer computes.
+    multiplied by a learned scale before the layer computes.
 
     Args:
       layer_instance: the layer.
@@ -37,8 +37,8 @@ class WeightNorm(Module):
       param_dtype: dtype of the scales.
       use_scale: multiplies by a learned scale, one for each feature.
       scale_init: initializer of the scales.
-      feature_axes: the axes of a parameter along which each index has a length and a scale of its
-        own; None for one length of all its weights.
+      feature_axes: the axes of a parameter along which each index has a separate length and scale;
+        None for one length of all its weights.
       variable_filter: strings; a parameter is normalized if its path, such as
         "Bar_0/Dense_0/kernel", contains one of them. All are if it is None or empty.
 

@@ -33,10 +33,10 @@ from linnet.module_core.nnx.layers import (
 )
 
 Features: TypeAlias = int | Sequence[int]
-"""How many features there are, along each axis that parameters have."""
+"""The number of features along each axis of the parameters."""
 
 Metadata: TypeAlias = Mapping[str, Any]
-"""What a parameter is to be told beside its value."""
+"""Metadata of a parameter."""
 
 PromoteDtype: TypeAlias = Callable[..., Any]
 """Casts a tuple of arrays to a common type: `promote_dtype((x, scale, bias), dtype=dtype)`."""
@@ -65,7 +65,7 @@ def affine_param(
     rngs: Rngs,
     metadata: Metadata,
 ) -> Param[Array] | None:
-    """Scale or bias of a layer that is being made, or None without a draw."""
+    """Scale or bias of a layer under construction; or None, drawing no key."""
     if not use:
         return None
     return Param(init(params_key(rngs, layer), shape, param_dtype), **metadata)

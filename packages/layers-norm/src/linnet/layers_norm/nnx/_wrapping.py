@@ -1,7 +1,7 @@
-"""What the norms of weights have in common: a layer inside, whose parameters they write to.
+"""What the norms of weights share: a wrapped layer whose parameters they write to.
 
-The wrapped layer keeps its parameters and is called as ever; before that, each call replaces their
-values by the normalized ones.
+The wrapped layer keeps its parameters and is called as usual; before that, each call replaces their
+values with the normalized ones.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def weights_of(layer: Module, chosen: Filter) -> list[tuple[Path, Variable[Array
 
 
 def require_weights(wanted: Iterable[Path], found: Iterable[Path], wrapper: str) -> None:
-    """Refuses a layer that lacks variables which it had when it was wrapped.
+    """Checks that a layer still has the variables that it had when it was wrapped.
 
     Raises:
-      ArgumentError: a parameter was replaced, by an array say, which can't be normalized in place.
+      ArgumentError: a parameter was replaced, say by an array, which can't be normalized in place.
     """
     missing = set(wanted) - set(found)
     if missing:
@@ -61,5 +61,5 @@ def require_weights(wanted: Iterable[Path], found: Iterable[Path], wrapper: str)
 
 
 def replace(variable: Variable[Array], value: Array) -> None:
-    """Gives a variable a new value, in the type that it has."""
+    """Gives a variable a new value, cast to its dtype."""
     variable.set_value(lax.convert_element_type(value, variable.dtype))

@@ -37,9 +37,9 @@ from ._fields import (
 class BatchNorm(Module):
     """Batch normalization (arXiv:1502.03167); see `functional.batch_norm` for the equation.
 
-    While training (`use_running_average=False`, or after `model.train()`), each call normalizes
-    with the batch's statistics and moves the running averages `mean` and `var` towards them; after
-    `model.eval()` the averages take their place and stay.
+    During training (`use_running_average=False`, or after `model.train()`), each call normalizes
+    with the batch's statistics and moves the running averages `mean` and `var` toward them; after
+    `model.eval()`, calls normalize with the averages and leave them fixed.
 
     Args:
       num_features: size of the features; several sizes for several axes, in ascending order of the
@@ -50,7 +50,7 @@ class BatchNorm(Module):
       momentum: the weight of the old average when a new value comes, within [0, 1].
       epsilon: added to the variance, so that it is never zero.
       dtype: the dtype that input, parameters and averages are cast to, and that of the result; None
-        for their common type. Statistics are taken in float32 or wider, and kept in float32.
+        for their common type. Statistics are taken in float32 or wider, and stored in float32.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
@@ -128,7 +128,7 @@ class BatchNorm(Module):
         self.promote_dtype = promote_dtype
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """Sets what is given, and leaves the rest; `nnx.view` calls it on the copy it makes.
+        """Sets the given attributes; `nnx.view` calls it on the copy it makes.
 
         Args:
           use_running_average: see the constructor.
@@ -152,7 +152,7 @@ class BatchNorm(Module):
           An array of the shape of `x`.
 
         Raises:
-          ArgumentError: neither layer nor call say whether to use the running averages.
+          ArgumentError: neither layer nor call specifies whether to use the running averages.
         """
         use_running_average = first_from(
             use_running_average,
@@ -180,8 +180,8 @@ class BatchNorm(Module):
             )
             for name, old, new in zip(("mean", "var"), running, (mean, variance), strict=True):
                 updated = functional.running_average(old, new, self.momentum, observed=observed)
-                # The averages are no function of the parameters that a loss should see, and keep
-                # their type: a program compiled for the first step fits the next one.
+                # No gradient flows into the averages, and they keep their dtype: a program compiled
+                # for the first step fits the next one.
                 updated = lax.convert_element_type(lax.stop_gradient(updated), old.dtype)
                 put_value(self, name, updated)
         return functional.batch_norm(

@@ -60,7 +60,7 @@ class GroupNorm(Module):
 
     Attributes:
       scale, bias: `Param`s of shape [num_features], or None.
-      num_groups, group_size: how many groups there are, and of how many channels; both numbers.
+      num_groups, group_size: the number of groups and the channels in each, both as numbers.
 
     Raises:
       ArgumentError: both or neither of `num_groups` and `group_size` are given, or they don't

@@ -47,7 +47,7 @@ class RMSNorm(Module):
         over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: without effect, since there is no mean to subtract.
+      use_fast_variance: has no effect, since there is no mean to subtract.
       promote_dtype: casts the tuple of input and scale, before the mean is taken.
       rngs: draws the scale.
       scale_metadata: metadata of the scale.

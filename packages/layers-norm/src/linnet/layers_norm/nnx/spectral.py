@@ -15,36 +15,36 @@ from linnet.module_core.nnx import BatchStat, Module, Param, Variable
 from ._fields import Array, DTypeLike, Rngs, integer, names_layer, not_negative, params_key
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
-# Small, as every first value of it does: power iteration forgets its length at the first step.
+# Small; any first value would do, since power iteration forgets its length at the first step.
 _first_u = jax.nn.initializers.normal(0.01)
 
 
 class SpectralNorm(Module):
     """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
 
-    Each call divides each `Param` of `layer_instance` that has two dimensions or more by its
-    largest singular value, in place, and then calls the layer; the others stay.
+    Each call divides each `Param` of `layer_instance` with two dimensions or more by its largest
+    singular value, in place, and then calls the layer; the others stay.
 
-    While training, each call also keeps what power iteration has come to, so that the estimate gets
-    better from step to step; after `model.eval()` it gives the same output for the same input.
+    During training, each call also stores the result of the power iteration, so that the estimate
+    improves from step to step; after `model.eval()`, the same input gives the same output.
 
     Args:
       layer_instance: the layer.
-      n_steps: steps of power iteration a call; 0 leaves the layer as it is.
+      n_steps: power iterations in each call; 0 leaves the layer unchanged.
       epsilon: added to squared lengths before they are divided by.
-      dtype: what the normalized parameters are rounded to, before they are stored in the type that
-        they have; None to round once.
+      dtype: rounds the normalized parameters to this dtype before they are stored in their own;
+        None to round once.
       param_dtype: dtype of `u` and `sigma`.
-      error_on_non_matrix: refuses parameters of more than two dimensions, instead of taking all but
-        the last of them as one.
+      error_on_non_matrix: rejects parameters of more than two dimensions, instead of merging all
+        but the last dimension.
       update_stats: stores the result of the power iteration, unless the call decides.
-      rngs: draws where the iterations begin, in the order of the parameters' paths.
+      rngs: draws the initial vectors, in the order of the parameters' paths.
 
     Attributes:
-      use_running_average: whether `u` and `sigma` stay; the opposite of `update_stats`, so that
-        `train()` and `eval()` set it.
-      batch_stats: `BatchStat`s by path: the vector `(..., "kernel", "u")` that power iteration has
-        come to, and the singular value `(..., "kernel", "sigma")`.
+      use_running_average: whether `u` and `sigma` stay fixed; the opposite of `update_stats`, under
+        the name that `train()` and `eval()` set.
+      batch_stats: `BatchStat`s by path: the power iteration's vector `(..., "kernel", "u")`, and
+        the singular value `(..., "kernel", "sigma")`.
 
     Raises:
       ShapeError: a parameter is not a matrix, and `error_on_non_matrix` is set.
@@ -135,5 +135,5 @@ class SpectralNorm(Module):
         replace(param, normed.kernel)
         if update_stats:
             replace(u, normed.u)
-            # The estimate is what the averages of a batch are: no function that a loss should see.
+            # Like running averages, the estimate is not part of what a loss differentiates.
             replace(sigma, jax.lax.stop_gradient(normed.sigma))

@@ -32,25 +32,26 @@ class WeightNorm(Module):
     """Weight normalization (arXiv:1602.07868); see `functional.weight_norm` for the equation.
 
     Each call divides the chosen variables of `layer_instance` by their length, feature by feature,
-    multiplies them with a scale, in place, and then calls the layer.
+    multiplies them by a scale, in place, and then calls the layer.
 
     Args:
       layer_instance: the layer.
-      feature_axes: the axes of a weight along which each index has a length and a scale of its own;
+      feature_axes: the axes of a weight along which each index has a separate length and scale;
         None for one length of all its weights.
       use_scale: multiplies by a scale, one for each feature.
       scale_init: initializer of the scales.
       epsilon: added to the squared length.
-      dtype: what the normalized weights are rounded to, before they are stored in the type that
-        they have; None to round once.
+      dtype: rounds the normalized weights to this dtype before they are stored in their own; None
+        to round once.
       param_dtype: dtype of the scales.
       variable_filter: the variables to normalize; those with 'kernel' in their path by default.
-      promote_dtype: kept as an attribute; lengths are taken in float32 or wider.
+      promote_dtype: only stored as an attribute; lengths are computed in float32 or wider.
       rngs: draws the scales if `scale_init` is given, in the order of the paths.
 
     Attributes:
-      scales: the scales by path, or None. They are arrays, which optimizers of `Param` leave alone;
-        to train them, put each in a `Param`: `layer.scales[path] = nnx.Param(layer.scales[path])`.
+      scales: the scales by path, or None. They are plain arrays, which optimizers of `Param`
+        ignore; to train them, put each in a `Param`: `layer.scales[path] =
+        nnx.Param(layer.scales[path])`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -97,7 +98,7 @@ class WeightNorm(Module):
         self.scales = {}
         axes = () if feature_axes is None else feature_axes
         for path, weight in weights_of(layer_instance, variable_filter):
-            # Ones need no key; not to draw one leaves the stream as Flax does.
+            # Ones need no key; drawing none leaves the stream where Flax leaves it.
             key: Any = None if scale_init is default_scale_init else params_key(rngs, self)
             shape = feature_shape(weight.shape, axes)
             self.scales[path] = (

@@ -60,7 +60,7 @@ def vector_features(shape: Shape) -> int:
 
 
 def entries_of(carry: Any, names: tuple[str, ...]) -> tuple[Array, ...]:
-    """The arrays that a carry consists of: one by itself, or a tuple of several.
+    """The arrays of a carry, which is one array or a tuple of several.
 
     Raises:
       ArgumentTypeError: the carry has another structure.
@@ -88,10 +88,10 @@ def _described(carry: Any) -> str:
 
 
 def fitting(entries: tuple[Any, ...], names: tuple[str, ...], shape: Shape) -> None:
-    """Refuses the entries of a carry that are of another shape than the inputs ask for.
+    """Checks that the entries of a carry have the shape that the inputs require.
 
     Raises:
-      ShapeError: one is.
+      ShapeError: one has another shape.
     """
     for name, entry in zip(names, entries, strict=True):
         if entry.shape != shape:

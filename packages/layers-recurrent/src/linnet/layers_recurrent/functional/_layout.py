@@ -1,7 +1,7 @@
 """Carries on a mesh whose axes are explicit: split as the batch of the inputs is.
 
-A loop wants the carry before the first step to be of the type of the one behind it, and the type
-says how an array is split.
+A loop requires the carry before a step to have the type of the one after it, and the type includes
+how an array is split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def laid_out_as(xs: Array, time_axis: int, carry: Any, features: int = 1) -> Any
       xs: [*batch, *features], and time at `time_axis`.
       time_axis: which dimension of `xs` is time.
       carry: an entry without the batch's dimensions stays as it is.
-      features: how many dimensions the features have.
+      features: number of feature dimensions.
     """
     layout = layout_of(xs)
     if layout is None:

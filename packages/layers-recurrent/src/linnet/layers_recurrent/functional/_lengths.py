@@ -23,7 +23,7 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
     Raises:
       ShapeError: it is of another shape.
       ArgumentTypeError: it does not hold integers.
-      ArgumentError: a length is negative or greater than T (of tracers, no value is known).
+      ArgumentError: a length is negative or greater than T (the values of tracers are not known).
     """
     if isinstance(lengths, list | tuple | int):
         lengths = np.asarray(lengths)

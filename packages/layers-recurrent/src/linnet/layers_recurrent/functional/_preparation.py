@@ -1,4 +1,4 @@
-"""The maps of a sequence, brought to one dtype and to fewer additions."""
+"""The maps of a sequence, converted to one dtype and to fewer additions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .affine import Affine
 def in_one_dtype(
     inputs: Sequence[Affine], recurrent: Sequence[Affine], h: Array, xs: Array
 ) -> tuple[list[Affine], list[Affine]]:
-    """All maps in the type that a step would compute its gates in."""
+    """All maps in the dtype in which a step would compute its gates."""
     arrays = [a for m in (*inputs, *recurrent) for a in (m.kernel, m.bias)]
     dtype = canonicalize_dtype(xs, h, *arrays, dtype=inputs[0].dtype)
     return [_cast(m, dtype) for m in inputs], [_cast(m, dtype) for m in recurrent]

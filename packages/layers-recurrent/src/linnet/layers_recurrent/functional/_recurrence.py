@@ -1,4 +1,4 @@
-"""How a gated recurrence runs over a whole sequence, forwards and backwards.
+"""Runs a gated recurrence over a whole sequence, with a derivative that is as fast.
 
 Every cell here is an elementwise formula (its `Gates`) of two affine maps for each block b of its
 gates:
@@ -7,34 +7,35 @@ gates:
     q_b = recurrent_b(h_{t-1})
     carry_t = step(p, q, carry_{t-1})                 h_t is the last entry of carry_t
 
-Three things make a sequence cheaper than as many single steps:
+Three things make a sequence cheaper than the same number of single steps:
 
-1. `inputs` are applied to the steps of a whole chunk at once. A chunk, not the sequence, so that
-   what is in flight stays in the cache.
-2. There is one transcendental function, tanh: σ(a) = ½ + ½ tanh(a/2), where the half was multiplied
+1. `inputs` are applied to a whole chunk of steps at once. A chunk, unlike the whole sequence, stays
+   in the cache.
+2. The only transcendental function is tanh: σ(a) = ½ + ½ tanh(a/2), where the half is multiplied
    into the maps beforehand (`halved`), which is exact.
-3. The derivative. Differentiating the loop as it stands would add to the gradient of every weight
-   at every step. But the tangent of a recurrence is a recurrence too, and a linear one:
+3. The derivative is a recurrence of its own. Differentiating the loop directly would add to the
+   gradient of every weight at every step. But the tangent of a recurrence is again a recurrence,
+   and a linear one:
 
        dq_t = h_{t-1} · dW + db + dh_{t-1} · W
 
-   Its first part depends on no other tangent of the loop: it is one product for the whole chunk,
-   taken outside. So its transpose, which is the gradient of W, is one product as well. JAX derives
-   both modes of differentiation from the tangent; what the forward pass keeps for it are the
+   Its first part depends on no other tangent of the loop, so it is one product for the whole chunk,
+   taken outside the loop. Its transpose, the gradient of W, is therefore one product as well. JAX
+   derives both modes of differentiation from the tangent; for it, the forward pass keeps the
    derivatives of the step (`Gates.linearize`).
 
-A block is one product, which XLA spreads over idle cores where it leaves narrower ones to one; of
-an LSTM it is all four gates. Its columns are taken apart behind the tanh, which so runs over an
-array as it lies in memory, and where little is left to compute: apart before it, an LSTM takes half
-as long again. A GRU's r goes into n, between two products; taking r and z apart there costs more
-than their common product gains (a fifth to a half of the forward pass), so they are a block each.
+A block is one product. XLA spreads wide products over idle cores and leaves narrow ones to a single
+core, so an LSTM has all four gates in one block. Its columns are split after the tanh, which thus
+runs over contiguous memory; splitting them before it makes an LSTM half as slow again. A GRU uses r
+in n, between two products; splitting r from z there costs more than their common product gains (a
+fifth to a half of the forward pass), so each gate has its own block.
 
-No product merges time with the batch first. XLA takes the steps of a chunk as further rows without
-being told to, and a batch that is split over devices stays split: merged behind time, it is no
-contiguous part of the rows, and every device gathers and computes all of it.
+No product merges time with the batch. XLA treats the steps of a chunk as further rows anyway, and a
+batch that is split over devices stays split: merged after time, it would not be a contiguous part
+of the rows, and every device would gather and compute all of it.
 
-B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: as
-many times H as it has gates.
+B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: H
+times its number of gates.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ from ._types import Array, Shape
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]
-"""What a cell keeps from one step to the next, [*batch, H] each; the last entry is its output."""
+"""The state of a cell between steps, [*batch, H] each; the last entry is its output."""
 
 Blocks: TypeAlias = tuple[Array, ...]
 """One array for each block of gates."""
@@ -75,7 +76,7 @@ class Gates(ABC):
 
     Attributes:
       additive: the formula depends on p and q through their sum alone.
-      entries: what the entries of the carry are called.
+      entries: the names of the carry's entries.
     """
 
     additive: bool = True
@@ -97,7 +98,7 @@ class Gates(ABC):
         """
 
     def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
-        """The type of the carry after a step whose gates are of `dtype`."""
+        """The dtype of the carry after a step whose gates are of `dtype`."""
         return jnp.promote_types(dtype, carry[0].dtype)
 
 
@@ -204,14 +205,14 @@ def _steps(
     Args:
       gates: the formula.
       unroll: steps in one iteration of the loop.
-      history: keep every entry of the carry at all steps, and not just the last.
+      history: keeps every entry of the carry at all steps, not just the last entry.
       ps: [C, *batch, W], for each block.
       kernels: [H, W], for each block.
       biases: [W] or None, for each block.
       carry: before the first step, [*batch, H] each.
 
     Returns:
-      The carry after the last step, and what is kept of each: [C, *batch, H].
+      The carry after the last step, and the history: [C, *batch, H].
     """
 
     def step(carry: Carry, p: Blocks) -> tuple[Carry, Carry]:
@@ -238,7 +239,7 @@ def _steps_jvp(
 
     carry, (kept, factors) = lax.scan(step, before, ps, unroll=unroll)
 
-    # The state before each step; of no steps, there is none.
+    # The state before each step; without steps there is none.
     hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, *batch, H]
     dps = tuple(_instantiated(dp, p) for dp, p in zip(dps, ps, strict=True))
     dqs = tuple(
@@ -248,8 +249,8 @@ def _steps_jvp(
     if gates.additive:
         dqs = tuple(dp if dq is None else dp + dq for dp, dq in zip(dps, dqs, strict=True))
         dps = ()
-    # Transposed twice: it is the transpose of this product that a gradient takes at each step, and
-    # that one should find the kernel as it lies in memory.
+    # Transposed twice: a gradient takes the transpose of this product at each step, and should find
+    # the kernel contiguous in memory.
     across = tuple(k.T for k in kernels)
 
     def step_tangent(dcarry: Carry, step: Any) -> tuple[Carry, Carry]:
@@ -267,9 +268,9 @@ def _steps_jvp(
         return lax.scan(step_tangent, dbefore, (dps, dqs, factors), unroll=unroll)
 
     dbefore = tuple(_instantiated(d, b) for d, b in zip(dbefore, before, strict=True))
-    # The function is linear, so its own derivative is the function. It is taken because JAX
-    # transposes a loop only if it knows what the loop is linear in, which `jvp` tells it; the
-    # value that comes along is of zeros, and falls away when the program is compiled.
+    # The function is linear, so it is its own derivative. `jvp` takes it all the same, since JAX
+    # transposes a loop only if it knows what the loop is linear in; the value computed along with
+    # it, of zeros, is removed when the program is compiled.
     linear_in = (dbefore, dps, dqs)
     _, (dcarry, dkept) = jax.jvp(tangent, jax.tree.map(jnp.zeros_like, linear_in), linear_in)
     return (carry, kept), (dcarry, dkept)
@@ -283,7 +284,7 @@ def _recurrent(
 
 
 def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
-    """What the tangents of kernel and bias contribute to q: [C, *batch, W], or None for nothing."""
+    """The contribution of the tangents of kernel and bias to q: [C, *batch, W], or None."""
     dq = None
     if not _is_zero(dkernel):
         dq = _product(hs, dkernel, dtype)

@@ -1,10 +1,10 @@
-"""An affine map as a value: what the gates of a cell are made of.
+"""An affine map as a value, from which the gates of a cell are built.
 
     y = x · kernel + bias
 
-A cell is a handful of these maps and a formula. The formula calls them, so that it works with
-arrays (an `Affine`) and with modules that declare their arrays when they are called; a whole
-sequence needs the arrays themselves.
+A cell is a few of these maps and a formula. The formula calls them, so that it works with arrays
+(an `Affine`) and with modules that declare their arrays when called; a whole sequence needs the
+arrays themselves.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Affine:
 
 
 def joined(*maps: Affine) -> Affine:
-    """One map whose features are those of all `maps`, in order.
+    """One map with the features of all `maps`, in order.
 
-    Where some have a bias, the others get one of zeros.
+    If some have a bias, the others get one of zeros.
 
     >>> import jax.numpy as jnp
     >>> joined(Affine(jnp.ones((3, 2))), Affine(jnp.ones((3, 4)))).kernel.shape
@@ -62,7 +62,7 @@ def joined(*maps: Affine) -> Affine:
 
 
 def halved(affine: Affine) -> Affine:
-    """The map to half of what `affine` maps to; exact, but for numbers near the smallest there are.
+    """The map to half of what `affine` maps to; exact except for subnormal numbers.
 
     >>> import jax.numpy as jnp
     >>> halved(Affine(jnp.ones((3, 2)))).kernel[0]

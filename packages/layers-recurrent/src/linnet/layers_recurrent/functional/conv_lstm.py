@@ -1,9 +1,8 @@
 """The convolutional LSTM (Shi et al. 2015, arXiv:1506.04214).
 
     i, g, f, o = ih(x) + hh(h)       two convolutions, split along the features
-    f = σ(f + 1)                     so that at first little is forgotten (Jozefowicz et al. 2015)
-    c' = f · c + σ(i) · tanh(g)      memory
-    h' = σ(o) · tanh(c')             hidden state, and output
+    f = σ(f + 1) forgets little at first (Jozefowicz et al. 2015) c' = f · c + σ(i) · tanh(g) memory
+    h' = σ(o) · tanh(c') hidden state, and output
 
 B batch, D input features, H hidden features, p position with as many dimensions as the kernel.
 """

@@ -19,12 +19,12 @@ from ._types import Array
 def flip_sequences(inputs: Array, seq_lengths: Any, num_batch_dims: int, time_major: bool) -> Array:
     """Reverses sequences; step t of one of length n becomes step n - 1 - t.
 
-    What stands behind a sequence's end is reversed there, so that two flips are none.
+    The padding after a sequence's end is reversed in place, so that two flips cancel.
 
     Args:
       inputs: [*batch, T, ...], or [T, *batch, ...] if `time_major`.
       seq_lengths: [*batch], or None if all have T steps.
-      num_batch_dims: how many dimensions *batch has.
+      num_batch_dims: number of batch dimensions.
       time_major: whether time comes first.
 
     Returns:

@@ -7,8 +7,8 @@
     c' = f · c + i · g               memory
     h' = o · φ(c')                   hidden state, and output
 
-The maps are affine; the biases stand in the maps of the hidden state.
-B batch, T time, D input features, H hidden features.
+The maps are affine; the biases belong to the maps of the hidden state. B batch, T time, D input
+features, H hidden features.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420).
 
     f = σ(if(x) + hf(h))
-    n = φ(in(x) + f · hn(h))         or, without reset gate, φ(in(x) + hn(h))
-    h' = (1 - f) · n + f · h
+    n = φ(in(x) + f · hn(h)) without reset gate: φ(in(x) + hn(h)) h' = (1 - f) · n + f · h
 
 The maps are affine; hf has no bias, and hn has one only with the reset gate.
 B batch, T time, D input features, H hidden features.
@@ -136,7 +135,7 @@ def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array]:
 
 
 class ResettingGates(Gates):
-    """The same, where f also scales what the hidden state adds to n: a block each."""
+    """The same, where f also scales what the hidden state adds to n: one block for each gate."""
 
     additive = False
 

@@ -1,4 +1,4 @@
-"""Cells, and what runs them over sequences, as linen modules.
+"""Cells, and the layers that run them over sequences, as linen modules.
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.layers_recurrent import linen

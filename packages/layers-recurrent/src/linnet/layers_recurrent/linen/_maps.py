@@ -1,7 +1,7 @@
-"""The affine maps that cells are made of, as modules.
+"""The affine maps of cells, as modules.
 
-Each is a child of the cell. In a step it is called; for a whole sequence it hands over its
-parameters, declared the same way.
+Each is a child of the cell. A step calls it; a whole sequence takes its parameters, which it
+declares the same way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from linnet.module_core.linen import Module, compact
 
 
 class Dense(linear.Dense):
-    """A `Dense` whose parameters can be had without a product."""
+    """A `Dense` whose parameters are available without a product."""
 
     @compact
     def affine(self, in_features: int) -> Affine:

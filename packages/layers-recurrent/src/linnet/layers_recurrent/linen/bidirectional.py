@@ -18,8 +18,8 @@ class Bidirectional(Module):
     """Runs one RNN from each end of a sequence and merges their outputs.
 
     Args:
-      forward_rnn: goes from the first step to the last.
-      backward_rnn: goes from the last step to the first; its outputs are brought to the order of
+      forward_rnn: runs from the first step to the last.
+      backward_rnn: runs from the last step to the first; its outputs are returned in the order of
         the inputs.
       merge_fn: (forward outputs, backward outputs) -> outputs, for each leaf of the outputs;
         concatenates along the features by default.
@@ -58,10 +58,10 @@ class Bidirectional(Module):
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: (forward carry, backward carry); by default what the cells make.
-          init_key: random key for that.
+          init_key: random key for these.
           seq_lengths: integers (*batch), the length of each sequence.
-          return_carry, time_major: in place of the fields.
-          reverse, keep_order: have no effect: both directions are processed, in order.
+          return_carry, time_major: override the fields.
+          reverse, keep_order: have no effect: both directions are always processed, in order.
 
         Returns:
           The merged outputs; if `return_carry`, ((forward carry, backward carry), outputs).

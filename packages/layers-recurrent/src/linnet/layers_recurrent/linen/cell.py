@@ -1,4 +1,4 @@
-"""`RNNCellBase`: what a recurrent cell is to the layers that run it."""
+"""`RNNCellBase`: the interface between a recurrent cell and the layers that run it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class RNNCellBase(Module):
     output of one step; `initialize_carry`, which makes the first carry; and `num_feature_axes`,
     how many of an input's last dimensions are not batch dimensions.
 
-    A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which does all steps at once,
-    time first, and returns the last carry (of each sequence, where there are lengths) and the
-    outputs; or None where its fields ask for step by step. `RNN` calls it in place of a scan if it
-    stands in the class that defines `__call__` too, so a subclass that changes the step is scanned.
+    A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which takes all steps at once,
+    time first, and returns the last carry (of each sequence, if there are lengths) and the outputs;
+    or None if its fields require single steps. `RNN` calls it instead of a scan if the same class
+    also defines `__call__`, so a subclass that changes the step is scanned.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_recurrent.linen import RNN

@@ -30,14 +30,14 @@ LSTMCarry = tuple[Array, Array]
 class ConvLSTMCell(RNNCellBase):
     """A convolutional LSTM cell; see `functional.conv_lstm` for the equations.
 
-    The forget gate starts near open: 1 is added before its activation, whatever the bias is.
+    The forget gate starts almost open: 1 is added before its activation, whatever the bias.
 
     Args:
       features: channels of the output.
-      kernel_size: shape of the convolution kernel.
-      strides: steps between windows, one for each spatial dimension; only 1 keeps their size.
+      kernel_size: size of the window in each spatial dimension.
+      strides: step between windows, one for each spatial dimension; only 1 keeps their size.
       padding: 'SAME', or (low, high) pairs for each spatial dimension.
-      use_bias: adds a bias to the convolutions.
+      use_bias: the convolutions add a bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       carry_init: initializer of the carry.

@@ -107,7 +107,7 @@ class _LSTMCellBase(RNNCellBase):
 
 
 class LSTMCell(_LSTMCellBase):
-    """A long short-term memory cell; see `functional.lstm` for the equations.
+    """An LSTM cell; see `functional.lstm` for the equations.
 
     Args:
       features: size of the hidden state that `initialize_carry` makes; a carry of another size
@@ -162,10 +162,10 @@ class LSTMCell(_LSTMCellBase):
 
 
 class OptimizedLSTMCell(_LSTMCellBase):
-    """A long short-term memory cell that does a step in two matrix products.
+    """An LSTM cell that takes a step in two matrix products.
 
-    Its parameters are those of `LSTMCell`; a step is faster up to about 2048 features. Run by
-    `RNN`, both cells are equally fast.
+    Its parameters are those of `LSTMCell`; a step is faster up to about 2048 features. In an `RNN`,
+    both cells are equally fast.
 
     Args:
       features: size of the hidden state that `initialize_carry` makes; a carry of another size

@@ -40,8 +40,8 @@ class MGUCell(RNNCellBase):
       activation_fn: activation function of the candidate.
       kernel_init: initializer of the input's kernels.
       recurrent_kernel_init: initializer of the hidden state's kernels.
-      forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
-        back from the start (Jozefowicz et al. 2015, section 2.2).
+      forget_bias_init: initializer of the forget gate's bias. Ones by default, so that gradients
+        reach far back early in training (Jozefowicz et al. 2015, section 2.2).
       activation_bias_init: initializer of the candidate's biases.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.

@@ -1,8 +1,8 @@
 """`RNN`: a cell over a sequence, as a module.
 
-A cell that can do all steps at once is asked to (`sequence`, see `RNNCellBase`); any other is
-lifted into a scan, step by step. What is special in between (reversing, ragged lengths, where the
-time dimension stands) is the same for both.
+A cell that can take all steps at once does so (`sequence`, see `RNNCellBase`); any other is lifted
+into a scan, step by step. Reversing, ragged lengths and the position of the time dimension are
+handled the same way for both.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .cell import RNNCellBase
 class RNN(Module):
     """Applies a cell to every step of a sequence.
 
-    `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` with their usual
-    activations, and with the fields of the scan as they are by default, are computed faster than
-    step by step, to the same results within rounding.
+    With their usual activations and the default fields of the scan, `LSTMCell`,
+    `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` are computed faster than step by
+    step, to the same results within rounding.
 
     Args:
-      cell: what does a step.
-      time_major: time is the first dimension, (time, *batch, *features), and not the one behind the
-        batch, (*batch, time, *features).
-      return_carry: return the last carry too.
-      reverse: go from the last step to the first; the outputs are in the order of processing. With
-        `seq_lengths`, padding stays at the end.
-      keep_order: with `reverse`, bring the outputs back to the order of the inputs.
+      cell: takes a step.
+      time_major: time is the first dimension, (time, *batch, *features), instead of the one after
+        the batch, (*batch, time, *features).
+      return_carry: returns the last carry too.
+      reverse: runs from the last step to the first; the outputs are in the order of processing.
+        With `seq_lengths`, padding stays at the end.
+      keep_order: with `reverse`, returns the outputs in the order of the inputs.
       unroll: steps in one iteration of the loop, at least.
-      variable_axes, variable_broadcast, variable_carry, split_rngs: how the cell's collections and
-        random streams go along the steps, see `scan`.
+      variable_axes, variable_broadcast, variable_carry, split_rngs: how the scan treats the cell's
+        collections and random streams, see `scan`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_recurrent.linen import LSTMCell
@@ -81,14 +81,14 @@ class RNN(Module):
     ) -> Any:
         """Applies the cell to every step.
 
-        Arguments that stand among the fields too take their place where they are given.
+        Arguments that are also fields override them when given.
 
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: before the first step; by default what `cell.initialize_carry` makes.
           init_key: random key for that, `jax.random.key(0)` by default; most cells ignore it.
           seq_lengths: integers (*batch), the length of each sequence. Outputs beyond are not zero,
-            but nothing else depends on what stands there.
+            but nothing else depends on them.
           return_carry, time_major, reverse, keep_order: see the class.
 
         Returns:
@@ -134,7 +134,7 @@ class RNN(Module):
     def _at_once(
         self, cell: RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Array | None
     ) -> Any:
-        """What `cell.sequence` returns, or None where step by step is asked for."""
+        """What `cell.sequence` returns, or None if single steps are required."""
         plain = (
             not self.variable_axes
             and self.variable_broadcast == "params"
@@ -168,7 +168,7 @@ class RNN(Module):
             return scan(_step, in_axes=time_axis, **lifted)(cell, carry, inputs)
 
         def step(cell: Any, carries: Any, x: Array, t: Array) -> Any:
-            # `last` stays what it is once a sequence has ended.
+            # `last` stays fixed once a sequence has ended.
             carry, last = carries
             carry, y = cell(carry, x)
             last = jax.tree.map(lambda new, old: choose(t < lengths, new, old), carry, last)

@@ -19,14 +19,14 @@ class Bidirectional(Module):
     """Runs one RNN from each end of a sequence and merges their outputs.
 
     Args:
-      forward_rnn: goes from the first step to the last.
-      backward_rnn: goes from the last step to the first; its outputs are brought to the order of
+      forward_rnn: runs from the first step to the last.
+      backward_rnn: runs from the last step to the first; its outputs are returned in the order of
         the inputs.
       merge_fn: (forward outputs, backward outputs) -> outputs, for each leaf of the outputs;
         concatenates along the features by default.
       time_major: see `RNN`.
       return_carry: see `RNN`.
-      rngs: where the carries of both are drawn from, see `RNN`; False for their own streams.
+      rngs: streams that both carries are drawn from, see `RNN`; False for the cells' own.
 
     Attributes:
       rngs: an `RngStream`, or None.
@@ -77,10 +77,10 @@ class Bidirectional(Module):
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: (forward carry, backward carry); by default what the cells make.
-          rngs: where these are drawn from: streams, of which 'carry' is taken, or one stream.
+          rngs: streams that these are drawn from, of which 'carry' is used, or one stream.
           seq_lengths: integers (*batch), the length of each sequence.
-          return_carry, time_major: in place of the attributes.
-          reverse, keep_order: have no effect: both directions are processed, in order.
+          return_carry, time_major: override the attributes.
+          reverse, keep_order: have no effect: both directions are always processed, in order.
 
         Returns:
           The merged outputs; if `return_carry`, ((forward carry, backward carry), outputs).

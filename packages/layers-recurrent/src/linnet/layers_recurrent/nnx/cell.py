@@ -29,11 +29,10 @@ class RNNCellBase(Module):
     output of one step; `initialize_carry`, which makes the first carry; and `num_feature_axes`,
     how many of an input's last dimensions are not batch dimensions.
 
-    A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which does all steps at once,
-    time first, and returns the last carry (of each sequence, where there are lengths) and the
-    outputs; or None where its attributes ask for step by step. `RNN` calls it in place of a loop if
-    it stands in the class that defines `__call__` too, so a subclass that changes the step is run
-    step by step.
+    A cell may also define `sequence(carry, xs, *, lengths, unroll)`, which takes all steps at once,
+    time first, and returns the last carry (of each sequence, if there are lengths) and the outputs;
+    or None if its attributes require single steps. `RNN` calls it instead of a loop if the same
+    class also defines `__call__`, so a subclass that changes the step runs step by step.
 
     >>> import jax.numpy as jnp
     >>> from linnet.layers_recurrent.nnx import RNN
@@ -58,7 +57,7 @@ class RNNCellBase(Module):
 
         Args:
           input_shape: of the inputs of one step.
-          rngs: streams, of which 'carry' is drawn from, or one stream.
+          rngs: streams, of which 'carry' is used, or one stream.
 
         Returns:
           The carry.
@@ -85,13 +84,13 @@ def _missing(cell: Module, what: str) -> str:
 
 
 class GatedCell(RNNCellBase):
-    """What the cells of this package share: a carry of the hidden features' size.
+    """The base of this package's cells, whose carry has the size of the hidden features.
 
     Attributes:
       hidden_features: H.
       param_dtype: of the parameters, and of the carry before the first step.
       carry_init: initializer of the carry, or None for zeros.
-      rngs: the stream that a carry is drawn from if none is given, or None.
+      rngs: the stream that a carry is drawn from if the caller passes none, or None.
     """
 
     in_features: int
@@ -114,7 +113,7 @@ class GatedCell(RNNCellBase):
         promote_dtype: PromoteDtype,
         rngs: Rngs,
     ) -> dict[str, Any]:
-        """Sets the attributes that all cells have; returns what all layers in a cell take."""
+        """Sets the attributes of every cell; returns the arguments of every layer in a cell."""
         self.in_features = integer(in_features, "in_features")
         self.hidden_features = integer(hidden_features, "hidden_features", least=1)
         self.dtype = dtype
@@ -134,7 +133,7 @@ class GatedCell(RNNCellBase):
         rngs: Rngs | RngStream | None,
         carry_init: Initializer | None,
     ) -> tuple[Array, ...]:
-        """The entries of a carry, each from a key of its own."""
+        """The entries of a carry, each drawn from a separate key."""
         init = carry_init or self.carry_init or default_carry_init
         stream = self._stream(rngs)
         return tuple(
@@ -165,7 +164,7 @@ LSTMCarry = tuple[Array, Array]
 
 
 class MemoryCell(GatedCell):
-    """A cell whose carry is a memory and the hidden state."""
+    """A cell whose carry is the memory and the hidden state."""
 
     @names_layer
     def initialize_carry(
@@ -219,5 +218,5 @@ class HiddenStateCell(GatedCell):
 
 
 def kept_stream(rngs: Rngs, keep_rngs: bool) -> RngStream | None:
-    """The stream that a cell keeps for carries."""
+    """The stream that a cell stores for its carries."""
     return rngs["carry"].fork() if keep_rngs else None

@@ -44,8 +44,8 @@ class GRUCell(HiddenStateCell):
       hidden_features: H, of the output.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.
-      kernel_init: initializer of the kernel that transforms the input.
-      recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
+      kernel_init: initializer of the input's kernel.
+      recurrent_kernel_init: initializer of the hidden state's kernel.
       bias_init: initializer of the bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.

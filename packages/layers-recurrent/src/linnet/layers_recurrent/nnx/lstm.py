@@ -36,7 +36,7 @@ from .cell import LSTMCarry, MemoryCell, kept_stream
 
 
 class LSTMCell(MemoryCell):
-    """A long short-term memory cell; see `functional.lstm` for the equations.
+    """An LSTM cell; see `functional.lstm` for the equations.
 
     Args:
       in_features: D, of the inputs.
@@ -150,9 +150,9 @@ class LSTMCell(MemoryCell):
 
 
 class OptimizedLSTMCell(MemoryCell):
-    """A long short-term memory cell that does a step in two matrix products.
+    """An LSTM cell that takes a step in two matrix products.
 
-    It computes what `LSTMCell` does, with the gates' kernels side by side. Run by `RNN`, both cells
+    It computes what `LSTMCell` does, with the gates' kernels side by side. In an `RNN`, both cells
     are equally fast.
 
     Args:
@@ -160,8 +160,8 @@ class OptimizedLSTMCell(MemoryCell):
       hidden_features: H, of the output.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
-      kernel_init: initializer of the kernel that transforms the input.
-      recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
+      kernel_init: initializer of the input's kernel.
+      recurrent_kernel_init: initializer of the hidden state's kernel.
       bias_init: initializer of the bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -267,7 +267,7 @@ class OptimizedLSTMCell(MemoryCell):
 
 
 def apart(joint: Affine, count: int) -> list[Affine]:
-    """The maps of several gates from one that has their features side by side."""
+    """Splits one map, which has the features of several gates side by side, into theirs."""
     kernels = jnp.split(joint.kernel, count, axis=-1)
     biases = [None] * count if joint.bias is None else jnp.split(joint.bias, count)
     return [Affine(k, b, joint.dtype) for k, b in zip(kernels, biases, strict=True)]

@@ -45,8 +45,8 @@ class MGUCell(HiddenStateCell):
       activation_fn: activation function of the candidate.
       kernel_init: initializer of the input's kernels.
       recurrent_kernel_init: initializer of the hidden state's kernels.
-      forget_bias_init: initializer of the forget gate's bias. Ones, so that gradients reach far
-        back from the start (Jozefowicz et al. 2015, section 2.2).
+      forget_bias_init: initializer of the forget gate's bias. Ones by default, so that gradients
+        reach far back early in training (Jozefowicz et al. 2015, section 2.2).
       activation_bias_init: initializer of the candidate's biases.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
@@ -54,12 +54,12 @@ class MGUCell(HiddenStateCell):
       reset_gate: the forget gate also scales what the hidden state adds to the candidate.
       promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
-      rngs: draws the parameters, of each map kernel and bias: if, hf, hn, in.
+      rngs: draws the parameters, kernel and bias of each map in turn: if, hf, hn, in.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
 
     Attributes:
       if_, in_: `Linear`s of the input, [D] to [H].
-      hf, hn: `Linear`s of the hidden state, [H] to [H]; a bias has `hn` with `reset_gate` alone.
+      hf, hn: `Linear`s of the hidden state, [H] to [H]; `hn` has a bias only with `reset_gate`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs

@@ -1,8 +1,8 @@
 """`RNN`: a cell over a sequence, as a module.
 
-A cell that can do all steps at once is asked to (`sequence`, see `RNNCellBase`); any other is run
-in a loop, step by step. What is special in between (reversing, ragged lengths, where the time
-dimension stands) is the same for both.
+A cell that can take all steps at once does so (`sequence`, see `RNNCellBase`); any other runs in a
+loop, step by step. Reversing, ragged lengths and the position of the time dimension are handled the
+same way for both.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from .cell import RNNCellBase
 class RNN(Module):
     """Applies a cell to every step of a sequence.
 
-    `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` with their usual
-    activations are computed faster than step by step, to the same results within rounding.
+    With their usual activations, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and
+    `SimpleCell` are computed faster than step by step, to the same results within rounding.
 
     Args:
-      cell: what does a step.
-      time_major: time is the first dimension, (time, *batch, *features), and not the one behind the
-        batch, (*batch, time, *features).
-      return_carry: return the last carry too.
-      reverse: go from the last step to the first; the outputs are in the order of processing. With
-        `seq_lengths`, padding stays at the end.
-      keep_order: with `reverse`, bring the outputs back to the order of the inputs.
+      cell: takes a step.
+      time_major: time is the first dimension, (time, *batch, *features), instead of the one after
+        the batch, (*batch, time, *features).
+      return_carry: returns the last carry too.
+      reverse: runs from the last step to the first; the outputs are in the order of processing.
+        With `seq_lengths`, padding stays at the end.
+      keep_order: with `reverse`, returns the outputs in the order of the inputs.
       unroll: steps in one iteration of the loop, at least.
-      state_axes: for filters of the cell's state: `nnx.Carry` for what goes from step to step, None
-        for what is the same in each, an axis for what has a slice for each. None lets all of it go
-        from step to step; that is how a cell counts its steps, or drops anew in each.
+      state_axes: maps filters of the cell's state to `nnx.Carry` (carried from step to step), None
+        (the same in each step) or an axis (one slice for each step). None carries the whole state;
+        that is how a cell counts its steps, or drops other values in each.
       broadcast_rngs: filter of the cell's streams that give the same keys in each step.
-      rngs: where carries are drawn from: True for a stream of the layer's own, seeded with 0;
-        streams, of which 'carry' is forked; False for the cell's own.
+      rngs: streams that carries are drawn from, of which 'carry' is forked; True for a stream of
+        the layer's own, seeded with 0; False for the cell's own.
 
     Attributes:
       rngs: an `RngStream`, or None.
@@ -105,15 +105,15 @@ class RNN(Module):
     ) -> Any:
         """Applies the cell to every step.
 
-        Arguments that stand among the attributes too take their place where they are given.
+        Arguments that are also attributes override them when given.
 
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
           initial_carry: before the first step; by default what `cell.initialize_carry` makes.
           seq_lengths: integers (*batch), the length of each sequence. Outputs beyond are not zero,
-            but nothing else depends on what stands there.
+            but nothing else depends on them.
           return_carry, time_major, reverse, keep_order: see the class.
-          rngs: where that carry is drawn from: streams, of which 'carry' is forked, or one stream.
+          rngs: streams that this carry is drawn from, of which 'carry' is forked, or one stream.
 
         Returns:
           The outputs, like `inputs` but for the features; if `return_carry`, (last carry, outputs),
@@ -137,7 +137,7 @@ class RNN(Module):
             lengths = checked_lengths(seq_lengths, batch, shape[time_axis])
         stream = self.rngs if rngs is None else rngs
         if isinstance(stream, Rngs):
-            # One key of 'carry' for each call, however many the cell draws, if any.
+            # Each call takes one key of 'carry', however many keys the cell draws, if any.
             stream = stream["carry"].fork()
         if initial_carry is None:
             step_shape = (*shape[:time_axis], *shape[time_axis + 1 :])
@@ -187,7 +187,7 @@ class RNN(Module):
 
 
 def carry_stream(rngs: Any) -> RngStream | None:
-    """The stream that a layer keeps for carries.
+    """The stream that a layer stores for carries.
 
     Raises:
       ArgumentTypeError: `rngs` is neither streams nor a bool.

@@ -44,8 +44,8 @@ class SimpleCell(HiddenStateCell):
       carry_init: initializer of the carry; None for zeros.
       residual: adds the hidden state before the activation (arXiv:1801.06105).
       activation_fn: activation function of the output.
-      kernel_init: initializer of the kernel that transforms the input.
-      recurrent_kernel_init: initializer of the kernel that transforms the hidden state.
+      kernel_init: initializer of the input's kernel.
+      recurrent_kernel_init: initializer of the hidden state's kernel.
       bias_init: initializer of the bias.
       promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
