@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from linnet import struct
 from linnet.module_core import linen as nn
-from linnet.module_core.linen.recording import represent, represent_inputs
 from linnet.module_core.tables import drawing
-from linnet.module_core.tables.cells import lines_of
+from linnet.module_core.tables.cells import lines_of, represent, represent_inputs
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

@@ -136,8 +136,7 @@ def test_every_transform_is_in_the_table():
         for name, found in vars(nnx).items()
         if inspect.isfunction(found)
         and found.__module__.startswith("linnet.module_core.nnx.transforms.")
-        and not name.endswith("_context")  # functions that make no trace of their own
-        and name != "transform_metadata"
+        and name not in ("prefix", "transform_metadata")  # which make no trace of their own
     }
     assert {n for n in dir(nnx) if n in transforms} <= set(INNER)
 

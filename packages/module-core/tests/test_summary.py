@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from linnet.module_core import linen as nn
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
 from linnet.module_core.linen import metadata
-from linnet.module_core.linen.recording import Costs, represent_inputs
+from linnet.module_core.linen.recording import Costs
 from linnet.module_core.linen.summary import Row, Table, table
-from linnet.module_core.tables.cells import bytes_text
+from linnet.module_core.tables.cells import bytes_text, represent_inputs
 from linnet.struct import PyTreeNode, field
 
 KEY = jax.random.key(0)

@@ -24,8 +24,8 @@ from ..nnx.nodes.pytree import Pytree
 from ..nnx.streams.reseeding import reseed
 from ..nnx.streams.rngs import Rngs
 from ..nnx.structure.graph import merge, split, state
+from ..nnx.structure.graphdef import GraphDef
 from ..nnx.structure.states import from_flat_state, path_text, to_flat_state
-from ..nnx.structure.structure import GraphDef
 from ..nnx.structure.updating import update
 from ..nnx.variable.variable import Variable
 from ..nnx.variable.variable_types import Intermediate, RngState

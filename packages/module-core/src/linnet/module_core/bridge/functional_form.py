@@ -11,7 +11,7 @@ from ..nnx.module import Module
 from ..nnx.streams.rngs import Rngs
 from ..nnx.structure.calling import Caller, call
 from ..nnx.structure.graph import split
-from ..nnx.structure.structure import GraphDef
+from ..nnx.structure.graphdef import GraphDef
 
 M = TypeVar("M", bound=Module)
 

@@ -22,9 +22,9 @@ from typing import Any
 
 from ..boxes import AxisMetadata
 from ..nnx.containers import Dict, List
+from ..nnx.nodes.contents import path_name
 from ..nnx.nodes.pytree import Pytree
 from ..nnx.structure.states import Path
-from ..nnx.structure.structure import path_name
 from ..nnx.variable.variable import Variable
 from .gates import GATES, Join
 from .variables import collection_of

@@ -23,6 +23,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from ..boxes import AxisMetadata
 from ..errors import (
     ArgumentError,
     CallCompactUnboundModuleError,
@@ -33,11 +34,11 @@ from ..errors import (
 from ..linen.filters import CollectionFilter, in_filter
 from ..nnx import module as nnx_module
 from ..nnx.containers import Dict, List
+from ..nnx.nodes.contents import holds_data
 from ..nnx.nodes.pytree import Pytree, dataclass
 from ..nnx.streams.rngs import Rngs
 from ..nnx.structure.graph import merge, split, state
 from ..nnx.structure.states import State
-from ..nnx.structure.structure import holds_data
 from ..nnx.structure.updating import update
 from ..nnx.variable.variable import Variable
 from ..nnx.variable.variable_types import variable_type_from_name
@@ -452,8 +453,6 @@ def _run(
 
 
 def _is_box(value: Any) -> bool:
-    from ..boxes import AxisMetadata
-
     return isinstance(value, AxisMetadata)
 
 

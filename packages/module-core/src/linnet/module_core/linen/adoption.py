@@ -28,6 +28,7 @@ from linnet.struct import FrozenDict
 
 from ..config import config
 from ..errors import CallShareScopeOnUnboundModuleError
+from ..structs import is_struct
 from .variable import Variable
 
 if TYPE_CHECKING:
@@ -120,11 +121,6 @@ def iter_modules(
         for f in dataclasses.fields(value):
             if f.metadata.get("pytree_node", True):
                 yield from iter_modules(getattr(value, f.name), (*path, f.name), of=of)
-
-
-def is_struct(value: Any) -> bool:
-    """Whether `value` is an instance of a `linnet.struct` dataclass."""
-    return getattr(type(value), "_linnet_dataclass", False) is True
 
 
 def adopt(parent: Module, name: str, value: Any) -> Any:

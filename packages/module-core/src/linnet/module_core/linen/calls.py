@@ -190,11 +190,7 @@ def _named(module: Module, name: str) -> Callable[..., Any]:
     try:
         found = getattr(module, name)
     except (AttributeError, DescriptorAttributeError):
-        from .module import Module
-
-        if name == "__call__" or (
-            defined is None and cls.setup is Module.setup and cls.__getattr__ is Module.__getattr__
-        ):
+        if name == "__call__" or (defined is None and not cls._gains_attributes()):
             raise  # binding the module won't bring it
         return _attribute(name)
     _check_callable(module, name, found)

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..layout import ambiguous
 from ..tracebacks import strip
+from .adoption import is_module
 from .context import context, run_interceptors
 from .hints import changed_in_place, mismatch, still_packed, taken_for_array
 
@@ -330,9 +331,7 @@ def _note(
 
 
 def _not_a_module(self: Any, fun: Callable[..., Any]) -> Exception:
-    from .module import Module
-
-    if isinstance(self, Module):
+    if is_module(self):
         return not_made(type(self))
     return TypeError(
         f"{fun.__qualname__} was called on {self!r:.60} of type {type(self).__name__}; its first "

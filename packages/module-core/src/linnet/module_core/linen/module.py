@@ -36,6 +36,7 @@ from .methods import not_made, nowrap, wrap_methods
 from .mistyped import about_frozen, brief, no_attribute
 from .representation import module_repr
 from .scope import Scope
+from .summary import module_paths, tabulate
 from .variable_access import VariableAccess
 
 T = TypeVar("T")
@@ -206,6 +207,11 @@ class Module(_Dataclass, VariableAccess):
                 self.encoder = Encoder()
                 self.scale = self.param("scale", initializers.ones, (3,))
         """
+
+    @classmethod
+    def _gains_attributes(cls) -> bool:
+        """Whether an instance may have attributes, once it is bound, that it has not before."""
+        return cls.setup is not Module.setup or cls.__getattr__ is not Module.__getattr__
 
     def _run_setup(self) -> None:
         state = self._state
@@ -504,8 +510,6 @@ class Module(_Dataclass, VariableAccess):
         Nothing is computed; `summary.tabulate` says what the arguments do.
 
         """
-        from .summary import tabulate
-
         return tabulate(
             self,
             rngs,
@@ -537,9 +541,12 @@ class Module(_Dataclass, VariableAccess):
         >>> list(Sequential([Sequential([jnp.sin])]).module_paths(jax.random.key(0), jnp.ones(2)))
         ['', 'layers_0']
         """
-        from .summary import module_paths
-
         return module_paths(self, rngs, args, kwargs, show_repeated=show_repeated, mutable=mutable)
+
+    def _linnet_cell(self) -> str:
+        """How a table shows a module among arguments: its class, and its place if any."""
+        place = "/".join(self.scope.path) if self.scope is not None else ""
+        return f"{place} ({type(self).__name__})" if place else type(self).__name__
 
     def _capture(self, method: str, result: Any) -> None:
         capture = self.scope.frame.capture  # type: ignore[union-attr]

@@ -8,19 +8,19 @@ is no array becomes text, so that nothing of the trace is kept alive.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
-from linnet.struct import FrozenDict, unfreeze
+from linnet.struct import unfreeze
 
-from .. import boxes as metadata
-from . import adoption, calls
+from ..tables.cells import represent, represent_inputs
+from ..tables.flops import UNKNOWN, is_array, separate
+from . import calls
 from .context import InterceptorContext, intercept_methods
 from .filters import CollectionFilter
-from .flops import UNKNOWN, Repetition, is_array, method_of, take_out
+from .flops import Repetition, method_of
 from .methods import is_name_scope
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def record(
     """The calls within `module.init(rngs, *args, **kwargs)`, and the shapes of its variables."""
     fn = calls.resolve_method(module, method)
     recorder = _Recorder(mutable, costs)
-    inputs, rebuild = take_out((rngs, args, kwargs), is_array)
+    inputs, rebuild = separate((rngs, args, kwargs), is_array)
     found: dict[str, Any] = {}
 
     def run(arrays: list[Any]) -> list[Any]:
@@ -99,7 +99,7 @@ def record(
             _, variables = calls.init_with_output(
                 module, recorder.root(fn), mutable, capture, rngs, args, kwargs
             )
-        leaves, found["rebuild"] = take_out(unfreeze(variables), is_array)
+        leaves, found["rebuild"] = separate(unfreeze(variables), is_array)
         return leaves
 
     shapes = jax.eval_shape(run, inputs)
@@ -217,62 +217,3 @@ class _Recorder:
 
 def _free(module: Module) -> Module:
     return module.clone(_deep_clone=True, _reset_names=True)
-
-
-# Values as shapes and text.
-
-
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """What a value that is no array looks like."""
-
-    text: str
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def represent(value: Any) -> Any:
-    """`value` with a `jax.ShapeDtypeStruct` for each array, and `Text` for what is none.
-
-    Sequences become lists; dicts, named tuples and struct dataclasses become dicts.
-    """
-    if is_array(value):
-        return jax.ShapeDtypeStruct(value.shape, value.dtype)  # type: ignore[no-untyped-call]
-    if isinstance(value, metadata.AxisMetadata):
-        return value.replace_boxed(represent(metadata.contents(value)))
-    if isinstance(value, dict | FrozenDict):
-        return {str(k): represent(v) for k, v in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {k: represent(v) for k, v in zip(value._fields, value, strict=True)}
-    if isinstance(value, list | tuple):
-        return [represent(v) for v in value]
-    if adoption.is_struct(value):
-        return {f.name: represent(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    return Text(_one_line(value))
-
-
-def represent_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """A call's arguments: a single one by itself, several in a list, those with names as dicts."""
-    if not args and not kwargs:
-        return []
-    if not args:
-        return represent(kwargs)
-    if len(args) == 1 and not kwargs:
-        return represent(args[0])
-    return [represent(x) for x in args] + [{k: represent(v)} for k, v in kwargs.items()]
-
-
-_LONGEST = 40
-
-
-def _one_line(value: Any) -> str:
-    if adoption.is_module(value):
-        place = "/".join(value.scope.path) if value.scope is not None else ""
-        return f"{place} ({type(value).__name__})" if place else type(value).__name__
-    if isinstance(value, np.dtype | type) or callable(value):
-        name = getattr(value, "__name__", None) or getattr(value, "name", None)
-        if isinstance(name, str):
-            return name
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

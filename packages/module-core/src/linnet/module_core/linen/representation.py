@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from .adoption import is_module
+
 if TYPE_CHECKING:
     from .module import Module
 
@@ -13,8 +15,6 @@ _INDENT = "    "
 
 def module_repr(module: Module) -> str:
     """A tree of fields and children, four spaces a level."""
-    from .adoption import is_module
-
     attributes = {
         f.name: getattr(module, f.name, None)
         for f in dataclasses.fields(module)
@@ -35,8 +35,6 @@ def module_repr(module: Module) -> str:
 
 def _value_repr(value: Any) -> str:
     named = callable(value) and getattr(value, "__name__", None)
-    from .adoption import is_module
-
     return str(named) if named and not is_module(value) else _indent(repr(value))
 
 

@@ -29,12 +29,12 @@ from .module import Module as Module
 from .module import first_from as first_from
 from .module import iter_module_children as iter_module_children
 from .module import iter_modules as iter_modules
+from .nodes.kinds import register_data_type as register_data_type
 from .nodes.marks import Data as Data
 from .nodes.marks import Static as Static
 from .nodes.marks import data as data
 from .nodes.marks import has_data as has_data
 from .nodes.marks import is_data as is_data
-from .nodes.marks import register_data_type as register_data_type
 from .nodes.marks import static as static
 from .nodes.pytree import Object as Object
 from .nodes.pytree import Pytree as Pytree
@@ -78,6 +78,7 @@ from .structure.graph import pure as pure
 from .structure.graph import split as split
 from .structure.graph import state as state
 from .structure.graph import variables as variables
+from .structure.graphdef import GraphDef as GraphDef
 from .structure.iteration import find_duplicates as find_duplicates
 from .structure.iteration import iter_children as iter_children
 from .structure.iteration import iter_graph as iter_graph
@@ -98,7 +99,6 @@ from .structure.states import restore_int_paths as restore_int_paths
 from .structure.states import split_state as split_state
 from .structure.states import to_flat_state as to_flat_state
 from .structure.states import to_pure_dict as to_pure_dict
-from .structure.structure import GraphDef as GraphDef
 from .structure.trees import NodeStates as NodeStates
 from .structure.trees import from_tree as from_tree
 from .structure.trees import to_tree as to_tree

@@ -135,13 +135,7 @@ def capture(
 
 def _modules(root: Any) -> list[tuple[Path, Any]]:
     """The modules below a root, whose attributes aren't items, with their paths."""
-    from .module import Module
-
-    return [
-        (path, x)
-        for path, x in iter_graph(root)
-        if isinstance(x, Module) and getattr(type(x), "_attribute_order", None) is None
-    ]
+    return [(path, x) for path, x in iter_graph(root) if getattr(type(x), "_takes_captures", False)]
 
 
 def _attach(module: Any, captures: Captures | None) -> None:

@@ -41,6 +41,7 @@ class List(Module, MutableSequence[A], Generic[A]):
         return int(name) if name.isdigit() else name
 
     _attribute_order = staticmethod(_order)
+    _takes_captures = False
 
     def _items(self) -> list[A]:
         return [self.__dict__[str(i)] for i in range(self._length)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,8 @@ class Module(Pytree):
     >>> Linear(2, 3, rngs=nnx.Rngs(0))(jnp.ones((1, 2))).shape
     (1, 3)
     """
+
+    _takes_captures: ClassVar[bool] = True  # see `capturing`
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # `__init__` binds the arguments after this, and its error would count them, no more.

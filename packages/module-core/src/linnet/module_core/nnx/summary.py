@@ -27,20 +27,19 @@ from typing import Any
 import jax
 
 from ..errors import ArgumentError, did_you_mean
-from ..linen.flops import UNKNOWN, count, is_array, pullback
-from ..linen.recording import Text, represent, represent_inputs
-from ..tables.cells import amount, lines_of, size_and_bytes
+from ..tables.cells import Text, amount, lines_of, represent, represent_inputs, size_and_bytes
 from ..tables.drawing import Column, check_extra, draw
+from ..tables.flops import UNKNOWN, count, is_array, pullback
 from .abstract import eval_shape
 from .containers import Dict, List
 from .module import Module
+from .nodes.contents import attribute_names, path_name
 from .nodes.pytree import Pytree
 from .streams.rngs import RngStream
 from .structure.bundle import Bundle, put_back, take_out
 from .structure.effect import Inside, Outcome, apply
 from .structure.iteration import iter_graph
 from .structure.states import Path
-from .structure.structure import attribute_names, path_name
 from .transforms.jit import Jitted
 from .variable.variable import Variable
 from .variable.variable_types import RngState

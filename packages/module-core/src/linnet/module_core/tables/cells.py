@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
-from .. import boxes as metadata
-from ..linen import adoption
+from linnet.struct import FrozenDict
+
+from .. import boxes
+from ..structs import is_struct
+from .flops import is_array
 
 
 def lines_of(value: Any) -> list[str]:
@@ -36,7 +41,7 @@ def lines_of(value: Any) -> list[str]:
 
 def _opened(value: Any) -> Any:
     """The fields of a struct dataclass as a dict, anything else as it is."""
-    if not adoption.is_struct(value) or isinstance(value, metadata.AxisMetadata):
+    if not is_struct(value) or isinstance(value, boxes.AxisMetadata):
         return value
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
@@ -47,9 +52,9 @@ def _is_branch(value: Any) -> bool:
 
 
 def _leaf(value: Any) -> str:
-    if isinstance(value, metadata.AxisMetadata):
+    if isinstance(value, boxes.AxisMetadata):
         names = getattr(value, "names", None)
-        text = "; ".join(lines_of(metadata.contents(value)))
+        text = "; ".join(lines_of(boxes.contents(value)))
         return f"{text} P({', '.join(map(str, names))})" if names else text
     if isinstance(value, jax.ShapeDtypeStruct):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
@@ -75,3 +80,59 @@ def bytes_text(n: int) -> str:
         value /= 1000
         del units[0]
     return f"{value:,.1f} {units[0]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """What a value that is no array looks like."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def represent(value: Any) -> Any:
+    """`value` with a `jax.ShapeDtypeStruct` for each array, and `Text` for everything else.
+
+    Sequences become lists; dicts, named tuples and struct dataclasses become dicts.
+    """
+    if is_array(value):
+        return jax.ShapeDtypeStruct(value.shape, value.dtype)  # type: ignore[no-untyped-call]
+    if isinstance(value, boxes.AxisMetadata):
+        return value.replace_boxed(represent(boxes.contents(value)))
+    if isinstance(value, dict | FrozenDict):
+        return {str(k): represent(v) for k, v in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {k: represent(v) for k, v in zip(value._fields, value, strict=True)}
+    if isinstance(value, list | tuple):
+        return [represent(v) for v in value]
+    if is_struct(value):
+        return {f.name: represent(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return Text(_one_line(value))
+
+
+def represent_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """A call's arguments: a single one by itself, several in a list, those with names as dicts."""
+    if not args and not kwargs:
+        return []
+    if not args:
+        return represent(kwargs)
+    if len(args) == 1 and not kwargs:
+        return represent(args[0])
+    return [represent(x) for x in args] + [{k: represent(v)} for k, v in kwargs.items()]
+
+
+_LONGEST = 40
+
+
+def _one_line(value: Any) -> str:
+    say = getattr(type(value), "_linnet_cell", None)  # a module says itself how it is shown
+    if say is not None:
+        return str(say(value))
+    if isinstance(value, np.dtype | type) or callable(value):
+        name = getattr(value, "__name__", None) or getattr(value, "name", None)
+        if isinstance(name, str):
+            return name
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -1,9 +1,11 @@
 """Which kind of thing a value is, for a walk over a structure.
 
-The kind is a matter of the value's class. What is remembered of a class is what cannot change:
-a module stays a module, and a class that jax knows as a tree stays one. That jax does not know a
-class may change with the next call of `jax.tree_util.register_pytree_node`, so this is asked each
-time, save of Python's own scalars and functions.
+The kind is a matter of the value's class. Objects and variables say it themselves, by a class
+attribute `_nnx_kind`, so that this file knows neither: everything else of nnx is above it. What is
+remembered of a class is what cannot change: a module stays a module, and a class that jax knows as
+a tree stays one. That jax does not know a class may change with the next call of
+`jax.tree_util.register_pytree_node`, so this is asked each time, save of Python's own scalars and
+functions.
 
 Classes are remembered by identity, which takes one look-up at C speed, and forgotten when they die.
 """
@@ -12,14 +14,12 @@ from __future__ import annotations
 
 import types
 import weakref
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
-from ..variable.variable import Variable
-from .marks import is_leaf_of_data
-from .pytree import Pytree
+T = TypeVar("T")
 
 OBJECT, VARIABLE, LIST, DICT, TREE, ARRAY, STATIC, REFERENCE = range(8)
 
@@ -52,12 +52,31 @@ def forget_kind(cls: type) -> None:
     _own.pop(id(cls), None)
 
 
+_data_types: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def register_data_type(type_: T, /) -> T:
+    """Makes instances of a class data wherever they are attributes; a decorator.
+
+    They are leaves: transforms pass them to jax, which must know what to do with them.
+    """
+    _data_types.add(type_)  # type: ignore[arg-type]
+    forget_kind(type_)  # type: ignore[arg-type]
+    return type_
+
+
+def is_leaf_of_data(value: Any) -> bool:
+    """Whether a value is by its type a leaf of a module's data."""
+    # By instance: the class of a tracer is no subclass of jax.Array, the tracer is an instance.
+    known = isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct))
+    return known or type(value) in _data_types
+
+
 def _work_out_kind(value: Any, cls: type) -> int:
     if id(cls) not in _own:
-        if issubclass(cls, Pytree):
-            return _remember(cls, OBJECT)
-        if issubclass(cls, Variable):
-            return _remember(cls, VARIABLE)
+        for base in cls.__mro__:  # not `getattr`, which a metaclass may answer
+            if "_nnx_kind" in base.__dict__:
+                return _remember(cls, base.__dict__["_nnx_kind"])
         if is_leaf_of_data(value):
             return _remember(cls, ARRAY)
         if cls is list or cls is dict:

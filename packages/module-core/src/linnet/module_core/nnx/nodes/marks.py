@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-import weakref
 from typing import Annotated, Any, TypeVar
 
-import jax
-import numpy as np
-
 from ..._compat import own_annotations
+from .contents import data_leaves, holds_data
 
 T = TypeVar("T")
 _MISSING: Any = object()
@@ -98,28 +95,6 @@ def declared_marks(cls: type) -> dict[str, bool]:
     return found
 
 
-_data_types: weakref.WeakSet[type] = weakref.WeakSet()
-
-
-def register_data_type(type_: T, /) -> T:
-    """Makes instances of a class data wherever they are attributes; a decorator.
-
-    They are leaves: transforms pass them to jax, which must know what to do with them.
-    """
-    from .kinds import forget_kind
-
-    _data_types.add(type_)  # type: ignore[arg-type]
-    forget_kind(type_)  # type: ignore[arg-type]
-    return type_
-
-
-def is_leaf_of_data(value: Any) -> bool:
-    """Whether a value is by its type a leaf of a module's data."""
-    # By instance: the class of a tracer is no subclass of jax.Array, the tracer is an instance.
-    known = isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct))
-    return known or type(value) in _data_types
-
-
 def is_data(value: Any, /) -> bool:
     """Whether a value, as an attribute, is data.
 
@@ -129,13 +104,9 @@ def is_data(value: Any, /) -> bool:
     """
     if isinstance(value, Marked):
         return value.is_data
-    from ..structure.structure import holds_data
-
     return holds_data(value)
 
 
 def has_data(value: Any, /) -> list[Any]:
     """The data leaves of a value."""
-    from ..structure.structure import data_leaves
-
     return data_leaves(value)

@@ -22,7 +22,11 @@ import jax
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ...field_order import made_dataclass
 from . import edits
+from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
+from .kinds import OBJECT
 from .marks import Marked, declared_marks
+from .representation import Entries, represent, treescope_of
+from .statics import static_key
 
 T = TypeVar("T")
 
@@ -47,6 +51,7 @@ class Pytree:
     _declared_marks: ClassVar[dict[str, bool]] = {}
     _has_marks: ClassVar[bool] = False  # of the class, or of some instance
     _is_pytree = True
+    _nnx_kind: ClassVar[int] = OBJECT
     _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
         "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put them"
         " back with nnx.replace_by_pure_dict(state, msgpack_restore(encoded)) and"
@@ -110,15 +115,18 @@ class Pytree:
     def _nnx_description(self) -> str:
         return repr(type(self).__name__)
 
-    def __repr__(self) -> str:
-        from .representation import represent
+    def _nnx_entries(self) -> Entries:
+        cls = type(self)
+        items = [(path_name(cls, k), v) for k, v in self.__dict__.items() if k != "_length"]
+        if items and all(isinstance(k, int) for k, _ in items):
+            return Entries(f"{cls.__name__}([", "])", [("", v) for _, v in items], "")
+        return Entries(f"{cls.__name__}(", ")", items, "=", sized=True)
 
+    def __repr__(self) -> str:
         return represent(self)
 
     def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
-        from .representation import treescope_of
-
-        return treescope_of(self, path, subtree_renderer)
+        return treescope_of(self, self.__dict__, path, subtree_renderer)
 
 
 def check_pytree(pytree: Any) -> None:
@@ -200,15 +208,14 @@ def _with_mark(obj: Pytree, name: str, value: Any) -> Any:
 
 
 def _refuse_data(obj: Pytree, name: str, value: Any) -> None:
-    if type(obj)._is_pytree:
-        from ..structure.structure import iter_data
-
-        if not all(isinstance(x, jax.ShapeDtypeStruct) for x in iter_data(value)):
-            raise ArgumentError(
-                f"{type(obj).__name__}.{name} is marked as static, but {describe(value)} holds"
-                " data (arrays, variables or modules), which transforms must see.",
-                hint="Leave out nnx.static, or its annotation: data is found without a mark.",
-            )
+    if type(obj)._is_pytree and not all(
+        isinstance(x, jax.ShapeDtypeStruct) for x in iter_data(value)
+    ):
+        raise ArgumentError(
+            f"{type(obj).__name__}.{name} is marked as static, but {describe(value)} holds"
+            " data (arrays, variables or modules), which transforms must see.",
+            hint="Leave out nnx.static, or its annotation: data is found without a mark.",
+        )
 
 
 def abstract_names(cls: type) -> frozenset[str]:
@@ -231,8 +238,6 @@ def _is_abstract(value: Any) -> bool:
 
 def attribute_items(obj: Pytree) -> Iterator[tuple[Any, Any]]:
     """Attributes by sorted name; keys that lists use are ints."""
-    from ..structure.structure import attribute_names
-
     attributes = obj.__dict__
     for name in attribute_names(obj):
         yield name, attributes[name]
@@ -251,8 +256,6 @@ class _Static:
 
     def key(self) -> Any:
         if self._key is None:
-            from .statics import static_key
-
             self._key = (self.data, tuple((k, static_key(v)) for k, v in self.items.items()))
         return self._key
 
@@ -276,8 +279,6 @@ class _Mixed:
 
 
 def _flatten_mixed(mixed: _Mixed) -> tuple[list[Any], Any]:
-    from ..structure.structure import split_static
-
     return split_static(mixed.value)
 
 
@@ -290,8 +291,6 @@ jax.tree_util.register_pytree_node(_Mixed, _flatten_mixed, _unflatten_mixed)
 
 def _register(cls: type[Pytree]) -> None:
     def split(obj: Pytree) -> tuple[list[tuple[str, Any]], _Static]:
-        from ..structure.structure import holds_data, is_pure_data
-
         marks = marks_of(obj)
         children: list[tuple[str, Any]] = []
         static: dict[str, Any] = {}

@@ -1,25 +1,40 @@
 """How modules, variables and states print: names, shapes, and how much memory they take.
 
-Of an object each attribute is a line; arrays are shown by shape and type, small ones by value; a
-module's head counts its parameters and bytes by the type of variable.
+Each attribute of an object is a line; arrays are shown by shape and type, small ones by value; a
+module's head counts its parameters and bytes by the type of variable. An object says by a method
+`_nnx_entries` what its lines are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..reprlib import get_repr
-from ..structure.states import FlatState, State
-from ..structure.structure import path_name
-from ..variable.variable import Variable
-from .pytree import Pytree
+from .kinds import OBJECT, VARIABLE, kind_of
 
 _SMALL = 16  # arrays of at most so many elements show their values
+
+
+class Entries(NamedTuple):
+    """What an object says of how it prints, by a method `_nnx_entries`.
+
+    Attributes:
+      opening, closing: what the first line begins with, and the last line.
+      items: name and value of each entry, a line each.
+      sign: what is between them: "=" after a plain name, ": " after its `repr`, "" without a name.
+      sized: whether the first line counts the variables below it, by type.
+    """
+
+    opening: str
+    closing: str
+    items: list[tuple[Any, Any]]
+    sign: str
+    sized: bool = False
 
 
 def represent(value: Any) -> str:
@@ -28,29 +43,15 @@ def represent(value: Any) -> str:
 
 
 def _lines(value: Any, above: frozenset[int]) -> list[str]:
+    cls = type(value)
     if id(value) in above:
-        return [f"{type(value).__name__}(...)"]
+        return [f"{cls.__name__}(...)"]
     above = above | {id(value)}
-    name = type(value).__name__
-    if callable(getattr(type(value), "__nnx_repr__", None)):  # see `reprlib`
+    if callable(getattr(cls, "__nnx_repr__", None)):  # see `reprlib`
         return get_repr(value).split("\n")
-    if isinstance(value, Variable):
-        items = [("value", value.raw_value), *value._metadata.items()]
-        return _block(f"{name}(", ")", items, "=", above, _size_of([value]))
-    if isinstance(value, Pytree):
-        cls = type(value)
-        items = [(path_name(cls, k), v) for k, v in value.__dict__.items() if k != "_length"]
-        if items and all(isinstance(k, int) for k, _ in items):
-            return _block(f"{name}([", "])", [("", v) for _, v in items], "", above, "")
-        return _block(f"{name}(", ")", items, "=", above, _size_of(_variables(value, {})))
-    if isinstance(value, State):
-        return _block("State({", "})", list(value.raw_mapping.items()), ": ", above, "")
-    if isinstance(value, FlatState):
-        return _block("FlatState([", "])", list(value), ": ", above, "")
-    if type(value) is dict:
-        return _block("{", "}", list(value.items()), ": ", above, "")
-    if type(value) is list and any(isinstance(x, (Pytree, Variable)) for x in value):
-        return _block("[", "]", [("", x) for x in value], "", above, "")
+    entries = _entries_of(value)
+    if entries is not None:
+        return _block(entries, above, _size_of(_variables(value, {})) if entries.sized else "")
     if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
         if value.size > _SMALL:
             return [f"Array(shape={value.shape}, dtype={value.dtype})"]
@@ -63,9 +64,19 @@ def _lines(value: Any, above: frozenset[int]) -> list[str]:
     return repr(value).split("\n")
 
 
-def _block(
-    opening: str, closing: str, items: list[Any], sign: str, above: frozenset[int], note: str
-) -> list[str]:
+def _entries_of(value: Any) -> Entries | None:
+    say = getattr(type(value), "_nnx_entries", None)
+    if say is not None:
+        return say(value)  # type: ignore[no-any-return]
+    if type(value) is dict:
+        return Entries("{", "}", list(value.items()), ": ")
+    if type(value) is list and any(kind_of(x) in (OBJECT, VARIABLE) for x in value):
+        return Entries("[", "]", [("", x) for x in value], "")
+    return None
+
+
+def _block(entries: Entries, above: frozenset[int], note: str) -> list[str]:
+    opening, closing, items, sign, _ = entries
     if not items:
         return [opening + closing]
     lines = [opening + (f" # {note}" if note else "")]
@@ -80,13 +91,14 @@ def _block(
     return lines
 
 
-def _variables(value: Any, seen: dict[int, Any]) -> Iterator[Variable[Any]]:
+def _variables(value: Any, seen: dict[int, Any]) -> Iterator[Any]:
     if id(value) in seen:
         return
     seen[id(value)] = value  # kept: a state's inner states are made when asked for
-    if isinstance(value, Variable):
+    kind = kind_of(value)
+    if kind == VARIABLE:
         yield value
-    elif isinstance(value, Pytree):
+    elif kind == OBJECT:
         for child in value.__dict__.values():
             yield from _variables(child, seen)
     elif isinstance(value, (list, tuple)):
@@ -133,18 +145,14 @@ def _bytes(size: int) -> str:
     return ""
 
 
-def treescope_of(value: Any, path: Any, subtree_renderer: Any) -> Any:
-    """How treescope, a viewer for notebooks, draws an object."""
+def treescope_of(
+    value: Any, attributes: Mapping[Any, Any], path: Any, subtree_renderer: Any
+) -> Any:
+    """How treescope, a viewer for notebooks, draws an object with these attributes."""
     import importlib
 
     treescope: Any = importlib.import_module("treescope")
 
-    if isinstance(value, Variable):
-        attributes = {"value": value.raw_value, **value._metadata}
-    elif isinstance(value, State):
-        attributes = value.raw_mapping
-    else:
-        attributes = {str(k): v for k, v in value.__dict__.items()}
     return treescope.repr_lib.render_object_constructor(
         object_type=type(value),
         attributes={str(k): v for k, v in attributes.items()},

@@ -14,9 +14,7 @@ import jax.numpy as jnp
 
 from ..filters import All, Filter, to_predicate
 from ..nodes.pytree import Pytree
-from ..structure.iteration import recursive_map
-from .rng_splitting import Rule, Shape, as_shape, draw_from, passes, split_to
-from .rngs import RngStream
+from .rng_splitting import Rule, Shape, as_shape, copy_with, split_to
 
 _MISSING: Any = object()
 
@@ -75,23 +73,6 @@ def with_rngs(
     if callable(node) and not isinstance(node, Pytree):
         return decorate(node)
     return copy_with(node, rules, graph)
-
-
-def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
-    """A copy of an object whose streams follow the first rule that they pass."""
-
-    def replaced(path: Any, value: Any) -> Any:
-        if not isinstance(value, RngStream):
-            return value
-        # `value` is a copy already, but its variables are the original's.
-        for predicate, make in rules:
-            if passes(predicate, path, value):
-                return type(value)(make(draw_from(path, value)), tag=value.tag)
-        new = type(value)(value.key.get_value(), tag=value.tag)
-        new.count.set_value(value.count.get_value())
-        return new
-
-    return recursive_map(replaced, node, graph=graph)
 
 
 def _by_filter(spec: Any) -> list[tuple[Any, tuple[int, ...]]]:

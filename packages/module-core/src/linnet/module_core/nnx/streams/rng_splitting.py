@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ...errors import ArgumentError, describe
 from ..filters import Filter, Predicate, to_predicate
 from ..nodes.pytree import Pytree
-from ..structure.iteration import iter_graph
+from ..structure.iteration import iter_graph, recursive_map
 from ..structure.states import Path
 from .rngs import RngStream
 
@@ -221,13 +221,28 @@ def draw_from(path: Path, stream: RngStream) -> Array:
     return key
 
 
+def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
+    """A copy of an object whose streams follow the first rule that they pass."""
+
+    def replaced(path: Any, value: Any) -> Any:
+        if not isinstance(value, RngStream):
+            return value
+        # `value` is a copy already, but its variables are the original's.
+        for predicate, make in rules:
+            if passes(predicate, path, value):
+                return type(value)(make(draw_from(path, value)), tag=value.tag)
+        new = type(value)(value.key.get_value(), tag=value.tag)
+        new.count.set_value(value.count.get_value())
+        return new
+
+    return recursive_map(replaced, node, graph=graph)
+
+
 def _replace(node: Any, rules: list[Rule], graph: bool | None, graph_updates: bool | None) -> Any:
     in_place = graph is not False and graph_updates is not False
 
     def on(target: Any) -> Any:
         if not in_place:
-            from .rng_copies import copy_with
-
             return copy_with(target, rules, graph)
         chosen: list[tuple[RngStream, Array]] = []
         for path, stream in iter_streams(target):

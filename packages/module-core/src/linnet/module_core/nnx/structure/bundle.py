@@ -17,9 +17,10 @@ import jax
 from ..nodes.kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from ..nodes.pytree import Pytree
 from ..variable.variable import Variable
+from .graphdef import GraphDef
 from .levels import common_level
 from .snapshot import slot_value, snapshot_of
-from .structure import GraphDef, Walk
+from .structure import Walk
 
 
 class Hole:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .graph import merge, split
+from .graphdef import GraphDef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,3 +117,13 @@ def call(graphdef_state: Any, /) -> Caller:
         return output, split(module)
 
     return Caller(run)
+
+
+def _apply(graphdef: GraphDef[Any], state: Any, *states: Any, graph: bool | None = None) -> Caller:
+    """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
+    del graph
+
+    return call((graphdef, state, *states))
+
+
+GraphDef.apply = _apply  # type: ignore[method-assign, assignment]

@@ -29,65 +29,15 @@ import threading
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-import jax
-
 from ...errors import ArgumentError
 from ..filters import Filter
 from ..nodes import edits
 from ..variable.variable import Variable
 from .graph import _divide, _leaves_for, _nested
+from .graphdef import Number, NumberedGraphDef
 from .levels import refuse_other_values
-from .states import FlatState, Path, _refuse_remainder
-from .structure import GraphDef, Walk, build
-
-Number = tuple[int, int]
-"""Of an object: which split of the context met it, and its index there."""
-
-
-class NumberedGraphDef:
-    """A structure that is part of a context; hashable.
-
-    Attributes:
-      graphdef: of the object, or of it and all that was split before, if it refers to some of that.
-      numbers: of each object there; all None without a tag.
-      before: how many nodes and leaves are of what was split before.
-    """
-
-    __slots__ = ("_key", "before", "graphdef", "numbers")
-
-    def __init__(
-        self,
-        graphdef: GraphDef,
-        numbers: tuple[Number | None, ...],
-        before: tuple[int, int] = (0, 0),
-    ) -> None:
-        self.graphdef = graphdef
-        self.numbers = numbers
-        self.before = before
-        self._key = (graphdef, numbers, before)
-
-    @property
-    def paths(self) -> list[Path]:
-        """The paths of the leaves that are new."""
-        paths = self.graphdef.paths[self.before[1] :]
-        return [p[1:] for p in paths] if self.graphdef.num_roots != 1 else paths
-
-    @property
-    def num_leaves(self) -> int:
-        """How many leaves are new."""
-        return self.graphdef.num_leaves - self.before[1]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, NumberedGraphDef) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __repr__(self) -> str:
-        return f"Numbered{self.graphdef!r}"
-
-
-jax.tree_util.register_static(NumberedGraphDef)
+from .states import FlatState, _refuse_remainder
+from .structure import Walk, build
 
 
 class UpdateContext:

@@ -21,8 +21,9 @@ from ...arrays import as_strong_as
 from ..nodes import edits
 from ..variable.variable import Variable, set_raw_value
 from .bundle import Bundle, put_back, take_out
+from .graphdef import GraphDef
 from .levels import refuse_other_levels
-from .structure import GraphDef, Walk, build
+from .structure import Walk, build
 
 
 class Effect:

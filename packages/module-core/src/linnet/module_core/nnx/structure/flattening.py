@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from ...errors import ArgumentError
 from ..variable.variable import Variable
-from .contexts import NumberedGraphDef
 from .graph import _leaves_for
+from .graphdef import GraphDef, NumberedGraphDef
 from .iteration import refuse_tree_mode
 from .states import FlatState, path_order
-from .structure import ABSENT, GraphDef, Walk, build
+from .structure import ABSENT, Walk, build
 
 A = TypeVar("A")
 V = TypeVar("V")

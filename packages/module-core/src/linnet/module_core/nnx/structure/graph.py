@@ -15,9 +15,9 @@ from ...arrays import copied
 from ...errors import ArgumentError
 from ..filters import Filter, filters_to_predicates, first_passing
 from ..nodes.pytree import Pytree
-from ..variable.layout import place_all
-from ..variable.variable import Variable
+from ..variable.variable import Variable, place_all
 from .bundle import Loose
+from .graphdef import GraphDef, NumberedGraphDef
 from .iteration import recursive_map, refuse_tree_mode
 from .snapshot import snapshot_of
 from .states import (
@@ -29,7 +29,7 @@ from .states import (
     leaves_by_path,
     path_text,
 )
-from .structure import GraphDef, build, refuse_leftover
+from .structure import build, refuse_leftover
 
 A = TypeVar("A")
 
@@ -186,8 +186,6 @@ def merge(
 
 def _of_one_split(graphdef: Any) -> GraphDef[Any]:
     """The structure alone of what a context has split, if it refers to nothing split before."""
-    from .contexts import NumberedGraphDef
-
     if not isinstance(graphdef, NumberedGraphDef):
         raise ArgumentError(
             f"merge takes a GraphDef first, got {type(graphdef).__name__}.",

@@ -15,11 +15,11 @@ import jax
 
 from ...errors import ArgumentError
 from ..filters import Filter, to_predicate
+from ..nodes.contents import attribute_names, one_level, path_name, sorted_keys
 from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from ..variable.variable import Variable
 from .modes import graph_mode
 from .states import Path, path_text
-from .structure import attribute_names, one_level, path_name, sorted_keys
 
 
 def items_of(node: Any) -> list[tuple[Any, Any, Any]]:

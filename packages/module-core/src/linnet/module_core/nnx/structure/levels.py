@@ -26,7 +26,7 @@ from ..variable.variable import Variable
 if TYPE_CHECKING:
     from .bundle import Bundle
     from .effect import Effect
-    from .structure import GraphDef
+    from .graphdef import GraphDef
 
 
 def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = False) -> None:

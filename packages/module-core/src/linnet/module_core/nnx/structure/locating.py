@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ...errors import LinnetError
 from ...layout import ambiguous
 from ...tracebacks import strip
+from .iteration import iter_graph
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,8 +94,6 @@ def locate(error: Exception, module: Any, method: str) -> None:
 
 
 def _path_to(module: Any, root: Any) -> str | None:
-    from .iteration import iter_graph
-
     if module is root:
         return ""
     try:

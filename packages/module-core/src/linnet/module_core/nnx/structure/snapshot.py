@@ -31,8 +31,9 @@ from ..nodes.kinds import ARRAY, LIST, OBJECT, VARIABLE, kind_of
 from ..nodes.pytree import Pytree, get_structure, set_structure
 from ..nodes.statics import static_key
 from ..variable.variable import Variable
+from .graphdef import GraphDef
 from .levels import common_level
-from .structure import GraphDef, Walk
+from .structure import Walk
 
 _metadata_of = attrgetter("_metadata")
 _value_of = attrgetter("raw_value")

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 
 from ...errors import ArgumentError
-from ..filters import Filter, filters_to_predicates, first_passing
+from ..filters import Filter, PathIn, filters_to_predicates, first_passing
+from ..nodes.representation import Entries, represent, treescope_of
 from ..variable.variable import Variable
 
 Path = tuple[Any, ...]
@@ -161,15 +162,14 @@ class State(MutableMapping[Any, Any]):
         """See `replace_by_pure_dict`."""
         replace_by_pure_dict(self, pure_dict, replace_fn)
 
-    def __repr__(self) -> str:
-        from ..nodes.representation import represent
+    def _nnx_entries(self) -> Entries:
+        return Entries("State({", "})", list(self._mapping.items()), ": ")
 
+    def __repr__(self) -> str:
         return represent(self)
 
     def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
-        from ..nodes.representation import treescope_of
-
-        return treescope_of(self, path, subtree_renderer)
+        return treescope_of(self, self._mapping, path, subtree_renderer)
 
 
 def _equal(x: Any, y: Any) -> bool:
@@ -270,9 +270,10 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
             merged.update(part)
         return FlatState(merged.items(), sort=True)
 
-    def __repr__(self) -> str:
-        from ..nodes.representation import represent
+    def _nnx_entries(self) -> Entries:
+        return Entries("FlatState([", "])", list(self), ": ")
 
+    def __repr__(self) -> str:
         return represent(self)
 
 
@@ -493,8 +494,6 @@ def replace_by_pure_dict(
 
 def create_path_filters(state: Mapping[Any, Any]) -> dict[Any, Any]:
     """A filter for each distinct leaf of a state: the paths that it is at."""
-    from ..filters import PathIn
-
     by_value: dict[Any, list[Path]] = {}
     for path, value in to_flat_state(state):
         by_value.setdefault(value, []).append(path)

@@ -16,11 +16,12 @@ import jax
 from linnet.struct import PyTreeNode, field
 
 from ...errors import ArgumentError
+from ..nodes.contents import key_of
 from .bundle import is_node
 from .contexts import MergeContext, SplitContext, merge_context, split_context
+from .graphdef import GraphDef
 from .iteration import iter_graph
 from .states import Path, path_text
-from .structure import GraphDef, key_of
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 

@@ -10,8 +10,8 @@ import jax
 from ...errors import ArgumentError
 from ..filters import Filter
 from .graph import split
+from .graphdef import GraphDef
 from .states import State, _flatten_state
-from .structure import GraphDef
 
 if TYPE_CHECKING:
     from ..module import Module as Module

@@ -18,12 +18,12 @@ import jax
 from ...errors import ArgumentError, describe
 from ..filters import Filter, filters_to_predicates, first_passing
 from ..nodes import edits
+from ..nodes.contents import one_level
 from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from ..nodes.pytree import Pytree, marks_of
 from ..variable.variable import Variable, load
 from .iteration import items_of
 from .states import FlatState, Path, State, from_flat_state, path_text
-from .structure import one_level
 
 
 def update(node: Any, state: Any, /, *states: Any) -> None:

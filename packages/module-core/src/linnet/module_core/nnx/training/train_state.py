@@ -15,8 +15,8 @@ from linnet.struct import PyTreeNode, field
 
 from ...errors import ArgumentTypeError
 from ..structure.calling import Caller, call
+from ..structure.graphdef import GraphDef
 from ..structure.states import State, merge_state
-from ..structure.structure import GraphDef
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

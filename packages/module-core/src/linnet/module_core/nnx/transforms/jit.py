@@ -24,7 +24,7 @@ from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
 from ..structure.bundle import Bundle, take_out
 from ..structure.effect import After, Inside, Outcome
-from ..structure.structure import GraphDef
+from ..structure.graphdef import GraphDef
 from ..variable.layout import lay_out
 from .calling import P, R, Transformed, names_of, resolve
 from .lifting import Form

@@ -16,7 +16,7 @@ import jax
 from ...errors import ArgumentError
 from ..structure.bundle import Bundle
 from ..structure.effect import After, Effect, Inside, Outcome
-from ..structure.structure import GraphDef
+from ..structure.graphdef import GraphDef
 from ..variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
 from ..variable.variable import Variable
 from .prefixes import (

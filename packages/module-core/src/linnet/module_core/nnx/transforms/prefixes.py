@@ -21,6 +21,7 @@ import jax
 
 from ...errors import ArgumentError
 from ..filters import Filter, first_passing, to_predicate
+from ..nodes.contents import key_of
 from ..nodes.kinds import OBJECT, REFERENCE, VARIABLE, kind_of
 from ..nodes.pytree import Pytree
 from ..structure.bundle import Bundle, Hole, Loose, is_node
@@ -35,7 +36,6 @@ from ..structure.states import (
     map_state,
     path_text,
 )
-from ..structure.structure import key_of
 from ..variable.variable import Variable
 from .wording import tree_text
 

@@ -14,6 +14,7 @@ import jax
 
 from ...errors import ArgumentError, describe
 from ..filters import PathIn, filters_to_predicates, first_passing
+from ..nodes.contents import attribute_names, holds_data, key_of
 from ..nodes.kinds import OBJECT, VARIABLE, kind_of
 from ..nodes.pytree import Pytree, set_mark
 from ..structure.bundle import is_node
@@ -21,7 +22,7 @@ from ..structure.graph import flat_leaves
 from ..structure.iteration import refuse_tree_mode
 from ..structure.modes import graph_mode
 from ..structure.states import Path, path_text
-from ..structure.structure import attribute_names, build, holds_data, key_of
+from ..structure.structure import build
 from .vmap import StateAxes
 
 

@@ -16,7 +16,7 @@ from ...tracebacks import entry, named_after
 from ..nodes.statics import static_key
 from ..structure.bundle import Bundle, take_out
 from ..structure.effect import Inside, Outcome
-from ..structure.structure import GraphDef
+from ..structure.graphdef import GraphDef
 from .calling import Transformed, decorator, positional, resolve
 from .tree_mode import Modes
 

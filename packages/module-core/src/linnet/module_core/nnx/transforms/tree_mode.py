@@ -19,10 +19,11 @@ from ...errors import ArgumentError
 from ..nodes.kinds import DICT, LIST, OBJECT, REFERENCE, TREE
 from ..structure.bundle import Bundle, Hole, is_node, put_back
 from ..structure.effect import Effect, Outcome, apply
+from ..structure.graphdef import GraphDef
 from ..structure.iteration import find_duplicates
 from ..structure.modes import graph_mode, graph_updates_mode
 from ..structure.states import path_text
-from ..structure.structure import GraphDef, build
+from ..structure.structure import build
 from .prefixes import FilterMapping, is_spec_leaf
 
 

@@ -18,7 +18,6 @@ import functools
 import math
 import sys
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -28,9 +27,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, get_a
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
 from ...errors import ArgumentError
 from ..nodes import edits
-from ..nodes.pytree import Pytree
+from ..nodes.kinds import OBJECT, kind_of
 from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sharding
-from .variable import Variable, set_raw_value
 
 _OWN: Any = object()
 
@@ -66,15 +64,6 @@ def loaded(variable: Any, value: Any) -> Any:
     if isinstance(value, jax.Array) and not value.sharding.is_fully_replicated:
         return value
     return laid_out(variable, value)
-
-
-def place_all(nodes: Iterable[Any]) -> None:
-    """Lays out the variables among nodes that are put together of values from anywhere."""
-    named = [x for x in nodes if isinstance(x, Variable) and axis_names_of(x) is not None]
-    # What was concrete would become a tracer in a trace, in a variable that may be from outside.
-    if named and edits.trace_state() == _eager_state():
-        for variable in named:
-            set_raw_value(variable, loaded(variable, variable.raw_value))
 
 
 def _layout_for(variable: Any, value: Any, names: Any, strict: bool) -> tuple[Any, Any] | None:
@@ -140,7 +129,7 @@ def _place(value: Any) -> str:
     while frame.f_back is not None:
         frame = frame.f_back
         made = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
-        if isinstance(made, Pytree):
+        if kind_of(made) == OBJECT:
             making.append(type(made).__name__)
     maker = f" of {' in '.join(making)}" if making else ""
     return f"{maker}, of shape {tuple(value.shape)},"
@@ -149,7 +138,7 @@ def _place(value: Any) -> str:
 def _put(value: Any, layout: Any, mesh: Any) -> Any:
     if isinstance(value, jax.core.Tracer):
         return lay_out(value, layout)
-    if edits.trace_state() == _eager_state():
+    if is_eager():
         if _lies_there(value, layout, mesh):
             return value
         return jax.device_put(value, layout)
@@ -175,6 +164,11 @@ def _lies_there(value: Any, layout: Any, mesh: Any) -> bool:
 @functools.partial(jax.jit, static_argnums=1)
 def _constant_laid_out(value: Any, layout: Any) -> Any:
     return lay_out(value, layout)
+
+
+def is_eager() -> bool:
+    """Whether nothing is traced."""
+    return bool(edits.trace_state() == _eager_state())
 
 
 @functools.cache

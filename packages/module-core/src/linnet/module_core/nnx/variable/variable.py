@@ -12,8 +12,8 @@ class defines some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,12 @@ import numpy as np
 from ...arrays import strong
 from ...errors import ArgumentError
 from ..nodes import edits
+from ..nodes.kinds import VARIABLE, kind_of
+from ..nodes.representation import Entries, represent, treescope_of
+from ..nodes.statics import static_key
 from .arithmetic import Operators
+from .layout import is_eager, laid_out, loaded
+from .sharding_metadata import axis_names_of, one_spelling
 from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
 
 A = TypeVar("A")
@@ -62,6 +67,7 @@ class Variable(Operators[A], Generic[A]):
 
     raw_value: A
     _metadata: Mapping[str, Any]
+    _nnx_kind: ClassVar[int] = VARIABLE
 
     def __init__(self, value: A | VariableMetadata[A] | Variable[A], **metadata: Any) -> None:
         if isinstance(value, VariableMetadata):
@@ -76,9 +82,6 @@ class Variable(Operators[A], Generic[A]):
         if metadata or type(self)._has_hooks:
             value = self.create_value(value)
             if not _NAMES_OF_AXES.isdisjoint(metadata):
-                from .layout import laid_out
-                from .sharding_metadata import one_spelling
-
                 _set_metadata(self, one_spelling(metadata))
                 value = laid_out(self, value, strict=True)
         set_raw_value(self, strong(value))
@@ -150,8 +153,6 @@ class Variable(Operators[A], Generic[A]):
 
     def _placed(self, value: Any) -> Any:
         if self._metadata and not _NAMES_OF_AXES.isdisjoint(self._metadata):
-            from .layout import loaded
-
             return loaded(self, value)
         return value
 
@@ -244,8 +245,6 @@ class Variable(Operators[A], Generic[A]):
     @property
     def sharding_names(self) -> Any:
         """The names of the value's axes for sharding, or None."""
-        from .sharding_metadata import axis_names_of
-
         return axis_names_of(self)
 
     @property
@@ -282,8 +281,6 @@ class Variable(Operators[A], Generic[A]):
         """A variable of this class, without running hooks; its value is laid out."""
         new = new_variable(cls, value, dict(attributes))
         if not _NAMES_OF_AXES.isdisjoint(new._metadata):
-            from .layout import laid_out
-
             set_raw_value(new, laid_out(new, value))
         return new
 
@@ -370,15 +367,16 @@ class Variable(Operators[A], Generic[A]):
         by = ":".join(map(str, self._made_at)) if self._made_at else "by a jax transform"
         return f"{type(self).__name__!r}{what}, made {'at ' if self._made_at else ''}{by},"
 
-    def __repr__(self) -> str:
-        from ..nodes.representation import represent
+    def _nnx_entries(self) -> Entries:
+        items = [("value", self.raw_value), *self._metadata.items()]
+        return Entries(f"{type(self).__name__}(", ")", items, "=", sized=True)
 
+    def __repr__(self) -> str:
         return represent(self)
 
     def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
-        from ..nodes.representation import treescope_of
-
-        return treescope_of(self, path, subtree_renderer)
+        attributes = {"value": self.raw_value, **self._metadata}
+        return treescope_of(self, attributes, path, subtree_renderer)
 
 
 # Past `__setattr__`, for Linnet's own use: no hook, no check, no Python frame.
@@ -403,6 +401,15 @@ def load(variable: Variable[Any], value: Any) -> None:
     """Stores a value past the hooks, laid out over the mesh as the variable's metadata says."""
     edits.check_trace(variable._nnx_stamp, variable._nnx_description)
     set_raw_value(variable, variable._placed(value))
+
+
+def place_all(nodes: Iterable[Any]) -> None:
+    """Lays out the variables among nodes that are put together of values from anywhere."""
+    named = [x for x in nodes if kind_of(x) == VARIABLE and axis_names_of(x) is not None]
+    # What was concrete would become a tracer in a trace, in a variable that may be from outside.
+    if named and is_eager():
+        for variable in named:
+            set_raw_value(variable, loaded(variable, variable.raw_value))
 
 
 def new_variable(
@@ -435,8 +442,6 @@ class _Metadata:
 
     def key(self) -> Any:
         if self._key is None:
-            from ..nodes.statics import static_key
-
             self._key = frozenset((k, static_key(v)) for k, v in self.items.items())
         return self._key
 

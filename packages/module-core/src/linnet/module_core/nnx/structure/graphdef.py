@@ -1,0 +1,240 @@
+"""`GraphDef`: everything about some objects but the values of their leaves.
+
+A flat tuple of tokens (see `structure`), compared and hashed at C speed. Whatever else is asked of
+it (the paths of the leaves, their classes) is worked out once and kept with it; equal ones are
+interned, so that all this is remembered once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, Generic
+
+import jax
+
+from ..nodes.contents import path_name
+from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, TREE, VARIABLE
+from ..nodes.statics import can_change
+from .definitions import nodes_of
+from .states import Path
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    N = TypeVar("N", default=Any)  # of a bare `GraphDef`, any object
+else:
+    from typing import TypeVar
+
+    N = TypeVar("N")
+
+# Weak on both sides: a key that is its own value would keep it, and all that is static in it.
+_interned: weakref.WeakKeyDictionary[GraphDef, weakref.ref[GraphDef]] = weakref.WeakKeyDictionary()
+
+
+class GraphDef(Generic[N]):
+    """The structure of one or several objects: everything but the values of their leaves.
+
+    Hashable and comparable; equal for modules of the same classes, static attributes, sharing and
+    metadata of variables. `GraphDef[Model]` is the structure of a `Model`, for type checkers.
+
+    Attributes:
+      tokens: see the module's docstring.
+      statics: the static values, in the order of their tokens.
+      num_leaves: how many leaves there are, shared ones counted once.
+      num_nodes: how many nodes there are, with those before.
+      num_before: how many nodes of earlier walks come first in the numbering.
+      num_roots: how many roots the walk had.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_changeable",
+        "_hash",
+        "_leaf_types",
+        "_paths",
+        "joined",
+        "num_before",
+        "num_leaves",
+        "num_nodes",
+        "num_roots",
+        "statics",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        tokens: tuple[Any, ...],
+        statics: tuple[Any, ...],
+        num_leaves: int,
+        num_nodes: int,
+        num_roots: int,
+        num_before: int = 0,
+    ) -> None:
+        self.tokens = tokens
+        self.statics = statics
+        self.num_leaves = num_leaves
+        self.num_nodes = num_nodes
+        self.num_roots = num_roots
+        self.num_before = num_before
+        self._hash = hash(tokens)
+        self.joined: dict[Any, GraphDef] = {}  # see `bundle.join`
+        self._changeable: Any = None
+        self._paths: Any = None
+        self._leaf_types: Any = None
+
+    def interned(self) -> GraphDef[N]:
+        """The one instance that stands for all equal ones, so that equality is identity."""
+        known = _interned.get(self)
+        found = None if known is None else known()
+        if found is None:
+            _interned[self] = weakref.ref(self)
+            return self
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return (
+            isinstance(other, GraphDef)
+            and self._hash == other._hash
+            and self.tokens == other.tokens
+            and self.num_roots == other.num_roots
+            and self.num_before == other.num_before
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> Any:
+        return GraphDef, (
+            self.tokens,
+            self.statics,
+            self.num_leaves,
+            self.num_nodes,
+            self.num_roots,
+            self.num_before,
+        )
+
+    def __repr__(self) -> str:
+        names = [t[1].__name__ for t in self.tokens if t[0] == OBJECT]
+        head = names[0] if names else "no object"
+        return (
+            f"GraphDef({head}, objects={len(names)}, leaves={self.num_leaves},"
+            f" static={len(self.statics)})"
+        )
+
+    if TYPE_CHECKING:  # set by `calling`, which builds modules and so is above
+
+        def apply(self, state: Any, *states: Any, graph: bool | None = None) -> Any: ...
+
+    @property
+    def changeable(self) -> tuple[bool, ...]:
+        """Of each static value whether it may be edited in place."""
+        if self._changeable is None:
+            self._changeable = tuple(map(can_change, self.statics))
+        return self._changeable  # type: ignore[no-any-return]
+
+    @property
+    def nodes(self) -> list[Any]:
+        """A `NodeDef`, `VariableDef` or `NodeRef` for each node, in the order of the walk."""
+        return nodes_of(self.tokens, self.num_before)
+
+    @property
+    def paths(self) -> list[tuple[Any, ...]]:
+        """The path of each leaf, in order. Of several roots, paths start with the root's index."""
+        if self._paths is None:
+            self._work_out_paths()
+        return self._paths  # type: ignore[no-any-return]
+
+    @property
+    def leaf_types(self) -> list[tuple[type | None, Any]]:
+        """Of each leaf: the class and metadata of its variable, or (None, {}) of a raw array."""
+        if self._leaf_types is None:
+            self._work_out_paths()
+        return self._leaf_types  # type: ignore[no-any-return]
+
+    def _work_out_paths(self) -> None:
+        paths: list[tuple[Any, ...]] = []
+        types: list[tuple[type | None, Any]] = []
+        tokens = iter(self.tokens)
+
+        def visit(path: tuple[Any, ...]) -> None:
+            token = next(tokens)
+            kind = token[0]
+            if kind == OBJECT:
+                for name in token[2]:
+                    visit((*path, path_name(token[1], name)))
+            elif kind == TREE:
+                for name in token[2]:
+                    visit((*path, name))
+            elif kind == LIST:
+                for i in range(token[1]):
+                    visit((*path, i))
+            elif kind == DICT:
+                for name in token[1]:
+                    visit((*path, name))
+            elif kind == VARIABLE:
+                paths.append(path)
+                types.append((token[1], token[2]))
+            elif kind == ARRAY:
+                paths.append(path)
+                types.append((None, {}))
+
+        several = self.num_roots != 1
+        for i in range(self.num_roots):
+            visit((i,) if several else ())
+        self._paths, self._leaf_types = paths, types
+
+
+# Among arguments and results of jax's own transforms a structure is just that: no leaves.
+jax.tree_util.register_static(GraphDef)
+
+
+Number = tuple[int, int]
+"""Of an object: which split of the context met it, and its index there."""
+
+
+class NumberedGraphDef:
+    """A structure that is part of a context; hashable.
+
+    Attributes:
+      graphdef: of the object, or of it and all that was split before, if it refers to some of that.
+      numbers: of each object there; all None without a tag.
+      before: how many nodes and leaves are of what was split before.
+    """
+
+    __slots__ = ("_key", "before", "graphdef", "numbers")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        numbers: tuple[Number | None, ...],
+        before: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.graphdef = graphdef
+        self.numbers = numbers
+        self.before = before
+        self._key = (graphdef, numbers, before)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths of the leaves that are new."""
+        paths = self.graphdef.paths[self.before[1] :]
+        return [p[1:] for p in paths] if self.graphdef.num_roots != 1 else paths
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves are new."""
+        return self.graphdef.num_leaves - self.before[1]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NumberedGraphDef) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        return f"Numbered{self.graphdef!r}"
+
+
+jax.tree_util.register_static(NumberedGraphDef)

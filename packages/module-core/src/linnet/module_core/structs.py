@@ -1,0 +1,10 @@
+"""Dataclasses of `linnet.struct`, for whoever looks inside of values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_struct(value: Any) -> bool:
+    """Whether `value` is an instance of a `linnet.struct` dataclass."""
+    return getattr(type(value), "_linnet_dataclass", False) is True

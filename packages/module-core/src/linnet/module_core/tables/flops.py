@@ -1,0 +1,126 @@
+"""What a program costs, as XLA counts it: the program is lowered, and nothing runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+UNKNOWN = -1
+"""The number of FLOPs that nobody asked for, or that the backend does not know."""
+
+Arrays = list[Any]
+
+
+def pullback(run: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
+    """What pulls the results of a function of arrays back to those that have a gradient."""
+
+    def pulled_back(arrays: Arrays) -> Arrays:
+        chosen = [i for i, x in enumerate(arrays) if _is_inexact(x)]
+
+        def of_chosen(primals: Arrays) -> Arrays:
+            filled = list(arrays)
+            for i, x in zip(chosen, primals, strict=True):
+                filled[i] = x
+            return [y for y in run(filled) if _is_inexact(y)]
+
+        results, pull = jax.vjp(of_chosen, [arrays[i] for i in chosen])
+        return pull(results)[0]  # type: ignore[no-any-return]
+
+    return pulled_back
+
+
+def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
+    """XLA's count of the FLOPs of `fn(*originals)`, of which only shapes matter; or -1."""
+
+    # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
+    def program(*arrays: Any) -> Any:
+        return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
+
+    try:
+        lowered = jax.jit(program).lower(*jax.tree.map(_abstract, originals))
+    except Exception as error:
+        error.add_note(
+            "This happened while FLOPs were counted: the call was repeated as apply would run "
+            "it. Without compute_flops and compute_vjp_flops there is a table."
+        )
+        raise
+    try:
+        cost = lowered.cost_analysis()
+    except (NotImplementedError, RuntimeError):  # not every backend has one
+        return UNKNOWN
+    return UNKNOWN if cost is None else max(UNKNOWN, int(cost.get("flops", 0)))
+
+
+def separate(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable[[Arrays], Any]]:
+    """The `wanted` leaves of `tree`, and a function that puts others in their place."""
+    try:
+        leaves, structure = jax.tree.flatten(tree)
+    except (TypeError, ValueError):  # such as a dict whose keys can't be sorted: jax's is no tree
+        return [], lambda arrays: tree
+
+    taken = [wanted(x) for x in leaves]
+    left = [None if t else x for t, x in zip(taken, leaves, strict=True)]  # what was taken may go
+
+    def rebuild(arrays: Arrays) -> Any:
+        rest = iter(arrays)
+        filled = [next(rest) if t else x for t, x in zip(taken, left, strict=True)]
+        return jax.tree.unflatten(structure, filled)
+
+    return [x for x, t in zip(leaves, taken, strict=True) if t], rebuild
+
+
+def traced_arrays(tree: Any) -> Iterator[Any]:
+    """The traced arrays in `tree`, with those of dicts whose keys jax could not sort."""
+    for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, dict)):
+        if isinstance(leaf, dict):
+            yield from itertools.chain.from_iterable(map(traced_arrays, leaf.values()))
+        elif _is_traced(leaf):
+            yield leaf
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def is_jax_array(value: Any) -> bool:
+    """Whether `value` is an array of jax."""
+    # Concrete ones too: XLA would use their values, and not count the addition of zeros. Those of
+    # numpy stay, because a model may look at them.
+    return isinstance(value, jax.Array)
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` has a shape and a dtype that jax knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind not in "OSUMm"
+    return isinstance(value, jax.Array | jax.ShapeDtypeStruct)
+
+
+def _is_inexact(value: Any) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.inexact)
+
+
+def _is_key(value: Any) -> bool:
+    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(value: Any) -> Any:
+    return jax.random.key_data(value) if _is_key(value) else value
+
+
+def _as_key(data: Any, original: Any) -> Any:
+    if not _is_key(original):
+        return data
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(original))
+
+
+def _abstract(array: Any) -> jax.ShapeDtypeStruct:
+    if _is_key(array):
+        array = jax.eval_shape(jax.random.key_data, array)
+    weak = bool(getattr(array, "weak_type", False))
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, weak_type=weak)  # type: ignore[no-untyped-call]
