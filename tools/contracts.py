@@ -14,6 +14,7 @@ has all the tests below, each run over the rows of its `LAYERS` that it applies 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import pickle
@@ -26,6 +27,7 @@ import numpy as np
 import pytest
 from jax import export
 
+import layer_rules
 import mesh_contract
 from linnet.module_core.linen import Module
 
@@ -405,3 +407,25 @@ def test_input_and_variables_stay(layer: Layer) -> None:
     layer.run(module, variables, *inputs)
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves((inputs, variables)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_arguments_are_refused_by_one_rule(layer: Layer) -> None:
+    module, inputs = layer.linen(), layer.arrays()
+    fields = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
+
+    def call(**changed: Any) -> Any:
+        other = module.clone(**changed)
+        return jax.eval_shape(lambda: other.init(RNGS, *inputs, **layer.call))
+
+    layer_rules.require_rules_of_arguments({n: getattr(module, n) for n in fields}, call)
+
+
+def test_inputs_are_refused_by_one_rule(layer: Layer) -> None:
+    module = layer.linen()
+    if hasattr(module, "layer_instance"):
+        pytest.skip("its inputs are those of the layer inside")
+
+    def call(*inputs: Any) -> Any:
+        return jax.eval_shape(lambda: module.init(RNGS, *inputs, **layer.call))
+
+    layer_rules.require_rule_of_inputs(layer.arrays(), call)

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import layer_rules
 import mesh_contract
 from contracts import Input, near, needs_field
 from linnet.module_core import errors, nnx
@@ -385,3 +386,41 @@ def test_output_is_that_of_the_linen_layer(layer: Layer) -> None:
     inputs, module = layer.arrays(), layer.module()
     expected = layer.twin(values_of(module), *inputs)
     near(module(*inputs, **layer.call), expected, rtol=2e-5, atol=2e-6)
+
+
+def test_arguments_are_refused_by_one_rule(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls, arguments = type(layer.make(nnx.Rngs(0))), {}
+    signature = inspect.signature(cls.__init__)
+    make = cls.__init__
+
+    def record(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments.update(bound.arguments)
+        make(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "__init__", record)
+        layer.make(nnx.Rngs(0))
+    del arguments["self"]
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments.update(arguments.pop(parameter.name))
+    inputs = layer.arrays()
+
+    def call(**changed: Any) -> Any:
+        return cls(**{**arguments, **changed})(*inputs, **layer.call)
+
+    layer_rules.require_rules_of_arguments(arguments, call)
+
+
+def test_inputs_are_refused_by_one_rule(layer: Layer) -> None:
+    module = layer.module()
+    if hasattr(module, "layer_instance"):
+        pytest.skip("its inputs are those of the layer inside")
+    function, values = layer.function(module)
+
+    def call(*inputs: Any) -> Any:
+        return jax.eval_shape(lambda values: function(values, *inputs), values)
+
+    layer_rules.require_rule_of_inputs(layer.arrays(), call)

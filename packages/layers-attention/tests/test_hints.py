@@ -26,13 +26,6 @@ def layer(inputs_k=None, inputs_v=None, x=X, heads=2, apply=None, **options):
     return module.init({"params": KEY, "dropout": KEY}, x, inputs_k, inputs_v, **(apply or {}))
 
 
-def dropped(static):
-    def run(q, rate):
-        return attention(q, q, q, dropout_rate=rate, dropout_rng=KEY, deterministic=False)
-
-    return jax.jit(run, static_argnames="rate" if static else None)(Q, rate=0.5)
-
-
 def simple(query, key, value):
     return query
 
@@ -87,19 +80,6 @@ REMEDIES = [
         "`make_attention_mask` adds it: (*batch, 1, queries, keys).",
         lambda: attention(Q, Q, Q, mask=jnp.ones((5, 3, 3), bool)),
         lambda: attention(Q, Q, Q, mask=functional.make_attention_mask(X[..., 0], X[..., 0])),
-    ),
-    Remedy(
-        "pass it as a Python number, or name its argument in `static_argnames`.",
-        lambda: dropped(static=False),
-        lambda: [
-            attention(Q, Q, Q, dropout_rate=0.5, dropout_rng=KEY, deterministic=False),
-            dropped(static=True),
-        ],
-    ),
-    Remedy(
-        "It is the probability that a weight is dropped, not a percentage.",
-        lambda: attention(Q, Q, Q, dropout_rate=10),
-        lambda: attention(Q, Q, Q, dropout_rate=0.1, dropout_rng=KEY),
     ),
     Remedy(
         "'auto' chooses by the length.",

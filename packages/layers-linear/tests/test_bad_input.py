@@ -163,7 +163,7 @@ def refused(layer: Module, x: Any, error: type[Exception], *says: str, **call: A
         ),
         refused(linen.Dropout(1.5), VECTORS, ValueError, "'rate'", deterministic=True),
         refused(linen.Dropout(0.5), IDS, ValueError, "floating", "int32", deterministic=False),
-        refused(linen.Dropout(0.5, (7,)), VECTORS, ValueError, "7", "(2, 4)", deterministic=False),
+        refused(linen.Dropout(0.5, (7,)), VECTORS, ValueError, "7", "2 dim", deterministic=False),
         refused(
             linen.Dropout(0.5, (0.5,)),
             VECTORS,

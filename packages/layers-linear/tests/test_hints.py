@@ -39,11 +39,6 @@ def local(shape, bias=None):
     return functional.conv_local(jnp.ones((1, 4, 3)), kernel, bias, kernel_size=(2,))
 
 
-def dropped(rate, key=KEY, **options):
-    run = jax.jit(lambda x, rate: functional.dropout(x, key, rate), **options)
-    return run(X, rate=rate)
-
-
 def evaluated(layer):
     layer.eval()
     return layer(X)
@@ -98,7 +93,7 @@ REMEDIES = [
         filled=("(1, 4, 4, 3)", "False"),
     ),
     Remedy(
-        "Inputs of shape {} need it: positions, then the {} window's entries.",
+        "Inputs of shape {} need it: positions, then the entries of the {} window.",
         lambda: local((2, 6, 5)),
         lambda: local((4, 6, 5)),
         filled=("(1, 4, 3)", "(2,)"),
@@ -117,29 +112,9 @@ REMEDIES = [
         for convolve in (functional.conv, functional.conv_transpose)
     ),
     Remedy(
-        "or divide with // where it is computed.",
-        lambda: init(linen.Dense(6 / 2)),
-        lambda: [init(linen.Dense(3)), init(linen.Dense(6 // 2))],
-    ),
-    Remedy(
-        "several layers are made one by one.",
-        lambda: init(linen.Dense((3, 4))),
-        lambda: [init(linen.Dense(features)) for features in (3, 4)],
-    ),
-    Remedy(
         "Give one int for all dimensions, or",
         lambda: conv(strides=(1, 2, 3)),
         lambda: [conv(strides=2), conv(strides=(1, 2))],
-    ),
-    Remedy(
-        "For one number, pass it as an array of shape (1,).",
-        lambda: init(linen.Dense(2), jnp.float32(3)),
-        lambda: init(linen.Dense(2), jnp.float32(3).reshape(1)),
-    ),
-    Remedy(
-        "Convert them first, e.g. with `.astype(jax.numpy.float32)`.",
-        lambda: functional.dropout(X.astype(int), KEY, 0.5),
-        lambda: functional.dropout(X.astype(int).astype(jnp.float32), KEY, 0.5),
     ),
     Remedy(
         "spatial dimensions; the names are",
@@ -214,17 +189,6 @@ REMEDIES = [
         "A dimension is either contracted or has a map of its own for each index.",
         lambda: general(axis=0, batch_dims=0),
         lambda: [general(axis=0), general(axis=1, batch_dims=0)],
-    ),
-    Remedy("Valid are", lambda: general(axis=2), lambda: general(axis=1)),
-    Remedy(
-        "pass it as a Python number, or name its argument in `static_argnames`.",
-        lambda: dropped(0.5),
-        lambda: [functional.dropout(X, KEY, 0.5), dropped(0.5, static_argnames="rate")],
-    ),
-    Remedy(
-        "It is the probability that a value is dropped, not a percentage.",
-        lambda: linen.Dropout(50, deterministic=False).apply({}, X, rngs={"dropout": KEY}),
-        lambda: linen.Dropout(0.5, deterministic=False).apply({}, X, rngs={"dropout": KEY}),
     ),
     Remedy(
         "Pass one, e.g. `jax.random.key(0)`, and another one at each step.",

@@ -420,7 +420,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a negative size": (
         lambda: nnx.LoRA(3, 2, -4, rngs=Rngs(0)),
         ArgumentError,
-        "LoRA: 'out_features' must not be negative, got -4",
+        "LoRA: 'out_features' must be at least 0, got -4",
     ),
     "rank 0": (lambda: nnx.LoRA(3, 0, 4, rngs=Rngs(0)), ArgumentError, "'lora_rank' .* got 0"),
     "other features": (

@@ -91,11 +91,6 @@ def assign_parameter(layer):
 
 REMEDIES = [
     Remedy(
-        "or divide with // where it is computed.",
-        lambda: groups(num_groups=8 / 2),
-        lambda: [groups(num_groups=4), groups(num_groups=8 // 2)],
-    ),
-    Remedy(
         "Channels are the inputs' last axis. Divisors of {}: {}.",
         lambda: groups(num_groups=3),
         lambda: [groups(num_groups=n) for n in (1, 2, 4, 8, 16, 32, 64)],
@@ -105,11 +100,6 @@ REMEDIES = [
         "Channels are the inputs' last axis. Divisors of {}: {}.",
         lambda: groups(num_groups=None, group_size=3),
         lambda: [groups(num_groups=None, group_size=n) for n in (1, 2, 4, 8, 16, 32, 64)],
-    ),
-    Remedy(
-        "Valid are",
-        lambda: functional.layer_norm(X, reduction_axes=3),
-        lambda: functional.layer_norm(X, reduction_axes=2),
     ),
     Remedy(
         "and one mask value for each time step, pass mask[:, :, None].",

@@ -120,10 +120,10 @@ REFUSALS: dict[str, tuple[Any, type[Exception], list[str]]] = {
         errors.ShapeError,
         ["inputs have shape (5, 6, 6), expected (time, *batch, *features) with 3 feature"],
     ),
-    "inputs that are a list": (
-        rnn_call(RNN, [[1.0, 2.0]]),
+    "inputs that are text": (
+        rnn_call(RNN, "text"),
         errors.ArgumentTypeError,
-        ["inputs must be an array, got list: [[1.0, 2.0]].", "jax.numpy.asarray"],
+        ["inputs must be an array of numbers, got str: 'text'."],
     ),
     "no turn of the loop": (
         rnn_call(linen.RNN(GRU, unroll=0)),

@@ -194,21 +194,6 @@ REMEDIES = [
         lambda: traced(linen.LSTMCell(4), begun(linen.LSTMCell(4))),
     ),
     Remedy(
-        "or divide with // where it is computed.",
-        lambda: over(linen.RNN(linen.GRUCell(8 / 2))),
-        lambda: [over(linen.RNN(linen.GRUCell(4))), over(linen.RNN(linen.GRUCell(8 // 2)))],
-    ),
-    Remedy(
-        "Convert it with jax.numpy.asarray.",
-        lambda: over(linen.RNN(linen.GRUCell(4)), [[1.0, 2.0]]),
-        lambda: over(linen.RNN(linen.GRUCell(4)), jnp.asarray([[1.0, 2.0]])),
-    ),
-    Remedy(
-        "For one number, pass it as an array of shape (1,).",
-        lambda: traced(linen.GRUCell(4), jnp.zeros(4), jnp.float32(3)),
-        lambda: traced(linen.GRUCell(4), jnp.zeros(4), jnp.float32(3).reshape(1)),
-    ),
-    Remedy(
         "`initialize_carry` of the cell makes one.",
         lambda: traced(linen.LSTMCell(4), jnp.zeros((2, 4))),
         lambda: traced(linen.LSTMCell(4), begun(linen.LSTMCell(4))),

@@ -8,8 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentTypeError
-
-from ._defaults import Array
+from linnet.module_core.layers import Array
 
 _log = logging.getLogger("linnet.layers_recurrent.bidirectional")
 

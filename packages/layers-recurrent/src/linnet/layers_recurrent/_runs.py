@@ -7,8 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentTypeError, ShapeError
-
-from ._defaults import Array
+from linnet.module_core.layers import Array
 
 
 def checked_cell(cell: Any, base: type, arguments: str, example: str) -> Any:

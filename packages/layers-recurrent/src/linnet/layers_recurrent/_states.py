@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from linnet.initializers import Initializer
+from linnet.layers_recurrent.functional._checks import entries_of
 from linnet.module_core.errors import ArgumentError, ShapeError
-
-from ._defaults import Array, Initializer, integer
-from .functional._checks import entries_of
+from linnet.module_core.layers import Array, integer
 
 
 def initial_state(

@@ -13,8 +13,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.layers import Array
 
-from ._types import Array
 from .masks import causal, combine_masks
 
 # Keyed weakly by function: one that the user has dropped may close over a whole model.

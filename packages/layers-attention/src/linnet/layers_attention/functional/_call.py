@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from linnet.module_core.dtypes import promote_dtype
-from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.layers import Array, DTypeLike, as_array
 
 from ._checks import Sizes, check_broadcast, sizes_of
 from ._dropout import WeightDropout, weight_dropout
 from ._products import Products
-from ._types import Array, DTypeLike
 from .masks import Visible
 
 OnWeights = Callable[[Array], Any]
@@ -75,15 +70,10 @@ def checked_call(
       ArgumentTypeError: an argument isn't an array.
       InvalidRngError: a key for dropout is missing.
     """
-    arrays = {"query": query, "key": key, "bias": bias, "mask": mask}
-    if value is not None:
-        arrays["value"] = value
-    for name, array in arrays.items():
-        optional = name in ("bias", "mask")
-        if not (isinstance(array, jax.Array | np.ndarray) or (optional and array is None)):
-            raise ArgumentTypeError(
-                f"'{name}' must be an array, got {str(array)[:40]!r} ({type(array).__name__})."
-            )
+    query, key = as_array(query, "query"), as_array(key, "key")
+    value = None if value is None else as_array(value, "value")
+    mask = None if mask is None else as_array(mask, "mask")
+    bias = None if bias is None else as_array(bias, "bias")
     query, key, value = promote_dtype(query, key, value, dtype=dtype)
     sizes = sizes_of(query.shape, key.shape, None if value is None else value.shape)
     for name, array in (("mask", mask), ("bias", bias)):
@@ -93,8 +83,8 @@ def checked_call(
         query,
         key,
         value,
-        None if bias is None else jnp.asarray(bias),
-        Visible(None if mask is None else jnp.asarray(mask), is_causal, query_offset),
+        bias,
+        Visible(mask, is_causal, query_offset),
         weight_dropout(dropout_rng, dropout_rate, broadcast_dropout, deterministic),
         products,
         float32_softmax,

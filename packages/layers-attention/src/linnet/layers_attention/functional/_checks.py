@@ -6,20 +6,13 @@ D depth of queries and keys, E depth of values.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-import jax
+from linnet.module_core.errors import ArgumentError, ShapeError, did_you_mean
+from linnet.module_core.layers import Shape
 
-from linnet.module_core.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    ShapeError,
-    did_you_mean,
-)
-
-from ._types import Shape
-
-IMPLEMENTATIONS = ("exact", "chunked", "cudnn", "auto")
+Implementation: TypeAlias = Literal["exact", "chunked", "cudnn", "auto"]
+IMPLEMENTATIONS = get_args(Implementation)
 
 
 class Sizes(NamedTuple):
@@ -104,32 +97,6 @@ def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
         hint="Did the lengths change, or is the dimension of the heads missing? "
         "`make_attention_mask` adds it: (*batch, 1, queries, keys).",
     )
-
-
-def check_rate(rate: Any) -> float:
-    """`rate` as a float within [0, 1].
-
-    Raises:
-      ArgumentTypeError: it is not a number, or is known only when the program runs.
-      ArgumentError: it is outside [0, 1].
-    """
-    try:
-        number = float(rate)
-    except (TypeError, ValueError):
-        traced = isinstance(rate, jax.core.Tracer)
-        raise ArgumentTypeError(
-            f"'dropout_rate' must be a number within [0, 1], got {rate!r} ({type(rate).__name__}).",
-            hint="A rate is part of the program: pass it as a Python number, or name its argument "
-            "in `static_argnames`."
-            if traced
-            else None,
-        ) from None
-    if not 0.0 <= number <= 1.0:  # refuses NaN as well
-        raise ArgumentError(
-            f"'dropout_rate' must be within [0, 1], got {number}.",
-            hint="It is the probability that a weight is dropped, not a percentage.",
-        )
-    return number
 
 
 def check_implementation(name: Any) -> str:

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers import Array
 
 from . import chunked, exact, fused
 from ._call import Call
 from ._checks import check_implementation
-from ._types import Array
 
 # Number of logits of a head, Q·K, from which "auto" computes block by block.
 MANY_LOGITS = 512 * 512

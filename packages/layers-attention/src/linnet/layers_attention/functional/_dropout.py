@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from linnet.module_core.errors import InvalidRngError
-
-from ._checks import check_rate
-from ._types import Array
+from linnet.module_core.layers import Array, check_rate
 
 
 class WeightDropout(NamedTuple):
@@ -38,7 +36,7 @@ def weight_dropout(
       ArgumentError: the rate is outside [0, 1].
       InvalidRngError: a key is needed and `key` is none.
     """
-    rate = check_rate(rate)
+    rate = check_rate(rate, "dropout_rate")
     if deterministic or rate == 0.0:
         return None
     if not hasattr(key, "dtype"):

@@ -5,12 +5,10 @@ B batch (any number of dimensions), Q queries, K keys, C features of an input.
 
 from __future__ import annotations
 
-import operator
 from typing import Any, NamedTuple
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
-
-from ._types import Array
+from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layers import Array, as_array, integer, shape_of
 
 
 class Heads(NamedTuple):
@@ -34,8 +32,8 @@ def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_featu
       ArgumentTypeError: a number is not an integer.
       ArgumentError: one doesn't divide the other.
     """
-    heads = positive(num_heads, "num_heads")
-    features = positive(qkv_features or default_features, "qkv_features")
+    heads = integer(num_heads, "num_heads", least=1)
+    features = integer(qkv_features or default_features, "qkv_features", least=1)
     if features % heads:
         raise ArgumentError(
             f"qkv_features={features} must be divisible by num_heads={heads}.",
@@ -45,7 +43,7 @@ def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_featu
         )
     key_heads = heads
     if num_kv_heads is not None:
-        key_heads = positive(num_kv_heads, "num_kv_heads")
+        key_heads = integer(num_kv_heads, "num_kv_heads", least=1)
         if heads % key_heads:
             raise ArgumentError(
                 f"num_heads={heads} must be divisible by num_kv_heads={key_heads}.",
@@ -54,10 +52,10 @@ def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_featu
     return Heads(heads, key_heads, features // heads)
 
 
-def key_and_value_inputs(
-    inputs_q: Array, inputs_k: Array | None, inputs_v: Array | None
-) -> tuple[Array, Array]:
-    """The inputs of keys and values, with the defaults for those that were not given.
+def three_inputs(
+    inputs_q: Any, inputs_k: Any | None, inputs_v: Any | None
+) -> tuple[Array, Array, Array]:
+    """The inputs of queries, keys and values as arrays, with defaults for those not given.
 
     Raises:
       ArgumentError: `inputs_v` was given without `inputs_k`.
@@ -72,19 +70,16 @@ def key_and_value_inputs(
         inputs_k = inputs_q
     if inputs_v is None:
         inputs_v = inputs_k
-    for name, x in (("inputs_q", inputs_q), ("inputs_k", inputs_k), ("inputs_v", inputs_v)):
-        shape = getattr(x, "shape", None)
-        if shape is None:
-            raise ArgumentTypeError(
-                f"'{name}' must be an array, got {str(x)[:40]!r} ({type(x).__name__})."
-            )
+    given = {"inputs_q": inputs_q, "inputs_k": inputs_k, "inputs_v": inputs_v}
+    for name, x in given.items():
+        shape = shape_of(x, name)
         if len(shape) < 2:
             raise ShapeError(
                 f"{name} must have at least 2 dimensions, (*batch, length, features), got shape "
                 f"{shape}.",
                 hint="For a single position, add a dimension of size 1 before the features.",
             )
-    return inputs_k, inputs_v
+    return as_array(inputs_q), as_array(inputs_k), as_array(inputs_v)
 
 
 def check_new_tokens(query: Array, key: Array) -> None:
@@ -100,21 +95,3 @@ def check_new_tokens(query: Array, key: Array) -> None:
             hint="Pass inputs_q alone. Attention to another sequence needs no cache: it sees all "
             "of it at each step.",
         )
-
-
-def positive(value: Any, name: str) -> int:
-    """`value` as an int that is at least 1.
-
-    Raises:
-      ArgumentTypeError: it is not an integer.
-      ArgumentError: it is too small.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"'{name}' must be an integer, got {value!r} ({type(value).__name__})."
-        ) from None
-    if number < 1:
-        raise ArgumentError(f"'{name}' must be at least 1, got {number}.")
-    return number

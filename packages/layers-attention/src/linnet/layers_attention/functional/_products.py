@@ -16,10 +16,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers import Array, DotGeneral, EinsumOp, PrecisionLike
 from linnet.module_core.layout import dot_layout
 from linnet.module_core.replaced import einsum_is_replaced
-
-from ._types import Array, DotGeneral, Einsum, PrecisionLike
 
 LOGITS = "...qhd,...khd->...hqk"
 VALUES = "...hqk,...khd->...qhd"
@@ -30,8 +29,8 @@ class Products(NamedTuple):
 
     precision: PrecisionLike = None
     dot_general: DotGeneral | None = None
-    logits_einsum: Einsum | None = None
-    values_einsum: Einsum | None = None
+    logits_einsum: EinsumOp | None = None
+    values_einsum: EinsumOp | None = None
 
     @property
     def overridden(self) -> bool:
@@ -102,8 +101,8 @@ class Products(NamedTuple):
 def products(
     precision: PrecisionLike,
     dot_general: DotGeneral | None,
-    logits_einsum: Einsum | None,
-    values_einsum: Einsum | None,
+    logits_einsum: EinsumOp | None,
+    values_einsum: EinsumOp | None,
 ) -> Products:
     """Checks that the overrides go together, and returns the products.
 

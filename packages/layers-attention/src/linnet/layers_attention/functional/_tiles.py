@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.module_core.layers import Array, PrecisionLike
+
 from ._blocks import Blocks
-from ._types import Array, PrecisionLike
 from .masks import as_bool
 
 T = TypeVar("T")

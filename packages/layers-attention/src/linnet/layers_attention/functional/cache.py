@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layers import Array, DTypeLike, Shape
 from linnet.module_core.layout import entries_of, layout_of, leading
-
-from ._types import Array, DTypeLike, Shape
 
 
 class Cache(NamedTuple):

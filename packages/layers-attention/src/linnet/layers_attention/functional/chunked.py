@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.module_core.layers import Array, Shape
 from linnet.module_core.layout import automatic, layout_of, whole
 
 from ._blocks import cut
@@ -46,7 +47,6 @@ from ._tiles import (
     spread_block_of,
     tile_of,
 )
-from ._types import Array, Shape
 from .exact import scaled
 from .masks import as_bool
 

@@ -12,12 +12,13 @@ D depth of queries and keys, E depth of values.
 from __future__ import annotations
 
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers import Array, DotGeneral, DTypeLike, EinsumOp, PrecisionLike
 
 from . import exact
 from ._call import OnWeights, checked_call
+from ._checks import Implementation
 from ._choice import implementation_for
 from ._products import Products, products
-from ._types import Array, DotGeneral, DTypeLike, Einsum, Implementation, PrecisionLike
 
 
 def dot_product_attention_weights(
@@ -34,7 +35,7 @@ def dot_product_attention_weights(
     precision: PrecisionLike = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: DotGeneral | None = None,
-    einsum: Einsum | None = None,
+    einsum: EinsumOp | None = None,
     is_causal: bool = False,
     query_offset: int | Array = 0,
     on_weights: OnWeights | None = None,
@@ -115,8 +116,8 @@ def dot_product_attention(
     precision: PrecisionLike = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: DotGeneral | None = None,
-    qk_attn_weights_einsum: Einsum | None = None,
-    attn_weights_value_einsum: Einsum | None = None,
+    qk_attn_weights_einsum: EinsumOp | None = None,
+    attn_weights_value_einsum: EinsumOp | None = None,
     is_causal: bool = False,
     query_offset: int | Array = 0,
     implementation: Implementation = "auto",

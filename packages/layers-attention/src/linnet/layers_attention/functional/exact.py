@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from linnet.module_core.layers import Array
 from linnet.module_core.layout import coins, like
 
 from ._call import Call
 from ._dropout import WeightDropout
-from ._types import Array
 
 
 def scaled(query: Array) -> Array:

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentError, DtypeError
+from linnet.module_core.layers import Array
 from linnet.module_core.replaced import dot_is_replaced, einsum_is_replaced
 
 from ._call import Call
-from ._types import Array
 from .masks import as_bool
 
 

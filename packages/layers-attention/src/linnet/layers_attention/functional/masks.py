@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ShapeError
-
-from ._types import Array, DTypeLike
+from linnet.module_core.layers import Array, DTypeLike
 
 
 def make_attention_mask(

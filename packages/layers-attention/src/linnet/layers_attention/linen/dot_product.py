@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from linnet.layers_attention import functional
 from linnet.layers_attention.functional._call import OnWeights
-from linnet.layers_attention.functional._types import (
-    Array,
-    DotGeneral,
-    DTypeLike,
-    Einsum,
-    Implementation,
-    PrecisionLike,
-)
+from linnet.layers_attention.functional._checks import Implementation
+from linnet.module_core.layers import Array, DotGeneral, DTypeLike, EinsumOp, PrecisionLike
 from linnet.module_core.linen import Module
 
 
@@ -33,7 +27,7 @@ def dot_product_attention_weights(
     module: Module | None = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: DotGeneral | None = None,
-    einsum: Einsum | None = None,
+    einsum: EinsumOp | None = None,
     *,
     is_causal: bool = False,
     query_offset: int | Array = 0,
@@ -84,8 +78,8 @@ def dot_product_attention(
     module: Module | None = None,
     force_fp32_for_softmax: bool = False,
     einsum_dot_general: DotGeneral | None = None,
-    qk_attn_weights_einsum: Einsum | None = None,
-    attn_weights_value_einsum: Einsum | None = None,
+    qk_attn_weights_einsum: EinsumOp | None = None,
+    attn_weights_value_einsum: EinsumOp | None = None,
     *,
     is_causal: bool = False,
     query_offset: int | Array = 0,

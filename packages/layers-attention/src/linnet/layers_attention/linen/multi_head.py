@@ -20,26 +20,27 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention import functional
-from linnet.layers_attention._defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention.functional._attention_fn import call_attention_fn
-from linnet.layers_attention.functional._checks import check_implementation, check_rate
+from linnet.layers_attention.functional._checks import Implementation, check_implementation
 from linnet.layers_attention.functional._heads import (
     check_new_tokens,
     heads_of,
-    key_and_value_inputs,
-)
-from linnet.layers_attention.functional._types import (
-    Array,
-    DotGeneral,
-    DTypeLike,
-    Einsum,
-    Implementation,
-    PrecisionLike,
+    three_inputs,
 )
 from linnet.layers_linear.linen import DenseGeneral
 from linnet.layers_norm.linen import LayerNorm
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    EinsumOp,
+    PrecisionLike,
+    check_rate,
+    integer,
+)
 from linnet.module_core.linen import Module, compact, merge_param
 
 from .dot_product import dot_product_attention
@@ -115,8 +116,8 @@ class MultiHeadDotProductAttention(Module):
     out_dot_general: DotGeneral | None = None
     qkv_dot_general_cls: Callable[[], DotGeneral] | None = None
     out_dot_general_cls: Callable[[], DotGeneral] | None = None
-    qk_attn_weights_einsum_cls: Callable[[], Einsum] | None = None
-    attn_weights_value_einsum_cls: Callable[[], Einsum] | None = None
+    qk_attn_weights_einsum_cls: Callable[[], EinsumOp] | None = None
+    attn_weights_value_einsum_cls: Callable[[], EinsumOp] | None = None
     implementation: Implementation = dataclasses.field(default="auto", kw_only=True)
     num_kv_heads: int | None = dataclasses.field(default=None, kw_only=True)
 
@@ -151,7 +152,7 @@ class MultiHeadDotProductAttention(Module):
         Returns:
           [*B, Q, out_features].
         """
-        inputs_k, inputs_v = _inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
+        inputs_q, inputs_k, inputs_v = _inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
         query, key, value = self._projected(inputs_q, inputs_k, inputs_v)
         offset: int | Array = 0
         overflowed = None
@@ -162,7 +163,7 @@ class MultiHeadDotProductAttention(Module):
                 check_new_tokens(query, key)
                 key, value, offset, overflowed = cache(key, value)
                 is_causal = True
-        rate = check_rate(self.dropout_rate)
+        rate = check_rate(self.dropout_rate, "dropout_rate")
         if rate > 0.0:
             deterministic = merge_param("deterministic", self.deterministic, deterministic)
             if not deterministic and dropout_rng is None:
@@ -194,7 +195,7 @@ class MultiHeadDotProductAttention(Module):
             query_offset=offset,
         )  # [*B, Q, H, D]
         y = DenseGeneral(
-            features=self.out_features or inputs_q.shape[-1],
+            features=integer(self.out_features or inputs_q.shape[-1], "out_features"),
             axis=(-2, -1),
             kernel_init=self.out_kernel_init or self.kernel_init,
             bias_init=self.out_bias_init or self.bias_init,
@@ -269,8 +270,8 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
 
 def _inputs(
     inputs_q: Array, inputs_k: Array | None, inputs_v: Array | None, inputs_kv: Array | None
-) -> tuple[Array, Array]:
-    """The inputs of keys and values, with the defaults for those that were not given.
+) -> tuple[Array, Array, Array]:
+    """The inputs of queries, keys and values as arrays, with defaults for those not given.
 
     Raises:
       ArgumentError: `inputs_v` was given without `inputs_k`, or `inputs_kv` with one of them.
@@ -287,4 +288,4 @@ def _inputs(
             stacklevel=4,
         )
         inputs_k = inputs_v = inputs_kv
-    return key_and_value_inputs(inputs_q, inputs_k, inputs_v)
+    return three_inputs(inputs_q, inputs_k, inputs_v)

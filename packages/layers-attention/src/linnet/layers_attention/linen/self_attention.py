@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from linnet.layers_attention.functional._types import Array
+from linnet.module_core.layers import Array
 from linnet.module_core.linen import compact
 
 from .multi_head import MultiHeadDotProductAttention

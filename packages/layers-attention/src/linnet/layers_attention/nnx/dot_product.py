@@ -16,17 +16,13 @@ import jax.numpy as jnp
 
 from linnet.layers_attention.functional import exact
 from linnet.layers_attention.functional._call import Call, OnWeights, checked_call
+from linnet.layers_attention.functional._checks import Implementation
 from linnet.layers_attention.functional._choice import implementation_for
 from linnet.layers_attention.functional._products import Products
-from linnet.layers_attention.functional._types import (
-    Array,
-    DTypeLike,
-    Implementation,
-    PrecisionLike,
-)
 from linnet.layers_attention.functional.fused import attend_in_one
+from linnet.module_core.layers import Array, DTypeLike, PrecisionLike
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Intermediate, Module
-from linnet.module_core.nnx.layers import promote_dtype
 
 
 def dot_product_attention_weights(

@@ -10,45 +10,40 @@ heads that share a key head, D depth of a head, L room in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention import functional
-from linnet.layers_attention._defaults import (
-    Initializer,
-    default_bias_init,
-    default_kernel_init,
-)
 from linnet.layers_attention.functional._attention_fn import call_attention_fn
-from linnet.layers_attention.functional._checks import check_implementation, check_rate
+from linnet.layers_attention.functional._checks import Implementation, check_implementation
 from linnet.layers_attention.functional._heads import (
     check_new_tokens,
     heads_of,
-    key_and_value_inputs,
-    positive,
-)
-from linnet.layers_attention.functional._types import (
-    Array,
-    DotGeneral,
-    DTypeLike,
-    Implementation,
-    PrecisionLike,
-    Shape,
+    three_inputs,
 )
 from linnet.layers_linear.nnx import LinearGeneral
 from linnet.layers_norm.nnx import LayerNorm
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layers import (
+    NO_METADATA,
+    Array,
+    DotGeneral,
+    DTypeLike,
+    Metadata,
+    PrecisionLike,
+    Shape,
+    check_rate,
+    integer,
+)
+from linnet.module_core.layers.nnx import dropout_key, names_layer, promote_dtype
 from linnet.module_core.nnx import Cache, Module, Rngs, RngStream, first_from
-from linnet.module_core.nnx.layers import dropout_key, names_layer, promote_dtype
 
 from .dot_product import dot_product_attention
-
-Metadata = Mapping[str, Any]
-_NO_METADATA: Metadata = MappingProxyType({})
 
 # The options that an attention function with `**kwargs` is passed.
 _KEYWORDS = frozenset(
@@ -165,26 +160,26 @@ class MultiHeadAttention(Module):
         out_dot_general_cls: Callable[[], DotGeneral] | None = None,
         rngs: Rngs,
         keep_rngs: bool = True,
-        kernel_metadata: Metadata = _NO_METADATA,
-        out_kernel_metadata: Metadata = _NO_METADATA,
-        bias_metadata: Metadata = _NO_METADATA,
-        out_bias_metadata: Metadata = _NO_METADATA,
-        query_ln_scale_metadata: Metadata = _NO_METADATA,
-        key_ln_scale_metadata: Metadata = _NO_METADATA,
+        kernel_metadata: Metadata = NO_METADATA,
+        out_kernel_metadata: Metadata = NO_METADATA,
+        bias_metadata: Metadata = NO_METADATA,
+        out_bias_metadata: Metadata = NO_METADATA,
+        query_ln_scale_metadata: Metadata = NO_METADATA,
+        key_ln_scale_metadata: Metadata = NO_METADATA,
         implementation: Implementation = "auto",
     ) -> None:
-        positive(in_features, "in_features")
+        integer(in_features, "in_features", least=1)
         heads = heads_of(num_heads, num_kv_heads, qkv_features, in_features)
         self.num_heads = num_heads
         self.in_features = in_features
         self.qkv_features = qkv_features or in_features
-        self.out_features = out_features or in_features
-        self.in_kv_features = in_kv_features or in_features
+        self.out_features = integer(out_features or in_features, "out_features")
+        self.in_kv_features = integer(in_kv_features or in_features, "in_kv_features")
         self.num_kv_heads = heads.keys
         self.dtype = dtype
         self.param_dtype = param_dtype
         self.broadcast_dropout = broadcast_dropout
-        self.dropout_rate = check_rate(dropout_rate)
+        self.dropout_rate = check_rate(dropout_rate, "dropout_rate")
         self.deterministic = deterministic
         self.precision = precision
         self.use_bias = use_bias
@@ -296,7 +291,7 @@ class MultiHeadAttention(Module):
           ArgumentError: neither layer nor call specifies whether to decode, or with a rate whether
             to drop; or the cache is missing or full.
         """
-        inputs_k, inputs_v = key_and_value_inputs(inputs_q, inputs_k, inputs_v)
+        inputs_q, inputs_k, inputs_v = three_inputs(inputs_q, inputs_k, inputs_v)
         query = self.query(inputs_q, out_sharding=qkv_sharding)  # [*B, Q, H, D]
         key = self.key(inputs_k, out_sharding=qkv_sharding)  # [*B, K, H/G, D]
         value = self.value(inputs_v, out_sharding=qkv_sharding)  # [*B, K, H/G, D]

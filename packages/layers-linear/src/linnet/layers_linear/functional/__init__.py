@@ -10,6 +10,8 @@ They work with plain JAX, e.g. under `jax.grad` over kernels that you keep yours
 (3, 2)
 """
 
+from linnet.module_core.layers import check_rate as check_rate
+
 from ._padding import TRANSPOSE_PADDINGS as TRANSPOSE_PADDINGS
 from ._padding import canonicalize_padding as canonicalize_padding
 from .activation import gelu as gelu
@@ -28,7 +30,6 @@ from .dense import dense as dense
 from .dense_general import DenseGeneralShapes as DenseGeneralShapes
 from .dense_general import dense_general as dense_general
 from .dense_general import dense_general_shapes as dense_general_shapes
-from .dropout import check_rate as check_rate
 from .dropout import dropout as dropout
 from .einsum import EinsumShapes as EinsumShapes
 from .einsum import einsum as einsum

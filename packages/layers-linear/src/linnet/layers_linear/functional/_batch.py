@@ -12,9 +12,8 @@ import math
 from jax import lax
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array, Shape
 from linnet.module_core.layout import is_on_mesh
-
-from ._types import Array, Shape
 
 MOST_SPATIAL = 3
 """The most spatial dimensions for which CPUs and GPUs have fast convolutions."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from jax import lax
 
+from linnet.module_core.layers import Array, Shape
 from linnet.module_core.layout import layout_of, like
-
-from ._types import Array, Shape
 
 
 def add_bias(y: Array, bias: Array, shape: Shape | None = None) -> Array:

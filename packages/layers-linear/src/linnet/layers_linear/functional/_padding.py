@@ -13,9 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, did_you_mean
-
-from ._checks import integer
-from ._types import Array, PaddingLike, Shape
+from linnet.module_core.layers import Array, PaddingLike, Shape, integer
 
 LaxPadding: TypeAlias = str | list[tuple[int, int]]
 

@@ -15,6 +15,18 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layers import (
+    Array,
+    ConvGeneralDilated,
+    DTypeLike,
+    OutSharding,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+    integer,
+    same_shape,
+)
 from linnet.module_core.layout import entries_of, is_on_mesh, layout_of, split
 
 from ._batch import (
@@ -26,7 +38,7 @@ from ._batch import (
     with_ones,
 )
 from ._bias import add_bias
-from ._checks import integer, per_dimension, same_shape
+from ._checks import per_dimension
 from ._options import given
 from ._padding import (
     CONV_PADDINGS,
@@ -34,16 +46,6 @@ from ._padding import (
     pad_beforehand,
     refuse_name_for_dilated_inputs,
     with_zeros,
-)
-from ._types import (
-    Array,
-    ConvGeneralDilated,
-    DTypeLike,
-    OutSharding,
-    PaddingLike,
-    PrecisionLike,
-    PromoteDtype,
-    Shape,
 )
 
 
@@ -205,7 +207,7 @@ def conv(
         kernel,
         expected,
         "kernel",
-        channels_first(x.shape, rank, kernel.shape[-2] * feature_group_count)
+        hint=channels_first(x.shape, rank, kernel.shape[-2] * feature_group_count)
         or f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need it.",
     )
     padding = canonicalize_padding(padding, rank, CONV_PADDINGS)
@@ -242,6 +244,8 @@ def conv(
         y = convolved(x, kernel, feature_group_count)
     require_output(y.shape[-1 - rank : -1], spatial, window, "convolution's")
     if bias is not None:
-        same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
+        same_shape(
+            bias, (features,), "bias", hint="There is one bias for each feature of the output."
+        )
         y = add_bias(y, bias)
     return restore_batch(y, batch)

@@ -17,11 +17,21 @@ import numpy as np
 from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
+from linnet.module_core.layers import (
+    Array,
+    DTypeLike,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+    integers,
+    same_shape,
+)
 from linnet.module_core.layout import is_on_mesh
 
 from ._batch import flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
-from ._checks import integers, per_dimension, same_shape
+from ._checks import per_dimension
 from ._padding import (
     CONV_PADDINGS,
     LaxPadding,
@@ -31,7 +41,6 @@ from ._padding import (
     pad_beforehand,
     refuse_name_for_dilated_inputs,
 )
-from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
 from .conv import dimension_numbers, masked
 
 
@@ -177,7 +186,8 @@ def conv_local(
         kernel,
         shapes.kernel,
         "kernel",
-        f"Inputs of shape {x.shape} need it: positions, then the {window.size} window's entries.",
+        hint=f"Inputs of shape {x.shape} need it: positions, then the entries of the "
+        f"{window.size} window.",
     )
     rank = len(window.size)
     if is_on_mesh(x):
@@ -198,7 +208,9 @@ def conv_local(
         )  # [B, *P, F]
         y = restore_batch(y, batch)
     if bias is not None:
-        same_shape(bias, shapes.bias, "bias", "There is one bias for each position and feature.")
+        same_shape(
+            bias, shapes.bias, "bias", hint="There is one bias for each position and feature."
+        )
         y = add_bias(y, bias)
     return y
 

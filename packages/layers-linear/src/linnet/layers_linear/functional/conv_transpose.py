@@ -15,6 +15,15 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import (
+    Array,
+    DTypeLike,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+    same_shape,
+)
 
 from ._batch import (
     channels_first,
@@ -25,9 +34,8 @@ from ._batch import (
     with_ones,
 )
 from ._bias import add_bias
-from ._checks import per_dimension, same_shape
+from ._checks import per_dimension
 from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding, with_zeros
-from ._types import Array, DTypeLike, PaddingLike, PrecisionLike, PromoteDtype, Shape
 from .conv import masked
 
 
@@ -109,7 +117,7 @@ def conv_transpose(
         kernel,
         conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel),
         "kernel",
-        channels_first(x.shape, rank, kernel.shape[-1 if transpose_kernel else -2])
+        hint=channels_first(x.shape, rank, kernel.shape[-1 if transpose_kernel else -2])
         or f"Inputs of shape {x.shape} need it with transpose_kernel={transpose_kernel}.",
     )
     x, batch = flatten_batch(x, rank)  # [B, *E, *spatial, D]
@@ -131,7 +139,9 @@ def conv_transpose(
         periods = tuple(n * s for n, s in zip(spatial, strides, strict=True))
         y = _wrap(y, periods, low_first=not transpose_kernel)
     if bias is not None:
-        same_shape(bias, (features,), "bias", "There is one bias for each feature of the output.")
+        same_shape(
+            bias, (features,), "bias", hint="There is one bias for each feature of the output."
+        )
         y = add_bias(y, bias)
     return restore_batch(y, batch)
 

@@ -15,14 +15,22 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    OutSharding,
+    PrecisionLike,
+    PromoteDtype,
+    same_shape,
+    vector_features,
+)
 from linnet.module_core.layout import dot_layout
 from linnet.module_core.replaced import dot_is_replaced
 
 from ._bias import add_bias
-from ._checks import same_shape, vector_features
 from ._options import given
 from ._staged import is_staged
-from ._types import Array, DotGeneral, DTypeLike, OutSharding, PrecisionLike, PromoteDtype
 
 
 def dense(
@@ -70,7 +78,7 @@ def dense(
         )
     if bias is not None:
         columns = kernel.shape[1:]
-        same_shape(bias, columns, "bias", "There is one bias for each column of the kernel.")
+        same_shape(bias, columns, "bias", hint="There is one bias for each column of the kernel.")
     contract = (((x.ndim - 1,), (0,)), ((), ()))
     if dot_general is None and out_sharding is None:
         out_sharding = dot_layout(x, kernel, contract)

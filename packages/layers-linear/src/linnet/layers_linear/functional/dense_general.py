@@ -15,12 +15,22 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers import (
+    Array,
+    DotGeneral,
+    DTypeLike,
+    OutSharding,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+    axes_of,
+    integers,
+    same_shape,
+)
 from linnet.module_core.layout import dot_layout
 
 from ._bias import add_bias
-from ._checks import integers, same_shape
 from ._options import given
-from ._types import Array, DotGeneral, DTypeLike, OutSharding, PrecisionLike, PromoteDtype, Shape
 
 
 class DenseGeneralShapes(NamedTuple):
@@ -55,8 +65,8 @@ def dense_general_shapes(
     """
     rank = len(input_shape)
     sizes = integers(features, "features")
-    axes = _positive_axes(axis, rank, "axis")
-    batch = _positive_axes(batch_dims, rank, "batch_dims")
+    axes = axes_of(axis, rank, "axis")
+    batch = axes_of(batch_dims, rank, "batch_dims")
     if batch != tuple(range(len(batch))):
         raise ArgumentError(
             f"batch_dims={batch_dims!r} are not the leading dimensions (0, 1, ...).",
@@ -75,21 +85,6 @@ def dense_general_shapes(
         kernel=batch_shape + tuple(input_shape[i] for i in axes) + sizes,
         bias=batch_shape + sizes,
     )
-
-
-def _positive_axes(axis: int | Sequence[int], rank: int, name: str) -> Shape:
-    """Dimensions counted from the front, in ascending order."""
-    given = integers(axis, name, least=None)
-    for i in given:
-        if not -rank <= i < rank:
-            raise ArgumentError(
-                f"{name}={axis!r} is out of range: the inputs have {rank} dimensions.",
-                hint=f"Valid are {-rank} to {rank - 1}." if rank else None,
-            )
-    axes = {i % rank for i in given}
-    if len(axes) < len(given):
-        raise ArgumentError(f"{name}={axis!r} names a dimension twice.")
-    return tuple(sorted(axes))
 
 
 def dense_general(
@@ -142,7 +137,7 @@ def dense_general(
         kernel,
         kernel_shape,
         "kernel",
-        f"Inputs of shape {x.shape} need it with axis={axis!r} and batch_dims={batch_dims!r}: "
+        hint=f"Inputs of shape {x.shape} need it with axis={axis!r} and batch_dims={batch_dims!r}: "
         "batch, contracted and feature dimensions in this order.",
     )
     contracted = tuple(range(len(batch), inner))
@@ -155,6 +150,6 @@ def dense_general(
     )  # [*batch, *rest, *features]
     if bias is None:
         return y
-    same_shape(bias, bias_shape, "bias", "It has the kernel's batch and feature dimensions.")
+    same_shape(bias, bias_shape, "bias", hint="It has the kernel's batch and feature dimensions.")
     ones = (1,) * (x.ndim - inner)
     return add_bias(y, bias, bias_shape[: len(batch)] + ones + features)

@@ -8,45 +8,17 @@ Scaling during training keeps the mean, so that evaluation needs no correction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, InvalidRngError
+from linnet.module_core.errors import InvalidRngError
+from linnet.module_core.layers import Array, Shape, as_array, axes_in_range, check_rate, inexact
 from linnet.module_core.layout import coins, layout_of
 
-from ._checks import as_array, inexact, integers
 from ._staged import is_staged
-from ._types import Array, Shape
-
-
-def check_rate(rate: Any) -> float:
-    """`rate` as a float within [0, 1].
-
-    Raises:
-      ArgumentTypeError: it is not a number, or is known only when the program runs.
-      ArgumentError: it is outside [0, 1].
-    """
-    try:
-        number = float(rate)
-    except (TypeError, ValueError):
-        traced = isinstance(rate, jax.core.Tracer)
-        raise ArgumentTypeError(
-            f"'rate' must be a number within [0, 1], got {rate!r} ({type(rate).__name__}).",
-            hint="A rate is part of the program: pass it as a Python number, or name its argument "
-            "in `static_argnames`."
-            if traced
-            else None,
-        ) from None
-    if not 0.0 <= number <= 1.0:  # refuses NaN as well
-        raise ArgumentError(
-            f"'rate' must be within [0, 1], got {number}.",
-            hint="It is the probability that a value is dropped, not a percentage.",
-        )
-    return number
 
 
 def dropout(
@@ -88,12 +60,7 @@ def dropout(
         )
     keep = 1.0 - rate
     shape = list(x.shape)
-    for dim in integers(broadcast_dims, "broadcast_dims", least=None):
-        if not -x.ndim <= dim < x.ndim:
-            raise ArgumentError(
-                f"broadcast_dims={tuple(broadcast_dims)!r} names dimension {dim}, the inputs have "
-                f"shape {x.shape}."
-            )
+    for dim in axes_in_range(broadcast_dims, x.ndim, "broadcast_dims"):
         shape[dim] = 1
     if is_staged(x):
         y: Array = _drop_staged(x, key, keep, tuple(shape))

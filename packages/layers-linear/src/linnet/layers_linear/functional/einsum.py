@@ -13,12 +13,20 @@ import jax.numpy as jnp
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.layers import (
+    Array,
+    DTypeLike,
+    EinsumOp,
+    OutSharding,
+    PrecisionLike,
+    PromoteDtype,
+    Shape,
+    same_shape,
+)
 from linnet.module_core.layout import product_layout
 
 from ._bias import add_bias
-from ._checks import same_shape
 from ._options import given
-from ._types import Array, DTypeLike, EinsumOp, OutSharding, PrecisionLike, PromoteDtype, Shape
 
 
 class EinsumShapes(NamedTuple):
@@ -189,5 +197,5 @@ def einsum(
     y: Array = einsum_op(einsum_str, x, kernel, precision=precision, **options)
     if bias is None:
         return y
-    same_shape(bias, shapes.bias, "bias", f"These are the kernel's letters in {einsum_str!r}.")
+    same_shape(bias, shapes.bias, "bias", hint=f"These are the kernel's letters in {einsum_str!r}.")
     return add_bias(y, bias, shapes.bias_broadcast)

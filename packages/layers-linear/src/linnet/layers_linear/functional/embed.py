@@ -13,10 +13,15 @@ from jax import lax
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import DtypeError, ShapeError
+from linnet.module_core.layers import (
+    Array,
+    DTypeLike,
+    OutSharding,
+    PromoteDtype,
+    as_array,
+    vector_features,
+)
 from linnet.module_core.layout import dot_layout, entries_of, layout_of, split
-
-from ._checks import as_array, vector_features
-from ._types import Array, DTypeLike, OutSharding, PromoteDtype
 
 
 def embed(

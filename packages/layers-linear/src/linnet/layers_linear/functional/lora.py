@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, vector_features
 
-from ._checks import vector_features
-from ._types import Array, DTypeLike, PromoteDtype
 from .dense import dense
 
 

@@ -17,11 +17,10 @@ import numpy as np
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.layers import Array, PaddingLike, Shape, as_array, integer
 
 from ._batch import require_output, require_spatial
-from ._checks import as_array, integer
 from ._padding import ZERO_PADDINGS, LaxPadding, canonicalize_padding
-from ._types import Array, PaddingLike, Shape
 
 
 def pool(

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ._checks import as_array
-from ._types import Array
+from linnet.module_core.layers import Array, as_array
 
 
 def prelu(x: Array, negative_slope: Array) -> Array:

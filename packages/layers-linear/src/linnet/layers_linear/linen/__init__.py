@@ -8,8 +8,9 @@
 {'params': {'bias': (4,), 'kernel': (3, 4)}}
 """
 
-from ._defaults import default_embed_init as default_embed_init
-from ._defaults import default_kernel_init as default_kernel_init
+from linnet.initializers.defaults import default_embed_init as default_embed_init
+from linnet.initializers.defaults import default_kernel_init as default_kernel_init
+
 from .conv import Conv as Conv
 from .conv_local import ConvLocal as ConvLocal
 from .conv_transpose import ConvTranspose as ConvTranspose

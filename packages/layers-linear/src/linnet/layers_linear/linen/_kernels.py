@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
+from linnet.initializers import Initializer
 from linnet.layers_linear.functional._batch import channels_first
 from linnet.module_core.errors import ScopeParamShapeError
+from linnet.module_core.layers import Array, Shape
 from linnet.module_core.linen import Module
-
-from ._defaults import Array, Initializer, Shape
 
 
 def kernel_of(

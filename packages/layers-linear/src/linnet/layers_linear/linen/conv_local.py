@@ -6,24 +6,22 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.errors import ArgumentError
-from linnet.module_core.linen import Module, compact
-
-from ._defaults import (
+from linnet.module_core.layers import (
     Array,
     ConvGeneralDilated,
     DTypeLike,
-    Initializer,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
-    default_bias_init,
-    default_kernel_init,
     integer,
-    promote_dtype,
     shape_of,
 )
+from linnet.module_core.linen import Module, compact
 
 
 class ConvLocal(Module):

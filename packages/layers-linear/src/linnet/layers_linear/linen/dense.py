@@ -6,23 +6,21 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
-from linnet.module_core.linen import Module, compact
-
-from ._defaults import (
+from linnet.module_core.dtypes import promote_dtype
+from linnet.module_core.layers import (
     Array,
     DotGeneral,
     DTypeLike,
-    Initializer,
     PrecisionLike,
     PromoteDtype,
-    default_bias_init,
-    default_kernel_init,
     integer,
-    promote_dtype,
     shape_of,
     vector_features,
 )
+from linnet.module_core.linen import Module, compact
 
 
 class Dense(Module):

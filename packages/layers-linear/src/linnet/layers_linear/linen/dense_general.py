@@ -9,23 +9,21 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
 from linnet.module_core.boxes import contents, replace_boxed
-from linnet.module_core.linen import Module, compact
-
-from ._defaults import (
+from linnet.module_core.dtypes import promote_dtype
+from linnet.module_core.layers import (
     Array,
     DotGeneral,
     DTypeLike,
-    Initializer,
     PrecisionLike,
     PromoteDtype,
     Shape,
-    default_bias_init,
-    default_kernel_init,
-    promote_dtype,
     shape_of,
 )
+from linnet.module_core.linen import Module, compact
 
 
 @dataclass(frozen=True)

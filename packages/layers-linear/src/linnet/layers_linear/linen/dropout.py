@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from linnet.layers_linear import functional
+from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module, compact, merge_param
-
-from ._defaults import Array
 
 
 class Dropout(Module):

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_embed_init
 from linnet.layers_linear import functional
+from linnet.module_core.dtypes import promote_dtype
+from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, integer
 from linnet.module_core.linen import Module
-
-from ._defaults import (
-    Array,
-    DTypeLike,
-    Initializer,
-    PromoteDtype,
-    default_embed_init,
-    integer,
-    promote_dtype,
-)
 
 
 class Embed(Module):

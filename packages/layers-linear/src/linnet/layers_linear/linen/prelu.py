@@ -6,9 +6,8 @@ import jax.numpy as jnp
 
 from linnet.initializers import constant
 from linnet.layers_linear import functional
+from linnet.module_core.layers import Array, DTypeLike
 from linnet.module_core.linen import Module, compact
-
-from ._defaults import Array, DTypeLike
 
 
 class PReLU(Module):

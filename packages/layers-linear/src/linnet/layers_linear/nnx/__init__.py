@@ -8,11 +8,11 @@
 (2, 4)
 """
 
+from linnet.initializers.defaults import default_bias_init as default_bias_init
+from linnet.initializers.defaults import default_embed_init as default_embed_init
+from linnet.initializers.defaults import default_kernel_init as default_kernel_init
 from linnet.module_core.nnx import LoRAParam as LoRAParam
 
-from .._defaults import default_bias_init as default_bias_init
-from .._defaults import default_embed_init as default_embed_init
-from .._defaults import default_kernel_init as default_kernel_init
 from .conv import Conv as Conv
 from .conv_transpose import ConvTranspose as ConvTranspose
 from .dense import Linear as Linear

@@ -7,34 +7,26 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
-from linnet.module_core.nnx import Module
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     ConvGeneralDilated,
     DTypeLike,
-    Initializer,
     Metadata,
     OutSharding,
     PaddingLike,
-    Param,
     PrecisionLike,
     PromoteDtype,
-    Rngs,
-    as_tuple,
-    default_bias_init,
-    default_kernel_init,
     integer,
     integers,
-    names_layer,
-    new_param,
-    promote_dtype,
-    require_features,
-    spread,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Module, Param, Rngs
+
+from ._fields import as_tuple, require_features
 
 
 class Conv(Module):

@@ -5,31 +5,24 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
-from linnet.module_core.nnx import Module
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     DotGeneral,
     DTypeLike,
-    Initializer,
     Metadata,
     OutSharding,
-    Param,
     PrecisionLike,
     PromoteDtype,
-    Rngs,
-    default_bias_init,
-    default_kernel_init,
     integer,
-    names_layer,
-    new_param,
-    promote_dtype,
-    require_features,
-    spread,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Module, Param, Rngs
+
+from ._fields import require_features
 
 
 class Linear(Module):

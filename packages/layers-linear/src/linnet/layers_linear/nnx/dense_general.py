@@ -9,35 +9,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
 from linnet.module_core.errors import ArgumentError, ShapeError
-from linnet.module_core.nnx import Module, VariableMetadata
-from linnet.struct import FrozenDict
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     DotGeneral,
     DTypeLike,
-    Initializer,
     Metadata,
     OutSharding,
-    Param,
     PrecisionLike,
     PromoteDtype,
-    Rngs,
     Shape,
-    default_bias_init,
-    default_kernel_init,
     integer,
     integers,
-    names_layer,
-    new_param,
-    promote_dtype,
     shape_of,
-    spread,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Module, Param, Rngs, VariableMetadata
+from linnet.struct import FrozenDict
 
 
 class LinearGeneral(Module):

@@ -9,9 +9,9 @@ import jax
 
 from linnet.layers_linear import functional
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
+from linnet.module_core.layers import Array, integers
+from linnet.module_core.layers.nnx import names_layer
 from linnet.module_core.nnx import Module, Rngs, RngStream, first_from
-
-from ._fields import Array, integers, names_layer
 
 
 class Dropout(Module):

@@ -6,30 +6,23 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
-from linnet.module_core.nnx import Module, first_from
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     DTypeLike,
     EinsumOp,
-    Initializer,
     Metadata,
     OutSharding,
-    Param,
     PrecisionLike,
     PromoteDtype,
-    Rngs,
-    default_bias_init,
-    default_kernel_init,
+    as_array,
     integers,
-    names_layer,
-    new_param,
-    promote_dtype,
-    spread,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Module, Param, Rngs, first_from
 
 
 class Einsum(Module):
@@ -129,7 +122,7 @@ class Einsum(Module):
         )
         return functional.einsum(
             equation,
-            inputs,
+            as_array(inputs),
             value_of(self.kernel),
             value_of(self.bias),
             dtype=self.dtype,

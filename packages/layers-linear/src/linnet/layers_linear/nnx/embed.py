@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_embed_init
 from linnet.layers_linear import functional
-from linnet.module_core.nnx import Module
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     DTypeLike,
-    Initializer,
     Metadata,
     OutSharding,
-    Param,
     PromoteDtype,
-    Rngs,
-    default_embed_init,
     integer,
-    names_layer,
-    new_param,
-    promote_dtype,
-    spread,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Module, Param, Rngs
 
 
 class Embed(Module):

@@ -11,28 +11,23 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from linnet.initializers import he_uniform
+from linnet.initializers import Initializer, he_uniform
+from linnet.initializers.defaults import default_bias_init
 from linnet.layers_linear import functional
 from linnet.module_core.errors import ArgumentError, describe
-from linnet.module_core.nnx import LoRAParam, Module, Variable
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     DTypeLike,
-    Initializer,
     Metadata,
     OutSharding,
     PromoteDtype,
-    Rngs,
-    default_bias_init,
     integer,
-    names_layer,
-    new_param,
-    promote_dtype,
-    require_features,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, value_of
+from linnet.module_core.nnx import LoRAParam, Module, Rngs, Variable
+
+from ._fields import require_features
 from .dense import Linear
 
 default_a_initializer: Initializer = he_uniform()

@@ -5,19 +5,9 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from linnet.layers_linear import functional
-from linnet.module_core.nnx import Module
-
-from ._fields import (
-    NO_METADATA,
-    Array,
-    DTypeLike,
-    Metadata,
-    Param,
-    PromoteDtype,
-    names_layer,
-    promote_dtype,
-    value_of,
-)
+from linnet.module_core.layers import NO_METADATA, Array, DTypeLike, Metadata, PromoteDtype
+from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
+from linnet.module_core.nnx import Module, Param
 
 
 class PReLU(Module):

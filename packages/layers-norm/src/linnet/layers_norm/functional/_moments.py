@@ -26,10 +26,17 @@ from jax import lax
 
 from linnet.module_core.dtypes import canonicalize_dtype
 from linnet.module_core.errors import DtypeError, ShapeError
+from linnet.module_core.layers import (
+    Array,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Shape,
+    not_negative,
+)
 from linnet.module_core.layout import entries_of, layout_of, like, split, spread
 
-from ._checks import as_mask, not_negative, require_bound
-from ._types import Array, AxisIndexGroups, AxisName, DTypeLike, Shape
+from ._checks import as_mask, require_bound
 
 
 class Moments(NamedTuple):

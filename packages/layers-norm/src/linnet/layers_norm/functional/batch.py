@@ -20,10 +20,19 @@ from __future__ import annotations
 from jax import lax
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Shape,
+    as_array,
+    axes_of,
+)
 
-from ._checks import as_array, check_momentum, feature_shape, positive_axes
+from ._checks import check_momentum, feature_shape
 from ._moments import Moments, alike, constant, moments, normalize
-from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, Shape
 
 
 def batch_moments(
@@ -58,7 +67,7 @@ def batch_moments(
     (Array([ 2., 40.], dtype=float32), Array([  1., 100.], dtype=float32))
     """
     x = as_array(x)
-    features = positive_axes(axis, x.ndim, "axis")
+    features = axes_of(axis, x.ndim, "axis")
     return moments(
         x,
         tuple(i for i in range(x.ndim) if i not in features),
@@ -105,7 +114,7 @@ def batch_norm(
     Array([0. , 0.5], dtype=float32)
     """
     x = as_array(x)
-    features = positive_axes(axis, x.ndim, "axis")
+    features = axes_of(axis, x.ndim, "axis")
     check_statistics(x.shape, mean, variance, axis)
     return normalize(
         x,

@@ -11,10 +11,20 @@ from __future__ import annotations
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layers import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    Shape,
+    as_array,
+    axes_of,
+    integer,
+)
 
-from ._checks import as_array, as_mask, integer, positive_axes
+from ._checks import as_mask
 from ._moments import moments, normalize
-from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, Shape
 
 
 def group_norm(
@@ -130,7 +140,7 @@ def _divisors(channels: int) -> str:
 def _reduced_axes(reduction_axes: Axes | None, rank: int) -> Shape:
     if reduction_axes is None:
         return (*range(1, rank - 1), rank - 1)
-    reduced = positive_axes(reduction_axes, rank, "reduction_axes")
+    reduced = axes_of(reduction_axes, rank, "reduction_axes")
     if rank - 1 not in reduced:
         raise ArgumentError(
             f"reduction_axes={reduction_axes!r} must include the last axis of the inputs, the "

@@ -6,9 +6,16 @@ y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over all but the b
 from __future__ import annotations
 
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    as_array,
+    axes_of,
+)
 
-from ._checks import as_array, positive_axes
-from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike
 from .layer import layer_norm
 
 
@@ -50,7 +57,7 @@ def instance_norm(
             [ 1.225, -1.225]]], dtype=float32)
     """
     x = as_array(x)
-    features = positive_axes(feature_axes, x.ndim, "feature_axes")
+    features = axes_of(feature_axes, x.ndim, "feature_axes")
     if 0 in features:
         raise ArgumentError(
             f"feature_axes={feature_axes!r} contain the leading axis of the inputs, whose shape is "

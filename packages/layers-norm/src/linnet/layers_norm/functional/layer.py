@@ -8,9 +8,17 @@ layer normalizations over other axes.
 
 from __future__ import annotations
 
-from ._checks import as_array, positive_axes
+from linnet.module_core.layers import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    as_array,
+    axes_of,
+)
+
 from ._moments import moments, normalize
-from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike
 
 
 def layer_norm(
@@ -61,8 +69,8 @@ def layer_norm(
            [-1.225,  0.   ,  1.225]], dtype=float32)
     """
     x = as_array(x)
-    reduced = positive_axes(reduction_axes, x.ndim, "reduction_axes")
-    features = positive_axes(feature_axes, x.ndim, "feature_axes")
+    reduced = axes_of(reduction_axes, x.ndim, "reduction_axes")
+    features = axes_of(feature_axes, x.ndim, "feature_axes")
     mean, variance, _ = moments(
         x,
         reduced,

@@ -5,9 +5,17 @@ y = x / √(E[|x|²] + ε) · scale        E over `reduction_axes`
 
 from __future__ import annotations
 
-from ._checks import as_array, positive_axes
+from linnet.module_core.layers import (
+    Array,
+    Axes,
+    AxisIndexGroups,
+    AxisName,
+    DTypeLike,
+    as_array,
+    axes_of,
+)
+
 from ._moments import mean_square, normalize
-from ._types import Array, Axes, AxisIndexGroups, AxisName, DTypeLike
 
 
 def rms_norm(
@@ -42,8 +50,8 @@ def rms_norm(
     Array([ 1.,  1., -1.], dtype=float32)
     """
     x = as_array(x)
-    reduced = positive_axes(reduction_axes, x.ndim, "reduction_axes")
-    features = positive_axes(feature_axes, x.ndim, "feature_axes")
+    reduced = axes_of(reduction_axes, x.ndim, "reduction_axes")
+    features = axes_of(feature_axes, x.ndim, "feature_axes")
     square = mean_square(
         x,
         reduced,

@@ -20,10 +20,9 @@ from jax import lax
 
 from linnet.module_core.dtypes import canonicalize_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array, DTypeLike, as_array, integer, not_negative
 
-from ._checks import as_array, integer, not_negative
 from ._moments import abs_square, common_dtype, constant, is_complex
-from ._types import Array, DTypeLike
 
 
 class SpectralNormed(NamedTuple):

@@ -12,10 +12,9 @@ from jax import lax
 
 from linnet.module_core.dtypes import canonicalize_dtype
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array, Axes, DTypeLike, as_array, axes_of, not_negative
 
-from ._checks import as_array, not_negative, positive_axes
 from ._moments import abs_square, alike, common_dtype, constant
-from ._types import Array, Axes, DTypeLike
 
 
 def weight_norm(
@@ -51,7 +50,7 @@ def weight_norm(
     kernel = as_array(kernel, "kernel")
     not_negative(epsilon, "epsilon")
     axes = () if feature_axes is None else feature_axes
-    features = positive_axes(axes, kernel.ndim, "feature_axes", "the weights")
+    features = axes_of(axes, kernel.ndim, "feature_axes", "the weights")
     feature_shape = tuple(kernel.shape[i] for i in features)
     if scale is not None and scale.shape != feature_shape:
         raise ShapeError(

@@ -6,24 +6,8 @@ from typing import Any
 
 from jax import lax
 
-from linnet.layers_norm._defaults import Initializer, default_bias_init, default_scale_init
-from linnet.layers_norm.functional._checks import (
-    as_array,
-    check_momentum,
-    feature_shape,
-    integer,
-    is_bound,
-    not_negative,
-    positive_axes,
-)
-from linnet.layers_norm.functional._types import (
-    Array,
-    Axes,
-    AxisIndexGroups,
-    AxisName,
-    DTypeLike,
-    Shape,
-)
+from linnet.layers_norm.functional._checks import is_bound
+from linnet.module_core.layers import Array, AxisName, Shape
 from linnet.module_core.linen import Module
 
 
@@ -47,24 +31,3 @@ def axis_for_statistics(module: Module, axis_name: AxisName | None) -> AxisName 
     if axis_name is not None and module.is_initializing() and not is_bound(axis_name):
         return None
     return axis_name
-
-
-__all__ = [
-    "Array",
-    "Axes",
-    "AxisIndexGroups",
-    "AxisName",
-    "DTypeLike",
-    "Initializer",
-    "Shape",
-    "affine_param",
-    "as_array",
-    "axis_for_statistics",
-    "check_momentum",
-    "default_bias_init",
-    "default_scale_init",
-    "feature_shape",
-    "integer",
-    "not_negative",
-    "positive_axes",
-]

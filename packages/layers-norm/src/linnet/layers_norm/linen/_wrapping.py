@@ -13,9 +13,8 @@ from typing import Any
 import jax
 
 from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module, map_variables
-
-from ._fields import Array
 
 
 def call_with_params(

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm.functional._checks import feature_shape
+from linnet.module_core.layers import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, as_array
 from linnet.module_core.linen import Module, compact
 
-from ._fields import (
-    Array,
-    Axes,
-    AxisIndexGroups,
-    AxisName,
-    DTypeLike,
-    Initializer,
-    affine_param,
-    as_array,
-    axis_for_statistics,
-    default_scale_init,
-    feature_shape,
-)
+from ._fields import affine_param, axis_for_statistics
 
 
 class RMSNorm(Module):

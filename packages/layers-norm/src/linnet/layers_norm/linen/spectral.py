@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from linnet.layers_norm import functional
 from linnet.layers_norm.functional.spectral import check_matrix
+from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
 from linnet.module_core.linen import Module, compact
 
-from ._fields import Array, DTypeLike, integer, not_negative
 from ._wrapping import call_with_params, require_layer
 
 

@@ -8,19 +8,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
 from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.layers import Array, Axes, DTypeLike, axes_of, not_negative
 from linnet.module_core.linen import Module, compact
 
-from ._fields import (
-    Array,
-    Axes,
-    DTypeLike,
-    Initializer,
-    default_scale_init,
-    not_negative,
-    positive_axes,
-)
 from ._wrapping import call_with_params, require_layer
 
 
@@ -101,7 +95,7 @@ class WeightNorm(Module):
         scale = None
         if self.use_scale:
             axes = () if self.feature_axes is None else self.feature_axes
-            features = positive_axes(axes, value.ndim, "feature_axes", f"the weights {path!r}")
+            features = axes_of(axes, value.ndim, "feature_axes", f"the weights {path!r}")
             shape = tuple(value.shape[i] for i in features)
             scale = self.param(f"{path}/scale", self.scale_init, shape, self.param_dtype)
         return functional.weight_norm(

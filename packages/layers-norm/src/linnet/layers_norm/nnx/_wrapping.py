@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.layers import Array
 from linnet.module_core.nnx import Module, Variable, state, to_flat_state
 from linnet.module_core.nnx.filters import Filter
 from linnet.module_core.nnx.structure.states import Path
-
-from ._fields import Array
 
 
 def require_layer(layer: Any, wrapper: str) -> None:

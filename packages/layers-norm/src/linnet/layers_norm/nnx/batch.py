@@ -5,33 +5,28 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm.functional._checks import check_momentum
 from linnet.layers_norm.functional.batch import check_statistics
-from linnet.module_core.nnx import BatchStat, Module, first_from
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     Axes,
     AxisIndexGroups,
     AxisName,
     DTypeLike,
-    Features,
-    Initializer,
     Metadata,
     PromoteDtype,
-    Rngs,
-    affine_param,
+    Sizes,
     as_array,
-    check_momentum,
-    default_bias_init,
-    default_scale_init,
-    names_layer,
-    promote_dtype,
-    put_value,
-    shape_of_features,
-    value_of,
+    integers,
 )
+from linnet.module_core.layers.nnx import names_layer, promote_dtype, put_value, value_of
+from linnet.module_core.nnx import BatchStat, Module, Rngs, first_from
+
+from ._fields import affine_param
 
 
 class BatchNorm(Module):
@@ -85,7 +80,7 @@ class BatchNorm(Module):
     @names_layer
     def __init__(
         self,
-        num_features: Features,
+        num_features: Sizes,
         *,
         use_running_average: bool | None = False,
         axis: Axes = -1,
@@ -105,7 +100,7 @@ class BatchNorm(Module):
         bias_metadata: Metadata = NO_METADATA,
         scale_metadata: Metadata = NO_METADATA,
     ) -> None:
-        shape = shape_of_features(num_features)
+        shape = integers(num_features, "num_features")
         check_momentum(momentum)
         self.mean = BatchStat(jnp.zeros(shape, jnp.float32))
         self.var = BatchStat(jnp.ones(shape, jnp.float32))

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
 from linnet.layers_norm.functional.group import count_groups
-from linnet.module_core.nnx import Module
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     Axes,
     AxisIndexGroups,
     AxisName,
     DTypeLike,
-    Initializer,
     Metadata,
     PromoteDtype,
-    Rngs,
-    affine_param,
     as_array,
-    default_bias_init,
-    default_scale_init,
     integer,
-    names_layer,
-    promote_dtype,
-    value_of,
 )
+from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
+from linnet.module_core.nnx import Module, Rngs
+
+from ._fields import affine_param
 
 
 class GroupNorm(Module):

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
-from linnet.module_core.nnx import Module
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     Axes,
     AxisIndexGroups,
     AxisName,
     DTypeLike,
-    Features,
-    Initializer,
     Metadata,
     PromoteDtype,
-    Rngs,
-    affine_param,
+    Sizes,
     as_array,
-    default_bias_init,
-    default_scale_init,
-    names_layer,
-    promote_dtype,
-    shape_of_features,
-    value_of,
+    integers,
 )
+from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
+from linnet.module_core.nnx import Module, Rngs
+
+from ._fields import affine_param
 
 
 class LayerNorm(Module):
@@ -70,7 +66,7 @@ class LayerNorm(Module):
     @names_layer
     def __init__(
         self,
-        num_features: Features,
+        num_features: Sizes,
         *,
         epsilon: float = 1e-6,
         dtype: DTypeLike | None = None,
@@ -89,7 +85,7 @@ class LayerNorm(Module):
         bias_metadata: Metadata = NO_METADATA,
         scale_metadata: Metadata = NO_METADATA,
     ) -> None:
-        shape = shape_of_features(num_features)
+        shape = integers(num_features, "num_features")
         self.scale = affine_param(
             self, use_scale, scale_init, shape, param_dtype, rngs, scale_metadata
         )

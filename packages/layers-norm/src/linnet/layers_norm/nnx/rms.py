@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
-from linnet.module_core.nnx import Module
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Array,
     Axes,
     AxisIndexGroups,
     AxisName,
     DTypeLike,
-    Features,
-    Initializer,
     Metadata,
     PromoteDtype,
-    Rngs,
-    affine_param,
+    Sizes,
     as_array,
-    default_scale_init,
-    names_layer,
-    promote_dtype,
-    shape_of_features,
-    value_of,
+    integers,
 )
+from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
+from linnet.module_core.nnx import Module, Rngs
+
+from ._fields import affine_param
 
 
 class RMSNorm(Module):
@@ -65,7 +62,7 @@ class RMSNorm(Module):
     @names_layer
     def __init__(
         self,
-        num_features: Features,
+        num_features: Sizes,
         *,
         epsilon: float = 1e-6,
         dtype: DTypeLike | None = None,
@@ -81,7 +78,7 @@ class RMSNorm(Module):
         rngs: Rngs,
         scale_metadata: Metadata = NO_METADATA,
     ) -> None:
-        shape = shape_of_features(num_features)
+        shape = integers(num_features, "num_features")
         self.scale = affine_param(
             self, use_scale, scale_init, shape, param_dtype, rngs, scale_metadata
         )

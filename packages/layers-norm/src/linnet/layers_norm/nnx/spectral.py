@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from linnet.layers_norm import functional
 from linnet.layers_norm.functional.spectral import check_matrix
 from linnet.module_core.errors import ArgumentError
-from linnet.module_core.nnx import BatchStat, Module, Param, Variable
+from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
+from linnet.module_core.layers.nnx import names_layer, params_key
+from linnet.module_core.nnx import BatchStat, Module, Param, Rngs, Variable
 
-from ._fields import Array, DTypeLike, Rngs, integer, names_layer, not_negative, params_key
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
 # Small; any first value would do, since power iteration forgets its length at the first step.

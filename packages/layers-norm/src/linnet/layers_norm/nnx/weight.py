@@ -6,25 +6,16 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm.functional._checks import feature_shape
 from linnet.module_core.errors import ArgumentError
-from linnet.module_core.nnx import Module, PathContains, Variable
+from linnet.module_core.layers import Array, Axes, DTypeLike, PromoteDtype, not_negative
+from linnet.module_core.layers.nnx import names_layer, params_key, promote_dtype
+from linnet.module_core.nnx import Module, PathContains, Rngs, Variable
 from linnet.module_core.nnx.filters import Filter
 
-from ._fields import (
-    Array,
-    Axes,
-    DTypeLike,
-    Initializer,
-    PromoteDtype,
-    Rngs,
-    default_scale_init,
-    feature_shape,
-    names_layer,
-    not_negative,
-    params_key,
-    promote_dtype,
-)
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
 

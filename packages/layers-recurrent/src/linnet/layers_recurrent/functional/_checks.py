@@ -2,61 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
-from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
-
-from ._types import Array, Shape
-
-
-def integer(value: Any, name: str, *, least: int = 0) -> int:
-    """`value` as an int that is at least `least`.
-
-    Raises:
-      ArgumentTypeError: it is not an integer.
-      ArgumentError: it is too small.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        whole = isinstance(value, float) and value.is_integer()
-        raise ArgumentTypeError(
-            f"'{name}' must be an integer, got {value!r} ({type(value).__name__}).",
-            hint=f"Write {int(value)}, or divide with // where it is computed." if whole else None,
-        ) from None
-    if number < least:
-        raise ArgumentError(f"'{name}' must be at least {least}, got {number}.")
-    return number
-
-
-def shape_of(x: Any, what: str = "inputs") -> Shape:
-    """The shape of an array.
-
-    Raises:
-      ArgumentTypeError: `x` is not an array.
-    """
-    shape = getattr(x, "shape", None)
-    if not isinstance(shape, tuple):
-        raise ArgumentTypeError(
-            f"{what} must be an array, got {type(x).__name__}: {x!r:.40}.",
-            hint="Convert it with jax.numpy.asarray.",
-        )
-    return shape
-
-
-def vector_features(shape: Shape) -> int:
-    """The size of the last dimension.
-
-    Raises:
-      ShapeError: there is none.
-    """
-    if not shape:
-        raise ShapeError(
-            "inputs must have at least one dimension (the features), got a scalar.",
-            hint="For one number, pass it as an array of shape (1,).",
-        )
-    return shape[-1]
+from linnet.module_core.errors import ArgumentTypeError, ShapeError
+from linnet.module_core.layers import Array, Shape
 
 
 def entries_of(carry: Any, names: tuple[str, ...]) -> tuple[Array, ...]:

@@ -10,9 +10,8 @@ from typing import Any
 
 import jax
 
+from linnet.module_core.layers import Array
 from linnet.module_core.layout import entries_of, layout_of, leading
-
-from ._types import Array
 
 
 def laid_out_as(xs: Array, time_axis: int, carry: Any, features: int = 1) -> Any:

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from linnet.module_core.layers import Array, Shape
 from linnet.module_core.layout import like
-
-from ._types import Array, Shape
 
 
 def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from linnet.module_core.dtypes import canonicalize_dtype
+from linnet.module_core.layers import Array, DTypeLike
 
-from ._types import Array, DTypeLike
 from .affine import Affine
 
 

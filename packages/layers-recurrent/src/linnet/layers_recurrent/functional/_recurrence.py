@@ -51,12 +51,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array, Shape
 
 from ._checks import entries_of, fitting
 from ._layout import laid_out_as
 from ._lengths import at_last_step, checked_lengths
 from ._preparation import in_one_dtype, without_recurrent_bias
-from ._types import Array, Shape
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]

@@ -9,16 +9,22 @@ arrays themselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from linnet.layers_linear import functional as linear
+from linnet.module_core.layers import Array
 
-from ._types import Array
+Map: TypeAlias = Callable[[Any], Array]
+"""An affine map of the last dimension: an `Affine`, or a module that is one."""
+
+M = TypeVar("M", bound=Map)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["kernel", "bias"], meta_fields=["dtype"])

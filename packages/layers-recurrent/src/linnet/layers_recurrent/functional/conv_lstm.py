@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jax.nn import sigmoid
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array
 
-from ._types import Array, M
+from .affine import M
 from .lstm import LSTMCarry
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ShapeError
+from linnet.module_core.layers import Array
 from linnet.module_core.layout import like
 
 from ._lengths import checked_lengths
-from ._types import Array
 
 
 def flip_sequences(inputs: Array, seq_lengths: Any, num_batch_dims: int, time_major: bool) -> Array:

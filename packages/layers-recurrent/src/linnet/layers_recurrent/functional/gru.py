@@ -16,9 +16,10 @@ from typing import Any, Generic, NamedTuple
 from jax import lax
 from jax.nn import sigmoid, tanh
 
+from linnet.module_core.layers import Activation, Array
+
 from ._recurrence import Blocks, Carry, Gates, sequence
-from ._types import Activation, Array, M
-from .affine import Affine, halved
+from .affine import Affine, M, halved
 
 
 class GRUMaps(NamedTuple, Generic[M]):

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid, tanh
 
+from linnet.module_core.layers import Activation, Array
+
 from ._recurrence import Blocks, Carry, Gates, sequence
-from ._types import Activation, Array, M
-from .affine import Affine, halved, joined
+from .affine import Affine, M, halved, joined
 
 
 class MGUMaps(NamedTuple, Generic[M]):

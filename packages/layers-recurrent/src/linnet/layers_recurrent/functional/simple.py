@@ -13,9 +13,10 @@ from typing import Any, Generic, NamedTuple
 from jax import lax
 from jax.nn import tanh
 
+from linnet.module_core.layers import Activation, Array
+
 from ._recurrence import Blocks, Carry, Gates, sequence
-from ._types import Activation, Array, M
-from .affine import Affine
+from .affine import Affine, M
 
 
 class SimpleMaps(NamedTuple, Generic[M]):

@@ -10,17 +10,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import linen as linear
-from linnet.layers_recurrent._defaults import (
-    Array,
-    DTypeLike,
-    Initializer,
-    default_bias_init,
-    default_kernel_init,
-    shape_of,
-    vector_features,
-)
 from linnet.layers_recurrent.functional import Affine
+from linnet.module_core.layers import Array, DTypeLike, shape_of, vector_features
 from linnet.module_core.linen import Module, compact
 
 

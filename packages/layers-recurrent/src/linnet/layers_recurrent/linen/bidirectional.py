@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from linnet.layers_recurrent._defaults import Array
 from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
+from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module
 
 from .cell import RNNCellBase

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from linnet.layers_recurrent._defaults import Array
 from linnet.layers_recurrent._references import referred, resolved
+from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module, nowrap
 
 

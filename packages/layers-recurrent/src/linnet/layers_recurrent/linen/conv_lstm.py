@@ -8,18 +8,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_carry_init
 from linnet.layers_linear.linen import Conv
 from linnet.layers_recurrent import functional
-from linnet.layers_recurrent._defaults import (
-    Array,
-    DTypeLike,
-    Initializer,
-    default_carry_init,
-    integer,
-)
 from linnet.layers_recurrent._states import initial_state, state_of
 from linnet.layers_recurrent.functional import ConvLSTMMaps
 from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.layers import Array, DTypeLike, integer
 from linnet.module_core.linen import compact, nowrap
 
 from .cell import RNNCellBase

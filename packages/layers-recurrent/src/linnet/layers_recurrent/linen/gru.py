@@ -5,24 +5,20 @@ from __future__ import annotations
 from functools import partial
 
 import jax.numpy as jnp
+from jax.nn import sigmoid, tanh
 
-from linnet.layers_recurrent import functional
-from linnet.layers_recurrent._defaults import (
-    Activation,
-    Array,
-    DTypeLike,
-    Initializer,
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import (
     default_bias_init,
     default_carry_init,
     default_kernel_init,
     default_recurrent_kernel_init,
-    sigmoid,
-    tanh,
-    usual,
-    vector_features,
 )
+from linnet.layers_recurrent import functional
+from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import carried_of, initial_state
 from linnet.layers_recurrent.functional import GRUMaps
+from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import compact, nowrap
 
 from ._maps import Dense, arrays

@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linnet.layers_recurrent._defaults import Array, integer, shape_of
 from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
+from linnet.module_core.layers import Array, as_array, integer
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
 from linnet.module_core.linen.context import context
 from linnet.struct import FrozenDict
@@ -106,10 +106,10 @@ class RNN(Module):
         cell = checked_cell(self.cell, RNNCellBase, "features", "LSTMCell(features)")
         integer(self.unroll, "unroll", least=1)
 
-        shape = shape_of(inputs)
+        inputs = as_array(inputs)
+        shape = inputs.shape
         time_axis, batch_axes = axes_of(shape, cell.num_feature_axes, time_major)
         batch = tuple(shape[axis] for axis in batch_axes)
-        inputs = jnp.asarray(inputs)
         lengths = None
         if seq_lengths is not None:
             lengths = checked_lengths(seq_lengths, batch, shape[time_axis])

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ShapeError
+from linnet.module_core.layers import Array
 from linnet.module_core.nnx import (
     Module,
     RngStream,
@@ -40,8 +41,6 @@ from linnet.module_core.nnx.filters import (
     to_predicate,
 )
 from linnet.module_core.nnx.structure.states import path_text
-
-from ._fields import Array
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 """(cell, carry, x) -> (carry, y)."""

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
-from linnet.module_core.nnx import Module
+from linnet.module_core.layers import Array
+from linnet.module_core.layers.nnx import names_layer
+from linnet.module_core.nnx import Module, Rngs, RngStream
 
-from ._fields import Array, Rngs, RngStream, names_layer
 from .cell import RNNCellBase
 from .rnn import carry_stream
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_carry_init
 from linnet.layers_recurrent._references import referred, resolved
 from linnet.layers_recurrent._states import initial_state
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
-from linnet.module_core.nnx import Module
-
-from ._fields import (
-    Array,
-    DTypeLike,
-    Initializer,
-    PromoteDtype,
-    Rngs,
-    RngStream,
-    default_carry_init,
-    integer,
-    names_layer,
-)
+from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, integer
+from linnet.module_core.layers.nnx import names_layer
+from linnet.module_core.nnx import Module, Rngs, RngStream
 
 
 class RNNCellBase(Module):

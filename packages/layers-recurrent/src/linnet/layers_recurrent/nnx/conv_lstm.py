@@ -7,25 +7,17 @@ from functools import partial
 
 import jax.numpy as jnp
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear.nnx import Conv
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent._states import state_of
 from linnet.layers_recurrent.functional import ConvLSTMMaps
 from linnet.module_core.errors import ArgumentTypeError
+from linnet.module_core.layers import NO_METADATA, Array, DTypeLike, Metadata, PromoteDtype
+from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.nnx import Rngs
 
-from ._fields import (
-    NO_METADATA,
-    Array,
-    DTypeLike,
-    Initializer,
-    Metadata,
-    PromoteDtype,
-    Rngs,
-    default_bias_init,
-    default_kernel_init,
-    names_layer,
-    promote_dtype,
-)
 from .cell import LSTMCarry, MemoryCell, kept_stream
 
 

@@ -6,32 +6,31 @@ from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
+from jax.nn import sigmoid, tanh
 
+from linnet.initializers import Initializer
+from linnet.initializers.defaults import (
+    default_bias_init,
+    default_kernel_init,
+    default_recurrent_kernel_init,
+)
+from linnet.layers_linear.nnx import Linear
 from linnet.layers_recurrent import functional
+from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import state_of
 from linnet.layers_recurrent.functional import GRUMaps
-
-from ._fields import (
+from linnet.module_core.layers import (
     NO_METADATA,
     Activation,
     Array,
     DTypeLike,
-    Initializer,
-    Linear,
     Metadata,
     PromoteDtype,
-    Rngs,
-    affine,
-    default_bias_init,
-    default_kernel_init,
-    default_recurrent_kernel_init,
-    known,
-    names_layer,
-    promote_dtype,
-    sigmoid,
-    tanh,
-    usual,
 )
+from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.nnx import Rngs
+
+from ._fields import affine, known
 from .cell import HiddenStateCell, kept_stream
 from .lstm import apart
 

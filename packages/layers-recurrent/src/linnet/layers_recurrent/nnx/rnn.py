@@ -15,14 +15,14 @@ import jax.numpy as jnp
 
 from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
-from linnet.layers_recurrent.functional._checks import shape_of
 from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
 from linnet.module_core.errors import ArgumentTypeError, describe
-from linnet.module_core.nnx import Module
+from linnet.module_core.layers import Array, as_array, integer
+from linnet.module_core.layers.nnx import names_layer
+from linnet.module_core.nnx import Module, Rngs, RngStream
 from linnet.module_core.nnx.filters import Filter
 
-from ._fields import Array, Rngs, RngStream, integer, names_layer
 from ._scan import scan
 from .cell import RNNCellBase
 
@@ -128,10 +128,10 @@ class RNN(Module):
         reverse = self.reverse if reverse is None else reverse
         keep_order = self.keep_order if keep_order is None else keep_order
 
-        shape = shape_of(inputs)
+        inputs = as_array(inputs)
+        shape = inputs.shape
         time_axis, batch_axes = axes_of(shape, self.cell.num_feature_axes, time_major)
         batch = tuple(shape[axis] for axis in batch_axes)
-        inputs = jnp.asarray(inputs)
         lengths = None
         if seq_lengths is not None:
             lengths = checked_lengths(seq_lengths, batch, shape[time_axis])

@@ -1,0 +1,17 @@
+"""Which activation functions the sequence functions know."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jax.nn import sigmoid, tanh
+
+from linnet.module_core.layers import Activation
+
+_SIGMOIDS = (sigmoid, lax.logistic)
+_TANHS = (tanh, jnp.tanh, lax.tanh)
+
+
+def usual(activation_fn: Activation, gate_fn: Activation = sigmoid) -> bool:
+    """Whether a cell's functions are those that the sequence functions know: σ and tanh."""
+    return any(gate_fn is f for f in _SIGMOIDS) and any(activation_fn is f for f in _TANHS)

@@ -1,0 +1,248 @@
+"""Refuses what a layer cannot work with, before JAX does, and says how to fix it.
+
+One rule for each question, for all layers and both styles:
+
+- An array is anything that NumPy reads as numbers: an array, a tracer, a variable, a number, or a
+  nested list of numbers.
+- A size is an integer of Python, NumPy or JAX. A float is refused even if it is whole; how small a
+  size may be is the caller's to say.
+- A rate is a real number within [0, 1] that is known when the program is traced.
+- An axis is an integer within [-rank, rank); several are a sequence or a set without repetition.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from .types import Array, Axes, Shape
+
+
+def as_array(x: Any, what: str = "inputs") -> Array:
+    """`x` as an array, with the types that JAX chooses for Python's numbers.
+
+    Args:
+      x: the input.
+      what: what an error calls it.
+
+    Raises:
+      ArgumentTypeError: it isn't an array of numbers.
+    """
+    if isinstance(x, jax.Array):
+        return x
+    if not (hasattr(x, "__jax_array__") or _is_numeric(x)):
+        raise _no_array(x, what)
+    return jnp.asarray(x)
+
+
+def shape_of(x: Any, what: str = "inputs") -> Shape:
+    """The shape of what `as_array` accepts, or of a `jax.ShapeDtypeStruct`.
+
+    Raises:
+      ArgumentTypeError: it isn't an array of numbers.
+    """
+    if isinstance(x, jax.Array):
+        return x.shape
+    shape = getattr(x, "shape", None)
+    if isinstance(shape, tuple) and not isinstance(x, np.ndarray):
+        return shape
+    if not _is_numeric(x):
+        raise _no_array(x, what)
+    return np.shape(x)
+
+
+def _is_numeric(x: Any) -> bool:
+    try:
+        return np.asarray(x).dtype.kind not in "OSU"
+    except (TypeError, ValueError):  # a sequence of unequal parts
+        return False
+
+
+def _no_array(x: Any, what: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        f"{what} must be an array of numbers, got {type(x).__name__}: {str(x)[:40]!r}."
+    )
+
+
+def integer(value: Any, name: str, *, least: int | None = 0) -> int:
+    """`value` as an int that is at least `least`, or any int if that is None.
+
+    Raises:
+      ArgumentTypeError: it isn't an integer.
+      ArgumentError: it is too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        hint = None
+        if isinstance(value, float) and value.is_integer():
+            hint = f"Write {int(value)}, or divide with // where it is computed."
+        elif isinstance(value, list | tuple) and name == "features":
+            hint = "It is the size of this one layer; several layers are made one by one."
+        raise ArgumentTypeError(
+            f"'{name}' must be an integer, got {value!r} ({type(value).__name__}).",
+            hint=hint,
+        ) from None
+    if least is not None and number < least:
+        raise ArgumentError(f"'{name}' must be at least {least}, got {number}.")
+    return number
+
+
+def integers(value: Any, name: str, *, least: int | None = 0) -> Shape:
+    """`value`, an int or several, as a tuple of ints.
+
+    Raises:
+      ArgumentTypeError: one isn't an integer.
+      ArgumentError: one is too small.
+    """
+    if isinstance(value, str | bytes):
+        raise ArgumentTypeError(
+            f"'{name}' must be an int or several, got {value!r} ({type(value).__name__})."
+        )
+    if isinstance(value, Sequence | AbstractSet) or getattr(value, "ndim", 0) == 1:
+        return tuple(integer(v, f"{name}[{i}]", least=least) for i, v in enumerate(value))
+    return (integer(value, name, least=least),)
+
+
+def axes_of(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape:
+    """Different dimensions, counted from the front, in ascending order.
+
+    Args:
+      axes: one dimension or several; negative ones count from the end.
+      rank: how many dimensions there are.
+      name: of the argument.
+      what: whose dimensions these are.
+
+    Raises:
+      ArgumentTypeError: one isn't an integer.
+      ArgumentError: one is out of range or named twice.
+
+    >>> axes_of((-1, 0), 4, "axis")
+    (0, 3)
+    """
+    if type(axes) is int and -rank <= axes < rank:  # mostly
+        return (axes % rank,)
+    given = axes_in_range(axes, rank, name, what)
+    if len(set(given)) < len(given):
+        raise ArgumentError(
+            f"{name}={axes!r} names a dimension of {what}, which have {rank}, twice."
+        )
+    return tuple(sorted(given))
+
+
+def axes_in_range(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape:
+    """Dimensions counted from the front, as `axes_of`, in the order and as often as they came."""
+    given = integers(axes, name, least=None)
+    for axis in given:
+        if not -rank <= axis < rank:
+            raise ArgumentError(
+                f"{name}={axes!r} is out of range: {what} have {rank} dimensions.",
+                hint=f"Valid are {-rank} to {rank - 1}." if rank else None,
+            )
+    return tuple(a % rank for a in given)
+
+
+def check_rate(rate: Any, name: str = "rate") -> float:
+    """`rate` as a float within [0, 1].
+
+    Raises:
+      ArgumentTypeError: it isn't a number, or one that is only known when the program runs.
+      ArgumentError: it is outside [0, 1].
+    """
+    hint = "It is the probability of being dropped, not a percentage."
+    if isinstance(rate, jax.core.Tracer):
+        raise ArgumentTypeError(
+            f"'{name}' must be a number within [0, 1], got {rate!r} ({type(rate).__name__}).",
+            hint="A rate is part of the program: pass it as a Python number, or name its argument "
+            "in `static_argnames`.",
+        )
+    return _within_unit(rate, name, hint)
+
+
+def fraction(value: Any, name: str, hint: str) -> None:
+    """Refuses a number outside [0, 1]; a traced one cannot be checked.
+
+    Args:
+      value: the number.
+      name: of the argument.
+      hint: what the number says.
+
+    Raises:
+      ArgumentTypeError: it isn't a number.
+      ArgumentError: it is outside.
+    """
+    if not isinstance(value, jax.core.Tracer):
+        _within_unit(value, name, hint)
+
+
+def _within_unit(value: Any, name: str, hint: str) -> float:
+    number = _real(value, name, " within [0, 1]")
+    if not 0.0 <= number <= 1.0:  # refuses NaN as well
+        raise ArgumentError(f"'{name}' must be within [0, 1], got {number}.", hint=hint)
+    return number
+
+
+def not_negative(value: Any, name: str) -> None:
+    """Refuses a negative number; a traced one cannot be checked.
+
+    Raises:
+      ArgumentTypeError: it isn't a number.
+      ArgumentError: it is negative.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    number = _real(value, name, "")
+    if not number >= 0:  # refuses NaN as well
+        raise ArgumentError(f"'{name}' must be at least 0, got {number}.")
+
+
+def _real(value: Any, name: str, where: str) -> float:
+    if type(value) is float:  # mostly
+        return value
+    try:
+        if isinstance(value, str | bytes):  # which Python would read
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(
+            f"'{name}' must be a number{where}, got {value!r} ({type(value).__name__})."
+        ) from None
+
+
+def vector_features(shape: Shape, what: str = "inputs") -> int:
+    """The size of the last dimension.
+
+    Raises:
+      ShapeError: there is none.
+    """
+    if not shape:
+        raise ShapeError(
+            f"{what} must have at least one dimension (the features), got a scalar.",
+            hint="For one number, pass it as an array of shape (1,).",
+        )
+    return shape[-1]
+
+
+def same_shape(array: Array, expected: Shape, what: str, *, hint: str) -> None:
+    """Refuses an array whose shape is not the expected one; the hint says why that one was."""
+    if array.shape != expected:
+        raise ShapeError(
+            f"{what} has shape {array.shape}, expected {expected}.",
+            hint=hint,
+        )
+
+
+def inexact(x: Array, what: str, purpose: str) -> None:
+    """Refuses an array that is neither floating nor complex."""
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise DtypeError(
+            f"{what} must be floating or complex to {purpose}, got dtype {x.dtype}.",
+            hint="Convert them first, e.g. with `.astype(jax.numpy.float32)`.",
+        )

@@ -1,0 +1,84 @@
+"""Every hint of the checks that layers share, followed to the letter."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import hints
+from hints import Remedy
+from linnet.module_core import layers
+from linnet.module_core.layers import (
+    axes_of,
+    check_rate,
+    inexact,
+    integer,
+    integers,
+    shape_of,
+    vector_features,
+)
+
+SOURCES = Path(layers.__file__).parent
+
+
+def dropped(**options):
+    """A rate that is an argument of a jitted function."""
+    return jax.jit(lambda x, rate: x * check_rate(rate), **options)(jnp.ones(2), rate=0.5)
+
+
+REMEDIES = [
+    Remedy(
+        "Write {}, or divide with // where it is computed.",
+        lambda: integer(8 / 2, "num_heads"),
+        lambda: [integer(4, "num_heads"), integer(8 // 2, "num_heads")],
+        filled=("4",),
+    ),
+    Remedy(
+        "several layers are made one by one.",
+        lambda: integer([3, 4], "features"),
+        lambda: [integer(size, "features") for size in [3, 4]],
+    ),
+    Remedy(
+        "Valid are {} to {}.",
+        lambda: axes_of((0, 3), 2, "axis"),
+        lambda: [axes_of((0, axis), 2, "axis") for axis in (-1, 1)],
+        filled=("-2", "1"),
+    ),
+    Remedy(
+        "pass it as a Python number, or name its argument in `static_argnames`.",
+        dropped,
+        lambda: [check_rate(0.5), dropped(static_argnames="rate")],
+    ),
+    Remedy(
+        "It is the probability of being dropped, not a percentage.",
+        lambda: check_rate(50.0),
+        lambda: check_rate(50.0 / 100),
+    ),
+    Remedy(
+        "For one number, pass it as an array of shape (1,).",
+        lambda: vector_features(shape_of(3.0)),
+        lambda: vector_features(shape_of(jnp.array([3.0]))),
+    ),
+    Remedy(
+        "Convert them first, e.g. with `.astype(jax.numpy.float32)`.",
+        lambda: inexact(jnp.ones(2, int), "inputs", "be scaled"),
+        lambda: inexact(jnp.ones(2, int).astype(jax.numpy.float32), "inputs", "be scaled"),
+    ),
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
+def test_a_remedy_works(remedy):
+    hints.try_remedy(remedy)
+
+
+def test_every_hint_has_a_remedy():
+    found = hints.hints_in(SOURCES)
+    assert hints.untried(found, REMEDIES) == []
+    assert hints.unknown(found, [remedy.words for remedy in REMEDIES]) == []
+
+
+def test_several_integers_are_a_sequence_a_set_or_an_array():
+    given = [(1, 2), [1, 2], {1, 2}, range(1, 3), jnp.array([1, 2])]
+    assert [integers(value, "axis") for value in given] == [(1, 2)] * 5
