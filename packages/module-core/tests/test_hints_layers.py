@@ -18,8 +18,32 @@ from linnet.module_core.layers import (
     shape_of,
     vector_features,
 )
+from linnet.module_core.layers.nnx import Layer, dropout_key, new_param
+from linnet.module_core.nnx import Rngs
 
 SOURCES = Path(layers.__file__).parent
+KEY = jax.random.key(0)
+X = jnp.ones((2, 3))
+
+
+class Dense(Layer):
+    """A kernel that is drawn."""
+
+    def __init__(self, features, *, rngs):
+        self.kernel = new_param(self, jax.random.normal, (3, features), "float32", rngs, {})
+
+
+class Dropping(Layer):
+    """A layer that draws at each call."""
+
+    def __init__(self, rngs=None):
+        self.rngs = rngs
+
+    def __call__(self, x, rngs=None, deterministic=False):
+        if deterministic:
+            return x
+        key = dropout_key(rngs if rngs is not None else self.rngs, self)
+        return x * jax.random.bernoulli(key, 0.5, x.shape)
 
 
 def dropped(**options):
@@ -64,6 +88,25 @@ REMEDIES = [
         "Convert them first, e.g. with `.astype(jax.numpy.float32)`.",
         lambda: inexact(jnp.ones(2, int), "inputs", "be scaled"),
         lambda: inexact(jnp.ones(2, int).astype(jax.numpy.float32), "inputs", "be scaled"),
+    ),
+    Remedy(
+        "Write {}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
+        lambda: Dense(3, rngs=KEY),
+        lambda: [rngs := Rngs(0), Dense(3, rngs=rngs), Dense(3, rngs=rngs)],
+    ),
+    Remedy(
+        "Write {}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
+        lambda: Dense(3),
+        lambda: Dense(3, rngs=Rngs(0)),
+    ),
+    Remedy(
+        "or call it with rngs=..., or with deterministic=True to drop nothing.",
+        lambda: Dropping()(X),
+        lambda: [
+            Dropping(rngs=Rngs(0))(X),
+            Dropping()(X, rngs=Rngs(0)),
+            Dropping()(X, deterministic=True),
+        ],
     ),
 ]
 

@@ -13,7 +13,7 @@ import pytest
 import hints
 from hints import Remedy
 from linnet.module_core import nnx
-from linnet.module_core.nnx.layers import dropout_key, names_layer, params_key
+from linnet.module_core.layers.nnx import dropout_key, names_layer, params_key
 from linnet.module_core.nnx.structure.flattening import RefMap
 from linnet.struct.serialization import msgpack_restore, to_bytes
 
@@ -45,14 +45,11 @@ class Layer(nnx.Module):
 class Dropping(nnx.Module):
     """A layer that draws at each call."""
 
-    def __init__(self, rngs=None):
+    def __init__(self, rngs):
         self.rngs = rngs
 
-    def __call__(self, x, rngs=None, deterministic=False):
-        if deterministic:
-            return x
-        key = dropout_key(rngs if rngs is not None else self.rngs, self)
-        return x * jax.random.bernoulli(key, 0.5, x.shape)
+    def __call__(self, x):
+        return x * jax.random.bernoulli(dropout_key(self.rngs, self), 0.5, x.shape)
 
 
 def layer(**attributes):
@@ -417,25 +414,6 @@ STRUCTURE = [
 ]
 
 STREAMS = [
-    Remedy(
-        "Write {}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
-        lambda: Layer(3, rngs=KEY),
-        lambda: [rngs := nnx.Rngs(0), Layer(3, rngs=rngs), Layer(3, rngs=rngs)],
-    ),
-    Remedy(
-        "Write {}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
-        lambda: Layer(3),
-        lambda: Layer(3, rngs=nnx.Rngs(0)),
-    ),
-    Remedy(
-        "or call it with rngs=..., or with deterministic=True to drop nothing.",
-        lambda: Dropping()(X),
-        lambda: [
-            Dropping(rngs=nnx.Rngs(0))(X),
-            Dropping()(X, rngs=nnx.Rngs(0)),
-            Dropping()(X, deterministic=True),
-        ],
-    ),
     Remedy(
         "Pass policy='match_shape' if its keys should all differ, or a function.",
         lambda: nnx.reseed(split_streams()[0], params=1),

@@ -10,16 +10,23 @@ import pytest
 
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
-from linnet.module_core.nnx.layers import names_layer, params_key, promote_dtype
+from linnet.module_core.layers.nnx import Layer, params_key, promote_dtype
 
 
-class Picky(nnx.Module):
+class Picky(Layer):
     """A layer that refuses."""
 
     def __init__(self, inner: Any = None) -> None:
+        if isinstance(inner, int):
+            raise ArgumentError("'inner' is not a layer.")
         self.inner = inner
 
-    @names_layer
+    def attend(self, error: Exception) -> None:
+        raise error
+
+    def _inside(self, error: Exception) -> None:
+        raise error
+
     def __call__(self, error: Exception) -> None:
         """Raises."""
         if self.inner is not None:
@@ -37,6 +44,16 @@ def test_errors_name_the_innermost_layer() -> None:
     with pytest.raises(KeyError, match="^'as it is'\nIn Picky, method __call__.$"):
         Picky()(KeyError("as it is"))
     assert Picky.__call__.__doc__ == "Raises."
+
+
+@pytest.mark.parametrize("cls", [Picky, Outer])
+def test_constructor_and_public_methods_name_the_layer(cls: type[Picky]) -> None:
+    with pytest.raises(ArgumentError, match=rf"^{cls.__name__}: 'inner' is not a layer.$"):
+        cls(3)
+    with pytest.raises(KeyError, match=rf"^'no'\nIn {cls.__name__}, method attend.$"):
+        cls().attend(KeyError("no"))
+    with pytest.raises(KeyError, match="^'no'$"):
+        cls()._inside(KeyError("no"))
 
 
 def test_keys_come_from_the_stream_params() -> None:

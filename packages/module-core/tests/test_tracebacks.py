@@ -10,7 +10,7 @@ from linnet.module_core import linen as nn
 from linnet.module_core import nnx, tracebacks
 from linnet.module_core.config import config, temp_flip_flag
 from linnet.module_core.errors import ShapeError
-from linnet.module_core.nnx.layers import names_layer
+from linnet.module_core.layers.nnx import names_layer
 
 KEY = jax.random.key(0)
 X = jnp.ones((1, 3))

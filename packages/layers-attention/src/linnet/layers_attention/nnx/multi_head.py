@@ -40,8 +40,8 @@ from linnet.module_core.layers import (
     check_rate,
     integer,
 )
-from linnet.module_core.layers.nnx import dropout_key, names_layer, promote_dtype
-from linnet.module_core.nnx import Cache, Module, Rngs, RngStream, first_from
+from linnet.module_core.layers.nnx import Layer, dropout_key, promote_dtype
+from linnet.module_core.nnx import Cache, Rngs, RngStream, first_from
 
 from .dot_product import dot_product_attention
 
@@ -61,7 +61,7 @@ _KEYWORDS = frozenset(
 )
 
 
-class MultiHeadAttention(Module):
+class MultiHeadAttention(Layer):
     """Attention of several heads, each with its own projections.
 
     With `decode=True` and after `init_cache`, each call takes the next tokens, one or more (say, a
@@ -127,7 +127,6 @@ class MultiHeadAttention(Module):
     Array(4, dtype=int32)
     """
 
-    @names_layer
     def __init__(
         self,
         num_heads: int,
@@ -250,7 +249,6 @@ class MultiHeadAttention(Module):
         self.cached_value: Cache[Array] | None = None
         self.cache_index: Cache[Array] | None = None
 
-    @names_layer
     def __call__(
         self,
         inputs_q: Array,
@@ -357,7 +355,6 @@ class MultiHeadAttention(Module):
             variable.set_value(new)
         return cache.key, cache.value, first, functional.overflowed(cache)
 
-    @names_layer
     def init_cache(self, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> None:
         """Makes an empty cache, for decoding.
 
@@ -377,7 +374,6 @@ class MultiHeadAttention(Module):
         empty = functional.init_cache(shape, shape, dtype, dtype)
         self.cached_key, self.cached_value, self.cache_index = map(Cache, empty)
 
-    @names_layer
     def set_view(
         self,
         deterministic: bool | None = None,

@@ -23,13 +23,13 @@ from linnet.module_core.layers import (
     integer,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
-from linnet.module_core.nnx import Module, Param, Rngs
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Param, Rngs
 
 from ._fields import as_tuple, require_features
 
 
-class Conv(Module):
+class Conv(Layer):
     """A convolution, channels last; see `functional.conv` for the equation.
 
     Args:
@@ -70,7 +70,6 @@ class Conv(Module):
     (1, 6, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -125,7 +124,6 @@ class Conv(Module):
         self.promote_dtype = promote_dtype
         self.preferred_element_type = preferred_element_type
 
-    @names_layer
     def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
         """Applies the convolution.
 

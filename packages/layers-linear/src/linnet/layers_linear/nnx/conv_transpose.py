@@ -20,13 +20,13 @@ from linnet.module_core.layers import (
     integer,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
-from linnet.module_core.nnx import Module, Param, Rngs
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Param, Rngs
 
 from ._fields import as_tuple, require_features
 
 
-class ConvTranspose(Module):
+class ConvTranspose(Layer):
     """A transposed convolution, channels last; see `functional.conv_transpose`.
 
     Args:
@@ -66,7 +66,6 @@ class ConvTranspose(Module):
     (1, 16, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -119,7 +118,6 @@ class ConvTranspose(Module):
         self.promote_dtype = promote_dtype
         self.preferred_element_type = preferred_element_type
 
-    @names_layer
     def __call__(self, inputs: Array) -> Array:
         """Applies the transposed convolution.
 

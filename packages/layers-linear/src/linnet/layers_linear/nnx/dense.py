@@ -19,13 +19,13 @@ from linnet.module_core.layers import (
     PromoteDtype,
     integer,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
-from linnet.module_core.nnx import Module, Param, Rngs
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Param, Rngs
 
 from ._fields import require_features
 
 
-class Linear(Module):
+class Linear(Layer):
     """A linear transformation of the last dimension; see `functional.dense` for the equation.
 
     Args:
@@ -56,7 +56,6 @@ class Linear(Module):
     (2, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -92,7 +91,6 @@ class Linear(Module):
         self.promote_dtype = promote_dtype
         self.preferred_element_type = preferred_element_type
 
-    @names_layer
     def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transformation.
 

@@ -27,12 +27,12 @@ from linnet.module_core.layers import (
     integers,
     shape_of,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
-from linnet.module_core.nnx import Module, Param, Rngs, VariableMetadata
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Param, Rngs, VariableMetadata
 from linnet.struct import FrozenDict
 
 
-class LinearGeneral(Module):
+class LinearGeneral(Layer):
     """A linear transformation of any dimensions; see `functional.dense_general` for the equation.
 
     Args:
@@ -69,7 +69,6 @@ class LinearGeneral(Module):
     (1, 6, 4, 5)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int | Sequence[int],
@@ -125,7 +124,6 @@ class LinearGeneral(Module):
         self.dot_general_cls = dot_general_cls
         self.preferred_element_type = preferred_element_type
 
-    @names_layer
     def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transformation.
 

@@ -10,11 +10,11 @@ import jax
 from linnet.layers_linear import functional
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
 from linnet.module_core.layers import Array, integers
-from linnet.module_core.layers.nnx import names_layer
-from linnet.module_core.nnx import Module, Rngs, RngStream, first_from
+from linnet.module_core.layers.nnx import Layer
+from linnet.module_core.nnx import Rngs, RngStream, first_from
 
 
-class Dropout(Module):
+class Dropout(Layer):
     """Drops values at random while training; see `functional.dropout` for the equation.
 
     `model.train()` and `model.eval()` turn dropout on and off in a whole model.
@@ -40,7 +40,6 @@ class Dropout(Module):
     Array([1., 1., 1.], dtype=float32)
     """
 
-    @names_layer
     def __init__(
         self,
         rate: float,
@@ -57,7 +56,6 @@ class Dropout(Module):
         self.rng_collection = rng_collection
         self.rngs = None if rngs is None else self._stream(rngs).fork()
 
-    @names_layer
     def __call__(
         self,
         inputs: Array,

@@ -21,11 +21,11 @@ from linnet.module_core.layers import (
     as_array,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
-from linnet.module_core.nnx import Module, Param, Rngs, first_from
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Param, Rngs, first_from
 
 
-class Einsum(Module):
+class Einsum(Layer):
     """An einsum of the inputs with a learned kernel, plus a bias; see `functional.einsum`.
 
     Args:
@@ -58,7 +58,6 @@ class Einsum(Module):
     (16, 11, 8, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         einsum_str: str,
@@ -98,7 +97,6 @@ class Einsum(Module):
         self.einsum_op = einsum_op
         self.preferred_element_type = preferred_element_type
 
-    @names_layer
     def __call__(
         self,
         inputs: Array,

@@ -16,11 +16,11 @@ from linnet.module_core.layers import (
     PromoteDtype,
     integer,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, spread, value_of
-from linnet.module_core.nnx import Module, Param, Rngs
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
+from linnet.module_core.nnx import Param, Rngs
 
 
-class Embed(Module):
+class Embed(Layer):
     """A table of vectors for the integers in [0, `num_embeddings`), with `features` entries each.
 
     An id of `num_embeddings` or more gives NaN; in a table of one row, every id gives that row.
@@ -49,7 +49,6 @@ class Embed(Module):
     (2, 5)
     """
 
-    @names_layer
     def __init__(
         self,
         num_embeddings: int,
@@ -72,7 +71,6 @@ class Embed(Module):
         self.param_dtype = param_dtype
         self.promote_dtype = promote_dtype
 
-    @names_layer
     def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
         """Looks up the rows that `inputs` name.
 
@@ -91,7 +89,6 @@ class Embed(Module):
             promote_dtype=spread(self.promote_dtype),
         )
 
-    @names_layer
     def attend(self, query: Array, out_sharding: OutSharding | None = None) -> Array:
         """The inner product of each query with each row: one table for ids and for logits.
 

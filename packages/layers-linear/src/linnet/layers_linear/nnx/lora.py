@@ -24,7 +24,7 @@ from linnet.module_core.layers import (
     PromoteDtype,
     integer,
 )
-from linnet.module_core.layers.nnx import names_layer, new_param, promote_dtype, value_of
+from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, value_of
 from linnet.module_core.nnx import LoRAParam, Module, Rngs, Variable
 
 from ._fields import require_features
@@ -35,7 +35,7 @@ default_a_initializer: Initializer = he_uniform()
 default_b_initializer: Initializer = default_bias_init
 
 
-class LoRA(Module):
+class LoRA(Layer):
     """A low-rank adapter, alone or around a module; see `functional.lora` for the equation.
 
     Args:
@@ -70,7 +70,6 @@ class LoRA(Module):
     True
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -120,7 +119,6 @@ class LoRA(Module):
             lora_param_type,
         )
 
-    @names_layer
     def __call__(self, x: Array, **kwargs: Any) -> Array:
         """Applies the adapter, and `base_module` if there is one.
 
@@ -170,7 +168,6 @@ class LoRALinear(Linear):
     (5, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -204,7 +201,6 @@ class LoRALinear(Linear):
             b_metadata=b_metadata,
         )
 
-    @names_layer
     def __call__(self, x: Array, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transformation and the adapter.
 

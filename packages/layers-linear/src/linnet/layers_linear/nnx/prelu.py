@@ -6,11 +6,11 @@ import jax.numpy as jnp
 
 from linnet.layers_linear import functional
 from linnet.module_core.layers import NO_METADATA, Array, DTypeLike, Metadata, PromoteDtype
-from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
-from linnet.module_core.nnx import Module, Param
+from linnet.module_core.layers.nnx import Layer, promote_dtype, value_of
+from linnet.module_core.nnx import Param
 
 
-class PReLU(Module):
+class PReLU(Layer):
     """Parametric ReLU; see `functional.prelu` for the equation.
 
     Args:
@@ -28,7 +28,6 @@ class PReLU(Module):
     Array([-0.01,  1.  ], dtype=float32)
     """
 
-    @names_layer
     def __init__(
         self,
         negative_slope_init: float = 0.01,
@@ -45,7 +44,6 @@ class PReLU(Module):
         self.param_dtype = param_dtype
         self.promote_dtype = promote_dtype
 
-    @names_layer
     def __call__(self, inputs: Array) -> Array:
         """Applies the activation.
 

@@ -23,13 +23,13 @@ from linnet.module_core.layers import (
     as_array,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype, put_value, value_of
-from linnet.module_core.nnx import BatchStat, Module, Rngs, first_from
+from linnet.module_core.layers.nnx import Layer, promote_dtype, put_value, value_of
+from linnet.module_core.nnx import BatchStat, Rngs, first_from
 
 from ._fields import affine_param
 
 
-class BatchNorm(Module):
+class BatchNorm(Layer):
     """Batch normalization (arXiv:1502.03167); see `functional.batch_norm` for the equation.
 
     During training (`use_running_average=False`, or after `model.train()`), each call normalizes
@@ -77,7 +77,6 @@ class BatchNorm(Module):
     >>> y = layer(jnp.ones((1, 2)))
     """
 
-    @names_layer
     def __init__(
         self,
         num_features: Sizes,
@@ -131,7 +130,6 @@ class BatchNorm(Module):
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
-    @names_layer
     def __call__(
         self, x: Array, use_running_average: bool | None = None, *, mask: Array | None = None
     ) -> Array:

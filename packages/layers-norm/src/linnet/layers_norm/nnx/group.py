@@ -20,13 +20,13 @@ from linnet.module_core.layers import (
     as_array,
     integer,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
-from linnet.module_core.nnx import Module, Rngs
+from linnet.module_core.layers.nnx import Layer, promote_dtype, value_of
+from linnet.module_core.nnx import Rngs
 
 from ._fields import affine_param
 
 
-class GroupNorm(Module):
+class GroupNorm(Layer):
     """Group normalization (arXiv:1803.08494); see `functional.group_norm` for the equation.
 
     Args:
@@ -69,7 +69,6 @@ class GroupNorm(Module):
     (2, (3, 4, 5, 6))
     """
 
-    @names_layer
     def __init__(
         self,
         num_features: int,
@@ -112,7 +111,6 @@ class GroupNorm(Module):
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype
 
-    @names_layer
     def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
         """Normalizes `x`.
 

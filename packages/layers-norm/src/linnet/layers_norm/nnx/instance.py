@@ -20,13 +20,13 @@ from linnet.module_core.layers import (
     as_array,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
-from linnet.module_core.nnx import Module, Rngs
+from linnet.module_core.layers.nnx import Layer, promote_dtype, value_of
+from linnet.module_core.nnx import Rngs
 
 from ._fields import affine_param
 
 
-class InstanceNorm(Module):
+class InstanceNorm(Layer):
     """Instance normalization (arXiv:1607.08022); see `functional.instance_norm` for the equation.
 
     Args:
@@ -63,7 +63,6 @@ class InstanceNorm(Module):
     (3, 4, 5, 6)
     """
 
-    @names_layer
     def __init__(
         self,
         num_features: Sizes,
@@ -101,7 +100,6 @@ class InstanceNorm(Module):
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype
 
-    @names_layer
     def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
         """Normalizes `x`.
 

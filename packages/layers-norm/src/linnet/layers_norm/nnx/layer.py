@@ -20,13 +20,13 @@ from linnet.module_core.layers import (
     as_array,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
-from linnet.module_core.nnx import Module, Rngs
+from linnet.module_core.layers.nnx import Layer, promote_dtype, value_of
+from linnet.module_core.nnx import Rngs
 
 from ._fields import affine_param
 
 
-class LayerNorm(Module):
+class LayerNorm(Layer):
     """Layer normalization (arXiv:1607.06450); see `functional.layer_norm` for the equation.
 
     Args:
@@ -63,7 +63,6 @@ class LayerNorm(Module):
     Array([[-1.225,  0.   ,  1.225]], dtype=float32)
     """
 
-    @names_layer
     def __init__(
         self,
         num_features: Sizes,
@@ -103,7 +102,6 @@ class LayerNorm(Module):
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype
 
-    @names_layer
     def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
         """Normalizes `x`.
 

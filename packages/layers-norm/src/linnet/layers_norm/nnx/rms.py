@@ -20,13 +20,13 @@ from linnet.module_core.layers import (
     as_array,
     integers,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype, value_of
-from linnet.module_core.nnx import Module, Rngs
+from linnet.module_core.layers.nnx import Layer, promote_dtype, value_of
+from linnet.module_core.nnx import Rngs
 
 from ._fields import affine_param
 
 
-class RMSNorm(Module):
+class RMSNorm(Layer):
     """Root-mean-square normalization (arXiv:1910.07467); see `functional.rms_norm`.
 
     Args:
@@ -59,7 +59,6 @@ class RMSNorm(Module):
     Array([[ 1.,  1., -1.]], dtype=float32)
     """
 
-    @names_layer
     def __init__(
         self,
         num_features: Sizes,
@@ -94,7 +93,6 @@ class RMSNorm(Module):
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype
 
-    @names_layer
     def __call__(self, x: Array, mask: Array | None = None) -> Array:
         """Normalizes `x`.
 

@@ -11,7 +11,7 @@ from linnet.layers_norm import functional
 from linnet.layers_norm.functional.spectral import check_matrix
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
-from linnet.module_core.layers.nnx import names_layer, params_key
+from linnet.module_core.layers.nnx import Layer, params_key
 from linnet.module_core.nnx import BatchStat, Module, Param, Rngs, Variable
 
 from ._wrapping import replace, require_layer, require_weights, weights_of
@@ -20,7 +20,7 @@ from ._wrapping import replace, require_layer, require_weights, weights_of
 _first_u = jax.nn.initializers.normal(0.01)
 
 
-class SpectralNorm(Module):
+class SpectralNorm(Layer):
     """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
 
     Each call divides each `Param` of `layer_instance` with two dimensions or more by its largest
@@ -63,7 +63,6 @@ class SpectralNorm(Module):
     Array(1., dtype=float32)
     """
 
-    @names_layer
     def __init__(
         self,
         layer_instance: Module,
@@ -95,7 +94,6 @@ class SpectralNorm(Module):
             self.batch_stats[*path, "u"] = BatchStat(u)
             self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
 
-    @names_layer
     def __call__(self, x: Any, update_stats: bool | None = None, **kwargs: Any) -> Any:
         """Calls the layer with normalized parameters.
 

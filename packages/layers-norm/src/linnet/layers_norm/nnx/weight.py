@@ -12,14 +12,14 @@ from linnet.layers_norm import functional
 from linnet.layers_norm.functional._checks import feature_shape
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Array, Axes, DTypeLike, PromoteDtype, not_negative
-from linnet.module_core.layers.nnx import names_layer, params_key, promote_dtype
+from linnet.module_core.layers.nnx import Layer, params_key, promote_dtype
 from linnet.module_core.nnx import Module, PathContains, Rngs, Variable
 from linnet.module_core.nnx.filters import Filter
 
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
 
-class WeightNorm(Module):
+class WeightNorm(Layer):
     """Weight normalization (arXiv:1602.07868); see `functional.weight_norm` for the equation.
 
     Each call divides the chosen variables of `layer_instance` by their length, feature by feature,
@@ -57,7 +57,6 @@ class WeightNorm(Module):
     Array([1., 1., 1., 1.], dtype=float32)
     """
 
-    @names_layer
     def __init__(
         self,
         layer_instance: Module,
@@ -96,7 +95,6 @@ class WeightNorm(Module):
                 jnp.ones(shape, param_dtype) if key is None else scale_init(key, shape, param_dtype)
             )
 
-    @names_layer
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Calls the layer with normalized weights.
 

@@ -9,14 +9,14 @@ import jax
 
 from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
 from linnet.module_core.layers import Array
-from linnet.module_core.layers.nnx import names_layer
-from linnet.module_core.nnx import Module, Rngs, RngStream
+from linnet.module_core.layers.nnx import Layer
+from linnet.module_core.nnx import Rngs, RngStream
 
 from .cell import RNNCellBase
 from .rnn import carry_stream
 
 
-class Bidirectional(Module):
+class Bidirectional(Layer):
     """Runs one RNN from each end of a sequence and merges their outputs.
 
     Args:
@@ -41,7 +41,6 @@ class Bidirectional(Module):
     (2, 5, 8)
     """
 
-    @names_layer
     def __init__(
         self,
         forward_rnn: Any,
@@ -60,7 +59,6 @@ class Bidirectional(Module):
         self.return_carry = return_carry
         self.rngs = carry_stream(rngs)
 
-    @names_layer
     def __call__(
         self,
         inputs: Array,

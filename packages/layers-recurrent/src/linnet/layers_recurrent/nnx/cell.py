@@ -10,11 +10,11 @@ from linnet.layers_recurrent._references import referred, resolved
 from linnet.layers_recurrent._states import initial_state
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
 from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, integer
-from linnet.module_core.layers.nnx import names_layer
+from linnet.module_core.layers.nnx import Layer
 from linnet.module_core.nnx import Module, Rngs, RngStream
 
 
-class RNNCellBase(Module):
+class RNNCellBase(Layer):
     """Base class of recurrent cells, to be subclassed.
 
     A cell defines three things: `__call__(carry, inputs)`, which returns the new carry and the
@@ -158,7 +158,6 @@ LSTMCarry = tuple[Array, Array]
 class MemoryCell(GatedCell):
     """A cell whose carry is the memory and the hidden state."""
 
-    @names_layer
     def initialize_carry(
         self,
         input_shape: tuple[int, ...],
@@ -186,7 +185,6 @@ class MemoryCell(GatedCell):
 class HiddenStateCell(GatedCell):
     """A cell whose carry is the hidden state alone."""
 
-    @names_layer
     def initialize_carry(
         self,
         input_shape: tuple[int, ...],

@@ -15,7 +15,7 @@ from linnet.layers_recurrent._states import state_of
 from linnet.layers_recurrent.functional import ConvLSTMMaps
 from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.layers import NO_METADATA, Array, DTypeLike, Metadata, PromoteDtype
-from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Rngs
 
 from .cell import LSTMCarry, MemoryCell, kept_stream
@@ -57,7 +57,6 @@ class ConvLSTMCell(MemoryCell):
     (2, 5, 5, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -106,7 +105,6 @@ class ConvLSTMCell(MemoryCell):
         self.rngs = kept_stream(rngs, keep_rngs)
         self.carry_init = carry_init
 
-    @names_layer
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
         """Takes one step.
 

@@ -27,7 +27,7 @@ from linnet.module_core.layers import (
     Metadata,
     PromoteDtype,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Rngs
 
 from ._fields import affine, known
@@ -68,7 +68,6 @@ class GRUCell(HiddenStateCell):
     (2, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -111,7 +110,6 @@ class GRUCell(HiddenStateCell):
         self.rngs = kept_stream(rngs, keep_rngs)
         self.carry_init = carry_init
 
-    @names_layer
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
         """Takes one step.
 
@@ -133,7 +131,6 @@ class GRUCell(HiddenStateCell):
             activation_fn=self.activation_fn,
         )
 
-    @names_layer
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:

@@ -27,7 +27,7 @@ from linnet.module_core.layers import (
     Metadata,
     PromoteDtype,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Rngs
 
 from ._fields import affine, known
@@ -68,7 +68,6 @@ class LSTMCell(MemoryCell):
     (2, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -121,7 +120,6 @@ class LSTMCell(MemoryCell):
     def _affines(self) -> LSTMMaps[Affine]:
         return LSTMMaps(*map(affine, self._maps()))
 
-    @names_layer
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
         """Takes one step.
 
@@ -137,7 +135,6 @@ class LSTMCell(MemoryCell):
             self._maps(), (c, h), inputs, gate_fn=self.gate_fn, activation_fn=self.activation_fn
         )
 
-    @names_layer
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:
@@ -184,7 +181,6 @@ class OptimizedLSTMCell(MemoryCell):
     ((4, 16), (2, 4))
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -232,7 +228,6 @@ class OptimizedLSTMCell(MemoryCell):
         hi, hf, hg, ho = apart(affine(self.dense_h), 4)
         return LSTMMaps(ii, hi, if_, hf, ig, hg, io, ho)
 
-    @names_layer
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
         """Takes one step.
 
@@ -254,7 +249,6 @@ class OptimizedLSTMCell(MemoryCell):
             activation_fn=self.activation_fn,
         )
 
-    @names_layer
     def sequence(
         self, carry: LSTMCarry, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[LSTMCarry, Array] | None:

@@ -28,7 +28,7 @@ from linnet.module_core.layers import (
     Metadata,
     PromoteDtype,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Rngs
 
 from ._fields import affine
@@ -71,7 +71,6 @@ class MGUCell(HiddenStateCell):
     (2, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -123,7 +122,6 @@ class MGUCell(HiddenStateCell):
     def _maps(self) -> MGUMaps[Linear]:
         return MGUMaps(if_=self.if_, hf=self.hf, hn=self.hn, in_=self.in_)
 
-    @names_layer
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
         """Takes one step.
 
@@ -144,7 +142,6 @@ class MGUCell(HiddenStateCell):
             reset_gate=self.reset_gate,
         )
 
-    @names_layer
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:

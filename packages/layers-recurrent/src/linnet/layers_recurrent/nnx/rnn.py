@@ -19,15 +19,15 @@ from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
 from linnet.module_core.errors import ArgumentTypeError, describe
 from linnet.module_core.layers import Array, as_array, integer
-from linnet.module_core.layers.nnx import names_layer
-from linnet.module_core.nnx import Module, Rngs, RngStream
+from linnet.module_core.layers.nnx import Layer
+from linnet.module_core.nnx import Rngs, RngStream
 from linnet.module_core.nnx.filters import Filter
 
 from ._scan import scan
 from .cell import RNNCellBase
 
 
-class RNN(Module):
+class RNN(Layer):
     """Applies a cell to every step of a sequence.
 
     With their usual activations, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and
@@ -64,7 +64,6 @@ class RNN(Module):
     (10, 50, 64)
     """
 
-    @names_layer
     def __init__(
         self,
         cell: RNNCellBase,
@@ -90,7 +89,6 @@ class RNN(Module):
         self.state_axes = state_axes
         self.broadcast_rngs = broadcast_rngs
 
-    @names_layer
     def __call__(
         self,
         inputs: Array,

@@ -27,7 +27,7 @@ from linnet.module_core.layers import (
     Metadata,
     PromoteDtype,
 )
-from linnet.module_core.layers.nnx import names_layer, promote_dtype
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Rngs
 
 from ._fields import affine
@@ -67,7 +67,6 @@ class SimpleCell(HiddenStateCell):
     (2, 4)
     """
 
-    @names_layer
     def __init__(
         self,
         in_features: int,
@@ -110,7 +109,6 @@ class SimpleCell(HiddenStateCell):
         self.rngs = kept_stream(rngs, keep_rngs)
         self.carry_init = carry_init
 
-    @names_layer
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
         """Takes one step.
 
@@ -130,7 +128,6 @@ class SimpleCell(HiddenStateCell):
             residual=self.residual,
         )
 
-    @names_layer
     def sequence(
         self, carry: Array, xs: Array, *, lengths: Array | None = None, unroll: int = 1
     ) -> tuple[Array, Array] | None:

@@ -1,19 +1,175 @@
-"""What nnx layers are made with, besides `linnet.module_core.nnx.Module`."""
+"""What the nnx layers of all packages are made with: `Layer`, and how one makes its parameters.
+
+Layers are made eagerly: each draws its parameters when it is constructed, one key of the stream
+'params' a parameter, in the order of the code. Their calls end in pure functions, whose errors know
+shapes but not the layer: `Layer` adds it.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import jax
+import jax.numpy as jnp
 
 from .. import dtypes
-from ..nnx import Param, Rngs, Variable
-from ..nnx.layers import dropout_key as dropout_key
-from ..nnx.layers import names_layer as names_layer
-from ..nnx.layers import params_key as params_key
-from ..nnx.layers import promote_dtype as promote_dtype
-from ..nnx.layers import put_value as put_value
-from ..nnx.layers import value_of as value_of
+from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
+from ..nnx import Module, Param, Rngs, RngStream, Variable, data
+from ..nnx.structure.locating import does_locate, locate, mark
+from ..tracebacks import strip
 from .types import DTypeLike, Metadata, PromoteDtype, Shape
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound=tuple[Any, ...])
+
+
+def promote_dtype(args: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
+    """Casts all items of a tuple to their common type, or to `dtype`; None stays None.
+
+    Args:
+      args: arrays, scalars or None.
+      dtype: the type, if it isn't to be inferred.
+      inexact: integers become floating, and an integer `dtype` is refused.
+
+    Raises:
+      DtypeError: `dtype` is an integer type, and `inexact` is True.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel, bias = promote_dtype((jnp.ones(2, jnp.bfloat16), jnp.ones(2), None))
+    >>> x.dtype.name, kernel.dtype.name, bias
+    ('float32', 'float32', None)
+    """
+    return tuple(dtypes.promote_dtype(*args, dtype=dtype, inexact=inexact))  # type: ignore[return-value]
+
+
+def params_key(rngs: Any, layer: object) -> jax.Array:
+    """A key of the stream 'params', for a parameter of a layer that is being made.
+
+    Raises:
+      ArgumentTypeError: `rngs` are no streams.
+    """
+    if isinstance(rngs, RngStream):
+        return rngs()  # type: ignore[no-any-return]
+    if not isinstance(rngs, Rngs):
+        name = type(layer).__name__
+        raise ArgumentTypeError(
+            f"{name} draws its parameters from rngs=nnx.Rngs(...), got {describe(rngs)}.",
+            hint=f"Write {name}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a model.",
+        )
+    key: jax.Array = rngs.params()
+    return key
+
+
+def value_of(param: Any) -> Any:
+    """The value of a parameter: of a variable, or the array that was put in its place.
+
+    `layer.kernel = array` is how weights are loaded, frozen and replaced; the array may be of jax
+    or NumPy, or an object that turns into one or gives one as `param[...]`, as a variable does.
+    None, for a parameter that isn't there, stays None.
+    """
+    if isinstance(param, Variable):
+        return param.get_value()
+    if param is None or isinstance(param, jax.Array):
+        return param
+    if not (hasattr(param, "__jax_array__") or hasattr(param, "__array__")):
+        param = param[...]
+    return jnp.asarray(param)
+
+
+def put_value(layer: Any, name: str, value: Any) -> None:
+    """Keeps a value in the attribute `name` of a layer: in its variable, or in its place."""
+    present = getattr(layer, name)
+    if isinstance(present, Variable):
+        present.set_value(value)
+    else:
+        # What was there may have been marked as static: an object that gives an array, say.
+        setattr(layer, name, data(value))
+
+
+def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Array:
+    """A key for a call, from what it was given or what the layer keeps.
+
+    Args:
+      rngs: streams, of which the one named `collection` is drawn from; one stream; or a key.
+      layer: that needs it.
+      collection: the name of the stream.
+
+    Raises:
+      ArgumentError: there is none.
+      ArgumentTypeError: `rngs` is something else.
+    """
+    if isinstance(rngs, Rngs):
+        return rngs[collection]()  # type: ignore[no-any-return]
+    if isinstance(rngs, RngStream):
+        return rngs()  # type: ignore[no-any-return]
+    if isinstance(rngs, jax.Array):
+        return rngs
+    name = type(layer).__name__
+    if rngs is None:
+        raise ArgumentError(
+            f"{name} drops at random and has no random stream: rngs is None in the call, and the"
+            " layer keeps none.",
+            hint=f"Make it with {name}(..., rngs=nnx.Rngs(0)), or call it with rngs=..., or with"
+            " deterministic=True to drop nothing.",
+        )
+    raise ArgumentTypeError(
+        f"'rngs' must be nnx.Rngs, an RngStream or a key, got {describe(rngs)}."
+    )
+
+
+def names_layer(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of a layer whose errors name the layer, by its path in the model (`locating`).
+
+    Of a constructor that was called without its `rngs`, the error says what to pass.
+    """
+    name_of_method = method.__name__
+    constructs = name_of_method == "__init__"
+
+    @functools.wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:
+            if not constructs:
+                locate(error, args[0], name_of_method)
+                strip(error)
+                raise
+            if isinstance(error, LinnetError):
+                error.locate(type(args[0]).__name__)
+            inside = error.__traceback__ and error.__traceback__.tb_next
+            wrong = isinstance(error, TypeError) and not isinstance(error, LinnetError)
+            if not wrong or inside or "rngs" in kwargs or "'rngs'" not in str(error):
+                strip(error)
+                raise
+            name = type(args[0]).__name__
+            missing = ArgumentTypeError(
+                "rngs is missing, the random streams that the parameters are drawn from.",
+                hint=f"Write {name}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a"
+                " model.",
+            )
+            missing.locate(name)
+            raise missing from None
+
+    return mark(wrapper)
+
+
+class Layer(Module):
+    """A module of this library: its errors say which one they are of, by its path in the model.
+
+    Its constructor and its public methods see to that, as `Module` has it for `__call__` alone; so
+    do those of subclasses.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in list(vars(cls).items()):
+            is_public = name == "__init__" or not name.startswith("_")
+            if inspect.isfunction(member) and is_public and not does_locate(member):
+                setattr(cls, name, names_layer(member))
 
 
 class _Init(Protocol):
