@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from . import _checks as checks
-from ._recipe import Initializer, Recipe, Shape
+from ._recipe import Recipe, Shape
 
 
 class _Constant(Recipe):
@@ -92,7 +92,7 @@ for _fill in (zeros, ones):
     vars(_fill)["ignores_key"] = True
 
 
-def zeros_init() -> Initializer:
+def zeros_init() -> Callable[..., Array]:
     """Returns `zeros`, for symmetry with the other factories.
 
     >>> import jax, jax.numpy as jnp
@@ -104,7 +104,7 @@ def zeros_init() -> Initializer:
     return zeros
 
 
-def ones_init() -> Initializer:
+def ones_init() -> Callable[..., Array]:
     """Returns `ones`, for symmetry with the other factories.
 
     >>> import jax, jax.numpy as jnp

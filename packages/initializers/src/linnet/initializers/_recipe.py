@@ -35,10 +35,11 @@ _AS_MADE: Any = type("AsMade", (), {"__repr__": lambda self: "<that of the facto
 class Initializer(Protocol):
     """Any function of a key, a shape and a dtype that returns an array of that shape and dtype.
 
-    The type to annotate with: what this package makes is one, and so is a function of your own.
+    The type to annotate with: what this package makes is one, and so is a function of your own. The
+    array may be in a box that says how it is laid out, as `nn.with_partitioning` puts it.
     """
 
-    def __call__(self, key: Any, shape: Any, dtype: Any, /) -> Array:
+    def __call__(self, key: Any, shape: Any, dtype: Any, /) -> Any:
         """Draws an array."""
         ...
 

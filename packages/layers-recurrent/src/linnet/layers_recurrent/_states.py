@@ -20,7 +20,8 @@ def initial_state(
     """
     if not shape:
         raise ArgumentError("input_shape must have at least one dimension (the features), got ().")
-    return init(rng, (*shape[:-1], integer(features, "features", least=1)), dtype)
+    state: Array = init(rng, (*shape[:-1], integer(features, "features", least=1)), dtype)
+    return state
 
 
 def state_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, overload
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from linnet.struct._containers import container_of, is_namedtuple
 from linnet.struct._errors import message
 
 Path = tuple[str, ...]
+T = TypeVar("T")
 
 _path: ContextVar[Path] = ContextVar("path", default=())
 
@@ -166,6 +167,10 @@ def to_state_dict(target: Any) -> Any:
     return {name: to_state_dict(child) for name, child in container.children(target).items()}
 
 
+@overload
+def from_state_dict(target: None, state: Any, name: str = ".") -> Any: ...
+@overload
+def from_state_dict(target: T, state: Any, name: str = ".") -> T: ...
 def from_state_dict(target: Any, state: Any, name: str = ".") -> Any:
     """A copy of a tree with the leaves of a state dict.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ from linnet.struct._state_dict import (
     register_serialization_state,
     to_state_dict,
 )
+
+T = TypeVar("T")
 
 __all__ = [
     "MAX_CHUNK_SIZE",
@@ -93,6 +95,10 @@ def to_bytes(target: Any) -> bytes:
     return msgpack_serialize(to_state_dict(target), in_place=True)
 
 
+@overload
+def from_bytes(target: None, encoded_bytes: bytes) -> Any: ...
+@overload
+def from_bytes(target: T, encoded_bytes: bytes) -> T: ...
 def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
     """A copy of a tree with the leaves that were written by `to_bytes`.
 

@@ -53,7 +53,7 @@ def params_key(rngs: Any, layer: object) -> jax.Array:
       ArgumentTypeError: `rngs` are no streams.
     """
     if isinstance(rngs, RngStream):
-        return rngs()  # type: ignore[no-any-return]
+        return rngs()
     if not isinstance(rngs, Rngs):
         name = type(layer).__name__
         raise ArgumentTypeError(
@@ -103,9 +103,9 @@ def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Ar
       ArgumentTypeError: `rngs` is something else.
     """
     if isinstance(rngs, Rngs):
-        return rngs[collection]()  # type: ignore[no-any-return]
+        return rngs[collection]()
     if isinstance(rngs, RngStream):
-        return rngs()  # type: ignore[no-any-return]
+        return rngs()
     if isinstance(rngs, jax.Array):
         return rngs
     name = type(layer).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from linnet.struct import FrozenDict
 
@@ -21,17 +21,19 @@ from ..errors import (
     describe,
 )
 from ..tracebacks import entry
+from ..typing import PRNGKey, RNGSequences
 from . import adoption
-from .filters import CollectionFilter, DenyList, union_filters
+from .filters import CollectionFilter, DenyList, NamedCollections, union_filters
 from .frame import CaptureFilter, Frame, collections_of
 from .hints import mismatch
 from .rng import as_streams
 from .scope import Scope
 
 if TYPE_CHECKING:
-    from .module import Module
+    from .module import CaptureIntermediates, Module
 
 M = TypeVar("M", bound="Module")
+R = TypeVar("R")
 
 
 def apply(
@@ -68,7 +70,7 @@ def init_with_output(
     kwargs: dict[str, Any],
     *,
     concrete: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[Any, dict[str, Any]]:
     """Runs a method and makes the variables; see `Module.init_with_output`."""
     fn = resolve_method(module, method)
     if capture:
@@ -133,9 +135,11 @@ def _run(
         frame.end()
 
 
-def returned(collections: dict[str, Any]) -> Any:
+def returned(collections: dict[str, Any]) -> dict[str, Any]:
     """Collections as users get them: plain dicts, or FrozenDicts if so configured."""
-    return FrozenDict(collections) if config.flax_return_frozendict else collections
+    if config.flax_return_frozendict:  # a setting for old programs; types know the default
+        return FrozenDict(collections)  # type: ignore[return-value]
+    return collections
 
 
 def _capture_filter(capture: Any) -> CaptureFilter | None:
@@ -255,11 +259,32 @@ def _takes_an_argument(fn: Callable[..., Any]) -> bool:
 # The same for a function of a module, as plain functions.
 
 
+@overload
+def apply_fn(
+    fn: Callable[..., R],
+    module: Module,
+    mutable: Literal[False] = False,
+    capture_intermediates: CaptureIntermediates = False,
+) -> Callable[..., R]: ...
+@overload
+def apply_fn(
+    fn: Callable[..., R],
+    module: Module,
+    mutable: NamedCollections,
+    capture_intermediates: CaptureIntermediates = False,
+) -> Callable[..., tuple[R, dict[str, Any]]]: ...
+@overload
+def apply_fn(
+    fn: Callable[..., Any],
+    module: Module,
+    mutable: CollectionFilter,
+    capture_intermediates: CaptureIntermediates = False,
+) -> Callable[..., Any]: ...
 def apply_fn(
     fn: Callable[..., Any],
     module: Module,
     mutable: CollectionFilter = False,
-    capture_intermediates: Any = False,
+    capture_intermediates: CaptureIntermediates = False,
 ) -> Callable[..., Any]:
     """A function (variables, *args, rngs=None, **kwargs) that runs `fn(bound module, *args)`.
 
@@ -286,11 +311,11 @@ def apply_fn(
 
 
 def init_with_output_fn(
-    fn: Callable[..., Any],
+    fn: Callable[..., R],
     module: Module,
     mutable: CollectionFilter = DenyList("intermediates"),
-    capture_intermediates: Any = False,
-) -> Callable[..., tuple[Any, Any]]:
+    capture_intermediates: CaptureIntermediates = False,
+) -> Callable[..., tuple[R, dict[str, Any]]]:
     """A function (rngs, *args, **kwargs) that returns (output of `fn`, new variables).
 
     Args:
@@ -301,7 +326,9 @@ def init_with_output_fn(
 
     @entry
     @functools.wraps(fn)
-    def initialized(rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def initialized(
+        rngs: PRNGKey | RNGSequences, *args: Any, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
         return init_with_output(module, fn, mutable, capture_intermediates, rngs, args, kwargs)
 
     return initialized
@@ -311,8 +338,8 @@ def init_fn(
     fn: Callable[..., Any],
     module: Module,
     mutable: CollectionFilter = DenyList("intermediates"),
-    capture_intermediates: Any = False,
-) -> Callable[..., Any]:
+    capture_intermediates: CaptureIntermediates = False,
+) -> Callable[..., dict[str, Any]]:
     """A function (rngs, *args, **kwargs) that returns the variables which `fn` makes.
 
     Args:
@@ -324,7 +351,7 @@ def init_fn(
 
     @entry
     @functools.wraps(fn)
-    def initialized(rngs: Any, *args: Any, **kwargs: Any) -> Any:
+    def initialized(rngs: PRNGKey | RNGSequences, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return with_output(rngs, *args, **kwargs)[1]
 
     return initialized

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..errors import InvalidFilterError
 
@@ -33,6 +33,9 @@ class DenyList:
 
 CollectionFilter = bool | str | Collection[str] | DenyList
 """Which collections: all (True), none (False), one, several, or all but some."""
+
+NamedCollections = Literal[True] | str | Collection[str] | DenyList
+"""A filter other than False: `apply` then returns the collections beside the output."""
 
 PRNGSequenceFilter = CollectionFilter
 

@@ -37,7 +37,7 @@ def lazy_init(
     rngs: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Any:
+) -> dict[str, Any]:
     """Makes the variables with abstract inputs; see `Module.lazy_init`.
 
     Raises:
@@ -84,7 +84,8 @@ def lazy_init(
     if wanted:
         for n, value in zip(wanted, compute_outputs(program, wanted, shapes), strict=True):
             values[traced[n]] = value
-    return jax.tree.unflatten(treedef, values)
+    variables: dict[str, Any] = jax.tree.unflatten(treedef, values)
+    return variables
 
 
 _HINT = "Initialize it from shapes alone, or use init with a real input."

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, overload
 
 from ..errors import (
     ArgumentError,
@@ -31,7 +31,7 @@ from ..typing import PRNGKey, RNGSequences
 from . import adoption, calls, lazy
 from .context import context
 from .fields import equal, hash_fields, make_dataclass
-from .filters import CollectionFilter, DenyList
+from .filters import CollectionFilter, DenyList, NamedCollections
 from .methods import not_made, nowrap, wrap_methods
 from .mistyped import about_frozen, brief, no_attribute
 from .representation import module_repr
@@ -403,7 +403,7 @@ class Module(_Dataclass, VariableAccess):
         mutable: CollectionFilter = DenyList("intermediates"),
         capture_intermediates: CaptureIntermediates = False,
         **kwargs: Any,
-    ) -> Any:
+    ) -> dict[str, Any]:
         """Makes the variables by calling a method once.
 
         Args:
@@ -433,7 +433,7 @@ class Module(_Dataclass, VariableAccess):
         mutable: CollectionFilter = DenyList("intermediates"),
         capture_intermediates: CaptureIntermediates = False,
         **kwargs: Any,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Like `init`, but returns (output, variables)."""
         return calls.init_with_output(
             self, method, mutable, capture_intermediates, rngs, args, kwargs
@@ -447,7 +447,7 @@ class Module(_Dataclass, VariableAccess):
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter = DenyList("intermediates"),
         **kwargs: Any,
-    ) -> Any:
+    ) -> dict[str, Any]:
         """Like `init`, but computes nothing except the initial values.
 
         Inputs may be `jax.ShapeDtypeStruct`s: a model can be initialized for a batch that would not
@@ -458,6 +458,39 @@ class Module(_Dataclass, VariableAccess):
         """
         return lazy.lazy_init(self, method, mutable, rngs, args, kwargs)
 
+    @overload
+    def apply(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: PRNGKey | RNGSequences | None = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: Literal[False] = False,
+        capture_intermediates: CaptureIntermediates = False,
+        **kwargs: Any,
+    ) -> Any: ...
+    @overload
+    def apply(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: PRNGKey | RNGSequences | None = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: NamedCollections,
+        capture_intermediates: CaptureIntermediates = False,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]: ...
+    @overload
+    def apply(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: PRNGKey | RNGSequences | None = None,
+        method: Callable[..., Any] | str | None = None,
+        mutable: CollectionFilter,
+        capture_intermediates: CaptureIntermediates = False,
+        **kwargs: Any,
+    ) -> Any: ...
     def apply(
         self,
         variables: Variables,

@@ -7,7 +7,7 @@ moment for it: variables are made in `setup` or in a compact method, and unbound
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +30,32 @@ class VariableAccess:
     scope: ClassVar[Scope | None]
     _state: ClassVar[Any]
 
+    @overload
     def param(
         self,
         name: str,
-        init_fn: Callable[..., Any],
+        init_fn: Callable[..., metadata.AxisMetadata[T]],
+        *init_args: Any,
+        unbox: Literal[True] = True,
+        **init_kwargs: Any,
+    ) -> T: ...
+    @overload
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., T],
         *init_args: Any,
         unbox: bool = True,
         **init_kwargs: Any,
-    ) -> Any:
+    ) -> T: ...
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., object],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> object:
         """A parameter: read if it is there, else made by `init_fn(key, *init_args, **init_kwargs)`.
 
         Args:
@@ -68,11 +86,41 @@ class VariableAccess:
             error.add_note(f"It is the parameter {name!r}.")
             raise
 
+    @overload
     def variable(
         self,
         col: str,
         name: str,
-        init_fn: Callable[..., Any] | None = None,
+        init_fn: Callable[..., metadata.AxisMetadata[T]],
+        *init_args: Any,
+        unbox: Literal[True] = True,
+        **init_kwargs: Any,
+    ) -> Variable[T]: ...
+    @overload
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., T],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[T]: ...
+    @overload
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[Any]: ...
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., object] | None = None,
         *init_args: Any,
         unbox: bool = True,
         **init_kwargs: Any,

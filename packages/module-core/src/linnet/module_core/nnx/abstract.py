@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.sharding import AbstractMesh, Mesh
 
 from .nodes.pytree import Pytree
 from .structure.bundle import Bundle, put_back, take_out
 from .structure.effect import Inside, Outcome
 from .structure.graph import flat_leaves, split
+from .structure.graphdef import GraphDef
 from .structure.iteration import refuse_tree_mode
+from .structure.states import State
 from .structure.structure import build
 from .transforms.calling import resolve
 from .variable.sharding_metadata import axis_names_of, mesh_of, spec_of
@@ -116,8 +119,8 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
 
 
 def get_abstract_model(
-    init_fn: Callable[[], Any], mesh: Any, *, graph: bool | None = None
-) -> tuple[Any, Any]:
+    init_fn: Callable[[], A], mesh: Mesh | AbstractMesh | None, *, graph: bool | None = None
+) -> tuple[GraphDef[A], State]:
     """Structure and abstract state of a model, each leaf with its sharding on a mesh.
 
     Args:

@@ -7,7 +7,14 @@ container with the methods of a module, or come from Flax.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, MutableSequence
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+)
 from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ArgumentError
@@ -110,8 +117,13 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
     True
     """
 
-    def __init__(self, mapping: Any = None, /, **items: A) -> None:
-        for name, value in dict(mapping or {}, **items).items():
+    def __init__(
+        self,
+        mapping: Mapping[str, A] | Iterable[tuple[str, A]] | None = None,
+        /,
+        **items: A,
+    ) -> None:
+        for name, value in {**dict(mapping or {}), **items}.items():
             setattr(self, name, value)
 
     def __getitem__(self, key: str) -> A:

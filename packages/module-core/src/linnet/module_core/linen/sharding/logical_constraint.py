@@ -6,7 +6,7 @@ They are written into a model once, and mean something where there are rules and
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -15,6 +15,8 @@ from ...errors import ArgumentError
 from ...typing import LogicalRules
 from .logical_axes import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
 from .mesh import constrain, spec_of
+
+A = TypeVar("A")  # an array, or a tree of them
 
 
 class RulesFallback(enum.Enum):
@@ -31,12 +33,12 @@ class RulesFallback(enum.Enum):
 
 
 def with_logical_constraint(
-    x: Any,
+    x: A,
     logical_axis_resources: Any,
     rules: LogicalRules | None = None,
     mesh: Mesh | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
-) -> Any:
+) -> A:
     """Constrains the layout of arrays; without rules or a mesh it leaves them as they are.
 
     Args:
@@ -76,7 +78,8 @@ def with_logical_constraint(
             axes = [None if axis is UNASSIGNED else axis for axis in axes]
         return constrain(part, spec_of(axes), mesh)
 
-    return jax.tree.map(apply, logical_axis_resources, x, is_leaf=is_names)
+    constrained: A = jax.tree.map(apply, logical_axis_resources, x, is_leaf=is_names)
+    return constrained
 
 
 def is_names(x: Any) -> bool:

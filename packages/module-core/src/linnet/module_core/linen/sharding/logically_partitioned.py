@@ -7,7 +7,7 @@ the value.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 from jax.sharding import Mesh, NamedSharding
 
@@ -20,8 +20,11 @@ from .logical_constraint import with_logical_constraint
 from .mesh import spec_of
 from .partitioned import Partitioned, boxed
 
+A = TypeVar("A")
+P = ParamSpec("P")
 
-class LogicallyPartitioned(Partitioned[Any]):
+
+class LogicallyPartitioned(Partitioned[A]):
     """A value with the logical names of its axes.
 
     Attributes:
@@ -76,11 +79,11 @@ class LogicallyPartitioned(Partitioned[Any]):
 
 
 def with_logical_partitioning(
-    fn: Callable[..., Any],
+    fn: Callable[P, A],
     names: LogicalNames,
     mesh: Mesh | None = None,
     rules: LogicalRules | None = None,
-) -> Callable[..., LogicallyPartitioned]:
+) -> Callable[P, LogicallyPartitioned[A]]:
     """An initializer whose values are in a `LogicallyPartitioned` box.
 
     >>> import jax

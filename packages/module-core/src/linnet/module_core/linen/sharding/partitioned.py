@@ -9,7 +9,7 @@ describes; what lays out parameters before they exist reads the names off the bo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +23,8 @@ from ...typing import LogicalNames
 from .mesh import constrain, named_sharding, spec_of
 
 A = TypeVar("A")
+B = TypeVar("B")
+P = ParamSpec("P")
 
 PARTITION_NAME = "partition_name"
 """The key in `metadata_params` under which a transform names the axis that it adds."""
@@ -168,8 +170,8 @@ def _out_sharding(metadata: Mapping[str, Any]) -> Any:
 
 
 def with_partitioning(
-    fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None
-) -> Callable[..., Partitioned[Any]]:
+    fn: Callable[P, A], names: LogicalNames, mesh: Mesh | None = None
+) -> Callable[P, Partitioned[A]]:
     """An initializer whose values are in a `Partitioned` box.
 
     >>> import jax, jax.numpy as jnp
@@ -184,11 +186,11 @@ def with_partitioning(
     return boxed(fn, lambda value: Partitioned(value, names, mesh))
 
 
-def boxed(fn: Callable[..., Any], box: Callable[[Any], Any]) -> Callable[..., Any]:
+def boxed(fn: Callable[P, A], box: Callable[[Any], B]) -> Callable[P, B]:
     """`fn`, its results put into boxes."""
     box(None)  # bad names are refused here, where they are written
 
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> B:
         return box(fn(*args, **kwargs))
 
     # An initializer may be an object without a name; what it is stays legible all the same.

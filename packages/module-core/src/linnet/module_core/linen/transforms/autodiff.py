@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import jax
 
@@ -11,10 +11,38 @@ from ..filters import CollectionFilter, subtract_filters
 from ..frame import Collections
 from ..lifting import Lift, function_call, ungroup
 
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A")  # what a function returns beside its output
 
+
+@overload
+def vjp(
+    fn: Callable[..., R],
+    mdl: object,
+    *primals: Any,
+    has_aux: Literal[False] = False,
+    reduce_axes: Any = (),
+    vjp_variables: CollectionFilter = "params",
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    multi_scope: bool = False,
+) -> tuple[R, Callable[[R], tuple[Any, ...]]]: ...
+@overload
+def vjp(
+    fn: Callable[..., tuple[R, A]],
+    mdl: object,
+    *primals: Any,
+    has_aux: Literal[True],
+    reduce_axes: Any = (),
+    vjp_variables: CollectionFilter = "params",
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+    multi_scope: bool = False,
+) -> tuple[R, Callable[[R], tuple[Any, ...]], A]: ...
 def vjp(
     fn: Callable[..., Any],
-    mdl: Any,
+    mdl: object,
     *primals: Any,
     has_aux: bool = False,
     reduce_axes: Any = (),
@@ -85,14 +113,14 @@ def _all_scopes(backward: Callable[[Any], Any], cotangent: Any) -> Any:
 
 
 def value_and_grad(
-    fn: Callable[..., Any],
-    mdl: Any,
+    fn: Callable[..., R],
+    mdl: object,
     *primals: Any,
     has_aux: bool = False,
     reduce_axes: Any = (),
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
-) -> Any:
+) -> tuple[R, tuple[Any, ...]]:
     """Lifted `jax.value_and_grad`, with respect to the primals (not to variables: see `vjp`).
 
     Args:
@@ -117,18 +145,39 @@ def value_and_grad(
 
     (value, (aux, changed)), gradients = jax.value_and_grad(differentiated, has_aux=True)(lift.args)
     lift.store(changed)
-    return ((value, aux) if has_aux else value), gradients
+    output: Any = (value, aux) if has_aux else value
+    return output, gradients
 
 
+@overload
 def grad(
     fn: Callable[..., Any],
-    mdl: Any,
+    mdl: object,
+    *primals: Any,
+    has_aux: Literal[False] = False,
+    reduce_axes: Any = (),
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> tuple[Any, ...]: ...
+@overload
+def grad(
+    fn: Callable[..., tuple[Any, A]],
+    mdl: object,
+    *primals: Any,
+    has_aux: Literal[True],
+    reduce_axes: Any = (),
+    variables: CollectionFilter = True,
+    rngs: CollectionFilter = True,
+) -> tuple[tuple[Any, ...], A]: ...
+def grad(
+    fn: Callable[..., Any],
+    mdl: object,
     *primals: Any,
     has_aux: bool = False,
     reduce_axes: Any = (),
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
-) -> Any:
+) -> tuple[Any, ...]:
     """Lifted `jax.grad`: `value_and_grad` without the value.
 
     Args:
@@ -150,14 +199,14 @@ def grad(
 
 
 def jvp(
-    fn: Callable[..., Any],
-    mdl: Any,
+    fn: Callable[..., R],
+    mdl: object,
     primals: Sequence[Any],
     tangents: Sequence[Any],
     variable_tangents: Collections,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
-) -> Any:
+) -> tuple[R, R]:
     """Lifted `jax.jvp`.
 
     Args:
@@ -190,12 +239,12 @@ def jvp(
 
 
 def custom_vjp(
-    fn: Callable[..., Any],
+    fn: Callable[P, R],
     forward_fn: Callable[..., Any],
     backward_fn: Callable[..., Any],
     grad_vars: CollectionFilter = "params",
     nondiff_argnums: Sequence[int] = (),
-) -> Callable[..., Any]:
+) -> Callable[P, R]:
     """Lifted `jax.custom_vjp`: a function of a module with a gradient of its own.
 
     >>> import jax, jax.numpy as jnp
@@ -267,4 +316,4 @@ def custom_vjp(
         lift.store(changed, whole=True)
         return output
 
-    return lifted
+    return lifted  # type: ignore[return-value]  # called as `fn` is

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from linnet.struct import FrozenDict
 
@@ -17,6 +18,10 @@ from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
 from ..lifting import Lift, function_call, group, merge, ungroup
 from .static_arguments import LOOKS_INSIDE, is_setting
+
+M = TypeVar("M")  # a module, or a tree of modules
+C = TypeVar("C")  # a carry
+R = TypeVar("R")
 
 
 @contextmanager
@@ -42,14 +47,14 @@ def _explained(operands: Sequence[Any]) -> Iterator[None]:
 
 
 def cond(
-    pred: Any,
-    true_fun: Callable[..., Any],
-    false_fun: Callable[..., Any],
-    mdl: Any,
+    pred: ArrayLike,
+    true_fun: Callable[..., R],
+    false_fun: Callable[..., R],
+    mdl: object,
     *operands: Any,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
-) -> Any:
+) -> R:
     """Lifted `jax.lax.cond`.
 
     The branches are called as `fun(mdl, *operands)`. Both must leave the same variables behind:
@@ -88,17 +93,18 @@ def cond(
             pred, branch(true_fun), branch(false_fun), body.inputs, *lift.args
         )
     lift.store(changed, whole=True)
-    return output
+    chosen: R = output
+    return chosen
 
 
 def switch(
-    index: Any,
-    branches: Sequence[Callable[..., Any]],
-    mdl: Any,
+    index: ArrayLike,
+    branches: Sequence[Callable[..., R]],
+    mdl: object,
     *operands: Any,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
-) -> Any:
+) -> R:
     """Lifted `jax.lax.switch`.
 
     The branches are called as `branch(mdl, *operands)`, and all must leave the same variables
@@ -127,18 +133,19 @@ def switch(
             index, [branch(fun) for fun in branches], body.inputs, *lift.args
         )
     lift.store(changed, whole=True)
-    return output
+    chosen: R = output
+    return chosen
 
 
 def while_loop(
-    cond_fn: Callable[[Any, Any], Any],
-    body_fn: Callable[[Any, Any], Any],
-    mdl: Any,
-    init: Any,
+    cond_fn: Callable[[M, C], ArrayLike],
+    body_fn: Callable[[M, C], C],
+    mdl: M,
+    init: C,
     carry_variables: CollectionFilter = False,
     broadcast_variables: CollectionFilter = True,
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
-) -> Any:
+) -> C:
     """Lifted `jax.lax.while_loop`.
 
     Args:
@@ -183,4 +190,5 @@ def while_loop(
     is_mutable = lift.frame.is_mutable
     mutable_ones = [{c: t for c, t in root.items() if is_mutable(c)} for root in carried]
     lift.store(mutable_ones, whole=True)
-    return carry
+    last: C = carry
+    return last

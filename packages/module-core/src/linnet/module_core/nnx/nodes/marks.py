@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, overload
 
 from ..._compat import own_annotations
 from .contents import data_leaves, holds_data
@@ -41,6 +41,10 @@ class Marked:
         self.is_data = is_data
 
 
+@overload
+def data(value: T, /) -> T: ...
+@overload
+def data(*, default: T = ..., **kwargs: Any) -> T: ...
 def data(value: Any = _MISSING, /, **kwargs: Any) -> Any:
     """Makes an attribute data: `self.scale = nnx.data(1.0)`, or `scale: float = nnx.data()`.
 
@@ -51,6 +55,10 @@ def data(value: Any = _MISSING, /, **kwargs: Any) -> Any:
     return _mark(value, True, kwargs)
 
 
+@overload
+def static(value: T, /) -> T: ...
+@overload
+def static(*, default: T = ..., **kwargs: Any) -> T: ...
 def static(value: Any = _MISSING, /, **kwargs: Any) -> Any:
     """Makes an attribute static, which data is refused in: `self.name = nnx.static(name)`.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,33 @@ from ..filters import All, Filter, to_predicate
 from ..nodes.pytree import Pytree
 from .rng_splitting import Rule, Shape, as_shape, copy_with, split_to
 
+N = TypeVar("N")
+F = TypeVar("F", bound=Callable[..., Any])
 _MISSING: Any = object()
 
 
+@overload
+def with_rngs(
+    node: N,
+    /,
+    *,
+    split: Mapping[Filter, Shape] | Shape | None = None,
+    fork: Filter | Sequence[Filter] | None = None,
+    broadcast: Mapping[Filter, Shape] | Shape | None = None,
+    only: Filter = True,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> N: ...
+@overload
+def with_rngs(
+    *,
+    split: Mapping[Filter, Shape] | Shape | None = None,
+    fork: Filter | Sequence[Filter] | None = None,
+    broadcast: Mapping[Filter, Shape] | Shape | None = None,
+    only: Filter = True,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[[F], F]: ...
 def with_rngs(
     node: Any = _MISSING,
     /,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from .rngs import RngStream
 
 Array = jax.Array
 Shape = int | tuple[int, ...]
+N = TypeVar("N")
+F = TypeVar("F", bound=Callable[..., Any])
 _MISSING: Any = object()
 
 
@@ -77,6 +79,37 @@ def iter_streams(node: Any, *, graph: bool | None = None) -> Iterator[tuple[Path
             yield path, value
 
 
+@overload
+def split_rngs(
+    node: Pytree,
+    /,
+    *,
+    splits: Shape,
+    only: Filter = ...,
+    squeeze: bool = False,
+    graph: Literal[True] | None = None,
+    graph_updates: Literal[True] | None = None,
+) -> StreamBackups: ...
+@overload
+def split_rngs(
+    node: N,
+    /,
+    *,
+    splits: Shape,
+    only: Filter = ...,
+    squeeze: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> N: ...
+@overload
+def split_rngs(
+    *,
+    splits: Shape,
+    only: Filter = ...,
+    squeeze: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[[F], F]: ...
 def split_rngs(
     node: Any = _MISSING,
     /,
@@ -130,6 +163,31 @@ def split_rngs(
     return _replace(node, [(to_predicate(only), make_key)], graph, graph_updates)
 
 
+@overload
+def fork_rngs(
+    node: Pytree,
+    /,
+    *,
+    split: Mapping[Filter, Shape | None] | Shape | None = None,
+    graph: Literal[True] | None = None,
+    graph_updates: Literal[True] | None = None,
+) -> StreamBackups: ...
+@overload
+def fork_rngs(
+    node: N,
+    /,
+    *,
+    split: Mapping[Filter, Shape | None] | Shape | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> N: ...
+@overload
+def fork_rngs(
+    *,
+    split: Mapping[Filter, Shape | None] | Shape | None = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[[F], F]: ...
 def fork_rngs(
     node: Any = _MISSING,
     /,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from ..variable.variable import set_raw_value
 from ..variable.variable_types import RngCount, RngKey
 
 Array = jax.Array
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
 
 
 @functools.partial(jax.jit, inline=True)
@@ -54,12 +56,61 @@ def as_key(value: Any) -> Array:
     )
 
 
+if TYPE_CHECKING:
+
+    class _Keyless(Protocol[P, R]):
+        """A function of `jax.random` as a method: the key is left out."""
+
+        def __get__(self, stream: object, owner: type | None = None, /) -> Callable[P, R]: ...
+
+    def _sampler(draw: Callable[Concatenate[Any, P], R]) -> _Keyless[P, R]: ...
+    def _initializer(make: Callable[P, object]) -> _Keyless[P, Callable[..., Array]]: ...
+
+
 class _Samplers:
     """`stream.normal(shape)` for every sampler of `jax.random`, and every initializer."""
 
     @abc.abstractmethod
     def __call__(self) -> Array:
         """The next key."""
+
+    if TYPE_CHECKING:
+        # All those that `_sampler_names` finds; these are what type checkers and editors know.
+        ball = _sampler(jax.random.ball)
+        bernoulli = _sampler(jax.random.bernoulli)
+        beta = _sampler(jax.random.beta)
+        bits = _sampler(jax.random.bits)
+        categorical = _sampler(jax.random.categorical)
+        cauchy = _sampler(jax.random.cauchy)
+        chisquare = _sampler(jax.random.chisquare)
+        choice = _sampler(jax.random.choice)
+        dirichlet = _sampler(jax.random.dirichlet)
+        exponential = _sampler(jax.random.exponential)
+        gamma = _sampler(jax.random.gamma)
+        gumbel = _sampler(jax.random.gumbel)
+        laplace = _sampler(jax.random.laplace)
+        logistic = _sampler(jax.random.logistic)
+        multivariate_normal = _sampler(jax.random.multivariate_normal)
+        normal = _sampler(jax.random.normal)
+        orthogonal = _sampler(jax.random.orthogonal)
+        permutation = _sampler(jax.random.permutation)
+        poisson = _sampler(jax.random.poisson)
+        rademacher = _sampler(jax.random.rademacher)
+        randint = _sampler(jax.random.randint)
+        truncated_normal = _sampler(jax.random.truncated_normal)
+        uniform = _sampler(jax.random.uniform)
+        delta_orthogonal = _initializer(jax.nn.initializers.delta_orthogonal)
+        glorot_normal = _initializer(jax.nn.initializers.glorot_normal)
+        glorot_uniform = _initializer(jax.nn.initializers.glorot_uniform)
+        he_normal = _initializer(jax.nn.initializers.he_normal)
+        he_uniform = _initializer(jax.nn.initializers.he_uniform)
+        kaiming_normal = _initializer(jax.nn.initializers.kaiming_normal)
+        kaiming_uniform = _initializer(jax.nn.initializers.kaiming_uniform)
+        lecun_normal = _initializer(jax.nn.initializers.lecun_normal)
+        lecun_uniform = _initializer(jax.nn.initializers.lecun_uniform)
+        variance_scaling = _initializer(jax.nn.initializers.variance_scaling)
+        xavier_normal = _initializer(jax.nn.initializers.xavier_normal)
+        xavier_uniform = _initializer(jax.nn.initializers.xavier_uniform)
 
     def __getattr__(self, name: str) -> Any:
         if name in _sampler_names():
@@ -134,7 +185,7 @@ class RngStream(_Samplers, Pytree):
         self.key = RngKey(key, tag=tag)
         self.count = RngCount(jnp.zeros(key.shape, jnp.uint32), tag=tag)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Array:
         count = self.count
         # Before the draw, which would fail first, by a leaked tracer, or be the same every time.
         edits.check_trace(count._nnx_stamp, count._nnx_description)
@@ -146,7 +197,7 @@ class RngStream(_Samplers, Pytree):
             set_raw_value(count, after)  # its level was asked for already
         else:
             count.set_value(after)
-        return key
+        return key  # type: ignore[no-any-return]
 
     def _split_error(self) -> ArgumentError | None:
         """The error of a draw from a stream that is split; None if it isn't."""
@@ -223,17 +274,17 @@ class Rngs(_Samplers, Pytree):
             )
         return found  # type: ignore[no-any-return]
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> RngStream:
         if name.startswith("_"):
             raise AttributeError(name)
         if name in _sampler_names() or name in _INITIALIZERS:
-            return _Samplers.__getattr__(self, name)
+            return _Samplers.__getattr__(self, name)  # type: ignore[no-any-return]
         return self._stream(name, AttributeError)
 
     def __getitem__(self, name: str) -> RngStream:
         return self._stream(name, KeyError)
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Array:
         return self._stream("default", AttributeError)()
 
     def __contains__(self, name: object) -> bool:

@@ -118,25 +118,36 @@ def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
 
 
 @overload
-def state(node: Any, *, graph: bool | None = None) -> State: ...
+def state(node: object, *, graph: bool | None = None) -> State: ...
 @overload
-def state(node: Any, filter: Filter, /, *, graph: bool | None = None) -> State: ...
+def state(node: object, filter: Filter, /, *, graph: bool | None = None) -> State: ...
 @overload
 def state(
-    node: Any, filter: Filter, /, *filters: Filter, graph: bool | None = None
+    node: object, filter: Filter, /, *filters: Filter, graph: bool | None = None
 ) -> tuple[State, ...]: ...
-def state(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
+def state(node: object, *filters: Filter, graph: bool | None = None) -> State | tuple[State, ...]:
     """The state of an object's leaves: all, or one state for each filter; the rest is left out."""
     refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     if not filters:
-        return _nested(graphdef.paths, leaves)
+        everything: State = _nested(graphdef.paths, leaves)
+        return everything
     parts = _divide(graphdef.paths, leaves, filters)[:-1]
-    found = tuple(_nested(*part) for part in parts)
+    found: tuple[State, ...] = tuple(_nested(*part) for part in parts)
     return found if len(found) > 1 else found[0]
 
 
-def variables(node: Any, *filters: Filter, graph: bool | None = None) -> Any:
+@overload
+def variables(node: object, *, graph: bool | None = None) -> State: ...
+@overload
+def variables(node: object, filter: Filter, /, *, graph: bool | None = None) -> State: ...
+@overload
+def variables(
+    node: object, filter: Filter, /, *filters: Filter, graph: bool | None = None
+) -> tuple[State, ...]: ...
+def variables(
+    node: object, *filters: Filter, graph: bool | None = None
+) -> State | tuple[State, ...]:
     """The same as `state`."""
     return state(node, *filters, graph=graph)
 

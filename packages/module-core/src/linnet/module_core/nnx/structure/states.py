@@ -11,7 +11,7 @@ flatten, choose, and nest again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 import jax
 import numpy as np
@@ -24,6 +24,9 @@ from ..variable.variable import Variable
 Path = tuple[Any, ...]
 V = TypeVar("V")
 S = TypeVar("S", bound="State")
+
+FlatPairs: TypeAlias = "FlatState[Any] | Mapping[Path, Any] | Iterable[tuple[Path, Any]]"
+"""A state as paths and leaves."""
 
 
 class State(MutableMapping[Any, Any]):
@@ -344,7 +347,11 @@ def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:
     return FlatState(leaves_by_path(state), sort=True)
 
 
-def from_flat_state(flat_state: Any, *, cls: Any = State) -> Any:
+@overload
+def from_flat_state(flat_state: FlatPairs) -> State: ...
+@overload
+def from_flat_state(flat_state: FlatPairs, *, cls: Callable[..., S]) -> S: ...
+def from_flat_state(flat_state: FlatPairs, *, cls: Any = State) -> Any:
     """The nested state of pairs, or of a mapping of paths.
 
     Raises:
@@ -381,14 +388,30 @@ def _refuse_remainder(rest: FlatState[Any]) -> None:
         )
 
 
-def filter_state(state: Mapping[Any, Any], first: Filter, /, *filters: Filter) -> Any:
+@overload
+def filter_state(state: Mapping[Any, Any], first: Filter, /) -> State: ...
+@overload
+def filter_state(
+    state: Mapping[Any, Any], first: Filter, second: Filter, /, *filters: Filter
+) -> tuple[State, ...]: ...
+def filter_state(
+    state: Mapping[Any, Any], first: Filter, /, *filters: Filter
+) -> State | tuple[State, ...]:
     """The parts of a state that filters choose, one state a filter; the rest is dropped."""
     *parts, _ = _divide(to_flat_state(state), (first, *filters))
     found = tuple(map(from_flat_state, parts))
     return found if filters else found[0]
 
 
-def split_state(state: Mapping[Any, Any], first: Filter, /, *filters: Filter) -> Any:
+@overload
+def split_state(state: Mapping[Any, Any], first: Filter, /) -> State: ...
+@overload
+def split_state(
+    state: Mapping[Any, Any], first: Filter, second: Filter, /, *filters: Filter
+) -> tuple[State, ...]: ...
+def split_state(
+    state: Mapping[Any, Any], first: Filter, /, *filters: Filter
+) -> State | tuple[State, ...]:
     """The parts of a state that filters choose, one state a filter.
 
     Raises:
@@ -400,6 +423,12 @@ def split_state(state: Mapping[Any, Any], first: Filter, /, *filters: Filter) ->
     return found if filters else found[0]
 
 
+@overload
+def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any]) -> State: ...
+@overload
+def merge_state(
+    state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Callable[..., S]
+) -> S: ...
 def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Any = State) -> Any:
     """One state of several; of equal paths the last, and of a leaf and what is below its path."""
     if not states:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, MutableSequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 
@@ -186,7 +186,11 @@ def _set_child(node: Any, key: Any, value: Any) -> None:
         node[key] = value
 
 
-def pop(node: Any, *filters: Filter) -> Any:
+@overload
+def pop(node: object, filter: Filter, /) -> State: ...
+@overload
+def pop(node: object, filter: Filter, second: Filter, /, *filters: Filter) -> tuple[State, ...]: ...
+def pop(node: object, *filters: Filter) -> State | tuple[State, ...]:
     """Removes the variables and arrays that pass filters from an object, and returns them.
 
     Those in lists and tuples leave None behind, so that the others keep their places, and

@@ -92,7 +92,7 @@ class Optimizer(Pytree, Generic[M]):
 
     def __init__(
         self,
-        model: Any,
+        model: M,
         tx: GradientTransformation,
         *,
         wrt: Filter = _MISSING,
@@ -201,7 +201,7 @@ class ModelAndOptimizer(Optimizer[M]):
       model: as given.
     """
 
-    def __init__(self, model: Any, tx: GradientTransformation, *, wrt: Filter = Param) -> None:
+    def __init__(self, model: M, tx: GradientTransformation, *, wrt: Filter = Param) -> None:
         super().__init__(model, tx, wrt=wrt)
         self.model = model
 

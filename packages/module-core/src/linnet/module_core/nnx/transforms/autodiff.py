@@ -7,8 +7,9 @@ part; whole numbers and keys have tangents without extent (`jax.dtypes.float0`),
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,13 @@ from ..structure.graph import flat_leaves
 from ..structure.states import FlatState, State, from_flat_state, path_text, to_flat_state
 from ..structure.structure import build
 from ..variable.variable import Variable
-from .calling import Transformed, names_of, positional, refuse_bound_method, resolve
+from .calling import P, R, Transformed, names_of, positional, refuse_bound_method, resolve
 from .grad import DiffState
 from .lifting import Lifted
 from .prefixes import part_of
 from .tree_mode import Modes
+
+A = TypeVar("A")  # what a function returns beside its output
 
 
 def _lifted(
@@ -134,8 +137,44 @@ def _as_objects(lifted: Lifted, values: list[Any], args: tuple[Any, ...]) -> tup
     return tuple(put_back(args, roots))
 
 
+@overload
 def jvp(
-    f: Any = None,
+    f: Callable[..., R],
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    has_aux: Literal[False] = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> tuple[R, R]: ...
+@overload
+def jvp(
+    f: Callable[..., tuple[R, A]],
+    primals: tuple[Any, ...],
+    tangents: tuple[Any, ...],
+    *,
+    has_aux: Literal[True],
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> tuple[R, R, A]: ...
+@overload
+def jvp(
+    f: Callable[..., R],
+    *,
+    has_aux: Literal[False] = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[[tuple[Any, ...], tuple[Any, ...]], tuple[R, R]]: ...
+@overload
+def jvp(
+    f: Callable[..., Any] | None = None,
+    *,
+    has_aux: bool = False,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[..., Any]: ...
+def jvp(
+    f: Callable[..., Any] | None = None,
     primals: Any = None,
     tangents: Any = None,
     *,
@@ -178,8 +217,48 @@ def jvp(
     return (output, tangent, aux) if has_aux else (output, tangent)
 
 
+@overload
 def vjp(
-    f: Any = None,
+    f: Callable[..., R],
+    primal: object,
+    /,
+    *primals: Any,
+    has_aux: Literal[False] = False,
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> tuple[R, Callable[[R], tuple[Any, ...]]]: ...
+@overload
+def vjp(
+    f: Callable[..., tuple[R, A]],
+    primal: object,
+    /,
+    *primals: Any,
+    has_aux: Literal[True],
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> tuple[R, Callable[[R], tuple[Any, ...]], A]: ...
+@overload
+def vjp(
+    f: Callable[P, R],
+    *,
+    has_aux: Literal[False] = False,
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[P, tuple[R, Callable[[R], tuple[Any, ...]]]]: ...
+@overload
+def vjp(
+    f: Callable[..., Any] | None = None,
+    *,
+    has_aux: bool = False,
+    reduce_axes: Sequence[Hashable] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[..., Any]: ...
+def vjp(
+    f: Callable[..., Any] | None = None,
     *primals: Any,
     has_aux: bool = False,
     reduce_axes: Sequence[Hashable] = (),
@@ -224,7 +303,7 @@ def vjp(
     return (output, cotangents, aux) if has_aux else (output, cotangents)
 
 
-class CustomVjp(Transformed[..., Any]):
+class CustomVjp(Transformed[P, R]):
     """What `custom_vjp` returns: a function whose gradient `defvjp` defines."""
 
     def __init__(self, fun: Callable[..., Any], nondiff: tuple[Any, ...], modes: Modes) -> None:
@@ -255,16 +334,18 @@ class CustomVjp(Transformed[..., Any]):
         self._fwd, self._bwd = fwd, bwd
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         fwd, bwd = self._fwd, self._bwd
         if fwd is None or bwd is None:
             name = getattr(self._fun, "__name__", repr(self._fun))
             raise AttributeError(f"No VJP defined for custom_vjp function {name} using defvjp.")
-        args, kwargs = positional(self._fun, self._bound + args, kwargs)
-        count = len(args)
+        given, by_name = positional(self._fun, self._bound + args, kwargs)
+        count = len(given)
         static = {i if i >= 0 else i + count: n for i, n in self._nondiff.items()}
         whole = tuple(i for i, n in static.items() if not isinstance(n, DiffState))
-        lifted = Lifted((None,) * count, args, "custom_vjp", self._names, self._modes, "custom_vjp")
+        lifted = Lifted(
+            (None,) * count, given, "custom_vjp", self._names, self._modes, "custom_vjp"
+        )
         graphdef = lifted.bundle.graphdef
         fixed = {i: lifted.args[i] for i in whole}
 
@@ -272,7 +353,7 @@ class CustomVjp(Transformed[..., Any]):
             inside = Inside(graphdef, values, self._modes.tree)
             rest = iter(diff_args)
             every = [fixed[i] if i in fixed else next(rest) for i in range(count)]
-            return inside.call(f, every, kwargs), inside
+            return inside.call(f, every, by_name), inside
 
         plans: list[Plan] = []
         written: set[int] = set()
@@ -314,11 +395,11 @@ class CustomVjp(Transformed[..., Any]):
                     )
                     for a in inner_args
                 )
-                given: Any = (updates, out_cotangent)
+                cotangents: Any = (updates, out_cotangent)
             else:
-                given = out_cotangent
+                cotangents = out_cotangent
             nondiff = [put_back(fixed[i], lifted.bundle.roots) for i in sorted(fixed)]
-            result = bwd(*nondiff, residuals, given)
+            result = bwd(*nondiff, residuals, cotangents)
             if not isinstance(result, tuple) or len(result) != len(inner_args):
                 raise ArgumentTypeError(
                     f"bwd must return a tuple of {len(inner_args)} cotangents, one for each"
@@ -330,7 +411,8 @@ class CustomVjp(Transformed[..., Any]):
         diff_args = tuple(lifted.args[i] for i in range(count) if i not in fixed)
         everything = run(lifted.bundle.values(), diff_args)
         outcome = plans[0].only(written, everything.values, everything.output)
-        return self._modes.apply(lifted.bundle, outcome, "custom_vjp")
+        output: R = self._modes.apply(lifted.bundle, outcome, "custom_vjp")
+        return output
 
 
 def _state_of(root: Any) -> Any:
@@ -374,13 +456,29 @@ def _flat_cotangents(
     return of_leaf, filled
 
 
+@overload
 def custom_vjp(
-    fun: Any = None,
+    fun: Callable[P, R],
     *,
     nondiff_argnums: tuple[int | DiffState, ...] = (),
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> CustomVjp[P, R]: ...
+@overload
+def custom_vjp(
+    fun: None = None,
+    *,
+    nondiff_argnums: tuple[int | DiffState, ...] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[[Callable[P, R]], CustomVjp[P, R]]: ...
+def custom_vjp(
+    fun: Callable[P, R] | None = None,
+    *,
+    nondiff_argnums: tuple[int | DiffState, ...] = (),
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> CustomVjp[P, R] | Callable[[Callable[P, R]], CustomVjp[P, R]]:
     """`jax.custom_vjp` for functions of modules; see `CustomVjp.defvjp`.
 
     Args:
@@ -390,7 +488,8 @@ def custom_vjp(
         the output alone, as with `jax.custom_vjp`.
     """
     if fun is None:
-        return lambda fun: custom_vjp(
-            fun, nondiff_argnums=nondiff_argnums, graph=graph, graph_updates=graph_updates
+        again: Any = functools.partial(
+            custom_vjp, nondiff_argnums=nondiff_argnums, graph=graph, graph_updates=graph_updates
         )
+        return again  # type: ignore[no-any-return]
     return CustomVjp(fun, nondiff_argnums, Modes(graph, graph_updates))

@@ -6,7 +6,18 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from ...errors import ArgumentError
 from ..nodes.pytree import Pytree
@@ -14,6 +25,11 @@ from ..nodes.pytree import Pytree
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+Options = ParamSpec("Options")
+"""What a transform takes beside the function."""
+
+Gradient: TypeAlias = Any
+"""Of a module's variables a `State`, of any other argument what it is itself: `argnums` tells."""
 
 
 def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -35,60 +51,80 @@ def refuse_bound_method(fun: Any, name: str) -> None:
         )
 
 
-class KeepsSignature(Protocol):
+class KeepsSignature(Protocol[Options]):
     """What type checkers know of a transform whose result is called like the function."""
 
     @overload
-    def __call__(self, f: Callable[P, R], **options: Any) -> Transformed[P, R]: ...
+    def __call__(
+        self, f: Callable[P, R], *args: Options.args, **options: Options.kwargs
+    ) -> Transformed[P, R]: ...
     @overload
     def __call__(
-        self, f: None = None, **options: Any
+        self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, R]]: ...
-    def __call__(self, f: Any = None, **options: Any) -> Any:
+    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Any:
         """The transformed function; without a function, a decorator."""
 
 
-class AddsGradient(Protocol):
+class AddsGradient(Protocol[Options]):
     """The same where the result returns the gradient beside the value."""
 
     @overload
-    def __call__(self, f: Callable[P, R], **options: Any) -> Transformed[P, tuple[R, Any]]: ...
+    def __call__(
+        self, f: Callable[P, R], *args: Options.args, **options: Options.kwargs
+    ) -> Transformed[P, tuple[R, Gradient]]: ...
     @overload
     def __call__(
-        self, f: None = None, **options: Any
-    ) -> Callable[[Callable[P, R]], Transformed[P, tuple[R, Any]]]: ...
-    def __call__(self, f: Any = None, **options: Any) -> Any:
+        self, f: None = None, *args: Options.args, **options: Options.kwargs
+    ) -> Callable[[Callable[P, R]], Transformed[P, tuple[R, Gradient]]]: ...
+    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Any:
         """The transformed function; without a function, a decorator."""
 
 
-class GivesGradient(Protocol):
-    """The same where the result returns the gradient, whose type is that of an argument's part."""
+class GivesGradient(Protocol[Options]):
+    """The same where the result returns the gradient alone, or beside it what isn't derived."""
 
     @overload
-    def __call__(self, f: Callable[P, Any], **options: Any) -> Transformed[P, Any]: ...
+    def __call__(
+        self, f: Callable[P, tuple[Any, R]], *, has_aux: Literal[True], **options: Any
+    ) -> Transformed[P, tuple[Gradient, R]]: ...
     @overload
     def __call__(
-        self, f: None = None, **options: Any
-    ) -> Callable[[Callable[P, Any]], Transformed[P, Any]]: ...
-    def __call__(self, f: Any = None, **options: Any) -> Any:
+        self, f: None = None, *, has_aux: Literal[True], **options: Any
+    ) -> Callable[[Callable[P, tuple[Any, R]]], Transformed[P, tuple[Gradient, R]]]: ...
+    @overload
+    def __call__(
+        self, f: Callable[P, Any], *args: Options.args, **options: Options.kwargs
+    ) -> Transformed[P, Gradient]: ...
+    @overload
+    def __call__(
+        self, f: None = None, *args: Options.args, **options: Options.kwargs
+    ) -> Callable[[Callable[P, Any]], Transformed[P, Gradient]]: ...
+    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Any:
         """The transformed function; without a function, a decorator."""
 
 
-def decorator(transform: Callable[..., Any]) -> KeepsSignature:
+def decorator(
+    transform: Callable[Concatenate[Callable[..., Any], Options], Any],
+) -> KeepsSignature[Options]:
     """Lets a transform be called with the function left out: it then returns a decorator."""
-    either: KeepsSignature = _optional_function(transform)
+    either: KeepsSignature[Options] = _optional_function(transform)
     return either
 
 
-def adds_gradient(transform: Callable[..., Any]) -> AddsGradient:
+def adds_gradient(
+    transform: Callable[Concatenate[Callable[..., Any], Options], Any],
+) -> AddsGradient[Options]:
     """The same for a transform that adds the gradient to what a function returns."""
-    either: AddsGradient = _optional_function(transform)
+    either: AddsGradient[Options] = _optional_function(transform)
     return either
 
 
-def gives_gradient(transform: Callable[..., Any]) -> GivesGradient:
+def gives_gradient(
+    transform: Callable[Concatenate[Callable[..., Any], Options], Any],
+) -> GivesGradient[Options]:
     """The same for a transform that replaces what a function returns by its gradient."""
-    either: GivesGradient = _optional_function(transform)
+    either: GivesGradient[Options] = _optional_function(transform)
     return either
 
 

@@ -8,10 +8,11 @@ values that some branch or turn wrote to reach the caller's objects.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
@@ -22,6 +23,9 @@ from .calling import names_of, resolve
 from .prefixes import join_text, place_text
 from .tree_mode import Modes
 from .wording import form_text, tree_text
+
+C = TypeVar("C")  # a carry: a tree of arrays and modules
+R = TypeVar("R")
 
 
 def _bundled(tree: Any, modes: Modes, name: str) -> tuple[Any, Bundle]:
@@ -160,13 +164,13 @@ def _same_types(
 
 @entry
 def cond(
-    pred: Any,
-    true_fun: Callable[..., Any],
-    false_fun: Callable[..., Any],
+    pred: ArrayLike,
+    true_fun: Callable[..., R],
+    false_fun: Callable[..., R],
     *operands: Any,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> R:
     """`jax.lax.cond` with modules among the operands.
 
     Args:
@@ -183,17 +187,19 @@ def cond(
     def select(branches: Any, *flat: Any) -> Any:
         return jax.lax.cond(pred, *branches, *flat)
 
-    return _select(select, (true_fun, false_fun), operands, Modes(graph, graph_updates), "cond")
+    modes = Modes(graph, graph_updates)
+    chosen: R = _select(select, (true_fun, false_fun), operands, modes, "cond")
+    return chosen
 
 
 @entry
 def switch(
-    index: Any,
-    branches: Sequence[Callable[..., Any]],
+    index: ArrayLike,
+    branches: Sequence[Callable[..., R]],
     *operands: Any,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> R:
     """`jax.lax.switch` with modules among the operands; arguments as of `cond`.
 
     >>> switch(1, [lambda x: x + 1, lambda x: x - 1], 1)
@@ -203,7 +209,9 @@ def switch(
     def select(branches: Any, *flat: Any) -> Any:
         return jax.lax.switch(index, branches, *flat)
 
-    return _select(select, tuple(branches), operands, Modes(graph, graph_updates), "switch")
+    modes = Modes(graph, graph_updates)
+    chosen: R = _select(select, tuple(branches), operands, modes, "switch")
+    return chosen
 
 
 class _Loop:
@@ -289,13 +297,13 @@ def _difference(before: Sequence[Any], after: Sequence[Any]) -> str:
 
 @entry
 def while_loop(
-    cond_fun: Callable[[Any], Any],
-    body_fun: Callable[[Any], Any],
-    init_val: Any,
+    cond_fun: Callable[[C], ArrayLike],
+    body_fun: Callable[[C], C],
+    init_val: C,
     *,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> C:
     """`jax.lax.while_loop` with modules in its value.
 
     Args:
@@ -321,20 +329,21 @@ def while_loop(
     end = jax.lax.while_loop(
         named_after(cond_fun, go_on), named_after(body_fun, turn), loop.start()
     )
-    return loop.finish(end)
+    last: C = loop.finish(end)
+    return last
 
 
 @entry
 def fori_loop(
-    lower: Any,
-    upper: Any,
-    body_fun: Callable[[Any, Any], Any],
-    init_val: Any,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    body_fun: Callable[[Any, C], C],
+    init_val: C,
     *,
     unroll: int | bool | None = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> C:
     """`jax.lax.fori_loop` with modules in its value.
 
     Args:
@@ -354,4 +363,5 @@ def fori_loop(
         return loop.turn(body_fun, state, i)
 
     end = jax.lax.fori_loop(lower, upper, named_after(body_fun, turn), loop.start(), unroll=unroll)
-    return loop.finish(end)
+    last: C = loop.finish(end)
+    return last

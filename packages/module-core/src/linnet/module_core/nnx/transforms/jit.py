@@ -338,19 +338,19 @@ class Jitted(Transformed[P, R]):
         )
 
     @entry
-    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
         """The program for these arguments before it is compiled; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
         return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
 
     @entry
-    def trace(self, *args: Any, **kwargs: Any) -> Traced:
+    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
         """The traced function for these arguments, with its `jaxpr`; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
         return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
 
     @entry
-    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """The output with `jax.ShapeDtypeStruct`s for arrays; nothing is run or changed."""
         prepared = self._prepare(args, kwargs)
         outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))

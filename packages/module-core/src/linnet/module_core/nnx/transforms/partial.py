@@ -8,12 +8,43 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, Generic, TypeVar, Unpack, overload
 
 from ...tracebacks import entry
-from .jit import jit
+from .calling import P, R
+from .jit import JitOptions, jit
+from .stages import Lowered, Traced
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
+@overload
+def cached_partial(
+    f: Callable[Concatenate[A, P], R],
+    first: A,
+    /,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[P, R]: ...
+@overload
+def cached_partial(
+    f: Callable[Concatenate[A, B, P], R],
+    first: A,
+    second: B,
+    /,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[P, R]: ...
+@overload
+def cached_partial(
+    f: Callable[..., R],
+    *cached_args: Any,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[..., R]: ...
 def cached_partial(
     f: Callable[..., Any],
     *cached_args: Any,
@@ -41,7 +72,21 @@ def cached_partial(
     return partial
 
 
-def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> JitPartial:
+@overload
+def jit_partial(
+    fun: Callable[Concatenate[A, P], R], first: A, /, **options: Unpack[JitOptions]
+) -> JitPartial[P, R]: ...
+@overload
+def jit_partial(
+    fun: Callable[Concatenate[A, B, P], R], first: A, second: B, /, **options: Unpack[JitOptions]
+) -> JitPartial[P, R]: ...
+@overload
+def jit_partial(
+    fun: Callable[..., R], *partial_args: Any, **options: Unpack[JitOptions]
+) -> JitPartial[..., R]: ...
+def jit_partial(
+    fun: Callable[..., R], *partial_args: Any, **options: Unpack[JitOptions]
+) -> JitPartial[Any, R]:
     """`nnx.jit` of a function with its first arguments fixed.
 
     Args:
@@ -52,28 +97,28 @@ def jit_partial(fun: Callable[..., Any], *partial_args: Any, **options: Any) -> 
     return JitPartial(fun, partial_args, options)
 
 
-class JitPartial:
+class JitPartial(Generic[P, R]):
     """What `jit_partial` returns; has `lower`, `trace` and `eval_shape`."""
 
     def __init__(
-        self, fun: Callable[..., Any], partial_args: tuple[Any, ...], options: dict[str, Any]
+        self, fun: Callable[..., R], partial_args: tuple[Any, ...], options: JitOptions
     ) -> None:
         self.fun = fun
         self.partial_args = partial_args
         self.jitted_fn = jit(fun, **options)
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.jitted_fn(*self.partial_args, *args, **kwargs)
 
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
         """See `Jitted.lower`."""
         return self.jitted_fn.lower(*self.partial_args, *args, **kwargs)
 
-    def trace(self, *args: Any, **kwargs: Any) -> Any:
+    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
         """See `Jitted.trace`."""
         return self.jitted_fn.trace(*self.partial_args, *args, **kwargs)
 
-    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """See `Jitted.eval_shape`."""
         return self.jitted_fn.eval_shape(*self.partial_args, *args, **kwargs)

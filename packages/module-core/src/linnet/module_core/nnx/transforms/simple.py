@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import jax
 
@@ -17,8 +17,12 @@ from ..nodes.statics import static_key
 from ..structure.bundle import Bundle, take_out
 from ..structure.effect import Inside, Outcome
 from ..structure.graphdef import GraphDef
-from .calling import Transformed, decorator, positional, resolve
+from .calling import P, R, Transformed, decorator, positional, resolve
 from .tree_mode import Modes
+
+if TYPE_CHECKING:
+    from jax.experimental.checkify import Error
+    from jax.extend.core import ClosedJaxpr
 
 
 class Simple(Transformed[..., Any]):
@@ -168,12 +172,26 @@ class Checkify(Simple):
         return error, self._modes.apply(bundle, outcome, self._name)
 
 
+@overload
 def checkify(
-    f: Any = None,
+    f: Callable[P, R],
     errors: Any = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Callable[P, tuple[Error, R]]: ...
+@overload
+def checkify(
+    f: None = None,
+    errors: Any = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, tuple[Error, R]]]: ...
+def checkify(
+    f: Callable[..., Any] | None = None,
+    errors: Any = None,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+) -> Callable[..., Any]:
     """`jax.experimental.checkify.checkify` for functions of modules.
 
     Args:
@@ -207,13 +225,29 @@ class MakeJaxpr(Simple):
         return jax.make_jaxpr(run)(*flat)
 
 
+@overload
 def make_jaxpr(
-    f: Any = None,
+    f: Callable[P, Any],
     *,
     graph: bool | None = None,
     graph_updates: bool | None = None,
     static_argnums: int | tuple[int, ...] = (),
-) -> Any:
+) -> Callable[P, ClosedJaxpr]: ...
+@overload
+def make_jaxpr(
+    f: None = None,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+    static_argnums: int | tuple[int, ...] = (),
+) -> Callable[[Callable[P, Any]], Callable[P, ClosedJaxpr]]: ...
+def make_jaxpr(
+    f: Callable[..., Any] | None = None,
+    *,
+    graph: bool | None = None,
+    graph_updates: bool | None = None,
+    static_argnums: int | tuple[int, ...] = (),
+) -> Callable[..., Any]:
     """`jax.make_jaxpr` for functions of modules.
 
     The program takes the values of the variables, in the order of `nnx.state`, then the other

@@ -13,7 +13,8 @@ class defines some.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from types import EllipsisType
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ from .sharding_metadata import axis_names_of, one_spelling
 from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
 
 A = TypeVar("A")
+V = TypeVar("V", bound="Variable[Any]")
 
 _NOTHING: dict[str, Any] = {}
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -107,6 +109,12 @@ class Variable(Operators[A], Generic[A]):
     def value(self, value: A) -> None:
         self.set_value(value)
 
+    @overload
+    def get_value(self) -> A: ...
+    @overload
+    def get_value(self, *, index: EllipsisType) -> A: ...
+    @overload
+    def get_value(self, *, index: Any) -> Any: ...
     def get_value(self, *, index: Any = _MISSING) -> Any:
         """The value, or the part of it at `index`, through the `on_get_value` hooks."""
         value: Any = self.raw_value
@@ -165,7 +173,13 @@ class Variable(Operators[A], Generic[A]):
             value = hook(self, value)
         return value
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: EllipsisType, /) -> A: ...
+    @overload
+    def __getitem__(self: Variable[jax.Array], index: Any, /) -> jax.Array: ...
+    @overload
+    def __getitem__(self, index: Any, /) -> Any: ...
+    def __getitem__(self, index: Any, /) -> Any:
         return self.get_value(index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -259,7 +273,7 @@ class Variable(Operators[A], Generic[A]):
 
     # Copies.
 
-    def copy(self, value: Any = _MISSING, **updates: Any) -> Variable[Any]:
+    def copy(self, value: Any = _MISSING, **updates: Any) -> Self:
         """A new variable of the same class, with another value and more metadata if given."""
         given = value is not _MISSING
         value = value if given else self.raw_value
@@ -270,14 +284,14 @@ class Variable(Operators[A], Generic[A]):
             set_raw_value(new, new._placed(value))
         return new
 
-    def replace(self, value: Any = _MISSING, **updates: Any) -> Variable[Any]:
+    def replace(self, value: Any = _MISSING, **updates: Any) -> Self:
         """The same as `copy`."""
         return self.copy(value, **updates)
 
     to_state = copy
 
     @classmethod
-    def from_metadata(cls, value: Any, attributes: Mapping[str, Any]) -> Variable[Any]:
+    def from_metadata(cls, value: A, attributes: Mapping[str, Any]) -> Self:
         """A variable of this class, without running hooks; its value is laid out."""
         new = new_variable(cls, value, dict(attributes))
         if not _NAMES_OF_AXES.isdisjoint(new._metadata):
@@ -304,10 +318,10 @@ class Variable(Operators[A], Generic[A]):
             self._edit_metadata(dict(variable_state._metadata))
         set_raw_value(self, self._placed(variable_state.raw_value))
 
-    def __copy__(self) -> Variable[A]:
+    def __copy__(self) -> Self:
         return self.copy()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Variable[A]:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         import copy
 
         new = new_variable(type(self), None, copy.deepcopy(dict(self._metadata), memo))
@@ -413,14 +427,14 @@ def place_all(nodes: Iterable[Any]) -> None:
 
 
 def new_variable(
-    cls: type[Variable[Any]],
+    cls: type[V],
     value: Any,
     metadata: Mapping[str, Any],
     stamp: Any = None,
     made_at: tuple[str, int] | None = None,
-) -> Variable[Any]:
+) -> V:
     """A variable as it is, without hooks: for merging, copying and unpickling."""
-    variable: Variable[Any] = object.__new__(cls)
+    variable = object.__new__(cls)
     _set_stamp(variable, edits.stamp() if stamp is None else stamp)
     _set_made_at(variable, made_at)
     _set_metadata(variable, metadata or _NOTHING)
