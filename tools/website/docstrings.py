@@ -2,8 +2,8 @@
 
 Four things that it doesn't know by itself:
 
-- Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters. So
-  are the classes that `struct.dataclass` decorates and those of `struct.PyTreeNode`.
+- Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters
+  (`releasing.constructors`).
 - `scale, bias: ...` among the arguments describes two of them.
 - An example (`>>>`) is code wherever it stands.
 - A name in backticks that is described somewhere leads there.
@@ -17,22 +17,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # griffe loads this file by its path
 
 import griffe
 
+from releasing.constructors import add_constructors
 from website import api as site_api
 
 LOGGER = logging.getLogger("mkdocs.linnet")
 
 ERRORS = "linnet.module_core.errors"
-FIELDS_OF_SUBCLASSES = (
-    "linnet.module_core.linen.module.Module",
-    "linnet.struct._dataclass.PyTreeNode",
-)
-FIELDS_BY_DECORATOR = ("linnet.struct._dataclass.dataclass",)
-OF_EVERY_MODULE = ("parent", "name")
-
 OF_NAMES = ("Args", "Attributes", "Raises")
 SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):$")
 SEVERAL = re.compile(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)+): (.*)$")
@@ -47,9 +45,10 @@ class Linnet(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Works on all that there is below `pkg`."""
+        add_constructors(pkg)
         for obj in list(_everything(pkg)):
             if isinstance(obj, griffe.Class):
-                _give_fields(obj)
+                _show_no_private_default(obj)
         for obj in list(_everything(pkg)):
             if obj.docstring is not None:
                 obj.docstring.value = rewritten(obj.docstring.value, obj)
@@ -65,6 +64,15 @@ def _everything(obj: griffe.Object) -> Any:
             yield from _everything(member)
 
 
+def _show_no_private_default(cls: griffe.Class) -> None:
+    """None for a constructor's default that only the package can name: both mean "not given"."""
+    constructor = cls.members.get("__init__")
+    if isinstance(constructor, griffe.Function):
+        for parameter in constructor.parameters:
+            if str(parameter.default).startswith("_"):
+                parameter.default = "None"
+
+
 def _know_errors(obj: griffe.Object) -> None:
     """Makes known in an object's module the errors that its docstring names, for links."""
     text = obj.docstring.value if obj.docstring is not None else ""
@@ -73,66 +81,6 @@ def _know_errors(obj: griffe.Object) -> None:
         home = f"{ERRORS}.{name}"
         if home in site_api.api().paths and name not in obj.module.members:
             obj.module.set_member(name, griffe.Alias(name, home, parent=obj.module))
-
-
-# Fields.
-
-
-def _give_fields(cls: griffe.Class) -> None:
-    """Gives a class whose fields are its arguments the constructor that follows from them."""
-    if "__init__" in cls.members:
-        return
-    try:
-        mro = [cls, *cls.mro()]
-    except ValueError:  # a base that isn't ours, of an unusual form
-        return
-    if not any(_has_fields(base) for base in mro):
-        return
-    parameters: dict[str, griffe.Parameter] = {}
-    of_every_module = False
-    for base in reversed(mro):
-        if base.path == FIELDS_OF_SUBCLASSES[0]:
-            of_every_module = True
-            continue
-        for member in base.members.values():
-            if isinstance(member, griffe.Attribute) and _is_field(member):
-                parameters[member.name] = griffe.Parameter(
-                    member.name,
-                    annotation=member.annotation,
-                    kind=griffe.ParameterKind.positional_or_keyword,
-                    default=member.value,
-                )
-    if of_every_module and cls.path not in FIELDS_OF_SUBCLASSES:
-        for name in OF_EVERY_MODULE:
-            parameters[name] = griffe.Parameter(
-                name, kind=griffe.ParameterKind.keyword_only, default="None"
-            )
-    cls.labels.add("dataclass")
-    init = griffe.Function(
-        "__init__",
-        parent=cls,
-        parameters=griffe.Parameters(
-            griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword),
-            *parameters.values(),
-        ),
-    )
-    cls.set_member("__init__", init)
-
-
-def _has_fields(cls: griffe.Class) -> bool:
-    decorators = (
-        d.value.canonical_path for d in cls.decorators if isinstance(d.value, griffe.Expr)
-    )
-    return cls.path in FIELDS_OF_SUBCLASSES or any(d in FIELDS_BY_DECORATOR for d in decorators)
-
-
-def _is_field(attribute: griffe.Attribute) -> bool:
-    if attribute.annotation is None or attribute.name.startswith("_"):
-        return False
-    labels = attribute.labels
-    return "property" not in labels and not (
-        "class-attribute" in labels and "instance-attribute" not in labels
-    )
 
 
 # Text.
