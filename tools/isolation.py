@@ -1,7 +1,7 @@
 """What a package brings when it is installed by itself; run by the Python it was installed for.
 
-    python tools/isolation.py linnet-struct                checks, then a table of sizes and times
-    python tools/isolation.py --list                       what is installed, a line each
+    python tools/isolation.py linnet-struct    checks the package's installation
+    python tools/isolation.py --list           what is installed, as JSON
 
 A package stands alone if an environment that was empty holds, after its installation, no more than
 what it declares and what that brings; if it declares no more than the project allows itself; and if
@@ -17,7 +17,6 @@ import importlib.metadata
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,9 +26,6 @@ from pathlib import Path
 # What packages may require beside each other; jaxlib is jax's other half.
 ALLOWED = {"jax", "jaxlib", "numpy"}
 ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}}
-
-# A new interpreter for each, as the second import of a module takes no time.
-IMPORTS_TIMED = 5
 
 
 def installed() -> dict[str, Distribution]:
@@ -115,57 +111,12 @@ print(json.dumps(files))
 """
 
 
-def size(distribution: Distribution) -> int:
-    """Bytes of all files that an installation wrote, but for what Python compiles of them."""
-    files = [distribution.locate_file(f) for f in distribution.files or () if f.suffix != ".pyc"]
-    return sum(Path(str(file)).stat().st_size for file in files)
-
-
-def seconds_to_import(module: str) -> float:
-    """How long a new interpreter takes to import a module: the median of a few.
-
-    The first, which compiles the files and brings them into memory, is left out.
-    """
-    program = (
-        "import time; begun = time.perf_counter(); "
-        f"import {module}; print(time.perf_counter() - begun)"
-    )
-    times = [float(python("-c", program).stdout) for _ in range(IMPORTS_TIMED + 1)]
-    return statistics.median(times[1:])
-
-
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     # Isolated (-I): neither this folder nor PYTHONPATH lends it modules.
     command = [sys.executable, "-I", *arguments]
     # As the bridge's README has it; without, Keras asks for TensorFlow.
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-
-def report(name: str, present: dict[str, Distribution]) -> str:
-    """Sizes and times of importing, for people."""
-    own = present[name]
-    everything = ours(closure(name, present))
-    lines = [
-        f"{name} {own.version}, Python {sys.version.split()[0]}, jax {present['jax'].version}",
-        f"  installed: {size(own) / 1e6:.3f} MB, with the siblings that it needs "
-        f"{sum(size(present[n]) for n in everything) / 1e6:.3f} MB "
-        f"({len(everything) - 1} of them); of others: {len(closure(name, present) - everything)}",
-    ]
-    lines += [
-        f"  import {module}: {seconds_to_import(module):.2f} s"
-        for module in ("jax", *packages_of(own))
-    ]
-    return "\n".join(lines)
-
-
-def packages_of(distribution: Distribution) -> list[str]:
-    """The packages that a distribution installs, and those below, which load when asked for."""
-    paths = [Path(str(file)) for file in distribution.files or ()]
-    roots = {p.parent for p in paths if p.name == "py.typed"}
-    found = {p.parent for p in paths if p.name == "__init__.py"}
-    below = {p for p in found if p.parent in roots and not p.name.startswith("_")}
-    return sorted(".".join(p.parts) for p in roots | below)
 
 
 def ours(names: Iterable[str]) -> set[str]:
@@ -191,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif found := complaints(options.package, present):
         sys.exit("\n".join([f"{options.package} does not stand alone:", *found]))
     else:
-        print(report(options.package, present))
+        brought = sorted(closure(options.package, present) - {options.package})
+        print(f"{options.package} stands alone, with {', '.join(brought)}.")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 The one place that knows. noxfile.py, the workflow in .github and the documents ask it, so a new
 package is a new folder and nothing else. Only the standard library, so that any Python can run it:
 
-    python tools/workspace.py            a table for people
-    python tools/workspace.py --json     the same for programs
-    python tools/workspace.py --matrix   what the workflow runs its jobs over
+    python tools/workspace.py               a table for people
+    python tools/workspace.py --packages    their folders' names, as JSON, and
+    python tools/workspace.py --matrix      every jax on every Python: what workflows run over
 """
 
 from __future__ import annotations
@@ -223,33 +223,17 @@ def _table() -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _as_json() -> list[dict[str, Any]]:
-    return [
-        {
-            "name": p.name,
-            "folder": p.folder.relative_to(ROOT).as_posix(),
-            "description": p.description,
-            "import_names": p.import_names,
-            "version": p.version,
-            "siblings": list(p.siblings),
-            "third_party": list(p.third_party),
-            "extras": {extra: list(names) for extra, names in p.extras.items()},
-        }
-        for p in packages()
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints what is asked for."""
     parser = argparse.ArgumentParser(description="The packages of this repository.")
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="as JSON")
+    output.add_argument("--packages", action="store_true", help="their names alone, as JSON")
     output.add_argument("--matrix", action="store_true", help="the workflow's jobs, as JSON")
     options = parser.parse_args(arguments)
     if options.matrix:
         print(json.dumps(matrix()))
-    elif options.json:
-        print(json.dumps(_as_json(), indent=2))
+    elif options.packages:
+        print(json.dumps([p.short_name for p in packages()]))
     else:
         print(_table())
 

@@ -182,7 +182,6 @@ def outputs(workflow: str, folder: Path) -> dict[str, str]:
 
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="GitHub's machine has bash")
-needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="GitHub's machine has jq")
 
 
 @needs_bash
@@ -191,7 +190,6 @@ def test_cells_are_those_of_the_workspace(tmp_path: Path) -> None:
 
 
 @needs_bash
-@needs_jq
 def test_packages_are_those_of_the_workspace(tmp_path: Path) -> None:
     names = json.loads(outputs("packages", tmp_path)["packages"])
     assert names == [p.short_name for p in workspace.packages()]

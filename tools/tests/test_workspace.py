@@ -242,7 +242,7 @@ def test_command_line() -> None:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     assert all(p.name in output() for p in PACKAGES)
-    assert [p["name"] for p in json.loads(output("--json"))] == [p.name for p in PACKAGES]
+    assert json.loads(output("--packages")) == [p.short_name for p in PACKAGES]
     assert json.loads(output("--matrix")) == workspace.matrix()
 
 
