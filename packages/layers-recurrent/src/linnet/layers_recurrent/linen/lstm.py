@@ -163,17 +163,7 @@ class OptimizedLSTMCell(_LSTMCellBase):
     Its parameters are those of `LSTMCell`; a step is faster up to about 2048 features. In an `RNN`,
     both cells are equally fast.
 
-    Args:
-      features: size of the hidden state that `initialize_carry` makes; a carry of another size
-        determines the cell's size instead.
-      gate_fn: activation function of the gates.
-      activation_fn: activation function of candidate and memory.
-      kernel_init: initializer of the input's kernels.
-      recurrent_kernel_init: initializer of the hidden state's kernels.
-      bias_init: initializer of the biases.
-      dtype: the computation dtype; None for the common type of input and parameters.
-      param_dtype: dtype of the parameters.
-      carry_init: initializer of the carry.
+    The arguments are those of `LSTMCell`.
 
     >>> import jax, jax.numpy as jnp
     >>> x = jax.random.normal(jax.random.key(0), (2, 3))
