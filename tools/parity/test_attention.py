@@ -257,7 +257,7 @@ def layer_of(nn: Any, case: Case) -> Any:
     return getattr(nn, case.name)(num_heads=4, **case.fields, **options)
 
 
-@pytest.mark.filterwarnings("ignore:SelfAttention will be:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:SelfAttention (will be|is deprecated):DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_module(name: str) -> None:
     case = CASES[name]

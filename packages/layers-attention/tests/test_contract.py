@@ -11,6 +11,6 @@ from .layer_table import LAYERS
 
 MODULES = linen
 
-pytestmark = pytest.mark.filterwarnings("ignore:SelfAttention will be:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:SelfAttention is deprecated:DeprecationWarning")
 
 __all__ = ["LAYERS", "MODULES"]
