@@ -12,8 +12,6 @@ the program of each call is there to be counted, and nothing runs a second time.
 A row lists the variables of its module itself, and adds up all that are below it.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
-# ruff: noqa: F821
 from __future__ import annotations
 
 import dataclasses
@@ -389,31 +387,38 @@ def _by_type(module: Any, own: bool = False) -> dict[str, dict[Path, Any]]:
       module: the module.
       own: leaves out those of objects below it, other than lists and dicts.
     """
-    found: dict[str, dict[Path, Any]] = {}
-    seen: set[int] = set()
+    variables = _VariablesByType(module, own)
+    variables.add(module, ())
+    return variables.found
 
-    def visit(value: Any, path: Path) -> None:
+
+class _VariablesByType:
+    """See `_by_type`."""
+
+    def __init__(self, module: Any, own: bool) -> None:
+        self.found: dict[str, dict[Path, Any]] = {}
+        self._module = module
+        self._own = own
+        self._seen: set[int] = set()
+
+    def add(self, value: Any, path: Path) -> None:
         if isinstance(value, Variable):
-            if id(value) not in seen:
-                seen.add(id(value))
+            if id(value) not in self._seen:
+                self._seen.add(id(value))
                 name = "RngState" if isinstance(value, RngState) else type(value).__name__
-                found.setdefault(name, {})[path] = (
-                    _with_metadata(value) if own else represent(value.raw_value)
+                self.found.setdefault(name, {})[path] = (
+                    _with_metadata(value) if self._own else represent(value.raw_value)
                 )
         elif isinstance(value, Pytree):
-            below = value is not module and not isinstance(value, (List, Dict))
-            if id(value) in seen or (own and below):
+            below = value is not self._module and not isinstance(value, (List, Dict))
+            if id(value) in self._seen or (self._own and below):
                 return
-            seen.add(id(value))
+            self._seen.add(id(value))
             for name in attribute_names(value):
-                visit(value.__dict__[name], (*path, path_name(type(value), name)))
+                self.add(value.__dict__[name], (*path, path_name(type(value), name)))
         elif isinstance(value, dict):
             for key, item in value.items():
-                visit(item, (*path, key))
+                self.add(item, (*path, key))
         elif isinstance(value, (list, tuple)):
             for i, item in enumerate(value):
-                visit(item, (*path, i))
-
-    visit(module, ())
-    del visit  # it refers to itself, and would keep all nodes
-    return found
+                self.add(item, (*path, i))

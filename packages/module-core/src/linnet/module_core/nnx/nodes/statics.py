@@ -10,10 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 from collections.abc import Hashable
 from typing import Any
 
-_SIMPLE = frozenset({str, bytes, int, bool, type(None), type(...), complex})
+# Equal values of these types behave alike, and none can be edited to become another one.
+_SIMPLE = frozenset(
+    {
+        *(str, bytes, int, bool, type(None), type(...), complex),
+        *(type, types.FunctionType, types.BuiltinFunctionType),
+    }
+)
 
 
 class Identity:

@@ -8,6 +8,7 @@ interned, so that all this is remembered once.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic
 
 import jax
@@ -157,33 +158,35 @@ class GraphDef(Generic[N]):
         paths: list[tuple[Any, ...]] = []
         types: list[tuple[type | None, Any]] = []
         tokens = iter(self.tokens)
-
-        def visit(path: tuple[Any, ...]) -> None:
-            token = next(tokens)
-            kind = token[0]
-            if kind == OBJECT:
-                for name in token[2]:
-                    visit((*path, path_name(token[1], name)))
-            elif kind == TREE:
-                for name in token[2]:
-                    visit((*path, name))
-            elif kind == LIST:
-                for i in range(token[1]):
-                    visit((*path, i))
-            elif kind == DICT:
-                for name in token[1]:
-                    visit((*path, name))
-            elif kind == VARIABLE:
-                paths.append(path)
-                types.append((token[1], token[2]))
-            elif kind == ARRAY:
-                paths.append(path)
-                types.append((None, {}))
-
         several = self.num_roots != 1
         for i in range(self.num_roots):
-            visit((i,) if several else ())
+            _read_paths(tokens, (i,) if several else (), paths, types)
         self._paths, self._leaf_types = paths, types
+
+
+def _read_paths(
+    tokens: Iterator[Any],
+    path: tuple[Any, ...],
+    paths: list[tuple[Any, ...]],
+    types: list[tuple[type | None, Any]],
+) -> None:
+    """Reads one value, which is at `path`; appends the paths and the types of its leaves."""
+    token = next(tokens)
+    kind = token[0]
+    names: Iterable[Any] = ()
+    if kind == OBJECT:
+        names = [path_name(token[1], name) for name in token[2]]
+    elif kind == TREE:
+        names = token[2]
+    elif kind == LIST:
+        names = range(token[1])
+    elif kind == DICT:
+        names = token[1]
+    elif kind in (VARIABLE, ARRAY):
+        paths.append(path)
+        types.append((token[1], token[2]) if kind == VARIABLE else (None, {}))
+    for name in names:
+        _read_paths(tokens, (*path, name), paths, types)
 
 
 # Among arguments and results of jax's own transforms a structure is just that: no leaves.

@@ -4,8 +4,6 @@ Everything here sees an object the same way (`items_of`): of a module its attrib
 dict or a tree of jax its items. So the paths are those of `nnx.state`.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
-# ruff: noqa: F821
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -62,29 +60,29 @@ def iter_references(node: Any) -> Iterator[tuple[Path, Variable[Any]]]:
 
     What is below an object that is reached once more comes once more, too, by its first paths.
     """
-    below: dict[int, tuple[Any, list[tuple[Path, Variable[Any]]]]] = {}
+    return _iter_references(node, (), {})
 
-    def visit(value: Any, path: Path) -> Iterator[tuple[Path, Variable[Any]]]:
-        kind = kind_of(value)
-        if kind == VARIABLE:
-            yield path, value
-        known = below.get(id(value))
-        if known is not None:
-            for inner, variable in known[1]:
-                yield (*path, *inner), variable
-            return
-        first: list[tuple[Path, Variable[Any]]] = []
-        if kind in (OBJECT, LIST, DICT):
-            below[id(value)] = value, first  # with the object, so that no identity is used twice
-        for name, _, child in items_of(value):
-            again = id(child) in below
-            for inner, variable in visit(child, (name,)):
-                yield (*path, *inner), variable
-                if not again:
-                    first.append((inner, variable))
 
-    yield from visit(node, ())
-    del visit  # it refers to itself, and would keep all nodes
+def _iter_references(
+    value: Any, path: Path, below: dict[int, tuple[Any, list[tuple[Path, Variable[Any]]]]]
+) -> Iterator[tuple[Path, Variable[Any]]]:
+    kind = kind_of(value)
+    if kind == VARIABLE:
+        yield path, value
+    known = below.get(id(value))
+    if known is not None:
+        for inner, variable in known[1]:
+            yield (*path, *inner), variable
+        return
+    first: list[tuple[Path, Variable[Any]]] = []
+    if kind in (OBJECT, LIST, DICT):
+        below[id(value)] = value, first  # with the object, so that no identity is used twice
+    for name, _, child in items_of(value):
+        again = id(child) in below
+        for inner, variable in _iter_references(child, (name,), below):
+            yield (*path, *inner), variable
+            if not again:
+                first.append((inner, variable))
 
 
 def follow(node: Any, path: Path) -> Any:
@@ -104,26 +102,30 @@ def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[
 
 def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
     """For each object or variable that is reached on several paths, these paths."""
-    predicate = to_predicate(only)
-    paths: dict[int, list[Path]] = {}
-    kept: list[Any] = []  # so that no identity is used twice
+    search = _DuplicateSearch(to_predicate(only))
+    search.visit(node, (), frozenset())
+    return [paths for paths in search.paths.values() if len(paths) > 1]
 
-    def visit(value: Any, path: Path, above: frozenset[int]) -> None:
-        kind = kind_of(value)
-        if kind in (OBJECT, VARIABLE):
-            known = id(value) in paths
-            if predicate(path, value):
-                paths.setdefault(id(value), []).append(path)
-                kept.append(value)
+
+class _DuplicateSearch:
+    """On which paths each object and variable that passes a predicate is reached."""
+
+    def __init__(self, predicate: Callable[[Path, Any], bool]) -> None:
+        self.paths: dict[int, list[Path]] = {}
+        self._kept: list[Any] = []  # so that no identity is used twice
+        self._predicate = predicate
+
+    def visit(self, value: Any, path: Path, above: frozenset[int]) -> None:
+        if kind_of(value) in (OBJECT, VARIABLE):
+            known = id(value) in self.paths
+            if self._predicate(path, value):
+                self.paths.setdefault(id(value), []).append(path)
+                self._kept.append(value)
             if id(value) in above or known:
                 return
             above = above | {id(value)}
         for name, _, child in items_of(value):
-            visit(child, (*path, name), above)
-
-    visit(node, (), frozenset())
-    del visit  # it refers to itself, and would keep all nodes
-    return [p for p in paths.values() if len(p) > 1]
+            self.visit(child, (*path, name), above)
 
 
 def refuse_tree_mode(node: Any, graph: bool | None) -> None:
@@ -142,34 +144,39 @@ def refuse_tree_mode(node: Any, graph: bool | None) -> None:
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
     """A copy of an object with `f(path, value)` in the place of everything, children first."""
     refuse_tree_mode(node, graph)
-    done: dict[int, tuple[Any, Any]] = {}  # with the objects, so that no identity is used twice
+    return _RecursiveMap(f).made_of(node, ())
 
-    def visit(value: Any, path: Path) -> Any:
+
+class _RecursiveMap:
+    """Copies objects, each once, with a function's results in the place of everything in them."""
+
+    def __init__(self, f: Callable[[Path, Any], Any]) -> None:
+        self._f = f
+        self._done: dict[int, tuple[Any, Any]] = {}  # with the objects: no identity comes twice
+
+    def made_of(self, value: Any, path: Path) -> Any:
         kind = kind_of(value)
         is_node = kind not in (STATIC, ARRAY, TREE)
-        if is_node and id(value) in done:
-            return done[id(value)][1]
-        new = value
-        if kind in (OBJECT, LIST, DICT, TREE):
-            children = [(key, visit(x, (*path, name))) for name, key, x in items_of(value)]
-            if kind == LIST:
-                new = [x for _, x in children]
-            elif kind == DICT:
-                filled = dict(children)
-                new = {k: filled[k] for k in value}
-            elif kind == TREE:
-                new = jax.tree_util.tree_unflatten(one_level(value)[1], [x for _, x in children])
-            else:
-                new = value.__copy__()
-                new.__dict__.update(children)
-        made = f(path, new)
+        if is_node and id(value) in self._done:
+            return self._done[id(value)][1]
+        holds = kind in (OBJECT, LIST, DICT, TREE)
+        made = self._f(path, self._copy(value, kind, path) if holds else value)
         if is_node:
-            done[id(value)] = value, made
+            self._done[id(value)] = value, made
         return made
 
-    made = visit(node, ())
-    del visit  # it refers to itself, and would keep all nodes
-    return made
+    def _copy(self, value: Any, kind: int, path: Path) -> Any:
+        children = [(key, self.made_of(x, (*path, name))) for name, key, x in items_of(value)]
+        if kind == LIST:
+            return [x for _, x in children]
+        if kind == DICT:
+            filled = dict(children)
+            return {k: filled[k] for k in value}
+        if kind == TREE:
+            return jax.tree_util.tree_unflatten(one_level(value)[1], [x for _, x in children])
+        new = value.__copy__()
+        new.__dict__.update(children)
+        return new
 
 
 def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:

@@ -11,8 +11,6 @@ comparison. Otherwise each object that changed is asked, by comparing what it ho
 afterwards.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
-# ruff: noqa: F821
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -68,45 +66,52 @@ def _contents(
     graphdef: GraphDef, name_node: Callable[[int], Any], name_leaf: Callable[[int], Any]
 ) -> list[tuple[list[Any], int]]:
     """What each node holds, and which node has the stamp for it: a list's is its object's."""
-    found: list[Any] = [None] * graphdef.num_nodes
-    tokens = iter(graphdef.tokens)
-    node_numbers = iter(range(graphdef.num_nodes))
-    leaf_numbers = iter(range(graphdef.num_leaves))
+    reader = _ContentsReader(graphdef, name_node, name_leaf)
+    reader.read(graphdef.num_roots, [], 0)
+    return reader.found
 
-    def visit(held: list[Any], owner: int) -> None:
-        token = next(tokens)
+
+class _ContentsReader:
+    """Reads tokens one after the other; see `_contents`."""
+
+    def __init__(
+        self, graphdef: GraphDef, name_node: Callable[[int], Any], name_leaf: Callable[[int], Any]
+    ) -> None:
+        self.found: list[Any] = [None] * graphdef.num_nodes
+        self._tokens = iter(graphdef.tokens)
+        self._nodes = iter(range(graphdef.num_nodes))
+        self._leaves = iter(range(graphdef.num_leaves))
+        self._name_node = name_node
+        self._name_leaf = name_leaf
+
+    def read(self, count: int, held: list[Any], owner: int) -> None:
+        """Appends what the next `count` tokens stand for to `held`."""
+        for _ in range(count):
+            self._read_one(held, owner)
+
+    def _read_one(self, held: list[Any], owner: int) -> None:
+        token = next(self._tokens)
         kind = token[0]
         if kind == STATIC:
             held.append(token)
         elif kind == ARRAY:
-            held.append((ARRAY, name_leaf(next(leaf_numbers))))
+            held.append((ARRAY, self._name_leaf(next(self._leaves))))
         elif kind == REFERENCE:
-            held.append((REFERENCE, name_node(token[1])))
+            held.append((REFERENCE, self._name_node(token[1])))
         elif kind == TREE:
             held.append(token)
-            visit_all(len(token[2]), held, owner)
+            self.read(len(token[2]), held, owner)
         else:
-            index = next(node_numbers)
-            held.append((REFERENCE, name_node(index)))
+            index = next(self._nodes)
+            held.append((REFERENCE, self._name_node(index)))
             inner: list[Any] = [token]
             owner = owner if kind in (LIST, DICT) else index
-            found[index] = (inner, owner)
+            self.found[index] = (inner, owner)
             if kind == VARIABLE:
-                inner.append(name_leaf(next(leaf_numbers)))
+                inner.append(self._name_leaf(next(self._leaves)))
             else:
-                visit_all(
-                    token[1] if kind == LIST else len(token[2 if kind == OBJECT else 1]),
-                    inner,
-                    owner,
-                )
-
-    def visit_all(count: int, held: list[Any], owner: int) -> None:
-        for _ in range(count):
-            visit(held, owner)
-
-    visit_all(graphdef.num_roots, [], 0)
-    del visit, visit_all  # they refer to each other
-    return found
+                count = token[1] if kind == LIST else len(token[2 if kind == OBJECT else 1])
+                self.read(count, inner, owner)
 
 
 def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequence[Any]) -> None:

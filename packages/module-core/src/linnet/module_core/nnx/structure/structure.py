@@ -11,10 +11,9 @@ the index, which is how sharing survives. Static values are in the tokens by the
 `statics`), and beside them by themselves, to build from.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
-# ruff: noqa: F821
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -77,96 +76,126 @@ class Walk:
       slots: for each leaf, None of a variable; of a raw array (mutable owner, key), or None where
         the array is inside of an immutable container.
       changeable: static values that may be edited in place.
-      opaque: static values, one a class, that would be trees if their class was registered as one.
     """
 
-    __slots__ = ("changeable", "graphdef", "leaves", "nodes", "opaque", "slots")
+    __slots__ = (
+        "_index_of",
+        "_opaque",
+        "_put",
+        "_statics",
+        "_tokens",
+        "changeable",
+        "graphdef",
+        "leaves",
+        "nodes",
+        "slots",
+    )
 
     def __init__(self, roots: Sequence[Any], before: Sequence[Any] = ()) -> None:
-        tokens: list[Any] = []
-        statics: list[Any] = []
-        nodes: list[Any] = list(before)
-        leaves: list[Any] = []
-        slots: list[Any] = []
-        changeable: list[Any] = []
-        opaque: dict[type, Any] = {}
-        index_of = {id(node): i for i, node in enumerate(before)}
-        put, known = tokens.append, known_kinds.get
-
-        def put_static(value: Any) -> None:
-            put((STATIC, static_key(value)))
-            statics.append(value)
-            if can_change(value):
-                changeable.append(value)
-
-        def visit(value: Any, owner: Any, key: Any, mark: bool | None) -> None:
-            if mark is False:
-                put_static(value)
-                return
-            kind = known(id(type(value)))
-            if kind is None:
-                if type(value) in opaque:
-                    kind = STATIC
-                else:
-                    kind = kind_of(value)
-                    if kind == STATIC and not isinstance(value, jax.core.Tracer):
-                        opaque[type(value)] = value
-            if kind == STATIC and mark is None:
-                put_static(value)
-                return
-            if kind == ARRAY or (kind == STATIC and value is not None):
-                put((ARRAY,))
-                leaves.append(value)
-                slots.append(None if owner is None else (owner, key))
-                return
-            if kind == STATIC:
-                put_static(value)
-                return
-            if kind == TREE:
-                children, structure, keys = one_level(value)
-                put((TREE, structure, tuple(keys)))
-                for child in children:
-                    visit(child, None, None, None)
-                return
-            index = index_of.get(id(value))
-            if index is not None:
-                put((REFERENCE, index))
-                return
-            index_of[id(value)] = len(nodes)
-            nodes.append(value)
-            if kind == VARIABLE:
-                metadata = value._metadata
-                put((VARIABLE, type(value), _MetadataKey(metadata) if metadata else NO_METADATA))
-                leaves.append(value)
-                slots.append(None)
-            elif kind == OBJECT:
-                attributes = value.__dict__
-                names = attribute_names(value)
-                marks = marks_of(value)
-                put((OBJECT, type(value), tuple(names), tuple(marks.items()) if marks else ()))
-                for name in names:
-                    visit(attributes[name], attributes, name, marks.get(name))
-            elif kind == LIST:
-                put((LIST, len(value)))
-                for i, item in enumerate(value):
-                    visit(item, value, i, None)
-            else:
-                names = sorted_keys(value)
-                put((DICT, tuple(names), tuple(value)))
-                for name in names:
-                    visit(value[name], value, name, None)
-
+        self.nodes: list[Any] = list(before)
+        self.leaves: list[Any] = []
+        self.slots: list[Any] = []
+        self.changeable: list[Any] = []
+        self._tokens: list[Any] = []
+        self._put = self._tokens.append
+        self._statics: list[Any] = []
+        self._opaque: dict[type, Any] = {}
+        self._index_of = {id(node): i for i, node in enumerate(before)}
         for root in roots:
-            visit(root, None, None, True)  # a root is data, were it a plain number
-        del visit  # it refers to itself: left to the garbage collector it would keep all nodes
-        self.graphdef = GraphDef(
-            tuple(tokens), tuple(statics), len(leaves), len(nodes), len(roots), len(before)
+            self._visit(root, None, None, True)  # a root is data, were it a plain number
+        self.graphdef: GraphDef = GraphDef(
+            tuple(self._tokens),
+            tuple(self._statics),
+            len(self.leaves),
+            len(self.nodes),
+            len(roots),
+            len(before),
         ).interned()
-        self.nodes = nodes
-        self.leaves = leaves
-        self.slots = slots
-        self.changeable = changeable
-        self.opaque = list(opaque.values())
+
+    @property
+    def opaque(self) -> list[Any]:
+        """Static values, one a class, that would be trees if their class was registered as one."""
+        return list(self._opaque.values())
+
+    def _visit(self, value: Any, owner: Any, key: Any, mark: bool | None) -> None:
+        """Goes on with a value.
+
+        Args:
+          value: what is met next.
+          owner, key: the object's attributes, list or dict that holds it, and where; of a root, or
+            in a tree, None.
+          mark: what the user said of it: that it is data, that it is static, or nothing.
+        """
+        if mark is False:
+            self._visit_static(value)
+            return
+        kind = known_kinds.get(id(type(value)))
+        if kind is None:
+            kind = self._kind_to_ask(value)
+        if kind == STATIC and (mark is None or value is None):
+            self._visit_static(value)
+        elif kind in (ARRAY, STATIC):
+            self._put((ARRAY,))
+            self.leaves.append(value)
+            self.slots.append(None if owner is None else (owner, key))
+        elif kind == TREE:
+            children, structure, keys = one_level(value)
+            self._put((TREE, structure, tuple(keys)))
+            for child in children:
+                self._visit(child, None, None, None)
+        else:
+            self._visit_node(value, kind)
+
+    def _kind_to_ask(self, value: Any) -> int:
+        """The kind of a value whose class may still become that of a tree."""
+        cls = type(value)
+        if cls in self._opaque:
+            return STATIC
+        kind = kind_of(value)
+        if kind == STATIC and not isinstance(value, jax.core.Tracer):
+            self._opaque[cls] = value
+        return kind
+
+    def _visit_static(self, value: Any) -> None:
+        self._put((STATIC, static_key(value)))
+        self._statics.append(value)
+        if can_change(value):
+            self.changeable.append(value)
+
+    def _visit_node(self, value: Any, kind: int) -> None:
+        index = self._index_of.get(id(value))
+        if index is not None:
+            self._put((REFERENCE, index))
+            return
+        self._index_of[id(value)] = len(self.nodes)
+        self.nodes.append(value)
+        if kind == VARIABLE:
+            metadata = value._metadata
+            held = _MetadataKey(metadata) if metadata else NO_METADATA
+            self._put((VARIABLE, type(value), held))
+            self.leaves.append(value)
+            self.slots.append(None)
+        elif kind == OBJECT:
+            attributes = value.__dict__
+            names = attribute_names(value)
+            marks = marks_of(value)
+            self._put((OBJECT, type(value), tuple(names), tuple(marks.items()) if marks else ()))
+            visit, visit_static, known = self._visit, self._visit_static, known_kinds.get
+            for name in names:
+                inner, mark = attributes[name], marks.get(name)
+                if mark is None and known(id(type(inner))) == STATIC:  # most are: one call less
+                    visit_static(inner)
+                else:
+                    visit(inner, attributes, name, mark)
+        elif kind == LIST:
+            self._put((LIST, len(value)))
+            for i, item in enumerate(value):
+                self._visit(item, value, i, None)
+        else:
+            names = sorted_keys(value)
+            self._put((DICT, tuple(names), tuple(value)))
+            for name in names:
+                self._visit(value[name], value, name, None)
 
 
 def build(
@@ -191,91 +220,128 @@ def build(
     Returns:
       The roots, and all nodes by index.
     """
-    stamp = edits.trace_state() if stamp is None else stamp
-    tokens = iter(graphdef.tokens)
-    statics = iter(zip(graphdef.statics, graphdef.changeable, strict=True))
-    values = iter(leaves)
-    nodes: list[Any] = [*before, *([ABSENT] * (graphdef.num_before - len(before)))]
+    builder = _Builder(graphdef, leaves, reuse, stamp, recreate, before)
+    return [builder.next() for _ in range(graphdef.num_roots)], builder.nodes
 
-    def read(token: Any, present: Any = ABSENT) -> Any:
+
+class _Builder:
+    """Reads the tokens of a structure one after the other; see `build` for the arguments."""
+
+    __slots__ = ("_leaves", "_recreate", "_reuse", "_stamp", "_statics", "_tokens", "nodes")
+
+    def __init__(
+        self,
+        graphdef: GraphDef,
+        leaves: Iterable[Any],
+        reuse: Callable[[int], Any] | None,
+        stamp: Any,
+        recreate: bool,
+        before: Sequence[Any],
+    ) -> None:
+        self._tokens = iter(graphdef.tokens)
+        self._statics = iter(zip(graphdef.statics, graphdef.changeable, strict=True))
+        self._leaves = iter(leaves)
+        self._reuse = reuse
+        self._stamp = edits.trace_state() if stamp is None else stamp
+        self._recreate = recreate
+        missing = graphdef.num_before - len(before)
+        self.nodes: list[Any] = [*before, *([ABSENT] * missing)]
+
+    def next(self) -> Any:
+        """The value that comes next."""
+        return self.read(next(self._tokens))
+
+    def read(self, token: Any, present: Any = ABSENT) -> Any:
+        """The value that begins with a token, the last one taken.
+
+        Args:
+          token: that token.
+          present: what is in the value's place so far.
+        """
         kind = token[0]
-        if kind == STATIC:
-            value, changeable = next(statics)
-            if present is not ABSENT and static_key(present) == token[1]:
-                return present  # the caller's own, should equal ones be told apart by `is`
-            return _copied(value) if changeable else value
         if kind == VARIABLE:
-            value = next(values)
-            known = reuse(len(nodes)) if reuse is not None else None
-            if known is not None:
-                set_raw_value(known, value)
-                if token[2] != _MetadataKey(known._metadata):
-                    _set_metadata(known, token[2].items)
-                nodes.append(known)
-                return known
-            if recreate and not isinstance(value, Variable):
-                value = new_variable(token[1], value, token[2].items, stamp)
-            nodes.append(value)
-            return value
+            return self._variable(token)
+        if kind == STATIC:
+            return self._static(token, present)
         if kind == ARRAY:
-            value = next(values)
+            value = next(self._leaves)
             return value.raw_value if isinstance(value, Variable) else value
         if kind == REFERENCE:
-            if nodes[token[1]] is ABSENT:
-                raise ArgumentError(
-                    "The structure refers to an object of another one, after which it was"
-                    " flattened.",
-                    hint="Unflatten first what was flattened before it, with one index_ref for"
-                    " all: nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
-                )
-            return nodes[token[1]]
+            return self._referred(token[1])
         if kind == TREE:
-            return jax.tree_util.tree_unflatten(token[1], [read(next(tokens)) for _ in token[2]])
-        known = reuse(len(nodes)) if reuse is not None else None
+            return jax.tree_util.tree_unflatten(token[1], [self.next() for _ in token[2]])
+        known = self._reuse(len(self.nodes)) if self._reuse is not None else None
         if kind == OBJECT:
-            new = new_object(token[1], stamp) if known is None else known
-            nodes.append(new)
-            if type(new) is not token[1]:  # the function assigned to `__class__`
-                object.__setattr__(new, "__class__", token[1])
-                edits.replaced[0] += 1
-            if token[3] and dict(token[3]) != marks_of(new):
-                _set_marks(new, dict(token[3]))
-            attributes = new.__dict__
-            if known is None:
-                for name in token[2]:
-                    inner = next(tokens)
-                    if inner[0] == STATIC:  # most are: no call for them
-                        value, changeable = next(statics)
-                        attributes[name] = _copied(value) if changeable else value
-                    else:
-                        attributes[name] = read(inner)
-                return new
-            filled = {n: read(next(tokens), attributes.get(n, ABSENT)) for n in token[2]}
-            for name in [n for n in attributes if n not in filled]:
-                del attributes[name]
-            attributes.update(filled)
-            return new
+            return self._object(token, known)
         if kind == LIST:
             items: list[Any] = [] if known is None else known
-            nodes.append(items)
-            items[:] = [read(next(tokens)) for _ in range(token[1])]
+            self.nodes.append(items)
+            items[:] = [self.next() for _ in range(token[1])]
             return items
         mapping: dict[Any, Any] = {} if known is None else known
-        nodes.append(mapping)
-        by_name = {name: read(next(tokens)) for name in token[1]}
+        self.nodes.append(mapping)
+        by_name = {name: self.next() for name in token[1]}
         mapping.clear()
         mapping.update((name, by_name[name]) for name in token[2])
         return mapping
 
-    roots = [read(next(tokens)) for _ in range(graphdef.num_roots)]
-    del read  # it refers to itself, and would keep all nodes
-    return roots, nodes
+    def _static(self, token: Any, present: Any) -> Any:
+        value, changeable = next(self._statics)
+        if present is not ABSENT and static_key(present) == token[1]:
+            return present  # the caller's own, should equal ones be told apart by `is`
+        return _copied(value) if changeable else value
+
+    def _variable(self, token: Any) -> Any:
+        value = next(self._leaves)
+        known = None if self._reuse is None else self._reuse(len(self.nodes))
+        if known is not None:
+            set_raw_value(known, value)
+            if token[2] != _MetadataKey(known._metadata):
+                _set_metadata(known, token[2].items)
+            value = known
+        elif self._recreate and not isinstance(value, Variable):
+            value = new_variable(token[1], value, token[2].items, self._stamp)
+        self.nodes.append(value)
+        return value
+
+    def _referred(self, index: int) -> Any:
+        if self.nodes[index] is ABSENT:
+            raise ArgumentError(
+                "The structure refers to an object of another one, after which it was flattened.",
+                hint="Unflatten first what was flattened before it, with one index_ref for"
+                " all: nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
+            )
+        return self.nodes[index]
+
+    def _object(self, token: Any, known: Any) -> Any:
+        new = new_object(token[1], self._stamp) if known is None else known
+        self.nodes.append(new)
+        if type(new) is not token[1]:  # the function assigned to `__class__`
+            object.__setattr__(new, "__class__", token[1])
+            edits.replaced[0] += 1
+        if token[3] and dict(token[3]) != marks_of(new):
+            _set_marks(new, dict(token[3]))
+        attributes, tokens = new.__dict__, self._tokens
+        if known is None:
+            statics = self._statics
+            for name in token[2]:
+                inner = next(tokens)
+                if inner[0] == STATIC:  # most are: no call for them
+                    value, changeable = next(statics)
+                    attributes[name] = _copied(value) if changeable else value
+                else:
+                    attributes[name] = self.read(inner)
+            return new
+        read, present = self.read, attributes.get
+        filled = {n: read(next(tokens), present(n, ABSENT)) for n in token[2]}
+        for name in [n for n in attributes if n not in filled]:
+            del attributes[name]
+        attributes.update(filled)
+        return new
 
 
 def _copied(value: Any) -> Any:
     """A copy of a static value that a function may edit without the original's changing."""
-    import copy
-
     if isinstance(value, (list, dict, set)):
         return copy.copy(value)
     return value

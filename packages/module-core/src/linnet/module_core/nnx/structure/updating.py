@@ -4,13 +4,11 @@ Both find out all that they will do, and refuse what cannot be done, before they
 object is changed as asked, or not at all.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
-# ruff: noqa: F821
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Any, overload
 
 import jax
@@ -210,57 +208,67 @@ def pop(node: object, *filters: Filter) -> State | tuple[State, ...]:
             f"pop takes an object that holds variables, got {describe(node)}.",
             hint="Pop from the module or the container that holds it.",
         )
-    predicates = filters_to_predicates(filters)
-    found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
-    seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
-    steps: list[Callable[[], Any]] = []
-
-    def visit(value: Any, path: Path) -> Any:
-        """What is left of a value: itself, None where it is popped, or a tree without parts."""
-        kind = kind_of(value)
-        if kind in (VARIABLE, ARRAY):
-            i = first_passing(predicates, path, value)
-            if i == len(predicates):
-                return value
-            if kind == ARRAY or id(value) not in seen:
-                found[i].append((path, value))
-                seen[id(value)] = value
-            return _POPPED
-        if kind == STATIC:
-            return value
-        if kind == TREE:
-            left = [(x, visit(x, (*path, name))) for name, _, x in items_of(value)]
-            if all(x is y for x, y in left):
-                return value
-            children = [None if y is _POPPED else y for _, y in left]
-            return jax.tree_util.tree_unflatten(one_level(value)[1], children)
-        if id(value) not in seen:
-            seen[id(value)] = value
-            for name, key, child in items_of(value):
-                if _is_static(value, key):
-                    continue
-                new = visit(child, (*path, name))
-                if new is _POPPED:
-                    steps.append(functools.partial(_remove, value, name, key))
-                elif new is not child:
-                    steps.append(functools.partial(_set_child, value, name, new))
-        return value
-
-    left = visit(node, ())
-    del visit  # it refers to itself, and would keep all nodes
-    if left is not node:
+    removal = _Removal(filters)
+    if removal.left_of(node, ()) is not node:
         raise ArgumentError(
             f"pop takes variables out of an object, which a {type(node).__name__} is not: it can't"
             " be changed.",
             hint="Pop from a list, a dict or a module that holds it.",
         )
-    for step in steps:
+    for step in removal.steps:
         step()
-    states = tuple([from_flat_state(part) for part in found])
+    states = tuple([from_flat_state(part) for part in removal.found])
     return states if len(states) > 1 else states[0]
 
 
 _POPPED = object()
+
+
+class _Removal:
+    """What a `pop` takes out, and the steps to do so.
+
+    Attributes:
+      found: for each filter, paths and values.
+      steps: to be taken once everything is found.
+    """
+
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self.found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
+        self.steps: list[Callable[[], Any]] = []
+        self._predicates = filters_to_predicates(filters)
+        self._seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
+
+    def left_of(self, value: Any, path: Path) -> Any:
+        """What is left of a value: itself, `_POPPED`, or a tree without parts."""
+        kind = kind_of(value)
+        if kind in (VARIABLE, ARRAY):
+            return self._left_of_leaf(value, kind, path)
+        if kind == TREE:
+            left = [(x, self.left_of(x, (*path, name))) for name, _, x in items_of(value)]
+            if all(x is y for x, y in left):
+                return value
+            children = [None if y is _POPPED else y for _, y in left]
+            return jax.tree_util.tree_unflatten(one_level(value)[1], children)
+        if kind != STATIC and id(value) not in self._seen:
+            self._seen[id(value)] = value
+            for name, key, child in items_of(value):
+                if _is_static(value, key):
+                    continue
+                new = self.left_of(child, (*path, name))
+                if new is _POPPED:
+                    self.steps.append(functools.partial(_remove, value, name, key))
+                elif new is not child:
+                    self.steps.append(functools.partial(_set_child, value, name, new))
+        return value
+
+    def _left_of_leaf(self, value: Any, kind: int, path: Path) -> Any:
+        i = first_passing(self._predicates, path, value)
+        if i == len(self._predicates):
+            return value
+        if kind == ARRAY or id(value) not in self._seen:
+            self.found[i].append((path, value))
+            self._seen[id(value)] = value
+        return _POPPED
 
 
 def _is_static(owner: Any, key: Any) -> bool:
