@@ -21,7 +21,7 @@ FLOORS = [
     {"tracebacks"},
     {"tables"},
     {"linen", "nnx"},
-    {"bridge"},
+    {"bridge", "layers"},
     {"__init__"},
 ]
 NNX = [
@@ -32,7 +32,7 @@ NNX = [
     {"streams"},
     {"capturing", "showing", "tracers"},
     {"module"},
-    {"containers", "layers"},
+    {"containers"},
     {"transforms"},
     {"abstract", "proxy_caller", "spmd", "training", "viewing"},
     {"summary"},
