@@ -221,7 +221,7 @@ def release(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of every package, of the tools and of the examples with mypy --strict."""
+    """Check the types of packages, tools and examples, and those that users see of them."""
     install(session, workspace.packages(), "types")
     sources = [str(p.source.relative_to(ROOT)) for p in workspace.packages()]
     tools = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("tools/*.py"))]
@@ -239,6 +239,12 @@ def types(session: nox.Session) -> None:
     # The examples return what libraries without annotations give them.
     path = os.pathsep.join([*sources, "docs/examples"])
     session.run("mypy", "--no-warn-return-any", "docs/examples", env={"MYPYPATH": path})
+    # What users see, by mypy and by pyright: the tests would skip what is not installed.
+    session.run("python", "-m", "basedpyright", "--version")
+    session.run(
+        "pytest", "packages/linnet/tests/test_typing.py", "packages/struct/tests/test_typing.py"
+    )
+    session.run("python", "tools/unknown_types.py")
 
 
 def install(

@@ -317,7 +317,10 @@ def test_promotion_of_one_s_own_takes_one_tuple(make: Any, x: Any, sizes: int) -
     assert len(args) == sizes
 
 
-@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="jax.set_mesh and jax.P are new in 0.7")
+@pytest.mark.skipif(
+    not hasattr(jax, "set_mesh"),
+    reason=f"jax {jax.__version__} lacks jax.set_mesh and jax.P, which are new in jax 0.7",
+)
 def test_outputs_are_laid_out_as_asked() -> None:
     explicit = (jax.sharding.AxisType.Explicit,) * 2
     mesh = jax.make_mesh((1, 1), ("a", "b"), axis_types=explicit)

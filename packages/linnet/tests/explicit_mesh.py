@@ -20,7 +20,10 @@ from linnet import linen as nn
 from linnet import nnx
 
 if not hasattr(jax, "set_mesh"):
-    pytest.skip("jax 0.6 has no rules yet for most operations", allow_module_level=True)
+    pytest.skip(
+        f"jax {jax.__version__} lacks jax.set_mesh, which is new in jax 0.7",
+        allow_module_level=True,
+    )
 
 KEY = jax.random.key(0)
 AXES = ("data", "model")

@@ -1,0 +1,26 @@
+"""The count of `Any`: what it takes for one."""
+
+import unknown_types
+
+SOURCE = """
+import typing
+from typing import Any, TypeAlias
+
+Tree: TypeAlias = Any
+
+class C:
+    field: Any = None
+
+    def f(self, a: Any, b: "Any", c: Tree, *rest: typing.Any, d: list[Any]) -> Any:
+        def inner(x) -> int: ...
+
+def g(**options: object) -> None: ...
+"""
+
+
+def test_count() -> None:
+    found = unknown_types.count([SOURCE])
+    assert (found["arguments"], found["Any arguments"]) == (6, 3)
+    assert (found["returns"], found["Any returns"]) == (3, 1)
+    assert unknown_types.shares(found) == {"arguments": 50, "returns": 100 / 3}
+    assert unknown_types.aliases([SOURCE]) == ["Tree"]

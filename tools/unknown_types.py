@@ -1,0 +1,100 @@
+"""How often the sources say `Any`: the share of annotated arguments and of returns that are it.
+
+What is `Any` tells an editor nothing. It is right where the value is the user's own; everywhere
+else it hides what the code knows. `[tool.linnet.any]` in pyproject.toml holds the highest shares
+that are allowed, so that they only fall; an alias of `Any` that says what the value is counts as a
+type, and is listed.
+
+    python tools/unknown_types.py          the figures of each package; fails above the ceiling
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import workspace
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def annotations(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """The annotations of all functions: of "arguments", and of "returns"."""
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTIONS):
+            a = node.args
+            for argument in [*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg]:
+                if argument is not None and argument.annotation is not None:
+                    yield "arguments", argument.annotation
+            if node.returns is not None:
+                yield "returns", node.returns
+
+
+def is_any(annotation: ast.expr) -> bool:
+    """Whether an annotation is exactly `Any`, in whichever way it is spelled."""
+    return ast.unparse(annotation).strip("'\"").rsplit(".", 1)[-1].lstrip("_") == "Any"
+
+
+def count(sources: Iterable[str]) -> Counter[str]:
+    """How many annotations there are of each kind, and how many of these are `Any`."""
+    found: Counter[str] = Counter()
+    for source in sources:
+        for kind, annotation in annotations(ast.parse(source)):
+            found[kind] += 1
+            found[f"Any {kind}"] += is_any(annotation)
+    return found
+
+
+def shares(found: Counter[str]) -> dict[str, float]:
+    """The percentages of `Any`, by kind."""
+    return {k: 100 * found[f"Any {k}"] / max(1, found[k]) for k in ("arguments", "returns")}
+
+
+def aliases(sources: Iterable[str]) -> list[str]:
+    """The names that stand for `Any`."""
+    found = set()
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.AnnAssign) and node.value is not None and is_any(node.value):
+                if ast.unparse(node.annotation).endswith("TypeAlias"):
+                    found.add(ast.unparse(node.target))
+    return sorted(found)
+
+
+def main() -> int:
+    """Prints the figures; returns 1 if one is above its ceiling."""
+    config = tomllib.loads((workspace.ROOT / "pyproject.toml").read_text("utf-8"))
+    ceilings = config["tool"]["linnet"]["any"]
+    total: Counter[str] = Counter()
+    everything: list[str] = []
+    for package in workspace.packages():
+        sources = [p.read_text("utf-8") for p in sorted(Path(package.source).rglob("*.py"))]
+        found = count(sources)
+        total += found
+        everything += sources
+        print(f"{package.short_name:18}", text(found))
+    print(f"{'all':18}", text(total))
+    print(f"{'aliases of Any':18}", ", ".join(aliases(everything)))
+    above = [k for k, share in shares(total).items() if share > ceilings[k]]
+    for kind in above:
+        print(
+            f"{shares(total)[kind]:.1f} % of the {kind} are Any; {ceilings[kind]} % is the most"
+            " that [tool.linnet.any] allows: say what the values are."
+        )
+    return bool(above)
+
+
+def text(found: Counter[str]) -> str:
+    """The figures of one line."""
+    return "   ".join(
+        f"{kind} {found[f'Any {kind}']:4} of {found[kind]:4} ({share:4.1f} %)"
+        for kind, share in shares(found).items()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
