@@ -22,7 +22,7 @@ import workspace
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def annotations(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+def annotated(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     """The annotations of all functions: of "arguments", and of "returns"."""
     for node in ast.walk(tree):
         if isinstance(node, FUNCTIONS):
@@ -43,7 +43,7 @@ def count(sources: Iterable[str]) -> Counter[str]:
     """How many annotations there are of each kind, and how many of these are `Any`."""
     found: Counter[str] = Counter()
     for source in sources:
-        for kind, annotation in annotations(ast.parse(source)):
+        for kind, annotation in annotated(ast.parse(source)):
             found[kind] += 1
             found[f"Any {kind}"] += is_any(annotation)
     return found
