@@ -59,9 +59,10 @@ def aliases(sources: Iterable[str]) -> list[str]:
     found = set()
     for source in sources:
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.AnnAssign) and node.value is not None and is_any(node.value):
-                if ast.unparse(node.annotation).endswith("TypeAlias"):
-                    found.add(ast.unparse(node.target))
+            if not isinstance(node, ast.AnnAssign) or node.value is None:
+                continue
+            if ast.unparse(node.annotation) == "TypeAlias" and is_any(node.value):
+                found.add(ast.unparse(node.target))
     return sorted(found)
 
 

@@ -22,7 +22,7 @@ from ._compat import HAS_OUT_SHARDING
 # Arguments of factories.
 
 
-def real(who: object, name: str, value: Any) -> Any:
+def real(who: object, name: str, value: object) -> Any:
     """A real number, not NaN; arrays and tracers of real dtype pass as they are.
 
     A Python number comes back as a float, so that `normal(1)` equals `normal(1.0)`.
@@ -40,7 +40,7 @@ def real(who: object, name: str, value: Any) -> Any:
     return value
 
 
-def spread(who: object, name: str, value: Any) -> Any:
+def spread(who: object, name: str, value: object) -> Any:
     """A finite real number that is not negative: a scale or a standard deviation."""
     value = real(who, name, value)
     if isinstance(value, jax.core.Tracer):
@@ -52,7 +52,7 @@ def spread(who: object, name: str, value: Any) -> Any:
     return value
 
 
-def choice(who: object, name: str, value: Any, choices: Sequence[str]) -> str:
+def choice(who: object, name: str, value: object, choices: Sequence[str]) -> str:
     """One of `choices`."""
     if not isinstance(value, str) or value not in choices:
         known = ", ".join(repr(c) for c in choices)
@@ -87,7 +87,7 @@ def dtype_of(who: object, value: DTypeLike | None) -> np.dtype[Any]:
         raise TypeError(f"{who}: dtype must be a dtype, got {value!r}.") from None
 
 
-def ordered(who: object, low: str, lower: Any, high: str, upper: Any) -> None:
+def ordered(who: object, low: str, lower: object, high: str, upper: object) -> None:
     """Refuses bounds with nothing between them."""
     if isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer):
         return
@@ -97,7 +97,7 @@ def ordered(who: object, low: str, lower: Any, high: str, upper: Any) -> None:
         )
 
 
-def fill_value(who: object, name: str, value: Any) -> Any:
+def fill_value(who: object, name: str, value: object) -> Any:
     """A number or an array; NumPy's are copied, since they could be changed."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = np.array(value)[()]
@@ -184,7 +184,7 @@ def drawable(who: object, dtype: np.dtype[Any], *, in_complex: bool) -> None:
         raise ValueError(f"{who}: dtype must be {expected}, got {dtype.name}.")
 
 
-def placed(who: object, out_sharding: Any) -> dict[str, Any]:
+def placed(who: object, out_sharding: object) -> dict[str, Any]:
     """`out_sharding` as the keyword argument that it is to jax, or none."""
     if out_sharding is None:
         return {}
@@ -196,7 +196,7 @@ def placed(who: object, out_sharding: Any) -> dict[str, Any]:
     return {"out_sharding": out_sharding}
 
 
-def key_of(who: object, value: Any) -> None:
+def key_of(who: object, value: object) -> None:
     """Refuses what is not one PRNG key."""
     if not isinstance(value, (jax.Array, np.ndarray)):
         raise TypeError(
@@ -213,7 +213,7 @@ def key_of(who: object, value: Any) -> None:
         )
 
 
-def _is_sequence(value: Any) -> bool:
+def _is_sequence(value: object) -> bool:
     """True for what can be iterated over: neither a string nor an array without dimensions."""
     return (
         isinstance(value, Iterable)

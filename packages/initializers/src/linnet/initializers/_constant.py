@@ -52,7 +52,10 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = jnp.float64) -> Recipe:
 
 
 def zeros(
-    key: Any, shape: Sequence[int], dtype: DTypeLike | None = jnp.float64, out_sharding: Any = None
+    key: object,
+    shape: Sequence[int],
+    dtype: DTypeLike | None = jnp.float64,
+    out_sharding: object = None,
 ) -> Array:
     """Zero everywhere.
 
@@ -74,7 +77,10 @@ def zeros(
 
 
 def ones(
-    key: Any, shape: Sequence[int], dtype: DTypeLike | None = jnp.float64, out_sharding: Any = None
+    key: object,
+    shape: Sequence[int],
+    dtype: DTypeLike | None = jnp.float64,
+    out_sharding: object = None,
 ) -> Array:
     """One everywhere; arguments as in `zeros`.
 
@@ -117,7 +123,9 @@ def ones_init() -> Callable[..., Array]:
     return ones
 
 
-def _same(who: str, key: Any, shape: Any, dtype: DTypeLike | None, out_sharding: Any) -> Array:
+def _same(
+    who: str, key: object, shape: object, dtype: DTypeLike | None, out_sharding: object
+) -> Array:
     fill = getattr(jax.nn.initializers, who)
     shape = checks.shape_of(who, shape)
     dtype = jax.dtypes.canonicalize_dtype(checks.dtype_of(who, dtype))

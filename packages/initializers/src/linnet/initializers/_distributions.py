@@ -22,7 +22,7 @@ class _Random(Recipe):
     def _folds(self, dtype: np.dtype[Any]) -> bool:
         return self.__name__ == "normal"  # erfinv(u) · √2 · stddev
 
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+    def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
         # Only the normal distribution has a complex form.
         checks.drawable(self, dtype, in_complex=self.__name__ == "normal")
         checks.key_of(self, key)
@@ -31,7 +31,7 @@ class _Random(Recipe):
         return result
 
 
-def uniform(scale: Any = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Recipe:
+def uniform(scale: object = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Recipe:
     """Uniformly distributed: x ~ U[0, scale).
 
     Args:
@@ -54,7 +54,7 @@ def uniform(scale: Any = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Recipe:
     return _Random("uniform", {"scale": checks.spread("uniform", "scale", scale)}, dtype)
 
 
-def normal(stddev: Any = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Recipe:
+def normal(stddev: object = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Recipe:
     """Normally distributed: x ~ N(0, stddev²).
 
     Args:
@@ -80,10 +80,10 @@ def normal(stddev: Any = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Recipe:
 
 
 def truncated_normal(
-    stddev: Any = 1e-2,
+    stddev: object = 1e-2,
     dtype: DTypeLike | None = jnp.float64,
-    lower: Any = -2.0,
-    upper: Any = 2.0,
+    lower: object = -2.0,
+    upper: object = 2.0,
 ) -> Recipe:
     """Normally distributed between bounds: x = stddev · z, z ~ N(0, 1) given lower < z < upper.
 

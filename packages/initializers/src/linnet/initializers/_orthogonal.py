@@ -41,7 +41,7 @@ class _Orthogonal(Recipe):
 
 
 def orthogonal(
-    scale: Any = 1.0, column_axis: int = -1, dtype: DTypeLike | None = jnp.float64
+    scale: object = 1.0, column_axis: int = -1, dtype: DTypeLike | None = jnp.float64
 ) -> Recipe:
     """Orthogonal matrices, uniformly distributed: XᵀX = scale² · I.
 
@@ -70,7 +70,7 @@ def orthogonal(
 
 
 def delta_orthogonal(
-    scale: Any = 1.0, column_axis: int = -1, dtype: DTypeLike | None = jnp.float64
+    scale: object = 1.0, column_axis: int = -1, dtype: DTypeLike | None = jnp.float64
 ) -> Recipe:
     """Kernels of convolutions: an orthogonal matrix at the center of the window, zero elsewhere.
 
@@ -101,7 +101,7 @@ def delta_orthogonal(
     return _orthogonal("delta_orthogonal", scale, column_axis, dtype)
 
 
-def _orthogonal(name: str, scale: Any, column_axis: int, dtype: DTypeLike | None) -> Recipe:
+def _orthogonal(name: str, scale: object, column_axis: int, dtype: DTypeLike | None) -> Recipe:
     arguments = {
         "scale": checks.spread(name, "scale", scale),
         "column_axis": checks.axis(name, "column_axis", column_axis),

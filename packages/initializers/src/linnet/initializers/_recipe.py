@@ -77,10 +77,10 @@ class Recipe(ABC):
 
     def __call__(
         self,
-        key: Any,
-        shape: Any,
+        key: object,
+        shape: object,
         dtype: DTypeLike | None = _AS_MADE,
-        out_sharding: Any = None,
+        out_sharding: object = None,
     ) -> Array:
         """Draws an array.
 
@@ -121,7 +121,7 @@ class Recipe(ABC):
         return False
 
     @abstractmethod
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+    def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
         """Checks what depends on shape and dtype, and lets jax draw."""
 
     def __eq__(self, other: object) -> bool:
@@ -153,7 +153,7 @@ class Recipe(ABC):
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
+    def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{self!r} cannot be changed (tried to set {name!r}); make another.")
 
     def __delattr__(self, name: str) -> NoReturn:
@@ -174,7 +174,7 @@ def _staged() -> type:
 
 @partial(jax.jit, static_argnames=("recipe", "shape", "dtype", "placed"))
 def _draw_once(
-    key: Any,
+    key: object,
     *,
     recipe: Recipe,
     shape: Shape,
@@ -184,7 +184,7 @@ def _draw_once(
     return recipe._draw(key, shape, dtype, **dict(placed))
 
 
-def _identity(value: Any) -> Hashable:
+def _identity(value: object) -> Hashable:
     """What tells `value` from others: for numbers and arrays their type, their bits, their shape.
 
     `==` would not do: 0.0 equals -0.0, and NaN nothing at all.

@@ -75,7 +75,7 @@ def _scaled(
 
 
 def variance_scaling(
-    scale: Any,
+    scale: object,
     mode: Literal["fan_in", "fan_out", "fan_avg", "fan_geo_avg"],
     distribution: Literal["truncated_normal", "normal", "uniform"],
     in_axis: Axes = -2,

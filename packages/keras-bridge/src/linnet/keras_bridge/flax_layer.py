@@ -149,7 +149,7 @@ class FlaxLayer(ModuleLayer):
 
     def _initialized(self, input_shape: Any, params_key: Any, dropout_key: Any) -> dict[str, Any]:
         rngs = {"params": params_key, "dropout": dropout_key}
-        return self._call_with(  # type: ignore[no-any-return]
+        return self._call_with(
             lambda examples: self._initialized_with(examples, rngs), self._examples(input_shape)
         )
 

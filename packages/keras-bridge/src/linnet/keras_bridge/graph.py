@@ -76,7 +76,7 @@ class Graph:
         return nnx.merge(self._structures[training], nnx.FlatState(pairs, sort=True))
 
 
-def _leaves(module: Any) -> Any:
+def _leaves(module: object) -> Any:
     from linnet.module_core import nnx
 
     return nnx.to_flat_state(nnx.state(module))
@@ -86,7 +86,7 @@ def _text(path: tuple[Any, ...]) -> str:
     return "/".join(map(str, path))
 
 
-def _is_trained(leaf: Any) -> bool:
+def _is_trained(leaf: object) -> bool:
     from linnet.module_core import nnx
 
     if not isinstance(leaf, nnx.Param):
@@ -95,6 +95,6 @@ def _is_trained(leaf: Any) -> bool:
     return all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in arrays)
 
 
-def _as_arrays(value: Any) -> Any:
+def _as_arrays(value: object) -> object:
     """A Python number in a variable becomes the array that it would be traced as."""
     return jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), value)

@@ -16,14 +16,14 @@ import keras
 import numpy as np
 
 
-def is_shape(value: Any) -> bool:
+def is_shape(value: object) -> bool:
     """Whether a value is one shape, not a list or tuple of several."""
     return isinstance(value, (list, tuple)) and all(
         v is None or isinstance(v, (int, np.integer)) for v in value
     )
 
 
-def dtypes_of(inputs: Any) -> list[str]:
+def dtypes_of(inputs: object) -> list[str]:
     """The dtypes of a call's inputs, or of what stands for them, as Keras names them."""
     return [
         keras.backend.standardize_dtype(x.dtype if hasattr(x, "dtype") else jnp.result_type(x))
@@ -31,7 +31,7 @@ def dtypes_of(inputs: Any) -> list[str]:
     ]
 
 
-def examples(shapes: Any, dtypes: list[str] | None) -> Any:
+def examples(shapes: object, dtypes: list[str] | None) -> Any:
     """Inputs of these shapes: ones in float32, zeros where an integer or a bool is expected.
 
     Args:
@@ -49,17 +49,17 @@ def examples(shapes: Any, dtypes: list[str] | None) -> Any:
     return _filled(shapes, made)
 
 
-def are_floats(inputs: Any) -> bool:
+def are_floats(inputs: object) -> bool:
     """Whether all inputs are floating."""
     return all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in jax.tree.leaves(inputs))
 
 
-def as_integers(inputs: Any) -> Any:
+def as_integers(inputs: object) -> Any:
     """The same inputs as 32-bit integers, if they aren't integers already."""
     return jax.tree.map(lambda x: x.astype("int32") if are_floats(x) else x, inputs)
 
 
-def _example(shape: Any, dtype: str) -> Any:
+def _example(shape: Any, dtype: str) -> object:
     size = tuple(1 if n is None else int(n) for n in shape)
     if jnp.issubdtype(dtype, jnp.inexact):
         # In float32 whatever the policy, as Keras's own FlaxLayer has it: what is drawn from these
@@ -68,7 +68,7 @@ def _example(shape: Any, dtype: str) -> Any:
     return jnp.zeros(size, dtype)
 
 
-def _shapes(shapes: Any) -> Iterator[Any]:
+def _shapes(shapes: object) -> Iterator[Any]:
     if is_shape(shapes):
         yield shapes
     else:
@@ -81,7 +81,7 @@ def _children(shapes: Any) -> list[tuple[Any, Any]]:
     return sorted(shapes.items()) if isinstance(shapes, dict) else list(enumerate(shapes))
 
 
-def _filled(shapes: Any, leaves: Iterator[Any]) -> Any:
+def _filled(shapes: Any, leaves: Iterator[Any]) -> object:
     if is_shape(shapes):
         return next(leaves)
     filled = {key: _filled(child, leaves) for key, child in _children(shapes)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import keras
@@ -26,6 +26,9 @@ from . import values
 from ._compat import global_seed_generator, in_stateless_scope
 from .place import Place
 from .weights import Weights, abstract_key, is_tracing
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
@@ -66,17 +69,17 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     def _place(self) -> str:
         return f"{self.name} ({type(self).__name__})"
 
-    def _located(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _located(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Calls a function; an error names this layer."""
         try:
-            return function(*args)
+            return function(*args, **kwargs)
         except (ArgumentError, ArgumentTypeError) as error:
             error.locate(self._place())
             raise
 
     # Building.
 
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: object, *args: Any, **kwargs: Any) -> Any:
         if not self.built:
             self._input_dtypes = tuple(known_inputs.dtypes_of(inputs))
         return super().__call__(inputs, *args, **kwargs)
@@ -105,10 +108,10 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     def _dtype_list(self) -> list[str] | None:
         return None if self._input_dtypes is None else list(self._input_dtypes)
 
-    def _examples(self, input_shape: Any) -> Any:
+    def _examples(self, input_shape: object) -> Any:
         return known_inputs.examples(input_shape, self._dtype_list())
 
-    def _call_with(self, function: Callable[[Any], Any], inputs: Any) -> Any:
+    def _call_with(self, function: Callable[[Any], R], inputs: object) -> R:
         """`function(inputs)`, with integers if the module takes nothing else.
 
         A `keras.Sequential` that isn't told what its inputs are makes floats of all of them, and
@@ -197,7 +200,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     # Calling.
 
-    def call(self, inputs: Any, training: bool | None = False) -> Any:
+    def call(self, inputs: object, training: bool | None = False) -> Any:
         """Runs the module's method.
 
         Args:
@@ -218,7 +221,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
             error.message, error.where, error.hint = text, None, None
             raise
 
-    def _checked_outputs(self, inputs: Any, is_training: bool) -> Any:
+    def _checked_outputs(self, inputs: object, is_training: bool) -> object:
         outputs = self._call_with(lambda x: self._run(x, is_training), inputs)
         structure = jax.tree_util.tree_structure(outputs)
         if self._output_structure is None:
@@ -233,7 +236,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return outputs
 
     @abstractmethod
-    def _run(self, inputs: Any, training: bool) -> Any:
+    def _run(self, inputs: object, training: bool) -> Any:
         """Runs the module, and keeps its new state."""
 
     def _keeps_state(self, training: bool) -> bool:
@@ -270,7 +273,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return {**super().get_config(), "module": module, "method": method, "seed": self.seed}
 
     @abstractmethod
-    def _own_config(self) -> Any:
+    def _own_config(self) -> object:
         """The module as JSON."""
 
     @classmethod
@@ -299,7 +302,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     @classmethod
     @abstractmethod
-    def _read_module(cls, stored: Any) -> Any:
+    def _read_module(cls, stored: object) -> object:
         """The module that `_own_config` wrote, or what makes it."""
 
 
@@ -313,6 +316,6 @@ class _Pair:
 class _Structure:
     """The structure of the first outputs, and in which mode they came."""
 
-    def __init__(self, structure: Any, training: bool) -> None:
+    def __init__(self, structure: object, training: bool) -> None:
         self.structure = structure
         self.training = training

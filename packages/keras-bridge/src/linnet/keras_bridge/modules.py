@@ -34,12 +34,12 @@ def is_linen(value: Any) -> bool:
     return base is not None and isinstance(value, base)
 
 
-def is_nnx(value: Any) -> bool:
+def is_nnx(value: object) -> bool:
     """Whether a value is an nnx module or another object of nnx, such as a stream of keys."""
     return objects.is_object(value)
 
 
-def is_module(value: Any) -> bool:
+def is_module(value: object) -> bool:
     """Whether a value is written as a module."""
     return is_linen(value) or is_nnx(value)
 
@@ -56,7 +56,7 @@ def is_module_class(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, bases)
 
 
-def is_written_class(cls: Any) -> bool:
+def is_written_class(cls: object) -> bool:
     """Whether a value is a class whose instances are written as modules."""
     return is_module_class(cls) or objects.is_object_class(cls)
 
@@ -113,7 +113,7 @@ def _class_of(cls: type, where: Place) -> names.Reference:
     return found
 
 
-def from_config(stored: Any, where: Place) -> Any:
+def from_config(stored: object, where: Place) -> Any:
     """The module that `to_config` wrote.
 
     Raises:
@@ -148,7 +148,7 @@ def from_config(stored: Any, where: Place) -> Any:
     return made
 
 
-def _remade(cls: Any, stored: dict[str, Any], where: Place) -> Any:
+def _remade(cls: Any, stored: dict[str, Any], where: Place) -> object:
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     unknown = sorted(set(stored["fields"]) - known)
     if unknown:

@@ -31,7 +31,7 @@ _PUBLIC = (
 Reference = dict[str, str]
 
 
-def reference(value: Any) -> Reference | None:
+def reference(value: object) -> Reference | None:
     """What `find` needs to find a class or function again, or None if it could not."""
     for name, registered in keras.saving.get_custom_objects().items():
         if registered is value:
@@ -86,16 +86,16 @@ def find(stored: Any, what: object) -> Any:
     return found
 
 
-def _registered(name: str) -> Any:
+def _registered(name: str) -> object:
     return keras.saving.get_registered_object(name)
 
 
-def _own_name(value: Any) -> str:
+def _own_name(value: object) -> str:
     module = getattr(value, "__module__", None) or ""
     return f"{module}:{getattr(value, '__qualname__', getattr(value, '__name__', ''))}"
 
 
-def _shortest(name: str, value: Any) -> str:
+def _shortest(name: str, value: object) -> str:
     """The name under which Linnet's user knows it: the file that defines it may move."""
     module, _, qualname = name.partition(":")
     while module.startswith("linnet.") and module.count(".") > 1:
@@ -110,7 +110,7 @@ def _last(name: str) -> str:
     return name.rpartition(":")[2].rpartition(".")[2]
 
 
-def _looked_up(name: str) -> Any:
+def _looked_up(name: str) -> object:
     module_name, _, qualname = name.partition(":")
     top = module_name.partition(".")[0]
     if module_name in _PUBLIC or top == "linnet":

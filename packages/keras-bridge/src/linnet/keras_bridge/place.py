@@ -38,7 +38,7 @@ class Place:
         """The place of a field."""
         return self._beyond(f".{name}")
 
-    def item(self, key: Any) -> Place:
+    def item(self, key: object) -> Place:
         """The place of an item."""
         return self._beyond(f"[{key!r}]")
 
@@ -50,7 +50,7 @@ class Place:
         """The same place, where arrays belong to the program."""
         return self._beyond("", abstract=False)
 
-    def number(self, value: Any) -> int:
+    def number(self, value: object) -> int:
         """Counts an object that is written for the first time; returns its number."""
         return self.seen.setdefault(id(value), len(self.seen))
 

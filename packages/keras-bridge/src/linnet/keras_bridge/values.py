@@ -43,7 +43,7 @@ _OF_VALUES = (
 )
 
 
-def to_json(value: Any, where: Place) -> Any:
+def to_json(value: object, where: Place) -> Any:
     """A value as JSON.
 
     Args:
@@ -68,7 +68,7 @@ def to_json(value: Any, where: Place) -> Any:
     )
 
 
-def from_json(stored: Any, where: Place) -> Any:
+def from_json(stored: object, where: Place) -> Any:
     """The value that `to_json` wrote.
 
     Args:
@@ -96,7 +96,7 @@ def from_json(stored: Any, where: Place) -> Any:
 # The kinds: whether a value is of it, its name, writing, reading.
 
 
-def _items(value: Mapping[Any, Any], where: Place) -> Any:
+def _items(value: Mapping[Any, Any], where: Place) -> object:
     return [[to_json(k, where), to_json(v, where.item(k))] for k, v in value.items()]
 
 
@@ -104,15 +104,15 @@ def _read_items(stored: Any, where: Place) -> dict[Any, Any]:
     return {from_json(k, where): from_json(v, where.item(k)) for k, v in stored}
 
 
-def _sequence(value: Any, where: Place) -> Any:
+def _sequence(value: Any, where: Place) -> object:
     return to_json(list(value), where)
 
 
-def _is_special_float(value: Any) -> bool:
+def _is_special_float(value: object) -> bool:
     return type(value) is float and not math.isfinite(value)
 
 
-def _is_scalar_type(value: Any) -> bool:
+def _is_scalar_type(value: object) -> bool:
     # np.float32 is a class of numbers; jnp.float32 only behaves like it.
     return _is_of_numpy(value) or (
         isinstance(getattr(value, "dtype", None), np.dtype)
@@ -120,24 +120,24 @@ def _is_scalar_type(value: Any) -> bool:
     )
 
 
-def _is_of_numpy(value: Any) -> bool:
+def _is_of_numpy(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, np.generic)
 
 
-def _scalar_type(value: Any, where: Place) -> Any:
+def _scalar_type(value: Any, where: Place) -> object:
     return {"name": np.dtype(value).name, "of": "numpy" if _is_of_numpy(value) else "jax"}
 
 
-def _read_scalar_type(stored: Any, where: Place) -> Any:
+def _read_scalar_type(stored: Any, where: Place) -> object:
     dtype = jnp.dtype(stored["name"])
     return getattr(jnp, stored["name"]) if stored["of"] == "jax" else dtype.type
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     return isinstance(value, (np.ndarray, np.generic, jax.Array))
 
 
-def _array(value: Any, where: Place) -> Any:
+def _array(value: Any, where: Place) -> object:
     if isinstance(value, jax.core.Tracer):
         raise ArgumentError(
             f"{where} holds a value that jax is tracing, which can't be saved.",
@@ -164,7 +164,7 @@ def _array(value: Any, where: Place) -> Any:
     return {**stored, "dtype": numbers.dtype.name, "data": data}
 
 
-def _read_array(stored: Any, where: Place) -> Any:
+def _read_array(stored: Any, where: Place) -> object:
     shape, key = tuple(stored["shape"]), stored["key"]
     if "data" not in stored:
         if key is not None:
@@ -183,11 +183,11 @@ def _read_array(stored: Any, where: Place) -> Any:
     return numbers[()] if stored["is_scalar"] else numbers
 
 
-def _is_function(value: Any) -> bool:
+def _is_function(value: object) -> bool:
     return callable(value) and names.reference(value) is not None
 
 
-def _read_function(stored: Any, where: Place) -> Any:
+def _read_function(stored: object, where: Place) -> object:
     found = names.find(stored, where)
     if not callable(found) or (isinstance(found, type) and not _is_own_class(found)):
         raise ArgumentError(f"{where} should be a function, got {describe(found)}.")
@@ -199,7 +199,7 @@ def _is_own_class(cls: type) -> bool:
     return modules.is_written_class(cls) or dataclasses.is_dataclass(cls)
 
 
-def _partial(value: Any, where: Place) -> Any:
+def _partial(value: Any, where: Place) -> object:
     return [
         to_json(value.func, where.field("func")),
         to_json(list(value.args), where.field("args")),
@@ -207,7 +207,7 @@ def _partial(value: Any, where: Place) -> Any:
     ]
 
 
-def _read_partial(stored: Any, where: Place) -> Any:
+def _read_partial(stored: Any, where: Place) -> object:
     func, args, keywords = stored
     return functools.partial(
         from_json(func, where.field("func")),
@@ -216,26 +216,26 @@ def _read_partial(stored: Any, where: Place) -> Any:
     )
 
 
-def _enum(value: Any, where: Place) -> Any:
+def _enum(value: Any, where: Place) -> object:
     return {"class": _enum_class(value), "member": value.name}
 
 
-def _enum_class(value: Any) -> Any:
+def _enum_class(value: object) -> object:
     return names.reference(type(value))
 
 
-def _is_enum(value: Any) -> bool:
+def _is_enum(value: object) -> bool:
     return isinstance(value, enum.Enum) and _enum_class(value) is not None
 
 
-def _read_enum(stored: Any, where: Place) -> Any:
+def _read_enum(stored: Any, where: Place) -> object:
     found = names.find(stored["class"], where)
     if not (isinstance(found, type) and issubclass(found, enum.Enum)):
         raise ArgumentError(f"{where} should be an enum's member, got {describe(found)}.")
     return found[stored["member"]]
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: object) -> bool:
     """An instance of a dataclass, or a named tuple, that is no module."""
     if isinstance(value, type) or names.reference(type(value)) is None:
         return False
@@ -244,7 +244,7 @@ def _is_data(value: Any) -> bool:
     )
 
 
-def _data(value: Any, where: Place) -> Any:
+def _data(value: Any, where: Place) -> object:
     if isinstance(value, tuple):
         field_names = value._fields  # type: ignore[attr-defined]
     else:
@@ -255,7 +255,7 @@ def _data(value: Any, where: Place) -> Any:
     }
 
 
-def _read_data(stored: Any, where: Place) -> Any:
+def _read_data(stored: Any, where: Place) -> object:
     found = names.find(stored["class"], where)
     is_tuple = isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")
     if not (isinstance(found, type) and (dataclasses.is_dataclass(found) or is_tuple)):
@@ -264,32 +264,32 @@ def _read_data(stored: Any, where: Place) -> Any:
     return found(**fields)
 
 
-def _initializer(value: Any, where: Place) -> Any:
+def _initializer(value: object, where: Place) -> object:
     made = initializers.call_of(value)
     assert made is not None
     library, factory, arguments = made
     return [library, factory, {k: to_json(v, where.field(k)) for k, v in arguments.items()}]
 
 
-def _read_initializer(stored: Any, where: Place) -> Any:
+def _read_initializer(stored: Any, where: Place) -> object:
     library, factory, arguments = stored
     read = {k: from_json(v, where.field(k)) for k, v in arguments.items()}
     return initializers.make(library, factory, read, where)
 
 
-def _is_of_keras(value: Any) -> bool:
+def _is_of_keras(value: object) -> bool:
     return hasattr(type(value), "get_config") and not modules.is_module(value)
 
 
-def _of_keras(value: Any, where: Place) -> Any:
+def _of_keras(value: object, where: Place) -> object:
     return keras.saving.serialize_keras_object(value)
 
 
-def _read_of_keras(stored: Any, where: Place) -> Any:
+def _read_of_keras(stored: object, where: Place) -> object:
     return keras.saving.deserialize_keras_object(stored)
 
 
-def _is_axes(value: Any) -> bool:
+def _is_axes(value: object) -> bool:
     return isinstance(value, jax.sharding.PartitionSpec)
 
 

@@ -44,7 +44,7 @@ class Weights:
     def __init__(
         self,
         layer: Any,
-        tree: Any,
+        tree: object,
         values: Maker,
         *,
         scopes: Sequence[str],
@@ -85,12 +85,12 @@ class Weights:
             [_value(v, k) for v, k in zip(self.variables, self._keys, strict=True)]
         )
 
-    def leaves_of(self, tree: Any) -> list[Any] | None:
+    def leaves_of(self, tree: object) -> list[Any] | None:
         """The leaves of a tree of the same structure; None of another."""
         leaves, structure = jax.tree_util.tree_flatten(tree)
         return leaves if self._structure == structure else None
 
-    def write(self, leaves: Sequence[Any], read: Any) -> None:
+    def write(self, leaves: Sequence[Any], read: object) -> None:
         """Assigns those leaves that aren't the ones that `read` returned.
 
         Raises:
@@ -123,7 +123,7 @@ def _opened(scopes: Sequence[str], path: str) -> Iterator[str]:
         yield name
 
 
-def _value(variable: Any, key: str | None) -> Any:
+def _value(variable: Any, key: str | None) -> object:
     value = variable.value
     return jax.random.wrap_key_data(value, impl=key) if key else value
 
@@ -146,12 +146,12 @@ class _Value:
         return jnp.array(value, dtype=dtype, copy=True)
 
 
-def is_number(leaf: Any) -> bool:
+def is_number(leaf: object) -> bool:
     """Whether a leaf is a number of Python's."""
     return isinstance(leaf, (bool, int, float, complex))
 
 
-def as_arrays(tree: Any) -> Any:
+def as_arrays(tree: object) -> Any:
     """The same tree with arrays in place of numbers, which a variable of Keras can hold."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_number(leaf) else leaf, tree)
 
@@ -166,7 +166,7 @@ def abstract_key() -> Any:
     return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
 
-def key_kind(leaf: Any) -> str | None:
+def key_kind(leaf: object) -> str | None:
     """The kind of a typed random key, concrete or not; None of anything else."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
@@ -182,7 +182,7 @@ def path_text(path: Any) -> str:
     return "/".join(map(str, parts))
 
 
-def differences(given: Any, expected: Any) -> list[str]:
+def differences(given: object, expected: object) -> list[str]:
     """What tells two trees of arrays apart: a line for each leaf that is not alike.
 
     >>> import jax.numpy as jnp

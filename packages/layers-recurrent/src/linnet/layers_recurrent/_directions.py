@@ -18,7 +18,7 @@ def concatenate(forward: Array, backward: Array) -> Array:
     return jnp.concatenate([forward, backward], axis=-1)
 
 
-def pair_of_carries(initial_carry: Any) -> tuple[Any, Any]:
+def pair_of_carries(initial_carry: object) -> tuple[Any, Any]:
     """The carries of both directions, None for one that was not given.
 
     Raises:
@@ -34,7 +34,7 @@ def pair_of_carries(initial_carry: Any) -> tuple[Any, Any]:
     return initial_carry[0], initial_carry[1]
 
 
-def require_two(forward_rnn: Any, backward_rnn: Any, cell_type: type, arguments: str) -> None:
+def require_two(forward_rnn: object, backward_rnn: object, cell_type: type, arguments: str) -> None:
     """Checks that both directions are RNNs, not cells, and warns if they are one object.
 
     Args:

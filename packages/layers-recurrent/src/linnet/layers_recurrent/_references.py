@@ -24,7 +24,7 @@ class Reference(NamedTuple):
         return reduce(getattr, self.name.split("."), importlib.import_module(self.module))
 
 
-def referred(value: Any) -> Any:
+def referred(value: object) -> Any:
     """A `Reference` to `value` if it is a wrapped function that can be found, or else `value`."""
     where = Reference(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
     if not callable(value) or isinstance(value, type | FunctionType) or not all(where):
@@ -35,6 +35,6 @@ def referred(value: Any) -> Any:
         return value
 
 
-def resolved(value: Any) -> Any:
+def resolved(value: object) -> Any:
     """What `referred` was given."""
     return value.found() if isinstance(value, Reference) else value

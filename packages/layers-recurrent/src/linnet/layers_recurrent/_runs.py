@@ -10,7 +10,7 @@ from linnet.module_core.errors import ArgumentTypeError, ShapeError
 from linnet.module_core.layers import Array
 
 
-def checked_cell(cell: Any, base: type, arguments: str, example: str) -> Any:
+def checked_cell(cell: object, base: type, arguments: str, example: str) -> Any:
     """Checks that a cell can run over a sequence: it is callable and knows its feature dimensions.
 
     Args:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from linnet.initializers import Initializer
 from linnet.layers_recurrent.functional._checks import entries_of
 from linnet.module_core.errors import ArgumentError, ShapeError
@@ -11,7 +9,7 @@ from linnet.module_core.layers import Array, integer
 
 
 def initial_state(
-    rng: Array, shape: tuple[int, ...], features: int, init: Initializer, dtype: Any
+    rng: Array, shape: tuple[int, ...], features: int, init: Initializer, dtype: object
 ) -> Array:
     """An array of the input's `shape`, but for its features.
 
@@ -24,7 +22,7 @@ def initial_state(
     return state
 
 
-def state_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[Array, ...]:
+def state_of(carry: object, names: tuple[str, ...], features: int) -> tuple[Array, ...]:
     """The entries of a carry, each of `features` features.
 
     Raises:
@@ -43,7 +41,9 @@ def state_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[Array, 
     return entries
 
 
-def carried_of(carry: Any, names: tuple[str, ...], features: int) -> tuple[tuple[Array, ...], int]:
+def carried_of(
+    carry: object, names: tuple[str, ...], features: int
+) -> tuple[tuple[Array, ...], int]:
     """The entries of a carry, and how many features they have.
 
     A cell whose parameters are declared for its inputs takes the size of its state from the carry

@@ -39,7 +39,7 @@ def own_annotations(cls: type) -> dict[str, Any]:
     return dict(library.get_annotations(cls, format=library.Format.FORWARDREF))
 
 
-def reshard(x: Any, sharding: Any) -> Any:
+def reshard(x: object, sharding: object) -> Any:
     """Moves an array to a sharding on a mesh whose axes are all explicit."""
     # jax.sharding has it from 0.7 on. Can go with jax 0.6.
     move = getattr(jax.sharding, "reshard", None)
@@ -61,7 +61,7 @@ def mesh_that_is_set() -> Any:
     return None if mesh.empty else mesh
 
 
-def auto_axes(function: Callable[..., Any], sharding: Any) -> Callable[..., Any]:
+def auto_axes(function: Callable[..., Any], sharding: object) -> Callable[..., Any]:
     """`function`, traced as on a mesh whose axes are not explicit; its result is so laid out."""
     # jax.sharding has it from 0.7 on. Can go with jax 0.6.
     automatic = getattr(jax.sharding, "auto_axes", None)

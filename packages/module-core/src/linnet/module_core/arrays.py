@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def copied(value: Any) -> Any:
+def copied(value: object) -> Any:
     """A copy of a tree of arrays in buffers of its own; leaves other than arrays are kept.
 
     A jitted function that donates its arguments ends the life of their buffers, and refuses to be
@@ -21,13 +21,13 @@ def copied(value: Any) -> Any:
     return jax.tree.map(_copied_leaf, value)
 
 
-def _copied_leaf(x: Any) -> Any:
+def _copied_leaf(x: object) -> object:
     if isinstance(x, jax.Array):
         return jnp.copy(x)
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def strong(value: Any) -> Any:
+def strong(value: object) -> Any:
     """The value, a tree of arrays, without weak types.
 
     `jnp.full(3, 0.5)` has a weak type, what an optimizer makes of it hasn't. A jitted step would be
@@ -38,7 +38,7 @@ def strong(value: Any) -> Any:
     return jax.tree.map(_strong_leaf, value)
 
 
-def as_strong_as(value: Any, before: Any) -> Any:
+def as_strong_as(value: Any, before: object) -> Any:
     """Makes a number or weakly typed array strong if it replaces a strongly typed array.
 
     What a jitted step makes of a variable is what the next step gets: one program does for both.
@@ -52,7 +52,7 @@ def as_strong_as(value: Any, before: Any) -> Any:
     return jax.lax.convert_element_type(value, before.dtype)
 
 
-def _strong_leaf(x: Any) -> Any:
+def _strong_leaf(x: object) -> object:
     if isinstance(x, jax.Array) and getattr(x, "weak_type", False):
         return jax.lax.convert_element_type(x, x.dtype)
     return x

@@ -55,7 +55,7 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
         _rules.reset(token)
 
 
-def check_rules(rules: Any) -> None:
+def check_rules(rules: object) -> None:
     """Refuses what is not a sequence of rules.
 
     Raises:
@@ -79,7 +79,7 @@ _EXAMPLE = (
 )
 
 
-def _is_mesh_axes(axes: Any) -> bool:
+def _is_mesh_axes(axes: object) -> bool:
     if isinstance(axes, tuple | list):
         return all(isinstance(a, str) for a in axes)
     return axes is None or isinstance(axes, str) or axes is PartitionSpec.UNCONSTRAINED
@@ -127,7 +127,7 @@ def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[A
     return axes
 
 
-def _names_in(mesh_axes: Any) -> tuple[str, ...]:
+def _names_in(mesh_axes: object) -> tuple[str, ...]:
     if isinstance(mesh_axes, str):
         return (mesh_axes,)
     return tuple(mesh_axes) if isinstance(mesh_axes, tuple | list) else ()

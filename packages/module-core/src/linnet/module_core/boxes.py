@@ -33,7 +33,7 @@ class AxisMetadata(abc.ABC, Generic[T]):
         return self.unbox()
 
     @abc.abstractmethod
-    def replace_boxed(self, value: Any) -> AxisMetadata[Any]:
+    def replace_boxed(self, value: object) -> AxisMetadata[Any]:
         """The same box around `value`."""
 
     @abc.abstractmethod
@@ -45,21 +45,21 @@ class AxisMetadata(abc.ABC, Generic[T]):
         """The box for a value that has lost the axis at `index`; `params` describe that axis."""
 
 
-def is_axis_metadata(val: Any) -> bool:
+def is_axis_metadata(val: object) -> bool:
     """Whether `val` is a box."""
     return isinstance(val, AxisMetadata)
 
 
-def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: Any) -> Any:
+def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: object) -> Any:
     """Applies `fn` to every box in `tree`, leaving all else as it is."""
 
-    def apply(leaf: Any) -> Any:
+    def apply(leaf: object) -> Any:
         return fn(leaf) if isinstance(leaf, AxisMetadata) else leaf
 
     return jax.tree.map(apply, tree, is_leaf=is_axis_metadata)
 
 
-def has_boxes(tree: Any) -> bool:
+def has_boxes(tree: object) -> bool:
     """Whether any value in `tree` is in a box."""
     if isinstance(tree, _BARE):
         return False
@@ -70,24 +70,24 @@ def has_boxes(tree: Any) -> bool:
 _BARE = (jax.Array, np.ndarray, int, float)
 
 
-def unbox(tree: Any) -> Any:
+def unbox(tree: object) -> Any:
     """Takes every value in `tree` out of its boxes, one in another included."""
     if isinstance(tree, _BARE):
         return tree
     return map_axis_meta(lambda box: unbox(box.unbox()), tree)
 
 
-def contents(tree: Any) -> Any:
+def contents(tree: object) -> Any:
     """`unbox` without what a box does to its value: for a look at shapes, say."""
     if isinstance(tree, _BARE):
         return tree
     return map_axis_meta(lambda box: contents(box._contents()), tree)
 
 
-def replace_boxed(tree: Any, updates: Any) -> Any:
+def replace_boxed(tree: object, updates: object) -> Any:
     """Puts the values of `updates` into the boxes of `tree`."""
 
-    def put(box: Any, value: Any) -> Any:
+    def put(box: object, value: object) -> Any:
         if isinstance(box, AxisMetadata):
             return box.replace_boxed(replace_boxed(box._contents(), value))
         return value

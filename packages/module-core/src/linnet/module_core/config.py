@@ -60,7 +60,7 @@ class Config:
         for name, default in _DEFAULTS.items():
             self.__dict__[name] = _from_environment(name, default)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self.update(name, value)
 
     def update(self, name: str, value: Any) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
 
 
 class LinnetError(Exception):
@@ -57,7 +56,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return "There are: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """What `value` is, in a few words: an array's shape, not its numbers."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:

@@ -20,7 +20,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from ._compat import auto_axes, bernoulli, reshard
 
 
-def layout_of(x: Any) -> NamedSharding | None:
+def layout_of(x: object) -> NamedSharding | None:
     """How `x` is split, or None where its type says of no dimension that it is."""
     try:
         sharding: Any = jax.typeof(x).sharding
@@ -36,7 +36,7 @@ def layout_of(x: Any) -> NamedSharding | None:
     return layout
 
 
-def is_on_mesh(x: Any) -> bool:
+def is_on_mesh(x: object) -> bool:
     """Whether `x` lives on a mesh of several devices, split or not."""
     try:
         mesh = jax.typeof(x).sharding.mesh
@@ -65,7 +65,7 @@ def split(layout: NamedSharding, entries: Iterable[Any]) -> NamedSharding:
     return NamedSharding(layout.mesh, PartitionSpec(*kept))  # type: ignore[no-untyped-call]
 
 
-def laid_out(x: Any, layout: NamedSharding | None) -> Any:
+def laid_out(x: object, layout: NamedSharding | None) -> Any:
     """`x`, moved to `layout`; None leaves it as it is."""
     return x if layout is None else reshard(x, layout)
 
@@ -109,7 +109,7 @@ def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
     return reshard(x, split(layout, (*batch, *rest)))
 
 
-def whole(x: Any, *dimensions: int) -> Any:
+def whole(x: object, *dimensions: int) -> Any:
     """`x`, gathered along `dimensions` (counted from the end) if it may be split along them.
 
     For what a loop takes pieces of: XLA would gather it anew at each turn. On a mesh with automatic

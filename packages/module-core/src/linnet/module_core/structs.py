@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def is_struct(value: Any) -> bool:
+def is_struct(value: object) -> bool:
     """Whether `value` is an instance of a `linnet.struct` dataclass."""
     return getattr(type(value), "_linnet_dataclass", False) is True

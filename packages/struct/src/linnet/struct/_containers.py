@@ -68,7 +68,7 @@ def _list_children(xs: Any) -> dict[str, Any]:
     return {str(i): x for i, x in enumerate(xs)}
 
 
-def _partial_rebuild(x: Any, children: dict[str, Any]) -> Any:
+def _partial_rebuild(x: Any, children: dict[str, Any]) -> object:
     partial: Any = type(x)
     return partial(x.func, *children["args"], **children["keywords"])
 

@@ -243,7 +243,7 @@ def _explain_assignment(made: type) -> None:
     """Lets assignments to a frozen instance say what to write instead."""
     frozen_setattr, frozen_delattr = vars(made)["__setattr__"], vars(made)["__delattr__"]
 
-    def refused(self: Any, what: str, name: str) -> dataclasses.FrozenInstanceError:
+    def refused(self: object, what: str, name: str) -> dataclasses.FrozenInstanceError:
         return dataclasses.FrozenInstanceError(
             message(
                 f"{type(self).__name__}: cannot {what} field {name!r}; instances are immutable.",
@@ -251,13 +251,13 @@ def _explain_assignment(made: type) -> None:
             )
         )
 
-    def __setattr__(self: Any, name: str, value: Any) -> None:
+    def __setattr__(self: object, name: str, value: object) -> None:
         try:
             frozen_setattr(self, name, value)
         except dataclasses.FrozenInstanceError:
             raise refused(self, "assign to", name) from None
 
-    def __delattr__(self: Any, name: str) -> None:
+    def __delattr__(self: object, name: str) -> None:
         try:
             frozen_delattr(self, name)
         except dataclasses.FrozenInstanceError:

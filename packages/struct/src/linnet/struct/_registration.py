@@ -46,7 +46,7 @@ def register(made: type, data_fields: Sequence[str], meta_fields: Sequence[str])
             )
         return children_of(node), structure
 
-    def flatten_with_keys(node: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+    def flatten_with_keys(node: object) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
         children, structure = flatten(node)
         return list(zip(keys, children, strict=True)), structure
 
@@ -71,7 +71,7 @@ def _values_of(names: Sequence[str]) -> Any:
     return attrgetter(*names)
 
 
-def _is_hashable(value: Any) -> bool:
+def _is_hashable(value: object) -> bool:
     try:
         hash(value)
     except TypeError:
@@ -79,7 +79,7 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
-def _is_tracer(value: Any) -> bool:
+def _is_tracer(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
@@ -94,7 +94,7 @@ class _Static:
 
     __slots__ = ("class_name", "field", "value", "was_not_comparable")
 
-    def __init__(self, class_name: str, field: str, value: Any) -> None:
+    def __init__(self, class_name: str, field: str, value: object) -> None:
         self.class_name = class_name
         self.field = field
         self.value = value

@@ -73,7 +73,7 @@ _handlers: dict[type, _Handler] = {}
 
 
 def register_serialization_state(
-    ty: Any,
+    ty: object,
     ty_to_state_dict: Callable[[Any], dict[str, Any]],
     ty_from_state_dict: Callable[[Any, dict[str, Any]], Any],
     override: bool = False,
@@ -115,7 +115,7 @@ def register_serialization_state(
     _handlers[ty] = _Handler(ty_to_state_dict, ty_from_state_dict)
 
 
-def is_serializable(target: Any) -> bool:
+def is_serializable(target: object) -> bool:
     """Whether an object, or the instances of a class, have children that go into a state dict.
 
     Args:
@@ -134,7 +134,7 @@ def current_path() -> str:
     return "/".join(_path.get())
 
 
-def to_state_dict(target: Any) -> Any:
+def to_state_dict(target: object) -> Any:
     """A nested dict with string keys that holds the leaves of a tree.
 
     Args:
@@ -171,7 +171,7 @@ def to_state_dict(target: Any) -> Any:
 def from_state_dict(target: None, state: Any, name: str = ".") -> Any: ...
 @overload
 def from_state_dict(target: T, state: Any, name: str = ".") -> T: ...
-def from_state_dict(target: Any, state: Any, name: str = ".") -> Any:
+def from_state_dict(target: object, state: object, name: str = ".") -> Any:
     """A copy of a tree with the leaves of a state dict.
 
     Args:
@@ -212,7 +212,7 @@ class _Differences(NamedTuple):
     mismatched: list[str]
 
 
-def _compare(target: Any, state: Any, path: Path, differences: _Differences) -> None:
+def _compare(target: object, state: object, path: Path, differences: _Differences) -> None:
     """Notes everything in which `state` does not have the structure of `target`."""
     if type(target) in _handlers:
         return
@@ -242,7 +242,7 @@ def _compare(target: Any, state: Any, path: Path, differences: _Differences) -> 
             differences.unknown.append(f"{here}/{name}{kind}")
 
 
-def _restore(target: Any, state: Any, path: Path, differences: _Differences) -> Any:
+def _restore(target: Any, state: Any, path: Path, differences: _Differences) -> object:
     """A copy of `target` with the leaves of `state`, which has its structure."""
     handler = _handlers.get(type(target))
     if handler is not None:
@@ -290,7 +290,7 @@ def _without_legacy(target: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
 _VALUES = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, numbers.Number, str, bytes)
 
 
-def _article(x: Any) -> str:
+def _article(x: object) -> str:
     if isinstance(x, Mapping):
         keys = ", ".join(map(repr, list(x)[:5])) + (", …" if len(x) > 5 else "")
         return f"a dict with the key{'s' * (len(x) > 1)} {keys}" if x else "an empty dict"

@@ -71,7 +71,7 @@ class Traversal(abc.ABC):
         left = iter(given)
         used = 0
 
-        def take(_: Any) -> Any:
+        def take(_: object) -> object:
             nonlocal used
             used += 1
             return next(left, None)
@@ -261,7 +261,7 @@ class TraverseAttr(Traversal):
         return updated
 
 
-def _with_items(inputs: Any, items: dict[Any, Any]) -> Any:
+def _with_items(inputs: Any, items: dict[Any, Any]) -> object:
     if isinstance(inputs, FrozenDict):
         return inputs.copy(items)
     updated = copy.copy(inputs)
@@ -269,7 +269,7 @@ def _with_items(inputs: Any, items: dict[Any, Any]) -> Any:
     return updated
 
 
-def _rebuilt(inputs: Any, items: list[Any]) -> Any:
+def _rebuilt(inputs: Any, items: list[Any]) -> object:
     """A list or tuple of the same class with other items."""
     return type(inputs)(*items) if hasattr(inputs, "_fields") else type(inputs)(items)
 

@@ -288,7 +288,7 @@ def pop(x: FrozenDict[K, V] | dict[K, V], key: K) -> tuple[FrozenDict[K, V] | di
     return rest, rest.pop(key)
 
 
-def pretty_repr(x: Any, num_spaces: int = 4) -> str:
+def pretty_repr(x: object, num_spaces: int = 4) -> str:
     """The text of either kind of dict, one line an entry; of anything else, its `repr`.
 
     Args:
@@ -315,7 +315,7 @@ def _plain(function: str, x: Any) -> dict[Any, Any]:
     return copied
 
 
-def _own(x: Any) -> Any:
+def _own(x: object) -> Any:
     """`x` with its dicts copied, so that nobody else holds them; FrozenDicts are opened."""
     if isinstance(x, FrozenDict):
         return x._dict  # shared between FrozenDicts, changed by none
@@ -324,7 +324,7 @@ def _own(x: Any) -> Any:
     return x
 
 
-def _thaw(x: Any) -> Any:
+def _thaw(x: object) -> Any:
     """`x` as plain dicts that its new owner may change: FrozenDicts opened, dicts copied."""
     if isinstance(x, FrozenDict):
         return _copied(x._dict)
@@ -346,7 +346,7 @@ def _copied(x: Any) -> Any:
     return x
 
 
-def _pretty(x: Any, num_spaces: int) -> str:
+def _pretty(x: object, num_spaces: int) -> str:
     if not isinstance(x, dict):
         return repr(x)
     if not x:

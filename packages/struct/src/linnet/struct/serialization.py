@@ -76,7 +76,7 @@ class NotSerializableError(TypeError):
     """A tree holds something that cannot be serialized."""
 
 
-def to_bytes(target: Any) -> bytes:
+def to_bytes(target: object) -> bytes:
     """A tree's leaves as bytes.
 
     Args:
@@ -99,7 +99,7 @@ def to_bytes(target: Any) -> bytes:
 def from_bytes(target: None, encoded_bytes: bytes) -> Any: ...
 @overload
 def from_bytes(target: T, encoded_bytes: bytes) -> T: ...
-def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
+def from_bytes(target: object, encoded_bytes: bytes) -> Any:
     """A copy of a tree with the leaves that were written by `to_bytes`.
 
     Args:
@@ -123,7 +123,7 @@ def from_bytes(target: Any, encoded_bytes: bytes) -> Any:
     return from_state_dict(target, msgpack_restore(encoded_bytes))
 
 
-def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
+def msgpack_serialize(pytree: object, in_place: bool = False) -> bytes:
     """A tree of dicts and lists as bytes.
 
     Args:
@@ -142,7 +142,7 @@ def msgpack_serialize(pytree: Any, in_place: bool = False) -> bytes:
     """
     msgpack = _import_msgpack("msgpack_serialize")
 
-    def extend(x: Any) -> Any:
+    def extend(x: object) -> object:
         if isinstance(x, msgpack.Timestamp):
             return x
         code, payload = _extension(x)
@@ -208,7 +208,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
 # Writing.
 
 
-def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> Any:
+def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> object:
     """`x` as msgpack and `_extension` can write it; jax arrays as NumPy's, large ones in chunks."""
     ty = type(x)
     if ty is dict:
@@ -271,7 +271,7 @@ def _check_keys(xs: dict[Any, Any], path: str) -> None:
             raise NotSerializableError(f"{path}: the key {key!r} has a meaning in the format.")
 
 
-def _checked_array(x: Any, path: str) -> np.ndarray:
+def _checked_array(x: object, path: str) -> np.ndarray:
     if isinstance(x, np.ma.MaskedArray):
         raise NotSerializableError(
             message(
@@ -300,7 +300,7 @@ def _is_number(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "biufcmM" or dtype.isbuiltin == 2
 
 
-def _as_chunks(array: np.ndarray, largest: int) -> Any:
+def _as_chunks(array: np.ndarray, largest: int) -> object:
     """An array, or a dict with its shape and its elements in pieces of at most `largest` bytes."""
     if array.nbytes <= largest:
         return array
@@ -327,7 +327,7 @@ def _key_as_dict(key: jax.Array, path: str, largest: int) -> dict[str, Any]:
     return {_PRNG_KEY: True, "impl": impl, "data": _as_chunks(data, largest)}
 
 
-def _extension(x: Any) -> tuple[int, Any]:
+def _extension(x: object) -> tuple[int, Any]:
     """The type and the content of the extension for a leaf that msgpack doesn't know."""
     if isinstance(x, complex) and not isinstance(x, np.generic):
         return _COMPLEX, (x.real, x.imag)
@@ -339,7 +339,7 @@ def _extension(x: Any) -> tuple[int, Any]:
 # Reading. The errors raised here become an InvalidBytesError.
 
 
-def _read_extension(code: int, content: Any) -> Any:
+def _read_extension(code: int, content: Any) -> object:
     if code == _COMPLEX:
         real, imag = content
         return complex(real, imag)
@@ -364,13 +364,13 @@ def _array(shape: Any, name: str, data: bytes) -> np.ndarray:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _checked_shape(shape: Any) -> list[int]:
+def _checked_shape(shape: object) -> list[int]:
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise ValueError(f"{shape!r} stands where the shape of an array should")
     return shape
 
 
-def _read_markers(x: Any) -> Any:
+def _read_markers(x: Any) -> object:
     """`x` with the dicts that stand for arrays in chunks and for PRNG keys replaced by these."""
     if isinstance(x, list):
         return [_read_markers(item) for item in x]
@@ -385,7 +385,7 @@ def _read_markers(x: Any) -> Any:
     return x
 
 
-def _as_list(xs: Any) -> list[Any]:
+def _as_list(xs: object) -> list[Any]:
     if not isinstance(xs, dict) or any(str(i) not in xs for i in range(len(xs))):
         raise ValueError("an array in chunks lacks its shape or some of its chunks")
     return [xs[str(i)] for i in range(len(xs))]

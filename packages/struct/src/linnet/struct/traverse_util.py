@@ -105,7 +105,7 @@ def flatten_dict(
     _check_dict("flatten_dict", xs)
     flat: dict[Any, Any] = {}
 
-    def visit(x: Any, path: PathParts) -> None:
+    def visit(x: object, path: PathParts) -> None:
         if not isinstance(x, dict | FrozenDict) or (is_leaf is not None and is_leaf(path, x)):
             leaf = x
         elif x or not path:
@@ -210,7 +210,7 @@ class ModelParamTraversal(Traversal):
     def __init__(self, filter_fn: Callable[[str, Any], Any]) -> None:
         self._filter_fn = filter_fn
 
-    def iterate(self, inputs: Any) -> Any:
+    def iterate(self, inputs: object) -> Any:
         """The parameters that are meant, sorted by path."""
         for path, value in _sorted_flat(inputs).items():
             if value is not empty_node and self._filter_fn(_slashed(path), value):
@@ -219,7 +219,7 @@ class ModelParamTraversal(Traversal):
     def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
         """A copy of `inputs` with `fn` applied to the parameters that are meant."""
 
-        def change(path: PathParts, value: Any) -> Any:
+        def change(path: PathParts, value: object) -> Any:
             meant = value is not empty_node and self._filter_fn(_slashed(path), value)
             return fn(value) if meant else value
 
@@ -228,7 +228,7 @@ class ModelParamTraversal(Traversal):
         return FrozenDict(updated) if isinstance(inputs, FrozenDict) else updated
 
 
-def _sorted_flat(inputs: Any) -> dict[PathParts, Any]:
+def _sorted_flat(inputs: object) -> dict[PathParts, Any]:
     if not isinstance(inputs, dict | FrozenDict):
         # A ValueError, as those who catch Flax's expect.
         raise ValueError(
@@ -245,7 +245,7 @@ def _slashed(path: PathParts) -> str:
     return "".join(f"/{key}" for key in path)
 
 
-def _check_dict(function: str, xs: Any) -> None:
+def _check_dict(function: str, xs: object) -> None:
     if not isinstance(xs, dict | FrozenDict):
         raise TypeError(f"{function}: expected a dict or a FrozenDict, got {type(xs).__name__}.")
 
@@ -263,7 +263,7 @@ def _joined(path: PathParts, sep: str) -> str:
     return sep.join(path)
 
 
-def _split(name: Any, sep: str | None) -> PathParts:
+def _split(name: object, sep: str | None) -> PathParts:
     if sep is not None and isinstance(name, str):
         return tuple(name.split(sep))
     if sep is None and isinstance(name, tuple):
@@ -272,7 +272,7 @@ def _split(name: Any, sep: str | None) -> PathParts:
     raise TypeError(f"unflatten_dict: each key must be {wanted}; got {name!r}.")
 
 
-def _conflict(name: Any) -> ValueError:
+def _conflict(name: object) -> ValueError:
     return ValueError(
         message(
             f"unflatten_dict: the path {name!r} starts with another path, or another with it.",

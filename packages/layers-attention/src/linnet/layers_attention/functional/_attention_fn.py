@@ -31,7 +31,7 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
     return known
 
 
-def parameters_of(function: Any) -> frozenset[str]:
+def parameters_of(function: object) -> frozenset[str]:
     """The names of a function's parameters.
 
     Raises:
@@ -56,7 +56,7 @@ def call_attention_fn(
     value: Array,
     options: Mapping[str, Any],
     *,
-    module: Any,
+    module: object,
     implementation: str,
     is_causal: bool,
     query_offset: int | Array,

@@ -99,7 +99,7 @@ def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
     )
 
 
-def check_implementation(name: Any) -> str:
+def check_implementation(name: object) -> str:
     """`name`, if it is an implementation of attention.
 
     Raises:

@@ -28,7 +28,7 @@ class WeightDropout(NamedTuple):
 
 
 def weight_dropout(
-    key: Any, rate: Any, broadcast: bool, deterministic: bool | None
+    key: Any, rate: object, broadcast: bool, deterministic: bool | None
 ) -> WeightDropout | None:
     """The dropout to apply, or None.
 

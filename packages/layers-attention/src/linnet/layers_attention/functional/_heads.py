@@ -25,7 +25,9 @@ class Heads(NamedTuple):
     depth: int
 
 
-def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_features: int) -> Heads:
+def heads_of(
+    num_heads: object, num_kv_heads: object, qkv_features: object, default_features: int
+) -> Heads:
     """Heads of queries, heads of keys and values, and the depth of each.
 
     Raises:
@@ -53,7 +55,7 @@ def heads_of(num_heads: Any, num_kv_heads: Any, qkv_features: Any, default_featu
 
 
 def three_inputs(
-    inputs_q: Any, inputs_k: Any | None, inputs_v: Any | None
+    inputs_q: object, inputs_k: Any | None, inputs_v: Any | None
 ) -> tuple[Array, Array, Array]:
     """The inputs of queries, keys and values as arrays, with defaults for those not given.
 

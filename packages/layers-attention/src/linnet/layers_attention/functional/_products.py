@@ -76,7 +76,7 @@ class Products(NamedTuple):
             output = self._values(weights, value)
         return _queries_to_groups(output, queries)
 
-    def _laid_out(self, a: Array, b: Array, dimensions: Any) -> dict[str, Any]:
+    def _laid_out(self, a: Array, b: Array, dimensions: object) -> dict[str, Any]:
         """The sharding of the product of `a` and `b` to give JAX where it requires one."""
         if self.dot_general is not None:
             return {}

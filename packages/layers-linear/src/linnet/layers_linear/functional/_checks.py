@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Shape, integers
 
 
-def per_dimension(value: Any, rank: int, name: str, *, least: int = 1) -> Shape:
+def per_dimension(value: object, rank: int, name: str, *, least: int = 1) -> Shape:
     """One integer for each of `rank` spatial dimensions, from one, several or None (ones).
 
     Raises:

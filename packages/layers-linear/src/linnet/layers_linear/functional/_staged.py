@@ -21,7 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def is_staged(x: Any) -> bool:
+def is_staged(x: object) -> bool:
     """Whether `x` stands for a value of a program that is being recorded (jit, scan, ...).
 
     False for arrays, and for the tracers of `jax.grad` and `jax.vmap`, which may hold arrays.
@@ -33,7 +33,7 @@ def is_staged(x: Any) -> bool:
 def _recorder() -> type:
     seen: list[type] = []
 
-    def look(x: Any) -> Any:
+    def look(x: object) -> Any:
         seen.append(type(x))
         return x
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from ._padding import ZERO_PADDINGS, LaxPadding, canonicalize_padding
 
 def pool(
     inputs: Array,
-    init: Any,
+    init: object,
     reduce_fn: Callable[[Array, Array], Array],
     window_shape: Sequence[int],
     strides: Sequence[int] | None,
@@ -95,7 +94,7 @@ def _sizes(value: Sequence[int], name: str) -> Shape:
 
 def _reduce(
     x: Array,
-    init: Any,
+    init: object,
     reduce_fn: Callable[[Array, Array], Array],
     window: Shape,
     steps: Shape,

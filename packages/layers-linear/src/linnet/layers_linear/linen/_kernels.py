@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from linnet.initializers import Initializer
@@ -14,7 +12,7 @@ from linnet.module_core.linen import Module
 
 
 def kernel_of(
-    module: Module, init: Initializer, shape: Shape, dtype: Any, inputs: Shape, rank: int
+    module: Module, init: Initializer, shape: Shape, dtype: object, inputs: Shape, rank: int
 ) -> Array:
     """The parameter 'kernel' of a layer that moves a window of `rank` dimensions over its inputs.
 

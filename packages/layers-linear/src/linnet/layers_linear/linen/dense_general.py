@@ -42,7 +42,7 @@ class _Flattened:
         """Whether all values are the same, so that neither key nor shape matters."""
         return getattr(self.init, "ignores_key", False)
 
-    def __call__(self, key: Any, shape: Shape, dtype: Any) -> Any:
+    def __call__(self, key: object, shape: Shape, dtype: object) -> Any:
         if self.ignores_key:
             return self.init(key, shape, dtype)
         value = self.init(key, self.flat_shape, dtype)

@@ -10,7 +10,7 @@ from linnet.module_core.layers import shape_of, vector_features
 
 
 def require_features(
-    inputs: Any, expected: int, name: str = "in_features", *, rank: int | None = None
+    inputs: object, expected: int, name: str = "in_features", *, rank: int | None = None
 ) -> None:
     """Refuses inputs whose last dimension isn't the size that a layer was made for.
 
@@ -34,7 +34,7 @@ def require_features(
         )
 
 
-def as_tuple(value: Any) -> Any:
+def as_tuple(value: object) -> Any:
     """A list as a tuple, lists in it as well: what a layer keeps isn't edited behind its back."""
     if isinstance(value, list | tuple):
         return tuple(as_tuple(v) for v in value)

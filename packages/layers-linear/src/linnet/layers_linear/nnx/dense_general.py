@@ -169,7 +169,7 @@ def _leading(batch_axis: Mapping[int, int]) -> dict[int, int]:
     return sizes
 
 
-def _require(inputs: Any, dims: Shape, expected: Shape, outer: int) -> None:
+def _require(inputs: object, dims: Shape, expected: Shape, outer: int) -> None:
     shape = shape_of(inputs)
     got = tuple(shape[d] for d in dims)
     if got != expected:
@@ -188,7 +188,7 @@ def _of_flat(init: Initializer, flat: Shape) -> Initializer:
     each feature.
     """
 
-    def call(key: jax.Array, shape: Shape, dtype: Any) -> Any:
+    def call(key: jax.Array, shape: Shape, dtype: object) -> Any:
         value: Any = init(key, flat, dtype)
         if isinstance(value, VariableMetadata):
             value.raw_value = _shaped(value.raw_value, shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 
@@ -98,7 +97,7 @@ class Dropout(Layer):
         if deterministic is not None:
             self.deterministic = deterministic
 
-    def _key(self, rngs: Any) -> Array:
+    def _key(self, rngs: object) -> Array:
         if rngs is None:
             rngs = self.rngs
         if rngs is None:
@@ -113,7 +112,7 @@ class Dropout(Layer):
         key: Array = self._stream(rngs)()
         return key
 
-    def _stream(self, rngs: Any) -> RngStream:
+    def _stream(self, rngs: object) -> RngStream:
         if isinstance(rngs, Rngs):
             return rngs[self.rng_collection]
         if isinstance(rngs, RngStream):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from jax import lax
 
@@ -11,7 +9,7 @@ from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.layers import Array, Axes, AxisName, Shape, as_array, axes_of, fraction
 
 
-def as_mask(mask: Any, shape: Shape) -> Array:
+def as_mask(mask: object, shape: Shape) -> Array:
     """`mask` as booleans of the given shape.
 
     Raises:
@@ -79,7 +77,7 @@ def feature_shape(shape: Shape, feature_axes: Axes = -1, name: str = "feature_ax
     return tuple(shape[i] for i in axes_of(feature_axes, len(shape), name))
 
 
-def check_momentum(momentum: Any) -> None:
+def check_momentum(momentum: object) -> None:
     """Refuses a momentum outside [0, 1]; a traced one cannot be checked.
 
     Raises:

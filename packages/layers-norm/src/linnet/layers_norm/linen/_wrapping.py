@@ -51,7 +51,7 @@ def call_with_params(
     return map_variables(call, "params", see, init=init, mutable=init or keep)(layer)
 
 
-def require_layer(layer: Any, wrapper: str) -> None:
+def require_layer(layer: object, wrapper: str) -> None:
     """Checks that the wrapped layer is a module.
 
     Raises:
@@ -66,7 +66,7 @@ def require_layer(layer: Any, wrapper: str) -> None:
         )
 
 
-def _name(key: Any) -> str:
+def _name(key: object) -> str:
     for attribute in ("key", "name", "idx"):  # the keys of a dict, an object and a sequence
         if hasattr(key, attribute):
             return str(getattr(key, attribute))

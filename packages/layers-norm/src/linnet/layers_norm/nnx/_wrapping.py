@@ -7,7 +7,6 @@ values with the normalized ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -19,7 +18,7 @@ from linnet.module_core.nnx.filters import Filter
 from linnet.module_core.nnx.structure.states import Path
 
 
-def require_layer(layer: Any, wrapper: str) -> None:
+def require_layer(layer: object, wrapper: str) -> None:
     """Refuses to wrap what is no module.
 
     Raises:

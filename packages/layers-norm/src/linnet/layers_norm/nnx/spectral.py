@@ -94,7 +94,7 @@ class SpectralNorm(Layer):
             self.batch_stats[*path, "u"] = BatchStat(u)
             self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
 
-    def __call__(self, x: Any, update_stats: bool | None = None, **kwargs: Any) -> Any:
+    def __call__(self, x: object, update_stats: bool | None = None, **kwargs: Any) -> Any:
         """Calls the layer with normalized parameters.
 
         Args:

@@ -95,7 +95,7 @@ class WeightNorm(Layer):
                 jnp.ones(shape, param_dtype) if key is None else scale_init(key, shape, param_dtype)
             )
 
-    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, x: object, *args: Any, **kwargs: Any) -> Any:
         """Calls the layer with normalized weights.
 
         Args:

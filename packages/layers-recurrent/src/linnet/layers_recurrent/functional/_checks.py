@@ -8,7 +8,7 @@ from linnet.module_core.errors import ArgumentTypeError, ShapeError
 from linnet.module_core.layers import Array, Shape
 
 
-def entries_of(carry: Any, names: tuple[str, ...]) -> tuple[Array, ...]:
+def entries_of(carry: object, names: tuple[str, ...]) -> tuple[Array, ...]:
     """The arrays of a carry, which is one array or a tuple of several.
 
     Raises:
@@ -28,7 +28,7 @@ def entries_of(carry: Any, names: tuple[str, ...]) -> tuple[Array, ...]:
     return tuple(entries)
 
 
-def _described(carry: Any) -> str:
+def _described(carry: object) -> str:
     if hasattr(carry, "shape"):
         return f"one array of shape {carry.shape}"
     if isinstance(carry, tuple | list):

@@ -14,7 +14,7 @@ from linnet.module_core.layers import Array
 from linnet.module_core.layout import entries_of, layout_of, leading
 
 
-def laid_out_as(xs: Array, time_axis: int, carry: Any, features: int = 1) -> Any:
+def laid_out_as(xs: Array, time_axis: int, carry: object, features: int = 1) -> Any:
     """The carry, a tree of [*batch, ...], its batch split as that of the inputs.
 
     Args:

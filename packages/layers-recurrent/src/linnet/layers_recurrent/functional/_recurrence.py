@@ -91,7 +91,7 @@ class Gates(ABC):
         """The next carry, and the derivatives of the step as factors for `tangent`."""
 
     @abstractmethod
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: object, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         """The tangent of the next carry; linear in all but `factors`.
 
         Where the gates are `additive`, `dq` is the tangent of p + q and `dp` isn't looked at.
@@ -106,7 +106,7 @@ def sequence(
     gates: Gates,
     inputs: Sequence[Affine],
     recurrent: Sequence[Affine],
-    carry: Any,
+    carry: object,
     xs: Array,
     *,
     lengths: Array | None = None,
@@ -158,7 +158,7 @@ def sequence(
     return last, kept[-1]
 
 
-def _time_and_batch(xs: Any) -> Shape:
+def _time_and_batch(xs: object) -> Shape:
     shape = tuple(getattr(xs, "shape", ()))
     if len(shape) < 2:
         raise ShapeError(
@@ -185,7 +185,7 @@ def _in_chunks(
     return carry, kept
 
 
-def _chunk_length(batch: Any) -> int:
+def _chunk_length(batch: object) -> int:
     # The batch size of an exported program may be unknown.
     return max(4, ROWS_IN_A_CHUNK // (batch if isinstance(batch, int) and batch else 32))
 
@@ -264,7 +264,7 @@ def _steps_jvp(
         dcarry = _like(gates.tangent(factors, dp, dq, _like(dcarry, dq)), dcarry)
         return dcarry, dcarry if history else dcarry[-1:]
 
-    def tangent(dbefore: Carry, dps: Any, dqs: Any) -> tuple[Carry, Carry]:
+    def tangent(dbefore: Carry, dps: object, dqs: object) -> tuple[Carry, Carry]:
         return lax.scan(step_tangent, dbefore, (dps, dqs, factors), unroll=unroll)
 
     dbefore = tuple(_instantiated(d, b) for d, b in zip(dbefore, before, strict=True))
@@ -277,13 +277,13 @@ def _steps_jvp(
 
 
 def _recurrent(
-    carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: Any
+    carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: object
 ) -> Blocks:
     qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [*batch, W]
     return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))
 
 
-def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
+def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: object) -> Array | None:
     """The contribution of the tangents of kernel and bias to q: [C, *batch, W], or None."""
     dq = None
     if not _is_zero(dkernel):
@@ -305,9 +305,9 @@ def _like(carry: Carry, other: Carry) -> Carry:
     return tuple(c.astype(other[0].dtype) for c in carry)
 
 
-def _is_zero(tangent: Any) -> bool:
+def _is_zero(tangent: object) -> bool:
     return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
 
 
-def _instantiated(tangent: Any, primal: Array) -> Any:
+def _instantiated(tangent: object, primal: Array) -> object:
     return jnp.zeros_like(primal) if _is_zero(tangent) else tangent

@@ -5,8 +5,6 @@ B batch, T time.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ShapeError
@@ -16,7 +14,9 @@ from linnet.module_core.layout import like
 from ._lengths import checked_lengths
 
 
-def flip_sequences(inputs: Array, seq_lengths: Any, num_batch_dims: int, time_major: bool) -> Array:
+def flip_sequences(
+    inputs: Array, seq_lengths: object, num_batch_dims: int, time_major: bool
+) -> Array:
     """Reverses sequences; step t of one of length n becomes step n - 1 - t.
 
     The padding after a sequence's end is reversed in place, so that two flips cancel.

@@ -116,7 +116,7 @@ class SimpleGates(Gates):
     def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         return (factors * dq[0],)
 
-    def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
+    def carry_dtype(self, dtype: object, carry: Carry) -> Any:
         return dtype
 
 

@@ -132,7 +132,7 @@ class RNN(Module):
         return (carry, outputs) if return_carry else outputs
 
     def _at_once(
-        self, cell: RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Array | None
+        self, cell: RNNCellBase, carry: object, inputs: Array, time_axis: int, lengths: Array | None
     ) -> Any:
         """What `cell.sequence` returns, or None if single steps are required."""
         plain = (
@@ -180,5 +180,5 @@ class RNN(Module):
         return last, outputs
 
 
-def _step(cell: Any, carry: Any, x: Array) -> Any:
+def _step(cell: Any, carry: object, x: Array) -> Any:
     return cell(carry, x)

@@ -83,7 +83,7 @@ def scan(
     values = [_raw(leaf) for leaf in leaves]
     after_draw = _fork(cell, broadcast_rngs, paths, values, kinds)
 
-    def call(values: list[Any], carry: Any, x: Any) -> tuple[Any, Any, list[Any]]:
+    def call(values: list[Any], carry: object, x: object) -> tuple[Any, Any, list[Any]]:
         new = [
             leaf.replace(value) if isinstance(leaf, Variable) else value
             for leaf, value in zip(leaves, values, strict=True)
@@ -182,14 +182,14 @@ def _changed_by_a_step(
     call: Callable[..., Any],
     values: list[Any],
     kinds: list[Any],
-    carry: Any,
-    xs: Any,
+    carry: object,
+    xs: object,
     paths: list[Any],
 ) -> list[int]:
     """Which of the values that may go from step to step do so."""
     changed: list[int] = []
 
-    def one(carry: Any, xs: Any, values: list[Any]) -> Any:
+    def one(carry: object, xs: object, values: list[Any]) -> Any:
         x = jax.tree.map(lambda x: lax.index_in_dim(x, 0, keepdims=False), xs)
         given = [
             jax.tree.map(lambda v, axis=kind: lax.index_in_dim(v, 0, axis, keepdims=False), v)
@@ -219,7 +219,7 @@ def _changed_by_a_step(
     return [i for i in changed if kinds[i] == _CARRIED]
 
 
-def _require_same(before: Any, after: Any, what: str) -> None:
+def _require_same(before: object, after: object, what: str) -> None:
     forms: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
     if forms[0] != forms[1]:
         raise ShapeError(
@@ -235,14 +235,14 @@ def _require_same(before: Any, after: Any, what: str) -> None:
             )
 
 
-def _is_same(a: Any, b: Any) -> bool:
+def _is_same(a: object, b: object) -> bool:
     if a is b:
         return True
     ours, theirs = jax.tree.leaves(a), jax.tree.leaves(b)
     return len(ours) == len(theirs) and all(map(lambda x, y: x is y, ours, theirs))
 
 
-def _difference(made: Any, paths: list[Any]) -> str:
+def _difference(made: object, paths: list[Any]) -> str:
     now = {path for path, _ in to_flat_state(split(made)[1])}
     new, gone = sorted(now.difference(paths), key=str), sorted(set(paths).difference(now), key=str)
     found = [f"a new {path_text(p)}" for p in new] + [f"no more {path_text(p)}" for p in gone]
@@ -267,15 +267,15 @@ def _refuse_sown(found: set[tuple[Any, str]]) -> None:
         )
 
 
-def _raw(leaf: Any) -> Any:
+def _raw(leaf: object) -> Any:
     return leaf.get_raw_value() if isinstance(leaf, Variable) else leaf
 
 
-def _move(value: Any, source: int, target: int) -> Any:
+def _move(value: object, source: int, target: int) -> Any:
     return jax.tree.map(lambda v: jnp.moveaxis(v, source, target), value)
 
 
-def _write(cell: Module, path: Any, leaf: Any, value: Array) -> None:
+def _write(cell: Module, path: Any, leaf: object, value: Array) -> None:
     if isinstance(leaf, Variable):
         leaf.set_raw_value(value)
     else:

@@ -154,7 +154,7 @@ class RNN(Layer):
             )
         return (carry, outputs) if return_carry else outputs
 
-    def _at_once(self, carry: Any, xs: Array, lengths: Array | None) -> Any:
+    def _at_once(self, carry: object, xs: Array, lengths: Array | None) -> Any:
         """What `cell.sequence` returns, or None where step by step is asked for."""
         plain = self.state_axes is None and self.broadcast_rngs is None
         if not plain or not does_sequences(type(self.cell)):
@@ -184,7 +184,7 @@ class RNN(Layer):
         return last, outputs
 
 
-def carry_stream(rngs: Any) -> RngStream | None:
+def carry_stream(rngs: object) -> RngStream | None:
     """The stream that a layer stores for carries.
 
     Raises:

@@ -140,7 +140,7 @@ def _streams(module: ToLinen) -> Rngs:
     return Rngs(**keys)
 
 
-def _check_class(nnx_class: Any, taker: str) -> None:
+def _check_class(nnx_class: object, taker: str) -> None:
     """Refuses what does not make a module.
 
     Raises:
@@ -216,7 +216,7 @@ def _filled(
     return module
 
 
-def _placeholder(leaf: Variable[Any]) -> Any:
+def _placeholder(leaf: Variable[Any]) -> object:
     value = leaf.raw_value
     if not isinstance(value, jax.ShapeDtypeStruct):
         return value
@@ -283,7 +283,7 @@ def to_linen_class(
     """
     _check_class(base_nnx_class, "to_linen_class")
 
-    def __init__(self: ToLinen, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: ToLinen, *args: object, **kwargs: Any) -> None:
         own = {k: kwargs.pop(k) for k in ("parent", "name") if k in kwargs}
         if "nnx_class" not in kwargs:  # else linen clones a module
             kwargs = {

@@ -104,7 +104,7 @@ class ToNNX(Module):
                 " lazy_init wasn't called yet?"
             )
 
-        def call(self: ToNNX, *args: Any, **kwargs: Any) -> Any:
+        def call(self: ToNNX, *args: object, **kwargs: Any) -> Any:
             return self(*args, method=name, **kwargs)
 
         call.__name__ = name
@@ -179,7 +179,7 @@ def _put(owner: Any, attributes: Mapping[str, Any]) -> None:
             owner[name] = new
 
 
-def lazy_init(fn: Any, *args: Any, **kwargs: Any) -> Any:
+def lazy_init(fn: object, *args: Any, **kwargs: Any) -> Any:
     """Makes the variables of all `ToNNX` in a module, by calling it once.
 
     Args:
@@ -204,7 +204,7 @@ def lazy_init(fn: Any, *args: Any, **kwargs: Any) -> Any:
     return owner
 
 
-def as_static(mutable: Any) -> Any:
+def as_static(mutable: object) -> Any:
     """A filter of collections that can be compared and hashed: a tuple for a list or a set."""
     if isinstance(mutable, str) or not isinstance(mutable, Collection):
         return mutable

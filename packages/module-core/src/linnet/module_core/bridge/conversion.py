@@ -101,7 +101,7 @@ def linen_to_nnx(
 
 
 def nnx_to_linen(
-    module: Any,
+    module: object,
     like: Mapping[str, Any],
     *,
     names: Mapping[Any, Any] | None = None,
@@ -161,7 +161,7 @@ def _filled(tree: Mapping[Any, Any], found: Mapping[Path, Any], path: Path) -> d
 
 
 def _matched(
-    variables: Mapping[str, Any], module: Any, names: Mapping[Any, Any] | None, only: Filter
+    variables: Mapping[str, Any], module: object, names: Mapping[Any, Any] | None, only: Filter
 ) -> Matching:
     given = {tuple(map(str, _as_path(k))): _as_path(v) for k, v in (names or {}).items()}
     matching = Matching(variables, module, given)
@@ -196,7 +196,7 @@ def _report(problems: list[str], hint: str | None = None) -> None:
         )
 
 
-def _as_path(path: Any) -> Path:
+def _as_path(path: object) -> Path:
     if isinstance(path, tuple):
         return tuple(path)
     return tuple(int(k) if k.isdigit() else k for k in str(path).split("/"))

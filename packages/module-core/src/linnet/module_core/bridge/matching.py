@@ -108,7 +108,7 @@ class Matching:
     """
 
     def __init__(
-        self, variables: Mapping[str, Any], module: Any, names: Mapping[Path, Path]
+        self, variables: Mapping[str, Any], module: object, names: Mapping[Path, Path]
     ) -> None:
         self.links: list[Link] = []
         self.linen_only: list[Path] = []
@@ -117,7 +117,7 @@ class Matching:
         self._root = module
         self._match(level_of(variables), module, (), ())
 
-    def _match(self, level: Level, node: Any, linen_path: Path, path: Path) -> None:
+    def _match(self, level: Level, node: object, linen_path: Path, path: Path) -> None:
         taken: set[int] = set()
         level = self._gates(level, node, linen_path, path, taken)
         for name, by_col in level.leaves.items():
@@ -163,7 +163,7 @@ class Matching:
         return path, node
 
     def _gates(
-        self, level: Level, node: Any, linen_path: Path, path: Path, taken: set[int]
+        self, level: Level, node: object, linen_path: Path, path: Path, taken: set[int]
     ) -> Level:
         """Links what the class of the node translates; returns the rest of the level."""
         cell = next((GATES[c.__name__] for c in type(node).__mro__ if c.__name__ in GATES), None)
@@ -189,7 +189,7 @@ class Matching:
         return rest
 
 
-def items(node: Any) -> list[tuple[Any, Any]]:
+def items(node: object) -> list[tuple[Any, Any]]:
     """Children of an object, list, tuple or dict, in the order in which they were put in."""
     if isinstance(node, Pytree):
         return [(path_name(type(node), k), v) for k, v in node.__dict__.items()]
@@ -200,14 +200,14 @@ def items(node: Any) -> list[tuple[Any, Any]]:
     return []
 
 
-def _same_name(node: Any, name: str, path: Path) -> tuple[Path, Any] | None:
+def _same_name(node: object, name: str, path: Path) -> tuple[Path, Any] | None:
     for key, value in items(node):
         if str(key) in (name, f"{name}_"):
             return (*path, key), value
     return None
 
 
-def _in_container(node: Any, name: str, path: Path) -> tuple[Path, Any] | None:
+def _in_container(node: object, name: str, path: Path) -> tuple[Path, Any] | None:
     for key, value in items(node):
         if _is_container(value) and name.startswith(f"{key}_"):
             found = _same_name(value, name.removeprefix(f"{key}_"), (*path, key))
@@ -217,11 +217,11 @@ def _in_container(node: Any, name: str, path: Path) -> tuple[Path, Any] | None:
     return None
 
 
-def _is_container(value: Any) -> bool:
+def _is_container(value: object) -> bool:
     return isinstance(value, (list, tuple, dict, List, Dict))
 
 
-def _by_class(node: Any, name: str, path: Path, taken: set[int]) -> tuple[Path, Any] | None:
+def _by_class(node: object, name: str, path: Path, taken: set[int]) -> tuple[Path, Any] | None:
     parsed = re.fullmatch(r"(.+)_(\d+)", name)
     if parsed is None:
         return None
@@ -237,7 +237,7 @@ def _by_class(node: Any, name: str, path: Path, taken: set[int]) -> tuple[Path, 
     return candidates[number] if number < len(candidates) else None
 
 
-def _submodules(node: Any, path: Path, taken: set[int]) -> Iterator[tuple[Path, Any]]:
+def _submodules(node: object, path: Path, taken: set[int]) -> Iterator[tuple[Path, Any]]:
     for key, value in items(node):
         if _is_container(value):
             yield from _submodules(value, (*path, key), taken)

@@ -76,14 +76,14 @@ class Scope(Pytree):
         self.given = given or {}
         self.name = name
 
-    def take(self, name: Any, kind: type[T] | tuple[type[T], ...]) -> T | None:
+    def take(self, name: object, kind: type[T] | tuple[type[T], ...]) -> T | None:
         """What was given under a name, if it is of a kind; it then has its place, and leaves here.
 
         Each variable is found once, so that `nnx.split` of a running module names it by its place.
         """
         return self.given.pop(name) if isinstance(self.given.get(name), kind) else None
 
-    def child(self, name: str, given: Any) -> Scope:
+    def child(self, name: str, given: object) -> Scope:
         """The scope of a child of a bound module."""
         below = given if isinstance(given, dict) else {}
         return Scope(self.rngs, self.mutable, self.initializing, below, name)
@@ -144,7 +144,7 @@ def compact(f: F) -> F:
     """Lets a method of a `bridge.Module` make submodules and variables where it uses them."""
 
     @functools.wraps(f)
-    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def run(self: object, *args: object, **kwargs: Any) -> Any:
         if not isinstance(self, Module) or self.scope is None:
             raise CallCompactUnboundModuleError(
                 f"{type(self).__name__}.{f.__name__} is compact, and was called on a module that"
@@ -161,7 +161,7 @@ def _method(f: F) -> F:
     """Makes a method's module the current one while the method runs, if the module is bound."""
 
     @functools.wraps(f)
-    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def run(self: Any, *args: object, **kwargs: Any) -> Any:
         # A helper that a compact method calls goes on naming children where that method is.
         if self.scope is None or current_module() is self:
             return f(self, *args, **kwargs)
@@ -246,7 +246,7 @@ class Module(nnx_module.Module, _Fields):
         @functools.wraps(inner)
         def __init__(
             self: Module,
-            *args: Any,
+            *args: object,
             parent: Module | None = _UNSET,
             name: str | None = None,
             **options: Any,
@@ -260,7 +260,7 @@ class Module(nnx_module.Module, _Fields):
     def setup(self) -> None:
         """Makes submodules and variables, by assigning them; runs once a module is bound."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name != "scope" and self.scope is not None:
             _place(self, self.scope, name, value)
         super().__setattr__(name, value)
@@ -372,7 +372,7 @@ class Module(nnx_module.Module, _Fields):
 
     def init_with_output(
         self,
-        rngs: Any = None,
+        rngs: object = None,
         *args: Any,
         method: Callable[..., Any] | str = "__call__",
         mutable: CollectionFilter = True,
@@ -428,7 +428,7 @@ class Module(nnx_module.Module, _Fields):
 def _run(
     module: Module,
     variables: Mapping[str, Any],
-    rngs: Any,
+    rngs: object,
     mutable: CollectionFilter,
     initializing: bool,
     method: Callable[..., Any] | str,
@@ -452,7 +452,7 @@ def _run(
     return output, {c: tree for c, tree in found.items() if in_filter(mutable, c)}
 
 
-def _is_box(value: Any) -> bool:
+def _is_box(value: object) -> bool:
     return isinstance(value, AxisMetadata)
 
 
@@ -475,7 +475,9 @@ def _made(module: Module, parent: Module | None, name: str | None) -> None:
         adopt(context, module, name)
 
 
-def adopt(context: ModuleStackEntry, child: Any, name: str | None, kind: str | None = None) -> None:
+def adopt(
+    context: ModuleStackEntry, child: object, name: str | None, kind: str | None = None
+) -> None:
     """Makes a module the child of the module whose method runs.
 
     Args:
@@ -495,7 +497,7 @@ def adopt(context: ModuleStackEntry, child: Any, name: str | None, kind: str | N
     setattr(parent, name, child)
 
 
-def _place(parent: Module, scope: Scope, name: str, value: Any) -> None:
+def _place(parent: Module, scope: Scope, name: str, value: object) -> None:
     """Binds or fills what is an attribute of a bound module."""
     old = parent.__dict__.get(name)
     if old is not value and isinstance(old, Module) and isinstance(value, Module):
@@ -505,7 +507,7 @@ def _place(parent: Module, scope: Scope, name: str, value: Any) -> None:
         _place_below(scope, name, value, scope.take(name, (dict, Variable)))
 
 
-def _place_below(scope: Scope, name: Any, value: Any, given: Any) -> None:
+def _place_below(scope: Scope, name: object, value: object, given: object) -> None:
     """The same of any depth, where `given` is what there is for the value."""
     if isinstance(value, Module):
         if value.scope is None:
@@ -520,11 +522,11 @@ def _place_below(scope: Scope, name: Any, value: Any, given: Any) -> None:
         update(value, State(given))
 
 
-def _holds_variables(value: Any) -> bool:
+def _holds_variables(value: object) -> bool:
     return isinstance(value, (Pytree, Variable)) or _items(value) is not None
 
 
-def _items(value: Any) -> Iterable[tuple[Any, Any]] | None:
+def _items(value: object) -> Iterable[tuple[Any, Any]] | None:
     """What a container holds, by index or key; None for anything else."""
     if isinstance(value, (list, tuple, List)):
         return enumerate(value)
@@ -545,7 +547,7 @@ def _collected(module: Module) -> dict[Any, Any]:
     return found
 
 
-def _below(name: Any, value: Any) -> Any:
+def _below(name: object, value: object) -> object:
     if isinstance(value, Variable):
         return value
     if isinstance(value, Module):

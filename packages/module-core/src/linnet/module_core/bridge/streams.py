@@ -27,7 +27,7 @@ class _Forbidden(RngStream):
         )
 
 
-def forbid_streams(module: Any, *, but: Collection[str] = ()) -> None:
+def forbid_streams(module: object, *, but: Collection[str] = ()) -> None:
     """Makes an error of each draw from a stream of `module` whose tag is not in `but`."""
     for _, stream in iter_graph(module):
         if isinstance(stream, RngStream) and stream.tag not in but:

@@ -48,7 +48,7 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         """The value."""
         return self.value
 
-    def replace_boxed(self, value: Any) -> NNXMeta[Any]:
+    def replace_boxed(self, value: object) -> NNXMeta[Any]:
         """The same class and metadata around another value."""
         return self.replace(value=value)
 
@@ -99,7 +99,7 @@ def to_linen_var(vs: Variable[Any]) -> AxisMetadata[Any]:
     return made
 
 
-def to_nnx_var(col: str, x: Any) -> Variable[Any]:
+def to_nnx_var(col: str, x: object) -> Variable[Any]:
     """The variable of a value, boxed or not, in a collection.
 
     Args:
@@ -189,7 +189,7 @@ def nnx_attrs_to_linen_vars(
     return nested
 
 
-def _flat(tree: Any) -> list[tuple[tuple[Any, ...], Any]]:
+def _flat(tree: object) -> list[tuple[tuple[Any, ...], Any]]:
     if not isinstance(tree, Mapping):
         return [((), tree)]
     return [((k, *path), x) for k, value in tree.items() for path, x in _flat(value)]

@@ -25,7 +25,7 @@ from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from .types import Array, Axes, Shape
 
 
-def as_array(x: Any, what: str = "inputs") -> Array:
+def as_array(x: object, what: str = "inputs") -> Array:
     """`x` as an array, with the types that JAX chooses for Python's numbers.
 
     Args:
@@ -58,14 +58,14 @@ def shape_of(x: Any, what: str = "inputs") -> Shape:
     return np.shape(x)
 
 
-def _is_numeric(x: Any) -> bool:
+def _is_numeric(x: object) -> bool:
     try:
         return np.asarray(x).dtype.kind not in "OSU"
     except (TypeError, ValueError):  # a sequence of unequal parts
         return False
 
 
-def _no_array(x: Any, what: str) -> ArgumentTypeError:
+def _no_array(x: object, what: str) -> ArgumentTypeError:
     return ArgumentTypeError(
         f"{what} must be an array of numbers, got {type(x).__name__}: {str(x)[:40]!r}."
     )
@@ -149,7 +149,7 @@ def axes_in_range(axes: Axes, rank: int, name: str, what: str = "the inputs") ->
     return tuple(a % rank for a in given)
 
 
-def check_rate(rate: Any, name: str = "rate") -> float:
+def check_rate(rate: object, name: str = "rate") -> float:
     """`rate` as a float within [0, 1].
 
     Raises:
@@ -166,7 +166,7 @@ def check_rate(rate: Any, name: str = "rate") -> float:
     return _within_unit(rate, name, hint)
 
 
-def fraction(value: Any, name: str, hint: str) -> None:
+def fraction(value: object, name: str, hint: str) -> None:
     """Refuses a number outside [0, 1]; a traced one cannot be checked.
 
     Args:
@@ -182,14 +182,14 @@ def fraction(value: Any, name: str, hint: str) -> None:
         _within_unit(value, name, hint)
 
 
-def _within_unit(value: Any, name: str, hint: str) -> float:
+def _within_unit(value: object, name: str, hint: str) -> float:
     number = _real(value, name, " within [0, 1]")
     if not 0.0 <= number <= 1.0:  # refuses NaN as well
         raise ArgumentError(f"'{name}' must be within [0, 1], got {number}.", hint=hint)
     return number
 
 
-def not_negative(value: Any, name: str) -> None:
+def not_negative(value: object, name: str) -> None:
     """Refuses a negative number; a traced one cannot be checked.
 
     Raises:

@@ -46,7 +46,7 @@ def promote_dtype(args: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
     return tuple(dtypes.promote_dtype(*args, dtype=dtype, inexact=inexact))  # type: ignore[return-value]
 
 
-def params_key(rngs: Any, layer: object) -> jax.Array:
+def params_key(rngs: object, layer: object) -> jax.Array:
     """A key of the stream 'params', for a parameter of a layer that is being made.
 
     Raises:
@@ -80,7 +80,7 @@ def value_of(param: Any) -> Any:
     return jnp.asarray(param)
 
 
-def put_value(layer: Any, name: str, value: Any) -> None:
+def put_value(layer: object, name: str, value: object) -> None:
     """Keeps a value in the attribute `name` of a layer: in its variable, or in its place."""
     present = getattr(layer, name)
     if isinstance(present, Variable):
@@ -90,7 +90,7 @@ def put_value(layer: Any, name: str, value: Any) -> None:
         setattr(layer, name, data(value))
 
 
-def dropout_key(rngs: Any, layer: object, collection: str = "dropout") -> jax.Array:
+def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax.Array:
     """A key for a call, from what it was given or what the layer keeps.
 
     Args:

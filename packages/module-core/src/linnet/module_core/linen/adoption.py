@@ -47,17 +47,17 @@ _PLAIN = frozenset(
 Path = tuple[str, ...]
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Whether `value` surely holds no modules and stays as it is."""
     return type(value) in _PLAIN
 
 
-def is_module(value: Any) -> bool:
+def is_module(value: object) -> bool:
     """Whether `value` is a linen module."""
     return getattr(type(value), "_is_linen_module", False) is True
 
 
-def is_place(value: Any) -> bool:
+def is_place(value: object) -> bool:
     """Whether `value` has a place in a scope: a module or a handle on a variable."""
     return isinstance(value, Variable) or is_module(value)
 
@@ -123,7 +123,7 @@ def iter_modules(
                 yield from iter_modules(getattr(value, f.name), (*path, f.name), of=of)
 
 
-def adopt(parent: Module, name: str, value: Any) -> Any:
+def adopt(parent: Module, name: str, value: object) -> Any:
     """Makes the unplaced modules in `value` children of `parent`.
 
     Their names begin with `name`. Returns `value` as `parent` should hold it.

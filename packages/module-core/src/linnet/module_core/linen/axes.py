@@ -89,7 +89,7 @@ def axis_sizes(axes: Any, tree: Any, name: Callable[[Any], str]) -> Sizes:
     """
     sizes: Sizes = {}
 
-    def collect(path: Any, axis: Any, part: Any) -> None:
+    def collect(path: Any, axis: Any, part: object) -> None:
         if axis is None or axis is broadcast:
             return
         for inner, leaf in jax.tree_util.tree_flatten_with_path(part)[0]:
@@ -127,12 +127,12 @@ def variable_name(path: Any) -> str:
     return f"Variable {'/'.join(names[1:])!r} of the collection {names[0]!r}"
 
 
-def map_prefix(fn: Callable[[Any, Any], Any], axes: Any, tree: Any) -> Any:
+def map_prefix(fn: Callable[[Any, Any], Any], axes: object, tree: object) -> Any:
     """Applies `fn(axis, subtree)` for each axis in `axes`, a prefix of `tree`."""
     return jax.tree.map(fn, axes, tree, is_leaf=lambda x: x is None or x is broadcast)
 
 
-def as_prefix(axes: Any) -> Any:
+def as_prefix(axes: object) -> Any:
     """`axes` for a tuple of arguments, where a list is meant as a tuple."""
     return tuple(axes) if isinstance(axes, list) else axes
 

@@ -38,11 +38,11 @@ R = TypeVar("R")
 
 def apply(
     module: Module,
-    method: Any,
+    method: object,
     mutable: CollectionFilter,
-    capture: Any,
-    variables: Any,
-    rngs: Any,
+    capture: object,
+    variables: object,
+    rngs: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
@@ -62,10 +62,10 @@ def apply(
 
 def init_with_output(
     module: Module,
-    method: Any,
+    method: object,
     mutable: CollectionFilter,
-    capture: Any,
-    rngs: Any,
+    capture: object,
+    rngs: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
@@ -87,7 +87,7 @@ def init_with_output(
     return output, returned(frame.mutated())
 
 
-def bind(module: M, variables: Any, rngs: Any, mutable: CollectionFilter) -> M:
+def bind(module: M, variables: object, rngs: object, mutable: CollectionFilter) -> M:
     """A clone of `module` that holds the variables; see `Module.bind`."""
     check_instance(module)
     frame = Frame(
@@ -142,20 +142,20 @@ def returned(collections: dict[str, Any]) -> dict[str, Any]:
     return collections
 
 
-def _capture_filter(capture: Any) -> CaptureFilter | None:
+def _capture_filter(capture: object) -> CaptureFilter | None:
     if not capture:
         return None
     if callable(capture):
-        return capture  # type: ignore[no-any-return]
+        return capture
     return _is_call
 
 
 # One function for all calls: it is part of what `nn.jit` compiles for.
-def _is_call(module: Any, method: str) -> bool:
+def _is_call(module: object, method: str) -> bool:
     return method == "__call__"
 
 
-def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
+def resolve_method(module: Module, method: object) -> Callable[..., Any]:
     """The function that a call runs, with the bound module as its first argument.
 
     Raises:
@@ -176,7 +176,7 @@ def resolve_method(module: Module, method: Any) -> Callable[..., Any]:
             hint="Expected a method's name, a method, or a function whose first argument is the "
             "module.",
         )
-    return method  # type: ignore[no-any-return]
+    return method
 
 
 def _named(module: Module, name: str) -> Callable[..., Any]:
@@ -213,7 +213,7 @@ _BINDING = (functools.partialmethod, functools.singledispatchmethod)
 def _attribute(name: str) -> Callable[..., Any]:
     """A function that calls the attribute `name` of the bound module that it is given."""
 
-    def call(bound: Module, *args: Any, **kwargs: Any) -> Any:
+    def call(bound: Module, *args: object, **kwargs: Any) -> Any:
         found = getattr(bound, name)
         _check_callable(bound, name, found)
         return found(*args, **kwargs)
@@ -222,7 +222,7 @@ def _attribute(name: str) -> Callable[..., Any]:
     return call
 
 
-def _check_callable(module: Module, name: str, found: Any) -> None:
+def _check_callable(module: Module, name: str, found: object) -> None:
     if not callable(found):
         raise TypeError(
             f"'{type(module).__name__}.{name}' must be a callable, got {type(found)}: "
@@ -230,7 +230,7 @@ def _check_callable(module: Module, name: str, found: Any) -> None:
         )
 
 
-def check_instance(module: Any) -> None:
+def check_instance(module: object) -> None:
     """Refuses what `Dense.init(key, x)` passes as the module.
 
     Raises:
@@ -304,7 +304,7 @@ def apply_fn(
 
     @entry
     @functools.wraps(fn)
-    def applied(variables: Any, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
+    def applied(variables: object, *args: object, rngs: object = None, **kwargs: Any) -> object:
         return apply(module, fn, mutable, capture_intermediates, variables, rngs, args, kwargs)
 
     return applied
@@ -327,7 +327,7 @@ def init_with_output_fn(
     @entry
     @functools.wraps(fn)
     def initialized(
-        rngs: PRNGKey | RNGSequences, *args: Any, **kwargs: Any
+        rngs: PRNGKey | RNGSequences, *args: object, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         return init_with_output(module, fn, mutable, capture_intermediates, rngs, args, kwargs)
 
@@ -351,7 +351,7 @@ def init_fn(
 
     @entry
     @functools.wraps(fn)
-    def initialized(rngs: PRNGKey | RNGSequences, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def initialized(rngs: PRNGKey | RNGSequences, *args: object, **kwargs: Any) -> dict[str, Any]:
         return with_output(rngs, *args, **kwargs)[1]
 
     return initialized

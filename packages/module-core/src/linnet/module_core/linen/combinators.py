@@ -105,7 +105,7 @@ class BatchApply:
         outputs = self._f(*merged_args, **merged_kwargs)
         return jax.tree.map(lambda y: _split(y, leading), outputs)
 
-    def _merge(self, x: Any) -> Any:
+    def _merge(self, x: Any) -> object:
         if np.ndim(x) < self.num_dims:
             return x
         shape = np.shape(x)
@@ -113,5 +113,5 @@ class BatchApply:
         return jax.numpy.reshape(x, (size, *shape[self.num_dims :]))  # [d1 … dn, ...]
 
 
-def _split(y: Any, leading: tuple[int, ...]) -> Any:
+def _split(y: Any, leading: tuple[int, ...]) -> object:
     return jax.numpy.reshape(y, (*leading, *np.shape(y)[1:]))  # [d1, ..., dn, ...]

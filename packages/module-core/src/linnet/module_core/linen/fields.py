@@ -62,7 +62,7 @@ def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that lists the fields when it gets an argument that is not one."""
 
     @functools.wraps(init)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: object, *args: object, **kwargs: Any) -> None:
         try:
             init(self, *args, **kwargs)
         except TypeError as error:
@@ -98,7 +98,7 @@ def _check_reserved(cls: type) -> None:
         )
 
 
-def _is_optional_str(annotation: Any) -> bool:
+def _is_optional_str(annotation: object) -> bool:
     if isinstance(annotation, typing.ForwardRef):  # a union with a name that isn't defined yet
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
@@ -145,7 +145,7 @@ def hash_fields(self: Any) -> int:
         ) from error
 
 
-def _hashable(value: Any) -> bool:
+def _hashable(value: object) -> bool:
     try:
         hash(value)
     except TypeError:

@@ -86,7 +86,7 @@ def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     yield from getattr(value, "__dict__", {}).items()
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> object:
     try:
         hash(value)
     except TypeError:
@@ -94,7 +94,7 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _of_array(array: Any) -> Any:
+def _of_array(array: Any) -> object:
     if isinstance(array, jax.core.Tracer) or array.dtype == object:
         raise Unknown
     layout: tuple[Any, ...] = (array.shape, array.dtype)
@@ -109,7 +109,7 @@ def _of_array(array: Any) -> Any:
 class _Same:
     """Equal for one object only, which is kept."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __eq__(self, other: object) -> bool:

@@ -142,14 +142,14 @@ class _Copies:
             self._known[id(module)] = known
         return known
 
-    def within(self, value: Any) -> Any:
+    def within(self, value: object) -> Any:
         """`value` with the copies of the modules in it."""
         if not any(True for _ in adoption.iter_modules(value)):
             return value
         return adoption.map_modules(lambda path, module: self.of(module), value)
 
 
-def _reachable(value: Any) -> Iterator[Any]:
+def _reachable(value: object) -> Iterator[Any]:
     """The bound modules in `value` and in their fields."""
     for _, module in adoption.iter_modules(value):
         if module.scope is not None:

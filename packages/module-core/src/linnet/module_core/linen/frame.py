@@ -113,7 +113,7 @@ class Frame:
         return {c: tree for c, tree in self.collections.items() if self.is_mutable(c)}
 
 
-def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
+def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
     """The collections of a frame, from the `variables` that a user gave.
 
     Raises:
@@ -148,7 +148,7 @@ def collections_of(variables: Any, mutable: CollectionFilter) -> Collections:
     }
 
 
-def _describe_variables(variables: Any) -> str:
+def _describe_variables(variables: object) -> str:
     if not isinstance(variables, Mapping):
         return describe(variables)
     kinds = (f"{name!r}: {type(tree).__name__}" for name, tree in variables.items())

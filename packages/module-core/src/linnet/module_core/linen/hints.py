@@ -58,7 +58,7 @@ def taken_for_array(error: Exception, module: Any) -> str | None:
     return None
 
 
-def changed_in_place(error: Exception, module: Any) -> str | None:
+def changed_in_place(error: Exception, module: object) -> str | None:
     """Which attribute is kept as something immutable, if `error` says that it can't be changed."""
     text = str(error)
     kind: type
@@ -101,7 +101,7 @@ def still_packed(
     return None
 
 
-def is_output_with_variables(value: Any) -> bool:
+def is_output_with_variables(value: object) -> bool:
     """Whether `value` looks like what `apply` with `mutable`, or `init_with_output`, returns."""
     return (
         type(value) is tuple

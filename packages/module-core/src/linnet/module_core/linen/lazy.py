@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 def lazy_init(
     module: Module,
-    method: Any,
+    method: object,
     mutable: CollectionFilter,
-    rngs: Any,
+    rngs: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Lift:
     def __init__(
         self,
         call: Call,
-        module: Any,
+        module: object,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
@@ -106,11 +106,11 @@ class Lift:
         self._cursors = {id(m): _cursors_of(m) for m in self.modules}
         self._changed: list[Any] = [{} for _ in self.roots]  # names of what any run has changed
 
-    def _take_modules(self, tree: Any) -> Any:
+    def _take_modules(self, tree: object) -> object:
         if adoption.is_plain(tree):
             return tree
 
-        def take(leaf: Any) -> Any:
+        def take(leaf: object) -> object:
             if isinstance(leaf, Variable):
                 self.variables.append(leaf)
                 return _Slot(Variable, len(self.variables) - 1)
@@ -200,12 +200,12 @@ class Lift:
             clones.reserve(module)
         variables = [clones.of(v) for v in self.variables]
 
-        def fill(tree: Any) -> Any:
+        def fill(tree: object) -> Any:
             if adoption.is_plain(tree):
                 return tree
             return jax.tree.map(put, tree, is_leaf=lambda x: isinstance(x, _Slot))
 
-        def put(x: Any) -> Any:
+        def put(x: object) -> Any:
             if not isinstance(x, _Slot):
                 return x
             return (modules if x.kind is Module else variables)[x.index]
@@ -309,7 +309,7 @@ class PlainBody:
         return self._lift.run(collections, keys, self._mutable, args, **options)
 
 
-def _sorted_counts(snapshot: dict[tuple[str, ...], dict[str, int]]) -> Any:
+def _sorted_counts(snapshot: dict[tuple[str, ...], dict[str, int]]) -> object:
     return tuple(
         (path, tuple(sorted(streams.items())))
         for path, streams in sorted(snapshot.items())
@@ -322,7 +322,7 @@ def merge(old: Sequence[Collections], new: Sequence[Collections]) -> list[Collec
     return [_put(a, b) for a, b in zip(old, new, strict=True)]
 
 
-def _put(old: Any, new: Any) -> Any:
+def _put(old: object, new: object) -> Any:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
     return old | {name: _put(old[name], v) if name in old else v for name, v in new.items()}
@@ -342,7 +342,7 @@ def _changes(before: Any, after: Any) -> Any:
     return changed
 
 
-def _names(collections: Any) -> Any:
+def _names(collections: object) -> Any:
     """The same dicts without their values, so that no trace's value is kept."""
     if isinstance(collections, list):
         return [_names(tree) for tree in collections]
@@ -366,7 +366,7 @@ def _copy(collections: Collections) -> Collections:
     return {name: _copy_dicts(tree) for name, tree in collections.items()}
 
 
-def _copy_dicts(tree: Any) -> Any:
+def _copy_dicts(tree: object) -> Any:
     return {k: _copy_dicts(v) for k, v in tree.items()} if type(tree) is dict else tree
 
 
@@ -502,8 +502,8 @@ class _Clones:
             clone.scope.reserve(name)  # type: ignore[union-attr]
 
 
-def _check_output(output: Any, module: Any) -> None:
-    def bad(x: Any) -> bool:
+def _check_output(output: object, module: object) -> None:
+    def bad(x: object) -> bool:
         return isinstance(x, Module | Variable)
 
     for leaf in jax.tree.leaves(output, is_leaf=bad):
@@ -524,7 +524,7 @@ def lift_target(
     transform: Transform,
     target: Target,
     prefix: str,
-    methods: Any = None,
+    methods: object = None,
     options: Mapping[str, Any] = {},
 ) -> Target:
     """Applies a lifted transform to a module class, or to a function or method of a module.
@@ -557,7 +557,7 @@ def lift_target(
     call = function_call(target, capture=True)
 
     @functools.wraps(target)
-    def lifted(module: Any, *args: Any, **kwargs: Any) -> Any:
+    def lifted(module: object, *args: object, **kwargs: Any) -> Any:
         return transform(Lift(call, module, args, kwargs), **options)
 
     return mark_capturing(lifted)  # type: ignore[return-value]  # called like the target
@@ -575,7 +575,7 @@ def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
     name = getattr(fn, "__name__", type(fn).__name__)
     compact_function = is_compact(function)
 
-    def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(module: object, *args: object, **kwargs: Any) -> Any:
         if not isinstance(module, Module):
             return fn(module, *args, **kwargs)
         if owner is not None and not _is_clone(module, owner):
@@ -640,7 +640,7 @@ def _lift_method(
     raw = getattr(method, "__wrapped__", method)
     compact_method = is_compact(method)
 
-    def call(clone: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(clone: object, *args: object, **kwargs: Any) -> Any:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
         return run_method(clone, raw, name, compact_method, args, kwargs, capture=True)
@@ -648,7 +648,7 @@ def _lift_method(
     call.__wrapped__ = raw  # type: ignore[attr-defined]
 
     @functools.wraps(raw)
-    def lifted(self: Module, *args: Any, **kwargs: Any) -> Any:
+    def lifted(self: Module, *args: object, **kwargs: Any) -> Any:
         return transform(Lift(call, self, args, kwargs), **options)
 
     for mark in UNWRAPPED_MARKS:

@@ -92,7 +92,7 @@ def named_call(class_fn: F, force: bool = True) -> F:
     """
 
     @functools.wraps(class_fn)
-    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(self: Any, *args: object, **kwargs: Any) -> object:
         if not (force or config.flax_profile) or self._state.in_setup:
             return class_fn(self, *args, **kwargs)
         with jax.named_scope(_operation_name(self, class_fn.__name__)):
@@ -101,12 +101,12 @@ def named_call(class_fn: F, force: bool = True) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def is_name_scope(fun: Any) -> bool:
+def is_name_scope(fun: object) -> bool:
     """Whether `fun` was marked by `compact_name_scope`."""
     return getattr(fun, _NAME_SCOPE, False)
 
 
-def is_compact(fun: Any) -> bool:
+def is_compact(fun: object) -> bool:
     """Whether `fun` was marked by `compact`."""
     return getattr(fun, _COMPACT, False)
 
@@ -153,7 +153,7 @@ def _name_missing_attributes(getter: Callable[[Any], Any]) -> Callable[[Any], An
     # Python takes an AttributeError in a property for "there is no such property" and goes on to
     # __getattr__, which would then name the property instead of what is really missing.
     @functools.wraps(getter)
-    def wrapped(self: Any) -> Any:
+    def wrapped(self: object) -> object:
         try:
             return getter(self)
         except AttributeError as error:
@@ -195,7 +195,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
         fun = _in_name_scope(fun, name)
 
     @functools.wraps(fun)
-    def wrapped(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def wrapped(self: Any, /, *args: object, **kwargs: Any) -> object:
         state = self.__dict__.get("_state") if hasattr(self, "__dict__") else None
         if state is None:
             raise _not_a_module(self, fun)
@@ -330,7 +330,7 @@ def _note(
             error.add_note(hint)
 
 
-def _not_a_module(self: Any, fun: Callable[..., Any]) -> Exception:
+def _not_a_module(self: object, fun: Callable[..., Any]) -> Exception:
     if is_module(self):
         return not_made(type(self))
     return TypeError(
@@ -356,7 +356,7 @@ def not_made(cls: type) -> Exception:
 
 def _in_name_scope(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(fun)
-    def scoped(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def scoped(self: Any, *args: object, **kwargs: Any) -> object:
         helper = self._name_scope(name)
         context.stack.append(helper)
         helper._state.begin_compact(helper.scope)

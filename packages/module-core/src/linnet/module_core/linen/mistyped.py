@@ -12,7 +12,7 @@ from ..errors import ArgumentTypeError, describe, did_you_mean
 from .context import context
 
 
-def misused(signature: str, name: Any, init_fn: Any, example: str) -> ArgumentTypeError:
+def misused(signature: str, name: object, init_fn: object, example: str) -> ArgumentTypeError:
     """The error of a param or variable whose first arguments are something else."""
     if not isinstance(name, str):
         wrong = f"'name' must be a string, got {describe(name)}"
@@ -59,7 +59,7 @@ def _too_many(
     )
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """A value as errors show it, on one line."""
     text = repr(value)
     return text if len(text) <= 60 and "\n" not in text else f"<{describe(value)}>"
@@ -84,7 +84,7 @@ def about_frozen(module: Any, name: str) -> str:
     return "Assign in setup; keep what changes between calls in self.variable(...)."
 
 
-def no_attribute(module: Any, name: str, *, has_setup: bool) -> str:
+def no_attribute(module: object, name: str, *, has_setup: bool) -> str:
     """What is said of an attribute that a module lacks."""
     cls = type(module).__name__
     message = f'"{cls}" object has no attribute "{name}".'

@@ -58,7 +58,7 @@ class _Unspecified:
     def __copy__(self) -> _Unspecified:
         return self
 
-    def __deepcopy__(self, memo: Any) -> _Unspecified:
+    def __deepcopy__(self, memo: object) -> _Unspecified:
         return self
 
 
@@ -232,7 +232,7 @@ class Module(_Dataclass, VariableAccess):
             state.in_setup = False
             state.setup_names = dict(self.scope.names)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # What may be set is decided here; how it is set (descriptors, `__class__`) is Python's.
         attributes = self.__dict__
         state = attributes.get("_state")
@@ -240,7 +240,7 @@ class Module(_Dataclass, VariableAccess):
             value = self._settable(state, name, value)
         object.__setattr__(self, name, value)
 
-    def _settable(self, state: _State, name: str, value: Any) -> Any:
+    def _settable(self, state: _State, name: str, value: object) -> object:
         """What an attribute of a bound module is set to; only `setup` may set one."""
         if state.in_setup:
             if name in self._frozen:
@@ -325,7 +325,7 @@ class Module(_Dataclass, VariableAccess):
         if _deep_clone:
             clones: dict[int, Module] = {}
 
-            def clone_field(path: Any, module: Module) -> Module:
+            def clone_field(path: object, module: Module) -> Module:
                 if id(module) not in clones:
                     clones[id(module)] = module.clone(_deep_clone=True, _reset_names=_reset_names)
                 return clones[id(module)]
@@ -581,7 +581,7 @@ class Module(_Dataclass, VariableAccess):
         place = "/".join(self.scope.path) if self.scope is not None else ""
         return f"{place} ({type(self).__name__})" if place else type(self).__name__
 
-    def _capture(self, method: str, result: Any) -> None:
+    def _capture(self, method: str, result: object) -> None:
         capture = self.scope.frame.capture  # type: ignore[union-attr]
         assert capture is not None
         if capture(self, method):

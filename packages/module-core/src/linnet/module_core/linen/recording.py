@@ -78,13 +78,13 @@ class Costs:
 
 def record(
     module: Module,
-    rngs: Any,
+    rngs: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
-    method: Any = None,
+    method: object = None,
     mutable: CollectionFilter,
-    capture: Any = False,
+    capture: object = False,
     costs: Costs,
 ) -> tuple[list[Call], dict[str, dict[str, Any]]]:
     """The calls within `module.init(rngs, *args, **kwargs)`, and the shapes of its variables."""
@@ -121,7 +121,7 @@ class _Recorder:
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """`fn` for the outermost module; it is noted even if it is no method of that."""
 
-        def run(bound: Module, *args: Any, **kwargs: Any) -> Any:
+        def run(bound: Module, *args: object, **kwargs: Any) -> Any:
             assert bound.scope is not None
             self._top = bound.scope.draws
             name = getattr(fn, "__name__", type(fn).__name__)
@@ -201,7 +201,7 @@ class _Recorder:
             return None
         return Repetition(fn, module, args, kwargs, self._mutable)
 
-    def _finish(self, call: Call, result: Any, repetition: Repetition | None) -> None:
+    def _finish(self, call: Call, result: object, repetition: Repetition | None) -> None:
         call.outputs = represent(result)
         if repetition is None:
             return

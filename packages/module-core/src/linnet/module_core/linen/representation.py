@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .adoption import is_module
 
@@ -33,7 +33,7 @@ def module_repr(module: Module) -> str:
     return f"{name}(\n" + "\n".join(lines) + "\n)" if lines else f"{name}()"
 
 
-def _value_repr(value: Any) -> str:
+def _value_repr(value: object) -> str:
     named = callable(value) and getattr(value, "__name__", None)
     return str(named) if named and not is_module(value) else _indent(repr(value))
 

@@ -183,12 +183,12 @@ class Scope:
         found = self.find(collection)
         return found is not None and name in found
 
-    def get_variable(self, collection: str, name: str, default: Any = None) -> Any:
+    def get_variable(self, collection: str, name: str, default: object = None) -> Any:
         """A variable as it is stored, boxes included, or `default`."""
         found = self.find(collection)
         return default if found is None else found.get(name, default)
 
-    def put_variable(self, collection: str, name: str, value: Any) -> None:
+    def put_variable(self, collection: str, name: str, value: object) -> None:
         """Stores a variable; a dict over a dict merges.
 
         Raises:
@@ -314,7 +314,7 @@ class Scope:
     def _check_shape(
         self,
         name: str,
-        value: Any,
+        value: object,
         init_fn: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
@@ -397,7 +397,7 @@ class Scope:
                 self._write(collection, name, value)
 
 
-def _traced_path(value: Any) -> tuple[str, ...] | None:
+def _traced_path(value: object) -> tuple[str, ...] | None:
     """Where in nested dicts the first traced value is; None if there is none."""
     if isinstance(value, dict):
         for name, item in value.items():

@@ -135,7 +135,7 @@ def tabulate(
     drawing.check_extra(console_kwargs, table_kwargs, column_kwargs)
     costs = Costs(compute_flops, compute_vjp_flops, depth, show_repeated)
 
-    def describe(*args: Any, **call_kwargs: Any) -> str:
+    def describe(*args: object, **call_kwargs: Any) -> str:
         rows = table(module, rngs, args, {**kwargs, **call_kwargs}, mutable=mutable, costs=costs)
         return drawing.draw(
             f"{type(module).__name__} Summary",
@@ -166,7 +166,7 @@ def module_paths(
 
 def table(
     module: Module,
-    rngs: Any,
+    rngs: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     *,
@@ -196,7 +196,7 @@ def table(
     return Table(module, present, rows)
 
 
-def _holds_values(tree: Any) -> bool:
+def _holds_values(tree: object) -> bool:
     """Whether a collection holds anything, arrays or not."""
     if isinstance(tree, Mapping):
         return any(map(_holds_values, tree.values()))
@@ -222,13 +222,13 @@ def _row(call: Call, variables: Mapping[str, Any], called: set[Path], shown: set
     )
 
 
-def _descend(tree: Any, path: Path) -> Any:
+def _descend(tree: Any, path: Path) -> object:
     for name in path:
         tree = tree.get(name, {})
     return tree
 
 
-def _prune(tree: Any, path: Path, without: set[Path]) -> Any:
+def _prune(tree: object, path: Path, without: set[Path]) -> Any:
     """`tree`, which stands at `path`, without the subtrees at other paths."""
     if not isinstance(tree, dict):
         return tree

@@ -89,7 +89,7 @@ def constant_output(program: Any, n: int) -> Any:
     return wanted.val  # a literal
 
 
-def compute_outputs(program: Any, wanted: Sequence[int], inputs: Sequence[Any]) -> list[Any]:
+def compute_outputs(program: object, wanted: Sequence[int], inputs: Sequence[Any]) -> list[Any]:
     """The values of outputs that do not depend on the inputs.
 
     The program runs compiled, on inputs made inside, so that all that is not wanted is dropped.
@@ -110,7 +110,7 @@ def compute_outputs(program: Any, wanted: Sequence[int], inputs: Sequence[Any]) 
     return jax.jit(outputs)()  # type: ignore[no-any-return]
 
 
-def _any_value(x: Any) -> Any:
+def _any_value(x: object) -> object:
     if not isinstance(x, jax.ShapeDtypeStruct):
         return x
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):

@@ -177,11 +177,11 @@ class VariableAccess:
             )
         return scope
 
-    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+    def get_variable(self, col: str, name: str, default: object = None) -> Any:
         """The value of a variable, boxes included, or `default` if there is none."""
         return self._bound_scope("access variables").get_variable(col, name, default)
 
-    def put_variable(self, col: str, name: str, value: Any) -> None:
+    def put_variable(self, col: str, name: str, value: object) -> None:
         """Sets a variable, making it if it is missing.
 
         Raises:

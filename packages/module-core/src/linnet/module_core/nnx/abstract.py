@@ -109,7 +109,7 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
     """
     del graph
 
-    def with_sharding(leaf: Any, x: Any) -> Any:
+    def with_sharding(leaf: object, x: object) -> Any:
         if not isinstance(x, jax.ShapeDtypeStruct):
             return x
         return _struct(x, _sharding_of(leaf, x, None))
@@ -139,10 +139,10 @@ def get_abstract_model(
     return graphdef, state
 
 
-def _with_leaves(tree: Any, f: Callable[[Any, Any], Any]) -> Any:
+def _with_leaves(tree: object, f: Callable[[Any, Any], Any]) -> Any:
     """A copy with `f(variable or array, array)` for each array."""
 
-    def new(leaf: Any) -> Any:
+    def new(leaf: object) -> Any:
         if isinstance(leaf, Variable):
             return leaf.copy(jax.tree.map(lambda x: f(leaf, x), leaf.raw_value))
         return f(leaf, leaf)
@@ -157,14 +157,14 @@ def _with_leaves(tree: Any, f: Callable[[Any, Any], Any]) -> Any:
     )
 
 
-def _struct(x: Any, sharding: Any) -> Any:
+def _struct(x: object, sharding: object) -> Any:
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         return x
     made: Any = jax.ShapeDtypeStruct
     return made(x.shape, x.dtype, sharding=sharding)
 
 
-def _sharding_of(leaf: Any, x: Any, mesh: Any) -> Any:
+def _sharding_of(leaf: Any, x: Any, mesh: Any) -> object:
     from jax.sharding import NamedSharding, PartitionSpec
 
     names = axis_names_of(leaf) if isinstance(leaf, Variable) else None

@@ -113,7 +113,7 @@ def capture(
     types = var_types if method_outputs is None else (*var_types, method_outputs)
 
     @functools.wraps(fn if not isinstance(fn, Pytree) else type(fn).__call__)
-    def captured(*args: Any, **kwargs: Any) -> Any:
+    def captured(*args: object, **kwargs: Any) -> object:
         root = fn if isinstance(fn, Pytree) else getattr(fn, "__self__", None)
         root = root if isinstance(root, Pytree) else args[0]
         modules = _modules(root)
@@ -219,9 +219,9 @@ class _recorded_methods:
                     self._replaced.append((cls, name, method))
                     setattr(cls, name, self._recording(name, method))
 
-    def _recording(self, name: str, method: Any) -> Any:
+    def _recording(self, name: str, method: Any) -> object:
         @functools.wraps(method)
-        def run(module: Any, *args: Any, **kwargs: Any) -> Any:
+        def run(module: Any, *args: object, **kwargs: Any) -> Any:
             output = method(module, *args, **kwargs)
             captures = captures_of(module)
             if captures is not None:

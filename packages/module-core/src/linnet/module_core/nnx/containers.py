@@ -180,7 +180,7 @@ class Sequential(Module):
                 )
         self.layers = List(fns)
 
-    def __call__(self, *args: Any, rngs: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, rngs: object = None, **kwargs: Any) -> Any:
         """Applies all, and returns the output of the last.
 
         Args:

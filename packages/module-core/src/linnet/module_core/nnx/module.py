@@ -28,7 +28,7 @@ from .variable.variable_types import Perturbation, variable_type_from_name
 M = TypeVar("M", bound="Module")
 
 
-def _append(previous: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+def _append(previous: tuple[Any, ...], value: object) -> tuple[Any, ...]:
     return (*previous, value)
 
 
@@ -175,7 +175,7 @@ class Module(Pytree):
     def perturb(
         self,
         name: str,
-        value: Any,
+        value: object,
         variable_type: type[Variable[Any]] | str = Perturbation,
     ) -> Any:
         """Adds a variable of zeros to a value; the variable's gradient is then the value's.
@@ -208,7 +208,7 @@ class Module(Pytree):
 
 
 def set_attributes(
-    node: Any,
+    node: object,
     filters: Sequence[Filter],
     /,
     *,
@@ -237,7 +237,7 @@ def set_attributes(
         )
 
 
-def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
+def iter_modules(module: object, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
     """Paths and modules of all modules in an object, itself included, children first."""
     for path, value in iter_graph(module, graph=graph):
         if isinstance(value, Module):
@@ -245,7 +245,7 @@ def iter_modules(module: Any, /, *, graph: bool | None = None) -> Iterator[tuple
 
 
 def iter_module_children(
-    module: Any, /, *, graph: bool | None = None
+    module: object, /, *, graph: bool | None = None
 ) -> Iterator[tuple[Any, Module]]:
     """Names and modules of the direct submodules, by name."""
     for name, value in _iter_children(module, graph=graph):

@@ -103,7 +103,7 @@ def get_repr(obj: Any) -> str:
     return f"{name}{head.start}{comment}\n{body}\n{head.end}"
 
 
-def _line(part: Any, head: Object) -> str:
+def _line(part: object, head: Object) -> str:
     if not isinstance(part, Attr):
         raise TypeError(f"__nnx_repr__ yields Attr after the Object, got {type(part).__name__}.")
     raw = part.use_raw_value and isinstance(part.value, str)

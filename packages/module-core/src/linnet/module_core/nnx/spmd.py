@@ -128,7 +128,7 @@ def remove_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A
     return tree
 
 
-def _variables(tree: Any) -> list[Variable[Any]]:
+def _variables(tree: object) -> list[Variable[Any]]:
     leaves = (
         flat_leaves(tree)[1]
         if isinstance(tree, Pytree)

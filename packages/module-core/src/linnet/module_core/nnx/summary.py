@@ -76,7 +76,7 @@ def filter_rng_streams(row: CallInfo) -> bool:
 
 
 def tabulate(
-    obj: Any,
+    obj: object,
     *input_args: Any,
     depth: int | None = None,
     method: str = "__call__",
@@ -202,7 +202,7 @@ def calls_of(
         rows: dict[Path, list[CallInfo]] = {}
         begun: set[tuple[Path, str]] = set()
 
-        def note(function: Callable[..., Any], name: str, module: Any, a: Any, k: Any) -> Any:
+        def note(function: Callable[..., Any], name: str, module: Any, a: Any, k: Any) -> object:
             path = places.of(module)
             if path is None or (path, name) in begun:
                 return function(module, *a, **k)
@@ -239,11 +239,11 @@ class _Places:
         self._paths: dict[int, Path] = {}
         self._kept: list[Any] = []  # so that no other object gets the id of one
 
-    def add(self, module: Any, path: Path) -> None:
+    def add(self, module: object, path: Path) -> None:
         self._paths[id(module)] = path
         self._kept.append(module)
 
-    def of(self, module: Any) -> Path | None:
+    def of(self, module: object) -> Path | None:
         return self._paths.get(id(module))
 
 
@@ -255,7 +255,7 @@ def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]
 
     def noting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
-        def run(module: Any, *args: Any, **kwargs: Any) -> Any:
+        def run(module: object, *args: object, **kwargs: Any) -> Any:
             return note(function, name, module, args, kwargs)
 
         return run
@@ -299,8 +299,8 @@ class _Call:
     def __init__(
         self,
         function: Callable[..., Any],
-        module: Any,
-        args: Any,
+        module: object,
+        args: object,
         kwargs: dict[str, Any],
         places: _Places,
     ) -> None:
@@ -358,11 +358,11 @@ class _Parts:
         return [next(given) if a else x for a, x in zip(self._is_array, self._rest, strict=True)]
 
 
-def _shapes(args: Any, kwargs: Any) -> Any:
+def _shapes(args: object, kwargs: object) -> object:
     return represent_inputs(*_named((args, kwargs)))
 
 
-def _named(tree: Any) -> Any:
+def _named(tree: object) -> Any:
     """The tree with the class in the place of each object."""
     return jax.tree.map(
         lambda x: type(x) if isinstance(x, Pytree) else x,
@@ -371,7 +371,7 @@ def _named(tree: Any) -> Any:
     )
 
 
-def _with_metadata(variable: Variable[Any]) -> Any:
+def _with_metadata(variable: Variable[Any]) -> object:
     shape = represent(variable.raw_value)
     metadata = {k: x for k, x in variable.get_metadata().items() if x is not None}
     if not metadata:
@@ -380,7 +380,7 @@ def _with_metadata(variable: Variable[Any]) -> Any:
     return {**dict(sorted(texts.items())), "value": shape}
 
 
-def _by_type(module: Any, own: bool = False) -> dict[str, dict[Path, Any]]:
+def _by_type(module: object, own: bool = False) -> dict[str, dict[Path, Any]]:
     """Shapes of the variables below a module, by type and path.
 
     Args:

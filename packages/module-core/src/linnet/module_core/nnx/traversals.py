@@ -72,7 +72,7 @@ def unflatten_mapping(xs: Any, /, *, sep: str | None = None) -> dict[Any, Any]:
     return unflatten_dict(dict(xs), sep)
 
 
-def _as_dicts(x: Any, path: tuple[Any, ...], is_leaf: IsLeaf | None) -> Any:
+def _as_dicts(x: object, path: tuple[Any, ...], is_leaf: IsLeaf | None) -> object:
     if not isinstance(x, Mapping) or (is_leaf is not None and is_leaf(path, x)):
         return x
     return {key: _as_dicts(value, (*path, key), is_leaf) for key, value in x.items()}

@@ -75,7 +75,7 @@ def view(
     return new
 
 
-def view_info(node: Any, /, *, only: Filter = ..., graph: bool | None = None) -> str:
+def view_info(node: object, /, *, only: Filter = ..., graph: bool | None = None) -> str:
     """What `view` may set, by class, with what the classes' `set_view` say of it.
 
     Args:
@@ -161,18 +161,18 @@ vars_as = with_vars
 """An older name of `with_vars`."""
 
 
-def _viewable(node: Any, only: Filter, graph: bool | None = None) -> Iterator[Any]:
+def _viewable(node: object, only: Filter, graph: bool | None = None) -> Iterator[Any]:
     predicate = to_predicate(only)
     for path, value in iter_graph(node, graph=graph):
         if callable(getattr(type(value), "set_view", None)) and predicate(path, value):
             yield value
 
 
-def _text(annotation: Any) -> str:
+def _text(annotation: object) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
-def _arguments_of(method: Any) -> Mapping[str, list[str]]:
+def _arguments_of(method: object) -> Mapping[str, list[str]]:
     """What a docstring in Google's form says of each argument, by lines."""
     lines = (inspect.getdoc(method) or "").splitlines()
     if "Args:" not in lines:

@@ -17,7 +17,7 @@ from ..structs import is_struct
 from .flops import is_array
 
 
-def lines_of(value: Any) -> list[str]:
+def lines_of(value: object) -> list[str]:
     """A tree of shapes and text, one leaf a line: "name: float32[2,3]", "- float32[2,3]"."""
     value = _opened(value)
     if isinstance(value, dict):
@@ -39,19 +39,19 @@ def lines_of(value: Any) -> list[str]:
     return [_leaf(value)]
 
 
-def _opened(value: Any) -> Any:
+def _opened(value: Any) -> object:
     """The fields of a struct dataclass as a dict, anything else as it is."""
     if not is_struct(value) or isinstance(value, boxes.AxisMetadata):
         return value
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
 
-def _is_branch(value: Any) -> bool:
+def _is_branch(value: object) -> bool:
     value = _opened(value)
     return isinstance(value, dict | list | tuple) and len(value) > 0
 
 
-def _leaf(value: Any) -> str:
+def _leaf(value: object) -> str:
     if isinstance(value, boxes.AxisMetadata):
         names = getattr(value, "names", None)
         text = "; ".join(lines_of(boxes.contents(value)))
@@ -61,7 +61,7 @@ def _leaf(value: Any) -> str:
     return str(value)
 
 
-def size_and_bytes(tree: Any) -> tuple[int, int]:
+def size_and_bytes(tree: object) -> tuple[int, int]:
     arrays = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.ShapeDtypeStruct)]
     sizes = [math.prod(x.shape) for x in arrays]
     return sum(sizes), sum(n * x.dtype.itemsize for n, x in zip(sizes, arrays, strict=True))
@@ -126,7 +126,7 @@ def represent_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 _LONGEST = 40
 
 
-def _one_line(value: Any) -> str:
+def _one_line(value: object) -> str:
     say = getattr(type(value), "_linnet_cell", None)  # a module says itself how it is shown
     if say is not None:
         return str(say(value))

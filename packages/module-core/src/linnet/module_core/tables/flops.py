@@ -38,7 +38,7 @@ def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
     """XLA's count of the FLOPs of `fn(*originals)`, of which only shapes matter; or -1."""
 
     # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
-    def program(*arrays: Any) -> Any:
+    def program(*arrays: object) -> Any:
         return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
 
     try:
@@ -56,7 +56,7 @@ def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
     return UNKNOWN if cost is None else max(UNKNOWN, int(cost.get("flops", 0)))
 
 
-def separate(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable[[Arrays], Any]]:
+def separate(tree: object, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable[[Arrays], Any]]:
     """The `wanted` leaves of `tree`, and a function that puts others in their place."""
     try:
         leaves, structure = jax.tree.flatten(tree)
@@ -66,7 +66,7 @@ def separate(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable
     taken = [wanted(x) for x in leaves]
     left = [None if t else x for t, x in zip(taken, leaves, strict=True)]  # what was taken may go
 
-    def rebuild(arrays: Arrays) -> Any:
+    def rebuild(arrays: Arrays) -> object:
         rest = iter(arrays)
         filled = [next(rest) if t else x for t, x in zip(taken, left, strict=True)]
         return jax.tree.unflatten(structure, filled)
@@ -74,7 +74,7 @@ def separate(tree: Any, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable
     return [x for x, t in zip(leaves, taken, strict=True) if t], rebuild
 
 
-def traced_arrays(tree: Any) -> Iterator[Any]:
+def traced_arrays(tree: object) -> Iterator[Any]:
     """The traced arrays in `tree`, with those of dicts whose keys jax could not sort."""
     for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, dict)):
         if isinstance(leaf, dict):
@@ -83,18 +83,18 @@ def traced_arrays(tree: Any) -> Iterator[Any]:
             yield leaf
 
 
-def _is_traced(value: Any) -> bool:
+def _is_traced(value: object) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
-def is_jax_array(value: Any) -> bool:
+def is_jax_array(value: object) -> bool:
     """Whether `value` is an array of jax."""
     # Concrete ones too: XLA would use their values, and not count the addition of zeros. Those of
     # numpy stay, because a model may look at them.
     return isinstance(value, jax.Array)
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """Whether `value` has a shape and a dtype that jax knows."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.kind not in "OSUMm"
@@ -109,11 +109,11 @@ def _is_key(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def _key_data(value: Any) -> Any:
+def _key_data(value: Any) -> object:
     return jax.random.key_data(value) if _is_key(value) else value
 
 
-def _as_key(data: Any, original: Any) -> Any:
+def _as_key(data: Any, original: Any) -> object:
     if not _is_key(original):
         return data
     return jax.random.wrap_key_data(data, impl=jax.random.key_impl(original))

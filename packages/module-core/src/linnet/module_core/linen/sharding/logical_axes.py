@@ -61,7 +61,7 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
       rules: default: those that are set.
     """
 
-    def mesh_axes(spec: Any) -> Any:
+    def mesh_axes(spec: Any) -> object:
         return spec if isinstance(spec, NamedSharding) else logical_to_mesh_axes(spec, rules)
 
     return jax.tree.map(mesh_axes, tree, is_leaf=_is_spec_or_none)
@@ -82,12 +82,12 @@ def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None =
       ArgumentError: the mesh lacks an axis that a rule names.
     """
 
-    def sharding(spec: Any) -> Any:
+    def sharding(spec: Any) -> object:
         given = spec is None or isinstance(spec, NamedSharding)
         return spec if given else named_sharding(mesh, spec)
 
     return jax.tree.map(sharding, logical_to_mesh(tree, rules), is_leaf=_is_spec_or_none)
 
 
-def _is_spec_or_none(x: Any) -> bool:
+def _is_spec_or_none(x: object) -> bool:
     return x is None or isinstance(x, PartitionSpec)

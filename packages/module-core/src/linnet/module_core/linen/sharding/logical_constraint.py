@@ -61,7 +61,7 @@ def with_logical_constraint(
     if not rules or logical_axis_resources is None:
         return x
 
-    def apply(names: Any, part: Any) -> Any:
+    def apply(names: Any, part: object) -> Any:
         if isinstance(names, NamedSharding):  # the layout itself
             return jax.lax.with_sharding_constraint(part, names)  # type: ignore[no-untyped-call]
         axes = assign_mesh_axes(() if names is None else names, rules)
@@ -82,7 +82,7 @@ def with_logical_constraint(
     return constrained
 
 
-def is_names(x: Any) -> bool:
+def is_names(x: object) -> bool:
     """Whether `x` are the logical names of one array's axes."""
     if isinstance(x, tuple):
         free = PartitionSpec.UNCONSTRAINED

@@ -37,7 +37,7 @@ def spec_of(entries: Iterable[Any]) -> PartitionSpec:
     return PartitionSpec(*entries)  # type: ignore[no-untyped-call]
 
 
-def constrain(tree: Any, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
+def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
     """Constrains the layout of every array in `tree`; what is no array is left as it is.
 
     Args:
@@ -64,7 +64,7 @@ def constrain(tree: Any, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
     explicit = set(_axes(here, AxisType.Explicit)) == set(here.axis_names)
     target = spec if mesh is None else NamedSharding(mesh, spec)
 
-    def apply(x: Any) -> Any:
+    def apply(x: object) -> Any:
         if not isinstance(x, jax.Array | np.ndarray | np.generic | int | float | complex):
             return x
         if np.ndim(x) < len(spec):
@@ -112,7 +112,7 @@ def _not_divisible(
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _laid_out(x: Any, spec: PartitionSpec) -> Any:
+def _laid_out(x: object, spec: PartitionSpec) -> object:
     return jax.lax.with_sharding_constraint(x, spec)  # type: ignore[no-untyped-call]
 
 
@@ -148,7 +148,7 @@ def _axes(mesh: Mesh | AbstractMesh, kind: AxisType) -> list[Any]:
     return [a for a, t in zip(mesh.axis_names, mesh.axis_types, strict=True) if t == kind]
 
 
-def _without(entry: Any, axes: set[Any]) -> Any:
+def _without(entry: object, axes: set[Any]) -> object:
     if isinstance(entry, tuple):
         return tuple(a for a in entry if a not in axes) or None
     return None if entry in axes else entry

@@ -82,7 +82,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
     def _contents(self) -> Any:
         return self.value
 
-    def replace_boxed(self, value: Any) -> Self:
+    def replace_boxed(self, value: object) -> Self:
         """The same names around another value."""
         return self.replace(value=value)
 
@@ -201,7 +201,7 @@ def boxed(fn: Callable[P, A], box: Callable[[Any], B]) -> Callable[P, B]:
     return wrapper
 
 
-def get_partition_spec(tree: Any) -> Any:
+def get_partition_spec(tree: object) -> Any:
     """The `PartitionSpec` of each variable in `tree`: of a box its own, of an array an empty one.
 
     >>> import jax.numpy as jnp
@@ -217,7 +217,7 @@ def get_partition_spec(tree: Any) -> Any:
       The same tree, with None for what is neither a box nor an array.
     """
 
-    def spec(leaf: Any) -> PartitionSpec | None:
+    def spec(leaf: object) -> PartitionSpec | None:
         own: Callable[[], PartitionSpec] | None = getattr(leaf, "get_partition_spec", None)
         if own is not None and is_axis_metadata(leaf):  # nnx has boxes of its own
             return own()
@@ -226,7 +226,7 @@ def get_partition_spec(tree: Any) -> Any:
     return jax.tree.map(spec, tree, is_leaf=is_axis_metadata)
 
 
-def get_sharding(tree: Any, mesh: Mesh) -> Any:
+def get_sharding(tree: object, mesh: Mesh) -> Any:
     """The layout of each variable in `tree` on `mesh`, ready for `out_shardings` of `jax.jit`.
 
     Args:
@@ -240,7 +240,7 @@ def get_sharding(tree: Any, mesh: Mesh) -> Any:
       ArgumentError: the mesh lacks an axis of a box.
     """
 
-    def sharding(leaf: Any) -> Sharding | None:
+    def sharding(leaf: object) -> Sharding | None:
         if isinstance(leaf, Partitioned):
             return leaf.get_sharding(mesh)
         return named_sharding(mesh, spec_of(())) if is_array(leaf) else None
@@ -248,6 +248,6 @@ def get_sharding(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(sharding, tree, is_leaf=is_axis_metadata)
 
 
-def is_array(leaf: Any) -> bool:
+def is_array(leaf: object) -> bool:
     """Whether `leaf` is an array, or the shape of one."""
     return isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)

@@ -96,7 +96,7 @@ def param_with_axes(
     name: str,
     init_fn: Callable[..., Any],
     *init_args: Any,
-    axes: Any = None,
+    axes: object = None,
     module: Module | None = None,
     **init_kwargs: Any,
 ) -> Any:
@@ -152,7 +152,7 @@ def variable_with_axes(
     """
     module = _module(module, "variable_with_axes")
 
-    def first(*args: Any, **kwargs: Any) -> Any:
+    def first(*args: object, **kwargs: Any) -> Any:
         return _constrained(init_fn(*args, **kwargs), axes, fallback)
 
     plain = module.variable(collection, name, first, *init_args, **init_kwargs)
@@ -173,7 +173,7 @@ def _module(module: Module | None, function: str) -> Module:
 
 
 def _constrained(
-    value: Any, axes: Any, fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED
+    value: object, axes: object, fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED
 ) -> Any:
     if axes is None:
         return value
@@ -183,7 +183,7 @@ def _constrained(
     return with_logical_constraint(value, axes, fallback=fallback)
 
 
-def _names(axes: Any) -> Any:
+def _names(axes: object) -> Any:
     """The names of an array's axes as a tuple; of a tree of names each one checked."""
     if isinstance(axes, list) and all(n is None or isinstance(n, str) for n in axes):
         axes = tuple(axes)
@@ -191,12 +191,12 @@ def _names(axes: Any) -> Any:
     return axes
 
 
-def _map_each(fn: Callable[[Any], Any], axes: Any) -> Any:
+def _map_each(fn: Callable[[Any], Any], axes: object) -> object:
     """Applies `fn` to the names of each array in `axes`, which is one array's or a tree of them."""
     return jax.tree.map(lambda n: None if n is None else fn(n), axes, is_leaf=is_names)
 
 
-def _check_structure(value: Any, axes: Any) -> None:
+def _check_structure(value: object, axes: object) -> None:
     try:
         jax.tree.map(lambda *_: None, axes, value, is_leaf=is_names)
     except ValueError as error:
@@ -206,10 +206,10 @@ def _check_structure(value: Any, axes: Any) -> None:
         ) from None
 
 
-def _keep(module: Module, collection: str, name: str, axes: Any) -> None:
+def _keep(module: Module, collection: str, name: str, axes: object) -> None:
     names = AxisMetadata(_names(axes))
 
-    def same(stored: Any, new: Any) -> Any:
+    def same(stored: object, new: object) -> Any:
         if stored is not None and stored != new:
             raise ArgumentError(
                 f"{collection} {name!r}: if axis names are sown twice, expected them to match. Got "
@@ -241,7 +241,7 @@ def get_axis_names(axes_metadata: Any) -> FrozenDict[str, Any]:
     return FrozenDict(_axis_names(axes_metadata))
 
 
-def _axis_names(tree: Any) -> Any:
+def _axis_names(tree: object) -> Any:
     if isinstance(tree, Mapping):
         return {k.removesuffix(_SUFFIX): _axis_names(v) for k, v in tree.items()}
     if not isinstance(tree, AxisMetadata):
@@ -258,15 +258,15 @@ def scan_with_axes(
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: object = 0,
+    out_axes: object = 0,
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
     axis_name: str = "layers",
     axes_collections: tuple[str, ...] = ("params",),
     data_transform: Callable[..., Any] | None = None,
-    methods: Any = None,
+    methods: object = None,
 ) -> Any:
     """`scan` that also names the axis of steps.
 
@@ -298,13 +298,13 @@ def vmap_with_axes(
     target: Any,
     variable_axes: Axes,
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: object = 0,
+    out_axes: object = 0,
     axis_size: int | None = None,
     axis_name: str | None = None,
     partitioning_axis_names: Mapping[Any, str] = FrozenDict({}),
     spmd_axis_name: str | None = None,
-    methods: Any = None,
+    methods: object = None,
 ) -> Any:
     """`vmap` that also names the axis of examples.
 
@@ -329,8 +329,8 @@ def vmap_with_axes(
 
 
 def _with_axis_names(
-    transformed: Any, variable_axes: Axes, names: Mapping[str, str], methods: Any
-) -> Any:
+    transformed: Any, variable_axes: Axes, names: Mapping[str, str], methods: object
+) -> object:
     """Adds `names` of the collections to what is kept of them, where they have an axis."""
     for collection, name in names.items():
         axis = next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
@@ -356,7 +356,7 @@ class _AxisName:
         self.name = name
         self.axis = axis
 
-    def add(self, tree: Any) -> Any:
+    def add(self, tree: object) -> Any:
         def change(names: list[Any]) -> list[Any]:
             axis = self.axis if self.axis >= 0 else self.axis + len(names) + 1
             names += [None] * (axis - len(names))
@@ -364,7 +364,7 @@ class _AxisName:
 
         return _map_names(change, tree)
 
-    def remove(self, tree: Any) -> Any:
+    def remove(self, tree: object) -> Any:
         def change(names: list[Any]) -> list[Any]:
             if not -len(names) <= self.axis < len(names) or names[self.axis] != self.name:
                 raise ArgumentError(
@@ -378,8 +378,8 @@ class _AxisName:
         return _map_names(change, tree)
 
 
-def _map_names(change: Callable[[list[Any]], list[Any]], tree: Any) -> Any:
-    def apply(leaf: Any) -> Any:
+def _map_names(change: Callable[[list[Any]], list[Any]], tree: object) -> object:
+    def apply(leaf: object) -> Any:
         if not isinstance(leaf, AxisMetadata):
             return leaf
         return AxisMetadata(_map_each(lambda names: tuple(change(list(names))), leaf.names))
@@ -395,7 +395,7 @@ def remat(
     prevent_cse: bool = True,
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
-    methods: Any = None,
+    methods: object = None,
 ) -> Any:
     """The older `remat`, which counts arguments without the module.
 

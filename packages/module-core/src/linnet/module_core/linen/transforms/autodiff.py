@@ -89,7 +89,7 @@ def vjp(
     rest = lift.collections(subtract_filters(variables, vjp_variables))
     keys, mutable = lift.keys(rngs), lift.mutable(variables)
 
-    def differentiated(by: list[Collections], *primals: Any) -> Any:
+    def differentiated(by: list[Collections], *primals: object) -> Any:
         output, changed = lift.run(ungroup([by, rest]), keys, mutable, primals)
         output, aux = output if has_aux else (output, None)
         return output, (aux, changed)
@@ -102,12 +102,12 @@ def vjp(
     return (output, bwd, aux) if has_aux else (output, bwd)
 
 
-def _one_scope(backward: Callable[[Any], Any], cotangent: Any) -> Any:
+def _one_scope(backward: Callable[[Any], Any], cotangent: object) -> object:
     variables, *primals = backward(cotangent)
     return variables[0], *primals
 
 
-def _all_scopes(backward: Callable[[Any], Any], cotangent: Any) -> Any:
+def _all_scopes(backward: Callable[[Any], Any], cotangent: object) -> object:
     variables, *primals = backward(cotangent)
     return tuple(variables), *primals
 
@@ -117,7 +117,7 @@ def value_and_grad(
     mdl: object,
     *primals: Any,
     has_aux: bool = False,
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> tuple[R, tuple[Any, ...]]:
@@ -174,7 +174,7 @@ def grad(
     mdl: object,
     *primals: Any,
     has_aux: bool = False,
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> tuple[Any, ...]:
@@ -299,7 +299,7 @@ def custom_vjp(
             return lift.run(ungroup([by, rest]), keys, mutable, arguments, whole=True, **options)
 
         @jax.custom_vjp
-        def f(by: Any, others: Any, *moving_args: Any) -> Any:
+        def f(by: object, others: object, *moving_args: object) -> Any:
             return run(by, others, moving_args)
 
         def forward(by: Any, others: Any, *moving_args: Any) -> Any:

@@ -184,9 +184,10 @@ def while_loop(
 
     first = jnp.asarray(np.int32(0))
     with _explained(()):
-        _, carried, carry = jax.lax.while_loop(
+        end: Any = jax.lax.while_loop(
             named_after(cond_fn, go_on), named_after(body_fn, do), (first, carried, *lift.args)
         )
+        _, carried, carry = end
     is_mutable = lift.frame.is_mutable
     mutable_ones = [{c: t for c, t in root.items() if is_mutable(c)} for root in carried]
     lift.store(mutable_ones, whole=True)

@@ -40,9 +40,9 @@ def jit(
     static_argnums: int | Iterable[int] = (),
     static_argnames: str | Iterable[str] = (),
     donate_argnums: int | Iterable[int] = (),
-    device: Any = None,
+    device: object = None,
     backend: str | None = None,
-    methods: Any = None,
+    methods: object = None,
 ) -> Target:
     """Lifted `jax.jit`.
 
@@ -78,7 +78,7 @@ class _Compiled:
         placed: dict[Any, Any] = {}
         self._placed = placed  # keys whose trace has read a path, with the paths
 
-        def run(call: _Call, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        def run(call: _Call, inputs: object, *args: object, **kwargs: Any) -> Any:
             before = context.paths_read
             result = _run(call, inputs, args, kwargs)
             if context.paths_read != before:
@@ -134,7 +134,7 @@ class _Call:
         return hash(self.key)
 
 
-def _key(lift: Lift, mutable: CollectionFilter, paths: Any) -> Any:
+def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> Any:
     frame = lift.frame
     modules = _Modules(lift)
     key = (
@@ -171,13 +171,13 @@ class _Modules:
         """Whether the method can see the last part of a path that is not in the fingerprints."""
         return _reads_name(self._lift.call) or any(reads_name(type(m)) for m in self._lift.modules)
 
-    def _place(self, scope: Any) -> Any:
+    def _place(self, scope: Any) -> object:
         for i, root in enumerate(self._roots):
             if scope.path[: len(root)] == root:
                 return i, scope.path[len(root) :]
         return scope.path
 
-    def _of(self, value: Any) -> Any:
+    def _of(self, value: object) -> object:
         if isinstance(value, Variable):
             return Variable, self._place(value.scope), value.collection, value.name, value.unbox
         if not isinstance(value, Module):
@@ -225,7 +225,7 @@ def _code_reads_name(code: CodeType) -> bool:
 class _Left:
     """Counts that a trace has left behind: structure of an output, without leaves."""
 
-    def __init__(self, counts: Any) -> None:
+    def __init__(self, counts: object) -> None:
         self.counts = counts
 
 
@@ -250,7 +250,7 @@ def _jit(
     static: StaticArguments,
     donated: StaticArguments,
     compiled: _Compiled,
-) -> Any:
+) -> object:
     positions, names = static.resolve(lift)
     static.refuse_arrays(lift, positions, names)
     function = compiled.function(positions, names, donated.resolve(lift)[0])
@@ -283,7 +283,7 @@ def fold_rngs(
     return lift_target(_fold_rngs, target, "Fold_rngs", None, options)
 
 
-def _fold_rngs(lift: Lift, *, variables: CollectionFilter, rngs: CollectionFilter) -> Any:
+def _fold_rngs(lift: Lift, *, variables: CollectionFilter, rngs: CollectionFilter) -> object:
     keys = lift.folded_keys(rngs)
     mutable = lift.mutable(variables)
     output, changed = lift.run(lift.collections(variables), keys, mutable, fresh_hash=True)

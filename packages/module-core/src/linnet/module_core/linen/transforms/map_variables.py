@@ -12,7 +12,7 @@ from ..filters import CollectionFilter, group_collections, subtract_filters, uni
 from ..lifting import Lift, Target, lift_target, merge, ungroup
 
 
-def _identity(collections: Any) -> Any:
+def _identity(collections: object) -> object:
     return collections
 
 

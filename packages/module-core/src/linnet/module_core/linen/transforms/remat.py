@@ -30,7 +30,7 @@ def checkpoint(
     prevent_cse: bool = True,
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
-    methods: Any = None,
+    methods: object = None,
     *,
     static_argnames: str | Iterable[str] = (),
 ) -> Target:
@@ -91,7 +91,7 @@ def run_checkpoint(
     moving = [x for i, x in enumerate(lift.args) if i not in fixed]
     moving_named = {k: v for k, v in lift.kwargs.items() if k not in names}
 
-    def checkpointed(inputs: Any, args: Any, kwargs: Any) -> Any:
+    def checkpointed(inputs: Any, args: Any, kwargs: Any) -> object:
         rest = iter(args)
         filled = [fixed[i] if i in fixed else next(rest) for i in range(len(lift.args))]
         return body(inputs, *filled, kwargs={**kwargs, **fixed_named})
@@ -149,7 +149,7 @@ def _remat_scan(
     lengths: tuple[int, ...],
     policy: Callable[..., bool] | None,
     scan_options: Mapping[str, Any],
-) -> Any:
+) -> object:
     return lift.directly(_remat_levels(lift.call, lengths, policy, scan_options))
 
 
@@ -166,7 +166,7 @@ def _remat_levels(
             _remat_levels(fn, lengths[1:], policy, scan_options), policy=policy, prevent_cse=False
         )
 
-    def step(module: Any, carry: Any) -> tuple[Any, None]:
+    def step(module: object, carry: object) -> tuple[Any, None]:
         return inner(module, carry), None
 
     scanned = scan(step, length=lengths[0], **scan_options)

@@ -48,14 +48,14 @@ def scan(
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: object = 0,
+    out_axes: object = 0,
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
     data_transform: Callable[..., Any] | None = None,
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
-    methods: Any = None,
+    methods: object = None,
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
 ) -> Target:
@@ -155,7 +155,7 @@ def _scan(
     out_axes = as_prefix(out_axes)
 
     def body(
-        carry: Any, slices: Any, shared_vars: Any, mutable: CollectionFilter, concrete: bool
+        carry: Any, slices: Any, shared_vars: object, mutable: CollectionFilter, concrete: bool
     ) -> Any:
         carried, carry = carry
         xs, scanned, split = slices
@@ -211,8 +211,8 @@ def _scan(
 def _find_constants(
     find: Callable[[Any, Any], Any],
     user: Callable[..., Any],
-    carry: Any,
-    slices: Any,
+    carry: object,
+    slices: object,
     shared_vars: Sequence[Collections],
 ) -> tuple[list[Collections], Any]:
     """What belongs to all steps: (broadcast variables, broadcast outputs), found by one trace.
@@ -221,7 +221,7 @@ def _find_constants(
     """
     found: list[Any] = []
 
-    def trace(carry: Any, slices: Any) -> list[Any]:
+    def trace(carry: Any, slices: object) -> list[Any]:
         found[:] = [find(carry, slices)]
         return jax.tree.leaves(found)
 
@@ -269,25 +269,25 @@ _absent = _Absent()
 jax.tree_util.register_pytree_node(_Absent, lambda _: ((), None), lambda *_: _absent)
 
 
-def _partition(axes: Any, tree: Any) -> tuple[Any, Any]:
+def _partition(axes: object, tree: object) -> tuple[Any, Any]:
     """Splits `tree` into what is sliced along an axis and what is the same in all steps."""
     sliced = map_prefix(lambda a, t: _absent if _is_shared(a) else t, axes, tree)
     constant = map_prefix(lambda a, t: t if _is_shared(a) else _absent, axes, tree)
     return sliced, constant
 
 
-def _merge(axes: Any, sliced: Any, constant: Any) -> Any:
+def _merge(axes: object, sliced: object, constant: object) -> Any:
     """Puts together what `_partition` has split."""
     return jax.tree.map(
         lambda axis, s, c: c if _is_shared(axis) else s, axes, sliced, constant, is_leaf=_is_shared
     )
 
 
-def _is_shared(axis: Any) -> bool:
+def _is_shared(axis: object) -> bool:
     return axis is None or axis is broadcast
 
 
-def _map_axes(move: Callable[[Any, Any], Any], axes: Any, sliced: Any) -> Any:
+def _map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> object:
     return map_prefix(lambda a, t: t if _is_shared(a) else move(t, a), axes, sliced)
 
 
@@ -298,9 +298,9 @@ def _one_slice(x: Any) -> Any:
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
 
 
-def _to_front(tree: Any, axis: Any) -> Any:
+def _to_front(tree: Any, axis: Any) -> object:
     return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
 
 
-def _from_front(tree: Any, axis: Any) -> Any:
+def _from_front(tree: Any, axis: Any) -> object:
     return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)

@@ -200,7 +200,7 @@ def _about_types(error: TypeError) -> bool:
     return "as an abstract array" in str(error) or "is not a valid JAX type" in str(error)
 
 
-def is_setting(value: Any) -> bool:
+def is_setting(value: object) -> bool:
     """Whether an argument is Python's own: a flag, a number, a name, a function."""
     leaves = jax.tree.leaves(value)
     return bool(leaves) and not any(hasattr(leaf, "dtype") for leaf in leaves)

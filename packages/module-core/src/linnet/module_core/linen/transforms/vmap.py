@@ -34,13 +34,13 @@ def vmap(
     target: Target,
     variable_axes: Axes = FrozenDict({}),
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: object = 0,
+    out_axes: object = 0,
     axis_size: int | None = None,
-    axis_name: Any = None,
-    spmd_axis_name: Any = None,
+    axis_name: object = None,
+    spmd_axis_name: object = None,
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
-    methods: Any = None,
+    methods: object = None,
 ) -> Target:
     """Lifted `jax.vmap`.
 
@@ -147,7 +147,7 @@ def _roots(groups: Sequence[Sequence[Collections]], lift: Lift) -> list[Collecti
     return ungroup(groups) if groups else [{} for _ in lift.roots]
 
 
-def _batched(groups: Any) -> list[tuple[str, ...]]:
+def _batched(groups: object) -> list[tuple[str, ...]]:
     """The paths of values that differ between the examples, collection first."""
     # jax refuses them, but counts wrongly where it says which they are.
     paths, _ = jax.tree_util.tree_flatten_with_path(groups)

@@ -15,13 +15,13 @@ from .kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from .statics import static_key
 
 
-def one_level(tree: Any) -> tuple[list[Any], Any, list[Any]]:
+def one_level(tree: object) -> tuple[list[Any], Any, list[Any]]:
     """Children of a pytree node, its structure, and the children's keys in paths."""
     found, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return [x for _, x in found], structure, [key_of(path[0]) for path, _ in found]
 
 
-def key_of(entry: Any) -> Any:
+def key_of(entry: object) -> Any:
     """The name or index that an entry of a jax key path stands for."""
     for attribute in ("key", "idx", "name"):
         if hasattr(entry, attribute):
@@ -48,13 +48,13 @@ def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
         return list(mapping)
 
 
-def path_name(cls: type, name: Any) -> Any:
+def path_name(cls: type, name: object) -> Any:
     """What stands in a path for the attribute `name` of an object of a class."""
     keys = getattr(cls, "_path_key", None)
     return name if keys is None else keys(name)
 
 
-def iter_data(value: Any) -> Iterator[Any]:
+def iter_data(value: object) -> Iterator[Any]:
     """The data leaves of a value: variables and arrays; nodes count as one leaf each."""
     return _iter_data(value, {})
 
@@ -75,7 +75,7 @@ def _iter_data(value: Any, seen: dict[int, Any]) -> Iterator[Any]:
             yield from _iter_data(child, seen)
 
 
-def holds_data(value: Any) -> bool:
+def holds_data(value: object) -> bool:
     """Whether a value is data, or a container with some in it."""
     kind = kind_of(value)
     if kind in (OBJECT, VARIABLE, ARRAY):
@@ -83,7 +83,7 @@ def holds_data(value: Any) -> bool:
     return kind != STATIC and next(iter_data(value), None) is not None
 
 
-def data_leaves(value: Any) -> list[Any]:
+def data_leaves(value: object) -> list[Any]:
     """The data leaves of a value, as a list."""
     return list(iter_data(value))
 
@@ -104,7 +104,7 @@ class Skeleton:
 
     __slots__ = ("key", "leaves", "structure")
 
-    def __init__(self, structure: Any, leaves: list[tuple[bool, Any]]) -> None:
+    def __init__(self, structure: object, leaves: list[tuple[bool, Any]]) -> None:
         self.structure = structure
         self.leaves = leaves
         self.key = (structure, tuple((d, None if d else static_key(v)) for d, v in leaves))
@@ -122,7 +122,7 @@ class Skeleton:
         )
 
 
-def split_static(value: Any) -> tuple[list[Any], Skeleton]:
+def split_static(value: object) -> tuple[list[Any], Skeleton]:
     """The data of a mixed container, and the container without it."""
     leaves, structure = jax.tree_util.tree_flatten(
         value, is_leaf=lambda x: kind_of(x) in (OBJECT, VARIABLE)

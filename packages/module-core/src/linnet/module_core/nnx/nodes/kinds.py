@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import types
 import weakref
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ _NEVER_TREES = frozenset(
 )
 
 
-def kind_of(value: Any) -> int:
+def kind_of(value: object) -> int:
     """Which of the kinds a value is."""
     cls = type(value)
     kind = known_kinds.get(id(cls))
@@ -65,14 +65,14 @@ def register_data_type(type_: T, /) -> T:
     return type_
 
 
-def is_leaf_of_data(value: Any) -> bool:
+def is_leaf_of_data(value: object) -> bool:
     """Whether a value is by its type a leaf of a module's data."""
     # By instance: the class of a tracer is no subclass of jax.Array, the tracer is an instance.
     known = isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct))
     return known or type(value) in _data_types
 
 
-def _work_out_kind(value: Any, cls: type) -> int:
+def _work_out_kind(value: object, cls: type) -> int:
     if id(cls) not in _own:
         for base in cls.__mro__:  # not `getattr`, which a metaclass may answer
             if "_nnx_kind" in base.__dict__:
@@ -101,7 +101,7 @@ def _watch(cls: type) -> None:
     key = id(cls)
     if key not in _alive:
 
-        def forget(_: Any) -> None:
+        def forget(_: object) -> None:
             for found in (known_kinds, _own, _alive):
                 found.pop(key, None)
 

@@ -36,7 +36,7 @@ class Marked:
 
     __slots__ = ("is_data", "value")
 
-    def __init__(self, value: Any, is_data: bool) -> None:
+    def __init__(self, value: object, is_data: bool) -> None:
         self.value = value
         self.is_data = is_data
 
@@ -45,7 +45,7 @@ class Marked:
 def data(value: T, /) -> T: ...
 @overload
 def data(*, default: T = ..., **kwargs: Any) -> T: ...
-def data(value: Any = _MISSING, /, **kwargs: Any) -> Any:
+def data(value: object = _MISSING, /, **kwargs: Any) -> Any:
     """Makes an attribute data: `self.scale = nnx.data(1.0)`, or `scale: float = nnx.data()`.
 
     Args:
@@ -59,7 +59,7 @@ def data(value: Any = _MISSING, /, **kwargs: Any) -> Any:
 def static(value: T, /) -> T: ...
 @overload
 def static(*, default: T = ..., **kwargs: Any) -> T: ...
-def static(value: Any = _MISSING, /, **kwargs: Any) -> Any:
+def static(value: object = _MISSING, /, **kwargs: Any) -> Any:
     """Makes an attribute static, which data is refused in: `self.name = nnx.static(name)`.
 
     Args:
@@ -69,7 +69,7 @@ def static(value: Any = _MISSING, /, **kwargs: Any) -> Any:
     return _mark(value, False, kwargs)
 
 
-def _mark(value: Any, is_data: bool, kwargs: dict[str, Any]) -> Any:
+def _mark(value: object, is_data: bool, kwargs: dict[str, Any]) -> object:
     if value is _MISSING or kwargs:
         metadata = {**kwargs.pop("metadata", {}), _DATA: is_data}
         if value is not _MISSING:
@@ -103,7 +103,7 @@ def declared_marks(cls: type) -> dict[str, bool]:
     return found
 
 
-def is_data(value: Any, /) -> bool:
+def is_data(value: object, /) -> bool:
     """Whether a value, as an attribute, is data.
 
     >>> import jax.numpy as jnp
@@ -115,6 +115,6 @@ def is_data(value: Any, /) -> bool:
     return holds_data(value)
 
 
-def has_data(value: Any, /) -> list[Any]:
+def has_data(value: object, /) -> list[Any]:
     """The data leaves of a value."""
     return data_leaves(value)

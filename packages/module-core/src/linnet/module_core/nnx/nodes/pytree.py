@@ -125,7 +125,7 @@ class Pytree:
     def __repr__(self) -> str:
         return represent(self)
 
-    def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
+    def __treescope_repr__(self, path: object, subtree_renderer: object) -> Any:
         return treescope_of(self, self.__dict__, path, subtree_renderer)
 
 
@@ -192,7 +192,7 @@ def _set_marks(obj: Pytree, marks: dict[str, bool]) -> None:
 _IDENTITY = frozenset({"__class__", "__dict__"})
 
 
-def _with_mark(obj: Pytree, name: str, value: Any) -> Any:
+def _with_mark(obj: Pytree, name: str, value: object) -> object:
     """A value that is about to be assigned, without its mark, which is recorded.
 
     Raises:
@@ -282,7 +282,7 @@ def _flatten_mixed(mixed: _Mixed) -> tuple[list[Any], Any]:
     return split_static(mixed.value)
 
 
-def _unflatten_mixed(aux: Any, children: Any) -> _Mixed:
+def _unflatten_mixed(aux: Any, children: object) -> _Mixed:
     return _Mixed(aux.fill(children))
 
 

@@ -37,12 +37,12 @@ class Entries(NamedTuple):
     sized: bool = False
 
 
-def represent(value: Any) -> str:
+def represent(value: object) -> str:
     """The text of an object, variable or state."""
     return "\n".join(_lines(value, frozenset()))
 
 
-def _lines(value: Any, above: frozenset[int]) -> list[str]:
+def _lines(value: object, above: frozenset[int]) -> list[str]:
     cls = type(value)
     if id(value) in above:
         return [f"{cls.__name__}(...)"]
@@ -64,7 +64,7 @@ def _lines(value: Any, above: frozenset[int]) -> list[str]:
     return repr(value).split("\n")
 
 
-def _entries_of(value: Any) -> Entries | None:
+def _entries_of(value: object) -> Entries | None:
     say = getattr(type(value), "_nnx_entries", None)
     if say is not None:
         return say(value)  # type: ignore[no-any-return]
@@ -91,7 +91,7 @@ def _block(entries: Entries, above: frozenset[int], note: str) -> list[str]:
     return lines
 
 
-def _variables(value: Any, seen: dict[int, Any]) -> Iterator[Any]:
+def _variables(value: object, seen: dict[int, Any]) -> Iterator[Any]:
     if id(value) in seen:
         return
     seen[id(value)] = value  # kept: a state's inner states are made when asked for
@@ -146,7 +146,7 @@ def _bytes(size: int) -> str:
 
 
 def treescope_of(
-    value: Any, attributes: Mapping[Any, Any], path: Any, subtree_renderer: Any
+    value: object, attributes: Mapping[Any, Any], path: object, subtree_renderer: object
 ) -> Any:
     """How treescope, a viewer for notebooks, draws an object with these attributes."""
     import importlib

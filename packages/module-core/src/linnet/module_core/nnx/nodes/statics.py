@@ -28,7 +28,7 @@ class Identity:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
@@ -68,7 +68,7 @@ def static_key(value: Any) -> Hashable:
     return (kind, value)
 
 
-def can_change(value: Any) -> bool:
+def can_change(value: object) -> bool:
     """Whether a static value may be edited in place, so that its key must be made anew."""
     kind = type(value)
     if kind in _SIMPLE or kind is float:

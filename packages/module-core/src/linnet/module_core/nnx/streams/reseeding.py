@@ -21,7 +21,7 @@ Policy = Callable[[Path, Array, tuple[int, ...]], Array]
 
 
 def reseed(
-    node: Any,
+    node: object,
     /,
     *,
     graph: bool | None = None,

@@ -44,7 +44,7 @@ def with_rngs(
     graph_updates: bool | None = None,
 ) -> Callable[[F], F]: ...
 def with_rngs(
-    node: Any = _MISSING,
+    node: object = _MISSING,
     /,
     *,
     split: Mapping[Filter, Shape] | Shape | None = None,
@@ -86,7 +86,7 @@ def with_rngs(
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: Any, **kwargs: Any) -> Any:
+        def run(*args: object, **kwargs: Any) -> Any:
             args, kwargs = copy_with((args, kwargs), rules, graph)
             return f(*args, **kwargs)
 
@@ -99,7 +99,7 @@ def with_rngs(
     return copy_with(node, rules, graph)
 
 
-def _by_filter(spec: Any) -> list[tuple[Any, tuple[int, ...]]]:
+def _by_filter(spec: object) -> list[tuple[Any, tuple[int, ...]]]:
     if spec is None:
         return []
     rules = spec.items() if isinstance(spec, Mapping) else [(..., spec)]

@@ -55,7 +55,7 @@ class StreamBackups:
         return f"StreamBackups({[stream.tag for stream, *_ in self._backups]})"
 
 
-def backup_keys(node: Any, /, *, graph: bool | None = None) -> list[tuple[RngStream, Array]]:
+def backup_keys(node: object, /, *, graph: bool | None = None) -> list[tuple[RngStream, Array]]:
     """The streams in an object and their keys, for `restore_rngs`; counts are left to run on."""
     return [(stream, stream.key.get_value()) for _, stream in iter_streams(node, graph=graph)]
 
@@ -72,7 +72,7 @@ def restore_rngs(backups: Iterable[tuple[Any, ...]], /) -> None:
             stream.count.set_value(count[0])
 
 
-def iter_streams(node: Any, *, graph: bool | None = None) -> Iterator[tuple[Path, RngStream]]:
+def iter_streams(node: object, *, graph: bool | None = None) -> Iterator[tuple[Path, RngStream]]:
     """Paths and streams of all streams in an object, each once."""
     for path, value in iter_graph(node, graph=graph):
         if isinstance(value, RngStream):
@@ -111,7 +111,7 @@ def split_rngs(
     graph_updates: bool | None = None,
 ) -> Callable[[F], F]: ...
 def split_rngs(
-    node: Any = _MISSING,
+    node: object = _MISSING,
     /,
     *,
     splits: Shape,
@@ -189,7 +189,7 @@ def fork_rngs(
     graph_updates: bool | None = None,
 ) -> Callable[[F], F]: ...
 def fork_rngs(
-    node: Any = _MISSING,
+    node: object = _MISSING,
     /,
     *,
     split: Mapping[Filter, Shape | None] | Shape | None = None,
@@ -231,7 +231,7 @@ def split_to(shape: tuple[int, ...] | None) -> Callable[[Array], Array]:
     return (lambda key: key) if shape is None else (lambda key: jax.random.split(key, shape))
 
 
-def as_shape(splits: Any) -> tuple[int, ...]:
+def as_shape(splits: object) -> tuple[int, ...]:
     """A number or shape of keys as a shape.
 
     Raises:
@@ -282,7 +282,7 @@ def draw_from(path: Path, stream: RngStream) -> Array:
 def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
     """A copy of an object whose streams follow the first rule that they pass."""
 
-    def replaced(path: Any, value: Any) -> Any:
+    def replaced(path: Any, value: object) -> object:
         if not isinstance(value, RngStream):
             return value
         # `value` is a copy already, but its variables are the original's.
@@ -296,10 +296,12 @@ def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
     return recursive_map(replaced, node, graph=graph)
 
 
-def _replace(node: Any, rules: list[Rule], graph: bool | None, graph_updates: bool | None) -> Any:
+def _replace(
+    node: object, rules: list[Rule], graph: bool | None, graph_updates: bool | None
+) -> object:
     in_place = graph is not False and graph_updates is not False
 
-    def on(target: Any) -> Any:
+    def on(target: object) -> Any:
         if not in_place:
             return copy_with(target, rules, graph)
         chosen: list[tuple[RngStream, Array]] = []
@@ -316,7 +318,7 @@ def _replace(node: Any, rules: list[Rule], graph: bool | None, graph_updates: bo
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: Any, **kwargs: Any) -> Any:
+        def run(*args: object, **kwargs: Any) -> Any:
             made = on((args, kwargs))
             if not in_place:
                 args, kwargs = made

@@ -35,7 +35,7 @@ def _draw(key: Array, count: Array) -> tuple[Array, Array]:
     return jax.random.fold_in(key, count), count + 1
 
 
-def as_key(value: Any) -> Array:
+def as_key(value: object) -> Array:
     """A typed key of a seed or key.
 
     Raises:
@@ -119,7 +119,7 @@ class _Samplers:
         if name in _INITIALIZERS:
             make = getattr(jax.nn.initializers, name)
 
-            def keyless(*args: Any, **kwargs: Any) -> Callable[..., Array]:
+            def keyless(*args: object, **kwargs: Any) -> Callable[..., Array]:
                 init = make(*args, **kwargs)
                 return lambda *a, **k: init(self(), *a, **k)
 
@@ -177,7 +177,7 @@ class RngStream(_Samplers, Pytree):
     key: RngKey[Array]
     count: RngCount[Array]
 
-    def __init__(self, key: Any, *, tag: str) -> None:
+    def __init__(self, key: object, *, tag: str) -> None:
         if isinstance(key, RngStream):
             key = key.key.raw_value
         key = as_key(key)
@@ -254,7 +254,7 @@ class Rngs(_Samplers, Pytree):
     (2,)
     """
 
-    def __init__(self, default: Any = None, **rngs: Any) -> None:
+    def __init__(self, default: object = None, **rngs: Any) -> None:
         if isinstance(default, Mapping):
             rngs = {**default, **rngs}
         elif isinstance(default, Rngs):
@@ -300,7 +300,7 @@ class Rngs(_Samplers, Pytree):
         """Names and streams."""
         return iter(list(self.__dict__.items()))
 
-    def _map(self, spec: Any, make: Callable[[RngStream, Any], RngStream]) -> Rngs:
+    def _map(self, spec: object, make: Callable[[RngStream, Any], RngStream]) -> Rngs:
         predicates = (
             [(to_predicate(f), k) for f, k in spec.items()]
             if isinstance(spec, Mapping)
@@ -335,7 +335,7 @@ class Rngs(_Samplers, Pytree):
         """
         return self._map(k, RngStream.split)
 
-    def broadcast(self, k: Any) -> Rngs:
+    def broadcast(self, k: object) -> Rngs:
         """New streams whose keys are one key repeated; see `split` for `k`."""
         return self._map(k, RngStream.broadcast)
 

@@ -37,12 +37,12 @@ jax.tree_util.register_pytree_node(Hole, lambda h: ((), h.index), lambda index, 
 _NODES = (OBJECT, VARIABLE)
 
 
-def is_node(x: Any) -> bool:
+def is_node(x: object) -> bool:
     """Whether a value is an nnx object or a variable."""
     return kind_of(x) in _NODES
 
 
-def take_out(tree: Any, roots: list[Any], index_of: dict[int, int]) -> Any:
+def take_out(tree: object, roots: list[Any], index_of: dict[int, int]) -> Any:
     """The tree with holes for its objects, which are appended to `roots`, each once."""
     kind = kind_of(tree)
     if kind in _NODES:
@@ -57,7 +57,7 @@ def take_out(tree: Any, roots: list[Any], index_of: dict[int, int]) -> Any:
     )
 
 
-def _hole(node: Any, roots: list[Any], index_of: dict[int, int]) -> Hole:
+def _hole(node: object, roots: list[Any], index_of: dict[int, int]) -> Hole:
     index = index_of.get(id(node))
     if index is None:
         index = index_of[id(node)] = len(roots)
@@ -65,7 +65,7 @@ def _hole(node: Any, roots: list[Any], index_of: dict[int, int]) -> Hole:
     return Hole(index)
 
 
-def put_back(tree: Any, roots: Sequence[Any]) -> Any:
+def put_back(tree: object, roots: Sequence[Any]) -> Any:
     """The tree with its holes filled."""
     if type(tree) is Hole:
         return roots[tree.index]
@@ -151,7 +151,7 @@ class Bundle:
         """Of each raw array its mutable owner and the key there."""
         return list(chain.from_iterable(p.slots for p in self.parts))
 
-    def is_of_level(self, now: Any) -> bool:
+    def is_of_level(self, now: object) -> bool:
         """Whether all nodes are of a trace level."""
         if len(self.parts) == 1:
             return bool(self.parts[0].level == now)

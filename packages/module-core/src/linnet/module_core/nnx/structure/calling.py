@@ -20,7 +20,7 @@ class GetAttr:
 
     name: str
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: object) -> Any:
         """The attribute of `x`."""
         return getattr(x, self.name)
 
@@ -46,7 +46,7 @@ class DelayedAccessor:
 
     actions: tuple[Callable[[Any], Any], ...] = ()
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: object) -> Any:
         """Where the steps lead to from `x`."""
         for step in self.actions:
             x = step(x)
@@ -57,7 +57,7 @@ class DelayedAccessor:
             raise AttributeError(name)
         return DelayedAccessor((*self.actions, GetAttr(name)))
 
-    def __getitem__(self, key: Any) -> DelayedAccessor:
+    def __getitem__(self, key: object) -> DelayedAccessor:
         return DelayedAccessor((*self.actions, GetItem(key)))
 
 
@@ -80,7 +80,7 @@ class Caller:
             raise AttributeError(name)
         return Caller(self._run, (*self._steps, GetAttr(name)))
 
-    def __getitem__(self, key: Any) -> Caller:
+    def __getitem__(self, key: object) -> Caller:
         return Caller(self._run, (*self._steps, GetItem(key)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -111,7 +111,7 @@ def call(graphdef_state: Any, /) -> Caller:
     """
     graphdef, *states = graphdef_state
 
-    def run(follow: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
+    def run(follow: Callable[[Any], Any], *args: object, **kwargs: Any) -> Any:
         module = merge(graphdef, *states, copy=True)
         output = follow(module)(*args, **kwargs)
         return output, split(module)
@@ -119,7 +119,9 @@ def call(graphdef_state: Any, /) -> Caller:
     return Caller(run)
 
 
-def _apply(graphdef: GraphDef[Any], state: Any, *states: Any, graph: bool | None = None) -> Caller:
+def _apply(
+    graphdef: GraphDef[Any], state: object, *states: Any, graph: bool | None = None
+) -> Caller:
     """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
     del graph
 

@@ -86,7 +86,7 @@ class SplitContext:
         self._roots: list[Any] = []
         self._numbers: dict[int, Number | None] = {}  # of all nodes so far, by identity
 
-    def split(self, node: Any, *filters: Filter) -> Any:
+    def split(self, node: object, *filters: Filter) -> Any:
         """As `nnx.split`; under a tag, the structure has the numbers of its objects."""
         walk, before = Walk([node]), (0, 0)
         if not self._numbers.keys().isdisjoint(map(id, walk.nodes)):
@@ -131,7 +131,7 @@ class MergeContext:
         self._inner = inner
         self._roots: list[Any] = []
 
-    def merge(self, graphdef: Any, state: Any, *states: Any) -> Any:
+    def merge(self, graphdef: Any, state: object, *states: Any) -> Any:
         """As `nnx.merge`; outside, into the objects that were split there."""
         context = self._context
         if not isinstance(graphdef, NumberedGraphDef):

@@ -34,16 +34,16 @@ class RefMap(MutableMapping[Any, V]):
         self._pairs: dict[int, tuple[Any, V]] = {}
         self.update(mapping)
 
-    def __getitem__(self, key: Any) -> V:
+    def __getitem__(self, key: object) -> V:
         return self._pairs[id(key)][1]
 
-    def __contains__(self, key: Any) -> bool:
+    def __contains__(self, key: object) -> bool:
         return id(key) in self._pairs
 
     def __setitem__(self, key: Any, value: V) -> None:
         self._pairs[id(key)] = key, value
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: object) -> None:
         del self._pairs[id(key)]
 
     def __iter__(self) -> Iterator[Any]:
@@ -105,7 +105,7 @@ def flatten(
 
 def unflatten(
     graphdef: GraphDef[A],
-    state: Any,
+    state: object,
     /,
     *,
     index_ref: MutableMapping[int, Any] | None = None,

@@ -34,7 +34,7 @@ from .structure import build, refuse_leftover
 A = TypeVar("A")
 
 
-def _part_of(node: Any) -> Any:
+def _part_of(node: object) -> Any:
     return snapshot_of(node) if isinstance(node, Pytree) else Loose([node])
 
 
@@ -168,7 +168,7 @@ def merge(
     graphdef: State, /, *states: Any, copy: bool = False, recreate_variables: bool = True
 ) -> Any: ...
 def merge(
-    graphdef: Any, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+    graphdef: object, /, *states: Any, copy: bool = False, recreate_variables: bool = True
 ) -> Any:
     """An object of a structure, with the leaves of states.
 
@@ -195,7 +195,7 @@ def merge(
     return roots[0]
 
 
-def _of_one_split(graphdef: Any) -> GraphDef[Any]:
+def _of_one_split(graphdef: object) -> GraphDef[Any]:
     """The structure alone of what a context has split, if it refers to nothing split before."""
     if not isinstance(graphdef, NumberedGraphDef):
         raise ArgumentError(
@@ -288,7 +288,7 @@ def clone(node: A, variables: bool = True, *, arrays: bool = True, graph: bool |
     return made
 
 
-def _copied_leaf(leaf: Any, arrays: bool) -> Any:
+def _copied_leaf(leaf: object, arrays: bool) -> object:
     if isinstance(leaf, Variable):
         return leaf.copy(copied(leaf.raw_value)) if arrays else leaf.copy()
     return copied(leaf) if arrays else leaf

@@ -36,7 +36,7 @@ def items_of(node: Any) -> list[tuple[Any, Any, Any]]:
     return []
 
 
-def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
+def iter_graph(node: object, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
     """Everything that can be reached, as (path, value): children first, the root last.
 
     An object that is reached several times comes once.
@@ -45,7 +45,7 @@ def iter_graph(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Pat
     return _iter_graph(node, (), {})
 
 
-def _iter_graph(value: Any, path: Path, seen: dict[int, Any]) -> Iterator[tuple[Path, Any]]:
+def _iter_graph(value: object, path: Path, seen: dict[int, Any]) -> Iterator[tuple[Path, Any]]:
     if kind_of(value) not in (STATIC, ARRAY, TREE):
         if id(value) in seen:
             return
@@ -85,14 +85,14 @@ def _iter_references(
                 first.append((inner, variable))
 
 
-def follow(node: Any, path: Path) -> Any:
+def follow(node: object, path: Path) -> Any:
     """What a path leads to; None if it leads nowhere."""
     for key in path:
         node = next((child for name, _, child in items_of(node) if name == key), None)
     return node
 
 
-def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
+def iter_children(node: object, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
     """The objects and variables among the attributes of an object, by name."""
     del graph
     for name, _, value in items_of(node):
@@ -100,7 +100,7 @@ def iter_children(node: Any, /, *, graph: bool | None = None) -> Iterator[tuple[
             yield name, value
 
 
-def find_duplicates(node: Any, /, *, only: Filter = ...) -> list[list[Path]]:
+def find_duplicates(node: object, /, *, only: Filter = ...) -> list[list[Path]]:
     """For each object or variable that is reached on several paths, these paths."""
     search = _DuplicateSearch(to_predicate(only))
     search.visit(node, (), frozenset())
@@ -128,7 +128,7 @@ class _DuplicateSearch:
             self.visit(child, (*path, name), above)
 
 
-def refuse_tree_mode(node: Any, graph: bool | None) -> None:
+def refuse_tree_mode(node: object, graph: bool | None) -> None:
     """In tree mode nothing may be shared."""
     if not graph_mode(graph):
         duplicates = find_duplicates(node)
@@ -179,7 +179,7 @@ class _RecursiveMap:
         return new
 
 
-def set_metadata(node: Any, /, *, only: Filter = Variable, **metadata: Any) -> None:
+def set_metadata(node: object, /, *, only: Filter = Variable, **metadata: Any) -> None:
     """Adds metadata to the variables of an object that pass a filter."""
     predicate = to_predicate(only)
     for path, value in iter_graph(node):

@@ -138,7 +138,7 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
                 edits.check_trace(variable._nnx_stamp, variable._nnx_description)
 
 
-def level_of(node: Any) -> Any:
+def level_of(node: object) -> Any:
     """The stamp of an object or variable; None of a container, or of an object without one."""
     if isinstance(node, Variable):
         return node._nnx_stamp

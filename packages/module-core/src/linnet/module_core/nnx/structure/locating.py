@@ -30,7 +30,7 @@ def locates(method: F) -> F:
     """A method of a module whose errors say where in the model they happened."""
 
     @functools.wraps(method)
-    def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(self: object, /, *args: object, **kwargs: Any) -> object:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
@@ -55,13 +55,13 @@ def does_locate(method: Callable[..., Any]) -> bool:
 class _Place:
     """What an error carries while it leaves a model."""
 
-    def __init__(self, module: Any, method: str) -> None:
+    def __init__(self, module: object, method: str) -> None:
         self.module = module
         self.method = method
         self.text: str | None = None
 
 
-def locate(error: Exception, module: Any, method: str) -> None:
+def locate(error: Exception, module: object, method: str) -> None:
     """Says of an error that passes `module` where it happened, as seen from there."""
     place: _Place | None = getattr(error, "_linnet_place", None)
     if place is None:
@@ -93,7 +93,7 @@ def locate(error: Exception, module: Any, method: str) -> None:
     place.text = text
 
 
-def _path_to(module: Any, root: Any) -> str | None:
+def _path_to(module: object, root: object) -> str | None:
     if module is root:
         return ""
     try:

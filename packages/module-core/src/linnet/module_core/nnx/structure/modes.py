@@ -46,7 +46,7 @@ class _Mode:
         value, variable = self._value, self._variable
 
         @functools.wraps(f)
-        def in_mode(*args: Any, **kwargs: Any) -> Any:
+        def in_mode(*args: object, **kwargs: Any) -> object:
             token = variable.set(value)
             try:
                 return f(*args, **kwargs)
@@ -119,7 +119,7 @@ class VarDefaults:
         """Names and settings."""
         return self._as_dict().items()
 
-    def get(self, name: str, default: Any = None, /) -> Any:
+    def get(self, name: str, default: object = None, /) -> Any:
         """A setting, or `default` where there is none of the name."""
         return self._as_dict().get(name, default)
 

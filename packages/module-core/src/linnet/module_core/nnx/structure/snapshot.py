@@ -77,7 +77,7 @@ class Snapshot:
         "slots",
     )
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: object) -> None:
         self._edits = edits.count[0]
         self._replaced = edits.replaced[0]
         walk = Walk([root])
@@ -180,7 +180,7 @@ class Snapshot:
         return True
 
 
-def slot_value(slot: Any, inside: Any) -> Any:
+def slot_value(slot: Any, inside: object) -> Any:
     """The array in a slot."""
     return inside if slot is None else slot[0][slot[1]]
 
@@ -203,7 +203,7 @@ def _unchanged(remembered: tuple[Any, ...]) -> bool:
     )
 
 
-def _outline(content: Any) -> Any:
+def _outline(content: Any) -> object:
     if type(content) is list:
         return [_OPEN if kind_of(x) == ARRAY else x for x in content]
     return {k: _OPEN if kind_of(x) == ARRAY else x for k, x in content.items()}

@@ -62,7 +62,7 @@ class State(MutableMapping[Any, Any]):
         """The nested dict itself."""
         return self._mapping
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> Any:
         try:
             value = self._mapping[key]
         except KeyError:
@@ -85,10 +85,10 @@ class State(MutableMapping[Any, Any]):
             value = _copied(value)
         self._mapping[key] = value
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         self[name] = value
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: object) -> None:
         del self._mapping[key]
 
     def __delattr__(self, name: str) -> None:
@@ -171,7 +171,7 @@ class State(MutableMapping[Any, Any]):
     def __repr__(self) -> str:
         return represent(self)
 
-    def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
+    def __treescope_repr__(self, path: object, subtree_renderer: object) -> Any:
         return treescope_of(self, self._mapping, path, subtree_renderer)
 
 
@@ -301,7 +301,7 @@ def _flatten_state_with_keys(state: State) -> tuple[list[tuple[Any, Any]], tuple
     return named, keys
 
 
-def _child(value: Any) -> Any:
+def _child(value: object) -> object:
     return State(value, _copy=False) if type(value) is dict else value
 
 
@@ -480,7 +480,7 @@ def restore_int_paths(pure_dict: dict[Any, Any]) -> dict[Any, Any]:
     {'layers': {0: {'kernel': 1}}}
     """
 
-    def key(k: Any) -> Any:
+    def key(k: object) -> Any:
         return int(k) if isinstance(k, str) and k.isdigit() else k
 
     return {
@@ -504,7 +504,7 @@ def replace_by_pure_dict(
       ArgumentError: paths that the state doesn't have; nothing is changed then.
     """
 
-    def replaced(leaf: Any, value: Any) -> Any:
+    def replaced(leaf: object, value: object) -> Any:
         return leaf.copy(value) if isinstance(leaf, Variable) else value
 
     present = dict(to_flat_state(state))

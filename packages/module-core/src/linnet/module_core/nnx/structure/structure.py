@@ -340,7 +340,7 @@ class _Builder:
         return new
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> Any:
     """A copy of a static value that a function may edit without the original's changing."""
     if isinstance(value, (list, dict, set)):
         return copy.copy(value)

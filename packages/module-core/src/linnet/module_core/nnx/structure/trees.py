@@ -65,42 +65,42 @@ class NodeStates(PyTreeNode):
 
     @classmethod
     def from_split(
-        cls, graphdef: GraphDef[Any] | None, state: Any, /, *states: Any, metadata: Any = None
+        cls, graphdef: GraphDef[Any] | None, state: object, /, *states: Any, metadata: object = None
     ) -> NodeStates:
         """Of what a split returns."""
         return cls(_graphdef=graphdef, states=(state, *states), metadata=metadata)
 
     @classmethod
-    def from_states(cls, state: Any, *states: Any) -> NodeStates:
+    def from_states(cls, state: object, *states: Any) -> NodeStates:
         """Of states alone, as a prefix of others."""
         return cls(_graphdef=None, states=(state, *states), metadata=None)
 
     @classmethod
-    def from_prefixes(cls, prefixes: Iterable[Any], /, *, metadata: Any = None) -> NodeStates:
+    def from_prefixes(cls, prefixes: Iterable[Any], /, *, metadata: object = None) -> NodeStates:
         """Of a value for each state, as a prefix of others."""
         return cls(_graphdef=None, states=tuple(prefixes), metadata=metadata)
 
 
-def _split(ctx: SplitContext, path: Path, prefix: Any, node: Any) -> Any:
+def _split(ctx: SplitContext, path: Path, prefix: object, node: object) -> object:
     del path, prefix
     return NodeStates.from_split(*ctx.split(node))
 
 
-def _merge(ctx: MergeContext, path: Path, prefix: Any, leaf: Any) -> Any:
+def _merge(ctx: MergeContext, path: Path, prefix: Any, leaf: Any) -> object:
     del path, prefix
     return ctx.merge(leaf.graphdef, *leaf.states)
 
 
-def is_node_states(x: Any) -> bool:
+def is_node_states(x: object) -> bool:
     """Whether a value is what `to_tree` replaces objects by."""
     return isinstance(x, NodeStates)
 
 
 def to_tree(
-    tree: Any,
+    tree: object,
     /,
     *,
-    prefix: Any = _MISSING,
+    prefix: object = _MISSING,
     split_fn: Callable[[SplitContext, Path, Any, Any], Any] = _split,
     map_non_graph_nodes: bool = False,
     ctxtag: Hashable | None = None,
@@ -141,10 +141,10 @@ def to_tree(
 
 
 def from_tree(
-    tree: Any,
+    tree: object,
     /,
     *,
-    prefix: Any = _MISSING,
+    prefix: object = _MISSING,
     merge_fn: Callable[[MergeContext, Path, Any, Any], Any] = _merge,
     is_node_leaf: Callable[[Any], bool] = is_node_states,
     is_leaf: Callable[[Any], bool] = is_node_states,
@@ -166,7 +166,7 @@ def from_tree(
       ctxtag: of the `update_context` that it is part of.
     """
 
-    def stop(x: Any) -> bool:
+    def stop(x: object) -> bool:
         return is_node_leaf(x) or is_leaf(x)
 
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=stop)
@@ -180,13 +180,15 @@ def from_tree(
     return jax.tree_util.tree_unflatten(structure, made)
 
 
-def _broadcast(prefix: Any, tree: Any, is_leaf: Callable[[Any], bool], count: int) -> list[Any]:
+def _broadcast(
+    prefix: object, tree: object, is_leaf: Callable[[Any], bool], count: int
+) -> list[Any]:
     """Of each leaf of a tree the leaf of the prefix that it is under."""
     if prefix is _MISSING:
         return [_MISSING] * count
     found: list[Any] = []
 
-    def repeat(own: Any, below: Any) -> None:
+    def repeat(own: object, below: object) -> None:
         found.extend([own] * len(jax.tree.leaves(below, is_leaf=is_leaf)))
 
     jax.tree.map(repeat, prefix, tree, is_leaf=lambda x: x is None or is_leaf(x))

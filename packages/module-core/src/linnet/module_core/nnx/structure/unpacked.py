@@ -38,7 +38,7 @@ class GraphState(State, Generic[A]):
 
     _graphdef: GraphDef[A]
 
-    def __init__(self, _graphdef: GraphDef[A], _state: Any) -> None:
+    def __init__(self, _graphdef: GraphDef[A], _state: object) -> None:
         if not isinstance(_state, State):
             raise ArgumentError(
                 f"Expected a State object, got {type(_state).__name__}.",

@@ -84,7 +84,7 @@ class _Plan:
         for step in self._steps:
             step()
 
-    def leaf(self, variable: Variable[Any], new: Any, path: Path) -> None:
+    def leaf(self, variable: Variable[Any], new: object, path: Path) -> None:
         value = new.raw_value if isinstance(new, Variable) else new
         old_shape = getattr(variable.raw_value, "shape", None)
         new_shape = getattr(value, "shape", None)
@@ -97,11 +97,11 @@ class _Plan:
         else:
             self._steps.append(functools.partial(load, variable, new))
 
-    def inner(self, node: Any, new: Mapping[Any, Any], path: Path) -> None:
+    def inner(self, node: object, new: Mapping[Any, Any], path: Path) -> None:
         for key, value in new.items():
             self._child(node, key, value, (*path, key))
 
-    def _child(self, node: Any, key: Any, value: Any, path: Path) -> None:
+    def _child(self, node: object, key: object, value: object, path: Path) -> None:
         present = _child(node, key)
         if present is _ABSENT:
             self._set(node, key, _own(value))
@@ -136,7 +136,7 @@ class _Plan:
         else:
             self._set(node, key, _own(value))
 
-    def _set(self, node: Any, key: Any, value: Any) -> None:
+    def _set(self, node: object, key: object, value: object) -> None:
         self._steps.append(functools.partial(_set_child, node, key, value))
 
 
@@ -146,7 +146,7 @@ def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
     return old[len(old) - n :] == new[len(new) - n :]
 
 
-def _own(value: Any) -> Any:
+def _own(value: object) -> Any:
     """What is added to an object: mappings as dicts, variables as copies."""
     if isinstance(value, Variable):
         return value.copy()
@@ -158,7 +158,7 @@ def _own(value: Any) -> Any:
 _ABSENT = object()
 
 
-def _child(node: Any, key: Any) -> Any:
+def _child(node: Any, key: object) -> object:
     if isinstance(node, Pytree):
         return node.__dict__.get(_attribute(node, key), _ABSENT)
     try:
@@ -167,12 +167,12 @@ def _child(node: Any, key: Any) -> Any:
         return _ABSENT
 
 
-def _attribute(node: Any, key: Any) -> Any:
+def _attribute(node: object, key: object) -> Any:
     """The attribute's name that stands for a key of a path."""
     return str(key) if isinstance(key, int) else key
 
 
-def _set_child(node: Any, key: Any, value: Any) -> None:
+def _set_child(node: Any, key: object, value: object) -> None:
     if isinstance(node, MutableSequence) and isinstance(key, int):
         if key == len(node):
             node.append(value)

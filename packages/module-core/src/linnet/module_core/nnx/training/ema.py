@@ -50,7 +50,7 @@ class EMA(Pytree):
     """
 
     def __init__(
-        self, params: Any, decay: float, *, only: Filter = ..., graph: bool | None = None
+        self, params: object, decay: float, *, only: Filter = ..., graph: bool | None = None
     ) -> None:
         del graph
         if not isinstance(decay, jax.Array) and not 0 <= decay <= 1:
@@ -81,7 +81,7 @@ class EMA(Pytree):
             value = new[path].raw_value if isinstance(new[path], Variable) else new[path]
             average.set_raw_value(jax.tree.map(self._averaged, average.raw_value, value))
 
-    def _averaged(self, average: Any, value: Any) -> Any:
+    def _averaged(self, average: Any, value: Any) -> object:
         if not jnp.issubdtype(jnp.asarray(average).dtype, jnp.inexact):
             return copied(value)
         return (self.decay * average + (1 - self.decay) * value).astype(average.dtype)
@@ -103,7 +103,7 @@ class EMA(Pytree):
         return made
 
 
-def _copied(_: Any, leaf: Any) -> Variable[Any]:
+def _copied(_: object, leaf: object) -> Variable[Any]:
     if not isinstance(leaf, Variable):
         return Variable(copied(leaf))
     new = leaf.copy(copied(leaf.raw_value))

@@ -80,7 +80,7 @@ class Average(Metric):
         """
         self._add(_argument(kwargs, self.argname), mask)
 
-    def _add(self, values: Any, mask: Any) -> None:
+    def _add(self, values: object, mask: object) -> None:
         total, count, _ = _summed(values, mask)
         self.total.value = self.total.value + total
         self.count.value = self.count.value + count
@@ -305,7 +305,7 @@ class MultiMetric(Metric):
         return {name: getattr(self, name).compute() for name in self._names}
 
 
-def _argument(kwargs: dict[str, Any], name: str) -> Any:
+def _argument(kwargs: dict[str, Any], name: str) -> object:
     if name not in kwargs:
         raise ArgumentTypeError(
             f"Expected keyword argument {name!r}, got {', '.join(map(repr, kwargs)) or 'none'}.",

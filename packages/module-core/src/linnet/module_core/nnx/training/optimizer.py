@@ -177,7 +177,7 @@ class Optimizer(Pytree, Generic[M]):
         self.step.set_raw_value(self.step.raw_value + 1)
         return updates
 
-    def _explain(self, error: Exception, params: Any, opt_state: Any) -> None:
+    def _explain(self, error: Exception, params: object, opt_state: object) -> None:
         """Raises what lies behind an error of the transformation, if that is the model."""
         wanted: Any = jax.tree.structure(jax.eval_shape(self.tx.init, params))
         if wanted != jax.tree.structure(opt_state):
@@ -210,11 +210,11 @@ class ModelAndOptimizer(Optimizer[M]):
         return super().update(self.model, grads, **kwargs)
 
 
-def _is_variable(x: Any) -> bool:
+def _is_variable(x: object) -> bool:
     return isinstance(x, Variable)
 
 
-def _as_variable(x: Any) -> Variable[Any]:
+def _as_variable(x: object) -> Variable[Any]:
     if not isinstance(x, Variable):
         return OptArray(x)
     metadata = x.get_metadata()
@@ -228,15 +228,15 @@ _DIVIDED = "optimizer_sharding"
 """The key of metadata for the names of axes over which what belongs to a variable is divided."""
 
 
-def _is_divided(variables: Any) -> bool:
+def _is_divided(variables: object) -> bool:
     found = jax.tree.leaves(variables, is_leaf=_is_variable)
     return any(isinstance(v, Variable) and v._metadata.get(_DIVIDED) is not None for v in found)
 
 
-def _divided(variables: Any, values: Any) -> Any:
+def _divided(variables: object, values: object) -> Any:
     """Values of variables, those laid out for the optimizer that are divided."""
 
-    def of_one(variable: Any, value: Any) -> Any:
+    def of_one(variable: object, value: object) -> object:
         if not isinstance(variable, Variable):
             return value
         return laid_out(variable, value, names=variable._metadata.get(_DIVIDED))
@@ -244,28 +244,28 @@ def _divided(variables: Any, values: Any) -> Any:
     return jax.tree.map(of_one, variables, values, is_leaf=_is_variable)
 
 
-def _put(variable: Variable[Any], value: Any) -> None:
+def _put(variable: Variable[Any], value: object) -> None:
     value = strong(value)
     old, new = jax.tree.leaves(variable.raw_value), jax.tree.leaves(value)
     if not all(a is b for a, b in zip(old, new, strict=True)):
         variable.set_raw_value(value)
 
 
-def _put_divided(variable: Variable[Any], value: Any) -> None:
+def _put_divided(variable: Variable[Any], value: object) -> None:
     _put(variable, laid_out(variable, value))
 
 
-def _add_whole(variable: Any, update: Any) -> Any:
+def _add_whole(variable: object, update: object) -> object:
     if isinstance(variable, Variable) and variable._metadata.get(_DIVIDED) is not None:
         names = axis_names_of(variable)
         update = laid_out(variable, update, names=() if names is None else names)
     return _add(variable, update)
 
 
-def _add(variable: Any, update: Any) -> Any:
+def _add(variable: Any, update: Any) -> object:
     """Adds to a variable in place; returns the sum where it is an array."""
 
-    def add(param: Any, change: Any) -> Any:
+    def add(param: Any, change: Any) -> object:
         return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
 
     if not isinstance(variable, Variable):
@@ -274,7 +274,7 @@ def _add(variable: Any, update: Any) -> Any:
     return None
 
 
-def _make_array(variable: Any) -> None:
+def _make_array(variable: object) -> None:
     """Makes arrays with strong types of a variable's numbers, as its first update would.
 
     Otherwise a step is compiled for both.
@@ -287,7 +287,7 @@ def _make_array(variable: Any) -> None:
         variable.set_raw_value(jax.tree.unflatten(structure, new))
 
 
-def _bare(value: Any, variables: Any) -> Any:
+def _bare(value: object, variables: object) -> Any:
     """An extra argument for the transformation, which knows nothing of variables.
 
     What has a leaf for each variable that is optimized is given as they are: with these leaves.
@@ -310,7 +310,7 @@ def _listed(paths: Sequence[Path]) -> str:
     return ", ".join(path_text(p) for p in paths[:8]) + more
 
 
-def _check_optimizable(model: Any, params: Any, wrt: Filter) -> None:
+def _check_optimizable(model: object, params: object, wrt: Filter) -> None:
     flat = _flat(params)
     if not flat:
         there = sorted({type(v).__name__ for v in _flat(state(model)).values()})
@@ -334,7 +334,7 @@ def _name_of(wrt: Filter) -> str:
     return wrt.__name__ if isinstance(wrt, type) else repr(wrt)
 
 
-def _has_gradient(leaf: Any) -> bool:
+def _has_gradient(leaf: object) -> bool:
     value = leaf.raw_value if isinstance(leaf, Variable) else leaf
     return all(
         jnp.issubdtype(getattr(x, "dtype", None) or type(x), jnp.inexact)
@@ -342,7 +342,7 @@ def _has_gradient(leaf: Any) -> bool:
     )
 
 
-def _chosen(grads: Any, variables: Any, wrt: Filter) -> Any:
+def _chosen(grads: object, variables: object, wrt: Filter) -> object:
     """The gradients of the variables, as a tree of their structure with bare values."""
     if isinstance(grads, Pytree):  # a module whose variables hold gradients
         grads = state(grads)
@@ -377,6 +377,6 @@ def _chosen(grads: Any, variables: Any, wrt: Filter) -> Any:
     return from_flat_state((p, bare[p]) for p in wanted)
 
 
-def _means(wrt: Filter, path: Path, leaf: Any) -> bool:
+def _means(wrt: Filter, path: Path, leaf: object) -> bool:
     # Of a bare value the type isn't known: it is taken to be meant.
     return not isinstance(leaf, Variable) or to_predicate(wrt)(path, leaf)

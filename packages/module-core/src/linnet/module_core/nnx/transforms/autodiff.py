@@ -83,7 +83,7 @@ def _zero(value: Any) -> Any:
     return jax.tree_util.tree_map(of_array, value)
 
 
-def _inexact_of(given: Any, zero: Any) -> Any:
+def _inexact_of(given: Any, zero: Any) -> object:
     """What is given for a value, with integers and keys replaced by the zero."""
     return jax.tree_util.tree_map(
         lambda z, g: z if z.dtype == jax.dtypes.float0 else g, zero, given

@@ -42,7 +42,7 @@ def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...
     return fun, ()
 
 
-def refuse_bound_method(fun: Any, name: str) -> None:
+def refuse_bound_method(fun: object, name: str) -> None:
     """Refuses a bound method, where it could not be said what applies to its module."""
     if isinstance(getattr(fun, "__self__", None), Pytree):
         raise ArgumentError(
@@ -131,7 +131,7 @@ def gives_gradient(
 def _optional_function(transform: Callable[..., Any]) -> Any:
 
     @functools.wraps(transform)
-    def either(f: Any = None, **options: Any) -> Any:
+    def either(f: object = None, **options: Any) -> Any:
         if f is None or (isinstance(f, type) and f.__name__ == "Missing"):
             return functools.partial(either, **options)
         return transform(f, **options)
@@ -177,7 +177,7 @@ class Transformed(ABC, Generic[P, R]):
     def __get__(
         self: Transformed[Concatenate[Any, Q], R], instance: object, owner: Any = None
     ) -> Callable[Q, R]: ...
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: Any, owner: object = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
     def __repr__(self) -> str:

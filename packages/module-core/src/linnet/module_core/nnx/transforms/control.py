@@ -184,7 +184,7 @@ def cond(
     Array(2, dtype=int32, weak_type=True)
     """
 
-    def select(branches: Any, *flat: Any) -> Any:
+    def select(branches: Any, *flat: Any) -> object:
         return jax.lax.cond(pred, *branches, *flat)
 
     modes = Modes(graph, graph_updates)
@@ -206,7 +206,7 @@ def switch(
     Array(0, dtype=int32, weak_type=True)
     """
 
-    def select(branches: Any, *flat: Any) -> Any:
+    def select(branches: Any, *flat: Any) -> object:
         return jax.lax.switch(index, branches, *flat)
 
     modes = Modes(graph, graph_updates)
@@ -359,7 +359,7 @@ def fori_loop(
     """
     loop = _Loop(init_val, Modes(graph, graph_updates), "fori_loop")
 
-    def turn(i: Any, state: Any) -> Any:
+    def turn(i: Any, state: Any) -> object:
         return loop.turn(body_fun, state, i)
 
     end = jax.lax.fori_loop(lower, upper, named_after(body_fun, turn), loop.start(), unroll=unroll)

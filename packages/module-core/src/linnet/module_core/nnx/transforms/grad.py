@@ -60,7 +60,7 @@ class Chosen(FilterMapping):
         self._default = filter is None
         super().__init__([(Param if filter is None else filter, True), (..., False)])
 
-    def spec_below(self, at: Path, path: Path, leaf: Any) -> Any:
+    def spec_below(self, at: Path, path: Path, leaf: object) -> Any:
         if path == () and (self._default or at == ()):  # a variable, by itself or in a tree
             return True
         return super().spec_below(at, path, leaf)
@@ -192,7 +192,7 @@ class Grad(Transformed[..., Any]):
             of_root.setdefault(root, []).append((path, gradient))
         given: set[int] = set()
 
-        def fill(hole: Any) -> Any:
+        def fill(hole: object) -> Any:
             if type(hole) is not Hole:
                 return hole
             if self._modes.tree:
@@ -208,7 +208,7 @@ class Grad(Transformed[..., Any]):
             for a in by_args
         )
 
-    def _as_object(self, root: Any, found: list[tuple[Any, Any]]) -> Any:
+    def _as_object(self, root: object, found: list[tuple[Any, Any]]) -> object:
         part = part_of(root)
         by_path = dict(found)
         leaves = [
@@ -217,7 +217,7 @@ class Grad(Transformed[..., Any]):
         return build(part.graphdef, leaves)[0][0]
 
 
-def _without_empty(gradient: Any) -> Any:
+def _without_empty(gradient: object) -> object:
     """The gradient of a state without the variables that have none."""
     return from_flat_state(to_flat_state(gradient)) if isinstance(gradient, State) else gradient
 

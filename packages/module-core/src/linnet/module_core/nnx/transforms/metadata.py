@@ -17,8 +17,8 @@ from .prefixes import Occurrence, spec_of_each_leaf, take_out
 def transform_metadata(
     f: Any = None,
     *,
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: object = 0,
+    out_axes: object = 0,
     partition: str | None,
     graph: bool | None = None,
 ) -> Any:
@@ -38,7 +38,7 @@ def transform_metadata(
     names = AxisMetadata({PARTITION_NAME: partition})
 
     @functools.wraps(f)
-    def renamed(*args: Any, **kwargs: Any) -> Any:
+    def renamed(*args: Any, **kwargs: Any) -> object:
         prefix = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
         inner = _each(tuple(prefix), args, "in_axes", names.remove)
         try:
@@ -48,7 +48,7 @@ def transform_metadata(
                 names.add(variable, axis)
         known = {id(v) for v, _ in inner}
 
-        def add_to_new(variable: Any, axis: Any) -> None:
+        def add_to_new(variable: Any, axis: object) -> None:
             if id(variable) not in known:
                 names.add(variable, axis)
 
@@ -59,7 +59,7 @@ def transform_metadata(
 
 
 def _each(
-    prefix: Any, tree: Any, what: str, do: Callable[[Any, Any], None]
+    prefix: object, tree: object, what: str, do: Callable[[Any, Any], None]
 ) -> list[tuple[Any, Any]]:
     roots: list[Any] = []
     occurrences: list[Occurrence]

@@ -49,7 +49,7 @@ def places_of_objects(form: Form, bundle: Bundle) -> list[Place]:
     ]
 
 
-def places_of(lifted: Lifted, prefix: Any, names: Sequence[str], what: str) -> list[Place]:
+def places_of(lifted: Lifted, prefix: object, names: Sequence[str], what: str) -> list[Place]:
     """All arrays among the arguments of a call: those of its objects, and the others.
 
     Args:
@@ -64,7 +64,7 @@ def places_of(lifted: Lifted, prefix: Any, names: Sequence[str], what: str) -> l
     return found
 
 
-def places_of_argument(prefix: Any, holed: Any, name: str, what: str) -> list[Place]:
+def places_of_argument(prefix: object, holed: object, name: str, what: str) -> list[Place]:
     """The arrays of one argument that aren't parts of objects."""
     return [
         Place(name + place_text(path), spec, value)
@@ -72,7 +72,9 @@ def places_of_argument(prefix: Any, holed: Any, name: str, what: str) -> list[Pl
     ]
 
 
-def _with_specs(prefix: Any, tree: Any, what: str) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
+def _with_specs(
+    prefix: object, tree: object, what: str
+) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
     specs, subtrees, structure = spread(plain(prefix), tree, what)
     for (start, spec), subtree in zip(with_path(structure, specs), subtrees, strict=True):
         for path, value in jax.tree_util.tree_flatten_with_path(subtree)[0]:

@@ -66,7 +66,7 @@ def cached_partial(
     del graph, graph_updates
 
     @functools.wraps(f)
-    def partial(*args: Any, **kwargs: Any) -> Any:
+    def partial(*args: object, **kwargs: Any) -> Any:
         return f(*cached_args, *args, **kwargs)
 
     return partial

@@ -69,7 +69,7 @@ class FilterMapping:
         """The filters, in order."""
         return self._filters
 
-    def spec_of(self, path: Path, leaf: Any) -> Any:
+    def spec_of(self, path: Path, leaf: object) -> Any:
         """The spec of a leaf.
 
         Raises:
@@ -83,12 +83,12 @@ class FilterMapping:
             )
         return self._specs[index]
 
-    def find(self, path: Path, leaf: Any) -> Any:
+    def find(self, path: Path, leaf: object) -> Any:
         """The spec of a leaf, or None if no filter lets it pass."""
         index = first_passing(self._predicates, path, leaf)
         return self._specs[index] if index < len(self._specs) else None
 
-    def spec_below(self, at: Path, path: Path, leaf: Any) -> Any:
+    def spec_below(self, at: Path, path: Path, leaf: object) -> Any:
         """The spec of a leaf at `path` in an object, which is itself `at` some path."""
         return self.spec_of((*at, *path), leaf)
 
@@ -109,7 +109,7 @@ class FilterMapping:
         return f"{type(self).__name__}({{{inside}}})"
 
 
-def is_by_path(filters: Any) -> bool:
+def is_by_path(filters: object) -> bool:
     """Whether specs are given by path: as a state, or as nested dicts."""
     if isinstance(filters, State):
         return True
@@ -132,12 +132,12 @@ class Occurrence(NamedTuple):
     where: str  # the argument's name and the path in it
 
 
-def is_spec_leaf(x: Any) -> bool:
+def is_spec_leaf(x: object) -> bool:
     """Whether something in a prefix is a spec, though jax would look inside of it."""
     return x is None or isinstance(x, FilterMapping)
 
 
-def bare_specs(prefix: Any, of_paths: type[FilterMapping]) -> Any:
+def bare_specs(prefix: object, of_paths: type[FilterMapping]) -> Any:
     """A prefix as the user gave it, with specs alone in it.
 
     What holds specs in the form of what they are for (`nnx.get_named_sharding` of a module or
@@ -148,7 +148,7 @@ def bare_specs(prefix: Any, of_paths: type[FilterMapping]) -> Any:
       of_paths: the class of mappings for modules.
     """
 
-    def bare(spec: Any) -> Any:
+    def bare(spec: object) -> object:
         if isinstance(spec, Variable):
             return spec.raw_value
         if not is_node(spec):
@@ -159,7 +159,7 @@ def bare_specs(prefix: Any, of_paths: type[FilterMapping]) -> Any:
     return jax.tree_util.tree_map(bare, prefix, is_leaf=lambda x: is_spec_leaf(x) or is_node(x))
 
 
-def spread(prefix: Any, tree: Any, what: str) -> tuple[list[Any], list[Any], Any]:
+def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any], Any]:
     """The specs of a prefix, the subtree of `tree` that each is for, and the prefix's structure.
 
     Raises:
@@ -181,7 +181,7 @@ def spread(prefix: Any, tree: Any, what: str) -> tuple[list[Any], list[Any], Any
 
 
 def take_out(
-    prefix: Any, tree: Any, roots: list[Any], what: str, names: Sequence[str] | None = None
+    prefix: object, tree: object, roots: list[Any], what: str, names: Sequence[str] | None = None
 ) -> tuple[Any, list[Occurrence]]:
     """The tree with holes for its objects, appended to `roots`, and what reaches them.
 
@@ -214,7 +214,7 @@ def take_out(
     return jax.tree_util.tree_unflatten(structure, holed), occurrences
 
 
-def with_path(structure: Any, specs: Sequence[Any]) -> list[tuple[Any, Any]]:
+def with_path(structure: object, specs: Sequence[Any]) -> list[tuple[Any, Any]]:
     """The specs of a prefix with their paths in it."""
     numbered = jax.tree_util.tree_unflatten(structure, list(range(len(specs))))
     found = jax.tree_util.tree_flatten_with_path(numbered)[0]
@@ -251,14 +251,14 @@ def attribute_text(path: Path) -> str:
     )
 
 
-def plain(prefix: Any, instead: Any = None) -> Any:
+def plain(prefix: object, instead: object = None) -> Any:
     """The prefix for jax: mappings, which only concern objects, give way to `instead`."""
     return jax.tree_util.tree_map(
         lambda s: instead if isinstance(s, FilterMapping) else s, prefix, is_leaf=is_spec_leaf
     )
 
 
-def part_of(root: Any) -> Any:
+def part_of(root: object) -> Any:
     """The structure of one root: remembered, or walked."""
     return snapshot_of(root) if isinstance(root, Pytree) else Loose([root])
 
@@ -283,7 +283,7 @@ class _Same:
 
     __slots__ = ("of", "path", "spec")
 
-    def __init__(self, spec: Any, of: Occurrence, path: Path) -> None:
+    def __init__(self, spec: object, of: Occurrence, path: Path) -> None:
         self.spec = spec
         self.of = of
         self.path = path
@@ -328,7 +328,7 @@ def join_text(where: str, path: Path) -> str:
     return (where + attribute_text(path)).lstrip(".") or "the root"
 
 
-def _refuse_aliasing(leaf: Any, before: _Same, spec: Any, where: str) -> None:
+def _refuse_aliasing(leaf: object, before: _Same, spec: object, where: str) -> None:
     kind = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
     first = join_text(before.of.where, before.path)
     raise ArgumentError(
@@ -339,7 +339,7 @@ def _refuse_aliasing(leaf: Any, before: _Same, spec: Any, where: str) -> None:
     )
 
 
-def _leaves_of(root: Any, part: Any, spec: Any) -> Iterator[tuple[Any, Path, Any]]:
+def _leaves_of(root: Any, part: Any, spec: object) -> Iterator[tuple[Any, Path, Any]]:
     """Key, path and leaf of the leaves below a root; on every path, where that matters."""
     every_path = isinstance(spec, FilterMapping) and spec.every_path
     if every_path and any(t[0] == REFERENCE for t in part.graphdef.tokens):
@@ -351,7 +351,7 @@ def _leaves_of(root: Any, part: Any, spec: Any) -> Iterator[tuple[Any, Path, Any
 
 
 def _every_path(
-    value: Any, path: Path = (), above: frozenset[int] = frozenset()
+    value: object, path: Path = (), above: frozenset[int] = frozenset()
 ) -> Iterator[tuple[Any, Path, Any]]:
     """The variables below a root on each path to them."""
     if kind_of(value) == VARIABLE:

@@ -27,7 +27,7 @@ from .vmap import StateAxes
 
 
 def prefix(
-    node: Any,
+    node: object,
     filter_map: Mapping[Any, Any] | Callable[[Path, Any], Any],
     /,
     *,
@@ -71,7 +71,7 @@ def _by_filters(filter_map: Mapping[Any, Any]) -> Callable[[Path, Any], Any]:
     filters, values = tuple(filter_map), tuple(filter_map.values())
     predicates = filters_to_predicates(filters)
 
-    def value_of(path: Path, leaf: Any) -> Any:
+    def value_of(path: Path, leaf: object) -> object:
         i = first_passing(predicates, path, leaf)
         if i == len(filters):
             raise ArgumentError(
@@ -83,7 +83,7 @@ def _by_filters(filter_map: Mapping[Any, Any]) -> Callable[[Path, Any], Any]:
     return value_of
 
 
-def _spec(path: Path, x: Any, value_of: Callable[[Path, Any], Any]) -> Any:
+def _spec(path: Path, x: object, value_of: Callable[[Path, Any], Any]) -> object:
     if kind_of(x) != OBJECT:
         return value_of(path, x)
     graphdef, leaves = flat_leaves(x)
@@ -99,7 +99,7 @@ def _spec(path: Path, x: Any, value_of: Callable[[Path, Any], Any]) -> Any:
     return StateAxes({PathIn(*paths): value for value, paths in groups})
 
 
-def _object(path: Path, x: Any, value_of: Callable[[Path, Any], Any]) -> Any:
+def _object(path: Path, x: object, value_of: Callable[[Path, Any], Any]) -> object:
     if kind_of(x) not in (OBJECT, VARIABLE):
         return value_of(path, x)
     graphdef, leaves = flat_leaves(x)

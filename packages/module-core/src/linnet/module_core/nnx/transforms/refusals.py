@@ -87,7 +87,7 @@ def _arrays(call: Refused) -> list[Place]:
     return places
 
 
-def _is_data(x: Any) -> bool:
+def _is_data(x: object) -> bool:
     try:
         jax.numpy.result_type(x)
     except TypeError:

@@ -117,7 +117,7 @@ class Scan(Transformed[..., Any]):
         outcome.output = output
         return self._whole(lifted.modes.apply(lifted.bundle, outcome, "scan"), carried)
 
-    def _whole(self, output: Any, carried: Any) -> Any:
+    def _whole(self, output: Any, carried: Any) -> object:
         position = self._carried_out
         if position is None:
             return output
@@ -271,7 +271,7 @@ class _Loop:
         output = jax.tree_util.tree_unflatten(structure, leaves)
         return Outcome((output, carried_output), [sent[i] for i in effect.changed], effect)
 
-    def _body(self, carry: Any, x: Any) -> Any:
+    def _body(self, carry: Any, x: Any) -> object:
         call, scan = self.call, self.scan
         carried, carried_argument = carry
         sliced, sliced_leaves = x
@@ -382,7 +382,7 @@ class _Loop:
             return None
         return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
 
-    def _checked(self, new: Any, old: Any, i: int) -> Any:
+    def _checked(self, new: Any, old: Any, i: int) -> object:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
         if shapes[0] != shapes[1]:
             raise ArgumentError(
@@ -495,7 +495,7 @@ def scan(
     unroll: int | bool = 1,
     _split_transpose: bool = False,
     in_axes: Any = (Carry, 0),
-    out_axes: Any = (Carry, 0),
+    out_axes: object = (Carry, 0),
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,
     graph_updates: bool | None = None,

@@ -31,8 +31,8 @@ class ShardMap(Transformed[..., Any]):
     def __init__(
         self,
         fun: Callable[..., Any],
-        in_specs: Any,
-        out_specs: Any,
+        in_specs: object,
+        out_specs: object,
         modes: Modes,
         options: dict[str, Any],
     ) -> None:
@@ -82,7 +82,7 @@ class ShardMap(Transformed[..., Any]):
         effect, layout = static.value
         return lifted.apply(output, put_together(values_of, layout), effect)
 
-    def _misfit(self, lifted: Lifted, in_specs: Any) -> Exception | None:
+    def _misfit(self, lifted: Lifted, in_specs: object) -> Exception | None:
         """Names the array that its spec doesn't fit, if there is one."""
         mesh = self._options["mesh"] or mesh_that_is_set()
         if mesh is None:
@@ -115,9 +115,9 @@ class ShardMap(Transformed[..., Any]):
 def shard_map(
     f: Any = None,
     *,
-    mesh: Any = None,
-    in_specs: Any,
-    out_specs: Any,
+    mesh: object = None,
+    in_specs: object,
+    out_specs: object,
     axis_names: Set[Any] = frozenset(),
     check_vma: bool = True,
     graph: bool | None = None,

@@ -198,10 +198,10 @@ def vmap(
     f: Any = None,
     *,
     in_axes: Any = 0,
-    out_axes: Any = 0,
+    out_axes: object = 0,
     axis_name: Hashable | None = None,
     axis_size: int | None = None,
-    spmd_axis_name: Any = None,
+    spmd_axis_name: object = None,
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,
     graph_updates: bool | None = None,
@@ -234,7 +234,7 @@ def vmap(
     """
     refuse_bound_method(f, "vmap")
 
-    def lift(run: Any, in_axes: Any, out_axes: Any) -> Any:
+    def lift(run: Any, in_axes: Any, out_axes: object) -> Any:
         return jax.vmap(
             run,
             in_axes=in_axes,
@@ -259,7 +259,7 @@ def pmap(
     devices: Any = None,
     backend: str | None = None,
     axis_size: int | None = None,
-    donate_argnums: Any = (),
+    donate_argnums: object = (),
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,
     graph_updates: bool | None = None,

@@ -24,7 +24,7 @@ class _Word:
         return self.text
 
 
-def tree_text(tree: Any, roots: Sequence[Any] = ()) -> str:
+def tree_text(tree: object, roots: Sequence[Any] = ()) -> str:
     """The tree with the class of each object, and the type and shape of each array.
 
     Args:
@@ -32,7 +32,7 @@ def tree_text(tree: Any, roots: Sequence[Any] = ()) -> str:
       roots: the objects that came in; others have come to be since.
     """
 
-    def word(x: Any) -> Any:
+    def word(x: object) -> object:
         if type(x) is Hole:
             known = x.index < len(roots)
             return _Word(type(roots[x.index]).__name__ if known else "another module")
@@ -42,7 +42,7 @@ def tree_text(tree: Any, roots: Sequence[Any] = ()) -> str:
             return _Word(f"{x.dtype}[{','.join(map(str, x.shape))}]")
         return x
 
-    def is_leaf(x: Any) -> bool:
+    def is_leaf(x: object) -> bool:
         return type(x) is Hole or is_node(x)
 
     text = repr(jax.tree_util.tree_map(word, tree, is_leaf=is_leaf))

@@ -33,7 +33,7 @@ from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sha
 _OWN: Any = object()
 
 
-def laid_out(variable: Any, value: Any, *, names: Any = _OWN, strict: bool = False) -> Any:
+def laid_out(variable: object, value: object, *, names: object = _OWN, strict: bool = False) -> Any:
     """The value of a new variable, laid out as its metadata says.
 
     Args:
@@ -51,7 +51,7 @@ def laid_out(variable: Any, value: Any, *, names: Any = _OWN, strict: bool = Fal
     return value if found is None else _put(value, *found)
 
 
-def loaded(variable: Any, value: Any) -> Any:
+def loaded(variable: Any, value: object) -> Any:
     """A value that comes into a variable; laid out as its metadata says if nobody split it yet."""
     if isinstance(value, jax.core.Tracer):
         return value
@@ -66,7 +66,9 @@ def loaded(variable: Any, value: Any) -> Any:
     return laid_out(variable, value)
 
 
-def _layout_for(variable: Any, value: Any, names: Any, strict: bool) -> tuple[Any, Any] | None:
+def _layout_for(
+    variable: Any, value: object, names: object, strict: bool
+) -> tuple[Any, Any] | None:
     """The layout of a value and the mesh that it is on; None where there is none."""
     if not isinstance(value, (jax.Array, np.ndarray)):
         return None
@@ -91,7 +93,7 @@ def _layout_for(variable: Any, value: Any, names: Any, strict: bool) -> tuple[An
     return (spec if mesh is None else NamedSharding(mesh, spec)), here
 
 
-def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: Any) -> ArgumentError | None:
+def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> ArgumentError | None:
     what = f"A {type(variable).__name__}"
     if len(spec) > value.ndim:
         return ArgumentError(
@@ -135,7 +137,7 @@ def _place(value: Any) -> str:
     return f"{maker}, of shape {tuple(value.shape)},"
 
 
-def _put(value: Any, layout: Any, mesh: Any) -> Any:
+def _put(value: object, layout: object, mesh: object) -> Any:
     if isinstance(value, jax.core.Tracer):
         return lay_out(value, layout)
     if is_eager():
@@ -146,7 +148,7 @@ def _put(value: Any, layout: Any, mesh: Any) -> Any:
     return _constant_laid_out(value, getattr(layout, "sharding", layout))
 
 
-def _lies_there(value: Any, layout: Any, mesh: Any) -> bool:
+def _lies_there(value: object, layout: object, mesh: object) -> bool:
     """Whether an array has its layout; False if that would take long to find out."""
     if not isinstance(value, jax.Array):
         return False
@@ -162,7 +164,7 @@ def _lies_there(value: Any, layout: Any, mesh: Any) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _constant_laid_out(value: Any, layout: Any) -> Any:
+def _constant_laid_out(value: object, layout: object) -> object:
     return lay_out(value, layout)
 
 
@@ -172,7 +174,7 @@ def is_eager() -> bool:
 
 
 @functools.cache
-def _eager_state() -> Any:
+def _eager_state() -> object:
     """The state of traces where nothing is traced, as another thread sees it."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(edits.trace_state()))
@@ -181,7 +183,7 @@ def _eager_state() -> Any:
     return found[0]
 
 
-def lay_out(value: Any, sharding: Any) -> Any:
+def lay_out(value: object, sharding: object) -> Any:
     """A value in a jitted function, laid out over devices; `sharding` None leaves it to XLA."""
     sharding = getattr(sharding, "sharding", sharding)  # of a Format; XLA chooses what is in memory
     if sharding is None:
@@ -211,8 +213,8 @@ def _manual_axes(*meshes: Any) -> set[Any]:
     }
 
 
-def _without(sharding: Any, axes: set[Any]) -> Any:
-    def entry(e: Any) -> Any:
+def _without(sharding: Any, axes: set[Any]) -> object:
+    def entry(e: object) -> Any:
         if isinstance(e, tuple):
             return tuple(a for a in e if a not in axes) or None
         return None if e in axes else e

@@ -35,7 +35,7 @@ def axis_names_of(variable: Any) -> Any:
     return None
 
 
-def lies_as(names: Any) -> Any:
+def lies_as(names: object) -> Any:
     """The sharding, or `Format`, that is given instead of names; None if names are given."""
     if type(names) is tuple:
         return None
@@ -51,7 +51,7 @@ def mesh_of(variable: Any) -> Any:
     return getattr(_sharding_in(whole), "mesh", None) if mesh is None else mesh
 
 
-def _spec_in(whole: Any) -> PartitionSpec:
+def _spec_in(whole: object) -> PartitionSpec:
     make: Any = PartitionSpec
     spec: PartitionSpec | None = getattr(_sharding_in(whole), "spec", None)
     return spec if spec is not None else make()
@@ -162,7 +162,7 @@ def _as_in(names: Any, name: str | None) -> str | None:
     return name if name in getattr(_sharding_in(whole).mesh, "axis_names", ()) else None
 
 
-def _sharding_in(whole: Any) -> Any:
+def _sharding_in(whole: object) -> Any:
     return getattr(whole, "sharding", whole)
 
 

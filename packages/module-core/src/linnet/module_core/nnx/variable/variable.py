@@ -115,7 +115,7 @@ class Variable(Operators[A], Generic[A]):
     def get_value(self, *, index: EllipsisType) -> A: ...
     @overload
     def get_value(self, *, index: Any) -> Any: ...
-    def get_value(self, *, index: Any = _MISSING) -> Any:
+    def get_value(self, *, index: object = _MISSING) -> Any:
         """The value, or the part of it at `index`, through the `on_get_value` hooks."""
         value: Any = self.raw_value
         if index is not _MISSING and index is not ...:
@@ -125,7 +125,7 @@ class Variable(Operators[A], Generic[A]):
                 value = hook(self, value)
         return value
 
-    def set_value(self, value: Any, *, index: Any = _MISSING) -> None:
+    def set_value(self, value: object, *, index: object = _MISSING) -> None:
         """Replaces the value, or the part of it at `index`, by what the `on_set_value` hooks give.
 
         Raises:
@@ -159,7 +159,7 @@ class Variable(Operators[A], Generic[A]):
         edits.check_trace(self._nnx_stamp, self._nnx_description)
         set_raw_value(self, value)
 
-    def _placed(self, value: Any) -> Any:
+    def _placed(self, value: object) -> object:
         if self._metadata and not _NAMES_OF_AXES.isdisjoint(self._metadata):
             return loaded(self, value)
         return value
@@ -179,7 +179,7 @@ class Variable(Operators[A], Generic[A]):
     def __getitem__(self: Variable[jax.Array], index: Any, /) -> jax.Array: ...
     @overload
     def __getitem__(self, index: Any, /) -> Any: ...
-    def __getitem__(self, index: Any, /) -> Any:
+    def __getitem__(self, index: object, /) -> Any:
         return self.get_value(index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -195,7 +195,7 @@ class Variable(Operators[A], Generic[A]):
 
     # Metadata.
 
-    def get_metadata(self, name: str | None = None, default: Any = _MISSING) -> Any:
+    def get_metadata(self, name: str | None = None, default: object = _MISSING) -> Any:
         """All metadata as a new dict, or one entry.
 
         Raises:
@@ -284,7 +284,7 @@ class Variable(Operators[A], Generic[A]):
             set_raw_value(new, new._placed(value))
         return new
 
-    def replace(self, value: Any = _MISSING, **updates: Any) -> Self:
+    def replace(self, value: object = _MISSING, **updates: Any) -> Self:
         """The same as `copy`."""
         return self.copy(value, **updates)
 
@@ -388,7 +388,7 @@ class Variable(Operators[A], Generic[A]):
     def __repr__(self) -> str:
         return represent(self)
 
-    def __treescope_repr__(self, path: Any, subtree_renderer: Any) -> Any:
+    def __treescope_repr__(self, path: object, subtree_renderer: object) -> Any:
         attributes = {"value": self.raw_value, **self._metadata}
         return treescope_of(self, attributes, path, subtree_renderer)
 
@@ -405,13 +405,13 @@ _NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
 
 
 def _new_key_variable(
-    cls: type[Variable[Any]], bits: Any, generator: Any, metadata: dict[str, Any]
+    cls: type[Variable[Any]], bits: Any, generator: object, metadata: dict[str, Any]
 ) -> Variable[Any]:
     """A variable that holds the typed key, or keys, of these bits."""
     return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
 
 
-def load(variable: Variable[Any], value: Any) -> None:
+def load(variable: Variable[Any], value: object) -> None:
     """Stores a value past the hooks, laid out over the mesh as the variable's metadata says."""
     edits.check_trace(variable._nnx_stamp, variable._nnx_description)
     set_raw_value(variable, variable._placed(value))
@@ -428,9 +428,9 @@ def place_all(nodes: Iterable[Any]) -> None:
 
 def new_variable(
     cls: type[V],
-    value: Any,
+    value: object,
     metadata: Mapping[str, Any],
-    stamp: Any = None,
+    stamp: object = None,
     made_at: tuple[str, int] | None = None,
 ) -> V:
     """A variable as it is, without hooks: for merging, copying and unpickling."""

@@ -80,7 +80,7 @@ def with_metadata(
     """
 
     @functools.wraps(initializer)
-    def wrapper(*args: Any, **kwargs: Any) -> VariableMetadata[Any]:
+    def wrapper(*args: object, **kwargs: Any) -> VariableMetadata[Any]:
         return VariableMetadata(
             initializer(*args, **kwargs),
             on_set_value=hooks_of(on_set_value),
