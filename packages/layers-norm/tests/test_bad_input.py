@@ -104,8 +104,8 @@ def weight(**fields: Any) -> Module:
         refused(BN.clone(momentum=-0.1), X, ValueError, "'momentum'", "-0.1"),
         refused(BN.clone(momentum="0.9"), X, TypeError, "'momentum'", "'0.9'"),
         # How to normalize.
-        refused(linen.BatchNorm(), X, ValueError, '"use_running_average" must be passed'),
-        refused(BN, X, ValueError, "constructor and at call time", use_running_average=False),
+        refused(linen.BatchNorm(), X, ValueError, '"use_running_average" was given neither'),
+        refused(BN, X, ValueError, "given twice", use_running_average=False),
         # Norms of weights.
         refused(
             linen.SpectralNorm(lambda x: x),

@@ -1,11 +1,7 @@
-"""The documentation of the attention layers, sentence by sentence.
-
-`EXAMPLES` are the documents' own, as written there, with `flax` read as `linnet`.
-"""
+"""What the attention layers are documented to do, statement by statement."""
 
 from __future__ import annotations
 
-import doctest
 import inspect
 import warnings
 from typing import Any
@@ -19,72 +15,6 @@ import linnet.linen as nn
 
 KEY = jax.random.key(0)
 
-MULTI_HEAD = """
-    >>> import linnet.linen as nn
-    >>> import jax
-
-    >>> layer = nn.MultiHeadDotProductAttention(num_heads=8, qkv_features=16)
-    >>> key1, key2, key3, key4, key5, key6 = jax.random.split(jax.random.key(0), 6)
-    >>> shape = (4, 3, 2, 5)
-    >>> q, k, v = jax.random.uniform(key1, shape), jax.random.uniform(key2, shape), jax.random.uniform(key3, shape)
-    >>> variables = layer.init(jax.random.key(0), q)
-
-    >>> # different inputs for inputs_q, inputs_k and inputs_v
-    >>> out = layer.apply(variables, q, k, v)
-    >>> # equivalent to layer.apply(variables, inputs_q=q, inputs_k=k, inputs_v=k)
-    >>> out = layer.apply(variables, q, k)
-    >>> same(out, layer.apply(variables, inputs_q=q, inputs_k=k, inputs_v=k))
-    >>> # equivalent to layer.apply(variables, inputs_q=q, inputs_k=q) and layer.apply(variables, inputs_q=q, inputs_k=q, inputs_v=q)
-    >>> out = layer.apply(variables, q)
-    >>> same(out, layer.apply(variables, inputs_q=q, inputs_k=q))
-    >>> same(out, layer.apply(variables, inputs_q=q, inputs_k=q, inputs_v=q))
-
-    >>> attention_kwargs = dict(
-    ...   num_heads=8,
-    ...   qkv_features=16,
-    ...   kernel_init=nn.initializers.ones,
-    ...   bias_init=nn.initializers.zeros,
-    ...   dropout_rate=0.5,
-    ...   deterministic=False,
-    ... )
-    >>> class Module(nn.Module):
-    ...   attention_kwargs: dict
-    ...
-    ...   @nn.compact
-    ...   def __call__(self, x, dropout_rng=None):
-    ...     out1 = nn.MultiHeadDotProductAttention(**self.attention_kwargs)(x, dropout_rng=dropout_rng)
-    ...     out2 = nn.MultiHeadDotProductAttention(**self.attention_kwargs)(x, dropout_rng=dropout_rng)
-    ...     return out1, out2
-    >>> module = Module(attention_kwargs)
-    >>> variables = module.init({'params': key1, 'dropout': key2}, q)
-
-    >>> # out1 and out2 are different.
-    >>> out1, out2 = module.apply(variables, q, rngs={'dropout': key3})
-    >>> different(out1, out2)
-    >>> # out3 and out4 are different.
-    >>> # out1 and out3 are different. out2 and out4 are different.
-    >>> out3, out4 = module.apply(variables, q, rngs={'dropout': key4})
-    >>> different(out3, out4); different(out1, out3); different(out2, out4)
-    >>> # out1 and out2 are the same.
-    >>> out1, out2 = module.apply(variables, q, dropout_rng=key5)
-    >>> same(out1, out2)
-    >>> # out1 and out2 are the same as out3 and out4.
-    >>> # providing a `dropout_rng` arg will take precedence over the `rngs` arg in `.apply`
-    >>> out3, out4 = module.apply(variables, q, rngs={'dropout': key6}, dropout_rng=key5)
-    >>> same(out1, out3); same(out2, out4)
-    """  # noqa: E501  (the documents' lines)
-
-EXAMPLES = {
-    "MultiHeadDotProductAttention": MULTI_HEAD,
-    "MultiHeadAttention": MULTI_HEAD.replace("MultiHeadDotProduct", "MultiHead"),
-    "SelfAttention": """
-        >>> import linnet.linen as nn
-        >>> import jax, jax.numpy as jnp
-        >>> layer = nn.MultiHeadDotProductAttention(num_heads=8, qkv_features=16)
-        >>> variables = layer.init(jax.random.key(0), jnp.ones((2, 3, 2, 5)))
-        """,
-}
-
 
 def same(a: Any, b: Any) -> None:
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -95,14 +25,61 @@ def different(a: Any, b: Any) -> None:
     assert not np.allclose(a, b)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_of_the_documents(name: str) -> None:
-    names = {"same": same, "different": different}
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, 0)
-    assert test.examples
-    runner = doctest.DocTestRunner()
-    runner.run(test)
-    assert runner.failures == 0
+each_name = pytest.mark.parametrize("name", ["MultiHeadDotProductAttention", "MultiHeadAttention"])
+
+
+@each_name
+def test_inputs_that_are_left_out_are_those_to_their_left(name: str) -> None:
+    layer = getattr(nn, name)(num_heads=2, qkv_features=6)
+    a, b, c = jax.random.normal(KEY, (3, 2, 4, 5))
+    variables = layer.init(KEY, a)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return layer.apply(variables, *args, **kwargs)
+
+    same(run(a, b), run(inputs_q=a, inputs_k=b, inputs_v=b))
+    same(run(a), run(inputs_q=a, inputs_k=a))
+    same(run(a), run(inputs_q=a, inputs_k=a, inputs_v=a))
+    assert run(a, b, c).shape == (2, 4, 5)
+    different(run(a, b, c), run(a, b))
+
+
+@each_name
+def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name: str) -> None:
+    options = {"num_heads": 2, "qkv_features": 6, "dropout_rate": 0.5, "deterministic": False}
+    equal = {"kernel_init": nn.initializers.ones, "bias_init": nn.initializers.zeros}
+
+    class Pair(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any, key: Any = None) -> Any:
+            make = getattr(nn, name)
+            return [make(**options, **equal)(x, dropout_rng=key) for _ in range(2)]
+
+    pair = Pair()
+    x = jax.random.normal(KEY, (2, 4, 5))
+    one, other, third, fourth = jax.random.split(KEY, 4)
+    variables = pair.init({"params": one, "dropout": other}, x)
+    apply = jax.jit(lambda key, **streams: pair.apply(variables, x, key, rngs=streams))
+
+    # Each layer draws its own key from a stream; another key of the stream changes both.
+    a, b = apply(None, dropout=third)
+    c, d = apply(None, dropout=fourth)
+    different(a, b)
+    different(c, d)
+    different(a, c)
+    different(b, d)
+    # A key that is passed is everybody's, and takes precedence over the stream.
+    e, f = apply(fourth)
+    g, h = apply(fourth, dropout=third)
+    same(e, f)
+    same(e, g)
+    same(f, h)
+
+
+def test_several_batch_dimensions_leave_the_parameters_as_they_are() -> None:
+    layer = nn.MultiHeadDotProductAttention(num_heads=2, qkv_features=6)
+    variables = jax.eval_shape(layer.init, KEY, jnp.ones((2, 7, 4, 5)))
+    assert variables["params"]["query"]["kernel"].shape == (5, 2, 3)
 
 
 # Signatures: names, order and defaults; Linnet's own arguments come after them, by name alone.
@@ -242,7 +219,7 @@ def test_keys_and_values_default_to_what_is_there() -> None:
     different(apply(X, Y), apply(X, Y, 2 * Y))
     with pytest.warns(DeprecationWarning, match="inputs_kv"):
         same(layer.apply(variables, X, inputs_kv=Y), apply(X, Y))
-    with pytest.raises(ValueError, match="`inputs_k` cannot be None"):
+    with pytest.raises(ValueError, match="`inputs_k` is None"):
         layer.apply(variables, X, None, Y)
 
 

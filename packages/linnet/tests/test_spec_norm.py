@@ -1,11 +1,7 @@
-"""The documentation of the normalization layers, sentence by sentence.
-
-`EXAMPLES` are the documents' own, as written there, with `flax` read as `linnet`.
-"""
+"""What the normalization layers are documented to do, statement by statement."""
 
 from __future__ import annotations
 
-import doctest
 import inspect
 from typing import Any
 
@@ -19,267 +15,142 @@ from linnet.module_core import errors
 
 KEY = jax.random.key(0)
 
-EXAMPLES = {
-    "BatchNorm": """
-        >>> import linnet.linen as nn
-        >>> import jax, jax.numpy as jnp
-        >>> BN = nn.BatchNorm(momentum=0.9, epsilon=1e-5, dtype=jnp.float32)
-
-        >>> x = jax.random.normal(jax.random.key(0), (5, 6))
-        >>> variables = BN.init(jax.random.key(1), x, use_running_average=False)
-        >>> jax.tree_util.tree_map(jnp.shape, variables)
-        {'batch_stats': {'mean': (6,), 'var': (6,)}, 'params': {'bias': (6,), 'scale': (6,)}}
-
-        >>> y, new_batch_stats = BN.apply(variables, x, mutable=['batch_stats'],
-        ...                               use_running_average=False)
-
-        >>> y = BN.apply(variables, x, mutable=['batch_stats'], use_running_average=True)
-        """,
-    "LayerNorm": """
-        >>> import linnet.linen as nn
-        >>> import jax
-        >>> import numpy as np
-
-        >>> x = jax.random.normal(jax.random.key(0), (3, 4, 5, 6))
-        >>> layer = nn.LayerNorm()
-        >>> variables = layer.init(jax.random.key(1), x)
-        >>> variables
-        {'params': {'scale': Array([1., 1., 1., 1., 1., 1.], dtype=float32),
-         'bias': Array([0., 0., 0., 0., 0., 0.], dtype=float32)}}
-        >>> y = layer.apply(variables, x)
-
-        >>> y = nn.LayerNorm(reduction_axes=(1, 2, 3)).apply(variables, x)
-        >>> y2 = nn.GroupNorm(num_groups=1).apply(variables, x)
-        >>> np.testing.assert_allclose(y, y2)
-
-        >>> y = nn.LayerNorm(reduction_axes=(1, 2), feature_axes=-1).apply(variables, x)
-        >>> y2 = nn.InstanceNorm(feature_axes=-1).apply(variables, x)
-        >>> np.testing.assert_allclose(y, y2)
-        """,
-    "GroupNorm": """
-        >>> import linnet.linen as nn
-        >>> import jax
-        >>> import numpy as np
-
-        >>> x = jax.random.normal(jax.random.key(0), (3, 4, 5, 6))
-        >>> layer = nn.GroupNorm(num_groups=3)
-        >>> variables = layer.init(jax.random.key(1), x)
-        >>> variables
-        {'params': {'scale': Array([1., 1., 1., 1., 1., 1.], dtype=float32),
-         'bias': Array([0., 0., 0., 0., 0., 0.], dtype=float32)}}
-        >>> y = layer.apply(variables, x)
-
-        >>> y = nn.GroupNorm(num_groups=1).apply(variables, x)
-        >>> y2 = nn.LayerNorm(reduction_axes=(1, 2, 3)).apply(variables, x)
-        >>> np.testing.assert_allclose(y, y2)
-
-        >>> y = nn.GroupNorm(num_groups=None, group_size=1).apply(variables, x)
-        >>> y2 = nn.InstanceNorm(feature_axes=-1).apply(variables, x)
-        >>> np.testing.assert_allclose(y, y2)
-        """,
-    "RMSNorm": """
-        >>> import linnet.linen as nn
-        >>> import jax
-
-        >>> x = jax.random.normal(jax.random.key(0), (5, 6))
-        >>> layer = nn.RMSNorm()
-        >>> variables = layer.init(jax.random.key(1), x)
-        >>> variables
-        {'params': {'scale': Array([1., 1., 1., 1., 1., 1.], dtype=float32)}}
-        >>> y = layer.apply(variables, x)
-        """,
-    "InstanceNorm": """
-        >>> import linnet.linen as nn
-        >>> import jax
-        >>> import numpy as np
-
-        >>> # dimensions: (batch, height, width, channel)
-        >>> x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
-        >>> layer = nn.InstanceNorm()
-        >>> variables = layer.init(jax.random.key(1), x)
-        >>> variables
-        {'params': {'scale': Array([1., 1., 1., 1., 1.], dtype=float32),
-         'bias': Array([0., 0., 0., 0., 0.], dtype=float32)}}
-        >>> y = layer.apply(variables, x)
-
-        >>> # having a channel_axis of -1 in InstanceNorm is identical to reducing all non-batch,
-        >>> # non-channel axes and using the feature_axes as the feature_axes in LayerNorm
-        >>> y2 = nn.LayerNorm(reduction_axes=[1, 2], feature_axes=-1).apply(variables, x)
-        >>> np.testing.assert_allclose(y, y2, atol=1e-7)
-        >>> y3 = nn.GroupNorm(num_groups=x.shape[-1]).apply(variables, x)
-        >>> np.testing.assert_allclose(y, y3, atol=1e-7)
-        """,
-    "SpectralNorm": """
-        >>> import linnet.linen as nn
-        >>> from linnet.struct import freeze
-        >>> import jax, jax.numpy as jnp
-
-        >>> class Foo(nn.Module):
-        ...   @nn.compact
-        ...   def __call__(self, x, train):
-        ...     x = nn.Dense(3)(x)
-        ...     # only spectral normalize the params of the second Dense layer
-        ...     x = nn.SpectralNorm(nn.Dense(4))(x, update_stats=train)
-        ...     x = nn.Dense(5)(x)
-        ...     return x
-
-        >>> # init
-        >>> x = jnp.ones((1, 2))
-        >>> y = jnp.ones((1, 5))
-        >>> model = Foo()
-        >>> variables = model.init(jax.random.PRNGKey(0), x, train=False)
-        >>> freeze(jax.tree_util.tree_map(jnp.shape, variables))
-        FrozenDict({
-            batch_stats: {
-                SpectralNorm_0: {
-                    Dense_1/kernel/sigma: (),
-                    Dense_1/kernel/u: (1, 4),
-                },
-            },
-            params: {
-                Dense_0: {
-                    bias: (3,),
-                    kernel: (2, 3),
-                },
-                Dense_1: {
-                    bias: (4,),
-                    kernel: (3, 4),
-                },
-                Dense_2: {
-                    bias: (5,),
-                    kernel: (4, 5),
-                },
-            },
-        })
-
-        >>> # train
-        >>> def train_step(variables, x, y):
-        ...   def loss_fn(params):
-        ...     logits, updates = model.apply(
-        ...         {'params': params, 'batch_stats': variables['batch_stats']},
-        ...         x,
-        ...         train=True,
-        ...         mutable=['batch_stats'],
-        ...     )
-        ...     loss = jnp.mean(l2_loss(predictions=logits, targets=y))
-        ...     return loss, updates
-        ...
-        ...   (loss, updates), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        ...       variables['params']
-        ...   )
-        ...   return {
-        ...       'params': jax.tree_util.tree_map(
-        ...           lambda p, g: p - 0.1 * g, variables['params'], grads
-        ...       ),
-        ...       'batch_stats': updates['batch_stats'],
-        ...   }, loss
-        >>> for _ in range(10):
-        ...   variables, loss = train_step(variables, x, y)
-
-        >>> # inference / eval
-        >>> out = model.apply(variables, x, train=False)
-        """,
-    "WeightNorm": """
-        >>> import linnet.linen as nn
-        >>> from linnet.struct import freeze
-        >>> import jax, jax.numpy as jnp
-
-        >>> class Baz(nn.Module):
-        ...   @nn.compact
-        ...   def __call__(self, x):
-        ...     return nn.Dense(2)(x)
-        >>> class Bar(nn.Module):
-        ...   @nn.compact
-        ...   def __call__(self, x):
-        ...     x = Baz()(x)
-        ...     x = nn.Dense(3)(x)
-        ...     x = Baz()(x)
-        ...     x = nn.Dense(3)(x)
-        ...     return x
-        >>> class Foo(nn.Module):
-        ...   @nn.compact
-        ...   def __call__(self, x):
-        ...     x = nn.Dense(3)(x)
-        ...     # l2-normalize all params of the second Dense layer
-        ...     x = nn.WeightNorm(nn.Dense(4), variable_filter=None)(x)
-        ...     x = nn.Dense(5)(x)
-        ...     # l2-normalize all kernels in the Bar submodule and all params in
-        ...     # the Baz submodule
-        ...     x = nn.WeightNorm(Bar(), variable_filter={'kernel', 'Baz'})(x)
-        ...     return x
-
-        >>> # init
-        >>> x = jnp.ones((1, 2))
-        >>> model = Foo()
-        >>> variables = model.init(jax.random.key(0), x)
-        >>> freeze(jax.tree_util.tree_map(jnp.shape, variables))
-        FrozenDict({
-            params: {
-                Bar_0: {
-                    Baz_0: {
-                        Dense_0: {
-                            bias: (2,),
-                            kernel: (5, 2),
-                        },
-                    },
-                    Baz_1: {
-                        Dense_0: {
-                            bias: (2,),
-                            kernel: (3, 2),
-                        },
-                    },
-                    Dense_0: {
-                        bias: (3,),
-                        kernel: (2, 3),
-                    },
-                    Dense_1: {
-                        bias: (3,),
-                        kernel: (2, 3),
-                    },
-                },
-                Dense_0: {
-                    bias: (3,),
-                    kernel: (2, 3),
-                },
-                Dense_1: {
-                    bias: (4,),
-                    kernel: (3, 4),
-                },
-                Dense_2: {
-                    bias: (5,),
-                    kernel: (4, 5),
-                },
-                WeightNorm_0: {
-                    Dense_1/bias/scale: (4,),
-                    Dense_1/kernel/scale: (4,),
-                },
-                WeightNorm_1: {
-                    Bar_0/Baz_0/Dense_0/bias/scale: (2,),
-                    Bar_0/Baz_0/Dense_0/kernel/scale: (2,),
-                    Bar_0/Baz_1/Dense_0/bias/scale: (2,),
-                    Bar_0/Baz_1/Dense_0/kernel/scale: (2,),
-                    Bar_0/Dense_0/kernel/scale: (3,),
-                    Bar_0/Dense_1/kernel/scale: (3,),
-                },
-            },
-        })
-        """,
-}
+SOME = jax.random.normal(jax.random.key(5), (4, 2, 3, 8))
 
 
-def l2_loss(predictions: Any, targets: Any) -> Any:
-    """What the example takes from optax."""
-    return 0.5 * (predictions - targets) ** 2
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (nn.LayerNorm(), ("scale", "bias")),
+        (nn.GroupNorm(num_groups=2), ("scale", "bias")),
+        (nn.InstanceNorm(), ("scale", "bias")),
+        (nn.BatchNorm(use_running_average=False), ("scale", "bias")),
+        (nn.RMSNorm(), ("scale",)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_scales_begin_as_ones_and_biases_as_zeros(layer: Any, names: tuple[str, ...]) -> None:
+    y, variables = layer.init_with_output(KEY, SOME)
+    first = {"scale": np.ones(8, np.float32), "bias": np.zeros(8, np.float32)}
+    assert set(variables["params"]) == set(names)
+    for name, value in variables["params"].items():
+        np.testing.assert_array_equal(value, first[name])
+        assert value.dtype == jnp.float32
+    np.testing.assert_array_equal(layer.apply(variables, SOME, **mutable(layer))[0], y)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_of_the_documents(name: str) -> None:
-    names = {"l2_loss": l2_loss}
-    test = doctest.DocTestParser().get_doctest(EXAMPLES[name], names, name, None, 0)
-    assert test.examples
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    runner.run(test)
-    assert runner.failures == 0
+def mutable(layer: Any) -> dict[str, Any]:
+    """With this, `apply` returns a pair for every layer."""
+    return {"mutable": ["batch_stats"]}
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (nn.LayerNorm(reduction_axes=(1, 2, 3)), nn.GroupNorm(num_groups=1)),
+        (nn.LayerNorm(reduction_axes=(1, 2), feature_axes=-1), nn.InstanceNorm(feature_axes=-1)),
+        (nn.LayerNorm(reduction_axes=[1, 2], feature_axes=-1), nn.InstanceNorm()),
+        (nn.GroupNorm(num_groups=None, group_size=1), nn.InstanceNorm(feature_axes=-1)),
+        (nn.GroupNorm(num_groups=8), nn.InstanceNorm()),
+    ],
+)
+def test_norms_over_the_same_axes_are_equal(a: Any, b: Any) -> None:
+    scale, bias = jnp.linspace(0.5, 1.5, 8), jnp.linspace(-1.0, 1.0, 8)
+    variables = {"params": {"scale": scale, "bias": bias}}
+    np.testing.assert_allclose(a.apply(variables, SOME), b.apply(variables, SOME), atol=1e-6)
+
+
+def test_batch_norm_returns_new_averages_while_training_and_the_same_afterwards() -> None:
+    layer = nn.BatchNorm(momentum=0.75, epsilon=1e-3, dtype=jnp.float32)
+    x = 3 + SOME[0, 0]  # [3, 8]
+    variables = layer.init(KEY, x, use_running_average=False)
+    assert jax.tree.map(jnp.shape, variables) == {
+        "params": {"scale": (8,), "bias": (8,)},
+        "batch_stats": {"mean": (8,), "var": (8,)},
+    }
+    _, trained = layer.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
+    _, kept = layer.apply(variables, x, use_running_average=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(trained["batch_stats"]["mean"], 0.25 * x.mean(0), rtol=1e-5)
+    for name, value in kept["batch_stats"].items():
+        np.testing.assert_array_equal(value, variables["batch_stats"][name])
+
+
+def test_spectral_norm_around_one_layer_of_a_model_that_trains() -> None:
+    class Critic(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any, update: bool) -> Any:
+            x = nn.Dense(6)(x)
+            x = nn.SpectralNorm(nn.Dense(3))(x, update_stats=update)
+            return nn.Dense(1)(x)
+
+    model = Critic()
+    x = SOME[0, 0]
+    target = jnp.array([[1.0], [0.0], [-1.0]])
+    variables = model.init(KEY, x, update=False)
+    assert jax.tree.map(jnp.shape, variables) == {
+        "params": {
+            "Dense_0": {"kernel": (8, 6), "bias": (6,)},
+            "Dense_1": {"kernel": (6, 3), "bias": (3,)},
+            "Dense_2": {"kernel": (3, 1), "bias": (1,)},
+        },
+        "batch_stats": {"SpectralNorm_0": {"Dense_1/kernel/u": (1, 3), "Dense_1/kernel/sigma": ()}},
+    }
+
+    @jax.jit
+    def descend(variables: Any) -> tuple[Any, Any]:
+        def error(params: Any) -> tuple[Any, Any]:
+            y, new = model.apply(
+                {**variables, "params": params}, x, update=True, mutable=["batch_stats"]
+            )
+            return jnp.mean((y - target) ** 2), new
+
+        (value, new), slope = jax.value_and_grad(error, has_aux=True)(variables["params"])
+        params = jax.tree.map(lambda w, g: w - 0.05 * g, variables["params"], slope)
+        return {"params": params, **new}, value
+
+    errors_ = []
+    for _ in range(8):
+        variables, value = descend(variables)
+        errors_.append(value)
+    assert errors_[-1] < errors_[0] / 2
+    sigma = variables["batch_stats"]["SpectralNorm_0"]["Dense_1/kernel/sigma"]
+    exact = np.linalg.norm(variables["params"]["Dense_1"]["kernel"], 2)
+    assert sigma == pytest.approx(exact, rel=0.1)
+    first, second = (model.apply(variables, x, update=False) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_weight_norm_around_a_layer_and_by_filter_around_a_model() -> None:
+    class Twin(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.Dense(4, name="inner")(x)
+
+    class Tower(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            return nn.Dense(2, name="outer")(Twin()(x))
+
+    class Whole(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any) -> Any:
+            x = nn.WeightNorm(nn.Dense(3), variable_filter=None)(x)
+            return nn.WeightNorm(Tower(), variable_filter={"kernel", "Twin"})(x)
+
+    variables = jax.eval_shape(Whole().init, KEY, jnp.ones((1, 5)))
+    assert jax.tree.map(jnp.shape, variables["params"]) == {
+        "Dense_0": {"kernel": (5, 3), "bias": (3,)},
+        "Tower_0": {
+            "Twin_0": {"inner": {"kernel": (3, 4), "bias": (4,)}},
+            "outer": {"kernel": (4, 2), "bias": (2,)},
+        },
+        "WeightNorm_0": {"Dense_0/kernel/scale": (3,), "Dense_0/bias/scale": (3,)},
+        "WeightNorm_1": {
+            "Tower_0/Twin_0/inner/kernel/scale": (4,),
+            "Tower_0/Twin_0/inner/bias/scale": (4,),  # by the name of its module
+            "Tower_0/outer/kernel/scale": (2,),
+        },
+    }
 
 
 # Signatures: names, order and defaults.

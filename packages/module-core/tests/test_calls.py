@@ -81,7 +81,7 @@ def test_arguments_reach_the_method():
     [
         ("encod", AttributeError, "Did you mean 'encode'"),
         ("width", TypeError, "must be a callable"),
-        (3, ApplyModuleInvalidMethodError, "3 is not a valid function"),
+        (3, ApplyModuleInvalidMethodError, "cannot call 3"),
         (lambda: 1, ApplyModuleInvalidMethodError, "first argument is the module"),
     ],
 )
@@ -267,7 +267,7 @@ def test_unbound_modules_say_what_to_do():
         with pytest.raises(ValueError, match="unbound") as caught:
             use(Dense())
         assert "Dense" in str(caught.value)
-    with pytest.raises(ArgumentError, match=r"initialized in `setup\(\)`"):
+    with pytest.raises(ArgumentError, match="only be made in setup"):
         Dense().bind({}).param("a", jnp.ones, ())
 
 
@@ -308,6 +308,6 @@ def test_merge_param():
     assert nn.merge_param("p", None, 3) == nn.merge_param("p", 3, None) == 3
     assert nn.merge_param("p", False, None) is False
     for a, b in ((None, None), (1, 2)):
-        with pytest.raises(ValueError, match='Parameter "p"'):
+        with pytest.raises(ValueError, match='"p" was given'):
             nn.merge_param("p", a, b)
     assert issubclass(ArgumentTypeError, TypeError)

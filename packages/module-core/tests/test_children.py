@@ -306,9 +306,7 @@ def test_where_modules_may_be_made():
         def __call__(self, x):
             return Scale()(x)
 
-    with pytest.raises(
-        AssignSubModuleError, match=r"Submodule Scale must be defined in `setup\(\)`"
-    ):
+    with pytest.raises(AssignSubModuleError, match="made a submodule Scale in a method"):
         Plain().init(KEY, X)
 
     class Free(Module):

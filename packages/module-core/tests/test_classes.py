@@ -80,9 +80,9 @@ def test_equality_compares_fields_and_name():
 
 
 def test_what_cannot_be_hashed_is_named():
-    with pytest.raises(TypeError, match="Failed to hash Flax Module.*layers"):
+    with pytest.raises(TypeError, match="has no hash.*layers"):
         hash(Sequential([Dense(3)]))
-    with pytest.raises(TypeError, match="hold variables"):
+    with pytest.raises(TypeError, match="bound module has no hash"):
         hash(Dense(3).bind({}))
 
 

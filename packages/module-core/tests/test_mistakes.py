@@ -334,7 +334,7 @@ def test_an_attribute_that_is_set_in_a_call_is_told_without_its_numbers():
 
     with pytest.raises(SetAttributeFrozenModuleError) as caught:
         compact_module(call).init(KEY, X)
-    assert "Can't set hidden=<an array of shape (2, 3) and dtype float32> for" in str(caught.value)
+    assert "Can't set hidden=<an array of shape (2, 3) and dtype float32> on" in str(caught.value)
 
 
 # Layers.

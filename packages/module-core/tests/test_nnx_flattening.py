@@ -81,9 +81,9 @@ class TestUnpack:
             nnx.merge(whole, other)
         with pytest.raises(ArgumentError, match="states that know theirs; got State"):
             nnx.merge(whole, nnx.state(Net()))
-        with pytest.raises(ArgumentError, match="expected 2 leaves, but got 4. In several states"):
+        with pytest.raises(ArgumentError, match="4 leaves, the GraphDef 2. In several states"):
             nnx.merge(whole, whole)
-        with pytest.raises(ArgumentError, match="Non-exhaustive"):
+        with pytest.raises(ArgumentError, match="No filter takes"):
             nnx.unpack(Net(), nnx.Param)
         with pytest.raises(ArgumentError, match="Expected a State object, got Param"):
             nnx.unpack(nnx.Param(1.0))
@@ -191,7 +191,7 @@ class TestFlatten:
     def test_missing_leaves_are_refused(self):
         graphdef = nnx.graphdef(Net())
         for leaves in ([], nnx.State({}), nnx.FlatState([], sort=False)):
-            with pytest.raises(ArgumentError, match="Incorrect number of leaves"):
+            with pytest.raises(ArgumentError, match="leaves, the GraphDef"):
                 nnx.unflatten(graphdef, leaves)
         with pytest.raises(ArgumentError, match="unflatten takes a GraphDef first"):
             nnx.unflatten({}, [])
@@ -233,7 +233,7 @@ class TestTrees:
         tree = {"a": net, "b": (net.mean, 1)}
         assert nnx.to_tree(tree, prefix={"a": 0, "b": (0, None)})
         assert nnx.to_tree(tree, prefix=None)
-        with pytest.raises(ArgumentError, match=r"Inconsistent aliasing.* at a/mean .* at b/0"):
+        with pytest.raises(ArgumentError, match=r"two different prefixes.* at a/mean .* at b/0"):
             nnx.to_tree(tree, prefix={"a": 0, "b": (1, None)})
         assert nnx.to_tree(tree, prefix={"a": 0, "b": 1}, check_aliasing=False)
 

@@ -158,9 +158,9 @@ def test_transform_metadata_for_jax_itself():
 
 def test_vmap_mistakes():
     m, many = block(), blocks(4)
-    with pytest.raises(ArgumentError, match=r"(?s)Inconsistent aliasing.*a\..*: 0\n  b\..*: None"):
+    with pytest.raises(ArgumentError, match=r"(?s)two different prefixes.*a\..*: 0\n  b\..*: None"):
         nnx.vmap(lambda a, b: 1, in_axes=(0, None), axis_size=4)(many, many)
-    with pytest.raises(ArgumentError, match=r"(?s)Inconsistent aliasing.*output"):
+    with pytest.raises(ArgumentError, match=r"(?s)two different prefixes.*output"):
         nnx.vmap(lambda a: a, out_axes=1)(many)
     with pytest.raises(ArgumentError, match="No axis found for calls"):
         nnx.vmap(lambda m: 1, in_axes=(nnx.StateAxes({nnx.Param: 0}),))(many)
@@ -171,7 +171,7 @@ def test_vmap_mistakes():
     assert float(m.calls[...]) == 0.0
     with pytest.raises(ArgumentError, match="in_axes must be a tree prefix"):
         nnx.vmap(lambda a, b: a, in_axes=(0,))(X, X)
-    with pytest.raises(ArgumentError, match="does not support bound methods"):
+    with pytest.raises(ArgumentError, match="got a bound method"):
         nnx.vmap(m.__call__)
     with pytest.raises(ArgumentError, match=r"(?s)ints or None.*nnx.Carry is for nnx.scan"):
         nnx.vmap(lambda c: c, in_axes=nnx.Carry)(X)
@@ -179,7 +179,7 @@ def test_vmap_mistakes():
         nnx.vmap(lambda x: m(x))(X)
     twice = block()
     twice.again = twice.dense
-    with pytest.raises(ArgumentError, match="Duplicate found at paths"):
+    with pytest.raises(ArgumentError, match="at two paths"):
         nnx.vmap(lambda m, x: m(x), in_axes=(None, 0), graph=False)(twice, X)
 
 
@@ -362,13 +362,13 @@ def test_steps_may_add_references_and_replace_the_objects_around_carried_variabl
 def test_scan_mistakes():
     m, many = block(), blocks(3)
     carry, scan = nnx.Carry, nnx.scan
-    with pytest.raises(ArgumentError, match="the other must also have Carry"):
+    with pytest.raises(ArgumentError, match="only one has it"):
         scan(lambda c, x: x, in_axes=(carry, 0), out_axes=0)
     with pytest.raises(ArgumentError, match=r"in_axes\[0\] and in_axes\[1\]"):
         scan(lambda a, b: a, in_axes=(carry, carry), out_axes=carry)
-    with pytest.raises(ArgumentError, match="cannot be nested"):
+    with pytest.raises(ArgumentError, match="is nested in"):
         scan(lambda a: a, in_axes=((carry, 0),), out_axes=carry)
-    with pytest.raises(ArgumentError, match="Cannot broadcast output state"):
+    with pytest.raises(ArgumentError, match="an output of its own"):
         scan(lambda x: x, in_axes=0, out_axes=None)
     with pytest.raises(ArgumentError, match="`length` not provided"):
         scan(lambda c: c, in_axes=carry, out_axes=carry)(0)
@@ -389,7 +389,7 @@ def test_scan_mistakes():
         )(m)
     with pytest.raises(ArgumentError, match="expects a function that returns 2 values"):
         scan(lambda c, x: c)(0, X)
-    with pytest.raises(ArgumentError, match="does not support bound methods"):
+    with pytest.raises(ArgumentError, match="got a bound method"):
         scan(many.__call__)
     assert not hasattr(m, "new")
     assert float(m.calls[...]) == 0.0

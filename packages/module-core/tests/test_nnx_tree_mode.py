@@ -100,7 +100,7 @@ def test_an_argument_in_the_output_is_refused(way, mode, what):
         m.calls[...] += 1
         return what(m)
 
-    with pytest.raises(ArgumentError, match=f"Duplicate found: the object in the output.*{mode}"):
+    with pytest.raises(ArgumentError, match=f"The object in the output.*{mode}"):
         WAYS[way](run, **MODES[mode])(m)
     assert float(m.calls[...]) == 0
     assert type(WAYS[way](lambda m: nnx.clone(m), **MODES[mode])(m)) is Layer
@@ -110,9 +110,9 @@ def test_an_argument_in_the_output_is_refused(way, mode, what):
 def test_what_is_shared_is_refused_without_graphs_alone(way):
     run = WAYS[way](lambda m, *rest: jnp.sum(jax.tree.leaves(m)[0]), graph=False)
     m = Layer()
-    with pytest.raises(ArgumentError, match="Duplicate found at paths 0/a and 0/b"):
+    with pytest.raises(ArgumentError, match="One Variable is at two paths, 0/a and 0/b"):
         run(Shared())
-    with pytest.raises(ArgumentError, match="Duplicate found at paths"):
+    with pytest.raises(ArgumentError, match="at two paths"):
         run(m, m)
     with pytest.raises(ArgumentError, match="within itself.*graph=False"):
         WAYS[way](lambda m: Shared(), graph=False)(m)
@@ -142,7 +142,7 @@ FILTERS = {
 @modes
 @pytest.mark.parametrize("where", FILTERS)
 def test_specs_by_filter_are_refused(where, mode):
-    with pytest.raises(ArgumentError, match=rf"`{where.split()[1]}` cannot contain `\w+` objects"):
+    with pytest.raises(ArgumentError, match=rf"A \w+ in {where.split()[1]} tells"):
         FILTERS[where](**MODES[mode])
 
 
@@ -171,7 +171,7 @@ def test_a_loop_gives_a_new_object_around_the_same_variables(mode):
 def test_the_mode_that_is_set(mode):
     with mode(False):
         run = nnx.jit(lambda m: m)
-    with pytest.raises(ArgumentError, match="Duplicate found"):
+    with pytest.raises(ArgumentError, match="excludes"):
         run(Layer())
     m = Layer()
     assert nnx.jit(lambda m: m)(m) is m

@@ -85,7 +85,7 @@ def test_bad_calls() -> None:
     with pytest.raises(ArgumentTypeError, match="got 'embed'"):
         Layer(axes="embed").init(KEY, jnp.ones(3))
     variables = Layer().init(KEY, jnp.ones(3))
-    with pytest.raises(ArgumentError, match="'kernel': if axis names are sown twice"):
+    with pytest.raises(ArgumentError, match="'kernel' has two different tuples"):
         Layer(axes=("a", "b")).apply(variables, jnp.ones(3), mutable=True)
 
     class Twice(nn.Module):

@@ -516,7 +516,7 @@ def test_depth_is_a_number_of_levels(depth, error, words):
 
 
 def test_errors_of_the_model_are_its_own():
-    with pytest.raises(InvalidRngError, match="RNGs should be of shape"):
+    with pytest.raises(InvalidRngError, match="needs a random key"):
         Dense().tabulate(0, X)
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         Dense().tabulate(KEY)

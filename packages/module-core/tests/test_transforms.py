@@ -520,7 +520,7 @@ def test_every_way_to_initialize_a_scan(init):
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: nn.vmap(3), TransformTargetError, "not a Module class or callable: 3"),
+        (lambda: nn.vmap(3), TransformTargetError, "takes a module class"),
         (lambda: nn.vmap(Scale()), TransformTargetError, "not nn.vmap"),
         (lambda: nn.jit(lambda m: m, methods=["f"]), TransformTargetError, "is for classes"),
         (lambda: nn.remat(Scale, concrete=True), ArgumentError, "static_argnums"),

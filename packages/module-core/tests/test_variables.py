@@ -107,9 +107,9 @@ def test_a_variable_that_is_missing_is_made_where_that_is_allowed():
 
     y, made = Lazy().apply({}, mutable=["cache"])
     np.testing.assert_array_equal(made["cache"]["c"], y)
-    with pytest.raises(ScopeCollectionNotFound, match=r'"c" from collection "cache"'):
+    with pytest.raises(ScopeCollectionNotFound, match='"c": the collection "cache" is missing'):
         Lazy().apply({})
-    with pytest.raises(ScopeVariableNotFoundError, match='No Variable named "c"'):
+    with pytest.raises(ScopeVariableNotFoundError, match='no variable "c"'):
         Lazy().apply({"cache": {"d": 1}})
 
 
@@ -156,12 +156,12 @@ def test_a_write_to_an_immutable_collection_names_it():
 @pytest.mark.parametrize(
     ("params", "error", "parts"),
     [
-        ({}, ScopeCollectionNotFound, ["collection is empty", "'state'"]),
+        ({}, ScopeCollectionNotFound, ['the collection "params" is missing', "'state'"]),
         ({"counter": {}}, ScopeParamNotFoundError, ["counter/dense (Dense)", 'no "dense"']),
         (
             {"counter": {"dense": {"kernle": jnp.ones((3, 4))}}},
             ScopeParamNotFoundError,
-            ['"kernel" in scope "/counter/dense"', "Did you mean 'kernle'?"],
+            ['"/counter/dense" has no parameter "kernel"', "Did you mean 'kernle'?"],
         ),
         ({"countre": {"dense": {}}}, ScopeParamNotFoundError, ["Did you mean 'countre'?"]),
         (
@@ -195,7 +195,7 @@ def test_parameters_that_do_not_fit(params, error, parts):
     ],
 )
 def test_variables_of_the_wrong_form(variables, error):
-    with pytest.raises(error, match="first argument"):
+    with pytest.raises(error, match="[Vv]ariables"):
         Net().apply(variables, X)
 
 
@@ -296,7 +296,7 @@ def test_sow_gathers_and_is_quiet_where_it_may_not_write():
             Dense(name="a")(x)
             self.sow("seen", "a", x)
 
-    with pytest.raises(ArgumentError, match='Duplicate use of scope name: "a"'):
+    with pytest.raises(ArgumentError, match='already uses the name "a"'):
         Clash2().init(KEY, X)
 
 

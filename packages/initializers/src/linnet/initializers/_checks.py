@@ -129,7 +129,7 @@ def shape_of(who: object, value: Any) -> tuple[Any, ...]:
 
 
 def has_axes(who: object, name: str, value: int | tuple[int, ...], shape: tuple[Any, ...]) -> None:
-    """Refuses axes that `shape` does not have."""
+    """Checks that `shape` has the axes."""
     rank = len(shape)
     if all(-rank <= a < rank for a in ((value,) if isinstance(value, int) else value)):
         return
@@ -142,7 +142,7 @@ def has_axes(who: object, name: str, value: int | tuple[int, ...], shape: tuple[
 
 
 def has_two_dimensions(who: object, shape: tuple[Any, ...]) -> None:
-    """Refuses shapes without inputs and outputs."""
+    """Checks that a shape has inputs and outputs."""
     if len(shape) < 2:
         raise ValueError(
             f"{who}: shape must have at least two dimensions, inputs and outputs, got {shape}.\n"
@@ -151,7 +151,7 @@ def has_two_dimensions(who: object, shape: tuple[Any, ...]) -> None:
 
 
 def is_convolution(who: object, shape: tuple[Any, ...]) -> None:
-    """Refuses what is not [*window, inputs, outputs] with inputs <= outputs."""
+    """Checks that a shape is [*window, inputs, outputs] with inputs <= outputs."""
     if not 3 <= len(shape) <= 5:
         raise ValueError(
             f"{who}: shape must have 3, 4 or 5 dimensions, one to three of a window, then inputs "
@@ -165,7 +165,7 @@ def is_convolution(who: object, shape: tuple[Any, ...]) -> None:
 
 
 def fills(who: object, value: Any, shape: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
-    """Refuses a value that does not broadcast to `shape`, or a complex one in a real dtype."""
+    """Checks that a value broadcasts to `shape`, and isn't complex in a real dtype."""
     own = np.shape(value)
     fits = len(own) <= len(shape) and all(
         n in (1, m) for n, m in zip(reversed(own), reversed(shape), strict=False)
@@ -178,7 +178,7 @@ def fills(who: object, value: Any, shape: tuple[Any, ...], dtype: np.dtype[Any])
 
 
 def drawable(who: object, dtype: np.dtype[Any], *, in_complex: bool) -> None:
-    """Refuses a dtype that random numbers cannot be drawn in."""
+    """Checks that random numbers can be drawn in a dtype."""
     if not jnp.issubdtype(dtype, jnp.inexact if in_complex else jnp.floating):
         expected = "floating or complex" if in_complex else "floating"
         raise ValueError(f"{who}: dtype must be {expected}, got {dtype.name}.")

@@ -61,7 +61,7 @@ def orthogonal(
       ValueError: `scale` is negative or not finite.
 
     >>> import jax, jax.numpy as jnp
-    >>> matrix = orthogonal()(jax.random.key(42), (2, 3), jnp.float32)
+    >>> matrix = orthogonal()(jax.random.key(0), (2, 2), jnp.float32)
     >>> (matrix @ matrix.T).round(3) + 0.0
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
@@ -91,10 +91,10 @@ def delta_orthogonal(
       ValueError: `scale` is negative or not finite.
 
     >>> import jax, jax.numpy as jnp
-    >>> kernel = delta_orthogonal()(jax.random.key(42), (3, 2, 4), jnp.float32)
+    >>> kernel = delta_orthogonal()(jax.random.key(0), (5, 2, 3), jnp.float32)
     >>> jnp.abs(kernel).sum(axis=(1, 2)) > 0
-    Array([False,  True, False], dtype=bool)
-    >>> (kernel[1] @ kernel[1].T).round(3) + 0.0
+    Array([False, False,  True, False, False], dtype=bool)
+    >>> (kernel[2] @ kernel[2].T).round(3) + 0.0
     Array([[1., 0.],
            [0., 1.]], dtype=float32)
     """

@@ -11,7 +11,7 @@ from keras.src.random.seed_generator import global_seed_generator as _global_see
 def global_seed_generator() -> Any:
     """The generator that `keras.utils.set_random_seed` seeds.
 
-    Keras's own `FlaxLayer` draws from it, and the same program shall get the same weights; the
+    Keras's own `FlaxLayer` draws from it, and the same program must get the same weights; the
     public functions draw numbers from it, never keys.
     """
     return _global_seed_generator()

@@ -48,7 +48,7 @@ class FlaxLayer(ModuleLayer):
     Raises:
       ArgumentError: Keras doesn't run on jax, the method takes other arguments, or the variables
         are not this module's.
-      ArgumentTypeError: `module` is no linen module.
+      ArgumentTypeError: `module` is not a linen module.
 
     >>> import keras, numpy as np
     >>> from linnet.module_core.linen import Module, compact

@@ -54,7 +54,7 @@ class NNXLayer(ModuleLayer):
 
     Raises:
       ArgumentError: Keras doesn't run on jax, or the method takes other arguments.
-      ArgumentTypeError: `module` is no nnx module and makes none.
+      ArgumentTypeError: `module` is not an nnx module and doesn't make one.
 
     >>> import keras, jax, numpy as np
     >>> from linnet.module_core import nnx

@@ -37,7 +37,7 @@ def to_config(value: Any, where: Place) -> dict[str, Any]:
     marks = value.__getstate__().get("_marks", {})
     for name, attribute in vars(value).items():
         place = where.field(name)
-        # Arrays that are no variables' are state as well, unless nnx.static says otherwise.
+        # Arrays outside of variables are state as well, unless nnx.static says otherwise.
         place = place.constants() if marks.get(name) is False else place.weights()
         attributes[name] = values.to_json(attribute, place)
     return {"attributes": attributes, "marks": dict(marks)}

@@ -1,7 +1,7 @@
 """Where in a configuration one is, and which objects were met on the way.
 
-A module that stands in two fields is one module, with one set of parameters; so each object is
-written once, with a number, and from then on as that number.
+A module in two fields is one module, with one set of parameters; so each object is written once,
+with a number, and from then on as that number.
 """
 
 from __future__ import annotations

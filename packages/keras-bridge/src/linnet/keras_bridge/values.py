@@ -2,7 +2,7 @@
 
 Most fields hold numbers, names, shapes, dtypes, functions and other modules. Each kind that JSON
 doesn't have is written as a dict with one key that begins with "@" and names the kind; what has no
-kind is refused, with the place where it stands. Reading makes nothing but these kinds.
+kind is refused, with its place. Reading makes nothing but these kinds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Neural networks as immutable modules: everything that linen has, under one name.
 
-This package holds nothing of its own; each name stands in the package that its module says. The
-core and the linear layers are there at once, other layers and namespaces (`nn.attention`) when they
-are first asked for.
+This package holds nothing of its own; each name is defined in the package that its module names.
+The core and the linear layers are there at once, other layers and namespaces (`nn.attention`) when
+they are first asked for.
 
 >>> import jax, jax.numpy as jnp
 >>> import linnet.linen as nn
@@ -316,7 +316,7 @@ __all__ = [
     "zeros_init",
 ]
 
-# What is loaded when it is first asked for: layers by the package that they stand in ...
+# What is loaded on first use: layers by the package that defines them ...
 _LAYERS = {
     "linnet.layers_attention.linen": (
         "MultiHeadAttention",

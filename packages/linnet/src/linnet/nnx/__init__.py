@@ -1,7 +1,8 @@
 """Neural networks as stateful modules: everything that nnx has, under one name.
 
-This package holds nothing of its own; each name stands in the package that its module says. The
-core is there at once, layers and namespaces (`nnx.graph`, `nnx.nn`) when they are first asked for.
+This package holds nothing of its own; each name is defined in the package that its module names.
+The core is there at once, layers and namespaces (`nnx.graph`, `nnx.nn`) when they are first asked
+for.
 
 >>> import jax.numpy as jnp
 >>> from linnet import nnx
@@ -273,7 +274,7 @@ if _typing.TYPE_CHECKING:
     object = pytreelib
     __version__: str
 
-# What is loaded when it is first asked for: layers by the module that they stand in ...
+# What is loaded on first use: layers by the module that defines them ...
 _LAYERS = {
     "linnet.initializers": ("Initializer",),
     "linnet.layers_attention.nnx": (
@@ -362,7 +363,7 @@ if not _typing.TYPE_CHECKING:  # to type checkers a name that isn't above is a m
             found = getattr(_importlib.import_module(_HOME[name]), name)
         elif name in _NAMESPACES:
             found = _importlib.import_module(_NAMESPACES[name], __name__)
-        elif name == "__version__":  # of the distribution; it stands in the other half of it
+        elif name == "__version__":  # of the distribution; the other half of it defines it
             found = _importlib.import_module("linnet.linen.__about__").__version__
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

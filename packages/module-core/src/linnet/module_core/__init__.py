@@ -1,9 +1,9 @@
 """The module systems of Linnet.
 
-`linen` holds immutable modules whose variables live outside of them, `nnx` modules that own theirs,
-`errors` every error, `dtypes` the rule for computation dtypes, `config` the switches, `typing`
-names for annotations. Each is loaded when it is first asked for: importing one style never imports
-the other.
+`linen` has immutable modules whose variables live outside them, and `nnx` has modules that own
+theirs; `errors` defines every error, `dtypes` the rule for computation dtypes, `config` the
+switches, and `typing` names for annotations. Each is loaded on first use: importing one style never
+imports the other.
 """
 
 from __future__ import annotations

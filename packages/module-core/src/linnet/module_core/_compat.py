@@ -49,7 +49,7 @@ def reshard(x: object, sharding: object) -> Any:
 
 
 def mesh_that_is_set() -> Any:
-    """The mesh of devices that `jax.set_mesh` has set; None inside of a trace, or without one."""
+    """The mesh of devices that `jax.set_mesh` has set; None inside a trace, or without one."""
     # jax.sharding has it from 0.7 on. Can go with jax 0.6.
     get = getattr(jax.sharding, "get_mesh", None)
     if get is None:

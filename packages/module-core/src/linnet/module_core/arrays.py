@@ -1,4 +1,4 @@
-"""Arrays as variables hold them: copies that share no buffer, and types that aren't weak."""
+"""Arrays as variables hold them: copies that share no buffers, and strong types."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 def copied(value: object) -> Any:
     """A copy of a tree of arrays in buffers of its own; leaves other than arrays are kept.
 
-    A jitted function that donates its arguments ends the life of their buffers, and refuses to be
-    given one twice. What is called a copy must not share any, then, not even inside of a traced
-    function, whose outputs would be one buffer.
+    A jitted function that donates its arguments deletes their buffers, and raises an error if it
+    gets one of them twice. A copy therefore must not share any, not even inside a traced function,
+    whose outputs would be one buffer.
     """
     if isinstance(value, jax.Array):  # mostly: no tree
         return jnp.copy(value)
@@ -30,8 +30,8 @@ def _copied_leaf(x: object) -> object:
 def strong(value: object) -> Any:
     """The value, a tree of arrays, without weak types.
 
-    `jnp.full(3, 0.5)` has a weak type, what an optimizer makes of it hasn't. A jitted step would be
-    compiled once for each.
+    `jnp.full(3, 0.5)` has a weak type, but what an optimizer makes of it hasn't: a jitted step
+    would be compiled once for each.
     """
     if isinstance(value, jax.Array):  # mostly: no tree
         return _strong_leaf(value)
@@ -41,7 +41,7 @@ def strong(value: object) -> Any:
 def as_strong_as(value: Any, before: object) -> Any:
     """Makes a number or weakly typed array strong if it replaces a strongly typed array.
 
-    What a jitted step makes of a variable is what the next step gets: one program does for both.
+    A jitted step passes the variable on to the next step: one program then serves both.
     """
     if not isinstance(before, jax.Array) or getattr(before, "weak_type", False):
         return value

@@ -1,7 +1,7 @@
-"""Rules from the names of a model's axes to the axes of a mesh, as they are set in a thread.
+"""Rules that map the names of a model's axes to the axes of a mesh, set for each thread.
 
-Rules are tried in order, and a mesh axis is given away once an array: a rule whose mesh axis is
-taken is passed over, a later rule for the same name may apply. linen and nnx share them.
+Rules are tried in order, and each mesh axis is used once per array: a rule whose mesh axis is taken
+is skipped, and a later rule for the same name may apply. linen and nnx share the rules.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class _Unassigned:
 
 
 UNASSIGNED = _Unassigned()
-"""Stands for the mesh axis of a logical axis that no rule has one for."""
+"""Marks a logical axis to which no rule gives a mesh axis."""
 
 
 def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[Any]:
@@ -107,8 +107,8 @@ def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[A
     repeated = tuple(n for n, count in counts.items() if count > 1)
     if repeated:
         raise ArgumentError(
-            f"Unsupported: Dimensions {repeated} occur more than once in array names: "
-            f"{tuple(names)}.",
+            f"Logical axis names {tuple(names)} are ambiguous: {', '.join(map(repr, repeated))} "
+            "occurs several times.",
             hint="Give axes that are laid out differently different names.",
         )
     place = {n: i for i, n in enumerate(names) if isinstance(n, str)}
@@ -122,7 +122,7 @@ def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[A
         if not taken.isdisjoint(wanted):
             continue
         taken.update(wanted)
-        # An empty tuple is no split either, and jax writes that as None.
+        # An empty tuple means no split as well, which jax writes as None.
         axes[i] = (tuple(mesh_axes) or None) if isinstance(mesh_axes, tuple | list) else mesh_axes
     return axes
 
@@ -134,7 +134,7 @@ def _names_in(mesh_axes: object) -> tuple[str, ...]:
 
 
 def check_names(names: Any) -> None:
-    """Refuses what are not the names of an array's axes.
+    """Checks that `names` are the names of an array's axes.
 
     Raises:
       ArgumentTypeError: it is not a sequence of strings and None.

@@ -1,7 +1,7 @@
 """Values that carry metadata in a box.
 
-A box is a pytree node around one value. Variables are stored boxed, and read unboxed: a layer never
-sees the box, a sharding rule or a transform does. `AxisMetadata` is what a box has to offer.
+A box is a pytree node around one value. Variables are stored boxed and read unboxed: a layer never
+sees the box, but sharding rules and transforms do. `AxisMetadata` is the interface of a box.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ U = TypeVar("U")
 class AxisMetadata(abc.ABC, Generic[T]):
     """Base of all boxes.
 
-    A subclass is a pytree node; it says what becomes of its metadata when a transform adds an axis
-    to the value or takes one away.
+    A subclass is a pytree node; it decides what becomes of its metadata when a transform adds an
+    axis to the value or removes one.
     """
 
     @abc.abstractmethod
@@ -29,7 +29,7 @@ class AxisMetadata(abc.ABC, Generic[T]):
         """The value in the box."""
 
     def _contents(self) -> Any:
-        """The value as it is stored; `unbox` may do something to it on the way."""
+        """The value as it is stored; `unbox` may transform it."""
         return self.unbox()
 
     @abc.abstractmethod
@@ -66,7 +66,7 @@ def has_boxes(tree: object) -> bool:
     return any(isinstance(x, AxisMetadata) for x in jax.tree.leaves(tree, is_leaf=is_axis_metadata))
 
 
-# What a variable nearly always is: not worth a walk.
+# A variable is nearly always an array: not worth a walk.
 _BARE = (jax.Array, np.ndarray, int, float)
 
 
@@ -96,14 +96,14 @@ def replace_boxed(tree: object, updates: object) -> Any:
 
 
 def add_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
-    """Tells the boxes in `tree` that their values have a new axis; None: that they have none."""
+    """Tells the boxes in `tree` that their values have a new axis, or with None that they don't."""
     if index is None or not has_boxes(tree):
         return tree
     return map_axis_meta(lambda box: box.add_axis(index, params), tree)
 
 
 def remove_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
-    """Tells the boxes in `tree` that an axis of their values is gone; None: that none is."""
+    """Tells the boxes in `tree` that an axis of their values is gone, or with None that none is."""
     if index is None or not has_boxes(tree):
         return tree
     return map_axis_meta(lambda box: box.remove_axis(index, params), tree)

@@ -1,7 +1,7 @@
-"""Switches that change how every module behaves.
+"""Switches that change the behavior of every module.
 
 A switch is read from the environment once, at import: `FLAX_FIX_RNG_SEPARATOR=1` sets
-`flax_fix_rng_separator`. The names are Flax's, so that a program and its environment move over
+`flax_fix_rng_separator`. The names are Flax's, so that programs and their environments work
 unchanged.
 
 >>> config.flax_return_frozendict
@@ -74,7 +74,7 @@ class Config:
         self.__dict__[name] = value
 
     def __reduce__(self) -> str:
-        return "config"  # pickled by name: the switches of the process that reads it hold there
+        return "config"  # pickled by name: the process that reads it uses its own switches
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{k}={v}' for k, v in self.__dict__.items())})"

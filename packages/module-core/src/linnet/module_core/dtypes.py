@@ -3,8 +3,8 @@
 One rule for every layer: `dtype` if the user gave one, else the common type of inputs and
 parameters, widened to float32 where that is an integer or a bool.
 
-Every layer of every trace asks, nearly always about arrays that are of one floating type already:
-that answer is given without asking `jax.numpy`, which takes as long as tracing a matrix product.
+Every layer of every trace asks for it, nearly always with arrays of one floating type: that case is
+answered without `jax.numpy`, which takes as long as tracing a matrix product.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .errors import DtypeError
 def canonicalize_dtype(
     *args: Any, dtype: DTypeLike | None = None, inexact: bool = True
 ) -> np.dtype[Any]:
-    """The dtype that a computation on `args` runs in.
+    """The dtype of a computation on `args`.
 
     Args:
       *args: arrays, scalars or None; None is left out.
-      dtype: the answer, if it is given.
+      dtype: the result, if given.
       inexact: the result must be floating or complex: an inferred integer type becomes float32's
         common type with it, a given one is refused.
 
@@ -89,7 +89,7 @@ def promote_dtype(*args: Any, dtype: DTypeLike | None = None, inexact: bool = Tr
     if common is not None and (dtype is None or jnp.dtype(dtype) == common):
         return list(args)
     target = canonicalize_dtype(*args, dtype=dtype, inexact=inexact)
-    # `float` as a dtype means float64 or float32, whichever is there; as np.dtype it would warn.
+    # `float` as a dtype means float64 or float32, whichever is enabled; as np.dtype it would warn.
     wanted = target if dtype is None else dtype
     return [
         x

@@ -1,13 +1,14 @@
 """Every error that Linnet raises.
 
-The idea: an error knows *what* happened where it is raised, and *where* it happened when it leaves
-a module. Code that knows nothing of modules (a layer's `functional` form, say) raises an error
-without a place; the innermost module that the error passes through adds its path and class, once:
+The idea: where an error is raised, the code knows *what* happened; when the error leaves a module,
+it learns *where*. Code that knows nothing of modules (say, a layer's `functional` form) raises an
+error without a place; the innermost module that the error passes through adds its path and class,
+once:
 
     ScopeParamShapeError: encoder/Dense_1 (Dense): parameter 'kernel' has shape (3, 4), ...
 
-The classes carry the names under which users of Flax catch them. Those that report a bad argument
-are also `ValueError`, `TypeError` or `AttributeError`, so that plain Python handlers work too.
+The classes have the names under which users of Flax catch them. Those for bad arguments are also
+`ValueError`, `TypeError` or `AttributeError`, so that plain Python handlers work too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ class LinnetError(Exception):
     """Base of all errors of Linnet.
 
     Args:
-      message: what happened, with the numbers: expected and received; it can stand alone in a log.
-      hint: how to mend it, or the likely cause as a question.
+      message: what happened, with the numbers: expected and received; it can be read alone in a
+        log.
+      hint: how to fix it, or the likely cause as a question.
 
     Attributes:
       where: path and class of the module that the error left first, or None.
@@ -109,15 +111,15 @@ class ApplyScopeInvalidVariablesStructureError(LinnetError):
 
 
 class ScopeParamNotFoundError(LinnetError):
-    """A parameter was asked for that is not there."""
+    """A parameter that was asked for does not exist."""
 
 
 class ScopeCollectionNotFound(LinnetError):
-    """A variable was asked for from a collection that is not there."""
+    """The collection of a variable that was asked for does not exist."""
 
 
 class ScopeVariableNotFoundError(LinnetError):
-    """A variable was asked for that is not there."""
+    """A variable that was asked for does not exist."""
 
 
 class ScopeParamShapeError(LinnetError):
@@ -145,7 +147,7 @@ class LazyInitError(LinnetError):
 
 
 class PartitioningUnspecifiedError(LinnetError):
-    """Partitioning metadata does not say what becomes of an axis."""
+    """Partitioning metadata does not specify what happens to an axis."""
 
 
 # Modules.
@@ -184,7 +186,7 @@ class CallCompactUnboundModuleError(LinnetError):
 
 
 class CallSetupUnboundModuleError(LinnetError):
-    """`setup` was called by hand."""
+    """`setup` was called explicitly."""
 
 
 class CallUnbindOnUnboundModuleError(LinnetError):

@@ -1,4 +1,4 @@
-"""The error for a required field that follows an optional one, with its remedies."""
+"""The error for a required field that follows an optional one, with ways to fix it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""How arrays are split over devices, where that is part of their type.
+"""How arrays are split over devices, if their type says so.
 
-On a mesh whose axes are explicit (`jax.make_mesh`'s default), an array's type says which of its
-dimensions are split over which axes, and JAX refuses an operation whose result could be split in
-more than one way. A layer knows more than JAX: the batch of its output is split as that of its
-input. Everything here follows from this rule.
+On a mesh with explicit axes (`jax.make_mesh`'s default), an array's type says which of its
+dimensions are split over which axes, and JAX raises an error for an operation whose result could be
+split in more than one way. A layer knows more than JAX: the batch of its output is split like that
+of its input. Everything here follows from this rule.
 
-Without such a mesh there is nothing to say, and one look at the type tells: 1 µs in a trace.
+Without such a mesh there is nothing to do, which one look at the type shows: 1 µs in a trace.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def layout_of(x: object) -> NamedSharding | None:
     """How `x` is split, or None where its type says of no dimension that it is."""
     try:
         sharding: Any = jax.typeof(x).sharding
-    except TypeError:  # an array-like object: a quantized weight of another library, say
+    except TypeError:  # an array-like object: say, another library's quantized weight
         return None
     if sharding.mesh.empty or not any(sharding.spec):
         return None
     if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
-        # The mesh of an array has devices, that of its type has none: outside of a trace, and
-        # without a mesh that is set, only the former will do.
+        # The mesh of an array has devices, that of its type has none: outside a trace, without a
+        # mesh that is set, only the former works.
         sharding = NamedSharding(x.sharding.mesh, sharding.spec)  # type: ignore[attr-defined]
     layout: NamedSharding = sharding
     return layout
@@ -82,7 +82,7 @@ def like(x: Any, other: Any) -> Any:
 
 
 def spread(array: Any, dimensions: tuple[int, ...], x: Any) -> Any:
-    """`array`, along `dimensions` of `x`, broadcast to the shape of `x` and split as it."""
+    """`array`, along `dimensions` of `x`, broadcast to the shape of `x` and split like it."""
     # Without the layout the gradient by `array` is a sum over a whole array of the shape of `x`:
     # each device gathers it.
     return lax.broadcast_in_dim(array, x.shape, dimensions, out_sharding=layout_of(x))
@@ -91,7 +91,7 @@ def spread(array: Any, dimensions: tuple[int, ...], x: Any) -> Any:
 def coins(key: Any, keep: float, shape: tuple[int, ...], x: Any) -> Any:
     """Booleans of `shape`, which broadcasts to that of `x`: True with probability `keep`.
 
-    They are split as `x`, so that each device tosses those that it needs.
+    They are split like `x`, so that each device draws those that it needs.
     """
     layout = layout_of(x)
     if layout is None:
@@ -112,8 +112,9 @@ def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
 def whole(x: object, *dimensions: int) -> Any:
     """`x`, gathered along `dimensions` (counted from the end) if it may be split along them.
 
-    For what a loop takes pieces of: XLA would gather it anew at each turn. On a mesh with automatic
-    axes nobody knows how an array is split, so this constrains: the other dimensions are left free.
+    Used for what a loop slices: XLA would gather it again in each iteration. On a mesh with
+    automatic axes the split of an array is unknown, so this is a constraint that leaves the other
+    dimensions free.
     """
     mesh = jax.typeof(x).sharding.mesh
     if mesh.empty or not isinstance(x, jax.core.Tracer):
@@ -128,7 +129,7 @@ def whole(x: object, *dimensions: int) -> Any:
 
 
 def ambiguous(error: Exception) -> str | None:
-    """What to do about jax's question how a result is to be split; None for another error."""
+    """A hint for jax's error that a result's split is ambiguous; None for another error."""
     if type(error).__name__ != "ShardingTypeError":
         return None
     return (
@@ -140,7 +141,7 @@ def ambiguous(error: Exception) -> str | None:
 def automatic(function: Callable[..., Any], layout: NamedSharding) -> Callable[..., Any]:
     """`function` of arrays, traced as on a mesh whose axes are not explicit.
 
-    For arithmetic whose steps in between JAX would ask about one by one.
+    For arithmetic in which JAX would require a sharding for every intermediate result.
 
     Args:
       function: takes arrays and None; what it closes over must not be split.
@@ -156,7 +157,7 @@ Labels = Sequence[Any]
 def product_layout(
     x: Any, kernel: Any, labels: Callable[[], tuple[Labels, Labels, Labels]]
 ) -> NamedSharding | None:
-    """How the product of `x` and `kernel` is split, or None where JAX doesn't ask.
+    """How the product of `x` and `kernel` is split, or None if JAX doesn't require it.
 
     Each dimension of the product is split as it was in `x`, or as it was in the kernel if it comes
     from there, unless the axis is taken already.
@@ -165,8 +166,8 @@ def product_layout(
       x: the first operand.
       kernel: the second operand.
       labels: gives the labels of the dimensions of `x`, of the kernel and of the product; labels
-        that aren't in the product are summed over. Called if both operands are split: with one of
-        them whole, JAX knows.
+        that aren't in the product are summed over. Called if both operands are split; otherwise JAX
+        decides by itself.
     """
     first, second = layout_of(x), layout_of(kernel)
     if first is None or second is None:

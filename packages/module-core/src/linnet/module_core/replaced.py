@@ -1,8 +1,8 @@
-"""Whether a program has replaced one of jax's functions.
+"""Detects whether a program has replaced one of jax's functions.
 
-Libraries that quantize, count or time a model do: they set `jax.lax.dot_general`, or its code, to
-something that they can watch. Layers that call it notice by themselves. What was recorded from such
-a call, and is replayed, does not: it has to ask.
+Libraries that quantize, count or time a model do so: they replace `jax.lax.dot_general`, or its
+code, with something that they can watch. Layers that call it use the replacement. A recording of
+such a call, when replayed, does not, so it has to check.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import jax
 
 @cache
 def watch(module: ModuleType, name: str) -> Callable[[], bool]:
-    """A function that says whether `module.name` is another function now, or has other code.
+    """A function that returns whether `module.name` is now another function, or has other code.
 
-    Where it says yes, a recording is not replayed; nor is one made, which would outlive the change.
+    If so, no recording is replayed, and none is made, since it would outlive the change.
 
     >>> import jax
     >>> is_replaced = watch(jax.lax, "dot_general")
@@ -35,7 +35,7 @@ def watch(module: ModuleType, name: str) -> Callable[[], bool]:
     return is_replaced
 
 
-# Both styles import this when they are imported: layers may be imported later, within a program
-# that has replaced a function already.
+# Both styles import this early: layers may be imported later, in a program that has already
+# replaced a function.
 dot_is_replaced = watch(jax.lax, "dot_general")
 einsum_is_replaced = watch(jax.numpy, "einsum")

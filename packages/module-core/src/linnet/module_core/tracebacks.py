@@ -1,17 +1,16 @@
-"""Tracebacks that show the user's lines: frames of this library leave them.
+"""Tracebacks that show the user's lines, without the frames of this library.
 
 An error in a model passes through some five frames of the library for each level of modules. Where
 it leaves the library (`init`, `apply`, the transforms of nnx, a layer that is called), `strip`
-takes these frames out of its traceback, and out of those of the errors that it came from. What is
-raised, and from what, stays as it is, notes included; a debugger enters at the user's innermost
-line.
+removes these frames from its traceback, and from those of the errors that caused it. The error, its
+causes and its notes stay unchanged; a debugger enters at the user's innermost line.
 
-Nothing is done before there is an error: a `try` costs nothing in Python. What is raised again with
-a bare `raise` gets no frame for the function that does it, so nothing of the library is left.
+Nothing is done until there is an error: a `try` costs nothing in Python. A bare `raise` adds no
+frame for the function that raises again, so nothing of the library is left.
 
-jax does the same with its own frames, and its setting is followed: `JAX_TRACEBACK_FILTERING=off`
-shows all frames, `tracebackhide` leaves them in and marks them for IPython and pytest.
-`config.flax_filter_frames` turns it off for this library alone.
+jax does the same with its own frames, and its setting applies here too:
+`JAX_TRACEBACK_FILTERING=off` shows all frames, `tracebackhide` keeps them and marks them for
+IPython and pytest. `config.flax_filter_frames` turns filtering off for this library alone.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ R = TypeVar("R")
 
 
 def strip(error: BaseException) -> None:
-    """Takes the library's frames out of the traceback of `error`, and of what it came from."""
+    """Removes the library's frames from the traceback of `error`, and from those of its causes."""
     mode = jax.config.jax_traceback_filtering  # type: ignore[attr-defined]
     if mode == "off" or not config.flax_filter_frames:
         return
@@ -73,7 +72,7 @@ def _is_ours(traceback: TracebackType) -> bool:
 
 
 def entry(fun: Callable[P, R]) -> Callable[P, R]:
-    """A function whose errors leave without frames of the library."""
+    """Wraps a function so that its errors leave without frames of the library."""
 
     @functools.wraps(fun)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -100,7 +99,7 @@ def named_after(fun: Callable[..., Any], inner: Callable[P, R]) -> Callable[P, R
     shown = inspect.unwrap(fun)
     called: Any = inner
     called.__name__ = called.__qualname__ = getattr(shown, "__name__", type(shown).__name__)
-    if hasattr(shown, "__code__"):  # jax has no place to show for an object with __call__
+    if hasattr(shown, "__code__"):  # jax can't show the place of an object with __call__
         called.__signature__ = inspect.signature(inner)
         called.__wrapped__ = fun
     return inner

@@ -1,7 +1,7 @@
 """Names for the types that programs annotate their modules with.
 
-The fields of a module are annotated when its class is made, so these are values that cost nothing,
-not types that only a checker knows. They are spelled as published programs import them:
+A module's annotations are evaluated when its class is made, so these are cheap values, not types
+that only a checker knows. Their names are those that published programs import:
 
 >>> from linnet.module_core.linen import Module, compact
 >>> from linnet.module_core.typing import Array, Dtype
@@ -89,7 +89,7 @@ PromoteDtypeFn: TypeAlias = Callable[..., Sequence[Any]]
 # Recurrence.
 
 Carry: TypeAlias = Any
-"""What a cell hands on to the next step."""
+"""The state that a cell passes to the next step."""
 
 CarryHistory: TypeAlias = Any
 Output: TypeAlias = Any

@@ -69,8 +69,8 @@ def field(
 
     Args:
       pytree_node: True (the default) if JAX may look inside: an array, or a pytree of arrays. False
-        for what it shall leave alone, such as a function or a name: it is compared with `==` and a
-        jitted function is compiled anew when it differs.
+        for what transforms should leave alone, such as a function or a name: it is compared with
+        `==` and a jitted function is compiled anew when it differs.
       metadata: kept with the field, as in `dataclasses.field`.
       **kwargs: of `dataclasses.field`: `default`, `default_factory`, `kw_only`, …
 

@@ -1,4 +1,4 @@
-"""The form of this package's errors: a first line that can stand alone in a log, then a hint."""
+"""The form of this package's errors: a first line that can be read alone in a log, then a hint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def message(what: str, hint: str | None = None) -> str:
-    """What happened, with the numbers, and on a second line how to mend it."""
+    """What happened, with the numbers, and on a second line how to fix it."""
     return f"{what}\n  {hint}" if hint else what
 
 

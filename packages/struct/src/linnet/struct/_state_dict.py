@@ -285,8 +285,8 @@ def _without_legacy(target: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
     return {str(fields[i]): values[i] for i in fields if i in values}
 
 
-# Leaves in whose place no dict can stand. Other leaves (None, objects of unregistered classes) say
-# nothing about what they hold, and take what comes.
+# Leaves that no dict can replace. Other leaves (None, objects of unregistered classes) say nothing
+# about what they hold, and take what comes.
 _VALUES = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, numbers.Number, str, bytes)
 
 

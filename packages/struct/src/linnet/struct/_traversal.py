@@ -1,6 +1,6 @@
-"""Places in nested data, and what stands there: to look at, or to replace in a copy.
+"""Places in nested data: their values can be read, or replaced in a copy.
 
-The idea: a traversal is an object with two methods, `iterate` (what stands at the places) and
+The idea: a traversal is an object with two methods, `iterate` (the values at the places) and
 `update` (a copy with a function applied there). Traversals compose: the places of the second within
 those of the first. So `t_identity["layers"].each().kernel` reads like an access, and can be used to
 write.
@@ -24,7 +24,7 @@ Fn = Callable[[Any], Any]
 class Traversal(abc.ABC):
     """Places in nested data.
 
-    Attributes and items of a traversal are traversals: of the attribute or item of what stands at
+    Attributes and items of a traversal are traversals: of the attribute or item of the values at
     its places.
 
     >>> from linnet.struct.traverse_util import t_identity
@@ -38,7 +38,7 @@ class Traversal(abc.ABC):
 
     @abc.abstractmethod
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """What stands at the places.
+        """The values at the places.
 
         Args:
           inputs: nested data.
@@ -49,7 +49,7 @@ class Traversal(abc.ABC):
         """A copy of the data with a function applied at the places.
 
         Args:
-          fn: takes what stands at a place, returns what shall.
+          fn: takes the value at a place, returns the new one.
           inputs: nested data; it is not changed.
         """
 
@@ -98,7 +98,7 @@ class Traversal(abc.ABC):
         return self.compose(TraverseTree())
 
     def filter(self, fn: Fn) -> Traversal:
-        """Those places where `fn` of what stands there is true."""
+        """The places whose value passes `fn`."""
         return self.compose(TraverseFilter(fn))
 
     def __getattr__(self, attr: str) -> Traversal:

@@ -3,8 +3,8 @@
 The idea: a `FrozenDict` owns one plain nested dict that nobody else holds, and hands out nothing of
 it
 that could be changed: a nested dict is wrapped when it is asked for, not before, so wrapping costs
-one object, and JAX sees the plain dicts. Only dicts are frozen; what stands in a list is left as it
-is.
+one object, and JAX sees the plain dicts. Only dicts are frozen; what a list contains is left
+unchanged.
 
 The functions take plain dicts too, so that code need not ask which of the two it holds.
 """
@@ -164,7 +164,7 @@ class FrozenDict(Mapping[K, V]):
         return type(self)({**self._dict, **_thaw(add_or_replace)})
 
     def pop(self, key: K) -> tuple[Self, V]:
-        """A copy without `key`, and the value that was there.
+        """A copy without `key`, and the value that it had.
 
         Args:
           key: the entry to leave out.
@@ -265,7 +265,7 @@ def copy(
 
 
 def pop(x: FrozenDict[K, V] | dict[K, V], key: K) -> tuple[FrozenDict[K, V] | dict[K, V], V]:
-    """A copy of either kind of dict without `key`, and the value that was there.
+    """A copy of either kind of dict without `key`, and the value that it had.
 
     Args:
       x: a FrozenDict or a dict; it is not changed.

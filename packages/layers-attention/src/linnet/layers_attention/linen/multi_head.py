@@ -87,11 +87,11 @@ class MultiHeadDotProductAttention(Module):
         (arXiv:2305.13245); None for `num_heads`.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = MultiHeadDotProductAttention(num_heads=8, qkv_features=16)
-    >>> x = jnp.ones((4, 3, 5))
+    >>> layer = MultiHeadDotProductAttention(num_heads=4, qkv_features=32)
+    >>> x = jnp.ones((2, 6, 12))
     >>> variables = layer.init(jax.random.key(0), x)
     >>> layer.apply(variables, x, is_causal=True).shape
-    (4, 3, 5)
+    (2, 6, 12)
     """
 
     num_heads: int
@@ -261,10 +261,10 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
     """`MultiHeadDotProductAttention` under a shorter name, which also names its parameters.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = MultiHeadAttention(num_heads=8, num_kv_heads=2, qkv_features=16)
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((4, 3, 5)))
+    >>> layer = MultiHeadAttention(num_heads=4, num_kv_heads=2, qkv_features=32)
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((2, 6, 12)))
     >>> variables["params"]["key"]["kernel"].shape
-    (5, 2, 2)
+    (12, 2, 8)
     """
 
 

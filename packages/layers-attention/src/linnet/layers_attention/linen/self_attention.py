@@ -14,12 +14,12 @@ class SelfAttention(MultiHeadDotProductAttention):
     """Deprecated: `MultiHeadDotProductAttention` with one input does the same.
 
     >>> import jax, jax.numpy as jnp, warnings
-    >>> layer = SelfAttention(num_heads=8, qkv_features=16)
+    >>> attend = SelfAttention(num_heads=4, qkv_features=32)
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")
-    ...     y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((4, 3, 5)))
+    ...     y, variables = attend.init_with_output(jax.random.key(0), jnp.ones((2, 6, 12)))
     >>> y.shape
-    (4, 3, 5)
+    (2, 6, 12)
     """
 
     @compact

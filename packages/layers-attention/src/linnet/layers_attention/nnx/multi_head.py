@@ -115,16 +115,16 @@ class MultiHeadAttention(Layer):
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs
     >>> layer = MultiHeadAttention(
-    ...     num_heads=8, in_features=5, qkv_features=16, decode=False, rngs=Rngs(0)
+    ...     num_heads=4, in_features=12, rngs=Rngs(0), decode=False
     ... )
-    >>> x = jnp.ones((4, 3, 5))
+    >>> x = jnp.ones((2, 6, 12))
     >>> layer(x, is_causal=True).shape
-    (4, 3, 5)
-    >>> layer.init_cache((4, 10, 5))
-    >>> y = layer(x, decode=True)  # a prompt of three tokens
+    (2, 6, 12)
+    >>> layer.init_cache((2, 10, 12))
+    >>> y = layer(x, decode=True)  # a prompt of six tokens
     >>> y = layer(x[:, :1], decode=True)
     >>> layer.cache_index[...]
-    Array(4, dtype=int32)
+    Array(7, dtype=int32)
     """
 
     def __init__(

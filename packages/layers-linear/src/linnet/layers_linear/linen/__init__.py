@@ -2,10 +2,10 @@
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.layers_linear import linen
->>> layer = linen.Dense(features=4)
->>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
+>>> dense = linen.Dense(8)
+>>> _, variables = dense.init_with_output(jax.random.key(0), jnp.ones((5, 2)))
 >>> jax.tree.map(jnp.shape, variables)
-{'params': {'bias': (4,), 'kernel': (3, 4)}}
+{'params': {'bias': (8,), 'kernel': (2, 8)}}
 """
 
 from linnet.initializers.defaults import default_embed_init as default_embed_init

@@ -53,12 +53,12 @@ class Conv(Module):
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = Conv(features=4, kernel_size=(3,), padding="VALID")
-    >>> out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 3)))
+    >>> conv = Conv(16, (5, 5), strides=2)
+    >>> y, variables = conv.init_with_output(jax.random.key(0), jnp.ones((2, 12, 12, 3)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (4,), 'kernel': (3, 3, 4)}}
-    >>> out.shape
-    (1, 6, 4)
+    {'params': {'bias': (16,), 'kernel': (5, 5, 3, 16)}}
+    >>> y.shape
+    (2, 6, 6, 16)
     """
 
     features: int

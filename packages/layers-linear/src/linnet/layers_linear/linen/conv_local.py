@@ -47,10 +47,10 @@ class ConvLocal(Module):
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = ConvLocal(features=4, kernel_size=(3,), padding="VALID")
-    >>> out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 3)))
+    >>> local = ConvLocal(2, 5, padding="VALID")
+    >>> y, variables = local.init_with_output(jax.random.key(0), jnp.ones((6, 12, 4)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (6, 4), 'kernel': (6, 9, 4)}}
+    {'params': {'bias': (8, 2), 'kernel': (8, 20, 2)}}
     """
 
     features: int

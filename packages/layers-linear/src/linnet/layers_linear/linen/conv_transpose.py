@@ -47,12 +47,12 @@ class ConvTranspose(Module):
       preferred_element_type: dtype of the accumulation and of the result.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = ConvTranspose(features=4, kernel_size=(3,), padding="VALID")
-    >>> out, variables = layer.init_with_output(jax.random.key(0), jnp.ones((1, 8, 3)))
+    >>> upsample = ConvTranspose(16, (2, 2), strides=(2, 2))
+    >>> y, variables = upsample.init_with_output(jax.random.key(0), jnp.ones((2, 6, 6, 3)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (4,), 'kernel': (3, 3, 4)}}
-    >>> out.shape
-    (1, 10, 4)
+    {'params': {'bias': (16,), 'kernel': (2, 2, 3, 16)}}
+    >>> y.shape
+    (2, 12, 12, 16)
     """
 
     features: int

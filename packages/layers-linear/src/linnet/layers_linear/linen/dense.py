@@ -40,10 +40,10 @@ class Dense(Module):
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = Dense(features=4)
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> dense = Dense(8)
+    >>> y, variables = dense.init_with_output(jax.random.key(0), jnp.ones((5, 2)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (4,), 'kernel': (3, 4)}}
+    {'params': {'bias': (8,), 'kernel': (2, 8)}}
     """
 
     features: int

@@ -69,10 +69,10 @@ class DenseGeneral(Module):
       promote_dtype: casts input and parameters to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = DenseGeneral(features=(4, 5), axis=(1, -1))
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3, 6, 7)))
+    >>> heads = DenseGeneral((8, 16), axis=-1)
+    >>> y, variables = heads.init_with_output(jax.random.key(0), jnp.ones((2, 10, 32)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (4, 5), 'kernel': (3, 7, 4, 5)}}
+    {'params': {'bias': (8, 16), 'kernel': (32, 8, 16)}}
     """
 
     features: int | Sequence[int]

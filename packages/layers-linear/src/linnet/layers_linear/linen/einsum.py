@@ -38,10 +38,10 @@ class Einsum(Module):
       preferred_element_type: dtype of the accumulation and of the result.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = Einsum((5, 6, 7), "abc,cde->abde")
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((3, 4, 5)))
+    >>> heads = Einsum((32, 8, 4), "btd,dhf->bthf")
+    >>> y, variables = heads.init_with_output(jax.random.key(0), jnp.ones((2, 10, 32)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (6, 7), 'kernel': (5, 6, 7)}}
+    {'params': {'bias': (8, 4), 'kernel': (32, 8, 4)}}
     """
 
     shape: Sequence[int]

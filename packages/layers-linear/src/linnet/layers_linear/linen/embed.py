@@ -28,13 +28,13 @@ class Embed(Module):
       promote_dtype: casts the table (and in `attend` the query) to the computation dtype.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = Embed(num_embeddings=5, features=3)
-    >>> ids = jnp.array([[0, 1, 2], [-1, -2, -3]])
-    >>> variables = layer.init(jax.random.key(0), ids)
-    >>> layer.apply(variables, ids).shape
-    (2, 3, 3)
-    >>> layer.apply(variables, jnp.ones((2, 3)), method="attend").shape
-    (2, 5)
+    >>> words = Embed(100, 8)
+    >>> ids = jnp.array([[7, 99, 0], [-1, 3, 3]])
+    >>> variables = words.init(jax.random.key(0), ids)
+    >>> words.apply(variables, ids).shape
+    (2, 3, 8)
+    >>> words.apply(variables, jnp.ones((2, 8)), method="attend").shape
+    (2, 100)
     """
 
     num_embeddings: int

@@ -12,7 +12,7 @@ from linnet.module_core.layers import shape_of, vector_features
 def require_features(
     inputs: object, expected: int, name: str = "in_features", *, rank: int | None = None
 ) -> None:
-    """Refuses inputs whose last dimension isn't the size that a layer was made for.
+    """Checks that the inputs' last dimension has the size that a layer was made for.
 
     Args:
       inputs: of the layer.

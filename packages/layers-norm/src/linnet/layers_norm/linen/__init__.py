@@ -2,8 +2,8 @@
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.layers_norm import linen
->>> layer = linen.GroupNorm(num_groups=2)
->>> variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 4)))
+>>> norm = linen.GroupNorm(num_groups=2)
+>>> y, variables = norm.init_with_output(jax.random.key(0), jnp.ones((2, 6, 6, 4)))
 >>> jax.tree.map(jnp.shape, variables)
 {'params': {'bias': (4,), 'scale': (4,)}}
 """

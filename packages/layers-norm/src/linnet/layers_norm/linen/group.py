@@ -40,10 +40,10 @@ class GroupNorm(Module):
       force_float32_reductions: takes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = GroupNorm(num_groups=3)
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((3, 4, 5, 6)))
+    >>> norm = GroupNorm(num_groups=4)
+    >>> y, variables = norm.init_with_output(jax.random.key(0), jnp.ones((2, 6, 6, 16)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (6,), 'scale': (6,)}}
+    {'params': {'bias': (16,), 'scale': (16,)}}
     """
 
     num_groups: int | None = 32

@@ -38,10 +38,10 @@ class LayerNorm(Module):
       force_float32_reductions: takes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp
-    >>> layer = LayerNorm()
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((3, 4, 5, 6)))
+    >>> norm = LayerNorm()
+    >>> y, variables = norm.init_with_output(jax.random.key(0), jnp.ones((2, 10, 16)))
     >>> jax.tree.map(jnp.shape, variables)
-    {'params': {'bias': (6,), 'scale': (6,)}}
+    {'params': {'bias': (16,), 'scale': (16,)}}
     """
 
     epsilon: float = 1e-6

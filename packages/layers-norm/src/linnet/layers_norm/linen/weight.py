@@ -42,8 +42,8 @@ class WeightNorm(Module):
     ...     @compact
     ...     def __call__(self, x):
     ...         return x @ self.param("kernel", jax.nn.initializers.normal(), (x.shape[-1], 4))
-    >>> layer = WeightNorm(Linear())
-    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> normed = WeightNorm(Linear())
+    >>> y, variables = normed.init_with_output(jax.random.key(0), jnp.ones((2, 3)))
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'layer_instance': {'kernel': (3, 4)}, 'layer_instance/kernel/scale': (4,)}}
     >>> jnp.linalg.norm(variables["params"]["layer_instance"]["kernel"], axis=0).round(3)

@@ -46,14 +46,13 @@ class RNN(Module):
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_recurrent.linen import LSTMCell
-    >>> x = jnp.ones((10, 50, 32))  # (batch, time, features)
-    >>> lstm = RNN(LSTMCell(64), return_carry=True)
-    >>> variables = lstm.init(jax.random.key(0), x)
-    >>> carry, y = lstm.apply(variables, x)
-    >>> jax.tree.map(jnp.shape, carry)  # ((batch, cell_size), (batch, cell_size))
-    ((10, 64), (10, 64))
-    >>> y.shape  # (batch, time, cell_size)
-    (10, 50, 64)
+    >>> x = jnp.ones((2, 30, 4))  # [batch, time, features]
+    >>> lstm = RNN(LSTMCell(16), return_carry=True)
+    >>> (carry, y), variables = lstm.init_with_output(jax.random.key(0), x)
+    >>> jax.tree.map(jnp.shape, carry)  # memory and hidden state
+    ((2, 16), (2, 16))
+    >>> y.shape
+    (2, 30, 16)
     """
 
     cell: RNNCellBase

@@ -152,7 +152,7 @@ def _kinds(paths: list[Any], leaves: list[Any], state_axes: Any) -> list[Any]:
 def _fork(
     cell: Module, broadcast_rngs: Filter, paths: list[Any], values: list[Any], kinds: list[Any]
 ) -> list[tuple[Variable[Any], Any]]:
-    """Puts a stream started from a key of it in the place of each stream that is to be the same.
+    """Puts a stream started from a key of it in place of each stream that is to be the same.
 
     Returns:
       What the streams' counts will be.

@@ -58,7 +58,7 @@ class RNNCellBase(Layer):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many of an input's last dimensions are no batch dimensions."""
+        """How many of an input's last dimensions are not batch dimensions."""
         raise NotImplementedError(_missing(self, "num_feature_axes"))
 
     def __getstate__(self) -> dict[str, Any]:

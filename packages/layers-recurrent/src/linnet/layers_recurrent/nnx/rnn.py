@@ -55,13 +55,13 @@ class RNN(Layer):
     >>> import jax, jax.numpy as jnp
     >>> from linnet.layers_recurrent.nnx import LSTMCell
     >>> from linnet.module_core.nnx import Rngs
-    >>> x = jnp.ones((10, 50, 32))  # (batch, time, features)
-    >>> lstm = RNN(LSTMCell(32, 64, rngs=Rngs(0)), return_carry=True)
+    >>> x = jnp.ones((2, 30, 4))  # [batch, time, features]
+    >>> lstm = RNN(LSTMCell(4, 16, rngs=Rngs(0)), return_carry=True)
     >>> carry, y = lstm(x)
-    >>> jax.tree.map(jnp.shape, carry)  # ((batch, cell_size), (batch, cell_size))
-    ((10, 64), (10, 64))
-    >>> y.shape  # (batch, time, cell_size)
-    (10, 50, 64)
+    >>> jax.tree.map(jnp.shape, carry)  # memory and hidden state
+    ((2, 16), (2, 16))
+    >>> y.shape
+    (2, 30, 16)
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class RNN(Layer):
           with `seq_lengths` the carry after each sequence's last step.
 
         Raises:
-          ArgumentTypeError: `seq_lengths` are no integers.
+          ArgumentTypeError: `seq_lengths` are not integers.
           ShapeError, ArgumentError: `inputs`, `initial_carry` or `seq_lengths` don't fit.
         """
         return_carry = self.return_carry if return_carry is None else return_carry

@@ -95,7 +95,7 @@ class ToNNX(Module):
         return lazy_init(self, *args, **kwargs)  # type: ignore[no-any-return]
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what is no attribute: methods of the linen module are called through here.
+        # Called for a missing attribute, which may be a method of the linen module.
         module = self.__dict__.get("to_nnx__module")
         method = getattr(type(module), name, None)
         if module is None or name.startswith("__") or not callable(method):
@@ -122,7 +122,7 @@ class ToNNX(Module):
 
         Args:
           *args, **kwargs: of the method.
-          rngs: streams or keys in the place of the module's own; each gives one key.
+          rngs: streams or keys instead of the module's own; each gives one key.
           method: a method of the linen module, or its name.
           mutable: the collections that may change, as for linen's `apply`; what changes is kept.
         """

@@ -1,8 +1,7 @@
 """`linen_to_nnx` and `nnx_to_linen`: the values of a model, from one style to the other.
 
-For a model that exists in both, written by hand: what belongs together is found by names (see
-`matching`), every value has one place on the other side, and whatever doesn't is reported, all of
-it at once.
+The model exists in both styles; what belongs together is found by names (see `matching`), every
+value has one place on the other side, and whatever doesn't is reported, all of it at once.
 """
 
 from __future__ import annotations

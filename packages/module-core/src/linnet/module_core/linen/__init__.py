@@ -1,6 +1,6 @@
-"""The core of linen: modules whose variables live outside of them.
+"""The core of linen: modules whose variables live outside them.
 
-`module` says what a module is, `scope` where its variables are, `rng` how random keys are derived.
+`module` defines a module, `scope` the place of its variables, `rng` the derivation of random keys.
 """
 
 from __future__ import annotations

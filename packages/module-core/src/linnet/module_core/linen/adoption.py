@@ -1,18 +1,19 @@
-"""How a module comes by its children.
+"""How a module gets its children.
 
 A module finds its place in one of four ways; each ends in `bind_child`:
 
-* made in a compact method: a child of the module whose method runs, named `ClassName_k` or as told;
+* made in a compact method: a child of the module whose method runs, named `ClassName_k` or by
+  `name`;
 * made in `setup`: it waits, without a name, until it is assigned to an attribute, which names it;
 * passed to a constructor while unbound: a clone of it becomes a child, named by the field;
 * passed to a constructor while waiting in some `setup`: it becomes that module's child instead.
 
-A module that has a place keeps it, wherever it is passed. Modules inside lists, tuples, dicts and
-dataclasses are found, and named by the path to them: `layers_0`, `heads_left`. A clone is made once
-for each call and original, so a module that is passed twice has one set of parameters.
+A module with a place keeps it, wherever it is passed. Modules inside lists, tuples, dicts and
+dataclasses are found, and named by the path to them: `layers_0`, `heads_left`. Each call clones
+each original once, so a module that is passed twice has one set of parameters.
 
 A value that holds modules is stored immutably: lists become tuples and dicts `FrozenDict`s, because
-adding to them later could not be seen.
+later additions would go unnoticed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .module import Module
     from .scope import Scope
 
-# Types of nearly every field: they hold no modules and need no look inside.
+# The types of nearly every field: they hold no modules, so there is no need to look inside.
 _PLAIN = frozenset(
     (
         *(int, float, bool, str, complex, bytes, NoneType, type, np.dtype),
@@ -73,7 +74,7 @@ def map_modules(
 
     With `of=is_place`, handles on variables are replaced, too.
 
-    Containers are rebuilt, all else is passed on as it is.
+    Containers are rebuilt; everything else is passed on unchanged.
     """
     if type(value) in _PLAIN:
         return value
@@ -188,7 +189,7 @@ def share_scope(module: Module, other: Module) -> None:
     """Makes two bound modules one place; see `module.share_scope`."""
     if module.scope is None or other.scope is None:
         raise CallShareScopeOnUnboundModuleError(
-            f"Can't call `share_scope` on unbound modules: {type(module).__name__} and "
+            f"share_scope needs two bound modules, got {type(module).__name__} and "
             f"{type(other).__name__}.",
             hint="Call it in setup, on self and a submodule that is assigned already.",
         )

@@ -1,4 +1,4 @@
-"""What becomes of an axis in `vmap` and `scan`: the words that users say it with."""
+"""The vocabulary of axes in `vmap` and `scan`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Broadcast:
 
 
 broadcast = _Broadcast()
-"""In the place of an axis: the argument, or collection, is the same in every step."""
+"""In place of an axis: the argument or collection is the same in every step."""
 
 Axes = Mapping[CollectionFilter, Any]
 
@@ -55,7 +55,7 @@ def out_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
 def split_streams(
     keys: Sequence[Mapping[str, jax.Array]], split_rngs: Mapping[Any, bool]
 ) -> tuple[list[dict[str, jax.Array]], list[dict[str, jax.Array]]]:
-    """For each root the keys to split and the keys to share; unlisted streams are in neither."""
+    """The keys to split and the keys to share, for each root; unlisted streams are in neither."""
     split: list[dict[str, jax.Array]] = []
     shared: list[dict[str, jax.Array]] = []
     for root in keys:

@@ -1,7 +1,7 @@
-"""How a call of `init`, `apply` or `bind` is set up.
+"""Sets up a call of `init`, `apply` or `bind`.
 
-A call makes a frame from what the user gave, binds a clone of the module to the frame's root, runs
-the method once, and returns what the frame holds. The module itself is never touched.
+A call makes a frame from the user's arguments, binds a clone of the module to the frame's root,
+runs the method once, and returns what the frame holds. The module itself never changes.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def resolve_method(module: Module, method: object) -> Callable[..., Any]:
     """The function that a call runs, with the bound module as its first argument.
 
     Raises:
-      AttributeError, TypeError: the named method is missing, or is no method.
+      AttributeError, TypeError: the named method is missing, or is not a method.
       ApplyModuleInvalidMethodError: not a function that takes a module.
     """
     check_instance(module)
@@ -172,7 +172,7 @@ def resolve_method(module: Module, method: object) -> Callable[..., Any]:
         method = _function_of(method)
     if not callable(method) or not _takes_an_argument(method):
         raise ApplyModuleInvalidMethodError(
-            f"Cannot call apply(): {method!r} is not a valid function for apply().",
+            f"apply() cannot call {method!r}.",
             hint="Expected a method's name, a method, or a function whose first argument is the "
             "module.",
         )
@@ -206,7 +206,7 @@ def _named(module: Module, name: str) -> Callable[..., Any]:
     return _attribute(name) if adoption.is_module(owner) else found
 
 
-# Descriptors whose attribute has the module in it without saying so in `__self__`.
+# Descriptors whose attribute refers to the module, but not by `__self__`.
 _BINDING = (functools.partialmethod, functools.singledispatchmethod)
 
 
@@ -234,7 +234,7 @@ def check_instance(module: object) -> None:
     """Refuses what `Dense.init(key, x)` passes as the module.
 
     Raises:
-      InvalidInstanceModuleError: it is none.
+      InvalidInstanceModuleError: it is not.
     """
     if not adoption.is_module(module):
         raise InvalidInstanceModuleError(
@@ -256,7 +256,7 @@ def _takes_an_argument(fn: Callable[..., Any]) -> bool:
     return any(p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
-# The same for a function of a module, as plain functions.
+# The same as plain functions, for a function of a module.
 
 
 @overload

@@ -1,4 +1,4 @@
-"""Modules that are made of other modules or functions, and add nothing of their own."""
+"""Modules composed of other modules or functions, without parameters of their own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sequential(Module):
         Dense(x.shape[-1])(x)`).
 
     Raises:
-      ArgumentError: `layers` is no sequence, or is empty when called.
+      ArgumentError: `layers` is not a sequence, or is empty when called.
       ArgumentTypeError: one of them is a class.
     """
 
@@ -69,7 +69,7 @@ class BatchApply:
     """Merges the leading dimensions of arrays, calls a function, and splits them again.
 
     [d1, ..., dn, ...] becomes [d1 · … · dn, ...] for the function, and its outputs are split back.
-    An array of lower rank is passed as it is.
+    An array of lower rank is passed unchanged.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.linen import BatchApply

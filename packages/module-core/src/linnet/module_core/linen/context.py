@@ -1,7 +1,7 @@
-"""What a thread is doing with modules right now.
+"""What the current thread is doing with modules.
 
-A module that is made while another one's method runs becomes its child without being told: the
-parent is on top of this thread's stack. Interceptors, which see every method call, stand beside it.
+A module that is made while another one's method runs becomes its child: the parent is on top of
+this thread's stack. Interceptors, which see every method call, are kept beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class _Context(threading.local):
     def __init__(self) -> None:
         self.stack: list[Module] = []
         self.interceptors: list[Interceptor] = []
-        self.paths_read = 0  # how often a method has asked for a module's path
+        self.paths_read = 0  # how many times a method has read a module's path
 
     def __reduce__(self) -> str:
         # By name: classes of a notebook are pickled by value, with what their methods refer to.
@@ -32,8 +32,9 @@ class _Context(threading.local):
     def module_stack(self) -> list[Module | None]:
         """The modules whose methods are running, the innermost last; None comes before them.
 
-        So the last item is the module that runs, or None. It is a copy: libraries that ask which
-        module calls them (a quantizer that replaced `jax.lax.dot_general`, say) change nothing.
+        So the last item is the module that runs, or None. It is a copy: libraries that look up
+        which module calls them (say, a quantizer that replaced `jax.lax.dot_general`) change
+        nothing.
         """
         return [None, *self.stack]
 
@@ -43,7 +44,7 @@ context = _Context()
 
 @dataclasses.dataclass(frozen=True)
 class InterceptorContext:
-    """Which method an interceptor stands in for.
+    """The method call that an interceptor replaces.
 
     Attributes:
       module: the module whose method is called.
@@ -57,7 +58,7 @@ class InterceptorContext:
 
 
 class Interceptor(Protocol):
-    """A function that is called in a method's place, and calls the next one itself."""
+    """A function that is called instead of a method, and calls the next one itself."""
 
     def __call__(
         self,
@@ -72,8 +73,8 @@ class Interceptor(Protocol):
 def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
     """Calls `interceptor(next_fun, args, kwargs, context)` in place of every module method.
 
-    Of several, the outermost runs first; `next_fun(*args, **kwargs)` is the next one inwards, and
-    in the end the method. Holds for this thread, within the `with` block.
+    The outermost of several runs first; `next_fun(*args, **kwargs)` is the next one inward, and
+    finally the method. Applies to this thread, within the `with` block.
 
     >>> from linnet.module_core.linen import Module, intercept_methods
     >>> class Double(Module):

@@ -1,8 +1,8 @@
-"""How a module's class becomes a dataclass.
+"""Turns a module's class into a dataclass.
 
-Fields are what the user annotates, in that order, then `parent` and `name`, which every module has
-and which are keyword-only, so that a subclass may add required fields. Everything that can be known
-about a class's fields is worked out here, once.
+The fields are those that the user annotates, in that order, then `parent` and `name`, which every
+module has and which are keyword-only, so that a subclass may add required fields. Everything about
+a class's fields is computed here, once.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
         _check_reserved(cls)
     for value in vars(cls).values():
         if isinstance(value, dataclasses.Field) and not value.init:
-            # Not part of what the module is made from: set in setup, and compared by nobody.
+            # Not an argument of the constructor: set in setup, and never compared.
             value.compare = value.hash = value.repr = False
-    # Equality and hash are inherited: written out for each class, they would take most of the time
-    # that it takes to import a package of layers.
+    # Equality and hash are inherited: generating them for each class would take most of the import
+    # time of a package of layers.
     own_init = "__init__" in vars(cls)
     make = dataclasses.dataclass(eq=False, repr=False, kw_only=kw_only)
     made_dataclass(cls, make, f"class {cls.__name__}({_bases(cls)}, kw_only=True)")
@@ -59,7 +59,7 @@ def _bases(cls: type) -> str:
 
 
 def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that lists the fields when it gets an argument that is not one."""
+    """A constructor whose error for an unknown argument lists the fields."""
 
     @functools.wraps(init)
     def __init__(self: object, *args: object, **kwargs: Any) -> None:
@@ -87,7 +87,7 @@ def _check_reserved(cls: type) -> None:
             wrong[name] = annotation
         elif name in vars(cls):
             default = vars(cls)[name]
-            # A default for the name: keep it, as the keyword-only field that it is.
+            # The name has a default: keep it as a keyword-only field.
             setattr(cls, name, dataclasses.field(default=default, kw_only=True))
             annotations[name] = annotation
     cls.__annotations__ = annotations
@@ -107,7 +107,7 @@ def _is_optional_str(annotation: object) -> bool:
 
 
 def equal(self: Any, other: object) -> bool:
-    """Whether two modules are of one class and equal in all fields that are compared.
+    """Whether two modules have the same class and equal values in all compared fields.
 
     Name and parent count as well.
     """
@@ -126,7 +126,7 @@ def hash_fields(self: Any) -> int:
     """
     if self.__dict__.get("scope") is not None:
         raise TypeError(
-            f"Can't call __hash__ on modules that hold variables: {type(self).__name__}. "
+            f"A bound module has no hash, since its variables may change: {type(self).__name__}. "
             "Use module.unbind() or the module that was not bound."
         )
     values = tuple(
@@ -139,9 +139,8 @@ def hash_fields(self: Any) -> int:
     except TypeError as error:
         bad = [name for name, value in values if not _hashable(value)]
         raise TypeError(
-            f"Failed to hash Flax Module. The fields {', '.join(bad)} of {type(self).__name__} "
-            f"hold values that cannot be hashed ({error}). Use tuples instead of lists and "
-            "FrozenDict instead of dicts."
+            f"{type(self).__name__} has no hash, because of its fields {', '.join(bad)}: {error}. "
+            "Use tuples instead of lists and FrozenDict instead of dicts."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Filters: which collections (or random streams) are meant.
+"""Filters, which select collections (or random streams).
 
 A filter is True (all), False (none), a name, a collection of names, or `DenyList(filter)` (all
 but). Every filter is either a finite set of names or the complement of one; the algebra works on
@@ -32,7 +32,7 @@ class DenyList:
 
 
 CollectionFilter = bool | str | Collection[str] | DenyList
-"""Which collections: all (True), none (False), one, several, or all but some."""
+"""A choice of collections: all (True), none (False), one, several, or all but some."""
 
 NamedCollections = Literal[True] | str | Collection[str] | DenyList
 """A filter other than False: `apply` then returns the collections beside the output."""
@@ -72,7 +72,7 @@ def in_filter(filter_like: CollectionFilter, name: str) -> bool:
 
 
 def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
-    """What `a` or `b` matches."""
+    """A filter for what `a` or `b` matches."""
     (ca, na), (cb, nb) = normal_form(a), normal_form(b)
     if ca and cb:
         return _from_normal(True, na & nb)
@@ -84,7 +84,7 @@ def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
 
 
 def union_of(filters: Iterable[CollectionFilter]) -> CollectionFilter:
-    """What any of `filters` matches."""
+    """A filter for what any of `filters` matches."""
     union: CollectionFilter = False
     for filter_like in filters:
         union = union_filters(union, filter_like)
@@ -92,7 +92,7 @@ def union_of(filters: Iterable[CollectionFilter]) -> CollectionFilter:
 
 
 def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
-    """What `a` and `b` match."""
+    """A filter for what both `a` and `b` match."""
     (ca, na), (cb, nb) = normal_form(a), normal_form(b)
     if ca and cb:
         return _from_normal(True, na | nb)
@@ -104,7 +104,7 @@ def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFil
 
 
 def subtract_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
-    """What `a` matches and `b` doesn't."""
+    """A filter for what `a` matches and `b` doesn't."""
     complement, names = normal_form(b)
     return intersect_filters(a, _from_normal(not complement, names))
 
@@ -115,7 +115,7 @@ T = TypeVar("T")
 def group_collections(
     collections: Mapping[str, Any], filters: Collection[CollectionFilter]
 ) -> tuple[dict[str, Any], ...]:
-    """Deals collections out to `filters`; the first filter that matches gets one."""
+    """Groups collections by `filters`; each goes to the first filter that matches."""
     groups: tuple[dict[str, Any], ...] = tuple({} for _ in filters)
     for name, collection in collections.items():
         for group, filter_like in zip(groups, filters, strict=True):

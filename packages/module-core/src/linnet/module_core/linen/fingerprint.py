@@ -1,11 +1,11 @@
-"""What a compiled method depends on besides its arrays, as values that compare.
+"""Everything but arrays that a compiled method depends on, as comparable values.
 
-Two calls share a program if their fingerprints are equal. So a fingerprint says all that a trace
-can see of a field, and nothing else: numbers with their type (a kernel times 2 is not one times
-2.0), what a partial, a container or a dataclass is made of and not which object it is, of a type
-that has registered functions for its state dict the state. Arrays count by their contents, large
-ones by identity. A module counts by class, fields, and its place below the scopes that are lifted:
-not by its path from the model, so that equal siblings share a program.
+Two calls share a program if their fingerprints are equal. So a fingerprint contains everything that
+a trace can see of a field, and nothing else: numbers with their type (a kernel times 2 is not one
+times 2.0); the contents of a partial, a container or a dataclass, but not its identity; and for a
+type with registered functions for its state dict, that state. Arrays count by their contents, large
+ones by identity. A module counts by class, fields, and its place below the lifted scopes, but not
+by its path from the model, so that equal siblings share a program.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from linnet.struct.serialization import is_serializable, to_state_dict
 
 _BY_VALUE = frozenset((int, bool, str, bytes, NoneType))
 _BY_IDENTITY = frozenset((type, np.dtype, FunctionType, BuiltinFunctionType))
-_LARGE = 4096  # elements; comparing more of them costs more than it may save
+_LARGE = 4096  # elements; comparing more of them costs more than it could save
 
 
 class Unknown(Exception):
-    """Nothing is known of a value that would tell it from another one."""
+    """A value has no fingerprint that would distinguish it from another one."""
 
 
 def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
@@ -41,7 +41,7 @@ def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
       of_special: the fingerprint of a module or a variable, None of all else.
 
     Raises:
-      Unknown: there is none.
+      Unknown: the value has none.
     """
     kind = type(value)
     if kind in _BY_VALUE:
@@ -107,7 +107,7 @@ def _of_array(array: Any) -> object:
 
 
 class _Same:
-    """Equal for one object only, which is kept."""
+    """Equal only for the same object, which is kept alive."""
 
     def __init__(self, value: object) -> None:
         self.value = value

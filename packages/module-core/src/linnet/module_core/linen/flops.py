@@ -1,12 +1,12 @@
-"""What one call of a module's method costs.
+"""The cost of one call of a module's method.
 
 The call is repeated with abstract inputs on a copy of the module, in a frame of its own that holds
 the variables which the module can reach; XLA counts the operations of that program (see
 `tables.flops`). It is repeated as `apply` runs it: with the variables that `init` has made, so that
 neither initial values nor the first call's special cases count.
 
-This happens right after the call, within the trace of `init`: a function among the arguments may
-hold arrays of that trace.
+This happens right after the call, within the trace of `init`, since a function among the arguments
+may hold arrays of that trace.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def method_of(context: InterceptorContext) -> Callable[..., Any]:
 
 
 class Repetition:
-    """A call that can be made once more.
+    """A call that can be repeated.
 
-    Made before the call, because a compact method that calls others goes on counting their
+    Created before the call, because a compact method that calls others goes on counting their
     submodules.
 
     Args:

@@ -1,10 +1,10 @@
-"""What one call of `init`, `apply` or `bind` works on: a frame.
+"""A frame: the state of one call of `init`, `apply` or `bind`.
 
-A frame holds the collections, the root key of each random stream, what may be changed, and the
-flags of the call. The scopes of a call (see `scope`) share its frame.
+A frame holds the collections, the root key of each random stream, the filter of mutable
+collections, and the flags of the call. The scopes of a call (see `scope`) share its frame.
 
-Collections that a call may not change are read where the caller keeps them; those that it may
-change are copied (the dicts, not the arrays) when the frame is made.
+Immutable collections are read from the caller's dicts; mutable ones are copied (the dicts, not the
+arrays) when the frame is made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CaptureFilter = Callable[[Any, str], bool]
 
 
 class Frame:
-    """What one call of `init`, `apply` or `bind`, or one trace of a transformed body, works on.
+    """The state of one call of `init`, `apply` or `bind`, or of one trace of a transformed body.
 
     Args:
       collections: the variables, by collection; those that `mutable` matches are owned by the
@@ -89,10 +89,10 @@ class Frame:
         self.valid = True
 
     def end(self) -> None:
-        """Ends the call: nothing is written any more, and no cycle of references is left.
+        """Ends the call: nothing can be written any more, and no reference cycle is left.
 
         A module and its submodules refer to one another. Left to the garbage collector, the values
-        of the call, tracers among them, would live until it happens to run.
+        of the call, including tracers, would live until it happens to run.
         """
         self.valid = False
         self.adopted.clear()
@@ -127,9 +127,8 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
         for name, tree in variables.items()
     ):
         raise ApplyScopeInvalidVariablesTypeError(
-            "The first argument passed to an apply function should be a dictionary of collections. "
-            "Each collection should be a dictionary with string keys; "
-            f"got {_describe_variables(variables)}.",
+            "The variables must be a dict of collections, each of them a dict with strings as "
+            f"keys; got {_describe_variables(variables)}.",
             hint="Is it what init_with_output has returned? y, variables = ... takes it apart."
             if is_output_with_variables(variables)
             else "Pass what init returned, or {'params': params}.",
@@ -137,8 +136,7 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
     params = variables.get("params")
     if params is not None and "params" in params:
         raise ApplyScopeInvalidVariablesStructureError(
-            "Expect the `variables` (first argument) passed to apply() to be a dict with the "
-            'structure {"params": ...}, but got a dict with an extra params layer, i.e. '
+            'The variables have one level of "params" too many: expected {"params": ...}, got '
             '{"params": {"params": ...}}.',
             hint='Pass variables, or {"params": variables["params"]}, not {"params": variables}.',
         )

@@ -1,7 +1,7 @@
-"""What is said about an error beside its own text: guesses at the mistake behind it.
+"""Notes for errors: guesses at the mistake behind them.
 
-An error may come from jax or from a user's code and know nothing of modules. Here it is looked at
-together with the call that it left, and what is likely to have been meant is put into a note.
+An error may come from jax or from a user's code and know nothing of modules. This file looks at it
+together with the call that raised it, and adds a note about the likely intention.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import describe, did_you_mean
 def mismatch(
     error: Exception, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:
-    """What `fun` takes, if `error` says that the arguments are others; the first is a module."""
+    """The parameters of `fun`, if `error` is about mismatched arguments; the first is a module."""
     if not isinstance(error, TypeError):
         return None
     if error.__traceback__ is None or error.__traceback__.tb_next is not None:
@@ -45,10 +45,10 @@ def mismatch(
 
 
 def taken_for_array(error: Exception, module: Any) -> str | None:
-    """Which submodule `error` is about, if one was passed on in place of its output."""
+    """The submodule that `error` is about, if one was passed on instead of its output."""
     if not isinstance(error, TypeError):
         return None
-    # jax's error names the class of the value that is no array: is it one of the submodules?
+    # jax's error names the class of the value that isn't an array: is it one of the submodules?
     for name, child in module._state.children.items():
         cls = type(child)
         if f"<class '{cls.__module__}.{cls.__qualname__}'>" in str(error):
@@ -84,7 +84,7 @@ def changed_in_place(error: Exception, module: object) -> str | None:
 def still_packed(
     module: Any, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:
-    """Which argument or field is a pair (output, variables) that nobody has taken apart."""
+    """The argument or field that is still a pair (output, variables)."""
     fields = vars(module)
     values = {f"self.{name}": fields.get(name) for name in module._fields}
     try:

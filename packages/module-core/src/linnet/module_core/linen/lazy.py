@@ -1,10 +1,10 @@
-"""Variables of a model whose inputs are known only by shape.
+"""Initializes a model whose inputs are known only by shape.
 
-The method is traced, so that nothing of it is computed. Initial values are computed at once in the
-midst of the trace, since their keys are concrete (`Frame.concrete`): nearly all variables come out
-as arrays. What a module computes from its variables and stores (a count, a normalized kernel) comes
-out as a tracer. Whether it depends on an input can be read off the traced program; if not, just the
-part of the program that computes it is run (`tracing`).
+The method is only traced, so that nothing is computed. Initial values are the exception: their keys
+are concrete, so they are computed during the trace (`Frame.concrete`), and nearly all variables are
+arrays. A value that a module computes from its variables and stores (a count, a normalized kernel)
+is a tracer. The traced program shows whether it depends on an input; if not, just the part of the
+program that computes it is run (`tracing`).
 """
 
 from __future__ import annotations

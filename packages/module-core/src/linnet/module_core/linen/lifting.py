@@ -509,8 +509,8 @@ def _check_output(output: object, module: object) -> None:
     for leaf in jax.tree.leaves(output, is_leaf=bad):
         if bad(leaf):
             raise TransformedMethodReturnValueError(
-                "A transformed method cannot return Modules or Variables; a method of "
-                f"{type(module).__name__} returned a {type(leaf).__name__}.",
+                f"A transformed method of {type(module).__name__} returned a "
+                f"{type(leaf).__name__}; expected arrays.",
                 hint="Return arrays: what the module computes, or the variable's value.",
             )
 
@@ -544,9 +544,8 @@ def lift_target(
         return lift_class(transform, target, prefix, methods, options)  # type: ignore[return-value]
     if isinstance(target, Module) or not callable(target):
         raise TransformTargetError(
-            "Linen transformations must be applied to Modules classes or functions taking a Module "
-            f"instance as the first argument. The provided target is not a Module class or "
-            f"callable: {target!r:.80}.",
+            "A transform takes a module class, or a function whose first argument is a module; "
+            f"got {target!r:.80}.",
             hint="nn.vmap(Dense, ...)(features=3), not nn.vmap(Dense(3), ...).",
         )
     if methods is not None:

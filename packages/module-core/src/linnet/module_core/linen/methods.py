@@ -72,7 +72,7 @@ def nowrap(fun: F) -> F:
 
 
 def compact_name_scope(fun: F) -> F:
-    """Marks a method whose submodules stand under the method's own name.
+    """Marks a method whose submodules have the method's own name in their path.
 
     In a method `up`, `Dense(3)` becomes `up/Dense_0` instead of `Dense_0`, as if the method were a
     submodule. Parameters that the method makes itself still belong to the module.
@@ -158,8 +158,8 @@ def _name_missing_attributes(getter: Callable[[Any], Any]) -> Callable[[Any], An
             return getter(self)
         except AttributeError as error:
             raise DescriptorAttributeError(
-                "Trying to access a property that is accessing a non-existent attribute: "
-                f"{type(self).__name__}.{getter.__name__}: {error}",
+                f"The property {type(self).__name__}.{getter.__name__} raised an AttributeError: "
+                f"{error}",
             ) from error
 
     return wrapped
@@ -203,13 +203,13 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
         if scope is None:
             if needs_scope:
                 raise CallCompactUnboundModuleError(
-                    f"Can't call compact methods on unbound modules: {type(self).__name__}.{name}.",
+                    f"{type(self).__name__}.{name} is compact, but this module is not bound.",
                     hint="Use module.init(key, *args) and module.apply(variables, *args), or "
                     "module.bind(variables). A module made in setup must be assigned to self.",
                 )
             if is_setup:
                 raise CallSetupUnboundModuleError(
-                    f"Can't call `setup()` on unbound modules: {type(self).__name__}.",
+                    f"{type(self).__name__}.setup was called, but this module is not bound.",
                     hint="setup runs by itself, before the first method of a bound module.",
                 )
         elif not state.setup_ran and not is_setup and not lifted:

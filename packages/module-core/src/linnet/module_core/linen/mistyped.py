@@ -98,8 +98,8 @@ def no_attribute(module: object, name: str, *, has_setup: bool) -> str:
     message += _about_setup(type(module), name, has_setup)
     if module.__dict__.get("scope") is None:
         message += (
-            f" If \"{name}\" is defined in '.setup()', remember these fields are only accessible "
-            "from inside 'init' or 'apply'."
+            f' If setup assigns "{name}", it exists only while init or apply runs, or in a bound '
+            "module."
         )
     return message
 

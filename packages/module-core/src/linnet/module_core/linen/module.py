@@ -6,9 +6,8 @@ that it makes or was given; a bound module reads and writes its variables there.
 costs a dictionary look-up and a name.
 
 What can be known about a class is worked out when the class is made: its fields (`fields`) and what
-happens around its methods (`methods`). How children get their names and places stands in
-`adoption`, how a call is set up in `calls`, how a bound module reaches its variables and keys in
-`variable_access`.
+happens around its methods (`methods`). `adoption` gives children their names and places, `calls`
+sets up a call, and through `variable_access` a bound module reaches its variables and keys.
 """
 
 from __future__ import annotations
@@ -179,8 +178,8 @@ class Module(_Dataclass, VariableAccess):
         if not (state.in_setup or state.in_compact):
             child.__dict__["parent"] = None
             raise AssignSubModuleError(
-                f"Submodule {type(child).__name__} must be defined in `setup()` or in a method "
-                f"wrapped in `@compact`; it was made in another method of {type(self).__name__}.",
+                f"{type(self).__name__} made a submodule {type(child).__name__} in a method that "
+                "is neither setup nor compact.",
                 hint="Mark the method with @nn.compact, or make the submodule in setup. A module "
                 "made with parent=None belongs to nobody.",
             )
@@ -245,15 +244,15 @@ class Module(_Dataclass, VariableAccess):
         if state.in_setup:
             if name in self._frozen:
                 raise SetAttributeInModuleSetupError(
-                    f"Module construction attributes are frozen: {name!r} of "
-                    f"{type(self).__name__} is a field of the constructor.",
+                    f"setup cannot set {name!r} of {type(self).__name__}: it is a field of the "
+                    "constructor.",
                     hint="Assign to another attribute in setup.",
                 )
             state.setup_attributes.add(name)
             return value if adoption.is_plain(value) else adoption.adopt(self, name, value)
         raise SetAttributeFrozenModuleError(
-            f"Can't set {name}={brief(value)} for Module of type {type(self).__name__}: "
-            "Module instance is frozen outside of setup method.",
+            f"Can't set {name}={brief(value)} on {type(self).__name__}: outside of setup, modules "
+            "are frozen.",
             hint=about_frozen(self, name),
         )
 
@@ -389,7 +388,7 @@ class Module(_Dataclass, VariableAccess):
           CallUnbindOnUnboundModuleError: it is not bound.
         """
         if self.scope is None:
-            raise CallUnbindOnUnboundModuleError("Can't call `unbind()` on unbound modules.")
+            raise CallUnbindOnUnboundModuleError(f"{type(self).__name__} is not bound.")
         variables = self.variables
         return self.clone(_deep_clone=True, _reset_names=True, name=None), variables
 
@@ -567,7 +566,7 @@ class Module(_Dataclass, VariableAccess):
     ) -> dict[str, Module]:
         """The modules that a call uses, not bound, by path ("" is this one).
 
-        Nothing is computed; `show_repeated` is there for Flax's signature, a path has one entry.
+        Nothing is computed; `show_repeated` exists for Flax's signature; a path has one entry.
 
         >>> import jax, jax.numpy as jnp
         >>> from linnet.module_core.linen import Sequential
@@ -629,19 +628,18 @@ def merge_param(name: str, a: T | None, b: T | None) -> T:
     """
     if a is None and b is None:
         raise ArgumentError(
-            f'Parameter "{name}" must be passed to the constructor or at call time.',
+            f'"{name}" was given neither to the constructor nor to the call.',
             hint=f"Give {name}=... to one of them.",
         )
     if a is not None and b is not None:
         raise ArgumentError(
-            f'Parameter "{name}" was passed to the constructor and at call time. Should be passed '
-            f"just once; got {a!r} and {b!r}.",
+            f'"{name}" was given twice: {a!r} to the constructor and {b!r} to the call.',
         )
     return b if a is None else a  # type: ignore[return-value]
 
 
 def share_scope(module: Module, other: Module, /) -> None:
-    """Makes two bound modules one place: `other`'s variables stand where `module`'s do.
+    """Gives two bound modules one place: `other`'s variables are where `module`'s are.
 
     If `other` is a descendant of `module` it moves up to `module`'s place, else `module` moves to
     `other`'s. Called in `setup`, by wrappers that should not show in the parameters' paths:

@@ -1,8 +1,8 @@
 """What a module does when it is called: every method call, in order, without computing anything.
 
 `init` runs once, on abstract inputs, with an interceptor that notes the path, the arguments and the
-result of each call. Notes hold shapes, never values: arrays become `jax.ShapeDtypeStruct`s and what
-is no array becomes text, so that nothing of the trace is kept alive.
+result of each call. Notes hold shapes, never values: arrays become `jax.ShapeDtypeStruct`s and
+anything else becomes text, so that nothing of the trace is kept alive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Call:
     """One call of a module's method.
 
     Attributes:
-      path: where the module stands.
+      path: the module's path.
       module: a copy of it that is not bound.
       method: the method's name.
       inputs, outputs: as `represent` gives them.
@@ -119,7 +119,7 @@ class _Recorder:
         self._paused = False
 
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """`fn` for the outermost module; it is noted even if it is no method of that."""
+        """`fn` for the outermost module; it is noted even if it is not a method of it."""
 
         def run(bound: Module, *args: object, **kwargs: Any) -> Any:
             assert bound.scope is not None
@@ -181,7 +181,7 @@ class _Recorder:
         kwargs: dict[str, Any],
     ) -> Call:
         name = context.method_name
-        if is_name_scope(context.orig_method):  # its submodules stand under one more
+        if is_name_scope(context.orig_method):  # its submodules have one more name in their path
             module, name = module._name_scope(name), "__call__"
         assert module.scope is not None
         path = module.scope.path

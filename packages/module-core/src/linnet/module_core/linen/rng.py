@@ -125,15 +125,14 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
     """Streams by name, from what a user gave as `rngs` (None: no streams, unless `required`).
 
     Raises:
-      InvalidRngError: `rngs`, or one of its entries, is no key.
+      InvalidRngError: `rngs`, or one of its entries, is not a key.
     """
     if rngs is None and not required:
         return {}
     if not isinstance(rngs, dict):
         if not is_key(rngs):
             raise InvalidRngError(
-                f"RNGs should be of shape (2,) or PRNGKey in Module {caller}, but rngs are: "
-                f"{describe(rngs)}.",
+                f"{caller} needs a random key, or a dict of keys by stream; got {describe(rngs)}.",
                 hint="Pass jax.random.key(seed), or a dict of streams: "
                 "{'params': key1, 'dropout': key2}.",
             )

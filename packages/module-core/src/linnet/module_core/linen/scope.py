@@ -208,7 +208,7 @@ class Scope:
             place[name] = value
 
     def check_write(self, collections: Collections) -> None:
-        """Refuses values that may not be stored at this path, before any of them is.
+        """Checks that values may be stored at this path, before any of them is.
 
         Raises:
           ModifyScopeVariableError: a collection is immutable.
@@ -222,7 +222,7 @@ class Scope:
                     raise scope_errors.leak(self, collection, (*self.path, name, *path))
 
     def check_mutable(self, collection: str, name: str) -> None:
-        """Refuses a write to an immutable collection."""
+        """Checks that a collection may be written to."""
         frame = self.frame
         if not frame.valid:
             raise scope_errors.ended(self, name)

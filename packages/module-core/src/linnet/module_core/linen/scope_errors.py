@@ -111,18 +111,18 @@ def missing(scope: Scope, collection: str, name: str) -> Exception:
     """The error for a variable that does not exist and may not be made."""
     if not scope.collections.get(collection):
         return ScopeCollectionNotFound(
-            f'Tried to access "{name}" from collection "{collection}" in "{scope.path_text}" '
-            "but the collection is empty.",
+            f'"{scope.path_text}" has no variable "{name}": the collection "{collection}" is '
+            "missing or empty.",
             hint=_about_collections(scope, collection, name),
         )
     known = scope.find(collection) or {}
     if collection == "params":
         return ScopeParamNotFoundError(
-            f'Could not find parameter named "{name}" in scope "{scope.path_text}".',
+            f'"{scope.path_text}" has no parameter "{name}".',
             hint=_about_names(scope, collection, name, known),
         )
     return ScopeVariableNotFoundError(
-        f'No Variable named "{name}" for collection "{collection}" exists in "{scope.path_text}".',
+        f'"{scope.path_text}" has no variable "{name}" in the collection "{collection}".',
         hint=_about_names(scope, collection, name, known),
     )
 
@@ -170,9 +170,8 @@ def wrong_shape(
 ) -> ScopeParamShapeError:
     """The error for a parameter that is stored in another shape than its initializer's."""
     return ScopeParamShapeError(
-        f'For parameter "{name}" in "{scope.path_text}", the given initializer is '
-        f"expected to generate shape {want}, but the existing parameter it "
-        f"received has shape {have}.",
+        f'Parameter "{name}" of "{scope.path_text}" is stored with shape {have}, but its '
+        f"initializer makes {want}.",
         hint="init has just made it in an earlier call of this module, for an input of "
         "another size: a module has one set of parameters, however often it is "
         "called. Make one module for each size."

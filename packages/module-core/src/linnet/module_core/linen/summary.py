@@ -128,7 +128,7 @@ def tabulate(
       The function. Its inputs may be `jax.ShapeDtypeStruct`s.
 
     Raises:
-      ArgumentError, ArgumentTypeError: `depth` is negative, or no integer.
+      ArgumentError, ArgumentTypeError: `depth` is negative, or not an integer.
       MissingExtraError: arguments are given for rich, which is not installed.
     """
     depth = _checked_depth(depth)

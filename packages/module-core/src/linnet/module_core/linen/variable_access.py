@@ -162,7 +162,7 @@ class VariableAccess:
         state = self._state
         if not (state.in_setup or state.in_compact):
             raise ArgumentError(
-                f"{kinds} must be initialized in `setup()` or in a method wrapped in `@compact`.",
+                f"{kinds} can only be made in setup or in a compact method.",
                 hint=f"Make the {kind} in one of these of {type(self).__name__}, or use "
                 "get_variable and put_variable.",
             )
@@ -224,7 +224,7 @@ class VariableAccess:
 
     def is_initializing(self) -> bool:
         """Whether this is a call of `init`."""
-        return self._bound_scope("check if running under init()").frame.initializing
+        return self._bound_scope("ask whether init runs").frame.initializing
 
     def sow(
         self,
@@ -285,8 +285,8 @@ class VariableAccess:
     def _reserve_quietly(self, scope: Scope, col: str, name: str) -> None:
         if scope.is_taken(name, col):
             raise ArgumentError(
-                f'Duplicate use of scope name: "{name}" in collection "{col}" of '
-                f"{type(self).__name__}.",
+                f'{type(self).__name__} already uses the name "{name}", and can\'t sow under it in '
+                f'"{col}".',
                 hint="Give the value another name.",
             )
         scope.reserve(name, col)

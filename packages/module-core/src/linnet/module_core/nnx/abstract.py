@@ -37,7 +37,7 @@ def eval_shape(
     graph_updates: bool | None = None,
     **kwargs: Any,
 ) -> A:
-    """What `f` returns, with a `jax.ShapeDtypeStruct` in the place of each array.
+    """What `f` returns, with a `jax.ShapeDtypeStruct` in place of each array.
 
     Args:
       f: a function, method or module.
@@ -86,7 +86,7 @@ _ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 
 
 def as_abstract(tree: A, graph: bool | None = None) -> A:
-    """A copy of an object or state with a `jax.ShapeDtypeStruct` in the place of each array.
+    """A copy of an object or state with a `jax.ShapeDtypeStruct` in place of each array.
 
     Each has the sharding of its array, or that which the variable's metadata names on the mesh that
     is set.
@@ -104,7 +104,7 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
     """A copy of an abstract object or state whose shapes know their sharding; see `as_abstract`.
 
     Args:
-      tree: an object, a state, or any tree of them; arrays that are there stay.
+      tree: an object, a state, or any tree of them; existing arrays stay.
       graph: accepted for Flax's programs.
     """
     del graph

@@ -62,8 +62,8 @@ def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
         rest = filters[i + 1 :]
         if _is_rest(filter) and not all(map(_is_rest, rest)):
             raise ArgumentError(
-                f"`...` or `True` can only be used as the last filters, got {filter} it at index"
-                f" {i}."
+                f"Filter {i} is {filter}, which leaves nothing for the filters after it: expected"
+                " `...` or `True` in the last place."
             )
     return tuple(map(to_predicate, filters))
 

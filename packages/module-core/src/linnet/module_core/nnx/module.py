@@ -147,7 +147,7 @@ class Module(Pytree):
           Whether the value was stored: under `capture`, only types that are captured are.
 
         Raises:
-          ArgumentError: the attribute is there already, and isn't such a variable.
+          ArgumentError: the attribute exists already, and isn't such a variable.
         """
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
@@ -160,7 +160,7 @@ class Module(Pytree):
         variable = getattr(self, name)
         if not isinstance(variable, Variable):
             raise ArgumentError(
-                f"Expected {name!r} to be a Variable, got {type(variable).__name__}",
+                f"{name!r} holds a {type(variable).__name__}, which is not a Variable.",
                 hint="Sow under a name that isn't an attribute.",
             )
         if type(variable) is not variable_type:
@@ -232,7 +232,7 @@ def set_attributes(
                 setattr(module, name, value)
     if missing and raise_if_not_found:
         raise ArgumentError(
-            f"Could not find at least one instance of the following attributes: {sorted(missing)}",
+            f"No module has the attribute(s) {', '.join(map(repr, sorted(missing)))}.",
             hint="Check the names, or pass raise_if_not_found=False.",
         )
 
@@ -266,7 +266,7 @@ def first_from(*values: Any, error_msg: str) -> Any:
 
 
 def _refuse_positional_streams(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuses streams among the positional arguments of a class that takes them as `rngs=`.
+    """Checks that no streams are among the positional arguments of a class that takes `rngs=`.
 
     Raises:
       ArgumentTypeError: `rngs` is for a keyword only, and none was passed.

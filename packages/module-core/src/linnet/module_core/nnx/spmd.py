@@ -62,7 +62,7 @@ def get_var_pspec(variable: Variable[Any]) -> PartitionSpec:
 
 
 def get_partition_spec(tree: A) -> A:
-    """A state or module with a `PartitionSpec` in the place of each value.
+    """A state or module with a `PartitionSpec` in place of each value.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -76,7 +76,7 @@ def get_partition_spec(tree: A) -> A:
 
 
 def get_named_sharding(tree: A, mesh: Mesh) -> A:
-    """A state or module with a `NamedSharding` on `mesh` in the place of each value."""
+    """A state or module with a `NamedSharding` on `mesh` in place of each value."""
     whole: Any = PartitionSpec()  # type: ignore[no-untyped-call]
     made: A = _replaced(
         tree,

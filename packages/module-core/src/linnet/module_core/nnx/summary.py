@@ -7,7 +7,7 @@ what counts FLOPs, is linen's.
 
 Where FLOPs are asked for, each such call is a `jax.jit` in the program around it: it runs on new
 objects around the values of its own trace, and what it did to them is done to those outside. So
-the program of each call is there to be counted, and nothing runs a second time.
+the program of each call can be counted, and nothing runs a second time.
 
 A row lists the variables of its module itself, and adds up all that are below it.
 """

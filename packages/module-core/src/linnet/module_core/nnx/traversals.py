@@ -28,7 +28,7 @@ def flatten_mapping(
       sep: joins the keys of a path into a string; None keeps them as a tuple.
 
     Raises:
-      TypeError: `xs` is no mapping, or with `sep`, a key is not a string.
+      TypeError: `xs` is not a mapping, or with `sep`, a key is not a string.
       ValueError: two paths are the same when joined by `sep`.
 
     >>> flatten_mapping({"dense": {"kernel": 1, "bias": 2}, "scale": 3})

@@ -1,4 +1,4 @@
-"""Tables of models: what is in their cells, how they are drawn, what a program costs.
+"""Tables of models: the contents of their cells, their layout, and the cost of programs.
 
-For `tabulate` of both styles; nothing here knows a module.
+Both styles' `tabulate` use it; nothing here depends on modules.
 """

@@ -1,4 +1,4 @@
-"""What stands in the cells of a table: shapes, text, and how much memory variables take."""
+"""The contents of a table's cells: shapes, text, and the memory of variables."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def amount(size: int, num_bytes: int) -> str:
 
 
 def bytes_text(n: int) -> str:
-    """Decimal units, as discs and model cards have them: 1 KB is 1,000 B."""
+    """Decimal units, as on disks and model cards: 1 KB is 1,000 B."""
     if n < 1000:
         return f"{n} B"
     value, units = n / 1000, ["KB", "MB", "GB", "TB"]

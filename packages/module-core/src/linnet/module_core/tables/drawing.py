@@ -1,8 +1,8 @@
-"""Draws a table of text, as rich does or in plain characters.
+"""Draws a table of text, with rich or in plain characters.
 
-How a table is made to fit is decided here, for both: rich breaks lines at spaces only, and would
-cut a shape like float32[128,28,28,64] in two, or off. Of several layouts, from the roomiest to the
-narrowest, the first that fits is taken; each has its places where lines may be broken.
+This file decides for both how a table is made to fit: rich breaks lines only at spaces, and would
+split or truncate a shape like float32[128,28,28,64]. Of several layouts, from the roomiest to the
+narrowest, the first that fits is used; each defines where lines may be broken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import MissingExtraError
 
 WIDTH = 120
-"""Where there is no terminal to ask."""
+"""The width if there is no terminal."""
 
 
 @dataclasses.dataclass
@@ -55,7 +55,7 @@ class Column:
         return Column(each(self.title), list(map(each, self.cells)), each(self.footer), self.right)
 
     def over(self, below: Column, mark: str = "") -> Column:
-        """One column of two, with the lines of `below`, behind a mark, under its own."""
+        """Two columns as one, with the lines of `below`, each after a mark, under its own."""
         cells = zip(self.cells, below.cells, strict=True)
         return Column(
             self.title + _marked(below.title, mark),
@@ -70,7 +70,7 @@ def _marked(lines: list[str], mark: str) -> list[str]:
 
 
 def check_extra(*arguments: Mapping[str, Any] | None) -> None:
-    """Refuses arguments for rich where it is not installed."""
+    """Checks that rich is installed if there are arguments for it."""
     if any(arguments) and not _has_rich():
         raise MissingExtraError(
             "console_kwargs, table_kwargs and column_kwargs go to rich, which is not installed.",
@@ -100,9 +100,9 @@ def draw(
     """The table as text that ends in a newline.
 
     Args:
-      title, caption: what stands above and below it.
+      title, caption: text above and below it.
       columns: its columns.
-      narrower: the same, fewer of them, for where there is no room.
+      narrower: the same with fewer columns, if there is not enough room.
       console_kwargs, table_kwargs, column_kwargs: for rich.
     """
     console_kwargs = console_kwargs or {}

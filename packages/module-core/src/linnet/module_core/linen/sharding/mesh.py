@@ -120,7 +120,7 @@ def named_sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
     """The layout `spec` on `mesh`.
 
     Raises:
-      ArgumentTypeError: `mesh` is no mesh.
+      ArgumentTypeError: `mesh` is not a mesh.
       ArgumentError: it lacks an axis of `spec`.
     """
     if not isinstance(mesh, Mesh | AbstractMesh):

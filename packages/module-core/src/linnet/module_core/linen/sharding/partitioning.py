@@ -1,4 +1,4 @@
-"""The older vocabulary of partitioning: axis names stand beside the variables, not around them.
+"""The older interface of partitioning: axis names are stored beside the variables, not around them.
 
 The names of a variable `kernel` in "params" are stored as `kernel_axes` in a collection
 "params_axes", of the same structure, in which there are no arrays. Transforms have to be told to
@@ -212,8 +212,8 @@ def _keep(module: Module, collection: str, name: str, axes: object) -> None:
     def same(stored: object, new: object) -> Any:
         if stored is not None and stored != new:
             raise ArgumentError(
-                f"{collection} {name!r}: if axis names are sown twice, expected them to match. Got "
-                f"{stored} and {new}.",
+                f"{collection} {name!r} has two different tuples of axis names: {stored} and "
+                f"{new}.",
                 hint="The names belong to the variables that were given: make both anew, or drop "
                 f'the collection "{collection}{_SUFFIX}".',
             )
@@ -236,7 +236,7 @@ def get_axis_names(axes_metadata: Any) -> FrozenDict[str, Any]:
       Nested dicts with a `PartitionSpec` for each array.
 
     Raises:
-      ArgumentTypeError: something else stands in it.
+      ArgumentTypeError: it contains something else.
     """
     return FrozenDict(_axis_names(axes_metadata))
 

@@ -61,7 +61,7 @@ remat = checkpoint
 
 
 def refuse_concrete(concrete: bool) -> None:
-    """Refuses an option that jax no longer has.
+    """Raises an error for an option that jax no longer has.
 
     Raises:
       ArgumentError: it is set.

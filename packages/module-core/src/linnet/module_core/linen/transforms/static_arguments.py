@@ -94,7 +94,7 @@ class StaticArguments:
         return tuple(sorted(i for i in positions if i < n)), self.names | names
 
     def refuse_arrays(self, lift: Lift, positions: Sequence[int], names: Iterable[str]) -> None:
-        """Refuses arrays among the static arguments, for what compares these by value.
+        """Checks that static arguments, which are compared by value, hold no arrays.
 
         Raises:
           ArgumentError: there is one.

@@ -2,7 +2,7 @@
 
 A few small things that every assignment to a module or variable passes:
 
-- `count`: how many edits of structure there were, of any module. As long as it stands still, no
+- `count`: how many edits of structure there were, of any module. As long as it doesn't change, no
   remembered structure can have changed, save in plain lists and dicts, which nobody watches.
 - the stamp: the stack of jax traces under which a module or variable was made. Writing to it under
   another stack would leak a tracer, and is refused.
@@ -46,7 +46,7 @@ def place_of_creation() -> tuple[str, int]:
 
 
 def check_trace(stamp: Any, describe: Any) -> None:
-    """Refuses an edit under another stack of traces than the one of `stamp`.
+    """Checks that an edit happens under the stack of traces of `stamp`.
 
     Args:
       stamp: of the thing that is edited.

@@ -2,7 +2,7 @@
 
 Before a function is mapped over copies of a module, each stream needs one key a copy; afterwards
 the stream goes on from where it was, one draw later. So the streams are changed in place, and what
-they were is kept in `StreamBackups`, which puts it back: by hand, at the end of a `with`, or when
+they were is kept in `StreamBackups`, which restores it: by a call, at the end of a `with`, or when
 the function returns that the two decorate.
 """
 

@@ -121,7 +121,7 @@ class Bundle:
             self.graphdef = part.graphdef
             return
         parts: list[Any] = []
-        # Variables that lie about in the arguments (those of a State, say) are walked in one go.
+        # Variables outside of modules (those of a State, say) are walked in one pass.
         for remembered, group in groupby(roots, lambda r: isinstance(r, Pytree)):
             run = list(group)
             parts.extend(map(snapshot_of, run) if remembered else [Loose(run)])

@@ -1,4 +1,4 @@
-"""`split_context`, `merge_context`, `update_context`: a transform written by hand.
+"""`split_context`, `merge_context`, `update_context`: a user's own transform.
 
 A transform splits the caller's modules, merges them inside of the traced function, splits them
 there again when the body ran, and merges them outside into the caller's very objects. The first
@@ -61,7 +61,7 @@ def _context(tag: Hashable | None) -> UpdateContext | None:
         if context.tag == tag:
             return context
     raise ArgumentError(
-        f"No update context found for tag {tag!r}.",
+        f"No update context is open for the tag {tag!r}.",
         hint="Run all four steps inside of `with nnx.update_context(tag):`.",
     )
 

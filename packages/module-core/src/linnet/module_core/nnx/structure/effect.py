@@ -241,7 +241,8 @@ class After:
         variables = inside.variables
         leaf_of = {id(variable): i for i, variable in variables.items()}
         arrays = {id(x): i for i, x in enumerate(inside.values) if i not in variables}
-        # In the same structure a raw array is what stood in its place, were it another or not.
+        # In an equal structure, a raw array counts as the one at its place before, be it another or
+        # not.
         self.sources = tuple(
             leaf_of.get(id(leaf))
             if isinstance(leaf, Variable)

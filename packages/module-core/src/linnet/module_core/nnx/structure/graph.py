@@ -261,8 +261,8 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
         what = "Missing" if missing else "Unknown" if unknown else "In several states"
         listed = ", ".join([path_text(p) for p in (missing or unknown or twice)[:6]])
         raise ArgumentError(
-            f"Incorrect number of leaves, expected {len(paths)} leaves, but got"
-            f" {len(given) + len(twice)}. {what}: {listed}.",
+            f"The states have {len(given) + len(twice)} leaves, the GraphDef {len(paths)}."
+            f" {what}: {listed}.",
             hint="Merge a GraphDef with all the states that it was split from.",
         )
     return [given[p] for p in paths]
@@ -319,7 +319,7 @@ def map(
 
 
 def pure(tree: A) -> A:
-    """A state or tree with bare values in the place of its variables."""
+    """A state or tree with bare values in place of its variables."""
     made: A = jax.tree_util.tree_map(
         lambda x: x.raw_value if isinstance(x, Variable) else x,
         tree,
@@ -329,7 +329,7 @@ def pure(tree: A) -> A:
 
 
 def as_pure(tree: A) -> A:
-    """An object with bare values in the place of its variables."""
+    """An object with bare values in place of its variables."""
     made: A = recursive_map(
         lambda _, x: x.raw_value if isinstance(x, Variable) else x, tree, graph=True
     )

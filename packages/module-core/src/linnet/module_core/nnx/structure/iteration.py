@@ -135,14 +135,14 @@ def refuse_tree_mode(node: object, graph: bool | None) -> None:
         if duplicates:
             where = " and ".join([path_text(p) for p in duplicates[0]])
             raise ArgumentError(
-                f"Duplicate found at paths {where}: tree mode (graph=False) takes no shared"
+                f"One object is at two paths, {where}: tree mode (graph=False) allows no shared"
                 " references.",
                 hint="Pass graph=True, or give each place an object of its own.",
             )
 
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
-    """A copy of an object with `f(path, value)` in the place of everything, children first."""
+    """A copy of an object with `f(path, value)` in place of everything, children first."""
     refuse_tree_mode(node, graph)
     return _RecursiveMap(f).made_of(node, ())
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = False) -> None:
-    """Refuses an effect on objects of another trace level than the current one.
+    """Checks that an effect is on objects of the current trace level.
 
     Args:
       bundle: the caller's objects.
@@ -115,7 +115,7 @@ class _ContentsReader:
 
 
 def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequence[Any]) -> None:
-    """Refuses new values for variables of another trace level than the current one.
+    """Checks that variables with new values are of the current trace level.
 
     Args:
       graphdef: the structure that the values are for.

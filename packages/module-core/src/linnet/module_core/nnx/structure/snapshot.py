@@ -46,7 +46,7 @@ class Snapshot:
 
     Attributes:
       graphdef: the structure.
-      leaves: variables, and None in the place of each raw array.
+      leaves: variables, and None in place of each raw array.
       slots: where the raw arrays are.
       level: the trace level of all nodes, or None if they differ.
       ids: identities of all nodes, to see whether two roots share any.

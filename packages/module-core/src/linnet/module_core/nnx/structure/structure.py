@@ -348,13 +348,13 @@ def _copied(value: object) -> Any:
 
 
 def refuse_leftover(wanted: int, got: int) -> None:
-    """Refuses a wrong number of leaves.
+    """Checks the number of leaves.
 
     Raises:
       ArgumentError: the numbers differ.
     """
     if wanted != got:
         raise ArgumentError(
-            f"Incorrect number of leaves, expected {wanted} leaves, but got {got}.",
+            f"The states have {got} leaves, the GraphDef {wanted}.",
             hint="Merge a GraphDef with all the states that it was split from.",
         )

@@ -1,4 +1,4 @@
-"""Trees with objects as trees without, and back: what a transform written by hand hands to jax.
+"""Trees with objects as trees without, and back: what a user's own transform passes to jax.
 
 `to_tree` replaces each object by a `NodeStates`, the structure and the states of a split,
 of a tree; `from_tree` puts the objects back. Both go through one split or merge context, so that an
@@ -206,7 +206,7 @@ def _check_aliasing(leaves: Iterable[tuple[Path, Any, Any]]) -> None:
             first, other = seen.setdefault(id(node), ((*path, *below), own))
             if other != own:
                 raise ArgumentError(
-                    f"Inconsistent aliasing detected: the same {type(node).__name__} is at"
+                    f"One {type(node).__name__} has two different prefixes: it is at"
                     f" {path_text(first)} with the prefix {other!r} and at"
                     f" {path_text((*path, *below))} with {own!r}.",
                     hint="Give both the same prefix, or one of them a copy (nnx.clone).",

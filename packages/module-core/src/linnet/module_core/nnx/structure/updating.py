@@ -27,9 +27,9 @@ from .states import FlatState, Path, State, from_flat_state, path_text
 def update(node: Any, state: Any, /, *states: Any) -> None:
     """Puts the leaves of states into an object, in place.
 
-    Variables that are there keep their identity and take over value and metadata; bare values set
-    the value. What is not there yet is added: of a variable a copy, since the state's own belongs
-    to another object.
+    Existing variables keep their identity and take over value and metadata; bare values set the
+    value. What is not there yet is added: of a variable a copy, since the state's own belongs to
+    another object.
 
     Args:
       node: the object, or a variable.

@@ -218,7 +218,7 @@ class Welford(Metric):
         """
         total, count, (values, weights) = _summed(_argument(kwargs, self.argname), mask)
         n_a, n_b = self.count.value.astype(jnp.float32), count.astype(jnp.float32)
-        n = jnp.maximum(n_a + n_b, 1)  # of nothing, nothing changes, and 0 / 1 is no NaN
+        n = jnp.maximum(n_a + n_b, 1)  # without examples nothing changes, and 0 / 1 isn't NaN
         mean_b = total / jnp.maximum(n_b, 1)
         delta = jnp.where(n_b > 0, mean_b - self.mean.value, 0)
         distances = jnp.where(weights, values - mean_b, 0)
@@ -246,7 +246,7 @@ class MultiMetric(Metric):
       **metrics: name to metric. Each is an attribute as well.
 
     Raises:
-      ArgumentTypeError: one is no metric.
+      ArgumentTypeError: one is not a metric.
       ArgumentError: a name is that of a method.
 
     >>> import jax.numpy as jnp

@@ -69,12 +69,12 @@ class Optimizer(Pytree, Generic[M]):
 
     Attributes:
       step: how many updates there were.
-      opt_state: the transformation's state; in the place of each array a variable, `OptVariable`
-        where it belongs to a variable of the model (whose metadata it has), `OptArray` elsewhere.
+      opt_state: the transformation's state; in place of each array a variable, `OptVariable` where
+        it belongs to a variable of the model (whose metadata it has), `OptArray` elsewhere.
       tx, wrt: as given.
 
     Raises:
-      ArgumentTypeError: `wrt` is missing, or `tx` is no transformation.
+      ArgumentTypeError: `wrt` is missing, or `tx` is not a transformation.
       ArgumentError: `wrt` chooses nothing, or variables that have no gradient.
 
     >>> import jax, jax.numpy as jnp, optax
@@ -119,7 +119,7 @@ class Optimizer(Pytree, Generic[M]):
         self.wrt = static(wrt)
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what is no attribute.
+        # Called for a missing attribute.
         hint = ""
         if name == "model":
             hint = (

@@ -46,8 +46,8 @@ def refuse_bound_method(fun: object, name: str) -> None:
     """Refuses a bound method, where it could not be said what applies to its module."""
     if isinstance(getattr(fun, "__self__", None), Pytree):
         raise ArgumentError(
-            f"nnx.{name} does not support bound methods. Use the decorator form @nnx.{name} or call"
-            f" nnx.{name}(MyClass.method)(instance, ...) with the unbound method."
+            f"nnx.{name} got a bound method, whose module it cannot track. Decorate the method with"
+            f" @nnx.{name}, or pass the function: nnx.{name}(Model.method)(model, ...)."
         )
 
 
@@ -161,7 +161,7 @@ def names_of(fun: Callable[..., Any]) -> tuple[str, ...]:
 
 
 class Transformed(ABC, Generic[P, R]):
-    """A function under a transform: called as it is, and as a method where it stands in a class."""
+    """A function under a transform: called directly, or as a method if a class defines it."""
 
     def __init__(self, fun: Callable[..., Any]) -> None:
         functools.update_wrapper(self, fun, updated=())

@@ -128,7 +128,7 @@ def _select(
 
 
 def _same_outputs(done: dict[int, _Done], names: Sequence[str], what: str, bundle: Bundle) -> None:
-    """Refuses branches that return trees of different form."""
+    """Checks that all branches return trees of the same form."""
     for k, name in enumerate(names):
         if done[k].form != done[0].form:
             raise ArgumentTypeError(
@@ -148,7 +148,7 @@ def _same_types(
     holed: Any,
     arguments: Sequence[str],
 ) -> None:
-    """Refuses variables that branches leave with different shapes or types."""
+    """Checks that branches leave variables with the same shapes and types."""
     first = done[0]
     for i, (source, wanted) in enumerate(zip(first.plan.sources, first.types, strict=True)):
         for k, name in enumerate(names):
@@ -246,8 +246,7 @@ class _Loop:
         if not inside.after.in_place or _shape(outcome.output) != _shape(holed):
             roots = self.bundle.roots
             raise ArgumentError(
-                f"nnx.{self.name} requires body function's input and output to have the same"
-                f" reference and pytree structure, but they differ:"
+                f"The body of nnx.{self.name} must return the structure that it takes:"
                 f" {tree_text(holed, roots)} became {tree_text(outcome.output, roots)}"
                 + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
                 hint="Return the very modules that came in, with values set in place.",

@@ -179,7 +179,7 @@ class Grad(Transformed[..., Any]):
     def _gradients(
         self, lifted: Lifted, gradients: dict[int, Any], by_args: Sequence[Any]
     ) -> tuple[Any, ...]:
-        """For each argument its tree, with a state of gradients in the place of each object."""
+        """For each argument its tree, with a state of gradients in place of each object."""
         bundle = lifted.bundle
         paths, types = bundle.graphdef.paths, bundle.graphdef.leaf_types
         several = bundle.graphdef.num_roots != 1

@@ -32,7 +32,7 @@ def transform_metadata(
       in_axes: as the transform has them; int or None for each argument, or `StateAxes`.
       out_axes: the same for the output.
       partition: the name of the axis.
-      graph: accepted; sharing is no matter here.
+      graph: accepted; sharing makes no difference here.
     """
     del graph
     names = AxisMetadata({PARTITION_NAME: partition})

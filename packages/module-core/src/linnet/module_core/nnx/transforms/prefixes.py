@@ -124,7 +124,7 @@ def _bare(state: Mapping[Any, Any]) -> State:
 
 
 class Occurrence(NamedTuple):
-    """A place where an object stands among the arguments."""
+    """The place of an object among the arguments."""
 
     root: int  # its index among the roots
     spec: Any
@@ -163,7 +163,7 @@ def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any
     """The specs of a prefix, the subtree of `tree` that each is for, and the prefix's structure.
 
     Raises:
-      ArgumentError: it is no prefix of the tree; `what` names it.
+      ArgumentError: it is not a prefix of the tree; `what` names it.
     """
     specs: list[Any]
     structure: Any
@@ -332,8 +332,7 @@ def _refuse_aliasing(leaf: object, before: _Same, spec: object, where: str) -> N
     kind = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
     first = join_text(before.of.where, before.path)
     raise ArgumentError(
-        "Inconsistent aliasing detected. The following nodes have different prefixes:\n"
-        f"Node: {kind}\n  {first}: {before.spec}\n  {where}: {spec}",
+        f"A shared {kind} has two different prefixes:\n  {first}: {before.spec}\n  {where}: {spec}",
         hint="It is one and the same value: give all its places the same, or pass a copy"
         " (nnx.clone).",
     )

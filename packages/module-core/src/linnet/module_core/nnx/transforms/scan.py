@@ -69,13 +69,13 @@ class Scan(Transformed[..., Any]):
         self._carried_out = _carry_position(self._out_axes, "out_axes")
         if (carried_in is None) != (self._carried_out is None):
             raise ArgumentError(
-                "If one of in_axes or out_axes has Carry, the other must also have Carry. Got"
-                f" in_axes={in_axes!r} and out_axes={out_axes!r}"
+                "A Carry goes in and comes out: only one has it of"
+                f" in_axes={in_axes!r} and out_axes={out_axes!r}."
             )
         for axis in jax.tree_util.tree_leaves(self._out_axes, is_leaf=is_spec_leaf):
             if axis is None or (isinstance(axis, FilterMapping) and None in axis._specs):
                 raise ArgumentError(
-                    f"Cannot broadcast output state. Got out_axes={out_axes!r}.",
+                    f"out_axes={out_axes!r} has None, but every step has an output of its own.",
                     hint="An output of every step has an axis; what stays the same is carried.",
                 )
         # Inlined, so that derivatives and batches of the loop are those of jax.lax.scan.
@@ -367,7 +367,7 @@ class _Loop:
         if before != now:
             roots = run.inside.roots
             raise ArgumentError(
-                "Carry references must be the same between iterations. The carry was"
+                "A step returned other modules than it was carried: the carry was"
                 f" {tree_text(carried, roots)} and became"
                 f" {tree_text(new, roots)}.",
                 hint="Return the very module that was carried in, changed in place.",
@@ -416,7 +416,7 @@ class _Loop:
         )
 
     def _refuse_moved(self, run: Run, after: After) -> None:
-        """Refuses what next steps would do differently: they find each variable where it was."""
+        """Checks that the next step will find each variable where this one did."""
         if after.in_place:
             return
         form = self.call.form
@@ -443,7 +443,7 @@ _WHOLE = -1
 
 
 def _carry_position(axes: Any, what: str) -> int | None:
-    """Where `Carry` stands among specs; `_WHOLE` if it is all of them."""
+    """The place of `Carry` among specs; `_WHOLE` if it is all of them."""
     if axes is Carry:
         return _WHOLE
     found: list[int] = []
@@ -454,11 +454,11 @@ def _carry_position(axes: Any, what: str) -> int | None:
             axis, is_leaf=lambda x: isinstance(x, FilterMapping)
         ):
             raise ArgumentError(
-                f"Carry must at the top-level, it cannot be nested. Found {what}={axes!r}"
+                f"Carry stands for a whole argument or output, but is nested in {what}={axes!r}."
             )
     if len(found) > 1:
         raise ArgumentError(
-            f"Found multiple Carry definitions at {what}[{found[0]}] and {what}[{found[1]}]",
+            f"There is one Carry at most, got two: {what}[{found[0]}] and {what}[{found[1]}].",
             hint="Carry one tuple of both.",
         )
     return found[0] if found else None
@@ -508,7 +508,7 @@ def scan(
       reverse: goes from the last step to the first.
       unroll: steps in one turn of the loop; True for all of them.
       in_axes: for each argument `Carry` (one of them at most), an axis, None, or for modules
-        `StateAxes`, in which `Carry` may stand, too.
+        `StateAxes`, which may contain `Carry`, too.
       out_axes: `Carry` where the function returns it, and an axis for what else it returns.
       transform_metadata: with `nnx.PARTITION_NAME`, the name of the axis in sharding metadata.
       graph: False refuses shared references.

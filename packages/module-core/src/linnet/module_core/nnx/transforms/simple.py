@@ -138,7 +138,7 @@ def remat(
     Args:
       f: the function; left out, a decorator is returned.
       prevent_cse, policy: see `jax.checkpoint`.
-      static_argnums: positions of arguments that are no arrays.
+      static_argnums: positions of arguments that are not arrays.
       graph: False refuses shared references.
       graph_updates: False keeps changes of structure from the caller; values are handed on.
 
@@ -257,7 +257,7 @@ def make_jaxpr(
     Args:
       f: the function; left out, a decorator is returned.
       graph, graph_updates: see `nnx.remat`.
-      static_argnums: positions of arguments that are no arrays.
+      static_argnums: positions of arguments that are not arrays.
 
     >>> print(make_jaxpr(lambda x: x + 1)(1.0))
     { lambda ; a:f32[]. let b:f32[] = add a 1.0:f32[] in (b,) }

@@ -44,7 +44,7 @@ class Modes:
         self.tree = not self.structure
 
     def check(self, arguments: Any, name: str) -> None:
-        """Refuses objects that are shared among the arguments where `graph=False`."""
+        """Checks that with `graph=False` the arguments share no objects."""
         if self.graph:
             return
         nodes = [x for x in jax.tree_util.tree_leaves(arguments, is_leaf=is_node) if is_node(x)]
@@ -52,20 +52,19 @@ class Modes:
         if found:
             where = " and ".join([path_text(p) for p in found[0]])
             raise ArgumentError(
-                f"Duplicate found at paths {where}: nnx.{name} with graph=False does not support"
-                " Variable aliasing.",
+                f"One Variable is at two paths, {where}, which graph=False excludes in nnx.{name}.",
                 hint="Leave graph out, or give each place an object of its own (nnx.clone).",
             )
 
     def refuse_filters(self, specs: Any, what: str) -> None:
-        """Refuses specs that tell the leaves of an object apart, in tree mode."""
+        """Checks that in tree mode no spec tells the leaves of an object apart."""
         if self.structure:
             return
         for spec in jax.tree_util.tree_leaves(specs, is_leaf=is_spec_leaf):
             if isinstance(spec, FilterMapping) or hasattr(spec, "argnum"):
                 raise ArgumentError(
-                    f"`{what}` cannot contain `{type(spec).__name__}` objects when `graph=False` or"
-                    " `graph_updates=False`.",
+                    f"A {type(spec).__name__} in {what} tells variables of one object apart, which"
+                    " graph=False and graph_updates=False exclude.",
                     hint="Leave both out; or take the object apart (nnx.split), and give each of"
                     " the states that are passed one entry.",
                 )
@@ -105,8 +104,8 @@ class Modes:
                 continue
             keyword = "graph_updates" if self.graph else "graph"
             raise ArgumentError(
-                f"Duplicate found: the object in the output{place} {what}; nnx.{name} with"
-                f" {keyword}=False does not support Variable aliasing.",
+                f"The object in the output{place} {what}, which {keyword}=False excludes in"
+                f" nnx.{name}.",
                 hint=f"Leave {keyword} out, or return a copy (nnx.clone).",
             )
 

@@ -120,7 +120,7 @@ class Vmap(Transformed[..., Any]):
         return lifted.apply(output, put_together(values_of, layout), effect)
 
     def _check_out_axes(self, run: Run, after: After, outcome: Outcome) -> None:
-        """Refuses an axis along which an output or variable can't be stacked."""
+        """Checks that outputs and variables can be stacked along an axis."""
         if self._out_axes == 0 and {0, None}.issuperset(run.specs):
             return
         prefix = plain(self._out_axes)

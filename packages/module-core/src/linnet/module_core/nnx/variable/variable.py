@@ -306,8 +306,7 @@ class Variable(Operators[A], Generic[A]):
         """
         if type(other) is not type(self):
             raise ArgumentError(
-                f"Cannot copy from incompatible container, expected {type(self).__name__}, got"
-                f" {type(other).__name__}."
+                f"A {type(self).__name__} cannot take the value of a {type(other).__name__}."
             )
         self.update_from_state(other)
 
