@@ -106,14 +106,13 @@ class Coder(linen.Module):
 
 class Two(linen.Module):
     @linen.compact
-    def forward(self, input1: Any, input2: Any, deterministic: bool) -> Any:
-        x = jnp.concatenate([input1, input2], -1)
+    def forward(self, left: Any, right: Any, deterministic: bool) -> Any:
+        x = jnp.concatenate([left, right], -1)
         return Dense(2)(Dropout()(x, not deterministic))
 
 
 def forward_two(module: Any, inputs: Any, training: bool) -> Any:
-    input1, input2 = inputs
-    return module.forward(input1, input2, not training)
+    return module.forward(*inputs, not training)
 
 
 def twice(x: Any) -> Any:

@@ -47,9 +47,9 @@ def test_it_is_a_layer_of_keras_that_takes_the_arguments_of_one() -> None:
 
 
 def test_first_example_a_module_whose_call_takes_no_training() -> None:
-    """Layers of linen proper are another package; these are the same steps by hand."""
+    """Another package has the layers of linen; these are the same steps."""
 
-    class MyFlaxModule(linen.Module):
+    class Classifier(linen.Module):
         @linen.compact
         def __call__(self, inputs: Any) -> Any:
             x = inputs
@@ -64,24 +64,22 @@ def test_first_example_a_module_whose_call_takes_no_training() -> None:
             x = Dense(features=10)(x)
             return jax.nn.softmax(x)
 
-    flax_module = MyFlaxModule()
-    keras_layer = FlaxLayer(flax_module)
+    layer = FlaxLayer(Classifier())
     images = np.random.default_rng(0).normal(size=(8, 6, 6, 1)).astype("float32")
-    model = keras.Sequential([keras.Input((6, 6, 1)), keras_layer])
+    model = keras.Sequential([keras.Input((6, 6, 1)), layer])
     model.compile("adam", "sparse_categorical_crossentropy")
-    before = keras_layer.get_weights()
+    before = layer.get_weights()
     model.fit(images, np.arange(8), verbose=0)
     assert model.predict(images, verbose=0).sum(-1) == pytest.approx(np.ones(8))
-    assert all((a != b).any() for a, b in zip(before, keras_layer.get_weights(), strict=True))
+    assert all((a != b).any() for a, b in zip(before, layer.get_weights(), strict=True))
 
 
 def test_second_example_a_function_that_wraps_a_method() -> None:
-    flax_module = Two()
-    keras_layer = FlaxLayer(module=flax_module, method=forward_two)
-    model = fitted(keras_layer, (X, Y), Y)
-    quiet = keras_layer([X, Y], training=False)
-    np.testing.assert_array_equal(quiet, keras_layer([X, Y], training=False))
-    assert (quiet != keras_layer([X, Y], training=True)).any()
+    layer = FlaxLayer(module=Two(), method=forward_two)
+    model = fitted(layer, (X, Y), Y)
+    quiet = layer([X, Y], training=False)
+    np.testing.assert_array_equal(quiet, layer([X, Y], training=False))
+    assert (quiet != layer([X, Y], training=True)).any()
     np.testing.assert_allclose(model.predict((X, Y), verbose=0), quiet, rtol=1e-5, atol=1e-6)
 
 

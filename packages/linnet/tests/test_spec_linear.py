@@ -186,7 +186,7 @@ def test_signature_begins_as_documented(path: str) -> None:
     assert all("=" in p for p in ours[len(documented) :])
 
 
-# Sentences that hold for several layers.
+# What holds for several layers.
 
 X = jax.random.normal(jax.random.key(3), (2, 8, 3))
 MAKERS: dict[str, Any] = {
@@ -205,7 +205,6 @@ each_convolution = pytest.mark.parametrize("name", CONVOLUTIONS)
 
 @each
 def test_use_bias_says_whether_a_bias_is_added(name: str) -> None:
-    """Whether to add a bias to the output (default: True)."""
     layer = MAKERS[name](bias_init=nn.initializers.constant(5.0))
     y, variables = layer.init_with_output(KEY, X)
     plain = MAKERS[name](use_bias=False)
@@ -216,8 +215,6 @@ def test_use_bias_says_whether_a_bias_is_added(name: str) -> None:
 
 @each
 def test_dtype_is_inferred_from_input_and_parameters(name: str) -> None:
-    """The dtype of the computation (default: infer from input and params)."""
-
     def output(x_dtype: Any, **fields: Any) -> Any:
         y, _ = jax.eval_shape(MAKERS[name](**fields).init_with_output, KEY, X.astype(x_dtype))
         return y.dtype
@@ -231,7 +228,6 @@ def test_dtype_is_inferred_from_input_and_parameters(name: str) -> None:
 
 @each
 def test_param_dtype_is_passed_to_the_initializers(name: str) -> None:
-    """The dtype passed to parameter initializers (default: float32)."""
     seen: list[Any] = []
 
     def spy(key: Any, shape: Any, dtype: Any) -> jax.Array:
@@ -245,7 +241,6 @@ def test_param_dtype_is_passed_to_the_initializers(name: str) -> None:
 
 @each
 def test_precision_is_jax_s(name: str) -> None:
-    """Numerical precision of the computation, see jax.lax.Precision."""
     layer = MAKERS[name](precision=lax.Precision.HIGHEST)
     variables = layer.init(KEY, X)
     assert "HIGHEST" in str(jax.make_jaxpr(layer.apply)(variables, X))
@@ -253,7 +248,6 @@ def test_precision_is_jax_s(name: str) -> None:
 
 @each
 def test_initializers_make_kernel_and_bias(name: str) -> None:
-    """Initializer function for the weight matrix, and for the bias."""
     ones, twos = nn.initializers.ones, nn.initializers.constant(2.0)
     params = MAKERS[name](kernel_init=ones, bias_init=twos).init(KEY, X)["params"]
     assert (params["kernel"] == 1.0).all()
@@ -262,7 +256,6 @@ def test_initializers_make_kernel_and_bias(name: str) -> None:
 
 
 def test_dense_transforms_the_last_dimension() -> None:
-    """A linear transformation applied over the last dimension of the input."""
     layer = nn.Dense(4)
     variables = layer.init(KEY, X)
     y = layer.apply(variables, X)
@@ -271,7 +264,6 @@ def test_dense_transforms_the_last_dimension() -> None:
 
 
 def test_dense_general_is_dense_by_default() -> None:
-    """Equivalent to nn.Dense(features=4)."""
     dense, general = nn.Dense(features=4), nn.DenseGeneral(features=4)
     variables = dense.init(KEY, X)
     same = general.init(KEY, X)
@@ -280,7 +272,6 @@ def test_dense_general_is_dense_by_default() -> None:
 
 
 def test_dense_general_s_axes() -> None:
-    """E.g. (-2, -1) will apply the transformation to the last two axes."""
     layer = nn.DenseGeneral((4, 5), axis=(-2, -1))
     y, variables = layer.init_with_output(KEY, X)
     assert y.shape == (2, 4, 5)
@@ -290,7 +281,6 @@ def test_dense_general_s_axes() -> None:
 
 
 def test_dense_general_s_batch_dims() -> None:
-    """Tuple with batch axes."""
     y, variables = nn.DenseGeneral(4, batch_dims=(0,)).init_with_output(KEY, X)
     params = variables["params"]
     assert params["kernel"].shape == (2, 3, 4)
@@ -317,7 +307,6 @@ def test_convolutions_wrap_lax(layer: nn.Module, function: str) -> None:
 
 
 def test_convolutions_are_lax_s() -> None:
-    """Wraps lax.conv_general_dilated, lax.conv_transpose and lax.conv_general_dilated_local."""
     numbers = ("NHC", "HIO", "NHC")
     for name, direct in {
         "Conv": lambda k: lax.conv_general_dilated(X, k, (1,), "SAME", dimension_numbers=numbers),
@@ -332,7 +321,6 @@ def test_convolutions_are_lax_s() -> None:
 
 @each_convolution
 def test_an_int_is_a_kernel_of_one_dimension(name: str) -> None:
-    """A single integer will be interpreted as a tuple of the single integer."""
     one, several = (getattr(nn, name)(4, size) for size in (3, (3,)))
     y, variables = one.init_with_output(KEY, X)
     np.testing.assert_array_equal(several.apply(variables, X), y)
@@ -344,7 +332,6 @@ def test_an_int_is_a_kernel_of_one_dimension(name: str) -> None:
 )
 @each_convolution
 def test_one_int_stands_for_all_dimensions(name: str, field: str, one: int, many: Any) -> None:
-    """An integer or a sequence of n integers."""
     x = jnp.ones((1, 6, 5, 2))
     short, long = (getattr(nn, name)(3, (3, 2), **{field: value}) for value in (one, many))
     y, variables = short.init_with_output(KEY, x)
@@ -365,7 +352,6 @@ def test_defaults_of_strides_and_dilation_are_one(name: str) -> None:
 
 @each_convolution
 def test_paddings_that_all_know(name: str) -> None:
-    """'SAME', 'VALID', 'CIRCULAR', a sequence of (low, high) pairs, a single int."""
     shapes = {}
     for padding in ("SAME", "VALID", "CIRCULAR", ((1, 2),), 1, (1,), [[1, 2]]):
         y, _ = jax.eval_shape(MAKERS[name](padding=padding).init_with_output, KEY, X)
@@ -385,7 +371,6 @@ def test_paddings_that_all_know(name: str) -> None:
 
 @each_convolution
 def test_an_int_in_a_sequence_pads_both_sides(name: str) -> None:
-    """Assigning a single int in the sequence causes the same padding to be used on both sides."""
     x = jnp.ones((1, 6, 5, 2))
     short, long = (getattr(nn, name)(3, (3, 2), padding=p) for p in ((1, 2), ((1, 1), (2, 2))))
     y, variables = short.init_with_output(KEY, x)
@@ -394,7 +379,6 @@ def test_an_int_in_a_sequence_pads_both_sides(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Conv", "ConvLocal"])
 def test_circular_padding_is_periodic(name: str) -> None:
-    """'CIRCULAR' (periodic boundary conditions)."""
     around = jnp.pad(X, ((0, 0), (1, 1), (0, 0)), mode="wrap")
     y, variables = MAKERS[name](padding="CIRCULAR").init_with_output(KEY, X)
     expected = MAKERS[name](padding="VALID").apply(variables, around)
@@ -403,7 +387,6 @@ def test_circular_padding_is_periodic(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Conv", "ConvLocal"])
 def test_causal_padding_is_on_the_left(name: str) -> None:
-    """Left-pads the convolution axis, resulting in same-sized output; for 1D convolutions."""
     y, variables = MAKERS[name](padding="CAUSAL").init_with_output(KEY, X)
     assert y.shape == (2, 8, 4)
     np.testing.assert_allclose(
@@ -414,7 +397,6 @@ def test_causal_padding_is_on_the_left(name: str) -> None:
 
 
 def test_input_dilation_is_a_transposed_convolution() -> None:
-    """Convolution with input dilation d is equivalent to transposed convolution with stride d."""
     transposed = nn.ConvTranspose(4, 3, strides=2, padding="VALID")
     y, variables = transposed.init_with_output(KEY, X)
     dilated = nn.Conv(4, 3, input_dilation=2, padding=((2, 2),))
@@ -423,7 +405,6 @@ def test_input_dilation_is_a_transposed_convolution() -> None:
 
 @each_convolution
 def test_kernel_dilation_spreads_the_kernel(name: str) -> None:
-    """Convolution with kernel dilation is also known as 'atrous convolution'."""
     padding = {"ConvTranspose": "VALID"}.get(name, ((2, 2),))
     dilated = MAKERS[name](kernel_dilation=2, padding=padding)
     y, variables = dilated.init_with_output(KEY, X)
@@ -439,7 +420,6 @@ def test_kernel_dilation_spreads_the_kernel(name: str) -> None:
 
 
 def test_groups_divide_the_input_s_features() -> None:
-    """If specified, divides the input features into groups."""
     x = jnp.ones((1, 6, 4))
     layer = nn.Conv(6, 3, feature_group_count=2)
     y, variables = layer.init_with_output(KEY, x)
@@ -452,7 +432,6 @@ def test_groups_divide_the_input_s_features() -> None:
 
 @each_convolution
 def test_mask_masks_the_weights(name: str) -> None:
-    """Optional mask for the weights; must be the same shape as the convolution weight matrix."""
     y, variables = MAKERS[name]().init_with_output(KEY, X)
     kernel = variables["params"]["kernel"]
     mask = jnp.tril(jnp.ones_like(kernel))
@@ -466,7 +445,6 @@ def test_mask_masks_the_weights(name: str) -> None:
 
 @each_convolution
 def test_batch_dimensions_are_merged_and_restored(name: str) -> None:
-    """All batch dimensions are flattened into one and restored before returning."""
     x = jax.random.normal(KEY, (2, 3, 8, 3))
     variables = MAKERS[name]().init(KEY, X)
     y = MAKERS[name]().apply(variables, x)
@@ -477,14 +455,12 @@ def test_batch_dimensions_are_merged_and_restored(name: str) -> None:
 
 @each_convolution
 def test_a_missing_batch_dimension_is_added_and_removed(name: str) -> None:
-    """If the input lacks a batch dimension it is added and removed: single-example code."""
     variables = MAKERS[name]().init(KEY, X)
     alone = MAKERS[name]().apply(variables, X[0])
     np.testing.assert_allclose(alone, MAKERS[name]().apply(variables, X)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_images_and_volumes_have_their_channels_last() -> None:
-    """NHWC for a 2D convolution and NDHWC for a 3D convolution."""
     for spatial in ((5, 4), (5, 4, 3)):
         x = jnp.ones((2, *spatial, 6))
         for name in CONVOLUTIONS:
@@ -493,7 +469,6 @@ def test_images_and_volumes_have_their_channels_last() -> None:
 
 
 def test_transpose_kernel_flips_and_swaps() -> None:
-    """If True, flips spatial axes and swaps the input/output channel axes of the kernel."""
     y, variables = nn.ConvTranspose(4, 3, transpose_kernel=True).init_with_output(KEY, X)
     kernel = variables["params"]["kernel"]
     assert kernel.shape == (3, 4, 3)
@@ -503,8 +478,6 @@ def test_transpose_kernel_flips_and_swaps() -> None:
 
 
 def test_overrides() -> None:
-    """dot_general, dot_general_cls, conv_general_dilated and conv_general_dilated_cls."""
-
     def dot(*args: Any, **kwargs: Any) -> jax.Array:
         return 3 * lax.dot_general(*args, **kwargs)
 
@@ -527,7 +500,6 @@ def test_overrides() -> None:
 
 
 def test_einsum_takes_its_equation_from_constructor_or_call() -> None:
-    """Exactly one of the constructor's and the call's einsum_str must be not None."""
     given, later = nn.Einsum((3, 4), "bta,ac->btc"), nn.Einsum((3, 4))
     y, variables = given.init_with_output(KEY, X)
     np.testing.assert_array_equal(later.apply(variables, X, "bta,ac->btc"), y)
@@ -539,7 +511,6 @@ def test_einsum_takes_its_equation_from_constructor_or_call() -> None:
 
 @pytest.mark.parametrize("equation", ["bta->bt", "bta,ac,c->bt"])
 def test_einsum_has_exactly_two_operands(equation: str) -> None:
-    """The lhs being the inputs passed in, and the rhs being the learnable kernel."""
     with pytest.raises(ValueError, match="expected two"):
         nn.Einsum((3, 4), equation).init(KEY, X)
 
@@ -548,13 +519,11 @@ def test_einsum_has_exactly_two_operands(equation: str) -> None:
 
 
 def test_embed_s_table() -> None:
-    """Creates an embedding matrix with shape (num_embeddings, features)."""
     variables = nn.Embed(num_embeddings=5, features=3).init(KEY, jnp.array([0]))
     assert jax.tree.map(jnp.shape, variables) == {"params": {"embedding": (5, 3)}}
 
 
 def test_embed_indexes_the_table() -> None:
-    """The input values are used to 0-index into the embedding matrix; all dims are batch dims."""
     layer = nn.Embed(5, 3)
     ids = jnp.array([[[0], [4]]])
     y, variables = layer.init_with_output(KEY, ids)
@@ -563,25 +532,21 @@ def test_embed_indexes_the_table() -> None:
 
 
 def test_embed_beyond_its_rows_is_nan() -> None:
-    """Indexing on a value greater than or equal to num_embeddings will result in nan values."""
     y, _ = nn.Embed(5, 3).init_with_output(KEY, jnp.array([4, 5, 6]))
     assert np.isnan(y).all(1).tolist() == [False, True, True]
 
 
 def test_embed_of_one_row_broadcasts() -> None:
-    """When num_embeddings equals 1, the matrix is broadcast, features dimension appended."""
     y, variables = nn.Embed(1, 3).init_with_output(KEY, jnp.array([[0, 1], [2, 3]]))
     np.testing.assert_array_equal(y, jnp.broadcast_to(variables["params"]["embedding"], (2, 2, 3)))
 
 
 def test_embed_takes_integers() -> None:
-    """Values in the input array must be integers."""
     with pytest.raises(ValueError, match="integer"):
         nn.Embed(5, 3).init(KEY, jnp.ones(2))
 
 
 def test_embed_s_dtypes_and_initializer() -> None:
-    """The dtype of the embedding vectors (default: same as embedding)."""
     ids = jnp.array([0])
     assert (
         nn.Embed(5, 3, param_dtype=jnp.bfloat16).init_with_output(KEY, ids)[0].dtype == "bfloat16"
@@ -595,7 +560,6 @@ def test_embed_s_dtypes_and_initializer() -> None:
 
 
 def test_attend_is_the_inner_product_with_each_row() -> None:
-    """Final dim num_embeddings: the batched inner-product of queries against each embedding."""
     layer = nn.Embed(5, 3)
     variables = layer.init(KEY, jnp.array([0]))
     y = layer.apply(variables, X, method=layer.attend)
@@ -605,8 +569,6 @@ def test_attend_is_the_inner_product_with_each_row() -> None:
 
 
 def test_attend_shares_the_table_with_the_embedding() -> None:
-    """Commonly used for weight-sharing between embeddings and logit transform in NLP models."""
-
     class Tied(nn.Module):
         def setup(self) -> None:
             self.embed = nn.Embed(5, 3)
@@ -626,7 +588,6 @@ IMAGE = jnp.arange(32.0).reshape(1, 4, 4, 2)
 
 
 def test_pools() -> None:
-    """The maximum, the average, for each window slice."""
     blocks = np.asarray(IMAGE).reshape(1, 2, 2, 2, 2, 2)
     np.testing.assert_array_equal(nn.max_pool(IMAGE, (2, 2), (2, 2)), blocks.max((2, 4)))
     np.testing.assert_array_equal(nn.avg_pool(IMAGE, (2, 2), (2, 2)), blocks.mean((2, 4)))
@@ -634,7 +595,6 @@ def test_pools() -> None:
 
 
 def test_pool_strides_are_one_by_default() -> None:
-    """A sequence of n integers, representing the inter-window strides (default: (1, ..., 1))."""
     for pool in (nn.max_pool, nn.avg_pool):
         np.testing.assert_array_equal(pool(IMAGE, (2, 2)), pool(IMAGE, (2, 2), (1, 1)))
     default = nn.pool(IMAGE, 0.0, lax.add, (2, 2), None, "VALID")
@@ -642,7 +602,6 @@ def test_pool_strides_are_one_by_default() -> None:
 
 
 def test_pool_paddings() -> None:
-    """Either 'SAME', 'VALID' or a sequence of n (low, high) pairs (default: 'VALID')."""
     for pool in (nn.max_pool, nn.avg_pool):
         assert pool(IMAGE, (3, 3)).shape == (1, 2, 2, 2)
         assert pool(IMAGE, (3, 3), padding="VALID").shape == (1, 2, 2, 2)
@@ -651,7 +610,6 @@ def test_pool_paddings() -> None:
 
 
 def test_avg_pool_counts_padding_or_not() -> None:
-    """Whether to include padded tokens in the average calculation (default: True)."""
     ones = jnp.ones((1, 3, 1))
     counted = nn.avg_pool(ones, (2,), padding="SAME")
     assert counted.ravel().tolist() == [1.0, 1.0, 0.5]
@@ -660,7 +618,6 @@ def test_avg_pool_counts_padding_or_not() -> None:
 
 
 def test_pool_reduces_with_the_function_given() -> None:
-    """A reduce function of the form (T, T) -> T; init is the initial value for the reduction."""
     product = nn.pool(IMAGE + 1, 2.0, lambda a, b: a * b, (1, 2), (1, 2), "VALID")
     expected = 2 * (IMAGE + 1)[:, :, ::2] * (IMAGE + 1)[:, :, 1::2]
     np.testing.assert_array_equal(product, expected)
@@ -671,7 +628,6 @@ def test_pool_reduces_with_the_function_given() -> None:
 
 
 def test_dropout_needs_a_stream_in_apply_but_none_in_init() -> None:
-    """Be sure to include a 'dropout' RNG in apply; it isn't necessary for variable init."""
     layer = nn.Dropout(0.5)
     assert layer.init(KEY, X, deterministic=True) == {}
     assert layer.init({}, X, deterministic=True) == {}
@@ -681,13 +637,11 @@ def test_dropout_needs_a_stream_in_apply_but_none_in_init() -> None:
 
 
 def test_rate_is_the_probability_to_be_dropped() -> None:
-    """The dropout probability. (_not_ the keep rate!)"""
     y = nn.Dropout(0.1, deterministic=False).apply({}, jnp.ones(10_000), rngs={"dropout": KEY})
     assert 0.08 < (y == 0.0).mean() < 0.12
 
 
 def test_broadcast_dims_share_the_mask() -> None:
-    """Dimensions that will share the same dropout mask."""
     layer = nn.Dropout(0.5, broadcast_dims=(1,), deterministic=False)
     y = layer.apply({}, jnp.ones((20, 6, 2)), rngs={"dropout": KEY})
     assert (y == y[:, :1]).all()
@@ -695,7 +649,6 @@ def test_broadcast_dims_share_the_mask() -> None:
 
 
 def test_deterministic_returns_the_inputs() -> None:
-    """If false the inputs are scaled by 1 / (1 - rate) and masked, if true returned as is."""
     x = jnp.ones(1000)
     assert nn.Dropout(0.75, deterministic=True).apply({}, x) is x
     assert nn.Dropout(0.75).apply({}, x, True) is x
@@ -704,7 +657,6 @@ def test_deterministic_returns_the_inputs() -> None:
 
 
 def test_rng_collection_names_the_stream() -> None:
-    """The rng collection name to use when requesting an rng key."""
     layer = nn.Dropout(0.5, rng_collection="noise", deterministic=False)
     y = layer.apply({}, X, rngs={"noise": KEY})
     same = nn.Dropout(0.5, deterministic=False).apply({}, X, rngs={"dropout": KEY})
@@ -712,7 +664,6 @@ def test_rng_collection_names_the_stream() -> None:
 
 
 def test_rng_is_used_as_the_key() -> None:
-    """An optional PRNGKey used as the random key; else one is made with make_rng."""
     layer = nn.Dropout(0.5, deterministic=False)
     y = layer.apply({}, X, rng=KEY)
     mask = jax.random.bernoulli(KEY, 0.5, X.shape)
@@ -720,6 +671,5 @@ def test_rng_is_used_as_the_key() -> None:
 
 
 def test_dropout_keeps_the_mean() -> None:
-    """The masked inputs reweighted to preserve mean."""
     y = nn.Dropout(0.3, deterministic=False).apply({}, jnp.ones(100_000), rngs={"dropout": KEY})
     assert abs(y.mean() - 1.0) < 0.01

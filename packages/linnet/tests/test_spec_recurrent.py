@@ -330,7 +330,7 @@ def test_reverse_and_keep_order(cell: Any) -> None:
     plain = nn.RNN(cell)
     variables = plain.init(KEY, XS)
     backwards = plain.apply(variables, XS[:, ::-1])
-    # Processed from right to left, and returned so; keep_order puts it back.
+    # The outputs are in the order of processing, unless keep_order turns them around.
     near(nn.RNN(cell, reverse=True).apply(variables, XS), backwards)
     near(nn.RNN(cell, reverse=True, keep_order=True).apply(variables, XS), backwards[:, ::-1])
     # keep_order alone does nothing.

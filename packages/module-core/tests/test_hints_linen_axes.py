@@ -110,7 +110,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "or leave the axis whole: None in the place of",
+        "or leave the axis whole: None instead of",
         lambda: jax.eval_shape(
             lambda: laid_out(jnp.ones(3), ("x",), HALVES, rules=[("x", "data")])
         ),

@@ -37,7 +37,7 @@ class FlaxLayer(ModuleLayer):
       variables: all of the module's variables, as `module.init` returns them, to start from;
         copied. None initializes them.
       seed: makes the layer reproducible: its initial weights, and the keys of the stream "dropout",
-        which is there in training. None takes them from `keras.utils.set_random_seed`.
+        which exists in training. None takes them from `keras.utils.set_random_seed`.
       **kwargs: of `keras.Layer`: name, dtype, trainable.
 
     Attributes:

@@ -408,8 +408,8 @@ class MultiHeadAttention(Layer):
             self.init_cache((*batch, max_length, self.in_features), dtype)
 
 
-def _undecided(name: str, mend: str) -> str:
+def _undecided(name: str, remedy: str) -> str:
     return (
         f"Neither the layer nor its call say so: {name} is None. Pass {name}=True or False to the"
-        f" constructor or here, or set it for the whole model: {mend}."
+        f" constructor or here, or set it for the whole model: {remedy}."
     )

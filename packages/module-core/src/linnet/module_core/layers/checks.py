@@ -1,11 +1,11 @@
-"""Refuses what a layer cannot work with, before JAX does, and says how to fix it.
+"""Checks the arguments of layers before JAX does, with errors that say how to fix them.
 
 One rule for each question, for all layers and both styles:
 
 - An array is anything that NumPy reads as numbers: an array, a tracer, a variable, a number, or a
   nested list of numbers.
-- A size is an integer of Python, NumPy or JAX. A float is refused even if it is whole; how small a
-  size may be is the caller's to say.
+- A size is an integer of Python, NumPy or JAX. A float is an error even if it is whole; the caller
+  sets the lower bound.
 - A rate is a real number within [0, 1] that is known when the program is traced.
 - An axis is an integer within [-rank, rank); several are a sequence or a set without repetition.
 """
@@ -231,7 +231,7 @@ def vector_features(shape: Shape, what: str = "inputs") -> int:
 
 
 def same_shape(array: Array, expected: Shape, what: str, *, hint: str) -> None:
-    """Refuses an array whose shape is not the expected one; the hint says why that one was."""
+    """Checks an array's shape; the hint of an error says why it was expected."""
     if array.shape != expected:
         raise ShapeError(
             f"{what} has shape {array.shape}, expected {expected}.",
@@ -240,7 +240,7 @@ def same_shape(array: Array, expected: Shape, what: str, *, hint: str) -> None:
 
 
 def inexact(x: Array, what: str, purpose: str) -> None:
-    """Refuses an array that is neither floating nor complex."""
+    """Checks that an array is floating or complex."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise DtypeError(
             f"{what} must be floating or complex to {purpose}, got dtype {x.dtype}.",

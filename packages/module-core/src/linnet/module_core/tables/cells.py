@@ -84,7 +84,7 @@ def bytes_text(n: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """What a value that is no array looks like."""
+    """The text for a value that is not an array."""
 
     text: str
 

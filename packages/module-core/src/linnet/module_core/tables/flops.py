@@ -60,7 +60,7 @@ def separate(tree: object, wanted: Callable[[Any], bool]) -> tuple[Arrays, Calla
     """The `wanted` leaves of `tree`, and a function that puts others in their place."""
     try:
         leaves, structure = jax.tree.flatten(tree)
-    except (TypeError, ValueError):  # such as a dict whose keys can't be sorted: jax's is no tree
+    except (TypeError, ValueError):  # such as a dict whose keys can't be sorted: jax's isn't a tree
         return [], lambda arrays: tree
 
     taken = [wanted(x) for x in leaves]

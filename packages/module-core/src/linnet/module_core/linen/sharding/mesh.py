@@ -106,7 +106,7 @@ def _not_divisible(
                 f" has {size} elements, and {' x '.join(map(repr, names))} of the mesh splits it"
                 f" into {parts} parts.",
                 hint=f"Take a size that is a multiple of {parts}, or leave the axis whole: None"
-                f" in the place of {entry!r}.",
+                f" instead of {entry!r}.",
             )
     return None
 

@@ -196,15 +196,15 @@ def fork_rngs(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """Starts each stream anew from its next key, until the streams are restored.
+    """Restarts each stream from its next key, until the streams are restored.
 
     Args:
       node: an object with streams. Left out, or a function: a decorator, which does it to all
         streams in the arguments of each call.
       split: into how many keys (or an array of which shape) that key is split; None: not at all.
         A mapping of filters says it stream by stream; what passes none is left alone.
-      graph: False leaves the streams as they are, one draw later, and returns a copy of `node`
-        with forked ones.
+      graph: False only draws one key from each stream, and returns a copy of `node` whose streams
+        are forked.
       graph_updates: False does the same.
 
     Returns:

@@ -251,10 +251,10 @@ class MultiMetric(Metric):
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
-    >>> metrics = nnx.MultiMetric(accuracy=nnx.metrics.Accuracy(), loss=nnx.metrics.Average())
-    >>> metrics.update(logits=jnp.eye(2), labels=jnp.array([0, 0]), values=0.25)
+    >>> metrics = nnx.MultiMetric(right=nnx.metrics.Accuracy(), cost=nnx.metrics.Average("cost"))
+    >>> metrics.update(logits=jnp.eye(2), labels=jnp.array([0, 0]), cost=0.25)
     >>> {name: float(x) for name, x in metrics.compute().items()}
-    {'accuracy': 0.5, 'loss': 0.25}
+    {'right': 0.5, 'cost': 0.25}
     """
 
     def __init__(self, **metrics: Any) -> None:

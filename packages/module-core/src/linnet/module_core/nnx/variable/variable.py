@@ -331,7 +331,7 @@ class Variable(Operators[A], Generic[A]):
     def __reduce__(self) -> Any:
         value, metadata = self.raw_value, dict(self._metadata)
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            # jax 0.8 pickles no typed keys: their bits and the name of their generator stand in.
+            # jax 0.8 pickles no typed keys: store their bits and the name of their generator.
             bits, generator = np.asarray(jax.random.key_data(value)), jax.random.key_impl(value)
             return _new_key_variable, (type(self), bits, generator, metadata)
         return new_variable, (type(self), value, metadata)

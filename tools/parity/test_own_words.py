@@ -1,0 +1,74 @@
+"""No sentence and no example of this repository is one of Flax's.
+
+See `wording`: the strings of the installed Flax are read when the test runs, and what fails is told
+by where our own text is.
+"""
+
+from pathlib import Path
+
+import flax
+import pytest
+
+from parity import wording
+
+ROOT = Path(__file__).parents[2]
+THEIRS = sorted(Path(flax.__path__[0]).rglob("*.py"))
+OURS = [
+    file
+    for pattern in (
+        "*.md",
+        "noxfile.py",
+        "docs/**/*.md",
+        "docs/**/*.py",
+        "packages/*/*.md",
+        "packages/*/src/**/*.py",
+        "packages/*/tests/**/*.py",
+        "tools/**/*.py",
+    )
+    for file in sorted(ROOT.glob(pattern))
+]
+
+WORDS = 7
+"""A run of so many words is a sentence of somebody's; shorter ones are how everyone speaks."""
+
+CHARACTERS = 100
+"""Of code, tokens with spaces between: a call of a layer's constructor and of `init` is shorter."""
+
+
+def test_sentences() -> None:
+    theirs = [text for file in THEIRS for text in wording.texts(file)]
+    assert len(theirs) > 1000
+    ours = [text for file in OURS for text in wording.texts(file)]
+    found = wording.shared(ours, theirs, at_least=WORDS)
+    assert not found, listed(found)
+
+
+def test_examples() -> None:
+    theirs = [code for file in THEIRS for code in wording.examples(file, doctests_only=True)]
+    assert len(theirs) > 100
+    ours = [code for file in OURS for code in wording.examples(file)]
+    found = wording.shared(ours, theirs, at_least=CHARACTERS, weight="characters")
+    assert not found, listed(found)
+
+
+def listed(found: list[wording.Shared]) -> str:
+    return "say it in words of our own:\n" + "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize(
+    ("written", "at_least", "runs"),
+    [
+        ('"""It takes one, or two of these, and then three."""', 7, 1),
+        ('"""It takes one, or two of these."""', 7, 0),
+        ('# It takes one, or two\n# of these, and then three.\nx = f"{1}"', 7, 1),
+        ('f"It takes one or {2} of these and then three"', 6, 0),  # each part is a text
+    ],
+)
+def test_runs_are_found_across_lines(
+    written: str, at_least: int, runs: int, tmp_path: Path
+) -> None:
+    ours, theirs = tmp_path / "ours.py", tmp_path / "theirs.py"
+    ours.write_text(written)
+    theirs.write_text("message = 'Say: it takes one or two of these and then three'")
+    found = wording.shared(wording.texts(ours), wording.texts(theirs), at_least=at_least)
+    assert len(found) == runs

@@ -1,0 +1,187 @@
+"""What of our wording another library has, too: runs of the same words, and of the same code.
+
+Nothing in this repository is copied. Names, numbers and facts are everybody's; a sentence or an
+example that two libraries share word for word is not. So this module reads the strings, comments
+and examples of both at run time, and tells the runs that they share by where *ours* are.
+
+A text is the sequence of its words: what a docstring, a message or a comment says, without its
+examples. Identifiers (`param_dtype`, `jax.lax.scan`), single letters (those of equations) and
+arguments with defaults belong to a run but don't count, since both libraries have to name the same
+things. Of an f-string, each part between two values is a text.
+
+An example is the sequence of its code's tokens, without imports, which are the same for everyone.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import textwrap
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_WORD = re.compile(r"[A-Za-z_][\w.]*\w|\w")
+_DEFAULT = re.compile(r"\w+=[^\s,)]*")
+_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text or an example: where it begins, and the words or tokens that it consists of."""
+
+    file: Path
+    line: int
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A run that a passage of ours shares with a passage of the other library."""
+
+    passage: Passage
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.passage.file}:{self.passage.line}: {' '.join(self.words)}"
+
+
+def texts(file: Path) -> Iterator[Passage]:
+    """The texts of a Python file or of a Markdown page."""
+    source = file.read_text("utf-8")
+    if file.suffix == ".md":
+        yield _text(file, 1, _BLOCK.sub("", source))
+        return
+    for node in _strings(ast.parse(source)):
+        yield _text(file, node.lineno, _without_examples(str(node.value)))
+    for line, comment in _comments(source):
+        yield _text(file, line, comment)
+
+
+def examples(file: Path, *, doctests_only: bool = False) -> Iterator[Passage]:
+    """The code of a file, and of the examples in its docstrings or on the page."""
+    source = file.read_text("utf-8")
+    if file.suffix == ".md":
+        for block in _BLOCK.finditer(source):
+            line = source.count("\n", 0, block.start()) + 2
+            yield Passage(file, line, tuple(_tokens(block[1])))
+        return
+    if not doctests_only:
+        yield Passage(file, 1, tuple(_tokens(source)))
+    for node in _strings(ast.parse(source)):
+        if code := _doctest(str(node.value)):
+            yield Passage(file, node.lineno, tuple(_tokens(code)))
+
+
+def shared(
+    ours: Iterable[Passage], theirs: Iterable[Passage], *, at_least: int, weight: str = "words"
+) -> list[Shared]:
+    """The longest runs that ours and theirs have in common, at least so many words or characters.
+
+    Args:
+      ours, theirs: what to compare.
+      at_least: how long a run has to be in order to be told.
+      weight: what is counted, `words` (identifiers are not) or `characters`.
+    """
+    known: defaultdict[tuple[str, ...], list[tuple[tuple[str, ...], int]]] = defaultdict(list)
+    seed = 4 if weight == "words" else 8
+    for passage in theirs:
+        for start in range(len(passage.words) - seed + 1):
+            known[passage.words[start : start + seed]].append((passage.words, start))
+    found = []
+    for passage in ours:
+        start = 0
+        while start <= len(passage.words) - seed:
+            places = known.get(passage.words[start : start + seed], ())
+            length = max((_agree(passage.words, start, *place) for place in places), default=0)
+            run = passage.words[start : start + length]
+            if length and _weight(run, weight) >= at_least:
+                found.append(Shared(passage, run))
+                start += length
+            else:
+                start += 1
+    return found
+
+
+def _agree(ours: Sequence[str], start: int, theirs: Sequence[str], other: int) -> int:
+    """How many words from `start` on are those of `theirs` from `other` on."""
+    length = 0
+    for mine, its in zip(ours[start:], theirs[other:], strict=False):
+        if mine != its:
+            break
+        length += 1
+    return length
+
+
+def _weight(run: Sequence[str], weight: str) -> int:
+    if weight == "characters":
+        return len(" ".join(run))
+    return sum(word.isalpha() and len(word) > 1 for word in run)
+
+
+def _text(file: Path, line: int, text: str) -> Passage:
+    words = _WORD.findall(_DEFAULT.sub(" = ", text))
+    return Passage(file, line, tuple(word.lower() for word in words))
+
+
+def _strings(tree: ast.AST) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """Comments, those of lines that follow each other as one."""
+    first, last, parts = 0, -1, list[str]()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type != tokenize.COMMENT or token.string.startswith("# type:"):
+            continue
+        line = token.start[0]
+        if parts and line != last + 1:
+            yield first, " ".join(parts)
+            parts = []
+        if not parts:
+            first = line
+        parts.append(token.string.lstrip("#: "))
+        last = line
+    if parts:
+        yield first, " ".join(parts)
+
+
+def _without_examples(text: str) -> str:
+    """A docstring without its doctests; what they print goes up to the next empty line."""
+    kept, inside = [], False
+    for line in text.splitlines():
+        inside = line.lstrip().startswith(">>>") or (inside and bool(line.strip()))
+        if not inside:
+            kept.append(line)
+    return "\n".join(kept)
+
+
+def _doctest(text: str) -> str:
+    """The code of a docstring's doctests."""
+    lines = (line.lstrip() for line in text.splitlines())
+    return "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))
+
+
+def _tokens(code: str) -> Iterator[str]:
+    """The tokens of code without comments, docstrings and imports; nothing if it isn't Python."""
+    try:
+        lines = textwrap.dedent(code).splitlines(keepends=True)
+        tree = ast.parse("".join(lines))
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for line in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[line] = "\n"
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    try:
+        for token in tokenize.generate_tokens(iter(lines).__next__):
+            if token.type not in skipped and token.string:
+                yield token.string
+    except (tokenize.TokenError, IndentationError):
+        return
