@@ -317,7 +317,7 @@ def test_dropout_draws_once_from_its_stream(variables: Any) -> None:
         layer.apply(variables, X, deterministic=False)
     with pytest.raises(ValueError, match="deterministic"):
         layer.apply(variables, X)
-    with pytest.raises(ValueError, match="just once"):
+    with pytest.raises(ValueError, match="given twice"):
         layer.clone(deterministic=True).apply(variables, X, deterministic=True)
 
 

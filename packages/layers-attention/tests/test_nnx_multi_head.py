@@ -226,7 +226,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: attention(dropout_rate=30), ArgumentError, r"'dropout_rate' must be within \[0, 1\]"),
     (lambda: attention(implementation="fast"), ArgumentError, r"implementation='fast' is unknown"),
     (lambda: attention(decode=False)(X[..., :3]), ShapeError, r"\(2, 6, 3\), expected"),
-    (lambda: attention(decode=False)(X, None, X), ArgumentError, r"`inputs_k` cannot be None"),
+    (lambda: attention(decode=False)(X, None, X), ArgumentError, r"`inputs_k` is None"),
     (lambda: attention().init_cache((4,)), ShapeError, r"must have at least 2 dimensions"),
     (
         lambda: attention(decode=False)(X, mask=jnp.ones((5, 5))),

@@ -173,7 +173,7 @@ class TestStructure:
     def test_filters_must_be_exhaustive_in_split(self):
         with pytest.raises(ValueError, match="No filter takes.*table"):
             nnx.split(Block(nnx.Rngs(0)), nnx.Param)
-        with pytest.raises(ValueError, match="last filters"):
+        with pytest.raises(ValueError, match="in the last place"):
             nnx.state(Block(nnx.Rngs(0)), ..., nnx.Param)
 
     def test_merge_names_what_is_missing(self):

@@ -56,7 +56,7 @@ class VariableAccess:
         unbox: bool = True,
         **init_kwargs: Any,
     ) -> object:
-        """A parameter: read if it is there, else made by `init_fn(key, *init_args, **init_kwargs)`.
+        """A parameter: read if it exists, else made by `init_fn(key, *init_args, **init_kwargs)`.
 
         Args:
           name: its name in the collection "params".
