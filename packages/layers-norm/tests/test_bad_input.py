@@ -180,7 +180,7 @@ def test_statistics_of_another_shape() -> None:
 
 def test_parameters_of_another_shape() -> None:
     variables = linen.LayerNorm().init(KEY, VECTORS)
-    with pytest.raises(errors.ScopeParamShapeError, match=r"\(3,\).*\(4,\)"):
+    with pytest.raises(errors.ScopeParamShapeError, match=r"\(4,\).*\(3,\)"):
         linen.LayerNorm().apply(variables, VECTORS[:, :3])
 
 

@@ -240,7 +240,7 @@ def test_threads_do_not_see_each_others_modules():
 
 
 def test_init_wants_a_key():
-    with pytest.raises(InvalidRngError, match="rngs are: None"):
+    with pytest.raises(InvalidRngError, match="got None"):
         MODEL.init(None, X)
     with pytest.raises(InvalidRngError, match='needs PRNG for "params"'):
         MODEL.init({}, X)

@@ -168,7 +168,7 @@ def test_modules_see_values_and_leave_boxes() -> None:
 def test_shapes_are_those_of_the_values() -> None:
     variables = Affine().init(KEY, jnp.ones((2, 3)))
     variables["params"]["kernel"] = nn.Partitioned(jnp.ones((3, 2)), ("in", "out"))
-    with pytest.raises(ScopeParamShapeError, match=r'"kernel".*\(3, 3\).*\(3, 2\)'):
+    with pytest.raises(ScopeParamShapeError, match=r'"kernel".*\(3, 2\).*\(3, 3\)'):
         Affine().apply(variables, jnp.ones((2, 3)))
 
 

@@ -207,7 +207,7 @@ def test_a_custom_initializer_is_compared_by_shape_too():
 
     variables = Custom().init(KEY, 3)
     Custom().apply(variables, 3)
-    with pytest.raises(ScopeParamShapeError, match=r"\(4,\).*\(3,\)"):
+    with pytest.raises(ScopeParamShapeError, match=r"\(3,\).*\(4,\)"):
         Custom().apply(variables, 4)
 
 
