@@ -88,7 +88,7 @@ def dtype_of(who: object, value: DTypeLike | None) -> np.dtype[Any]:
 
 
 def ordered(who: object, low: str, lower: object, high: str, upper: object) -> None:
-    """Refuses bounds with nothing between them."""
+    """Checks that the lower bound is below the upper one."""
     if isinstance(lower, jax.core.Tracer) or isinstance(upper, jax.core.Tracer):
         return
     if not np.all(np.asarray(lower) < np.asarray(upper)):
@@ -197,7 +197,7 @@ def placed(who: object, out_sharding: object) -> dict[str, Any]:
 
 
 def key_of(who: object, value: object) -> None:
-    """Refuses what is not one PRNG key."""
+    """Checks that `key` is a single PRNG key."""
     if not isinstance(value, (jax.Array, np.ndarray)):
         raise TypeError(
             f"{who}: key must be a PRNG key, got {value!r}.\n"

@@ -236,7 +236,7 @@ def _read_enum(stored: Any, where: Place) -> object:
 
 
 def _is_data(value: object) -> bool:
-    """An instance of a dataclass, or a named tuple, that is no module."""
+    """An instance of a dataclass, or a named tuple, that is not a module."""
     if isinstance(value, type) or names.reference(type(value)) is None:
         return False
     return dataclasses.is_dataclass(value) or (

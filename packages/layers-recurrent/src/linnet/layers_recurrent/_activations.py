@@ -13,5 +13,5 @@ _TANHS = (tanh, jnp.tanh, lax.tanh)
 
 
 def usual(activation_fn: Activation, gate_fn: Activation = sigmoid) -> bool:
-    """Whether a cell's functions are those that the sequence functions know: σ and tanh."""
+    """Whether a cell's activations are those of the sequence functions: σ and tanh."""
     return any(gate_fn is f for f in _SIGMOIDS) and any(activation_fn is f for f in _TANHS)

@@ -1,4 +1,4 @@
-"""The dtype that a layer computes in."""
+"""The computation dtype of a layer."""
 
 from linnet.module_core.dtypes import canonicalize_dtype, promote_dtype
 from linnet.module_core.typing import Dtype

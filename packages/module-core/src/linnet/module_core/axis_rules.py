@@ -56,7 +56,7 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
 
 
 def check_rules(rules: object) -> None:
-    """Refuses what is not a sequence of rules.
+    """Checks that `rules` is a sequence of rules.
 
     Raises:
       ArgumentError: a rule is not a pair of a name and mesh axes.

@@ -71,14 +71,14 @@ _BARE = (jax.Array, np.ndarray, int, float)
 
 
 def unbox(tree: object) -> Any:
-    """Takes every value in `tree` out of its boxes, one in another included."""
+    """Takes every value in `tree` out of its boxes, nested ones included."""
     if isinstance(tree, _BARE):
         return tree
     return map_axis_meta(lambda box: unbox(box.unbox()), tree)
 
 
 def contents(tree: object) -> Any:
-    """`unbox` without what a box does to its value: for a look at shapes, say."""
+    """`unbox` without the box's own transformation of the value, say to look at shapes."""
     if isinstance(tree, _BARE):
         return tree
     return map_axis_meta(lambda box: contents(box._contents()), tree)

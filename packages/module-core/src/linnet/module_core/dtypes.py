@@ -1,4 +1,4 @@
-"""The dtype that a layer computes in.
+"""The computation dtype of a layer.
 
 One rule for every layer: `dtype` if the user gave one, else the common type of inputs and
 parameters, widened to float32 where that is an integer or a bool.

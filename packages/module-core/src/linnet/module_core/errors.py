@@ -50,7 +50,7 @@ FlaxError = LinnetError
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence naming what `name` may have been meant to be, or what there is."""
+    """A sentence that suggests what `name` was meant to be, or lists the choices."""
     names = sorted(set(known))
     near = get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
@@ -59,7 +59,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def describe(value: object) -> str:
-    """What `value` is, in a few words: an array's shape, not its numbers."""
+    """A short description of `value`: an array's shape, not its numbers."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         return f"an array of shape {shape} and dtype {dtype}"

@@ -21,7 +21,7 @@ from ._compat import auto_axes, bernoulli, reshard
 
 
 def layout_of(x: object) -> NamedSharding | None:
-    """How `x` is split, or None where its type says of no dimension that it is."""
+    """How `x` is split, or None if its type splits no dimension."""
     try:
         sharding: Any = jax.typeof(x).sharding
     except TypeError:  # an array-like object: say, another library's quantized weight
@@ -66,7 +66,7 @@ def split(layout: NamedSharding, entries: Iterable[Any]) -> NamedSharding:
 
 
 def laid_out(x: object, layout: NamedSharding | None) -> Any:
-    """`x`, moved to `layout`; None leaves it as it is."""
+    """`x`, moved to `layout`; None leaves it unchanged."""
     return x if layout is None else reshard(x, layout)
 
 

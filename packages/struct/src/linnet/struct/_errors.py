@@ -11,7 +11,7 @@ def message(what: str, hint: str | None = None) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence naming what `name` may have been meant to be, or what there is."""
+    """A sentence that suggests what `name` was meant to be, or lists the choices."""
     from difflib import get_close_matches
 
     names = list(dict.fromkeys(known))

@@ -141,7 +141,7 @@ def dot_product_attention(
       deterministic: drops nothing.
       dtype: the computation dtype; None for the common type of query, key and value.
       precision: see `jax.lax.Precision`.
-      force_fp32_for_softmax: computes the softmax in float32 and leaves it so.
+      force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
       einsum_dot_general: replaces `jax.lax.dot_general`.
       qk_attn_weights_einsum: computes the logits, as `einsum(equation, query, key)`.
       attn_weights_value_einsum: computes the output, as `einsum(equation, weights, value)`.

@@ -1,4 +1,4 @@
-"""`Dropout`, as a module: where the key comes from, and when nothing is dropped."""
+"""`Dropout` as a module, which knows where its key comes from and when to drop nothing."""
 
 from __future__ import annotations
 

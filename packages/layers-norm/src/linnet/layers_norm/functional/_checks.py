@@ -78,7 +78,7 @@ def feature_shape(shape: Shape, feature_axes: Axes = -1, name: str = "feature_ax
 
 
 def check_momentum(momentum: object) -> None:
-    """Refuses a momentum outside [0, 1]; a traced one cannot be checked.
+    """Checks that a momentum is within [0, 1]; a traced one cannot be checked.
 
     Raises:
       ArgumentTypeError: it isn't a number.

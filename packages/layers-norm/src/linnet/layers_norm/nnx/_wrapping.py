@@ -19,7 +19,7 @@ from linnet.module_core.nnx.structure.states import Path
 
 
 def require_layer(layer: object, wrapper: str) -> None:
-    """Refuses to wrap what is no module.
+    """Checks that the wrapped layer is a module.
 
     Raises:
       ArgumentTypeError: it is none.

@@ -1,4 +1,4 @@
-"""`SpectralNorm`: a layer around a layer, whose kernels it divides by their singular values."""
+"""`SpectralNorm`: a wrapper that divides a layer's kernels by their largest singular values."""
 
 from __future__ import annotations
 

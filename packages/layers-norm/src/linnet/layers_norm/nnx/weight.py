@@ -1,4 +1,4 @@
-"""`WeightNorm`: a layer around a layer, whose weights it splits into length and direction."""
+"""`WeightNorm`: a wrapper that splits a layer's weights into length and direction."""
 
 from __future__ import annotations
 

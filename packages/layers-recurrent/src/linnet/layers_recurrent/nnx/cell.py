@@ -1,4 +1,4 @@
-"""`RNNCellBase`: what a recurrent cell is to the layers that run it."""
+"""`RNNCellBase`: the interface between a recurrent cell and the layers that run it."""
 
 from __future__ import annotations
 

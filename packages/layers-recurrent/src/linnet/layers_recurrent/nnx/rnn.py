@@ -155,7 +155,7 @@ class RNN(Layer):
         return (carry, outputs) if return_carry else outputs
 
     def _at_once(self, carry: object, xs: Array, lengths: Array | None) -> Any:
-        """What `cell.sequence` returns, or None where step by step is asked for."""
+        """What `cell.sequence` returns, or None if single steps are required."""
         plain = self.state_axes is None and self.broadcast_rngs is None
         if not plain or not does_sequences(type(self.cell)):
             return None
@@ -173,7 +173,7 @@ class RNN(Layer):
             return scan(self.cell, lambda cell, c, x: cell(c, x), carry, xs, **options)
 
         def step(cell: Any, carries: Any, now: Any) -> Any:
-            # `last` stays what it is once a sequence has ended.
+            # `last` stays fixed once a sequence has ended.
             (carry, last), (x, t) = carries, now
             carry, y = cell(carry, x)
             last = jax.tree.map(lambda new, old: choose(t < lengths, new, old), carry, last)

@@ -141,7 +141,7 @@ def _streams(module: ToLinen) -> Rngs:
 
 
 def _check_class(nnx_class: object, taker: str) -> None:
-    """Refuses what does not make a module.
+    """Checks that a class makes modules.
 
     Raises:
       ArgumentTypeError: it is an instance, or cannot be called.

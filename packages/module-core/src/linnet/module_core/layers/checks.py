@@ -167,7 +167,7 @@ def check_rate(rate: object, name: str = "rate") -> float:
 
 
 def fraction(value: object, name: str, hint: str) -> None:
-    """Refuses a number outside [0, 1]; a traced one cannot be checked.
+    """Checks that a number is within [0, 1]; a traced one cannot be checked.
 
     Args:
       value: the number.
@@ -190,7 +190,7 @@ def _within_unit(value: object, name: str, hint: str) -> float:
 
 
 def not_negative(value: object, name: str) -> None:
-    """Refuses a negative number; a traced one cannot be checked.
+    """Checks that a number is not negative; a traced one cannot be checked.
 
     Raises:
       ArgumentTypeError: it isn't a number.

@@ -50,7 +50,7 @@ def params_key(rngs: object, layer: object) -> jax.Array:
     """A key of the stream 'params', for a parameter of a layer that is being made.
 
     Raises:
-      ArgumentTypeError: `rngs` are no streams.
+      ArgumentTypeError: `rngs` are not streams.
     """
     if isinstance(rngs, RngStream):
         return rngs()
@@ -86,7 +86,7 @@ def put_value(layer: object, name: str, value: object) -> None:
     if isinstance(present, Variable):
         present.set_value(value)
     else:
-        # What was there may have been marked as static: an object that gives an array, say.
+        # The old value may have been marked as static: say, an object that converts to an array.
         setattr(layer, name, data(value))
 
 

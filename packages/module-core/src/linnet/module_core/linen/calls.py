@@ -150,7 +150,7 @@ def _capture_filter(capture: object) -> CaptureFilter | None:
     return _is_call
 
 
-# One function for all calls: it is part of what `nn.jit` compiles for.
+# One function for all calls, since it is part of what `nn.jit` compiles for.
 def _is_call(module: object, method: str) -> bool:
     return method == "__call__"
 
@@ -195,7 +195,7 @@ def _named(module: Module, name: str) -> Callable[..., Any]:
         found = getattr(module, name)
     except (AttributeError, DescriptorAttributeError):
         if name == "__call__" or (defined is None and not cls._gains_attributes()):
-            raise  # binding the module won't bring it
+            raise  # binding the module won't create it
         return _attribute(name)
     _check_callable(module, name, found)
     if adoption.is_module(found) or isinstance(defined, _BINDING):
@@ -231,7 +231,7 @@ def _check_callable(module: Module, name: str, found: object) -> None:
 
 
 def check_instance(module: object) -> None:
-    """Refuses what `Dense.init(key, x)` passes as the module.
+    """Checks that the module is an instance, as it isn't in `Dense.init(key, x)`.
 
     Raises:
       InvalidInstanceModuleError: it is not.

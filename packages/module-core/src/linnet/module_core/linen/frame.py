@@ -114,7 +114,7 @@ class Frame:
 
 
 def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
-    """The collections of a frame, from the `variables` that a user gave.
+    """The collections of a frame, from a user's `variables`.
 
     Raises:
       ApplyScopeInvalidVariablesTypeError: not a mapping of mappings with string keys.

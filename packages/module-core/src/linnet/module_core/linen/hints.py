@@ -59,7 +59,7 @@ def taken_for_array(error: Exception, module: Any) -> str | None:
 
 
 def changed_in_place(error: Exception, module: object) -> str | None:
-    """Which attribute is kept as something immutable, if `error` says that it can't be changed."""
+    """The attribute that is stored immutably, if `error` says that it can't be changed."""
     text = str(error)
     kind: type
     if isinstance(error, AttributeError | TypeError) and " tuple" in text.replace("'", " "):

@@ -229,7 +229,7 @@ def _descend(tree: Any, path: Path) -> object:
 
 
 def _prune(tree: object, path: Path, without: set[Path]) -> Any:
-    """`tree`, which stands at `path`, without the subtrees at other paths."""
+    """`tree`, the subtree at `path`, without the subtrees at other paths."""
     if not isinstance(tree, dict):
         return tree
     kept = {

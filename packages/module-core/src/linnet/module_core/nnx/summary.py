@@ -363,7 +363,7 @@ def _shapes(args: object, kwargs: object) -> object:
 
 
 def _named(tree: object) -> Any:
-    """The tree with the class in the place of each object."""
+    """The tree with the class in place of each object."""
     return jax.tree.map(
         lambda x: type(x) if isinstance(x, Pytree) else x,
         tree,

@@ -17,7 +17,7 @@ Arrays = list[Any]
 
 
 def pullback(run: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
-    """What pulls the results of a function of arrays back to those that have a gradient."""
+    """The pullback of a function of arrays to those arrays that have a gradient."""
 
     def pulled_back(arrays: Arrays) -> Arrays:
         chosen = [i for i, x in enumerate(arrays) if _is_inexact(x)]
@@ -37,7 +37,7 @@ def pullback(run: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
 def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
     """XLA's count of the FLOPs of `fn(*originals)`, of which only shapes matter; or -1."""
 
-    # Keys pass the border as plain integers: XLA counts a typed one as minus one operation.
+    # Keys are passed as plain integers: XLA counts a typed one as minus one operation.
     def program(*arrays: object) -> Any:
         return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
 
@@ -89,8 +89,8 @@ def _is_traced(value: object) -> bool:
 
 def is_jax_array(value: object) -> bool:
     """Whether `value` is an array of jax."""
-    # Concrete ones too: XLA would use their values, and not count the addition of zeros. Those of
-    # numpy stay, because a model may look at them.
+    # Concrete ones too: XLA would use their values, and not count an addition of zeros. NumPy
+    # arrays stay, because a model may read their values.
     return isinstance(value, jax.Array)
 
 

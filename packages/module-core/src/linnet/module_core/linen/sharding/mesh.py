@@ -38,7 +38,7 @@ def spec_of(entries: Iterable[Any]) -> PartitionSpec:
 
 
 def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
-    """Constrains the layout of every array in `tree`; what is no array is left as it is.
+    """Constrains the layout of every array in `tree`; everything else is left unchanged.
 
     Args:
       tree: of arrays.

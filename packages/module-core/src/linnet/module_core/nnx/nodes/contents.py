@@ -49,7 +49,7 @@ def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
 
 
 def path_name(cls: type, name: object) -> Any:
-    """What stands in a path for the attribute `name` of an object of a class."""
+    """The entry of a path for the attribute `name` of an object of a class."""
     keys = getattr(cls, "_path_key", None)
     return name if keys is None else keys(name)
 

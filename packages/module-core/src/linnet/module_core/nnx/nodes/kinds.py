@@ -67,7 +67,8 @@ def register_data_type(type_: T, /) -> T:
 
 def is_leaf_of_data(value: object) -> bool:
     """Whether a value is by its type a leaf of a module's data."""
-    # By instance: the class of a tracer is no subclass of jax.Array, the tracer is an instance.
+    # By instance: the class of a tracer isn't a subclass of jax.Array, but the tracer is an
+    # instance.
     known = isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct))
     return known or type(value) in _data_types
 

@@ -148,7 +148,7 @@ def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | 
 
 
 class _RecursiveMap:
-    """Copies objects, each once, with a function's results in the place of everything in them."""
+    """Copies objects, each once, with a function's results in place of everything in them."""
 
     def __init__(self, f: Callable[[Path, Any], Any]) -> None:
         self._f = f

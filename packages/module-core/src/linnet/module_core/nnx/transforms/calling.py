@@ -43,7 +43,7 @@ def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...
 
 
 def refuse_bound_method(fun: object, name: str) -> None:
-    """Refuses a bound method, where it could not be said what applies to its module."""
+    """Raises an error for a bound method, whose module no spec could describe."""
     if isinstance(getattr(fun, "__self__", None), Pytree):
         raise ArgumentError(
             f"nnx.{name} got a bound method, whose module it cannot track. Decorate the method with"
