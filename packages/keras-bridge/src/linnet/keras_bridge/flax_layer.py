@@ -10,6 +10,7 @@ import jax
 import keras
 
 from linnet.module_core.errors import ArgumentTypeError, describe
+from linnet.module_core.typing import Output, PyTree
 from linnet.struct import FrozenDict, unfreeze
 
 from . import modules
@@ -153,14 +154,14 @@ class FlaxLayer(ModuleLayer):
             lambda examples: self._initialized_with(examples, rngs), self._examples(input_shape)
         )
 
-    def _initialized_with(self, examples: Any, rngs: Any) -> dict[str, Any]:
+    def _initialized_with(self, examples: PyTree, rngs: Any) -> dict[str, Any]:
         args, kwargs = self._method.arguments(examples, training=True)
         variables = dict(
             unfreeze(self.module.init(rngs, *args, method=self._method.function, **kwargs))
         )
         return as_arrays(self._without_sown(variables, examples, rngs))  # type: ignore[no-any-return]
 
-    def _without_sown(self, variables: Any, examples: Any, rngs: Any) -> dict[str, Any]:
+    def _without_sown(self, variables: Any, examples: PyTree, rngs: Any) -> dict[str, Any]:
         """The variables less those tuples that a further call makes longer."""
         paths = [path for path, value in _entries(variables) if type(value) is tuple]
         if not paths:
@@ -199,7 +200,7 @@ class FlaxLayer(ModuleLayer):
                 hint="Are they another module's, or were they made for inputs of another shape?",
             )
 
-    def _run(self, inputs: Any, training: bool) -> Any:
+    def _run(self, inputs: PyTree, training: bool) -> Output:
         params, state = self._weights.params, self._weights.state
         assert params is not None
         assert state is not None
@@ -271,7 +272,7 @@ def _divided(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return params, {name: c for name, c in variables.items() if name != "params"}
 
 
-def _entries(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+def _entries(tree: PyTree, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     """Paths and values of nested dicts; a value is what isn't a dict."""
     if not isinstance(tree, dict) or not tree:
         return [(path, tree)]

@@ -20,6 +20,7 @@ import jax
 import keras
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, LinnetError, describe
+from linnet.module_core.typing import Output
 
 from . import inputs as known_inputs
 from . import values
@@ -79,7 +80,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     # Building.
 
-    def __call__(self, inputs: object, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: object, *args: Any, **kwargs: Any) -> Output:
         if not self.built:
             self._input_dtypes = tuple(known_inputs.dtypes_of(inputs))
         return super().__call__(inputs, *args, **kwargs)
@@ -200,7 +201,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     # Calling.
 
-    def call(self, inputs: object, training: bool | None = False) -> Any:
+    def call(self, inputs: object, training: bool | None = False) -> Output:
         """Runs the module's method.
 
         Args:
@@ -236,7 +237,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return outputs
 
     @abstractmethod
-    def _run(self, inputs: object, training: bool) -> Any:
+    def _run(self, inputs: object, training: bool) -> Output:
         """Runs the module, and keeps its new state."""
 
     def _keeps_state(self, training: bool) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe, did_you_mean
+from linnet.module_core.typing import PyTree
 
 # What other libraries call it.
 _OTHER_NAMES = ("train", "is_training", "deterministic", "use_running_average", "inference")
@@ -32,7 +33,7 @@ class Method(NamedTuple):
     takes_training: bool
     inputs_by_name: bool
 
-    def arguments(self, inputs: Any, training: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, inputs: PyTree, training: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments of a call, after the module."""
         flags = {"training": training} if self.takes_training else {}
         return ((), {"inputs": inputs, **flags}) if self.inputs_by_name else ((inputs,), flags)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import keras
 
 from linnet.module_core.errors import ArgumentTypeError, describe
+from linnet.module_core.typing import Output, PyTree
 
 from . import modules, values
 from .graph import Graph
@@ -141,7 +142,7 @@ class NNXLayer(ModuleLayer):
         assert state is not None
         return {**params.read(), **state.read()}
 
-    def _run(self, inputs: Any, training: bool) -> Any:
+    def _run(self, inputs: PyTree, training: bool) -> Output:
         before = self._values()
         module = self._graph.module(training, before)
         args, kwargs = self._method.arguments(inputs, training)

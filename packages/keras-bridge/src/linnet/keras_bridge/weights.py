@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.typing import Output
 
 from ._compat import in_stateless_scope
 
@@ -135,7 +136,7 @@ class _Value:
         self._values = values
         self._index = index
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+    def __call__(self, shape: Any, dtype: Any = None) -> Output:
         if in_stateless_scope() and is_tracing():
             # Keras only wants to know shapes; it comes back for the value when it is done.
             return jnp.zeros(shape, dtype)

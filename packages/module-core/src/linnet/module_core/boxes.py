@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
+from .typing import PyTree
+
 T = TypeVar("T")
 U = TypeVar("U")
 

@@ -31,6 +31,12 @@ Array: TypeAlias = jax.Array
 ArrayPytree: TypeAlias = Any
 """A pytree of arrays."""
 
+PyTree: TypeAlias = Any
+"""A tree of the user's own: containers of arrays, variables, modules or settings."""
+
+Prefix: TypeAlias = Any
+"""A tree whose leaves each apply to all that is below their place, as `in_axes` of `jax.vmap`."""
+
 Shape: TypeAlias = Sequence[int]
 Dtype: TypeAlias = DTypeLike
 
@@ -93,6 +99,8 @@ Carry: TypeAlias = Any
 
 CarryHistory: TypeAlias = Any
 Output: TypeAlias = Any
+"""What a function or module of the user's returns."""
+
 ScanAxis: TypeAlias = int
 
 # Axes of collections in lifted transforms.
@@ -167,7 +175,9 @@ __all__ = [
     "Path",
     "PathParts",
     "PrecisionLike",
+    "Prefix",
     "PromoteDtypeFn",
+    "PyTree",
     "RNGSequences",
     "ScanAxis",
     "Shape",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -24,6 +23,7 @@ from linnet.module_core.layers import (
     shape_of,
 )
 from linnet.module_core.linen import Module, compact
+from linnet.module_core.typing import Output
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Flattened:
         """Whether all values are the same, so that neither key nor shape matters."""
         return getattr(self.init, "ignores_key", False)
 
-    def __call__(self, key: object, shape: Shape, dtype: object) -> Any:
+    def __call__(self, key: object, shape: Shape, dtype: object) -> Output:
         if self.ignores_key:
             return self.init(key, shape, dtype)
         value = self.init(key, self.flat_shape, dtype)

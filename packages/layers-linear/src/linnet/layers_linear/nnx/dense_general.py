@@ -29,6 +29,7 @@ from linnet.module_core.layers import (
 )
 from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
 from linnet.module_core.nnx import Param, Rngs, VariableMetadata
+from linnet.module_core.typing import Output
 from linnet.struct import FrozenDict
 
 
@@ -188,7 +189,7 @@ def _of_flat(init: Initializer, flat: Shape) -> Initializer:
     each feature.
     """
 
-    def call(key: jax.Array, shape: Shape, dtype: object) -> Any:
+    def call(key: jax.Array, shape: Shape, dtype: object) -> Output:
         value: Any = init(key, flat, dtype)
         if isinstance(value, VariableMetadata):
             value.raw_value = _shaped(value.raw_value, shape)

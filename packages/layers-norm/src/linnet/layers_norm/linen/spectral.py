@@ -11,6 +11,7 @@ from linnet.layers_norm import functional
 from linnet.layers_norm.functional.spectral import check_matrix
 from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
 from linnet.module_core.linen import Module, compact
+from linnet.module_core.typing import Output
 
 from ._wrapping import call_with_params, require_layer
 
@@ -60,7 +61,7 @@ class SpectralNorm(Module):
     collection_name: str = "batch_stats"
 
     @compact
-    def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Output:
         """Calls the layer with normalized parameters.
 
         Args:

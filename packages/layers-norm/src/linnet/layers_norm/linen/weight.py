@@ -14,6 +14,7 @@ from linnet.layers_norm import functional
 from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.layers import Array, Axes, DTypeLike, axes_of, not_negative
 from linnet.module_core.linen import Module, compact
+from linnet.module_core.typing import Output
 
 from ._wrapping import call_with_params, require_layer
 
@@ -62,7 +63,7 @@ class WeightNorm(Module):
     )
 
     @compact
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         """Calls the layer with normalized parameters.
 
         Args:

@@ -13,6 +13,7 @@ from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
 from linnet.module_core.layers.nnx import Layer, params_key
 from linnet.module_core.nnx import BatchStat, Module, Param, Rngs, Variable
+from linnet.module_core.typing import Output
 
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
@@ -94,7 +95,7 @@ class SpectralNorm(Layer):
             self.batch_stats[*path, "u"] = BatchStat(u)
             self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
 
-    def __call__(self, x: object, update_stats: bool | None = None, **kwargs: Any) -> Any:
+    def __call__(self, x: object, update_stats: bool | None = None, **kwargs: Any) -> Output:
         """Calls the layer with normalized parameters.
 
         Args:

@@ -15,6 +15,7 @@ from linnet.module_core.layers import Array, Axes, DTypeLike, PromoteDtype, not_
 from linnet.module_core.layers.nnx import Layer, params_key, promote_dtype
 from linnet.module_core.nnx import Module, PathContains, Rngs, Variable
 from linnet.module_core.nnx.filters import Filter
+from linnet.module_core.typing import Output
 
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
@@ -95,7 +96,7 @@ class WeightNorm(Layer):
                 jnp.ones(shape, param_dtype) if key is None else scale_init(key, shape, param_dtype)
             )
 
-    def __call__(self, x: object, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, x: object, *args: Any, **kwargs: Any) -> Output:
         """Calls the layer with normalized weights.
 
         Args:

@@ -52,6 +52,7 @@ from jax import lax
 
 from linnet.module_core.errors import ShapeError
 from linnet.module_core.layers import Array, Shape
+from linnet.module_core.typing import PyTree
 
 from ._checks import entries_of, fitting
 from ._layout import laid_out_as
@@ -225,7 +226,7 @@ def _steps(
 
 @partial(_steps.defjvp, symbolic_zeros=True)
 def _steps_jvp(
-    gates: Gates, unroll: int, history: bool, primals: Any, tangents: Any
+    gates: Gates, unroll: int, history: bool, primals: PyTree, tangents: PyTree
 ) -> tuple[Any, Any]:
     ps, kernels, biases, before = primals
     dps, dkernels, dbiases, dbefore = tangents

@@ -10,6 +10,7 @@ import jax
 from linnet.layers_recurrent._directions import concatenate, pair_of_carries, require_two
 from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module
+from linnet.module_core.typing import Output
 
 from .cell import RNNCellBase
 
@@ -52,7 +53,7 @@ class Bidirectional(Module):
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-    ) -> Any:
+    ) -> Output:
         """Applies both RNNs.
 
         Args:

@@ -7,6 +7,7 @@ from typing import Any
 from linnet.layers_recurrent._references import referred, resolved
 from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module, nowrap
+from linnet.module_core.typing import Carry
 
 
 class RNNCellBase(Module):
@@ -39,7 +40,7 @@ class RNNCellBase(Module):
     """
 
     @nowrap
-    def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Any:
+    def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
         """Makes the carry before the first step.
 
         Args:

@@ -20,6 +20,7 @@ from linnet.layers_recurrent.functional._lengths import checked_lengths
 from linnet.module_core.layers import Array, as_array, integer
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
 from linnet.module_core.linen.context import context
+from linnet.module_core.typing import Carry, Output
 from linnet.struct import FrozenDict
 
 from .cell import RNNCellBase
@@ -77,7 +78,7 @@ class RNN(Module):
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-    ) -> Any:
+    ) -> Output:
         """Applies the cell to every step.
 
         Arguments that are also fields override them when given.
@@ -152,7 +153,7 @@ class RNN(Module):
         return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), outputs)
 
     def _step_by_step(
-        self, cell: RNNCellBase, carry: Any, inputs: Array, time_axis: int, lengths: Array | None
+        self, cell: RNNCellBase, carry: Carry, inputs: Array, time_axis: int, lengths: Array | None
     ) -> Any:
         lifted: dict[str, Any] = {
             "variable_axes": self.variable_axes,
@@ -166,7 +167,7 @@ class RNN(Module):
         if lengths is None:
             return scan(_step, in_axes=time_axis, **lifted)(cell, carry, inputs)
 
-        def step(cell: Any, carries: Any, x: Array, t: Array) -> Any:
+        def step(cell: Any, carries: Carry, x: Array, t: Array) -> Any:
             # `last` stays fixed once a sequence has ended.
             carry, last = carries
             carry, y = cell(carry, x)

@@ -41,6 +41,7 @@ from linnet.module_core.nnx.filters import (
     to_predicate,
 )
 from linnet.module_core.nnx.structure.states import path_text
+from linnet.module_core.typing import Carry, PyTree
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 """(cell, carry, x) -> (carry, y)."""
@@ -49,8 +50,8 @@ Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 def scan(
     cell: Module,
     step: Step,
-    carry: Any,
-    xs: Any,
+    carry: Carry,
+    xs: PyTree,
     *,
     state_axes: Mapping[Any, Any] | None,
     broadcast_rngs: Filter,

@@ -11,6 +11,7 @@ from linnet.layers_recurrent._directions import concatenate, pair_of_carries, re
 from linnet.module_core.layers import Array
 from linnet.module_core.layers.nnx import Layer
 from linnet.module_core.nnx import Rngs, RngStream
+from linnet.module_core.typing import Output
 
 from .cell import RNNCellBase
 from .rnn import carry_stream
@@ -70,7 +71,7 @@ class Bidirectional(Layer):
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-    ) -> Any:
+    ) -> Output:
         """Applies both RNNs.
 
         Args:

@@ -12,6 +12,7 @@ from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe
 from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, integer
 from linnet.module_core.layers.nnx import Layer
 from linnet.module_core.nnx import Module, Rngs, RngStream
+from linnet.module_core.typing import Carry
 
 
 class RNNCellBase(Layer):
@@ -44,7 +45,7 @@ class RNNCellBase(Layer):
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Rngs | RngStream | None = None
-    ) -> Any:
+    ) -> Carry:
         """Makes the carry before the first step.
 
         Args:

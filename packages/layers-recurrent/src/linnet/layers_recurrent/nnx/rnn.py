@@ -22,6 +22,7 @@ from linnet.module_core.layers import Array, as_array, integer
 from linnet.module_core.layers.nnx import Layer
 from linnet.module_core.nnx import Rngs, RngStream
 from linnet.module_core.nnx.filters import Filter
+from linnet.module_core.typing import Carry, Output
 
 from ._scan import scan
 from .cell import RNNCellBase
@@ -100,7 +101,7 @@ class RNN(Layer):
         reverse: bool | None = None,
         keep_order: bool | None = None,
         rngs: Rngs | RngStream | None = None,
-    ) -> Any:
+    ) -> Output:
         """Applies the cell to every step.
 
         Arguments that are also attributes override them when given.
@@ -162,7 +163,7 @@ class RNN(Layer):
         cell: Any = self.cell
         return cell.sequence(carry, xs, lengths=lengths, unroll=self.unroll)
 
-    def _step_by_step(self, carry: Any, xs: Array, lengths: Array | None) -> Any:
+    def _step_by_step(self, carry: Carry, xs: Array, lengths: Array | None) -> Any:
         options: dict[str, Any] = {
             "state_axes": self.state_axes,
             "broadcast_rngs": self.broadcast_rngs,

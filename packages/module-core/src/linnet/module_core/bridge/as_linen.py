@@ -29,6 +29,7 @@ from ..nnx.structure.states import from_flat_state, path_text, to_flat_state
 from ..nnx.structure.updating import update
 from ..nnx.variable.variable import Variable
 from ..nnx.variable.variable_types import Intermediate, RngState
+from ..typing import Output
 from .streams import forbid_streams
 from .variables import collection_of, nnx_attrs_to_linen_vars, to_linen_var, to_nnx_var
 
@@ -77,7 +78,7 @@ class ToLinen(linen.Module):
     @linen.compact
     def __call__(
         self, *args: Any, nnx_method: Callable[..., Any] | str | None = None, **kwargs: Any
-    ) -> Any:
+    ) -> Output:
         """Calls the nnx module.
 
         Args:

@@ -22,6 +22,7 @@ from ..nnx.streams.rngs import Rngs
 from ..nnx.structure.graph import state
 from ..nnx.structure.iteration import iter_graph
 from ..nnx.variable.variable import Variable
+from ..typing import Output
 from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars
 
 M = TypeVar("M")
@@ -104,7 +105,7 @@ class ToNNX(Module):
                 " lazy_init wasn't called yet?"
             )
 
-        def call(self: ToNNX, *args: object, **kwargs: Any) -> Any:
+        def call(self: ToNNX, *args: object, **kwargs: Any) -> Output:
             return self(*args, method=name, **kwargs)
 
         call.__name__ = name
@@ -117,7 +118,7 @@ class ToNNX(Module):
         method: Callable[..., Any] | str | None = None,
         mutable: Any = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Output:
         """Applies the linen module.
 
         Args:

@@ -42,6 +42,7 @@ from ..nnx.structure.states import State
 from ..nnx.structure.updating import update
 from ..nnx.variable.variable import Variable
 from ..nnx.variable.variable_types import variable_type_from_name
+from ..typing import Output
 from .as_nnx import initializing_ends_here
 from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars, to_nnx_var
 
@@ -144,7 +145,7 @@ def compact(f: F) -> F:
     """Lets a method of a `bridge.Module` make submodules and variables where it uses them."""
 
     @functools.wraps(f)
-    def run(self: object, *args: object, **kwargs: Any) -> Any:
+    def run(self: object, *args: object, **kwargs: Any) -> Output:
         if not isinstance(self, Module) or self.scope is None:
             raise CallCompactUnboundModuleError(
                 f"{type(self).__name__}.{f.__name__} is compact, and was called on a module that"
@@ -161,7 +162,7 @@ def _method(f: F) -> F:
     """Makes a method's module the current one while the method runs, if the module is bound."""
 
     @functools.wraps(f)
-    def run(self: Any, *args: object, **kwargs: Any) -> Any:
+    def run(self: Any, *args: object, **kwargs: Any) -> Output:
         # A helper that a compact method calls goes on naming children where that method is.
         if self.scope is None or current_module() is self:
             return f(self, *args, **kwargs)

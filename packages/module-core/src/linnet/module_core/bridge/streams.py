@@ -8,17 +8,17 @@ at every call.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from ..errors import InvalidRngError
 from ..nnx.streams.rngs import RngStream
 from ..nnx.structure.iteration import iter_graph
+from ..typing import Output
 
 
 class _Forbidden(RngStream):
     """A stream without a key: drawing from it is an error."""
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Output:
         raise InvalidRngError(
             f"The stream {self.tag!r} is drawn from, and apply was given no key for it.",
             hint="Pass keys for the streams that the nnx module uses,"

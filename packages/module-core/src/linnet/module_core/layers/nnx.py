@@ -20,6 +20,7 @@ from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from ..nnx import Module, Param, Rngs, RngStream, Variable, data
 from ..nnx.structure.locating import does_locate, locate, mark
 from ..tracebacks import strip
+from ..typing import Output
 from .types import DTypeLike, Metadata, PromoteDtype, Shape
 
 P = ParamSpec("P")
@@ -173,7 +174,7 @@ class Layer(Module):
 
 
 class _Init(Protocol):
-    def __call__(self, key: Any, shape: Shape, dtype: Any, /) -> Any: ...
+    def __call__(self, key: Any, shape: Shape, dtype: Any, /) -> Output: ...
 
 
 def new_param(

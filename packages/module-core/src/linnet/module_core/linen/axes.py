@@ -15,6 +15,7 @@ from ..typing import In as In
 from ..typing import InOutAxis as InOutAxis
 from ..typing import InOutScanAxis as InOutScanAxis
 from ..typing import Out as Out
+from ..typing import PyTree
 from .filters import CollectionFilter, group_collections
 
 
@@ -77,7 +78,7 @@ def join_streams(
 Sizes = dict[int, str]  # the sizes of mapped axes, for each the first value that has it
 
 
-def axis_sizes(axes: Any, tree: Any, name: Callable[[Any], str]) -> Sizes:
+def axis_sizes(axes: Any, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
     """The sizes of the mapped axes; `axes` is a prefix of `tree`, None and `broadcast` map nothing.
 
     Args:

@@ -21,7 +21,7 @@ from ..errors import (
     describe,
 )
 from ..tracebacks import entry
-from ..typing import PRNGKey, RNGSequences
+from ..typing import Output, PRNGKey, RNGSequences
 from . import adoption
 from .filters import CollectionFilter, DenyList, NamedCollections, union_filters
 from .frame import CaptureFilter, Frame, collections_of
@@ -120,7 +120,7 @@ def _run(
     frame: Frame,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Any:
+) -> Output:
     bound = bound_clone(module, frame)
     try:
         return fn(bound, *args, **kwargs)
@@ -213,7 +213,7 @@ _BINDING = (functools.partialmethod, functools.singledispatchmethod)
 def _attribute(name: str) -> Callable[..., Any]:
     """A function that calls the attribute `name` of the bound module that it is given."""
 
-    def call(bound: Module, *args: object, **kwargs: Any) -> Any:
+    def call(bound: Module, *args: object, **kwargs: Any) -> Output:
         found = getattr(bound, name)
         _check_callable(bound, name, found)
         return found(*args, **kwargs)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
+from ..typing import Output
 from .methods import compact
 from .module import Module
 
@@ -50,7 +51,7 @@ class Sequential(Module):
         super().__post_init__()
 
     @compact
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         """Applies the layers in turn; arguments go to the first."""
         if not self.layers:
             raise ArgumentError(f"Empty Sequential module {self.name}.")
@@ -87,7 +88,7 @@ class BatchApply:
         self._f = f
         self.num_dims = num_dims
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         """Calls the function on the merged arguments."""
         leaves = [x for x in jax.tree.leaves((args, kwargs)) if np.ndim(x) >= self.num_dims]
         if not leaves:

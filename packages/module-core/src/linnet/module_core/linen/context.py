@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import config
+from ..typing import Output
 
 if TYPE_CHECKING:
     from .module import Module
@@ -66,7 +67,7 @@ class Interceptor(Protocol):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         context: InterceptorContext,
-    ) -> Any: ...
+    ) -> Output: ...
 
 
 @contextmanager

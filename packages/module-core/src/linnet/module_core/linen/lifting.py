@@ -35,7 +35,7 @@ from ..errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
-from ..typing import RNGSequences
+from ..typing import Output, PyTree, RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
 from .frame import Collections, Frame
@@ -351,7 +351,7 @@ def _names(collections: object) -> Any:
     return {name: _names(tree) for name, tree in collections.items()}
 
 
-def _pick(tree: Any, changes: Any) -> Any:
+def _pick(tree: PyTree, changes: Any) -> Any:
     """What of the dicts `tree` is in `changes`."""
     return {
         name: _pick(value, changes[name])
@@ -574,7 +574,7 @@ def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
     name = getattr(fn, "__name__", type(fn).__name__)
     compact_function = is_compact(function)
 
-    def call(module: object, *args: object, **kwargs: Any) -> Any:
+    def call(module: object, *args: object, **kwargs: Any) -> Output:
         if not isinstance(module, Module):
             return fn(module, *args, **kwargs)
         if owner is not None and not _is_clone(module, owner):
@@ -639,7 +639,7 @@ def _lift_method(
     raw = getattr(method, "__wrapped__", method)
     compact_method = is_compact(method)
 
-    def call(clone: object, *args: object, **kwargs: Any) -> Any:
+    def call(clone: object, *args: object, **kwargs: Any) -> Output:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
         return run_method(clone, raw, name, compact_method, args, kwargs, capture=True)

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..layout import ambiguous
 from ..tracebacks import strip
+from ..typing import Output
 from .adoption import is_module
 from .context import context, run_interceptors
 from .hints import changed_in_place, mismatch, still_packed, taken_for_array
@@ -253,7 +254,7 @@ def _run(
     /,
     *args: Any,
     **kwargs: Any,
-) -> Any:
+) -> Output:
     stack = context.stack
     stack.append(self)
     outermost = False

@@ -17,6 +17,7 @@ from linnet.struct import unfreeze
 
 from ..tables.cells import represent, represent_inputs
 from ..tables.flops import UNKNOWN, is_array, separate
+from ..typing import Output
 from . import calls
 from .context import InterceptorContext, intercept_methods
 from .filters import CollectionFilter
@@ -121,7 +122,7 @@ class _Recorder:
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """`fn` for the outermost module; it is noted even if it is not a method of it."""
 
-        def run(bound: Module, *args: object, **kwargs: Any) -> Any:
+        def run(bound: Module, *args: object, **kwargs: Any) -> Output:
             assert bound.scope is not None
             self._top = bound.scope.draws
             name = getattr(fn, "__name__", type(fn).__name__)
@@ -141,7 +142,7 @@ class _Recorder:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         context: InterceptorContext,
-    ) -> Any:
+    ) -> Output:
         module, name = context.module, context.method_name
         if self._paused or name == "setup" or not self._is_inside(module.scope):
             return next_fun(*args, **kwargs)

@@ -20,7 +20,7 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..tables import drawing
 from ..tables.cells import amount, lines_of, size_and_bytes
 from ..tables.drawing import Column
-from ..typing import PRNGKey, RNGSequences
+from ..typing import PRNGKey, PyTree, RNGSequences
 from .filters import CollectionFilter, DenyList
 from .recording import Call, Costs, Path, record
 
@@ -222,7 +222,7 @@ def _row(call: Call, variables: Mapping[str, Any], called: set[Path], shown: set
     )
 
 
-def _descend(tree: Any, path: Path) -> object:
+def _descend(tree: PyTree, path: Path) -> object:
     for name in path:
         tree = tree.get(name, {})
     return tree

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..typing import PyTree
+
 CONSTANT = "constant"  # an output that existed before the program: the value that was returned
 COMPUTED = "computed"  # an output that the program computes without its inputs
 DEPENDENT = "dependent"
@@ -69,7 +71,7 @@ _CALLS = frozenset(
 )
 
 
-def _loop_dependence(params: Any, marks: list[bool]) -> list[bool]:
+def _loop_dependence(params: PyTree, marks: list[bool]) -> list[bool]:
     first = params["num_consts"]
     carried = params["num_carry"]
     while True:

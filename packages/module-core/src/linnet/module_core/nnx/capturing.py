@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..typing import Output
 from .nodes import edits
 from .nodes.pytree import Pytree
 from .structure.iteration import iter_graph
@@ -221,7 +222,7 @@ class _recorded_methods:
 
     def _recording(self, name: str, method: Any) -> object:
         @functools.wraps(method)
-        def run(module: Any, *args: object, **kwargs: Any) -> Any:
+        def run(module: Any, *args: object, **kwargs: Any) -> Output:
             output = method(module, *args, **kwargs)
             captures = captures_of(module)
             if captures is not None:

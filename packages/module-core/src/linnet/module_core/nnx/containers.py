@@ -18,6 +18,7 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar, overload
 
 from ..errors import ArgumentError
+from ..typing import Output
 from .module import Module
 
 A = TypeVar("A")
@@ -180,7 +181,7 @@ class Sequential(Module):
                 )
         self.layers = List(fns)
 
-    def __call__(self, *args: Any, rngs: object = None, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, rngs: object = None, **kwargs: Any) -> Output:
         """Applies all, and returns the output of the last.
 
         Args:

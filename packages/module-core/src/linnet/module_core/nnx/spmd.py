@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ..axis_rules import get_logical_axis_rules as get_logical_axis_rules
 from ..axis_rules import logical_axis_rules as logical_axis_rules
 from ..axis_rules import set_logical_axis_rules as set_logical_axis_rules
+from ..typing import PyTree
 from .nodes.pytree import Pytree
 from .structure.graph import flat_leaves
 from .structure.structure import build
@@ -85,7 +86,7 @@ def get_named_sharding(tree: A, mesh: Mesh) -> A:
     return made
 
 
-def _replaced(tree: Any, f: Any) -> Any:
+def _replaced(tree: PyTree, f: Any) -> Any:
     def new(leaf: Any) -> Any:
         return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
 

@@ -8,6 +8,8 @@ from typing import Any
 from linnet.struct.traverse_util import empty_node as empty_node
 from linnet.struct.traverse_util import flatten_dict, unflatten_dict
 
+from ..typing import PyTree
+
 IsLeaf = Callable[[tuple[Any, ...], Any], Any]
 
 
@@ -55,7 +57,7 @@ def flatten_to_sequence(
     return list(flatten_mapping(xs, is_leaf=is_leaf).items())
 
 
-def unflatten_mapping(xs: Any, /, *, sep: str | None = None) -> dict[Any, Any]:
+def unflatten_mapping(xs: PyTree, /, *, sep: str | None = None) -> dict[Any, Any]:
     """The nested dict of leaves by path.
 
     Args:

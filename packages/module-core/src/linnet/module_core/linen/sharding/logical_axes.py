@@ -21,7 +21,7 @@ from ...axis_rules import check_rules as check_rules
 from ...axis_rules import get_logical_axis_rules as get_logical_axis_rules
 from ...axis_rules import logical_axis_rules as logical_axis_rules
 from ...axis_rules import set_logical_axis_rules as set_logical_axis_rules
-from ...typing import LogicalRules
+from ...typing import LogicalRules, PyTree
 from .mesh import named_sharding, spec_of
 
 
@@ -53,7 +53,7 @@ def logical_to_mesh_axes(
     return spec_of(None if axis is UNASSIGNED else axis for axis in axes)
 
 
-def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
+def logical_to_mesh(tree: PyTree, rules: LogicalRules | None = None) -> Any:
     """`logical_to_mesh_axes` of every `PartitionSpec` of logical names in `tree`.
 
     Args:
@@ -67,7 +67,7 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
     return jax.tree.map(mesh_axes, tree, is_leaf=_is_spec_or_none)
 
 
-def logical_to_mesh_sharding(tree: Any, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
+def logical_to_mesh_sharding(tree: PyTree, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
     """The layout on `mesh` for every `PartitionSpec` of logical names in `tree`.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import jax
 
+from ...typing import Output, PyTree
 from ..filters import CollectionFilter, subtract_filters
 from ..frame import Collections
 from ..lifting import Lift, function_call, ungroup
@@ -292,7 +293,7 @@ def custom_vjp(
         moving = [i for i in range(len(args)) if i not in fixed]
         constants = {i: lift.args[i] for i in fixed}
 
-        def run(by: Any, others: Any, moving_args: Sequence[Any], **options: Any) -> Any:
+        def run(by: Any, others: Any, moving_args: Sequence[Any], **options: Any) -> Output:
             rest, keys = others
             filled = {**constants, **dict(zip(moving, moving_args, strict=True))}
             arguments = [filled[i] for i in range(len(args))]
@@ -306,7 +307,7 @@ def custom_vjp(
             (output, residuals), changed = run(by, others, moving_args, call=call_forward)
             return (output, changed), residuals
 
-        def backward(residuals: Any, cotangents: Any) -> Any:
+        def backward(residuals: PyTree, cotangents: PyTree) -> Any:
             output_t, _ = cotangents
             variables_t, *args_t = backward_fn(*constants.values(), residuals, output_t)
             return [variables_t] + [{} for _ in lift.roots[1:]], None, *args_t

@@ -24,6 +24,7 @@ import jax
 
 from ...axis_rules import get_logical_axis_rules
 from ...config import config
+from ...typing import Output
 from ..context import context
 from ..filters import CollectionFilter, normal_form
 from ..fingerprint import Unknown, fingerprint
@@ -78,7 +79,7 @@ class _Compiled:
         placed: dict[Any, Any] = {}
         self._placed = placed  # keys whose trace has read a path, with the paths
 
-        def run(call: _Call, inputs: object, *args: object, **kwargs: Any) -> Any:
+        def run(call: _Call, inputs: object, *args: object, **kwargs: Any) -> Output:
             before = context.paths_read
             result = _run(call, inputs, args, kwargs)
             if context.paths_read != before:
@@ -234,7 +235,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def _run(call: _Call, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def _run(call: _Call, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Output:
     lift = call.lift
     assert lift is not None
     collections, keys = inputs

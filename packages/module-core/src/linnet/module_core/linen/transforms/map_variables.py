@@ -7,6 +7,7 @@ from typing import Any
 
 from linnet.struct import FrozenDict
 
+from ...typing import PyTree
 from ..axes import Axes, add_axis, remove_axis
 from ..filters import CollectionFilter, group_collections, subtract_filters, union_filters
 from ..lifting import Lift, Target, lift_target, merge, ungroup
@@ -130,8 +131,8 @@ class _BoxAxis:
         self._axis = axis
         self._params = params
 
-    def add(self, tree: Any) -> Any:
+    def add(self, tree: PyTree) -> Any:
         return add_axis(tree, self._axis, self._params)
 
-    def remove(self, tree: Any) -> Any:
+    def remove(self, tree: PyTree) -> Any:
         return remove_axis(tree, self._axis, self._params)

@@ -20,6 +20,7 @@ from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
 from ...tracebacks import named_after
+from ...typing import Carry, Prefix, PyTree
 from ..axes import (
     Axes,
     add_axis,
@@ -119,8 +120,8 @@ def _scan(
     variable_broadcast: CollectionFilter,
     variable_carry: CollectionFilter,
     split_rngs: Mapping[Any, bool],
-    in_axes: Any,
-    out_axes: Any,
+    in_axes: Prefix,
+    out_axes: Prefix,
     length: int | None,
     loop: Mapping[str, Any],
     data_transform: Callable[..., Any] | None,
@@ -155,7 +156,7 @@ def _scan(
     out_axes = as_prefix(out_axes)
 
     def body(
-        carry: Any, slices: Any, shared_vars: object, mutable: CollectionFilter, concrete: bool
+        carry: Carry, slices: Any, shared_vars: object, mutable: CollectionFilter, concrete: bool
     ) -> Any:
         carried, carry = carry
         xs, scanned, split = slices
@@ -190,7 +191,7 @@ def _scan(
         )
     mutable = lift.mutable(subtract_filters(changes, variable_broadcast))
 
-    def step(carry: Any, slices: Any) -> Any:
+    def step(carry: Carry, slices: Any) -> Any:
         new_carry, ys, _, constants = body(carry, slices, shared_vars, mutable, False)
         return new_carry, (ys, constants if not check_constancy else None)
 
@@ -221,7 +222,7 @@ def _find_constants(
     """
     found: list[Any] = []
 
-    def trace(carry: Any, slices: object) -> list[Any]:
+    def trace(carry: Carry, slices: object) -> list[Any]:
         found[:] = [find(carry, slices)]
         return jax.tree.leaves(found)
 
@@ -298,9 +299,9 @@ def _one_slice(x: Any) -> Any:
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
 
 
-def _to_front(tree: Any, axis: Any) -> object:
+def _to_front(tree: PyTree, axis: Any) -> object:
     return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
 
 
-def _from_front(tree: Any, axis: Any) -> object:
+def _from_front(tree: PyTree, axis: Any) -> object:
     return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)

@@ -10,6 +10,7 @@ import jax
 from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
+from ...typing import Prefix
 from ..axes import (
     Axes,
     add_axis,
@@ -90,8 +91,8 @@ def _vmap(
     *,
     variable_axes: Axes,
     split_rngs: Mapping[Any, bool],
-    in_axes: Any,
-    out_axes: Any,
+    in_axes: Prefix,
+    out_axes: Prefix,
     axis_size: int | None,
     axis_name: Any,
     spmd_axis_name: Any,

@@ -21,6 +21,7 @@ import jax
 
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ...field_order import made_dataclass
+from ...typing import PyTree
 from . import edits
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
 from .kinds import OBJECT
@@ -129,7 +130,7 @@ class Pytree:
         return treescope_of(self, self.__dict__, path, subtree_renderer)
 
 
-def check_pytree(pytree: Any) -> None:
+def check_pytree(pytree: PyTree) -> None:
     """Raises if an nnx object is not a valid tree: if it has data where it is marked as static.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 import jax
 import jax.numpy as jnp
 
+from ...typing import Output
 from ..filters import All, Filter, to_predicate
 from ..nodes.pytree import Pytree
 from .rng_splitting import Rule, Shape, as_shape, copy_with, split_to
@@ -86,7 +87,7 @@ def with_rngs(
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: object, **kwargs: Any) -> Any:
+        def run(*args: object, **kwargs: Any) -> Output:
             args, kwargs = copy_with((args, kwargs), rules, graph)
             return f(*args, **kwargs)
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ...typing import Output
 from .graph import merge, split
 from .graphdef import GraphDef
 
@@ -20,7 +21,7 @@ class GetAttr:
 
     name: str
 
-    def __call__(self, x: object) -> Any:
+    def __call__(self, x: object) -> Output:
         """The attribute of `x`."""
         return getattr(x, self.name)
 
@@ -31,7 +32,7 @@ class GetItem:
 
     key: Any
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any) -> Output:
         """The item of `x`."""
         return x[self.key]
 
@@ -46,7 +47,7 @@ class DelayedAccessor:
 
     actions: tuple[Callable[[Any], Any], ...] = ()
 
-    def __call__(self, x: object) -> Any:
+    def __call__(self, x: object) -> Output:
         """Where the steps lead to from `x`."""
         for step in self.actions:
             x = step(x)
@@ -83,7 +84,7 @@ class Caller:
     def __getitem__(self, key: object) -> Caller:
         return Caller(self._run, (*self._steps, GetItem(key)))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         """Makes the call."""
         return self._run(DelayedAccessor(self._steps), *args, **kwargs)
 
@@ -111,7 +112,7 @@ def call(graphdef_state: Any, /) -> Caller:
     """
     graphdef, *states = graphdef_state
 
-    def run(follow: Callable[[Any], Any], *args: object, **kwargs: Any) -> Any:
+    def run(follow: Callable[[Any], Any], *args: object, **kwargs: Any) -> Output:
         module = merge(graphdef, *states, copy=True)
         output = follow(module)(*args, **kwargs)
         return output, split(module)

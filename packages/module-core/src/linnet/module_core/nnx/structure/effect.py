@@ -18,6 +18,7 @@ from typing import Any
 import jax
 
 from ...arrays import as_strong_as
+from ...typing import Output
 from ..nodes import edits
 from ..variable.variable import Variable, set_raw_value
 from .bundle import Bundle, put_back, take_out
@@ -75,7 +76,7 @@ class Outcome:
 
     __slots__ = ("effect", "output", "values")
 
-    def __init__(self, output: Any, values: Any, effect: Effect) -> None:
+    def __init__(self, output: Output, values: Any, effect: Effect) -> None:
         self.output = output
         self.values = values
         self.effect = effect
@@ -124,7 +125,7 @@ class Plan:
         in_place = self.in_place and self.fixed.isdisjoint(changed)
         return Effect(self.graphdef, self.origin, changed, kept, in_place)
 
-    def only(self, written: Collection[int], values: Sequence[Any], output: Any) -> Outcome:
+    def only(self, written: Collection[int], values: Sequence[Any], output: Output) -> Outcome:
         """Of functions that sent all values along, the outcome with those that one wrote to."""
         sent = [i for i, source in enumerate(self.sources) if source is None or i in written]
         return Outcome(output, [values[i] for i in sent], self.effect(sent))
@@ -168,11 +169,11 @@ class Inside:
                 held.clear()
                 held.update(content)
 
-    def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Output:
         """Calls `f` on arguments whose holes are filled."""
         return f(*put_back(tuple(args), self.roots), **put_back(kwargs, self.roots))
 
-    def leave(self, output: Any, everything: bool = False) -> Outcome:
+    def leave(self, output: Output, everything: bool = False) -> Outcome:
         """The output and effect of what was done with the objects.
 
         Args:
@@ -184,7 +185,7 @@ class Inside:
         return self.outcome(output, After(self, roots), (lambda _: True) if everything else None)
 
     def outcome(
-        self, output: Any, after: After, sends: Callable[[int], bool] | None = None
+        self, output: Output, after: After, sends: Callable[[int], bool] | None = None
     ) -> Outcome:
         """The output and effect, when the objects in the output were taken out already.
 

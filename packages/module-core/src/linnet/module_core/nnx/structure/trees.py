@@ -16,6 +16,7 @@ import jax
 from linnet.struct import PyTreeNode, field
 
 from ...errors import ArgumentError
+from ...typing import Prefix
 from ..nodes.contents import key_of
 from .bundle import is_node
 from .contexts import MergeContext, SplitContext, merge_context, split_context
@@ -86,7 +87,7 @@ def _split(ctx: SplitContext, path: Path, prefix: object, node: object) -> objec
     return NodeStates.from_split(*ctx.split(node))
 
 
-def _merge(ctx: MergeContext, path: Path, prefix: Any, leaf: Any) -> object:
+def _merge(ctx: MergeContext, path: Path, prefix: Prefix, leaf: Any) -> object:
     del path, prefix
     return ctx.merge(leaf.graphdef, *leaf.states)
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from ...arrays import copied
 from ...errors import ArgumentError
+from ...typing import PyTree
 from ..filters import Filter
 from ..nodes.marks import static
 from ..nodes.pytree import Pytree
@@ -59,7 +60,7 @@ class EMA(Pytree):
         self.filter = static(only)
         self.params = map_state(_copied, state(params, only))
 
-    def update(self, updates: Any) -> None:
+    def update(self, updates: PyTree) -> None:
         """Takes one more value of each variable into the average.
 
         Args:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from ...arrays import strong
 from ...errors import ArgumentError, ArgumentTypeError, describe
+from ...typing import PyTree
 from ..filters import Filter, to_predicate
 from ..nodes.marks import static
 from ..nodes.pytree import Pytree
@@ -128,7 +129,7 @@ class Optimizer(Pytree, Generic[M]):
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
 
-    def update(self, model: Any, grads: Any = _MISSING, /, **kwargs: Any) -> Any:
+    def update(self, model: Any, grads: PyTree = _MISSING, /, **kwargs: Any) -> Any:
         """Updates the model's variables, the transformation's state and the step, in place.
 
         Args:
@@ -205,7 +206,7 @@ class ModelAndOptimizer(Optimizer[M]):
         super().__init__(model, tx, wrt=wrt)
         self.model = model
 
-    def update(self, grads: Any, /, **kwargs: Any) -> Any:  # type: ignore[override]
+    def update(self, grads: PyTree, /, **kwargs: Any) -> Any:  # type: ignore[override]
         """Updates the model; see `Optimizer.update`."""
         return super().update(self.model, grads, **kwargs)
 
@@ -301,7 +302,7 @@ def _bare(value: object, variables: object) -> Any:
     return pure(value)
 
 
-def _flat(tree: Any) -> dict[Path, Any]:
+def _flat(tree: PyTree) -> dict[Path, Any]:
     return {(): tree} if isinstance(tree, Variable) else dict(to_flat_state(tree))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
+from ...typing import Output, PyTree
 from ..structure.bundle import Hole, put_back
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.graph import flat_leaves
@@ -63,7 +64,7 @@ def _runner(
     return run
 
 
-def _leaves(tree: Any) -> list[Any]:
+def _leaves(tree: PyTree) -> list[Any]:
     return jax.tree_util.tree_leaves(tree, is_leaf=lambda x: type(x) is Hole)
 
 
@@ -96,7 +97,7 @@ def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], 
     of_leaf: list[Any] = [None] * len(values)
     index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
 
-    def fill(hole: Any, tangent: Any) -> Any:
+    def fill(hole: Any, tangent: PyTree) -> Any:
         if type(hole) is not Hole:
             return tangent
         root = lifted.bundle.roots[hole.index]
@@ -122,7 +123,7 @@ def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], 
     return filled, holed
 
 
-def _by_path(tangent: Any) -> dict[Any, Any]:
+def _by_path(tangent: PyTree) -> dict[Any, Any]:
     if isinstance(tangent, FlatState):
         return dict(tangent)
     if isinstance(tangent, (State, dict)):
@@ -175,8 +176,8 @@ def jvp(
 ) -> Callable[..., Any]: ...
 def jvp(
     f: Callable[..., Any] | None = None,
-    primals: Any = None,
-    tangents: Any = None,
+    primals: PyTree = None,
+    tangents: PyTree = None,
     *,
     has_aux: bool = False,
     graph: bool | None = None,
@@ -296,7 +297,7 @@ def vjp(
     output, back, (aux, outcome) = jax.vjp(run, lifted.bundle.values(), lifted.args, has_aux=True)
     aux = _finish(lifted, aux, outcome)
 
-    def cotangents(cotangent: Any) -> tuple[Any, ...]:
+    def cotangents(cotangent: PyTree) -> tuple[Any, ...]:
         values, args = back(cotangent)
         return _as_objects(lifted, values, args)[shift:]
 
@@ -363,7 +364,7 @@ class CustomVjp(Transformed[P, R]):
             written.update(after.written())
 
         @jax.custom_vjp
-        def run(values: Any, diff_args: Any) -> Any:
+        def run(values: Any, diff_args: Any) -> Output:
             output, inside = call(self._fun, values, diff_args)
             outcome = inside.leave(output, everything=True)
             note(inside.after)
@@ -379,7 +380,7 @@ class CustomVjp(Transformed[P, R]):
             roots_after, nodes_values = outcome.effect, outcome.values
             return outcome, (residuals, Outcome(None, nodes_values, roots_after), values)
 
-        def backward(saved: Any, cotangent: Any) -> Any:
+        def backward(saved: Any, cotangent: PyTree) -> Any:
             residuals, after, values = saved
             roots, _ = build(after.effect.graphdef, list(after.values))
             residuals = put_back(residuals, roots)
@@ -429,7 +430,7 @@ def _flat_cotangents(
     of_leaf: list[Any] = [_zero(v) for v in values]
     index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
 
-    def fill(hole: Any, cotangent: Any) -> Any:
+    def fill(hole: Any, cotangent: PyTree) -> Any:
         if type(hole) is not Hole:
             return cotangent
         part = part_of(lifted.bundle.roots[hole.index])

@@ -20,6 +20,7 @@ from typing import (
 )
 
 from ...errors import ArgumentError
+from ...typing import Output
 from ..nodes.pytree import Pytree
 
 P = ParamSpec("P")
@@ -62,7 +63,7 @@ class KeepsSignature(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, R]]: ...
-    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Any:
+    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Output:
         """The transformed function; without a function, a decorator."""
 
 
@@ -77,7 +78,7 @@ class AddsGradient(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, tuple[R, Gradient]]]: ...
-    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Any:
+    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Output:
         """The transformed function; without a function, a decorator."""
 
 
@@ -100,7 +101,7 @@ class GivesGradient(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, Any]], Transformed[P, Gradient]]: ...
-    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Any:
+    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Output:
         """The transformed function; without a function, a decorator."""
 
 

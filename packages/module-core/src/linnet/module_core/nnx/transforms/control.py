@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
+from ...typing import Output, PyTree
 from ..structure.bundle import Bundle, Hole, put_back, take_out
 from ..structure.effect import After, Effect, Inside
 from ..structure.states import path_text
@@ -28,7 +29,7 @@ C = TypeVar("C")  # a carry: a tree of arrays and modules
 R = TypeVar("R")
 
 
-def _bundled(tree: Any, modes: Modes, name: str) -> tuple[Any, Bundle]:
+def _bundled(tree: PyTree, modes: Modes, name: str) -> tuple[Any, Bundle]:
     roots: list[Any] = []
     modes.check(tree, name)
     tree = take_out(tree, roots, {})
@@ -75,7 +76,7 @@ def _type_text(types: Any) -> str:
 class _Done:
     """What a branch or turn did to its objects; holds none of them."""
 
-    def __init__(self, after: After, values: Sequence[Any], output: Any) -> None:
+    def __init__(self, after: After, values: Sequence[Any], output: Output) -> None:
         self.plan = after.plan
         self.form = _shape(output)
         self.types = list(map(_types, values))
@@ -89,7 +90,7 @@ def _branches(
     def branch(i: int) -> Callable[..., Any]:
         fun, bound = resolve(functions[i])
 
-        def run(values: list[Any], operands: tuple[Any, ...]) -> Any:
+        def run(values: list[Any], operands: tuple[Any, ...]) -> Output:
             inside = Inside(bundle.graphdef, values, modes.tree)
             output = inside.call(fun, (*bound, *operands), {})
             outcome = inside.leave(output, everything=True)
@@ -281,7 +282,7 @@ class _Loop:
         return holed if self.modes.tree else output
 
 
-def _shape(tree: Any) -> Any:
+def _shape(tree: PyTree) -> Any:
     return jax.tree_util.tree_structure(tree)
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
+from ...typing import Output
 from ..filters import Filter
 from ..structure.bundle import Hole
 from ..structure.effect import Inside
@@ -116,7 +117,7 @@ class Grad(Transformed[..., Any]):
         return found
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         positions = self._positions(len(args))
         prefix = (*(positions.get(i) for i in range(len(args))), None)

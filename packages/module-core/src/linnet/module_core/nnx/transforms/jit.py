@@ -22,6 +22,7 @@ import jax
 
 from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
+from ...typing import Output, Prefix
 from ..structure.bundle import Bundle, take_out
 from ..structure.effect import After, Inside, Outcome
 from ..structure.graphdef import GraphDef
@@ -77,8 +78,8 @@ class Jitted(Transformed[P, R]):
         self,
         fun: Callable[..., Any],
         *,
-        in_shardings: Any,
-        out_shardings: Any,
+        in_shardings: Prefix,
+        out_shardings: Prefix,
         static_argnums: Any,
         static_argnames: object,
         donate_argnums: object,
@@ -171,7 +172,9 @@ class Jitted(Transformed[P, R]):
             return inside.leave(output)
         return self._constrained(inside, output, layout, constraints)
 
-    def _constrained(self, inside: Inside, output: Any, layout: Any, constraints: Any) -> Outcome:
+    def _constrained(
+        self, inside: Inside, output: Output, layout: Any, constraints: Any
+    ) -> Outcome:
         """The outcome with donated values in it, and laid out as the shardings say."""
         roots = list(inside.roots)
         before = len(roots)
@@ -411,8 +414,8 @@ def jit(
 def jit(
     fun: Any = None,
     *,
-    in_shardings: Any = None,
-    out_shardings: Any = None,
+    in_shardings: Prefix = None,
+    out_shardings: Prefix = None,
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Iterable[str] | None = None,
     donate_argnums: int | Sequence[int] | None = None,

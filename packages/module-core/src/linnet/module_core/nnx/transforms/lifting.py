@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError
+from ...typing import Output, Prefix
 from ..structure.bundle import Bundle
 from ..structure.effect import After, Effect, Inside, Outcome
 from ..structure.graphdef import GraphDef
@@ -102,7 +103,7 @@ class Lifted:
 
     def __init__(
         self,
-        prefix: Any,
+        prefix: Prefix,
         args: tuple[Any, ...],
         what: str,
         names: Sequence[str],
@@ -118,7 +119,7 @@ class Lifted:
         self.modes = modes
         self.transform = transform
 
-    def apply(self, output: Any, values: list[Any], effect: Effect) -> Any:
+    def apply(self, output: Output, values: list[Any], effect: Effect) -> Any:
         """Hands the caller what a run did; returns its output."""
         return self.modes.apply(self.bundle, Outcome(output, values, effect), self.transform)
 
@@ -143,11 +144,11 @@ class Run:
             for i, variable in self.inside.variables.items():
                 metadata.remove(variable, form.specs[i])
 
-    def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Output:
         """Calls the function on arguments whose holes are filled."""
         return self.inside.call(f, args, kwargs)
 
-    def take_out(self, prefix: Any, output: Any, what: str) -> Any:
+    def take_out(self, prefix: Prefix, output: Output, what: str) -> Any:
         """The output with holes; remembers what reaches its objects."""
         self.roots = list(self.inside.roots)
         output, self.out = take_out(prefix, output, self.roots, what)

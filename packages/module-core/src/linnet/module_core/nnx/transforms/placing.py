@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from jax.experimental.layout import Format
 
+from ...typing import Output, Prefix, PyTree
 from ..nodes import edits
 from ..structure.bundle import Bundle
 from ..structure.effect import After, Outcome
@@ -58,7 +59,7 @@ def _lies(value: Any, place: Any) -> bool:
     return fits and bool(value.sharding.is_equivalent_to(place, value.ndim))
 
 
-def has_formats(prefix: Any) -> bool:
+def has_formats(prefix: Prefix) -> bool:
     """Whether a prefix of shardings asks for a `Format` somewhere."""
     specs = jax.tree_util.tree_leaves(prefix, is_leaf=is_spec_leaf)
     return any(
@@ -73,7 +74,9 @@ class Placed:
 
     __slots__ = ("formats", "of_values", "output")
 
-    def __init__(self, output: Any, formats: tuple[Any, ...], of_values: tuple[Any, ...]) -> None:
+    def __init__(
+        self, output: Output, formats: tuple[Any, ...], of_values: tuple[Any, ...]
+    ) -> None:
         self.output = output
         self.formats = formats
         self.of_values = of_values
@@ -86,7 +89,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def with_formats(outcome: Outcome, prefix: Any, of_values: Sequence[Any]) -> None:
+def with_formats(outcome: Outcome, prefix: Prefix, of_values: Sequence[Any]) -> None:
     """Notes the formats of an outcome beside its output.
 
     Args:
@@ -121,7 +124,7 @@ def _put(value: Any, format: Any) -> Any:
     return jax.device_put(value, format)
 
 
-def output_laid_out(prefix: Any, tree: Any) -> Any:
+def output_laid_out(prefix: Prefix, tree: PyTree) -> Any:
     """A traced output, laid out as a prefix of shardings says."""
     specs, subtrees, structure = spread(prefix, tree, "out_shardings")
     laid = [

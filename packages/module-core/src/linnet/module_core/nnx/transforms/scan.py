@@ -23,6 +23,7 @@ import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
+from ...typing import Output, Prefix, PyTree
 from ..nodes.statics import static_key
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.iteration import follow, iter_references
@@ -46,8 +47,8 @@ class Scan(Transformed[..., Any]):
     def __init__(
         self,
         fun: Callable[..., Any],
-        in_axes: Any,
-        out_axes: Any,
+        in_axes: Prefix,
+        out_axes: Prefix,
         length: int | None,
         transform_metadata: Mapping[str, Any],
         modes: Modes,
@@ -82,7 +83,7 @@ class Scan(Transformed[..., Any]):
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         if kwargs:
             raise ArgumentError(
@@ -117,7 +118,7 @@ class Scan(Transformed[..., Any]):
         outcome.output = output
         return self._whole(lifted.modes.apply(lifted.bundle, outcome, "scan"), carried)
 
-    def _whole(self, output: Any, carried: Any) -> object:
+    def _whole(self, output: Output, carried: Any) -> object:
         position = self._carried_out
         if position is None:
             return output
@@ -252,7 +253,7 @@ class _Loop:
             )
         carry = jax.tree_util.tree_map(jnp.asarray, carry)
 
-        def body(carry: Any, x: Any) -> Any:
+        def body(carry: PyTree, x: Any) -> Any:
             return self._body(carry, x)
 
         (carried, carried_output), (groups, output) = jax.lax.scan(
@@ -271,7 +272,7 @@ class _Loop:
         output = jax.tree_util.tree_unflatten(structure, leaves)
         return Outcome((output, carried_output), [sent[i] for i in effect.changed], effect)
 
-    def _body(self, carry: Any, x: Any) -> object:
+    def _body(self, carry: PyTree, x: Any) -> object:
         call, scan = self.call, self.scan
         carried, carried_argument = carry
         sliced, sliced_leaves = x
@@ -344,7 +345,7 @@ class _Loop:
         if lost:
             raise _WrittenTo(lost)
 
-    def _check_count(self, output: Any) -> None:
+    def _check_count(self, output: Output) -> None:
         axes = self.scan._out_axes
         count = len(output) if isinstance(output, tuple) else 1
         if isinstance(axes, tuple) and count != len(axes):
@@ -353,7 +354,7 @@ class _Loop:
                 f" values, got {type(output).__name__ if count == 1 else count}."
             )
 
-    def _divided(self, run: Run, output: Any, carried: Any) -> tuple[Any, Any]:
+    def _divided(self, run: Run, output: Output, carried: Any) -> tuple[Any, Any]:
         """What is stacked of the output, and what is carried."""
         position = self.scan._carried_out
         if position is None:
@@ -374,7 +375,7 @@ class _Loop:
             )
         return rest, new
 
-    def _out_prefix(self, prefix: Any) -> Any:
+    def _out_prefix(self, prefix: Prefix) -> Any:
         position = self.scan._carried_out
         if position is None:
             return plain(prefix, 0)
@@ -476,7 +477,7 @@ def _moved(value: Any, source: int, destination: int) -> Any:
     return jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, source, destination), value)
 
 
-def _flat(prefix: Any, tree: Any) -> tuple[list[Any], list[Any], Any]:
+def _flat(prefix: Prefix, tree: PyTree) -> tuple[list[Any], list[Any], Any]:
     """The spec of each array of a tree, the arrays, and the tree's structure."""
     specs, subtrees, _ = spread(prefix, tree, "scan axes")
     axes: list[Any] = []
@@ -494,7 +495,7 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,
     _split_transpose: bool = False,
-    in_axes: Any = (Carry, 0),
+    in_axes: Prefix = (Carry, 0),
     out_axes: object = (Carry, 0),
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from ..._compat import mesh_that_is_set
 from ...tracebacks import entry
+from ...typing import Output
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .jit import StateSharding
 from .lifting import AxisMetadata, Form, Lifted, Run, groups_of, put_together
@@ -48,7 +49,7 @@ class ShardMap(Transformed[..., Any]):
         self._options = options
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_specs = self._in_specs
         if not isinstance(in_specs, tuple) or isinstance(in_specs, _whole):
@@ -59,7 +60,7 @@ class ShardMap(Transformed[..., Any]):
         groups = groups_of(lifted.specs, in_specs, self._out_specs)
         split = tuple([_whole() if g is None else g for g in groups])
 
-        def run(values: list[Any], args: Any) -> Any:
+        def run(values: list[Any], args: Any) -> Output:
             run = Run(lifted.form, values, AxisMetadata(None), self._modes.tree)
             output = run.call(self._fun, args, kwargs)
             output = run.take_out(self._out_specs, output, "shard_map out_specs")

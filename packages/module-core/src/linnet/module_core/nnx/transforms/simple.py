@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import jax
 
 from ...tracebacks import entry, named_after
+from ...typing import Output
 from ..nodes.statics import static_key
 from ..structure.bundle import Bundle, take_out
 from ..structure.effect import Inside, Outcome
@@ -117,7 +118,7 @@ class Remat(Simple):
         return jax.checkpoint(named_after(self._fun, run), **self._options)
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         bundle, (call, *flat) = self._flat(args, kwargs)
         outcome = self._program(call)(*flat)
         return self._modes.apply(bundle, outcome, self._name)
@@ -163,7 +164,7 @@ class Checkify(Simple):
         self._errors = errors
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         from jax.experimental import checkify as checks
 
         bundle, (call, *flat) = self._flat(args, kwargs)
@@ -215,7 +216,7 @@ class MakeJaxpr(Simple):
     """What `make_jaxpr` returns."""
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         _, (call, *flat) = self._flat(args, kwargs)
 
         def run(*flat: Any) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ...tracebacks import entry
+from ...typing import Output
 from ..structure.bundle import Bundle, put_back
 from ..structure.effect import Outcome
 from ..structure.structure import build
@@ -65,7 +66,7 @@ class Compiled(_Stage):
     """A compiled function, called as the original; it takes arguments of that structure alone."""
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         prepared = self._jitted._prepare(args, kwargs)
         outcome = settled(self._stage(*prepared.flat))
         return self._jitted._modes.apply(prepared.bundle, outcome, "jit")

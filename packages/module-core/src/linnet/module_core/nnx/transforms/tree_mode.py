@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from ...errors import ArgumentError
+from ...typing import Output
 from ..nodes.kinds import DICT, LIST, OBJECT, REFERENCE, TREE
 from ..structure.bundle import Bundle, Hole, is_node, put_back
 from ..structure.effect import Effect, Outcome, apply
@@ -88,7 +89,7 @@ class Modes:
         ]
         return put_back(value, build(bundle.graphdef, leaves)[0])
 
-    def _check_output(self, output: Any, effect: Effect, count: int, name: str) -> None:
+    def _check_output(self, output: Output, effect: Effect, count: int, name: str) -> None:
         found, _ = jax.tree_util.tree_flatten_with_path(output, is_leaf=_is_hole)
         places = [(jax.tree_util.keystr(path), x.index) for path, x in found if _is_hole(x)]
         references = _references(effect.graphdef, count)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError
 from ...tracebacks import entry
+from ...typing import Output, Prefix
 from ..structure.effect import After, Outcome
 from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
 from .lifting import AxisMetadata, Lifted, Run, groups_of, put_together
@@ -61,8 +62,8 @@ class Vmap(Transformed[..., Any]):
         fun: Callable[..., Any],
         name: str,
         lift: Callable[..., Any],
-        in_axes: Any,
-        out_axes: Any,
+        in_axes: Prefix,
+        out_axes: Prefix,
         transform_metadata: Mapping[str, Any],
         modes: Modes,
         axis_size: int | None,
@@ -81,7 +82,7 @@ class Vmap(Transformed[..., Any]):
         modes.refuse_filters(out_axes, "out_axes")
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_axes = self._in_axes
         if isinstance(in_axes, list):
@@ -96,7 +97,7 @@ class Vmap(Transformed[..., Any]):
         _check_axes(groups, self._name)
         suspects: list[str] = []
 
-        def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Output:
             run = Run(lifted.form, values, self._metadata, self._modes.tree)
             output = run.call(self._fun, args, kwargs)
             output = run.take_out(self._out_axes, output, f"{self._name} out_axes")
@@ -145,7 +146,7 @@ class Vmap(Transformed[..., Any]):
         self,
         error: ValueError,
         lifted: Lifted,
-        in_axes: Any,
+        in_axes: Prefix,
         kwargs: dict[str, Any],
         suspects: list[str],
     ) -> ValueError:
@@ -197,7 +198,7 @@ def _that_differ(run: Run, after: After, outcome: Outcome, values: Sequence[Any]
 def vmap(
     f: Any = None,
     *,
-    in_axes: Any = 0,
+    in_axes: Prefix = 0,
     out_axes: object = 0,
     axis_name: Hashable | None = None,
     axis_size: int | None = None,
@@ -234,7 +235,7 @@ def vmap(
     """
     refuse_bound_method(f, "vmap")
 
-    def lift(run: Any, in_axes: Any, out_axes: object) -> Any:
+    def lift(run: Any, in_axes: Prefix, out_axes: object) -> Any:
         return jax.vmap(
             run,
             in_axes=in_axes,
@@ -253,8 +254,8 @@ def pmap(
     f: Any = None,
     *,
     axis_name: Hashable | None = None,
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Prefix = 0,
+    out_axes: Prefix = 0,
     static_broadcasted_argnums: Any = (),
     devices: Any = None,
     backend: str | None = None,
@@ -279,7 +280,7 @@ def pmap(
             hint="Bind static ones with functools.partial; nnx.jit donates.",
         )
 
-    def lift(run: Any, in_axes: Any, out_axes: Any) -> Any:
+    def lift(run: Any, in_axes: Prefix, out_axes: Prefix) -> Any:
         return jax.pmap(
             run,
             axis_name=axis_name,

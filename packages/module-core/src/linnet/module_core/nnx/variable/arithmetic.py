@@ -10,6 +10,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ...typing import Output
+
 if TYPE_CHECKING:
     import numpy as np
     from jax.typing import DTypeLike
@@ -128,7 +130,7 @@ class Operators(Generic[A]):
     def __contains__(self, item: object) -> bool:
         return item in self.get_value()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
         return self.get_value()(*args, **kwargs)
 
     __hash__ = None  # type: ignore[assignment]
