@@ -22,7 +22,7 @@ class _Random(Recipe):
     def _folds(self, dtype: np.dtype[Any]) -> bool:
         return self.__name__ == "normal"  # erfinv(u) · √2 · stddev
 
-    def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+    def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: object) -> Array:
         # Only the normal distribution has a complex form.
         checks.drawable(self, dtype, in_complex=self.__name__ == "normal")
         checks.key_of(self, key)

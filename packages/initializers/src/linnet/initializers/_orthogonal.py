@@ -19,7 +19,7 @@ class _Orthogonal(Recipe):
 
     __slots__ = ()
 
-    def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+    def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: object) -> Array:
         delta = self.__name__ == "delta_orthogonal"
         (checks.is_convolution if delta else checks.has_two_dimensions)(self, shape)
         matrix = shape[-2:] if delta else shape

@@ -121,7 +121,7 @@ class Recipe(ABC):
         return False
 
     @abstractmethod
-    def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
+    def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: object) -> Array:
         """Checks what depends on shape and dtype, and lets jax draw."""
 
     def __eq__(self, other: object) -> bool:

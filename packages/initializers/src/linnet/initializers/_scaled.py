@@ -66,7 +66,7 @@ def _scaled(
     out_axis: Axes,
     batch_axis: Axes,
     dtype: DTypeLike | None,
-    **arguments: Any,
+    **arguments: object,
 ) -> Recipe:
     arguments["in_axis"] = checks.axes(name, "in_axis", in_axis)
     arguments["out_axis"] = checks.axes(name, "out_axis", out_axis)

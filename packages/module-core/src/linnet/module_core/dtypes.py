@@ -21,7 +21,7 @@ from .errors import DtypeError
 
 
 def canonicalize_dtype(
-    *args: Any, dtype: DTypeLike | None = None, inexact: bool = True
+    *args: object, dtype: DTypeLike | None = None, inexact: bool = True
 ) -> np.dtype[Any]:
     """The dtype of a computation on `args`.
 
@@ -75,7 +75,7 @@ def _common_type(args: tuple[Any, ...]) -> np.dtype[Any] | None:
     return common if common is not None and _is_inexact(common) else None
 
 
-def promote_dtype(*args: Any, dtype: DTypeLike | None = None, inexact: bool = True) -> list[Any]:
+def promote_dtype(*args: object, dtype: DTypeLike | None = None, inexact: bool = True) -> list[Any]:
     """Casts all arguments to `canonicalize_dtype(*args, dtype=dtype, inexact=inexact)`.
 
     None stays None.

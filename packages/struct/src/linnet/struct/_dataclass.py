@@ -106,7 +106,9 @@ def dataclass(clz: type[T], **kwargs: Any) -> type[T]: ...
 @overload
 def dataclass(clz: None = None, **kwargs: Any) -> Callable[[type[T]], type[T]]: ...
 @dataclass_transform(field_specifiers=(field, dataclasses.field), frozen_default=True)
-def dataclass(clz: type[T] | None = None, **kwargs: Any) -> type[T] | Callable[[type[T]], type[T]]:
+def dataclass(
+    clz: type[T] | None = None, **kwargs: object
+) -> type[T] | Callable[[type[T]], type[T]]:
     """Makes a class an immutable dataclass that can be passed through JAX's transforms.
 
     Use as `@dataclass` or with arguments, `@dataclass(kw_only=True)`. The class gets a method
@@ -267,7 +269,7 @@ def _explain_assignment(made: type) -> None:
         setattr(made, method.__name__, functools.wraps(replaced)(method))
 
 
-def _replace_method(self: T, **updates: Any) -> T:
+def _replace_method(self: T, **updates: object) -> T:
     """A copy with some fields changed."""
     return _replace(self, updates)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def given(**options: Any) -> dict[str, Any]:
+def given(**options: object) -> dict[str, Any]:
     """Those options that aren't None.
 
     A replacement for a JAX function need not know all of that function's options, and neither does

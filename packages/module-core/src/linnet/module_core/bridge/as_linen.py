@@ -228,12 +228,12 @@ def _placeholder(leaf: Variable[Any]) -> object:
 
 def to_linen(
     nnx_class: Callable[..., Module],
-    *args: Any,
+    *args: object,
     metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var,
     name: str | None = None,
     skip_rng: bool = False,
     abstract_init: bool = True,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> ToLinen:
     """`ToLinen` with the nnx class's arguments written as for the class.
 

@@ -180,7 +180,7 @@ def _put(owner: Any, attributes: Mapping[str, Any]) -> None:
             owner[name] = new
 
 
-def lazy_init(fn: object, *args: Any, **kwargs: Any) -> Any:
+def lazy_init(fn: object, *args: object, **kwargs: object) -> Any:
     """Makes the variables of all `ToNNX` in a module, by calling it once.
 
     Args:

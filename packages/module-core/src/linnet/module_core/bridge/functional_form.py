@@ -72,7 +72,7 @@ def functional(cls: type[M]) -> Callable[..., Functional[M]]:
     (3,)
     """
 
-    def make(*args: object, **kwargs: Any) -> Functional[M]:
+    def make(*args: object, **kwargs: object) -> Functional[M]:
         return Functional(cls, None, args, kwargs)
 
     return make

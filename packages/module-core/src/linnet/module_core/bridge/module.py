@@ -145,7 +145,7 @@ def compact(f: F) -> F:
     """Lets a method of a `bridge.Module` make submodules and variables where it uses them."""
 
     @functools.wraps(f)
-    def run(self: object, *args: object, **kwargs: Any) -> Output:
+    def run(self: object, *args: object, **kwargs: object) -> Output:
         if not isinstance(self, Module) or self.scope is None:
             raise CallCompactUnboundModuleError(
                 f"{type(self).__name__}.{f.__name__} is compact, and was called on a module that"
@@ -162,7 +162,7 @@ def _method(f: F) -> F:
     """Makes a method's module the current one while the method runs, if the module is bound."""
 
     @functools.wraps(f)
-    def run(self: Any, *args: object, **kwargs: Any) -> Output:
+    def run(self: Any, *args: object, **kwargs: object) -> Output:
         # A helper that a compact method calls goes on naming children where that method is.
         if self.scope is None or current_module() is self:
             return f(self, *args, **kwargs)
@@ -250,7 +250,7 @@ class Module(nnx_module.Module, _Fields):
             *args: object,
             parent: Module | None = _UNSET,
             name: str | None = None,
-            **options: Any,
+            **options: object,
         ) -> None:
             inner(self, *args, **options)
             if type(self) is cls:
@@ -295,9 +295,9 @@ class Module(nnx_module.Module, _Fields):
         self,
         name: str,
         init_fn: Callable[..., Any],
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> Any:
         """A parameter: the one that was given, or `init_fn(key, *init_args)`.
 
@@ -322,9 +322,9 @@ class Module(nnx_module.Module, _Fields):
         col: str,
         name: str,
         init_fn: Callable[..., Any] | None = None,
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> Any:
         """A variable of a collection: the one that was given, or `init_fn(*init_args)`.
 

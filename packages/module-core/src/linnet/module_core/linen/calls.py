@@ -213,7 +213,7 @@ _BINDING = (functools.partialmethod, functools.singledispatchmethod)
 def _attribute(name: str) -> Callable[..., Any]:
     """A function that calls the attribute `name` of the bound module that it is given."""
 
-    def call(bound: Module, *args: object, **kwargs: Any) -> Output:
+    def call(bound: Module, *args: object, **kwargs: object) -> Output:
         found = getattr(bound, name)
         _check_callable(bound, name, found)
         return found(*args, **kwargs)
@@ -304,7 +304,7 @@ def apply_fn(
 
     @entry
     @functools.wraps(fn)
-    def applied(variables: object, *args: object, rngs: object = None, **kwargs: Any) -> object:
+    def applied(variables: object, *args: object, rngs: object = None, **kwargs: object) -> object:
         return apply(module, fn, mutable, capture_intermediates, variables, rngs, args, kwargs)
 
     return applied
@@ -327,7 +327,7 @@ def init_with_output_fn(
     @entry
     @functools.wraps(fn)
     def initialized(
-        rngs: PRNGKey | RNGSequences, *args: object, **kwargs: Any
+        rngs: PRNGKey | RNGSequences, *args: object, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
         return init_with_output(module, fn, mutable, capture_intermediates, rngs, args, kwargs)
 
@@ -351,7 +351,9 @@ def init_fn(
 
     @entry
     @functools.wraps(fn)
-    def initialized(rngs: PRNGKey | RNGSequences, *args: object, **kwargs: Any) -> dict[str, Any]:
+    def initialized(
+        rngs: PRNGKey | RNGSequences, *args: object, **kwargs: object
+    ) -> dict[str, Any]:
         return with_output(rngs, *args, **kwargs)[1]
 
     return initialized

@@ -62,7 +62,7 @@ def _with_suggestions(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor whose error for an unknown argument lists the fields."""
 
     @functools.wraps(init)
-    def __init__(self: object, *args: object, **kwargs: Any) -> None:
+    def __init__(self: object, *args: object, **kwargs: object) -> None:
         try:
             init(self, *args, **kwargs)
         except TypeError as error:

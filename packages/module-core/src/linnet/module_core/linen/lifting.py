@@ -556,7 +556,7 @@ def lift_target(
     call = function_call(target, capture=True)
 
     @functools.wraps(target)
-    def lifted(module: object, *args: object, **kwargs: Any) -> Any:
+    def lifted(module: object, *args: object, **kwargs: object) -> Any:
         return transform(Lift(call, module, args, kwargs), **options)
 
     return mark_capturing(lifted)  # type: ignore[return-value]  # called like the target
@@ -574,7 +574,7 @@ def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
     name = getattr(fn, "__name__", type(fn).__name__)
     compact_function = is_compact(function)
 
-    def call(module: object, *args: object, **kwargs: Any) -> Output:
+    def call(module: object, *args: object, **kwargs: object) -> Output:
         if not isinstance(module, Module):
             return fn(module, *args, **kwargs)
         if owner is not None and not _is_clone(module, owner):
@@ -639,7 +639,7 @@ def _lift_method(
     raw = getattr(method, "__wrapped__", method)
     compact_method = is_compact(method)
 
-    def call(clone: object, *args: object, **kwargs: Any) -> Output:
+    def call(clone: object, *args: object, **kwargs: object) -> Output:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
         return run_method(clone, raw, name, compact_method, args, kwargs, capture=True)
@@ -647,7 +647,7 @@ def _lift_method(
     call.__wrapped__ = raw  # type: ignore[attr-defined]
 
     @functools.wraps(raw)
-    def lifted(self: Module, *args: object, **kwargs: Any) -> Any:
+    def lifted(self: Module, *args: object, **kwargs: object) -> Any:
         return transform(Lift(call, self, args, kwargs), **options)
 
     for mark in UNWRAPPED_MARKS:

@@ -93,7 +93,7 @@ def named_call(class_fn: F, force: bool = True) -> F:
     """
 
     @functools.wraps(class_fn)
-    def wrapper(self: Any, *args: object, **kwargs: Any) -> object:
+    def wrapper(self: Any, *args: object, **kwargs: object) -> object:
         if not (force or config.flax_profile) or self._state.in_setup:
             return class_fn(self, *args, **kwargs)
         with jax.named_scope(_operation_name(self, class_fn.__name__)):
@@ -196,7 +196,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
         fun = _in_name_scope(fun, name)
 
     @functools.wraps(fun)
-    def wrapped(self: Any, /, *args: object, **kwargs: Any) -> object:
+    def wrapped(self: Any, /, *args: object, **kwargs: object) -> object:
         state = self.__dict__.get("_state") if hasattr(self, "__dict__") else None
         if state is None:
             raise _not_a_module(self, fun)
@@ -252,8 +252,8 @@ def _run(
     compact_method: bool,
     captured: bool,
     /,
-    *args: Any,
-    **kwargs: Any,
+    *args: object,
+    **kwargs: object,
 ) -> Output:
     stack = context.stack
     stack.append(self)
@@ -357,7 +357,7 @@ def not_made(cls: type) -> Exception:
 
 def _in_name_scope(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(fun)
-    def scoped(self: Any, *args: object, **kwargs: Any) -> object:
+    def scoped(self: Any, *args: object, **kwargs: object) -> object:
         helper = self._name_scope(name)
         context.stack.append(helper)
         helper._state.begin_compact(helper.scope)

@@ -367,7 +367,7 @@ class Module(_Dataclass, VariableAccess):
     def bind(
         self,
         variables: Variables,
-        *args: Any,
+        *args: object,
         rngs: RNGSequences | PRNGKey | None = None,
         mutable: CollectionFilter = False,
     ) -> Self:
@@ -526,7 +526,7 @@ class Module(_Dataclass, VariableAccess):
     def tabulate(
         self,
         rngs: PRNGKey | RNGSequences,
-        *args: Any,
+        *args: object,
         depth: int | None = None,
         show_repeated: bool = False,
         mutable: CollectionFilter = DenyList("intermediates"),
@@ -535,7 +535,7 @@ class Module(_Dataclass, VariableAccess):
         column_kwargs: Mapping[str, Any] = MappingProxyType({}),
         compute_flops: bool = False,
         compute_vjp_flops: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> str:
         """A table of the modules that a call uses, with their inputs, outputs and variables.
 
@@ -559,10 +559,10 @@ class Module(_Dataclass, VariableAccess):
     def module_paths(
         self,
         rngs: PRNGKey | RNGSequences,
-        *args: Any,
+        *args: object,
         show_repeated: bool = False,
         mutable: CollectionFilter = DenyList("intermediates"),
-        **kwargs: Any,
+        **kwargs: object,
     ) -> dict[str, Module]:
         """The modules that a call uses, not bound, by path ("" is this one).
 

@@ -122,7 +122,7 @@ class _Recorder:
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """`fn` for the outermost module; it is noted even if it is not a method of it."""
 
-        def run(bound: Module, *args: object, **kwargs: Any) -> Output:
+        def run(bound: Module, *args: object, **kwargs: object) -> Output:
             assert bound.scope is not None
             self._top = bound.scope.draws
             name = getattr(fn, "__name__", type(fn).__name__)

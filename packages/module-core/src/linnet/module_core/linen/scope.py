@@ -273,9 +273,9 @@ class Scope:
         collection: str,
         name: str,
         init_fn: Callable[..., Any] | None = None,
-        *args: Any,
+        *args: object,
         unbox: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Variable[Any]:
         """A handle on a variable; made by `init_fn(*args, **kwargs)` if it is missing.
 

@@ -87,7 +87,7 @@ def tabulate(
     column_kwargs: Mapping[str, Any] = _NOTHING,
     compute_flops: bool = False,
     compute_vjp_flops: bool = False,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Callable[..., str]:
     """A function (*args, **kwargs) that describes a call of `module` with these in a table.
 
@@ -135,7 +135,7 @@ def tabulate(
     drawing.check_extra(console_kwargs, table_kwargs, column_kwargs)
     costs = Costs(compute_flops, compute_vjp_flops, depth, show_repeated)
 
-    def describe(*args: object, **call_kwargs: Any) -> str:
+    def describe(*args: object, **call_kwargs: object) -> str:
         rows = table(module, rngs, args, {**kwargs, **call_kwargs}, mutable=mutable, costs=costs)
         return drawing.draw(
             f"{type(module).__name__} Summary",

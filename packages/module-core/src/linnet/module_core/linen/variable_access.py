@@ -52,9 +52,9 @@ class VariableAccess:
         self,
         name: str,
         init_fn: Callable[..., object],
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> object:
         """A parameter: read if it exists, else made by `init_fn(key, *init_args, **init_kwargs)`.
 
@@ -121,9 +121,9 @@ class VariableAccess:
         col: str,
         name: str,
         init_fn: Callable[..., object] | None = None,
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> Variable[Any]:
         """A handle on a variable: made by `init_fn(*init_args, **init_kwargs)` if it is missing.
 

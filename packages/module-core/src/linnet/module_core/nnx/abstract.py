@@ -32,10 +32,10 @@ A = TypeVar("A")
 
 def eval_shape(
     f: Callable[..., A],
-    *args: Any,
+    *args: object,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> A:
     """What `f` returns, with a `jax.ShapeDtypeStruct` in place of each array.
 

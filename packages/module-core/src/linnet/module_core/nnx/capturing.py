@@ -114,7 +114,7 @@ def capture(
     types = var_types if method_outputs is None else (*var_types, method_outputs)
 
     @functools.wraps(fn if not isinstance(fn, Pytree) else type(fn).__call__)
-    def captured(*args: object, **kwargs: Any) -> object:
+    def captured(*args: object, **kwargs: object) -> object:
         root = fn if isinstance(fn, Pytree) else getattr(fn, "__self__", None)
         root = root if isinstance(root, Pytree) else args[0]
         modules = _modules(root)
@@ -222,7 +222,7 @@ class _recorded_methods:
 
     def _recording(self, name: str, method: Any) -> object:
         @functools.wraps(method)
-        def run(module: Any, *args: object, **kwargs: Any) -> Output:
+        def run(module: Any, *args: object, **kwargs: object) -> Output:
             output = method(module, *args, **kwargs)
             captures = captures_of(module)
             if captures is not None:

@@ -82,7 +82,7 @@ class Module(Pytree):
         *filters: Filter,
         raise_if_not_found: bool = True,
         graph: bool | None = None,
-        **attributes: Any,
+        **attributes: object,
     ) -> None:
         """Sets attributes of this module and all submodules, where a module has them.
 
@@ -214,7 +214,7 @@ def set_attributes(
     *,
     raise_if_not_found: bool,
     graph: bool | None,
-    **attributes: Any,
+    **attributes: object,
 ) -> None:
     """Sets attributes of the modules in an object that a filter chooses, where they have them.
 
@@ -253,7 +253,7 @@ def iter_module_children(
             yield name, value
 
 
-def first_from(*values: Any, error_msg: str) -> Any:
+def first_from(*values: object, error_msg: str) -> Any:
     """The first value that isn't None.
 
     Raises:

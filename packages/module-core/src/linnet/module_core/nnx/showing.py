@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 
-def display(*args: Any) -> None:
+def display(*args: object) -> None:
     """Shows objects: as trees to unfold in a notebook, as text elsewhere.
 
     In a notebook they are drawn by treescope (`linnet-module-core[treescope]`) if it is installed.

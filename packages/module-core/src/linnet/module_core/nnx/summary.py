@@ -78,7 +78,7 @@ def filter_rng_streams(row: CallInfo) -> bool:
 
 def tabulate(
     obj: object,
-    *input_args: Any,
+    *input_args: object,
     depth: int | None = None,
     method: str = "__call__",
     row_filter: Callable[[CallInfo], bool] = filter_rng_streams,
@@ -87,7 +87,7 @@ def tabulate(
     console_kwargs: Mapping[str, Any] = _NOTHING,
     compute_flops: bool = False,
     compute_vjp_flops: bool = False,
-    **input_kwargs: Any,
+    **input_kwargs: object,
 ) -> str:
     """Describes a call of a module in a table.
 
@@ -193,7 +193,7 @@ def calls_of(
     """The first call of each method while one runs on abstract values, that one's first."""
     found: list[CallInfo] = []
 
-    def run(root: Any, *inner_args: Any, **inner_kwargs: Any) -> None:
+    def run(root: Any, *inner_args: object, **inner_kwargs: object) -> None:
         places = _Places()
         modules: list[tuple[Path, Module]] = []
         for path, value in iter_graph(root):
@@ -256,7 +256,7 @@ def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]
 
     def noting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
-        def run(module: object, *args: object, **kwargs: Any) -> Output:
+        def run(module: object, *args: object, **kwargs: object) -> Output:
             return note(function, name, module, args, kwargs)
 
         return run

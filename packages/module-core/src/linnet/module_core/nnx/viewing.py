@@ -30,7 +30,7 @@ def view(
     only: Filter = ...,
     raise_if_not_found: bool = True,
     graph: bool | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> A:
     """An object with the same variables, whose modules are set as `set_view` understands it.
 
@@ -105,7 +105,7 @@ def with_attributes(
     only: Filter = ...,
     raise_if_not_found: bool = True,
     graph: bool | None = None,
-    **attributes: Any,
+    **attributes: object,
 ) -> A:
     """An object with the same variables, and other attributes; see `Module.set_attributes`.
 

@@ -152,7 +152,7 @@ def variable_with_axes(
     """
     module = _module(module, "variable_with_axes")
 
-    def first(*args: object, **kwargs: Any) -> Any:
+    def first(*args: object, **kwargs: object) -> Any:
         return _constrained(init_fn(*args, **kwargs), axes, fallback)
 
     plain = module.variable(collection, name, first, *init_args, **init_kwargs)

@@ -44,7 +44,7 @@ def vjp(
 def vjp(
     fn: Callable[..., Any],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: bool = False,
     reduce_axes: Any = (),
     vjp_variables: CollectionFilter = "params",
@@ -116,7 +116,7 @@ def _all_scopes(backward: Callable[[Any], Any], cotangent: object) -> object:
 def value_and_grad(
     fn: Callable[..., R],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: bool = False,
     reduce_axes: object = (),
     variables: CollectionFilter = True,
@@ -173,7 +173,7 @@ def grad(
 def grad(
     fn: Callable[..., Any],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: bool = False,
     reduce_axes: object = (),
     variables: CollectionFilter = True,
@@ -303,7 +303,7 @@ def custom_vjp(
         def f(by: object, others: object, *moving_args: object) -> Any:
             return run(by, others, moving_args)
 
-        def forward(by: Any, others: Any, *moving_args: Any) -> Any:
+        def forward(by: Any, others: Any, *moving_args: object) -> Any:
             (output, residuals), changed = run(by, others, moving_args, call=call_forward)
             return (output, changed), residuals
 

@@ -52,7 +52,7 @@ def cond(
     true_fun: Callable[..., R],
     false_fun: Callable[..., R],
     mdl: object,
-    *operands: Any,
+    *operands: object,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> R:
@@ -82,7 +82,7 @@ def cond(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: Any, *operands: Any) -> Output:
+        def run(inputs: Any, *operands: object) -> Output:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)
@@ -102,7 +102,7 @@ def switch(
     index: ArrayLike,
     branches: Sequence[Callable[..., R]],
     mdl: object,
-    *operands: Any,
+    *operands: object,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> R:
@@ -122,7 +122,7 @@ def switch(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: Any, *operands: Any) -> Output:
+        def run(inputs: Any, *operands: object) -> Output:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)

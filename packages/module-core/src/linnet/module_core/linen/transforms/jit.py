@@ -79,7 +79,7 @@ class _Compiled:
         placed: dict[Any, Any] = {}
         self._placed = placed  # keys whose trace has read a path, with the paths
 
-        def run(call: _Call, inputs: object, *args: object, **kwargs: Any) -> Output:
+        def run(call: _Call, inputs: object, *args: object, **kwargs: object) -> Output:
             before = context.paths_read
             result = _run(call, inputs, args, kwargs)
             if context.paths_read != before:

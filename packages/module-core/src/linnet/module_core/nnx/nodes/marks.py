@@ -45,7 +45,7 @@ class Marked:
 def data(value: T, /) -> T: ...
 @overload
 def data(*, default: T = ..., **kwargs: Any) -> T: ...
-def data(value: object = _MISSING, /, **kwargs: Any) -> Any:
+def data(value: object = _MISSING, /, **kwargs: object) -> Any:
     """Makes an attribute data: `self.scale = nnx.data(1.0)`, or `scale: float = nnx.data()`.
 
     Args:
@@ -59,7 +59,7 @@ def data(value: object = _MISSING, /, **kwargs: Any) -> Any:
 def static(value: T, /) -> T: ...
 @overload
 def static(*, default: T = ..., **kwargs: Any) -> T: ...
-def static(value: object = _MISSING, /, **kwargs: Any) -> Any:
+def static(value: object = _MISSING, /, **kwargs: object) -> Any:
     """Makes an attribute static, which data is refused in: `self.name = nnx.static(name)`.
 
     Args:

@@ -7,7 +7,7 @@ Streams of one tag get different keys from one seed, in the order in which they 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 
@@ -26,7 +26,7 @@ def reseed(
     *,
     graph: bool | None = None,
     policy: Literal["scalars_only", "match_shape"] | Policy = "scalars_only",
-    **stream_keys: Any,
+    **stream_keys: object,
 ) -> None:
     """Starts streams again from other seeds, in place; tags that no stream has are ignored.
 

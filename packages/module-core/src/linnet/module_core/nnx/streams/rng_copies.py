@@ -87,7 +87,7 @@ def with_rngs(
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: object, **kwargs: Any) -> Output:
+        def run(*args: object, **kwargs: object) -> Output:
             args, kwargs = copy_with((args, kwargs), rules, graph)
             return f(*args, **kwargs)
 

@@ -319,7 +319,7 @@ def _replace(
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: object, **kwargs: Any) -> Output:
+        def run(*args: object, **kwargs: object) -> Output:
             made = on((args, kwargs))
             if not in_place:
                 args, kwargs = made

@@ -119,7 +119,7 @@ class _Samplers:
         if name in _INITIALIZERS:
             make = getattr(jax.nn.initializers, name)
 
-            def keyless(*args: object, **kwargs: Any) -> Callable[..., Array]:
+            def keyless(*args: object, **kwargs: object) -> Callable[..., Array]:
                 init = make(*args, **kwargs)
                 return lambda *a, **k: init(self(), *a, **k)
 

@@ -112,7 +112,7 @@ def call(graphdef_state: Any, /) -> Caller:
     """
     graphdef, *states = graphdef_state
 
-    def run(follow: Callable[[Any], Any], *args: object, **kwargs: Any) -> Output:
+    def run(follow: Callable[[Any], Any], *args: object, **kwargs: object) -> Output:
         module = merge(graphdef, *states, copy=True)
         output = follow(module)(*args, **kwargs)
         return output, split(module)
@@ -121,7 +121,7 @@ def call(graphdef_state: Any, /) -> Caller:
 
 
 def _apply(
-    graphdef: GraphDef[Any], state: object, *states: Any, graph: bool | None = None
+    graphdef: GraphDef[Any], state: object, *states: object, graph: bool | None = None
 ) -> Caller:
     """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
     del graph

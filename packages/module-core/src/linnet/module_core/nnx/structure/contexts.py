@@ -131,7 +131,7 @@ class MergeContext:
         self._inner = inner
         self._roots: list[Any] = []
 
-    def merge(self, graphdef: Any, state: object, *states: Any) -> Any:
+    def merge(self, graphdef: Any, state: object, *states: object) -> Any:
         """As `nnx.merge`; outside, into the objects that were split there."""
         context = self._context
         if not isinstance(graphdef, NumberedGraphDef):

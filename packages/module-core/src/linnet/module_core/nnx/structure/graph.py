@@ -168,7 +168,7 @@ def merge(
     graphdef: State, /, *states: Any, copy: bool = False, recreate_variables: bool = True
 ) -> Any: ...
 def merge(
-    graphdef: object, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+    graphdef: object, /, *states: object, copy: bool = False, recreate_variables: bool = True
 ) -> Any:
     """An object of a structure, with the leaves of states.
 

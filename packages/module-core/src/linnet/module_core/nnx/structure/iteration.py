@@ -179,7 +179,7 @@ class _RecursiveMap:
         return new
 
 
-def set_metadata(node: object, /, *, only: Filter = Variable, **metadata: Any) -> None:
+def set_metadata(node: object, /, *, only: Filter = Variable, **metadata: object) -> None:
     """Adds metadata to the variables of an object that pass a filter."""
     predicate = to_predicate(only)
     for path, value in iter_graph(node):

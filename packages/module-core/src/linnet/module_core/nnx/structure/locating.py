@@ -30,7 +30,7 @@ def locates(method: F) -> F:
     """A method of a module whose errors say where in the model they happened."""
 
     @functools.wraps(method)
-    def wrapper(self: object, /, *args: object, **kwargs: Any) -> object:
+    def wrapper(self: object, /, *args: object, **kwargs: object) -> object:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:

@@ -46,7 +46,7 @@ class _Mode:
         value, variable = self._value, self._variable
 
         @functools.wraps(f)
-        def in_mode(*args: object, **kwargs: Any) -> object:
+        def in_mode(*args: object, **kwargs: object) -> object:
             token = variable.set(value)
             try:
                 return f(*args, **kwargs)

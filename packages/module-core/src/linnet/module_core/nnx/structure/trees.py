@@ -66,13 +66,18 @@ class NodeStates(PyTreeNode):
 
     @classmethod
     def from_split(
-        cls, graphdef: GraphDef[Any] | None, state: object, /, *states: Any, metadata: object = None
+        cls,
+        graphdef: GraphDef[Any] | None,
+        state: object,
+        /,
+        *states: object,
+        metadata: object = None,
     ) -> NodeStates:
         """Of what a split returns."""
         return cls(_graphdef=graphdef, states=(state, *states), metadata=metadata)
 
     @classmethod
-    def from_states(cls, state: object, *states: Any) -> NodeStates:
+    def from_states(cls, state: object, *states: object) -> NodeStates:
         """Of states alone, as a prefix of others."""
         return cls(_graphdef=None, states=(state, *states), metadata=None)
 

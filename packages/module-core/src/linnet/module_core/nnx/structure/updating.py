@@ -24,7 +24,7 @@ from .iteration import items_of
 from .states import FlatState, Path, State, from_flat_state, path_text
 
 
-def update(node: Any, state: Any, /, *states: Any) -> None:
+def update(node: Any, state: Any, /, *states: object) -> None:
     """Puts the leaves of states into an object, in place.
 
     Existing variables keep their identity and take over value and metadata; bare values set the

@@ -69,7 +69,7 @@ class TrainState(PyTreeNode, Generic[M]):
         params: State,
         tx: Any,
         step: int = 0,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> TS:
         """A state at the start of training.
 
@@ -113,7 +113,7 @@ class TrainState(PyTreeNode, Generic[M]):
             found.append(value)
         return call((self.graphdef, merge_state(*found)))
 
-    def apply_gradients(self: TS, grads: State, **kwargs: Any) -> TS:
+    def apply_gradients(self: TS, grads: State, **kwargs: object) -> TS:
         """The state one update later.
 
         Args:

@@ -260,7 +260,7 @@ def vjp(
 ) -> Callable[..., Any]: ...
 def vjp(
     f: Callable[..., Any] | None = None,
-    *primals: Any,
+    *primals: object,
     has_aux: bool = False,
     reduce_axes: Sequence[Hashable] = (),
     graph: bool | None = None,

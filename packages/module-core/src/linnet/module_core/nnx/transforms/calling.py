@@ -132,7 +132,7 @@ def gives_gradient(
 def _optional_function(transform: Callable[..., Any]) -> Any:
 
     @functools.wraps(transform)
-    def either(f: object = None, **options: Any) -> Any:
+    def either(f: object = None, **options: object) -> Any:
         if f is None or (isinstance(f, type) and f.__name__ == "Missing"):
             return functools.partial(either, **options)
         return transform(f, **options)

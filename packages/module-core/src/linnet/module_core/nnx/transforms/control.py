@@ -168,7 +168,7 @@ def cond(
     pred: ArrayLike,
     true_fun: Callable[..., R],
     false_fun: Callable[..., R],
-    *operands: Any,
+    *operands: object,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> R:
@@ -185,7 +185,7 @@ def cond(
     Array(2, dtype=int32, weak_type=True)
     """
 
-    def select(branches: Any, *flat: Any) -> object:
+    def select(branches: Any, *flat: object) -> object:
         return jax.lax.cond(pred, *branches, *flat)
 
     modes = Modes(graph, graph_updates)
@@ -197,7 +197,7 @@ def cond(
 def switch(
     index: ArrayLike,
     branches: Sequence[Callable[..., R]],
-    *operands: Any,
+    *operands: object,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> R:
@@ -207,7 +207,7 @@ def switch(
     Array(0, dtype=int32, weak_type=True)
     """
 
-    def select(branches: Any, *flat: Any) -> object:
+    def select(branches: Any, *flat: object) -> object:
         return jax.lax.switch(index, branches, *flat)
 
     modes = Modes(graph, graph_updates)
@@ -238,7 +238,7 @@ class _Loop:
         inside = Inside(self.bundle.graphdef, values)
         return inside, holed
 
-    def turn(self, fun: Callable[..., Any], state: Any, *first: Any) -> Any:
+    def turn(self, fun: Callable[..., Any], state: Any, *first: object) -> Any:
         inside, holed = self.inside(state)
         fun, bound = resolve(fun)
         output = inside.call(fun, (*bound, *first, holed), {})

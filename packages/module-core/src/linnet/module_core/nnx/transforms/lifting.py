@@ -245,7 +245,7 @@ def put_together(groups: Sequence[Sequence[Any]], layout: Layout) -> list[Any]:
     return [next(next_of[i]) for i in layout]
 
 
-def groups_of(specs: Sequence[Any], *prefixes: Any) -> list[Any]:
+def groups_of(specs: Sequence[Any], *prefixes: object) -> list[Any]:
     """All specs that may occur, each once."""
     found: dict[Any, None] = dict.fromkeys(specs)
     for prefix in prefixes:

@@ -38,7 +38,7 @@ def transform_metadata(
     names = AxisMetadata({PARTITION_NAME: partition})
 
     @functools.wraps(f)
-    def renamed(*args: Any, **kwargs: Any) -> object:
+    def renamed(*args: object, **kwargs: object) -> object:
         prefix = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
         inner = _each(tuple(prefix), args, "in_axes", names.remove)
         try:

@@ -47,7 +47,7 @@ def cached_partial(
 ) -> Callable[..., R]: ...
 def cached_partial(
     f: Callable[..., Any],
-    *cached_args: Any,
+    *cached_args: object,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Callable[..., Any]:
@@ -66,7 +66,7 @@ def cached_partial(
     del graph, graph_updates
 
     @functools.wraps(f)
-    def partial(*args: object, **kwargs: Any) -> Any:
+    def partial(*args: object, **kwargs: object) -> Any:
         return f(*cached_args, *args, **kwargs)
 
     return partial
@@ -85,7 +85,7 @@ def jit_partial(
     fun: Callable[..., R], *partial_args: Any, **options: Unpack[JitOptions]
 ) -> JitPartial[..., R]: ...
 def jit_partial(
-    fun: Callable[..., R], *partial_args: Any, **options: Unpack[JitOptions]
+    fun: Callable[..., R], *partial_args: object, **options: Unpack[JitOptions]
 ) -> JitPartial[Any, R]:
     """`nnx.jit` of a function with its first arguments fixed.
 

@@ -49,7 +49,7 @@ class _Stage:
 class Traced(_Stage):
     """A traced function: `jaxpr`, `lower()`, and what `jax.stages.Traced` has."""
 
-    def lower(self, **options: Any) -> Lowered:
+    def lower(self, **options: object) -> Lowered:
         """Lowers it to a program."""
         return Lowered(self._jitted, self._stage.lower(**options))
 
@@ -57,7 +57,7 @@ class Traced(_Stage):
 class Lowered(_Stage):
     """A program not compiled yet: `compile()`, and what `jax.stages.Lowered` has."""
 
-    def compile(self, *args: Any, **options: Any) -> Compiled:
+    def compile(self, *args: object, **options: object) -> Compiled:
         """Compiles it."""
         return Compiled(self._jitted, self._stage.compile(*args, **options))
 

@@ -59,7 +59,7 @@ def with_metadata(
     on_create_value: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
     on_add_axis: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
     on_remove_axis: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
-    **metadata: Any,
+    **metadata: object,
 ) -> F:
     """An initializer whose result carries metadata and hooks to its variable.
 
@@ -80,7 +80,7 @@ def with_metadata(
     """
 
     @functools.wraps(initializer)
-    def wrapper(*args: object, **kwargs: Any) -> VariableMetadata[Any]:
+    def wrapper(*args: object, **kwargs: object) -> VariableMetadata[Any]:
         return VariableMetadata(
             initializer(*args, **kwargs),
             on_set_value=hooks_of(on_set_value),
