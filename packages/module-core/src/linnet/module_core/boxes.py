@@ -13,8 +13,6 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
-from .typing import PyTree
-
 T = TypeVar("T")
 U = TypeVar("U")
 
