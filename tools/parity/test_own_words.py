@@ -31,7 +31,7 @@ OURS = [
 WORDS = 7
 """A run of so many words is a sentence of somebody's; shorter ones are how everyone speaks."""
 
-CHARACTERS = 100
+CHARACTERS = 130
 """Of code, tokens with spaces between: a call of a layer's constructor and of `init` is shorter."""
 
 
@@ -59,7 +59,7 @@ def listed(found: list[wording.Shared]) -> str:
     ("written", "at_least", "runs"),
     [
         ('"""It takes one, or two of these, and then three."""', 7, 1),
-        ('"""It takes one, or two of these."""', 7, 0),
+        ('"""It takes one, or two of them."""', 7, 0),
         ('# It takes one, or two\n# of these, and then three.\nx = f"{1}"', 7, 1),
         ('f"It takes one or {2} of these and then three"', 6, 0),  # each part is a text
     ],

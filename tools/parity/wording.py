@@ -93,11 +93,13 @@ def shared(
             known[passage.words[start : start + seed]].append((passage.words, start))
     found = []
     for passage in ours:
-        start = 0
-        while start <= len(passage.words) - seed:
-            places = known.get(passage.words[start : start + seed], ())
-            length = max((_agree(passage.words, start, *place) for place in places), default=0)
-            run = passage.words[start : start + length]
+        start, words = 0, passage.words
+        while start <= len(words) - seed:
+            places = known.get(words[start : start + seed])
+            length = (
+                max((_agree(words, start, *place) for place in places), default=0) if places else 0
+            )
+            run = words[start : start + length]
             if length and _weight(run, weight) >= at_least:
                 found.append(Shared(passage, run))
                 start += length
@@ -108,12 +110,8 @@ def shared(
 
 def _agree(ours: Sequence[str], start: int, theirs: Sequence[str], other: int) -> int:
     """How many words from `start` on are those of `theirs` from `other` on."""
-    length = 0
-    for mine, its in zip(ours[start:], theirs[other:], strict=False):
-        if mine != its:
-            break
-        length += 1
-    return length
+    most = min(len(ours) - start, len(theirs) - other)
+    return next((i for i in range(most) if ours[start + i] != theirs[other + i]), most)
 
 
 def _weight(run: Sequence[str], weight: str) -> int:
