@@ -40,7 +40,8 @@ class Tree:
 
     Attributes:
       root: the namespace that holds them.
-      again: the names that each module imports as themselves, by the module's path.
+      again: the names that each module imports as themselves, by the module's path; "a.b.*" for
+        all of another's.
       uses: what each module imports of this namespace, wherever in its code.
       folder: where the sources were when they were read.
       origin: where in the repository each file stands, by where it was in `folder`.
@@ -147,11 +148,22 @@ class _Imports(griffe.Extension):
         for statement in ast.walk(node):
             if isinstance(statement, ast.ImportFrom):
                 again |= {a.name for a in statement.names if a.asname == a.name}
+                if [a.name for a in statement.names] == ["*"]:
+                    again.add(f"{_absolute(statement, mod)}.*")
                 if statement.level == 0 and (statement.module or "").startswith("linnet."):
                     uses |= {f"{statement.module}.{a.name}" for a in statement.names}
             elif isinstance(statement, ast.Import):
                 uses |= {a.name for a in statement.names if a.name.startswith("linnet.")}
         self.again[mod.path], self.uses[mod.path] = again, uses
+
+
+def _absolute(statement: ast.ImportFrom, module: griffe.Module) -> str:
+    """The module that something is imported from."""
+    if not statement.level:
+        return statement.module or ""
+    parts = module.path.split(".")
+    parts = parts[: len(parts) - statement.level + module.is_init_module]
+    return ".".join([*parts, *([statement.module] if statement.module else [])])
 
 
 def _offers(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, Offered]]:
@@ -184,6 +196,11 @@ def _home(tree: Tree, name: str) -> Offered:
 
 def _exported(tree: Tree, module: griffe.Module) -> set[str]:
     names = set(tree.again.get(module.path, ()))
+    for star in [name for name in names if name.endswith(".*")]:
+        names.remove(star)
+        origin = _resolved(_member(tree, star.removesuffix(".*")))
+        if isinstance(origin, griffe.Module):
+            names |= {n for n in _exported(tree, origin) if not n.startswith("_")}
     if module.exports is not None:
         names |= {name for name in module.exports if isinstance(name, str)}
     else:

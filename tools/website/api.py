@@ -1,10 +1,10 @@
 """What the API pages show: every public name, in the module where a program imports it from.
 
 Read from the sources as text, without importing anything: a module's public names are those of its
-`__all__`; without one, what it defines under a name without underscore and what it imports `as`
-itself. Names that are modules are parts, with names of their own. A package that holds nothing of
-its own (a facade: it installs several modules) gets a list of its names, each of which leads to
-where it is described. So a new package or name shows up by itself.
+`__all__`; without one, what it defines under a name without underscore, what it imports `as`
+itself, and what an `import *` brings. Names that are modules are parts, with names of their own. A
+package that holds nothing of its own (a facade: it installs several modules) gets a list of its
+names, each of which leads to where it is described. So a new package or name shows up by itself.
 """
 
 from __future__ import annotations
@@ -284,8 +284,8 @@ def _bindings(module: str) -> dict[str, str]:
     for node in _statements(_tree(module).body):
         if isinstance(node, ast.ImportFrom):
             origin = _origin(module, node)
-            for alias in node.names:
-                found[alias.asname or alias.name] = f"{origin}.{alias.name}"
+            for name, source in _imported(origin, node):
+                found[name] = f"{origin}.{source}"
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.asname:
@@ -362,6 +362,16 @@ def _listed(module: str) -> tuple[str, ...] | None:
     return constants.get("__all__")
 
 
+def _imported(origin: str, node: ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """The names that an import binds, and what each is called where it comes from."""
+    for alias in node.names:
+        if alias.name != "*":
+            yield alias.asname or alias.name, alias.name
+        elif file_of(origin) is not None:
+            parts = (n for n in exports(origin) if file_of(f"{origin}.{n}") is None)
+            yield from ((name, name) for name in parts)
+
+
 def _is_public(module: str, name: str) -> bool:
     if name.startswith("_") or name in ("TYPE_CHECKING", "annotations"):
         return False
@@ -369,6 +379,7 @@ def _is_public(module: str, name: str) -> bool:
         return not _is_constant_of_typing(module, name)
     return any(
         alias.asname == name
+        or (alias.name == "*" and name in dict(_imported(_origin(module, node), node)))
         for node in _statements(_tree(module).body)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names

@@ -61,30 +61,28 @@ def test_all_of_the_core_is_in_it() -> None:
 @pytest.mark.parametrize("kind", LAYERS)
 def test_all_layers_are_in_it(kind: str) -> None:
     package = importlib.import_module(f"linnet.layers_{kind}.nnx")
-    layers = {name for name in names_of(package) if not name.startswith("default_")}
+    layers = names_of(package)
     assert layers
-    # What Flax has only beside the layers of its kind.
-    layers -= {"dot_product_attention_weights", "flip_sequences", "modified_orthogonal"}
     for name in layers:
         assert getattr(nnx, name) is getattr(package, name), name
 
 
-def test_type_checkers_see_what_is_loaded_later() -> None:
-    """`nnx.Linear` and the like: once for type checkers, once for Python."""
-    tree = ast.parse(Path(nnx.__file__).read_text())
-    ifs = [node for node in tree.body if isinstance(node, ast.If)]
-    (block,) = [node for node in ifs if isinstance(node.test, ast.Attribute)]
-    seen: dict[str, str] = {}
-    for node in block.body:
+@pytest.mark.parametrize("facade", [linnet.linen, nnx])
+def test_type_checkers_see_what_is_loaded_later(facade: ModuleType) -> None:
+    """`nnx.Linear` and the like: what the source names is what Python finds."""
+    seen = {"object"} if facade is nnx else set()
+    for node in ast.walk(ast.parse(Path(str(facade.__file__)).read_text())):
         if isinstance(node, ast.ImportFrom):
-            dots = "." * node.level
+            within = "." * node.level + (node.module or "")
+            home = importlib.import_module(within, facade.__name__)
+            gathered = list(getattr(home, "__all__", names_of(home)))
             for alias in node.names:
-                within = node.module or ""
-                if node.level:
-                    within = f"{dots}{within}.{alias.name}".replace("..", ".")
-                seen[alias.asname or alias.name] = within
-    seen["object"] = seen["pytreelib"]
-    assert seen == {**nnx._HOME, **nnx._NAMESPACES}
+                names = gathered if alias.name == "*" else [alias.asname or alias.name]
+                seen.update(names)
+                for name in names if alias.name in ("*", alias.asname) else ():
+                    assert getattr(facade, name) is getattr(home, name), name
+    assert {name for name in seen if not name.startswith("_")} | {"__version__"} == set(dir(facade))
+    assert set(facade.__all__) == set(dir(facade))
 
 
 @pytest.mark.parametrize("name", SUBMODULES)
@@ -101,11 +99,22 @@ def test_submodules_hold_what_stands_above(name: str) -> None:
             assert getattr(nnx, one) is value, one
 
 
-@pytest.mark.parametrize("path", sorted(nnx._NAMESPACES))
+# What users type, where it isn't the path itself.
+ELSEWHERE = {
+    "initializers": "nn.initializers",
+    "metrics": "training.metrics",
+    "object": "pytreelib",
+    "optimizer": "training.optimizer",
+    "wrappers": "bridge.wrappers",
+}
+NAMESPACES = sorted({*ELSEWHERE, *(entry.name for entry in pkgutil.iter_modules(nnx.__path__))})
+
+
+@pytest.mark.parametrize("path", NAMESPACES)
 def test_namespaces_are_reached_as_users_type_them(path: str) -> None:
     namespace = getattr(nnx, path)
     assert inspect.ismodule(namespace)
-    assert namespace.__name__ == f"linnet.nnx{nnx._NAMESPACES[path]}"
+    assert namespace.__name__ == f"linnet.nnx.{ELSEWHERE.get(path, path)}"
     assert path in dir(nnx)
     for part in dir(namespace):  # parts of packages, such as nnx.nn.linear
         getattr(namespace, part)

@@ -5,25 +5,15 @@ parameters and call it, those in `nnx` own their variables and call it. Each is 
 use, so that one style never imports the other.
 """
 
-from __future__ import annotations
+import typing as _typing
 
-import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from linnet.module_core.on_demand import names_on_demand as _names_on_demand
 
-from .__about__ import __version__
+from .__about__ import __version__ as __version__
 
-if TYPE_CHECKING:
-    from . import functional, linen, nnx
-
-__all__ = ["__version__", "functional", "linen", "nnx"]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in ("functional", "linen", "nnx"):
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+if _typing.TYPE_CHECKING:
+    from . import functional as functional
+    from . import linen as linen
+    from . import nnx as nnx
+else:
+    __getattr__, __dir__ = _names_on_demand(__name__)

@@ -1,8 +1,7 @@
 """Neural networks as immutable modules: everything that linen has, under one name.
 
 This package holds nothing of its own; each name is defined in the package that its module names.
-The core and the linear layers are there at once, other layers and namespaces (`nn.attention`) when
-they are first asked for.
+The core is loaded at once, layers and namespaces (`nn.attention`) on first use.
 
 >>> import jax, jax.numpy as jnp
 >>> import linnet.linen as nn
@@ -19,370 +18,126 @@ they are first asked for.
 (5, 10)
 """
 
-import importlib as _importlib
 import typing as _typing
 
-from linnet.initializers import ones, ones_init, zeros, zeros_init
-from linnet.layers_linear.linen import (
-    Conv,
-    ConvLocal,
-    ConvTranspose,
-    Dense,
-    DenseGeneral,
-    Dropout,
-    Einsum,
-    Embed,
-    PReLU,
-    avg_pool,
-    max_pool,
-    min_pool,
-    pool,
-)
-from linnet.module_core.linen import (
-    PARTITION_NAME,
-    BatchApply,
-    DenyList,
-    LogicallyPartitioned,
-    Module,
-    Partitioned,
-    Sequential,
-    Variable,
-    add_metadata_axis,
-    apply,
-    broadcast,
-    checkpoint,
-    compact,
-    compact_name_scope,
-    cond,
-    custom_vjp,
-    disable_named_call,
-    enable_named_call,
-    fold_rngs,
-    get_logical_axis_rules,
-    get_partition_spec,
-    get_sharding,
-    grad,
-    init,
-    init_with_output,
-    intercept_methods,
-    jit,
-    jvp,
-    logical_axis_rules,
-    logical_to_mesh,
-    logical_to_mesh_axes,
-    logical_to_mesh_sharding,
-    map_variables,
-    merge_param,
-    named_call,
-    nowrap,
-    override_named_call,
-    remat,
-    remat_scan,
-    scan,
-    set_logical_axis_rules,
-    share_scope,
-    switch,
-    unbox,
-    value_and_grad,
-    vjp,
-    vmap,
-    while_loop,
-    with_logical_constraint,
-    with_logical_partitioning,
-    with_partitioning,
-)
-from linnet.struct import FrozenDict
+from linnet.initializers import ones as ones
+from linnet.initializers import ones_init as ones_init
+from linnet.initializers import zeros as zeros
+from linnet.initializers import zeros_init as zeros_init
+from linnet.module_core.linen import PARTITION_NAME as PARTITION_NAME
+from linnet.module_core.linen import BatchApply as BatchApply
+from linnet.module_core.linen import DenyList as DenyList
+from linnet.module_core.linen import LogicallyPartitioned as LogicallyPartitioned
+from linnet.module_core.linen import Module as Module
+from linnet.module_core.linen import Partitioned as Partitioned
+from linnet.module_core.linen import Sequential as Sequential
+from linnet.module_core.linen import Variable as Variable
+from linnet.module_core.linen import add_metadata_axis as add_metadata_axis
+from linnet.module_core.linen import apply as apply
+from linnet.module_core.linen import broadcast as broadcast
+from linnet.module_core.linen import checkpoint as checkpoint
+from linnet.module_core.linen import compact as compact
+from linnet.module_core.linen import compact_name_scope as compact_name_scope
+from linnet.module_core.linen import cond as cond
+from linnet.module_core.linen import custom_vjp as custom_vjp
+from linnet.module_core.linen import disable_named_call as disable_named_call
+from linnet.module_core.linen import enable_named_call as enable_named_call
+from linnet.module_core.linen import fold_rngs as fold_rngs
+from linnet.module_core.linen import get_logical_axis_rules as get_logical_axis_rules
+from linnet.module_core.linen import get_partition_spec as get_partition_spec
+from linnet.module_core.linen import get_sharding as get_sharding
+from linnet.module_core.linen import grad as grad
+from linnet.module_core.linen import init as init
+from linnet.module_core.linen import init_with_output as init_with_output
+from linnet.module_core.linen import intercept_methods as intercept_methods
+from linnet.module_core.linen import jit as jit
+from linnet.module_core.linen import jvp as jvp
+from linnet.module_core.linen import logical_axis_rules as logical_axis_rules
+from linnet.module_core.linen import logical_to_mesh as logical_to_mesh
+from linnet.module_core.linen import logical_to_mesh_axes as logical_to_mesh_axes
+from linnet.module_core.linen import logical_to_mesh_sharding as logical_to_mesh_sharding
+from linnet.module_core.linen import map_variables as map_variables
+from linnet.module_core.linen import merge_param as merge_param
+from linnet.module_core.linen import named_call as named_call
+from linnet.module_core.linen import nowrap as nowrap
+from linnet.module_core.linen import override_named_call as override_named_call
+from linnet.module_core.linen import remat as remat
+from linnet.module_core.linen import remat_scan as remat_scan
+from linnet.module_core.linen import scan as scan
+from linnet.module_core.linen import set_logical_axis_rules as set_logical_axis_rules
+from linnet.module_core.linen import share_scope as share_scope
+from linnet.module_core.linen import switch as switch
+from linnet.module_core.linen import unbox as unbox
+from linnet.module_core.linen import value_and_grad as value_and_grad
+from linnet.module_core.linen import vjp as vjp
+from linnet.module_core.linen import vmap as vmap
+from linnet.module_core.linen import while_loop as while_loop
+from linnet.module_core.linen import with_logical_constraint as with_logical_constraint
+from linnet.module_core.linen import with_logical_partitioning as with_logical_partitioning
+from linnet.module_core.linen import with_partitioning as with_partitioning
+from linnet.module_core.on_demand import names_on_demand as _names_on_demand
+from linnet.struct import FrozenDict as FrozenDict
 
-from . import activation, initializers
-from .__about__ import __version__
-from .activation import (
-    celu,
-    elu,
-    gelu,
-    glu,
-    hard_sigmoid,
-    hard_silu,
-    hard_swish,
-    hard_tanh,
-    leaky_relu,
-    log_sigmoid,
-    log_softmax,
-    logsumexp,
-    normalize,
-    one_hot,
-    relu,
-    relu6,
-    selu,
-    sigmoid,
-    silu,
-    soft_sign,
-    softmax,
-    softplus,
-    standardize,
-    swish,
-    tanh,
-)
+from . import activation as activation
+from . import initializers as initializers
+from .__about__ import __version__ as __version__
+from .activation import celu as celu
+from .activation import elu as elu
+from .activation import gelu as gelu
+from .activation import glu as glu
+from .activation import hard_sigmoid as hard_sigmoid
+from .activation import hard_silu as hard_silu
+from .activation import hard_swish as hard_swish
+from .activation import hard_tanh as hard_tanh
+from .activation import leaky_relu as leaky_relu
+from .activation import log_sigmoid as log_sigmoid
+from .activation import log_softmax as log_softmax
+from .activation import logsumexp as logsumexp
+from .activation import normalize as normalize
+from .activation import one_hot as one_hot
+from .activation import relu as relu
+from .activation import relu6 as relu6
+from .activation import selu as selu
+from .activation import sigmoid as sigmoid
+from .activation import silu as silu
+from .activation import soft_sign as soft_sign
+from .activation import softmax as softmax
+from .activation import softplus as softplus
+from .activation import standardize as standardize
+from .activation import swish as swish
+from .activation import tanh as tanh
 
 if _typing.TYPE_CHECKING:
-    from linnet.layers_attention.linen import (
-        MultiHeadAttention,
-        MultiHeadDotProductAttention,
-        SelfAttention,
-        combine_masks,
-        dot_product_attention,
-        dot_product_attention_weights,
-        make_attention_mask,
-        make_causal_mask,
+    from linnet.layers_attention.linen import *  # noqa: F403
+    from linnet.layers_linear.linen import *  # noqa: F403
+    from linnet.layers_norm.linen import *  # noqa: F403
+    from linnet.layers_recurrent.linen import *  # noqa: F403
+    from linnet.module_core.linen import tabulate as tabulate
+
+    from . import attention as attention
+    from . import batch_apply as batch_apply
+    from . import combinators as combinators
+    from . import dtypes as dtypes
+    from . import kw_only_dataclasses as kw_only_dataclasses
+    from . import linear as linear
+    from . import meta as meta
+    from . import module as module
+    from . import normalization as normalization
+    from . import partitioning as partitioning
+    from . import pooling as pooling
+    from . import recurrent as recurrent
+    from . import spmd as spmd
+    from . import stochastic as stochastic
+    from . import summary as summary
+    from . import transforms as transforms
+else:
+    __getattr__, __dir__ = _names_on_demand(
+        __name__,
+        packages=[
+            "linnet.layers_linear.linen",
+            "linnet.layers_norm.linen",
+            "linnet.layers_attention.linen",
+            "linnet.layers_recurrent.linen",
+        ],
+        homes={"tabulate": "linnet.module_core.linen:tabulate"},
     )
-    from linnet.layers_norm.linen import (
-        BatchNorm,
-        GroupNorm,
-        InstanceNorm,
-        LayerNorm,
-        RMSNorm,
-        SpectralNorm,
-        WeightNorm,
-    )
-    from linnet.layers_recurrent.linen import (
-        RNN,
-        Bidirectional,
-        ConvLSTMCell,
-        GRUCell,
-        LSTMCell,
-        MGUCell,
-        OptimizedLSTMCell,
-        RNNCellBase,
-        SimpleCell,
-    )
-    from linnet.module_core.linen import tabulate
-
-    from . import (
-        attention,
-        batch_apply,
-        combinators,
-        dtypes,
-        kw_only_dataclasses,
-        linear,
-        meta,
-        module,
-        normalization,
-        partitioning,
-        pooling,
-        recurrent,
-        spmd,
-        stochastic,
-        summary,
-        transforms,
-    )
-
-__all__ = [
-    "PARTITION_NAME",
-    "RNN",
-    "BatchApply",
-    "BatchNorm",
-    "Bidirectional",
-    "Conv",
-    "ConvLSTMCell",
-    "ConvLocal",
-    "ConvTranspose",
-    "Dense",
-    "DenseGeneral",
-    "DenyList",
-    "Dropout",
-    "Einsum",
-    "Embed",
-    "FrozenDict",
-    "GRUCell",
-    "GroupNorm",
-    "InstanceNorm",
-    "LSTMCell",
-    "LayerNorm",
-    "LogicallyPartitioned",
-    "MGUCell",
-    "Module",
-    "MultiHeadAttention",
-    "MultiHeadDotProductAttention",
-    "OptimizedLSTMCell",
-    "PReLU",
-    "Partitioned",
-    "RMSNorm",
-    "RNNCellBase",
-    "SelfAttention",
-    "Sequential",
-    "SimpleCell",
-    "SpectralNorm",
-    "Variable",
-    "WeightNorm",
-    "__version__",
-    "activation",
-    "add_metadata_axis",
-    "apply",
-    "attention",
-    "avg_pool",
-    "batch_apply",
-    "broadcast",
-    "celu",
-    "checkpoint",
-    "combinators",
-    "combine_masks",
-    "compact",
-    "compact_name_scope",
-    "cond",
-    "custom_vjp",
-    "disable_named_call",
-    "dot_product_attention",
-    "dot_product_attention_weights",
-    "dtypes",
-    "elu",
-    "enable_named_call",
-    "fold_rngs",
-    "gelu",
-    "get_logical_axis_rules",
-    "get_partition_spec",
-    "get_sharding",
-    "glu",
-    "grad",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_swish",
-    "hard_tanh",
-    "init",
-    "init_with_output",
-    "initializers",
-    "intercept_methods",
-    "jit",
-    "jvp",
-    "kw_only_dataclasses",
-    "leaky_relu",
-    "linear",
-    "log_sigmoid",
-    "log_softmax",
-    "logical_axis_rules",
-    "logical_to_mesh",
-    "logical_to_mesh_axes",
-    "logical_to_mesh_sharding",
-    "logsumexp",
-    "make_attention_mask",
-    "make_causal_mask",
-    "map_variables",
-    "max_pool",
-    "merge_param",
-    "meta",
-    "min_pool",
-    "module",
-    "named_call",
-    "normalization",
-    "normalize",
-    "nowrap",
-    "one_hot",
-    "ones",
-    "ones_init",
-    "override_named_call",
-    "partitioning",
-    "pool",
-    "pooling",
-    "recurrent",
-    "relu",
-    "relu6",
-    "remat",
-    "remat_scan",
-    "scan",
-    "selu",
-    "set_logical_axis_rules",
-    "share_scope",
-    "sigmoid",
-    "silu",
-    "soft_sign",
-    "softmax",
-    "softplus",
-    "spmd",
-    "standardize",
-    "stochastic",
-    "summary",
-    "swish",
-    "switch",
-    "tabulate",
-    "tanh",
-    "transforms",
-    "unbox",
-    "value_and_grad",
-    "vjp",
-    "vmap",
-    "while_loop",
-    "with_logical_constraint",
-    "with_logical_partitioning",
-    "with_partitioning",
-    "zeros",
-    "zeros_init",
-]
-
-# What is loaded on first use: layers by the package that defines them ...
-_LAYERS = {
-    "linnet.layers_attention.linen": (
-        "MultiHeadAttention",
-        "MultiHeadDotProductAttention",
-        "SelfAttention",
-        "combine_masks",
-        "dot_product_attention",
-        "dot_product_attention_weights",
-        "make_attention_mask",
-        "make_causal_mask",
-    ),
-    "linnet.layers_norm.linen": (
-        "BatchNorm",
-        "GroupNorm",
-        "InstanceNorm",
-        "LayerNorm",
-        "RMSNorm",
-        "SpectralNorm",
-        "WeightNorm",
-    ),
-    "linnet.layers_recurrent.linen": (
-        "RNN",
-        "Bidirectional",
-        "ConvLSTMCell",
-        "GRUCell",
-        "LSTMCell",
-        "MGUCell",
-        "OptimizedLSTMCell",
-        "RNNCellBase",
-        "SimpleCell",
-    ),
-    "linnet.module_core.linen": ("tabulate",),
-}
-_HOME = {name: module for module, names in _LAYERS.items() for name in names}
-
-# ... and namespaces.
-_NAMESPACES = (
-    "attention",
-    "batch_apply",
-    "combinators",
-    "dtypes",
-    "kw_only_dataclasses",
-    "linear",
-    "meta",
-    "module",
-    "normalization",
-    "partitioning",
-    "pooling",
-    "recurrent",
-    "spmd",
-    "stochastic",
-    "summary",
-    "transforms",
-)
-
-
-def __getattr__(name: str) -> _typing.Any:
-    if name in _HOME:
-        found: _typing.Any = getattr(_importlib.import_module(_HOME[name]), name)
-    elif name in _NAMESPACES:
-        found = _importlib.import_module(f".{name}", __name__)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
 """Attention; see `linnet.layers_attention`."""
 
 from linnet.initializers import Initializer, zeros
+from linnet.initializers.defaults import default_kernel_init
 from linnet.layers_attention.linen import (
     MultiHeadAttention,
     MultiHeadDotProductAttention,
@@ -11,7 +12,7 @@ from linnet.layers_attention.linen import (
     make_attention_mask,
     make_causal_mask,
 )
-from linnet.layers_linear.linen import DenseGeneral, default_kernel_init
+from linnet.layers_linear.linen import DenseGeneral
 from linnet.layers_norm.linen import LayerNorm
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.linen import Module, compact, merge_param

@@ -1,6 +1,7 @@
 """Linear, convolution and embedding layers."""
 
 from linnet.initializers import Initializer
+from linnet.initializers.defaults import default_embed_init, default_kernel_init
 from linnet.layers_linear.functional import canonicalize_padding
 from linnet.layers_linear.linen import (
     Conv,
@@ -10,8 +11,6 @@ from linnet.layers_linear.linen import (
     DenseGeneral,
     Einsum,
     Embed,
-    default_embed_init,
-    default_kernel_init,
 )
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.linen import Module, compact

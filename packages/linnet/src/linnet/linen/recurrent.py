@@ -1,7 +1,9 @@
 """Recurrent; see `linnet.layers_recurrent`."""
 
 from linnet.initializers import Initializer
-from linnet.layers_linear.linen import Conv, Dense, default_kernel_init
+from linnet.initializers.defaults import default_kernel_init
+from linnet.layers_linear.linen import Conv, Dense
+from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.linen import (
     RNN,
     Bidirectional,
@@ -12,7 +14,6 @@ from linnet.layers_recurrent.linen import (
     OptimizedLSTMCell,
     RNNCellBase,
     SimpleCell,
-    flip_sequences,
 )
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, compact, nowrap

@@ -1,8 +1,7 @@
 """Neural networks as stateful modules: everything that nnx has, under one name.
 
 This package holds nothing of its own; each name is defined in the package that its module names.
-The core is there at once, layers and namespaces (`nnx.graph`, `nnx.nn`) when they are first asked
-for.
+The core is loaded at once, layers and namespaces (`nnx.graph`, `nnx.nn`) on first use.
 
 >>> import jax.numpy as jnp
 >>> from linnet import nnx
@@ -18,7 +17,6 @@ for.
 (5, 10)
 """
 
-import importlib as _importlib
 import typing as _typing
 
 from jax.nn import celu as celu
@@ -200,49 +198,19 @@ from linnet.module_core.nnx import with_metadata as with_metadata
 from linnet.module_core.nnx import with_partitioning as with_partitioning
 from linnet.module_core.nnx import with_rngs as with_rngs
 from linnet.module_core.nnx import with_vars as with_vars
+from linnet.module_core.on_demand import names_on_demand as _names_on_demand
 
 if _typing.TYPE_CHECKING:
     from linnet.initializers import Initializer as Initializer
-    from linnet.layers_attention.nnx import MultiHeadAttention as MultiHeadAttention
-    from linnet.layers_attention.nnx import combine_masks as combine_masks
-    from linnet.layers_attention.nnx import dot_product_attention as dot_product_attention
-    from linnet.layers_attention.nnx import make_attention_mask as make_attention_mask
-    from linnet.layers_attention.nnx import make_causal_mask as make_causal_mask
+    from linnet.layers_attention.nnx import *  # noqa: F403
     from linnet.layers_linear.functional import gelu as gelu
     from linnet.layers_linear.functional import logsumexp as logsumexp
     from linnet.layers_linear.functional import relu as relu
     from linnet.layers_linear.functional import relu6 as relu6
     from linnet.layers_linear.functional import softmax as softmax
-    from linnet.layers_linear.nnx import Conv as Conv
-    from linnet.layers_linear.nnx import ConvTranspose as ConvTranspose
-    from linnet.layers_linear.nnx import Dropout as Dropout
-    from linnet.layers_linear.nnx import Einsum as Einsum
-    from linnet.layers_linear.nnx import Embed as Embed
-    from linnet.layers_linear.nnx import Linear as Linear
-    from linnet.layers_linear.nnx import LinearGeneral as LinearGeneral
-    from linnet.layers_linear.nnx import LoRA as LoRA
-    from linnet.layers_linear.nnx import LoRALinear as LoRALinear
-    from linnet.layers_linear.nnx import PReLU as PReLU
-    from linnet.layers_linear.nnx import avg_pool as avg_pool
-    from linnet.layers_linear.nnx import max_pool as max_pool
-    from linnet.layers_linear.nnx import min_pool as min_pool
-    from linnet.layers_linear.nnx import pool as pool
-    from linnet.layers_norm.nnx import BatchNorm as BatchNorm
-    from linnet.layers_norm.nnx import GroupNorm as GroupNorm
-    from linnet.layers_norm.nnx import InstanceNorm as InstanceNorm
-    from linnet.layers_norm.nnx import LayerNorm as LayerNorm
-    from linnet.layers_norm.nnx import RMSNorm as RMSNorm
-    from linnet.layers_norm.nnx import SpectralNorm as SpectralNorm
-    from linnet.layers_norm.nnx import WeightNorm as WeightNorm
-    from linnet.layers_recurrent.nnx import RNN as RNN
-    from linnet.layers_recurrent.nnx import Bidirectional as Bidirectional
-    from linnet.layers_recurrent.nnx import ConvLSTMCell as ConvLSTMCell
-    from linnet.layers_recurrent.nnx import GRUCell as GRUCell
-    from linnet.layers_recurrent.nnx import LSTMCell as LSTMCell
-    from linnet.layers_recurrent.nnx import MGUCell as MGUCell
-    from linnet.layers_recurrent.nnx import OptimizedLSTMCell as OptimizedLSTMCell
-    from linnet.layers_recurrent.nnx import RNNCellBase as RNNCellBase
-    from linnet.layers_recurrent.nnx import SimpleCell as SimpleCell
+    from linnet.layers_linear.nnx import *  # noqa: F403
+    from linnet.layers_norm.nnx import *  # noqa: F403
+    from linnet.layers_recurrent.nnx import *  # noqa: F403
     from linnet.module_core.nnx import tabulate as tabulate
 
     from . import bridge as bridge
@@ -273,104 +241,28 @@ if _typing.TYPE_CHECKING:
 
     object = pytreelib
     __version__: str
-
-# What is loaded on first use: layers by the module that defines them ...
-_LAYERS = {
-    "linnet.initializers": ("Initializer",),
-    "linnet.layers_attention.nnx": (
-        "MultiHeadAttention",
-        "combine_masks",
-        "dot_product_attention",
-        "make_attention_mask",
-        "make_causal_mask",
-    ),
-    "linnet.layers_linear.functional": ("gelu", "logsumexp", "relu", "relu6", "softmax"),
-    "linnet.layers_linear.nnx": (
-        "Conv",
-        "ConvTranspose",
-        "Dropout",
-        "Einsum",
-        "Embed",
-        "Linear",
-        "LinearGeneral",
-        "LoRA",
-        "LoRALinear",
-        "PReLU",
-        "avg_pool",
-        "max_pool",
-        "min_pool",
-        "pool",
-    ),
-    "linnet.layers_norm.nnx": (
-        "BatchNorm",
-        "GroupNorm",
-        "InstanceNorm",
-        "LayerNorm",
-        "RMSNorm",
-        "SpectralNorm",
-        "WeightNorm",
-    ),
-    "linnet.layers_recurrent.nnx": (
-        "Bidirectional",
-        "ConvLSTMCell",
-        "GRUCell",
-        "LSTMCell",
-        "MGUCell",
-        "OptimizedLSTMCell",
-        "RNN",
-        "RNNCellBase",
-        "SimpleCell",
-    ),
-    "linnet.module_core.nnx": ("tabulate",),
-}
-_HOME = {name: module for module, names in _LAYERS.items() for name in names}
-
-# ... and namespaces.
-_NAMESPACES = {
-    "bridge": ".bridge",
-    "compat": ".compat",
-    "filterlib": ".filterlib",
-    "graph": ".graph",
-    "graphlib": ".graphlib",
-    "helpers": ".helpers",
-    "initializers": ".nn.initializers",
-    "metrics": ".training.metrics",
-    "module": ".module",
-    "nn": ".nn",
-    "object": ".pytreelib",
-    "optimizer": ".training.optimizer",
-    "proxy_caller": ".proxy_caller",
-    "pytreelib": ".pytreelib",
-    "reprlib": ".reprlib",
-    "rnglib": ".rnglib",
-    "spmd": ".spmd",
-    "statelib": ".statelib",
-    "summary": ".summary",
-    "tracers": ".tracers",
-    "training": ".training",
-    "transforms": ".transforms",
-    "traversals": ".traversals",
-    "variablelib": ".variablelib",
-    "visualization": ".visualization",
-    "wrappers": ".bridge.wrappers",
-}
-
-
-if not _typing.TYPE_CHECKING:  # to type checkers a name that isn't above is a mistake
-
-    def __getattr__(name: str) -> _typing.Any:
-        if name in _HOME:
-            found = getattr(_importlib.import_module(_HOME[name]), name)
-        elif name in _NAMESPACES:
-            found = _importlib.import_module(_NAMESPACES[name], __name__)
-        elif name == "__version__":  # of the distribution; the other half of it defines it
-            found = _importlib.import_module("linnet.linen.__about__").__version__
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = found
-        return found
-
-
-def __dir__() -> list[str]:
-    public = {name for name in globals() if not name.startswith("_")}
-    return sorted({*public, *_HOME, *_NAMESPACES, "__version__"})
+else:
+    __getattr__, __dir__ = _names_on_demand(
+        __name__,
+        packages=[
+            "linnet.layers_linear.nnx",
+            "linnet.layers_norm.nnx",
+            "linnet.layers_attention.nnx",
+            "linnet.layers_recurrent.nnx",
+        ],
+        homes={
+            "Initializer": "linnet.initializers:Initializer",
+            "__version__": "linnet.linen.__about__:__version__",  # of the distribution
+            "gelu": "linnet.layers_linear.functional:gelu",
+            "initializers": ".nn.initializers",
+            "logsumexp": "linnet.layers_linear.functional:logsumexp",
+            "metrics": ".training.metrics",
+            "object": ".pytreelib",
+            "optimizer": ".training.optimizer",
+            "relu": "linnet.layers_linear.functional:relu",
+            "relu6": "linnet.layers_linear.functional:relu6",
+            "softmax": "linnet.layers_linear.functional:softmax",
+            "tabulate": "linnet.module_core.nnx:tabulate",
+            "wrappers": ".bridge.wrappers",
+        },
+    )

@@ -8,9 +8,6 @@
 {'params': {'bias': (8,), 'kernel': (2, 8)}}
 """
 
-from linnet.initializers.defaults import default_embed_init as default_embed_init
-from linnet.initializers.defaults import default_kernel_init as default_kernel_init
-
 from .conv import Conv as Conv
 from .conv_local import ConvLocal as ConvLocal
 from .conv_transpose import ConvTranspose as ConvTranspose

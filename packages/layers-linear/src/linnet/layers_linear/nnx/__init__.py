@@ -8,9 +8,6 @@
 (2, 4)
 """
 
-from linnet.initializers.defaults import default_bias_init as default_bias_init
-from linnet.initializers.defaults import default_embed_init as default_embed_init
-from linnet.initializers.defaults import default_kernel_init as default_kernel_init
 from linnet.module_core.nnx import LoRAParam as LoRAParam
 
 from .conv import Conv as Conv

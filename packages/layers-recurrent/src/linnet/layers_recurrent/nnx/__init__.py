@@ -9,7 +9,6 @@
 (2, 5, 4)
 """
 
-from ..functional import flip_sequences as flip_sequences
 from .bidirectional import Bidirectional as Bidirectional
 from .cell import RNNCellBase as RNNCellBase
 from .conv_lstm import ConvLSTMCell as ConvLSTMCell

@@ -1,7 +1,8 @@
 """The layers by kind, each kind a module of its own."""
 
-import importlib as _importlib
 import typing as _typing
+
+from linnet.module_core.on_demand import names_on_demand as _names_on_demand
 
 if _typing.TYPE_CHECKING:
     from . import activations as activations
@@ -13,27 +14,5 @@ if _typing.TYPE_CHECKING:
     from . import normalization as normalization
     from . import recurrent as recurrent
     from . import stochastic as stochastic
-
-_PARTS = (
-    "activations",
-    "attention",
-    "dtypes",
-    "initializers",
-    "linear",
-    "lora",
-    "normalization",
-    "recurrent",
-    "stochastic",
-)
-
-
-if not _typing.TYPE_CHECKING:
-
-    def __getattr__(name: str) -> _typing.Any:
-        if name in _PARTS:
-            return _importlib.import_module(f".{name}", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(_PARTS)
+else:
+    __getattr__, __dir__ = _names_on_demand(__name__)

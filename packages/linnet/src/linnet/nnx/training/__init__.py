@@ -1,27 +1,12 @@
 """What training takes beside the model."""
 
-import importlib as _importlib
 import typing as _typing
+
+from linnet.module_core.on_demand import names_on_demand as _names_on_demand
 
 if _typing.TYPE_CHECKING:
     from . import ema as ema
     from . import metrics as metrics
     from . import optimizer as optimizer
-
-_PARTS = (
-    "ema",
-    "metrics",
-    "optimizer",
-)
-
-
-if not _typing.TYPE_CHECKING:
-
-    def __getattr__(name: str) -> _typing.Any:
-        if name in _PARTS:
-            return _importlib.import_module(f".{name}", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(_PARTS)
+else:
+    __getattr__, __dir__ = _names_on_demand(__name__)

@@ -1,0 +1,71 @@
+"""Names of a package that are loaded when they are first asked for (PEP 562).
+
+A package that gathers others says once which these are, at run time by
+
+    __getattr__, __dir__ = names_on_demand(__name__, packages=[...], homes={...})
+
+and to type checkers by `from ... import *` under `TYPE_CHECKING`. Its own modules are among the
+names. What is found is kept in the package, so that nothing is looked up twice.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+def names_on_demand(
+    module: str, *, packages: Sequence[str] = (), homes: Mapping[str, str] = {}
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package.
+
+    Args:
+      module: its name.
+      packages: whose public names it passes on, but for modules; they are tried in this order.
+      homes: for other names, where each is: a module (".nn.linear"), or a module and the name in it
+        ("linnet.initializers:Initializer").
+    """
+
+    def find(name: str) -> Any:
+        if name in homes:
+            home, _, inner = homes[name].partition(":")
+            found = import_module(home, module)
+            return getattr(found, inner) if inner else found
+        if name == "__all__" and packages:
+            return public()
+        if name in _submodules(module):
+            return import_module(f".{name}", module)
+        for package in packages:
+            if name in _public(import_module(package)):
+                return getattr(sys.modules[package], name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    def get(name: str) -> Any:
+        found = find(name)
+        setattr(sys.modules[module], name, found)
+        return found
+
+    def public() -> list[str]:
+        own = sys.modules[module]
+        version = {"__version__"}.intersection(vars(own))
+        passed_on = (_public(import_module(package)) for package in packages)
+        return sorted({*homes, *version, *_submodules(module), *_public(own)}.union(*passed_on))
+
+    return get, public
+
+
+def _public(module: ModuleType) -> set[str]:
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+
+
+def _submodules(package: str) -> set[str]:
+    found = pkgutil.iter_modules(sys.modules[package].__path__)
+    return {entry.name for entry in found if not entry.name.startswith("_")}
