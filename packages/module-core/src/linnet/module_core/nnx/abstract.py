@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
 from .nodes.pytree import Pytree
-from .structure.bundle import Bundle, put_back, take_out
+from .structure.bundle import Bundle, detach_nodes, put_back
 from .structure.effect import Inside, Outcome
 from .structure.graph import flat_leaves, split
 from .structure.graphdef import GraphDef
@@ -62,7 +62,7 @@ def eval_shape(
     function, bound = resolve(f)
     refuse_tree_mode((*bound, *args, kwargs), graph)
     roots: list[Any] = []
-    tree = take_out(((*bound, *args), kwargs), roots, {})
+    tree = detach_nodes(((*bound, *args), kwargs), roots, {})
     bundle = Bundle(roots)
     leaves, structure = jax.tree.flatten(tree)
     abstract = [isinstance(x, _ARRAYS) for x in leaves]

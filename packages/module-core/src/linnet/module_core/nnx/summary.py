@@ -35,7 +35,7 @@ from .module import Module
 from .nodes.contents import attribute_names, path_name
 from .nodes.pytree import Pytree
 from .streams.rngs import RngStream
-from .structure.bundle import Bundle, put_back, take_out
+from .structure.bundle import Bundle, detach_nodes, put_back
 from .structure.effect import Inside, Outcome, apply
 from .structure.iteration import iter_graph
 from .structure.states import Path
@@ -306,7 +306,7 @@ class _Call:
         places: _Places,
     ) -> None:
         roots: list[Any] = [module]
-        tree = take_out((args, kwargs), roots, {id(module): 0})
+        tree = detach_nodes((args, kwargs), roots, {id(module): 0})
         self._function = function
         self._places = places
         self._bundle = Bundle(roots)

@@ -42,7 +42,7 @@ def is_node(x: object) -> bool:
     return kind_of(x) in _NODES
 
 
-def take_out(tree: object, roots: list[Any], index_of: dict[int, int]) -> Any:
+def detach_nodes(tree: object, roots: list[Any], index_of: dict[int, int]) -> Any:
     """The tree with holes for its objects, which are appended to `roots`, each once."""
     kind = kind_of(tree)
     if kind in _NODES:

@@ -21,7 +21,7 @@ from ...arrays import as_strong_as
 from ...typing import Output
 from ..nodes import edits
 from ..variable.variable import Variable, set_raw_value
-from .bundle import Bundle, put_back, take_out
+from .bundle import Bundle, detach_nodes, put_back
 from .graphdef import GraphDef
 from .levels import refuse_other_levels
 from .structure import Walk, build
@@ -181,23 +181,23 @@ class Inside:
           everything: sends the values of all leaves along, changed or not.
         """
         roots = list(self.roots)
-        output = take_out(output, roots, {id(r): i for i, r in enumerate(roots)})
+        output = detach_nodes(output, roots, {id(r): i for i, r in enumerate(roots)})
         return self.outcome(output, After(self, roots), (lambda _: True) if everything else None)
 
     def outcome(
-        self, output: Output, after: After, sends: Callable[[int], bool] | None = None
+        self, output: Output, after: After, is_sent: Callable[[int], bool] | None = None
     ) -> Outcome:
         """The output and effect, when the objects in the output were taken out already.
 
         Args:
           output: with holes.
           after: what became of the objects.
-          sends: whether the value of a leaf, by its index afterwards, is sent along; None for those
-            that changed. What cannot be kept is sent whatever it says.
+          is_sent: whether the value of a leaf, by its index afterwards, is sent along; None for
+            those that changed. What cannot be kept is sent whatever it says.
         """
         self.after = after
-        sends = after.is_changed if sends is None else sends
-        sent = [i for i, source in enumerate(after.sources) if source is None or sends(i)]
+        is_sent = after.is_changed if is_sent is None else is_sent
+        sent = [i for i, source in enumerate(after.sources) if source is None or is_sent(i)]
         values = [
             after.value(i) if source is None else as_strong_as(after.value(i), self.values[source])
             for i, source in zip(sent, map(after.sources.__getitem__, sent), strict=True)

@@ -115,12 +115,14 @@ def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], 
             of_leaf[index_of[id(leaf)]] = new.raw_value if isinstance(new, Variable) else new
         return hole
 
-    holed = jax.tree_util.tree_map(fill, lifted.args, tangents, is_leaf=lambda x: type(x) is Hole)
+    detached = jax.tree_util.tree_map(
+        fill, lifted.args, tangents, is_leaf=lambda x: type(x) is Hole
+    )
     filled = [
         _zero(v) if t is None else _inexact_of(t, _zero(v))
         for v, t in zip(values, of_leaf, strict=True)
     ]
-    return filled, holed
+    return filled, detached
 
 
 def _by_path(tangent: PyTree) -> dict[Any, Any]:
@@ -353,8 +355,8 @@ class CustomVjp(Transformed[P, R]):
         def call(f: Callable[..., Any], values: Any, diff_args: Any) -> tuple[Any, Inside]:
             inside = Inside(graphdef, values, self._modes.tree)
             rest = iter(diff_args)
-            every = [fixed[i] if i in fixed else next(rest) for i in range(count)]
-            return inside.call(f, every, by_name), inside
+            all_args = [fixed[i] if i in fixed else next(rest) for i in range(count)]
+            return inside.call(f, all_args, by_name), inside
 
         plans: list[Plan] = []
         written: set[int] = set()

@@ -109,7 +109,7 @@ def decorator(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> KeepsSignature[Options]:
     """Lets a transform be called with the function left out: it then returns a decorator."""
-    either: KeepsSignature[Options] = _optional_function(transform)
+    either: KeepsSignature[Options] = optional_function(transform)
     return either
 
 
@@ -117,7 +117,7 @@ def adds_gradient(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> AddsGradient[Options]:
     """The same for a transform that adds the gradient to what a function returns."""
-    either: AddsGradient[Options] = _optional_function(transform)
+    either: AddsGradient[Options] = optional_function(transform)
     return either
 
 
@@ -125,17 +125,18 @@ def gives_gradient(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> GivesGradient[Options]:
     """The same for a transform that replaces what a function returns by its gradient."""
-    either: GivesGradient[Options] = _optional_function(transform)
+    either: GivesGradient[Options] = optional_function(transform)
     return either
 
 
-def _optional_function(transform: Callable[..., Any]) -> Any:
+def optional_function(transform: Callable[..., Any]) -> Any:
+    """A transform that returns a decorator if its first argument, the function, is left out."""
+    name = next(iter(inspect.signature(transform).parameters))
 
     @functools.wraps(transform)
-    def either(f: object = None, **options: object) -> Any:
-        if f is None or (isinstance(f, type) and f.__name__ == "Missing"):
-            return functools.partial(either, **options)
-        return transform(f, **options)
+    def either(f: object = None, /, **options: Any) -> Any:
+        f = options.pop(name, None) if f is None else f
+        return functools.partial(either, **options) if f is None else transform(f, **options)
 
     return either
 

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
 from ...typing import Output, PyTree
-from ..structure.bundle import Bundle, Hole, put_back, take_out
+from ..structure.bundle import Bundle, Hole, detach_nodes, put_back
 from ..structure.effect import After, Effect, Inside
 from ..structure.states import path_text
 from .calling import names_of, resolve
@@ -32,7 +32,7 @@ R = TypeVar("R")
 def _bundled(tree: PyTree, modes: Modes, name: str) -> tuple[Any, Bundle]:
     roots: list[Any] = []
     modes.check(tree, name)
-    tree = take_out(tree, roots, {})
+    tree = detach_nodes(tree, roots, {})
     return tree, Bundle(roots)
 
 
@@ -52,11 +52,11 @@ def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) ->
         )
 
 
-def _where(i: int, bundle: Bundle, holed: Any, names: Sequence[str] | None = None) -> str:
+def _where(i: int, bundle: Bundle, detached: Any, names: Sequence[str] | None = None) -> str:
     """The place of a leaf among operands, as the user would write it."""
     path = bundle.graphdef.paths[i]
     root, path = (path[0], path[1:]) if bundle.graphdef.num_roots != 1 else (0, path)
-    found, _ = jax.tree_util.tree_flatten_with_path(holed, is_leaf=lambda x: type(x) is Hole)
+    found, _ = jax.tree_util.tree_flatten_with_path(detached, is_leaf=lambda x: type(x) is Hole)
     place = next(p for p, x in found if type(x) is Hole and x.index == root)
     return join_text(place_text(place, names), path)
 
@@ -109,18 +109,18 @@ def _select(
     modes: Modes,
     name: str,
 ) -> Any:
-    holed, bundle = _bundled(operands, modes, name)
+    detached, bundle = _bundled(operands, modes, name)
     done: dict[int, _Done] = {}
     names = [f"branch {i} ({getattr(f, '__name__', 'function')})" for i, f in enumerate(functions)]
     branches = _branches(functions, bundle, done, modes)
     try:
-        output, values = select(branches, bundle.values(), holed)
+        output, values = select(branches, bundle.values(), detached)
     except TypeError:
         # Another structure shows as another number of outputs, of which jax says less.
         if len(done) == len(functions):
             _same_effects([done[i].effect for i in range(len(functions))], names, name)
             _same_outputs(done, names, name, bundle)
-            _same_types(done, names, name, bundle, holed, names_of(resolve(functions[0])[0]))
+            _same_types(done, names, name, bundle, detached, names_of(resolve(functions[0])[0]))
         raise
     ran = [done[i] for i in range(len(functions)) if i in done]
     _same_effects([d.effect for d in ran], names, name)
@@ -146,7 +146,7 @@ def _same_types(
     names: Sequence[str],
     what: str,
     bundle: Bundle,
-    holed: Any,
+    detached: Any,
     arguments: Sequence[str],
 ) -> None:
     """Checks that branches leave variables with the same shapes and types."""
@@ -156,7 +156,7 @@ def _same_types(
             if done[k].types[i] != wanted and source is not None:
                 raise ArgumentTypeError(
                     f"nnx.{what} branches must have equal output types, but {names[0]} leaves"
-                    f" {_where(source, bundle, holed, arguments)} as {_type_text(wanted)} and"
+                    f" {_where(source, bundle, detached, arguments)} as {_type_text(wanted)} and"
                     f" {name} as {_type_text(done[k].types[i])}.",
                     hint="A branch that doesn't set the variable leaves it as it was: set values of"
                     " the same shape and type.",
@@ -225,30 +225,30 @@ class _Loop:
     """
 
     def __init__(self, init_val: Any, modes: Modes, name: str) -> None:
-        self.holed, self.bundle = _bundled(init_val, modes, name)
+        self.detached, self.bundle = _bundled(init_val, modes, name)
         self.modes = modes
         self.name = name
         self.done: list[_Done] = []
 
     def start(self) -> Any:
-        return self.bundle.values(), self.holed
+        return self.bundle.values(), self.detached
 
     def inside(self, state: Any) -> tuple[Inside, Any]:
-        values, holed = state
+        values, detached = state
         inside = Inside(self.bundle.graphdef, values)
-        return inside, holed
+        return inside, detached
 
     def turn(self, fun: Callable[..., Any], state: Any, *first: object) -> Any:
-        inside, holed = self.inside(state)
+        inside, detached = self.inside(state)
         fun, bound = resolve(fun)
-        output = inside.call(fun, (*bound, *first, holed), {})
+        output = inside.call(fun, (*bound, *first, detached), {})
         outcome = inside.leave(output, everything=True)
         self.done.append(_Done(inside.after, outcome.values, outcome.output))
-        if not inside.after.in_place or _shape(outcome.output) != _shape(holed):
+        if not inside.after.in_place or _shape(outcome.output) != _shape(detached):
             roots = self.bundle.roots
             raise ArgumentError(
                 f"The body of nnx.{self.name} must return the structure that it takes:"
-                f" {tree_text(holed, roots)} became {tree_text(outcome.output, roots)}"
+                f" {tree_text(detached, roots)} became {tree_text(outcome.output, roots)}"
                 + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
                 hint="Return the very modules that came in, with values set in place.",
             )
@@ -256,30 +256,30 @@ class _Loop:
             before, now = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
             if before != now:
                 raise ArgumentError(
-                    f"The variable at {_where(i, self.bundle, self.holed)} changes its shape from"
-                    f" {before} to {now} in nnx.{self.name}.",
+                    f"The variable at {_where(i, self.bundle, self.detached)} changes its shape"
+                    f" from {before} to {now} in nnx.{self.name}.",
                 )
             weak = any(getattr(x, "weak_type", True) for x in jax.tree_util.tree_leaves(old))
             if not weak and _types(old) != _types(new):
                 raise ArgumentTypeError(
-                    f"The variable at {_where(i, self.bundle, self.holed)} changes its type from"
+                    f"The variable at {_where(i, self.bundle, self.detached)} changes its type from"
                     f" {_type_text(_types(old))} to {_type_text(_types(new))} in nnx.{self.name}.",
                     hint="Set it to a value of the type that it has: value.astype(...).",
                 )
         return outcome.values, outcome.output
 
     def finish(self, state: Any) -> Any:
-        values, holed = state
+        values, detached = state
         if not self.done:  # no turn at all, and nothing traced
-            return put_back(holed, self.bundle.roots)
+            return put_back(detached, self.bundle.roots)
         written = frozenset[int]().union(*[d.written for d in self.done])
         outcome = self.done[0].plan.only(written, values, None)
         if self.modes.tree:
-            holed = self.modes.carried(self.bundle, outcome, holed)
+            detached = self.modes.carried(self.bundle, outcome, detached)
         else:
-            outcome.output = holed
+            outcome.output = detached
         output = self.modes.apply(self.bundle, outcome, self.name)
-        return holed if self.modes.tree else output
+        return detached if self.modes.tree else output
 
 
 def _shape(tree: PyTree) -> Any:
@@ -319,9 +319,9 @@ def while_loop(
     loop = _Loop(init_val, Modes(graph, graph_updates), "while_loop")
 
     def go_on(state: Any) -> Any:
-        inside, holed = loop.inside(state)
+        inside, detached = loop.inside(state)
         fun, bound = resolve(cond_fun)
-        return inside.call(fun, (*bound, holed), {})
+        return inside.call(fun, (*bound, detached), {})
 
     def turn(state: Any) -> Any:
         return loop.turn(body_fun, state)

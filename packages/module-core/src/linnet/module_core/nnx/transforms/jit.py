@@ -13,27 +13,25 @@ for the caller's variables must not be left with deleted buffers. Shardings of i
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, Protocol, TypedDict, Unpack, overload
 
 import jax
 
 from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
 from ...typing import Output, Prefix
-from ..structure.bundle import Bundle, take_out
+from ..structure.bundle import Bundle, detach_nodes
 from ..structure.effect import After, Inside, Outcome
 from ..structure.graphdef import GraphDef
 from ..variable.layout import lay_out
-from .calling import P, R, Transformed, names_of, resolve
+from .calling import P, R, Transformed, names_of, optional_function, resolve
 from .lifting import Form
 from .naming import places_of_objects, sharding_misfit
 from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
-from .prefixes import FilterMapping, bare_specs, plain, spec_of_each_leaf
-from .prefixes import take_out as take_out_with
-from .refusals import Refused, explained
+from .prefixes import FilterMapping, bare_specs, detach_with_specs, plain, spec_of_each_leaf
+from .refusals import Refused, explained, raised_in
 from .stages import Lowered, Traced, abstract_output
 from .tree_mode import Modes
 
@@ -56,6 +54,26 @@ class StateSharding(FilterMapping):
         return self._specs
 
 
+class JitOptions(TypedDict, total=False):
+    """The options of `jit`."""
+
+    in_shardings: Any
+    out_shardings: Any
+    static_argnums: int | Sequence[int] | None
+    static_argnames: str | Iterable[str] | None
+    donate_argnums: int | Sequence[int] | None
+    donate_argnames: str | Iterable[str] | None
+    keep_unused: bool
+    device: Any
+    backend: str | None
+    inline: bool
+    graph: bool | None
+    graph_updates: bool | None
+
+
+_OPTIONS_OF_JAX = ("keep_unused", "device", "backend", "inline")
+
+
 class _Prepared:
     """One call's objects, and what the compiled program is called with.
 
@@ -74,47 +92,40 @@ class _Prepared:
 class Jitted(Transformed[P, R]):
     """A function under `jit`; has `lower`, `trace` and `eval_shape` as `jax.jit` does."""
 
-    def __init__(
-        self,
-        fun: Callable[..., Any],
-        *,
-        in_shardings: Prefix,
-        out_shardings: Prefix,
-        static_argnums: Any,
-        static_argnames: object,
-        donate_argnums: object,
-        donate_argnames: object,
-        modes: Modes,
-        options: dict[str, Any],
-    ) -> None:
+    def __init__(self, fun: Callable[..., Any], options: JitOptions) -> None:
         super().__init__(fun)
         self._fun, self._bound = resolve(fun)
         self.fun = fun
-        self._modes = modes
+        self._modes = Modes(options.get("graph"), options.get("graph_updates"))
         self._names = names_of(self._fun)
-        shift = len(self._bound)
-        self._static = self._both(static_argnums, static_argnames, shift)
-        self._donated = self._both(donate_argnums, donate_argnames, shift)
+        self._static = self._arguments_named(
+            options.get("static_argnums"), options.get("static_argnames")
+        )
+        self._donated = self._arguments_named(
+            options.get("donate_argnums"), options.get("donate_argnames")
+        )
         both = set(self._static[0]) & set(self._donated[0])
         if both:
             raise ArgumentError(
                 f"Arguments {sorted(both)} are both static and donated.",
                 hint="Only arrays and modules can be donated.",
             )
-        self.in_shardings = bare_specs(in_shardings, StateSharding)
-        self.out_shardings = bare_specs(out_shardings, StateSharding)
-        modes.refuse_filters(self.in_shardings, "in_shardings")
-        modes.refuse_filters(self.out_shardings, "out_shardings")
+        self.in_shardings = bare_specs(options.get("in_shardings"), StateSharding)
+        self.out_shardings = bare_specs(options.get("out_shardings"), StateSharding)
+        self._modes.refuse_filters(self.in_shardings, "in_shardings")
+        self._modes.refuse_filters(self.out_shardings, "out_shardings")
         self._has_formats = has_formats(self.in_shardings) or has_formats(self.out_shardings)
-        self._options = options
+        given: dict[str, Any] = {name: options.get(name) for name in _OPTIONS_OF_JAX}
+        self._options = {name: value for name, value in given.items() if value not in (None, False)}
         self._compiled = self._jit({})
         self._by_shardings: dict[Any, Any] = {}
 
-    def _both(
-        self, argnums: Any, argnames: Any, shift: int
+    def _arguments_named(
+        self, argnums: Any, argnames: Any
     ) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Positions and names of arguments; each given either way is found by both."""
-        positions = {i + shift if i >= 0 else i for i in _as_tuple(argnums)}
+        bound = len(self._bound)
+        positions = {i + bound if i >= 0 else i for i in _as_tuple(argnums)}
         names = set(_as_tuple(argnames))
         try:
             parameters = [
@@ -160,14 +171,14 @@ class Jitted(Transformed[P, R]):
             kept = iter(values)
             values = [next(given) if d else next(kept) for d in donated_leaves]
         inside = Inside(graphdef, values, self._modes.tree)
-        every = list(args)
+        all_args = list(args)
         if static or donated_args:
             fixed = dict(static)
             positions = {**fixed, **donated_args}
             for position in sorted(p for p in positions if isinstance(p, int)):
-                every.insert(position, positions[position])
+                all_args.insert(position, positions[position])
             kwargs = {**kwargs, **{n: v for n, v in positions.items() if isinstance(n, str)}}
-        output = inside.call(self._fun, every, kwargs)
+        output = inside.call(self._fun, all_args, kwargs)
         if layout is None and self.out_shardings is None:
             return inside.leave(output)
         return self._constrained(inside, output, layout, constraints)
@@ -179,11 +190,11 @@ class Jitted(Transformed[P, R]):
         roots = list(inside.roots)
         before = len(roots)
         prefix = self.out_shardings
-        output, occurrences = take_out_with(prefix, output, roots, "out_shardings")
+        output, occurrences = detach_with_specs(prefix, output, roots, "out_shardings")
         after = After(inside, roots)
         donated_leaves = layout[0] if layout is not None else ()
 
-        def sends(i: int) -> bool:
+        def is_sent(i: int) -> bool:
             source = after.sources[i]
             return (
                 after.is_changed(i)
@@ -191,7 +202,7 @@ class Jitted(Transformed[P, R]):
                 or bool(donated_leaves and donated_leaves[source])
             )
 
-        outcome = inside.outcome(output_laid_out(plain(prefix), output), after, sends)
+        outcome = inside.outcome(output_laid_out(plain(prefix), output), after, is_sent)
         given = layout[2] if layout is not None else ()
         of_leaf = shardings_after(after, constraints, given, occurrences, roots[:before], roots)
         of_values = [of_leaf[i] for i in outcome.effect.changed]
@@ -213,9 +224,9 @@ class Jitted(Transformed[P, R]):
             self._modes.check((args, kwargs), "jit")
         roots: list[Any] = []
         index_of: dict[int, int] = {}
-        args = tuple([take_out(a, roots, index_of) for a in args])
+        args = tuple([detach_nodes(a, roots, index_of) for a in args])
         if kwargs:
-            kwargs = {n: take_out(v, roots, index_of) for n, v in kwargs.items()}
+            kwargs = {n: detach_nodes(v, roots, index_of) for n, v in kwargs.items()}
         bundle = Bundle(roots)
         return _Prepared(
             bundle,
@@ -234,19 +245,21 @@ class Jitted(Transformed[P, R]):
         roots: list[Any] = []
         occurrences: list[Any] = []
         donates: list[Any] = []
-        holed: dict[Any, Any] = {}
+        detached: dict[Any, Any] = {}
         for key, value in [*enumerate(args), *kwargs.items()]:
             if key in fixed:
                 continue
             sharding = by_position.get(key) if isinstance(key, int) else None
             name = self._names[key] if isinstance(key, int) and key < len(self._names) else str(key)
-            holed[key], found = take_out_with(sharding, value, roots, f"in_shardings of {name}")
+            detached[key], found = detach_with_specs(
+                sharding, value, roots, f"in_shardings of {name}"
+            )
             named = [o._replace(where=name + o.where) for o in found]
             occurrences.extend(named)
             donates.extend(o._replace(spec=key in donated_keys, path=()) for o in named)
         if not self._modes.graph:
-            every = [*enumerate(args), *kwargs.items()]
-            self._modes.check([v for k, v in every if k not in fixed], "jit")
+            given_args = [*enumerate(args), *kwargs.items()]
+            self._modes.check([v for k, v in given_args if k not in fixed], "jit")
         bundle = Bundle(roots)
         leaf_shardings = spec_of_each_leaf(bundle, occurrences)
         donated_leaves = tuple(spec_of_each_leaf(bundle, donates, either=True))
@@ -256,11 +269,11 @@ class Jitted(Transformed[P, R]):
             form = Form(bundle.graphdef, leaf_shardings, occurrences)
             raise sharding_misfit(places_of_objects(form, bundle), "jit") or error from error
         plain_args = tuple(
-            v for k, v in holed.items() if isinstance(k, int) and k not in donated_keys
+            v for k, v in detached.items() if isinstance(k, int) and k not in donated_keys
         )
-        donated_args = {k: v for k, v in holed.items() if k in donated_keys}
+        donated_args = {k: v for k, v in detached.items() if k in donated_keys}
         plain_kwargs = {
-            k: v for k, v in holed.items() if isinstance(k, str) and k not in donated_keys
+            k: v for k, v in detached.items() if isinstance(k, str) and k not in donated_keys
         }
         kept = [v for v, d in zip(values, donated_leaves, strict=True) if not d]
         given_values = [v for v, d in zip(values, donated_leaves, strict=True) if d]
@@ -272,7 +285,7 @@ class Jitted(Transformed[P, R]):
             ]
             arg_shardings = tuple(
                 plain(by_position.get(k))
-                for k in holed
+                for k in detached
                 if isinstance(k, int) and k not in donated_keys
             )
             donated_shardings = {
@@ -319,6 +332,8 @@ class Jitted(Transformed[P, R]):
             try:
                 outcome = prepared.jitted(*prepared.static, *prepared.flat)
             except (TypeError, RuntimeError, ValueError) as error:
+                if raised_in(error, Jitted._run):
+                    raise
                 found = explained(error, self._refused(prepared, self._bound + args, kwargs))
                 if found is not None:
                     raise found from error
@@ -388,29 +403,25 @@ def _without(
     return taken, args, kwargs
 
 
-class JitOptions(TypedDict, total=False):
-    """The options of `jit`."""
+class JitForms(Protocol):
+    """What type checkers know of `jit`, called with a function or as a decorator."""
 
-    in_shardings: Any
-    out_shardings: Any
-    static_argnums: int | Sequence[int] | None
-    static_argnames: str | Iterable[str] | None
-    donate_argnums: int | Sequence[int] | None
-    donate_argnames: str | Iterable[str] | None
-    keep_unused: bool
-    device: Any
-    backend: str | None
-    inline: bool
-    graph: bool | None
-    graph_updates: bool | None
+    @overload
+    def __call__(self, fun: Callable[P, R], **options: Unpack[JitOptions]) -> Jitted[P, R]: ...
+    @overload
+    def __call__(
+        self, fun: None = None, **options: Unpack[JitOptions]
+    ) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+    def __call__(self, fun: Any = None, **options: Unpack[JitOptions]) -> Any:
+        """The jitted function; without a function, a decorator."""
 
 
-@overload
-def jit(fun: Callable[P, R], **options: Unpack[JitOptions]) -> Jitted[P, R]: ...
-@overload
-def jit(
-    fun: None = None, **options: Unpack[JitOptions]
-) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+def _forms(transform: Callable[..., Jitted[Any, Any]]) -> JitForms:
+    forms: JitForms = optional_function(transform)
+    return forms
+
+
+@_forms
 def jit(
     fun: Any = None,
     *,
@@ -426,7 +437,7 @@ def jit(
     inline: bool = False,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Jitted[Any, Any]:
     """`jax.jit` for functions of modules: what they do to modules is done to the caller's.
 
     Args:
@@ -453,36 +464,18 @@ def jit(
     >>> counter.count[...]
     Array(1, dtype=int32)
     """
-    if fun is None or (isinstance(fun, type) and fun.__name__ == "Missing"):
-        return functools.partial(
-            jit,
-            in_shardings=in_shardings,
-            out_shardings=out_shardings,
-            static_argnums=static_argnums,
-            static_argnames=static_argnames,
-            donate_argnums=donate_argnums,
-            donate_argnames=donate_argnames,
-            keep_unused=keep_unused,
-            device=device,
-            backend=backend,
-            inline=inline,
-            graph=graph,
-            graph_updates=graph_updates,
-        )
-    options = {
-        "keep_unused": keep_unused,
-        "device": device,
-        "backend": backend,
-        "inline": inline,
-    }
-    return Jitted(
-        fun,
+    options = JitOptions(
         in_shardings=in_shardings,
         out_shardings=out_shardings,
         static_argnums=static_argnums,
         static_argnames=static_argnames,
         donate_argnums=donate_argnums,
         donate_argnames=donate_argnames,
-        modes=Modes(graph, graph_updates),
-        options={k: v for k, v in options.items() if v not in (None, False)},
+        keep_unused=keep_unused,
+        device=device,
+        backend=backend,
+        inline=inline,
+        graph=graph,
+        graph_updates=graph_updates,
     )
+    return Jitted(fun, options)

@@ -24,10 +24,10 @@ from .prefixes import (
     FilterMapping,
     Occurrence,
     attribute_text,
+    detach_with_specs,
     join_text,
     part_of,
     spec_of_each_leaf,
-    take_out,
 )
 from .tree_mode import Modes
 
@@ -111,7 +111,7 @@ class Lifted:
         transform: str,
     ) -> None:
         roots: list[Any] = []
-        self.args, occurrences = take_out(prefix, args, roots, what, names)
+        self.args, occurrences = detach_with_specs(prefix, args, roots, what, names)
         modes.check(args, transform)
         self.bundle = Bundle(roots)
         self.specs = spec_of_each_leaf(self.bundle, occurrences)
@@ -148,10 +148,10 @@ class Run:
         """Calls the function on arguments whose holes are filled."""
         return self.inside.call(f, args, kwargs)
 
-    def take_out(self, prefix: Prefix, output: Output, what: str) -> Any:
+    def detach(self, prefix: Prefix, output: Output, what: str) -> Any:
         """The output with holes; remembers what reaches its objects."""
         self.roots = list(self.inside.roots)
-        output, self.out = take_out(prefix, output, self.roots, what)
+        output, self.out = detach_with_specs(prefix, output, self.roots, what)
         return output
 
     def finish(self) -> After:

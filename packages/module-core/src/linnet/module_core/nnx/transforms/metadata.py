@@ -10,7 +10,7 @@ from ..structure.bundle import Bundle
 from ..variable.sharding_metadata import PARTITION_NAME
 from .calling import decorator
 from .lifting import AxisMetadata
-from .prefixes import Occurrence, spec_of_each_leaf, take_out
+from .prefixes import Occurrence, detach_with_specs, spec_of_each_leaf
 
 
 @decorator
@@ -63,7 +63,7 @@ def _each(
 ) -> list[tuple[Any, Any]]:
     roots: list[Any] = []
     occurrences: list[Occurrence]
-    _, occurrences = take_out(prefix, tree, roots, what)
+    _, occurrences = detach_with_specs(prefix, tree, roots, what)
     bundle = Bundle(roots)
     specs = spec_of_each_leaf(bundle, occurrences)
     found = [(v, s) for v, s in zip(bundle.leaves(), specs, strict=True) if v is not None]

@@ -64,11 +64,11 @@ def places_of(lifted: Lifted, prefix: object, names: Sequence[str], what: str) -
     return found
 
 
-def places_of_argument(prefix: object, holed: object, name: str, what: str) -> list[Place]:
+def places_of_argument(prefix: object, detached: object, name: str, what: str) -> list[Place]:
     """The arrays of one argument that aren't parts of objects."""
     return [
         Place(name + place_text(path), spec, value)
-        for path, spec, value in _with_specs(prefix, holed, what)
+        for path, spec, value in _with_specs(prefix, detached, what)
     ]
 
 
@@ -103,8 +103,13 @@ def arrays_of_call(
     return [p for p in found if isinstance(p.value, jax.Array)]
 
 
-def donation_misfit(places: Sequence[Place]) -> str | None:
-    """What to say of arrays that were donated before, or that two variables of a call share."""
+def donation_misfit(places: Sequence[Place], donates: bool) -> str | None:
+    """What to say of arrays that were donated before, or that two variables of a call share.
+
+    Args:
+      places: the arrays of the call.
+      donates: whether the call donates some, which it can't if two variables share one.
+    """
     tracers = jax.core.Tracer
     gone = [p for p in places if not isinstance(p.value, tracers) and p.value.is_deleted()]
     remedy = "nnx.clone(model, arrays=True) of a module or state, jnp.copy(x) of an array"
@@ -117,7 +122,7 @@ def donation_misfit(places: Sequence[Place]) -> str | None:
             f" a copy, made before that call: {remedy}."
         )
     first: dict[int, Place] = {}
-    for p in places:
+    for p in places if donates else ():
         before = first.setdefault(id(p.value), p)
         if before is not p and (p.variable is None or p.variable is not before.variable):
             return (

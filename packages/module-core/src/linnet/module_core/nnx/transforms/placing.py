@@ -166,7 +166,7 @@ def shardings_after(
             spec, at = specs[root]
             leaf = after.walk.leaves[i]
             found[i] = spec.find((*at, *path), leaf) if isinstance(spec, FilterMapping) else spec
-    keys = {key: i for i, key in enumerate(leaf_keys(_Face(after)))}
+    keys = {key: i for i, key in enumerate(leaf_keys(_WalkLeaves(after)))}
     for o in occurrences:
         part = part_of(roots[o.root])
         for key, path, leaf in zip(leaf_keys(part), part.graphdef.paths, part.leaves, strict=True):
@@ -178,7 +178,7 @@ def shardings_after(
     return found
 
 
-class _Face:
+class _WalkLeaves:
     """A walk with the face of a snapshot, as `leaf_keys` reads it."""
 
     def __init__(self, after: After) -> None:

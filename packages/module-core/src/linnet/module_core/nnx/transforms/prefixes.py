@@ -6,9 +6,9 @@ it is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says
 state of specs is such a mapping, too: its paths are the filters. A shared variable has one path, as
 in `nnx.split`: the first one.
 
-Everything here serves to turn prefixes into one spec for each leaf of a bundle: `take_out` finds
-the objects and what reaches them, `spec_of_each_leaf` looks the leaves up and refuses a leaf that
-is reached with two different specs.
+Everything here serves to turn prefixes into one spec for each leaf of a bundle: `detach_with_specs`
+finds the objects and what reaches them, `spec_of_each_leaf` looks the leaves up and refuses a leaf
+that is reached with two different specs.
 """
 
 # Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
@@ -180,8 +180,8 @@ def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any
     return specs, subtrees, structure
 
 
-def take_out(
-    prefix: object, tree: object, roots: list[Any], what: str, names: Sequence[str] | None = None
+def detach_with_specs(
+    prefix: Any, tree: object, roots: list[Any], what: str, names: Sequence[str] | None = None
 ) -> tuple[Any, list[Occurrence]]:
     """The tree with holes for its objects, appended to `roots`, and what reaches them.
 
@@ -196,7 +196,7 @@ def take_out(
     occurrences: list[Occurrence] = []
     specs, subtrees, structure = spread(prefix, tree, what)
     starts = [p for p, _ in with_path(structure, specs)]
-    holed: list[Any] = []
+    detached: list[Any] = []
     for spec, subtree, start in zip(specs, subtrees, starts, strict=True):
         found, shape = jax.tree_util.tree_flatten_with_path(subtree, is_leaf=is_node)
         leaves: list[Any] = []
@@ -210,8 +210,8 @@ def take_out(
             where = place_text((*start, *path), names)
             occurrences.append(Occurrence(index, spec, _keys(path), where))
             leaves.append(Hole(index))
-        holed.append(jax.tree_util.tree_unflatten(shape, leaves))
-    return jax.tree_util.tree_unflatten(structure, holed), occurrences
+        detached.append(jax.tree_util.tree_unflatten(shape, leaves))
+    return jax.tree_util.tree_unflatten(structure, detached), occurrences
 
 
 def with_path(structure: object, specs: Sequence[Any]) -> list[tuple[Any, Any]]:

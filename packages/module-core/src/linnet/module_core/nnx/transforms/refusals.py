@@ -6,6 +6,7 @@ the error, so it costs nothing where there is none.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,16 +46,26 @@ class Refused(NamedTuple):
 
 
 def explained(error: Exception, call: Refused) -> Exception | None:
-    """The error to raise in place of jax's; None if it stays, perhaps with a note."""
-    text = str(error)
+    """The error to raise in place of jax's; None if it stays, perhaps with a note.
+
+    Args:
+      error: what left the call before the function ran, or after it was compiled: an error within
+        the function is the user's own.
+      call: what was called.
+    """
     if isinstance(error, TypeError):
-        return _not_data(call) if text.startswith("Error interpreting argument") else None
-    if "donate" in text or "deleted" in text:
-        note = donation_misfit(arrays_of_call(call.args, call.kwargs, call.names))
-        if note is not None:
-            error.add_note(note)
+        return _not_data(call)
+    note = donation_misfit(arrays_of_call(call.args, call.kwargs, call.names), bool(call.donated))
+    if note is not None:
+        error.add_note(note)
         return None
     return None if call.shardings is None else sharding_misfit(_arrays(call), "jit")
+
+
+def raised_in(error: Exception, function: Callable[..., Any]) -> bool:
+    """Whether an error was raised while a function ran, by it or by what it called."""
+    code = function.__code__
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _not_data(call: Refused) -> ArgumentTypeError | None:
@@ -81,13 +92,15 @@ def _arrays(call: Refused) -> list[Place]:
     for i, sharding in enumerate(call.shardings or ()):
         if i in call.static_positions:
             continue
-        holed = call.donated[i] if i in call.donated else next(plain)
+        detached = call.donated[i] if i in call.donated else next(plain)
         name = call.name(i)
-        places += places_of_argument(sharding, holed, name, f"in_shardings of {name}")
+        places += places_of_argument(sharding, detached, name, f"in_shardings of {name}")
     return places
 
 
 def _is_data(x: object) -> bool:
+    if hasattr(x, "__jax_array__"):
+        return True
     try:
         jax.numpy.result_type(x)
     except TypeError:

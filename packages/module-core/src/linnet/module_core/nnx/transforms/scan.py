@@ -122,7 +122,7 @@ class Scan(Transformed[..., Any]):
         position = self._carried_out
         if position is None:
             return output
-        if position == _WHOLE:
+        if position == _ALL_CARRIED:
             return carried
         return (*output[:position], carried, *output[position + 1 :])
 
@@ -294,7 +294,7 @@ class _Loop:
         run = Run(call.form, values, scan._metadata, undone)
         output = run.call(scan._fun, tuple(args), {})
         self._check_count(output)
-        output = run.take_out(scan._out_axes, output, "scan out_axes")
+        output = run.detach(scan._out_axes, output, "scan out_axes")
         rest, carried_output = self._divided(run, output, carried_argument)
         after = run.finish()
         specs = [
@@ -359,7 +359,7 @@ class _Loop:
         position = self.scan._carried_out
         if position is None:
             return output, None
-        if position == _WHOLE:
+        if position == _ALL_CARRIED:
             rest, new = None, output
         else:
             rest, new = (*output[:position], None, *output[position + 1 :]), output[position]
@@ -379,7 +379,7 @@ class _Loop:
         position = self.scan._carried_out
         if position is None:
             return plain(prefix, 0)
-        if position == _WHOLE:
+        if position == _ALL_CARRIED:
             return None
         return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
 
@@ -440,13 +440,13 @@ class _Loop:
                 )
 
 
-_WHOLE = -1
+_ALL_CARRIED = -1
 
 
 def _carry_position(axes: Any, what: str) -> int | None:
-    """The place of `Carry` among specs; `_WHOLE` if it is all of them."""
+    """The position of `Carry` among specs; `_ALL_CARRIED` if it is all of them."""
     if axes is Carry:
-        return _WHOLE
+        return _ALL_CARRIED
     found: list[int] = []
     for i, axis in enumerate(axes if isinstance(axes, tuple) else ()):
         if axis is Carry:

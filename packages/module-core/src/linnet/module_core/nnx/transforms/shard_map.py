@@ -23,7 +23,7 @@ from .placing import moved
 from .prefixes import bare_specs, plain
 from .tree_mode import Modes
 
-_whole: Any = jax.sharding.PartitionSpec
+_Spec: Any = jax.sharding.PartitionSpec
 
 
 class ShardMap(Transformed[..., Any]):
@@ -52,18 +52,18 @@ class ShardMap(Transformed[..., Any]):
     def __call__(self, *args: Any, **kwargs: Any) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_specs = self._in_specs
-        if not isinstance(in_specs, tuple) or isinstance(in_specs, _whole):
+        if not isinstance(in_specs, tuple) or isinstance(in_specs, _Spec):
             in_specs = (in_specs,) * (len(args) - len(self._bound))
-        in_specs = (_whole(),) * len(self._bound) + in_specs
+        in_specs = (_Spec(),) * len(self._bound) + in_specs
         lifted = Lifted(in_specs, args, "shard_map in_specs", self._names, self._modes, "shard_map")
-        whole = [_whole() if s is None else s for s in lifted.specs]
+        whole = [_Spec() if s is None else s for s in lifted.specs]
         groups = groups_of(lifted.specs, in_specs, self._out_specs)
-        split = tuple([_whole() if g is None else g for g in groups])
+        split = tuple([_Spec() if g is None else g for g in groups])
 
         def run(values: list[Any], args: Any) -> Output:
             run = Run(lifted.form, values, AxisMetadata(None), self._modes.tree)
             output = run.call(self._fun, args, kwargs)
-            output = run.take_out(self._out_specs, output, "shard_map out_specs")
+            output = run.detach(self._out_specs, output, "shard_map out_specs")
             after = run.finish()
             outcome = run.inside.outcome(output, after)
             values_of, static = run.sorted_into(groups, after, outcome)
@@ -71,8 +71,8 @@ class ShardMap(Transformed[..., Any]):
 
         mapped = jax.shard_map(
             run,
-            in_specs=(whole, plain(in_specs, _whole())),
-            out_specs=(split, plain(self._out_specs, _whole()), _whole()),
+            in_specs=(whole, plain(in_specs, _Spec())),
+            out_specs=(split, plain(self._out_specs, _Spec()), _Spec()),
             **self._options,
         )
         values = self._moved(lifted, whole)
@@ -92,7 +92,7 @@ class ShardMap(Transformed[..., Any]):
         on_mesh = [
             p._replace(spec=NamedSharding(mesh, p.spec))
             for p in places
-            if isinstance(p.spec, _whole)
+            if isinstance(p.spec, _Spec)
         ]
         return sharding_misfit(on_mesh, "shard_map")
 

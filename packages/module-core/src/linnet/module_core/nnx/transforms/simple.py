@@ -15,7 +15,7 @@ import jax
 from ...tracebacks import entry, named_after
 from ...typing import Output
 from ..nodes.statics import static_key
-from ..structure.bundle import Bundle, take_out
+from ..structure.bundle import Bundle, detach_nodes
 from ..structure.effect import Inside, Outcome
 from ..structure.graphdef import GraphDef
 from .calling import P, R, Transformed, decorator, positional, resolve
@@ -59,19 +59,19 @@ class Simple(Transformed[..., Any]):
         rest = tuple(a for i, a in enumerate(args) if i not in static)
         roots: list[Any] = []
         self._modes.check((rest, kwargs), self._name)
-        holed, kwargs = take_out((rest, kwargs), roots, {})
+        detached, kwargs = detach_nodes((rest, kwargs), roots, {})
         bundle = Bundle(roots)
-        return bundle, (_Call(bundle.graphdef, fixed), bundle.values(), holed, kwargs)
+        return bundle, (_Call(bundle.graphdef, fixed), bundle.values(), detached, kwargs)
 
     def _run(
         self, call: _Call, values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Outcome:
         """The function's run on flat values; `call` is static."""
         inside = Inside(call.graphdef, values, self._modes.tree)
-        every = list(rest)
+        all_args = list(rest)
         for position, argument in call.fixed:
-            every.insert(position, argument)
-        return inside.leave(inside.call(self._fun, every, kwargs))
+            all_args.insert(position, argument)
+        return inside.leave(inside.call(self._fun, all_args, kwargs))
 
 
 class _Call:

@@ -100,7 +100,7 @@ class Vmap(Transformed[..., Any]):
         def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Output:
             run = Run(lifted.form, values, self._metadata, self._modes.tree)
             output = run.call(self._fun, args, kwargs)
-            output = run.take_out(self._out_axes, output, f"{self._name} out_axes")
+            output = run.detach(self._out_axes, output, f"{self._name} out_axes")
             after = run.finish()
             outcome = run.inside.outcome(output, after)
             self._check_out_axes(run, after, outcome)
