@@ -212,7 +212,7 @@ def test_trees_of_another_form_are_shown_by_classes():
         nnx.scan(lambda c, x: {**c, "n": 1}, out_axes=nnx.Carry)({"m": net}, X)
     with pytest.raises(ArgumentError, match="carry was Net and became another module"):
         nnx.scan(lambda c, x: other(), out_axes=nnx.Carry)(net, X)
-    with pytest.raises(ArgumentError, match=r"differ: \(Net, int32\[\]\) became \(Net, Net\)"):
+    with pytest.raises(ArgumentError, match=r"takes: \(Net, int32\[\]\) became \(Net, Net\)"):
         nnx.while_loop(lambda m: True, lambda m: (m[0], m[0]), (net, 1))
     with pytest.raises(ArgumentTypeError, match=r"0 \(.*\) returns Net and .* \(Net, \*\)"):
         nnx.cond(True, lambda m: m, lambda m: (m, 1), net)
