@@ -23,6 +23,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from ..accepted import accepted
 from ..boxes import AxisMetadata
 from ..errors import (
     ArgumentError,
@@ -310,7 +311,7 @@ class Module(nnx_module.Module, _Fields):
         Returns:
           The variable, an `nnx.Param`.
         """
-        del unbox
+        accepted(unbox=unbox)
 
         def make() -> Any:
             return init_fn(self.make_rng("params"), *init_args, **init_kwargs)
@@ -338,7 +339,7 @@ class Module(nnx_module.Module, _Fields):
         Returns:
           The variable.
         """
-        del unbox
+        accepted(unbox=unbox)
         make = None if init_fn is None else lambda: init_fn(*init_args, **init_kwargs)
         return self._variable(col, name, make)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform, overload
 
+from ..accepted import accepted
 from ..errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -378,7 +379,7 @@ class Module(_Dataclass, VariableAccess):
           rngs: random keys by stream.
           mutable: collections that may be changed.
         """
-        del args
+        accepted(args=args)
         return calls.bind(self, variables, rngs=rngs, mutable=mutable)
 
     def unbind(self) -> tuple[Self, dict[str, dict[str, Any]]]:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
+from ..accepted import accepted
 from .nodes.pytree import Pytree
 from .structure.bundle import Bundle, detach_nodes, put_back
 from .structure.effect import Inside, Outcome
@@ -58,7 +59,7 @@ def eval_shape(
     >>> nnx.eval_shape(lambda: Model(nnx.Rngs(0))).kernel.value
     ShapeDtypeStruct(shape=(1000000, 1000000), dtype=float32)
     """
-    del graph_updates
+    accepted(graph_updates=graph_updates)
     function, bound = resolve(f)
     refuse_tree_mode((*bound, *args, kwargs), graph)
     roots: list[Any] = []
@@ -95,7 +96,7 @@ def as_abstract(tree: A, graph: bool | None = None) -> A:
       tree: an object, a state, or any tree of them.
       graph: accepted for Flax's programs.
     """
-    del graph
+    accepted(graph=graph)
     made: A = _with_leaves(tree, lambda leaf, x: _struct(x, _sharding_of(leaf, x, None)))
     return made
 
@@ -107,7 +108,7 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
       tree: an object, a state, or any tree of them; existing arrays stay.
       graph: accepted for Flax's programs.
     """
-    del graph
+    accepted(graph=graph)
 
     def with_sharding(leaf: object, x: object) -> Any:
         if not isinstance(x, jax.ShapeDtypeStruct):
@@ -132,7 +133,7 @@ def get_abstract_model(
       `(graphdef, state)`, of which `state` tells `jax.jit` or a checkpoint library where to put
       what.
     """
-    del graph
+    accepted(graph=graph)
     model = eval_shape(init_fn)
     placed = _with_leaves(model, lambda leaf, x: _struct(x, _sharding_of(leaf, x, mesh)))
     graphdef, state = split(placed)

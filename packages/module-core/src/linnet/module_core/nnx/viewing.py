@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from ..accepted import accepted
 from ..errors import ArgumentError, did_you_mean
 from .filters import Filter, to_predicate
 from .module import set_attributes
@@ -147,7 +148,7 @@ def with_vars(
     Raises:
       ArgumentError: references or hijax variables are asked for.
     """
-    del only, allow_duplicates
+    accepted(only=only, allow_duplicates=allow_duplicates)
     for name, wanted in (("hijax", hijax), ("ref", ref), ("mutable", mutable)):
         if wanted:
             raise ArgumentError(

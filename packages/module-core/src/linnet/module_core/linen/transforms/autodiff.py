@@ -7,6 +7,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import jax
 
+from ...accepted import accepted
 from ...typing import Output, PyTree
 from ..filters import CollectionFilter, subtract_filters
 from ..frame import Collections
@@ -84,7 +85,7 @@ def vjp(
       (output, bwd), or (output, bwd, aux); `bwd(cotangent)` returns the gradients of the variables
       (a dict of collections) and of each primal.
     """
-    del reduce_axes
+    accepted(reduce_axes=reduce_axes)
     lift = Lift(function_call(fn), mdl, primals)
     by = lift.collections(vjp_variables)
     rest = lift.collections(subtract_filters(variables, vjp_variables))
@@ -135,7 +136,7 @@ def value_and_grad(
     Returns:
       (value, gradients), or ((value, aux), gradients): one gradient for each primal, in a tuple.
     """
-    del reduce_axes
+    accepted(reduce_axes=reduce_axes)
     lift = Lift(function_call(fn), mdl, primals)
     body = lift.plain(variables, rngs)
 

@@ -14,7 +14,8 @@ the structure. jax's own transforms therefore take modules, though without shari
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import jax
@@ -49,7 +50,7 @@ class Pytree:
         "_nnx_structure",
     )
 
-    _declared_marks: ClassVar[dict[str, bool]] = {}
+    _declared_marks: ClassVar[Mapping[str, bool]] = MappingProxyType({})
     _has_marks: ClassVar[bool] = False  # of the class, or of some instance
     _is_pytree = True
     _nnx_kind: ClassVar[int] = OBJECT
@@ -174,7 +175,7 @@ def own_marks(obj: Pytree) -> dict[str, bool] | None:
     return marks
 
 
-def marks_of(obj: Pytree) -> dict[str, bool]:
+def marks_of(obj: Pytree) -> Mapping[str, bool]:
     """What the user said of the attributes: name to whether it is data."""
     return own_marks(obj) or type(obj)._declared_marks
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 import jax
 import jax.numpy as jnp
 
+from ...accepted import accepted
 from ...typing import Output
 from ..filters import All, Filter, to_predicate
 from ..nodes.pytree import Pytree
@@ -77,7 +78,7 @@ def with_rngs(
     >>> new.params.key.shape, new.dropout.key.shape, rngs.params.key.shape
     ((4,), (), ())
     """
-    del graph_updates
+    accepted(graph_updates=graph_updates)
     rules: list[Rule] = [
         *((p, split_to(shape)) for p, shape in _by_filter(split)),
         *((p, functools.partial(_broadcast, shape)) for p, shape in _by_filter(broadcast)),

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ...accepted import accepted
 from ...typing import Output
 from .graph import merge, split
 from .graphdef import GraphDef
@@ -124,7 +125,7 @@ def _apply(
     graphdef: GraphDef[Any], state: object, *states: object, graph: bool | None = None
 ) -> Caller:
     """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
-    del graph
+    accepted(graph=graph)
 
     return call((graphdef, state, *states))
 

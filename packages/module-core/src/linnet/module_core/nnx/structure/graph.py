@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 import jax
 
+from ...accepted import accepted
 from ...arrays import copied
 from ...errors import ArgumentError
 from ..filters import Filter, filters_to_predicates, first_passing
@@ -182,7 +183,7 @@ def merge(
     Raises:
       ArgumentError: leaves are missing or too many.
     """
-    del recreate_variables
+    accepted(recreate_variables=recreate_variables)
     if isinstance(graphdef, State):
         graphdef, states = _of_one_structure((graphdef, *states))
     if not isinstance(graphdef, GraphDef):

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from ...accepted import accepted
 from ...errors import ArgumentError
 from ..filters import Filter, to_predicate
 from ..nodes.contents import attribute_names, one_level, path_name, sorted_keys
@@ -94,7 +95,7 @@ def follow(node: object, path: Path) -> Any:
 
 def iter_children(node: object, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
     """The objects and variables among the attributes of an object, by name."""
-    del graph
+    accepted(graph=graph)
     for name, _, value in items_of(node):
         if kind_of(value) in (OBJECT, VARIABLE):
             yield name, value

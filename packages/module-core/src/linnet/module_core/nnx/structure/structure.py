@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -58,8 +59,11 @@ class _MetadataKey:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> Any:
+        return _MetadataKey, (dict(self.items),)  # another process hashes text differently
 
-NO_METADATA = _MetadataKey({})
+
+NO_METADATA = _MetadataKey(MappingProxyType({}))
 
 
 class Walk:

@@ -87,13 +87,11 @@ class NodeStates(PyTreeNode):
         return cls(_graphdef=None, states=tuple(prefixes), metadata=metadata)
 
 
-def _split(ctx: SplitContext, path: Path, prefix: object, node: object) -> object:
-    del path, prefix
+def _split(ctx: SplitContext, _path: Path, _prefix: object, node: object) -> object:
     return NodeStates.from_split(*ctx.split(node))
 
 
-def _merge(ctx: MergeContext, path: Path, prefix: Prefix, leaf: Any) -> object:
-    del path, prefix
+def _merge(ctx: MergeContext, _path: Path, _prefix: Prefix, leaf: Any) -> object:
     return ctx.merge(leaf.graphdef, *leaf.states)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from ...accepted import accepted
 from ...arrays import copied
 from ...errors import ArgumentError
 from ...typing import PyTree
@@ -53,7 +54,7 @@ class EMA(Pytree):
     def __init__(
         self, params: object, decay: float, *, only: Filter = ..., graph: bool | None = None
     ) -> None:
-        del graph
+        accepted(graph=graph)
         if not isinstance(decay, jax.Array) and not 0 <= decay <= 1:
             raise ArgumentError(f"decay is between 0 and 1, got {decay}.")
         self.decay = decay

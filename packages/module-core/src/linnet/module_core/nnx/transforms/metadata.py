@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from ...accepted import accepted
 from ..structure.bundle import Bundle
 from ..variable.sharding_metadata import PARTITION_NAME
 from .calling import decorator
@@ -34,7 +35,7 @@ def transform_metadata(
       partition: the name of the axis.
       graph: accepted; sharing makes no difference here.
     """
-    del graph
+    accepted(graph=graph)
     names = AxisMetadata({PARTITION_NAME: partition})
 
     @functools.wraps(f)

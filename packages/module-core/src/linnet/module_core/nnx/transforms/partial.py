@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Concatenate, Generic, TypeVar, Unpack, overload
 
+from ...accepted import accepted
 from ...tracebacks import entry
 from .calling import P, R
 from .jit import JitOptions, jit
@@ -63,7 +64,7 @@ def cached_partial(
     >>> add(2)
     Array(3, dtype=int32, weak_type=True)
     """
-    del graph, graph_updates
+    accepted(graph=graph, graph_updates=graph_updates)
 
     @functools.wraps(f)
     def partial(*args: object, **kwargs: object) -> Any:

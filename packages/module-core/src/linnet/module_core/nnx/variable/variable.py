@@ -13,7 +13,7 @@ class defines some.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import EllipsisType
+from types import EllipsisType, MappingProxyType
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import jax
@@ -34,7 +34,7 @@ from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
 A = TypeVar("A")
 V = TypeVar("V", bound="Variable[Any]")
 
-_NOTHING: dict[str, Any] = {}
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
 
