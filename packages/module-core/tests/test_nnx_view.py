@@ -115,7 +115,7 @@ def test_with_attributes_sets_attributes_of_a_copy() -> None:
     assert new.kernel is model.kernel
     some = nnx.with_attributes(model, only=Drop, deterministic=True)
     assert (some.deterministic, some.parts[0].deterministic) == (False, True)
-    with pytest.raises(ArgumentError, match=r"attributes: \['nowhere'\]"):
+    with pytest.raises(ArgumentError, match=r"attribute\(s\) 'nowhere'"):
         nnx.with_attributes(model, nowhere=1)
     assert not hasattr(nnx.with_attributes(model, nowhere=1, raise_if_not_found=False), "nowhere")
     listed = nnx.with_attributes([Drop()], rate=0.9)  # any object or container
