@@ -51,7 +51,7 @@ def _lines(value: object, above: frozenset[int]) -> list[str]:
         return get_repr(value).split("\n")
     entries = _entries_of(value)
     if entries is not None:
-        return _block(entries, above, _size_of(_variables(value, {})) if entries.sized else "")
+        return _block(entries, above, _note_of(value) if entries.sized else "")
     if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
         if value.size > _SMALL:
             return [f"Array(shape={value.shape}, dtype={value.dtype})"]
@@ -107,6 +107,12 @@ def _variables(value: object, seen: dict[int, Any]) -> Iterator[Any]:
     elif isinstance(value, Mapping):
         for child in value.values():
             yield from _variables(child, seen)
+
+
+def _note_of(value: object) -> str:
+    """What the first line says of sizes: of a variable, whose type it has named, the size alone."""
+    size = _size_of(_variables(value, {}))
+    return size.rpartition(": ")[2] if kind_of(value) == VARIABLE else size
 
 
 def _size_of(variables: Any) -> str:

@@ -1,0 +1,138 @@
+"""The examples in Flax's docstrings, run on Linnet.
+
+They are collected from the installed Flax when the tests run, with its names exchanged for ours;
+nothing of them is stored here. What counts is what doctest says: an example that prints what it
+should on Flax has to print the same on Linnet. One that fails on Flax itself (because it is out of
+date, or needs something that isn't installed) says nothing, and is skipped.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+import types
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+import linnet.linen
+import linnet.nnx
+import linnet.struct
+from parity.aliased import PLACES
+
+ROOTS = ("linen", "nnx", "struct", "traverse_util", "serialization", "core")
+# What an error says is the library's own.
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+
+DIFFERENT = {
+    "linen.kw_only_dataclasses": "prints a signature; ours says what the constructor returns",
+    "nnx.deprecations.deprecated": "a tool for Flax's own deprecations",
+    "nnx.module.view_info": "prints docstrings, which are our own",
+    "nnx.pytreelib.is_data": "a list or dict that holds arrays is data: it may be an attribute",
+    "nnx.rnglib.Rngs": "prints an error's message, which says more",
+    "nnx.training.ema.EMA.apply_to": "what is called a copy shares no array",
+    "nnx.training.metrics.MultiMetric": "attributes print in the order in which they were set",
+}
+"""Examples that print something else on purpose, by the name of what they document, and why."""
+
+
+def modules(name: str) -> Iterator[types.ModuleType]:
+    """A module and everything below it that can be imported."""
+    root = importlib.import_module(name)
+    yield root
+    for found in pkgutil.walk_packages(getattr(root, "__path__", ()), f"{name}."):
+        try:
+            yield importlib.import_module(found.name)
+        except ImportError:  # an extra that isn't installed
+            continue
+
+
+def collected() -> dict[str, doctest.DocTest]:
+    """Every docstring with examples, once, by the name of what it documents."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    tests: dict[str, doctest.DocTest] = {}
+    seen = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some parts are deprecated
+        found = [
+            test
+            for root in ROOTS
+            for module in modules(f"flax.{root}")
+            for test in finder.find(module, globs={})
+        ]
+    for test in found:
+        if test.examples and test.docstring not in seen:
+            seen.add(test.docstring)
+            tests[test.name.removeprefix("flax.")] = test
+    return tests
+
+
+def ours(text: str) -> str:
+    """Code or output with Flax's names exchanged for Linnet's."""
+    text = re.sub(r"^(\s*)from flax import (.+)$", _imports, text, flags=re.MULTILINE)
+    text = re.sub(r"^(\s*)import flax$", r"\1import linnet.linen, linnet.nnx, linnet.struct", text)
+    for theirs in sorted(PLACES, key=len, reverse=True):
+        text = re.sub(rf"\b{re.escape(theirs)}\b", PLACES[theirs], text)
+    return text
+
+
+def _imports(match: re.Match[str]) -> str:
+    """`from flax import linen as nn, struct`, as imports of Linnet's modules."""
+    lines = []
+    for name in match[2].split(","):
+        name, _, alias = name.strip().partition(" as ")
+        place = PLACES.get(f"flax.{name}", f"flax.{name}")
+        lines.append(f"import {place} as {alias or name}")
+    return match[1] + "; ".join(lines)
+
+
+def run(test: doctest.DocTest, *, exchanged: bool) -> str:
+    """What doctest has to say against an example; nothing if it passes."""
+    change = ours if exchanged else str
+    examples = [
+        doctest.Example(
+            change(e.source), change(e.want), e.exc_msg, e.lineno, e.indent, dict(e.options)
+        )
+        for e in test.examples
+    ]
+    known = {"linnet": linnet} if exchanged else {}
+    copy = doctest.DocTest(examples, known, test.name, test.filename, test.lineno, None)
+    said = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(copy, out=said.write)
+    return said.getvalue()
+
+
+EXAMPLES = collected()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str) -> None:
+    said = run(EXAMPLES[name], exchanged=True)
+    if name in DIFFERENT:
+        assert said, "it no longer differs: take it off the list"
+        return
+    if said and run(EXAMPLES[name], exchanged=False):
+        pytest.skip("fails on Flax itself")
+    if said:  # without the example itself
+        pytest.fail(outcome(said), pytrace=False)
+
+
+def outcome(said: str) -> str:
+    """The last lines of what doctest says: what was printed, or the error that was raised."""
+    return inspect.cleandoc("\n".join(said.rstrip().splitlines()[-6:]))
+
+
+def test_there_are_examples_of_every_part() -> None:
+    parts = {name.partition(".")[0] for name in EXAMPLES}
+    assert {"linen", "nnx", "struct", "traverse_util"} <= parts
+
+
+def test_what_differs_exists() -> None:
+    assert set(DIFFERENT) <= set(EXAMPLES)
