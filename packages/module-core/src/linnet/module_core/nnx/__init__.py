@@ -1,6 +1,6 @@
 """Stateful modules: objects that own their variables.
 
-The bridge and `tabulate`, which bring linen, are loaded when they are first asked for.
+The bridge and `tabulate`, which import linen, are loaded on first use.
 """
 
 from importlib import import_module as _import_module

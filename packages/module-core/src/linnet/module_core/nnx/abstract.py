@@ -1,9 +1,8 @@
-"""Objects whose arrays are only shapes and types: what a function would make, without making it.
+"""Objects whose arrays are only shapes and types: a function's result without its computation.
 
 `eval_shape` runs a function on new objects around abstract values (as every transform does, see
-`effect`), and builds what it returns around `jax.ShapeDtypeStruct`s. The work is one walk and one
-trace, so it grows with the number of variables and with nothing else. The caller's objects stay as
-they are.
+`effect`), and builds its result around `jax.ShapeDtypeStruct`s. It takes one walk and one trace, so
+the cost grows only with the number of variables. The caller's objects don't change.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""`capture`: running a module while what it sows is collected beside it, not in it.
+"""`capture`: runs a module and collects what it sows outside of it.
 
-For the captured call each module gets one more attribute, a tuple of variables: one for each type
-that is captured, whose value is a dict of what was sown by name. So what is sown travels as all
-variables do, through every transform, copy by `split` and `merge`, and loop, along the axis that
-its type has there. Afterwards the dicts are laid out as states by the modules' paths, and the
-attributes are gone.
+During the captured call, each module has one more attribute, a tuple of variables: one for each
+captured type, whose value is a dict of the sown values by name. Sown values thus pass like all
+variables through every transform, every copy by `split` and `merge`, and every loop, along the axis
+of their type. Afterwards the dicts become states by the modules' paths, and the attributes are
+removed.
 """
 
 from __future__ import annotations

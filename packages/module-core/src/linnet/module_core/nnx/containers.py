@@ -1,7 +1,7 @@
 """`List`, `Dict` and `Sequential`: containers that are modules.
 
-Plain lists and dicts do as attributes (they are walked as they are). These are for those who want a
-container with the methods of a module, or come from Flax.
+Plain lists and dicts work as attributes too. These classes are for users who want a container with
+the methods of a module, or come from Flax.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Filters: which leaves of a structure are meant.
+"""Filters, which select leaves of a structure.
 
-Whatever a user writes for a filter becomes a predicate of a leaf's path and the leaf itself, a
-variable or a raw array:
+Every form of filter becomes a predicate of a leaf's path and the leaf itself, a variable or a raw
+array:
 
 | filter | a leaf passes if |
 |---|---|

@@ -1,7 +1,7 @@
 """`Module`: the base of layers and models.
 
-A module is a `Pytree` with a few methods that look through all modules below it. Each of them has a
-function that does the same for any nnx object.
+A module is a `Pytree` with a few methods that visit all modules below it. For each method, a
+function does the same for any nnx object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the variables of a model lie on a mesh: names on creation, and layouts for `jax.jit`.
+"""Places the variables of a model on a mesh: names on creation, and layouts for `jax.jit`.
 
     init = nnx.with_partitioning(nnx.initializers.lecun_normal(), ("embed", "mlp"))
     with jax.set_mesh(mesh), nnx.logical_axis_rules([("mlp", "model")]):

@@ -1,9 +1,9 @@
 """`tabulate`: a model as a table of the calls of its modules.
 
-The model runs once, on abstract values (see `abstract`), while the classes of its modules note the
-calls of their public methods: whose it is, and the shapes that go in and out. Each method of each
-module gets a row at its first call, with the module's variables by type. What draws the table, and
-what counts FLOPs, is linen's.
+The model runs once, on abstract values (see `abstract`), while the classes of its modules record
+the calls of their public methods: the module, and the shapes of inputs and outputs. Each method of
+each module gets a row at its first call, with the module's variables by type. What draws the table,
+and what counts FLOPs, is linen's.
 
 Where FLOPs are asked for, each such call is a `jax.jit` in the program around it: it runs on new
 objects around the values of its own trace, and what it did to them is done to those outside. So

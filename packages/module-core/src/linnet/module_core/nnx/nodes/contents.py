@@ -1,7 +1,7 @@
 """What a single value holds: its attributes and children in order, its data, and what is static.
 
-A value is data if it is an object, a variable or an array, or a container with some of these; that
-is asked anew each time, for containers may be edited. Objects and variables count as one leaf each.
+A value is data if it is an object, a variable or an array, or a container with some of these; this
+is checked each time, since containers may be edited. Objects and variables count as one leaf each.
 """
 
 from __future__ import annotations

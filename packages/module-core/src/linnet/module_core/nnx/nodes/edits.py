@@ -1,11 +1,11 @@
-"""Who may edit what, and whether anything was edited at all.
+"""Decides which edits are allowed, and detects whether anything was edited at all.
 
-A few small things that every assignment to a module or variable passes:
+Every assignment to a module or variable goes through two checks:
 
 - `count`: how many edits of structure there were, of any module. As long as it doesn't change, no
   remembered structure can have changed, save in plain lists and dicts, which nobody watches.
 - the stamp: the stack of jax traces under which a module or variable was made. Writing to it under
-  another stack would leak a tracer, and is refused.
+  another stack would leak a tracer, and raises an error.
 """
 
 from __future__ import annotations

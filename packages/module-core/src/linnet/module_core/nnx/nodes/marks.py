@@ -1,4 +1,4 @@
-"""Saying of an attribute that it is data, or that it is static, where its type doesn't.
+"""Marks an attribute as data or as static if its type doesn't decide.
 
 Data is what transforms see: variables, arrays, modules, and containers that hold some. Everything
 else is static: it belongs to the program. That is read off the values each time the structure of a

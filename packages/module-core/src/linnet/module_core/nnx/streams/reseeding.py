@@ -1,4 +1,4 @@
-"""`reseed`: new keys in the streams of a module, chosen by tag.
+"""`reseed`: gives the streams of a module new keys, chosen by tag.
 
 Streams of one tag get different keys from one seed, in the order in which they are met:
 `fold_in(key, 0)`, `fold_in(key, 1)` ....

@@ -1,4 +1,4 @@
-"""`with_rngs`: a copy of an object with other streams, the object's own staying as they are.
+"""`with_rngs`: a copy of an object with other streams, whose own streams don't change.
 
 The copy shares all variables with the object, save those of the streams.
 """

@@ -1,9 +1,9 @@
-"""`split_rngs` and `fork_rngs`: other keys in a module's streams, for a while.
+"""`split_rngs` and `fork_rngs`: temporarily replace the keys in a module's streams.
 
-Before a function is mapped over copies of a module, each stream needs one key a copy; afterwards
-the stream goes on from where it was, one draw later. So the streams are changed in place, and what
-they were is kept in `StreamBackups`, which restores it: by a call, at the end of a `with`, or when
-the function returns that the two decorate.
+Before a function is mapped over copies of a module, each stream needs one key for each copy;
+afterwards the stream continues where it was, one draw later. So the streams are changed in place,
+and `StreamBackups` keeps their old state and restores it: by a call, at the end of a `with` block,
+or when the decorated function returns.
 """
 
 from __future__ import annotations

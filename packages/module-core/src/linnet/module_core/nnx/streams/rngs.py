@@ -4,8 +4,8 @@ A stream is a key and a count. Each draw is `fold_in(key, count)`, and the count
 are variables, so streams go through `split`, `jit` and every transform like any other state, and a
 count that grows never causes a new trace.
 
-A draw outside of a trace is one compiled program for key and count together; inside of one it is
-the same two equations.
+A draw outside a trace is one compiled program for key and count together; inside one it is the same
+two equations.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The nnx objects among some arguments, as one structure and one flat list of values.
 
-Every transform begins the same way: objects are taken out of the arguments (a `Hole` stays in their
-place, so that what remains is an ordinary tree of arrays), and bundled. Objects that share nothing
-are bundled from their remembered structures, without a walk; otherwise one walk over all of them
-finds what they share.
+Every transform begins by taking the objects out of the arguments and bundling them; a `Hole`
+replaces each, so that the rest is an ordinary tree of arrays. Objects that share nothing are
+bundled from their remembered structures, without a walk; otherwise one walk over all of them finds
+what they share.
 """
 
 from __future__ import annotations

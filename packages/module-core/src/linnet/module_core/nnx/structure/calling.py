@@ -1,7 +1,7 @@
 """`call`: a method of a module that is split, called as a function of its state.
 
-What comes before the call, `call(split).encoder.layers[0]`, is only noted; the call merges the
-module, follows the notes to what is called, and splits again.
+The expression before the call, `call(split).encoder.layers[0]`, is only recorded; the call merges
+the module, follows the record to the method, and splits again.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 A transform splits the caller's modules, merges them inside of the traced function, splits them
 there again when the body ran, and merges them outside into the caller's very objects. The first
-split numbers the objects, and what the second split sends out says which of its objects have which
-number; all else is `split` and `merge`.
+split numbers the objects, and the second one returns which of its objects have which number;
+everything else is `split` and `merge`.
 
-What one context has split already is not split again: the structure of a later split refers to it,
-and its state holds what is new. To merge such a structure, what was split before is merged first,
-in the same order.
+A context doesn't split an object twice: the structure of a later split refers to the earlier one,
+and its state holds only what is new. To merge such a structure, merge the earlier ones first, in
+the same order.
 
     with nnx.update_context("mine"):
         with nnx.split_context("mine") as ctx:

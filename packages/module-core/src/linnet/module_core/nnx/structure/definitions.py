@@ -1,4 +1,4 @@
-"""The parts of a `GraphDef` by name: what programs that look into one read.
+"""The parts of a `GraphDef` by name, for programs that look into one.
 
 `graphdef.nodes` are a `NodeDef` for each object or container, a `VariableDef` for each variable and
 a `NodeRef` where one comes again, in the order of the walk.

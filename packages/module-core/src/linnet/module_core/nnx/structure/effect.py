@@ -1,11 +1,12 @@
-"""What a function did to the objects that it was given, found inside, applied outside.
+"""The changes that a function made to its objects: found inside a transform, applied outside.
 
-Inside of a transform the function works on new objects around tracers (`Inside`), so nothing of the
-caller's is touched until all went well. When it returns, the objects are walked once more. The
-difference is an `Effect`: static, so it travels as the structure of the transform's output, and is
-remembered with the compiled program; beside it travel the values that changed, and no others.
+Inside a transform, the function works on new objects around tracers (`Inside`), so nothing of the
+caller's changes until everything has succeeded. When it returns, the objects are walked once more.
+The difference is an `Effect`. It is static, so it is part of the structure of the transform's
+output and is remembered with the compiled program; the output itself holds the values that changed,
+and no others.
 
-Mostly just values change; then applying it is one assignment a value. Otherwise the effect's
+Usually only values change, and applying the effect is one assignment for each. Otherwise its
 structure is built around the caller's objects, which keep their identity.
 """
 

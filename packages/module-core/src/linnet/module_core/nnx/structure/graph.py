@@ -1,4 +1,4 @@
-"""Taking objects apart and putting them together: `split`, `merge`, `state`, `clone`.
+"""Takes objects apart and puts them together: `split`, `merge`, `state`, `clone`.
 
 All of it rests on the structure (`structure`): a module is a `GraphDef` and leaves; a `State` is
 the leaves by path. Nothing copies a variable unless its name says so (`clone`).

@@ -1,8 +1,8 @@
-"""`GraphDef`: everything about some objects but the values of their leaves.
+"""`GraphDef`: everything about some objects except the values of their leaves.
 
-A flat tuple of tokens (see `structure`), compared and hashed at C speed. Whatever else is asked of
-it (the paths of the leaves, their classes) is worked out once and kept with it; equal ones are
-interned, so that all this is remembered once.
+It is a flat tuple of tokens (see `structure`), compared and hashed at C speed. Everything derived
+from it (the paths of the leaves, their classes) is computed once and kept with it; equal ones are
+interned, so that this happens once for all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Looking through an object: all that can be reached from it, each object once.
+"""Iterates over an object: everything reachable from it, each object once.
 
 Everything here sees an object the same way (`items_of`): of a module its attributes, of a list, a
 dict or a tree of jax its items. So the paths are those of `nnx.state`.

@@ -1,10 +1,10 @@
-"""Whether what a function did may be written where it was called: asked before any of it is.
+"""Checks that a function's changes may be written where it was called, before any is written.
 
-A transform hands its function's changes back at the trace level of the call. The caller's objects
-may be of another level (a model from outside of a `jax.jit`, reached through a closure), and a
-change of theirs would leave tracers in them, or would happen once and never again. That is the same
-mistake as a plain assignment there, and gets the same error; all changes are looked at first, so
-that a refused call leaves everything as it was.
+A transform applies its function's changes at the trace level of the call. The caller's objects may
+be of another level (a model from outside a `jax.jit`, reached through a closure): changing them
+would leave tracers in them, or would happen once and never again. This is the same mistake as a
+plain assignment there, and raises the same error; all changes are checked first, so that a failed
+call changes nothing.
 
 Nearly always all objects of a call are of one level, which their structure remembers: that is one
 comparison. Otherwise each object that changed is asked, by comparing what it holds before and

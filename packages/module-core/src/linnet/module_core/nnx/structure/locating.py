@@ -1,4 +1,4 @@
-"""Errors say in which module of the model at hand they happened.
+"""Adds to errors in which module of the model they happened.
 
 The innermost module that an error passes is where it happened. Its place can only be said from
 further out: each module that the error passes on its way looks for the innermost one among its own

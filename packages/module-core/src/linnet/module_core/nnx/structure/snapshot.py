@@ -1,4 +1,4 @@
-"""A remembered structure, and how to see in microseconds that it still holds.
+"""A remembered structure, with a check in microseconds that it is still valid.
 
 A `Snapshot` belongs to one root object and sits in a slot of it, so it dies with it. It keeps the
 result of a walk, and what the walk saw: for each object, list and dict, its contents. Whether they

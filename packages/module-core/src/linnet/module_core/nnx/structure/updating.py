@@ -1,7 +1,7 @@
-"""Changing an object in place: `update` puts leaves into it, `pop` takes leaves out.
+"""Changes an object in place: `update` puts leaves into it, `pop` takes leaves out.
 
-Both find out all that they will do, and refuse what cannot be done, before they do any of it: an
-object is changed as asked, or not at all.
+Both plan everything, and raise their errors, before they change anything: an object is changed
+completely, or not at all.
 """
 
 from __future__ import annotations

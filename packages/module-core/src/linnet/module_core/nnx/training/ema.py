@@ -3,8 +3,8 @@
     ema ← decay · ema + (1 - decay) · new
 
 (Polyak & Juditsky 1992 average iterates; Ruppert 1988.) The average is kept in the type of each
-variable. What has no average, whole numbers and random keys, is taken over as it is. All arrays are
-the average's own: model and average may both be donated to a jitted step.
+variable. Integers and random keys, which have no average, are copied. The average shares no arrays
+with the model: both may be donated to a jitted step.
 """
 
 from __future__ import annotations

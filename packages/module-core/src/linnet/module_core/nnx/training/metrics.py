@@ -1,4 +1,4 @@
-"""Metrics: numbers that are added up over batches, in variables, and computed at the end.
+"""Metrics: numbers accumulated over batches in variables, and computed at the end.
 
 A metric has `reset`, `update` and `compute`. What it adds up are `MetricState` variables, so it
 goes through `nnx.jit` like a model does, and only they come back.

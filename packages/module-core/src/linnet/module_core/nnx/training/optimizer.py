@@ -1,8 +1,8 @@
 """`Optimizer`: a transformation of gradients, such as one of optax, with its state.
 
 The optimizer owns only what is not in the model: a count of steps and the transformation's state,
-each array of which is a variable. It does not own the model: `update(model, grads)` is told it, so
-that two optimizers may share one, and a function of both sees no aliasing.
+each array of which is a variable. It does not own the model, which is an argument of `update(model,
+grads)`, so that two optimizers may share one, and a function of both sees no aliasing.
 
 A transformation is anything with optax's `init` and `update`; optax itself is never imported here.
 

@@ -1,4 +1,4 @@
-"""`TrainState`: all that training changes, as one immutable tree for plain `jax.jit`.
+"""`TrainState`: everything that training changes, as one immutable tree for plain `jax.jit`.
 
 This is the functional way, for those who come from linen or don't want objects that change:
 `apply_gradients` returns a new state. `nnx.Optimizer` is the other way.

@@ -1,4 +1,4 @@
-"""How a transform takes hold of a function and of the arguments of a call."""
+"""How transforms inspect a function and bind the arguments of a call."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`cond` and `switch`, `while_loop` and `fori_loop` with modules among the operands.
 
-All branches, and all turns of a loop, send every value out, so that jax sees the same outputs
-whichever of them a branch changed; the structure that they leave behind must be the same, too. Only
-values that some branch or turn wrote to reach the caller's objects.
+All branches, and all iterations of a loop, return every value, so that jax sees the same outputs
+whichever of them a branch changed; the resulting structure must be the same, too. Only values that
+some branch or iteration wrote to reach the caller's objects.
 """
 
 from __future__ import annotations

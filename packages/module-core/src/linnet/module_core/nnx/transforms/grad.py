@@ -1,9 +1,8 @@
-"""`grad` and `value_and_grad`: by some of the leaves of a module.
+"""`grad` and `value_and_grad` with respect to some of the leaves of a module.
 
-`DiffState` says which: of the argument at a position, the leaves that pass a filter; a bare
-position means its parameters. These values are the differentiated argument of
-`jax.value_and_grad`, all others go around it, and what the function did to its modules comes out as
-auxiliary data.
+`DiffState` selects them: the leaves of the argument at a position that pass a filter; a bare
+position means its parameters. These values are the differentiated argument of `jax.value_and_grad`,
+all others bypass it, and the function's changes to its modules are returned as auxiliary data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`jit`: `jax.jit` for functions of modules, at its price.
+"""`jit`: `jax.jit` for functions of modules, at the cost of `jax.jit`.
 
 A call bundles its objects (see `bundle`), which is mostly a look at remembered structures, and
 hands `jax.jit` the structure as a static argument and the values as one flat list. The compiled
@@ -6,9 +6,9 @@ program returns the values that the function changed and, as the structure of it
 effect. There is no cache here: programs are remembered by `jax.jit`, by structure, and let go with
 the function.
 
-Two options need more than that. Donated values are a list of their own, and all of them come back,
-for the caller's variables must not be left with deleted buffers. Shardings of inputs are options of
-`jax.jit` itself, one for each leaf: there is one `jax.jit` for each assignment of shardings.
+Two options need more than that. Donated values form a separate list, and all of them are returned,
+since the caller's variables must not be left with deleted buffers. Shardings of inputs are options
+of `jax.jit` itself, one for each leaf: there is one `jax.jit` for each assignment of shardings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects in and out of a jax transform that wants a spec for every array: an axis, a sharding.
+"""Passes objects through a jax transform that requires a spec for every array, such as an axis.
 
 `Lifted` is a call's objects with the spec of each leaf. `Run` is the function's run inside of the
 transform. What a run sends out is sorted by spec into groups, one for each that may occur, so that

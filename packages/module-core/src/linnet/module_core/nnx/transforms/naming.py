@@ -1,4 +1,4 @@
-"""Errors of jax about the arrays of a call, in the words of the user's own program.
+"""Rewrites errors of jax about the arrays of a call in terms of the user's program.
 
 A transform hands jax flat lists of values, so what jax says of them, "argument values[3]", names
 nothing that the user wrote. When jax has refused a call, what it was called with is looked through

@@ -1,4 +1,4 @@
-"""Where values lie: those that go into a transform, and those that come out of it.
+"""The placement of values that go into a transform, and of those that come out of it.
 
 Inside of a traced function a layout over devices is a constraint. Two things can only be done
 outside. The caller's variables are moved once, before the call, to where the transform wants them,

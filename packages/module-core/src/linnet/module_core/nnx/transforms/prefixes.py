@@ -1,4 +1,4 @@
-"""What a transform is told of its arguments: an axis, a sharding, whether to differentiate.
+"""Specs of a transform's arguments: an axis, a sharding, whether to differentiate.
 
 Such a thing (a *spec*) is given as a prefix of the arguments: one for a whole argument, or a tree
 of them. Where an argument is a module, the spec that reaches it is that of all its leaves, unless

@@ -1,4 +1,4 @@
-"""`prefix`: for each leaf of a tree of objects, what a transform is to do with it, by filters.
+"""`prefix`: builds, from filters, a spec for each leaf of a tree of objects.
 
 In graph mode an object is represented by a `StateAxes` of the paths of its leaves, which nnx's
 transforms take as a spec of the object. In tree mode it is an object of the same class whose

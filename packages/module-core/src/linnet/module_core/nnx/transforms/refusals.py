@@ -1,7 +1,7 @@
-"""What `jax.jit` refused, said of the arguments of the user's function.
+"""Explains errors of `jax.jit` in terms of the arguments of the user's function.
 
-jax has the flat lists that a call was made into; here the call is looked through once more, after
-the error, so it costs nothing where there is none.
+jax only has the flat lists that a call became; this file goes through the call once more after the
+error, so it costs nothing otherwise.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """`scan`: a loop over steps, with modules whose variables are carried, scanned or the same.
 
-Of each leaf, its spec says what happens to it from step to step: `Carry` hands it on, an axis gives
-each step its slice (and puts what a step makes of it back there), None shows it to all steps, whose
-changes of it are dropped. A module as an argument with the spec `Carry` is carried whole. In tree
-mode, where specs can't tell the leaves of a module apart, those of a shown module that steps write
-to are carried, too.
+A leaf's spec decides what happens to it from step to step: `Carry` passes it on, an axis gives each
+step its slice (and stores the step's changes there), and None shows it to all steps, whose changes
+are dropped. A module as an argument with the spec `Carry` is carried whole. In tree mode, where
+specs can't tell the leaves of a module apart, those of a shown module that steps write to are
+carried, too.
 
 The loop carries the carried values and stacks what is returned along an axis; the body closes over
 the rest, so it is not an input of the loop. A `jax.jit` around the loop, inlined in other programs,

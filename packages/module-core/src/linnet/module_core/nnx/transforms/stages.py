@@ -1,7 +1,7 @@
-"""A jitted function on its way to a program: `Traced`, `Lowered`, `Compiled`, as jax has them.
+"""The stages of a jitted function, as in jax: `Traced`, `Lowered`, `Compiled`.
 
-Each is jax's own stage, with all that it offers; only the call of a compiled program goes through
-the objects that it is given.
+Each wraps jax's own stage and everything that it offers; only the call of a compiled program
+handles objects.
 """
 
 from __future__ import annotations

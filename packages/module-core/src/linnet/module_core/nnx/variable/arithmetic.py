@@ -1,4 +1,4 @@
-"""Python's operators for a variable: each works on the value and returns what the value returns.
+"""Python's operators for a variable: each operates on the value and returns the value's result.
 
 A variable is a place, not an array: `v + 1` is an array, and there is no `v += 1`, which would have
 to either replace the variable by an array or write to it unseen.

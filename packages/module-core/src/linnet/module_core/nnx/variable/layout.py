@@ -1,4 +1,4 @@
-"""How values lie on the devices of a mesh: what a variable's metadata says, done to its value.
+"""Places values on the devices of a mesh, as their variables' metadata specifies.
 
 All values that variables get pass one of two functions here, unless nothing is said of their axes:
 

@@ -1,4 +1,4 @@
-"""Names of a variable's axes, for sharding: read from metadata, and kept in step with the value.
+"""Names of a variable's axes for sharding: read from metadata, and kept in sync with the value.
 
 `out_sharding` holds one name (or tuple of names, or None) for each axis of the value, or a
 `NamedSharding` (or `Format`), which says it with its mesh; `sharding` and `sharding_names` are its

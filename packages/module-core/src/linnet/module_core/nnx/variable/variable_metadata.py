@@ -1,4 +1,4 @@
-"""Metadata that an initializer hands to the variable which will hold its result.
+"""Metadata that an initializer passes to the variable that will hold its result.
 
 `with_metadata(init, sharding_names=...)` wraps an initializer; what it returns is a
 `VariableMetadata`, a value with metadata and hooks, which `Variable` unpacks when it is made.

@@ -1,4 +1,4 @@
-"""The kinds of variables, and the names of linen's collections that some of them go by."""
+"""The kinds of variables, and the linen collections that correspond to some of them."""
 
 from __future__ import annotations
 
