@@ -79,7 +79,15 @@ def main() -> int:
         everything += sources
         print(f"{package.short_name:18}", text(found))
     print(f"{'all':18}", text(total))
-    print(f"{'aliases of Any':18}", ", ".join(aliases(everything)))
+    names = aliases(everything)
+    uses = Counter(
+        kind
+        for source in everything
+        for kind, annotation in annotated(ast.parse(source))
+        if ast.unparse(annotation) in names
+    )
+    print(f"{'aliases of Any':18}", ", ".join(f"{n} {kind}" for kind, n in sorted(uses.items())))
+    print(f"{'':18}", ", ".join(names))
     above = [k for k, share in shares(total).items() if share > ceilings[k]]
     for kind in above:
         print(

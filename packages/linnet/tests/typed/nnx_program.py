@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import TypeAlias, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import optax
 from linnet import nnx
 
 Activation = Callable[[jax.Array], jax.Array]
+Saved: TypeAlias = "tuple[nnx.GraphDef[Net], nnx.State]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +106,8 @@ def batches(config: Config) -> Iterator[tuple[jax.Array, jax.Array]]:
         yield jnp.asarray(points), jnp.asarray(np.hypot(points[:, 0], points[:, 1]) > 1, np.int32)
 
 
-def restored(graphdef: nnx.GraphDef[Net], state: nnx.State) -> Net:
-    net = nnx.merge(graphdef, state)
+def restored(saved: Saved) -> Net:
+    net = nnx.merge(*saved)
     net.eval()
     return net
 
@@ -139,7 +141,7 @@ def main(config: Config) -> None:
     net, losses = train(config)
     assert len(losses) == config.steps
     graphdef, params, rest = nnx.split(net, nnx.Param, ...)
-    copy = restored(graphdef, nnx.merge_state(params, rest))
+    copy = restored((graphdef, nnx.merge_state(params, rest)))
     x = nnx.Rngs(2).params.normal((4, 2))
     assert copy.predict(x).shape == (4,)
     kernel = copy.stem.kernel
@@ -149,6 +151,7 @@ def main(config: Config) -> None:
     assert ensemble(config, x).shape == (4, 2)
     total = nnx.fori_loop(0, 3, lambda i, y: y * 2, x)
     assert nnx.cond(True, jnp.sum, jnp.max, total).shape == ()
+    assert get_type_hints(restored)["return"] is Net  # annotations mean something at run time
     abstract = nnx.eval_shape(lambda: Net(config, rngs=nnx.Rngs(0)))
     assert abstract.head.kernel.shape == (config.width, 2)
 
