@@ -121,13 +121,11 @@ def call(graphdef_state: Any, /) -> Caller:
     return Caller(run)
 
 
-def _apply(
-    graphdef: GraphDef[Any], state: object, *states: object, graph: bool | None = None
-) -> Caller:
+def apply(self: GraphDef[Any], state: object, *states: object, graph: bool | None = None) -> Caller:
     """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
     accepted(graph=graph)
 
-    return call((graphdef, state, *states))
+    return call((self, state, *states))
 
 
-GraphDef.apply = _apply  # type: ignore[method-assign, assignment]
+GraphDef.apply = apply  # type: ignore[method-assign, assignment]
