@@ -128,4 +128,4 @@ def apply(self: GraphDef[Any], state: object, *states: object, graph: bool | Non
     return call((self, state, *states))
 
 
-GraphDef.apply = apply  # type: ignore[method-assign, assignment]
+GraphDef.apply = apply  # type: ignore[method-assign]
