@@ -1,5 +1,6 @@
 """Fixtures that the tests of several packages use; a conftest.py takes those that it wants."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,9 +14,8 @@ _states: dict[int, tuple[np.random.Generator, Any]] = {}
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation() -> Iterator[None]:
     """Most of the time goes into compiling programs that run once, on a few numbers."""
-    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+    with _most_optimizations(disabled=True):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +31,14 @@ def same_draws(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_of_its_own() -> None:
+def programs_of_its_own() -> Iterator[None]:
     """For tests that compare bits: no program that others have compiled quickly.
 
     jax keeps what it compiled, whatever the level of optimization; the levels round differently.
     """
     jax.clear_caches()  # type: ignore[no-untyped-call]
+    with _most_optimizations(disabled=False):
+        yield
 
 
 @pytest.fixture
@@ -45,3 +47,11 @@ def x64() -> Iterator[None]:
     jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     yield
     jax.config.update("jax_enable_x64", False)  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _most_optimizations(*, disabled: bool) -> Iterator[None]:
+    before = jax.config.read("jax_disable_most_optimizations")  # type: ignore[no-untyped-call]
+    jax.config.update("jax_disable_most_optimizations", disabled)  # type: ignore[no-untyped-call]
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)  # type: ignore[no-untyped-call]

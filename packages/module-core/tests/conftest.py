@@ -2,6 +2,7 @@
 
 from hypothesis import settings
 
+from fixtures import quick_compilation as quick_compilation
 from fixtures import same_draws as same_draws
 
 # How long an example takes says something about the machine, not about the library.

@@ -12,10 +12,8 @@ import os
 
 import hypothesis
 import hypothesis.strategies as st
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from linnet.module_core import nnx
 
@@ -29,14 +27,6 @@ class Node(nnx.Module):
         self.items = []
         self.named = {}
         self.pair = (1, "a")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Each history compiles several small programs that run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def total(node):
