@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fixtures import programs_of_its_own as programs_of_its_own
 from linnet import initializers
 
 KEY = jax.random.key(7)
