@@ -25,7 +25,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nox
@@ -274,7 +274,7 @@ def run_tests(
     jax: list[str],
     chosen: list[workspace.Package],
     options: Sequence[str],
-    flags: Mapping[str, str] = COMPILED_QUICKLY,
+    flags: dict[str, str] = COMPILED_QUICKLY,
 ) -> None:
     """Tests packages, installed from here, with the jax that the requirements `jax` ask for."""
     everything = len(chosen) == len(workspace.packages())
