@@ -95,6 +95,8 @@ def _package_pages(package: Package) -> dict[str, str]:
         link = _between(package_page(package), page)
         lines.append(f"| [`{child.path}`]({link}) | {_first(child.doc)} |")
         found[page] = f"# {child.path}\n\n" + "\n".join(_part(child, 2, titled=False))
+    if part.entries:  # what only a facade makes public, in modules that are no part
+        lines += ["", *_part(Part(part.path, part.entries, []), 2, titled=False)[2:]]
     return {package_page(package): "\n".join(lines) + "\n", **found}
 
 

@@ -1,9 +1,9 @@
 """The module systems of Linnet.
 
 `linen` has immutable modules whose variables live outside them, and `nnx` has modules that own
-theirs; `errors` defines every error, `dtypes` the rule for computation dtypes, `config` the
-switches, and `typing` names for annotations. Each is loaded on first use: importing one style never
-imports the other.
+theirs; `boxes` defines values that carry metadata, `errors` every error, `dtypes` the rule for
+computation dtypes, `config` the switches, and `typing` names for annotations. Each is loaded on
+first use: importing one style never imports the other.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import boxes as boxes
     from . import config as config
     from . import dtypes as dtypes
     from . import errors as errors
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 from .__about__ import __version__ as __version__
 
-_PARTS = ("config", "dtypes", "errors", "linen", "nnx", "typing")
+_PARTS = ("boxes", "config", "dtypes", "errors", "linen", "nnx", "typing")
 
 __all__ = ["__version__", *_PARTS]
 
