@@ -132,7 +132,10 @@ def test_no_file_reaches_itself():
 
 
 def test_imports_are_at_the_top():
-    assert [(n, found) for n, all_ in IMPORTS.items() for found, top in all_ if not top] == []
+    # A table takes as long to import as a seventh of linen, and few programs draw one.
+    when_asked = {("linen.module", "linen.summary")}
+    inside = {(n, found) for n, all_ in IMPORTS.items() for found, top in all_ if not top}
+    assert inside == when_asked
 
 
 def test_old_names_hand_on_and_nobody_uses_them():

@@ -36,7 +36,6 @@ from .methods import not_made, nowrap, wrap_methods
 from .mistyped import about_frozen, brief, no_attribute
 from .representation import module_repr
 from .scope import Scope
-from .summary import module_paths, tabulate
 from .variable_access import VariableAccess
 
 T = TypeVar("T")
@@ -543,6 +542,8 @@ class Module(_Dataclass, VariableAccess):
         Nothing is computed; `summary.tabulate` says what the arguments do.
 
         """
+        from .summary import tabulate
+
         return tabulate(
             self,
             rngs,
@@ -574,6 +575,8 @@ class Module(_Dataclass, VariableAccess):
         >>> list(Sequential([Sequential([jnp.sin])]).module_paths(jax.random.key(0), jnp.ones(2)))
         ['', 'layers_0']
         """
+        from .summary import module_paths
+
         return module_paths(self, rngs, args, kwargs, show_repeated=show_repeated, mutable=mutable)
 
     def _linnet_cell(self) -> str:
