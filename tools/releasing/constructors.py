@@ -4,12 +4,13 @@ griffe knows the constructor of a `dataclasses.dataclass`. It does not know that
 annotated attributes are arguments, so a field that is removed or moved would pass unseen. PEP 681
 tells type checkers which classes are like that: those below a base, or with a decorator, that is
 marked `dataclass_transform`. The same mark is read here, so there is no list of such classes to
-keep. Named tuples are added: their fields are arguments as well.
+keep. Named tuples are added: their fields are arguments as well. So are the constructors that a
+class has from a private base: a reader knows the class alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import griffe
@@ -19,7 +20,7 @@ _SELF = griffe.Parameter("self", kind=_KINDS.positional_or_keyword)
 
 
 def add_constructors(tree: griffe.Module) -> None:
-    """Gives each class an `__init__` whose arguments are the fields, if it has no other."""
+    """Gives each class without an `__init__` that of its fields or of its private base."""
     # A named tuple's parameters need no other class; all is read before anything is written.
     made = [(cls, _constructor(cls)) for cls in _classes(tree) if "__init__" not in cls.members]
     for cls, constructor in made:
@@ -43,15 +44,27 @@ def _classes(module: griffe.Module) -> Iterator[griffe.Class]:
 def _constructor(cls: griffe.Class) -> griffe.Function | None:
     line = [cls, *cls.mro()]
     if not _has_fields(cls):
-        return None
+        return _inherited(cls)
     fields: dict[str, griffe.Parameter] = {}
     for base in reversed(line):  # a field that is declared again keeps its place
         if _has_fields(base):
             fields |= {field.name: field for field in _fields(base)}
     ordered = sorted(fields.values(), key=lambda f: f.kind is _KINDS.keyword_only)
+    return _init(cls, [_SELF, *ordered])
+
+
+def _inherited(cls: griffe.Class) -> griffe.Function | None:
+    base = next((base for base in cls.mro() if "__init__" in base.members), None)
+    if base is None or not base.name.startswith("_"):
+        return None
+    written = base.members["__init__"]
+    return _init(cls, written.parameters) if isinstance(written, griffe.Function) else None
+
+
+def _init(cls: griffe.Class, parameters: Iterable[griffe.Parameter]) -> griffe.Function:
     return griffe.Function(
         "__init__",
-        parameters=griffe.Parameters(_SELF, *ordered),
+        parameters=griffe.Parameters(*parameters),
         lineno=cls.lineno,
         endlineno=cls.endlineno,
         parent=cls,

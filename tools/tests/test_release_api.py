@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from .parts import CONSTANT as CONSTANT
 from .parts import Base as Base
 from .parts import Layer as Layer
+from .parts import Cell as Cell
 from .parts import Node as Node
 from .parts import Pair as Pair
 from .parts import Stored as Stored
@@ -75,6 +76,11 @@ class Plain:
     def __init__(self, size): self.size = size
     @property
     def area(self): return self.size
+
+class _Cell:
+    def __init__(self, width=0): ...
+
+class Cell(_Cell): ...
 
 def call(x, /, scale=1.0, *, axis=-1, **options): ...
 
@@ -162,6 +168,7 @@ BREAKS = [
     ),
     ("default_factory=list", "default_factory=dict", "Stored(values) default was list"),
     ("mean: float\n", "", "Pair(mean) is gone"),
+    ("self, width=0", "self, width", "Cell(width) was optional, is required"),
     ("mean: float\n", "mean: float\n    count: int\n", "Pair had 2 fields, has 3: unpacking fails"),
     # Classes.
     ("WrongShape(ValueError)", "WrongShape(Exception)", "WrongShape is no ValueError any more"),
@@ -226,7 +233,7 @@ def test_what_does_not_break_is_let_through(
 
 def test_what_is_offered(toy: Surface) -> None:
     assert {name.removeprefix("linnet.toy.") for name in toy.offered} == {
-        *("CONSTANT", "Base", "Layer", "Node", "Pair", "Stored", "WrongShape", "call"),
+        *("CONSTANT", "Base", "Cell", "Layer", "Node", "Pair", "Stored", "WrongShape", "call"),
         *("later", "later.convert", "lazy", "lazy.read", "internal.needed"),
     }
 
