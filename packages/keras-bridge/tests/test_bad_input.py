@@ -165,7 +165,7 @@ def test_without_a_backend_the_import_says_what_to_set(backend: str | None, tmp_
 
 def test_a_method_of_two_inputs_needs_a_function_around_it() -> None:
     for method in ("forward", Two.forward, Two().forward):
-        with pytest.raises(ArgumentError, match="it needs 'input2', which Keras doesn't give"):
+        with pytest.raises(ArgumentError, match="it needs 'right', which Keras doesn't give"):
             FlaxLayer(Two(), method)
 
 

@@ -13,6 +13,7 @@ from jax import lax
 
 from linnet.layers_linear import functional, nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
+from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import (
     BatchStat,
     LoRAParam,
@@ -23,7 +24,6 @@ from linnet.module_core.nnx import (
     to_flat_state,
     with_metadata,
 )
-from linnet.module_core.nnx.layers import promote_dtype
 
 X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 

@@ -533,7 +533,7 @@ REMEDIES = [*DERIVATIVES, *CONTROL, *JIT, *AXES, *SCAN, *TREES]
 
 ADVICE = [  # which is part of a message or a note
     Remedy(
-        "Use the decorator form @nnx.grad or call nnx.grad(MyClass.method)(instance, ...)",
+        "Decorate the method with @nnx.grad, or pass the function: nnx.grad(Model.method)(model,",
         lambda: nnx.grad(Net().total)(),
         lambda: [nnx.grad(Net.total)(Net()), Decorated().total()],
     ),
