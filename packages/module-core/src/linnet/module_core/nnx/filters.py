@@ -28,10 +28,10 @@ Filter = AnyType
 
 
 def to_predicate(filter: Filter) -> Predicate:
-    """The predicate that a filter stands for.
+    """Converts a filter to a predicate.
 
     Raises:
-      InvalidFilterError: it is none of the kinds of filters.
+      InvalidFilterError: the value is not a filter.
     """
     if isinstance(filter, str):
         return WithTag(filter)
@@ -53,10 +53,10 @@ def to_predicate(filter: Filter) -> Predicate:
 
 
 def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
-    """Predicates of filters of which the first that passes takes a leaf.
+    """Converts filters to predicates; each leaf belongs to the first one that it passes.
 
     Raises:
-      ArgumentError: `...` or True is followed by another filter, which would never get anything.
+      ArgumentError: `...` or True is followed by another filter, which would never match a leaf.
     """
     for i, filter in enumerate(filters):
         rest = filters[i + 1 :]
@@ -69,7 +69,7 @@ def filters_to_predicates(filters: Sequence[Filter]) -> tuple[Predicate, ...]:
 
 
 def first_passing(predicates: Sequence[Predicate], path: tuple[AnyType, ...], x: AnyType) -> int:
-    """The index of the first predicate that a leaf passes, or how many there are."""
+    """The index of the first predicate that a leaf passes, or the number of predicates if none."""
     for i, predicate in enumerate(predicates):
         if predicate(path, x):
             return i
@@ -82,7 +82,7 @@ def _is_rest(filter: Filter) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class WithTag:
-    """Leaves whose metadata `tag` is `tag`."""
+    """Selects leaves whose metadata `tag` is `tag`."""
 
     tag: str
 
@@ -97,7 +97,7 @@ HasTag = WithTag
 
 @dataclasses.dataclass(frozen=True)
 class PathContains:
-    """Leaves with `key` in their path; not `exact`: with a part of the path that contains it."""
+    """Selects leaves with `key` in their path, or without `exact`, in the text of a path entry."""
 
     key: AnyType
     exact: bool = True
@@ -109,7 +109,7 @@ class PathContains:
 
 
 class PathIn:
-    """Leaves at one of the given paths."""
+    """Selects leaves at one of the given paths."""
 
     def __init__(self, *paths: tuple[AnyType, ...]) -> None:
         self.paths = frozenset(paths)
@@ -129,14 +129,14 @@ class PathIn:
 
 @dataclasses.dataclass(frozen=True)
 class OfType:
-    """Leaves of a type, or with a value of it."""
+    """Selects leaves of a type, or whose value is of the type."""
 
     type: type
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         if isinstance(x, self.type):
             return True
-        kind = getattr(x, "type", None)  # of what stands for a variable, such as a pure state
+        kind = getattr(x, "type", None)  # stand-ins for variables have it, such as those of a pure state
         return isinstance(kind, type) and issubclass(kind, self.type)
 
 
@@ -155,21 +155,21 @@ class _Combined:
 
 
 class Any(_Combined):
-    """Leaves that pass at least one of the filters."""
+    """Selects leaves that pass at least one of the filters."""
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         return any(predicate(path, x) for predicate in self.predicates)
 
 
 class All(_Combined):
-    """Leaves that pass all of the filters."""
+    """Selects leaves that pass all of the filters."""
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         return all(predicate(path, x) for predicate in self.predicates)
 
 
 class Not:
-    """Leaves that do not pass the filter."""
+    """Selects leaves that do not pass the filter."""
 
     def __init__(self, filter: Filter, /) -> None:
         self.predicate = to_predicate(filter)
@@ -189,7 +189,7 @@ class Not:
 
 @dataclasses.dataclass(frozen=True)
 class Everything:
-    """Every leaf."""
+    """Selects every leaf."""
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         return True
@@ -197,7 +197,7 @@ class Everything:
 
 @dataclasses.dataclass(frozen=True)
 class Nothing:
-    """No leaf."""
+    """Selects no leaf."""
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         return False

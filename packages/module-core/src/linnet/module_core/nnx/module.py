@@ -1,7 +1,7 @@
 """`Module`: the base of layers and models.
 
-A module is a `Pytree` with a few methods that visit all modules below it. For each method, a
-function does the same for any nnx object.
+A module is a `Pytree` with a few methods that visit all of its submodules. Each method has a
+function that does the same for any nnx object.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Module(Pytree):
     _takes_captures: ClassVar[bool] = True  # see `capturing`
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # `__init__` binds the arguments after this, and its error would count them, no more.
+        # `__init__` binds the arguments after this, and its error would only count them.
         for x in args:
             if isinstance(x, (Rngs, RngStream)):
                 _refuse_positional_streams(cls, args, kwargs)
         new = super().__new__
-        if new is not object.__new__:  # of another base
+        if new is not object.__new__:  # another base defines it
             return new(cls, *args, **kwargs)
         if (args or kwargs) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__}() takes no arguments")  # as without a `__new__`
@@ -70,11 +70,11 @@ class Module(Pytree):
             setattr(cls, "__call__", locates(call))  # noqa: B010
 
     def iter_children(self) -> Iterator[tuple[Any, Module]]:
-        """Names and modules of the direct submodules, by name."""
+        """The direct submodules with their names, sorted by name."""
         return iter_module_children(self)
 
     def iter_modules(self) -> Iterator[tuple[Path, Module]]:
-        """Paths and modules of all submodules and of this module, children first."""
+        """This module and all submodules with their paths, children first."""
         return iter_modules(self)
 
     def set_attributes(
@@ -84,16 +84,16 @@ class Module(Pytree):
         graph: bool | None = None,
         **attributes: object,
     ) -> None:
-        """Sets attributes of this module and all submodules, where a module has them.
+        """Sets attributes of this module and all submodules, wherever they exist.
 
         Args:
-          *filters: which modules; all by default.
-          raise_if_not_found: refuses attributes that no chosen module has.
-          graph: False refuses shared references.
+          *filters: the modules to set; all by default.
+          raise_if_not_found: raises an error for attributes that no selected module has.
+          graph: False raises an error for shared references.
           **attributes: names and new values.
 
         Raises:
-          ArgumentError: an attribute was found nowhere; those found are set by then.
+          ArgumentError: no module has one of the attributes; the others are already set.
         """
         set_attributes(
             self,
@@ -104,7 +104,7 @@ class Module(Pytree):
         )
 
     def train(self, **attributes: Any) -> None:
-        """Sets `deterministic=False` and `use_running_average=False` wherever they are.
+        """Sets `deterministic=False` and `use_running_average=False` wherever they exist.
 
         Args:
           **attributes: further attributes to set.
@@ -115,7 +115,7 @@ class Module(Pytree):
         )
 
     def eval(self, **attributes: Any) -> None:
-        """Sets `deterministic=True` and `use_running_average=True` wherever they are.
+        """Sets `deterministic=True` and `use_running_average=True` wherever they exist.
 
         Args:
           **attributes: further attributes to set.
@@ -133,21 +133,20 @@ class Module(Pytree):
         reduce_fn: Callable[[Any, Any], Any] = _append,
         init_fn: Callable[[], Any] = tuple,
     ) -> bool:
-        """Stores a value on the way, to be read after the call.
+        """Stores an intermediate value, to be read after the call.
 
         Args:
-          variable_type: of the variable that holds it, or its name.
-          name: of the attribute.
-          value: what to store.
-          reduce_fn: makes the stored value of the one before and the new one; appends to a tuple by
-            default.
-          init_fn: the value before the first.
+          variable_type: type of the variable that holds the value, or the type's name.
+          name: name of the attribute.
+          value: the value to store.
+          reduce_fn: combines the stored value with the new one; appends to a tuple by default.
+          init_fn: returns the initial value.
 
         Returns:
-          Whether the value was stored: under `capture`, only types that are captured are.
+          Whether the value was stored. Within `capture`, only captured types are.
 
         Raises:
-          ArgumentError: the attribute exists already, and isn't such a variable.
+          ArgumentError: the attribute already exists and isn't a variable of this type.
         """
         if isinstance(variable_type, str):
             variable_type = variable_type_from_name(variable_type, allow_register=True)
@@ -178,14 +177,14 @@ class Module(Pytree):
         value: object,
         variable_type: type[Variable[Any]] | str = Perturbation,
     ) -> Any:
-        """Adds a variable of zeros to a value; the variable's gradient is then the value's.
+        """Adds a variable of zeros to a value, so that its gradient is the gradient of the value.
 
-        The variable is made by the first call, whose input gives its shape.
+        The first call creates the variable with the shape of the value.
 
         Args:
-          name: of the attribute.
-          value: what is perturbed, an array or pytree of arrays.
-          variable_type: of the variable.
+          name: name of the attribute.
+          value: the value to perturb, an array or pytree of arrays.
+          variable_type: type of the variable, or the type's name.
 
         Returns:
           `value` plus the variable.
@@ -216,10 +215,10 @@ def set_attributes(
     graph: bool | None,
     **attributes: object,
 ) -> None:
-    """Sets attributes of the modules in an object that a filter chooses, where they have them.
+    """Sets attributes of the selected modules in an object, wherever they exist.
 
     Raises:
-      ArgumentError: an attribute was found nowhere; those found are set by then.
+      ArgumentError: no module has one of the attributes; the others are already set.
     """
     missing = set(attributes)
     predicate = to_predicate(filters)
@@ -238,7 +237,7 @@ def set_attributes(
 
 
 def iter_modules(module: object, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Module]]:
-    """Paths and modules of all modules in an object, itself included, children first."""
+    """All modules in an object, itself included, with their paths, children first."""
     for path, value in iter_graph(module, graph=graph):
         if isinstance(value, Module):
             yield path, value
@@ -247,7 +246,7 @@ def iter_modules(module: object, /, *, graph: bool | None = None) -> Iterator[tu
 def iter_module_children(
     module: object, /, *, graph: bool | None = None
 ) -> Iterator[tuple[Any, Module]]:
-    """Names and modules of the direct submodules, by name."""
+    """The direct submodules with their names, sorted by name."""
     for name, value in _iter_children(module, graph=graph):
         if isinstance(value, Module):
             yield name, value
@@ -257,7 +256,7 @@ def first_from(*values: object, error_msg: str) -> Any:
     """The first value that isn't None.
 
     Raises:
-      ArgumentError: all are None; with `error_msg`.
+      ArgumentError: all values are None; the message is `error_msg`.
     """
     for value in values:
         if value is not None:
@@ -266,10 +265,10 @@ def first_from(*values: object, error_msg: str) -> Any:
 
 
 def _refuse_positional_streams(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Checks that no streams are among the positional arguments of a class that takes `rngs=`.
+    """Checks that streams are not passed as positional arguments to a class that takes `rngs=`.
 
     Raises:
-      ArgumentTypeError: `rngs` is for a keyword only, and none was passed.
+      ArgumentTypeError: `rngs` is keyword-only and was passed by position.
     """
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
     if "rngs" in kwargs or not any(

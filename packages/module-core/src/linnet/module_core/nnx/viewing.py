@@ -1,10 +1,10 @@
 """Views: the same variables in other objects, with other settings.
 
-`nnx.view(model, deterministic=True)` is a model for evaluation that learns what the other learns:
-its objects are new, its variables are the model's own. So one model may be in training and in
-evaluation at once, without being switched back and forth.
+`nnx.view(model, deterministic=True)` returns a model for evaluation that follows the training of
+the original: its objects are new, but it shares the original's variables. One model can thus be
+in training and evaluation mode at once, without switching back and forth.
 
-A layer says what a view may set by a method `set_view`, whose parameters are the names.
+A layer declares its settings by the parameters of its `set_view` method.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def view(
     graph: bool | None = None,
     **kwargs: object,
 ) -> A:
-    """An object with the same variables, whose modules are set as `set_view` understands it.
+    """A copy of an object that shares its variables, with settings changed through `set_view`.
 
     Args:
-      node: the object; it stays as it is.
+      node: the object; it is not changed.
       only: which modules to set.
-      raise_if_not_found: refuses names that no chosen module's `set_view` takes.
-      graph: False refuses shared references.
-      **kwargs: what to set; each module gets what its `set_view` takes.
+      raise_if_not_found: raises an error for settings that no selected module accepts.
+      graph: False raises an error for shared references.
+      **kwargs: the settings; each module gets those that its `set_view` accepts.
 
     Raises:
-      ArgumentError: nothing takes one of the names; see `view_info`.
+      ArgumentError: no module accepts one of the settings; see `view_info`.
 
     >>> from linnet.module_core import nnx
     >>> class Noise(nnx.Module):
@@ -77,12 +77,12 @@ def view(
 
 
 def view_info(node: object, /, *, only: Filter = ..., graph: bool | None = None) -> str:
-    """What `view` may set, by class, with what the classes' `set_view` say of it.
+    """The settings that `view` can change, by class, with the documentation of each `set_view`.
 
     Args:
       node: the object.
-      only: which modules.
-      graph: False refuses shared references.
+      only: which modules to list.
+      graph: False raises an error for shared references.
     """
     classes = {type(m).__name__: m.set_view for m in _viewable(node, only, graph)}
     lines: list[str] = []
@@ -108,17 +108,17 @@ def with_attributes(
     graph: bool | None = None,
     **attributes: object,
 ) -> A:
-    """An object with the same variables, and other attributes; see `Module.set_attributes`.
+    """A copy of an object that shares its variables, with attributes set.
 
     Args:
-      node: the object; it stays as it is.
-      only: which modules.
-      raise_if_not_found: refuses attributes that no chosen module has.
-      graph: False refuses shared references.
-      **attributes: names and new values.
+      node: the object; it is not changed.
+      only: which modules to set.
+      raise_if_not_found: raises an error for attributes that no selected module has.
+      graph: False raises an error for shared references.
+      **attributes: names and new values; see `Module.set_attributes`.
 
     Raises:
-      ArgumentError: an attribute was found nowhere.
+      ArgumentError: no module has one of the attributes.
     """
     new = clone(node, variables=False, graph=graph)
     set_attributes(new, (only,), raise_if_not_found=raise_if_not_found, graph=graph, **attributes)
@@ -135,18 +135,18 @@ def with_vars(
     only: Filter = ...,
     allow_duplicates: bool = False,
 ) -> A:
-    """An object with the same variables, of the kind asked for: here there is but one.
+    """A copy of an object that shares its variables; there is only one kind of variable here.
 
-    Programs written for Flax call it to turn variables into mutable-array references and back.
+    Programs written for Flax call this to turn variables into mutable-array references and back.
 
     Args:
-      node: the object; it stays as it is.
+      node: the object; it is not changed.
       hijax, ref, mutable: must not be True.
-      only: which variables are meant.
-      allow_duplicates: whether shared variables may be turned into others; none is.
+      only: which variables to convert.
+      allow_duplicates: whether shared variables may be converted; has no effect, as none is.
 
     Raises:
-      ArgumentError: references or hijax variables are asked for.
+      ArgumentError: references or hijax variables are requested.
     """
     accepted(only=only, allow_duplicates=allow_duplicates)
     for name, wanted in (("hijax", hijax), ("ref", ref), ("mutable", mutable)):
@@ -174,7 +174,7 @@ def _text(annotation: object) -> str:
 
 
 def _arguments_of(method: object) -> Mapping[str, list[str]]:
-    """What a docstring in Google's form says of each argument, by lines."""
+    """The lines that a Google-style docstring has about each argument."""
     lines = (inspect.getdoc(method) or "").splitlines()
     if "Args:" not in lines:
         return {}

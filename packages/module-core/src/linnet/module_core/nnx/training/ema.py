@@ -2,9 +2,9 @@
 
     ema ← decay · ema + (1 - decay) · new
 
-(Polyak & Juditsky 1992 average iterates; Ruppert 1988.) The average is kept in the type of each
+(Iterate averaging: Polyak & Juditsky 1992; Ruppert 1988.) Each average has the dtype of its
 variable. Integers and random keys, which have no average, are copied. The average shares no arrays
-with the model: both may be donated to a jitted step.
+with the model, so that both may be donated to a jitted step.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class EMA(Pytree):
     """Keeps the exponential moving average of variables.
 
     Args:
-      params: a model, or a state; the average starts from its values.
-      decay: the weight of the average so far at each update, from 0 to 1.
-      only: which variables are averaged.
+      params: a model or state; the averages start from its values.
+      decay: the weight of the previous average at each update, from 0 to 1.
+      only: which variables to average.
       graph: accepted for Flax's programs.
 
     Attributes:
@@ -62,13 +62,13 @@ class EMA(Pytree):
         self.params = map_state(_copied, state(params, only))
 
     def update(self, updates: PyTree) -> None:
-        """Takes one more value of each variable into the average.
+        """Updates the averages with new values of the variables.
 
         Args:
-          updates: a model, a state, or a state of bare values; what isn't averaged is left out.
+          updates: a model, a state, or a state of bare values; other variables are ignored.
 
         Raises:
-          ArgumentError: a value is missing.
+          ArgumentError: the value of an averaged variable is missing.
         """
         new = dict(to_flat_state(state(updates) if isinstance(updates, Pytree) else updates))
         flat = to_flat_state(self.params)
@@ -89,9 +89,9 @@ class EMA(Pytree):
         return (self.decay * average + (1 - self.decay) * value).astype(average.dtype)
 
     def apply_to(self, model: A) -> A:
-        """A copy of a model whose variables hold copies of the averages.
+        """Returns a copy of a model whose variables hold copies of the averages.
 
-        What isn't averaged is shared with the model.
+        Variables that are not averaged are shared with the model.
         """
         averages = dict(to_flat_state(self.params))
         graphdef, leaves = flat_leaves(model)

@@ -1,9 +1,9 @@
-"""Metrics: numbers accumulated over batches in variables, and computed at the end.
+"""Metrics, which accumulate numbers over batches in variables.
 
-A metric has `reset`, `update` and `compute`. What it adds up are `MetricState` variables, so it
-goes through `nnx.jit` like a model does, and only they come back.
+A metric has `reset`, `update` and `compute`. It accumulates in `MetricState` variables, so it
+passes through `nnx.jit` like a model, and only these variables come back.
 
-Shapes: N any shape of a batch, C classes.
+Shapes: N is a batch of any shape, C the number of classes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Array = jax.Array
 
 
 class Metric(Pytree):
-    """Base of metrics: a subclass defines `__init__`, `reset`, `update` and `compute`."""
+    """Base class of metrics; a subclass defines `__init__`, `reset`, `update` and `compute`."""
 
     def reset(self) -> None:
-        """Forgets what was added."""
+        """Resets the metric to its initial state."""
         raise NotImplementedError(f"{type(self).__name__} doesn't define reset().")
 
     def update(self, **kwargs: Any) -> None:
@@ -40,7 +40,7 @@ class Metric(Pytree):
         raise NotImplementedError(f"{type(self).__name__} doesn't define compute().")
 
     def split(self, *filters: Filter) -> Any:
-        """Takes the metric apart; see `nnx.split`."""
+        """Splits the metric into structure and states; see `nnx.split`."""
         return split(self, *filters)
 
 
@@ -48,7 +48,7 @@ class Average(Metric):
     """The mean of values.
 
     Args:
-      argname: the keyword under which `update` gets the values.
+      argname: the keyword argument of `update` that holds the values.
 
     >>> import jax.numpy as jnp
     >>> metric = Average()
@@ -64,19 +64,19 @@ class Average(Metric):
         self.count = MetricState(jnp.zeros((), jnp.int32))
 
     def reset(self) -> None:
-        """Forgets what was added."""
+        """Resets the metric to its initial state."""
         _set_to_zero(self.total, self.count)
 
     def update(self, mask: Array | None = None, **kwargs: Any) -> None:
         """Adds values.
 
         Args:
-          mask: which of them count; broadcast to the values.
-          **kwargs: among them the values, `[N]` or a number.
+          mask: selects the values that count; broadcast to their shape.
+          **kwargs: contains the values, `[N]` or a number; other keywords are ignored.
 
         Raises:
-          ArgumentTypeError: the values' keyword isn't among them.
-          ShapeError: the mask doesn't fit the values.
+          ArgumentTypeError: the keyword argument for the values is missing.
+          ShapeError: the mask can't be broadcast to the values.
         """
         self._add(_argument(kwargs, self.argname), mask)
 
@@ -86,18 +86,18 @@ class Average(Metric):
         self.count.value = self.count.value + count
 
     def compute(self) -> Array:
-        """The mean, float32; NaN of nothing."""
+        """The mean, float32; NaN without values."""
         return self.total.value / self.count.value.astype(jnp.float32)
 
 
 class Accuracy(Average):
-    """How many predictions are right.
+    """The fraction of correct predictions.
 
     Args:
-      threshold: None takes the class of the largest logit; otherwise logits from `threshold` on
-        mean 1, and others 0.
-      *args: of `Average`.
-      **kwargs: of `Average`.
+      threshold: None predicts the class of the largest logit; otherwise logits of at least
+        `threshold` predict 1, and others 0.
+      *args: passed to `Average`.
+      **kwargs: passed to `Average`.
 
     Raises:
       ArgumentTypeError: the threshold isn't a float.
@@ -124,13 +124,13 @@ class Accuracy(Average):
         """Adds predictions.
 
         Args:
-          logits: [N, C]; with a threshold [N].
-          labels: [N], whole numbers.
-          mask: which of them count; broadcast to [N].
+          logits: [N, C], or [N] with a threshold.
+          labels: [N], integers.
+          mask: selects the predictions that count; broadcast to [N].
 
         Raises:
-          ShapeError: the shapes don't fit.
-          ArgumentTypeError: the labels aren't whole numbers.
+          ShapeError: the shapes don't match.
+          ArgumentTypeError: the labels aren't integers.
         """
         logits, labels = jnp.asarray(logits), jnp.asarray(labels)
         threshold = self.threshold
@@ -161,12 +161,12 @@ class Accuracy(Average):
 
 @dataclass
 class Statistics:
-    """What `Welford` computes, each float32.
+    """The statistics that `Welford` computes, each float32.
 
     Attributes:
-      mean: of the values.
-      standard_error_of_mean: the deviation over the square root of their number.
-      standard_deviation: of the values, divided by their number.
+      mean: mean of the values.
+      standard_error_of_mean: the standard deviation divided by the square root of the count.
+      standard_deviation: population standard deviation; its variance divides by the count.
     """
 
     mean: Array
@@ -175,16 +175,16 @@ class Statistics:
 
 
 class Welford(Metric):
-    """Mean and deviation of values, without keeping them.
+    """The mean and standard deviation of values, in one pass.
 
-    Two batches a and b are joined by (Chan, Golub & LeVeque 1979)
+    The statistics of two batches a and b are combined by (Chan, Golub & LeVeque 1979)
 
         δ = mean_b - mean_a,   mean = mean_a + δ n_b / n,   m2 = m2_a + m2_b + δ² n_a n_b / n,
 
     where m2 is the sum of squared distances from the mean.
 
     Args:
-      argname: the keyword under which `update` gets the values.
+      argname: the keyword argument of `update` that holds the values.
 
     >>> import jax.numpy as jnp
     >>> metric = Welford()
@@ -202,23 +202,23 @@ class Welford(Metric):
         self.m2 = MetricState(jnp.zeros((), jnp.float32))
 
     def reset(self) -> None:
-        """Forgets what was added."""
+        """Resets the metric to its initial state."""
         _set_to_zero(self.count, self.mean, self.m2)
 
     def update(self, mask: Array | None = None, **kwargs: Any) -> None:
         """Adds values.
 
         Args:
-          mask: which of them count; broadcast to the values.
-          **kwargs: among them the values, [N] or a number.
+          mask: selects the values that count; broadcast to their shape.
+          **kwargs: contains the values, [N] or a number; other keywords are ignored.
 
         Raises:
-          ArgumentTypeError: the values' keyword isn't among them.
-          ShapeError: the mask doesn't fit the values.
+          ArgumentTypeError: the keyword argument for the values is missing.
+          ShapeError: the mask can't be broadcast to the values.
         """
         total, count, (values, weights) = _summed(_argument(kwargs, self.argname), mask)
         n_a, n_b = self.count.value.astype(jnp.float32), count.astype(jnp.float32)
-        n = jnp.maximum(n_a + n_b, 1)  # without examples nothing changes, and 0 / 1 isn't NaN
+        n = jnp.maximum(n_a + n_b, 1)  # avoids 0 / 0 = NaN without values
         mean_b = total / jnp.maximum(n_b, 1)
         delta = jnp.where(n_b > 0, mean_b - self.mean.value, 0)
         distances = jnp.where(weights, values - mean_b, 0)
@@ -229,7 +229,7 @@ class Welford(Metric):
         self.count.value = self.count.value + count
 
     def compute(self) -> Statistics:
-        """Mean, error and deviation; of nothing the latter are NaN."""
+        """Mean, standard error and standard deviation; the latter two are NaN without values."""
         n = self.count.value.astype(jnp.float32)
         deviation = jnp.sqrt(self.m2.value / n)
         return Statistics(
@@ -243,11 +243,11 @@ class MultiMetric(Metric):
     """Several metrics under names, updated together.
 
     Args:
-      **metrics: name to metric. Each is an attribute as well.
+      **metrics: metrics by name. Each is also an attribute.
 
     Raises:
-      ArgumentTypeError: one is not a metric.
-      ArgumentError: a name is that of a method.
+      ArgumentTypeError: a value is not a metric.
+      ArgumentError: a name is the name of a method.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -270,7 +270,7 @@ class MultiMetric(Metric):
                     " compute.",
                 )
             setattr(self, name, metric)
-        # The order of declaration; attributes come out of transforms sorted by name.
+        # Keeps the order of declaration: transforms return attributes sorted by name.
         self._names = tuple(metrics)
 
     def reset(self) -> None:
@@ -282,11 +282,11 @@ class MultiMetric(Metric):
         """Updates all metrics.
 
         Args:
-          mask: for all metrics, or a dict of masks by metric's name.
-          **updates: every metric gets all, and takes what it knows.
+          mask: a mask for all metrics, or a dict of masks by metric name.
+          **updates: passed to every metric, which uses the arguments that it knows.
 
         Raises:
-          ArgumentError: a mask is meant for a metric that isn't there.
+          ArgumentError: the dict has a mask for a metric that doesn't exist.
         """
         if isinstance(mask, dict):
             for name in mask:
@@ -301,7 +301,7 @@ class MultiMetric(Metric):
             getattr(self, name).update(**updates, **masked)
 
     def compute(self) -> dict[str, Any]:
-        """Name to result, in the order of declaration."""
+        """The results by name, in the order of declaration."""
         return {name: getattr(self, name).compute() for name in self._names}
 
 
@@ -315,9 +315,9 @@ def _argument(kwargs: dict[str, Any], name: str) -> object:
 
 
 def _summed(values: Any, mask: Any) -> tuple[Array, Array, tuple[Array, Any]]:
-    """The sum of the values that count, their number, and values and mask.
+    """The sum and number of the values that count, and the values with the mask.
 
-    In float32: the sum of a batch of bfloat16 losses has three significant digits left.
+    Sums in float32: a sum of bfloat16 losses would keep only about three significant digits.
     """
     values = jnp.asarray(values).astype(jnp.float32)
     if mask is None:

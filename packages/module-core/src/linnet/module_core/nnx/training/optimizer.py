@@ -1,15 +1,15 @@
-"""`Optimizer`: a transformation of gradients, such as one of optax, with its state.
+"""`Optimizer`: a gradient transformation, such as one from optax, with its state.
 
-The optimizer owns only what is not in the model: a count of steps and the transformation's state,
-each array of which is a variable. It does not own the model, which is an argument of `update(model,
-grads)`, so that two optimizers may share one, and a function of both sees no aliasing.
+The optimizer owns only what is not in the model: a step count and the transformation's state, where
+each array is a variable. It does not own the model, which is an argument of `update(model, grads)`,
+so that two optimizers can share a model, and a function of both sees no aliasing.
 
-A transformation is anything with optax's `init` and `update`; optax itself is never imported here.
+A transformation is any object with optax's `init` and `update`; this module never imports optax.
 
-What belongs to a variable lies on the mesh as the variable does. One whose metadata has
-`optimizer_sharding` is divided for the optimizer alone: gradients, moments and updates are laid out
-so, and the variable gets what is added to it back in its own layout (Rajbhandari et al. 2020, ZeRO,
-arXiv:1910.02054, stage 1).
+State that belongs to a variable has the variable's sharding on the mesh. If the variable's metadata
+has `optimizer_sharding`, that sharding applies to the optimizer alone: gradients, moments and
+updates are sharded by it, and the final update is converted back to the variable's sharding before
+it is added (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054, stage 1).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MISSING: Any = object()
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    M = TypeVar("M", default=Any)  # the model; of a bare `Optimizer`, any
+    M = TypeVar("M", default=Any)  # the model's type; Any for a bare `Optimizer`
 else:
     from typing import TypeVar
 
@@ -48,35 +48,35 @@ else:
 
 
 class GradientTransformation(Protocol):
-    """What optax's optimizers are."""
+    """The interface of optax's optimizers."""
 
     @property
     def init(self) -> Any:
-        """`init(params)` to the state."""
+        """`init(params)` returns the state."""
 
     @property
     def update(self) -> Any:
-        """`update(grads, state, params)` to updates and the state afterwards."""
+        """`update(grads, state, params)` returns the updates and the new state."""
 
 
 class Optimizer(Pytree, Generic[M]):
-    """Updates a model's variables by their gradients.
+    """Updates a model's variables from their gradients.
 
     Args:
-      model: whose variables are optimized; it is not kept.
+      model: the model to optimize; the optimizer keeps no reference to it.
       tx: an optax transformation, or anything with its `init` and `update`.
-      wrt: which variables are optimized, as a filter; `nnx.Param` mostly.
+      wrt: filter for the variables to optimize; usually `nnx.Param`.
       graph: accepted for Flax's programs.
 
     Attributes:
-      step: how many updates there were.
-      opt_state: the transformation's state; in place of each array a variable, `OptVariable` where
-        it belongs to a variable of the model (whose metadata it has), `OptArray` elsewhere.
-      tx, wrt: as given.
+      step: the number of updates so far.
+      opt_state: the transformation's state, with a variable in place of each array: `OptVariable`
+        with the metadata of the model's variable that it belongs to, or otherwise `OptArray`.
+      tx, wrt: the arguments.
 
     Raises:
       ArgumentTypeError: `wrt` is missing, or `tx` is not a transformation.
-      ArgumentError: `wrt` chooses nothing, or variables that have no gradient.
+      ArgumentError: `wrt` selects nothing, or variables that have no gradient.
 
     >>> import jax, jax.numpy as jnp, optax
     >>> from linnet.module_core import nnx
@@ -133,18 +133,18 @@ class Optimizer(Pytree, Generic[M]):
         """Updates the model's variables, the transformation's state and the step, in place.
 
         Args:
-          model: that the optimizer was made for, or one of the same structure.
-          grads: as `nnx.grad` returns them: a state with a leaf at the path of each variable that
-            is optimized. Leaves of other variables are left out.
-          **kwargs: for the transformation, where it needs more: a line search is told
+          model: the model that the optimizer was created for, or one of the same structure.
+          grads: gradients as returned by `nnx.grad`: a state with a leaf at the path of each
+            optimized variable. Leaves of other variables are ignored.
+          **kwargs: extra arguments for the transformation: a line search takes
             `value=loss, grad=grads, value_fn=f`, and calls `f` with states of bare values.
 
         Returns:
-          A state of what was added to the variables.
+          The state of the updates that were added to the variables.
 
         Raises:
           ArgumentTypeError: `grads` is missing.
-          ArgumentError: `grads` don't fit the variables; every path is listed.
+          ArgumentError: `grads` don't match the variables; the message lists every path.
         """
         if grads is _MISSING:
             raise ArgumentTypeError(
@@ -179,7 +179,7 @@ class Optimizer(Pytree, Generic[M]):
         return updates
 
     def _explain(self, error: Exception, params: object, opt_state: object) -> None:
-        """Raises what lies behind an error of the transformation, if that is the model."""
+        """Raises the underlying error if the model caused the transformation's error."""
         wanted: Any = jax.tree.structure(jax.eval_shape(self.tx.init, params))
         if wanted != jax.tree.structure(opt_state):
             raise ArgumentError(
@@ -194,12 +194,12 @@ class ModelAndOptimizer(Optimizer[M]):
     """An `Optimizer` that keeps its model: `update(grads)`.
 
     Args:
-      model: whose variables are optimized.
+      model: the model to optimize.
       tx: an optax transformation.
-      wrt: which variables are optimized, as a filter.
+      wrt: filter for the variables to optimize.
 
     Attributes:
-      model: as given.
+      model: the model.
     """
 
     def __init__(self, model: M, tx: GradientTransformation, *, wrt: Filter = Param) -> None:
@@ -235,7 +235,7 @@ def _is_divided(variables: object) -> bool:
 
 
 def _divided(variables: object, values: object) -> Any:
-    """Values of variables, those laid out for the optimizer that are divided."""
+    """Values of variables, with those that have an `optimizer_sharding` laid out by it."""
 
     def of_one(variable: object, value: object) -> object:
         if not isinstance(variable, Variable):
@@ -264,7 +264,7 @@ def _add_whole(variable: object, update: object) -> object:
 
 
 def _add(variable: Any, update: Any) -> object:
-    """Adds to a variable in place; returns the sum where it is an array."""
+    """Adds an update to a variable in place, and returns the sum if it is an array."""
 
     def add(param: Any, change: Any) -> object:
         return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
@@ -276,9 +276,9 @@ def _add(variable: Any, update: Any) -> object:
 
 
 def _make_array(variable: object) -> None:
-    """Makes arrays with strong types of a variable's numbers, as its first update would.
+    """Converts a variable's numbers to arrays with strong types, as its first update would.
 
-    Otherwise a step is compiled for both.
+    Otherwise a step is compiled twice, once for each type.
     """
     if not isinstance(variable, Variable):
         return
@@ -289,9 +289,9 @@ def _make_array(variable: object) -> None:
 
 
 def _bare(value: object, variables: object) -> Any:
-    """An extra argument for the transformation, which knows nothing of variables.
+    """An extra argument without variables, which the transformation doesn't know.
 
-    What has a leaf for each variable that is optimized is given as they are: with these leaves.
+    A state that has a leaf for each optimized variable is reduced to these leaves.
     """
     if isinstance(value, Pytree):
         value = state(value)
@@ -344,7 +344,7 @@ def _has_gradient(leaf: object) -> bool:
 
 
 def _chosen(grads: object, variables: object, wrt: Filter) -> object:
-    """The gradients of the variables, as a tree of their structure with bare values."""
+    """The gradients of the variables: bare values in a tree of the same structure."""
     if isinstance(grads, Pytree):  # a module whose variables hold gradients
         grads = state(grads)
     wanted = _flat(variables)
@@ -379,5 +379,5 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
 
 
 def _means(wrt: Filter, path: Path, leaf: object) -> bool:
-    # Of a bare value the type isn't known: it is taken to be meant.
+    # The type of a bare value isn't known, so it is assumed to be selected.
     return not isinstance(leaf, Variable) or to_predicate(wrt)(path, leaf)

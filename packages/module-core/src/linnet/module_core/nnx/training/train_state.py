@@ -1,7 +1,7 @@
-"""`TrainState`: everything that training changes, as one immutable tree for plain `jax.jit`.
+"""`TrainState`: all training state as one immutable tree, for plain `jax.jit`.
 
-This is the functional way, for those who come from linen or don't want objects that change:
-`apply_gradients` returns a new state. `nnx.Optimizer` is the other way.
+This is the functional style, for users who come from linen or prefer immutable objects:
+`apply_gradients` returns a new state. `nnx.Optimizer` is the stateful alternative.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..structure.states import State, merge_state
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    M = TypeVar("M", default=Any)  # the model; of a bare `TrainState`, any
+    M = TypeVar("M", default=Any)  # the model's type; Any for a bare `TrainState`
 else:
     from typing import TypeVar
 
@@ -31,13 +31,13 @@ TS = TypeVar("TS", bound="TrainState")
 
 
 class TrainState(PyTreeNode, Generic[M]):
-    """A split model, its optimizer's state and the number of steps; subclass it for more.
+    """A split model, its optimizer state and the step count; subclass it to add fields.
 
     Attributes:
       graphdef: the model's structure.
-      params: the state that is optimized.
+      params: the state to optimize.
       opt_state: the optimizer's state.
-      step: how many updates there were, int32.
+      step: the number of updates so far, int32.
       tx: the optax transformation.
 
     >>> import jax.numpy as jnp, optax
@@ -71,14 +71,14 @@ class TrainState(PyTreeNode, Generic[M]):
         step: int = 0,
         **kwargs: object,
     ) -> TS:
-        """A state at the start of training.
+        """Creates the state at the start of training.
 
         Args:
           graphdef: the model's structure.
           params: the state to optimize.
           tx: an optax transformation.
-          step: the number to start from.
-          **kwargs: fields of a subclass.
+          step: the initial step count.
+          **kwargs: additional fields of a subclass.
         """
         return cls(
             graphdef=graphdef,
@@ -93,11 +93,11 @@ class TrainState(PyTreeNode, Generic[M]):
         """Calls the model: `train_state.apply("params", "batch_stats")(x)`.
 
         Args:
-          state: a state, or the name of a field that is one.
-          *states: more of them; together, all that the model has.
+          state: a state, or the name of a field that holds one.
+          *states: further states; together they must cover the whole model.
 
         Returns:
-          See `nnx.call`.
+          A caller; see `nnx.call`.
 
         Raises:
           ArgumentTypeError: a field isn't a state.
@@ -114,11 +114,11 @@ class TrainState(PyTreeNode, Generic[M]):
         return call((self.graphdef, merge_state(*found)))
 
     def apply_gradients(self: TS, grads: State, **kwargs: object) -> TS:
-        """The state one update later.
+        """Applies one update and returns the new state.
 
         Args:
-          grads: of `params`, with the same structure.
-          **kwargs: fields to replace as well, such as `batch_stats`.
+          grads: gradients of `params`, with the same structure.
+          **kwargs: other fields to replace, such as `batch_stats`.
         """
         updates, opt_state = self.tx.update(grads, self.opt_state, self.params)
         params = jax.tree.map(
