@@ -97,7 +97,7 @@ HasTag = WithTag
 
 @dataclasses.dataclass(frozen=True)
 class PathContains:
-    """Selects leaves with `key` in their path, or without `exact`, in the text of a path entry."""
+    """Selects leaves with `key` in their path; without `exact`, part of an entry is enough."""
 
     key: AnyType
     exact: bool = True
@@ -136,7 +136,7 @@ class OfType:
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         if isinstance(x, self.type):
             return True
-        kind = getattr(x, "type", None)  # stand-ins for variables have it, such as those of a pure state
+        kind = getattr(x, "type", None)  # for stand-ins of variables, as in a pure state
         return isinstance(kind, type) and issubclass(kind, self.type)
 
 

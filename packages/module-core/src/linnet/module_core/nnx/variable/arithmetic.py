@@ -1,7 +1,7 @@
-"""Python's operators for a variable: each operates on the value and returns the value's result.
+"""Python's operators for variables: each applies to the value and returns the result.
 
-A variable is a place, not an array: `v + 1` is an array, and there is no `v += 1`, which would have
-to either replace the variable by an array or write to it unseen.
+A variable is a container, not an array: `v + 1` is an array, and `v += 1` is not supported, since
+it would either replace the variable with an array or write to it implicitly.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Operators(Generic[A]):
 
     __slots__ = ()
 
-    if TYPE_CHECKING:  # set by the loops at the end of this file; an array's operators give arrays
+    if TYPE_CHECKING:  # set by the loops at the end of this file; operators of arrays return arrays
 
         def __add__(self, other: object, /) -> A: ...
         def __radd__(self, other: object, /) -> A: ...
@@ -95,7 +95,7 @@ class Operators(Generic[A]):
         def __round__(self, ndigits: int | None = None, /) -> A: ...
         def __len__(self) -> int: ...
 
-        # Of an array, which are found by `__getattr__`; a method of an array gives an array.
+        # Attributes of arrays, found by `__getattr__`; methods of arrays return arrays.
         @property
         def shape(self) -> tuple[int, ...]: ...
         @property
@@ -111,8 +111,8 @@ class Operators(Generic[A]):
         def sum(self, axis: int | tuple[int, ...] | None = None) -> A: ...
         def mean(self, axis: int | tuple[int, ...] | None = None) -> A: ...
 
-    # NumPy's arrays leave an operator to what has a higher one, instead of converting it to NumPy,
-    # which a traced value can't be; jax's arrays have 100.
+    # NumPy arrays leave an operator to an operand of higher priority, instead of converting it to
+    # NumPy, which fails for traced values; jax arrays have priority 100.
     __array_priority__ = 101
 
     def get_value(self) -> Any:
@@ -173,7 +173,7 @@ def _no_assignment(name: str) -> Callable[[Any, Any], Any]:
     return method
 
 
-for _name in _SYMBOLS:  # reflected as well
+for _name in _SYMBOLS:  # including the reflected operators
     _function = getattr(operator, _name)
     _bare = _name.rstrip("_")
     setattr(Operators, f"__{_bare}__", _binary(_function))

@@ -1,15 +1,15 @@
-"""Places values on the devices of a mesh, as their variables' metadata specifies.
+"""Lays out values on the devices of a mesh, as the metadata of their variables specifies.
 
-All values that variables get pass one of two functions here, unless nothing is said of their axes:
+Every value of a variable passes through one of two functions, unless its metadata names no axes:
 
-- `laid_out`, where a variable comes to be: in a constructor, of metadata, in an optimizer or an
-  average, traced or not. The value is laid out as the metadata says.
-- `loaded`, where a variable that exists gets another value. A NumPy array, an array on one device
-  or one that every device has whole is laid out as the metadata says: that is what files and
-  functions without a mesh give. One that is split over devices stays as it is, for somebody put it
-  there, or it was computed from values that lie as they should. In a trace XLA decides.
+- `laid_out`, when a variable is created: in a constructor, from metadata, in an optimizer or an
+  average, traced or not. The value is laid out as the metadata specifies.
+- `loaded`, when an existing variable gets a new value. A NumPy array, an array on one device or a
+  fully replicated array is laid out as the metadata specifies: files and functions without a mesh
+  return these. An array that is already sharded is kept as it is: either the user placed it there,
+  or it was computed from correctly sharded values. In a trace, XLA decides.
 
-The mesh is the one in the metadata, or the one that is set; without either, nothing moves.
+The mesh is the one in the metadata, or else the one that is set; without a mesh, nothing moves.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _OWN: Any = object()
 
 
 def laid_out(variable: object, value: object, *, names: object = _OWN, strict: bool = False) -> Any:
-    """The value of a new variable, laid out as its metadata says.
+    """The value of a new variable, laid out as its metadata specifies.
 
     Args:
-      variable: whose metadata names the axes.
-      value: what it is to hold.
-      names: other names of the axes than those in the metadata.
-      strict: whether metadata that doesn't fit the value is an error; otherwise such a value, a
-        factored moment for instance, stays as it is.
+      variable: the variable, whose metadata names the axes.
+      value: the variable's value.
+      names: names of the axes that replace those in the metadata.
+      strict: whether metadata that doesn't match the value is an error; otherwise such a value, for
+        example a factored moment, is returned unchanged.
 
     Raises:
-      ArgumentError: metadata names more axes than the value has, or axes that the mesh lacks.
+      ArgumentError: the metadata names more axes than the value has, or axes that the mesh lacks.
     """
     names = axis_names_of(variable) if names is _OWN else names
     found = None if names is None else _layout_for(variable, value, names, strict)
@@ -52,7 +52,7 @@ def laid_out(variable: object, value: object, *, names: object = _OWN, strict: b
 
 
 def loaded(variable: Any, value: object) -> Any:
-    """A value that comes into a variable; laid out as its metadata says if nobody split it yet."""
+    """The new value of an existing variable, laid out as its metadata specifies unless sharded."""
     if isinstance(value, jax.core.Tracer):
         return value
     if (
@@ -60,7 +60,7 @@ def loaded(variable: Any, value: object) -> Any:
         and lies_as(axis_names_of(variable)) is None
         and not get_abstract_mesh().axis_names
     ):
-        return value  # without a mesh, a write takes no time for it
+        return value  # a write without a mesh costs nothing more
     if isinstance(value, jax.Array) and not value.sharding.is_fully_replicated:
         return value
     return laid_out(variable, value)
@@ -69,7 +69,7 @@ def loaded(variable: Any, value: object) -> Any:
 def _layout_for(
     variable: Any, value: object, names: object, strict: bool
 ) -> tuple[Any, Any] | None:
-    """The layout of a value and the mesh that it is on; None where there is none."""
+    """The layout of a value and its mesh, or None if it has no layout."""
     if not isinstance(value, (jax.Array, np.ndarray)):
         return None
     if not variable._metadata.get("eager_sharding", using_eager_sharding()):
@@ -101,7 +101,7 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> Arg
             f" {tuple(spec)}.",
             hint="Give one name, or None, for each axis.",
         )
-    manual = _manual_axes(mesh, get_abstract_mesh())  # which shard_map has split already
+    manual = _manual_axes(mesh, get_abstract_mesh())  # already split by shard_map
     sizes = {name: 1 if name in manual else size for name, size in mesh.shape.items()}
     for axis, entry in enumerate(spec):
         used = [n for n in (entry if isinstance(entry, tuple) else (entry,)) if isinstance(n, str)]
@@ -125,7 +125,7 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> Arg
 
 
 def _place(value: Any) -> str:
-    """The shape of a value, and which objects are being made; the outermost comes last."""
+    """The shape of a value and the objects under construction, outermost last."""
     making: list[str] = []
     frame = sys._getframe(1)
     while frame.f_back is not None:
@@ -144,12 +144,12 @@ def _put(value: object, layout: object, mesh: object) -> Any:
         if _lies_there(value, layout, mesh):
             return value
         return jax.device_put(value, layout)
-    # A constant of the function that is traced. With jit around it, jax takes any array.
+    # A constant of the traced function. Inside a jit, jax accepts any array.
     return _constant_laid_out(value, getattr(layout, "sharding", layout))
 
 
 def _lies_there(value: object, layout: object, mesh: object) -> bool:
-    """Whether an array has its layout; False if that would take long to find out."""
+    """Whether an array already has its layout; False if the check would be expensive."""
     if not isinstance(value, jax.Array):
         return False
     if isinstance(layout, Sharding):
@@ -169,13 +169,13 @@ def _constant_laid_out(value: object, layout: object) -> object:
 
 
 def is_eager() -> bool:
-    """Whether nothing is traced."""
+    """Whether the code runs outside of any trace."""
     return bool(edits.trace_state() == _eager_state())
 
 
 @functools.cache
 def _eager_state() -> object:
-    """The state of traces where nothing is traced, as another thread sees it."""
+    """The trace state outside of any trace, read in a new thread."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(edits.trace_state()))
     thread.start()
@@ -184,8 +184,8 @@ def _eager_state() -> object:
 
 
 def lay_out(value: object, sharding: object) -> Any:
-    """A value in a jitted function, laid out over devices; `sharding` None leaves it to XLA."""
-    sharding = getattr(sharding, "sharding", sharding)  # of a Format; XLA chooses what is in memory
+    """Lays out a traced value over devices; with `sharding` None, XLA decides."""
+    sharding = getattr(sharding, "sharding", sharding)  # of a Format: XLA chooses the memory layout
     if sharding is None:
         return value
     context = get_abstract_mesh()
@@ -197,14 +197,14 @@ def lay_out(value: object, sharding: object) -> Any:
             return value
         sharding = _without(sharding, manual)
     if types and all(t == AxisType.Explicit for t in types):
-        # There a layout is part of the type, which a constraint can't change.
+        # Sharding is part of the type on explicit axes; a constraint can't change it.
         return reshard(value, sharding)
     constrain: Any = jax.lax.with_sharding_constraint
     return constrain(value, sharding)
 
 
 def _manual_axes(*meshes: Any) -> set[Any]:
-    # An axis is manual where shard_map has split it, which only the mesh that is set knows.
+    # Inside shard_map, the axes that it splits are manual; only the mesh that is set shows this.
     return {
         name
         for mesh in meshes

@@ -1,8 +1,8 @@
 """Names of a variable's axes for sharding: read from metadata, and kept in sync with the value.
 
 `out_sharding` holds one name (or tuple of names, or None) for each axis of the value, or a
-`NamedSharding` (or `Format`), which says it with its mesh; `sharding` and `sharding_names` are its
-older spellings. `layout` does what they say.
+`NamedSharding` (or `Format`), which includes the mesh; `sharding` and `sharding_names` are older
+spellings of it. `layout` applies them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SPELLINGS = ("out_sharding", "sharding", "sharding_names")
 
 
 def one_spelling(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata with the names of axes, however they are called, as `out_sharding`."""
+    """The metadata with the names of the axes under `out_sharding`, whichever spelling was used."""
     found = [key for key in _SPELLINGS if key in metadata]
     rest = {k: v for k, v in metadata.items() if k not in _SPELLINGS}
     return {**rest, "out_sharding": metadata[found[0]]} if found else rest
@@ -36,7 +36,7 @@ def axis_names_of(variable: Any) -> Any:
 
 
 def lies_as(names: object) -> Any:
-    """The sharding, or `Format`, that is given instead of names; None if names are given."""
+    """The `NamedSharding` or `Format` given instead of names, or None if names are given."""
     if type(names) is tuple:
         return None
     if isinstance(names, Sharding) or isinstance(getattr(names, "sharding", None), Sharding):
@@ -45,7 +45,7 @@ def lies_as(names: object) -> Any:
 
 
 def mesh_of(variable: Any) -> Any:
-    """The mesh that metadata names, by itself or with a sharding; or None."""
+    """The mesh in the metadata, given separately or in a sharding, or None."""
     mesh = variable._metadata.get("mesh")
     whole = lies_as(axis_names_of(variable))
     return getattr(_sharding_in(whole), "mesh", None) if mesh is None else mesh
@@ -58,16 +58,16 @@ def _spec_in(whole: object) -> PartitionSpec:
 
 
 def spec_of(variable: Any) -> PartitionSpec:
-    """The mesh axes over which a variable is split; `PartitionSpec()` where it names no axes.
+    """The mesh axes over which a variable is split; `PartitionSpec()` if it names no axes.
 
-    Rules, those in its metadata (`sharding_rules`) or else those that are set, say which mesh axes
-    a name stands for; a name without a rule is a mesh axis itself.
+    Rules map names to mesh axes: those in the metadata (`sharding_rules`), or else those that are
+    set. A name without a rule is a mesh axis itself.
     """
     return spec_for(axis_names_of(variable), variable._metadata)
 
 
 def spec_for(names: Any, metadata: Mapping[str, Any]) -> PartitionSpec:
-    """The mesh axes that names map to, by the rules in the metadata or those that are set."""
+    """The mesh axes that the names map to, by the rules in the metadata or those that are set."""
     make: Any = PartitionSpec
     if names is None:
         return make()  # type: ignore[no-any-return]
@@ -91,14 +91,14 @@ _eager: ContextVar[bool] = ContextVar("eager_sharding", default=True)
 
 
 def using_eager_sharding() -> bool:
-    """Whether variables that name their axes are laid out over the mesh when they are made."""
+    """Whether variables that name their axes are laid out over the mesh when they are created."""
     return _eager.get()
 
 
 class use_eager_sharding:
-    """Says whether variables that name their axes are laid out over the mesh when they are made.
+    """Sets whether variables that name their axes are laid out over the mesh on creation.
 
-    Called, it holds from there on; in a `with` block, within it.
+    A plain call applies from then on; a `with` block limits it to the block.
     """
 
     def __init__(self, value: bool, /) -> None:
@@ -117,7 +117,7 @@ PARTITION_NAME = "partition_name"
 
 
 def add_axis_name(variable: Any, axis: int, name: str | None) -> None:
-    """The value of a variable got an axis more: its metadata and hooks are told."""
+    """Adds the name of a new axis to a variable's metadata, and runs its hooks."""
     for key in _SPELLINGS:
         names = variable._metadata.get(key)
         if names is not None:
@@ -131,7 +131,7 @@ def add_axis_name(variable: Any, axis: int, name: str | None) -> None:
 
 
 def remove_axis_name(variable: Any, axis: int, name: str | None) -> None:
-    """The value of a variable lost an axis: its metadata and hooks are told."""
+    """Removes the name of a dropped axis from a variable's metadata, and runs its hooks."""
     for key in _SPELLINGS:
         names = variable._metadata.get(key)
         entries = [] if names is None else listed(names)
@@ -150,12 +150,12 @@ def remove_axis_name(variable: Any, axis: int, name: str | None) -> None:
 
 
 def listed(names: Any) -> list[Any]:
-    """The entry for each axis."""
+    """The list of entries, one for each axis."""
     return list(names if lies_as(names) is None else _spec_in(names))
 
 
 def _as_in(names: Any, name: str | None) -> str | None:
-    # A sharding has the axes of its mesh alone: an axis of another name is not split.
+    # A sharding can only use the axes of its mesh: an axis of another name is not split.
     whole = lies_as(names)
     if whole is None:
         return name
@@ -167,11 +167,11 @@ def _sharding_in(whole: object) -> Any:
 
 
 def like(names: Any, entries: list[Any]) -> Any:
-    """Entries for the axes, written as `names` are."""
+    """Entries for the axes, in the same form as `names`."""
     spec: Any = PartitionSpec
     whole = lies_as(names)
     if whole is None:
         return spec(*entries) if isinstance(names, spec) else tuple(entries)
-    # Of a Format the order in memory goes with the axis: it was for another number of axes.
+    # The memory order of a Format is dropped: it was for another number of axes.
     old = _sharding_in(whole)
     return NamedSharding(old.mesh, spec(*entries), memory_kind=old.memory_kind)

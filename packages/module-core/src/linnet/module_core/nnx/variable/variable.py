@@ -1,13 +1,13 @@
-"""`Variable`: the one place where an nnx module keeps something that changes.
+"""`Variable`: holds the mutable state of nnx modules.
 
-A variable is a value, metadata, and an identity: two modules that hold the same variable share it,
-through `split`, `merge` and every transform. Its class says what it is for (`Param`, `BatchStat`);
-filters choose by that.
+A variable has a value, metadata, and an identity: two modules that hold the same variable share it,
+through `split`, `merge` and every transform. Its class tells its purpose (`Param`, `BatchStat`),
+which filters select by.
 
-What makes it cheap: value and metadata sit in two slots, so that the values of hundreds of
-variables are gathered at C speed; metadata is an immutable mapping, replaced when it is edited, so
-that one identity check finds it unchanged. Hooks are looked for only where metadata has any, or the
-class defines some.
+Variables are cheap. Value and metadata are slots, so that the values of hundreds of variables are
+gathered at C speed. Metadata is an immutable mapping that an edit replaces, so that one identity
+check detects changes. Hooks are looked up only if the variable has metadata or the class defines
+hooks.
 """
 
 from __future__ import annotations
@@ -39,21 +39,22 @@ _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
 
 class Variable(Operators[A], Generic[A]):
-    """A value that a module owns and may change, with metadata.
+    """A mutable value of a module, with metadata.
 
     Args:
-      value: an array, or any pytree of them; of a `Variable` or `VariableMetadata` value and
-        metadata are taken.
-      **metadata: read back as attributes. `on_get_value`, `on_set_value`, `on_create_value`,
-        `on_add_axis`, `on_remove_axis` are functions (or tuples of them) called at these moments
-        with the variable and the value; a subclass may define methods of these names instead.
+      value: an array or any pytree of arrays; or a `Variable` or `VariableMetadata`, whose value
+        and metadata are used.
+      **metadata: metadata, readable as attributes. `on_get_value`, `on_set_value`,
+        `on_create_value`, `on_add_axis` and `on_remove_axis` are hooks: functions (or tuples of
+        them) that are called at these events with the variable and the value. A subclass may define
+        methods of these names instead.
 
     Attributes:
-      value: the value, through the hooks; may be assigned. `variable[...]` is the same.
-      raw_value: the value as it is stored, past the hooks.
+      value: the value; reading and assigning it runs the hooks. `variable[...]` is equivalent.
+      raw_value: the stored value, without running hooks.
 
-    Arithmetic works on the value and returns arrays. Attributes that are neither metadata nor
-    methods are looked up on the value: `variable.shape`.
+    Arithmetic applies to the value and returns arrays. Attributes that are neither metadata nor
+    methods are looked up on the value, such as `variable.shape`.
 
     >>> import jax.numpy as jnp
     >>> v = Variable(jnp.ones(3), unit="volt")
@@ -116,7 +117,7 @@ class Variable(Operators[A], Generic[A]):
     @overload
     def get_value(self, *, index: Any) -> Any: ...
     def get_value(self, *, index: object = _MISSING) -> Any:
-        """The value, or the part of it at `index`, through the `on_get_value` hooks."""
+        """The value, or its part at `index`, after the `on_get_value` hooks."""
         value: Any = self.raw_value
         if index is not _MISSING and index is not ...:
             value = value[index]
@@ -126,10 +127,10 @@ class Variable(Operators[A], Generic[A]):
         return value
 
     def set_value(self, value: object, *, index: object = _MISSING) -> None:
-        """Replaces the value, or the part of it at `index`, by what the `on_set_value` hooks give.
+        """Replaces the value, or its part at `index`, after running the `on_set_value` hooks.
 
         Raises:
-          TraceContextError: the variable was made outside of the jax transform that this runs in.
+          TraceContextError: the variable was created outside of the current jax transform.
         """
         if self._nnx_stamp != edits.trace_state():
             edits.check_trace(self._nnx_stamp, self._nnx_description)
@@ -151,11 +152,11 @@ class Variable(Operators[A], Generic[A]):
         set_raw_value(self, value)
 
     def get_raw_value(self) -> A:
-        """The value as it is stored."""
+        """The stored value, without running hooks."""
         return self.raw_value
 
     def set_raw_value(self, value: A) -> None:
-        """Stores a value past the hooks."""
+        """Stores a value without running hooks."""
         edits.check_trace(self._nnx_stamp, self._nnx_description)
         set_raw_value(self, value)
 
@@ -165,9 +166,9 @@ class Variable(Operators[A], Generic[A]):
         return value
 
     def create_value(self, value: A) -> A:
-        """The value to start with: what the `on_create_value` hooks make of `value`.
+        """The initial value: `value` after the `on_create_value` hooks.
 
-        A subclass may make something else of it.
+        A subclass may override this.
         """
         for hook in self._hooks("on_create_value"):
             value = hook(self, value)
@@ -199,7 +200,7 @@ class Variable(Operators[A], Generic[A]):
         """All metadata as a new dict, or one entry.
 
         Raises:
-          KeyError: there is no such entry, and no `default`.
+          KeyError: the entry doesn't exist, and no `default` is given.
         """
         if name is None:
             return dict(self._metadata)
@@ -208,7 +209,7 @@ class Variable(Operators[A], Generic[A]):
         return self._metadata.get(name, default)
 
     def set_metadata(self, *args: Any, **metadata: Any) -> None:
-        """Adds entries, as keywords or as `(name, value)`; or replaces all by one mapping."""
+        """Adds entries, given as keywords or `name, value`, or replaces all with a mapping."""
         if len(args) == 2:
             new = {**self._metadata, args[0]: args[1]}
         elif len(args) == 1 and isinstance(args[0], Mapping):
@@ -222,11 +223,11 @@ class Variable(Operators[A], Generic[A]):
         self._edit_metadata(new)
 
     def has_metadata(self, name: str) -> bool:
-        """Whether there is an entry `name`."""
+        """Whether the metadata has an entry `name`."""
         return name in self._metadata
 
     def del_metadata(self, name: str) -> None:
-        """Removes an entry; KeyError if there is none."""
+        """Removes an entry; raises KeyError if it doesn't exist."""
         new = dict(self._metadata)
         del new[name]
         self._edit_metadata(new)
@@ -242,12 +243,12 @@ class Variable(Operators[A], Generic[A]):
         return found if method is None else (method, *found)
 
     def add_axis(self, axis_index: int, axis_name: str | None) -> None:
-        """Runs the `on_add_axis` hooks: the value got an axis more at `axis_index`."""
+        """Runs the `on_add_axis` hooks after the value gained an axis at `axis_index`."""
         for hook in self._hooks("on_add_axis"):
             hook(self, axis_index, axis_name)
 
     def remove_axis(self, axis_index: int, axis_name: str | None) -> None:
-        """Runs the `on_remove_axis` hooks: the value lost its axis `axis_index`."""
+        """Runs the `on_remove_axis` hooks after the value lost its axis `axis_index`."""
         for hook in self._hooks("on_remove_axis"):
             hook(self, axis_index, axis_name)
 
@@ -258,23 +259,23 @@ class Variable(Operators[A], Generic[A]):
 
     @property
     def sharding_names(self) -> Any:
-        """The names of the value's axes for sharding, or None."""
+        """The sharding names of the value's axes, or None."""
         return axis_names_of(self)
 
     @property
     def hijax(self) -> bool:
-        """False: there are no hijax variables here."""
+        """Always False: hijax variables are not supported."""
         return False
 
     @property
     def ref(self) -> bool:
-        """False: there are no mutable-array references here."""
+        """Always False: mutable-array references are not supported."""
         return False
 
     # Copies.
 
     def copy(self, value: Any = _MISSING, **updates: Any) -> Self:
-        """A new variable of the same class, with another value and more metadata if given."""
+        """A new variable of the same class, optionally with another value and updated metadata."""
         given = value is not _MISSING
         value = value if given else self.raw_value
         if isinstance(value, Variable):
@@ -285,24 +286,24 @@ class Variable(Operators[A], Generic[A]):
         return new
 
     def replace(self, value: object = _MISSING, **updates: Any) -> Self:
-        """The same as `copy`."""
+        """Equivalent to `copy`."""
         return self.copy(value, **updates)
 
     to_state = copy
 
     @classmethod
     def from_metadata(cls, value: A, attributes: Mapping[str, Any]) -> Self:
-        """A variable of this class, without running hooks; its value is laid out."""
+        """Creates a variable of this class with its value laid out, without running hooks."""
         new = new_variable(cls, value, dict(attributes))
         if not _NAMES_OF_AXES.isdisjoint(new._metadata):
             set_raw_value(new, laid_out(new, value))
         return new
 
     def copy_from(self, other: Variable[A]) -> None:
-        """Takes over value and metadata of another variable of the same class.
+        """Copies the value and metadata of another variable of the same class.
 
         Raises:
-          ArgumentError: it is of another class.
+          ArgumentError: the other variable has another class.
         """
         if type(other) is not type(self):
             raise ArgumentError(
@@ -311,7 +312,7 @@ class Variable(Operators[A], Generic[A]):
         self.update_from_state(other)
 
     def update_from_state(self, variable_state: Variable[A]) -> None:
-        """Takes over value and metadata of another variable."""
+        """Copies the value and metadata of another variable."""
         edits.check_trace(self._nnx_stamp, self._nnx_description)
         if self._metadata is not variable_state._metadata:
             self._edit_metadata(dict(variable_state._metadata))
@@ -331,7 +332,7 @@ class Variable(Operators[A], Generic[A]):
     def __reduce__(self) -> Any:
         value, metadata = self.raw_value, dict(self._metadata)
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            # jax 0.8 pickles no typed keys: store their bits and the name of their generator.
+            # jax 0.8 can't pickle typed keys: store their bits and the name of their generator.
             bits, generator = np.asarray(jax.random.key_data(value)), jax.random.key_impl(value)
             return _new_key_variable, (type(self), bits, generator, metadata)
         return new_variable, (type(self), value, metadata)
@@ -339,7 +340,7 @@ class Variable(Operators[A], Generic[A]):
     # Attributes.
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what is neither method nor slot.
+        # Called for names that are neither methods nor slots.
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
         if name == "raw_value":
@@ -392,7 +393,7 @@ class Variable(Operators[A], Generic[A]):
         return treescope_of(self, attributes, path, subtree_renderer)
 
 
-# Past `__setattr__`, for Linnet's own use: no hook, no check, no Python frame.
+# Bypass `__setattr__`, for internal use: no hook, no check, no Python frame.
 _slots: Any = vars(Variable)
 set_raw_value = _slots["raw_value"].__set__
 _set_metadata = _slots["_metadata"].__set__
@@ -406,20 +407,20 @@ _NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
 def _new_key_variable(
     cls: type[Variable[Any]], bits: Any, generator: object, metadata: dict[str, Any]
 ) -> Variable[Any]:
-    """A variable that holds the typed key, or keys, of these bits."""
+    """A variable that holds the typed key or keys with these bits."""
     return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
 
 
 def load(variable: Variable[Any], value: object) -> None:
-    """Stores a value past the hooks, laid out over the mesh as the variable's metadata says."""
+    """Stores a value without running hooks, laid out as the variable's metadata specifies."""
     edits.check_trace(variable._nnx_stamp, variable._nnx_description)
     set_raw_value(variable, variable._placed(value))
 
 
 def place_all(nodes: Iterable[Any]) -> None:
-    """Lays out the variables among nodes that are put together of values from anywhere."""
+    """Lays out the variables among nodes that were built from arbitrary values."""
     named = [x for x in nodes if kind_of(x) == VARIABLE and axis_names_of(x) is not None]
-    # What was concrete would become a tracer in a trace, in a variable that may be from outside.
+    # In a trace, concrete values would become tracers, in variables that may be from outside.
     if named and is_eager():
         for variable in named:
             set_raw_value(variable, loaded(variable, variable.raw_value))
@@ -432,7 +433,7 @@ def new_variable(
     stamp: object = None,
     made_at: tuple[str, int] | None = None,
 ) -> V:
-    """A variable as it is, without hooks: for merging, copying and unpickling."""
+    """Creates a variable without running hooks, for merging, copying and unpickling."""
     variable = object.__new__(cls)
     _set_stamp(variable, edits.stamp() if stamp is None else stamp)
     _set_made_at(variable, made_at)
@@ -445,7 +446,7 @@ _VALUE_KEY = jax.tree_util.GetAttrKey("value")
 
 
 class _Metadata:
-    """Metadata in a tree's structure: compared by what it holds, even where that has no hash."""
+    """Metadata in a tree's structure, compared by its contents, even if those are unhashable."""
 
     __slots__ = ("_hash", "_key", "items")
 
@@ -491,4 +492,4 @@ def _register(cls: type[Variable[Any]]) -> None:
 _register(Variable)
 
 VariableState = Variable
-"""An older name: what a `State` holds are variables."""
+"""An older name; the leaves of a `State` are variables."""

@@ -1,7 +1,7 @@
 """Metadata that an initializer passes to the variable that will hold its result.
 
-`with_metadata(init, sharding_names=...)` wraps an initializer; what it returns is a
-`VariableMetadata`, a value with metadata and hooks, which `Variable` unpacks when it is made.
+`with_metadata(init, sharding_names=...)` wraps an initializer, which then returns a
+`VariableMetadata`: a value with metadata and hooks, which the constructor of `Variable` unpacks.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class VariableMetadata(Generic[A]):
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def all_metadata(self) -> dict[str, Any]:
-        """The metadata with the hooks that there are, as a variable keeps them."""
+        """The metadata including the hooks, in the form that a variable stores."""
         hooks = {name: getattr(self, name) for name in HOOKS}
         return {**self.metadata, **{name: h for name, h in hooks.items() if h}}
 
 
 def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:
-    """One function or several, as a tuple."""
+    """Converts one function or several to a tuple."""
     if hook is None:
         return ()
     return (hook,) if callable(hook) else tuple(hook)
 
 
 def merge_hooks(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Two sets of metadata as one; hooks of both run, the first's first."""
+    """Merges two sets of metadata; hooks of both run, those of `first` first."""
     merged = {**first, **second}
     for name in HOOKS:
         if name in first and name in second:
@@ -61,16 +61,16 @@ def with_metadata(
     on_remove_axis: Callable[..., Any] | Sequence[Callable[..., Any]] = (),
     **metadata: object,
 ) -> F:
-    """An initializer whose result carries metadata and hooks to its variable.
+    """An initializer whose result passes metadata and hooks on to its variable.
 
     Args:
-      initializer: called with what the layer calls it with: `(key, shape, dtype)`.
+      initializer: called with the arguments of the layer, `(key, shape, dtype)`.
       on_set_value: `hook(variable, value)`, returns the value to store.
-      on_get_value: `hook(variable, value)`, returns the value to give out.
-      on_create_value: `hook(variable, value)`, returns the value to start with.
+      on_get_value: `hook(variable, value)`, returns the value that is read.
+      on_create_value: `hook(variable, value)`, returns the initial value.
       on_add_axis: `hook(variable, index, name)`, called when `vmap` or `scan` stacks the value.
-      on_remove_axis: `hook(variable, index, name)`, called when they take a slice.
-      **metadata: anything else, readable as attributes of the variable.
+      on_remove_axis: `hook(variable, index, name)`, called when they slice the value.
+      **metadata: further metadata, readable as attributes of the variable.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core.nnx import Param, with_metadata

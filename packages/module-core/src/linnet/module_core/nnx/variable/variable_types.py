@@ -22,10 +22,10 @@ def register_variable_name(
 @overload
 def register_variable_name(name: str, typ: V, *, overwrite: bool = False) -> V: ...
 def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = False) -> Any:
-    """Gives a type of variable the name of a collection; without `typ`, a class decorator.
+    """Registers a type of variable under a collection name; a class decorator without `typ`.
 
     Raises:
-      ArgumentError: the name is taken, and not to be overwritten.
+      ArgumentError: the name is already registered, and `overwrite` is False.
 
     >>> @register_variable_name("moments")
     ... class Moment(Variable):
@@ -49,15 +49,15 @@ def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = Fals
 def variable_type_from_name(
     name: str, /, *, base: type[Variable[Any]] = Variable, allow_register: bool = False
 ) -> type[Variable[Any]]:
-    """The type of variable that goes by `name`.
+    """The type of variable that is registered under `name`.
 
     Args:
-      name: of a collection.
-      base: what a type made here derives from.
-      allow_register: makes and registers a type where there is none.
+      name: name of a collection.
+      base: base class of a newly created type.
+      allow_register: creates and registers a type if none is registered.
 
     Raises:
-      ArgumentError: there is none, and none may be made.
+      ArgumentError: no type is registered, and `allow_register` is False.
     """
     if name not in _type_of_name:
         if not allow_register:
@@ -70,10 +70,10 @@ def variable_type_from_name(
 
 
 def variable_name_from_type(typ: type[Variable[Any]], /, *, allow_register: bool = False) -> str:
-    """The name of a type of variable.
+    """The collection name of a type of variable.
 
     Raises:
-      ArgumentError: it has none, and may not be given its class name.
+      ArgumentError: the type has no name and can't be registered under its class name.
     """
     if typ not in _name_of_type:
         name = typ.__name__
@@ -88,7 +88,7 @@ def variable_name_from_type(typ: type[Variable[Any]], /, *, allow_register: bool
 
 @register_variable_name("params")
 class Param(Variable[A]):
-    """A parameter: what an optimizer learns."""
+    """A learnable parameter."""
 
 
 class LoRAParam(Param[A]):
@@ -97,22 +97,22 @@ class LoRAParam(Param[A]):
 
 @register_variable_name("batch_stats")
 class BatchStat(Variable[A]):
-    """A running statistic, as `BatchNorm` keeps."""
+    """A running statistic, such as those of `BatchNorm`."""
 
 
 @register_variable_name("cache")
 class Cache(Variable[A]):
-    """What a decoder remembers of the tokens before."""
+    """A decoder's cache of the previous tokens."""
 
 
 @register_variable_name("intermediates")
 class Intermediate(Variable[A]):
-    """A value recorded on the way, by `sow` or `capture`."""
+    """An intermediate value, recorded by `sow` or `capture`."""
 
 
 @register_variable_name("perturbations")
 class Perturbation(Intermediate[A]):
-    """Zeros added to a value on the way, whose gradient is the value's; see `perturb`."""
+    """Zeros added to an intermediate value, to get its gradient; see `perturb`."""
 
 
 class RngState(Variable[A]):
@@ -124,7 +124,7 @@ class RngKey(RngState[A]):
 
 
 class RngCount(RngState[A]):
-    """How many keys a stream has given out."""
+    """The number of keys drawn from a stream."""
 
 
 class OptState(Variable[A]):
@@ -132,7 +132,7 @@ class OptState(Variable[A]):
 
 
 class OptArray(OptState[A]):
-    """An array of an optimizer's state that belongs to no one variable."""
+    """An array of an optimizer's state that doesn't belong to a single variable."""
 
 
 class OptVariable(OptState[A]):
@@ -140,4 +140,4 @@ class OptVariable(OptState[A]):
 
 
 class MetricState(Variable[A]):
-    """What a metric has added up."""
+    """The accumulated state of a metric."""
