@@ -1,8 +1,8 @@
 """`jvp`, `vjp` and `custom_vjp`.
 
-Tangents and cotangents of a module have the module's form: a module of the same structure with
-tangents for values (`jax.tree.map` over a clone makes one), or its `State`. All of its leaves take
-part; whole numbers and keys have tangents without extent (`jax.dtypes.float0`), filled in here.
+The tangent or cotangent of a module is a module of the same structure with tangents as values
+(`jax.tree.map` over a clone makes one), or a `State` of them. It covers all leaves of the module;
+the tangents of integers and keys have dtype `jax.dtypes.float0` and are filled in here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .lifting import Lifted
 from .prefixes import part_of
 from .tree_mode import Modes
 
-A = TypeVar("A")  # what a function returns beside its output
+A = TypeVar("A")  # the auxiliary output of a function
 
 
 def _lifted(
@@ -44,7 +44,7 @@ def _lifted(
 def _runner(
     fun: Callable[..., Any], lifted: Lifted, has_aux: bool
 ) -> Callable[..., tuple[Any, Any]]:
-    """The function of values and arguments; its effect is part of the auxiliary output."""
+    """The function, taking values and arguments; its effect is part of the auxiliary output."""
 
     def run(values: list[Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
         inside = Inside(lifted.bundle.graphdef, values, lifted.modes.tree)
@@ -74,7 +74,7 @@ def _finish(lifted: Lifted, aux: Any, outcome: Outcome) -> Any:
 
 
 def _zero(value: Any) -> Any:
-    """The cotangent or tangent zero of the value of a variable, which may be a tree."""
+    """The zero tangent or cotangent of a variable's value, which may be a tree."""
 
     def of_array(x: Any) -> Any:
         if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
@@ -85,14 +85,14 @@ def _zero(value: Any) -> Any:
 
 
 def _inexact_of(given: Any, zero: Any) -> object:
-    """What is given for a value, with integers and keys replaced by the zero."""
+    """The given tangent of a value, with zeros in place of those of integers and keys."""
     return jax.tree_util.tree_map(
         lambda z, g: z if z.dtype == jax.dtypes.float0 else g, zero, given
     )
 
 
 def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], Any]:
-    """The tangent of each leaf of the objects, and those of the arguments beside them."""
+    """The tangents of the objects' leaves, and the tangents of the other arguments."""
     values = lifted.bundle.values()
     of_leaf: list[Any] = [None] * len(values)
     index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
@@ -135,7 +135,7 @@ def _by_path(tangent: PyTree) -> dict[Any, Any]:
 
 
 def _as_objects(lifted: Lifted, values: list[Any], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Cotangents in the form of the arguments: modules of the same structure."""
+    """The cotangents in the structure of the arguments, with modules for modules."""
     roots, _ = build(lifted.bundle.graphdef, values)
     return tuple(put_back(args, roots))
 
@@ -188,11 +188,11 @@ def jvp(
     """`jax.jvp` for functions of modules: the output and its tangent.
 
     Args:
-      f: the function; left out, a decorator is returned, and without primals a function of them
-        and the tangents.
-      primals: the arguments, a tuple.
-      tangents: as many; of a module, a module or a `State` of tangents.
-      has_aux: the function returns (output, anything else).
+      f: the function; if omitted, a decorator is returned. Without primals, the result is a
+        function of primals and tangents.
+      primals: the tuple of arguments.
+      tangents: a tuple of the same length; for a module, a module or a `State` of tangents.
+      has_aux: whether the function returns (output, anything else).
       graph, graph_updates: see `nnx.grad`.
 
     >>> import jax.numpy as jnp
@@ -268,18 +268,20 @@ def vjp(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """`jax.vjp` for functions of modules: the output, and the function from cotangents back.
+    """`jax.vjp` for functions of modules: the output, and the function that pulls cotangents back.
 
     Args:
-      f: the function; left out, a decorator is returned, and without primals a function of them.
+      f: the function; if omitted, a decorator is returned. Without primals, the result is a
+        function of primals.
       *primals: the arguments.
-      has_aux: the function returns (output, anything else).
+      has_aux: whether the function returns (output, anything else).
       reduce_axes: accepted for old programs; must be empty.
       graph, graph_updates: see `nnx.grad`.
 
     Returns:
-      (output, function[, aux]); the function gives a tuple of cotangents: of a module, a module of
-      the same structure with cotangents for values.
+      (output, function[, aux]). The function maps the output's cotangent to a tuple with a
+      cotangent for each argument; for a module, this is a module of the same structure with
+      cotangents as values.
 
     >>> output, back = vjp(lambda x: x**2, 3.0)
     >>> back(1.0)
@@ -307,7 +309,7 @@ def vjp(
 
 
 class CustomVjp(Transformed[P, R]):
-    """What `custom_vjp` returns: a function whose gradient `defvjp` defines."""
+    """The result of `custom_vjp`: a function with a gradient defined by `defvjp`."""
 
     def __init__(self, fun: Callable[..., Any], nondiff: tuple[Any, ...], modes: Modes) -> None:
         super().__init__(fun)
@@ -325,11 +327,11 @@ class CustomVjp(Transformed[P, R]):
         """Defines the gradient.
 
         Args:
-          fwd: from the arguments to (output, residuals).
-          bwd: from (non-differentiated arguments, residuals, cotangent) to a tuple of cotangents,
-            one for each differentiated argument: of a module a `State` or module of its values.
-            Where updates of modules are handed on (the default), the cotangent is a pair: of the
-            modules as the function left them, and of the output.
+          fwd: maps the arguments to (output, residuals).
+          bwd: maps (non-differentiated arguments, residuals, cotangent) to a tuple of cotangents,
+            one for each differentiated argument; for a module, a `State` or module of cotangents.
+            If updates of modules reach the caller (the default), the cotangent is a pair: the
+            cotangents of the modules as the function left them, and the cotangent of the output.
           symbolic_zeros: not supported with modules.
         """
         if symbolic_zeros:
@@ -376,7 +378,7 @@ class CustomVjp(Transformed[P, R]):
             (output, residuals), inside = call(fwd, values, diff_args)
             outcome = inside.leave((output, residuals), everything=True)
             note(inside.after)
-            # Residuals may hold modules: they travel as structure and values.
+            # Residuals may hold modules, which are passed as structure and values.
             output, residuals = outcome.output
             outcome.output = output
             roots_after, nodes_values = outcome.effect, outcome.values
@@ -428,7 +430,7 @@ def _state_of(root: Any) -> Any:
 def _flat_cotangents(
     lifted: Lifted, values: list[Any], args: tuple[Any, ...], cotangents: tuple[Any, ...]
 ) -> tuple[list[Any], tuple[Any, ...]]:
-    """What bwd returned, as cotangents of the flat values and of the arguments beside them."""
+    """The cotangents that bwd returned, for the flat values and for the other arguments."""
     of_leaf: list[Any] = [_zero(v) for v in values]
     index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
 
@@ -485,10 +487,10 @@ def custom_vjp(
     """`jax.custom_vjp` for functions of modules; see `CustomVjp.defvjp`.
 
     Args:
-      fun: the function; left out, a decorator is returned.
-      nondiff_argnums: positions of arguments that are not differentiated, which bwd gets first.
-      graph, graph_updates: see `nnx.grad`; with False for one of them, bwd gets the cotangent of
-        the output alone, as with `jax.custom_vjp`.
+      fun: the function; if omitted, a decorator is returned.
+      nondiff_argnums: positions of arguments that are not differentiated; bwd gets them first.
+      graph, graph_updates: see `nnx.grad`. If either is False, bwd gets only the cotangent of the
+        output, as with `jax.custom_vjp`.
     """
     if fun is None:
         again: Any = functools.partial(

@@ -1,7 +1,7 @@
 """`cond` and `switch`, `while_loop` and `fori_loop` with modules among the operands.
 
 All branches, and all iterations of a loop, return every value, so that jax sees the same outputs
-whichever of them a branch changed; the resulting structure must be the same, too. Only values that
+whichever values a branch changed; the resulting structures must be equal, too. Only values that
 some branch or iteration wrote to reach the caller's objects.
 """
 
@@ -53,7 +53,7 @@ def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) ->
 
 
 def _where(i: int, bundle: Bundle, detached: Any, names: Sequence[str] | None = None) -> str:
-    """The place of a leaf among operands, as the user would write it."""
+    """The location of a leaf among the operands, as the user would write it."""
     path = bundle.graphdef.paths[i]
     root, path = (path[0], path[1:]) if bundle.graphdef.num_roots != 1 else (0, path)
     found, _ = jax.tree_util.tree_flatten_with_path(detached, is_leaf=lambda x: type(x) is Hole)
@@ -62,7 +62,7 @@ def _where(i: int, bundle: Bundle, detached: Any, names: Sequence[str] | None = 
 
 
 def _types(value: Any) -> Any:
-    """Shapes and types of the arrays in a value."""
+    """The shapes and dtypes of the arrays in a value."""
     leaves = jax.tree_util.tree_leaves(value)
     return [(getattr(x, "shape", ()), getattr(x, "dtype", type(x))) for x in leaves]
 
@@ -74,7 +74,7 @@ def _type_text(types: Any) -> str:
 
 
 class _Done:
-    """What a branch or turn did to its objects; holds none of them."""
+    """The effect of a branch or iteration on its objects, without references to them."""
 
     def __init__(self, after: After, values: Sequence[Any], output: Output) -> None:
         self.plan = after.plan
@@ -116,7 +116,7 @@ def _select(
     try:
         output, values = select(branches, bundle.values(), detached)
     except TypeError:
-        # Another structure shows as another number of outputs, of which jax says less.
+        # jax only reports a different number of outputs where the structures differ.
         if len(done) == len(functions):
             _same_effects([done[i].effect for i in range(len(functions))], names, name)
             _same_outputs(done, names, name, bundle)
@@ -129,7 +129,7 @@ def _select(
 
 
 def _same_outputs(done: dict[int, _Done], names: Sequence[str], what: str, bundle: Bundle) -> None:
-    """Checks that all branches return trees of the same form."""
+    """Checks that all branches return trees of the same structure."""
     for k, name in enumerate(names):
         if done[k].form != done[0].form:
             raise ArgumentTypeError(
@@ -149,7 +149,7 @@ def _same_types(
     detached: Any,
     arguments: Sequence[str],
 ) -> None:
-    """Checks that branches leave variables with the same shapes and types."""
+    """Checks that all branches leave the variables with the same shapes and dtypes."""
     first = done[0]
     for i, (source, wanted) in enumerate(zip(first.plan.sources, first.types, strict=True)):
         for k, name in enumerate(names):
@@ -176,10 +176,10 @@ def cond(
 
     Args:
       pred: a boolean scalar.
-      true_fun, false_fun: called with the operands; they return the same types.
+      true_fun, false_fun: functions of the operands, with outputs of the same structure and types.
       *operands: trees of arrays and modules.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
 
     >>> cond(True, lambda x: x + 1, lambda x: x - 1, 1)
     Array(2, dtype=int32, weak_type=True)
@@ -201,7 +201,7 @@ def switch(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> R:
-    """`jax.lax.switch` with modules among the operands; arguments as of `cond`.
+    """`jax.lax.switch` with modules among the operands; see `cond`.
 
     >>> switch(1, [lambda x: x + 1, lambda x: x - 1], 1)
     Array(0, dtype=int32, weak_type=True)
@@ -216,12 +216,12 @@ def switch(
 
 
 class _Loop:
-    """A loop's value, with its objects taken out.
+    """The value of a loop, split into its objects and the rest.
 
     Args:
-      init_val: what the loop starts with.
+      init_val: the initial value.
       modes: see `Modes`.
-      name: of the transform.
+      name: the name of the transform.
     """
 
     def __init__(self, init_val: Any, modes: Modes, name: str) -> None:
@@ -270,7 +270,7 @@ class _Loop:
 
     def finish(self, state: Any) -> Any:
         values, detached = state
-        if not self.done:  # no turn at all, and nothing traced
+        if not self.done:  # no iteration, and nothing traced
             return put_back(detached, self.bundle.roots)
         written = frozenset[int]().union(*[d.written for d in self.done])
         outcome = self.done[0].plan.only(written, values, None)
@@ -307,10 +307,10 @@ def while_loop(
     """`jax.lax.while_loop` with modules in its value.
 
     Args:
-      cond_fun: of the value: whether to go on. What it does to modules is dropped.
-      body_fun: from the value to the next; modules keep their structure.
+      cond_fun: maps the value to whether to continue. Its changes to modules are dropped.
+      body_fun: maps the value to the next value; modules keep their structure.
       init_val: a tree of arrays and modules.
-      graph: False refuses shared references.
+      graph: if False, shared references raise an error.
       graph_updates: accepted; structure doesn't change here.
 
     >>> while_loop(lambda i: i < 3, lambda i: i + 1, 0)
@@ -347,11 +347,11 @@ def fori_loop(
     """`jax.lax.fori_loop` with modules in its value.
 
     Args:
-      lower, upper: the first index, and the one after the last.
-      body_fun: from index and value to the next value; modules keep their structure.
+      lower, upper: the first index, and the index after the last.
+      body_fun: maps index and value to the next value; modules keep their structure.
       init_val: a tree of arrays and modules.
       unroll: see `jax.lax.fori_loop`.
-      graph: False refuses shared references.
+      graph: if False, shared references raise an error.
       graph_updates: accepted; structure doesn't change here.
 
     >>> fori_loop(0, 4, lambda i, total: total + i, 0)

@@ -1,8 +1,9 @@
 """`grad` and `value_and_grad` with respect to some of the leaves of a module.
 
-`DiffState` selects them: the leaves of the argument at a position that pass a filter; a bare
-position means its parameters. These values are the differentiated argument of `jax.value_and_grad`,
-all others bypass it, and the function's changes to its modules are returned as auxiliary data.
+`DiffState` selects them: the leaves that pass a filter, in the argument at a position. A bare
+position means the parameters of that argument. The selected values are the differentiated argument
+of `jax.value_and_grad`, all others bypass it, and the function's changes to its modules are
+returned as auxiliary data.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from .tree_mode import Modes
 
 @dataclasses.dataclass(frozen=True)
 class DiffState:
-    """What to differentiate by: of argument `argnum` the leaves that pass `filter`."""
+    """Selects what to differentiate by: the leaves of argument `argnum` that pass `filter`."""
 
     argnum: int
     filter: Filter
@@ -50,8 +51,8 @@ class Chosen(FilterMapping):
     """The spec of a differentiated argument: True for the leaves that pass the filter.
 
     Args:
-      filter: of a `DiffState`; None for the default, which concerns modules alone: of a module its
-        parameters, and of a state, or any tree of variables, all that was put in.
+      filter: the filter of a `DiffState`. None is the default: the parameters of a module, but
+        every variable of a state or of any other tree of variables.
     """
 
     every_path = True
@@ -67,7 +68,7 @@ class Chosen(FilterMapping):
 
 
 class Grad(Transformed[..., Any]):
-    """What `grad` and `value_and_grad` return."""
+    """The result of `grad` and `value_and_grad`."""
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class Grad(Transformed[..., Any]):
     def _gradients(
         self, lifted: Lifted, gradients: dict[int, Any], by_args: Sequence[Any]
     ) -> tuple[Any, ...]:
-        """For each argument its tree, with a state of gradients in place of each object."""
+        """The tree of each argument, with a state of gradients in place of each object."""
         bundle = lifted.bundle
         paths, types = bundle.graphdef.paths, bundle.graphdef.leaf_types
         several = bundle.graphdef.num_roots != 1
@@ -198,7 +199,7 @@ class Grad(Transformed[..., Any]):
             if self._modes.tree:
                 return self._as_object(bundle.roots[hole.index], of_root.get(hole.index, []))
             found = [] if hole.index in given else of_root.get(hole.index, [])
-            given.add(hole.index)  # an object that comes twice has its gradients at the first place
+            given.add(hole.index)  # a repeated object has its gradients at the first occurrence
             if isinstance(bundle.roots[hole.index], Variable) and found:
                 return found[0][1]
             return from_flat_state(found)
@@ -218,7 +219,7 @@ class Grad(Transformed[..., Any]):
 
 
 def _without_empty(gradient: object) -> object:
-    """The gradient of a state without the variables that have none."""
+    """The gradient of a state, without the variables that have no gradient."""
     return from_flat_state(to_flat_state(gradient)) if isinstance(gradient, State) else gradient
 
 
@@ -237,18 +238,20 @@ def grad(
     """`jax.grad` for functions of modules.
 
     Args:
-      f: the function, which returns a scalar; left out, a decorator is returned.
-      argnums: what to differentiate by: positions of arguments (of modules, their `Param`s), or
-        `DiffState`s; of a sequence, the gradient is a tuple.
-      has_aux: the function returns (loss, anything else).
+      f: the function, which returns a scalar; if omitted, a decorator is returned.
+      argnums: what to differentiate by: positions of arguments (for modules, their `Param`s) or
+        `DiffState`s. With a sequence, the gradient is a tuple.
+      has_aux: whether the function returns (loss, anything else).
       holomorphic, allow_int: see `jax.grad`.
       reduce_axes: accepted for old programs; must be empty.
-      graph: False refuses shared references, and gives the gradient of a module in its own form.
-      graph_updates: False does the latter, too, and hands on no changes of structure.
+      graph: if False, shared references raise an error, and the gradient of a module is a module
+        of the same structure.
+      graph_updates: if False, the same holds for gradients, and changes of structure don't reach
+        the caller's objects.
 
     Returns:
-      The function of the gradient: of a module a `State` of variables. With `has_aux` (gradient,
-      anything else).
+      A function that returns the gradient; for a module this is a `State` of variables. With
+      `has_aux`, it returns (gradient, anything else).
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -277,10 +280,10 @@ def value_and_grad(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """`jax.value_and_grad` for functions of modules; arguments as of `grad`.
+    """`jax.value_and_grad` for functions of modules; takes the arguments of `grad`.
 
     Returns:
-      The function of (value, gradient); with `has_aux`, ((value, anything else), gradient).
+      A function that returns (value, gradient); with `has_aux`, ((value, anything else), gradient).
     """
     refuse_bound_method(f, "value_and_grad")
     _refuse_axes(reduce_axes)

@@ -1,14 +1,13 @@
 """`jit`: `jax.jit` for functions of modules, at the cost of `jax.jit`.
 
-A call bundles its objects (see `bundle`), which is mostly a look at remembered structures, and
-hands `jax.jit` the structure as a static argument and the values as one flat list. The compiled
-program returns the values that the function changed and, as the structure of its output, the
-effect. There is no cache here: programs are remembered by `jax.jit`, by structure, and let go with
-the function.
+A call bundles its objects (see `bundle`), which mostly consults cached structures, and passes
+`jax.jit` the structure as a static argument and the values as one flat list. The compiled program
+returns the values that the function changed and, as the structure of its output, the effect. This
+module keeps no cache: `jax.jit` caches the programs by structure and drops them with the function.
 
 Two options need more than that. Donated values form a separate list, and all of them are returned,
-since the caller's variables must not be left with deleted buffers. Shardings of inputs are options
-of `jax.jit` itself, one for each leaf: there is one `jax.jit` for each assignment of shardings.
+since the caller's variables must not be left with deleted buffers. Input shardings are options of
+`jax.jit` itself, one for each leaf, so each assignment of shardings has a separate `jax.jit`.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from .tree_mode import Modes
 
 
 class StateSharding(FilterMapping):
-    """The sharding of each leaf of a module, by filters; or, as a `State` of shardings, by path.
+    """The sharding of each leaf of a module, given by filters or, as a `State`, by path.
 
     >>> from jax.sharding import PartitionSpec
     >>> from linnet.module_core import nnx
@@ -75,9 +74,9 @@ _OPTIONS_OF_JAX = ("keep_unused", "device", "backend", "inline")
 
 
 class _Prepared:
-    """One call's objects, and what the compiled program is called with.
+    """The objects of one call, and the arguments of the compiled program.
 
-    `static` are the arguments that `jax.jit` takes as static, `flat` the others.
+    `static` holds the arguments that are static for `jax.jit`, `flat` holds the others.
     """
 
     __slots__ = ("bundle", "flat", "jitted", "static")
@@ -90,7 +89,7 @@ class _Prepared:
 
 
 class Jitted(Transformed[P, R]):
-    """A function under `jit`; has `lower`, `trace` and `eval_shape` as `jax.jit` does."""
+    """A jitted function, with `lower`, `trace` and `eval_shape` as in `jax.jit`."""
 
     def __init__(self, fun: Callable[..., Any], options: JitOptions) -> None:
         super().__init__(fun)
@@ -123,7 +122,7 @@ class Jitted(Transformed[P, R]):
     def _arguments_named(
         self, argnums: Any, argnames: Any
     ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Positions and names of arguments; each given either way is found by both."""
+        """Positions and names of arguments; an argument given by one is listed under both."""
         bound = len(self._bound)
         positions = {i + bound if i >= 0 else i for i in _as_tuple(argnums)}
         names = set(_as_tuple(argnames))
@@ -186,7 +185,7 @@ class Jitted(Transformed[P, R]):
     def _constrained(
         self, inside: Inside, output: Output, layout: Any, constraints: Any
     ) -> Outcome:
-        """The outcome with donated values in it, and laid out as the shardings say."""
+        """The outcome, donated values included, with the requested shardings applied."""
         roots = list(inside.roots)
         before = len(roots)
         prefix = self.out_shardings
@@ -357,25 +356,25 @@ class Jitted(Transformed[P, R]):
 
     @entry
     def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
-        """The program for these arguments before it is compiled; nothing is run or changed."""
+        """The program for these arguments before compilation; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
         return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
 
     @entry
     def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
-        """The traced function for these arguments, with its `jaxpr`; nothing is run or changed."""
+        """The traced function for these arguments, with its `jaxpr`; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
         return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
 
     @entry
     def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The output with `jax.ShapeDtypeStruct`s for arrays; nothing is run or changed."""
+        """The output with `jax.ShapeDtypeStruct`s for arrays; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
         outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))
         return abstract_output(prepared.bundle, outcome)
 
     def clear_cache(self) -> None:
-        """Forgets all compiled programs of this function."""
+        """Clears all compiled programs of this function."""
         self._compiled.clear_cache()
         self._by_shardings.clear()
 
@@ -404,7 +403,7 @@ def _without(
 
 
 class JitForms(Protocol):
-    """What type checkers know of `jit`, called with a function or as a decorator."""
+    """The type of `jit` for type checkers: called with a function, or as a decorator."""
 
     @overload
     def __call__(self, fun: Callable[P, R], **options: Unpack[JitOptions]) -> Jitted[P, R]: ...
@@ -413,7 +412,7 @@ class JitForms(Protocol):
         self, fun: None = None, **options: Unpack[JitOptions]
     ) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
     def __call__(self, fun: Any = None, **options: Unpack[JitOptions]) -> Any:
-        """The jitted function; without a function, a decorator."""
+        """The jitted function, or a decorator if no function is given."""
 
 
 def _forms(transform: Callable[..., Jitted[Any, Any]]) -> JitForms:
@@ -438,18 +437,18 @@ def jit(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Jitted[Any, Any]:
-    """`jax.jit` for functions of modules: what they do to modules is done to the caller's.
+    """`jax.jit` for functions of modules: their changes to modules reach the caller's modules.
 
     Args:
-      fun: the function; left out, a decorator is returned. Methods, bound or not, are taken, too.
+      fun: the function; if omitted, a decorator is returned. Bound and unbound methods work, too.
       in_shardings: for each argument a sharding, a tree of them, or for modules `StateSharding`.
       out_shardings: the same for the output.
-      static_argnums, static_argnames: arguments that are part of the program, hashable.
-      donate_argnums, donate_argnames: arguments whose buffers may be used again. Of a module, the
-        variables hold the new buffers afterwards.
+      static_argnums, static_argnames: hashable arguments that are part of the program.
+      donate_argnums, donate_argnames: arguments whose buffers may be reused. The variables of a
+        donated module hold the new buffers afterwards.
       keep_unused, device, backend, inline: see `jax.jit`.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx

@@ -1,4 +1,4 @@
-"""`transform_metadata`: names of axes for a function that jax itself transforms."""
+"""`transform_metadata`: axis names of variables within functions that jax itself transforms."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def transform_metadata(
     partition: str | None,
     graph: bool | None = None,
 ) -> Any:
-    """Keeps sharding metadata in step inside of a function that is given to `jax.vmap`, say.
+    """Keeps sharding metadata in step within a function that is passed to, say, `jax.vmap`.
 
-    While the function runs, its variables lack the name of the axis that jax takes away; those that
-    it returns have it.
+    While the function runs, its variables lack the name of the axis that jax removes; the variables
+    that it returns have the name.
 
     Args:
-      f: the function; left out, a decorator is returned.
-      in_axes: as the transform has them; int or None for each argument, or `StateAxes`.
+      f: the function; if omitted, a decorator is returned.
+      in_axes: the same as for the transform; an int, None or `StateAxes` for each argument.
       out_axes: the same for the output.
       partition: the name of the axis.
       graph: accepted; sharing makes no difference here.

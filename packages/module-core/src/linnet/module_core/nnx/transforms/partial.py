@@ -1,7 +1,7 @@
-"""`cached_partial` and `jit_partial`: some arguments fixed once.
+"""`cached_partial` and `jit_partial`: functions with their first arguments fixed.
 
-Elsewhere they save the walk over the fixed arguments at every call. Here structures are remembered
-anyway, so they are what their names say, and no more: the fixed modules may change as any other.
+Elsewhere these save a walk over the fixed arguments at every call. Here structures are cached
+anyway, so they only fix arguments; the fixed modules may change like any others.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def cached_partial(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Callable[..., Any]:
-    """A function of an `nnx.jit` function with its first arguments fixed.
+    """The given `nnx.jit` function with its first arguments fixed.
 
     Args:
       f: the function.
       *cached_args: its first arguments, modules for example.
-      graph, graph_updates: accepted; what `f` was made with holds.
+      graph, graph_updates: accepted; the options of `f` apply.
 
     >>> from linnet.module_core import nnx
     >>> add = cached_partial(nnx.jit(lambda x, y: x + y), 1)
@@ -93,13 +93,13 @@ def jit_partial(
     Args:
       fun: the function.
       *partial_args: its first arguments, modules for example.
-      **options: as of `nnx.jit`; positions count the fixed arguments.
+      **options: options of `nnx.jit`; positions include the fixed arguments.
     """
     return JitPartial(fun, partial_args, options)
 
 
 class JitPartial(Generic[P, R]):
-    """What `jit_partial` returns; has `lower`, `trace` and `eval_shape`."""
+    """The result of `jit_partial`, with `lower`, `trace` and `eval_shape`."""
 
     def __init__(
         self, fun: Callable[..., R], partial_args: tuple[Any, ...], options: JitOptions

@@ -1,8 +1,9 @@
-"""`prefix`: builds, from filters, a spec for each leaf of a tree of objects.
+"""`prefix`: builds a spec for each leaf of a tree of objects, from filters.
 
 In graph mode an object is represented by a `StateAxes` of the paths of its leaves, which nnx's
-transforms take as a spec of the object. In tree mode it is an object of the same class whose
-variables hold the values: a prefix for jax's own transforms, too, to which modules are trees.
+transforms take as the object's spec. In tree mode it is represented by an object of the same class
+with specs as the values of its variables; since modules are pytrees, this is a prefix for jax's
+transforms, too.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ def prefix(
     *,
     graph: bool | None = None,
 ) -> Any:
-    """A prefix of a tree of objects, for a transform: what filters say of each leaf.
+    """A prefix of a tree of objects, for a transform: the value that filters give each leaf.
 
     Args:
       node: a module, variable or array, or a container of them.
-      filter_map: filters and their values, of which the first that a leaf passes counts; or a
-        function of path and leaf to the value.
-      graph: whether objects may be shared, and the prefix is for nnx's transforms; False makes
-        one for jax's own, and for nnx's in tree mode. None is the mode that is set.
+      filter_map: a mapping from filters to values, where the first filter that a leaf passes
+        counts; or a function from path and leaf to the value.
+      graph: if True, objects may be shared, and the prefix is for nnx's transforms; if False, it is
+        for jax's transforms, and for nnx's in tree mode. None uses the current mode.
 
     Raises:
       ArgumentError: a leaf passes no filter.
@@ -111,7 +112,7 @@ def _object(path: Path, x: object, value_of: Callable[[Path, Any], Any]) -> obje
     made, nodes = build(graphdef, values)
     originals = build(graphdef, leaves)[1]
     for node, original in zip(nodes, originals, strict=True):
-        if isinstance(node, Pytree):  # what was data is data, be it a number now
+        if isinstance(node, Pytree):  # data stays data, even if its value is a number now
             for name in attribute_names(original):
                 if holds_data(original.__dict__[name]):
                     set_mark(node, name, True)

@@ -1,15 +1,15 @@
-"""`scan`: a loop over steps, with modules whose variables are carried, scanned or the same.
+"""`scan`: a loop over steps, with modules whose variables are carried, scanned or broadcast.
 
-A leaf's spec decides what happens to it from step to step: `Carry` passes it on, an axis gives each
-step its slice (and stores the step's changes there), and None shows it to all steps, whose changes
-are dropped. A module as an argument with the spec `Carry` is carried whole. In tree mode, where
-specs can't tell the leaves of a module apart, those of a shown module that steps write to are
-carried, too.
+A leaf's spec decides what happens to it from step to step: `Carry` passes it to the next step, an
+axis gives each step its slice (and stores the step's changes there), and None broadcasts it to all
+steps, whose changes to it are dropped. A module argument with the spec `Carry` is carried whole. In
+tree mode, where specs can't distinguish the leaves of a module, the leaves of a broadcast module
+that steps write to are carried, too.
 
-The loop carries the carried values and stacks what is returned along an axis; the body closes over
-the rest, so it is not an input of the loop. A `jax.jit` around the loop, inlined in other programs,
-traces a structure once, however often it is called. Numbers, text and flags that all steps see are
-part of its key, since the function may branch on them.
+The loop carries the carried values and stacks outputs along an axis; the body closes over the rest,
+which is therefore not an input of the loop. A `jax.jit` around the loop, inlined in other programs,
+traces each structure once, however often it is called. Numbers, text and flags that are broadcast
+are part of its key, since the function may branch on them.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from .wording import tree_text
 
 
 class Carry:
-    """The spec of what one step hands to the next."""
+    """The spec of values that each step passes to the next."""
 
 
 class Scan(Transformed[..., Any]):
-    """What `scan` returns."""
+    """The result of `scan`."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Scan(Transformed[..., Any]):
                     f"out_axes={out_axes!r} has None, but every step has an output of its own.",
                     hint="An output of every step has an axis; what stays the same is carried.",
                 )
-        # Inlined, so that derivatives and batches of the loop are those of jax.lax.scan.
+        # Inlined, so that differentiating or batching the loop acts on jax.lax.scan itself.
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
 
     @entry
@@ -133,7 +133,7 @@ class Scan(Transformed[..., Any]):
             try:
                 outcome = _Loop(self, call, values, leaves, handed_on).run()
                 output, carried = outcome.output
-                # As jax.lax.scan does, what no step changes is returned itself.
+                # Like jax.lax.scan, returns the very object for whatever no step changes.
                 found = {id(x): k for k, x in enumerate(given)}
                 ends = enumerate(jax.tree_util.tree_leaves(carried))
                 unchanged = tuple([(i, found[id(x)]) for i, x in ends if id(x) in found])
@@ -144,15 +144,15 @@ class Scan(Transformed[..., Any]):
 
 
 class _Call:
-    """The arguments of a call without their values: static, and the key of its program.
+    """The arguments of a call without their values; static, and the key of the call's program.
 
     Attributes:
       form: the objects.
-      in_axes: for each argument.
-      carried: the position of the argument that is carried.
-      axes: of the leaves beside the objects.
-      structure: of the arguments.
-      fixed: numbers, text and flags that are shown to all steps, by position among the leaves.
+      in_axes: the spec of each argument.
+      carried: the position of the carried argument.
+      axes: the axes of the leaves outside the objects.
+      structure: the structure of the arguments.
+      fixed: broadcast numbers, text and flags, by position among the leaves.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class _Call:
         self._key = (form, self.carried, self.axes, structure, static)
 
     def filled(self, given: Sequence[Any]) -> list[Any]:
-        """The leaves of the arguments: those given, and those left out."""
+        """All leaves of the arguments: the given ones and the fixed ones."""
         rest = iter(given)
         return [self.fixed[i] if i in self.fixed else next(rest) for i in range(len(self.axes))]
 
@@ -185,7 +185,7 @@ class _Call:
 
 
 def _call(lifted: Lifted, in_axes: tuple[Any, ...]) -> tuple[_Call, list[Any]]:
-    """A call's static side, and its arrays beside the objects."""
+    """The static part of a call, and its arrays outside the objects."""
     axes, leaves, structure = _flat(plain(in_axes), lifted.args)
     fixed = {
         i: leaf
@@ -197,7 +197,7 @@ def _call(lifted: Lifted, in_axes: tuple[Any, ...]) -> tuple[_Call, list[Any]]:
 
 
 class _WrittenTo(Exception):
-    """Steps wrote to leaves that were to be the same in all of them."""
+    """Raised when steps wrote to broadcast leaves."""
 
     def __init__(self, leaves: Collection[int]) -> None:
         super().__init__(leaves)
@@ -205,10 +205,10 @@ class _WrittenTo(Exception):
 
 
 class _Loop:
-    """The loop of one call, inside of its program: where every value goes, and the body.
+    """The loop of one call, inside its program: where every value goes, and the body.
 
     Args:
-      handed_on: leaves that are carried though they are specified to be the same in all steps.
+      handed_on: leaves that are carried although their spec broadcasts them.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class _Loop:
             for axis, group in zip(self.groups, groups, strict=True)
         ]
         values = put_together([*groups, [carried[i] for i in self.order]], self.layout)
-        # All that is carried was sent; what no step wrote to stays as it is.
+        # Every carried value was sent; those that no step wrote to stay as they are.
         sent = dict(zip(self.sent, values, strict=True))
         effect = self.plan.effect([i for i in sent if i in self.written])
         axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
@@ -289,7 +289,7 @@ class _Loop:
         args = list(jax.tree_util.tree_unflatten(call.structure, leaves))
         if call.carried is not None:
             args[call.carried] = carried_argument
-        # Of a carried object the next step gets all that this one made of it.
+        # The next step receives a carried object with all changes that this step made to it.
         undone = scan._modes.tree and Carry not in call.form.specs
         run = Run(call.form, values, scan._metadata, undone)
         output = run.call(scan._fun, tuple(args), {})
@@ -302,7 +302,7 @@ class _Loop:
             for spec, source in zip(run.specs, after.sources, strict=True)
         ]
         self._look_for_lost(after, specs)
-        # What every step sees whole is not handed on; what is carried comes from the last step.
+        # Broadcast values are not passed on; carried values come from the last step.
         outcome = run.inside.outcome(rest, after, lambda i: self._sends(specs[i], after, i))
         groups: list[list[Any]] = [[] for _ in self.groups]
         layout: list[int] = []
@@ -322,19 +322,19 @@ class _Loop:
             self._refuse_new(run, after, None, Carry)
         self._refuse_moved(run, after)
         after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
-        # Static, and so handed out by this loop, which the last trace of the body leaves behind.
+        # Static results; the last trace of the body leaves them on this loop.
         self.plan: Plan = after.plan
         self.written = after.written()
         self.sent = outcome.effect.changed
         self.layout = tuple(layout)
-        self.order = tuple(map(self.carried.index, last))  # in which carried values were sent
+        self.order = tuple(map(self.carried.index, last))  # the order of carried values as sent
         return (after_carried, carried_output), (groups, outcome.output)
 
     def _sends(self, spec: Any, after: After, i: int) -> bool:
         return spec is Carry or (isinstance(spec, int) and after.is_changed(i))
 
     def _look_for_lost(self, after: After, specs: Sequence[Any]) -> None:
-        """In tree mode, starts again with what steps wrote to, though it was only shown to them."""
+        """In tree mode, raises `_WrittenTo` for broadcast leaves that steps wrote to."""
         if not self.scan._modes.tree:
             return
         lost = {
@@ -355,7 +355,7 @@ class _Loop:
             )
 
     def _divided(self, run: Run, output: Output, carried: Any) -> tuple[Any, Any]:
-        """What is stacked of the output, and what is carried."""
+        """The stacked and the carried part of the output."""
         position = self.scan._carried_out
         if position is None:
             return output, None
@@ -417,7 +417,7 @@ class _Loop:
         )
 
     def _refuse_moved(self, run: Run, after: After) -> None:
-        """Checks that the next step will find each variable where this one did."""
+        """Checks that the next step will find each variable at the same place as this one."""
         if after.in_place:
             return
         form = self.call.form
@@ -444,7 +444,7 @@ _ALL_CARRIED = -1
 
 
 def _carry_position(axes: Any, what: str) -> int | None:
-    """The position of `Carry` among specs; `_ALL_CARRIED` if it is all of them."""
+    """The position of `Carry` among specs, or `_ALL_CARRIED` if `Carry` is the only spec."""
     if axes is Carry:
         return _ALL_CARRIED
     found: list[int] = []
@@ -466,12 +466,12 @@ def _carry_position(axes: Any, what: str) -> int | None:
 
 
 def _is_traced(leaf: Any) -> bool:
-    """Whether a leaf is an operand of the program, and not part of it."""
+    """Whether a leaf is an operand of the program rather than a part of it."""
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, float, complex))
 
 
 def _moved(value: Any, source: int, destination: int) -> Any:
-    """The value with an axis of each of its arrays moved."""
+    """The value with one axis of each array moved."""
     if source == destination:
         return value
     return jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, source, destination), value)
@@ -504,21 +504,22 @@ def scan(
     """`jax.lax.scan` for functions of modules.
 
     Args:
-      f: the function of one step; left out, a decorator is returned.
-      length: the number of steps, where no argument tells it.
-      reverse: goes from the last step to the first.
-      unroll: steps in one turn of the loop; True for all of them.
-      in_axes: for each argument `Carry` (one of them at most), an axis, None, or for modules
+      f: the function of one step; if omitted, a decorator is returned.
+      length: the number of steps, needed if no argument is scanned.
+      reverse: whether to run from the last step to the first.
+      unroll: the number of steps in one iteration of the loop; True for all of them.
+      in_axes: for each argument `Carry` (at most once), an axis, None, or for modules
         `StateAxes`, which may contain `Carry`, too.
-      out_axes: `Carry` where the function returns it, and an axis for what else it returns.
-      transform_metadata: with `nnx.PARTITION_NAME`, the name of the axis in sharding metadata.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      out_axes: `Carry` where the function returns the carry, and an axis for its other outputs.
+      transform_metadata: under `nnx.PARTITION_NAME`, the name of the axis in sharding metadata.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
 
-    Changes of variables that all steps see whole (None) are dropped.
+    Changes to broadcast variables (None) are dropped.
 
     Raises:
-      ArgumentError: carries are missing or several, structures change, axes don't exist.
+      ArgumentError: a carry is missing or there are several, a structure changes, or an axis
+        doesn't exist.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx

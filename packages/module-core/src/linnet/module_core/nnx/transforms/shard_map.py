@@ -1,7 +1,7 @@
-"""`shard_map`: a function of the shards of modules.
+"""`shard_map`: runs a function on the shards of modules.
 
-As in `vmap`, each leaf has a spec, here a `PartitionSpec`; what the function changes comes back by
-the spec that it went in by.
+As in `vmap`, each leaf has a spec, here a `PartitionSpec`; changes that the function makes return
+by the leaf's input spec.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Spec: Any = jax.sharding.PartitionSpec
 
 
 class ShardMap(Transformed[..., Any]):
-    """What `shard_map` returns."""
+    """The result of `shard_map`."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ShardMap(Transformed[..., Any]):
         return lifted.apply(output, put_together(values_of, layout), effect)
 
     def _misfit(self, lifted: Lifted, in_specs: object) -> Exception | None:
-        """Names the array that its spec doesn't fit, if there is one."""
+        """The error that names an array whose spec doesn't fit, or None if all fit."""
         mesh = self._options["mesh"] or mesh_that_is_set()
         if mesh is None:
             return None
@@ -97,7 +97,7 @@ class ShardMap(Transformed[..., Any]):
         return sharding_misfit(on_mesh, "shard_map")
 
     def _moved(self, lifted: Lifted, specs: list[Any]) -> list[Any]:
-        """The values on the mesh: the caller's variables keep the shards that they are split in."""
+        """The values, moved to the mesh; the caller's variables keep the sharded arrays."""
         mesh = self._options["mesh"]
         if mesh is None:
             mesh = mesh_that_is_set()
@@ -127,14 +127,14 @@ def shard_map(
     """`jax.shard_map` for functions of modules.
 
     Args:
-      f: the function of shards; left out, a decorator is returned.
+      f: the function of shards; if omitted, a decorator is returned.
       mesh: the devices; None for the mesh that is set.
       in_specs: for each argument a `PartitionSpec`, a tree of them, or for modules `StateSharding`.
       out_specs: the same for the output.
-      axis_names: the mesh's axes that the function is written for; empty for all.
+      axis_names: the mesh axes that are manual within the function; empty for all.
       check_vma: see `jax.shard_map`.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
     """
     refuse_bound_method(f, "shard_map")
     options: dict[str, Any] = {"mesh": mesh, "check_vma": check_vma}

@@ -1,7 +1,7 @@
-"""Transforms of jax that treat all values alike: `remat`, `checkify`, `make_jaxpr`.
+"""Transforms that treat all values alike: `remat`, `checkify`, `make_jaxpr`.
 
-The objects among the arguments become one list of values, the function's effect is part of its
-output, and jax does the rest.
+The objects among the arguments become one list of values, and the function's effect becomes part of
+its output; jax does the rest.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class Simple(Transformed[..., Any]):
-    """A function whose run on flat values is handed to jax.
+    """Base of transforms that pass jax the function as a function of flat values.
 
     Args:
       fun: the function.
-      name: of the transform.
+      name: the name of the transform.
       static: positions of static arguments.
       modes: see `Modes`.
     """
@@ -48,7 +48,7 @@ class Simple(Transformed[..., Any]):
     def _flat(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Bundle, tuple[_Call, list[Any], tuple[Any, ...], dict[str, Any]]]:
-        """The objects, and the arguments of `_run`."""
+        """The bundle of the objects, and the arguments of `_run`."""
         if self._static:
             args, kwargs = positional(self._fun, args, kwargs)
         count = len(args)
@@ -66,7 +66,7 @@ class Simple(Transformed[..., Any]):
     def _run(
         self, call: _Call, values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Outcome:
-        """The function's run on flat values; `call` is static."""
+        """Runs the function on flat values; `call` is static."""
         inside = Inside(call.graphdef, values, self._modes.tree)
         all_args = list(rest)
         for position, argument in call.fixed:
@@ -75,7 +75,7 @@ class Simple(Transformed[..., Any]):
 
 
 class _Call:
-    """What is static in a call: the structure of its objects, and static arguments by position."""
+    """The static part of a call: the structure of its objects, and static arguments by position."""
 
     __slots__ = ("_key", "fixed", "graphdef")
 
@@ -92,7 +92,7 @@ class _Call:
 
 
 class Remat(Simple):
-    """What `remat` returns."""
+    """The result of `remat`."""
 
     def __init__(self, fun: Any, static: Any, modes: Modes, **options: Any) -> None:
         super().__init__(fun, "remat", (static,) if isinstance(static, int) else static, modes)
@@ -100,8 +100,8 @@ class Remat(Simple):
         self._remember()
 
     def _remember(self) -> None:
-        # jax remembers the trace of a function as long as that lives: one for each structure.
-        # (It would keep functions with static arguments for ever.)
+        # jax caches the trace of a function as long as the function lives: one for each structure.
+        # (It would keep functions with static arguments forever.)
         self._program = functools.lru_cache(maxsize=128)(self._checkpointed)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,14 +134,14 @@ def remat(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """`jax.checkpoint` for functions of modules: the backward pass computes them again.
+    """`jax.checkpoint` for functions of modules: the backward pass recomputes values.
 
     Args:
-      f: the function; left out, a decorator is returned.
+      f: the function; if omitted, a decorator is returned.
       prevent_cse, policy: see `jax.checkpoint`.
       static_argnums: positions of arguments that are not arrays.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -157,7 +157,7 @@ checkpoint = remat
 
 
 class Checkify(Simple):
-    """What `checkify` returns."""
+    """The result of `checkify`."""
 
     def __init__(self, fun: Any, errors: Any, modes: Modes) -> None:
         super().__init__(fun, "checkify", (), modes)
@@ -196,13 +196,14 @@ def checkify(
     """`jax.experimental.checkify.checkify` for functions of modules.
 
     Args:
-      f: the function; left out, a decorator is returned.
-      errors: which checks are made; None for those of `checkify.check` in the function itself.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      f: the function; if omitted, a decorator is returned.
+      errors: which errors to check for; None for those that the function itself passes to
+        `checkify.check`.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
 
     Returns:
-      The function of (error, output).
+      A function that returns (error, output).
     """
     if f is None:
         return lambda f: checkify(f, errors, graph, graph_updates)
@@ -213,7 +214,7 @@ def checkify(
 
 
 class MakeJaxpr(Simple):
-    """What `make_jaxpr` returns."""
+    """The result of `make_jaxpr`."""
 
     @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Output:
@@ -253,10 +254,10 @@ def make_jaxpr(
 
     The program takes the values of the variables, in the order of `nnx.state`, then the other
     arguments; it returns the output, then the values of the variables that the function changed.
-    Nothing of the caller's is changed.
+    The caller's objects don't change.
 
     Args:
-      f: the function; left out, a decorator is returned.
+      f: the function; if omitted, a decorator is returned.
       graph, graph_updates: see `nnx.remat`.
       static_argnums: positions of arguments that are not arrays.
 

@@ -1,6 +1,6 @@
 """The stages of a jitted function, as in jax: `Traced`, `Lowered`, `Compiled`.
 
-Each wraps jax's own stage and everything that it offers; only the call of a compiled program
+Each wraps jax's stage and offers everything that it offers; only the call of a compiled program
 handles objects.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
-    """The output of an abstract run, with new objects around shapes."""
+    """The output of an abstract run, with shapes as the values of new objects."""
     effect = outcome.effect
     values: list[Any] = [None] * effect.graphdef.num_leaves
     given = bundle.values() if effect.kept else []
@@ -34,7 +34,7 @@ def abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
 
 
 class _Stage:
-    """A stage of a jitted function, with what jax's own stage offers."""
+    """A stage of a jitted function, with the attributes of jax's stage."""
 
     def __init__(self, jitted: Jitted[..., Any], stage: Any) -> None:
         self._jitted = jitted
@@ -47,23 +47,23 @@ class _Stage:
 
 
 class Traced(_Stage):
-    """A traced function: `jaxpr`, `lower()`, and what `jax.stages.Traced` has."""
+    """A traced function: `jaxpr`, `lower()`, and everything else of `jax.stages.Traced`."""
 
     def lower(self, **options: object) -> Lowered:
-        """Lowers it to a program."""
+        """Lowers the function to a program."""
         return Lowered(self._jitted, self._stage.lower(**options))
 
 
 class Lowered(_Stage):
-    """A program not compiled yet: `compile()`, and what `jax.stages.Lowered` has."""
+    """A program before compilation: `compile()`, and everything else of `jax.stages.Lowered`."""
 
     def compile(self, *args: object, **options: object) -> Compiled:
-        """Compiles it."""
+        """Compiles the program."""
         return Compiled(self._jitted, self._stage.compile(*args, **options))
 
 
 class Compiled(_Stage):
-    """A compiled function, called as the original; it takes arguments of that structure alone."""
+    """A compiled function, called like the original with arguments of the same structure."""
 
     @entry
     def __call__(self, *args: Any, **kwargs: Any) -> Output:

@@ -1,7 +1,7 @@
 """`vmap` and `pmap`: a function of modules over an axis of their variables.
 
-Each leaf has an axis, or None: the whole of it takes part in every step. What the function changes
-comes back along the axis that it went in by, new variables by that of the object that holds them.
+Each leaf has an axis, or None if every step sees the whole leaf. Changes that the function makes
+return along the leaf's input axis, new variables along the axis of the object that holds them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .tree_mode import Modes
 
 
 class StateAxes(FilterMapping, Mapping[Any, Any]):
-    """The axis of each leaf of a module, by filters; or, as a `State` of axes, by path.
+    """The axis of each leaf of a module, given by filters or, as a `State` of axes, by path.
 
     >>> from linnet.module_core import nnx
     >>> nnx.StateAxes({nnx.Param: 0, ...: None})
@@ -55,7 +55,7 @@ class StateAxes(FilterMapping, Mapping[Any, Any]):
 
 
 class Vmap(Transformed[..., Any]):
-    """What `vmap` and `pmap` return."""
+    """The result of `vmap` and `pmap`."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Vmap(Transformed[..., Any]):
         return lifted.apply(output, put_together(values_of, layout), effect)
 
     def _check_out_axes(self, run: Run, after: After, outcome: Outcome) -> None:
-        """Checks that outputs and variables can be stacked along an axis."""
+        """Checks that outputs and variables can be stacked along their axes."""
         if self._out_axes == 0 and {0, None}.issuperset(run.specs):
             return
         prefix = plain(self._out_axes)
@@ -150,7 +150,7 @@ class Vmap(Transformed[..., Any]):
         kwargs: dict[str, Any],
         suspects: list[str],
     ) -> ValueError:
-        """The error in the words of the user's program, or itself where it is the user's own."""
+        """The error in terms of the user's program, or unchanged if the user's code raised it."""
         if isinstance(error, ArgumentError):
             return error
         name = self._name
@@ -181,7 +181,7 @@ def _check_axes(axes: list[Any], name: str) -> None:
 
 
 def _that_differ(run: Run, after: After, outcome: Outcome, values: Sequence[Any]) -> list[str]:
-    """The variables with axis None that got a value which is mapped, as far as can be seen."""
+    """The variables with axis None that were assigned a mapped value, as far as can be detected."""
     specs = run.form.specs
     mapped = next((type(v) for v, s in zip(values, specs, strict=True) if s is not None), None)
     found: list[str] = []
@@ -210,19 +210,19 @@ def vmap(
     """`jax.vmap` for functions of modules.
 
     Args:
-      f: the function; left out, a decorator is returned.
+      f: the function; if omitted, a decorator is returned.
       in_axes: for each argument an axis, None, a tree of them, or for modules `StateAxes`.
       out_axes: the same for the output.
       axis_name: name of the axis, for collectives.
-      axis_size: its size, where no argument tells it.
+      axis_size: size of the axis, needed if no argument has the axis.
       spmd_axis_name: see `jax.vmap`.
-      transform_metadata: with `nnx.PARTITION_NAME`, the name that the axis gets in the sharding
-        metadata of variables.
-      graph: False refuses shared references.
-      graph_updates: False keeps changes of structure from the caller; values are handed on.
+      transform_metadata: under `nnx.PARTITION_NAME`, the name of the axis in the sharding metadata
+        of variables.
+      graph: if False, shared references raise an error.
+      graph_updates: if False, only values reach the caller's objects, not changes of structure.
 
     Raises:
-      ArgumentError: a leaf has no axis, or two different ones.
+      ArgumentError: a leaf has no axis, or two different axes.
 
     >>> import jax
     >>> from linnet.module_core import nnx
@@ -267,11 +267,11 @@ def pmap(
 ) -> Any:
     """`jax.pmap` for functions of modules: one step of `vmap` on each device.
 
-    Args are those of `vmap` and `jax.pmap`; `nnx.jit` with shardings, or `nnx.shard_map`, is what
-    new programs use.
+    The arguments are those of `vmap` and `jax.pmap`. New programs use `nnx.jit` with shardings, or
+    `nnx.shard_map`.
 
     Raises:
-      ArgumentError: static or donated arguments are asked for, which go with those alone.
+      ArgumentError: static or donated arguments are requested; `pmap` supports neither.
     """
     refuse_bound_method(f, "pmap")
     if static_broadcasted_argnums not in ((), None) or donate_argnums not in ((), None):
