@@ -1,24 +1,24 @@
 """The one mechanism behind every lifted transform.
 
-A transform of jax takes a function of arrays. A method of a module also reads and writes the
-variables of its scope, draws random keys and counts them. To *lift* a transform is to turn the
-second into the first:
+A jax transform takes a function of arrays. A module's method also reads and writes the variables of
+its scope, draws random keys and counts the draws. *Lifting* a transform turns such a method into a
+function of arrays:
 
 1. find the scopes that the call needs: the module's, and those of modules passed as arguments or
    held in fields from elsewhere (`Lift`);
-2. take their collections and root keys out as pytrees: explicit inputs (`Lift.collections`,
-  `.keys`);
-3. inside the transform, make a frame of what comes in, lower the scopes into it, clone the modules
-   onto the lowered scopes, run the method, and return its output and what it has changed: explicit
-   outputs (`Lift.run`);
+2. extract their collections and root keys as pytrees, which become explicit inputs
+   (`Lift.collections`, `.keys`);
+3. inside the transform, build a frame from these inputs, lower the scopes into it, clone the
+   modules onto the lowered scopes, run the method, and return its output and its changes as
+   explicit outputs (`Lift.run`);
 4. write the changes back (`Lift.store`).
 
-Each transform says only what happens to the inputs and outputs in between. The clones are dropped
-with everything that the trace has put into them; the counts of draws and the automatic names go on,
-because scope and clone share them.
+Each transform defines only what happens to the inputs and outputs in between. The clones are
+discarded along with everything that the trace has stored in them; the draw counts and the automatic
+names continue, because scope and clone share them.
 
-A transform of a class is a subclass whose methods are lifted (`lift_class`); its clones inside are
-of the class itself.
+Transforming a class gives a subclass whose methods are lifted (`lift_class`); the clones inside are
+instances of the original class.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from .module import Module
 from .scope import Scope
 from .variable import Variable
 
-# What a transform is applied to, a class or a function, is what it returns for type checkers.
+# For type checkers, a transform returns the type that it is applied to: a class or a function.
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 Call = Callable[..., Any]  # (clone of the main module, *arguments) -> output
 
 
 class _Slot:
-    """Stands for a module or variable in a tree of arguments: a pytree without leaves."""
+    """A placeholder for a module or variable in a tree of arguments: a pytree without leaves."""
 
     def __init__(self, kind: type, index: int) -> None:
         self.kind = kind
@@ -64,20 +64,20 @@ jax.tree_util.register_pytree_node(
 
 
 class Lift:
-    """A call of a method, with what it needs of its scopes.
+    """A method call, together with the parts of its scopes that it needs.
 
     Args:
       call: the method, or function, to run with a clone of `module`.
-      module: the module that it runs on, or None of it in a tree of them.
+      module: the module that it runs on, or a tree of modules.
       args, kwargs: the other arguments; modules in them are lifted too.
 
     Attributes:
       call: the method.
       modules: the modules that are lifted, the main one first.
       variables: the variables among the arguments.
-      args, kwargs: the arguments, without their modules: fit for a transform of jax.
+      args, kwargs: the arguments without their modules, as a jax transform accepts them.
       roots: the scopes that are lifted; none is below another.
-      frame: the frame of the caller.
+      frame: the caller's frame.
     """
 
     def __init__(
@@ -121,23 +121,23 @@ class Lift:
 
         return jax.tree.map(take, tree, is_leaf=adoption.is_place)
 
-    # What goes in.
+    # Inputs.
 
     def collections(self, filter_like: CollectionFilter) -> list[Collections]:
         """The variables of each root in the collections that `filter_like` matches."""
         return [root.lift(filter_like) for root in self.roots]
 
     def keys(self, filter_like: CollectionFilter) -> list[RNGSequences]:
-        """The root keys of each root, of the streams that `filter_like` matches."""
+        """The root keys of each root, for the streams that `filter_like` matches."""
         return [
             {s: k for s, k in root.keys.items() if in_filter(filter_like, s)} for root in self.roots
         ]
 
     def folded_keys(self, filter_like: CollectionFilter) -> list[RNGSequences]:
-        """The root keys, with the path of the main module folded in by one draw of each stream.
+        """The root keys, with the main module's path folded in by one draw from each stream.
 
-        The scopes of modules from elsewhere keep their keys, and lose their paths inside, too: a
-        quirk of Flax's that its random numbers depend on.
+        The scopes of modules from elsewhere keep their keys, but also lose their paths inside. This
+        is a quirk of Flax that its random numbers depend on.
         """
         keys = self.keys(filter_like)
         if not self.roots:
@@ -147,7 +147,7 @@ class Lift:
         return keys
 
     def mutable(self, filter_like: CollectionFilter) -> CollectionFilter:
-        """Of the collections that `filter_like` matches, those that the caller may change."""
+        """The collections that `filter_like` matches and that the caller may change."""
         return intersect_filters(self.frame.mutable, filter_like)
 
     # The body.
@@ -172,14 +172,15 @@ class Lift:
           keys: the root keys of each root.
           mutable: the collections that the body may change.
           args, kwargs: the arguments, by default those that the call was made with.
-          call: the function to run, by default the one the call was made with.
-          fresh_hash: the paths of the modules are folded into the keys already.
+          call: the function to run; by default the one that the call was made with.
+          fresh_hash: the paths of the modules are already folded into the keys.
           concrete: compute initial values outside of the trace, see `Frame`.
-          whole: return the mutable collections as they are after it, changed or not: for bodies
-            whose outputs must look alike. `store` then takes what one of them has changed.
+          whole: return the mutable collections as they are after the run, changed or not, for
+            bodies whose outputs must have the same structure. `store` then takes what any of these
+            bodies has changed.
 
         Returns:
-          (output, for each root what has changed in the mutable collections).
+          (output, the changes in the mutable collections of each root).
         """
         frame = Frame(
             {},
@@ -230,30 +231,30 @@ class Lift:
         return output, after if whole else changed
 
     def directly(self, call: Call) -> Any:
-        """Runs another function on the modules themselves, for a transform made of other ones."""
+        """Runs another function on the modules themselves, for transforms composed of others."""
         return call(self._module, *self._arguments)
 
     def counts(self) -> Any:
-        """The numbers of draws and automatic names so far, as a value that can be compared."""
+        """The counts of draws and automatic names so far, as a comparable value."""
         draws = tuple(_sorted_counts(root.draws.snapshot()) for root in self.roots)
         return draws, tuple(_cursors_of(m) for m in self.modules)
 
     def set_counts(self, counts: Any) -> None:
-        """Sets the numbers of draws and names to what `counts` returned."""
+        """Sets the counts of draws and names to a value that `counts` returned."""
         draws, cursors = counts
         for root, found in zip(self.roots, draws, strict=True):
             root.draws.restore({path: dict(streams) for path, streams in found})
         for module, items in zip(self.modules, cursors, strict=True):
             module._state.cursors = dict(items)
 
-    # What comes out.
+    # Outputs.
 
     def store(self, changed: Sequence[Collections], *, whole: bool = False) -> None:
-        """Writes what the body has changed back to the scopes: all of it, or nothing.
+        """Writes the changes of the body back to the scopes, either all of them or none.
 
         Args:
-          changed: for each root its collections, from `run`.
-          whole: what no run has changed is among them, and is left out.
+          changed: the collections of each root, from `run`.
+          whole: `changed` includes values that no run has changed; these are skipped.
 
         Raises:
           JaxTransformError: the scopes belong to another trace than the values.
@@ -266,7 +267,7 @@ class Lift:
             root.store(collections)
 
     def pick(self, collections: Sequence[Collections]) -> list[Collections]:
-        """Of the collections of each root, what a run so far has changed."""
+        """The part of each root's collections that any run so far has changed."""
         return [_pick(t, m) for t, m in zip(collections, self._changed, strict=True)]
 
     def plain(self, variables: CollectionFilter, rngs: CollectionFilter) -> PlainBody:
@@ -277,16 +278,16 @@ class Lift:
 def group(
     collections: Sequence[Collections], filters: Sequence[CollectionFilter]
 ) -> list[list[Collections]]:
-    """Deals the collections of each root out to `filters`.
+    """Distributes the collections of each root among `filters`.
 
-    Returns for each filter a list: for each root a dict.
+    Returns a list for each filter, with a dict for each root.
     """
     dealt = [group_collections(root, filters) for root in collections]
     return [[root[i] for root in dealt] for i in range(len(filters))]
 
 
 def ungroup(groups: Sequence[Sequence[Collections]]) -> list[Collections]:
-    """Puts what `group` has dealt out together again."""
+    """Reverses `group`."""
     return [
         {c: tree for part in parts for c, tree in part.items()}
         for parts in zip(*groups, strict=True)
@@ -294,9 +295,9 @@ def ungroup(groups: Sequence[Sequence[Collections]]) -> list[Collections]:
 
 
 class PlainBody:
-    """A function (inputs, *args) -> (output, changed), where inputs are (collections, keys).
+    """A function (inputs, *args) -> (output, changed), where `inputs` is (collections, keys).
 
-    What most transforms need: all lifted collections go in, and those that changed come out.
+    Most transforms need just this: all lifted collections go in, and the changed ones come out.
     """
 
     def __init__(self, lift: Lift, variables: CollectionFilter, rngs: CollectionFilter) -> None:
@@ -318,7 +319,7 @@ def _sorted_counts(snapshot: dict[tuple[str, ...], dict[str, int]]) -> object:
 
 
 def merge(old: Sequence[Collections], new: Sequence[Collections]) -> list[Collections]:
-    """For each root the collections of `old` with the values of `new` put in."""
+    """The collections of each root in `old`, updated with the values of `new`."""
     return [_put(a, b) for a, b in zip(old, new, strict=True)]
 
 
@@ -329,7 +330,7 @@ def _put(old: object, new: object) -> Any:
 
 
 def _changes(before: Any, after: Any) -> Any:
-    """What is in the dicts `after` and is not the same object in `before`."""
+    """The entries of the nested dicts `after` that are not the same object in `before`."""
     changed = {}
     for name, value in after.items():
         old = before.get(name)
@@ -343,7 +344,7 @@ def _changes(before: Any, after: Any) -> Any:
 
 
 def _names(collections: object) -> Any:
-    """The same dicts without their values, so that no trace's value is kept."""
+    """The same dicts without their values, so that no traced value is kept."""
     if isinstance(collections, list):
         return [_names(tree) for tree in collections]
     if not isinstance(collections, dict):
@@ -352,7 +353,7 @@ def _names(collections: object) -> Any:
 
 
 def _pick(tree: PyTree, changes: Any) -> Any:
-    """What of the dicts `tree` is in `changes`."""
+    """The entries of the nested dicts `tree` that are in `changes`."""
     return {
         name: _pick(value, changes[name])
         if isinstance(value, dict) and isinstance(changes[name], dict)
@@ -370,8 +371,9 @@ def _copy_dicts(tree: object) -> Any:
     return {k: _copy_dicts(v) for k, v in tree.items()} if type(tree) is dict else tree
 
 
-# The counts of automatic names belong to a run of a compact method. A body that is part of one goes
-# on with them, and so does the method after it; any other begins without, and leaves none.
+# The counts of automatic names belong to one run of a compact method. A body that is part of such a
+# run continues them, and the rest of the method continues after it; any other body starts without
+# counts and leaves none.
 
 
 def _cursors_of(module: Module) -> tuple[tuple[str, int], ...]:
@@ -379,9 +381,9 @@ def _cursors_of(module: Module) -> tuple[tuple[str, int], ...]:
 
 
 def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> list[Scope]:
-    """The scopes of the modules and of all they hold, without those below another.
+    """The scopes of the modules and of everything they hold, without scopes that are below another.
 
-    None where no module has one: then there is nothing to lift, and the transform is jax's.
+    Empty if no module has a scope: the call then uses the plain jax transform.
     """
     found: dict[tuple[str, ...], Scope] = {}
     if all(module.scope is None for module in modules) and not variables:
@@ -408,7 +410,8 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
 def _collect_scopes(
     place: Module | Variable[Any], found: dict[tuple[str, ...], Scope], main: Module | None
 ) -> None:
-    # Not a function within `_roots`: one that calls itself is a cycle, and would keep the scopes.
+    # Not nested in `_roots`: a closure that calls itself is a reference cycle and would keep the
+    # scopes alive.
     scope = place.scope
     if scope is None:
         raise JaxTransformError(
@@ -432,7 +435,7 @@ def _held(module: Module) -> Iterable[Module | Variable[Any]]:
 
 
 class _Clones:
-    """Clones of bound modules, one for each, on the scopes of a lowered frame."""
+    """Clones of bound modules, one per module, on the scopes of a lowered frame."""
 
     def __init__(
         self, roots: Sequence[Scope], scopes: Sequence[Scope], cursors: dict[int, Any]
@@ -495,7 +498,7 @@ class _Clones:
         return clone
 
     def reserve(self, module: Module) -> None:
-        """Takes the name of a module that came as an argument, so that no other gets it inside."""
+        """Reserves the name of a module passed as an argument, so that no other gets it inside."""
         parent, name = module.parent, module.name
         clone = self._made.get(id(parent))
         if clone is not None and name is not None and name not in parent._state.setup_names:
@@ -532,10 +535,10 @@ def lift_target(
     Args:
       transform: takes a `Lift` and the options, and returns the output.
       target: what to transform.
-      prefix: goes before the class's name.
-      methods: of a class: names of the methods to transform (default `__call__`), or for each name
-        options that go over the common ones.
-      options: of the transform.
+      prefix: the prefix of the new class's name.
+      methods: for a class: names of the methods to transform (default `__call__`), or a dict from
+        names to options that override the common ones.
+      options: the options of the transform.
 
     Raises:
       TransformTargetError: `target` is neither.
@@ -563,9 +566,9 @@ def lift_target(
 
 
 def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
-    """Runs a function of a module, or a bound method, as a method of the module that it is given.
+    """A call that runs a function or bound method as a method of the module that it is given.
 
-    A bound method is taken for its function, which runs on a clone of the module it is bound to.
+    For a bound method, its function runs on a clone of the module that it is bound to.
     """
     owner = getattr(fn, "__self__", None)
     if not isinstance(owner, Module):
@@ -623,7 +626,7 @@ def lift_class(
     }
     for name, own_options in chosen.items():
         if name == "__call__" and not any(name in vars(c) for c in cls.__mro__):
-            continue  # nothing to transform; `getattr` would find the one that makes instances
+            continue  # no `__call__` to transform; `getattr` would find the metaclass's
         method = getattr(cls, name)
         body[name] = _lift_method(transform, cls, name, method, {**options, **own_options})
     return type(prefix + cls.__name__, (cls,), body)

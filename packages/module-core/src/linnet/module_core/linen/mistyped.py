@@ -1,4 +1,4 @@
-"""What is said when a module is written, or used, with something else than what was meant."""
+"""Error messages for modules that were defined or used in a way that was not meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .context import context
 
 
 def misused(signature: str, name: object, init_fn: object, example: str) -> ArgumentTypeError:
-    """The error of a param or variable whose first arguments are something else."""
+    """The error for a param or variable whose first arguments are of the wrong kind."""
     if not isinstance(name, str):
         wrong = f"'name' must be a string, got {describe(name)}"
     else:
@@ -24,15 +24,15 @@ def misused(signature: str, name: object, init_fn: object, example: str) -> Argu
 def not_fields(
     error: TypeError, cls: Any, args: Sequence[Any], given: Mapping[str, Any]
 ) -> ArgumentTypeError | None:
-    """The error of a constructor that got an argument that is not a field of `cls`.
+    """The error for a constructor that got an argument that is not a field of `cls`.
 
     Args:
-      error: of Python.
+      error: Python's error.
       cls: the class.
-      args, given: the arguments, by position and by name.
+      args, given: the arguments, positional and by keyword.
     """
     if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-        return None  # raised further in: all arguments were fields
+        return None  # the error comes from deeper down: all arguments are fields
     known = [field for field in dataclasses.fields(cls) if field.init]
     fields = [field.name for field in known]
     unknown = next((name for name in given if name not in fields), None)
@@ -66,7 +66,7 @@ def brief(value: object) -> str:
 
 
 def about_frozen(module: Any, name: str) -> str:
-    """How to come by an attribute that may not be set on a bound module now."""
+    """How to provide an attribute that may not be set on a bound module at this point."""
     cls = type(module).__name__
     if name == "name":
         return (
@@ -85,7 +85,7 @@ def about_frozen(module: Any, name: str) -> str:
 
 
 def no_attribute(module: object, name: str, *, has_setup: bool) -> str:
-    """What is said of an attribute that a module lacks."""
+    """The message about an attribute that a module lacks."""
     cls = type(module).__name__
     message = f'"{cls}" object has no attribute "{name}".'
     if name == "__call__":
@@ -122,7 +122,7 @@ def _about_call(cls: Any) -> str:
 
 
 def _about_setup(cls: Any, name: str, has_setup: bool) -> str:
-    """Why setup has not made the attribute `name`, where that can be seen."""
+    """Why `setup` has not made the attribute `name`, if the reason can be determined."""
     setup = getattr(inspect.unwrap(cls.setup), "__code__", None)
     if setup is not None and name in setup.co_varnames:
         return f" setup makes a local variable of that name: write `self.{name} = ...` there."

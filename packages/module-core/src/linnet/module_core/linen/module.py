@@ -1,13 +1,13 @@
 """`Module`: an immutable description of a layer or a model.
 
 A module is a dataclass of hyperparameters. It holds no arrays: `init` returns them, `apply` takes
-them. For the time of a call a clone of it is bound to a scope (see `scope`), and so are the modules
+them. During a call, a clone of the module is bound to a scope (see `scope`), along with the modules
 that it makes or was given; a bound module reads and writes its variables there. Calling a submodule
-costs a dictionary look-up and a name.
+costs a dictionary lookup and a name.
 
-What can be known about a class is worked out when the class is made: its fields (`fields`) and what
-happens around its methods (`methods`). `adoption` gives children their names and places, `calls`
-sets up a call, and through `variable_access` a bound module reaches its variables and keys.
+Everything that depends only on a class is computed when the class is created: its fields (`fields`)
+and the wrappers of its methods (`methods`). `adoption` gives children their names and places,
+`calls` sets up a call, and `variable_access` gives a bound module access to its variables and keys.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _unspecified = _Unspecified()
 
 
 class _State:
-    """What changes in a module while it is bound."""
+    """The mutable state of a bound module."""
 
     __slots__ = (
         "children",
@@ -93,7 +93,7 @@ class _State:
         return _State()
 
     def begin_compact(self, scope: Scope) -> None:
-        """A compact method begins anew: the names that an earlier run took are free."""
+        """Starts a run of a compact method: the names that an earlier run took are free again."""
         self.in_compact = True
         if self.cursors or scope.names:
             self.cursors = {}
@@ -173,7 +173,7 @@ class Module(_Dataclass, VariableAccess):
             )
 
     def _take_in(self, child: Module) -> None:
-        """Gives a place to a module that was just made with this one as parent, or lets it wait."""
+        """Adopts a module that was just made with this one as its parent, or leaves it waiting."""
         state = self._state
         if not (state.in_setup or state.in_compact):
             child.__dict__["parent"] = None
@@ -209,7 +209,7 @@ class Module(_Dataclass, VariableAccess):
 
     @classmethod
     def _gains_attributes(cls) -> bool:
-        """Whether an instance may have attributes, once it is bound, that it has not before."""
+        """Whether a bound instance may have attributes that an unbound one lacks."""
         return cls.setup is not Module.setup or cls.__getattr__ is not Module.__getattr__
 
     def _run_setup(self) -> None:
@@ -232,7 +232,7 @@ class Module(_Dataclass, VariableAccess):
             state.setup_names = dict(self.scope.names)
 
     def __setattr__(self, name: str, value: object) -> None:
-        # What may be set is decided here; how it is set (descriptors, `__class__`) is Python's.
+        # This decides what may be set; Python decides how (descriptors, `__class__`).
         attributes = self.__dict__
         state = attributes.get("_state")
         if state is not None and attributes["scope"] is not None and name != "__class__":
@@ -240,7 +240,7 @@ class Module(_Dataclass, VariableAccess):
         object.__setattr__(self, name, value)
 
     def _settable(self, state: _State, name: str, value: object) -> object:
-        """What an attribute of a bound module is set to; only `setup` may set one."""
+        """The value that an attribute of a bound module is set to; only `setup` may set one."""
         if state.in_setup:
             if name in self._frozen:
                 raise SetAttributeInModuleSetupError(
@@ -311,7 +311,7 @@ class Module(_Dataclass, VariableAccess):
         _reset_names: bool = False,
         **updates: Any,
     ) -> Self:
-        """A new module with the same fields, but for `updates`.
+        """A new module with the same fields, except for `updates`.
 
         Args:
           parent: the clone's parent; by default it has none and is not bound.
@@ -357,9 +357,9 @@ class Module(_Dataclass, VariableAccess):
         name: str | None = None,
         **updates: Any,
     ) -> Self:
-        """A new module with the same fields but a new name, as if it had just been made here.
+        """A new module with the same fields but a new name, as if it had been constructed here.
 
-        Modules among the fields are cloned as well, so that the copy has parameters of its own.
+        Modules among the fields are cloned as well, so the copy does not share their parameters.
         """
         return self.clone(parent=parent, name=name, _deep_clone=True, _reset_names=True, **updates)
 
@@ -407,7 +407,7 @@ class Module(_Dataclass, VariableAccess):
 
         Args:
           rngs: one key, for the stream "params", or keys by stream.
-          *args, **kwargs: of the method.
+          *args, **kwargs: the method's arguments.
           method: name, function or bound method; `__call__` by default.
           mutable: the collections that are made and returned.
           capture_intermediates: store results of methods, see `apply`.
@@ -449,8 +449,8 @@ class Module(_Dataclass, VariableAccess):
     ) -> dict[str, Any]:
         """Like `init`, but computes nothing except the initial values.
 
-        Inputs may be `jax.ShapeDtypeStruct`s: a model can be initialized for a batch that would not
-        fit into memory.
+        Inputs may be `jax.ShapeDtypeStruct`s, so a model can be initialized for a batch that does
+        not fit into memory.
 
         Raises:
           LazyInitError: an initial value depends on the values of an input.
@@ -504,7 +504,7 @@ class Module(_Dataclass, VariableAccess):
 
         Args:
           variables: collections, as `init` returns them; never changed.
-          *args, **kwargs: of the method.
+          *args, **kwargs: the method's arguments.
           rngs: random keys by stream (one key means the stream "params").
           method: name, function or bound method; `__call__` by default.
           mutable: the collections that may change.
@@ -539,7 +539,7 @@ class Module(_Dataclass, VariableAccess):
     ) -> str:
         """A table of the modules that a call uses, with their inputs, outputs and variables.
 
-        Nothing is computed; `summary.tabulate` says what the arguments do.
+        Nothing is computed; see `summary.tabulate` for the arguments.
 
         """
         from .summary import tabulate
@@ -566,9 +566,10 @@ class Module(_Dataclass, VariableAccess):
         mutable: CollectionFilter = DenyList("intermediates"),
         **kwargs: object,
     ) -> dict[str, Module]:
-        """The modules that a call uses, not bound, by path ("" is this one).
+        """The modules that a call uses, unbound, by path ("" is this module).
 
-        Nothing is computed; `show_repeated` exists for Flax's signature; a path has one entry.
+        Nothing is computed. Each path has one entry; `show_repeated` exists only because Flax's
+        signature has it.
 
         >>> import jax, jax.numpy as jnp
         >>> from linnet.module_core.linen import Sequential
@@ -580,7 +581,7 @@ class Module(_Dataclass, VariableAccess):
         return module_paths(self, rngs, args, kwargs, show_repeated=show_repeated, mutable=mutable)
 
     def _linnet_cell(self) -> str:
-        """How a table shows a module among arguments: its class, and its place if any."""
+        """How a table shows a module among arguments: its class, and its place if it has one."""
         place = "/".join(self.scope.path) if self.scope is not None else ""
         return f"{place} ({type(self).__name__})" if place else type(self).__name__
 
@@ -622,7 +623,7 @@ class CompactNameScope(Module):
 
 
 def merge_param(name: str, a: T | None, b: T | None) -> T:
-    """The one of `a` and `b` that is not None: an argument given to the constructor or the call.
+    """Whichever of `a` and `b` is not None: an argument given to the constructor or the call.
 
     >>> merge_param("train", None, True)
     True
@@ -643,10 +644,11 @@ def merge_param(name: str, a: T | None, b: T | None) -> T:
 
 
 def share_scope(module: Module, other: Module, /) -> None:
-    """Gives two bound modules one place: `other`'s variables are where `module`'s are.
+    """Makes two bound modules share one scope: `other`'s variables are where `module`'s are.
 
-    If `other` is a descendant of `module` it moves up to `module`'s place, else `module` moves to
-    `other`'s. Called in `setup`, by wrappers that should not show in the parameters' paths:
+    If `other` is a descendant of `module`, it moves up to `module`'s scope; otherwise `module`
+    moves to `other`'s. Call it in the `setup` of a wrapper that should not appear in the
+    parameters' paths:
 
         class LoRA(nn.Module):
             base: nn.Dense

@@ -1,8 +1,8 @@
-"""What a module does when it is called: every method call, in order, without computing anything.
+"""Records the method calls of a module, in order, without computing anything.
 
-`init` runs once, on abstract inputs, with an interceptor that notes the path, the arguments and the
-result of each call. Notes hold shapes, never values: arrays become `jax.ShapeDtypeStruct`s and
-anything else becomes text, so that nothing of the trace is kept alive.
+`init` runs once, on abstract inputs, with an interceptor that records the path, the arguments and
+the result of each call. The records hold shapes, never values: arrays become
+`jax.ShapeDtypeStruct`s and everything else becomes text, so that no traced value is kept alive.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Call:
 
     Attributes:
       path: the module's path.
-      module: a copy of it that is not bound.
+      module: an unbound copy of it.
       method: the method's name.
-      inputs, outputs: as `represent` gives them.
-      first: whether no call at this path came before.
-      flops, vjp_flops: of the call and of its vector-Jacobian product; -1 if not asked for, or not
-        known to the backend.
+      inputs, outputs: in the form that `represent` returns.
+      first: whether this is the first call at this path.
+      flops, vjp_flops: FLOPs of the call and of its vector-Jacobian product; -1 if not requested,
+        or not known to the backend.
     """
 
     path: Path
@@ -58,12 +58,12 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """Which costs to find out, and of which calls.
+    """Which costs to determine, and for which calls.
 
     Attributes:
       flops, vjp_flops: whether to count them.
-      depth: of calls at most so deep; None: of all.
-      repeated: also of calls at a path that was called before.
+      depth: maximum depth of the calls to count; None for no limit.
+      repeated: also count calls at a path that was called before.
     """
 
     flops: bool = False
@@ -72,7 +72,7 @@ class Costs:
     repeated: bool = False
 
     def asked_for(self, path: Path, first: bool) -> bool:
-        """Whether a call's cost is wanted."""
+        """Whether a call's cost is requested."""
         deep = self.depth is not None and len(path) > self.depth
         return (self.flops or self.vjp_flops) and not deep and (first or self.repeated)
 
@@ -120,7 +120,7 @@ class _Recorder:
         self._paused = False
 
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """`fn` for the outermost module; it is noted even if it is not a method of it."""
+        """Wraps `fn`, run on the outermost module, so that it is recorded even if not a method."""
 
         def run(bound: Module, *args: object, **kwargs: object) -> Output:
             assert bound.scope is not None
@@ -156,7 +156,7 @@ class _Recorder:
         try:
             result = next_fun(*args, **kwargs)
         except BaseException:
-            # Should the model catch it and do something else instead, the call is not part of it.
+            # If the model catches the error and does something else, the call is not part of it.
             self._seen -= {failed.path for failed in self.calls[index:] if failed.first}
             del self.calls[index:]
             raise
@@ -166,12 +166,12 @@ class _Recorder:
         return result
 
     def _is_inside(self, scope: Scope | None) -> bool:
-        """Whether a module is part of the model, not of another one that the model applies."""
+        """Whether a module is part of this model, not of another model that it applies."""
         if scope is None or self._top is None:
             return False
         while scope.parent is not None:
             scope = scope.parent
-        # Bodies of lifted transforms have root scopes of their own; the counts are handed down.
+        # Bodies of lifted transforms have their own root scopes but share the draw counts.
         return scope.path != () or scope.draws is self._top
 
     def _begin(

@@ -1,4 +1,4 @@
-"""How a module prints: its class, its fields, and the children that it has while it is bound."""
+"""The `repr` of a module: its class, its fields, and its children while it is bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INDENT = "    "
 
 
 def module_repr(module: Module) -> str:
-    """A tree of fields and children, four spaces a level."""
+    """A tree of fields and children, indented by four spaces per level."""
     attributes = {
         f.name: getattr(module, f.name, None)
         for f in dataclasses.fields(module)

@@ -1,16 +1,16 @@
-"""Random keys of scopes: one `fold_in` a key, however deep the path.
+"""Random keys of scopes: one `fold_in` per key, however deep the path.
 
-A scope holds for each stream the root key, and for all of them the path of names from the root. The
-n-th draw (n = 1, 2, …) from a stream in a scope is
+A scope holds a root key for each stream, and the path of names from the root. The n-th draw
+(n = 1, 2, …) from a stream in a scope is
 
     key = fold_in(root, first 4 bytes of SHA-1(name_1 ‖ name_2 ‖ … ‖ n), big-endian)
 
-with names as UTF-8 and n as the shortest big-endian number. The hash of the names is computed once
-a scope, as a running SHA-1 that each child continues and each draw copies.
+with names encoded as UTF-8 and n as the shortest big-endian number. The hash of the names is
+computed once per scope, as a running SHA-1 that each child continues and each draw copies.
 
-How many draws were made is counted in a tree of its own (`Draws`), one node a path, which outlives
-the scopes: a second scope for the same path (a compact method that runs twice, the body of a
-transform that is traced again) goes on counting where the first one stopped.
+The draws are counted in a separate tree (`Draws`), with one node per path, which outlives the
+scopes: a second scope for the same path (a compact method that runs twice, a transform's body that
+is traced again) continues counting where the first one stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..typing import PRNGKey, RNGSequences
 
 
 class Draws:
-    """How often each stream was drawn from at one path, and below it."""
+    """The number of draws from each stream at one path, and below it."""
 
     __slots__ = ("children", "counts")
 
@@ -38,7 +38,7 @@ class Draws:
         self.children: dict[str, Draws] = {}
 
     def child(self, name: str) -> Draws:
-        """The node of the path that is longer by `name`."""
+        """The node of the path extended by `name`."""
         node = self.children.get(name)
         if node is None:
             node = self.children[name] = Draws()
@@ -57,7 +57,7 @@ class Draws:
         return found
 
     def restore(self, snapshot: dict[tuple[str, ...], dict[str, int]]) -> None:
-        """Sets the counts to what `snapshot` returned."""
+        """Sets the counts to a value that `snapshot` returned."""
         for path, counts in snapshot.items():
             node = self
             for name in path:
@@ -79,7 +79,7 @@ class PathHash:
         self._hash = hashlib.sha1() if _hash is None else _hash
 
     def child(self, name: str) -> PathHash:
-        """The hash of the path that is longer by `name`."""
+        """The hash of the path extended by `name`."""
         longer = self._hash.copy()
         longer.update(b"\0" + name.encode() if self.separate else name.encode())
         return PathHash(self.separate, longer)
@@ -98,7 +98,7 @@ _fold_in: Callable[[PRNGKey, np.uint32], PRNGKey] = jax.jit(jax.random.fold_in)
 
 
 def is_key(value: Any) -> bool:
-    """Whether `value` is one random key: a typed one, or raw data of the default kind.
+    """Whether `value` is a single random key: a typed one, or raw data of the default kind.
 
     Raw data is recognized by shape and dtype (uint32 of shape (2,) for threefry).
     """
@@ -122,7 +122,7 @@ def abstract_key() -> jax.ShapeDtypeStruct:
 
 
 def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequences:
-    """Streams by name, from what a user gave as `rngs` (None: no streams, unless `required`).
+    """Converts the user's `rngs` to streams by name (None: no streams, unless `required`).
 
     Raises:
       InvalidRngError: `rngs`, or one of its entries, is not a key.

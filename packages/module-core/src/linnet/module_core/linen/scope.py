@@ -1,28 +1,30 @@
 """Where the variables of modules live while they run.
 
-Two objects. A **Frame** is what one call of `init` or `apply` works on (see `frame`). A **Scope**
-is one path in a frame: a module's place. Scopes are made cheaply, by the hundred, and hold nothing
-that is not in the frame: the dict of each collection at their path (found once, through the
-parent), the running hash of the path, the node that counts the draws, and the names taken so far.
+There are two kinds of objects. A **Frame** is what one call of `init` or `apply` works on (see
+`frame`). A **Scope** is one path in a frame: a module's place. Scopes are cheap, a model makes
+hundreds, and they hold nothing that is not in the frame: the dict of each collection at their path
+(looked up once, through the parent), the running hash of the path, the node that counts the draws,
+and the names taken so far.
 
-Reading a parameter is two dictionary look-ups. A dict of a collection is created when something is
+Reading a parameter takes two dictionary lookups. A collection's dict is created when something is
 written to it, so an empty module leaves no trace.
 
 **How a transformed function gets its variables and random keys.** A transform (vmap, scan, jit, …)
-runs a body on explicit inputs. Everything that the body needs of a scope is: its dict in each
-lifted collection, the root keys of the lifted streams, its path, and its node of counts. So
+runs a body on explicit inputs. The body needs four things from a scope: its dict in each lifted
+collection, the root keys of the lifted streams, its path, and its node of draw counts. So
 
-* `scope.lift(collections)` gives the first as a pytree, `frame.keys` the second: the inputs;
-* `scope.lower(collections, keys, ...)` makes the scope of the body: a root scope, in a new frame
-  that holds just these, with the same path for names and errors, the same hash of the path (or an
-  empty one, as `jit` wants, which folds the path into the key first) and **the same node of
-  counts**, so that a body that is traced twice goes on counting;
-* after the body, the dicts of that root scope are the outputs, and `scope.store(collections)`
-  writes them back.
+* `scope.lift(collections)` returns the first as a pytree, and `frame.keys` the second; these are
+  the inputs;
+* `scope.lower(collections, keys, ...)` makes the scope of the body: a root scope in a new frame
+  that holds only these, with the same path for names and errors, the same hash of the path (or an
+  empty one for `jit`, which folds the path into the key first) and **the same node of counts**, so
+  that a body that is traced twice continues counting;
+* after the body has run, the dicts of that root scope are the outputs, and
+  `scope.store(collections)` writes them back.
 
-The modules of the body are clones that are bound to lowered scopes: nothing that a trace has
-touched stays behind in the caller's modules. A collection that was not lifted does not exist in the
-body; one that was lifted as read-only is immutable in its frame, with the path in the error.
+The modules of the body are clones bound to lowered scopes, so no traced value is left in the
+caller's modules. A collection that was not lifted does not exist in the body; one that was lifted
+as read-only is immutable in the body's frame, and the error for a write to it names the path.
 Several scopes (those of modules passed as arguments) are lifted together into one frame.
 """
 
@@ -52,13 +54,13 @@ class Scope:
     Attributes:
       frame: what the current call works on.
       collections: the variables of the root scope that this one descends from.
-      keys: the root key of each random stream; the frame's, but for a scope that a transform has
-        given keys of its own.
-      parent: the scope that this one's dicts are found through; None for a root.
+      keys: the root key of each random stream: the frame's keys, unless a transform has given the
+        scope other ones.
+      parent: the scope through which this one's dicts are looked up; None for a root.
       name: last part of the path; None for the outermost module.
       path: names from the outermost module.
-      draws: how often each random stream was drawn from at this path.
-      names: names in use: for each the collections it is taken in, None for all of them.
+      draws: the number of draws from each random stream at this path.
+      names: the names in use, each with the collections it is taken in; None for all of them.
     """
 
     __slots__ = (
@@ -124,7 +126,7 @@ class Scope:
         return collection is None or collections is None or collection in collections
 
     def reserve(self, name: str, collection: str | None = None) -> None:
-        """Takes `name`, for a submodule (None) or in one collection."""
+        """Reserves `name` for a submodule (None) or in one collection."""
         taken = self.names.get(name, _NOTHING)
         if collection is None or taken is None:
             self.names[name] = None
@@ -170,7 +172,7 @@ class Scope:
         return found
 
     def _collection(self, collection: str) -> Collection:
-        # This and the next are called by libraries written for Flax, which know no other names.
+        # Libraries written for Flax call this method and the next one by these names.
         found = self.find(collection)
         return {} if found is None else found
 
@@ -199,8 +201,8 @@ class Scope:
         self._write(collection, name, value)
 
     def _write(self, collection: str, name: str, value: Any) -> None:
-        # The only place where a value reaches a variable; `check_write` has let it pass. Dicts are
-        # merged in place: the scopes below hold on to theirs.
+        # The only place where a variable gets its value; `check_write` has passed. Dicts are merged
+        # in place, because the scopes below hold references to theirs.
         place = self.own(collection)
         if isinstance(value, dict) and isinstance(place.get(name), dict):
             _merge(place[name], value)
@@ -208,7 +210,7 @@ class Scope:
             place[name] = value
 
     def check_write(self, collections: Collections) -> None:
-        """Checks that values may be stored at this path, before any of them is.
+        """Checks that values may be stored at this path, before any of them is stored.
 
         Raises:
           ModifyScopeVariableError: a collection is immutable.
@@ -279,7 +281,8 @@ class Scope:
     ) -> Variable[Any]:
         """A handle on a variable; made by `init_fn(*args, **kwargs)` if it is missing.
 
-        As `Module.variable`, but anywhere in a method, and without asking whether the name is free.
+        Like `Module.variable`, but usable anywhere in a method, and without checking that the name
+        is free.
 
         Raises:
           ScopeVariableNotFoundError, ScopeCollectionNotFound: it is missing, and there is no
@@ -303,8 +306,8 @@ class Scope:
     def evaluate(self, make: Callable[[], Any]) -> Any:
         """An initial value; computed at once also where inputs are abstract (`lazy_init`).
 
-        Its arrays have strong types: what a step returns for a weak one (`jnp.full((), 0.5)`) is
-        strong, and the second step would be compiled anew.
+        Its arrays have strong types: for a weakly typed value (`jnp.full((), 0.5)`), a training
+        step returns a strongly typed one, and the second step would be compiled again.
         """
         if self.frame.concrete:
             with jax.ensure_compile_time_eval():
@@ -319,9 +322,9 @@ class Scope:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> None:
-        # An initializer is called as init(key, shape, dtype): when the stored shape is the one
-        # asked for, there is nothing to find out. Evaluating it abstractly takes longer than most
-        # layers.
+        # An initializer is called as init(key, shape, dtype): if the stored shape equals the
+        # requested one, the check is done. Evaluating the initializer abstractly would take longer
+        # than most layers.
         if args and getattr(value, "shape", None) == args[0] and type(args[0]) is tuple:
             return
         expected = metadata.contents(
@@ -362,7 +365,7 @@ class Scope:
             known = self._hash = self.parent.path_hash().child(self.name)
         return known
 
-    # Handing over to a transformed function; see the module's docstring.
+    # Passing scopes to a transformed function; see the module docstring.
 
     def lift(self, collections: CollectionFilter) -> Collections:
         """The dict of this scope in each lifted collection."""
@@ -376,13 +379,13 @@ class Scope:
         *,
         fresh_hash: bool = False,
     ) -> Scope:
-        """The scope of a transformed body that stands for this one.
+        """The scope that represents this one in a transformed body.
 
         Args:
           frame: the body's frame; several scopes may share it.
           collections: this scope's dicts in the body, owned by it where they are mutable.
           keys: the root key of each stream in the body.
-          fresh_hash: begin the hash of the path anew, because the keys have it folded in.
+          fresh_hash: start with an empty hash of the path, because the keys have it folded in.
         """
         path_hash = PathHash(config.flax_fix_rng_separator) if fresh_hash else self.path_hash()
         return Scope(frame, collections, keys, None, self.name, self.path, path_hash, self.draws)
@@ -390,7 +393,7 @@ class Scope:
     def store(self, collections: Collections) -> None:
         """Writes the variables that a transformed body has changed back to this path.
 
-        `check_write` has let them pass.
+        `check_write` must have passed for them.
         """
         for collection, tree in collections.items():
             for name, value in tree.items():
@@ -398,7 +401,7 @@ class Scope:
 
 
 def _traced_path(value: object) -> tuple[str, ...] | None:
-    """Where in nested dicts the first traced value is; None if there is none."""
+    """The path of the first traced value in nested dicts; None if there is none."""
     if isinstance(value, dict):
         for name, item in value.items():
             path = _traced_path(item)

@@ -1,7 +1,7 @@
-"""The errors of a scope: what was asked of it, where, and the change to make.
+"""The errors of a scope: what was requested, where, and how to fix it.
 
-A scope runs for every submodule of every call, an error is made once. So `scope` has the checks,
-and this file has the sentences and the search for what was probably meant.
+A scope is used by every submodule in every call; an error is raised once. So `scope` has only the
+checks, and this file has the messages and the search for the probable cause.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def name_in_use(kind: str, name: str, owner: str) -> NameInUseError:
 
 
 def not_a_dict(scope: Scope, collection: str, found: object) -> ApplyScopeInvalidVariablesTypeError:
-    """The error for a leaf of a collection at the path of a submodule."""
+    """The error for a collection that has a leaf at the path of a submodule."""
     return ApplyScopeInvalidVariablesTypeError(
         f'"{scope.name}" in collection "{collection}" is a '
         f"{type(found).__name__}, expected a dict of the submodule's variables.",
@@ -75,8 +75,8 @@ def leak(scope: Scope, collection: str, path: tuple[str, ...]) -> JaxTransformEr
     """The error for a traced value that would outlive its trace.
 
     Args:
-      scope: of the module that stores it.
-      collection, path: of the traced value itself.
+      scope: the scope of the module that stores it.
+      collection, path: the location of the traced value.
     """
     where = f'"{path[-1]}" in collection "{collection}" of "/{"/".join(path[:-1])}"'
     if _entered_from_lifted(scope):
@@ -98,7 +98,7 @@ def leak(scope: Scope, collection: str, path: tuple[str, ...]) -> JaxTransformEr
 
 
 def _entered_from_lifted(scope: Scope) -> bool:
-    # The modules that run, from the first of this frame on: does one of a lifted body run?
+    # The running modules, from the first of this frame on, show whether a lifted body is running.
     frames = [m.scope.frame for m in context.stack if m.scope is not None]
     inner = frames[frames.index(scope.frame) :] if scope.frame in frames else frames
     return any(frame.lifted and frame is not scope.frame for frame in inner)

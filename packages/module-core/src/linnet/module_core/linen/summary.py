@@ -1,11 +1,11 @@
 """A model as a table: `tabulate`, and `module_paths`.
 
-Three steps, each in a file of its own. `recording` runs the model's `init` without computing
-anything and notes the calls; `flops` finds out what a call costs; here the calls become rows, each
-with the variables that belong to it; `drawing` makes text of them.
+The steps are in separate files. `recording` runs the model's `init` without computing anything and
+records the calls; `flops` determines the cost of a call; this file makes rows of the calls, each
+with the variables that belong to it; `drawing` renders the rows as text.
 
-A variable belongs to the nearest module above it that has a row, and is counted there once, so
-that the bottom line is right whatever is left out.
+A variable belongs to the nearest module above it that has a row, and is counted there once, so the
+totals are correct whichever rows are left out.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Row:
 
     Attributes:
       path: names from the outermost module to this one.
-      module_copy: the module, not bound.
+      module_copy: the module, unbound.
       method: the method's name.
-      inputs, outputs: a `jax.ShapeDtypeStruct` for each array, text for what is none, in lists and
-        dicts.
-      module_variables: shapes of the module's own variables, by collection; empty if a row above is
-        of the same path.
-      counted_variables: the same and those of submodules that have no row.
-      flops: FLOPs of the call; -1 if not asked for, or not known.
+      inputs, outputs: a `jax.ShapeDtypeStruct` for each array and text for everything else, in
+        lists and dicts.
+      module_variables: shapes of the module's own variables, by collection; empty if a row above
+        has the same path.
+      counted_variables: `module_variables` and those of submodules that have no row.
+      flops: FLOPs of the call; -1 if not requested, or not known.
       vjp_flops: FLOPs of the call and its vector-Jacobian product; -1 likewise.
     """
 
@@ -66,7 +66,7 @@ class Table(list[Row]):
     """The rows, in the order in which the calls begin.
 
     Attributes:
-      module: what the table is of.
+      module: the module that the table describes.
       collections: names of the collections that have variables, sorted.
     """
 
@@ -89,15 +89,15 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **kwargs: object,
 ) -> Callable[..., str]:
-    """A function (*args, **kwargs) that describes a call of `module` with these in a table.
+    """A function (*args, **kwargs) that returns a table of the call of `module` with them.
 
-    One row a module, in the order of calls: path, class, shapes of inputs and outputs, and for each
-    collection the shapes of the module's variables with their elements and bytes. Nothing is
-    computed and no array is made: `init` is traced with abstract inputs.
+    The table has one row per module, in the order of calls: path, class, shapes of inputs and
+    outputs, and for each collection the shapes of the module's variables with their elements and
+    bytes. Nothing is computed and no array is made: `init` is traced with abstract inputs.
 
-    With rich installed (`linnet-module-core[rich]`) it draws the table, else plain text does. On a
-    terminal the table is as wide as that, elsewhere 120 columns; where that is too narrow, dtypes
-    are shortened (`f32[2,3]`) and lines wrapped.
+    If rich is installed (`linnet-module-core[rich]`), it draws the table; otherwise the table is
+    plain text. It is as wide as the terminal, or 120 columns without one; if that is too narrow,
+    dtypes are shortened (`f32[2,3]`) and lines wrapped.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -115,14 +115,14 @@ def tabulate(
     Args:
       module: the model.
       rngs: one key, for the stream "params", or keys by stream.
-      depth: length of the longest path that gets a row; None: all do. Variables below are counted.
-      show_repeated: a row for every call, of every method; else for the first one at each path.
+      depth: length of the longest path that gets a row; None for all. Deeper variables are counted.
+      show_repeated: show every call of every method, instead of the first one at each path.
       mutable: the collections that `init` may make.
       console_kwargs, table_kwargs, column_kwargs: for rich's `Console`, `Table` and every column.
-      compute_flops: a column of the FLOPs of each call, as `apply` would run it; XLA's count.
-      compute_vjp_flops: a column of the FLOPs of each call and of its vector-Jacobian product, for
-        the gradient of the call's results and of its variables after it.
-      **kwargs: of the call, and `method` and `capture_intermediates` as in `init`.
+      compute_flops: add a column of XLA's FLOP count for each call, as `apply` would run it.
+      compute_vjp_flops: add a column of the FLOPs of each call and of its vector-Jacobian product,
+        for the gradient of the call's results and of its variables after it.
+      **kwargs: arguments of the call, and `method` and `capture_intermediates` as in `init`.
 
     Returns:
       The function. Its inputs may be `jax.ShapeDtypeStruct`s.
@@ -229,7 +229,7 @@ def _descend(tree: PyTree, path: Path) -> object:
 
 
 def _prune(tree: object, path: Path, without: set[Path]) -> Any:
-    """`tree`, the subtree at `path`, without the subtrees at other paths."""
+    """`tree`, which is at `path`, without the subtrees at the paths in `without`."""
     if not isinstance(tree, dict):
         return tree
     kept = {
@@ -262,7 +262,7 @@ def _checked_depth(depth: Any) -> int | None:
 
 
 def _columns(rows: Table, costs: Costs) -> tuple[list[Column], list[Column]]:
-    """The table's columns, and fewer of them, for where there is no room."""
+    """The table's columns, and a smaller set for narrow output."""
     path = Column(["path"], [["/".join(r.path)] if r.path else [] for r in rows], [])
     module = Column(["module"], [[_label(r)] for r in rows], [])
     inputs = Column(["inputs"], [lines_of(r.inputs) for r in rows], [])

@@ -1,6 +1,6 @@
-"""What a traced program says about its outputs: which of them depend on its inputs.
+"""Analysis of traced programs: which of their outputs depend on their inputs.
 
-Values that do not can be had outside of the trace, by running just the equations that they need.
+Outputs that do not can be computed outside of the trace, by running only the equations they need.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEPENDENT = "dependent"
 
 
 def classify_outputs(program: Any) -> list[str]:
-    """For each output of a program (from `jax.make_jaxpr`): CONSTANT, COMPUTED or DEPENDENT."""
+    """CONSTANT, COMPUTED or DEPENDENT for each output of a program (from `jax.make_jaxpr`)."""
     jaxpr = program.jaxpr
     depends = _dependence(jaxpr, [True] * len(jaxpr.invars))
     computed = {id(v) for equation in jaxpr.eqns for v in equation.outvars}
@@ -30,7 +30,7 @@ def classify_outputs(program: Any) -> list[str]:
 
 
 def _dependence(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
-    """Which outputs of a program depend on those of its inputs that are marked."""
+    """Whether each output of a program depends on the marked inputs."""
     dependent = {id(v) for v, marked in zip(jaxpr.invars, inputs, strict=True) if marked}
     for equation in jaxpr.eqns:
         marks = [id(v) in dependent for v in equation.invars]
@@ -41,8 +41,8 @@ def _dependence(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
 
 
 def _equation_dependence(equation: Any, marks: list[bool]) -> list[bool]:
-    # An equation may be a whole program (a jitted or rematerialized body, a loop), of which some
-    # outputs depend on some inputs only.
+    # An equation may be a whole program (a jitted or rematerialized body, a loop), some of whose
+    # outputs depend on only some inputs.
     params = equation.params
     if equation.primitive.name == "scan":
         return _loop_dependence(params, marks)
@@ -62,7 +62,7 @@ def _equation_dependence(equation: Any, marks: list[bool]) -> list[bool]:
     return [True] * n_out
 
 
-# Primitives that run one program on their own inputs, whose outputs are theirs.
+# Primitives that run one program on their inputs and return its outputs.
 _CALLS = frozenset(
     (
         *("pjit", "jit", "closed_call", "core_call", "remat", "checkpoint", "remat2"),
@@ -94,12 +94,12 @@ def constant_output(program: Any, n: int) -> Any:
 def compute_outputs(program: object, wanted: Sequence[int], inputs: Sequence[Any]) -> list[Any]:
     """The values of outputs that do not depend on the inputs.
 
-    The program runs compiled, on inputs made inside, so that all that is not wanted is dropped.
+    The program is compiled with inputs made inside, so that XLA drops everything not needed.
 
     Args:
       program: from `jax.make_jaxpr`.
       wanted: positions of the outputs.
-      inputs: the program's inputs, flat; of a `jax.ShapeDtypeStruct` any value will do.
+      inputs: the program's inputs, flat; for a `jax.ShapeDtypeStruct` any value may be used.
     """
     from jax.extend.core import jaxpr_as_fun
 

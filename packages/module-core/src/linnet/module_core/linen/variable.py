@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Variable(Generic[T]):
-    """One variable: what it is now is read from its scope each time.
+    """One variable, whose current value is read from its scope at each access.
 
     Attributes:
       scope, collection, name: where it lives.

@@ -1,7 +1,7 @@
 """How a bound module makes, reads and writes its variables, and draws its keys.
 
-Each method asks the scope that the module is bound to. What a method adds is whether this is the
-moment for it: variables are made in `setup` or in a compact method, and unbound modules have none.
+Each method delegates to the scope that the module is bound to, after checking that it may be called
+now: variables are made in `setup` or in a compact method, and unbound modules have none.
 """
 
 from __future__ import annotations
@@ -234,13 +234,13 @@ class VariableAccess:
         reduce_fn: Callable[[Any, Any], Any] = lambda xs, x: (*xs, x),
         init_fn: Callable[[], Any] = lambda: (),
     ) -> bool:
-        """Stores a value in a collection on the way, without making a variable of it.
+        """Stores a value in a collection as a side output, without making a variable of it.
 
         Args:
-          col, name: where; several values of one name are gathered.
-          value: what.
-          reduce_fn: (what is stored, value) -> what to store; appends to a tuple by default.
-          init_fn: what is stored before the first value.
+          col, name: where to store it; several values of one name are combined by `reduce_fn`.
+          value: the value to store.
+          reduce_fn: (stored value, value) -> value to store; appends to a tuple by default.
+          init_fn: returns the stored value that the first call starts from.
 
         Returns:
           Whether it was stored: False if the collection is immutable.
@@ -257,10 +257,10 @@ class VariableAccess:
         return True
 
     def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
-        """Adds a variable of zeros to a value, so that the value's gradient can be taken.
+        """Adds a variable of zeros to a value, so that the value's gradient can be computed.
 
-        The gradient with respect to the variable is the gradient with respect to `value`. Without
-        the collection among the variables, this is the identity.
+        The gradient with respect to the variable is the gradient with respect to `value`. If the
+        collection is not among the variables, this is the identity.
 
         Raises:
           ArgumentError: the collection was given, but not this variable.
@@ -294,5 +294,5 @@ class VariableAccess:
 
 
 def _zeros_of_shape(value: Any) -> jax.Array:
-    # Not zeros_like: what is needed of the value is its shape, so it may be abstract (lazy_init).
+    # Not zeros_like: only the value's shape is needed, so it may be abstract (lazy_init).
     return jnp.zeros(jnp.shape(value), jnp.result_type(value))

@@ -1,1 +1,1 @@
-"""Where linen's variables lie on a mesh: boxes with names of axes, rules, and constraints."""
+"""Layout of linen's variables on a mesh: boxes with axis names, rules, and constraints."""

@@ -1,8 +1,8 @@
-"""From the names of a model's axes to the axes of a mesh.
+"""Maps the logical axis names of a model to the axes of a mesh.
 
-A model names its axes by what they mean ("embed", "heads"); a program says by rules which mesh axes
-these are split over. So one model runs on any mesh. Rules are tried in order, and a mesh axis is
-given away once an array: a rule whose mesh axis is taken is passed over, a later rule for the same
+A model names its axes by their meaning ("embed", "heads"); a program's rules say which mesh axes
+they are split over, so one model runs on any mesh. Rules are tried in order, and each array uses a
+mesh axis at most once: a rule whose mesh axis is taken is skipped, and a later rule for the same
 name may apply.
 """
 
@@ -35,12 +35,12 @@ def logical_to_mesh_axes(
     ('data', None, 'model')
 
     Args:
-      array_dim_names: for each axis its logical name, or None.
-      rules: default: those that are set.
+      array_dim_names: the logical name of each axis, or None.
+      rules: default: the rules that are set.
 
     Returns:
-      For each axis the mesh axis; None for a name without a rule, or whose mesh axes other names
-      have. None if `array_dim_names` is None.
+      The mesh axis for each axis; None for a name without a rule, or whose mesh axes are taken by
+      other names. None if `array_dim_names` is None.
 
     Raises:
       ArgumentError: a name occurs twice, or a rule is not a pair of a name and mesh axes.
@@ -58,7 +58,7 @@ def logical_to_mesh(tree: PyTree, rules: LogicalRules | None = None) -> Any:
 
     Args:
       tree: as `get_partition_spec` returns it; a `NamedSharding` in it stays as it is.
-      rules: default: those that are set.
+      rules: default: the rules that are set.
     """
 
     def mesh_axes(spec: Any) -> object:
@@ -68,12 +68,12 @@ def logical_to_mesh(tree: PyTree, rules: LogicalRules | None = None) -> Any:
 
 
 def logical_to_mesh_sharding(tree: PyTree, mesh: Mesh, rules: LogicalRules | None = None) -> Any:
-    """The layout on `mesh` for every `PartitionSpec` of logical names in `tree`.
+    """The sharding on `mesh` for every `PartitionSpec` of logical names in `tree`.
 
     Args:
       tree: as `get_partition_spec` returns it.
-      mesh: its axes are those that the rules name.
-      rules: default: those that are set.
+      mesh: the mesh whose axes the rules name.
+      rules: default: the rules that are set.
 
     Returns:
       The same tree, ready for `out_shardings` of `jax.jit`; None stays None.

@@ -1,6 +1,6 @@
-"""Constraints in terms of logical axes.
+"""Layout constraints in terms of logical axes.
 
-They are written into a model once, and mean something where there are rules and a mesh.
+They are part of the model and take effect when rules and a mesh are set.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ A = TypeVar("A")  # an array, or a tree of them
 
 
 class RulesFallback(enum.Enum):
-    """What to do about a logical name that no rule gives a mesh axis."""
+    """How to handle a logical name that no rule maps to a mesh axis."""
 
     AXIS_IS_UNSHARDED = "axis_is_unsharded"
     """The axis is not split."""
 
     RAISE_ERROR = "raise_error"
-    """That is an error."""
+    """An error is raised."""
 
     NO_CONSTRAINT = "no_constraint"
     """The whole array is left as it is."""
@@ -44,18 +44,18 @@ def with_logical_constraint(
     Args:
       x: an array, or a tree of them.
       logical_axis_resources: the logical names of the axes of `x`, as a tuple or `PartitionSpec`;
-        for a tree, a tree of these (or a prefix of one), in which None stands for an array that is
-        not split. None alone leaves `x` as it is.
-      rules: default: those that are set.
-      mesh: default: the one that is set (`jax.set_mesh`).
-      fallback: for names without a rule.
+        for a tree, a tree of these (or a prefix of one), in which None means an array that is not
+        split. None alone leaves `x` as it is.
+      rules: default: the rules that are set.
+      mesh: default: the mesh that is set (`jax.set_mesh`).
+      fallback: how to handle names without a rule.
 
     Returns:
       `x`, constrained.
 
     Raises:
-      ArgumentError: a name has no rule and `fallback` is `RAISE_ERROR`; or a name occurs twice; or
-        the mesh lacks an axis that a rule names; or an array has fewer axes than there are names.
+      ArgumentError: a name has no rule and `fallback` is `RAISE_ERROR`; a name occurs twice; the
+        mesh lacks an axis that a rule names; or an array has fewer axes than names.
     """
     rules = get_logical_axis_rules() if rules is None else rules
     if not rules or logical_axis_resources is None:
@@ -83,7 +83,7 @@ def with_logical_constraint(
 
 
 def is_names(x: object) -> bool:
-    """Whether `x` are the logical names of one array's axes."""
+    """Whether `x` is a sequence of logical names for the axes of one array."""
     if isinstance(x, tuple):
         free = PartitionSpec.UNCONSTRAINED
         return all(n is None or n is free or isinstance(n, str) for n in x)

@@ -1,7 +1,7 @@
-"""Arrays that know what their axes mean.
+"""A box for arrays with logical axis names.
 
-A `Partitioned` box whose names are logical: rules, and the mesh, are those of the program that uses
-the value.
+`LogicallyPartitioned` is a `Partitioned` box whose names are logical; the rules and the mesh come
+from the program that uses the value.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class LogicallyPartitioned(Partitioned[A]):
 
     Attributes:
       value, names, mesh: as in `Partitioned`; each name is a logical one.
-      rules: from logical names to mesh axes; None for those that are set where the value is used.
+      rules: map logical names to mesh axes; None for the rules that are set where the value is
+        used.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -53,10 +54,10 @@ class LogicallyPartitioned(Partitioned[A]):
             object.__setattr__(self, "rules", tuple(map(tuple, self.rules)))
 
     def unbox(self, apply_constraint: bool = True) -> Any:
-        """The value, laid out as rules and names say if there is a mesh.
+        """The value, laid out according to rules and names if there is a mesh.
 
         Args:
-          apply_constraint: False for the value as it is stored.
+          apply_constraint: whether to constrain the layout; False returns the stored value.
         """
         if not apply_constraint or self.names is None:
             return self.value
@@ -93,6 +94,6 @@ def with_logical_partitioning(
 
     Args:
       fn: an initializer, or any function that returns an array.
-      names, mesh, rules: of the box.
+      names, mesh, rules: attributes of the box.
     """
     return boxed(fn, lambda value: LogicallyPartitioned(value, names, mesh, rules))

@@ -1,9 +1,9 @@
-"""Constraints on how an array is laid out over the devices of a mesh.
+"""Constraints on the layout of an array over the devices of a mesh.
 
-The mesh is the one that a program has set (`jax.set_mesh`), or one that is given. Without a mesh
-there is nothing to say, and a constraint leaves its array as it is: a model with constraints runs
-unchanged on one device. On a mesh whose axes are explicit, where arrays carry their layout in their
-type, a constraint moves the array. Within `shard_map` the axes that are already split are left out.
+The mesh is the one that a program has set (`jax.set_mesh`), or one that is passed. Without a mesh,
+a constraint leaves its array as it is, so a model with constraints runs unchanged on one device. On
+a mesh with explicit axes, where the layout is part of an array's type, a constraint moves the
+array. Within `shard_map`, the axes that are already split are omitted.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> An
     """Constrains the layout of every array in `tree`; everything else is left unchanged.
 
     Args:
-      tree: of arrays.
-      spec: for each leading axis the mesh axis, or axes, that it is split over; None: not split.
+      tree: a tree of arrays.
+      spec: the mesh axis, or axes, that each leading axis is split over; None: not split.
       mesh: the mesh, or None for the one that the program has set.
 
     Raises:
-      ArgumentError: `spec` names an axis that the mesh lacks, or more axes than an array has.
+      ArgumentError: `spec` names an axis that the mesh lacks, or has more axes than an array.
     """
     context = get_global_mesh()
     here: Mesh | AbstractMesh | None = context if mesh is None else mesh
     if here is None:
         return tree
     _check_axes(spec, here)
-    # An axis is manual where shard_map has split it, which only the context knows.
+    # Axes that shard_map has split are manual; only the context mesh records this.
     manual = {a for m in (here, context) if m is not None for a in _axes(m, AxisType.Manual)}
     if manual >= set(here.axis_names):
         return tree
     if manual and not CONSTRAINS_BESIDE_MANUAL_AXES:
-        return tree  # a constraint changes no number, only where it is computed
+        return tree  # a constraint does not change values, only where they are computed
     if manual:
         spec = spec_of(_without(entry, manual) for entry in spec)
     explicit = set(_axes(here, AxisType.Explicit)) == set(here.axis_names)
@@ -78,7 +78,7 @@ def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> An
                 return reshard(x, target)
             if isinstance(x, jax.core.Tracer) or isinstance(target, NamedSharding):
                 return jax.lax.with_sharding_constraint(x, target)  # type: ignore[no-untyped-call]
-            # Outside of jit, jax takes a spec only for an array that is on the mesh already.
+            # Outside of jit, jax accepts a spec only for an array that is already on the mesh.
             return _laid_out(x, spec)
         except ValueError as error:
             raise _not_divisible("An array", np.shape(x), spec, here) or error from error
@@ -89,11 +89,11 @@ def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> An
 def _not_divisible(
     what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Any
 ) -> ArgumentError | None:
-    """The error about the first axis of an array that a mesh doesn't divide; None if there is none.
+    """The error for the first axis of an array that a mesh doesn't divide; None if all divide.
 
     Args:
-      what: the array, in words.
-      shape: of it.
+      what: a description of the array.
+      shape: its shape.
       spec: the mesh axes that its axes are split over.
       mesh: the mesh.
     """
@@ -117,7 +117,7 @@ def _laid_out(x: object, spec: PartitionSpec) -> object:
 
 
 def named_sharding(mesh: Mesh, spec: PartitionSpec) -> NamedSharding:
-    """The layout `spec` on `mesh`.
+    """The sharding `spec` on `mesh`.
 
     Raises:
       ArgumentTypeError: `mesh` is not a mesh.

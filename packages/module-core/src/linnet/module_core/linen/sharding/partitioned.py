@@ -1,9 +1,9 @@
-"""Arrays that know which of their axes is split over which axis of a mesh.
+"""A box for arrays with the names of the mesh axes that their axes are split over.
 
 A box holds the value and one name for each of its axes. A transform that adds an axis to the value
-adds a name to the box; a module that reads the value gets it constrained to the layout that the box
-describes; what lays out parameters before they exist reads the names off the boxes that
-`jax.eval_shape` returns.
+adds a name to the box; a module that reads the value gets it constrained to the box's layout; code
+that lays out parameters before they exist reads the names off the boxes that `jax.eval_shape`
+returns.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
 
     Attributes:
       value: the array.
-      names: for each axis a mesh axis, several in a tuple, or None if it is not split. Axes behind
-        the last name are not split. A `NamedSharding` gives names and mesh.
+      names: for each axis a mesh axis, a tuple of several, or None if it is not split. Axes after
+        the last name are not split. A `NamedSharding` provides names and mesh.
       mesh: the mesh, or None for the one that is set where the value is used (`jax.set_mesh`).
 
     Raises:
@@ -70,10 +70,10 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
             )
 
     def unbox(self, apply_constraint: bool = True) -> Any:
-        """The value, laid out as the names say if there is a mesh.
+        """The value, laid out according to the names if there is a mesh.
 
         Args:
-          apply_constraint: False for the value as it is stored.
+          apply_constraint: whether to constrain the layout; False returns the stored value.
         """
         if not apply_constraint:
             return self.value
@@ -137,7 +137,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         return spec_of(self.names or ())
 
     def get_sharding(self, mesh: Mesh) -> Sharding:
-        """The layout on `mesh` that the names describe.
+        """The sharding on `mesh` that the names describe.
 
         Raises:
           ArgumentError: the mesh lacks an axis of the names.
@@ -181,28 +181,28 @@ def with_partitioning(
 
     Args:
       fn: an initializer, or any function that returns an array.
-      names, mesh: of the box.
+      names, mesh: attributes of the box.
     """
     return boxed(fn, lambda value: Partitioned(value, names, mesh))
 
 
 def boxed(fn: Callable[P, A], box: Callable[[Any], B]) -> Callable[P, B]:
-    """`fn`, its results put into boxes."""
-    box(None)  # bad names are refused here, where they are written
+    """Wraps `fn` so that its results are in boxes."""
+    box(None)  # raises the error for bad names here, where they are written
 
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> B:
         return box(fn(*args, **kwargs))
 
-    # An initializer may be an object without a name; what it is stays legible all the same.
+    # An initializer may be an object without `__name__`; its type is then still readable.
     wrapper.__name__ = getattr(fn, "__name__", type(fn).__name__)
     wrapper.__doc__ = fn.__doc__
-    # An initializer that needs no key needs none in a box either.
+    # An initializer that ignores its key still does so in a box.
     wrapper.ignores_key = getattr(fn, "ignores_key", False)  # type: ignore[attr-defined]
     return wrapper
 
 
 def get_partition_spec(tree: object) -> Any:
-    """The `PartitionSpec` of each variable in `tree`: of a box its own, of an array an empty one.
+    """The `PartitionSpec` of each variable in `tree`: a box's names, or an empty one for an array.
 
     >>> import jax.numpy as jnp
     >>> tree = {"kernel": Partitioned(jnp.zeros((2, 3)), (None, "model")), "bias": jnp.zeros(3)}
@@ -219,7 +219,7 @@ def get_partition_spec(tree: object) -> Any:
 
     def spec(leaf: object) -> PartitionSpec | None:
         own: Callable[[], PartitionSpec] | None = getattr(leaf, "get_partition_spec", None)
-        if own is not None and is_axis_metadata(leaf):  # nnx has boxes of its own
+        if own is not None and is_axis_metadata(leaf):  # nnx has its own boxes
             return own()
         return spec_of(()) if is_array(leaf) else None
 
@@ -227,11 +227,11 @@ def get_partition_spec(tree: object) -> Any:
 
 
 def get_sharding(tree: object, mesh: Mesh) -> Any:
-    """The layout of each variable in `tree` on `mesh`, ready for `out_shardings` of `jax.jit`.
+    """The sharding of each variable in `tree` on `mesh`, ready for `out_shardings` of `jax.jit`.
 
     Args:
       tree: of variables, or of their shapes (`jax.eval_shape`).
-      mesh: its axes are those that the boxes name.
+      mesh: the mesh whose axes the boxes name.
 
     Returns:
       The same tree, with None for what is neither a box nor an array.

@@ -1,9 +1,9 @@
-"""The older interface of partitioning: axis names are stored beside the variables, not around them.
+"""The older partitioning interface: axis names are stored beside the variables, not around them.
 
 The names of a variable `kernel` in "params" are stored as `kernel_axes` in a collection
-"params_axes", of the same structure, in which there are no arrays. Transforms have to be told to
-treat both alike: `scan_with_axes` and `vmap_with_axes` do. New models have it simpler with
-`LogicallyPartitioned`.
+"params_axes", which has the same structure but contains no arrays. Transforms must treat both
+collections alike: `scan_with_axes` and `vmap_with_axes` do. For new models, `LogicallyPartitioned`
+is simpler.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class AxisMetadata(PyTreeNode):
     """The logical names of a variable's axes: a pytree without leaves.
 
     Attributes:
-      names: for each axis its name, or None; of a variable that is a tree, a tree of these.
+      names: the name of each axis, or None; for a variable that is a tree, a tree of these.
     """
 
     names: Any = field(pytree_node=False)
 
 
 class PartitionedVariable(Variable[T]):
-    """A variable that is laid out by its logical names wherever it is read or written.
+    """A variable that is laid out by its logical names whenever it is read or written.
 
     Args:
       scope, collection, name: where it lives.
@@ -84,7 +84,7 @@ class PartitionedVariable(Variable[T]):
 
     @property
     def value(self) -> T:
-        """The value, laid out by its names; set it to change the variable."""
+        """The value, laid out by its logical names; set it to change the variable."""
         return _constrained(super().value, self.axes, self.fallback)  # type: ignore[no-any-return]
 
     @value.setter
@@ -184,7 +184,7 @@ def _constrained(
 
 
 def _names(axes: object) -> Any:
-    """The names of an array's axes as a tuple; of a tree of names each one checked."""
+    """The names of an array's axes as a tuple; for a tree of names, the tree of these, checked."""
     if isinstance(axes, list) and all(n is None or isinstance(n, str) for n in axes):
         axes = tuple(axes)
     _map_each(check_names, axes)
@@ -192,7 +192,7 @@ def _names(axes: object) -> Any:
 
 
 def _map_each(fn: Callable[[Any], Any], axes: object) -> object:
-    """Applies `fn` to the names of each array in `axes`, which is one array's or a tree of them."""
+    """Applies `fn` to the names of each array in `axes`: those of one array, or a tree of them."""
     return jax.tree.map(lambda n: None if n is None else fn(n), axes, is_leaf=is_names)
 
 
@@ -223,7 +223,7 @@ def _keep(module: Module, collection: str, name: str, axes: object) -> None:
 
 
 def get_axis_names(axes_metadata: Any) -> FrozenDict[str, Any]:
-    """The names in a collection such as "params_axes", as the collection "params" is structured.
+    """The names in a collection such as "params_axes", in the structure of "params".
 
     >>> names = get_axis_names({"kernel_axes": AxisMetadata(("embed", "mlp"))})
     >>> tuple(names["kernel"])
@@ -268,13 +268,13 @@ def scan_with_axes(
     data_transform: Callable[..., Any] | None = None,
     methods: object = None,
 ) -> Any:
-    """`scan` that also names the axis of steps.
+    """`scan` that also names the step axis.
 
     Args:
       target, variable_axes, variable_broadcast, variable_carry, split_rngs, in_axes, out_axes,
       length, reverse, unroll, data_transform, methods: as in `scan`.
-      axis_name: the logical name of the axis of steps.
-      axes_collections: the collections of variables whose names are kept.
+      axis_name: the logical name of the step axis.
+      axes_collections: the collections of variables whose names are stored.
     """
     scanned = scan(
         target,
@@ -306,13 +306,13 @@ def vmap_with_axes(
     spmd_axis_name: str | None = None,
     methods: object = None,
 ) -> Any:
-    """`vmap` that also names the axis of examples.
+    """`vmap` that also names the example axis.
 
     Args:
       target, variable_axes, split_rngs, in_axes, out_axes, axis_size, axis_name, spmd_axis_name,
       methods: as in `vmap`.
-      partitioning_axis_names: for each collection of variables whose names are kept the logical
-        name of the axis of examples.
+      partitioning_axis_names: the logical name of the example axis for each collection of variables
+        whose names are stored.
     """
     mapped = vmap(
         target,
@@ -331,7 +331,7 @@ def vmap_with_axes(
 def _with_axis_names(
     transformed: Any, variable_axes: Axes, names: Mapping[str, str], methods: object
 ) -> object:
-    """Adds `names` of the collections to what is kept of them, where they have an axis."""
+    """Adds `names` to the stored names of the collections that have an axis."""
     for collection, name in names.items():
         axis = next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
         axis = axis.axis if isinstance(axis, In | Out) else axis
@@ -350,7 +350,7 @@ def _with_axis_names(
 
 
 class _AxisName:
-    """Adds a name to all names in a tree, and takes it away."""
+    """Adds a name to all names in a tree, and removes it."""
 
     def __init__(self, name: str, axis: int) -> None:
         self.name = name
@@ -397,7 +397,7 @@ def remat(
     policy: Callable[..., bool] | None = None,
     methods: object = None,
 ) -> Any:
-    """The older `remat`, which counts arguments without the module.
+    """The older `remat`, whose argument numbers do not count the module.
 
     Args:
       target, variables, rngs, concrete, prevent_cse, policy, methods: as in

@@ -15,7 +15,7 @@ from ..lifting import Lift, function_call, ungroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
-A = TypeVar("A")  # what a function returns beside its output
+A = TypeVar("A")  # auxiliary output of a function
 
 
 @overload
@@ -74,12 +74,12 @@ def vjp(
     Args:
       fn: (module, *primals) -> output, or (output, aux) with `has_aux`.
       mdl: a module, or a tree of modules.
-      *primals: arrays to differentiate by.
-      has_aux: `fn` returns something else besides.
+      *primals: arrays to differentiate with respect to.
+      has_aux: whether `fn` also returns auxiliary output.
       reduce_axes: kept for older programs; jax no longer has it.
-      vjp_variables: collections to differentiate by.
+      vjp_variables: collections to differentiate with respect to.
       variables, rngs: the collections and random streams that exist inside.
-      multi_scope: return the gradients of each lifted scope, where `mdl` is a tree of modules.
+      multi_scope: return the gradients of each lifted scope, if `mdl` is a tree of modules.
 
     Returns:
       (output, bwd), or (output, bwd, aux); `bwd(cotangent)` returns the gradients of the variables
@@ -123,18 +123,18 @@ def value_and_grad(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> tuple[R, tuple[Any, ...]]:
-    """Lifted `jax.value_and_grad`, with respect to the primals (not to variables: see `vjp`).
+    """Lifted `jax.value_and_grad` with respect to the primals; for variables, see `vjp`.
 
     Args:
       fn: (module, *primals) -> a scalar, or (scalar, aux) with `has_aux`.
       mdl: a module, or a tree of modules.
-      *primals: arrays to differentiate by.
-      has_aux: `fn` returns something else besides.
+      *primals: arrays to differentiate with respect to.
+      has_aux: whether `fn` also returns auxiliary output.
       reduce_axes: kept for older programs; jax no longer has it.
       variables, rngs: the collections and random streams that exist inside.
 
     Returns:
-      (value, gradients), or ((value, aux), gradients): one gradient for each primal, in a tuple.
+      (value, gradients), or ((value, aux), gradients); the gradients are a tuple, one per primal.
     """
     accepted(reduce_axes=reduce_axes)
     lift = Lift(function_call(fn), mdl, primals)
@@ -186,7 +186,7 @@ def grad(
       fn, mdl, primals, has_aux, reduce_axes, variables, rngs: as in `value_and_grad`.
 
     Returns:
-      The gradients, one for each primal, in a tuple; or (gradients, aux) with `has_aux`.
+      A tuple with one gradient per primal; or (gradients, aux) with `has_aux`.
     """
     value, gradients = value_and_grad(
         fn,
@@ -214,7 +214,7 @@ def jvp(
     Args:
       fn: (module, *primals) -> output.
       mdl: a module.
-      primals, tangents: arrays, and the direction to differentiate in; equal structures.
+      primals, tangents: arrays, and the direction to differentiate in, of the same structure.
       variable_tangents: the direction for variables: a dict of collections, which may be empty.
       variables, rngs: the collections and random streams that exist inside.
 
@@ -247,7 +247,7 @@ def custom_vjp(
     grad_vars: CollectionFilter = "params",
     nondiff_argnums: Sequence[int] = (),
 ) -> Callable[P, R]:
-    """Lifted `jax.custom_vjp`: a function of a module with a gradient of its own.
+    """Lifted `jax.custom_vjp`: a function of a module with a custom gradient.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -276,7 +276,7 @@ def custom_vjp(
       forward_fn: (module, *args) -> (output, residuals).
       backward_fn: (*nondifferentiable args, residuals, cotangent of the output) -> (gradients of
         the variables, as a dict of collections, *gradients of the differentiable args).
-      grad_vars: collections to differentiate by.
+      grad_vars: collections to differentiate with respect to.
       nondiff_argnums: positions of arguments (0 is the module) that are not differentiated.
 
     Returns:

@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 @contextmanager
 def _explained(operands: Sequence[Any]) -> Iterator[None]:
-    """Adds to an error of jax what it says of modules: flags among operands, unequal variables."""
+    """Explains jax's errors in terms of modules: flags among operands, unequal variables."""
     try:
         yield
     except TypeError as error:
@@ -58,8 +58,8 @@ def cond(
 ) -> R:
     """Lifted `jax.lax.cond`.
 
-    The branches are called as `fun(mdl, *operands)`. Both must leave the same variables behind:
-    make the submodules of both before, or in `init`, outside of the branches.
+    The branches are called as `fun(mdl, *operands)`. Both must end with the same variables, so make
+    the submodules of both beforehand, or outside of the branches during `init`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -108,11 +108,10 @@ def switch(
 ) -> R:
     """Lifted `jax.lax.switch`.
 
-    The branches are called as `branch(mdl, *operands)`, and all must leave the same variables
-    behind.
+    The branches are called as `branch(mdl, *operands)`, and all must end with the same variables.
 
     Args:
-      index: which branch to take: scalar, integer; clamped to the branches there are.
+      index: which branch to take: scalar, integer; clamped to the valid range.
       branches: functions of a module.
       mdl: a module, or a tree of modules.
       *operands: arrays for the branches.
@@ -150,13 +149,14 @@ def while_loop(
     """Lifted `jax.lax.while_loop`.
 
     Args:
-      cond_fn: (module, carry) -> whether to go on; may not change variables.
+      cond_fn: (module, carry) -> whether to continue; may not change variables.
       body_fn: (module, carry) -> carry.
       mdl: a module, or a tree of modules.
       init: the first carry.
-      carry_variables: collections that each step hands on to the next; they exist before the loop.
+      carry_variables: collections that each step passes to the next; they must exist before the
+        loop.
       broadcast_variables: collections that all steps read.
-      split_rngs: for each random stream (a filter) whether each step gets a key of its own.
+      split_rngs: for each random stream (a filter) whether each step gets a different key.
 
     Returns:
       The last carry.
@@ -172,7 +172,7 @@ def while_loop(
 
     def go_on(state: Any) -> Any:
         step, carried, carry = state
-        # The condition's keys differ from the body's: it counts down where the body counts up.
+        # The condition counts down and the body counts up, so that their keys differ.
         go, _ = lift.run(
             ungroup([carried, shared_vars]), keys(-step), False, (carry,), call=call_cond
         )

@@ -1,15 +1,15 @@
-"""`jit`: a module compiled as one piece, once for all its calls that look alike.
+"""`jit`: compiles a module as a whole, once for all calls that have the same structure.
 
-`jax.jit` remembers by its arguments. What a method does also depends on the module and its fields,
-the numbers of the draws and names so far, and on what may be changed: all that becomes one static
-argument (`_Call`) that compares by value. What the trace leaves behind in Python (how many keys
-were drawn, which names given) is part of the output's structure, so that jax hands it out again
+`jax.jit` caches by its arguments. A method also depends on the module and its fields, on the counts
+of draws and names so far, and on which collections are mutable: all of these become one static
+argument (`_Call`) that compares by value. The Python side effects of the trace (how many keys were
+drawn, which names were given) are part of the output's structure, so that jax returns them again
 when it does not trace.
 
-Keys: each stream is drawn from once, outside, and that key is the root inside; the path is in it
-already. So two calls of one module, or of two like it, share one program: the path from the model
-is not part of the argument. Where a trace can have seen it (a method that reads `self.path` or
-`self.name`, an interceptor, a filter that chooses what to capture), it is.
+Each stream is drawn from once outside, and that key, which already has the path folded in, is the
+root key inside. Two calls of one module, or of two equal modules, therefore share one program: the
+path is not part of the static argument. It is only if the trace may have seen it (a method that
+reads `self.path` or `self.name`, an interceptor, a filter that chooses what to capture).
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def jit(
     Args:
       target: a module class, or a function or method of a module.
       variables, rngs: the collections and random streams that exist inside.
-      static_argnums, static_argnames: arguments that are not traced, but that the program is
-        compiled for, by their numbers (0 is the module) or names; whether a call passes them by
-        position or keyword.
-      donate_argnums: numbers of arguments whose memory the program may use again.
+      static_argnums, static_argnames: the numbers (0 is the module) or names of arguments that are
+        not traced: the program is compiled for their values. They apply whether a call passes the
+        argument by position or by keyword.
+      donate_argnums: numbers of arguments whose memory the program may reuse.
       device, backend: as in `jax.jit`; best left to jax.
-      methods: of a class: names of the methods to transform (default `__call__`).
+      methods: for a class: names of the methods to transform (default `__call__`).
     """
     options = {
         "variables": variables,
@@ -71,7 +71,7 @@ def jit(
 
 
 class _Compiled:
-    """The jitted functions of one target, by which of their arguments are static or donated."""
+    """The jitted functions of one target, keyed by which arguments are static or donated."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
@@ -107,19 +107,19 @@ class _Compiled:
         call = _Call(lift, mutable)
         first = self._placed.get(call.key)
         if first is not None:
-            context.paths_read += 1  # so a program around this one depends on its path, too
+            context.paths_read += 1  # so that an enclosing program depends on its path, too
             if first != call.paths:
                 call.key = (call.key, call.paths)
         return call
 
 
 class _Call:
-    """What a traced method depends on besides arrays; equal calls share a program.
+    """Everything that a traced method depends on besides arrays; equal calls share a program.
 
     Attributes:
-      lift: what a trace runs; let go of after the call, because jax keeps this object.
-      key: all of it but the paths.
-      paths: of the scopes that are lifted.
+      lift: the lift that a trace runs; released after the call, because jax keeps this object.
+      key: everything except the paths.
+      paths: the paths of the lifted scopes.
     """
 
     def __init__(self, lift: Lift, mutable: CollectionFilter) -> None:
@@ -150,7 +150,7 @@ def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> Any:
     try:
         hash(key)
     except TypeError:
-        return object()  # equal to nothing else: such a module is compiled at each call
+        return object()  # equal only to itself: such a module is compiled at each call
     return key
 
 
@@ -169,7 +169,7 @@ class _Modules:
             return object()
 
     def read_names(self) -> bool:
-        """Whether the method can see the last part of a path that is not in the fingerprints."""
+        """Whether the method may read the last part of a path that is not in the fingerprints."""
         return _reads_name(self._lift.call) or any(reads_name(type(m)) for m in self._lift.modules)
 
     def _place(self, scope: Any) -> object:
@@ -224,7 +224,7 @@ def _code_reads_name(code: CodeType) -> bool:
 
 
 class _Left:
-    """Counts that a trace has left behind: structure of an output, without leaves."""
+    """Counts after a trace, stored in the structure of an output: a pytree without leaves."""
 
     def __init__(self, counts: object) -> None:
         self.counts = counts
@@ -272,7 +272,7 @@ def _jit(
 def fold_rngs(
     target: Target, variables: CollectionFilter = True, rngs: CollectionFilter = True
 ) -> Target:
-    """Derives the keys inside a module as `jit` does, without compiling.
+    """Derives the keys inside a module as `jit` does, but without compiling.
 
     Each stream is drawn from once, and that key is the root for the module and those below it.
 

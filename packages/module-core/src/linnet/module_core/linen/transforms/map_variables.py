@@ -1,4 +1,4 @@
-"""`map_variables`: a module that sees its variables changed by a function."""
+"""`map_variables`: a module that sees its variables through a function."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def map_variables(
     variables: CollectionFilter = True,
     methods: Any = None,
 ) -> Target:
-    """Changes the variables that a module sees, and those that it leaves behind.
+    """Maps the variables that a module reads, and those that it writes.
 
-    For example, weights that are normalized, quantized or shared in another form than they are
-    stored in:
+    For example, weights may be normalized, quantized, or shared in a different form from the stored
+    one:
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen as nn
@@ -47,15 +47,15 @@ def map_variables(
 
     Args:
       target: a module class, or a function or method of a module.
-      mapped_collections: the collections that are changed.
+      mapped_collections: the collections that are mapped.
       trans_in_fn: dict of the mapped collections as stored -> as the module sees them.
       trans_out_fn: the reverse, for what the module has changed.
-      init: where the collections may be changed (in `init`, above all), run the method once on them
-        as they are first, so that it can make its variables; what it made goes through
-        `trans_out_fn`, and the result through `trans_in_fn` into the run that counts.
-      mutable: the method may change the mapped collections.
+      init: if the collections are mutable (as in `init`), first run the method on the unmapped
+        collections, so that it can make its variables; these go through `trans_out_fn`, and the
+        result through `trans_in_fn` into the actual run.
+      mutable: whether the method may change the mapped collections.
       rngs, variables: the random streams, and the other collections, that exist inside.
-      methods: of a class: names of the methods to transform (default `__call__`).
+      methods: for a class: names of the methods to transform (default `__call__`).
     """
     options = {
         "mapped": mapped_collections,
@@ -95,8 +95,8 @@ def _map_variables(
     output, after = lift.run(ungroup([seen, rest]), keys, allowed, whole=True)
     whole = [group_collections(root, [mapped, True]) for root in after]
     parts = [group_collections(root, [mapped, True]) for root in lift.pick(after)]
-    # What goes out is a function of all that the module sees, changed or not: as in Flax, mapped
-    # collections that are mutable come back as `trans_out` makes them of what `trans_in` made.
+    # As in Flax, `trans_out` gets everything that the module sees, changed or not: mutable mapped
+    # collections come back as `trans_out` of the result of `trans_in`.
     mapped_out = [dict(trans_out(new)) if new else {} for new, _ in whole]
     lift.store(ungroup([mapped_out, [part for _, part in parts]]))
     return output
@@ -111,12 +111,12 @@ def add_metadata_axis(
     variable_axes: Axes = FrozenDict({}),
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
 ) -> Target:
-    """Tells the boxes around a module's variables of an axis, without one being added.
+    """Adds an axis to the metadata of the boxes around a module's variables, not to the values.
 
     Args:
       target: a module class, or a function or method of a module.
-      variable_axes: for each collection (a filter) the axis.
-      metadata_params: what the boxes are told of it.
+      variable_axes: the axis for each collection (a filter).
+      metadata_params: parameters of the axis for the boxes.
     """
     for collections, axis in variable_axes.items():
         change = _BoxAxis(axis, metadata_params)
@@ -125,7 +125,7 @@ def add_metadata_axis(
 
 
 class _BoxAxis:
-    """Tells the boxes in a tree of an axis."""
+    """Adds an axis to the metadata of the boxes in a tree."""
 
     def __init__(self, axis: Any, params: Mapping[Any, Any]) -> None:
         self._axis = axis

@@ -1,7 +1,7 @@
-"""`remat`: less memory for more time.
+"""`remat`: trades computation time for memory.
 
-The inputs of a module are kept instead of its intermediate results, and those are computed again in
-the backward pass.
+A rematerialized module keeps its inputs instead of its intermediate results, and computes the
+latter again in the backward pass.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def checkpoint(
     Args:
       target: a module class, or a function or method of a module.
       variables, rngs: the collections and random streams that exist inside.
-      concrete: kept for older programs; what it was for, `static_argnums` does.
+      concrete: kept for older programs; use `static_argnums` instead.
       prevent_cse: as in `jax.checkpoint`; False inside a `scan`.
-      static_argnums, static_argnames: arguments that are not traced, flags for example, by their
-        numbers (0 is the module) or names; whether a call passes them by position or keyword.
+      static_argnums, static_argnames: the numbers (0 is the module) or names of arguments that are
+        not traced, such as flags, whether a call passes them by position or by keyword.
       policy: which intermediate results to keep, see `jax.checkpoint_policies`.
-      methods: of a class: names of the methods to transform (default `__call__`).
+      methods: for a class: names of the methods to transform (default `__call__`).
     """
     refuse_concrete(concrete)
     options = {
@@ -61,7 +61,7 @@ remat = checkpoint
 
 
 def refuse_concrete(concrete: bool) -> None:
-    """Raises an error for an option that jax no longer has.
+    """Checks that `concrete`, an option that jax no longer has, is not set.
 
     Raises:
       ArgumentError: it is set.
@@ -85,7 +85,7 @@ def run_checkpoint(
     """The transform itself: runs the lifted call under `jax.checkpoint`."""
     body = lift.plain(variables, rngs)
     positions, names = static.resolve(lift)
-    # jax's own static_argnums knows no keywords; what is static need not pass by jax at all.
+    # jax's static_argnums does not cover keywords, so static arguments do not pass through jax.
     fixed = {i: lift.args[i] for i in positions}
     fixed_named = {k: v for k, v in lift.kwargs.items() if k in names}
     moving = [x for i, x in enumerate(lift.args) if i not in fixed]
@@ -114,14 +114,14 @@ def remat_scan(
     variable_axes: Axes = FrozenDict({True: 0}),
     split_rngs: Mapping[Any, bool] = FrozenDict({True: True}),
 ) -> Target:
-    """A deep stack of one module in little memory: nested scans, the inner ones rematerialized.
+    """A memory-efficient deep stack of one module: nested scans with the inner ones rematerialized.
 
-    With `lengths=(a, b)` the module is applied a · b times, one after the other; memory for
-    intermediate results grows with a + b (Chen et al. 2016, arXiv:1604.06174).
+    With `lengths=(a, b)` the module is applied a · b times in sequence; memory for intermediate
+    results grows with a + b (Chen et al. 2016, arXiv:1604.06174).
 
     Args:
       target: a module class, or a function of a module, with one input and an output like it.
-      lengths: how often, for each level of nesting.
+      lengths: the number of steps at each level of nesting.
       policy: which intermediate results to keep, see `jax.checkpoint_policies`.
       variable_broadcast, variable_carry, variable_axes, split_rngs: as in `scan`.
     """
@@ -159,7 +159,7 @@ def _remat_levels(
     policy: Callable[..., bool] | None,
     scan_options: Mapping[str, Any],
 ) -> Callable[..., Any]:
-    """`fn` in loops nested `lengths` deep, the inner ones computed again in the backward pass."""
+    """`fn` in nested loops of `lengths` steps, the inner ones recomputed in the backward pass."""
     inner = fn
     if len(lengths) > 1:
         inner = checkpoint(

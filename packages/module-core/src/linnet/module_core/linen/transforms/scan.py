@@ -1,11 +1,12 @@
-"""`scan`: one module applied step after step, traced once or twice instead of once a step.
+"""`scan`: applies one module step by step, tracing it once or twice instead of once per step.
 
-The body runs on one step's slices. What belongs to all steps (broadcast variables, broadcast
-outputs) must not depend on a step, and must exist before the loop does. Therefore a first trace of
-the body finds it: initial values of broadcast variables are computed outside of that trace at once
-(`Frame.concrete`), the rest is read off the traced program (`tracing`). The second trace is the
-loop. Both count their draws, as one body after the other: a scanned parameter is made from the
-second trace's keys. `check_constancy_invariants=False` leaves the first trace out.
+The body runs on one step's slices. Values shared by all steps (broadcast variables, broadcast
+outputs) must not depend on a step, and must exist before the loop. A first trace of the body
+therefore finds them: initial values of broadcast variables are computed at once, outside of that
+trace (`Frame.concrete`), and the other values are read off the traced program (`tracing`). The
+second trace is the loop. Both traces count their draws, like two runs of the body in sequence, so a
+scanned parameter is made from the second trace's keys. `check_constancy_invariants=False` skips the
+first trace.
 """
 
 from __future__ import annotations
@@ -77,24 +78,24 @@ def scan(
 
     Args:
       target: a module class, or a function or method of a module.
-      variable_axes: for each collection (a filter) the axis that the steps go along.
+      variable_axes: the axis to scan along for each collection (a filter).
       variable_broadcast: collections that all steps share; they may be made, but not changed.
-      variable_carry: collections that each step hands on to the next.
-      split_rngs: for each random stream (a filter) whether each step gets a key of its own.
-      in_axes, out_axes: the axis of each input and output that the steps go along; `broadcast` for
-        what is the same in all of them.
-      length: the number of steps, where it cannot be told from the inputs.
+      variable_carry: collections that each step passes to the next.
+      split_rngs: for each random stream (a filter) whether each step gets a different key.
+      in_axes, out_axes: the axis to scan along for each input and output; `broadcast` for values
+        that are the same in all steps.
+      length: the number of steps, if it cannot be inferred from the inputs.
       reverse, unroll: as in `jax.lax.scan`.
       data_transform: (variable groups, keys) -> the same, applied inside the loop, for example to
         constrain shardings.
-      metadata_params: what boxes around variables are told of the axis of steps.
-      methods: of a class: names of the methods to transform (default `__call__`).
-      check_constancy_invariants: trace the body once more to find what belongs to all steps; False
-        is quicker to trace, but broadcast variables can't be made.
+      metadata_params: parameters of the step axis for the boxes around variables.
+      methods: for a class: names of the methods to transform (default `__call__`).
+      check_constancy_invariants: trace the body once more to find the values shared by all steps;
+        False is faster to trace, but broadcast variables can't be made.
 
     Raises:
-      ArgumentError: no length, or more than one, can be told; or what belongs to all steps depends
-        on a step.
+      ArgumentError: no length, or more than one, can be inferred; or a value shared by all steps
+        depends on a step.
     """
     options = {
         "variable_axes": variable_axes,
@@ -136,7 +137,7 @@ def _scan(
     shared_vars, carried, *scanned = group(
         lift.collections(True), [variable_broadcast, variable_carry, *enter]
     )
-    # A box is told of its axis while its value has it: it may change the value, too.
+    # A box is updated while its value has the axis, because it may change the value, too.
     scanned = [remove_axis(g, a, metadata_params) for g, a in zip(scanned, axes, strict=True)]
     if not lift.args:
         raise ArgumentError("A scanned method takes a carry as its first argument.")
@@ -216,9 +217,9 @@ def _find_constants(
     slices: object,
     shared_vars: Sequence[Collections],
 ) -> tuple[list[Collections], Any]:
-    """What belongs to all steps: (broadcast variables, broadcast outputs), found by one trace.
+    """The values shared by all steps: (broadcast variables, broadcast outputs), found by one trace.
 
-    `find` runs a step, and `user` is the function of the step that messages name.
+    `find` runs a step; `user` is the user's function, which error messages name.
     """
     found: list[Any] = []
 
@@ -249,7 +250,7 @@ def _find_constants(
 
 
 def _output_name(path: Any) -> str:
-    """A variable or output of a step by its name, from its path in what `_find_constants` finds."""
+    """The name of a step's variable or output, from its path in the result of `_find_constants`."""
     _, part, *inner = path
     if part.idx == 1:
         return f"the output{jax.tree_util.keystr(tuple(inner))}"
@@ -263,7 +264,7 @@ def _only_mutable(lift: Lift, collections: Sequence[Collections]) -> list[Collec
 
 
 class _Absent:
-    """Stands for what is in the other part of a partition: a pytree without leaves."""
+    """A placeholder for a value in the other part of a partition: a pytree without leaves."""
 
 
 _absent = _Absent()
@@ -271,14 +272,14 @@ jax.tree_util.register_pytree_node(_Absent, lambda _: ((), None), lambda *_: _ab
 
 
 def _partition(axes: object, tree: object) -> tuple[Any, Any]:
-    """Splits `tree` into what is sliced along an axis and what is the same in all steps."""
+    """Splits `tree` into values sliced along an axis and values that are the same in all steps."""
     sliced = map_prefix(lambda a, t: _absent if _is_shared(a) else t, axes, tree)
     constant = map_prefix(lambda a, t: t if _is_shared(a) else _absent, axes, tree)
     return sliced, constant
 
 
 def _merge(axes: object, sliced: object, constant: object) -> Any:
-    """Puts together what `_partition` has split."""
+    """Reverses `_partition`."""
     return jax.tree.map(
         lambda axis, s, c: c if _is_shared(axis) else s, axes, sliced, constant, is_leaf=_is_shared
     )
@@ -293,7 +294,7 @@ def _map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> 
 
 
 def _one_slice(x: Any) -> Any:
-    # Of arrays the shape will do; of keys, whose kind is not in their shape, a real one is taken.
+    # For arrays the shape suffices; a key's kind is not part of its shape, so a real key is used.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x[0]
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""Which arguments of a lifted method are static: not traced, but seen as they are.
+"""Which arguments of a lifted method are static: passed unchanged instead of traced.
 
-An argument is meant by its number or by its name, however the call passes it. Numbers count the
-module: `self` is 0. What isn't static is traced, and a flag among it fails where Python looks at
-it; the error then says which argument that is and how to name it.
+A number or a name selects an argument however the call passes it. Numbers count the module: `self`
+is 0. All other arguments are traced, and a flag among them fails where Python evaluates it; the
+error then says which argument that is and how to make it static.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Parameters = Sequence[inspect.Parameter]
 
 @dataclasses.dataclass(frozen=True)
 class StaticArguments:
-    """What a user gave as `static_argnums` and `static_argnames`.
+    """The user's `static_argnums` and `static_argnames`.
 
     Attributes:
-      numbers: of arguments; negative ones count from the last that a call passes by position.
-      names: of arguments.
+      numbers: argument numbers; negative ones count from the last positional argument of a call.
+      names: argument names.
       first: the number of the first argument after the module.
-      option: what the numbers were given as.
+      option: the name of the option that gave the numbers.
     """
 
     numbers: tuple[int, ...]
@@ -47,7 +47,7 @@ class StaticArguments:
         first: int = 1,
         option: str = "static_argnums",
     ) -> StaticArguments:
-        """From the options as users give them."""
+        """Makes it from the options as users give them."""
         return cls(
             (numbers,) if isinstance(numbers, int) else tuple(numbers),
             frozenset((names,) if isinstance(names, str) else names),
@@ -56,10 +56,10 @@ class StaticArguments:
         )
 
     def resolve(self, lift: Lift) -> tuple[tuple[int, ...], frozenset[str]]:
-        """For one call: positions among `lift.args`, and names of keywords.
+        """The static arguments of one call: positions among `lift.args`, and names of keywords.
 
         Raises:
-          ArgumentError: a number or name means the module, or an argument that the method lacks.
+          ArgumentError: a number or name selects the module, or an argument that the method lacks.
         """
         if not self.numbers and not self.names:
             return (), frozenset()
@@ -97,7 +97,7 @@ class StaticArguments:
         """Checks that static arguments, which are compared by value, hold no arrays.
 
         Raises:
-          ArgumentError: there is one.
+          ArgumentError: one of them holds an array.
         """
         static = {f"argument {i + self.first}": lift.args[i] for i in positions}
         static |= {name: lift.kwargs[name] for name in names if name in lift.kwargs}
@@ -125,11 +125,11 @@ class StaticArguments:
     def explained(
         self, lift: Lift, positions: Sequence[int], names: Iterable[str]
     ) -> Iterator[None]:
-        """Adds to an error about a traced argument which one it may be, and what makes it static.
+        """Adds to an error about a traced argument which one it may be, and how to make it static.
 
         Args:
           lift: the call.
-          positions, names: of it, what is static.
+          positions, names: its static arguments.
         """
         try:
             yield
@@ -171,7 +171,7 @@ class StaticArguments:
 
 
 def parameters_after_module(call: Callable[..., Any]) -> Parameters | None:
-    """The parameters of a lifted method or function without its module; None if it shows none."""
+    """The parameters of a lifted method or function after the module; None if unavailable."""
     known: Parameters | None
     try:
         known = call._parameters  # type: ignore[attr-defined]
@@ -191,7 +191,7 @@ def _parameters(call: Callable[..., Any]) -> Parameters | None:
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
-# Python looked at a traced value: in `if`, as an index, as a NumPy array.
+# Errors for a traced value used as a concrete one: in `if`, as an index, as a NumPy array.
 LOOKS_INSIDE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
 
 
@@ -201,7 +201,7 @@ def _about_types(error: TypeError) -> bool:
 
 
 def is_setting(value: object) -> bool:
-    """Whether an argument is Python's own: a flag, a number, a name, a function."""
+    """Whether an argument is a plain Python value: a flag, a number, a name, a function."""
     leaves = jax.tree.leaves(value)
     return bool(leaves) and not any(hasattr(leaf, "dtype") for leaf in leaves)
 

@@ -1,4 +1,4 @@
-"""`vmap`: one module on many examples, with parameters of its own for each, or the same for all."""
+"""`vmap`: one module on many examples, with separate or shared parameters."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ def vmap(
 
     Args:
       target: a module class, or a function or method of a module.
-      variable_axes: for each collection (a filter) its axis; None for one that all share;
-        `In(axis)` and `Out(axis)` for one that only goes in or comes out.
-      split_rngs: for each random stream (a filter) whether each example gets a key of its own.
-      in_axes, out_axes: of the arguments and the output, as in `jax.vmap`.
-      axis_size: the number of examples, where it cannot be told from the arguments.
+      variable_axes: the axis of each collection (a filter); None if all examples share it;
+        `In(axis)` and `Out(axis)` for a collection that is only an input or only an output.
+      split_rngs: for each random stream (a filter) whether each example gets a different key.
+      in_axes, out_axes: axes of the arguments and the output, as in `jax.vmap`.
+      axis_size: the number of examples, if it cannot be inferred from the arguments.
       axis_name, spmd_axis_name: as in `jax.vmap`.
-      metadata_params: what boxes around variables are told of the new axis.
-      methods: of a class: names of the methods to transform (default `__call__`), or a dict of
-        names with options for each.
+      metadata_params: parameters of the new axis for the boxes around variables.
+      methods: for a class: names of the methods to transform (default `__call__`), or a dict from
+        names to options for each.
 
     Raises:
-      ArgumentError: no size, or more than one, can be told.
+      ArgumentError: no size, or more than one, can be inferred.
       TransformTargetError: `target` is neither a class nor a function.
     """
     options = {
@@ -101,7 +101,7 @@ def _vmap(
     enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
     in_axes = as_prefix(in_axes)
     axes = list(enter.values())
-    # A box is told of its axis while its value has it: it may change the value, too.
+    # A box is updated while its value has the axis, because it may change the value, too.
     groups = [
         remove_axis(g, a, metadata_params)
         for g, a in zip(group(lift.collections(True), list(enter)), axes, strict=True)
@@ -150,7 +150,7 @@ def _roots(groups: Sequence[Sequence[Collections]], lift: Lift) -> list[Collecti
 
 def _batched(groups: object) -> list[tuple[str, ...]]:
     """The paths of values that differ between the examples, collection first."""
-    # jax refuses them, but counts wrongly where it says which they are.
+    # jax rejects them too, but its message gives wrong positions.
     paths, _ = jax.tree_util.tree_flatten_with_path(groups)
     return [
         tuple(str(entry.key) for entry in path if isinstance(entry, jax.tree_util.DictKey))
