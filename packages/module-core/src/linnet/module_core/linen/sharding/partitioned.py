@@ -211,10 +211,10 @@ def get_partition_spec(tree: object) -> Any:
     ((None, 'model'), ())
 
     Args:
-      tree: of variables, or of their shapes (`jax.eval_shape`).
+      tree: a tree of variables, or of their shapes (`jax.eval_shape`).
 
     Returns:
-      The same tree, with None for what is neither a box nor an array.
+      The same tree, with None for leaves that are neither a box nor an array.
     """
 
     def spec(leaf: object) -> PartitionSpec | None:
@@ -230,11 +230,11 @@ def get_sharding(tree: object, mesh: Mesh) -> Any:
     """The sharding of each variable in `tree` on `mesh`, ready for `out_shardings` of `jax.jit`.
 
     Args:
-      tree: of variables, or of their shapes (`jax.eval_shape`).
+      tree: a tree of variables, or of their shapes (`jax.eval_shape`).
       mesh: the mesh whose axes the boxes name.
 
     Returns:
-      The same tree, with None for what is neither a box nor an array.
+      The same tree, with None for leaves that are neither a box nor an array.
 
     Raises:
       ArgumentError: the mesh lacks an axis of a box.

@@ -65,7 +65,7 @@ class PartitionedVariable(Variable[T]):
     Args:
       scope, collection, name: where it lives.
       axes: the logical names of its axes; None for a plain variable.
-      fallback: for names without a rule.
+      fallback: how to handle names without a rule.
     """
 
     __slots__ = ("axes", "fallback")
@@ -100,13 +100,13 @@ def param_with_axes(
     module: Module | None = None,
     **init_kwargs: Any,
 ) -> Any:
-    """A parameter whose logical names are kept in "params_axes".
+    """A parameter whose logical names are stored in "params_axes".
 
     Args:
       name, init_fn, *init_args, **init_kwargs: as in `Module.param`.
       axes: the logical names of its axes; for a parameter that is a tree, a tree of these, in which
         None means an array without names. A None by itself means a plain parameter.
-      module: that it belongs to; default: the one whose method is running.
+      module: the module that it belongs to; default: the one whose method is running.
 
     Returns:
       Its value, laid out by rules and names if there is a mesh.
@@ -134,13 +134,13 @@ def variable_with_axes(
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
     **init_kwargs: Any,
 ) -> PartitionedVariable[Any]:
-    """A variable whose logical names are kept in the collection `<collection>_axes`.
+    """A variable whose logical names are stored in the collection `<collection>_axes`.
 
     Args:
       collection, name, init_fn, *init_args, **init_kwargs: as in `Module.variable`.
       axes: the logical names of its axes, or a tree of these; None for a plain variable.
-      module: that it belongs to; default: the one whose method is running.
-      fallback: for names without a rule.
+      module: the module that it belongs to; default: the one whose method is running.
+      fallback: how to handle names without a rule.
 
     Returns:
       A handle on the variable.

@@ -86,7 +86,7 @@ class _Compiled:
                 placed.setdefault(call.key, call.paths)
             return result
 
-        # A function of its own: jax forgets its programs when nobody has it any more.
+        # A separate function: jax drops its programs once it is garbage-collected.
         self._run = run
 
     def function(

@@ -125,7 +125,7 @@ def add_metadata_axis(
 
 
 class _BoxAxis:
-    """Adds an axis to the metadata of the boxes in a tree."""
+    """Adds an axis to the metadata of the boxes in a tree, or removes it."""
 
     def __init__(self, axis: Any, params: Mapping[Any, Any]) -> None:
         self._axis = axis
