@@ -1,4 +1,4 @@
-"""Stateful modules: objects that own their variables.
+"""Stateful modules, which own their variables.
 
 The bridge and `tabulate`, which import linen, are loaded on first use.
 """

@@ -1,8 +1,8 @@
-"""Objects whose arrays are only shapes and types: a function's result without its computation.
+"""Abstract objects, with shapes and dtypes in place of arrays.
 
-`eval_shape` runs a function on new objects around abstract values (as every transform does, see
-`effect`), and builds its result around `jax.ShapeDtypeStruct`s. It takes one walk and one trace, so
-the cost grows only with the number of variables. The caller's objects don't change.
+`eval_shape` traces a function on new objects with abstract values (as every transform does, see
+`effect`), and builds its result with `jax.ShapeDtypeStruct`s. It takes one traversal and one trace,
+so the cost grows only with the number of variables. The caller's objects don't change.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def eval_shape(
     graph_updates: bool | None = None,
     **kwargs: object,
 ) -> A:
-    """What `f` returns, with a `jax.ShapeDtypeStruct` in place of each array.
+    """The result of `f`, with a `jax.ShapeDtypeStruct` in place of each array.
 
     Args:
       f: a function, method or module.
-      *args: arrays, `jax.ShapeDtypeStruct`s and objects of them; anything else (flags, numbers,
-        text, functions) is passed on as it is.
-      graph: False refuses shared references among the arguments.
+      *args: arrays, `jax.ShapeDtypeStruct`s and objects that hold them; anything else (flags,
+        numbers, strings, functions) is passed on unchanged.
+      graph: False raises an error for shared references among the arguments.
       graph_updates: accepted for Flax's programs: the arguments are never changed.
-      **kwargs: the same by name.
+      **kwargs: keyword arguments, treated in the same way.
 
     Returns:
-      The output; objects in it are new ones.
+      The output; all objects in it are new.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -88,11 +88,11 @@ _ARRAYS = (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct)
 def as_abstract(tree: A, graph: bool | None = None) -> A:
     """A copy of an object or state with a `jax.ShapeDtypeStruct` in place of each array.
 
-    Each has the sharding of its array, or that which the variable's metadata names on the mesh that
-    is set.
+    Each has the sharding of its array, or the sharding that the variable's metadata specifies on
+    the mesh that is set.
 
     Args:
-      tree: an object, a state, or any tree of them.
+      tree: an object, a state, or a tree of these.
       graph: accepted for Flax's programs.
     """
     accepted(graph=graph)
@@ -101,10 +101,10 @@ def as_abstract(tree: A, graph: bool | None = None) -> A:
 
 
 def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
-    """A copy of an abstract object or state whose shapes know their sharding; see `as_abstract`.
+    """A copy of an abstract object or state that includes shardings; see `as_abstract`.
 
     Args:
-      tree: an object, a state, or any tree of them; existing arrays stay.
+      tree: an object, a state, or a tree of these; existing arrays are kept.
       graph: accepted for Flax's programs.
     """
     accepted(graph=graph)
@@ -121,16 +121,17 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
 def get_abstract_model(
     init_fn: Callable[[], A], mesh: Mesh | AbstractMesh | None, *, graph: bool | None = None
 ) -> tuple[GraphDef[A], State]:
-    """Structure and abstract state of a model, each leaf with its sharding on a mesh.
+    """The structure and abstract state of a model, each leaf with its sharding on a mesh.
 
     Args:
-      init_fn: makes the model.
-      mesh: whose axes the variables' `out_sharding` names; what names none is on every device.
+      init_fn: creates the model.
+      mesh: the mesh whose axes the variables' `out_sharding` names; variables without names are
+        replicated.
       graph: accepted for Flax's programs.
 
     Returns:
-      `(graphdef, state)`, of which `state` tells `jax.jit` or a checkpoint library where to put
-      what.
+      `(graphdef, state)`; `state` tells `jax.jit` or a checkpoint library the sharding of each
+      array.
     """
     accepted(graph=graph)
     model = eval_shape(init_fn)
@@ -140,7 +141,7 @@ def get_abstract_model(
 
 
 def _with_leaves(tree: object, f: Callable[[Any, Any], Any]) -> Any:
-    """A copy with `f(variable or array, array)` for each array."""
+    """A copy with `f(variable or array, array)` in place of each array."""
 
     def new(leaf: object) -> Any:
         if isinstance(leaf, Variable):

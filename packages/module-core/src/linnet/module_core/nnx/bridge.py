@@ -1,3 +1,3 @@
-"""The bridge between linen and nnx by the name that users know; see `linnet.module_core.bridge`."""
+"""The bridge between linen and nnx under its public name; see `linnet.module_core.bridge`."""
 
 from ..bridge import *  # noqa: F403

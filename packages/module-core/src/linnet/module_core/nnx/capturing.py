@@ -1,10 +1,10 @@
-"""`capture`: runs a module and collects what it sows outside of it.
+"""`capture`: runs a module and returns its sown values separately.
 
-During the captured call, each module has one more attribute, a tuple of variables: one for each
-captured type, whose value is a dict of the sown values by name. Sown values thus pass like all
-variables through every transform, every copy by `split` and `merge`, and every loop, along the axis
-of their type. Afterwards the dicts become states by the modules' paths, and the attributes are
-removed.
+During the captured call, each module has an additional attribute, a tuple with a variable for each
+captured type, whose value is a dict of the sown values by name. Like all variables, sown values
+thus pass through every transform, every copy by `split` and `merge`, and every loop, along the axis
+of their type. Afterwards, the dicts become states keyed by the modules' paths, and the attributes
+are removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Captures = tuple[Variable[Any], ...]
 
 
 def captures_of(module: Any) -> Captures | None:
-    """What a module sows into while a captured call runs."""
+    """The variables that a module sows into during a captured call."""
     found: Captures | None = module.__dict__.get(CAPTURES)
     return found
 
@@ -44,7 +44,7 @@ def sow(
     reduce_fn: Callable[[Any, Any], Any],
     init_fn: Callable[[], Any],
 ) -> bool:
-    """Stores a sown value, if its type is captured."""
+    """Stores a sown value if its type is captured."""
     holder = _holder_for(captures, variable_type)
     if holder is None:
         return False
@@ -54,7 +54,7 @@ def sow(
 
 
 def perturb(captures: Captures, variable_type: type[Variable[Any]], name: str, value: Any) -> Any:
-    """Adds the perturbation that there is; makes one of zeros if that type is captured."""
+    """Adds an existing perturbation, or creates one of zeros if its type is captured."""
     holder = _holder_for(captures, variable_type)
     if holder is None:
         return value
@@ -66,11 +66,11 @@ def perturb(captures: Captures, variable_type: type[Variable[Any]], name: str, v
 
 
 def names_of(captures: Captures) -> list[str]:
-    """The names of all that was sown."""
+    """The names of all sown values."""
     return [name for holder in captures for name in holder.raw_value]
 
 
-# Metadata of the holders: static, so that a program is for one way of capturing.
+# Static metadata of the holders, so that each way of capturing compiles its own program.
 _GIVEN = "perturbations_given"
 _METHODS = "method_outputs"
 _TYPES = "sown_types"
@@ -94,13 +94,14 @@ def capture(
     init: State | None = None,
     method_outputs: type[Variable[Any]] | None = None,
 ) -> Callable[..., Any]:
-    """Makes a function or module return, beside its output, what was sown while it ran.
+    """Wraps a function or module so that it also returns the values sown during the call.
 
     Args:
-      fn: a module, a bound method of one, or a function whose first argument is a module. Types
-        alone make a decorator: `capture(nnx.Intermediate)(fn)`.
-      *var_types: the types to collect, one state each; the first that fits takes a variable.
-      init: perturbations to use, as an earlier capture returned them.
+      fn: a module, a bound method of one, or a function whose first argument is a module. With
+        types alone, the result is a decorator: `capture(nnx.Intermediate)(fn)`.
+      *var_types: the types to collect, one state for each; a variable goes to the first type that
+        matches.
+      init: perturbations to use, as returned by an earlier capture.
       method_outputs: a type under which the output of every method call of every module is
         collected, by the method's name.
 
@@ -135,12 +136,12 @@ def capture(
 
 
 def _modules(root: Any) -> list[tuple[Path, Any]]:
-    """The modules below a root, whose attributes aren't items, with their paths."""
+    """The modules below a root with their paths, except `Dict`-like containers."""
     return [(path, x) for path, x in iter_graph(root) if getattr(type(x), "_takes_captures", False)]
 
 
 def _attach(module: Any, captures: Captures | None) -> None:
-    # Past the check of trace levels: the module is what it was when the call is over.
+    # Bypasses the check of trace levels: the module is restored after the call.
     if captures is None:
         module.__dict__.pop(CAPTURES, None)
     else:
@@ -196,7 +197,7 @@ def _by_type(flat: FlatState[Any], types: tuple[type[Variable[Any]], ...]) -> li
 
 
 def _by_module(init: State | None) -> dict[Path, dict[str, Variable[Any]]]:
-    """Perturbations by the path of their module, and name."""
+    """Perturbations by the path of their module and by name."""
     found: dict[Path, dict[str, Variable[Any]]] = {}
     for path, leaf in to_flat_state(init or {}):
         variable = leaf if isinstance(leaf, Variable) else Perturbation(leaf)
@@ -205,7 +206,7 @@ def _by_module(init: State | None) -> dict[Path, dict[str, Variable[Any]]]:
 
 
 class _recorded_methods:
-    """Within it, public methods of the modules' classes record what they return."""
+    """A context in which public methods of the modules' classes record their outputs."""
 
     def __init__(self, modules: list[tuple[Path, Any]], variable_type: Any) -> None:
         self._type = variable_type

@@ -1,7 +1,7 @@
 """`List`, `Dict` and `Sequential`: containers that are modules.
 
 Plain lists and dicts work as attributes too. These classes are for users who want a container with
-the methods of a module, or come from Flax.
+the methods of a module, or who come from Flax.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _order(name: str) -> tuple[int, Any]:
 
 
 class List(Module, MutableSequence[A], Generic[A]):
-    """A list that is a module; items are the attributes '0', '1' ..., and integers in paths.
+    """A list that is a module; items are stored as attributes '0', '1' ..., with integers in paths.
 
     >>> from linnet.module_core import nnx
     >>> items = nnx.List([nnx.Param(1.0), nnx.Param(2.0)])
@@ -84,18 +84,18 @@ class List(Module, MutableSequence[A], Generic[A]):
 
     def __iter__(self) -> Iterator[A]:
         i = 0
-        while i < self._length:  # as of any list: what is appended on the way is seen
+        while i < self._length:  # like any list, includes items appended during the loop
             yield self.__dict__[str(i)]
             i += 1
 
     def insert(self, index: int, value: A) -> None:
-        """Puts an item before the one at `index`."""
+        """Inserts an item before `index`."""
         items = self._items()
         items.insert(index, value)
         self._replace(items)
 
     def append(self, value: A) -> None:
-        """Puts an item at the end."""
+        """Appends an item."""
         setattr(self, str(self._length), value)
         self._length += 1
 
@@ -110,7 +110,7 @@ _ABSENT = object()
 
 
 class Dict(Module, MutableMapping[str, A], Generic[A]):
-    """A dict of names that is a module; items are attributes.
+    """A dict with string keys that is a module; items are attributes.
 
     >>> from linnet.module_core import nnx
     >>> d = nnx.Dict(a=nnx.Param(1.0))
@@ -138,10 +138,10 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
         setattr(self, key, value)
 
     def __delitem__(self, key: str) -> None:
-        self[key]  # or KeyError
+        self[key]  # raises KeyError
         delattr(self, key)
 
-    def __getattr__(self, name: str) -> A:  # for type checkers; Python finds attributes before
+    def __getattr__(self, name: str) -> A:  # for type checkers; attributes are found first
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __iter__(self) -> Iterator[str]:
@@ -158,10 +158,11 @@ class Dict(Module, MutableMapping[str, A], Generic[A]):
 
 
 class Sequential(Module):
-    """Functions and modules one after the other.
+    """Applies functions and modules in sequence.
 
-    The first gets the arguments; each next one the output before, spread out where that is a tuple
-    (as arguments) or a dict (as keywords). Without any it returns what it is called with.
+    The first gets the arguments; each following one gets the previous output, unpacked if it is a
+    tuple (into positional arguments) or a dict (into keyword arguments). An empty sequence returns
+    its input.
 
     Args:
       *fns: modules or functions.
@@ -182,12 +183,12 @@ class Sequential(Module):
         self.layers = List(fns)
 
     def __call__(self, *args: Any, rngs: object = None, **kwargs: Any) -> Output:
-        """Applies all, and returns the output of the last.
+        """Applies all in order, and returns the output of the last.
 
         Args:
-          *args: for the first.
-          rngs: handed to each that takes `rngs`.
-          **kwargs: for the first.
+          *args: arguments of the first.
+          rngs: passed to each that takes `rngs`.
+          **kwargs: keyword arguments of the first.
         """
         if not self.layers:
             return args[0] if len(args) == 1 else args or kwargs or None

@@ -22,7 +22,7 @@ from typing import Any as AnyType
 from ..errors import ArgumentError, InvalidFilterError
 
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
-"""Says of a path and its value whether the filter lets them pass."""
+"""Returns whether a leaf passes the filter, given its path and value."""
 
 Filter = AnyType
 

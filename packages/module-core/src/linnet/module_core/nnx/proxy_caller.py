@@ -1,4 +1,4 @@
-"""Calls by notes: attributes and items on the way to a call are noted, and followed by the call."""
+"""Records attribute and item accesses before a call, and then applies them with the call."""
 
 from .structure.calling import Caller
 from .structure.calling import DelayedAccessor as DelayedAccessor

@@ -1,4 +1,4 @@
-"""How an object prints, said by the object: `__nnx_repr__` yields an `Object`, then an `Attr` each.
+"""Custom printing: `__nnx_repr__` yields an `Object`, then an `Attr` for each attribute.
 
 >>> class Range(Representable):
 ...     def __init__(self, low, high):
@@ -23,17 +23,17 @@ B = TypeVar("B")
 
 @dataclasses.dataclass
 class Object:
-    """What an object's text begins with.
+    """The beginning and format of an object's text.
 
     Attributes:
       type: its class, or the name to print.
       start, end: the brackets.
-      kv_sep: what is between a name and its value.
-      indent: what the lines of attributes begin with.
-      empty_repr: what is between the brackets without attributes.
-      comment: what follows the opening bracket.
-      same_line: whether all is on one line.
-      elem_sep: what is between attributes.
+      kv_sep: separator between a name and its value.
+      indent: indentation of the attributes' lines.
+      empty_repr: text between the brackets if there are no attributes.
+      comment: text after the opening bracket.
+      same_line: whether everything is on one line.
+      elem_sep: separator between attributes.
     """
 
     type: str | type
@@ -47,7 +47,7 @@ class Object:
 
     @property
     def elem_sep(self) -> str:
-        """What is between attributes."""
+        """The separator between attributes."""
         return ", " if self.same_line else ",\n"
 
 
@@ -58,9 +58,9 @@ class Attr:
     Attributes:
       key: its name.
       value: its value.
-      start, end: what is around it.
-      use_raw_value: prints a value that is a string as it is.
-      use_raw_key: prints the name as it is; otherwise by its `repr` unless it is a string.
+      start, end: text before and after it.
+      use_raw_value: prints a string value without quotes.
+      use_raw_key: prints the name unchanged; otherwise by its `repr` unless it is a string.
     """
 
     key: Any
@@ -72,12 +72,12 @@ class Attr:
 
 
 class Representable:
-    """Base of objects that print as their `__nnx_repr__` says."""
+    """Base class of objects that print by their `__nnx_repr__`."""
 
     __slots__ = ()
 
     def __nnx_repr__(self) -> Iterator[Object | Attr]:
-        """An `Object`, and `Attr`s."""
+        """Yields an `Object`, then `Attr`s."""
         raise NotImplementedError(f"{type(self).__name__} has no __nnx_repr__.")
 
     def __repr__(self) -> str:
@@ -114,54 +114,54 @@ def _line(part: object, head: Object) -> str:
 
 
 class MappingReprMixin(Mapping[A, B]):
-    """Mappings that print one line an item."""
+    """Mappings that print one item per line."""
 
     def __nnx_repr__(self) -> Iterator[Object | Attr]:
-        """An `Object`, and an `Attr` for each item."""
+        """Yields an `Object`, then an `Attr` for each item."""
         yield Object(type(self), start="({", end="})", kv_sep=": ")
         for key, value in self.items():
             yield Attr(repr(key), value, use_raw_key=True)
 
 
 class SequenceReprMixin(Sequence[A]):
-    """Sequences that print one line an item."""
+    """Sequences that print one item per line."""
 
     def __nnx_repr__(self) -> Iterator[Object | Attr]:
-        """An `Object`, and an `Attr` for each item."""
+        """Yields an `Object`, then an `Attr` for each item."""
         yield Object(type(self), start="([", end="])", kv_sep="")
         for value in self:
             yield Attr("", value)
 
 
 class PrettyMapping(Representable):
-    """A mapping, to print one line an item.
+    """A mapping that prints one item per line.
 
     Args:
-      mapping: what is printed.
+      mapping: the mapping to print.
     """
 
     def __init__(self, mapping: Mapping[Any, Any]) -> None:
         self.mapping = mapping
 
     def __nnx_repr__(self) -> Iterator[Object | Attr]:
-        """An `Object`, and an `Attr` for each item."""
+        """Yields an `Object`, then an `Attr` for each item."""
         yield Object(type(self), start="({", end="})", kv_sep=": ")
         for key, value in self.mapping.items():
             yield Attr(repr(key), value, use_raw_key=True)
 
 
 class PrettySequence(Representable):
-    """A sequence, to print one line an item.
+    """A sequence that prints one item per line.
 
     Args:
-      sequence: what is printed.
+      sequence: the sequence to print.
     """
 
     def __init__(self, sequence: Sequence[Any]) -> None:
         self.sequence = sequence
 
     def __nnx_repr__(self) -> Iterator[Object | Attr]:
-        """An `Object`, and an `Attr` for each item."""
+        """Yields an `Object`, then an `Attr` for each item."""
         yield Object(type(self), start="([", end="])", kv_sep="")
         for value in self.sequence:
             yield Attr("", value)

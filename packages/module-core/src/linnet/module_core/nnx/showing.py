@@ -1,4 +1,4 @@
-"""`display`: objects drawn by treescope in a notebook, and printed elsewhere."""
+"""`display`: renders objects by treescope in a notebook, and prints them elsewhere."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def display(*args: object) -> None:
-    """Shows objects: as trees to unfold in a notebook, as text elsewhere.
+    """Shows objects, as expandable trees in a notebook and as text elsewhere.
 
-    In a notebook they are drawn by treescope (`linnet-module-core[treescope]`) if it is installed.
+    In a notebook, treescope (`linnet-module-core[treescope]`) renders them if it is installed.
 
     Args:
-      *args: modules, states, arrays, anything.
+      *args: modules, states, arrays, or any other objects.
     """
     treescope = _treescope()
     for value in args:
@@ -24,8 +24,8 @@ def display(*args: object) -> None:
 
 
 def _treescope() -> Any:
-    """The viewer, where there is a notebook for it to draw in."""
-    ipython = sys.modules.get("IPython")  # imported by whoever runs the notebook
+    """The `treescope` module if code runs in a notebook, otherwise None."""
+    ipython = sys.modules.get("IPython")  # a running notebook has imported it
     if ipython is None or ipython.get_ipython() is None:
         return None
     try:

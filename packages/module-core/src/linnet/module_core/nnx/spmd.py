@@ -1,11 +1,11 @@
-"""Places the variables of a model on a mesh: names on creation, and layouts for `jax.jit`.
+"""Shards the variables of a model: axis names on creation, and layouts for `jax.jit`.
 
     init = nnx.with_partitioning(nnx.initializers.lecun_normal(), ("embed", "mlp"))
     with jax.set_mesh(mesh), nnx.logical_axis_rules([("mlp", "model")]):
         layer = nnx.Linear(64, 256, kernel_init=init, rngs=nnx.Rngs(0))   # laid out as it is made
 
-Names are metadata of a variable; a value is laid out by them when its variable is made, if there is
-a mesh: one in the metadata, or the one that is set.
+Axis names are metadata of a variable. Its value is laid out by them when the variable is created,
+if there is a mesh: in the metadata, or the one that is set.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def with_partitioning(
     mesh: Mesh | None = None,
     **metadata: Any,
 ) -> F:
-    """An initializer whose result tells its variable the names of its axes.
+    """An initializer whose result gives its variable the names of its axes.
 
     Args:
-      initializer: called with what the layer calls it with: `(key, shape, dtype)`.
-      sharding: one name, tuple of names or None for each axis.
-      mesh: to lay the value out on; None for the mesh that is set.
-      **metadata: anything else for the variable, such as `sharding_rules`.
+      initializer: called with the arguments of the layer, `(key, shape, dtype)`.
+      sharding: a name, tuple of names or None for each axis.
+      mesh: the mesh to lay the value out on; None for the mesh that is set.
+      **metadata: further metadata of the variable, such as `sharding_rules`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -101,12 +101,12 @@ def _replaced(tree: PyTree, f: Any) -> Any:
 
 
 def add_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:
-    """Tells the variables of a state or module that their values got an axis more at `index`.
+    """Updates the axis names of variables after their values gained an axis at `index`.
 
     Args:
-      tree: changed in place, and returned.
-      index: of the new axis.
-      transform_metadata: with `PARTITION_NAME`, the name of the axis.
+      tree: a state or module; changed in place, and returned.
+      index: index of the new axis.
+      transform_metadata: holds the name of the axis under `PARTITION_NAME`.
     """
     for variable in _variables(tree):
         add_axis_name(variable, index, transform_metadata.get(PARTITION_NAME))
@@ -114,12 +114,12 @@ def add_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:
 
 
 def remove_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:
-    """Tells the variables of a state or module that their values lost the axis at `index`.
+    """Updates the axis names of variables after their values lost the axis at `index`.
 
     Args:
-      tree: changed in place, and returned.
-      index: of the axis.
-      transform_metadata: with `PARTITION_NAME`, the name of the axis.
+      tree: a state or module; changed in place, and returned.
+      index: index of the removed axis.
+      transform_metadata: holds the name of the axis under `PARTITION_NAME`.
 
     Raises:
       ArgumentError: the axis at `index` has another name.

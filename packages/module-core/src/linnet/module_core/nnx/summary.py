@@ -1,15 +1,15 @@
-"""`tabulate`: a model as a table of the calls of its modules.
+"""`tabulate`: a table of the calls of a model's modules.
 
 The model runs once, on abstract values (see `abstract`), while the classes of its modules record
-the calls of their public methods: the module, and the shapes of inputs and outputs. Each method of
-each module gets a row at its first call, with the module's variables by type. What draws the table,
-and what counts FLOPs, is linen's.
+the calls of their public methods: the module, and the shapes of inputs and outputs. The first call
+of each method of each module becomes a row, with the module's variables by type. Drawing the table
+and counting FLOPs are shared with linen.
 
-Where FLOPs are asked for, each such call is a `jax.jit` in the program around it: it runs on new
-objects around the values of its own trace, and what it did to them is done to those outside. So
-the program of each call can be counted, and nothing runs a second time.
+To count FLOPs, each such call becomes a `jax.jit` in the surrounding program: it runs on new
+objects with the values of its own trace, and its changes are then applied to the outer objects.
+The program of each call can thus be counted without running anything twice.
 
-A row lists the variables of its module itself, and adds up all that are below it.
+A row lists the variables that its module itself holds, and sums up all variables below it.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ class CallInfo:
     """The first call of a module, or of one of its other methods.
 
     Attributes:
-      path: of the module; behind it the name of the method, if it isn't `__call__`.
+      path: path of the module, followed by the name of the method unless that is `__call__`.
       type: the module's class.
-      inputs, outputs: a `jax.ShapeDtypeStruct` for each array, text for the rest.
-      variables: by type of variable, all below the module: path from it to shape.
-      own: the same of those that the module holds itself, also in lists and dicts; of a variable
-        with metadata, these as a dict, with the shape as its "value".
-      flops, vjp_flops: of the call, and of its vector-Jacobian product; -1 if not asked for.
+      inputs, outputs: a `jax.ShapeDtypeStruct` for each array, and text for other values.
+      variables: shapes of all variables below the module, by type and relative path.
+      own: the same for the variables that the module holds itself, also in lists and dicts; a
+        variable with metadata is a dict of its metadata, with the shape under "value".
+      flops, vjp_flops: FLOPs of the call, and with its vector-Jacobian product; -1 if not
+        requested.
     """
 
     path: Path
@@ -72,7 +73,7 @@ class CallInfo:
 
 
 def filter_rng_streams(row: CallInfo) -> bool:
-    """Whether a row isn't that of a stream of random keys."""
+    """Whether a row is not a stream of random keys."""
     return not issubclass(row.type, RngStream)
 
 
@@ -89,33 +90,34 @@ def tabulate(
     compute_vjp_flops: bool = False,
     **input_kwargs: object,
 ) -> str:
-    """Describes a call of a module in a table.
+    """Summarizes a call of a module in a table.
 
-    One row a module, and one for each of its other public methods that is called, in the order of
-    calls: path, class, shapes of inputs and outputs, and for each type of variable the shapes (with
-    metadata, if there are any), elements and bytes. Nothing is computed, the model runs once, and
-    the module stays as it is.
+    Each module has a row, and another for each of its other public methods that is called, in the
+    order of calls: path, class, shapes of inputs and outputs, and for each type of variable the
+    shapes (with metadata, if any), elements and bytes. The model is traced once, nothing is
+    computed, and the module is not changed.
 
-    With rich installed (`linnet-module-core[rich]`) it draws the table, else plain text does.
+    If rich is installed (`linnet-module-core[rich]`), it draws the table; otherwise it is plain
+    text.
 
     Args:
       obj: the module.
-      *input_args: of the call; `jax.ShapeDtypeStruct`s do as well. Flags, numbers and text are
-        handed on as they are.
-      depth: length of the longest path that gets a row; None: all do.
-      method: the name of the method that is called.
+      *input_args: arguments of the call, arrays or `jax.ShapeDtypeStruct`s. Flags, numbers and
+        strings are passed on unchanged.
+      depth: length of the longest path that gets a row; None for no limit.
+      method: the name of the method to call.
       row_filter: which rows to show.
       table_kwargs, column_kwargs, console_kwargs: for rich's `Table`, every column and `Console`.
-      compute_flops: a column of the FLOPs of each call; XLA's count.
-      compute_vjp_flops: a column of the FLOPs of each call and of its vector-Jacobian product.
-      **input_kwargs: of the call.
+      compute_flops: adds a column with the FLOPs of each call, as counted by XLA.
+      compute_vjp_flops: adds a column with the FLOPs of each call and its vector-Jacobian product.
+      **input_kwargs: keyword arguments of the call.
 
     Returns:
       The table.
 
     Raises:
-      ArgumentError: there is no such method.
-      MissingExtraError: arguments are given for rich, which is not installed.
+      ArgumentError: the method doesn't exist.
+      MissingExtraError: arguments for rich are given, but rich is not installed.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -190,7 +192,7 @@ def calls_of(
     flops: bool = False,
     vjp_flops: bool = False,
 ) -> list[CallInfo]:
-    """The first call of each method while one runs on abstract values, that one's first."""
+    """The first call of each method during a call on abstract values, which comes first."""
     found: list[CallInfo] = []
 
     def run(root: Any, *inner_args: object, **inner_kwargs: object) -> None:
@@ -234,11 +236,11 @@ def calls_of(
 
 
 class _Places:
-    """The paths of modules, and of the copies that represent them in another trace."""
+    """The paths of modules, and of their copies in other traces."""
 
     def __init__(self) -> None:
         self._paths: dict[int, Path] = {}
-        self._kept: list[Any] = []  # so that no other object gets the id of one
+        self._kept: list[Any] = []  # keeps the ids from being reused
 
     def add(self, module: object, path: Path) -> None:
         self._paths[id(module)] = path
@@ -250,7 +252,7 @@ class _Places:
 
 @contextmanager
 def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]) -> Iterator[None]:
-    """Within it, classes of modules note calls of their methods, and the root's of its method."""
+    """A context in which the modules' classes record calls of their methods."""
     wanted = {(cls, name) for cls in classes for name in _methods_of(cls)} | {root}
     replaced: list[tuple[type, str, Any]] = []
 
@@ -264,7 +266,7 @@ def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]
     try:
         for cls, name in wanted:
             function = getattr(cls, name)
-            if isinstance(function, Jitted):  # within, the modules would be others
+            if isinstance(function, Jitted):  # inside it, the modules would be other objects
                 function = function.__wrapped__
             replaced.append((cls, name, cls.__dict__.get(name, _ABSENT)))
             setattr(cls, name, noting(function, name))
@@ -278,7 +280,7 @@ def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]
 
 
 def _methods_of(cls: type) -> Iterator[str]:
-    """`__call__` and the public methods of a class of modules, but those that all modules have."""
+    """`__call__` and the public methods of a class, except those that all modules have."""
     for name in dir(cls):
         if name.startswith("_") and name != "__call__":
             continue
@@ -288,13 +290,13 @@ def _methods_of(cls: type) -> Iterator[str]:
 
 
 class _Call:
-    """A call as a function of arrays that is traced once, and can be counted then.
+    """A call as a function of arrays, which is traced once and can then be counted.
 
     Args:
-      function: takes the module first.
+      function: the function, whose first argument is the module.
       module: the module.
-      args, kwargs: of the call.
-      places: records the objects that represent the module and those below it.
+      args, kwargs: the other arguments.
+      places: records the copies of the module and the modules below it.
     """
 
     def __init__(
@@ -315,21 +317,21 @@ class _Call:
         self._jitted: Callable[[list[Any]], list[Any]] = jax.jit(self._run)
 
     def run(self) -> Output:
-        """Does the call: returns its output, and changes the objects that it changes."""
+        """Runs the call: applies its changes to the objects, and returns its output."""
         arrays = self._jitted(self._given.arrays)
         output, values = jax.tree.unflatten(self._made, self._rest.filled(arrays))
         return apply(self._bundle, Outcome(output, values, self._effect))
 
     def flops(self) -> int:
-        """FLOPs of the call, or -1."""
+        """The FLOPs of the call, or -1 if unknown."""
         return count(self._jitted, (self._given.arrays,))
 
     def vjp_flops(self) -> int:
-        """FLOPs of the call and of pulling its results back to variables and arguments, or -1."""
+        """The FLOPs of the call and its pullback to variables and arguments, or -1 if unknown."""
         return count(pullback(self._jitted), (self._given.arrays,))
 
     def _run(self, arrays: list[Any]) -> list[Any]:
-        """The arrays that the call returns, and those that it leaves in objects."""
+        """The arrays that the call returns or stores in objects."""
         values, tree = jax.tree.unflatten(self._structure, self._given.filled(arrays))
         inside = Inside(self._bundle.graphdef, values)
         for outer, inner in zip(self._bundle.nodes(), inside.nodes, strict=True):
@@ -341,12 +343,12 @@ class _Call:
         self._effect = outcome.effect
         leaves, self._made = jax.tree.flatten((outcome.output, outcome.values))
         self._rest = _Parts(leaves)
-        made, self._rest.arrays = self._rest.arrays, []  # they are of a trace that ends here
+        made, self._rest.arrays = self._rest.arrays, []  # their trace ends here
         return made
 
 
 class _Parts:
-    """Leaves, parted into arrays and the rest."""
+    """Leaves, separated into arrays and other values."""
 
     def __init__(self, leaves: list[Any]) -> None:
         self.arrays = [x for x in leaves if is_array(x)]
@@ -354,7 +356,7 @@ class _Parts:
         self._rest = [None if a else x for a, x in zip(self._is_array, leaves, strict=True)]
 
     def filled(self, arrays: list[Any]) -> list[Any]:
-        """The leaves, with other arrays."""
+        """The leaves, with their arrays replaced."""
         given = iter(arrays)
         return [next(given) if a else x for a, x in zip(self._is_array, self._rest, strict=True)]
 
@@ -364,7 +366,7 @@ def _shapes(args: object, kwargs: object) -> object:
 
 
 def _named(tree: object) -> Any:
-    """The tree with the class in place of each object."""
+    """The tree with each object replaced by its class."""
     return jax.tree.map(
         lambda x: type(x) if isinstance(x, Pytree) else x,
         tree,
@@ -386,7 +388,7 @@ def _by_type(module: object, own: bool = False) -> dict[str, dict[Path, Any]]:
 
     Args:
       module: the module.
-      own: leaves out those of objects below it, other than lists and dicts.
+      own: leaves out the variables of objects below it, except for lists and dicts.
     """
     variables = _VariablesByType(module, own)
     variables.add(module, ())

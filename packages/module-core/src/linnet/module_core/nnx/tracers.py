@@ -1,4 +1,4 @@
-"""The stack of jax's transforms that code runs in, for those who check it themselves."""
+"""The stack of jax transforms that code runs in, for code that checks it explicitly."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .nodes.edits import trace_state
 
 
 def current_jax_trace() -> Any:
-    """The current stack of transforms; equal as long as it is the same."""
+    """The current stack of transforms; equal values mean the same stack."""
     return trace_state()
 
 
 class TraceState:
-    """The stack of transforms at the time when it is made."""
+    """The stack of transforms at the time of construction."""
 
     __slots__ = ("_jax_trace",)
 
@@ -26,7 +26,7 @@ class TraceState:
         return self._jax_trace
 
     def is_valid(self) -> bool:
-        """Whether the stack is still the same, so that objects of that time may be changed."""
+        """Whether the stack is still the same, so that objects from that time may be changed."""
         return bool(self._jax_trace == trace_state())
 
     def __eq__(self, other: object) -> bool:

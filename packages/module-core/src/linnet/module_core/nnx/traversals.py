@@ -1,4 +1,4 @@
-"""Nested mappings as flat ones, and back: `struct.traverse_util` for states and all mappings."""
+"""Flattens and unflattens nested mappings: `struct.traverse_util` for states and all mappings."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def flatten_mapping(
     is_leaf: IsLeaf | None = None,
     sep: str | None = None,
 ) -> dict[Any, Any]:
-    """A nested mapping as a flat dict, by path.
+    """Converts a nested mapping to a flat dict with paths as keys.
 
     Args:
-      xs: mappings in one another: dicts, states.
-      keep_empty_nodes: keeps empty mappings, as `empty_node`; otherwise they are left out.
-      is_leaf: takes a path and a mapping, returns whether the mapping is kept whole.
+      xs: nested mappings, such as dicts and states.
+      keep_empty_nodes: keeps empty mappings as `empty_node`; otherwise they are left out.
+      is_leaf: takes a path and a mapping, and returns whether to keep the mapping whole.
       sep: joins the keys of a path into a string; None keeps them as a tuple.
 
     Raises:
-      TypeError: `xs` is not a mapping, or with `sep`, a key is not a string.
-      ValueError: two paths are the same when joined by `sep`.
+      TypeError: `xs` is not a mapping, or `sep` is given and a key is not a string.
+      ValueError: two paths become equal when joined by `sep`.
 
     >>> flatten_mapping({"dense": {"kernel": 1, "bias": 2}, "scale": 3})
     {('dense', 'kernel'): 1, ('dense', 'bias'): 2, ('scale',): 3}
@@ -45,11 +45,11 @@ def flatten_mapping(
 def flatten_to_sequence(
     xs: Mapping[Any, Any], /, *, is_leaf: IsLeaf | None = None
 ) -> list[tuple[tuple[Any, ...], Any]]:
-    """A nested mapping as a list of paths and leaves.
+    """Converts a nested mapping to a list of paths and leaves.
 
     Args:
-      xs: mappings in one another; empty ones are left out.
-      is_leaf: takes a path and a mapping, returns whether the mapping is kept whole.
+      xs: nested mappings; empty ones are left out.
+      is_leaf: takes a path and a mapping, and returns whether to keep the mapping whole.
 
     >>> flatten_to_sequence({"dense": {"kernel": 1}, "scale": 3})
     [(('dense', 'kernel'), 1), (('scale',), 3)]
@@ -58,15 +58,15 @@ def flatten_to_sequence(
 
 
 def unflatten_mapping(xs: PyTree, /, *, sep: str | None = None) -> dict[Any, Any]:
-    """The nested dict of leaves by path.
+    """Converts a flat mapping of paths to a nested dict.
 
     Args:
-      xs: a mapping of paths to leaves, or pairs of them; `empty_node` becomes an empty dict.
-      sep: what the paths are joined by; None if they are tuples.
+      xs: a mapping of paths to leaves, or pairs of these; `empty_node` becomes an empty dict.
+      sep: separator that joins the paths; None if they are tuples.
 
     Raises:
-      TypeError: a path is a tuple with `sep` or none without.
-      ValueError: one path continues another, which is a leaf.
+      TypeError: a path is a tuple although `sep` is given, or not a tuple without `sep`.
+      ValueError: a path continues below another, which is a leaf.
 
     >>> unflatten_mapping({("dense", "kernel"): 1, ("scale",): 3})
     {'dense': {'kernel': 1}, 'scale': 3}

@@ -1,6 +1,6 @@
-"""`reseed`: gives the streams of a module new keys, chosen by tag.
+"""`reseed`: gives the streams of a module new keys by tag.
 
-Streams of one tag get different keys from one seed, in the order in which they are met:
+Streams with the same tag get different keys from one seed, in the order of traversal:
 `fold_in(key, 0)`, `fold_in(key, 1)` ....
 """
 
@@ -28,19 +28,19 @@ def reseed(
     policy: Literal["scalars_only", "match_shape"] | Policy = "scalars_only",
     **stream_keys: object,
 ) -> None:
-    """Starts streams again from other seeds, in place; tags that no stream has are ignored.
+    """Restarts streams from new seeds, in place; tags that no stream has are ignored.
 
     Args:
       node: an object with streams.
-      graph: False refuses shared references.
-      policy: what becomes of a stream that holds an array of keys. 'scalars_only' refuses it,
-        'match_shape' splits the new key to the same shape; a function of path, new key and the
-        old keys' shape returns what to put in, for every stream.
-      **stream_keys: by tag, a seed, key or stream.
+      graph: False raises an error for shared references.
+      policy: how to handle streams that hold an array of keys. 'scalars_only' raises an error,
+        'match_shape' splits the new key to the same shape; a function of the path, the new key and
+        the shape of the old keys returns the replacement, for every stream.
+      **stream_keys: a seed, key or stream for each tag.
 
     Raises:
-      ArgumentError: a seed is none; or a stream is split and the policy doesn't allow for it.
-        Nothing is changed then.
+      ArgumentError: a value is not a seed, key or stream; or a stream is split and the policy
+        doesn't allow it. No stream is changed in this case.
 
     >>> from linnet.module_core import nnx
     >>> rngs = nnx.Rngs(params=0, dropout=1)

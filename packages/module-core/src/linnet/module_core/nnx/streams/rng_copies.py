@@ -1,6 +1,6 @@
-"""`with_rngs`: a copy of an object with other streams, whose own streams don't change.
+"""`with_rngs`: a copy of an object with other streams.
 
-The copy shares all variables with the object, save those of the streams.
+The copy shares all variables with the object, except those of its streams.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ def with_rngs(
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Any:
-    """A copy of an object whose streams are split, forked or broadcast.
+    """Copies an object and splits, forks or broadcasts the streams of the copy.
 
-    Each stream follows the first of `split`, `broadcast` and `fork` that names it. It starts from
-    the next key of the object's own stream, which goes on from there; a stream that none names is
-    copied as it is.
+    The first of `split`, `broadcast` and `fork` that selects a stream applies to it. The new stream
+    starts from the next key of the original stream, which continues after it. A stream that none
+    selects is copied unchanged.
 
     Args:
-      node: an object with streams. Left out, or a function: a decorator, which passes such copies
-        of its arguments on.
-      split: how many keys (or the shape of an array of keys) for all streams, or by filter.
-      fork: which streams start anew from one key.
-      broadcast: as `split`, with one and the same key everywhere.
-      only: which streams are looked at.
-      graph: False refuses shared references.
+      node: an object with streams. If omitted, or a function, the result is a decorator, which
+        passes such copies of the arguments to the function.
+      split: number of keys (or shape of the array of keys), for all streams or by filter.
+      fork: which streams restart from a single key.
+      broadcast: like `split`, with the same key repeated.
+      only: limits the streams that are replaced.
+      graph: False raises an error for shared references.
       graph_updates: accepted for Flax's programs; the object is never changed here.
 
     >>> from linnet.module_core import nnx

@@ -1,9 +1,9 @@
 """`split_rngs` and `fork_rngs`: temporarily replace the keys in a module's streams.
 
 Before a function is mapped over copies of a module, each stream needs one key for each copy;
-afterwards the stream continues where it was, one draw later. So the streams are changed in place,
-and `StreamBackups` keeps their old state and restores it: by a call, at the end of a `with` block,
-or when the decorated function returns.
+afterwards the stream continues where it was, one draw later. The streams are therefore changed in
+place, and `StreamBackups` keeps their old state and restores it: by a call, at the end of a `with`
+block, or when the decorated function returns.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _MISSING: Any = object()
 
 
 class StreamBackups:
-    """What streams were: an iterable of `(stream, key, count)`, and a context that restores them.
+    """The saved state of streams: iterates over `(stream, key, count)`; a context restores them.
 
     Args:
-      backups: of each stream its key, and its count where that is to be restored as well.
+      backups: each stream with its key, and its count if that is restored too.
     """
 
     def __init__(self, backups: Iterable[tuple[Any, ...]]) -> None:
@@ -57,15 +57,15 @@ class StreamBackups:
 
 
 def backup_keys(node: object, /, *, graph: bool | None = None) -> list[tuple[RngStream, Array]]:
-    """The streams in an object and their keys, for `restore_rngs`; counts are left to run on."""
+    """The streams in an object with their keys, for `restore_rngs`; counts are not restored."""
     return [(stream, stream.key.get_value()) for _, stream in iter_streams(node, graph=graph)]
 
 
 def restore_rngs(backups: Iterable[tuple[Any, ...]], /) -> None:
-    """Gives streams the keys, and the counts where there are any, that were kept of them.
+    """Restores the keys of streams, and their counts if those were saved.
 
     Args:
-      backups: what `split_rngs`, `fork_rngs` or `backup_keys` returned.
+      backups: the result of `split_rngs`, `fork_rngs` or `backup_keys`.
     """
     for stream, key, *count in backups:
         stream.key.set_value(key)
@@ -74,7 +74,7 @@ def restore_rngs(backups: Iterable[tuple[Any, ...]], /) -> None:
 
 
 def iter_streams(node: object, *, graph: bool | None = None) -> Iterator[tuple[Path, RngStream]]:
-    """Paths and streams of all streams in an object, each once."""
+    """All streams in an object with their paths, each once."""
     for path, value in iter_graph(node, graph=graph):
         if isinstance(value, RngStream):
             yield path, value
@@ -124,17 +124,17 @@ def split_rngs(
     """Splits the next key of each stream into several, until the streams are restored.
 
     Args:
-      node: an object with streams. Left out, or a function: a decorator, which does it to all
-        streams in the arguments of each call.
-      splits: how many keys, or the shape of an array of keys.
-      only: which streams, by tag, path or variable; all by default.
-      squeeze: drops the axis again; for `splits=1`.
-      graph: False leaves the streams as they are, one draw later, and returns a copy of `node`
-        with split ones.
+      node: an object with streams. If omitted, or a function, the result is a decorator, which
+        splits all streams in the arguments of each call.
+      splits: number of keys, or shape of the array of keys.
+      only: which streams to split, by tag, path or variable; all by default.
+      squeeze: drops the new axis again; for `splits=1`.
+      graph: False only draws one key from each stream, and returns a copy of `node` whose streams
+        are split.
       graph_updates: False does the same.
 
     Returns:
-      Backups to restore the streams with, also as a context manager; or the decorated function.
+      Backups that restore the streams, also usable as a context manager; or the decorated function.
 
     >>> from linnet.module_core import nnx
     >>> rngs = nnx.Rngs(params=0, dropout=1)
@@ -200,16 +200,17 @@ def fork_rngs(
     """Restarts each stream from its next key, until the streams are restored.
 
     Args:
-      node: an object with streams. Left out, or a function: a decorator, which does it to all
-        streams in the arguments of each call.
-      split: into how many keys (or an array of which shape) that key is split; None: not at all.
-        A mapping of filters says it stream by stream; what passes none is left alone.
+      node: an object with streams. If omitted, or a function, the result is a decorator, which
+        restarts all streams in the arguments of each call.
+      split: number of keys (or shape of the array of keys) to split the next key into; None doesn't
+        split it. A mapping of filters sets this by stream; streams that pass no filter are
+        unchanged.
       graph: False only draws one key from each stream, and returns a copy of `node` whose streams
         are forked.
       graph_updates: False does the same.
 
     Returns:
-      Backups to restore the streams with, also as a context manager; or the decorated function.
+      Backups that restore the streams, also usable as a context manager; or the decorated function.
 
     >>> from linnet.module_core import nnx
     >>> rngs = nnx.Rngs(0)
@@ -228,15 +229,15 @@ def fork_rngs(
 
 
 def split_to(shape: tuple[int, ...] | None) -> Callable[[Array], Array]:
-    """What makes an array of keys of that shape of a key; of None, the key itself."""
+    """A function that splits a key into an array of a shape; for None, it returns the key."""
     return (lambda key: key) if shape is None else (lambda key: jax.random.split(key, shape))
 
 
 def as_shape(splits: object) -> tuple[int, ...]:
-    """A number or shape of keys as a shape.
+    """Converts a number or shape of keys to a shape.
 
     Raises:
-      ArgumentError: it is neither, or there would be no key.
+      ArgumentError: the value is neither, or the array would have no keys.
     """
     shape = splits if isinstance(splits, tuple) else (splits,)
     if not shape or not all(type(n) is not bool and isinstance(n, int) and n > 0 for n in shape):
@@ -249,7 +250,7 @@ def as_shape(splits: object) -> tuple[int, ...]:
 
 
 def passes(predicate: Predicate, path: Path, stream: RngStream) -> bool:
-    """Whether a filter means a stream: it must let both of its variables pass."""
+    """Whether a filter selects a stream: both of its variables must pass."""
     return predicate((*path, "key"), stream.key) and predicate((*path, "count"), stream.count)
 
 
@@ -257,7 +258,7 @@ Rule = tuple[Predicate, Callable[[Array], Array]]
 
 
 def replace_key(stream: RngStream, key: Array) -> None:
-    """Gives a stream another key or array of keys, and starts its count again."""
+    """Replaces the key of a stream with a key or array of keys, and resets its count."""
     stream.key.set_value(key)
     stream.count.set_value(jnp.zeros(key.shape, jnp.uint32))
 
@@ -266,7 +267,7 @@ def draw_from(path: Path, stream: RngStream) -> Array:
     """The next key of a stream.
 
     Raises:
-      ArgumentError: the stream is split already.
+      ArgumentError: the stream is already split.
     """
     if stream.key.shape != ():
         where = f"at {'/'.join(map(str, path))} " if path else ""
@@ -281,12 +282,12 @@ def draw_from(path: Path, stream: RngStream) -> Array:
 
 
 def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
-    """A copy of an object whose streams follow the first rule that they pass."""
+    """Copies an object, and replaces each stream by the first rule that it passes."""
 
     def replaced(path: Any, value: object) -> object:
         if not isinstance(value, RngStream):
             return value
-        # `value` is a copy already, but its variables are the original's.
+        # `value` is already a copy, but shares its variables with the original.
         for predicate, make in rules:
             if passes(predicate, path, value):
                 return type(value)(make(draw_from(path, value)), tag=value.tag)
@@ -311,7 +312,7 @@ def _replace(
                 if passes(predicate, path, stream):
                     chosen.append((stream, make(draw_from(path, stream))))
                     break
-        # All are drawn before any is changed: an error leaves no stream split.
+        # All keys are drawn before any stream is changed, so an error leaves no stream split.
         backups = StreamBackups([(s, s.key.get_value(), s.count.get_value()) for s, _ in chosen])
         for stream, key in chosen:
             replace_key(stream, key)

@@ -1,11 +1,11 @@
 """`Rngs`: named streams of random keys, as state of a module.
 
-A stream is a key and a count. Each draw is `fold_in(key, count)`, and the count grows by one: both
-are variables, so streams go through `split`, `jit` and every transform like any other state, and a
-count that grows never causes a new trace.
+A stream is a key and a count. Each draw is `fold_in(key, count)`, and increments the count. Both
+are variables, so streams pass through `split`, `jit` and every transform like any other state, and
+a growing count never causes a new trace.
 
-A draw outside a trace is one compiled program for key and count together; inside one it is the same
-two equations.
+Outside a trace, a draw is a single compiled program for the key and the count; inside a trace, it
+is the same two equations.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def _draw(key: Array, count: Array) -> tuple[Array, Array]:
 
 
 def as_key(value: object) -> Array:
-    """A typed key of a seed or key.
+    """Converts a seed or key to a typed key.
 
     Raises:
-      ArgumentError: it is neither.
+      ArgumentError: the value is neither.
     """
     if type(value) is int:
         return jax.random.key(value)
@@ -59,7 +59,7 @@ def as_key(value: object) -> Array:
 if TYPE_CHECKING:
 
     class _Keyless(Protocol[P, R]):
-        """A function of `jax.random` as a method: the key is left out."""
+        """A function of `jax.random` as a method, without the key argument."""
 
         def __get__(self, stream: object, owner: type | None = None, /) -> Callable[P, R]: ...
 
@@ -75,7 +75,7 @@ class _Samplers:
         """The next key."""
 
     if TYPE_CHECKING:
-        # All those that `_sampler_names` finds; these are what type checkers and editors know.
+        # For type checkers and editors; at run time, `_sampler_names` finds these.
         ball = _sampler(jax.random.ball)
         bernoulli = _sampler(jax.random.bernoulli)
         beta = _sampler(jax.random.beta)
@@ -166,11 +166,11 @@ def _sampler_names() -> frozenset[str]:
 
 
 class RngStream(_Samplers, Pytree):
-    """One stream: `stream()` gives `fold_in(key, count)` and counts on.
+    """A stream of random keys: `stream()` returns `fold_in(key, count)` and increments the count.
 
     Args:
       key: a seed (int), a typed key, or the uint32 data of one.
-      tag: the stream's name; filters choose by it.
+      tag: the stream's name, which filters select by.
     """
 
     tag: str
@@ -187,20 +187,20 @@ class RngStream(_Samplers, Pytree):
 
     def __call__(self) -> Array:
         count = self.count
-        # Before the draw, which would fail first, by a leaked tracer, or be the same every time.
+        # Checked first: the draw itself would fail with a leaked tracer, or repeat the same key.
         edits.check_trace(count._nnx_stamp, count._nnx_description)
         try:
             key, after = _draw(self.key.get_value(), count.raw_value)
         except ValueError as error:
             raise self._split_error() or error from error
         if len(count._metadata) == 1 and not type(count)._has_hooks:
-            set_raw_value(count, after)  # its level was asked for already
+            set_raw_value(count, after)  # the trace level is already checked
         else:
             count.set_value(after)
         return key  # type: ignore[no-any-return]
 
     def _split_error(self) -> ArgumentError | None:
-        """The error of a draw from a stream that is split; None if it isn't."""
+        """The error for a draw from a split stream, or None if the stream isn't split."""
         shape = jnp.shape(self.key.raw_value)
         if shape == ():
             return None
@@ -213,7 +213,7 @@ class RngStream(_Samplers, Pytree):
         )
 
     def last(self) -> Array:
-        """The key that was given out last, again."""
+        """The last key that was drawn, again."""
         key: Array = jax.random.fold_in(self.key.get_value(), self.count.get_value() - 1)
         return key
 
@@ -221,29 +221,29 @@ class RngStream(_Samplers, Pytree):
         return type(self)(key, tag=self.tag)
 
     def fork(self, *, split: int | tuple[int, ...] | None = None) -> RngStream:
-        """A new stream that starts from a key of this one; from several, with `split`."""
+        """A new stream that starts from the next key of this one, split into several by `split`."""
         key = self()
         return self._with(key if split is None else jax.random.split(key, split))
 
     def split(self, k: int | tuple[int, ...]) -> RngStream:
-        """A new stream whose key is an array of `k` keys, split from one of this stream's."""
+        """A new stream whose key is an array of `k` keys, split from the next key of this one."""
         return self._with(jax.random.split(self(), k))
 
     def broadcast(self, k: int | tuple[int, ...]) -> RngStream:
-        """A new stream whose key is the same key `k` times, one of this stream's."""
+        """A new stream whose key is an array of `k` copies of the next key of this one."""
         shape = (k,) if isinstance(k, int) else tuple(k)
         return self._with(jnp.broadcast_to(self(), shape))
 
 
 class Rngs(_Samplers, Pytree):
-    """Streams of random keys by name.
+    """Named streams of random keys.
 
     Args:
-      default: a seed, key or stream of the stream that stands in for every name not given; or a
-        mapping of names to such.
-      **rngs: seeds, keys or streams of named streams.
+      default: a seed, key or stream for the stream 'default', which replaces every stream that is
+        not given; or a mapping of names to these.
+      **rngs: seeds, keys or streams by name.
 
-    `rngs.dropout()` draws from the stream 'dropout', or from 'default' if there is none;
+    `rngs.dropout()` draws from the stream 'dropout', or from 'default' if it doesn't exist;
     `rngs()` draws from 'default'.
 
     >>> rngs = Rngs(0, dropout=1)
@@ -297,7 +297,7 @@ class Rngs(_Samplers, Pytree):
         return len(self.__dict__)
 
     def items(self) -> Iterator[tuple[str, RngStream]]:
-        """Names and streams."""
+        """Pairs of names and streams."""
         return iter(list(self.__dict__.items()))
 
     def _map(self, spec: object, make: Callable[[RngStream, Any], RngStream]) -> Rngs:
@@ -322,21 +322,22 @@ class Rngs(_Samplers, Pytree):
         *,
         split: Mapping[Filter, int | tuple[int, ...]] | int | tuple[int, ...] | None = None,
     ) -> Rngs:
-        """New streams that start from keys of these."""
+        """New streams that start from the next keys of these."""
         if split is not None:
             return self.split(split)
         return Rngs({name: stream.fork() for name, stream in self.items()})
 
     def split(self, k: Mapping[Filter, int | tuple[int, ...]] | int | tuple[int, ...]) -> Rngs:
-        """New streams whose keys are arrays of keys, split from keys of these.
+        """New streams whose keys are arrays of keys, split from the next keys of these.
 
         Args:
-          k: how many (or the shape), for all streams or by filter; others keep their key.
+          k: number of keys (or shape of the array), for all streams or by filter; other streams
+            keep their key.
         """
         return self._map(k, RngStream.split)
 
     def broadcast(self, k: object) -> Rngs:
-        """New streams whose keys are one key repeated; see `split` for `k`."""
+        """New streams whose keys are arrays of one repeated key; see `split` for `k`."""
         return self._map(k, RngStream.broadcast)
 
     def __hash__(self) -> int:

@@ -226,7 +226,7 @@ def _as_variable(x: object) -> Variable[Any]:
 
 
 _DIVIDED = "optimizer_sharding"
-"""The key of metadata for the names of axes over which what belongs to a variable is divided."""
+"""The metadata key for the axis names by which a variable's optimizer state is sharded."""
 
 
 def _is_divided(variables: object) -> bool:

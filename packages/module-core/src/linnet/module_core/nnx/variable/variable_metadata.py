@@ -15,7 +15,7 @@ A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
 HOOKS = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_remove_axis")
-"""Names of metadata that hold functions (or tuples of them), run at the moment they name."""
+"""Metadata keys of hooks: functions (or tuples of them) that run at the event that they name."""
 
 
 @dataclasses.dataclass
