@@ -1,9 +1,8 @@
-"""The nnx objects among some arguments, as one structure and one flat list of values.
+"""Bundles the nnx objects among some arguments into one structure and one flat list of values.
 
-Every transform begins by taking the objects out of the arguments and bundling them; a `Hole`
-replaces each, so that the rest is an ordinary tree of arrays. Objects that share nothing are
-bundled from their remembered structures, without a walk; otherwise one walk over all of them finds
-what they share.
+Every transform first extracts the objects from the arguments and bundles them; a `Hole` replaces
+each, so that the rest is an ordinary tree of arrays. Objects that share nothing are bundled from
+their cached structures, without a walk; otherwise one walk over all of them finds what they share.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .structure import Walk
 
 
 class Hole:
-    """Where an object was among the arguments; `index` is its place among the roots."""
+    """A placeholder for an object among the arguments; `index` is the object's root index."""
 
     __slots__ = ("index",)
 
@@ -43,7 +42,7 @@ def is_node(x: object) -> bool:
 
 
 def detach_nodes(tree: object, roots: list[Any], index_of: dict[int, int]) -> Any:
-    """The tree with holes for its objects, which are appended to `roots`, each once."""
+    """Replaces the objects in a tree by holes; appends each object to `roots` once."""
     kind = kind_of(tree)
     if kind in _NODES:
         return _hole(tree, roots, index_of)
@@ -66,7 +65,7 @@ def _hole(node: object, roots: list[Any], index_of: dict[int, int]) -> Hole:
 
 
 def put_back(tree: object, roots: Sequence[Any]) -> Any:
-    """The tree with its holes filled."""
+    """Replaces the holes in a tree by the roots."""
     if type(tree) is Hole:
         return roots[tree.index]
     return jax.tree_util.tree_map(
@@ -75,7 +74,7 @@ def put_back(tree: object, roots: Sequence[Any]) -> Any:
 
 
 class Loose:
-    """Roots as one fresh walk found them; the same face as a `Snapshot`."""
+    """Roots as found by a fresh walk, with the interface of a `Snapshot`."""
 
     __slots__ = ("_nodes", "_walked", "graphdef", "ids", "leaves", "slots")
 
@@ -108,7 +107,7 @@ class Bundle:
     Attributes:
       roots: the objects.
       graphdef: their joint structure.
-      parts: what it was put together from.
+      parts: the snapshots or walks that the structure was made from.
     """
 
     __slots__ = ("graphdef", "parts", "roots")
@@ -121,7 +120,7 @@ class Bundle:
             self.graphdef = part.graphdef
             return
         parts: list[Any] = []
-        # Variables outside of modules (those of a State, say) are walked in one pass.
+        # Variables outside modules, such as those of a State, are walked in one pass.
         for remembered, group in groupby(roots, lambda r: isinstance(r, Pytree)):
             run = list(group)
             parts.extend(map(snapshot_of, run) if remembered else [Loose(run)])
@@ -142,17 +141,17 @@ class Bundle:
         return list(chain.from_iterable(p.values() for p in self.parts))
 
     def leaves(self) -> list[Any]:
-        """Of each leaf the variable, or None of a raw array."""
+        """The variable of each leaf, or None for a raw array."""
         if len(self.parts) == 1:
             return self.parts[0].leaves  # type: ignore[no-any-return]
         return list(chain.from_iterable(p.leaves for p in self.parts))
 
     def slots(self) -> list[Any]:
-        """Of each raw array its mutable owner and the key there."""
+        """The mutable owner and the key of each raw array."""
         return list(chain.from_iterable(p.slots for p in self.parts))
 
     def is_of_level(self, now: object) -> bool:
-        """Whether all nodes are of a trace level."""
+        """Whether all nodes belong to a trace level."""
         if len(self.parts) == 1:
             return bool(self.parts[0].level == now)
         return all(part.level == now for part in self.parts)
@@ -169,9 +168,9 @@ def _apart(a: Any, b: Any) -> bool:
 
 
 def join(graphdefs: tuple[GraphDef, ...]) -> GraphDef:
-    """The structure of several roots that share nothing.
+    """The joint structure of several roots that share nothing.
 
-    It is remembered as long as the first of them lives.
+    It is cached as long as the first of their structures lives.
     """
     if not graphdefs:
         return _join(graphdefs)

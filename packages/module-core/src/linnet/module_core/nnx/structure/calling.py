@@ -1,7 +1,7 @@
-"""`call`: a method of a module that is split, called as a function of its state.
+"""`call`: calls a method of a split module, as a function of its state.
 
 The expression before the call, `call(split).encoder.layers[0]`, is only recorded; the call merges
-the module, follows the record to the method, and splits again.
+the module, follows the recorded steps to the method, and splits the module again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .graphdef import GraphDef
 
 @dataclasses.dataclass(frozen=True)
 class GetAttr:
-    """A step to an attribute."""
+    """A recorded attribute access."""
 
     name: str
 
@@ -29,7 +29,7 @@ class GetAttr:
 
 @dataclasses.dataclass(frozen=True)
 class GetItem:
-    """A step to an item."""
+    """A recorded item access."""
 
     key: Any
 
@@ -40,7 +40,7 @@ class GetItem:
 
 @dataclasses.dataclass(frozen=True)
 class DelayedAccessor:
-    """Steps that are noted now, and taken when it is called with an object.
+    """Records attribute and item accesses, and applies them when called with an object.
 
     >>> DelayedAccessor()["layers"][0]({"layers": [3]})
     3
@@ -49,7 +49,7 @@ class DelayedAccessor:
     actions: tuple[Callable[[Any], Any], ...] = ()
 
     def __call__(self, x: object) -> Output:
-        """Where the steps lead to from `x`."""
+        """Applies the recorded accesses to `x`."""
         for step in self.actions:
             x = step(x)
         return x
@@ -64,11 +64,11 @@ class DelayedAccessor:
 
 
 class Caller:
-    """Notes of attributes and items on the way to a call.
+    """Records attribute and item accesses up to a call.
 
     Args:
-      run: gets the notes as a function of an object, and the call's arguments.
-      steps: the notes so far.
+      run: called with the recorded accesses, a function of an object, and the call's arguments.
+      steps: the accesses so far.
     """
 
     def __init__(
@@ -93,13 +93,14 @@ class Caller:
 def call(graphdef_state: Any, /) -> Caller:
     """Calls a method of a split module: `call((graphdef, state)).method(*args)`.
 
-    The call works on new variables; `state` stays as it is, and the state afterwards is returned.
+    The call works on new variables and returns the new state; `state` doesn't change.
 
     Args:
       graphdef_state: `(graphdef, state, ...)`, as `nnx.split` returns it.
 
     Returns:
-      What, when it or an attribute of it is called, returns `(output, (graphdef, state))`.
+      An object that returns `(output, (graphdef, state))` when it, or an attribute or item of it,
+      is called.
 
     >>> from linnet.module_core import nnx
     >>> class Counter(nnx.Module):
@@ -122,7 +123,7 @@ def call(graphdef_state: Any, /) -> Caller:
 
 
 def apply(self: GraphDef[Any], state: object, *states: object, graph: bool | None = None) -> Caller:
-    """The same as `nnx.call((graphdef, state, ...))`: calls a method of the split module."""
+    """Calls a method of the split module, like `nnx.call((graphdef, state, ...))`."""
     accepted(graph=graph)
 
     return call((self, state, *states))

@@ -1,12 +1,12 @@
-"""`split_context`, `merge_context`, `update_context`: a user's own transform.
+"""`split_context`, `merge_context`, `update_context`: building blocks for user-defined transforms.
 
-A transform splits the caller's modules, merges them inside of the traced function, splits them
-there again when the body ran, and merges them outside into the caller's very objects. The first
-split numbers the objects, and the second one returns which of its objects have which number;
-everything else is `split` and `merge`.
+A transform splits the caller's modules, merges them inside the traced function, splits them again
+after the body ran, and outside merges the result into the caller's objects. The first split numbers
+the objects, and the second returns the number of each of its objects; everything else is `split`
+and `merge`.
 
 A context doesn't split an object twice: the structure of a later split refers to the earlier one,
-and its state holds only what is new. To merge such a structure, merge the earlier ones first, in
+and its state holds only new leaves. To merge such a structure, merge the earlier ones first, in
 the same order.
 
     with nnx.update_context("mine"):
@@ -41,7 +41,7 @@ from .structure import Walk, build
 
 
 class UpdateContext:
-    """What the splits and merges of one `update_context` know of each other."""
+    """The data that the splits and merges of one `update_context` share."""
 
     def __init__(self, tag: Hashable) -> None:
         self.tag = tag
@@ -68,7 +68,7 @@ def _context(tag: Hashable | None) -> UpdateContext | None:
 
 @contextlib.contextmanager
 def update_context(tag: Hashable) -> Iterator[UpdateContext]:
-    """Connects the splits and merges with this tag; a context manager or a decorator."""
+    """Connects the splits and merges with this tag; a context manager or decorator."""
     context = UpdateContext(tag)
     stack = _active.__dict__.setdefault("stack", [])
     stack.append(context)
@@ -87,7 +87,7 @@ class SplitContext:
         self._numbers: dict[int, Number | None] = {}  # of all nodes so far, by identity
 
     def split(self, node: object, *filters: Filter) -> Any:
-        """As `nnx.split`; under a tag, the structure has the numbers of its objects."""
+        """Like `nnx.split`; under a tag, the structure includes the numbers of its objects."""
         walk, before = Walk([node]), (0, 0)
         if not self._numbers.keys().isdisjoint(map(id, walk.nodes)):
             known = Walk(self._roots)
@@ -132,7 +132,7 @@ class MergeContext:
         self._roots: list[Any] = []
 
     def merge(self, graphdef: Any, state: object, *states: object) -> Any:
-        """As `nnx.merge`; outside, into the objects that were split there."""
+        """Like `nnx.merge`; outside the transform, merges into the objects that were split."""
         context = self._context
         if not isinstance(graphdef, NumberedGraphDef):
             graphdef = NumberedGraphDef(graphdef, (None,) * graphdef.num_nodes)
@@ -161,7 +161,7 @@ class MergeContext:
         return roots[-1]
 
     def _before(self, graphdef: NumberedGraphDef) -> tuple[list[Any], list[Any]]:
-        """The nodes, and the values of the leaves, that a structure refers to."""
+        """The nodes and leaf values of earlier splits that a structure refers to."""
         if graphdef.before == (0, 0):
             return [], []
         walk = Walk(self._roots)
@@ -177,7 +177,7 @@ class MergeContext:
 
 @contextlib.contextmanager
 def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
-    """Gives something with `split(module, *filters)`; see the module's docstring."""
+    """A context with `split(module, *filters)`; see the docstring of this module."""
     yield SplitContext(_context(ctxtag))
 
 
@@ -185,5 +185,5 @@ def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
 def merge_context(
     ctxtag: Hashable | None = None, inner: bool | None = None
 ) -> Iterator[MergeContext]:
-    """Gives something with `merge(graphdef, state)`; see the module's docstring."""
+    """A context with `merge(graphdef, state)`; see the docstring of this module."""
     yield MergeContext(_context(ctxtag), inner)

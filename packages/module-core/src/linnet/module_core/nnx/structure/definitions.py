@@ -1,7 +1,7 @@
-"""The parts of a `GraphDef` by name, for programs that look into one.
+"""Named parts of a `GraphDef`, for programs that inspect one.
 
-`graphdef.nodes` are a `NodeDef` for each object or container, a `VariableDef` for each variable and
-a `NodeRef` where one comes again, in the order of the walk.
+`graphdef.nodes` holds a `NodeDef` for each object or container, a `VariableDef` for each variable
+and a `NodeRef` for each repeated one, in the order of the walk.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class NodeDef:
 
     Attributes:
       type: its class.
-      index: its number among all nodes; None of a tree, which has no identity.
-      outer_index: always None: numbers for a transform are kept beside the structure.
-      num_attributes: how many attributes or items it has.
-      metadata: what else is needed to make it.
+      index: its number among all nodes; None for a jax pytree, which has no identity.
+      outer_index: always None; a transform keeps its numbers separately from the structure.
+      num_attributes: the number of its attributes or items.
+      metadata: any other data needed to build it.
     """
 
     type: Any
@@ -51,17 +51,17 @@ class VariableDef:
 
 @dataclasses.dataclass(frozen=True)
 class NodeRef:
-    """Where a node comes again.
+    """A repeated occurrence of a node.
 
     Attributes:
-      index: the node's number.
+      index: the number of the node.
     """
 
     index: int
 
 
 def nodes_of(tokens: tuple[Any, ...], first: int = 0) -> list[NodeDef | VariableDef | NodeRef]:
-    """The nodes in a program of tokens (see `structure`), numbered from `first` on."""
+    """The nodes in a sequence of tokens (see `structure`), numbered from `first`."""
     found: list[NodeDef | VariableDef | NodeRef] = []
     index = first - 1
     for token in tokens:

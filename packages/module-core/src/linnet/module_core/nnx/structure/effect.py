@@ -1,13 +1,13 @@
 """The changes that a function made to its objects: found inside a transform, applied outside.
 
-Inside a transform, the function works on new objects around tracers (`Inside`), so nothing of the
-caller's changes until everything has succeeded. When it returns, the objects are walked once more.
+Inside a transform, the function works on new objects that hold tracers (`Inside`), so the caller's
+objects don't change until everything has succeeded. When it returns, the objects are walked again.
 The difference is an `Effect`. It is static, so it is part of the structure of the transform's
-output and is remembered with the compiled program; the output itself holds the values that changed,
-and no others.
+output and is cached with the compiled program; the output itself holds only the values that
+changed.
 
-Usually only values change, and applying the effect is one assignment for each. Otherwise its
-structure is built around the caller's objects, which keep their identity.
+Usually only values change, and applying the effect takes one assignment for each. Otherwise its
+structure is built from the caller's objects, which keep their identity.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .structure import Walk, build
 
 
 class Effect:
-    """The difference that a function made.
+    """The changes that a function made to its objects.
 
     Attributes:
-      graphdef: the structure of the roots, and of new objects in the output, afterwards.
-      origin: for each node of it the index of the caller's node, or None for a new one.
-      changed: the leaves of it whose values are sent along.
-      kept: for the other leaves, which of the caller's leaves each is.
-      in_place: whether values are all that changed.
+      graphdef: the structure of the roots and of new objects in the output, after the function.
+      origin: for each node of `graphdef` the index of the caller's node, or None for a new node.
+      changed: the leaves of `graphdef` whose values are sent.
+      kept: for each other leaf, the caller's leaf that it is.
+      in_place: whether only values changed.
     """
 
     __slots__ = ("_key", "changed", "graphdef", "in_place", "kept", "origin")
@@ -67,12 +67,12 @@ class Effect:
 
 
 class Outcome:
-    """A function's output and effect as a pytree: what transforms carry out.
+    """A function's output and effect as a pytree, which transforms return.
 
     Attributes:
-      output: with holes.
-      values: of the leaves that are sent along.
-      effect: what was done.
+      output: the output, with holes.
+      values: the values of the leaves that are sent.
+      effect: the effect of the function.
     """
 
     __slots__ = ("effect", "output", "values")
@@ -91,12 +91,12 @@ jax.tree_util.register_pytree_node(
 
 
 class Plan:
-    """What became of objects, without a word on which values are sent: static.
+    """The structural part of effects, independent of which values are sent; static.
 
     Attributes:
-      graphdef, origin: as of `Effect`.
-      sources: for each leaf the index of the leaf that it was, or None for a new one.
-      fixed: raw arrays inside of immutable containers, which are set by building these anew.
+      graphdef, origin: see `Effect`.
+      sources: for each leaf its index before the function ran, or None for a new leaf.
+      fixed: raw arrays inside immutable containers, which must be rebuilt to set them.
       in_place: whether no structure changed.
     """
 
@@ -117,7 +117,7 @@ class Plan:
         self.in_place = in_place
 
     def effect(self, sent: Iterable[int]) -> Effect:
-        """The effect that sends these leaves, all new ones among them, and keeps the others."""
+        """The effect that sends these leaves, which include all new ones, and keeps the others."""
         changed = tuple(sent)
         without = frozenset(changed)
         kept = tuple(
@@ -127,22 +127,21 @@ class Plan:
         return Effect(self.graphdef, self.origin, changed, kept, in_place)
 
     def only(self, written: Collection[int], values: Sequence[Any], output: Output) -> Outcome:
-        """Of functions that sent all values along, the outcome with those that one wrote to."""
+        """The outcome that sends written and new leaves, given the values of all leaves."""
         sent = [i for i, source in enumerate(self.sources) if source is None or i in written]
         return Outcome(output, [values[i] for i in sent], self.effect(sent))
 
 
 class Inside:
-    """New objects of a structure, around values of the current trace.
+    """New objects of a structure, with values of the current trace.
 
     Args:
       graphdef: the structure of the caller's objects.
-      values: of its leaves.
-      tree: what a function does to the structure of the objects is undone, since nothing but values
-        of variables is handed on.
+      values: the values of its leaves.
+      tree: whether to undo changes of structure, since only values of variables are propagated.
 
     Attributes:
-      after: what became of the objects, once that was asked.
+      after: the objects after the function ran, set by `leave` and `outcome`.
     """
 
     after: After
@@ -155,13 +154,13 @@ class Inside:
 
     @property
     def variables(self) -> dict[int, Variable[Any]]:
-        """Of the leaves that are variables, each by its index."""
+        """The leaves that are variables, by index."""
         found = iter([n for n in self.nodes if isinstance(n, Variable)])
         types = self.graphdef.leaf_types
         return {i: next(found) for i, (cls, _) in enumerate(types) if cls is not None}
 
     def restore(self) -> None:
-        """Undoes changes of structure, if none are to be handed on."""
+        """Undoes changes of structure if they are not propagated."""
         for node, content in zip(self.nodes, self._contents or (), strict=False):
             if isinstance(node, list):
                 node[:] = content
@@ -175,11 +174,11 @@ class Inside:
         return f(*put_back(tuple(args), self.roots), **put_back(kwargs, self.roots))
 
     def leave(self, output: Output, everything: bool = False) -> Outcome:
-        """The output and effect of what was done with the objects.
+        """The outcome of the function: its output and its effect on the objects.
 
         Args:
-          output: what the function returned.
-          everything: sends the values of all leaves along, changed or not.
+          output: the output of the function.
+          everything: whether to send the values of all leaves, changed or not.
         """
         roots = list(self.roots)
         output = detach_nodes(output, roots, {id(r): i for i, r in enumerate(roots)})
@@ -188,13 +187,13 @@ class Inside:
     def outcome(
         self, output: Output, after: After, is_sent: Callable[[int], bool] | None = None
     ) -> Outcome:
-        """The output and effect, when the objects in the output were taken out already.
+        """The outcome for an output whose objects are already replaced by holes.
 
         Args:
-          output: with holes.
-          after: what became of the objects.
-          is_sent: whether the value of a leaf, by its index afterwards, is sent along; None for
-            those that changed. What cannot be kept is sent whatever it says.
+          output: the output, with holes.
+          after: the objects after the function ran.
+          is_sent: whether to send the value of a leaf, by its index afterwards; None sends the
+            changed leaves. Leaves that cannot be kept are always sent.
         """
         self.after = after
         is_sent = after.is_changed if is_sent is None else is_sent
@@ -217,12 +216,12 @@ def _content(node: Any) -> Any:
 
 
 class After:
-    """What became of objects of an `Inside`, and what new ones there are.
+    """The objects of an `Inside` after the function ran, and the new objects in its output.
 
     Attributes:
-      walk: over the roots, the old ones and those in the output.
-      origin: for each node the index of the node that it was inside, or None for a new one.
-      sources: for each leaf the index of the leaf that it was, or None for a new one.
+      walk: the walk over the roots, both the old ones and those in the output.
+      origin: for each node its index in the `Inside`, or None for a new node.
+      sources: for each leaf its index before the function ran, or None for a new leaf.
       in_place: whether no structure changed.
     """
 
@@ -243,8 +242,8 @@ class After:
         variables = inside.variables
         leaf_of = {id(variable): i for i, variable in variables.items()}
         arrays = {id(x): i for i, x in enumerate(inside.values) if i not in variables}
-        # In an equal structure, a raw array counts as the one at its place before, be it another or
-        # not.
+        # In an equal structure, a raw array counts as the one that was at its place before, even if
+        # it is a different array.
         self.sources = tuple(
             leaf_of.get(id(leaf))
             if isinstance(leaf, Variable)
@@ -256,7 +255,7 @@ class After:
 
     @property
     def plan(self) -> Plan:
-        """What effects of it have in common."""
+        """The part that all effects have in common."""
         slots, leaves = self.walk.slots, self.walk.leaves
         return Plan(
             self.walk.graphdef,
@@ -271,7 +270,7 @@ class After:
         )
 
     def written(self) -> frozenset[int]:
-        """The leaves that are new or have another value."""
+        """The leaves that are new or have a different value."""
         return frozenset(filter(self.is_changed, range(len(self.sources))))
 
     def value(self, i: int) -> Any:
@@ -280,21 +279,22 @@ class After:
         return leaf.raw_value if isinstance(leaf, Variable) else leaf
 
     def is_changed(self, i: int) -> bool:
-        """Whether a leaf is new, or has another value than before."""
+        """Whether a leaf is new or has a different value than before."""
         source = self.sources[i]
         return source is None or self.value(i) is not self._before[source]
 
 
 def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:
-    """Does to the caller's objects what was done inside; returns the output.
+    """Applies an outcome to the caller's objects; returns the output.
 
     Args:
       bundle: the caller's objects.
-      outcome: what was done.
-      structure: False leaves their structure as it is, and passes on values alone.
+      outcome: the outcome of the function.
+      structure: if False, only values are applied, not changes of structure.
 
     Raises:
-      TraceContextError: an object that would change is of another trace level; none has changed.
+      TraceContextError: an object that would change belongs to another trace level; nothing
+        changes then.
     """
     effect = outcome.effect
     if effect.changed or not effect.in_place:
@@ -338,7 +338,7 @@ def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
 
 
 def _apply_values(bundle: Bundle, outcome: Outcome) -> Any:
-    """Sets the values of the caller's variables; what is returned is built anew."""
+    """Sets the values of the caller's variables; builds new objects for the output."""
     effect = outcome.effect
     if effect.in_place:
         leaves = bundle.leaves()

@@ -1,7 +1,7 @@
-"""`flatten` and `unflatten`: an object as its structure and its leaves in order, and back.
+"""`flatten` and `unflatten`: convert an object to its structure and ordered leaves, and back.
 
-Several objects are flattened with one `RefMap`, and unflattened with one `IndexMap`, if they share
-something: later structures refer to what earlier ones hold.
+Objects that share something are flattened with one `RefMap` and unflattened with one `IndexMap`, so
+that later structures can refer to objects of earlier ones.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ V = TypeVar("V")
 
 
 class RefMap(MutableMapping[Any, V]):
-    """A mapping from objects, by what they are and not by what they equal.
+    """A mapping with objects as keys, compared by identity rather than equality.
 
     Args:
-      mapping: pairs to start with.
+      mapping: initial pairs.
     """
 
     __slots__ = ("_pairs",)
@@ -73,11 +73,11 @@ def flatten(
 
     Args:
       node: a module, a variable, an array, or a container of them.
-      with_paths: gives a `FlatState`, pairs of path and leaf; False a list of leaves.
-      ref_index: index by object, of what was flattened before; what is flattened now is added.
-      ref_outer_index: for some of the objects, numbers that are to be in the structure. `unflatten`
-        finds the objects to fill by them.
-      graph: False refuses shared references.
+      with_paths: if True, the leaves are a `FlatState`, pairs of path and leaf; if False, a list.
+      ref_index: maps objects that were flattened before to their index; new objects are added.
+      ref_outer_index: maps some of the objects to numbers to store in the structure, by which
+        `unflatten` finds existing objects to fill.
+      graph: if False, shared references raise an error.
 
     >>> from linnet.module_core import nnx
     >>> graphdef, leaves = nnx.flatten(nnx.Dict(w=nnx.Param(1.0)))
@@ -113,18 +113,18 @@ def unflatten(
     copy_variables: bool = False,
     recreate_variables: bool = True,
 ) -> A:
-    """The object of a structure and leaves.
+    """Builds an object from its structure and leaves.
 
     Args:
       graphdef: from `flatten` or `split`.
       state: a `State`, a `FlatState`, or a list of leaves in the order of `flatten`.
-      index_ref: objects by index, of what was unflattened before; what is made now is added.
-      outer_index_outer_ref: objects to fill, by the numbers that `flatten` was given.
-      copy_variables: makes new variables.
-      recreate_variables: puts bare values into variables as the structure says; False leaves them.
+      index_ref: maps indices to objects that were unflattened before; new objects are added.
+      outer_index_outer_ref: maps the numbers that `flatten` was given to existing objects to fill.
+      copy_variables: whether to make new variables.
+      recreate_variables: whether to wrap bare values in variables of the structure.
 
     Raises:
-      ArgumentError: leaves are missing or too many.
+      ArgumentError: leaves are missing, or there are too many.
     """
     numbers: tuple[Any, ...] = ()
     if isinstance(graphdef, NumberedGraphDef):

@@ -1,7 +1,7 @@
-"""Takes objects apart and puts them together: `split`, `merge`, `state`, `clone`.
+"""Splits objects and merges them again: `split`, `merge`, `state`, `clone`.
 
-All of it rests on the structure (`structure`): a module is a `GraphDef` and leaves; a `State` is
-the leaves by path. Nothing copies a variable unless its name says so (`clone`).
+A module consists of its structure, a `GraphDef` (see `structure`), and its leaves; a `State` holds
+the leaves by path. Functions copy variables only if their name says so (`clone`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _part_of(node: object) -> Any:
 
 
 def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
-    """The structure of an object and its leaves: variables as they are, and raw arrays."""
+    """The structure of an object and its leaves: the variables themselves, and raw arrays."""
     part = _part_of(node)
     if part.graphdef.num_leaves == 0:
         return part.graphdef, []
@@ -52,7 +52,7 @@ def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
 
 def _nested(paths: Sequence[Path], leaves: Sequence[Any]) -> Any:
     if len(paths) == 1 and paths[0] == ():
-        return leaves[0]  # of a bare variable, the variable itself
+        return leaves[0]  # the state of a bare variable is the variable itself
     return from_flat_state(zip(paths, leaves, strict=True))
 
 
@@ -87,15 +87,16 @@ def split(
     node: A, filter: Filter, /, *filters: Filter, graph: bool | None = None
 ) -> tuple[GraphDef[A], State, *tuple[State, ...]]: ...
 def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
-    """Takes an object apart into its structure and the state of its leaves.
+    """Splits an object into its structure and the state of its leaves.
 
     Args:
       node: a module or other nnx object, a variable, or a container of them.
-      *filters: one state for each; the first filter that a leaf passes takes it. None: one state.
-      graph: False refuses shared references.
+      *filters: one state is returned for each, with the leaves that pass it and none before it.
+        Without filters, one state has all leaves.
+      graph: if False, shared references raise an error.
 
     Returns:
-      `(graphdef, state, ...)`. The states hold the object's own variables.
+      `(graphdef, state, ...)`. The states hold the variables of the object, not copies.
 
     Raises:
       ArgumentError: a leaf passes no filter.
@@ -127,7 +128,7 @@ def state(
     node: object, filter: Filter, /, *filters: Filter, graph: bool | None = None
 ) -> tuple[State, ...]: ...
 def state(node: object, *filters: Filter, graph: bool | None = None) -> State | tuple[State, ...]:
-    """The state of an object's leaves: all, or one state for each filter; the rest is left out."""
+    """The state of all leaves of an object, or one state per filter, without the other leaves."""
     refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
     if not filters:
@@ -149,7 +150,7 @@ def variables(
 def variables(
     node: object, *filters: Filter, graph: bool | None = None
 ) -> State | tuple[State, ...]:
-    """The same as `state`."""
+    """An alias of `state`."""
     return state(node, *filters, graph=graph)
 
 
@@ -171,17 +172,17 @@ def merge(
 def merge(
     graphdef: object, /, *states: object, copy: bool = False, recreate_variables: bool = True
 ) -> Any:
-    """An object of a structure, with the leaves of states.
+    """Builds an object from its structure and the leaves of states.
 
     Args:
-      graphdef: from `split`; or the first of the states that `unpack` returned, which know theirs.
-      *states: together the leaves at all paths; or one list of leaves in order. Variables become
-        the object's own; bare values are wrapped in variables as the structure says.
-      copy: makes new variables and arrays, which share nothing with those of the states.
+      graphdef: from `split`; or the first of the states from `unpack`, which know their structure.
+      *states: states that together have a leaf at each path, or one list of leaves in order.
+        Variables become the object's; bare values are wrapped in variables of the structure.
+      copy: whether to make new variables and arrays, which share nothing with those of the states.
       recreate_variables: accepted for Flax's programs; variables are used as they are.
 
     Raises:
-      ArgumentError: leaves are missing or too many.
+      ArgumentError: leaves are missing, or there are too many.
     """
     accepted(recreate_variables=recreate_variables)
     if isinstance(graphdef, State):
@@ -197,7 +198,7 @@ def merge(
 
 
 def _of_one_split(graphdef: object) -> GraphDef[Any]:
-    """The structure alone of what a context has split, if it refers to nothing split before."""
+    """The structure from a context's split, if it doesn't refer to an earlier split."""
     if not isinstance(graphdef, NumberedGraphDef):
         raise ArgumentError(
             f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
@@ -213,7 +214,7 @@ def _of_one_split(graphdef: object) -> GraphDef[Any]:
 
 
 def _of_one_structure(states: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
-    """The structure that all states of `nnx.unpack` know, and the states."""
+    """The common structure of states from `nnx.unpack`, and the states."""
     graphdefs = [getattr(type(s), "_graphdef", None) and s._graphdef for s in states]
     for state, graphdef in zip(states, graphdefs, strict=True):
         if graphdef is None:
@@ -235,14 +236,14 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
     if len(states) == 1 and isinstance(states[0], (list, tuple)):
         refuse_leftover(graphdef.num_leaves, len(states[0]))
         return list(states[0])
-    if graphdef.paths == [()]:  # a variable or an array; filters that it didn't pass gave {}
+    if graphdef.paths == [()]:  # a variable or array; states of filters it didn't pass are empty
         found = [s.leaves if isinstance(s, FlatState) else [s] for s in states]
         leaves = [x for part in found for x in part if not (isinstance(x, State) and not x)]
         refuse_leftover(1, len(leaves))
         return leaves
     if len(states) == 1 and isinstance(states[0], State):
         pairs = leaves_by_path(states[0])
-        if [path for path, _ in pairs] == graphdef.paths:  # as it was split: in order
+        if [path for path, _ in pairs] == graphdef.paths:  # in order, as from a split
             return [leaf for _, leaf in pairs]
     given: dict[Path, Any] = {}
     twice: list[Path] = []
@@ -272,14 +273,14 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
 def clone(node: A, variables: bool = True, *, arrays: bool = True, graph: bool | None = None) -> A:
     """A copy of an object: new objects, new variables, new arrays.
 
-    It shares nothing with the original, so that a jitted function may donate either of them.
+    It shares nothing with the original, so a jitted function may donate either of them.
 
     Args:
       node: the object.
-      variables: False keeps the variables themselves.
-      arrays: False keeps the arrays, which costs no memory; if the original is donated to a jitted
-        function, the copy's arrays are gone as well.
-      graph: False refuses shared references.
+      variables: if False, the copy has the same variables.
+      arrays: if False, the copy has the same arrays, which costs no memory. If the original is
+        then donated to a jitted function, the copy's arrays are deleted, too.
+      graph: if False, shared references raise an error.
     """
     refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)
@@ -303,14 +304,14 @@ def map(
     graph: bool | None = None,
     recreate_variables: bool = True,
 ) -> A:
-    """A copy of an object whose leaves are `f(path, leaf)`.
+    """A copy of an object with `f(path, leaf)` in place of each leaf.
 
     Args:
-      f: gets a path and a variable or array.
-      node: the object; it stays as it is.
-      graph: False refuses shared references.
-      recreate_variables: puts a value that `f` returns for a variable into a new one like it; False
-        puts the value itself in the variable's place.
+      f: a function of a path and a variable or array.
+      node: the object; it doesn't change.
+      graph: if False, shared references raise an error.
+      recreate_variables: whether to wrap a value that `f` returns for a variable in a new variable
+        like it; if False, the value replaces the variable.
     """
     refuse_tree_mode(node, graph)
     graphdef, leaves = flat_leaves(node)

@@ -1,8 +1,8 @@
 """`GraphDef`: everything about some objects except the values of their leaves.
 
-It is a flat tuple of tokens (see `structure`), compared and hashed at C speed. Everything derived
-from it (the paths of the leaves, their classes) is computed once and kept with it; equal ones are
-interned, so that this happens once for all of them.
+It is a flat tuple of tokens (see `structure`), compared and hashed at C speed. Derived data (the
+paths of the leaves, their classes) is computed once and cached with it; equal GraphDefs are
+interned, so that they share this data.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from .states import Path
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    N = TypeVar("N", default=Any)  # of a bare `GraphDef`, any object
+    N = TypeVar("N", default=Any)  # a bare `GraphDef` is the structure of any object
 else:
     from typing import TypeVar
 
     N = TypeVar("N")
 
-# Weak on both sides: a key that is its own value would keep it, and all that is static in it.
+# Weak keys and values: each value is its own key, and would keep itself and its statics alive.
 _interned: weakref.WeakKeyDictionary[GraphDef, weakref.ref[GraphDef]] = weakref.WeakKeyDictionary()
 
 
 class GraphDef(Generic[N]):
     """The structure of one or several objects: everything but the values of their leaves.
 
-    Hashable and comparable; equal for modules of the same classes, static attributes, sharing and
-    metadata of variables. `GraphDef[Model]` is the structure of a `Model`, for type checkers.
+    GraphDefs are hashable and comparable; they are equal for modules with the same classes, static
+    attributes, sharing and metadata of variables. `GraphDef[Model]` is the structure of a `Model`,
+    for type checkers.
 
     Attributes:
       tokens: see the module's docstring.
       statics: the static values, in the order of their tokens.
-      num_leaves: how many leaves there are, shared ones counted once.
-      num_nodes: how many nodes there are, with those before.
-      num_before: how many nodes of earlier walks come first in the numbering.
-      num_roots: how many roots the walk had.
+      num_leaves: the number of leaves; shared leaves count once.
+      num_nodes: the number of nodes, including those of earlier walks.
+      num_before: the number of nodes of earlier walks, which come first in the numbering.
+      num_roots: the number of roots of the walk.
     """
 
     __slots__ = (
@@ -84,7 +85,7 @@ class GraphDef(Generic[N]):
         self._leaf_types: Any = None
 
     def interned(self) -> GraphDef[N]:
-        """The one instance that stands for all equal ones, so that equality is identity."""
+        """The unique instance among equal ones, so that equality is identity."""
         known = _interned.get(self)
         found = None if known is None else known()
         if found is None:
@@ -124,13 +125,13 @@ class GraphDef(Generic[N]):
             f" static={len(self.statics)})"
         )
 
-    if TYPE_CHECKING:  # set by `calling`, which builds modules and so is above
+    if TYPE_CHECKING:  # set by `calling`, which is in a layer above
 
         def apply(self, state: Any, *states: Any, graph: bool | None = None) -> Any: ...
 
     @property
     def changeable(self) -> tuple[bool, ...]:
-        """Of each static value whether it may be edited in place."""
+        """Whether each static value may be edited in place."""
         if self._changeable is None:
             self._changeable = tuple(map(can_change, self.statics))
         return self._changeable  # type: ignore[no-any-return]
@@ -142,14 +143,14 @@ class GraphDef(Generic[N]):
 
     @property
     def paths(self) -> list[tuple[Any, ...]]:
-        """The path of each leaf, in order. Of several roots, paths start with the root's index."""
+        """The paths of the leaves, in order; with several roots, they start with a root index."""
         if self._paths is None:
             self._work_out_paths()
         return self._paths  # type: ignore[no-any-return]
 
     @property
     def leaf_types(self) -> list[tuple[type | None, Any]]:
-        """Of each leaf: the class and metadata of its variable, or (None, {}) of a raw array."""
+        """The class and metadata of each leaf's variable; (None, {}) for raw arrays."""
         if self._leaf_types is None:
             self._work_out_paths()
         return self._leaf_types  # type: ignore[no-any-return]
@@ -170,7 +171,7 @@ def _read_paths(
     paths: list[tuple[Any, ...]],
     types: list[tuple[type | None, Any]],
 ) -> None:
-    """Reads one value, which is at `path`; appends the paths and the types of its leaves."""
+    """Reads the value at `path` and appends the paths and types of its leaves."""
     token = next(tokens)
     kind = token[0]
     names: Iterable[Any] = ()
@@ -189,21 +190,21 @@ def _read_paths(
         _read_paths(tokens, (*path, name), paths, types)
 
 
-# Among arguments and results of jax's own transforms a structure is just that: no leaves.
+# For jax's transforms a structure is a pytree without leaves.
 jax.tree_util.register_static(GraphDef)
 
 
 Number = tuple[int, int]
-"""Of an object: which split of the context met it, and its index there."""
+"""The number of an object: the index of the split that first visited it, and its index there."""
 
 
 class NumberedGraphDef:
-    """A structure that is part of a context; hashable.
+    """A structure from a split of a context; hashable.
 
     Attributes:
-      graphdef: of the object, or of it and all that was split before, if it refers to some of that.
-      numbers: of each object there; all None without a tag.
-      before: how many nodes and leaves are of what was split before.
+      graphdef: the structure of the object, together with all earlier splits if it refers to them.
+      numbers: the number of each object; all None without a tag.
+      before: the numbers of nodes and leaves that belong to earlier splits.
     """
 
     __slots__ = ("_key", "before", "graphdef", "numbers")
@@ -221,13 +222,13 @@ class NumberedGraphDef:
 
     @property
     def paths(self) -> list[Path]:
-        """The paths of the leaves that are new."""
+        """The paths of the new leaves."""
         paths = self.graphdef.paths[self.before[1] :]
         return [p[1:] for p in paths] if self.graphdef.num_roots != 1 else paths
 
     @property
     def num_leaves(self) -> int:
-        """How many leaves are new."""
+        """The number of new leaves."""
         return self.graphdef.num_leaves - self.before[1]
 
     def __eq__(self, other: object) -> bool:

@@ -1,7 +1,7 @@
-"""Iterates over an object: everything reachable from it, each object once.
+"""Iterates over everything reachable from an object, each object once.
 
-Everything here sees an object the same way (`items_of`): of a module its attributes, of a list, a
-dict or a tree of jax its items. So the paths are those of `nnx.state`.
+All functions here use the same children (`items_of`): the attributes of a module, and the items of
+a list, a dict or a jax pytree. The paths are therefore those of `nnx.state`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .states import Path, path_text
 
 
 def items_of(node: Any) -> list[tuple[Any, Any, Any]]:
-    """Of each child its key in paths, its key in the node, and itself."""
+    """Triples (key in paths, key in the node, child), one for each child of a node."""
     kind = kind_of(node)
     if kind == OBJECT:
         attributes = node.__dict__
@@ -38,9 +38,9 @@ def items_of(node: Any) -> list[tuple[Any, Any, Any]]:
 
 
 def iter_graph(node: object, /, *, graph: bool | None = None) -> Iterator[tuple[Path, Any]]:
-    """Everything that can be reached, as (path, value): children first, the root last.
+    """Yields (path, value) for everything reachable from an object: children first, the root last.
 
-    An object that is reached several times comes once.
+    An object with several paths is yielded once.
     """
     refuse_tree_mode(node, graph)
     return _iter_graph(node, (), {})
@@ -57,9 +57,9 @@ def _iter_graph(value: object, path: Path, seen: dict[int, Any]) -> Iterator[tup
 
 
 def iter_references(node: Any) -> Iterator[tuple[Path, Variable[Any]]]:
-    """Every path on which a variable is reached, with the variable: of a shared one, several.
+    """Yields (path, variable) for every path to a variable; shared variables have several.
 
-    What is below an object that is reached once more comes once more, too, by its first paths.
+    The variables below an object that is reached again are yielded again, by their first paths.
     """
     return _iter_references(node, (), {})
 
@@ -87,14 +87,14 @@ def _iter_references(
 
 
 def follow(node: object, path: Path) -> Any:
-    """What a path leads to; None if it leads nowhere."""
+    """The value at a path, or None if the path doesn't exist."""
     for key in path:
         node = next((child for name, _, child in items_of(node) if name == key), None)
     return node
 
 
 def iter_children(node: object, /, *, graph: bool | None = None) -> Iterator[tuple[Any, Any]]:
-    """The objects and variables among the attributes of an object, by name."""
+    """Yields (name, value) for the objects and variables among an object's attributes."""
     accepted(graph=graph)
     for name, _, value in items_of(node):
         if kind_of(value) in (OBJECT, VARIABLE):
@@ -102,14 +102,14 @@ def iter_children(node: object, /, *, graph: bool | None = None) -> Iterator[tup
 
 
 def find_duplicates(node: object, /, *, only: Filter = ...) -> list[list[Path]]:
-    """For each object or variable that is reached on several paths, these paths."""
+    """The paths of each object or variable that has several paths."""
     search = _DuplicateSearch(to_predicate(only))
     search.visit(node, (), frozenset())
     return [paths for paths in search.paths.values() if len(paths) > 1]
 
 
 class _DuplicateSearch:
-    """On which paths each object and variable that passes a predicate is reached."""
+    """Finds the paths of each object and variable that passes a predicate."""
 
     def __init__(self, predicate: Callable[[Path, Any], bool]) -> None:
         self.paths: dict[int, list[Path]] = {}
@@ -130,7 +130,7 @@ class _DuplicateSearch:
 
 
 def refuse_tree_mode(node: object, graph: bool | None) -> None:
-    """In tree mode nothing may be shared."""
+    """Checks that in tree mode nothing is shared."""
     if not graph_mode(graph):
         duplicates = find_duplicates(node)
         if duplicates:
@@ -143,13 +143,13 @@ def refuse_tree_mode(node: object, graph: bool | None) -> None:
 
 
 def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
-    """A copy of an object with `f(path, value)` in place of everything, children first."""
+    """A copy of an object with each value replaced by `f(path, value)`, children first."""
     refuse_tree_mode(node, graph)
     return _RecursiveMap(f).made_of(node, ())
 
 
 class _RecursiveMap:
-    """Copies objects, each once, with a function's results in place of everything in them."""
+    """Copies objects, each once, and replaces each value in them by a function's result."""
 
     def __init__(self, f: Callable[[Path, Any], Any]) -> None:
         self._f = f

@@ -1,14 +1,14 @@
-"""Checks that a function's changes may be written where it was called, before any is written.
+"""Checks that a function's changes are allowed at the trace level of its call, before any is made.
 
 A transform applies its function's changes at the trace level of the call. The caller's objects may
-be of another level (a model from outside a `jax.jit`, reached through a closure): changing them
-would leave tracers in them, or would happen once and never again. This is the same mistake as a
-plain assignment there, and raises the same error; all changes are checked first, so that a failed
+belong to another level (a model from outside a `jax.jit`, reached through a closure): changing them
+would leave tracers in them, or would happen once, when traced, and never again. A plain assignment
+there is the same mistake and raises the same error. All changes are checked first, so that a failed
 call changes nothing.
 
-Nearly always all objects of a call are of one level, which their structure remembers: that is one
-comparison. Otherwise each object that changed is asked, by comparing what it holds before and
-afterwards.
+Almost always all objects of a call belong to one level, which is cached with their structure, so
+one comparison suffices. Otherwise the contents of each object before and after are compared to find
+the objects that changed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = False) -> None:
-    """Checks that an effect is on objects of the current trace level.
+    """Checks that an effect only changes objects of the current trace level.
 
     Args:
       bundle: the caller's objects.
-      effect: what is about to be done to them.
-      values_only: whether nothing but the values of variables is handed on.
+      effect: the effect to be applied to them.
+      values_only: whether only the values of variables are applied.
 
     Raises:
-      TraceContextError: an object that would change is of another level. Nothing has changed.
+      TraceContextError: an object that would change belongs to another level; nothing changes.
     """
     now = edits.trace_state()
     if bundle.is_of_level(now):
@@ -65,14 +65,14 @@ def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = Fals
 def _contents(
     graphdef: GraphDef, name_node: Callable[[int], Any], name_leaf: Callable[[int], Any]
 ) -> list[tuple[list[Any], int]]:
-    """What each node holds, and which node has the stamp for it: a list's is its object's."""
+    """The contents of each node, and the node with its stamp: for a list, the object's."""
     reader = _ContentsReader(graphdef, name_node, name_leaf)
     reader.read(graphdef.num_roots, [], 0)
     return reader.found
 
 
 class _ContentsReader:
-    """Reads tokens one after the other; see `_contents`."""
+    """Reads tokens in order; see `_contents`."""
 
     def __init__(
         self, graphdef: GraphDef, name_node: Callable[[int], Any], name_leaf: Callable[[int], Any]
@@ -85,7 +85,7 @@ class _ContentsReader:
         self._name_leaf = name_leaf
 
     def read(self, count: int, held: list[Any], owner: int) -> None:
-        """Appends what the next `count` tokens stand for to `held`."""
+        """Appends the values of the next `count` tokens to `held`."""
         for _ in range(count):
             self._read_one(held, owner)
 
@@ -115,15 +115,15 @@ class _ContentsReader:
 
 
 def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequence[Any]) -> None:
-    """Checks that variables with new values are of the current trace level.
+    """Checks that variables with new values belong to the current trace level.
 
     Args:
       graphdef: the structure that the values are for.
-      nodes: for each node of it the existing one, or None.
-      values: of its leaves.
+      nodes: the existing node for each node of the structure, or None.
+      values: the values of its leaves.
 
     Raises:
-      TraceContextError: an existing variable would change and is of another level.
+      TraceContextError: an existing variable would change but belongs to another level.
     """
     given = iter(values)
     index = -1
@@ -139,19 +139,19 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
 
 
 def level_of(node: object) -> Any:
-    """The stamp of an object or variable; None of a container, or of an object without one."""
+    """The stamp of an object or variable; None for a container or an object without a stamp."""
     if isinstance(node, Variable):
         return node._nnx_stamp
     if isinstance(node, Pytree):
         try:
             return get_stamp(node)
-        except AttributeError:  # nothing was assigned yet
+        except AttributeError:  # no attribute is assigned yet
             return None
     return None
 
 
 def common_level(nodes: Sequence[Any]) -> Any:
-    """The stamp that all objects and variables have, or None if they differ."""
+    """The common stamp of all objects and variables, or None if they differ."""
     stamps = [s for s in map(level_of, nodes) if s is not None]
     first = stamps[0] if stamps else None
     return first if all(s is first or s == first for s in stamps) else None

@@ -1,13 +1,13 @@
-"""Adds to errors in which module of the model they happened.
+"""Adds to errors the location of the module that raised them.
 
-The innermost module that an error passes is where it happened. Its place can only be said from
-further out: each module that the error passes on its way looks for the innermost one among its own
-submodules, and puts the path to it in place of what was known before. So the path begins at the
-module that the user has called, and none is worked out before there is an error.
+An error is located in the innermost module that it passes. The path to that module is known only
+from further out: each module that the error passes on its way looks for the innermost one among its
+submodules, and replaces the path so far by the path to it. So the path begins at the module that
+the user called, and no path is computed unless an error is raised.
 
     In blocks[0].attention (Attention), method __call__.
 
-An error of this library carries the path in front of its message, any other one in a note.
+An error of this library has the path in front of its message, any other error in a note.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOCATES = "_linnet_locates"
 
 
 def locates(method: F) -> F:
-    """A method of a module whose errors say where in the model they happened."""
+    """Wraps a method of a module so that its errors name the module."""
 
     @functools.wraps(method)
     def wrapper(self: object, /, *args: object, **kwargs: object) -> object:
@@ -42,18 +42,18 @@ def locates(method: F) -> F:
 
 
 def mark(method: F) -> F:
-    """Marks a method that sees to its errors' places itself."""
+    """Marks a method that locates its errors itself."""
     setattr(method, _LOCATES, True)
     return method
 
 
 def does_locate(method: Callable[..., Any]) -> bool:
-    """Whether the errors of a method say where they happened."""
+    """Whether the errors of a method name the module."""
     return getattr(method, _LOCATES, False)
 
 
 class _Place:
-    """What an error carries while it leaves a model."""
+    """The location attached to an error while it leaves a model."""
 
     def __init__(self, module: object, method: str) -> None:
         self.module = module
@@ -62,11 +62,11 @@ class _Place:
 
 
 def locate(error: Exception, module: object, method: str) -> None:
-    """Says of an error that passes `module` where it happened, as seen from there."""
+    """Updates the location of an error that passes `module` to the path from `module`."""
     place: _Place | None = getattr(error, "_linnet_place", None)
     if place is None:
         if getattr(error, "_linnet_noted", False) or getattr(error, "where", None) is not None:
-            return  # told by a linen module within
+            return  # already located by an inner linen module
         place = _Place(module, method)
         try:
             error._linnet_place = place  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ def _path_to(module: object, root: object) -> str | None:
         return ""
     try:
         path = next((path for path, value in iter_graph(root) if value is module), None)
-    except Exception:  # an object that is half made: the error at hand is what matters
+    except Exception:  # a partly initialized object; the original error matters
         return None
     if path is None:
         return None

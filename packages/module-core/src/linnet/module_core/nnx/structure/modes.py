@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Mode:
-    """A setting that is changed by calling its class, and changed back by `with` or a function."""
+    """A setting that a call of its class changes, and that `with` or a decorator restores."""
 
     _variable: ClassVar[ContextVar[bool]]
 
@@ -31,7 +31,7 @@ class _Mode:
 
     @classmethod
     def current_value(cls) -> bool:
-        """The mode that is set."""
+        """The current mode."""
         return cls._variable.get()
 
     def __enter__(self) -> None:
@@ -41,7 +41,7 @@ class _Mode:
         self._variable.set(self._previous)
 
     def __call__(self, f: F, /) -> F:
-        """The function, which runs in the mode; outside it is what it was before."""
+        """Wraps a function so that it runs in the mode; restores the mode outside it."""
         self._variable.set(self._previous)
         value, variable = self._value, self._variable
 
@@ -57,10 +57,10 @@ class _Mode:
 
 
 class set_graph_mode(_Mode):
-    """Sets what `graph=None` means: True allows shared objects, False refuses them.
+    """Sets what `graph=None` means: True allows shared objects, False raises an error on them.
 
-    The mode holds from now on; in a `with` statement, for its block; as a decorator, for the calls
-    of the function.
+    A plain call sets the mode from now on, a `with` statement for its block, and a decorator for
+    calls of the function.
 
     >>> from linnet.module_core import nnx
     >>> with nnx.set_graph_mode(False):
@@ -74,10 +74,10 @@ class set_graph_mode(_Mode):
 
 
 class set_graph_updates(_Mode):
-    """Sets what `graph_updates=None` means: whether transforms hand on changes of structure.
+    """Sets what `graph_updates=None` means: whether transforms propagate changes of structure.
 
-    The mode holds from now on; in a `with` statement, for its block; as a decorator, for the calls
-    of the function.
+    A plain call sets the mode from now on, a `with` statement for its block, and a decorator for
+    calls of the function.
 
     >>> from linnet.module_core import nnx
     >>> @nnx.set_graph_updates(False)
@@ -91,17 +91,17 @@ class set_graph_updates(_Mode):
 
 
 def graph_mode(graph: bool | None) -> bool:
-    """What a function's argument `graph` means: itself, or the mode that is set."""
+    """The graph mode for an argument `graph`: the argument, or the current mode if it is None."""
     return set_graph_mode.current_value() if graph is None else bool(graph)
 
 
 def graph_updates_mode(graph_updates: bool | None) -> bool:
-    """What a transform's argument `graph_updates` means: itself, or the mode that is set."""
+    """The mode for an argument `graph_updates`: the argument, or the current mode if it is None."""
     return set_graph_updates.current_value() if graph_updates is None else bool(graph_updates)
 
 
 class VarDefaults:
-    """What variables are made as: neither `hijax` nor `ref`. Reads as a mapping, too."""
+    """The kind of new variables: neither `hijax` nor `ref`. Reads as a mapping, too."""
 
     __slots__ = ()
     hijax: ClassVar[bool] = False
@@ -120,7 +120,7 @@ class VarDefaults:
         return self._as_dict().items()
 
     def get(self, name: str, default: object = None, /) -> Any:
-        """A setting, or `default` where there is none of the name."""
+        """The setting of that name, or `default` if there is none."""
         return self._as_dict().get(name, default)
 
     def __getitem__(self, name: str) -> bool:
@@ -142,7 +142,7 @@ class VarDefaults:
         pass
 
     def __call__(self, f: F, /) -> F:
-        """The function as it is: there are no other defaults that it could run with."""
+        """Returns the function unchanged, since the defaults can't change."""
         return f
 
     def __repr__(self) -> str:
@@ -152,14 +152,14 @@ class VarDefaults:
 def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDefaults:
     """The defaults of new variables; also a context manager, as programs written for Flax use it.
 
-    Variables are of one kind here, which is changed by assignment under every transform: there are
-    neither hijax variables nor mutable-array references, and nothing to set.
+    Linnet has one kind of variable, which assignment changes under every transform. It has neither
+    hijax variables nor mutable-array references, so there are no defaults to set.
 
     Args:
       hijax, ref: must not be True.
 
     Raises:
-      ArgumentError: hijax variables or references are asked for.
+      ArgumentError: hijax variables or references are requested.
 
     >>> from linnet.module_core import nnx
     >>> nnx.var_defaults().hijax

@@ -1,20 +1,20 @@
-"""A remembered structure, with a check in microseconds that it is still valid.
+"""A cached structure, with a check in microseconds that it is still valid.
 
-A `Snapshot` belongs to one root object and sits in a slot of it, so it dies with it. It keeps the
-result of a walk, and what the walk saw: for each object, list and dict, its contents. Whether they
-are still the same is asked in three steps, cheapest first:
+A `Snapshot` belongs to one root object and is stored in a slot of it, so it is freed with it. It
+keeps the result of a walk, and what the walk saw: the contents of each object, list and dict.
+The check whether they are unchanged has three steps, cheapest first:
 
-1. No edit of any nnx object anywhere since the last look (`edits.count`): objects are unchanged.
+1. If no nnx object was edited since the last check (`edits.count`), objects are unchanged.
 2. Otherwise contents are compared by identity, all at C speed. By identity, since equality would
-   run code of whatever is compared, and finds 1 and True equal.
-3. Plain lists and dicts, and static values that can be edited in place, tell nobody: they are
-   compared at every look. Most models have few.
+   run user-defined code, and finds 1 and True equal.
+3. Edits of plain lists and dicts, and of static values that can be edited in place, are not
+   counted, so these are compared at every check. Most models have few.
 
-A raw array held by an object is data: another array in its place is the same structure. Containers
-with raw arrays are compared one by one, with a place left open for them.
+A raw array held by an object is data: replacing it by another array keeps the structure. Containers
+with raw arrays are compared item by item, where any array matches.
 
-A snapshot holds no reference to its own root, only to the root's `__dict__`, so it makes no cycle:
-a dropped model is freed at once.
+A snapshot refers only to its root's `__dict__`, not to the root, so there is no reference cycle: a
+dropped model is freed at once.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from .structure import Walk
 
 _metadata_of = attrgetter("_metadata")
 _value_of = attrgetter("raw_value")
-_OPEN = object()  # stands for a raw array: any other array may be there
+_OPEN = object()  # the place of a raw array, where any array may be
 _serial = count()
 
 
 class Snapshot:
-    """The structure of one root as it was seen last.
+    """The structure of one root at the last walk.
 
     Attributes:
       graphdef: the structure.
       leaves: variables, and None in place of each raw array.
-      slots: where the raw arrays are.
+      slots: the places of the raw arrays.
       level: the trace level of all nodes, or None if they differ.
-      ids: identities of all nodes, to see whether two roots share any.
-      serial: a number that no other snapshot has.
+      ids: identities of all nodes, to check whether two roots share any.
+      serial: a unique number of the snapshot.
     """
 
     __slots__ = (
@@ -120,7 +120,7 @@ class Snapshot:
         self._opaque = walk.opaque
 
     def holds(self) -> bool:
-        """Whether the structure is still what it was."""
+        """Whether the structure is still valid."""
         now = edits.count[0]
         if now != self._edits and not (
             self._replaced == edits.replaced[0]
@@ -139,7 +139,7 @@ class Snapshot:
             for content, outline in self._with_arrays:
                 if not _fits(content, outline):
                     return False
-        if self._opaque and not all_leaves(self._opaque):  # a class became a tree since
+        if self._opaque and not all_leaves(self._opaque):  # a class was registered as a pytree
             return False
         for value, key in self._changeable:
             if static_key(value) != key:
@@ -157,7 +157,7 @@ class Snapshot:
         ]
 
     def _trees(self) -> Any:
-        # Raw arrays inside of immutable containers have no slot: they are found by walking.
+        # Raw arrays inside immutable containers have no slot and are found by walking.
         if all(
             s is not None or x is not None for s, x in zip(self.slots, self.leaves, strict=True)
         ):
@@ -169,7 +169,7 @@ class Snapshot:
         return [self._root(), *self.inner_nodes]
 
     def is_apart_from(self, other: Snapshot) -> bool:
-        """Whether two roots share nothing."""
+        """Whether this root and another share nothing."""
         if other.serial in self._apart:
             return True
         if self is other or not self.ids.isdisjoint(other.ids):
@@ -222,7 +222,7 @@ def _fits(content: Any, outline: Any) -> bool:
 
 
 def snapshot_of(root: Pytree) -> Snapshot:
-    """The structure of a root, remembered or taken anew."""
+    """The snapshot of a root: the cached one if it still holds, or a new one."""
     try:
         snapshot: Snapshot = get_structure(root)
     except AttributeError:

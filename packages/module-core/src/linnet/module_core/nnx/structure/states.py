@@ -1,11 +1,11 @@
 """`State`: the leaves of a structure, by path.
 
-A state is a nested mapping of names to variables (or raw arrays, or whatever was put in), read as
-`state["encoder"]["kernel"]` or `state.encoder.kernel`. The variables are the module's own: a state
-is another way to hold them, not a copy. It is a pytree of jax.
+A state is a nested mapping from names to variables (or raw arrays, or whatever was put in), read as
+`state["encoder"]["kernel"]` or `state.encoder.kernel`. A state holds the module's variables
+themselves, not copies. It is a jax pytree.
 
-`FlatState` is the same as a sorted sequence of (path, leaf) pairs. All functions go through it:
-flatten, choose, and nest again.
+`FlatState` is a state as a sorted sequence of (path, leaf) pairs. All functions go through it: they
+flatten, select, and nest again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ V = TypeVar("V")
 S = TypeVar("S", bound="State")
 
 FlatPairs: TypeAlias = "FlatState[Any] | Mapping[Path, Any] | Iterable[tuple[Path, Any]]"
-"""A state as paths and leaves."""
+"""A state given as paths and leaves."""
 
 
 class State(MutableMapping[Any, Any]):
-    """A nested mapping of leaves; inner mappings are given out as states as well.
+    """A nested mapping of leaves; inner mappings read as states, too.
 
     Args:
-      mapping: nested mappings, or pairs of them; they are copied, their leaves are not.
+      mapping: nested mappings, or (key, mapping) pairs. Mappings are copied, leaves are not.
 
     >>> state = State({"a": {"b": 1}, "c": 2})
     >>> state["a"]["b"], state.c
@@ -101,7 +101,7 @@ class State(MutableMapping[Any, Any]):
         return len(self._mapping)
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other, a state or a mapping, has equal leaves at the same paths."""
+        """Whether another state or mapping has equal leaves at the same paths."""
         return isinstance(other, Mapping) and _equal(self, other)
 
     __hash__ = None  # type: ignore[assignment]
@@ -195,11 +195,11 @@ def _copied(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 class FlatState(Sequence[tuple[Path, V]], Generic[V]):
-    """Pairs of path and leaf, by path.
+    """Pairs of path and leaf, sorted by path.
 
     Args:
       items: the pairs.
-      sort: whether they still have to be sorted.
+      sort: whether to sort them; False if they are sorted already.
     """
 
     __slots__ = ("_paths", "_values")
@@ -213,7 +213,7 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
 
     @staticmethod
     def from_sorted_keys_values(keys: tuple[Path, ...], values: list[Any], /) -> FlatState[Any]:
-        """A flat state of paths that are sorted, and as many leaves."""
+        """A flat state of sorted paths and their leaves."""
         new: FlatState[Any] = FlatState((), sort=False)
         new._paths, new._values = tuple(keys), list(values)
         return new
@@ -244,20 +244,20 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
         return iter(zip(self._paths, self._values, strict=True))
 
     def to_nested_state(self) -> State:
-        """The same, nested."""
+        """The nested state of these pairs."""
         made: State = from_flat_state(self)
         return made
 
     def filter(self, first: Filter, /, *filters: Filter) -> Any:
-        """The parts that filters choose; the rest is dropped."""
+        """The parts that filters select; drops the rest."""
         *parts, _ = _divide(self, (first, *filters))
         return parts[0] if not filters else tuple(parts)
 
     def split(self, first: Filter, /, *filters: Filter) -> Any:
-        """The parts that filters choose.
+        """The parts that filters select.
 
         Raises:
-          ArgumentError: something is left over.
+          ArgumentError: a leaf passes no filter.
         """
         *parts, rest = _divide(self, (first, *filters))
         _refuse_remainder(rest)
@@ -267,7 +267,7 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
     def merge(
         flat_state: Iterable[tuple[Path, Any]], /, *flat_states: Iterable[tuple[Path, Any]]
     ) -> FlatState[Any]:
-        """All pairs; of equal paths the last."""
+        """The pairs of all flat states; if paths are equal, the last one wins."""
         merged: dict[Path, Any] = {}
         for part in (flat_state, *flat_states):
             merged.update(part)
@@ -281,12 +281,12 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
 
 
 def path_text(path: Path) -> str:
-    """A path as errors show it."""
+    """A path as text for error messages."""
     return "/".join(map(str, path)) or "the root"
 
 
 def path_order(path: Path) -> tuple[tuple[int, Any], ...]:
-    """What paths are sorted by: numbers before names at each level."""
+    """The sort key of a path: numbers before names at each level."""
     return tuple((0, k) if isinstance(k, int) else (1, str(k)) for k in path)
 
 
@@ -323,7 +323,7 @@ jax.tree_util.register_pytree_node(
 
 
 def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
-    """Pairs of path and leaf, in no order."""
+    """Pairs of path and leaf, in arbitrary order."""
     pairs: list[tuple[Path, Any]] = []
     _collect(state._mapping if isinstance(state, State) else state, (), pairs)
     return pairs
@@ -333,7 +333,7 @@ def _collect(mapping: Any, path: Path, pairs: list[tuple[Path, Any]]) -> None:
     for key, value in mapping.items():
         if type(value) is dict:
             _collect(value, (*path, key), pairs)
-        elif isinstance(value, Variable):  # asked first: `State` is abstract, so slow to ask
+        elif isinstance(value, Variable):  # first, as isinstance is slow for `State` (an ABC)
             pairs.append(((*path, key), value))
         elif isinstance(value, (dict, State)):
             inner = value._mapping if isinstance(value, State) else value
@@ -352,7 +352,7 @@ def from_flat_state(flat_state: FlatPairs) -> State: ...
 @overload
 def from_flat_state(flat_state: FlatPairs, *, cls: Callable[..., S]) -> S: ...
 def from_flat_state(flat_state: FlatPairs, *, cls: Any = State) -> Any:
-    """The nested state of pairs, or of a mapping of paths.
+    """The nested state of (path, leaf) pairs, or of a mapping from paths to leaves.
 
     Raises:
       ArgumentError: a path goes through a leaf.
@@ -397,7 +397,7 @@ def filter_state(
 def filter_state(
     state: Mapping[Any, Any], first: Filter, /, *filters: Filter
 ) -> State | tuple[State, ...]:
-    """The parts of a state that filters choose, one state a filter; the rest is dropped."""
+    """The parts of a state that filters select, one state per filter; drops the rest."""
     *parts, _ = _divide(to_flat_state(state), (first, *filters))
     found = tuple(map(from_flat_state, parts))
     return found if filters else found[0]
@@ -412,10 +412,10 @@ def split_state(
 def split_state(
     state: Mapping[Any, Any], first: Filter, /, *filters: Filter
 ) -> State | tuple[State, ...]:
-    """The parts of a state that filters choose, one state a filter.
+    """The parts of a state that filters select, one state per filter.
 
     Raises:
-      ArgumentError: something is left over.
+      ArgumentError: a leaf passes no filter.
     """
     *parts, rest = _divide(to_flat_state(state), (first, *filters))
     _refuse_remainder(rest)
@@ -430,7 +430,7 @@ def merge_state(
     state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Callable[..., S]
 ) -> S: ...
 def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Any = State) -> Any:
-    """One state of several; of equal paths the last, and of a leaf and what is below its path."""
+    """The leaves of several states; where paths are equal or one extends another, the last wins."""
     if not states:
         return state if isinstance(state, cls) else cls(state)
     merged: dict[Path, Any] = {}
@@ -447,13 +447,13 @@ def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: An
 
 
 def map_state(f: Callable[[Path, Any], Any], state: Mapping[Any, Any]) -> State:
-    """A state of `f(path, leaf)`."""
+    """A state with `f(path, leaf)` in place of each leaf."""
     made: State = from_flat_state((p, f(p, v)) for p, v in to_flat_state(state))
     return made
 
 
 def diff(state: Mapping[Any, Any], other: Mapping[Any, Any]) -> State:
-    """What is in a state and has no leaf at the same path in the other."""
+    """The leaves of a state whose paths have no leaf in the other state."""
     there = set(to_flat_state(other).paths)
     made: State = from_flat_state((p, v) for p, v in to_flat_state(state) if p not in there)
     return made
@@ -466,7 +466,7 @@ def to_pure_dict(
 
     Args:
       state: the state.
-      extract_fn: what to keep of a leaf; a variable's value by default.
+      extract_fn: maps a leaf to what to store; by default, a variable to its value.
     """
     extract = extract_fn or (lambda x: x.get_value() if isinstance(x, Variable) else x)
     nested: State = from_flat_state((p, extract(v)) for p, v in to_flat_state(state))
@@ -474,7 +474,7 @@ def to_pure_dict(
 
 
 def restore_int_paths(pure_dict: dict[Any, Any]) -> dict[Any, Any]:
-    """Nested dicts whose keys that look like integers became integers, as lists have in paths.
+    """Nested dicts with keys that look like integers converted to integers, as in paths of lists.
 
     >>> restore_int_paths({"layers": {"0": {"kernel": 1}}})
     {'layers': {0: {'kernel': 1}}}
@@ -496,12 +496,13 @@ def replace_by_pure_dict(
     """Puts bare values into a state, in place.
 
     Args:
-      state: whose leaves get other values.
-      pure_dict: nested dicts of values; string keys of digits find integer keys.
-      replace_fn: `(leaf, value)` to the new leaf; a variable gets a copy with the value by default.
+      state: the state to change.
+      pure_dict: nested dicts of values; string keys of digits match integer keys.
+      replace_fn: maps `(leaf, value)` to the new leaf; by default, a variable is replaced by a copy
+        with the value.
 
     Raises:
-      ArgumentError: paths that the state doesn't have; nothing is changed then.
+      ArgumentError: the state lacks some of the paths; nothing changes then.
     """
 
     def replaced(leaf: object, value: object) -> Any:
@@ -522,7 +523,7 @@ def replace_by_pure_dict(
 
 
 def create_path_filters(state: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A filter for each distinct leaf of a state: the paths that it is at."""
+    """A filter for each distinct leaf of a state, made of the leaf's paths."""
     by_value: dict[Any, list[Path]] = {}
     for path, value in to_flat_state(state):
         by_value.setdefault(value, []).append(path)

@@ -1,14 +1,14 @@
-"""The structure of modules as a program of tokens, and back.
+"""Encodes the structure of modules as a sequence of tokens, and decodes it.
 
 A walk over some roots visits attributes by sorted name, depth first, and each object once. It
-leaves two things behind: a `GraphDef`, a flat tuple of tokens that says everything but the values
-of the leaves, and the lists of what it met (`Walk`). `build` reads the tokens and makes new objects
-around given leaves.
+produces a `GraphDef`, a flat tuple of tokens that describes everything but the values of the
+leaves, and lists of the visited nodes and leaves (`Walk`). `build` reads the tokens and makes new
+objects with given leaves.
 
-The tokens are plain hashable tuples, compared and hashed at C speed. Objects, lists and dicts have
-an identity and get the next index when they open; so do variables. A second visit is a reference to
-the index, which is how sharing survives. Static values are in the tokens by their key (see
-`statics`), and beside them by themselves, to build from.
+The tokens are plain hashable tuples, compared and hashed at C speed. Objects, lists, dicts and
+variables have an identity and get the next index when they are first visited. A repeated visit is a
+reference to the index, which preserves sharing. The tokens hold static values by key (see
+`statics`); the values themselves are stored separately, to build from.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ABSENT = object()
 
 
 class _MetadataKey:
-    """A variable's metadata in a token: hashed by its keys, kept to build from."""
+    """A variable's metadata in a token: hashed by static keys, and kept to build from."""
 
     __slots__ = ("_hash", "items", "key")
 
@@ -60,25 +60,25 @@ class _MetadataKey:
         return self._hash
 
     def __reduce__(self) -> Any:
-        return _MetadataKey, (dict(self.items),)  # another process hashes text differently
+        return _MetadataKey, (dict(self.items),)  # hashes of strings differ between processes
 
 
 NO_METADATA = _MetadataKey(MappingProxyType({}))
 
 
 class Walk:
-    """What a walk over roots met, beside the tokens.
+    """A walk over roots: the structure, and the nodes and leaves that it visited.
 
     Args:
-      roots: where to start.
-      before: the nodes of earlier walks, which this one continues: it refers to them by index.
+      roots: the objects to start from.
+      before: the nodes of earlier walks, which this walk continues and refers to by index.
 
     Attributes:
       graphdef: the structure.
       nodes: objects, lists, dicts and variables by index.
-      leaves: for each leaf, the `Variable`, or a raw array.
-      slots: for each leaf, None of a variable; of a raw array (mutable owner, key), or None where
-        the array is inside of an immutable container.
+      leaves: for each leaf, the `Variable` or the raw array.
+      slots: for each leaf, None for a variable; for a raw array (mutable owner, key), or None if
+        the array is inside an immutable container.
       changeable: static values that may be edited in place.
     """
 
@@ -106,7 +106,7 @@ class Walk:
         self._opaque: dict[type, Any] = {}
         self._index_of = {id(node): i for i, node in enumerate(before)}
         for root in roots:
-            self._visit(root, None, None, True)  # a root is data, were it a plain number
+            self._visit(root, None, None, True)  # a root is data, even if it is a plain number
         self.graphdef: GraphDef = GraphDef(
             tuple(self._tokens),
             tuple(self._statics),
@@ -118,17 +118,17 @@ class Walk:
 
     @property
     def opaque(self) -> list[Any]:
-        """Static values, one a class, that would be trees if their class was registered as one."""
+        """Static values, one per class, that would be trees if their class were registered."""
         return list(self._opaque.values())
 
     def _visit(self, value: Any, owner: Any, key: Any, mark: bool | None) -> None:
-        """Goes on with a value.
+        """Visits a value.
 
         Args:
-          value: what is met next.
-          owner, key: the object's attributes, list or dict that holds it, and where; of a root, or
-            in a tree, None.
-          mark: what the user said of it: that it is data, that it is static, or nothing.
+          value: the value.
+          owner, key: the object's attributes, list or dict that holds the value, and its key there;
+            None for a root, or within a tree.
+          mark: the user's mark: True for data, False for static, None for no mark.
         """
         if mark is False:
             self._visit_static(value)
@@ -151,7 +151,7 @@ class Walk:
             self._visit_node(value, kind)
 
     def _kind_to_ask(self, value: Any) -> int:
-        """The kind of a value whose class may still become that of a tree."""
+        """The kind of a value whose class may still be registered as a pytree."""
         cls = type(value)
         if cls in self._opaque:
             return STATIC
@@ -187,7 +187,7 @@ class Walk:
             visit, visit_static, known = self._visit, self._visit_static, known_kinds.get
             for name in names:
                 inner, mark = attributes[name], marks.get(name)
-                if mark is None and known(id(type(inner))) == STATIC:  # most are: one call less
+                if mark is None and known(id(type(inner))) == STATIC:  # most are; saves a call
                     visit_static(inner)
                 else:
                     visit(inner, attributes, name, mark)
@@ -210,15 +210,15 @@ def build(
     recreate: bool = True,
     before: Sequence[Any] = (),
 ) -> tuple[list[Any], list[Any]]:
-    """Objects of a structure around given leaves.
+    """Builds the objects of a structure with given leaves.
 
     Args:
       graphdef: the structure.
-      leaves: of each leaf of a variable its value, or the `Variable` itself, to be used as it is;
-        of a raw array the array.
-      reuse: for the index of a node, an existing node to fill, or None for a new one.
+      leaves: for each variable its value, or a `Variable` to use directly; for each raw array the
+        array.
+      reuse: maps the index of a node to an existing node to fill, or to None for a new node.
       stamp: the trace level of new objects; None for the current one.
-      recreate: puts the value of a variable into one; False leaves it bare.
+      recreate: whether to wrap the value of a variable in a variable; if False, it stays bare.
       before: the nodes of earlier walks that the structure refers to.
 
     Returns:
@@ -229,7 +229,7 @@ def build(
 
 
 class _Builder:
-    """Reads the tokens of a structure one after the other; see `build` for the arguments."""
+    """Reads the tokens of a structure in order; see `build` for the arguments."""
 
     __slots__ = ("_leaves", "_recreate", "_reuse", "_stamp", "_statics", "_tokens", "nodes")
 
@@ -252,15 +252,15 @@ class _Builder:
         self.nodes: list[Any] = [*before, *([ABSENT] * missing)]
 
     def next(self) -> Any:
-        """The value that comes next."""
+        """The next value."""
         return self.read(next(self._tokens))
 
     def read(self, token: Any, present: Any = ABSENT) -> Any:
-        """The value that begins with a token, the last one taken.
+        """The value that starts with a token.
 
         Args:
-          token: that token.
-          present: what is in the value's place so far.
+          token: the token taken last.
+          present: the value currently at that place.
         """
         kind = token[0]
         if kind == VARIABLE:
@@ -292,7 +292,7 @@ class _Builder:
     def _static(self, token: Any, present: Any) -> Any:
         value, changeable = next(self._statics)
         if present is not ABSENT and static_key(present) == token[1]:
-            return present  # the caller's own, should equal ones be told apart by `is`
+            return present  # the caller's value, in case it is compared by `is`
         return _copied(value) if changeable else value
 
     def _variable(self, token: Any) -> Any:
@@ -320,7 +320,7 @@ class _Builder:
     def _object(self, token: Any, known: Any) -> Any:
         new = new_object(token[1], self._stamp) if known is None else known
         self.nodes.append(new)
-        if type(new) is not token[1]:  # the function assigned to `__class__`
+        if type(new) is not token[1]:  # the function assigned `__class__`
             object.__setattr__(new, "__class__", token[1])
             edits.replaced[0] += 1
         if token[3] and dict(token[3]) != marks_of(new):
@@ -330,7 +330,7 @@ class _Builder:
             statics = self._statics
             for name in token[2]:
                 inner = next(tokens)
-                if inner[0] == STATIC:  # most are: no call for them
+                if inner[0] == STATIC:  # most are; saves a call
                     value, changeable = next(statics)
                     attributes[name] = _copied(value) if changeable else value
                 else:
@@ -345,14 +345,14 @@ class _Builder:
 
 
 def _copied(value: object) -> Any:
-    """A copy of a static value that a function may edit without the original's changing."""
+    """A copy of a static value, so that a function's edits don't change the original."""
     if isinstance(value, (list, dict, set)):
         return copy.copy(value)
     return value
 
 
 def refuse_leftover(wanted: int, got: int) -> None:
-    """Checks the number of leaves.
+    """Checks that the number of leaves is the expected one.
 
     Raises:
       ArgumentError: the numbers differ.

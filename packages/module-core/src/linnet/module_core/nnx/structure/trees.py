@@ -1,9 +1,9 @@
-"""Trees with objects as trees without, and back: what a user's own transform passes to jax.
+"""Converts trees with objects to trees that a user-defined transform can pass to jax, and back.
 
-`to_tree` replaces each object by a `NodeStates`, the structure and the states of a split,
-of a tree; `from_tree` puts the objects back. Both go through one split or merge context, so that an
-object that occurs twice is split once, and comes back as one. Under a tag they are two of the four
-steps of an `update_context`, by which changes reach the caller's objects.
+`to_tree` replaces each object in a tree by a `NodeStates`, the structure and states of a split;
+`from_tree` restores the objects. Both use one split or merge context, so an object that occurs
+twice is split once and restored as one object. Under a tag they are two of the four steps of an
+`update_context`, by which changes reach the caller's objects.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
 
 class NodeStates(PyTreeNode):
-    """An object that is split, as a tree of jax: its states are the children.
+    """A split object as a jax pytree, with its states as children.
 
     Attributes:
-      states: one for each filter of the split.
-      metadata: whatever a `split_fn` wants its `merge_fn` to know; hashable.
+      states: one state for each filter of the split.
+      metadata: hashable data that a `split_fn` passes to its `merge_fn`.
     """
 
     _graphdef: GraphDef[Any] | None = field(pytree_node=False)
@@ -44,7 +44,7 @@ class NodeStates(PyTreeNode):
         """The structure.
 
         Raises:
-          ArgumentError: it was made of states alone.
+          ArgumentError: the `NodeStates` was made from states alone.
         """
         if self._graphdef is None:
             raise ArgumentError("No graphdef available: NodeStates.from_states knows of none.")
@@ -73,17 +73,17 @@ class NodeStates(PyTreeNode):
         *states: object,
         metadata: object = None,
     ) -> NodeStates:
-        """Of what a split returns."""
+        """Made from the results of a split."""
         return cls(_graphdef=graphdef, states=(state, *states), metadata=metadata)
 
     @classmethod
     def from_states(cls, state: object, *states: object) -> NodeStates:
-        """Of states alone, as a prefix of others."""
+        """Made from states alone, as a prefix of other `NodeStates`."""
         return cls(_graphdef=None, states=(state, *states), metadata=None)
 
     @classmethod
     def from_prefixes(cls, prefixes: Iterable[Any], /, *, metadata: object = None) -> NodeStates:
-        """Of a value for each state, as a prefix of others."""
+        """Made from a value for each state, as a prefix of other `NodeStates`."""
         return cls(_graphdef=None, states=tuple(prefixes), metadata=metadata)
 
 
@@ -96,7 +96,7 @@ def _merge(ctx: MergeContext, _path: Path, _prefix: Prefix, leaf: Any) -> object
 
 
 def is_node_states(x: object) -> bool:
-    """Whether a value is what `to_tree` replaces objects by."""
+    """Whether a value is a replacement that `to_tree` makes for an object."""
     return isinstance(x, NodeStates)
 
 
@@ -110,16 +110,17 @@ def to_tree(
     ctxtag: Hashable | None = None,
     check_aliasing: bool = True,
 ) -> Any:
-    """A tree without objects: each is replaced by what `split_fn` makes of it.
+    """Replaces each object in a tree by the result of `split_fn`, a `NodeStates` by default.
 
     Args:
       tree: containers of modules, variables, arrays and other leaves.
-      prefix: a tree of which each leaf belongs to all below it, axes for instance; None is a leaf.
-      split_fn: gets something with `split(node, *filters)`, the path, the leaf of `prefix`, and the
-        object; returns a `NodeStates` by default.
-      map_non_graph_nodes: calls `split_fn` for all other leaves, too.
-      ctxtag: of the `update_context` that it is part of.
-      check_aliasing: refuses an object that occurs under different prefixes.
+      prefix: a prefix of the tree, for instance of axes; each of its leaves applies to the whole
+        subtree at its place. None is a leaf.
+      split_fn: a function of a context with `split(node, *filters)`, the path, the leaf of
+        `prefix`, and the object.
+      map_non_graph_nodes: whether to call `split_fn` for all other leaves, too.
+      ctxtag: the tag of the surrounding `update_context`.
+      check_aliasing: whether an object under different prefixes raises an error.
 
     Raises:
       ArgumentError: an object occurs under different prefixes.
@@ -156,18 +157,19 @@ def from_tree(
     is_inner: bool | None = None,
     ctxtag: Hashable | None = None,
 ) -> Any:
-    """The tree with objects that `to_tree` made `tree` of.
+    """The inverse of `to_tree`: restores the objects in a tree.
 
     Args:
-      tree: from `to_tree`, or with other arrays.
-      prefix: a tree of which each leaf belongs to all below it; None is a leaf.
-      merge_fn: gets something with `merge(graphdef, state, ...)`, the path, the leaf of `prefix`,
-        and the object's replacement; returns the object.
-      is_node_leaf: tells the replacements of objects from other leaves.
-      is_leaf: says what else is a leaf.
-      map_non_graph_nodes: calls `merge_fn` for all other leaves, too.
-      is_inner: under a tag, whether this is inside of the transformed function.
-      ctxtag: of the `update_context` that it is part of.
+      tree: from `to_tree`, or the same with other arrays.
+      prefix: a prefix of the tree; each of its leaves applies to the whole subtree at its place.
+        None is a leaf.
+      merge_fn: a function of a context with `merge(graphdef, state, ...)`, the path, the leaf of
+        `prefix`, and the object's replacement; returns the object.
+      is_node_leaf: whether a leaf is the replacement of an object.
+      is_leaf: whether any other value is a leaf.
+      map_non_graph_nodes: whether to call `merge_fn` for all other leaves, too.
+      is_inner: under a tag, whether the call is inside the transformed function.
+      ctxtag: the tag of the surrounding `update_context`.
     """
 
     def stop(x: object) -> bool:
@@ -187,7 +189,7 @@ def from_tree(
 def _broadcast(
     prefix: object, tree: object, is_leaf: Callable[[Any], bool], count: int
 ) -> list[Any]:
-    """Of each leaf of a tree the leaf of the prefix that it is under."""
+    """The leaf of the prefix that applies to each leaf of a tree."""
     if prefix is _MISSING:
         return [_MISSING] * count
     found: list[Any] = []

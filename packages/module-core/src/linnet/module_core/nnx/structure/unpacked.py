@@ -1,4 +1,4 @@
-"""`unpack`: states that know their structure, and the names that types are written with."""
+"""`unpack`: states that know their structure; and names for type annotations."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from ..module import Module as Module
 
 A = TypeVar("A")
-"""What a variable holds: `class Steps(nnx.Variable[nnx.A])`."""
+"""The type of a variable's value: `class Steps(nnx.Variable[nnx.A])`."""
 
 M = TypeVar("M", bound="Module")
-"""A module, in annotations of functions that return what they are given."""
+"""A module type, for annotations of functions that return the type of their argument."""
 
 PureState = tuple[GraphDef[A], State]
-"""What `nnx.split` returns: `PureState[Model]` in annotations."""
+"""The result of `nnx.split`, for annotations: `PureState[Model]`."""
 
 
 class GraphState(State, Generic[A]):
-    """A state with the structure that it was split from; `nnx.merge` needs no `GraphDef` then.
+    """A state with the structure of its object, which `nnx.merge` accepts without a `GraphDef`.
 
     Args:
       _graphdef: the structure.
@@ -52,7 +52,7 @@ class GraphState(State, Generic[A]):
         return State(self._mapping, _copy=False)
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other has equal leaves, and the same structure if it knows one."""
+        """Whether another state has equal leaves, and the same structure if it knows one."""
         if isinstance(other, GraphState) and self._graphdef != other._graphdef:
             return False
         return super().__eq__(other)
@@ -94,15 +94,16 @@ jax.tree_util.register_pytree_with_keys(GraphState, _flatten_with_keys, _unflatt
 
 
 def unpack(node: A, *filters: Filter, graph: bool | None = None) -> Any:
-    """The states of an object, each with the structure of the whole.
+    """The states of an object, each with the structure of the whole object.
 
     Args:
       node: a module or another nnx object, or a container of them.
-      *filters: one state for each; the first filter that a leaf passes takes it. None: one state.
-      graph: False refuses shared references.
+      *filters: one state is returned for each, with the leaves that pass it and none before it.
+        Without filters, one state has all leaves.
+      graph: if False, shared references raise an error.
 
     Returns:
-      A `GraphState`, or a tuple of them. All of them together are what `nnx.merge` takes.
+      A `GraphState`, or a tuple of them, which `nnx.merge` takes all together.
 
     Raises:
       ArgumentError: a leaf passes no filter, or the object is a bare variable or array.

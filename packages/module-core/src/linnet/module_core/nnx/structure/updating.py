@@ -1,7 +1,7 @@
-"""Changes an object in place: `update` puts leaves into it, `pop` takes leaves out.
+"""Changes an object in place: `update` sets leaves, `pop` removes leaves.
 
-Both plan everything, and raise their errors, before they change anything: an object is changed
-completely, or not at all.
+Both plan all changes, and raise their errors, before they change anything: an object changes
+completely or not at all.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from .states import FlatState, Path, State, from_flat_state, path_text
 
 
 def update(node: Any, state: Any, /, *states: object) -> None:
-    """Puts the leaves of states into an object, in place.
+    """Updates the leaves of an object from states, in place.
 
-    Existing variables keep their identity and take over value and metadata; bare values set the
-    value. What is not there yet is added: of a variable a copy, since the state's own belongs to
-    another object.
+    Existing variables keep their identity and take the value and metadata of the state's variables;
+    a bare value only sets the value. Leaves at new paths are added, variables as copies, since the
+    state's variables belong to another object.
 
     Args:
       node: the object, or a variable.
-      state: a state, or nested mappings; for a variable a variable or a value.
-      *states: more of them; of equal paths the last counts. For a variable, empty ones are what
-        filters gave that it didn't pass.
+      state: a state or nested mappings; for a variable, a variable or a value.
+      *states: more states; if paths are equal, the last one wins. For a variable, empty states are
+        ignored: they come from filters that the variable didn't pass.
 
     Raises:
-      ArgumentError: a leaf is given where the object has an object, or the other way round; nothing
-        is changed then.
+      ArgumentError: the state has a leaf where the object has an object, or the reverse; nothing
+        changes then.
 
     Warns:
-      UserWarning: values have other shapes than those before, as of a layer of another size.
+      UserWarning: a value's shape differs from the previous one, as for a layer of another size.
     """
     plan = _Plan()
     for one in (state, *states):
@@ -66,7 +66,7 @@ def update(node: Any, state: Any, /, *states: object) -> None:
 
 
 class _Plan:
-    """What an update will do. All of it is found out, and refused, before anything is done."""
+    """The steps of an update; all are planned and checked before any is taken."""
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], Any]] = []
@@ -141,13 +141,13 @@ class _Plan:
 
 
 def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Whether shapes are the same, but for axes in front: of copies, or of steps."""
+    """Whether shapes are equal up to leading axes, as of copies or steps."""
     n = min(len(old), len(new))
     return old[len(old) - n :] == new[len(new) - n :]
 
 
 def _own(value: object) -> Any:
-    """What is added to an object: mappings as dicts, variables as copies."""
+    """A value as it is added to an object: mappings become dicts, variables are copied."""
     if isinstance(value, Variable):
         return value.copy()
     if isinstance(value, Mapping):
@@ -168,7 +168,7 @@ def _child(node: Any, key: object) -> object:
 
 
 def _attribute(node: object, key: object) -> Any:
-    """The attribute's name that stands for a key of a path."""
+    """The attribute name for a key of a path."""
     return str(key) if isinstance(key, int) else key
 
 
@@ -191,15 +191,15 @@ def pop(node: object, filter: Filter, second: Filter, /, *filters: Filter) -> tu
 def pop(node: object, *filters: Filter) -> State | tuple[State, ...]:
     """Removes the variables and arrays that pass filters from an object, and returns them.
 
-    Those in lists and tuples leave None behind, so that the others keep their places, and
-    `nnx.update` with what was popped puts it back where it was.
+    In lists and tuples, None replaces removed leaves, so that the others keep their places and
+    `nnx.update` with the returned states puts the leaves back.
 
     Args:
       node: the object.
-      *filters: one state is returned for each; the first filter that a leaf passes takes it.
+      *filters: one state is returned for each, with the leaves that pass it and none before it.
 
     Raises:
-      ArgumentError: there is no filter, or the object is itself a variable or an array.
+      ArgumentError: no filter is given, or the object is itself a variable or an array.
     """
     if not filters:
         raise ArgumentError("Expected at least one filter.")
@@ -225,11 +225,11 @@ _POPPED = object()
 
 
 class _Removal:
-    """What a `pop` takes out, and the steps to do so.
+    """The leaves that a `pop` removes, and the steps that remove them.
 
     Attributes:
-      found: for each filter, paths and values.
-      steps: to be taken once everything is found.
+      found: the paths and values for each filter.
+      steps: the steps, taken once all leaves are found.
     """
 
     def __init__(self, filters: Sequence[Filter]) -> None:
@@ -239,7 +239,7 @@ class _Removal:
         self._seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
 
     def left_of(self, value: Any, path: Path) -> Any:
-        """What is left of a value: itself, `_POPPED`, or a tree without parts."""
+        """The rest of a value: itself, `_POPPED`, or a tree without the removed parts."""
         kind = kind_of(value)
         if kind in (VARIABLE, ARRAY):
             return self._left_of_leaf(value, kind, path)
@@ -277,7 +277,7 @@ def _is_static(owner: Any, key: Any) -> bool:
 
 def _remove(owner: Any, name: Any, key: Any) -> None:
     if isinstance(owner, MutableSequence) and isinstance(name, int):
-        owner[name] = None  # the places of the others stay
+        owner[name] = None  # so that the others keep their places
     elif isinstance(owner, Pytree):
         delattr(owner, key)
     else:
