@@ -1,4 +1,4 @@
-"""Between linen and nnx: modules of one as modules of the other, and their variables converted."""
+"""Bridges linen and nnx: wraps modules of one as modules of the other, and converts variables."""
 
 from .as_linen import ToLinen as ToLinen
 from .as_linen import to_linen as to_linen

@@ -1,9 +1,9 @@
-"""`ToLinen`: a module of nnx as a linen module.
+"""`ToLinen`: wraps an nnx module as a linen module.
 
-`init` makes the nnx module and stores its variables in linen's collections, by their paths.
-`apply` makes the module only in outline (`nnx.eval_shape`), puts the stored variables into it,
-calls it, and stores what changed, as far as its collections are mutable. Random streams aren't
-stored: at each call they start from linen's keys.
+`init` creates the nnx module and stores its variables in linen's collections by their paths.
+`apply` creates an abstract module (`nnx.eval_shape`), fills in the stored variables, calls the
+module, and stores the changes to mutable collections. Random streams aren't stored: each call
+starts them from linen's keys.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from .variables import collection_of, nnx_attrs_to_linen_vars, to_linen_var, to_
 
 
 class ToLinen(linen.Module):
-    """A module of nnx as a linen module.
+    """Wraps an nnx module as a linen module.
 
     Attributes:
-      nnx_class: the class, or any function that makes the module; called with `rngs=`.
-      args: its arguments.
-      kwargs: its arguments by name.
-      skip_rng: it takes no `rngs`.
-      metadata_fn: makes a box of a variable that has metadata; None stores bare values.
-      abstract_init: outside of `init`, the module is made without computing its variables.
+      nnx_class: the class, or any function that creates the module; called with `rngs=`.
+      args: its positional arguments.
+      kwargs: its keyword arguments.
+      skip_rng: whether to omit `rngs`, for a class that doesn't take it.
+      metadata_fn: converts a variable that has metadata to a box; None stores bare values.
+      abstract_init: whether `apply` creates the module without computing its variables.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -68,9 +68,9 @@ class ToLinen(linen.Module):
     abstract_init: bool = True
 
     def __post_init__(self) -> None:
-        """Checks the class, and makes the arguments hashable as far as their items are."""
+        """Checks the class, and makes the arguments hashable if their items are."""
         _check_class(self.nnx_class, type(self).__name__)
-        # Like each module of linen, this one may be a static argument of jax.jit.
+        # Like every linen module, this one may be a static argument of jax.jit.
         self.args = tuple(self.args)
         self.kwargs = FrozenDict(self.kwargs)
         super().__post_init__()
@@ -82,13 +82,13 @@ class ToLinen(linen.Module):
         """Calls the nnx module.
 
         Args:
-          *args, **kwargs: of the method.
+          *args, **kwargs: arguments of the method.
           nnx_method: a method of the nnx module, or its name; `__call__` by default.
         """
         if self.is_initializing():
-            # A transform may have made some of the variables already.
+            # A transform may have created some of the variables already.
             module = self._filled(self._make(_streams(self)), may_lack=True)
-            self._store(module)  # what the call changes doesn't belong to the initial state
+            self._store(module)  # before the call, whose changes don't belong to the initial state
             return _method(module, nnx_method)(*args, **kwargs)
         module = self._restored()
         output = _method(module, nnx_method)(*args, **kwargs)
@@ -106,7 +106,7 @@ class ToLinen(linen.Module):
             return self._make(Rngs(0, **seeds))
 
         outline = eval_shape(make) if self.abstract_init else make()
-        # init returns no intermediates: they start from what the constructor put into them.
+        # init returns no intermediates: they start from the values of the constructor.
         if self.abstract_init and state(outline, Intermediate):
             outline = make()
         module = self._filled(outline, may_lack=False)
@@ -133,7 +133,7 @@ class ToLinen(linen.Module):
 
 
 def _streams(module: ToLinen) -> Rngs:
-    """Streams from linen's keys; a stream that isn't there draws from 'params', as in linen."""
+    """Streams from linen's keys; a missing stream draws from 'params', as in linen."""
     given = module._streams_given()
     keys = {name: module.make_rng(name) for name in given}
     if "default" not in keys and "params" in keys:
@@ -142,10 +142,10 @@ def _streams(module: ToLinen) -> Rngs:
 
 
 def _check_class(nnx_class: object, taker: str) -> None:
-    """Checks that a class makes modules.
+    """Checks that a class, not an instance, was passed.
 
     Raises:
-      ArgumentTypeError: it is an instance, or cannot be called.
+      ArgumentTypeError: the value is an instance, or can't be called.
     """
     if isinstance(nnx_class, Pytree):
         name = type(nnx_class).__name__
@@ -174,16 +174,16 @@ def _method(module: Module, method: Callable[..., Any] | str | None) -> Callable
 def _filled(
     graphdef: GraphDef, outline: Any, variables: Mapping[str, Any], where: str, may_lack: bool
 ) -> Module:
-    """The module of an outline with linen's variables; those that it doesn't have are added.
+    """Fills the outline of a module with linen's variables, and adds those that it doesn't have.
 
     Args:
-      graphdef, outline: the module as its constructor made it, abstract or not.
+      graphdef, outline: the module as constructed, abstract or not.
       variables: linen's collections.
-      where: the linen module, for the error.
-      may_lack: whether variables may be missing; the outline's are taken then.
+      where: the linen module, for error messages.
+      may_lack: whether variables may be missing; the outline's variables are used instead.
 
     Raises:
-      ScopeVariableNotFoundError: variables are missing; all are listed.
+      ScopeVariableNotFoundError: variables are missing; the message lists all of them.
     """
     given: dict[tuple[Any, ...], Any] = {}
     for col, tree in variables.items():
@@ -235,13 +235,13 @@ def to_linen(
     abstract_init: bool = True,
     **kwargs: object,
 ) -> ToLinen:
-    """`ToLinen` with the nnx class's arguments written as for the class.
+    """Creates a `ToLinen`, given the arguments of the nnx class directly.
 
     Args:
       nnx_class: the class.
       *args, **kwargs: its arguments, without `rngs`.
       metadata_fn: see `ToLinen`.
-      name: of the linen module.
+      name: name of the linen module.
       skip_rng: see `ToLinen`.
       abstract_init: see `ToLinen`.
     """
@@ -263,13 +263,13 @@ def to_linen_class(
     base_skip_rng: bool = False,
     **partial_kwargs: Any,
 ) -> type[ToLinen]:
-    """A linen class of an nnx class: its instances take the nnx class's arguments.
+    """Creates a linen class from an nnx class; it takes the same arguments.
 
     Args:
       base_nnx_class: the class.
       base_metadata_fn: see `ToLinen`.
       base_skip_rng: see `ToLinen`.
-      **partial_kwargs: arguments for all instances.
+      **partial_kwargs: arguments that apply to all instances.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -286,7 +286,7 @@ def to_linen_class(
 
     def __init__(self: ToLinen, *args: object, **kwargs: Any) -> None:
         own = {k: kwargs.pop(k) for k in ("parent", "name") if k in kwargs}
-        if "nnx_class" not in kwargs:  # else linen clones a module
+        if "nnx_class" not in kwargs:  # otherwise linen is cloning a module
             kwargs = {
                 "nnx_class": base_nnx_class,
                 "args": args,

@@ -1,7 +1,7 @@
-"""`ToNNX`: a linen module as a module of nnx.
+"""`ToNNX`: wraps a linen module as an nnx module.
 
 The linen module is a static attribute; its variables are attributes by their linen names, in plain
-nested dicts. A call gathers them, applies the linen module, and puts back what changed.
+nested dicts. A call collects them, applies the linen module, and stores the changes.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars
 
 M = TypeVar("M")
 
-# By their ids; the modules are kept with them, so that no other can have the same id meanwhile.
+# Keyed by id; the modules are kept as values, so that their ids can't be reused.
 _initializing: contextvars.ContextVar[Mapping[int, ToNNX]] = contextvars.ContextVar(
     "bridge_initializing", default=MappingProxyType({})
 )
 
 
 def start_initializing(*modules: ToNNX) -> contextvars.Token[Mapping[int, ToNNX]]:
-    """From now on a call of the modules makes their variables; resetting the token ends it."""
+    """Makes calls of the modules create their variables, until the token is reset."""
     return _initializing.set({**_initializing.get(), **{id(m): m for m in modules}})
 
 
 @contextmanager
 def initializing_ends_here() -> Iterator[None]:
-    """What starts to initialize inside stops on leaving."""
+    """A context that ends the initialization that started inside it."""
     token = _initializing.set(_initializing.get())
     try:
         yield
@@ -49,13 +49,14 @@ def initializing_ends_here() -> Iterator[None]:
 
 
 class ToNNX(Module):
-    """A linen module as a module of nnx.
+    """Wraps a linen module as an nnx module.
 
     Args:
-      module: the linen module; not bound.
-      rngs: streams (which are forked), or one key, for its variables and its random layers.
+      module: the linen module, unbound.
+      rngs: streams (which are forked) or a key, for its variables and random layers.
 
-    Its variables are made by `lazy_init`, from inputs. The linen module's methods are methods here.
+    `lazy_init` creates its variables from inputs. The methods of the linen module are available as
+    methods.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import linen, nnx
@@ -75,7 +76,7 @@ class ToNNX(Module):
                 hint="Write ToNNX(nn.Dense(3), rngs=nnx.Rngs(0)).",
             )
         self.to_nnx__module = module
-        self.to_nnx__mutable: Any = False  # the collections that may change, unless a call says it
+        self.to_nnx__mutable: Any = False  # mutable collections, unless a call sets them
         if isinstance(rngs, jax.Array):
             self.to_nnx__rngs: Rngs | None = Rngs(params=rngs)
         else:
@@ -92,11 +93,11 @@ class ToNNX(Module):
         return self.to_nnx__rngs
 
     def lazy_init(self, *args: Any, **kwargs: Any) -> ToNNX:
-        """Makes the variables by calling the linen module once; returns this module."""
+        """Creates the variables by calling the linen module once, and returns this module."""
         return lazy_init(self, *args, **kwargs)  # type: ignore[no-any-return]
 
     def __getattr__(self, name: str) -> Any:
-        # Called for a missing attribute, which may be a method of the linen module.
+        # Called for missing attributes, which may be methods of the linen module.
         module = self.__dict__.get("to_nnx__module")
         method = getattr(type(module), name, None)
         if module is None or name.startswith("__") or not callable(method):
@@ -109,7 +110,7 @@ class ToNNX(Module):
             return self(*args, method=name, **kwargs)
 
         call.__name__ = name
-        return MethodType(call, self)  # a bound method, as lazy_init takes
+        return MethodType(call, self)  # a bound method, which lazy_init takes
 
     def __call__(
         self,
@@ -122,10 +123,10 @@ class ToNNX(Module):
         """Applies the linen module.
 
         Args:
-          *args, **kwargs: of the method.
-          rngs: streams or keys instead of the module's own; each gives one key.
+          *args, **kwargs: arguments of the method.
+          rngs: streams or keys that replace the module's streams; one key is drawn from each.
           method: a method of the linen module, or its name.
-          mutable: the collections that may change, as for linen's `apply`; what changes is kept.
+          mutable: the mutable collections, as in linen's `apply`; changes are kept in the module.
         """
         module = self.to_nnx__module
         keys = _keys_of(self.to_nnx__rngs if rngs is None else rngs)
@@ -153,7 +154,7 @@ class ToNNX(Module):
 
 
 def _keys_of(rngs: Any) -> dict[str, jax.Array]:
-    """One key of each stream; linen's name for the stream of all is 'params'."""
+    """The next key of each stream; linen's name for the default stream is 'params'."""
     if rngs is None:
         return {}
     if isinstance(rngs, jax.Array):
@@ -181,11 +182,11 @@ def _put(owner: Any, attributes: Mapping[str, Any]) -> None:
 
 
 def lazy_init(fn: object, *args: object, **kwargs: object) -> Any:
-    """Makes the variables of all `ToNNX` in a module, by calling it once.
+    """Creates the variables of every `ToNNX` in a module by calling the module once.
 
     Args:
       fn: a module, or a bound method of one.
-      *args, **kwargs: of the call.
+      *args, **kwargs: arguments of the call.
 
     Returns:
       The module.
@@ -206,7 +207,7 @@ def lazy_init(fn: object, *args: object, **kwargs: object) -> Any:
 
 
 def as_static(mutable: object) -> Any:
-    """A filter of collections that can be compared and hashed: a tuple for a list or a set."""
+    """Makes a filter of collections hashable: lists and sets become tuples."""
     if isinstance(mutable, str) or not isinstance(mutable, Collection):
         return mutable
     return tuple(mutable)

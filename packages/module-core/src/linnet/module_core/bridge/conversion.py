@@ -1,7 +1,7 @@
-"""`linen_to_nnx` and `nnx_to_linen`: the values of a model, from one style to the other.
+"""`linen_to_nnx` and `nnx_to_linen`: convert the values of a model between the styles.
 
-The model exists in both styles; what belongs together is found by names (see `matching`), every
-value has one place on the other side, and whatever doesn't is reported, all of it at once.
+The model must exist in both styles. Names determine which variables correspond (see `matching`).
+Every value must have one counterpart, and an error reports all values without one at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ M = TypeVar("M")
 
 
 class ConversionError(ArgumentError):
-    """Two models don't fit together; the message lists everything that has no counterpart."""
+    """Two models don't match; the message lists every variable without a counterpart."""
 
 
 def linen_to_nnx(
@@ -38,22 +38,22 @@ def linen_to_nnx(
 ) -> M:
     """Loads the variables of a linen model into its nnx twin, in place.
 
-    Submodules find each other by name: `encoder` is `encoder`, `layers_0` is `layers[0]`,
-    `Dense_0` the first `Linear` in the order of assignment. So convert to a module as its
-    constructor made it: a merged or cloned one has its attributes sorted by name.
+    Submodules are matched by name: `encoder` to `encoder`, `layers_0` to `layers[0]`, and `Dense_0`
+    to the first `Linear` in the order of assignment. Convert to a newly constructed module, since
+    a merged or cloned module has its attributes sorted by name.
 
     Args:
-      variables: what linen's `init` returned, or a part of it with `only`; boxed or not.
-      module: the twin.
-      names: paths where they can't be guessed: `{"Dense_0": "encoder/project"}`, or tuples.
-      only: which variables of the module must be there; all but random streams by default.
+      variables: the variables from linen's `init`, or with `only`, a part of them; boxed or not.
+      module: the nnx twin.
+      names: paths that can't be inferred: `{"Dense_0": "encoder/project"}`, or tuples.
+      only: which variables of the module must have a value; by default, all but random streams.
 
     Returns:
       The module.
 
     Raises:
-      ConversionError: a value has no variable, a variable no value, or shapes differ. Nothing is
-        changed then.
+      ConversionError: a value has no variable, a variable has no value, or shapes differ. The
+        module is not changed in this case.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import linen, nnx
@@ -94,7 +94,7 @@ def linen_to_nnx(
     _report(problems)
     for link, value in zip(matching.links, loaded, strict=True):
         load(link.variable, value)
-        if isinstance(link.variable.raw_value, np.ndarray):  # no mesh has taken it
+        if isinstance(link.variable.raw_value, np.ndarray):  # not laid out on a mesh
             link.variable.set_raw_value(jnp.asarray(value))
     return module
 
@@ -106,20 +106,20 @@ def nnx_to_linen(
     names: Mapping[Any, Any] | None = None,
     only: Filter = ...,
 ) -> dict[str, Any]:
-    """The variables of an nnx model as those of its linen twin.
+    """Converts the variables of an nnx model to those of its linen twin.
 
     Args:
       module: the model.
-      like: variables of the twin, of which only names, shapes and boxes matter: what `init`
-        returned, or `jax.eval_shape(twin.init, key, x)`.
+      like: variables of the twin, of which only names, shapes and boxes are used: the result of
+        `init` or of `jax.eval_shape(twin.init, key, x)`.
       names: as for `linen_to_nnx`.
-      only: which variables of the module must have a place in the twin.
+      only: which variables of the module must have a counterpart in the twin.
 
     Returns:
-      Collections like those of `like`, with the module's values.
+      Collections with the structure of `like` and the module's values.
 
     Raises:
-      ConversionError: a value has no variable, a variable no value, or shapes differ.
+      ConversionError: a value has no variable, a variable has no value, or shapes differ.
     """
     matching = _matched(like, module, names, only)
     found: dict[Path, Any] = {}

@@ -1,4 +1,4 @@
-"""`functional`: an nnx class as a pair of functions, `init` and `apply`."""
+"""`functional`: turns an nnx class into a pair of functions, `init` and `apply`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Functional(Generic[M]):
 
     Attributes:
       module_type: the class.
-      graphdef: the structure, once `init` has run.
+      graphdef: the structure, after `init` has run.
       args, kwargs: the class's arguments.
     """
 
@@ -32,7 +32,7 @@ class Functional(Generic[M]):
     kwargs: dict[str, Any]
 
     def init(self, *, rngs: Rngs | None = None) -> Any:
-        """Makes a module and returns its state.
+        """Creates a module and returns its state.
 
         Args:
           rngs: passed to the class, unless None.
@@ -56,7 +56,7 @@ class Functional(Generic[M]):
 
 
 def functional(cls: type[M]) -> Callable[..., Functional[M]]:
-    """A function that takes a class's arguments, and returns its `init` and `apply`.
+    """A function that takes the arguments of a class, and returns its `init` and `apply`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx

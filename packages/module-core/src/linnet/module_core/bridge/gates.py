@@ -1,7 +1,8 @@
-"""Recurrent cells whose gates are layers of their own in linen, and joined in nnx.
+"""Recurrent cells whose gates are separate layers in linen, and joined in nnx.
 
-linen's OptimizedLSTMCell stores `ii`, `if`, `ig`, `io`; the one of nnx a kernel with all four side
-by side, along the last axis. The GRU likewise, but for the bias of `hn`, which nnx doesn't have.
+linen's OptimizedLSTMCell stores `ii`, `if`, `ig` and `io`; the nnx cell stores one kernel with all
+four concatenated along the last axis. The GRU cells differ in the same way, except for the bias of
+`hn`, which nnx doesn't have.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """Several arrays as one, along the last axis.
+    """Joins several arrays into one along the last axis.
 
     Attributes:
-      number: how many.
+      number: the number of arrays.
     """
 
     number: int
 
     def joined(self, parts: Sequence[Any]) -> Any:
-        """The one array."""
+        """The joined array."""
         if any(isinstance(p, jax.ShapeDtypeStruct) for p in parts):
             shape = (*parts[0].shape[:-1], sum(p.shape[-1] for p in parts))
             return jax.ShapeDtypeStruct(shape, parts[0].dtype)  # type: ignore[no-untyped-call]
@@ -38,11 +39,11 @@ class Join:
 
 @dataclasses.dataclass(frozen=True)
 class Gates:
-    """How the layers of a linen cell are joined in the nnx cell.
+    """How the nnx cell joins the layers of a linen cell.
 
     Attributes:
-      joined: (layer, parameter) in nnx to the layers in linen, in order.
-      without_place: (layer, parameter) in linen that nnx has no place for.
+      joined: maps (layer, parameter) in nnx to the layers in linen, in order.
+      without_place: each (layer, parameter) in linen that has no counterpart in nnx.
     """
 
     joined: dict[tuple[str, str], tuple[str, ...]]
@@ -74,4 +75,4 @@ GATES = {
         }
     ),
 }
-"""By class of nnx."""
+"""The gates by nnx class."""

@@ -1,4 +1,4 @@
-"""Modules of linen and nnx as submodules of a `bridge.Module`."""
+"""Uses linen and nnx modules as submodules of a `bridge.Module`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .streams import forbid_streams
 
 
 def linen_in_bridge_mdl(linen_module: linen.Module, name: str | None = None) -> Any:
-    """A linen module as a submodule of the `bridge.Module` whose method runs.
+    """Makes a linen module a submodule of the `bridge.Module` whose method is running.
 
     Args:
       linen_module: the module.
-      name: of the submodule; its class and number by default.
+      name: name of the submodule; its class and number by default.
     """
     context, scope = running_scope("linen_in_bridge_mdl")
     module = ToNNX(linen_module)
-    module.to_nnx__rngs = scope.rngs  # not forked: one call, one stream
-    # Of what init calls, the variables are those that its first call makes: nothing is sown.
+    module.to_nnx__rngs = scope.rngs  # not forked: the call shares one stream
+    # init keeps the variables that its first call creates: nothing is sown.
     module.to_nnx__mutable = as_static(scope.mutable)
     if scope.initializing:
         start_initializing(module)  # until init returns
@@ -33,11 +33,11 @@ def linen_in_bridge_mdl(linen_module: linen.Module, name: str | None = None) -> 
 
 
 def nnx_in_bridge_mdl(factory: Callable[[Rngs], Module], name: str | None = None) -> Any:
-    """A module of nnx as a submodule of the `bridge.Module` whose method runs.
+    """Makes an nnx module a submodule of the `bridge.Module` whose method is running.
 
     Args:
-      factory: makes the module from streams.
-      name: of the submodule; its class and number by default.
+      factory: creates the module from streams.
+      name: name of the submodule; its class and number by default.
     """
     context, scope = running_scope("nnx_in_bridge_mdl")
     if isinstance(factory, Module):
@@ -48,6 +48,6 @@ def nnx_in_bridge_mdl(factory: Callable[[Rngs], Module], name: str | None = None
         )
     module = factory(scope.rngs if len(scope.rngs) else Rngs(0))
     if not scope.initializing and not len(scope.rngs):
-        forbid_streams(module)  # those of the seed 0 were for variables that were given
+        forbid_streams(module)  # streams of seed 0 only created variables that were given
     adopt(context, module, name)
     return module

@@ -1,16 +1,17 @@
-"""Which value of a linen variable tree belongs to which variable of an nnx module.
+"""Matches the values of a linen variable tree to the variables of an nnx module.
 
-The two are walked together from the top. A name in the linen tree finds its child in the nnx module
-by the first of these that applies:
+Both are traversed together from the top. A name in the linen tree is matched to a child in the nnx
+module by the first of these rules that applies:
 
-1. the names that the caller gave;
-2. the same name, or the same with an underscore behind it (`if` is `if_` in Python);
-3. the translation of the nnx class: cells whose gates are separate there and joined here (`gates`);
-4. `layers_0`: item 0 of the list, tuple or dict `layers`, as linen names those of `setup`;
+1. the names that the caller passed;
+2. the same name, or the same followed by an underscore (`if` is `if_` in Python);
+3. the translation of the nnx class: cells whose gates are separate in linen and joined in nnx
+   (`gates`);
+4. `layers_0`: item 0 of the list, tuple or dict `layers`, as linen names items in `setup`;
 5. `Dense_0`: the first submodule of the class that is called Dense in linen, in the order in which
    they were assigned, lists and dicts included.
 
-What finds nothing is kept, so that all of it can be told at once.
+Values without a match are collected, so that an error can list all of them at once.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ _NNX_NAMES = {
 
 @dataclasses.dataclass
 class Link:
-    """A variable of the nnx module, and where its value is in the linen tree.
+    """A variable of the nnx module, and the location of its value in the linen tree.
 
     Attributes:
-      path: of the variable.
-      variable: it.
+      path: path of the variable.
+      variable: the variable.
       sources: paths in the linen tree, collection first.
-      join: how several values there are one here; None where it is one.
+      join: how several linen values are joined into one; None for a single value.
     """
 
     path: Path
@@ -59,8 +60,8 @@ class Level:
     """One level of a linen tree, all collections together.
 
     Attributes:
-      leaves: by name, then collection: the value.
-      children: by name.
+      leaves: values by name, then by collection.
+      children: the next levels by name.
     """
 
     leaves: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -68,7 +69,7 @@ class Level:
 
 
 def level_of(variables: Mapping[str, Any]) -> Level:
-    """A linen tree with the collections at the leaves."""
+    """Converts a linen tree to one with the collections at the leaves."""
     top = Level()
 
     for col, tree in variables.items():
@@ -94,7 +95,7 @@ def leaf_paths(level: Level, path: Path = ()) -> Iterator[Path]:
 
 
 class Matching:
-    """What belongs together.
+    """The pairs of corresponding values and variables.
 
     Args:
       variables: the linen tree.
@@ -103,8 +104,8 @@ class Matching:
 
     Attributes:
       links: the pairs.
-      linen_only: paths of values that belong nowhere.
-      dropped: of those, the ones that have no place in the nnx class at all, if they are zero.
+      linen_only: paths of values without a counterpart.
+      dropped: paths of zero values that the nnx class has no counterpart for.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Matching:
             else:
                 taken.add(id(found[1]))
                 self._match(child, found[1], (*linen_path, name), found[0])
-        # By class and number, those without a name of their own.
+        # Children without an explicit name, by class and number.
         for name, child in later:
             found = _by_class(node, name, path, taken)
             if found is None:
@@ -165,7 +166,7 @@ class Matching:
     def _gates(
         self, level: Level, node: object, linen_path: Path, path: Path, taken: set[int]
     ) -> Level:
-        """Links what the class of the node translates; returns the rest of the level."""
+        """Links the values that the class of the node translates; returns the rest of the level."""
         cell = next((GATES[c.__name__] for c in type(node).__mro__ if c.__name__ in GATES), None)
         if cell is None:
             return level
@@ -190,7 +191,7 @@ class Matching:
 
 
 def items(node: object) -> list[tuple[Any, Any]]:
-    """Children of an object, list, tuple or dict, in the order in which they were put in."""
+    """The children of an object, list, tuple or dict, in insertion order."""
     if isinstance(node, Pytree):
         return [(path_name(type(node), k), v) for k, v in node.__dict__.items()]
     if isinstance(node, dict):
@@ -232,7 +233,7 @@ def _by_class(node: object, name: str, path: Path, taken: set[int]) -> tuple[Pat
     numbers = [re.search(r"\d+$", n) for n in names]
     stems = {re.sub(r"\d+$", "", n) for n in names}
     if len(stems) == 1 and all(numbers) and names == sorted(names):
-        # A merged module has its attributes sorted by name, where linear10 is before linear2.
+        # A merged module has its attributes sorted by name, with linear10 before linear2.
         candidates.sort(key=lambda x: int(re.search(r"\d+$", str(x[0][-1]))[0]))  # type: ignore[index]
     return candidates[number] if number < len(candidates) else None
 
@@ -246,7 +247,7 @@ def _submodules(node: object, path: Path, taken: set[int]) -> Iterator[tuple[Pat
 
 
 def value_at(variables: Mapping[str, Any], path: Sequence[Any]) -> Any:
-    """The value at a path of names, which may be numbers in the tree; without its box."""
+    """The unboxed value at a path of names, which may be numbers in the tree."""
     value: Any = variables
     for name in path:
         value = value[name] if name in value else value[int(name)]

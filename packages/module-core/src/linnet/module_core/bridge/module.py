@@ -1,14 +1,15 @@
-"""`bridge.Module`: a module of nnx that is written and used as in linen.
+"""`bridge.Module`: an nnx module that is written and used like a linen module.
 
-Fields are those of a dataclass; submodules are made in a `compact` method, and named after their
-class and number, or in `setup`, and named after their attribute; `init` returns collections of
-variables and `apply` takes them. Underneath they are nnx variables in attributes, so nnx layers fit
-in.
+It declares fields like a dataclass. Submodules are created in a `compact` method and named by class
+and number, or created in `setup` and named by attribute. `init` returns collections of variables
+and `apply` takes them. Internally, they are nnx variables in attributes, so nnx layers can be used
+inside.
 
-A module does something only while it is bound: it has a `Scope`, which holds the streams of random
-keys, which collections may change, and the variables that were given to `apply` for this module and
-those below. `init` and `apply` bind a copy of the module, and its children are bound as they are
-made or assigned. What they ask for is looked up in what was given, and made if it isn't there.
+A module can only be called while it is bound to a `Scope`, which holds the streams of random keys,
+the mutable collections, and the variables that were passed to `apply` for this module and those
+below. `init` and `apply` bind a copy of the module, and its children are bound when they are
+created or assigned. A variable that a module requests is looked up among those that were passed,
+and created if it is missing.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Scope(Pytree):
-    """What a bound module works with.
+    """The context of a bound module.
 
     Attributes:
       rngs: the streams, the same for all modules of a call.
-      mutable: the collections that may change.
+      mutable: the mutable collections.
       initializing: whether this is a call of `init`.
-      given: nested variables for the module and those below that have no place in them yet.
-      name: of the module in its parent.
+      given: nested variables for the module and those below that are not yet assigned to them.
+      name: name of the module in its parent.
     """
 
     def __init__(
@@ -79,9 +80,10 @@ class Scope(Pytree):
         self.name = name
 
     def take(self, name: object, kind: type[T] | tuple[type[T], ...]) -> T | None:
-        """What was given under a name, if it is of a kind; it then has its place, and leaves here.
+        """Removes and returns the value given under a name if it is an instance of `kind`.
 
-        Each variable is found once, so that `nnx.split` of a running module names it by its place.
+        Each variable is taken only once, so that `nnx.split` of a running module finds it at its
+        final path.
         """
         return self.given.pop(name) if isinstance(self.given.get(name), kind) else None
 
@@ -92,12 +94,12 @@ class Scope(Pytree):
 
 
 class ModuleStackEntry:
-    """A module of which `setup` or another method runs.
+    """A module with `setup` or another method running.
 
     Attributes:
       module: the module.
-      in_compact: whether it is a compact method.
-      counts: how many children of each class were named.
+      in_compact: whether the method is compact.
+      counts: the number of named children by class.
     """
 
     def __init__(self, module: Module, in_compact: bool) -> None:
@@ -124,9 +126,9 @@ def current_context() -> ModuleStackEntry | None:
 
 
 def current_module() -> Module | None:
-    """The bound module whose method runs, or None.
+    """The bound module whose method is running, or None.
 
-    An nnx module inside a `bridge.Module` asks it whether this is a call of `init`:
+    An nnx module inside a `bridge.Module` can check whether this is a call of `init` with
     `nnx.bridge.current_module().is_initializing()`.
     """
     context = current_context()
@@ -143,7 +145,7 @@ def _running(module: Module, in_compact: bool) -> Iterator[None]:
 
 
 def compact(f: F) -> F:
-    """Lets a method of a `bridge.Module` make submodules and variables where it uses them."""
+    """Lets a method of a `bridge.Module` create submodules and variables where it uses them."""
 
     @functools.wraps(f)
     def run(self: object, *args: object, **kwargs: object) -> Output:
@@ -164,7 +166,7 @@ def _method(f: F) -> F:
 
     @functools.wraps(f)
     def run(self: Any, *args: object, **kwargs: object) -> Output:
-        # A helper that a compact method calls goes on naming children where that method is.
+        # A helper called by a compact method continues its numbering of children.
         if self.scope is None or current_module() is self:
             return f(self, *args, **kwargs)
         with _running(self, False):
@@ -179,7 +181,7 @@ def _marked(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _enter_module_in_methods(cls: type[Module]) -> None:
-    """Wraps the methods that a class defines, but for special ones other than `__call__`."""
+    """Wraps the methods that a class defines, except special ones other than `__call__`."""
     for name, f in list(cls.__dict__.items()):
         special = name == "setup" or (name.startswith("__") and name != "__call__")
         if isinstance(f, types.FunctionType) and not special and "_enters_module" not in vars(f):
@@ -192,7 +194,7 @@ class _Fields:
 
 
 class AttrPriority(enum.IntEnum):
-    """When an attribute is visited: those of lower numbers come first, equal ones by name."""
+    """The order in which attributes are visited: lower numbers first, equal ones by name."""
 
     HIGH = 0
     INIT_PARENT = 20
@@ -201,9 +203,9 @@ class AttrPriority(enum.IntEnum):
 
 
 class Module(nnx_module.Module, _Fields):
-    """A module of nnx that is written and used as in linen.
+    """An nnx module that is written and used like a linen module.
 
-    A subclass declares fields like a dataclass, and either has a compact method or `setup`.
+    A subclass declares fields like a dataclass, and defines either a compact method or `setup`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core import nnx
@@ -229,11 +231,11 @@ class Module(nnx_module.Module, _Fields):
     scope = None
 
     def set_attr_priority(self, name: str, value: AttrPriority) -> None:
-        """Says when an attribute is visited: what is shared has the path of its first place.
+        """Sets when an attribute is visited; shared values get the path of the first visit.
 
         Args:
-          name: of the attribute.
-          value: its priority; `AttrPriority.DEFAULT` is that of all others.
+          name: name of the attribute.
+          value: its priority; all other attributes have `AttrPriority.DEFAULT`.
         """
         known = self.__dict__.get("attr_priorities", {})
         self.attr_priorities = {**known, name: int(value)}
@@ -260,7 +262,7 @@ class Module(nnx_module.Module, _Fields):
         cls.__init__ = __init__  # type: ignore[assignment, method-assign]
 
     def setup(self) -> None:
-        """Makes submodules and variables, by assigning them; runs once a module is bound."""
+        """Creates submodules and variables by assigning them; runs when a module is bound."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "scope" and self.scope is not None:
@@ -269,7 +271,7 @@ class Module(nnx_module.Module, _Fields):
 
     def _bind(self, scope: Scope) -> None:
         self.scope = scope
-        for name, value in list(self.__dict__.items()):  # what the fields hold
+        for name, value in list(self.__dict__.items()):  # values of the fields
             if name != "scope":
                 _place(self, scope, name, value)
         with _running(self, False):
@@ -288,7 +290,7 @@ class Module(nnx_module.Module, _Fields):
         return self.scope is not None and self.scope.initializing
 
     def make_rng(self, name: str = "default") -> jax.Array:
-        """The next key of a stream, or of 'default' where there is no such stream."""
+        """The next key of a stream, or of 'default' if the stream doesn't exist."""
         key: jax.Array = self._bound("draw keys").rngs[name]()
         return key
 
@@ -300,13 +302,13 @@ class Module(nnx_module.Module, _Fields):
         unbox: bool = True,
         **init_kwargs: object,
     ) -> Any:
-        """A parameter: the one that was given, or `init_fn(key, *init_args)`.
+        """Returns a parameter: the given value, or `init_fn(key, *init_args)`.
 
         Args:
-          name: of the attribute and the parameter.
-          init_fn: makes the initial value from a key of the stream 'params' and the arguments.
-          *init_args, **init_kwargs: of `init_fn`.
-          unbox: accepted for Flax's programs: a variable's value never is in a box.
+          name: name of the attribute and the parameter.
+          init_fn: computes the initial value from a key of the stream 'params' and the arguments.
+          *init_args, **init_kwargs: arguments of `init_fn`.
+          unbox: accepted for Flax's programs: the value of a variable is never boxed.
 
         Returns:
           The variable, an `nnx.Param`.
@@ -327,13 +329,13 @@ class Module(nnx_module.Module, _Fields):
         unbox: bool = True,
         **init_kwargs: object,
     ) -> Any:
-        """A variable of a collection: the one that was given, or `init_fn(*init_args)`.
+        """Returns a variable of a collection: the given value, or `init_fn(*init_args)`.
 
         Args:
-          col: the collection; its class is found by name, or made.
-          name: of the attribute and the variable.
-          init_fn: makes the initial value.
-          *init_args, **init_kwargs: of `init_fn`.
+          col: the collection; its class is looked up by name, or created.
+          name: name of the attribute and the variable.
+          init_fn: computes the initial value.
+          *init_args, **init_kwargs: arguments of `init_fn`.
           unbox: accepted for Flax's programs.
 
         Returns:
@@ -348,7 +350,7 @@ class Module(nnx_module.Module, _Fields):
         cls = variable_type_from_name(col, allow_register=True)
         present = self.__dict__.get(name)
         if isinstance(present, Variable) and type(present) is cls:
-            return present  # a compact method that runs again
+            return present  # the compact method runs again
         if name in self.__dict__ or hasattr(type(self), name):
             raise NameInUseError(
                 f"{type(self).__name__} has an attribute {name!r} already, and can't have a"
@@ -380,7 +382,7 @@ class Module(nnx_module.Module, _Fields):
         mutable: CollectionFilter = True,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        """Like `init`, but returns (output, variables)."""
+        """Like `init`, but returns `(output, variables)`."""
         return _run(self, {}, rngs, mutable, True, method, args, kwargs)
 
     def init(
@@ -390,12 +392,12 @@ class Module(nnx_module.Module, _Fields):
         method: Callable[..., Any] | str = "__call__",
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Makes the variables by calling a method once.
+        """Creates the variables by calling a method once.
 
         Args:
           rngs: a seed, a key, seeds or keys by stream, or `nnx.Rngs`.
-          *args, **kwargs: of the method.
-          method: name or function.
+          *args, **kwargs: arguments of the method.
+          method: the method, by name or as a function.
 
         Returns:
           A dict of collections.
@@ -414,14 +416,14 @@ class Module(nnx_module.Module, _Fields):
         """Calls a method with variables.
 
         Args:
-          variables: collections, as `init` returns them; never changed.
-          *args, **kwargs: of the method.
+          variables: collections as returned by `init`; never changed.
+          *args, **kwargs: arguments of the method.
           rngs: a seed, a key, seeds or keys by stream, or `nnx.Rngs`.
-          method: name or function.
-          mutable: the collections that may change.
+          method: the method, by name or as a function.
+          mutable: the mutable collections.
 
         Returns:
-          The output; unless `mutable` is False, (output, the mutable collections).
+          The output, or unless `mutable` is False, `(output, mutable collections)`.
         """
         output, updates = _run(self, variables, rngs, mutable, False, method, args, kwargs)
         return output if mutable is False else (output, updates)
@@ -437,7 +439,7 @@ def _run(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
-    # The modules and variables that fields hold are copied too, the arrays in them are not.
+    # Modules and variables in fields are copied too, but not their arrays.
     graphdef, own = split(module)
     bound = merge(graphdef, jax.tree.map(lambda x: x, own))
     streams = rngs if isinstance(rngs, Rngs) else Rngs() if rngs is None else Rngs(rngs)
@@ -459,7 +461,7 @@ def _is_box(value: object) -> bool:
 
 
 def _made(module: Module, parent: Module | None, name: str | None) -> None:
-    """Gives a module that was just made its place, if that is known by now."""
+    """Attaches a new module to its parent, if the parent is already known."""
     if parent is _UNSET:
         context = current_context()
         if context is not None:
@@ -480,14 +482,14 @@ def _made(module: Module, parent: Module | None, name: str | None) -> None:
 def adopt(
     context: ModuleStackEntry, child: object, name: str | None, kind: str | None = None
 ) -> None:
-    """Makes a module the child of the module whose method runs.
+    """Makes a module a child of the module whose method is running.
 
     Args:
-      context: of that method.
+      context: the context of that method.
       child: the module.
-      name: its name; None for one of its class and number in a compact method. Elsewhere a module
-        without a name gets its place by an assignment.
-      kind: the name of its class, where it goes by another.
+      name: its name; None for its class and number in a compact method. Outside of compact methods,
+        a module without a name is attached by an assignment.
+      kind: a class name that replaces the name of its class.
     """
     parent = context.module
     if name is None and not context.in_compact:
@@ -500,17 +502,17 @@ def adopt(
 
 
 def _place(parent: Module, scope: Scope, name: str, value: object) -> None:
-    """Binds or fills what is an attribute of a bound module."""
+    """Binds or fills an attribute of a bound module."""
     old = parent.__dict__.get(name)
     if old is not value and isinstance(old, Module) and isinstance(value, Module):
-        # The child of an earlier run of a compact method: its variables go to the new one.
+        # `old` is from an earlier run of a compact method; its variables go to the new child.
         _place_below(scope, name, value, _collected(old))
     elif _holds_variables(value):
         _place_below(scope, name, value, scope.take(name, (dict, Variable)))
 
 
 def _place_below(scope: Scope, name: object, value: object, given: object) -> None:
-    """The same of any depth, where `given` is what there is for the value."""
+    """Binds or fills a value at any depth; `given` holds its variables."""
     if isinstance(value, Module):
         if value.scope is None:
             value._bind(scope.child(str(name), given))
@@ -529,16 +531,16 @@ def _holds_variables(value: object) -> bool:
 
 
 def _items(value: object) -> Iterable[tuple[Any, Any]] | None:
-    """What a container holds, by index or key; None for anything else."""
+    """The items of a container by index or key; None for any other value."""
     if isinstance(value, (list, tuple, List)):
         return enumerate(value)
     return value.items() if isinstance(value, (dict, Dict)) else None
 
 
 def _collected(module: Module) -> dict[Any, Any]:
-    """The variables of a bound module and those below, nested by name; each once."""
+    """The variables of a bound module and those below, nested by name, each once."""
     found: dict[Any, Any] = {}
-    seen: set[int] = set()  # a child may be an attribute under its name and under another
+    seen: set[int] = set()  # a child may be an attribute under several names
     for name, value in module.__dict__.items():
         if name == "scope" or id(value) in seen:
             continue
@@ -565,10 +567,10 @@ def _below(name: object, value: object) -> object:
 
 
 def running_scope(what: str) -> tuple[ModuleStackEntry, Scope]:
-    """The context and scope of the method that runs.
+    """The context and scope of the running method.
 
     Raises:
-      ArgumentError: none does.
+      ArgumentError: no method is running.
     """
     context = current_context()
     if context is None or context.module.scope is None:

@@ -1,8 +1,7 @@
-"""Streams of an nnx module that runs where its caller gives the keys, or gives none.
+"""Streams of an nnx module whose caller provides the random keys, or none.
 
-The module's own streams were made from a placeholder seed. A stream for which a key was given is
-seeded with it; one for which there is none must not be drawn from: its numbers would be the same
-at every call.
+The module's streams were created from a placeholder seed. A stream is seeded with the key that was
+given for it. Without a key, it must not be drawn from: its numbers would be the same at every call.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class _Forbidden(RngStream):
 
 
 def forbid_streams(module: object, *, but: Collection[str] = ()) -> None:
-    """Makes an error of each draw from a stream of `module` whose tag is not in `but`."""
+    """Makes draws from streams of `module` raise an error, unless their tag is in `but`."""
     for _, stream in iter_graph(module):
         if isinstance(stream, RngStream) and stream.tag not in but:
             object.__setattr__(stream, "__class__", _Forbidden)

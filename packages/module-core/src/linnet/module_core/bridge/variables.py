@@ -1,10 +1,10 @@
-"""Variables of nnx as linen's values in boxes, and back.
+"""Converts nnx variables to boxed linen values and back.
 
-In linen a value's kind is the collection that it is in, and what else is to be said of it is a box
-around it. In nnx the kind is the variable's class, and the rest its metadata. Class and collection
-are translated by the register of names (`nnx.register_variable_name`). Metadata of a plain variable
-is nothing, and needs no box; that of others goes into an `NNXMeta`, or into the box of linen that
-it came from, whose class it remembers as `linen_meta_type`.
+In linen, the kind of a value is its collection, and a box around the value holds its metadata. In
+nnx, the kind is the variable's class, and the variable has the metadata. Registered names
+(`nnx.register_variable_name`) map classes to collections. A variable without metadata needs no
+box. Other metadata goes into an `NNXMeta`, or into the linen box that it came from, whose class is
+stored in the metadata as `linen_meta_type`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAMES = ("out_sharding", "sharding", "sharding_names")
 
 
 class NNXMeta(PyTreeNode, AxisMetadata[A]):
-    """A linen box that holds what makes an nnx variable.
+    """A linen box that holds the contents of an nnx variable.
 
     Attributes:
       var_type: the variable's class.
@@ -49,7 +49,7 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         return self.value
 
     def replace_boxed(self, value: object) -> NNXMeta[Any]:
-        """The same class and metadata around another value."""
+        """A copy of the box with another value."""
         return self.replace(value=value)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> NNXMeta[A]:
@@ -70,16 +70,16 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         return self.replace(metadata=metadata)
 
     def get_partition_spec(self) -> PartitionSpec:
-        """The names of the value's axes."""
+        """The names of the value's axes, as a `PartitionSpec`."""
         return spec_of(new_variable(self.var_type, None, self.metadata))
 
     def to_nnx_variable(self) -> Variable[Any]:
-        """The variable."""
+        """Converts the box to a variable."""
         return self.var_type.from_metadata(self.value, self.metadata)
 
 
 def to_linen_var(vs: Variable[Any]) -> AxisMetadata[Any]:
-    """A variable as a box: that of linen which it came from, or an `NNXMeta`."""
+    """Converts a variable to the linen box that it came from, or to an `NNXMeta`."""
     metadata = vs.get_metadata()
     box = metadata.pop(BOX_TYPE, None)
     if box is None:
@@ -100,10 +100,10 @@ def to_linen_var(vs: Variable[Any]) -> AxisMetadata[Any]:
 
 
 def to_nnx_var(col: str, x: object) -> Variable[Any]:
-    """The variable of a value, boxed or not, in a collection.
+    """Converts a value in a collection, boxed or not, to a variable.
 
     Args:
-      col: the collection; one without a class yet gets a class of its name.
+      col: the collection; if it has no class yet, a class of its name is created.
       x: the value.
     """
     cls = variable_type_from_name(col, allow_register=True)
@@ -128,7 +128,7 @@ def to_nnx_var(col: str, x: object) -> Variable[Any]:
 
 
 def is_vanilla_variable(vs: Variable[Any]) -> bool:
-    """Whether a variable has no metadata, so that its collection says all of it."""
+    """Whether a variable has no metadata, so that its collection describes it completely."""
     return not any(v is not None for v in vs.get_metadata().values())
 
 
@@ -138,17 +138,17 @@ def get_col_name(keypath: Sequence[Any]) -> str:
 
 
 def sort_variable_types(types: Iterable[type[Variable[Any]]]) -> list[type[Variable[Any]]]:
-    """Classes of variables, each before those that it derives from."""
+    """Sorts classes of variables so that each comes before its base classes."""
     return sorted(types, key=lambda t: (-len(t.__mro__), t.__name__))
 
 
 def collection_of(variable: Variable[Any]) -> str:
-    """The name of the collection that a variable belongs into."""
+    """The name of a variable's collection."""
     return variable_name_from_type(type(variable), allow_register=True)
 
 
 def linen_vars_to_nnx_attrs(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Collections of values as one nested dict of variables.
+    """Converts collections of values to a nested dict of variables.
 
     Raises:
       ArgumentError: two collections have a value at the same path.
@@ -171,11 +171,11 @@ def nnx_attrs_to_linen_vars(
     nnx_attrs: Mapping[Any, Any],
     metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var,
 ) -> dict[str, Any]:
-    """Nested variables (or a state) as collections; random streams are left out.
+    """Converts nested variables (or a state) to collections, without random streams.
 
     Args:
       nnx_attrs: nested dicts of variables.
-      metadata_fn: boxes a variable that has metadata; None: its bare value.
+      metadata_fn: boxes a variable that has metadata; None stores its bare value.
     """
     flat: dict[tuple[Any, ...], Any] = {}
     for path, variable in to_flat_state(nnx_attrs):
@@ -198,11 +198,11 @@ def _flat(tree: object) -> list[tuple[tuple[Any, ...], Any]]:
 def with_partitioning(
     fn: Callable[..., Any], names: tuple[str | None, ...], mesh: Mesh | None = None
 ) -> Callable[..., Any]:
-    """An initializer whose result is `Partitioned` in linen, and has `out_sharding` in nnx.
+    """An initializer whose result is `Partitioned` in linen and has `out_sharding` in nnx.
 
     Args:
       fn: the initializer.
-      names: for each axis of the result a mesh axis, or None.
+      names: a mesh axis, or None, for each axis of the result.
       mesh: the mesh, or None for the one that is set.
     """
     return with_metadata(fn, out_sharding=names, mesh=mesh, linen_meta_type=Partitioned)

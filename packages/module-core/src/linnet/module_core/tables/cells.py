@@ -18,7 +18,7 @@ from .flops import is_array
 
 
 def lines_of(value: object) -> list[str]:
-    """A tree of shapes and text, one leaf a line: "name: float32[2,3]", "- float32[2,3]"."""
+    """Formats a tree with one leaf per line: "name: float32[2,3]" or "- float32[2,3]"."""
     value = _opened(value)
     if isinstance(value, dict):
         lines = []
@@ -40,7 +40,7 @@ def lines_of(value: object) -> list[str]:
 
 
 def _opened(value: Any) -> object:
-    """The fields of a struct dataclass as a dict, anything else as it is."""
+    """Converts a struct dataclass to a dict of its fields; returns other values unchanged."""
     if not is_struct(value) or isinstance(value, boxes.AxisMetadata):
         return value
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
@@ -72,7 +72,7 @@ def amount(size: int, num_bytes: int) -> str:
 
 
 def bytes_text(n: int) -> str:
-    """Decimal units, as on disks and model cards: 1 KB is 1,000 B."""
+    """Formats a number of bytes in decimal units, as used for disks: 1 KB is 1,000 B."""
     if n < 1000:
         return f"{n} B"
     value, units = n / 1000, ["KB", "MB", "GB", "TB"]
@@ -93,7 +93,7 @@ class Text:
 
 
 def represent(value: Any) -> Any:
-    """`value` with a `jax.ShapeDtypeStruct` for each array, and `Text` for everything else.
+    """Replaces each array by a `jax.ShapeDtypeStruct`, and every other leaf by `Text`.
 
     Sequences become lists; dicts, named tuples and struct dataclasses become dicts.
     """
@@ -113,7 +113,7 @@ def represent(value: Any) -> Any:
 
 
 def represent_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """A call's arguments: a single one by itself, several in a list, those with names as dicts."""
+    """Represents arguments of a call: one by itself, several in a list, keywords in a dict."""
     if not args and not kwargs:
         return []
     if not args:
@@ -127,7 +127,7 @@ _LONGEST = 40
 
 
 def _one_line(value: object) -> str:
-    say = getattr(type(value), "_linnet_cell", None)  # a module says itself how it is shown
+    say = getattr(type(value), "_linnet_cell", None)  # modules define how they are shown
     if say is not None:
         return str(say(value))
     if isinstance(value, np.dtype | type) or callable(value):

@@ -1,8 +1,8 @@
-"""Draws a table of text, with rich or in plain characters.
+"""Draws a text table, with rich or in plain characters.
 
-This file decides for both how a table is made to fit: rich breaks lines only at spaces, and would
-split or truncate a shape like float32[128,28,28,64]. Of several layouts, from the roomiest to the
-narrowest, the first that fits is used; each defines where lines may be broken.
+Both use the layout computed here: rich breaks lines only at spaces, and would split or truncate a
+shape like float32[128,28,28,64]. Layouts are tried from the widest to the narrowest, and the first
+that fits is used; each defines where lines may be broken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import MissingExtraError
 
 WIDTH = 120
-"""The width if there is no terminal."""
+"""The width without a terminal."""
 
 
 @dataclasses.dataclass
@@ -28,9 +28,9 @@ class Column:
     """A column of a table.
 
     Attributes:
-      title, footer: lines at its top and bottom.
+      title, footer: lines at the top and bottom.
       cells: lines of each cell.
-      right: whether it is set flush right.
+      right: whether the text is right-aligned.
     """
 
     title: list[str]
@@ -39,15 +39,15 @@ class Column:
     right: bool = False
 
     def lines(self) -> list[str]:
-        """All lines in it."""
+        """All lines of the column."""
         return [*self.title, *(line for cell in self.cells for line in cell), *self.footer]
 
     def width(self) -> int:
-        """Length of the longest line."""
+        """The length of the longest line."""
         return max(map(len, self.lines()), default=0)
 
     def map(self, fn: Callable[[str], list[str]]) -> Column:
-        """The column with the lines `fn(line)` for each of its lines."""
+        """Replaces each line by the lines `fn(line)`."""
 
         def each(lines: list[str]) -> list[str]:
             return [new for line in lines for new in fn(line)]
@@ -55,7 +55,7 @@ class Column:
         return Column(each(self.title), list(map(each, self.cells)), each(self.footer), self.right)
 
     def over(self, below: Column, mark: str = "") -> Column:
-        """Two columns as one, with the lines of `below`, each after a mark, under its own."""
+        """Merges two columns: the lines of `below`, each after a mark, come under these lines."""
         cells = zip(self.cells, below.cells, strict=True)
         return Column(
             self.title + _marked(below.title, mark),
@@ -70,7 +70,7 @@ def _marked(lines: list[str], mark: str) -> list[str]:
 
 
 def check_extra(*arguments: Mapping[str, Any] | None) -> None:
-    """Checks that rich is installed if there are arguments for it."""
+    """Checks that rich is installed if it gets arguments."""
     if any(arguments) and not _has_rich():
         raise MissingExtraError(
             "console_kwargs, table_kwargs and column_kwargs go to rich, which is not installed.",
@@ -97,28 +97,28 @@ def draw(
     table_kwargs: Mapping[str, Any],
     column_kwargs: Mapping[str, Any],
 ) -> str:
-    """The table as text that ends in a newline.
+    """Draws the table as text that ends in a newline.
 
     Args:
       title, caption: text above and below it.
-      columns: its columns.
-      narrower: the same with fewer columns, if there is not enough room.
-      console_kwargs, table_kwargs, column_kwargs: for rich.
+      columns: the columns.
+      narrower: the same contents in fewer columns, if the width is not sufficient.
+      console_kwargs, table_kwargs, column_kwargs: arguments for rich.
     """
     console_kwargs = console_kwargs or {}
     width = console_kwargs.get("width")
     if width is None:
         width = shutil.get_terminal_size((WIDTH, 24)).columns
     if _has_rich():
-        # A space on both sides of a column, a line between two, and one at each end.
+        # A space on both sides of each column, a line between columns and at each end.
         fitting = fit(columns, narrower, lambda n: width - 3 * n - 1)
         console_kwargs = {"width": width, **console_kwargs}
         return _rich(title, fitting, caption, console_kwargs, table_kwargs, column_kwargs)
     return _plain(title, fit(columns, narrower, lambda n: width - _GAP * (n - 1)), caption)
 
 
-# Layout. Places where a line may be broken: between words and between the names of a path; also
-# within long names and after a shape's commas; anywhere.
+# Layout. Lines may be broken, in order of preference: between words and between the names of a
+# path; also within long names and after the commas of a shape; anywhere.
 
 _NOWHERE = re.compile(r"(?!)")
 _WORDS = re.compile(r"(?<=[ /])(?![KMGT]?B\))")
@@ -130,7 +130,7 @@ _NARROWEST = 6
 
 
 def fit(columns: list[Column], narrower: list[Column], room: Callable[[int], int]) -> list[Column]:
-    """The columns in the best layout of which `room(number of columns)` holds the text."""
+    """The columns in the best layout whose text fits into `room(number of columns)`."""
     for layout, pattern in (
         (columns, _NOWHERE),
         (_shortened(columns), _NOWHERE),
@@ -151,7 +151,7 @@ def fit(columns: list[Column], narrower: list[Column], room: Callable[[int], int
 def _narrowed(
     columns: list[Column], least: list[int], room: int, pattern: re.Pattern[str]
 ) -> list[Column]:
-    """The columns, the widest ones narrowed until all have `room`, none below its `least`."""
+    """Narrows the widest columns until all fit into `room`, none below its `least`."""
     widths = [c.width() for c in columns]
     for _ in range(sum(widths) - max(room, sum(least))):
         _, widest = max((w, i) for i, w in enumerate(widths) if w > least[i])
@@ -163,7 +163,7 @@ def _narrowed(
 
 
 def wrap(line: str, width: int, pattern: re.Pattern[str]) -> list[str]:
-    """`line` in lines of at most `width`, if `pattern` matches where they can be broken."""
+    """Breaks `line` into lines of at most `width`, at the places that `pattern` matches."""
     if len(line) <= width:
         return [line]
     body = line.lstrip(" ->")
@@ -185,7 +185,7 @@ _SHORT = {"bfloat": "bf", "float": "f", "uint": "u", "int": "i", "complex": "c"}
 
 
 def _shortened(columns: list[Column]) -> list[Column]:
-    """The columns with the names of dtypes as in jaxprs."""
+    """The columns with dtype names abbreviated as in jaxprs."""
     return [c.map(lambda s: [_DTYPE.sub(lambda m: _SHORT[m.group()], s)]) for c in columns]
 
 
@@ -226,7 +226,7 @@ def _plain_row(columns: list[Column], cells: Sequence[list[str]]) -> list[str]:
 
 
 def _needs_lines(columns: list[Column]) -> bool:
-    """Whether rows need a separation: some cell takes several lines."""
+    """Whether rows need separators, because a cell has several lines."""
     return any(len(cell) > 1 for c in columns for cell in c.cells)
 
 
@@ -272,7 +272,7 @@ def _rich(
     for row in zip(*(c.cells for c in columns), strict=True):
         table.add_row(*map(text, row))
     buffer = io.StringIO()
-    # Colors where the text is likely to be printed to a terminal.
+    # Uses colors if the text is likely to be printed to a terminal.
     defaults = {
         "force_terminal": sys.stdout.isatty(),
         "force_jupyter": False,

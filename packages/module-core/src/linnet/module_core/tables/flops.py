@@ -1,4 +1,4 @@
-"""What a program costs, as XLA counts it: the program is lowered, and nothing runs."""
+"""The cost of a program as counted by XLA: the program is lowered, but not run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 UNKNOWN = -1
-"""The number of FLOPs that nobody asked for, or that the backend does not know."""
+"""The number of FLOPs if it is not requested, or not known to the backend."""
 
 Arrays = list[Any]
 
 
 def pullback(run: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
-    """The pullback of a function of arrays to those arrays that have a gradient."""
+    """The pullback of a function of arrays to the arrays that have a gradient."""
 
     def pulled_back(arrays: Arrays) -> Arrays:
         chosen = [i for i, x in enumerate(arrays) if _is_inexact(x)]
@@ -35,9 +35,9 @@ def pullback(run: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
 
 
 def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
-    """XLA's count of the FLOPs of `fn(*originals)`, of which only shapes matter; or -1."""
+    """XLA's count of the FLOPs of `fn(*originals)`, using only their shapes, or -1 if unknown."""
 
-    # Keys are passed as plain integers: XLA counts a typed one as minus one operation.
+    # Keys are passed as plain integers: XLA counts a typed key as minus one operation.
     def program(*arrays: object) -> Any:
         return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
 
@@ -51,20 +51,20 @@ def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
         raise
     try:
         cost = lowered.cost_analysis()
-    except (NotImplementedError, RuntimeError):  # not every backend has one
+    except (NotImplementedError, RuntimeError):  # not every backend has a count
         return UNKNOWN
     return UNKNOWN if cost is None else max(UNKNOWN, int(cost.get("flops", 0)))
 
 
 def separate(tree: object, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable[[Arrays], Any]]:
-    """The `wanted` leaves of `tree`, and a function that puts others in their place."""
+    """The `wanted` leaves of `tree`, and a function that replaces them by other values."""
     try:
         leaves, structure = jax.tree.flatten(tree)
-    except (TypeError, ValueError):  # such as a dict whose keys can't be sorted: jax's isn't a tree
+    except (TypeError, ValueError):  # not a pytree, such as a dict with unsortable keys
         return [], lambda arrays: tree
 
     taken = [wanted(x) for x in leaves]
-    left = [None if t else x for t, x in zip(taken, leaves, strict=True)]  # what was taken may go
+    left = [None if t else x for t, x in zip(taken, leaves, strict=True)]  # frees the taken leaves
 
     def rebuild(arrays: Arrays) -> object:
         rest = iter(arrays)
@@ -75,7 +75,7 @@ def separate(tree: object, wanted: Callable[[Any], bool]) -> tuple[Arrays, Calla
 
 
 def traced_arrays(tree: object) -> Iterator[Any]:
-    """The traced arrays in `tree`, with those of dicts whose keys jax could not sort."""
+    """The traced arrays in `tree`, including those in dicts whose keys jax can't sort."""
     for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, dict)):
         if isinstance(leaf, dict):
             yield from itertools.chain.from_iterable(map(traced_arrays, leaf.values()))
@@ -88,9 +88,9 @@ def _is_traced(value: object) -> bool:
 
 
 def is_jax_array(value: object) -> bool:
-    """Whether `value` is an array of jax."""
-    # Concrete ones too: XLA would use their values, and not count an addition of zeros. NumPy
-    # arrays stay, because a model may read their values.
+    """Whether `value` is a jax array."""
+    # Includes concrete arrays: XLA would use their values, and not count an addition of zeros.
+    # Excludes NumPy arrays, since a model may read their values.
     return isinstance(value, jax.Array)
 
 
