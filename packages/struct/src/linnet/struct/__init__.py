@@ -1,8 +1,8 @@
-"""Containers for JAX: immutable dataclasses, frozen dictionaries, and what reads and writes them.
+"""Containers for JAX: immutable dataclasses and frozen dictionaries, and their serialization.
 
-Importing this module costs next to nothing on top of `jax`: it brings the two containers alone.
-`serialization` and `traverse_util` are loaded when they are first asked for, and msgpack only by
-the functions that read or write bytes.
+Importing this module costs almost nothing on top of `jax`, since it loads only the two containers.
+`serialization` and `traverse_util` are loaded on first access, and msgpack only by the functions
+that read or write bytes.
 """
 
 from __future__ import annotations

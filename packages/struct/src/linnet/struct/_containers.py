@@ -1,8 +1,8 @@
-"""Which objects have children that go into a state dict, and how they are put together again.
+"""Which objects have children that belong in a state dict, and how they are rebuilt from them.
 
-The idea: each kind of container says two things, its children by name and how to make a copy with
-other children. Everything else (collecting a state dict, comparing one with its target, restoring)
-is written once, over these two, in `_state_dict`.
+The idea: each kind of container defines two functions, one that returns its children by name and
+one that makes a copy with other children. Everything else (collecting a state dict, comparing one
+with its target, restoring) is written once in `_state_dict`, in terms of these two.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Immutable dataclasses that are pytrees.
 
-The idea: a class is turned into a frozen `dataclasses.dataclass`, and its fields into two lists,
+The idea: a class is turned into a frozen `dataclasses.dataclass`, and its fields are divided into
 those that hold arrays (children of the pytree) and those that are part of its structure. `jax` does
-the rest. JAX takes an instance apart and puts it together again with the constructor, so the
-constructor's arguments and the instance's attributes must be the same: a "smart constructor" that
-derives some from others is a class method beside it, never an `__init__`.
+the rest. JAX flattens an instance and rebuilds it with the constructor, so the constructor's
+arguments must equal the instance's attributes: a "smart constructor" that derives some from others
+must be a class method, never an `__init__`.
 
-Type checkers learn the constructor from `dataclass_transform`. They cannot learn of a method that a
-decorator adds; a class that is to be checked inherits `PyTreeNode`, where `replace` is declared.
+Type checkers learn the constructor from `dataclass_transform`. They cannot see a method that a
+decorator adds; for type checking, inherit from `PyTreeNode`, which declares `replace`.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def field(
     """A field of a `dataclass` or `PyTreeNode`: a child of the pytree, or part of its structure.
 
     Args:
-      pytree_node: True (the default) if JAX may look inside: an array, or a pytree of arrays. False
-        for what transforms should leave alone, such as a function or a name: it is compared with
-        `==` and a jitted function is compiled anew when it differs.
-      metadata: kept with the field, as in `dataclasses.field`.
-      **kwargs: of `dataclasses.field`: `default`, `default_factory`, `kw_only`, …
+      pytree_node: True (the default) for a child of the pytree: an array, or a pytree of arrays.
+        False for values that transforms should ignore, such as a function or a name: they are
+        compared with `==`, and a jitted function is compiled again when they differ.
+      metadata: stored with the field, as in `dataclasses.field`.
+      **kwargs: arguments of `dataclasses.field`: `default`, `default_factory`, `kw_only`, …
 
     Returns:
       A `dataclasses.Field`.
@@ -111,20 +111,20 @@ def dataclass(
 ) -> type[T] | Callable[[type[T]], type[T]]:
     """Makes a class an immutable dataclass that can be passed through JAX's transforms.
 
-    Use as `@dataclass` or with arguments, `@dataclass(kw_only=True)`. The class gets a method
-    `replace`, unless it has one, which returns a copy with some fields changed. A class that
-    inherits from a dataclass is decorated again; one that is one already is returned as it is.
+    Use it as `@dataclass`, or with arguments as `@dataclass(kw_only=True)`. The class gets a method
+    `replace`, unless it has one, that returns a copy with some fields changed. A subclass of a
+    dataclass must be decorated again; a class that is already decorated is returned unchanged.
 
     Args:
       clz: the class.
-      **kwargs: of `dataclasses.dataclass`; `frozen` is True unless given.
+      **kwargs: arguments of `dataclasses.dataclass`; `frozen` defaults to True.
 
     Returns:
       The class (with `slots=True`, a new one), or a decorator if `clz` is not given.
 
     Raises:
-      TypeError: `clz` is not a class, or a `dataclasses.dataclass` already.
-      ValueError: a field has `init=False`, with which JAX could not rebuild an instance.
+      TypeError: `clz` is not a class, or is already a `dataclasses.dataclass`.
+      ValueError: a field has `init=False`, so JAX could not rebuild an instance.
 
     >>> import jax
     >>> from linnet import struct
@@ -142,10 +142,10 @@ def dataclass(
 
 @dataclass_transform(field_specifiers=(field, dataclasses.field), frozen_default=True)
 class PyTreeNode:
-    """Base of immutable dataclasses that can be passed through JAX's transforms.
+    """Base class of immutable dataclasses that can be passed through JAX's transforms.
 
     Every subclass becomes a `dataclass`; arguments of `dataclasses.dataclass` follow the bases.
-    Unlike with the decorator, type checkers know `replace`.
+    Unlike with the decorator, type checkers recognize `replace`.
 
     >>> import jax
     >>> from linnet import struct
@@ -233,7 +233,7 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
         data_fields=[f.name for f in fields if is_child(f)],
         meta_fields=[f.name for f in fields if not is_child(f)],
     )
-    if "__setattr__" in vars(made):  # frozen, and not by a method of its own
+    if "__setattr__" in vars(made):  # frozen by the dataclass
         _explain_assignment(made)
     if not hasattr(made, "replace"):
         made.replace = _replace_method  # type: ignore[attr-defined]
@@ -242,7 +242,7 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
 
 
 def _explain_assignment(made: type) -> None:
-    """Lets assignments to a frozen instance say what to write instead."""
+    """Makes the error for assigning to a frozen instance say what to write instead."""
     frozen_setattr, frozen_delattr = vars(made)["__setattr__"], vars(made)["__delattr__"]
 
     def refused(self: object, what: str, name: str) -> dataclasses.FrozenInstanceError:

@@ -1,4 +1,4 @@
-"""The form of this package's errors: a first line that can be read alone in a log, then a hint."""
+"""The form of this package's errors: a first line that makes sense alone in a log, then a hint."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 
 def message(what: str, hint: str | None = None) -> str:
-    """What happened, with the numbers, and on a second line how to fix it."""
+    """An error message: what happened, with numbers, and how to fix it on a second line."""
     return f"{what}\n  {hint}" if hint else what
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests what `name` was meant to be, or lists the choices."""
+    """A sentence that suggests the name that was probably meant, or lists the choices."""
     from difflib import get_close_matches
 
     names = list(dict.fromkeys(known))

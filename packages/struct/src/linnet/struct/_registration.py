@@ -1,10 +1,11 @@
-"""A dataclass registered with JAX, so that what cannot be compared is named.
+"""Registers dataclasses with JAX such that errors name the values that cannot be compared.
 
-JAX compares the structure of a pytree at each call of a jitted function, and with it the fields
-that are not children. An array there has no truth value, and JAX's error tells neither the class
-nor the field. So such a value goes into the structure in a `_Static`, which answers for it. Arrays
-that are not one and the same object count as different, so JAX traces the function again; and as
-the tracers are put into the class, its field is named. Where nothing is traced, there is no harm.
+JAX compares the structure of a pytree at each call of a jitted function, including the fields that
+are not children. Comparing arrays there gives no truth value, and JAX's error names neither the
+class nor the field. Such a value is therefore wrapped in a `_Static`, which compares in its place.
+Two arrays count as different unless they are the same object, so JAX traces the function again; as
+the instance is then rebuilt with tracers, an error names the field. Without a trace, no error is
+raised.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ def register(made: type, data_fields: Sequence[str], meta_fields: Sequence[str])
     """Makes a class a pytree.
 
     Args:
-      made: its constructor takes all fields by name.
-      data_fields: children of the pytree.
-      meta_fields: part of its structure.
+      made: the class; its constructor takes all fields by name.
+      data_fields: names of the fields that are children of the pytree.
+      meta_fields: names of the fields that are part of its structure.
     """
     if not meta_fields:
         jax.tree_util.register_dataclass(made, data_fields=data_fields, meta_fields=[])
@@ -84,12 +85,12 @@ def _is_tracer(value: object) -> bool:
 
 
 class _Static:
-    """A value in a pytree's structure that cannot be hashed, with the name of its field.
+    """An unhashable value in a pytree's structure, with the name of its field.
 
     Attributes:
-      class_name, field: where the value is.
+      class_name, field: the location of the value.
       value: the value.
-      was_not_comparable: whether it was compared with another value, and `==` gave no answer.
+      was_not_comparable: whether `==` gave no truth value when it was compared.
     """
 
     __slots__ = ("class_name", "field", "value", "was_not_comparable")
@@ -118,7 +119,7 @@ class _Static:
         return repr(self.value)
 
     def refusal(self, what: str) -> str:
-        """The message of the error for a value that cannot be compared, or hashed."""
+        """The error message for a value that cannot be compared, or hashed."""
         return message(
             f"{self.class_name}.{self.field} is part of the structure of the pytree"
             f" (pytree_node=False) and holds a {type(self.value).__name__}, which cannot be"

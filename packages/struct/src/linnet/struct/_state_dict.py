@@ -1,9 +1,9 @@
-"""State dicts: nested plain dicts with string keys that hold an object's arrays, and nothing else.
+"""State dicts: nested plain dicts with string keys that hold only an object's arrays.
 
-The idea: an object and a state dict are compared before anything is made. `_compare` walks both at
-once and notes every key that is missing, every one that is unknown and every value of the wrong
-kind, so that an error names all of them and nothing has happened when it is raised. `_restore` then
-can't fail, save in the functions that users register, which see only their own part.
+The idea: an object and a state dict are compared before anything is built. `_compare` walks both
+together and records every missing key, every unknown key and every value of the wrong kind, so that
+the error lists all of them and is raised before anything is changed. `_restore` then cannot fail,
+except in functions that users register, which see only their own part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StateDictError(ValueError):
     Attributes:
       missing: paths of the object that the state dict lacks.
       unknown: paths of the state dict that the object lacks.
-      mismatched: a sentence for each value that is of another kind than the object's.
+      mismatched: a sentence for each value whose kind differs from the object's.
     """
 
     __module__ = "linnet.struct.serialization"  # where users find it
@@ -78,19 +78,19 @@ def register_serialization_state(
     ty_from_state_dict: Callable[[Any, dict[str, Any]], Any],
     override: bool = False,
 ) -> None:
-    """Says how instances of a class, and of that class alone, become state dicts and come back.
+    """Registers how instances of a class, excluding subclasses, become state dicts and come back.
 
     Args:
       ty: the class.
-      ty_to_state_dict: takes an instance, returns a dict with string keys; calls `to_state_dict` on
-        what it doesn't know.
-      ty_from_state_dict: takes an instance and a state dict, returns a new instance; calls
-        `from_state_dict` with `name=` on what it doesn't know.
-      override: True to replace what the class had.
+      ty_to_state_dict: takes an instance and returns a dict with string keys; calls `to_state_dict`
+        on values of other types.
+      ty_from_state_dict: takes an instance and a state dict and returns a new instance; calls
+        `from_state_dict` with `name=` on values of other types.
+      override: True to replace an existing registration.
 
     Raises:
       TypeError: `ty` is not a class.
-      ValueError: the class can be serialized already, and `override` is False.
+      ValueError: the class is already serializable, and `override` is False.
 
     >>> from linnet.struct import serialization
     >>> class Meter:
@@ -116,7 +116,7 @@ def register_serialization_state(
 
 
 def is_serializable(target: object) -> bool:
-    """Whether an object, or the instances of a class, have children that go into a state dict.
+    """Whether an object, or the instances of a class, have children that belong in a state dict.
 
     Args:
       target: an instance or a class.
@@ -130,7 +130,7 @@ def is_serializable(target: object) -> bool:
 
 
 def current_path() -> str:
-    """The path to what is being restored, for the messages of registered functions; '' outside."""
+    """The path of the value being restored, for messages of registered functions; else ''."""
     return "/".join(_path.get())
 
 
@@ -139,7 +139,7 @@ def to_state_dict(target: object) -> Any:
 
     Args:
       target: a tree of dicts, FrozenDicts, lists, tuples, named tuples, struct dataclasses and
-        registered classes. Of a dataclass, the fields that are children of the pytree are taken.
+        registered classes. A dataclass contributes the fields that are children of the pytree.
 
     Returns:
       The state dict; a leaf is returned as it is.
@@ -175,10 +175,10 @@ def from_state_dict(target: object, state: object, name: str = ".") -> Any:
     """A copy of a tree with the leaves of a state dict.
 
     Args:
-      target: the tree whose structure is wanted, as for `to_state_dict`; its leaves may be
-        anything, such as `jax.ShapeDtypeStruct`. None takes the state dict as it is.
+      target: a tree with the desired structure, as for `to_state_dict`; its leaves may be anything,
+        such as `jax.ShapeDtypeStruct`. None returns the state dict as it is.
       state: what `to_state_dict` returned for a tree of the same structure.
-      name: what `target` is called in paths.
+      name: the name of `target` in paths.
 
     Returns:
       A new tree; `target` is not changed.
@@ -213,7 +213,7 @@ class _Differences(NamedTuple):
 
 
 def _compare(target: object, state: object, path: Path, differences: _Differences) -> None:
-    """Notes everything in which `state` does not have the structure of `target`."""
+    """Records every difference between the structures of `state` and `target`."""
     if type(target) in _handlers:
         return
     here = "/".join(path)
@@ -249,7 +249,7 @@ def _restore(target: Any, state: Any, path: Path, differences: _Differences) -> 
         token = _path.set(path)
         try:
             return handler.from_state_dict(target, state)
-        except StateDictError as error:  # noted, so that its siblings have their say, too
+        except StateDictError as error:  # recorded, so that its siblings are checked, too
             differences.missing.extend(error.missing)
             differences.unknown.extend(error.unknown)
             differences.mismatched.extend(error.mismatched)
@@ -267,8 +267,7 @@ def _restore(target: Any, state: Any, path: Path, differences: _Differences) -> 
         name: _restore(child, state[name], (*path, name), differences)
         for name, child in container.children(target).items()
     }
-    # After an error nothing is built: a constructor that checks its arguments would fail in its
-    # turn.
+    # After an error nothing is built: a constructor that checks its arguments would also fail.
     return target if any(differences) else container.rebuild(target, restored)
 
 
@@ -276,7 +275,7 @@ _LEGACY = {"name", "fields", "values"}
 
 
 def _without_legacy(target: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The state of a named tuple in today's form; old files name its fields beside its values."""
+    """The state of a named tuple in today's form; old files store field names beside values."""
     if not is_namedtuple(type(target)) or set(state) != _LEGACY or set(target._fields) == _LEGACY:
         return state
     fields, values = state["fields"], state["values"]
@@ -285,8 +284,8 @@ def _without_legacy(target: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
     return {str(fields[i]): values[i] for i in fields if i in values}
 
 
-# Leaves that no dict can replace. Other leaves (None, objects of unregistered classes) say nothing
-# about what they hold, and take what comes.
+# Leaves that no dict can replace. Other leaves (None, objects of unregistered classes) do not show
+# what they hold, and accept any value.
 _VALUES = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, numbers.Number, str, bytes)
 
 

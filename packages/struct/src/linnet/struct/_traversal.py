@@ -1,9 +1,9 @@
-"""Places in nested data: their values can be read, or replaced in a copy.
+"""Traversals: places in nested data whose values can be read, or replaced in a copy.
 
 The idea: a traversal is an object with two methods, `iterate` (the values at the places) and
-`update` (a copy with a function applied there). Traversals compose: the places of the second within
-those of the first. So `t_identity["layers"].each().kernel` reads like an access, and can be used to
-write.
+`update` (a copy with a function applied there). Traversals compose, giving the places of the second
+within those of the first. So `t_identity["layers"].each().kernel` looks like an access, and can
+also be used to write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Fn = Callable[[Any], Any]
 class Traversal(abc.ABC):
     """Places in nested data.
 
-    Attributes and items of a traversal are traversals: of the attribute or item of the values at
+    Attributes and items of a traversal are traversals of that attribute or item of the values at
     its places.
 
     >>> from linnet.struct.traverse_util import t_identity
@@ -49,7 +49,7 @@ class Traversal(abc.ABC):
         """A copy of the data with a function applied at the places.
 
         Args:
-          fn: takes the value at a place, returns the new one.
+          fn: takes the value at a place and returns the new one.
           inputs: nested data; it is not changed.
         """
 
@@ -102,7 +102,7 @@ class Traversal(abc.ABC):
         return self.compose(TraverseFilter(fn))
 
     def __getattr__(self, attr: str) -> Traversal:
-        # `copy`, `pickle` and `inspect` ask for methods that are not there.
+        # `copy`, `pickle` and `inspect` look up methods that do not exist.
         if attr.startswith("__") and attr.endswith("__"):
             raise AttributeError(attr)
         return self.compose(TraverseAttr(attr))
@@ -110,7 +110,7 @@ class Traversal(abc.ABC):
     def __getitem__(self, key: Any) -> Traversal:
         return self.compose(TraverseItem(key))
 
-    # Having items, it would be taken for a sequence without end.
+    # With `__getitem__`, it would otherwise be treated as an infinite sequence.
     __iter__ = None
 
 
@@ -140,7 +140,7 @@ class TraverseCompose(Traversal):
 
 
 class TraverseMerge(Traversal):
-    """The places of several traversals, one after the other; a place of two is updated twice."""
+    """The places of several traversals in order; a place in two of them is updated twice."""
 
     def __init__(self, *traversals: Traversal) -> None:
         self._traversals = traversals
@@ -156,7 +156,7 @@ class TraverseMerge(Traversal):
 
 
 class TraverseFilter(Traversal):
-    """The data itself if `fn` of it is true."""
+    """The data itself if `fn` returns true for it."""
 
     def __init__(self, fn: Fn) -> None:
         self._fn = fn
@@ -192,7 +192,7 @@ class TraverseEach(Traversal):
 
 
 def _entries(inputs: Any) -> bool:
-    """Whether the entries of `inputs` have keys; refuses what has no entries."""
+    """Whether the entries of `inputs` have keys; raises an error if it has no entries."""
     if not isinstance(inputs, list | tuple | dict | FrozenDict):
         raise ValueError(
             "TraverseEach: only the entries of a list, tuple, dict or FrozenDict can be traversed, "
@@ -202,9 +202,9 @@ def _entries(inputs: Any) -> bool:
 
 
 class TraverseItem(Traversal):
-    """The item with a key or index; of a tuple and a slice, each item by itself.
+    """The item with a key or index; for a slice of a tuple, each item separately.
 
-    A slice of anything else, a list or an array, is one place, as in Flax.
+    A slice of anything else, such as a list or an array, is one place, as in Flax.
     """
 
     def __init__(self, key: Any) -> None:
@@ -275,4 +275,4 @@ def _rebuilt(inputs: Any, items: list[Any]) -> object:
 
 
 t_identity = TraverseId()
-"""The data itself, where every description of places begins."""
+"""The data itself, from which every traversal is built."""

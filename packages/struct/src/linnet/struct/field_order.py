@@ -1,8 +1,8 @@
-"""Finds the field for which Python refuses to make a dataclass.
+"""Finds the field because of which Python cannot make a dataclass.
 
-A field without a default cannot follow one with a default. When the default is a base's, Python's
-error names the field but no way out. The ways out differ: struct's dataclasses, linen's modules and
-nnx's each have their own line of code for keyword-only fields. Finding the field is the same.
+A field without a default cannot follow one with a default. If the default is in a base class,
+Python's error names the field but not the fix. The fixes differ: struct's dataclasses, linen's
+modules and nnx's modules declare keyword-only fields differently. Finding the field is the same.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ def required_after_default(cls: type) -> str | None:
     """The first positional field without a default that follows one with a default.
 
     Args:
-      cls: a class that `dataclasses.dataclass` has refused; it has collected the fields by then.
+      cls: a class for which `dataclasses.dataclass` failed, after it had collected the fields.
 
     Returns:
-      The field's name, or None if their order is not what was refused.
+      The field's name, or None if the order of the fields was not the cause.
 
     >>> import dataclasses
     >>> class Model:

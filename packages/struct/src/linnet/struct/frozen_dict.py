@@ -1,12 +1,10 @@
 """An immutable dictionary that is a pytree.
 
-The idea: a `FrozenDict` owns one plain nested dict that nobody else holds, and hands out nothing of
-it
-that could be changed: a nested dict is wrapped when it is asked for, not before, so wrapping costs
-one object, and JAX sees the plain dicts. Only dicts are frozen; what a list contains is left
-unchanged.
+The idea: a `FrozenDict` owns one plain nested dict that is not referenced elsewhere, and never
+returns a mutable part of it. A nested dict is wrapped only when it is accessed, so wrapping costs
+one object, and JAX sees the plain dicts. Only dicts are frozen; the contents of a list are not.
 
-The functions take plain dicts too, so that code need not ask which of the two it holds.
+The functions also take plain dicts, so that code need not check which of the two it has.
 """
 
 from __future__ import annotations
@@ -48,8 +46,8 @@ class FrozenItemsView(ItemsView[K, V]):
 class FrozenDict(Mapping[K, V]):
     """An immutable mapping, nested dicts included; a pytree whose children are sorted by key.
 
-    Takes what `dict` takes, and copies it. Equal to any mapping with the same items, hashable if
-    its values are.
+    The constructor takes the same arguments as `dict` and copies them. A FrozenDict equals any
+    mapping with the same items, and is hashable if its values are.
 
     >>> from linnet.struct import FrozenDict
     >>> params = FrozenDict({"dense": {"kernel": 1.0}, "step": 3})
@@ -84,14 +82,14 @@ class FrozenDict(Mapping[K, V]):
     def __init__(
         self: FrozenDict[Any, Any], *args: Any, __unsafe_skip_copy__: bool = False, **kwargs: Any
     ) -> None:
-        # The outer dict is copied in any case, as the constructor of `dict` does.
+        # The outer dict is always copied, as in the constructor of `dict`.
         items: dict[Any, Any] = dict(*args, **kwargs)
         self._dict = items if __unsafe_skip_copy__ else _own(items)
         self._hash = None
 
     @classmethod
     def _wrap(cls, items: dict[Any, Any]) -> Self:
-        """A FrozenDict around a dict that nobody else changes, without a copy."""
+        """A FrozenDict around a dict that nothing else changes, without a copy."""
         made = cls.__new__(cls)
         made._dict = items
         made._hash = None
@@ -152,7 +150,7 @@ class FrozenDict(Mapping[K, V]):
         return type(self), (self._dict,)
 
     def pretty_repr(self, num_spaces: int = 4) -> str:
-        """One line an entry, each level indented by `num_spaces`."""
+        """The text with one line per entry, each level indented by `num_spaces`."""
         return f"FrozenDict({_pretty(self._dict, num_spaces)})"
 
     def copy(self, add_or_replace: Mapping[K, V] = MappingProxyType({})) -> Self:
@@ -289,11 +287,11 @@ def pop(x: FrozenDict[K, V] | dict[K, V], key: K) -> tuple[FrozenDict[K, V] | di
 
 
 def pretty_repr(x: object, num_spaces: int = 4) -> str:
-    """The text of either kind of dict, one line an entry; of anything else, its `repr`.
+    """The text of either kind of dict, one line per entry; for anything else, its `repr`.
 
     Args:
       x: anything.
-      num_spaces: by how much each level is indented.
+      num_spaces: the number of spaces by which each level is indented.
 
     >>> from linnet.struct import pretty_repr
     >>> print(pretty_repr({"dense": {"bias": 0}}))
@@ -316,16 +314,16 @@ def _plain(function: str, x: Any) -> dict[Any, Any]:
 
 
 def _own(x: object) -> Any:
-    """`x` with its dicts copied, so that nobody else holds them; FrozenDicts are opened."""
+    """`x` with its dicts copied, so that nothing else refers to them; FrozenDicts are unwrapped."""
     if isinstance(x, FrozenDict):
-        return x._dict  # shared between FrozenDicts, changed by none
+        return x._dict  # shared between FrozenDicts, which never change it
     if isinstance(x, dict):
         return {key: _own(value) for key, value in x.items()}
     return x
 
 
 def _thaw(x: object) -> Any:
-    """`x` as plain dicts that its new owner may change: FrozenDicts opened, dicts copied."""
+    """`x` as plain dicts that the caller may change: FrozenDicts unwrapped, dicts copied."""
     if isinstance(x, FrozenDict):
         return _copied(x._dict)
     if isinstance(x, dict):
@@ -338,7 +336,7 @@ def _copied(x: Any) -> Any:
     if isinstance(x, dict):
         try:
             keys = sorted(x)
-        except TypeError:  # not for JAX, then, but a dict all the same
+        except TypeError:  # JAX could not flatten it, but it is a valid dict
             keys = list(x)
         return {key: _copied(x[key]) for key in keys}
     if type(x) in (list, tuple):

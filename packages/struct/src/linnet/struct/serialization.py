@@ -1,14 +1,13 @@
 """Trees of arrays as state dicts and as bytes, in the format that Flax reads and writes.
 
-The idea: a tree becomes a state dict (`_state_dict`), the state dict becomes one msgpack object.
-What msgpack does not know, arrays, NumPy scalars and complex numbers, is written as an extension
-type, whose
-payload is again msgpack: shape, name of the dtype, elements in C order. An array too large for one
-extension, and a typed PRNG key, are written as a dict with a marker, which a reader that doesn't
-know the marker still reads as a dict.
+The idea: a tree becomes a state dict (`_state_dict`), and the state dict becomes one msgpack
+object. Values that msgpack does not support (arrays, NumPy scalars and complex numbers) are written
+as an extension type whose payload is again msgpack: shape, name of the dtype, elements in C order.
+An array too large for one extension, or a typed PRNG key, is written as a dict with a marker; a
+reader that doesn't know the marker still reads it as a dict.
 
-Reading is building numbers, strings, lists, dicts and arrays of numbers: nothing in the bytes can
-name a class or a function, or make Python run something.
+Reading only builds numbers, strings, lists, dicts and arrays of numbers: the bytes cannot name a
+class or a function, or make Python execute code.
 
 msgpack is an optional dependency: `pip install linnet-struct[msgpack]`.
 """
@@ -53,15 +52,15 @@ __all__ = [
 ]
 
 HINT = "_serialization_hint"
-"""An attribute of classes that cannot be serialized as they are: what to write instead."""
+"""Name of an attribute of unserializable classes that says what to serialize instead."""
 
 MAX_CHUNK_SIZE = 2**30
-"""Arrays of more bytes are written in chunks of at most as many."""
+"""The maximum number of bytes per chunk; larger arrays are written in several chunks."""
 
-# An extension holds at most 2**32 - 1 bytes, the array's header among them.
+# An extension holds at most 2**32 - 1 bytes, including the array's header.
 _LARGEST_EXTENSION = 2**32 - 2**16
 
-# Types of extension, as Flax numbers them.
+# Extension types, numbered as in Flax.
 _NDARRAY, _COMPLEX, _NPSCALAR = 1, 2, 3
 
 _CHUNKED = "__msgpack_chunked_array__"
@@ -69,7 +68,7 @@ _PRNG_KEY = "__msgpack_prng_key__"
 
 
 class InvalidBytesError(ValueError):
-    """Bytes are not, or not all of, what `to_bytes` wrote."""
+    """The bytes were not written by `to_bytes`, or are incomplete."""
 
 
 class NotSerializableError(TypeError):
@@ -77,11 +76,11 @@ class NotSerializableError(TypeError):
 
 
 def to_bytes(target: object) -> bytes:
-    """A tree's leaves as bytes.
+    """Serializes a tree's leaves to bytes.
 
     Args:
-      target: what `to_state_dict` takes; its leaves are arrays, NumPy scalars, typed PRNG keys,
-        numbers (complex ones, too), bools, strings, bytes and None.
+      target: a tree as `to_state_dict` takes it; its leaves are arrays, NumPy scalars, typed PRNG
+        keys, numbers (including complex ones), bools, strings, bytes and None.
 
     Raises:
       NotSerializableError: (a TypeError) a leaf is something else; names its path.
@@ -103,15 +102,15 @@ def from_bytes(target: object, encoded_bytes: bytes) -> Any:
     """A copy of a tree with the leaves that were written by `to_bytes`.
 
     Args:
-      target: a tree with the structure that is wanted, or None for the state dict as it is.
-      encoded_bytes: what `to_bytes` returned for a tree of that structure.
+      target: a tree with the desired structure, or None for the state dict as it is.
+      encoded_bytes: the bytes that `to_bytes` returned for a tree of that structure.
 
     Returns:
-      A new tree; its arrays are NumPy arrays that cannot be written to.
+      A new tree; its arrays are read-only NumPy arrays.
 
     Raises:
       InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.
-      StateDictError: (a ValueError) the tree that was written has another structure.
+      StateDictError: (a ValueError) the tree that was written has a different structure.
       ImportError: msgpack is not installed.
 
     >>> import jax.numpy as jnp
@@ -124,13 +123,13 @@ def from_bytes(target: object, encoded_bytes: bytes) -> Any:
 
 
 def msgpack_serialize(pytree: object, in_place: bool = False) -> bytes:
-    """A tree of dicts and lists as bytes.
+    """Serializes a tree of dicts and lists to bytes.
 
     Args:
       pytree: dicts, lists and the leaves that `to_bytes` takes; other containers go through
         `to_state_dict` first.
-      in_place: True to write dicts in their own order, as `to_bytes` does; False to sort them by
-        key. The tree is changed in neither case.
+      in_place: True to keep the order of dicts, as `to_bytes` does; False to sort them by key. The
+        tree is not changed in either case.
 
     Raises:
       NotSerializableError: (a TypeError) the tree holds something else; names its path.
@@ -163,8 +162,8 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
       encoded_pytree: bytes, or anything with the buffer protocol.
 
     Returns:
-      Dicts, lists and leaves. Arrays are NumPy arrays that cannot be written to, PRNG keys are
-      typed again.
+      Dicts, lists and leaves. Arrays are read-only NumPy arrays; typed PRNG keys are restored as
+      such.
 
     Raises:
       InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.
@@ -187,13 +186,13 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
 
     def read(code: int, data: bytes) -> Any:
         if code not in (_NDARRAY, _COMPLEX, _NPSCALAR):
-            return msgpack.ExtType(code, data)  # another program's; kept as it is
+            return msgpack.ExtType(code, data)  # written by another program; kept as it is
         return _read_extension(code, msgpack.unpackb(data))
 
     try:
         tree = msgpack.unpackb(encoded_pytree, ext_hook=read, strict_map_key=False)
         return _read_markers(tree)
-    # What msgpack raises on foreign bytes, and what comes of wrong types in a well-formed object.
+    # Errors that msgpack raises for foreign bytes, and errors from wrong types in a valid object.
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         size = memoryview(encoded_pytree).nbytes
         reason = str(error).rstrip(".") or type(error).__name__
@@ -209,7 +208,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
 
 
 def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> object:
-    """`x` as msgpack and `_extension` can write it; jax arrays as NumPy's, large ones in chunks."""
+    """`x` in a form that msgpack and `_extension` can write: NumPy arrays, large ones in chunks."""
     ty = type(x)
     if ty is dict:
         _check_keys(x, path)
@@ -218,7 +217,7 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> object:
             for key in (_sorted(x) if ordered else x)
         }
     if ty is list:
-        # Flax splits arrays in dicts alone; in lists, only those are split that do not fit whole.
+        # Flax splits only arrays in dicts; in lists, we split only arrays that do not fit whole.
         return [
             _writable(item, f"{path}/{i}", ordered=ordered, largest=_LARGEST_EXTENSION)
             for i, item in enumerate(x)
@@ -248,7 +247,7 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> object:
 
 
 def _msgpack_types() -> tuple[type, ...]:
-    """Types of values that msgpack itself reads: times, and extensions of other programs."""
+    """Types of values that msgpack itself returns: times, and extensions of other programs."""
     msgpack = _import_msgpack("msgpack_serialize")
     return msgpack.Timestamp, msgpack.ExtType
 
@@ -281,7 +280,7 @@ def _checked_array(x: object, path: str) -> np.ndarray:
         )
     array = np.asarray(x)
     _check_dtype(array.dtype, path)
-    # The name of a dtype, which is all that is written of it, does not tell the order of bytes.
+    # Only the name of a dtype is written, and it does not include the byte order.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -328,7 +327,7 @@ def _key_as_dict(key: jax.Array, path: str, largest: int) -> dict[str, Any]:
 
 
 def _extension(x: object) -> tuple[int, Any]:
-    """The type and the content of the extension for a leaf that msgpack doesn't know."""
+    """The type and the content of the extension for a leaf that msgpack doesn't support."""
     if isinstance(x, complex) and not isinstance(x, np.generic):
         return _COMPLEX, (x.real, x.imag)
     code = _NPSCALAR if isinstance(x, np.generic) else _NDARRAY
@@ -351,7 +350,7 @@ def _read_extension(code: int, content: Any) -> object:
 
 
 def _array(shape: Any, name: str, data: bytes) -> np.ndarray:
-    # np.dtype understands a small language; only plain names are let through to it.
+    # np.dtype parses a small language; only plain names are passed to it.
     dtype = np.dtype(name) if re.fullmatch(r"[a-z]\w*(\[\w+\])?", name, re.ASCII) else None
     if dtype is None or dtype.name != name or not _is_number(dtype):
         raise ValueError(f"there is an array of the unknown dtype {name!r}")
@@ -371,7 +370,7 @@ def _checked_shape(shape: object) -> list[int]:
 
 
 def _read_markers(x: Any) -> object:
-    """`x` with the dicts that stand for arrays in chunks and for PRNG keys replaced by these."""
+    """`x` with the dicts that encode chunked arrays and PRNG keys replaced by their values."""
     if isinstance(x, list):
         return [_read_markers(item) for item in x]
     if not isinstance(x, dict):

@@ -1,7 +1,7 @@
-"""Nested dicts as flat ones, and places in nested data.
+"""Flattening of nested dicts, and traversals of nested data.
 
-The idea of the first half: a nested dict is a flat one whose keys are paths, so a rule about the
-names of parameters is a rule about keys. The second half, `Traversal`s, describes places in any
+The first half represents a nested dict as a flat dict whose keys are paths, so that a rule about
+parameter names becomes a rule about keys. The second half, `Traversal`s, describes places in any
 nested data; see `_traversal`.
 """
 
@@ -52,11 +52,11 @@ VariableDict = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class _EmptyNode:
-    """What stands for an empty dict in a flat one."""
+    """The type of `empty_node`."""
 
 
 empty_node = _EmptyNode()
-"""Stands for an empty dict in a flat one."""
+"""Represents an empty dict in a flat one."""
 
 
 @overload
@@ -80,19 +80,19 @@ def flatten_dict(
     is_leaf: Callable[[PathParts, Any], Any] | None = None,
     sep: str | None = None,
 ) -> dict[Any, Any]:
-    """A nested dict as a flat one, by path.
+    """Flattens a nested dict into one keyed by path.
 
     Args:
-      xs: dicts and FrozenDicts in one another.
-      keep_empty_nodes: True to keep empty dicts, as `empty_node`; False to leave them out.
-      is_leaf: takes a path and a dict, returns whether the dict is to be kept whole.
-      sep: joins the keys of a path into a string; None keeps them as a tuple.
+      xs: nested dicts and FrozenDicts.
+      keep_empty_nodes: True to keep empty dicts as `empty_node`; False to omit them.
+      is_leaf: takes a path and a dict and returns whether to keep the dict whole.
+      sep: the separator that joins the keys of a path into a string; None keeps them as a tuple.
 
     Returns:
       Leaves by path.
 
     Raises:
-      TypeError: `xs` is not a dict, or with `sep`, a key is not a string.
+      TypeError: `xs` is not a dict, or `sep` is given and a key is not a string.
       ValueError: two paths are the same when joined by `sep`.
 
     >>> from linnet.struct import traverse_util
@@ -131,15 +131,16 @@ def flatten_dict(
 
 
 def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, Any]:
-    """The nested dict that `flatten_dict` made flat.
+    """Rebuilds the nested dict from the result of `flatten_dict`.
 
     Args:
       xs: leaves by path; `empty_node` becomes an empty dict.
-      sep: what the paths were joined by; None if they are tuples.
+      sep: the separator that joined the paths; None if they are tuples.
 
     Raises:
-      TypeError: `xs` is not a dict, or a path is a tuple with `sep` or none without.
-      ValueError: one path continues another, which is a leaf.
+      TypeError: `xs` is not a dict; or a path is a tuple although `sep` is given, or not a tuple
+        although it isn't.
+      ValueError: one path extends another, which is a leaf.
 
     >>> from linnet.struct import traverse_util
     >>> traverse_util.unflatten_dict({("dense", "kernel"): 1, ("scale",): 3})
@@ -151,7 +152,7 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, A
     for name, leaf in xs.items():
         path = _split(name, sep)
         value = {} if leaf is empty_node else leaf
-        if not path:  # the whole was a leaf, or empty
+        if not path:  # the whole dict was a leaf, or empty
             if len(xs) > 1:
                 raise _conflict(name)
             whole: dict[Any, Any] = value
@@ -173,14 +174,14 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, A
 def path_aware_map(
     f: Callable[[PathParts, Any], Any], nested_dict: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Mapping[str, Any]]:
-    """A nested dict with `f(path, leaf)` in place of each leaf.
+    """Replaces each leaf of a nested dict by `f(path, leaf)`.
 
     Args:
       f: takes the path, a tuple of keys, and the leaf.
-      nested_dict: dicts and FrozenDicts in one another; lists are leaves.
+      nested_dict: nested dicts and FrozenDicts; lists are leaves.
 
     Returns:
-      Plain dicts; empty ones stay.
+      Plain dicts; empty ones are kept.
 
     Raises:
       TypeError: `nested_dict` is not a dict.
@@ -199,7 +200,8 @@ class ModelParamTraversal(Traversal):
     """The parameters of a nested dict whose path and value pass a test.
 
     Args:
-      filter_fn: takes a path such as "/dense/kernel" and the value, returns whether it is meant.
+      filter_fn: takes a path such as "/dense/kernel" and the value, and returns whether to select
+        the parameter.
 
     >>> from linnet.struct import traverse_util
     >>> kernels = traverse_util.ModelParamTraversal(lambda path, _: path.endswith("kernel"))
@@ -211,13 +213,13 @@ class ModelParamTraversal(Traversal):
         self._filter_fn = filter_fn
 
     def iterate(self, inputs: object) -> Any:
-        """The parameters that are meant, sorted by path."""
+        """The selected parameters, sorted by path."""
         for path, value in _sorted_flat(inputs).items():
             if value is not empty_node and self._filter_fn(_slashed(path), value):
                 yield value
 
     def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
-        """A copy of `inputs` with `fn` applied to the parameters that are meant."""
+        """A copy of `inputs` with `fn` applied to the selected parameters."""
 
         def change(path: PathParts, value: object) -> Any:
             meant = value is not empty_node and self._filter_fn(_slashed(path), value)
@@ -230,7 +232,7 @@ class ModelParamTraversal(Traversal):
 
 def _sorted_flat(inputs: object) -> dict[PathParts, Any]:
     if not isinstance(inputs, dict | FrozenDict):
-        # A ValueError, as those who catch Flax's expect.
+        # A ValueError, because callers that catch Flax's error expect one.
         raise ValueError(
             f"ModelParamTraversal: expected a nested dict, got {type(inputs).__name__}."
         )

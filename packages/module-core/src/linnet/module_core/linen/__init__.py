@@ -124,7 +124,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Tables take a quarter of the time to import all this, and few programs draw one.
+    # Tables account for a quarter of the import time, and few programs draw one.
     if name in ("summary", "tabulate"):
         summary = import_module(".summary", __name__)
         return summary if name == "summary" else summary.tabulate

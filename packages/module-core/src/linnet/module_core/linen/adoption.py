@@ -2,8 +2,8 @@
 
 A module finds its place in one of four ways; each ends in `bind_child`:
 
-* made in a compact method: a child of the module whose method runs, named `ClassName_k` or by
-  `name`;
+* made in a compact method: a child of the module whose method is running, named `ClassName_k` or
+  by `name`;
 * made in `setup`: it waits, without a name, until it is assigned to an attribute, which names it;
 * passed to a constructor while unbound: a clone of it becomes a child, named by the field;
 * passed to a constructor while waiting in some `setup`: it becomes that module's child instead.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .module import Module
     from .scope import Scope
 
-# The types of nearly every field: they hold no modules, so there is no need to look inside.
+# The types of nearly every field: they hold no modules, so they need not be searched.
 _PLAIN = frozenset(
     (
         *(int, float, bool, str, complex, bytes, NoneType, type, np.dtype),
@@ -49,7 +49,7 @@ Path = tuple[str, ...]
 
 
 def is_plain(value: object) -> bool:
-    """Whether `value` surely holds no modules and stays as it is."""
+    """Whether `value` is known to hold no modules and stays as it is."""
     return type(value) in _PLAIN
 
 
@@ -86,7 +86,7 @@ def map_modules(
             return tuple(items)
         if hasattr(value, "_fields"):
             return type(value)(*items)
-        # A tuple with a meaning of its own, as PartitionSpec is in older versions of jax.
+        # A tuple subclass with special meaning, such as PartitionSpec in older versions of jax.
         return value if all(a is b for a, b in zip(items, value, strict=True)) else tuple(items)
     if isinstance(value, dict | FrozenDict):
         return FrozenDict(
@@ -186,7 +186,7 @@ _HOLDERS = (list, tuple, dict, FrozenDict)
 
 
 def share_scope(module: Module, other: Module) -> None:
-    """Makes two bound modules one place; see `module.share_scope`."""
+    """Gives two bound modules the same place; see `module.share_scope`."""
     if module.scope is None or other.scope is None:
         raise CallShareScopeOnUnboundModuleError(
             f"share_scope needs two bound modules, got {type(module).__name__} and "

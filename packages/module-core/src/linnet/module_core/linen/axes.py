@@ -20,7 +20,7 @@ from .filters import CollectionFilter, group_collections
 
 
 class _Broadcast:
-    """The same for all steps: an input that every step sees, an output that no step changes."""
+    """Marks a value that is the same in all steps: an input all see, an output none changes."""
 
     def __repr__(self) -> str:
         return "broadcast"
@@ -30,13 +30,13 @@ class _Broadcast:
 
 
 broadcast = _Broadcast()
-"""In place of an axis: the argument or collection is the same in every step."""
+"""Used instead of an axis for an argument or collection that is the same in every step."""
 
 Axes = Mapping[CollectionFilter, Any]
 
 
 def in_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
-    """The collections that go in, with the axis of each."""
+    """The input collections, with the axis of each."""
     return {
         f: axis.axis if isinstance(axis, In) else axis
         for f, axis in axes.items()
@@ -45,7 +45,7 @@ def in_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
 
 
 def out_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
-    """The collections that come out, with the axis of each."""
+    """The output collections, with the axis of each."""
     return {
         f: axis.axis if isinstance(axis, Out) else axis
         for f, axis in axes.items()
@@ -71,11 +71,11 @@ def split_streams(
 def join_streams(
     a: Sequence[Mapping[str, jax.Array]], b: Sequence[Mapping[str, jax.Array]]
 ) -> list[dict[str, jax.Array]]:
-    """Puts together what `split_streams` has split."""
+    """Reverses `split_streams`."""
     return [{**x, **y} for x, y in zip(a, b, strict=True)]
 
 
-Sizes = dict[int, str]  # the sizes of mapped axes, for each the first value that has it
+Sizes = dict[int, str]  # the sizes of mapped axes, each with the first value that has it
 
 
 def axis_sizes(axes: Any, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
@@ -111,7 +111,7 @@ def axis_sizes(axes: Any, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
 
 
 def input_name(path: Any, after: int = 0) -> str:
-    """Names an argument by its number, where the module is argument 0 and `after` others follow."""
+    """Names an argument by number, where the module is 0 and `after` other arguments follow it."""
     first, *inner = path
     return f"Argument {first.idx + 1 + after}{jax.tree_util.keystr(tuple(inner))}"
 
@@ -123,7 +123,7 @@ def keyword_name(path: Any) -> str:
 
 
 def variable_name(path: Any) -> str:
-    """Names a variable, from its path in a list of collections, one for each root."""
+    """Names a variable from its path in a list of collections, one for each root."""
     names = [str(entry.key) for entry in path if isinstance(entry, jax.tree_util.DictKey)]
     return f"Variable {'/'.join(names[1:])!r} of the collection {names[0]!r}"
 
@@ -134,21 +134,21 @@ def map_prefix(fn: Callable[[Any, Any], Any], axes: object, tree: object) -> Any
 
 
 def as_prefix(axes: object) -> Any:
-    """`axes` for a tuple of arguments, where a list is meant as a tuple."""
+    """`axes` for a tuple of arguments, with a list converted to a tuple."""
     return tuple(axes) if isinstance(axes, list) else axes
 
 
 def one_size(sizes: Sequence[Sizes], given: int | None, kind: str, name: str) -> int:
-    """The one size among `sizes`, or the given one.
+    """The only size among `sizes`, or the given one.
 
     Args:
-      sizes: of the mapped axes.
-      given: the argument `name`, if the user gave it.
-      kind: of size, in the error: "batch axis sizes", "scan lengths".
-      name: of the argument that gives it.
+      sizes: the sizes of the mapped axes.
+      given: the value of the argument `name`, if the user passed it.
+      kind: the kind of size, for the error: "batch axis sizes", "scan lengths".
+      name: the name of the argument that sets the size.
 
     Raises:
-      ArgumentError: there is none, or more than one.
+      ArgumentError: there is no size, or more than one.
     """
     found: Sizes = {} if given is None else {given: name}
     for of_some in sizes:

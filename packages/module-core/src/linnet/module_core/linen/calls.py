@@ -137,7 +137,7 @@ def _run(
 
 def returned(collections: dict[str, Any]) -> dict[str, Any]:
     """Collections as users get them: plain dicts, or FrozenDicts if so configured."""
-    if config.flax_return_frozendict:  # a setting for old programs; types know the default
+    if config.flax_return_frozendict:  # a setting for old programs; the annotation ignores it
         return FrozenDict(collections)  # type: ignore[return-value]
     return collections
 
@@ -150,7 +150,7 @@ def _capture_filter(capture: object) -> CaptureFilter | None:
     return _is_call
 
 
-# One function for all calls, since it is part of what `nn.jit` compiles for.
+# The same function object for all calls, because it is part of the key of `nn.jit`'s programs.
 def _is_call(module: object, method: str) -> bool:
     return method == "__call__"
 
@@ -160,7 +160,7 @@ def resolve_method(module: Module, method: object) -> Callable[..., Any]:
 
     Raises:
       AttributeError, TypeError: the named method is missing, or is not a method.
-      ApplyModuleInvalidMethodError: not a function that takes a module.
+      ApplyModuleInvalidMethodError: `method` is not a function that takes a module.
     """
     check_instance(module)
     if method is None:
@@ -180,12 +180,12 @@ def resolve_method(module: Module, method: object) -> Callable[..., Any]:
 
 
 def _named(module: Module, name: str) -> Callable[..., Any]:
-    """The function that runs what `name` is on the bound module.
+    """The function that calls the method or attribute `name` of the bound module.
 
-    A method of the class is that function. A name that means something only once the module is
-    bound (a submodule, a property that reads one, an attribute made in setup) is looked up there.
-    Any other callable, such as a function in a field, gets the bound module first, as it does when
-    it is passed as `method` itself.
+    A method of the class is used as is. A name that exists only on the bound module (a submodule, a
+    property that reads one, an attribute made in setup) is looked up there. Any other callable,
+    such as a function in a field, gets the bound module as its first argument, as if it had been
+    passed as `method`.
     """
     cls = type(module)
     defined = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
@@ -206,7 +206,7 @@ def _named(module: Module, name: str) -> Callable[..., Any]:
     return _attribute(name) if adoption.is_module(owner) else found
 
 
-# Descriptors whose attribute refers to the module, but not by `__self__`.
+# Descriptors whose attribute refers to the module, but not through `__self__`.
 _BINDING = (functools.partialmethod, functools.singledispatchmethod)
 
 
@@ -231,7 +231,7 @@ def _check_callable(module: Module, name: str, found: object) -> None:
 
 
 def check_instance(module: object) -> None:
-    """Checks that the module is an instance, as it isn't in `Dense.init(key, x)`.
+    """Checks that the module is an instance, not a class as in `Dense.init(key, x)`.
 
     Raises:
       InvalidInstanceModuleError: it is not.
@@ -256,7 +256,7 @@ def _takes_an_argument(fn: Callable[..., Any]) -> bool:
     return any(p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
-# The same as plain functions, for a function of a module.
+# The same calls as plain functions, for a function of a module.
 
 
 @overload
@@ -340,7 +340,7 @@ def init_fn(
     mutable: CollectionFilter = DenyList("intermediates"),
     capture_intermediates: CaptureIntermediates = False,
 ) -> Callable[..., dict[str, Any]]:
-    """A function (rngs, *args, **kwargs) that returns the variables which `fn` makes.
+    """A function (rngs, *args, **kwargs) that returns the variables that `fn` makes.
 
     Args:
       fn: takes the bound module first.

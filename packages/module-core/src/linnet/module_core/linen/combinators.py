@@ -1,4 +1,4 @@
-"""Modules composed of other modules or functions, without parameters of their own."""
+"""Modules composed of other modules or functions, without additional parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .module import Module
 
 
 class Sequential(Module):
-    """Applies a sequence of functions and modules, each to the output of the one before.
+    """Applies a sequence of functions and modules, each to the output of the previous one.
 
     A tuple is passed on as positional arguments, a dict as keyword arguments.
 
@@ -52,7 +52,7 @@ class Sequential(Module):
 
     @compact
     def __call__(self, *args: Any, **kwargs: Any) -> Output:
-        """Applies the layers in turn; arguments go to the first."""
+        """Applies the layers in order; the arguments go to the first one."""
         if not self.layers:
             raise ArgumentError(f"Empty Sequential module {self.name}.")
         outputs = self.layers[0](*args, **kwargs)
@@ -69,7 +69,7 @@ class Sequential(Module):
 class BatchApply:
     """Merges the leading dimensions of arrays, calls a function, and splits them again.
 
-    [d1, ..., dn, ...] becomes [d1 · … · dn, ...] for the function, and its outputs are split back.
+    The function gets [d1, ..., dn, ...] as [d1 · … · dn, ...], and its outputs are split back.
     An array of lower rank is passed unchanged.
 
     >>> import jax.numpy as jnp
@@ -81,7 +81,7 @@ class BatchApply:
 
     Args:
       f: function of arrays (or trees of them).
-      num_dims: how many leading dimensions to merge.
+      num_dims: the number of leading dimensions to merge.
     """
 
     def __init__(self, f: Callable[..., Any], num_dims: int = 2) -> None:

@@ -1,7 +1,7 @@
-"""What the current thread is doing with modules.
+"""Per-thread state: the stack of running modules and the interceptors.
 
-A module that is made while another one's method runs becomes its child: the parent is on top of
-this thread's stack. Interceptors, which see every method call, are kept beside it.
+A module that is made while another module's method runs becomes its child: the parent is on top of
+this thread's stack. Interceptors, which see every method call, are stored beside it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class _Context(threading.local):
         self.paths_read = 0  # how many times a method has read a module's path
 
     def __reduce__(self) -> str:
-        # By name: classes of a notebook are pickled by value, with what their methods refer to.
+        # By name: notebook classes are pickled by value, including what their methods refer to.
         return "context"
 
     @property
     def module_stack(self) -> list[Module | None]:
-        """The modules whose methods are running, the innermost last; None comes before them.
+        """The modules whose methods are running, innermost last, after a leading None.
 
-        So the last item is the module that runs, or None. It is a copy: libraries that look up
-        which module calls them (say, a quantizer that replaced `jax.lax.dot_general`) change
-        nothing.
+        The last item is therefore the running module, or None. The list is a copy, so libraries
+        that look up the calling module (such as a quantizer that replaced `jax.lax.dot_general`)
+        cannot change the stack.
         """
         return [None, *self.stack]
 
@@ -59,7 +59,7 @@ class InterceptorContext:
 
 
 class Interceptor(Protocol):
-    """A function that is called instead of a method, and calls the next one itself."""
+    """A function that is called instead of a method and calls the next function itself."""
 
     def __call__(
         self,

@@ -25,9 +25,9 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
     """Turns `cls` into a dataclass in place; returns the names of its constructor's fields.
 
     Args:
-      cls: a class of modules.
-      kw_only: all fields that it adds are keyword-only.
-      base: it is the one that defines `parent` and `name`.
+      cls: a module class.
+      kw_only: whether all fields that it adds are keyword-only.
+      base: whether it is the class that defines `parent` and `name`.
 
     Raises:
       ReservedModuleAttributeError: `name` or `parent` is annotated as something else.
@@ -36,7 +36,7 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
         _check_reserved(cls)
     for value in vars(cls).values():
         if isinstance(value, dataclasses.Field) and not value.init:
-            # Not an argument of the constructor: set in setup, and never compared.
+            # Not a constructor argument: it is set in `setup`, and never compared.
             value.compare = value.hash = value.repr = False
     # Equality and hash are inherited: generating them for each class would take most of the import
     # time of a package of layers.
@@ -109,7 +109,7 @@ def _is_optional_str(annotation: object) -> bool:
 def equal(self: Any, other: object) -> bool:
     """Whether two modules have the same class and equal values in all compared fields.
 
-    Name and parent count as well.
+    Name and parent are compared as well.
     """
     compared = [f.name for f in dataclasses.fields(self) if f.compare]
     if type(self) is not type(other):

@@ -1,8 +1,8 @@
 """Filters, which select collections (or random streams).
 
 A filter is True (all), False (none), a name, a collection of names, or `DenyList(filter)` (all
-but). Every filter is either a finite set of names or the complement of one; the algebra works on
-that form alone.
+others). Every filter is either a finite set of names or the complement of one; the algebra uses
+only this form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import InvalidFilterError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DenyList:
-    """All names but those that `deny` matches.
+    """All names except those that `deny` matches.
 
     >>> in_filter(DenyList("intermediates"), "params")
     True
@@ -32,18 +32,18 @@ class DenyList:
 
 
 CollectionFilter = bool | str | Collection[str] | DenyList
-"""A choice of collections: all (True), none (False), one, several, or all but some."""
+"""Selects collections: all (True), none (False), one, several, or all except some."""
 
 NamedCollections = Literal[True] | str | Collection[str] | DenyList
-"""A filter other than False: `apply` then returns the collections beside the output."""
+"""A filter other than False, for which `apply` also returns the collections."""
 
 PRNGSequenceFilter = CollectionFilter
 
-_Normal = tuple[bool, frozenset[str]]  # (is the complement of, these names)
+_Normal = tuple[bool, frozenset[str]]  # (whether it is the complement, names)
 
 
 def normal_form(filter_like: CollectionFilter) -> _Normal:
-    """A filter as (is it the complement, of which names): equal filters have equal ones."""
+    """A filter as (whether it is the complement, names); equal filters have equal normal forms."""
     if isinstance(filter_like, bool):
         return filter_like, frozenset()
     if isinstance(filter_like, str):
@@ -72,7 +72,7 @@ def in_filter(filter_like: CollectionFilter, name: str) -> bool:
 
 
 def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
-    """A filter for what `a` or `b` matches."""
+    """A filter that matches what `a` or `b` matches."""
     (ca, na), (cb, nb) = normal_form(a), normal_form(b)
     if ca and cb:
         return _from_normal(True, na & nb)
@@ -84,7 +84,7 @@ def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
 
 
 def union_of(filters: Iterable[CollectionFilter]) -> CollectionFilter:
-    """A filter for what any of `filters` matches."""
+    """A filter that matches what any of `filters` matches."""
     union: CollectionFilter = False
     for filter_like in filters:
         union = union_filters(union, filter_like)
@@ -92,7 +92,7 @@ def union_of(filters: Iterable[CollectionFilter]) -> CollectionFilter:
 
 
 def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
-    """A filter for what both `a` and `b` match."""
+    """A filter that matches what both `a` and `b` match."""
     (ca, na), (cb, nb) = normal_form(a), normal_form(b)
     if ca and cb:
         return _from_normal(True, na | nb)
@@ -104,7 +104,7 @@ def intersect_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFil
 
 
 def subtract_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
-    """A filter for what `a` matches and `b` doesn't."""
+    """A filter that matches what `a` matches and `b` doesn't."""
     complement, names = normal_form(b)
     return intersect_filters(a, _from_normal(not complement, names))
 

@@ -1,11 +1,11 @@
-"""Everything but arrays that a compiled method depends on, as comparable values.
+"""Everything except arrays that a compiled method depends on, as comparable values.
 
-Two calls share a program if their fingerprints are equal. So a fingerprint contains everything that
-a trace can see of a field, and nothing else: numbers with their type (a kernel times 2 is not one
-times 2.0); the contents of a partial, a container or a dataclass, but not its identity; and for a
-type with registered functions for its state dict, that state. Arrays count by their contents, large
-ones by identity. A module counts by class, fields, and its place below the lifted scopes, but not
-by its path from the model, so that equal siblings share a program.
+Two calls share a program if their fingerprints are equal. A fingerprint therefore contains exactly
+what a trace can see of a field: numbers with their type (a kernel times 2 differs from a kernel
+times 2.0); the contents of a partial, a container or a dataclass, but not its identity; and, for a
+type with registered state-dict functions, the state dict. Arrays are compared by contents, large
+ones by identity. Modules are compared by class, fields, and place below the lifted scopes, but not
+by the path from the model, so that equal siblings share a program.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from linnet.struct.serialization import is_serializable, to_state_dict
 
 _BY_VALUE = frozenset((int, bool, str, bytes, NoneType))
 _BY_IDENTITY = frozenset((type, np.dtype, FunctionType, BuiltinFunctionType))
-_LARGE = 4096  # elements; comparing more of them costs more than it could save
+_LARGE = 4096  # elements; comparing more costs more than it could save
 
 
 class Unknown(Exception):
-    """A value has no fingerprint that would distinguish it from another one."""
+    """A value has no fingerprint that would distinguish it from other values."""
 
 
 def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
@@ -38,7 +38,7 @@ def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
 
     Args:
       value: a field of a module.
-      of_special: the fingerprint of a module or a variable, None of all else.
+      of_special: returns the fingerprint of a module or a variable, and None for anything else.
 
     Raises:
       Unknown: the value has none.
@@ -49,7 +49,7 @@ def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
     if kind in _BY_IDENTITY:
         return value
     if kind is float or kind is complex:
-        return kind, repr(value)  # not by ==: of 0.0 and -0.0, and of nan
+        return kind, repr(value)  # not by ==, because of 0.0 and -0.0, and of nan
     special = of_special(value)
     if special is not None:
         return special

@@ -1,9 +1,9 @@
 """The cost of one call of a module's method.
 
-The call is repeated with abstract inputs on a copy of the module, in a frame of its own that holds
-the variables which the module can reach; XLA counts the operations of that program (see
-`tables.flops`). It is repeated as `apply` runs it: with the variables that `init` has made, so that
-neither initial values nor the first call's special cases count.
+The call is repeated with abstract inputs on a copy of the module, in a separate frame that holds
+the variables that the module can reach; XLA counts the operations of that program (see
+`tables.flops`). It runs as in `apply`, with the variables that `init` has made, so neither initial
+values nor special cases of the first call are counted.
 
 This happens right after the call, within the trace of `init`, since a function among the arguments
 may hold arrays of that trace.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def method_of(context: InterceptorContext) -> Callable[..., Any]:
-    """The intercepted method as a function of the module: the class may know it by another name."""
+    """The intercepted method as a function of the module; its name in the class may differ."""
     method: Any = context.orig_method  # functools.partial(run, module, its state, ...)
     return lambda module, *args, **kwargs: method.func(
         module, module._state, *method.args[2:], *args, **kwargs
@@ -36,13 +36,13 @@ def method_of(context: InterceptorContext) -> Callable[..., Any]:
 class Repetition:
     """A call that can be repeated.
 
-    Created before the call, because a compact method that calls others goes on counting their
+    Create it before the call, because a compact method that calls others continues counting their
     submodules.
 
     Args:
-      fn: takes the module first.
+      fn: a function whose first argument is the module.
       module: a bound module.
-      args, kwargs: of the call.
+      args, kwargs: the arguments of the call.
       mutable: the collections that the call may change.
     """
 
@@ -66,9 +66,10 @@ class Repetition:
         return self._count(self._run)
 
     def vjp_flops(self) -> int:
-        """FLOPs of the call and of pulling its results back to variables and arguments, or -1.
+        """FLOPs of the call and of its vector-Jacobian product, or -1.
 
-        The results are what the call returns and the variables after it.
+        The product pulls the results (the output and the variables after the call) back to the
+        variables and arguments.
         """
 
         def pulled_back(variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
@@ -89,7 +90,7 @@ class Repetition:
         return count(fn, originals)
 
     def _run(self, variables: Arrays, keys: dict[str, Any], inputs: Arrays) -> Arrays:
-        """The arrays that the repeated call returns, and those that it leaves as variables."""
+        """The arrays that the repeated call returns, and those in the variables after it."""
         frame = Frame(self._rebuild_variables(variables), dict(keys), self._mutable)
         copies = _Copies(Scope.outermost(frame))
         module = copies.of(self._module)
@@ -104,7 +105,7 @@ class Repetition:
         return list(traced_arrays((result, frame.mutated())))
 
     def _variables(self) -> dict[str, Any]:
-        """The collections with what the module can reach in them, and nothing else."""
+        """The collections, restricted to the variables that the module can reach."""
         found: dict[str, Any] = {}
         places = {m.scope.path: m.scope for m in _reachable((self._module, self._arguments))}
         for path, scope in places.items():
@@ -122,7 +123,7 @@ class Repetition:
 
 
 class _Copies:
-    """Copies of bound modules, each at its own path below another root, one for each module."""
+    """Copies of bound modules, one per module, at the same paths below another root."""
 
     def __init__(self, root: Scope) -> None:
         self._root = root
@@ -143,7 +144,7 @@ class _Copies:
         return known
 
     def within(self, value: object) -> Any:
-        """`value` with the copies of the modules in it."""
+        """`value` with its modules replaced by their copies."""
         if not any(True for _ in adoption.iter_modules(value)):
             return value
         return adoption.map_modules(lambda path, module: self.of(module), value)

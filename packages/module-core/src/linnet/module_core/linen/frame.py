@@ -39,9 +39,9 @@ class Frame:
       mutable: the collections that may be changed.
       initializing: whether this is a call of `init`.
       concrete: compute initial values although the inputs are abstract (`lazy_init`).
-      capture: which results of methods to store as intermediates.
+      capture: which method results to store as intermediates.
       lifted: whether this is the body of a lifted transform.
-      lasting: the call has no end (`bind`): its modules stay as they are.
+      lasting: whether the call has no end (`bind`), so that its modules stay bound.
 
     Attributes:
       bound: the modules that have a place in the frame, until the call ends.
@@ -74,7 +74,7 @@ class Frame:
         lifted: bool = False,
         lasting: bool = False,
     ) -> None:
-        in_filter(mutable, "params")  # an invalid filter is refused now, not at the first write
+        in_filter(mutable, "params")  # an invalid filter raises now, not at the first write
         self.collections = collections
         self.keys = keys
         self.mutable = mutable
@@ -83,16 +83,16 @@ class Frame:
         self.concrete = concrete
         self.capture = capture
         self.lifted = lifted
-        self.adopted: dict[int, tuple[Any, Any]] = {}  # id of a module: it (kept alive), its clone
+        self.adopted: dict[int, tuple[Any, Any]] = {}  # id(module): (module to keep alive, clone)
         self.bound: list[Any] | None = None if lasting else []
         self.trace = _compat.trace_state()
         self.valid = True
 
     def end(self) -> None:
-        """Ends the call: nothing can be written any more, and no reference cycle is left.
+        """Ends the call: it forbids further writes and breaks the reference cycles.
 
-        A module and its submodules refer to one another. Left to the garbage collector, the values
-        of the call, including tracers, would live until it happens to run.
+        A module and its submodules refer to one another. Without this, the values of the call,
+        including tracers, would stay alive until the garbage collector runs.
         """
         self.valid = False
         self.adopted.clear()
@@ -109,7 +109,7 @@ class Frame:
         return known
 
     def mutated(self) -> Collections:
-        """The collections that the call could change, for the caller."""
+        """The mutable collections, to return to the caller."""
         return {c: tree for c, tree in self.collections.items() if self.is_mutable(c)}
 
 
@@ -117,8 +117,9 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
     """The collections of a frame, from a user's `variables`.
 
     Raises:
-      ApplyScopeInvalidVariablesTypeError: not a mapping of mappings with string keys.
-      ApplyScopeInvalidVariablesStructureError: `{"params": {"params": ...}}`.
+      ApplyScopeInvalidVariablesTypeError: `variables` is not a mapping of mappings with string
+        keys.
+      ApplyScopeInvalidVariablesStructureError: it is `{"params": {"params": ...}}`.
     """
     if not isinstance(variables, Mapping) or not all(
         isinstance(name, str)

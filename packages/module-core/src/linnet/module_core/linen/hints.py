@@ -1,7 +1,7 @@
 """Notes for errors: guesses at the mistake behind them.
 
-An error may come from jax or from a user's code and know nothing of modules. This file looks at it
-together with the call that raised it, and adds a note about the likely intention.
+An error from jax or from the user's code does not mention modules. This file examines it together
+with the call that raised it, and adds a note about the likely intention.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def mismatch(
     if not isinstance(error, TypeError):
         return None
     if error.__traceback__ is None or error.__traceback__.tb_next is not None:
-        return None  # raised further in: Python got as far as running the function
+        return None  # the error comes from deeper down: the function itself did run
     try:
         signature = inspect.signature(fun)
     except (TypeError, ValueError):

@@ -1,9 +1,9 @@
 """Initializes a model whose inputs are known only by shape.
 
-The method is only traced, so that nothing is computed. Initial values are the exception: their keys
-are concrete, so they are computed during the trace (`Frame.concrete`), and nearly all variables are
-arrays. A value that a module computes from its variables and stores (a count, a normalized kernel)
-is a tracer. The traced program shows whether it depends on an input; if not, just the part of the
+The method is only traced, and nothing is computed except initial values: their keys are concrete,
+so they are computed during the trace (`Frame.concrete`), and nearly all variables are arrays. A
+value that a module computes from its variables and stores (a count, a normalized kernel) is a
+tracer. The traced program shows whether it depends on an input; if not, only the part of the
 program that computes it is run (`tracing`).
 """
 
