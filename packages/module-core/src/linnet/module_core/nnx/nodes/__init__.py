@@ -1,1 +1,1 @@
-"""What a node is: kinds of values, attributes and their marks, trace levels, how it prints."""
+"""Nodes: kinds of values, attributes and their marks, trace levels, and representations."""

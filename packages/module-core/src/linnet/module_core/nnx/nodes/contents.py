@@ -1,6 +1,6 @@
-"""What a single value holds: its attributes and children in order, its data, and what is static.
+"""The contents of a single value: its attributes and children in order, its data and static parts.
 
-A value is data if it is an object, a variable or an array, or a container with some of these; this
+A value is data if it is an object, a variable or an array, or a container with any of these; this
 is checked each time, since containers may be edited. Objects and variables count as one leaf each.
 """
 
@@ -16,13 +16,13 @@ from .statics import static_key
 
 
 def one_level(tree: object) -> tuple[list[Any], Any, list[Any]]:
-    """Children of a pytree node, its structure, and the children's keys in paths."""
+    """The children of a pytree node, its structure, and the children's keys in paths."""
     found, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return [x for _, x in found], structure, [key_of(path[0]) for path, _ in found]
 
 
 def key_of(entry: object) -> Any:
-    """The name or index that an entry of a jax key path stands for."""
+    """The name or index of an entry of a jax key path."""
     for attribute in ("key", "idx", "name"):
         if hasattr(entry, attribute):
             return getattr(entry, attribute)
@@ -30,18 +30,18 @@ def key_of(entry: object) -> Any:
 
 
 def attribute_names(obj: Any) -> list[str]:
-    """The names of an object's attributes in the order of paths."""
+    """The names of an object's attributes, in the order of paths."""
     order = getattr(type(obj), "_attribute_order", None)
     if order is not None:
         return sorted(obj.__dict__, key=order)
     if "attr_priorities" in obj.__dict__ and hasattr(type(obj), "set_attr_priority"):
-        priorities = obj.attr_priorities  # of a `bridge.Module`
+        priorities = obj.attr_priorities  # an attribute of `bridge.Module`
         return sorted(obj.__dict__, key=lambda name: (priorities.get(name, 50), name))
     return sorted(obj.__dict__)
 
 
 def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
-    """The keys of a dict in order, or as inserted where they have none."""
+    """The sorted keys of a dict, or in insertion order if they have no order."""
     try:
         return sorted(mapping)
     except TypeError:
@@ -49,7 +49,7 @@ def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
 
 
 def path_name(cls: type, name: object) -> Any:
-    """The entry of a path for the attribute `name` of an object of a class."""
+    """The path entry for the attribute `name` of an object of a class."""
     keys = getattr(cls, "_path_key", None)
     return name if keys is None else keys(name)
 
@@ -67,7 +67,7 @@ def _iter_data(value: Any, seen: dict[int, Any]) -> Iterator[Any]:
         if kind != TREE:
             if id(value) in seen:
                 return
-            seen[id(value)] = value  # with the object, so that no identity is used twice
+            seen[id(value)] = value  # keeps the object alive, so that its id isn't reused
         children = (
             value if kind == LIST else value.values() if kind == DICT else one_level(value)[0]
         )
@@ -76,7 +76,7 @@ def _iter_data(value: Any, seen: dict[int, Any]) -> Iterator[Any]:
 
 
 def holds_data(value: object) -> bool:
-    """Whether a value is data, or a container with some in it."""
+    """Whether a value is data, or a container that holds data."""
     kind = kind_of(value)
     if kind in (OBJECT, VARIABLE, ARRAY):
         return True
@@ -89,7 +89,7 @@ def data_leaves(value: object) -> list[Any]:
 
 
 def is_pure_data(value: Any) -> bool:
-    """Whether a value holds nothing but data."""
+    """Whether a value holds only data."""
     kind = kind_of(value)
     if kind in (OBJECT, VARIABLE, ARRAY):
         return True
@@ -100,7 +100,7 @@ def is_pure_data(value: Any) -> bool:
 
 
 class Skeleton:
-    """A container with holes where its data was, as part of a jax tree's structure."""
+    """A container with holes in place of its data, as part of a jax tree's structure."""
 
     __slots__ = ("key", "leaves", "structure")
 
@@ -123,7 +123,7 @@ class Skeleton:
 
 
 def split_static(value: object) -> tuple[list[Any], Skeleton]:
-    """The data of a mixed container, and the container without it."""
+    """The data of a mixed container, and the container without the data."""
     leaves, structure = jax.tree_util.tree_flatten(
         value, is_leaf=lambda x: kind_of(x) in (OBJECT, VARIABLE)
     )

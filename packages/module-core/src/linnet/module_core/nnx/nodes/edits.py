@@ -1,9 +1,9 @@
-"""Decides which edits are allowed, and detects whether anything was edited at all.
+"""Decides which edits are allowed, and detects whether anything was edited.
 
-Every assignment to a module or variable goes through two checks:
+Every assignment to a module or variable involves two things:
 
-- `count`: how many edits of structure there were, of any module. As long as it doesn't change, no
-  remembered structure can have changed, save in plain lists and dicts, which nobody watches.
+- `count`: the number of edits of structure, of any module. While it doesn't change, no cached
+  structure can have changed, except in plain lists and dicts, whose edits are not counted.
 - the stamp: the stack of jax traces under which a module or variable was made. Writing to it under
   another stack would leak a tracer, and raises an error.
 """
@@ -17,19 +17,18 @@ from ..._compat import trace_state as trace_state
 from ...errors import TraceContextError
 
 count = [0]
-"""The number of edits, in a list so that all see the same."""
+"""The number of edits, in a list so that all modules share it."""
 
 
 replaced = [0]
-"""How often an object got another class or another `__dict__`, which no comparison of contents
-finds."""
+"""The number of assignments of `__class__` or `__dict__`, which comparing contents can't detect."""
 
 
 _last: list[Any] = [None]
 
 
 def stamp() -> Any:
-    """The current trace state, one object as long as it is the same, which compares fastest."""
+    """The current trace state, the same object while it is equal, for fast comparison."""
     now, last = trace_state(), _last[0]
     if now == last:
         return last
@@ -38,7 +37,7 @@ def stamp() -> Any:
 
 
 def place_of_creation() -> tuple[str, int]:
-    """File and line of the first caller that isn't Linnet's own code."""
+    """The file and line of the first caller outside Linnet."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("linnet."):
         frame = frame.f_back
@@ -49,11 +48,11 @@ def check_trace(stamp: Any, describe: Any) -> None:
     """Checks that an edit happens under the stack of traces of `stamp`.
 
     Args:
-      stamp: of the thing that is edited.
-      describe: called for a description of it, if it comes to an error.
+      stamp: the stamp of the edited object.
+      describe: a function that returns a description of the object, for the error.
 
     Raises:
-      TraceContextError: always, when the stacks differ.
+      TraceContextError: the stacks differ.
     """
     if stamp != trace_state():
         raise TraceContextError(

@@ -1,13 +1,13 @@
-"""Which kind of thing a value is, for a walk over a structure.
+"""The kind of a value, for a walk over a structure.
 
-The kind is a matter of the value's class. Objects and variables say it themselves, by a class
-attribute `_nnx_kind`, so that this file knows neither: everything else of nnx is above it. What is
-remembered of a class is what cannot change: a module stays a module, and a class that jax knows as
-a tree stays one. That jax does not know a class may change with the next call of
-`jax.tree_util.register_pytree_node`, so this is asked each time, save of Python's own scalars and
+The kind depends on the value's class. Objects and variables declare it by a class attribute
+`_nnx_kind`, so that this file, the lowest layer of nnx, needs neither. Only kinds that cannot
+change are cached: a module stays a module, and a class that jax knows as a pytree stays one. A
+class that jax doesn't know may become a pytree with the next call of
+`jax.tree_util.register_pytree_node`, so jax is asked each time, except for Python's scalars and
 functions.
 
-Classes are remembered by identity, which takes one look-up at C speed, and forgotten when they die.
+Classes are cached by identity, which takes one lookup at C speed, and dropped when they are freed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ T = TypeVar("T")
 OBJECT, VARIABLE, LIST, DICT, TREE, ARRAY, STATIC, REFERENCE = range(8)
 
 known_kinds: dict[int, int] = {}
-"""The kind of a class, by its identity; for walks, which ask it of every value."""
+"""The kind of each class, by the class's id; for walks, which look it up for every value."""
 
-_own: dict[int, bool] = {}  # classes of which only jax's registry remains to be asked
+_own: dict[int, bool] = {}  # classes for which only jax's registry remains to be checked
 _alive: dict[int, weakref.ref[type]] = {}
 
 _NEVER_TREES = frozenset(
@@ -38,7 +38,7 @@ _NEVER_TREES = frozenset(
 
 
 def kind_of(value: object) -> int:
-    """Which of the kinds a value is."""
+    """The kind of a value."""
     cls = type(value)
     kind = known_kinds.get(id(cls))
     if kind is None:
@@ -47,7 +47,7 @@ def kind_of(value: object) -> int:
 
 
 def forget_kind(cls: type) -> None:
-    """Makes a class be looked at again."""
+    """Drops the cached kind of a class."""
     known_kinds.pop(id(cls), None)
     _own.pop(id(cls), None)
 
@@ -56,9 +56,9 @@ _data_types: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def register_data_type(type_: T, /) -> T:
-    """Makes instances of a class data wherever they are attributes; a decorator.
+    """Registers a class whose instances are data wherever they are attributes; a decorator.
 
-    They are leaves: transforms pass them to jax, which must know what to do with them.
+    The instances are leaves: transforms pass them to jax, which must be able to handle them.
     """
     _data_types.add(type_)  # type: ignore[arg-type]
     forget_kind(type_)  # type: ignore[arg-type]
@@ -66,16 +66,15 @@ def register_data_type(type_: T, /) -> T:
 
 
 def is_leaf_of_data(value: object) -> bool:
-    """Whether a value is by its type a leaf of a module's data."""
-    # By instance: the class of a tracer isn't a subclass of jax.Array, but the tracer is an
-    # instance.
+    """Whether a value's type makes it a leaf of a module's data."""
+    # `isinstance`, since a tracer is an instance of jax.Array, but its class isn't a subclass.
     known = isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct))
     return known or type(value) in _data_types
 
 
 def _work_out_kind(value: object, cls: type) -> int:
     if id(cls) not in _own:
-        for base in cls.__mro__:  # not `getattr`, which a metaclass may answer
+        for base in cls.__mro__:  # not `getattr`, which a metaclass may override
             if "_nnx_kind" in base.__dict__:
                 return _remember(cls, base.__dict__["_nnx_kind"])
         if is_leaf_of_data(value):
@@ -84,7 +83,7 @@ def _work_out_kind(value: object, cls: type) -> int:
             return _remember(cls, LIST if cls is list else DICT)
         if cls in _NEVER_TREES:
             return _remember(cls, STATIC)
-        if not isinstance(value, jax.core.Tracer):  # whose class does not say what it stands for
+        if not isinstance(value, jax.core.Tracer):  # a tracer's class doesn't determine its kind
             _watch(cls)
             _own[id(cls)] = True
     if jax.tree_util.all_leaves([value]):

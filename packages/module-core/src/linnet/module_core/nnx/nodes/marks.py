@@ -1,12 +1,12 @@
-"""Marks an attribute as data or as static if its type doesn't decide.
+"""Marks an attribute as data or static, where its type doesn't decide.
 
-Data is what transforms see: variables, arrays, modules, and containers that hold some. Everything
-else is static: it belongs to the program. That is read off the values each time the structure of a
-module is taken, so an attribute may change from one to the other, and lists and dicts may be
-edited. `nnx.data(x)` makes data of what would be static (a Python number that should be traced).
-`nnx.static(x)` says that the attribute is static for good: data in it is refused, for transforms
-could not see it. The items of a container that is marked as data speak for themselves: functions
-between the layers of a list stay static.
+Transforms see data: variables, arrays, modules, and containers that hold any of these. Everything
+else is static: it is part of the program. This is determined from the values each time the
+structure of a module is taken, so an attribute may change from one to the other, and lists and
+dicts may be edited. `nnx.data(x)` makes a value data that would be static, such as a Python number
+that should be traced. `nnx.static(x)` makes the attribute static for good: assigning data to it
+raises an error, because transforms could not see the data. In a container that is marked as data,
+each item is classified separately: functions between the layers of a list stay static.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _DATA = "nnx.data"
 _STATIC = "nnx.static"
 
 Data = Annotated[T, _DATA]
-"""Annotation of a data attribute: `weights: nnx.Data[list[jax.Array]]`."""
+"""Annotation for a data attribute: `weights: nnx.Data[list[jax.Array]]`."""
 
 Static = Annotated[T, _STATIC]
-"""Annotation of a static attribute, which is never data: `name: nnx.Static[str]`."""
+"""Annotation for a static attribute, which never holds data: `name: nnx.Static[str]`."""
 
 
 class Marked:
-    """A value on its way into an attribute, with the user's word on what it is."""
+    """A value to be assigned to an attribute, with the user's mark: data or static."""
 
     __slots__ = ("is_data", "value")
 
@@ -49,8 +49,8 @@ def data(value: object = _MISSING, /, **kwargs: object) -> Any:
     """Makes an attribute data: `self.scale = nnx.data(1.0)`, or `scale: float = nnx.data()`.
 
     Args:
-      value: what is assigned; left out in the body of an `nnx.dataclass`.
-      **kwargs: for `dataclasses.field`.
+      value: the value to assign; omitted in the body of an `nnx.dataclass`.
+      **kwargs: options of `dataclasses.field`.
     """
     return _mark(value, True, kwargs)
 
@@ -60,11 +60,11 @@ def static(value: T, /) -> T: ...
 @overload
 def static(*, default: T = ..., **kwargs: Any) -> T: ...
 def static(value: object = _MISSING, /, **kwargs: object) -> Any:
-    """Makes an attribute static, which data is refused in: `self.name = nnx.static(name)`.
+    """Makes an attribute static, so that it can't hold data: `self.name = nnx.static(name)`.
 
     Args:
-      value: what is assigned; left out in the body of an `nnx.dataclass`.
-      **kwargs: for `dataclasses.field`.
+      value: the value to assign; omitted in the body of an `nnx.dataclass`.
+      **kwargs: options of `dataclasses.field`.
     """
     return _mark(value, False, kwargs)
 
@@ -79,11 +79,11 @@ def _mark(value: object, is_data: bool, kwargs: dict[str, Any]) -> object:
 
 
 def declared_marks(cls: type) -> dict[str, bool]:
-    """The marks that a class's annotations and dataclass fields declare, bases' included."""
+    """The marks from the annotations and dataclass fields of a class and its bases."""
     found: dict[str, bool] = {}
     for base in reversed(cls.__mro__):
         for name, annotation in own_annotations(base).items():
-            if isinstance(annotation, typing.ForwardRef):  # with a name that isn't defined yet
+            if isinstance(annotation, typing.ForwardRef):  # has a name that isn't defined yet
                 annotation = annotation.__forward_arg__
             if isinstance(annotation, str):  # under `from __future__ import annotations`
                 word = annotation.split("[")[0].rsplit(".", 1)[-1]
@@ -104,7 +104,7 @@ def declared_marks(cls: type) -> dict[str, bool]:
 
 
 def is_data(value: object, /) -> bool:
-    """Whether a value, as an attribute, is data.
+    """Whether a value is data when assigned to an attribute.
 
     >>> import jax.numpy as jnp
     >>> is_data(jnp.ones(2)), is_data(3), is_data([1, 2]), is_data([jnp.ones(2)])

@@ -1,14 +1,14 @@
-"""`Pytree`: an object whose attributes are a tree, and which has an identity.
+"""`Pytree`: an object with an identity whose attributes form a tree.
 
-Modules, streams of random keys, optimizers and metrics are all of this kind. Its slots serve the
-core and never appear among the attributes: `_nnx_structure` is what was remembered of the object's
-structure (see `snapshot`), `_nnx_stamp` the trace level that it was made at.
+Modules, streams of random keys, optimizers and metrics are `Pytree`s. Its slots serve the core and
+never appear among the attributes: `_nnx_structure` is the cached structure of the object (see
+`snapshot`), `_nnx_stamp` the trace level at which it was made.
 
-Attributes live in `__dict__`, and reading one is Python's own. Assigning one checks the trace level
-and counts an edit, so that remembered structures are looked at again.
+Attributes are stored in `__dict__` and read without overhead. Assigning one checks the trace level
+and counts an edit, so that cached structures are checked again.
 
-Every subclass is a pytree of jax: children are the data attributes by name, everything else is in
-the structure. jax's own transforms therefore take modules, though without sharing or updates.
+Every subclass is a jax pytree: its children are the data attributes by name, everything else is in
+the structure. jax's transforms therefore accept modules, though without sharing or updates.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 
 class Pytree:
-    """Base of everything that nnx transforms see inside of.
+    """Base class of all objects whose attributes nnx transforms see.
 
-    A subclass written with `pytree=False` in its class line isn't registered as a pytree of jax;
-    nnx's own functions treat it the same.
+    A subclass defined with the class keyword `pytree=False` isn't registered as a jax pytree;
+    nnx's functions treat it the same.
     """
 
-    # `__orig_class__` is what `List[int]()` sets, for those who ask typing: it isn't in the tree.
+    # `List[int]()` sets `__orig_class__`, for `typing`; it isn't part of the tree.
     __slots__ = (
         "__dict__",
         "__orig_class__",
@@ -51,7 +51,7 @@ class Pytree:
     )
 
     _declared_marks: ClassVar[Mapping[str, bool]] = MappingProxyType({})
-    _has_marks: ClassVar[bool] = False  # of the class, or of some instance
+    _has_marks: ClassVar[bool] = False  # whether the class or any instance has marks
     _is_pytree = True
     _nnx_kind: ClassVar[int] = OBJECT
     _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
@@ -86,7 +86,7 @@ class Pytree:
             edits.check_trace(stamp, self._nnx_description)
         if type(self)._has_marks or isinstance(value, Marked):
             value = _with_mark(self, name, value)
-        object.__setattr__(self, name, value)  # properties, slots and `__class__` as Python has it
+        object.__setattr__(self, name, value)  # also handles properties, slots and `__class__`
         edits.count[0] += 1
         if name in _IDENTITY:
             edits.replaced[0] += 1
@@ -132,11 +132,11 @@ class Pytree:
 
 
 def check_pytree(pytree: PyTree) -> None:
-    """Raises if an nnx object is not a valid tree: if it has data where it is marked as static.
+    """Checks that an nnx object is a valid tree: no attribute that is marked static holds data.
 
     Raises:
-      ArgumentTypeError: it is not an nnx object.
-      ArgumentError: a static attribute holds data, which was put there past the checks.
+      ArgumentTypeError: the argument is not an nnx object.
+      ArgumentError: a static attribute holds data, which bypassed the check on assignment.
     """
     if not isinstance(pytree, Pytree):
         raise ArgumentTypeError(f"Expected a Pytree, got {describe(pytree)}.")
@@ -147,7 +147,7 @@ def check_pytree(pytree: PyTree) -> None:
 
 
 Object = Pytree
-"""An older name of `Pytree`."""
+"""An older name for `Pytree`."""
 
 _slots: Any = vars(Pytree)
 _set_stamp = _slots["_nnx_stamp"].__set__
@@ -160,14 +160,14 @@ get_structure = _slots["_nnx_structure"].__get__
 
 
 def new_object(cls: type[T], stamp: Any = None) -> T:
-    """An object without attributes, made now unless a stamp is given; `__init__` doesn't run."""
+    """An object without attributes, with the current stamp by default; skips `__init__`."""
     new = object.__new__(cls)
     _set_stamp(new, edits.stamp() if stamp is None else stamp)
     return new
 
 
 def own_marks(obj: Pytree) -> dict[str, bool] | None:
-    """The marks that were set on this very object, if any."""
+    """The marks set on this object itself, if any."""
     try:
         marks: dict[str, bool] = _get_marks(obj)
     except AttributeError:
@@ -176,12 +176,12 @@ def own_marks(obj: Pytree) -> dict[str, bool] | None:
 
 
 def marks_of(obj: Pytree) -> Mapping[str, bool]:
-    """What the user said of the attributes: name to whether it is data."""
+    """The marks of an object's attributes: maps names to whether they are data."""
     return own_marks(obj) or type(obj)._declared_marks
 
 
 def set_mark(obj: Pytree, name: str, is_data: bool) -> None:
-    """Records that an attribute is data, or static."""
+    """Marks an attribute as data or static."""
     _set_marks(obj, {**marks_of(obj), name: is_data})
 
 
@@ -195,7 +195,7 @@ _IDENTITY = frozenset({"__class__", "__dict__"})
 
 
 def _with_mark(obj: Pytree, name: str, value: object) -> object:
-    """A value that is about to be assigned, without its mark, which is recorded.
+    """Records the mark of a value to be assigned, and returns the value without it.
 
     Raises:
       ArgumentError: the attribute is static, and the value holds data.
@@ -223,8 +223,8 @@ def _refuse_data(obj: Pytree, name: str, value: Any) -> None:
 def abstract_names(cls: type) -> frozenset[str]:
     """The names of a class's abstract methods, as `abc.ABCMeta` finds them.
 
-    Python itself refuses to make an instance of a class with some; no metaclass is needed for that,
-    which might conflict with a user's.
+    Python raises an error when a class with any is instantiated. This needs no metaclass, which
+    might conflict with a user's.
     """
     names = {name for name, value in vars(cls).items() if _is_abstract(value)}
     for base in cls.__bases__:
@@ -239,14 +239,14 @@ def _is_abstract(value: Any) -> bool:
 
 
 def attribute_items(obj: Pytree) -> Iterator[tuple[Any, Any]]:
-    """Attributes by sorted name; keys that lists use are ints."""
+    """Yields attributes sorted by name; the keys of lists are ints."""
     attributes = obj.__dict__
     for name in attribute_names(obj):
         yield name, attributes[name]
 
 
 class _Static:
-    """Static attributes in a tree's structure."""
+    """The static attributes in a tree's structure."""
 
     __slots__ = ("_key", "data", "items", "marks")
 
@@ -272,7 +272,7 @@ class _Static:
 
 
 class _Mixed:
-    """A container of data and static values, as one child: a jax leaf must be data."""
+    """A container of data and static values as one child, since a jax leaf must be data."""
 
     __slots__ = ("value",)
 
@@ -337,9 +337,9 @@ def _register(cls: type[Pytree]) -> None:
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
 def dataclass(cls: Any = None, /, **options: Any) -> Any:
-    """`dataclasses.dataclass` for modules, whose fields may be `nnx.data()` or `nnx.static()`.
+    """`dataclasses.dataclass` for modules, with fields `nnx.data()` and `nnx.static()`.
 
-    Equality stays identity, as for every module, unless `eq=True` is given.
+    Instances compare by identity, like all modules, unless `eq=True` is given.
 
     >>> from linnet.module_core import nnx
     >>> @nnx.dataclass

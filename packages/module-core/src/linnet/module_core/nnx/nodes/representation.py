@@ -1,8 +1,8 @@
-"""How modules, variables and states print: names, shapes, and how much memory they take.
+"""The representation of modules, variables and states: names, shapes, and memory use.
 
-Each attribute of an object is a line; arrays are shown by shape and type, small ones by value; a
-module's head counts its parameters and bytes by the type of variable. An object says by a method
-`_nnx_entries` what its lines are.
+Each attribute of an object takes a line; arrays are shown by shape and dtype, small arrays by
+value; the first line of a module shows its parameters and bytes by variable type. An object defines
+its lines in a method `_nnx_entries`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from ..reprlib import get_repr
 from .kinds import OBJECT, VARIABLE, kind_of
 
-_SMALL = 16  # arrays of at most so many elements show their values
+_SMALL = 16  # arrays with at most this many elements show their values
 
 
 class Entries(NamedTuple):
-    """What an object says of how it prints, by a method `_nnx_entries`.
+    """The representation of an object, returned by its method `_nnx_entries`.
 
     Attributes:
-      opening, closing: what the first line begins with, and the last line.
-      items: name and value of each entry, a line each.
-      sign: what is between them: "=" after a plain name, ": " after its `repr`, "" without a name.
+      opening, closing: the start of the first line, and the last line.
+      items: the name and value of each entry, one per line.
+      sign: the separator: "=" after a plain name, ": " after its `repr`, "" without a name.
       sized: whether the first line counts the variables below it, by type.
     """
 
@@ -94,7 +94,7 @@ def _block(entries: Entries, above: frozenset[int], note: str) -> list[str]:
 def _variables(value: object, seen: dict[int, Any]) -> Iterator[Any]:
     if id(value) in seen:
         return
-    seen[id(value)] = value  # kept: a state's inner states are made when asked for
+    seen[id(value)] = value  # kept alive, since inner states are made on access
     kind = kind_of(value)
     if kind == VARIABLE:
         yield value
@@ -110,13 +110,13 @@ def _variables(value: object, seen: dict[int, Any]) -> Iterator[Any]:
 
 
 def _note_of(value: object) -> str:
-    """What the first line says of sizes: of a variable, whose type it has named, the size alone."""
+    """The sizes in the first line; only the size for a variable, whose type is already named."""
     size = _size_of(_variables(value, {}))
     return size.rpartition(": ")[2] if kind_of(value) == VARIABLE else size
 
 
 def _size_of(variables: Any) -> str:
-    """How many elements and bytes variables have, by type; "" if that isn't known of any."""
+    """The number of elements and bytes of variables, by type; "" if none has a known size."""
     sizes: dict[str, tuple[int, int]] = {}
     several = False
     for variable in variables:
@@ -154,7 +154,7 @@ def _bytes(size: int) -> str:
 def treescope_of(
     value: object, attributes: Mapping[Any, Any], path: object, subtree_renderer: object
 ) -> Any:
-    """How treescope, a viewer for notebooks, draws an object with these attributes."""
+    """The rendering of an object with these attributes in treescope, a notebook viewer."""
     import importlib
 
     treescope: Any = importlib.import_module("treescope")

@@ -1,9 +1,9 @@
-"""A key for what a module holds beside arrays: equal for values that no program can tell apart.
+"""Keys for the static values of a module, equal only for values that behave alike in a program.
 
-Compiled programs are remembered by the static attributes that they were traced with. Python's own
-equality is too coarse for that: `1 == True == 1.0`, yet `x * 1` and `x * 1.0` differ in type. The
-key of a value is therefore its type beside it, all the way down; what cannot be hashed and isn't a
-plain container or a dataclass is known by its identity.
+Compiled programs are cached by the static attributes that they were traced with. Python's equality
+is too coarse for that: `1 == True == 1.0`, yet `x * 1` and `x * 1.0` differ in type. The key of a
+value therefore includes its type, at every level of nesting; a value that is not hashable, and not
+a plain container or dataclass either, is identified by `id`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import types
 from collections.abc import Hashable
 from typing import Any
 
-# Equal values of these types behave alike, and none can be edited to become another one.
+# Equal values of these types behave alike, and edits don't change which values are equal.
 _SIMPLE = frozenset(
     {
         *(str, bytes, int, bool, type(None), type(...), complex),
@@ -24,7 +24,7 @@ _SIMPLE = frozenset(
 
 
 class Identity:
-    """A value that is equal to itself alone."""
+    """A wrapper that compares its value by identity."""
 
     __slots__ = ("value",)
 
@@ -42,12 +42,12 @@ class Identity:
 
 
 def static_key(value: Any) -> Hashable:
-    """A hashable that stands for `value`; equal keys mean values that behave alike."""
+    """A hashable key for `value`; equal keys mean that the values behave alike."""
     kind = type(value)
     if kind in _SIMPLE:
         return (kind, value)
     if kind is float:
-        return (kind, value.hex())  # tells 0.0 from -0.0, and finds nan equal to itself
+        return (kind, value.hex())  # distinguishes 0.0 from -0.0, and equates nan with itself
     if isinstance(value, tuple):
         return (kind, *map(static_key, value))
     if kind is list:
@@ -69,7 +69,7 @@ def static_key(value: Any) -> Hashable:
 
 
 def can_change(value: object) -> bool:
-    """Whether a static value may be edited in place, so that its key must be made anew."""
+    """Whether a static value may be edited in place, so that its key must be recomputed."""
     kind = type(value)
     if kind in _SIMPLE or kind is float:
         return False

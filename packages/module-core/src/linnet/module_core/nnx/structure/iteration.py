@@ -50,7 +50,7 @@ def _iter_graph(value: object, path: Path, seen: dict[int, Any]) -> Iterator[tup
     if kind_of(value) not in (STATIC, ARRAY, TREE):
         if id(value) in seen:
             return
-        seen[id(value)] = value  # with the object, so that no identity is used twice
+        seen[id(value)] = value  # keeps the object alive, so that its id isn't reused
     for name, _, child in items_of(value):
         yield from _iter_graph(child, (*path, name), seen)
     yield path, value
@@ -77,7 +77,7 @@ def _iter_references(
         return
     first: list[tuple[Path, Variable[Any]]] = []
     if kind in (OBJECT, LIST, DICT):
-        below[id(value)] = value, first  # with the object, so that no identity is used twice
+        below[id(value)] = value, first  # keeps the object alive, so that its id isn't reused
     for name, _, child in items_of(value):
         again = id(child) in below
         for inner, variable in _iter_references(child, (name,), below):
@@ -113,7 +113,7 @@ class _DuplicateSearch:
 
     def __init__(self, predicate: Callable[[Path, Any], bool]) -> None:
         self.paths: dict[int, list[Path]] = {}
-        self._kept: list[Any] = []  # so that no identity is used twice
+        self._kept: list[Any] = []  # keeps values alive, so that ids aren't reused
         self._predicate = predicate
 
     def visit(self, value: Any, path: Path, above: frozenset[int]) -> None:
@@ -153,7 +153,7 @@ class _RecursiveMap:
 
     def __init__(self, f: Callable[[Path, Any], Any]) -> None:
         self._f = f
-        self._done: dict[int, tuple[Any, Any]] = {}  # with the objects: no identity comes twice
+        self._done: dict[int, tuple[Any, Any]] = {}  # with the objects, so that ids aren't reused
 
     def made_of(self, value: Any, path: Path) -> Any:
         kind = kind_of(value)

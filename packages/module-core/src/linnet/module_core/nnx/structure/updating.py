@@ -236,7 +236,7 @@ class _Removal:
         self.found: list[list[tuple[Path, Any]]] = [[] for _ in filters]
         self.steps: list[Callable[[], Any]] = []
         self._predicates = filters_to_predicates(filters)
-        self._seen: dict[int, Any] = {}  # with the objects, so that no identity is used twice
+        self._seen: dict[int, Any] = {}  # with the objects, so that ids aren't reused
 
     def left_of(self, value: Any, path: Path) -> Any:
         """The rest of a value: itself, `_POPPED`, or a tree without the removed parts."""

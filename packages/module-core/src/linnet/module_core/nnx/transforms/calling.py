@@ -1,4 +1,4 @@
-"""How transforms inspect a function and bind the arguments of a call."""
+"""Helpers with which transforms inspect functions and bind the arguments of calls."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 Options = ParamSpec("Options")
-"""What a transform takes beside the function."""
+"""The parameters of a transform other than the function."""
 
 Gradient: TypeAlias = Any
-"""Of a module's variables a `State`, of any other argument what it is itself: `argnums` tells."""
+"""The gradient: a `State` for a module; for other arguments, a tree of the argument's structure."""
 
 
 def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """A function and the module that it is bound to: methods and callable modules take `self`."""
+    """A function, and the module that it is bound to, for bound methods and callable modules."""
     owner = getattr(fun, "__self__", None)
     if isinstance(owner, Pytree) and hasattr(fun, "__func__"):
         return fun.__func__, (owner,)
@@ -44,7 +44,7 @@ def resolve(fun: Callable[..., Any]) -> tuple[Callable[..., Any], tuple[Any, ...
 
 
 def refuse_bound_method(fun: object, name: str) -> None:
-    """Raises an error for a bound method, whose module no spec could describe."""
+    """Checks that a function isn't a bound method, since no spec could describe its module."""
     if isinstance(getattr(fun, "__self__", None), Pytree):
         raise ArgumentError(
             f"nnx.{name} got a bound method, whose module it cannot track. Decorate the method with"
@@ -53,7 +53,7 @@ def refuse_bound_method(fun: object, name: str) -> None:
 
 
 class KeepsSignature(Protocol[Options]):
-    """What type checkers know of a transform whose result is called like the function."""
+    """The type of a transform whose result has the signature of the function."""
 
     @overload
     def __call__(
@@ -68,7 +68,7 @@ class KeepsSignature(Protocol[Options]):
 
 
 class AddsGradient(Protocol[Options]):
-    """The same where the result returns the gradient beside the value."""
+    """The type of a transform whose result returns the value and the gradient."""
 
     @overload
     def __call__(
@@ -83,7 +83,7 @@ class AddsGradient(Protocol[Options]):
 
 
 class GivesGradient(Protocol[Options]):
-    """The same where the result returns the gradient alone, or beside it what isn't derived."""
+    """The type of a transform whose result returns the gradient, alone or with auxiliary output."""
 
     @overload
     def __call__(
@@ -108,7 +108,7 @@ class GivesGradient(Protocol[Options]):
 def decorator(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> KeepsSignature[Options]:
-    """Lets a transform be called with the function left out: it then returns a decorator."""
+    """Makes the function argument of a transform optional; without it, returns a decorator."""
     either: KeepsSignature[Options] = optional_function(transform)
     return either
 
@@ -116,7 +116,7 @@ def decorator(
 def adds_gradient(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> AddsGradient[Options]:
-    """The same for a transform that adds the gradient to what a function returns."""
+    """Like `decorator`, for a transform that adds the gradient to the output of a function."""
     either: AddsGradient[Options] = optional_function(transform)
     return either
 
@@ -124,13 +124,13 @@ def adds_gradient(
 def gives_gradient(
     transform: Callable[Concatenate[Callable[..., Any], Options], Any],
 ) -> GivesGradient[Options]:
-    """The same for a transform that replaces what a function returns by its gradient."""
+    """Like `decorator`, for a transform that replaces the output of a function by its gradient."""
     either: GivesGradient[Options] = optional_function(transform)
     return either
 
 
 def optional_function(transform: Callable[..., Any]) -> Any:
-    """A transform that returns a decorator if its first argument, the function, is left out."""
+    """A transform that returns a decorator if its first argument, the function, is omitted."""
     name = next(iter(inspect.signature(transform).parameters))
 
     @functools.wraps(transform)
@@ -144,7 +144,7 @@ def optional_function(transform: Callable[..., Any]) -> Any:
 def positional(
     fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments by position as far as the function's signature allows, and the rest."""
+    """The arguments by position, as far as the function's signature allows, and by keyword."""
     if not kwargs:
         return args, kwargs
     try:
@@ -155,7 +155,7 @@ def positional(
 
 
 def names_of(fun: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a function's parameters, to call arguments by."""
+    """The names of a function's parameters."""
     try:
         return tuple(inspect.signature(fun).parameters)
     except (TypeError, ValueError):
@@ -163,7 +163,7 @@ def names_of(fun: Callable[..., Any]) -> tuple[str, ...]:
 
 
 class Transformed(ABC, Generic[P, R]):
-    """A function under a transform: called directly, or as a method if a class defines it."""
+    """A transformed function; also works as a method if a class defines it."""
 
     def __init__(self, fun: Callable[..., Any]) -> None:
         functools.update_wrapper(self, fun, updated=())

@@ -1,9 +1,9 @@
-"""Passes objects through a jax transform that requires a spec for every array, such as an axis.
+"""Passes objects through a jax transform that requires a spec, such as an axis, for every array.
 
-`Lifted` is a call's objects with the spec of each leaf. `Run` is the function's run inside of the
-transform. What a run sends out is sorted by spec into groups, one for each that may occur, so that
-the transform can be told what to do with outputs before it is known which there will be. How to
-put the groups together again (`Layout`) is static, and travels as the structure of the output.
+`Lifted` holds the objects of a call with the spec of each leaf. `Run` is the function's run inside
+the transform. The values that a run sends are sorted by spec into groups, one for each spec that
+may occur, so that the output specs can be given to the transform before the outputs are known. The
+order of the values across groups (`Layout`) is static, and is part of the structure of the output.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class Static:
 jax.tree_util.register_pytree_node(Static, lambda s: ((), s.value), lambda v, _: Static(v))
 
 Layout = tuple[int, ...]
-"""For each value that is sent, the group that it is in."""
+"""The group of each sent value."""
 
 
 class Form:
-    """The objects among arguments without their values: static, and a key to remember programs by.
+    """The objects among arguments without their values; static, and a key for cached programs.
 
     Attributes:
-      graphdef: their structure.
-      specs: of each leaf.
-      occurrences: where each object occurs.
-      of_root: for each root, the first place where it occurs.
+      graphdef: the structure of the objects.
+      specs: the spec of each leaf.
+      occurrences: the occurrences of the objects.
+      of_root: the first occurrence of each root.
     """
 
     __slots__ = ("_key", "graphdef", "occurrences", "of_root", "specs")
@@ -71,7 +71,7 @@ class Form:
         self._key = (graphdef, self.specs, self.occurrences)
 
     def where(self, i: int) -> str:
-        """The place of a leaf, as the user would write it."""
+        """The location of a leaf, as the user would write it."""
         path = self.graphdef.paths[i]
         root, path = (path[0], path[1:]) if self.graphdef.num_roots != 1 else (0, path)
         return join_text(self.of_root[root].where, path)
@@ -87,17 +87,17 @@ class Lifted:
     """The objects among the arguments of a call, with the spec of each of their leaves.
 
     Args:
-      prefix: of specs, for the arguments.
+      prefix: the prefix of specs for the arguments.
       args: the arguments.
-      what: what the prefix is called in errors.
-      names: of the arguments.
+      what: the name of the prefix in errors.
+      names: the names of the arguments.
       modes: see `Modes`.
-      transform: its name.
+      transform: the name of the transform.
 
     Attributes:
-      args: with holes.
-      bundle: of the objects.
-      specs: of each leaf.
+      args: the arguments, with holes.
+      bundle: the bundle of the objects.
+      specs: the spec of each leaf.
       form: the objects without their values.
     """
 
@@ -120,17 +120,17 @@ class Lifted:
         self.transform = transform
 
     def apply(self, output: Output, values: list[Any], effect: Effect) -> Any:
-        """Hands the caller what a run did; returns its output."""
+        """Applies the effect of a run to the caller's objects; returns the output."""
         return self.modes.apply(self.bundle, Outcome(output, values, effect), self.transform)
 
 
 class Run:
-    """One run of the function inside of a transform.
+    """One run of the function inside a transform.
 
     Args:
       form: the caller's objects.
-      values: of the leaves, in here.
-      metadata: what the user says of the axes that come and go, see `AxisMetadata`.
+      values: the values of the leaves inside the transform.
+      metadata: the handling of axis names, see `AxisMetadata`.
       tree: see `Inside`.
     """
 
@@ -149,13 +149,13 @@ class Run:
         return self.inside.call(f, args, kwargs)
 
     def detach(self, prefix: Prefix, output: Output, what: str) -> Any:
-        """The output with holes; remembers what reaches its objects."""
+        """The output with holes; stores the specs and places of its objects."""
         self.roots = list(self.inside.roots)
         output, self.out = detach_with_specs(prefix, output, self.roots, what)
         return output
 
     def finish(self) -> After:
-        """Walks the objects and works out the spec of each leaf."""
+        """Walks the objects and determines the spec of each leaf."""
         after = After(self.inside, self.roots)
         self.specs = self._specs_of(after)
         if self.metadata:
@@ -166,7 +166,7 @@ class Run:
         return after
 
     def where(self, after: After, i: int) -> str:
-        """The place of a leaf after the run, as the user would write it."""
+        """The location of a leaf after the run, as the user would write it."""
         source = after.sources[i]
         if source is not None:
             return self.form.where(source)
@@ -200,7 +200,7 @@ class Run:
         return specs
 
     def _check_outputs(self, after: After, specs: Sequence[Any]) -> None:
-        """What was passed in and comes out again must have the same spec both times."""
+        """Checks that variables that are passed in and returned have the same spec both times."""
         if not self.out:
             return
         spec_of = {
@@ -228,7 +228,7 @@ class Run:
     def sorted_into(
         self, groups: Sequence[Any], after: After, outcome: Outcome
     ) -> tuple[tuple[list[Any], ...], Static]:
-        """The values that are sent, by spec, and the effect with their layout."""
+        """The sent values, grouped by spec, and the effect with their layout."""
         index_of = {spec: i for i, spec in enumerate(groups)}
         sorted_values: tuple[list[Any], ...] = tuple([[] for _ in groups])
         layout: list[int] = []
@@ -240,7 +240,7 @@ class Run:
 
 
 def put_together(groups: Sequence[Sequence[Any]], layout: Layout) -> list[Any]:
-    """The values in the order in which they were sorted."""
+    """The values of all groups, in their original order."""
     next_of = [iter(g) for g in groups]
     return [next(next_of[i]) for i in layout]
 
@@ -260,11 +260,11 @@ def groups_of(specs: Sequence[Any], *prefixes: object) -> list[Any]:
 
 
 class AxisMetadata:
-    """Keeps the names of a variable's axes in step with axes that transforms take and give.
+    """Keeps the names of a variable's axes in step with axes that transforms remove and add.
 
     Args:
-      options: the user's `transform_metadata`. Its one key is `nnx.PARTITION_NAME`, the name of the
-        axis, or None for an axis without one; left out, metadata stay as they are.
+      options: the user's `transform_metadata`. Its only key is `nnx.PARTITION_NAME`: the name of
+        the axis, or None for an unnamed axis. Without the key, metadata doesn't change.
     """
 
     def __init__(self, options: Mapping[str, Any] | None) -> None:
@@ -274,11 +274,11 @@ class AxisMetadata:
         return PARTITION_NAME in self.options
 
     def remove(self, variable: Variable[Any], axis: Any) -> None:
-        """Takes the name of an axis out, where the value has lost it."""
+        """Removes the name of an axis that the value has lost."""
         if isinstance(axis, int):
             remove_axis_name(variable, axis, self.options.get(PARTITION_NAME))
 
     def add(self, variable: Variable[Any], axis: Any) -> None:
-        """Puts the name of an axis in, where the value gets it."""
+        """Inserts the name of an axis that the value gains."""
         if isinstance(axis, int):
             add_axis_name(variable, axis, self.options.get(PARTITION_NAME))

@@ -1,10 +1,10 @@
 """Rewrites errors of jax about the arrays of a call in terms of the user's program.
 
-A transform hands jax flat lists of values, so what jax says of them, "argument values[3]", names
-nothing that the user wrote. When jax has refused a call, what it was called with is looked through
-once more here, each array by its place: the name of its argument, and the path from there to it,
-written as the user would write it (`states[0]['bn'].mean`, `model.blocks[0].kernel`). All of this
-is done after an error, so it costs nothing where there is none.
+A transform passes jax flat lists of values, so jax's messages, "argument values[3]", name nothing
+that the user wrote. After jax has raised an error, the functions here check the arrays of the call
+again. Each array is named by its argument and the path from there, written as the user would write
+it (`states[0]['bn'].mean`, `model.blocks[0].kernel`). This runs only after an error, so successful
+calls cost nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .prefixes import join_text, place_text, plain, spread, with_path
 
 
 class Place(NamedTuple):
-    """An array of a call: where it is, what reaches it, and itself."""
+    """An array of a call, with its location and spec."""
 
     where: str
     spec: Any
@@ -50,13 +50,13 @@ def places_of_objects(form: Form, bundle: Bundle) -> list[Place]:
 
 
 def places_of(lifted: Lifted, prefix: object, names: Sequence[str], what: str) -> list[Place]:
-    """All arrays among the arguments of a call: those of its objects, and the others.
+    """All arrays among the arguments of a call, inside and outside its objects.
 
     Args:
       lifted: the call.
-      prefix: of specs, for the arguments.
-      names: of the arguments.
-      what: what the prefix is called in errors.
+      prefix: the prefix of specs for the arguments.
+      names: the names of the arguments.
+      what: the name of the prefix in errors.
     """
     found = places_of_objects(lifted.form, lifted.bundle)
     for path, spec, value in _with_specs(prefix, lifted.args, what):
@@ -65,7 +65,7 @@ def places_of(lifted: Lifted, prefix: object, names: Sequence[str], what: str) -
 
 
 def places_of_argument(prefix: object, detached: object, name: str, what: str) -> list[Place]:
-    """The arrays of one argument that aren't parts of objects."""
+    """The arrays of one argument outside its objects."""
     return [
         Place(name + place_text(path), spec, value)
         for path, spec, value in _with_specs(prefix, detached, what)
@@ -84,7 +84,7 @@ def _with_specs(
 def arrays_of_call(
     args: Sequence[Any], kwargs: Mapping[str, Any], names: Sequence[str]
 ) -> list[Place]:
-    """All arrays of a call that no bundle was made of, also in its objects."""
+    """All arrays of a call, inside and outside its objects, found without a bundle."""
     found: list[Place] = []
     named = [(names[i] if i < len(names) else f"argument {i}", a) for i, a in enumerate(args)]
     for name, argument in [*named, *kwargs.items()]:
@@ -104,11 +104,11 @@ def arrays_of_call(
 
 
 def donation_misfit(places: Sequence[Place], donates: bool) -> str | None:
-    """What to say of arrays that were donated before, or that two variables of a call share.
+    """The note about arrays that were donated before, or that two variables of a call share.
 
     Args:
       places: the arrays of the call.
-      donates: whether the call donates some, which it can't if two variables share one.
+      donates: whether the call donates arrays, which two variables must not share.
     """
     tracers = jax.core.Tracer
     gone = [p for p in places if not isinstance(p.value, tracers) and p.value.is_deleted()]
@@ -136,13 +136,13 @@ def donation_misfit(places: Sequence[Place], donates: bool) -> str | None:
 def axis_misfit(
     places: Sequence[Place], name: str, size: int | None, size_name: str
 ) -> ArgumentError | None:
-    """The error about an axis that an array lacks, or about sizes that differ; None if all is well.
+    """The error about an axis that an array lacks, or about sizes that differ; None if all fit.
 
     Args:
-      places: the arrays; those whose spec is a number are mapped along that axis.
-      name: of the transform.
-      size: of the axis, if the user says it.
-      size_name: by which argument.
+      places: the arrays; an array with an integer spec is mapped along that axis.
+      name: the name of the transform.
+      size: the size of the axis, if the user gives it.
+      size_name: the name of the argument that gives the size.
     """
     mapped = [p for p in places if isinstance(p.spec, int)]
     for p in mapped:
@@ -200,7 +200,7 @@ def _no_such_axis(
 def sharding_misfit(places: Sequence[Place], name: str) -> ArgumentError | None:
     """The error about the first array that its sharding doesn't fit; None if all do."""
     for p in places:
-        sharding = getattr(p.spec, "sharding", p.spec)  # of a Format
+        sharding = getattr(p.spec, "sharding", p.spec)  # a Format has a sharding
         if not isinstance(sharding, NamedSharding):
             continue
         shape = jnp.shape(p.value)

@@ -1,11 +1,11 @@
-"""The placement of values that go into a transform, and of those that come out of it.
+"""The placement of values that go into and come out of a transform.
 
-Inside of a traced function a layout over devices is a constraint. Two things can only be done
-outside. The caller's variables are moved once, before the call, to where the transform wants them,
-and keep the new array: else each call would move them again. And the order of an array's axes in
-memory (`jax.experimental.layout.Format`) isn't a matter of constraints: `jax.jit` takes it for
-outputs whose structure is known beforehand. So a run notes the formats beside its output (`Placed`,
-whose formats are static), and `settled` puts the values there after the call.
+Inside a traced function, a sharding is a constraint. Two things can only be done outside. First,
+the caller's variables are moved once, before the call, to where the transform needs them, and keep
+the new arrays; otherwise each call would move them again. Second, the order of an array's axes in
+memory (`jax.experimental.layout.Format`) can't be a constraint: `jax.jit` accepts it only for
+outputs with a structure known in advance. So a run stores the formats with its output (`Placed`,
+with static formats), and `settled` moves the values to them after the call.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .prefixes import FilterMapping, is_spec_leaf, leaf_keys, part_of, spread
 
 
 def moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
-    """The values of a bundle, moved to where they are wanted; the caller's variables keep them so.
+    """The values of a bundle, moved to their shardings; the caller's variables keep the new arrays.
 
-    At another trace level they can't: there moving is part of the program.
+    At another trace level the variables keep their arrays, and moving is part of the program.
 
     Args:
-      bundle: of the caller's objects.
-      shardings: of each leaf a `Sharding` or `Format`; anything else leaves it where it is.
+      bundle: the bundle of the caller's objects.
+      shardings: the `Sharding` or `Format` of each leaf; for anything else, a leaf isn't moved.
     """
     values = bundle.values()
     kept = bundle.is_of_level(edits.trace_state())
@@ -55,12 +55,12 @@ def _is_place(x: Any) -> bool:
 def _lies(value: Any, place: Any) -> bool:
     if isinstance(place, Format):
         return bool(getattr(value, "format", None) == place)
-    fits = len(getattr(place, "spec", ())) <= value.ndim  # one device is the same by any names
+    fits = len(getattr(place, "spec", ())) <= value.ndim  # on one device, specs aren't compared
     return fits and bool(value.sharding.is_equivalent_to(place, value.ndim))
 
 
 def has_formats(prefix: Prefix) -> bool:
-    """Whether a prefix of shardings asks for a `Format` somewhere."""
+    """Whether a prefix of shardings contains a `Format`."""
     specs = jax.tree_util.tree_leaves(prefix, is_leaf=is_spec_leaf)
     return any(
         isinstance(s, Format)
@@ -70,7 +70,7 @@ def has_formats(prefix: Prefix) -> bool:
 
 
 class Placed:
-    """An output, with the formats that it and the values beside it get outside, or None."""
+    """An output, with the formats (or None) of its arrays and of the values sent with it."""
 
     __slots__ = ("formats", "of_values", "output")
 
@@ -90,12 +90,12 @@ jax.tree_util.register_pytree_node(
 
 
 def with_formats(outcome: Outcome, prefix: Prefix, of_values: Sequence[Any]) -> None:
-    """Notes the formats of an outcome beside its output.
+    """Stores the formats of an outcome with its output.
 
     Args:
-      outcome: changed in place.
-      prefix: of shardings, for the output.
-      of_values: the sharding of each value that is sent along.
+      outcome: the outcome, changed in place.
+      prefix: the prefix of shardings for the output.
+      of_values: the sharding of each sent value.
     """
     specs, subtrees, _ = spread(prefix, outcome.output, "out_shardings")
     formats: list[Any] = []
@@ -109,7 +109,7 @@ def _format(spec: Any) -> Any:
 
 
 def settled(outcome: Outcome) -> Outcome:
-    """The outcome with its values in the formats that were noted."""
+    """The outcome with its values moved to the stored formats."""
     placed = outcome.output
     if type(placed) is not Placed:
         return outcome
@@ -125,7 +125,7 @@ def _put(value: Any, format: Any) -> Any:
 
 
 def output_laid_out(prefix: Prefix, tree: PyTree) -> Any:
-    """A traced output, laid out as a prefix of shardings says."""
+    """A traced output with the shardings of a prefix applied."""
     specs, subtrees, structure = spread(prefix, tree, "out_shardings")
     laid = [
         jax.tree_util.tree_map(lambda x, s=spec: lay_out(x, s), subtree)
@@ -142,15 +142,15 @@ def shardings_after(
     before: Sequence[Any],
     roots: Sequence[Any],
 ) -> list[Any]:
-    """For each leaf afterwards the sharding that it is to have, or None.
+    """The sharding of each leaf after the run, or None for no constraint.
 
     Args:
-      after: what became of the objects.
-      constraints: in_shardings of the leaves before, which they keep.
-      given: in_shardings of objects, as (root, spec, path): what is put there is laid out so, too.
-      occurrences: of out_shardings.
-      before: the objects that came in.
-      roots: those, and new ones in the output.
+      after: the objects after the run.
+      constraints: in_shardings of the leaves before the run, which they keep.
+      given: in_shardings of objects, as (root, spec, path), which also apply to new leaves there.
+      occurrences: the occurrences of objects in the output, with their out_shardings.
+      before: the objects among the arguments.
+      roots: the objects among the arguments and the new ones in the output.
     """
     found = [
         None if constraints is None or source is None else constraints[source]
@@ -179,7 +179,7 @@ def shardings_after(
 
 
 class _WalkLeaves:
-    """A walk with the face of a snapshot, as `leaf_keys` reads it."""
+    """A walk with the interface of a snapshot that `leaf_keys` needs."""
 
     def __init__(self, after: After) -> None:
         self.leaves = [x if isinstance(x, Variable) else None for x in after.walk.leaves]

@@ -1,14 +1,14 @@
 """Specs of a transform's arguments: an axis, a sharding, whether to differentiate.
 
-Such a thing (a *spec*) is given as a prefix of the arguments: one for a whole argument, or a tree
-of them. Where an argument is a module, the spec that reaches it is that of all its leaves, unless
-it is a mapping from filters to specs (`StateAxes`, `StateSharding`), which says it leaf by leaf. A
-state of specs is such a mapping, too: its paths are the filters. A shared variable has one path, as
-in `nnx.split`: the first one.
+These *specs* are given as a prefix of the arguments: one spec for a whole argument, or a tree of
+them. The spec of a module applies to all of its leaves, unless it is a mapping from filters to
+specs (`StateAxes`, `StateSharding`), which gives each leaf a spec. A state of specs is such a
+mapping, too, with its paths as the filters. A shared variable has one path, as in `nnx.split`: the
+first one.
 
-Everything here serves to turn prefixes into one spec for each leaf of a bundle: `detach_with_specs`
-finds the objects and what reaches them, `spec_of_each_leaf` looks the leaves up and refuses a leaf
-that is reached with two different specs.
+The functions here turn prefixes into one spec for each leaf of a bundle: `detach_with_specs` finds
+the objects and their specs, `spec_of_each_leaf` looks up the leaves and raises an error for a leaf
+with two different specs.
 """
 
 # Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
@@ -41,17 +41,17 @@ from .wording import tree_text
 
 
 class FilterMapping:
-    """A spec for each filter; of a leaf, that of the first filter that it passes.
+    """A spec for each filter; a leaf has the spec of the first filter that it passes.
 
     Args:
-      filters: a mapping of filters to specs, or pairs; or a `State` (or nested dicts) of specs,
-        each of which is for the leaf at its path.
+      filters: a mapping from filters to specs, or pairs of them; or a `State` (or nested dicts)
+        with the spec for each leaf at the leaf's path.
     """
 
     _what = "spec"
 
     every_path = False
-    """Whether a filter is asked for each path of a shared variable, not for the first one alone."""
+    """Whether filters see every path of a shared variable, instead of only the first."""
 
     def __init__(self, filters: Any, /) -> None:
         pairs: Iterable[tuple[Any, Any]]
@@ -73,7 +73,7 @@ class FilterMapping:
         """The spec of a leaf.
 
         Raises:
-          ArgumentError: no filter lets it pass.
+          ArgumentError: the leaf passes no filter.
         """
         index = first_passing(self._predicates, path, leaf)
         if index == len(self._predicates):
@@ -84,12 +84,12 @@ class FilterMapping:
         return self._specs[index]
 
     def find(self, path: Path, leaf: object) -> Any:
-        """The spec of a leaf, or None if no filter lets it pass."""
+        """The spec of a leaf, or None if it passes no filter."""
         index = first_passing(self._predicates, path, leaf)
         return self._specs[index] if index < len(self._specs) else None
 
     def spec_below(self, at: Path, path: Path, leaf: object) -> Any:
-        """The spec of a leaf at `path` in an object, which is itself `at` some path."""
+        """The spec of a leaf at `path` in an object that is at the path `at`."""
         return self.spec_of((*at, *path), leaf)
 
     def __eq__(self, other: object) -> bool:
@@ -110,7 +110,7 @@ class FilterMapping:
 
 
 def is_by_path(filters: object) -> bool:
-    """Whether specs are given by path: as a state, or as nested dicts."""
+    """Whether specs are given by path, as a state or nested dicts."""
     if isinstance(filters, State):
         return True
     return isinstance(filters, Mapping) and any(
@@ -119,32 +119,32 @@ def is_by_path(filters: object) -> bool:
 
 
 def _bare(state: Mapping[Any, Any]) -> State:
-    """The state with specs where there are variables that hold them (`get_named_sharding`)."""
+    """The state with specs in place of variables that hold them (`get_named_sharding`)."""
     return map_state(lambda _, x: x.raw_value if isinstance(x, Variable) else x, state)
 
 
 class Occurrence(NamedTuple):
     """The place of an object among the arguments."""
 
-    root: int  # its index among the roots
+    root: int  # the object's index among the roots
     spec: Any
-    path: Path  # from where the spec was given to the object
+    path: Path  # from the place of the spec to the object
     where: str  # the argument's name and the path in it
 
 
 def is_spec_leaf(x: object) -> bool:
-    """Whether something in a prefix is a spec, though jax would look inside of it."""
+    """Whether a value in a prefix is a spec that jax wouldn't treat as a leaf."""
     return x is None or isinstance(x, FilterMapping)
 
 
 def bare_specs(prefix: object, of_paths: type[FilterMapping]) -> Any:
-    """A prefix as the user gave it, with specs alone in it.
+    """The user's prefix, reduced to specs.
 
-    What holds specs in the form of what they are for (`nnx.get_named_sharding` of a module or
-    state) does as a prefix of that: variables give way to their specs, modules to mappings.
+    A module or state of specs (from `nnx.get_named_sharding`) is accepted as a prefix of the module
+    or state that it describes: variables are replaced by their specs, modules by mappings.
 
     Args:
-      prefix: of specs.
+      prefix: the prefix of specs.
       of_paths: the class of mappings for modules.
     """
 
@@ -160,10 +160,10 @@ def bare_specs(prefix: object, of_paths: type[FilterMapping]) -> Any:
 
 
 def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any], Any]:
-    """The specs of a prefix, the subtree of `tree` that each is for, and the prefix's structure.
+    """The specs of a prefix, the subtree of `tree` for each spec, and the prefix's structure.
 
     Raises:
-      ArgumentError: it is not a prefix of the tree; `what` names it.
+      ArgumentError: the prefix, called `what` in the error, is not a prefix of the tree.
     """
     specs: list[Any]
     structure: Any
@@ -183,14 +183,14 @@ def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any
 def detach_with_specs(
     prefix: Any, tree: object, roots: list[Any], what: str, names: Sequence[str] | None = None
 ) -> tuple[Any, list[Occurrence]]:
-    """The tree with holes for its objects, appended to `roots`, and what reaches them.
+    """The tree with holes for its objects, which are appended to `roots`, and their occurrences.
 
     Args:
-      prefix: of specs.
+      prefix: the prefix of specs.
       tree: arguments or outputs.
       roots: the objects so far.
-      what: names the prefix in errors.
-      names: of the arguments, if the tree is a tuple of them.
+      what: the name of the prefix in errors.
+      names: the names of the arguments, if the tree is a tuple of them.
     """
     index_of = {id(r): i for i, r in enumerate(roots)}
     occurrences: list[Occurrence] = []
@@ -215,7 +215,7 @@ def detach_with_specs(
 
 
 def with_path(structure: object, specs: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """The specs of a prefix with their paths in it."""
+    """The specs of a prefix, with their paths."""
     numbered = jax.tree_util.tree_unflatten(structure, list(range(len(specs))))
     found = jax.tree_util.tree_flatten_with_path(numbered)[0]
     return [(path, spec) for (path, _), spec in zip(found, specs, strict=True)]
@@ -229,8 +229,8 @@ def place_text(path: Sequence[Any], names: Sequence[str] | None = None) -> str:
     """A jax key path as one would write it in Python: `states[0]['bn'].mean`.
 
     Args:
-      path: into the arguments.
-      names: of the arguments, if the path begins with the index of one, or its name.
+      path: a path into the arguments.
+      names: the names of the arguments, if the path starts with the index or name of one.
     """
     text = ""
     if names is not None and path:
@@ -245,26 +245,26 @@ def place_text(path: Sequence[Any], names: Sequence[str] | None = None) -> str:
 
 
 def attribute_text(path: Path) -> str:
-    """A path within an object as one would write it behind the object: `.blocks[0].kernel`."""
+    """A path within an object as one would write it after the object: `.blocks[0].kernel`."""
     return "".join(
         [f".{k}" if isinstance(k, str) and k.isidentifier() else f"[{k!r}]" for k in path]
     )
 
 
 def plain(prefix: object, instead: object = None) -> Any:
-    """The prefix for jax: mappings, which only concern objects, give way to `instead`."""
+    """The prefix for jax, with `instead` in place of mappings, which only concern objects."""
     return jax.tree_util.tree_map(
         lambda s: instead if isinstance(s, FilterMapping) else s, prefix, is_leaf=is_spec_leaf
     )
 
 
 def part_of(root: object) -> Any:
-    """The structure of one root: remembered, or walked."""
+    """The structure of one root: a cached snapshot, or a fresh walk."""
     return snapshot_of(root) if isinstance(root, Pytree) else Loose([root])
 
 
 def leaf_keys(part: Any) -> list[Any]:
-    """For each leaf of a part what identifies it: its variable, or the place of a raw array."""
+    """A key for each leaf of a part: from its variable, or from the place of a raw array."""
     values: list[Any] | None = None
     keys: list[Any] = []
     for i, (leaf, slot) in enumerate(zip(part.leaves, part.slots, strict=True)):
@@ -272,14 +272,14 @@ def leaf_keys(part: Any) -> list[Any]:
             keys.append(id(leaf))
         elif slot is not None:
             keys.append((id(slot[0]), slot[1]))
-        else:  # inside of an immutable container: the array itself
+        else:  # a raw array inside an immutable container
             values = part.values() if values is None else values
             keys.append(("array", id(values[i])))
     return keys
 
 
 class _Same:
-    """A spec with the place that it came from."""
+    """A spec with its origin."""
 
     __slots__ = ("of", "path", "spec")
 
@@ -295,12 +295,12 @@ def spec_of_each_leaf(
     """The spec of each leaf of a bundle.
 
     Args:
-      bundle: of the objects.
-      occurrences: of specs, which reach them.
-      either: of two specs of a leaf takes the one that isn't false.
+      bundle: the bundle of the objects.
+      occurrences: the occurrences of the objects, with specs.
+      either: whether a leaf may have two specs, of which the true one is used.
 
     Raises:
-      ArgumentError: a leaf is reached with two different specs; both paths are named.
+      ArgumentError: a leaf has two different specs; the message names both paths.
     """
     known: dict[Any, _Same] = {}
     parts: dict[int, Any] = {}
@@ -315,7 +315,7 @@ def spec_of_each_leaf(
             before = known.get(key)
             if before is None:
                 known[key] = _Same(spec, o, path)
-            elif either or before.of is o:  # of paths within one object any that passes will do
+            elif either or before.of is o:  # within one object, any path that passes suffices
                 before.spec = before.spec or spec
             elif before.spec != spec:
                 _refuse_aliasing(leaf, before, spec, join_text(o.where, path))
@@ -324,7 +324,7 @@ def spec_of_each_leaf(
 
 
 def join_text(where: str, path: Path) -> str:
-    """The place of a leaf at `path` in an object that is at `where`."""
+    """The location of a leaf at `path` in an object that is at `where`."""
     return (where + attribute_text(path)).lstrip(".") or "the root"
 
 
@@ -339,7 +339,7 @@ def _refuse_aliasing(leaf: object, before: _Same, spec: object, where: str) -> N
 
 
 def _leaves_of(root: Any, part: Any, spec: object) -> Iterator[tuple[Any, Path, Any]]:
-    """Key, path and leaf of the leaves below a root; on every path, where that matters."""
+    """Yields (key, path, leaf) for the leaves below a root, for every path if the spec needs it."""
     every_path = isinstance(spec, FilterMapping) and spec.every_path
     if every_path and any(t[0] == REFERENCE for t in part.graphdef.tokens):
         yield from _every_path(root)
@@ -352,7 +352,7 @@ def _leaves_of(root: Any, part: Any, spec: object) -> Iterator[tuple[Any, Path, 
 def _every_path(
     value: object, path: Path = (), above: frozenset[int] = frozenset()
 ) -> Iterator[tuple[Any, Path, Any]]:
-    """The variables below a root on each path to them."""
+    """Yields (key, path, variable) for every path to a variable below a root."""
     if kind_of(value) == VARIABLE:
         yield id(value), path, value
     elif id(value) not in above:

@@ -1,7 +1,7 @@
 """Explains errors of `jax.jit` in terms of the arguments of the user's function.
 
-jax only has the flat lists that a call became; this file goes through the call once more after the
-error, so it costs nothing otherwise.
+jax only sees the flat lists made from a call. The functions here inspect the call again after an
+error, so successful calls cost nothing.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .naming import Place, arrays_of_call, donation_misfit, places_of_argument, 
 
 
 class Refused(NamedTuple):
-    """A call that `jax.jit` refused.
+    """A call for which `jax.jit` raised an error.
 
     Attributes:
       fun: the user's function.
-      names: of its parameters.
-      static_positions, static_names: which arguments are part of the program.
+      names: the names of its parameters.
+      static_positions, static_names: the static arguments.
       args, kwargs: the arguments.
-      shardings: for each positional argument, if the user gave some.
+      shardings: the shardings for each positional argument, if the user gave any.
       plain: the positional arguments that are neither static nor donated, with holes.
-      donated: those that are donated, by position or name, with holes.
+      donated: the donated arguments, by position or name, with holes.
     """
 
     fun: Callable[..., Any]
@@ -41,17 +41,17 @@ class Refused(NamedTuple):
     donated: Mapping[Any, Any]
 
     def name(self, i: int) -> str:
-        """What the user calls a positional argument."""
+        """The name of a positional argument."""
         return self.names[i] if i < len(self.names) else f"argument {i}"
 
 
 def explained(error: Exception, call: Refused) -> Exception | None:
-    """The error to raise in place of jax's; None if it stays, perhaps with a note.
+    """The error to raise instead of jax's error; None to keep that one, perhaps with a note.
 
     Args:
-      error: what left the call before the function ran, or after it was compiled: an error within
-        the function is the user's own.
-      call: what was called.
+      error: an error raised before the function ran or after it was compiled; errors within the
+        function belong to the user.
+      call: the call.
     """
     if isinstance(error, TypeError):
         return _not_data(call)
@@ -63,13 +63,13 @@ def explained(error: Exception, call: Refused) -> Exception | None:
 
 
 def raised_in(error: Exception, function: Callable[..., Any]) -> bool:
-    """Whether an error was raised while a function ran, by it or by what it called."""
+    """Whether an error was raised by a function or by a function that it called."""
     code = function.__code__
     return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _not_data(call: Refused) -> ArgumentTypeError | None:
-    """Names the argument that holds something that is not an array."""
+    """The error about an argument that holds a value other than an array."""
     named = [(call.name(i), a) for i, a in enumerate(call.args) if i not in call.static_positions]
     named += [(n, v) for n, v in call.kwargs.items() if n not in call.static_names]
     for name, argument in named:
@@ -86,7 +86,7 @@ def _not_data(call: Refused) -> ArgumentTypeError | None:
 
 
 def _arrays(call: Refused) -> list[Place]:
-    """The arrays beside the objects', which were looked at before the call."""
+    """The arrays outside the objects; those inside were checked before the call."""
     plain = iter(call.plain)
     places: list[Place] = []
     for i, sharding in enumerate(call.shardings or ()):

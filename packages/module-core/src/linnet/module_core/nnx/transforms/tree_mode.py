@@ -1,11 +1,11 @@
-"""What `graph=False` and `graph_updates=False` mean for a transform.
+"""The meaning of `graph=False` and `graph_updates=False` for a transform.
 
-With `graph_updates=False` values of variables are handed on, and nothing else: objects keep their
-structure, and what a function returns is its own. An output that shares variables with the
-arguments would be a change of structure, so it is refused; the value of a loop is a new object
-around the very variables that it started with. Specs by filter tell leaves of one object apart,
-which then are not a tree of their own: they are refused. With `graph=False` nothing at all may be
-shared, neither among the arguments nor within the output.
+With `graph_updates=False`, only the values of variables reach the caller, and objects keep their
+structure. An output that shares variables with the arguments would be a change of structure, so it
+raises an error; the value of a loop is a new object with the variables that the loop started with.
+Specs by filter raise an error, too, since they treat the leaves of one object differently, so that
+these don't form one tree. With `graph=False`, in addition nothing may be shared among the arguments
+or within the output.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .prefixes import FilterMapping, is_spec_leaf
 
 
 class Modes:
-    """What the keywords `graph` and `graph_updates` ask for; None is the mode that is set.
+    """The modes selected by the keywords `graph` and `graph_updates`; None is the current mode.
 
     Attributes:
-      graph: objects may be shared.
-      structure: changes of structure reach the caller.
-      tree: they don't, and results about a module have the module's form.
+      graph: whether objects may be shared.
+      structure: whether changes of structure reach the caller.
+      tree: the opposite of `structure`; gradients of a module are then modules, too.
     """
 
     __slots__ = ("graph", "structure", "tree")
@@ -58,7 +58,7 @@ class Modes:
             )
 
     def refuse_filters(self, specs: Any, what: str) -> None:
-        """Checks that in tree mode no spec tells the leaves of an object apart."""
+        """Checks that in tree mode no spec treats the leaves of an object differently."""
         if self.structure:
             return
         for spec in jax.tree_util.tree_leaves(specs, is_leaf=is_spec_leaf):
@@ -71,17 +71,17 @@ class Modes:
                 )
 
     def apply(self, bundle: Bundle, outcome: Outcome, name: str) -> Any:
-        """Does to the caller's objects what was done inside; returns the output."""
+        """Applies an outcome to the caller's objects; returns the output."""
         if self.structure:
             return apply(bundle, outcome)
         self._check_output(outcome.output, outcome.effect, len(bundle.roots), name)
         return apply(bundle, outcome, structure=False)
 
     def carried(self, bundle: Bundle, outcome: Outcome, value: Any) -> Any:
-        """The value that a loop carried: in tree mode objects anew, around the same variables."""
+        """The value that a loop carried: in tree mode, new objects with the same variables."""
         values = bundle.values()
         for i, new in zip(outcome.effect.changed, outcome.values, strict=True):
-            if i < len(values):  # what comes after them are leaves of other outputs
+            if i < len(values):  # later ones are leaves of other outputs
                 values[i] = new
         leaves = [
             new if variable is None else variable
@@ -116,9 +116,9 @@ def _is_hole(x: Any) -> bool:
 
 
 def _references(graphdef: GraphDef, count: int) -> dict[int, Sequence[int]]:
-    """For each root from `count` on, the nodes that it only refers to."""
+    """The nodes that each root from `count` on only refers to."""
     found: dict[int, list[int]] = {}
-    pending = 0  # tokens until the root is over
+    pending = 0  # the number of tokens left in the root
     root = -1
     for token in graphdef.tokens:
         if pending == 0:

@@ -1,4 +1,4 @@
-"""A tree of values in a line of text, for errors about its form: `{'net': Net, 'x': int32[4]}`."""
+"""Trees of values as a line of text, for errors about structure: `{'net': Net, 'x': int32[4]}`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 300
 
 
 class _Word:
-    """Prints as it is."""
+    """A text that prints without quotes."""
 
     __slots__ = ("text",)
 
@@ -25,11 +25,11 @@ class _Word:
 
 
 def tree_text(tree: object, roots: Sequence[Any] = ()) -> str:
-    """The tree with the class of each object, and the type and shape of each array.
+    """The text of a tree, with the class of each object and the dtype and shape of each array.
 
     Args:
-      tree: in which objects may have been taken out.
-      roots: the objects that came in; others have come to be since.
+      tree: the tree, in which holes may replace objects.
+      roots: the objects for the holes; holes beyond them are new objects.
     """
 
     def word(x: object) -> object:
@@ -50,5 +50,5 @@ def tree_text(tree: object, roots: Sequence[Any] = ()) -> str:
 
 
 def form_text(form: Any, roots: Sequence[Any]) -> str:
-    """The text of a tree of which only jax's structure is known."""
+    """The text of a tree that is known only by its jax structure."""
     return tree_text(jax.tree_util.tree_unflatten(form, [_Word("*")] * form.num_leaves), roots)
