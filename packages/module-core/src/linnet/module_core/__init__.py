@@ -1,8 +1,8 @@
 """The module systems of Linnet.
 
-`linen` has immutable modules whose variables live outside them, and `nnx` has modules that own
-theirs; `boxes` defines values that carry metadata, `errors` every error, `dtypes` the rule for
-computation dtypes, `config` the switches, and `typing` names for annotations. Each is loaded on
+`linen` has immutable modules whose variables live outside of them, and `nnx` has modules that own
+their variables. `boxes` defines values with metadata, `errors` all errors, `dtypes` the rule for
+computation dtypes, `config` the switches, and `typing` the names for annotations. Each is loaded on
 first use: importing one style never imports the other.
 """
 

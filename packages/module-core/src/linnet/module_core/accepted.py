@@ -1,8 +1,8 @@
-"""Arguments that programs written for Flax pass, and that have no effect here.
+"""Arguments that programs written for Flax pass, and which have no effect here.
 
-They are taken so that such a program runs unchanged, and that is all: a function hands each of them
-to `accepted` first thing, and the table says why nothing is lost. Whatever else an argument is
-called, it works as its description says, or is refused.
+They are accepted so that such programs run unchanged: a function first passes each of them to
+`accepted`, and the table explains why ignoring it is safe. All other arguments work as documented,
+or raise an error.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ WITHOUT_EFFECT = {
 
 
 def accepted(**arguments: object) -> None:
-    """Takes note that arguments have no effect.
+    """Marks arguments as having no effect.
 
     Args:
-      **arguments: by name, each in `WITHOUT_EFFECT`.
+      **arguments: arguments whose names are in `WITHOUT_EFFECT`.
     """
     assert arguments.keys() <= WITHOUT_EFFECT.keys()

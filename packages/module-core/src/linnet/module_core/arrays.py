@@ -1,4 +1,4 @@
-"""Arrays as variables hold them: copies that share no buffers, and strong types."""
+"""Arrays in variables: copies that share no buffers, and strong types."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 
 def copied(value: object) -> Any:
-    """A copy of a tree of arrays in buffers of its own; leaves other than arrays are kept.
+    """Copies the arrays of a tree into new buffers; other leaves are kept.
 
-    A jitted function that donates its arguments deletes their buffers, and raises an error if it
-    gets one of them twice. A copy therefore must not share any, not even inside a traced function,
-    whose outputs would be one buffer.
+    A jitted function that donates its arguments deletes their buffers, and raises an error if a
+    buffer is passed twice. A copy must therefore not share any, not even inside a traced function,
+    whose outputs would otherwise share one buffer.
     """
-    if isinstance(value, jax.Array):  # mostly: no tree
+    if isinstance(value, jax.Array):  # the usual case: not a tree
         return jnp.copy(value)
     return jax.tree.map(_copied_leaf, value)
 
@@ -28,12 +28,12 @@ def _copied_leaf(x: object) -> object:
 
 
 def strong(value: object) -> Any:
-    """The value, a tree of arrays, without weak types.
+    """Converts the arrays of a tree to strong types.
 
-    `jnp.full(3, 0.5)` has a weak type, but what an optimizer makes of it hasn't: a jitted step
-    would be compiled once for each.
+    `jnp.full(3, 0.5)` has a weak type, but the result of its first update doesn't: a jitted step
+    would be compiled for each.
     """
-    if isinstance(value, jax.Array):  # mostly: no tree
+    if isinstance(value, jax.Array):  # the usual case: not a tree
         return _strong_leaf(value)
     return jax.tree.map(_strong_leaf, value)
 
@@ -41,7 +41,7 @@ def strong(value: object) -> Any:
 def as_strong_as(value: Any, before: object) -> Any:
     """Makes a number or weakly typed array strong if it replaces a strongly typed array.
 
-    A jitted step passes the variable on to the next step: one program then serves both.
+    A jitted step passes the variable on to the next step, so that one program then serves both.
     """
     if not isinstance(before, jax.Array) or getattr(before, "weak_type", False):
         return value

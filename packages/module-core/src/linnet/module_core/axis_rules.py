@@ -1,7 +1,8 @@
-"""Rules that map the names of a model's axes to the axes of a mesh, set for each thread.
+"""Rules that map the axis names of a model to the axes of a mesh, set for each thread.
 
-Rules are tried in order, and each mesh axis is used once per array: a rule whose mesh axis is taken
-is skipped, and a later rule for the same name may apply. linen and nnx share the rules.
+Rules are tried in order, and each mesh axis is used once per array: a rule whose mesh axis is
+already used is skipped, and a later rule for the same name may apply. linen and nnx share the
+rules.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from jax.sharding import PartitionSpec
 from .errors import ArgumentError, ArgumentTypeError
 from .typing import LogicalRules
 
-# Each thread begins without rules, like jax's own settings that hold within a `with` block.
+# Each thread starts without rules, like jax's settings that are limited to a `with` block.
 _rules: ContextVar[LogicalRules] = ContextVar("logical_axis_rules", default=())
 
 
@@ -91,11 +92,11 @@ class _Unassigned:
 
 
 UNASSIGNED = _Unassigned()
-"""Marks a logical axis to which no rule gives a mesh axis."""
+"""Marks a logical axis that no rule maps to a mesh axis."""
 
 
 def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[Any]:
-    """For each logical name the mesh axes that `rules` give it, or `UNASSIGNED`.
+    """The mesh axes that `rules` assign to each logical name, or `UNASSIGNED`.
 
     Raises:
       ArgumentTypeError: `names` is not a sequence of strings and None.
@@ -122,7 +123,7 @@ def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[A
         if not taken.isdisjoint(wanted):
             continue
         taken.update(wanted)
-        # An empty tuple means no split as well, which jax writes as None.
+        # An empty tuple also means that the axis is not split, which jax writes as None.
         axes[i] = (tuple(mesh_axes) or None) if isinstance(mesh_axes, tuple | list) else mesh_axes
     return axes
 
@@ -137,7 +138,7 @@ def check_names(names: Any) -> None:
     """Checks that `names` are the names of an array's axes.
 
     Raises:
-      ArgumentTypeError: it is not a sequence of strings and None.
+      ArgumentTypeError: `names` is not a sequence of strings and None.
     """
     known = isinstance(names, Sequence | PartitionSpec) and not isinstance(names, str)
     if not known or not all(

@@ -1,4 +1,4 @@
-"""Values that carry metadata in a box.
+"""Boxes, which attach metadata to values.
 
 A box is a pytree node around one value. Variables are stored boxed and read unboxed: a layer never
 sees the box, but sharding rules and transforms do. `AxisMetadata` is the interface of a box.
@@ -18,10 +18,10 @@ U = TypeVar("U")
 
 
 class AxisMetadata(abc.ABC, Generic[T]):
-    """Base of all boxes.
+    """Base class of all boxes.
 
-    A subclass is a pytree node; it decides what becomes of its metadata when a transform adds an
-    axis to the value or removes one.
+    A subclass is a pytree node, and defines how its metadata changes when a transform adds an axis
+    to the value or removes one.
     """
 
     @abc.abstractmethod
@@ -29,20 +29,20 @@ class AxisMetadata(abc.ABC, Generic[T]):
         """The value in the box."""
 
     def _contents(self) -> Any:
-        """The value as it is stored; `unbox` may transform it."""
+        """The stored value, which `unbox` may transform."""
         return self.unbox()
 
     @abc.abstractmethod
     def replace_boxed(self, value: object) -> AxisMetadata[Any]:
-        """The same box around `value`."""
+        """A copy of the box that holds `value`."""
 
     @abc.abstractmethod
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[T]:
-        """The box for a value that has a new axis at `index`; `params` describe that axis."""
+        """The box after its value gained an axis at `index`; `params` describe the axis."""
 
     @abc.abstractmethod
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[T]:
-        """The box for a value that has lost the axis at `index`; `params` describe that axis."""
+        """The box after its value lost the axis at `index`; `params` describe the axis."""
 
 
 def is_axis_metadata(val: object) -> bool:
@@ -51,7 +51,7 @@ def is_axis_metadata(val: object) -> bool:
 
 
 def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: object) -> Any:
-    """Applies `fn` to every box in `tree`, leaving all else as it is."""
+    """Applies `fn` to every box in `tree`, and leaves other values unchanged."""
 
     def apply(leaf: object) -> Any:
         return fn(leaf) if isinstance(leaf, AxisMetadata) else leaf
@@ -66,7 +66,7 @@ def has_boxes(tree: object) -> bool:
     return any(isinstance(x, AxisMetadata) for x in jax.tree.leaves(tree, is_leaf=is_axis_metadata))
 
 
-# A variable is nearly always an array: not worth a walk.
+# The usual types of a variable, which need no tree traversal.
 _BARE = (jax.Array, np.ndarray, int, float)
 
 
@@ -78,7 +78,7 @@ def unbox(tree: object) -> Any:
 
 
 def contents(tree: object) -> Any:
-    """`unbox` without the box's own transformation of the value, say to look at shapes."""
+    """Like `unbox`, but without the transformation by the box, for example to inspect shapes."""
     if isinstance(tree, _BARE):
         return tree
     return map_axis_meta(lambda box: contents(box._contents()), tree)
@@ -96,14 +96,14 @@ def replace_boxed(tree: object, updates: object) -> Any:
 
 
 def add_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
-    """Tells the boxes in `tree` that their values have a new axis, or with None that they don't."""
+    """Adds an axis to the boxes in `tree` after their values gained it; `index` None adds none."""
     if index is None or not has_boxes(tree):
         return tree
     return map_axis_meta(lambda box: box.add_axis(index, params), tree)
 
 
 def remove_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
-    """Tells the boxes in `tree` that an axis of their values is gone, or with None that none is."""
+    """Removes an axis from the boxes in `tree` after their values lost it; None removes none."""
     if index is None or not has_boxes(tree):
         return tree
     return map_axis_meta(lambda box: box.remove_axis(index, params), tree)

@@ -1,7 +1,7 @@
 """Switches that change the behavior of every module.
 
-A switch is read from the environment once, at import: `FLAX_FIX_RNG_SEPARATOR=1` sets
-`flax_fix_rng_separator`. The names are Flax's, so that programs and their environments work
+Switches are read from the environment once, at import: `FLAX_FIX_RNG_SEPARATOR=1` sets
+`flax_fix_rng_separator`. The names are those of Flax, so that programs and their environments work
 unchanged.
 
 >>> config.flax_return_frozendict
@@ -39,14 +39,14 @@ def _from_environment(name: str, default: bool) -> bool:
 
 
 class Config:
-    """The switches, one attribute each.
+    """The switches, as attributes.
 
     Attributes:
-      flax_fix_rng_separator: hash a separator before every name and number of a random key's
+      flax_fix_rng_separator: a separator is hashed before every name and number of a random key's
         path, so that the paths ("ab", "c") and ("a", "bc") get different keys.
       flax_return_frozendict: `init`, `apply` and `variables` return a `FrozenDict`.
-      flax_preserve_adopted_names: a module passed to another one's constructor keeps its own name.
-      flax_filter_frames: the library's own frames leave the tracebacks of errors (`tracebacks`).
+      flax_preserve_adopted_names: a module passed to another module's constructor keeps its name.
+      flax_filter_frames: the library's frames are removed from tracebacks (see `tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
     """
 
@@ -67,14 +67,14 @@ class Config:
         """Sets the switch `name`.
 
         Raises:
-          LookupError: there is no such switch.
+          LookupError: the switch doesn't exist.
         """
         if name not in _DEFAULTS:
             raise LookupError(f"Unknown switch {name!r}. There are: {', '.join(_DEFAULTS)}.")
         self.__dict__[name] = value
 
     def __reduce__(self) -> str:
-        return "config"  # pickled by name: the process that reads it uses its own switches
+        return "config"  # pickled by name: another process uses the switches set there
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{k}={v}' for k, v in self.__dict__.items())})"
@@ -89,7 +89,7 @@ _DEFAULTS = {
 }
 
 config = Config()
-"""All switches."""
+"""The switches of this process."""
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """The computation dtype of a layer.
 
-One rule for every layer: `dtype` if the user gave one, else the common type of inputs and
-parameters, widened to float32 where that is an integer or a bool.
+All layers follow one rule: the computation dtype is `dtype` if the user passed one, or otherwise
+the common dtype of inputs and parameters, widened to float32 if that is an integer or a bool.
 
-Every layer of every trace asks for it, nearly always with arrays of one floating type: that case is
-answered without `jax.numpy`, which takes as long as tracing a matrix product.
+Every layer of every trace computes it, nearly always for arrays of one floating dtype. That case
+avoids `jax.numpy`, which would take as long as tracing a matrix product.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def canonicalize_dtype(
     """The dtype of a computation on `args`.
 
     Args:
-      *args: arrays, scalars or None; None is left out.
+      *args: arrays, scalars or None; None is ignored.
       dtype: the result, if given.
-      inexact: the result must be floating or complex: an inferred integer type becomes float32's
-        common type with it, a given one is refused.
+      inexact: the result must be floating or complex: an inferred integer dtype is promoted with
+        float32, and an integer `dtype` raises an error.
 
     Raises:
       DtypeError: `dtype` is given, is not floating or complex, and `inexact` is True.
@@ -57,7 +57,7 @@ def _is_inexact(dtype: np.dtype[Any]) -> bool:
 
 
 def _common_type(args: tuple[Any, ...]) -> np.dtype[Any] | None:
-    """The type of all arrays among `args`, if it is one floating type and no type is weak."""
+    """The dtype of all arrays among `args`, if they share one floating dtype and none is weak."""
     common = None
     for x in args:
         if x is None:
@@ -89,7 +89,7 @@ def promote_dtype(*args: object, dtype: DTypeLike | None = None, inexact: bool =
     if common is not None and (dtype is None or jnp.dtype(dtype) == common):
         return list(args)
     target = canonicalize_dtype(*args, dtype=dtype, inexact=inexact)
-    # `float` as a dtype means float64 or float32, whichever is enabled; as np.dtype it would warn.
+    # `float` means float64 or float32, depending on the configuration; np.dtype would warn.
     wanted = target if dtype is None else dtype
     return [
         x

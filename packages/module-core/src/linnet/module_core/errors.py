@@ -1,13 +1,13 @@
 """Every error that Linnet raises.
 
-The idea: where an error is raised, the code knows *what* happened; when the error leaves a module,
-it learns *where*. Code that knows nothing of modules (say, a layer's `functional` form) raises an
-error without a place; the innermost module that the error passes through adds its path and class,
-once:
+The code that raises an error knows *what* happened; the error learns *where* when it leaves a
+module. Code that is independent of modules (such as the `functional` form of a layer) raises an
+error without a location; the innermost module that the error passes through adds its path and
+class, once:
 
     ScopeParamShapeError: encoder/Dense_1 (Dense): parameter 'kernel' has shape (3, 4), ...
 
-The classes have the names under which users of Flax catch them. Those for bad arguments are also
+The classes have the names that users of Flax catch. Errors for invalid arguments are also a
 `ValueError`, `TypeError` or `AttributeError`, so that plain Python handlers work too.
 """
 
@@ -18,15 +18,14 @@ from difflib import get_close_matches
 
 
 class LinnetError(Exception):
-    """Base of all errors of Linnet.
+    """Base class of all Linnet errors.
 
     Args:
-      message: what happened, with the numbers: expected and received; it can be read alone in a
-        log.
+      message: what happened, with the expected and received numbers; readable by itself in a log.
       hint: how to fix it, or the likely cause as a question.
 
     Attributes:
-      where: path and class of the module that the error left first, or None.
+      where: path and class of the innermost module that the error passed through, or None.
     """
 
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
@@ -40,17 +39,17 @@ class LinnetError(Exception):
         return f"{first}\n  {self.hint}" if self.hint else first
 
     def locate(self, where: str) -> None:
-        """Records where the error happened, unless that is known already."""
+        """Records where the error happened, unless that is already known."""
         if self.where is None:
             self.where = where
 
 
 FlaxError = LinnetError
-"""The name under which programs written for Flax catch every error."""
+"""The name that programs written for Flax use to catch every error."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests what `name` was meant to be, or lists the choices."""
+    """A sentence that suggests a correction of `name`, or lists the choices."""
     names = sorted(set(known))
     near = get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
@@ -59,7 +58,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def describe(value: object) -> str:
-    """A short description of `value`: an array's shape, not its numbers."""
+    """A short description of `value`, for arrays the shape instead of the numbers."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         return f"an array of shape {shape} and dtype {dtype}"
@@ -73,23 +72,23 @@ def describe(value: object) -> str:
 
 
 class ArgumentError(LinnetError, ValueError):
-    """An argument has a value that it cannot have."""
+    """An argument has an invalid value."""
 
 
 class ArgumentTypeError(LinnetError, TypeError):
-    """An argument is of the wrong type."""
+    """An argument has the wrong type."""
 
 
 class ShapeError(LinnetError, ValueError):
-    """An array's shape does not fit."""
+    """An array has the wrong shape."""
 
 
 class DtypeError(LinnetError, ValueError):
-    """An array's or a computation's dtype does not fit."""
+    """An array or computation has the wrong dtype."""
 
 
 class MissingExtraError(LinnetError, ImportError):
-    """An optional dependency is needed that is not installed."""
+    """A feature needs an optional dependency that is not installed."""
 
 
 # Random numbers.
@@ -103,27 +102,27 @@ class InvalidRngError(LinnetError):
 
 
 class ApplyScopeInvalidVariablesTypeError(LinnetError):
-    """The variables given to `apply` are not a mapping of collections."""
+    """The variables passed to `apply` are not a mapping of collections."""
 
 
 class ApplyScopeInvalidVariablesStructureError(LinnetError):
-    """The variables given to `apply` are nested once too often."""
+    """The variables passed to `apply` have one level of nesting too many."""
 
 
 class ScopeParamNotFoundError(LinnetError):
-    """A parameter that was asked for does not exist."""
+    """A requested parameter does not exist."""
 
 
 class ScopeCollectionNotFound(LinnetError):
-    """The collection of a variable that was asked for does not exist."""
+    """The collection of a requested variable does not exist."""
 
 
 class ScopeVariableNotFoundError(LinnetError):
-    """A variable that was asked for does not exist."""
+    """A requested variable does not exist."""
 
 
 class ScopeParamShapeError(LinnetError):
-    """A stored parameter has another shape than its initializer would give."""
+    """The shape of a stored parameter differs from that of its initializer."""
 
 
 class InvalidFilterError(LinnetError):
@@ -131,7 +130,7 @@ class InvalidFilterError(LinnetError):
 
 
 class InvalidScopeError(LinnetError):
-    """A scope is used after the call that it belonged to."""
+    """A scope is used after its call has ended."""
 
 
 class ModifyScopeVariableError(LinnetError):
@@ -139,11 +138,11 @@ class ModifyScopeVariableError(LinnetError):
 
 
 class JaxTransformError(LinnetError):
-    """A module is used at another trace level than the one it belongs to."""
+    """A module is used at a different trace level than its own."""
 
 
 class LazyInitError(LinnetError):
-    """A parameter's value depends on an input of which only the shape is known."""
+    """The value of a parameter depends on an input, of which only the shape is known."""
 
 
 class PartitioningUnspecifiedError(LinnetError):
@@ -158,7 +157,7 @@ class NameInUseError(LinnetError):
 
 
 class AssignSubModuleError(LinnetError):
-    """A submodule was made neither in `setup` nor in a compact method."""
+    """A submodule was created outside of `setup` and compact methods."""
 
 
 class SetAttributeInModuleSetupError(LinnetError):
@@ -170,7 +169,7 @@ class SetAttributeFrozenModuleError(LinnetError):
 
 
 class MultipleMethodsCompactError(LinnetError):
-    """Kept for handlers: several compact methods in one class are allowed."""
+    """Kept for existing handlers; a class may have several compact methods."""
 
 
 class ReservedModuleAttributeError(LinnetError):
@@ -178,7 +177,7 @@ class ReservedModuleAttributeError(LinnetError):
 
 
 class ApplyModuleInvalidMethodError(LinnetError):
-    """The method given to `apply` cannot be one."""
+    """The `method` passed to `apply` is not a valid method."""
 
 
 class CallCompactUnboundModuleError(LinnetError):
@@ -224,4 +223,4 @@ class TransformTargetError(LinnetError):
 
 
 class TraceContextError(LinnetError):
-    """An object was changed at another trace level than the one it was made at."""
+    """An object was changed at a different trace level than it was created at."""

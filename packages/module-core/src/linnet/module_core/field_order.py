@@ -11,16 +11,16 @@ from .errors import ArgumentTypeError
 
 
 def made_dataclass(cls: type, make: Callable[[type], Any], how: str) -> Any:
-    """What `make` returns for a class, which `dataclasses` may refuse for the order of its fields.
+    """Applies `make` to a class, with a better error for an invalid order of fields.
 
     Args:
       cls: the class.
       make: `dataclasses.dataclass` with options.
-      how: the line of code that makes all of the class's fields keyword-only.
+      how: the line of code that makes all fields of the class keyword-only.
 
     Raises:
-      ArgumentTypeError: (a TypeError) a positional field without a default follows one with a
-        default, which may be a base's.
+      ArgumentTypeError: (a TypeError) a positional field without a default follows a field with a
+        default, which may be inherited.
     """
     try:
         return make(cls)

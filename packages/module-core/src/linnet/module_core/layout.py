@@ -1,11 +1,12 @@
-"""How arrays are split over devices, if their type says so.
+"""Splits arrays over devices as their types specify.
 
-On a mesh with explicit axes (`jax.make_mesh`'s default), an array's type says which of its
+On a mesh with explicit axes (the default of `jax.make_mesh`), the type of an array specifies which
 dimensions are split over which axes, and JAX raises an error for an operation whose result could be
-split in more than one way. A layer knows more than JAX: the batch of its output is split like that
-of its input. Everything here follows from this rule.
+split in more than one way. A layer knows more than JAX: the batch dimensions of its output are
+split like those of its input. Everything here follows from this rule.
 
-Without such a mesh there is nothing to do, which one look at the type shows: 1 µs in a trace.
+Without such a mesh, these functions only inspect the type of the array, which takes 1 µs in a
+trace.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ def layout_of(x: object) -> NamedSharding | None:
     """How `x` is split, or None if its type splits no dimension."""
     try:
         sharding: Any = jax.typeof(x).sharding
-    except TypeError:  # an array-like object: say, another library's quantized weight
+    except TypeError:  # an array-like object, such as a quantized weight of another library
         return None
     if sharding.mesh.empty or not any(sharding.spec):
         return None
     if isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer):
-        # The mesh of an array has devices, that of its type has none: outside a trace, without a
-        # mesh that is set, only the former works.
+        # The mesh of an array has devices, but the mesh of its type has none: outside of a trace
+        # and without a mesh that is set, only the former works.
         sharding = NamedSharding(x.sharding.mesh, sharding.spec)  # type: ignore[attr-defined]
     layout: NamedSharding = sharding
     return layout
@@ -46,15 +47,15 @@ def is_on_mesh(x: object) -> bool:
 
 
 def entries_of(layout: NamedSharding | None, rank: int) -> tuple[Any, ...]:
-    """For each of `rank` dimensions the mesh axis, or axes, that it is split over, or None."""
+    """The mesh axis or axes that each of `rank` dimensions is split over, or None."""
     entries = () if layout is None else tuple(layout.spec)
     return entries + (None,) * (rank - len(entries))
 
 
 def split(layout: NamedSharding, entries: Iterable[Any]) -> NamedSharding:
-    """The layout on the same mesh that splits each dimension as `entries` say.
+    """A layout on the same mesh that splits each dimension as `entries` specify.
 
-    An axis splits one dimension only: the first that names it.
+    An axis splits only one dimension, the first that names it.
     """
     used: set[Any] = set()
     kept = []
@@ -66,12 +67,12 @@ def split(layout: NamedSharding, entries: Iterable[Any]) -> NamedSharding:
 
 
 def laid_out(x: object, layout: NamedSharding | None) -> Any:
-    """`x`, moved to `layout`; None leaves it unchanged."""
+    """Moves `x` to `layout`; None leaves it unchanged."""
     return x if layout is None else reshard(x, layout)
 
 
 def like(x: Any, other: Any) -> Any:
-    """`x`, split as `other`, to whose shape it broadcasts."""
+    """Splits `x` like `other`, to whose shape it broadcasts."""
     layout = layout_of(other)
     if layout is None:
         return x
@@ -82,16 +83,16 @@ def like(x: Any, other: Any) -> Any:
 
 
 def spread(array: Any, dimensions: tuple[int, ...], x: Any) -> Any:
-    """`array`, along `dimensions` of `x`, broadcast to the shape of `x` and split like it."""
-    # Without the layout the gradient by `array` is a sum over a whole array of the shape of `x`:
-    # each device gathers it.
+    """Broadcasts `array`, along `dimensions` of `x`, to the shape and layout of `x`."""
+    # Without the layout, the gradient with respect to `array` sums an array of the shape of `x`
+    # that every device gathers as a whole.
     return lax.broadcast_in_dim(array, x.shape, dimensions, out_sharding=layout_of(x))
 
 
 def coins(key: Any, keep: float, shape: tuple[int, ...], x: Any) -> Any:
-    """Booleans of `shape`, which broadcasts to that of `x`: True with probability `keep`.
+    """Draws booleans that are True with probability `keep`; `shape` broadcasts to that of `x`.
 
-    They are split like `x`, so that each device draws those that it needs.
+    They are split like `x`, so that each device draws only those that it needs.
     """
     layout = layout_of(x)
     if layout is None:
@@ -102,7 +103,7 @@ def coins(key: Any, keep: float, shape: tuple[int, ...], x: Any) -> Any:
 
 
 def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
-    """`x`, its first dimensions split as `batch` says, the others as they are."""
+    """Splits the first dimensions of `x` as `batch` specifies, and leaves the others unchanged."""
     if layout is None or x.ndim < len(batch):
         return x
     rest = entries_of(layout_of(x), x.ndim)[len(batch) :]
@@ -110,11 +111,11 @@ def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
 
 
 def whole(x: object, *dimensions: int) -> Any:
-    """`x`, gathered along `dimensions` (counted from the end) if it may be split along them.
+    """Gathers `x` along `dimensions` (counted from the end) if it may be split along them.
 
-    Used for what a loop slices: XLA would gather it again in each iteration. On a mesh with
-    automatic axes the split of an array is unknown, so this is a constraint that leaves the other
-    dimensions free.
+    Used for arrays that a loop slices: XLA would gather them again in each iteration. On a mesh
+    with automatic axes, the layout of an array is unknown, so this is a constraint that leaves the
+    other dimensions free.
     """
     mesh = jax.typeof(x).sharding.mesh
     if mesh.empty or not isinstance(x, jax.core.Tracer):
@@ -129,7 +130,7 @@ def whole(x: object, *dimensions: int) -> Any:
 
 
 def ambiguous(error: Exception) -> str | None:
-    """A hint for jax's error that a result's split is ambiguous; None for another error."""
+    """A hint for jax's error that the layout of a result is ambiguous; None for other errors."""
     if type(error).__name__ != "ShardingTypeError":
         return None
     return (
@@ -139,35 +140,35 @@ def ambiguous(error: Exception) -> str | None:
 
 
 def automatic(function: Callable[..., Any], layout: NamedSharding) -> Callable[..., Any]:
-    """`function` of arrays, traced as on a mesh whose axes are not explicit.
+    """Traces a function of arrays as on a mesh without explicit axes.
 
-    For arithmetic in which JAX would require a sharding for every intermediate result.
+    Used for arithmetic in which JAX would require a sharding for every intermediate result.
 
     Args:
-      function: takes arrays and None; what it closes over must not be split.
-      layout: of the result.
+      function: takes arrays and None; values that it closes over must not be split.
+      layout: layout of the result.
     """
     return auto_axes(function, layout)
 
 
 Labels = Sequence[Any]
-"""A label for each dimension, as the letters in an einsum's equation."""
+"""A label for each dimension, like the letters in an einsum equation."""
 
 
 def product_layout(
     x: Any, kernel: Any, labels: Callable[[], tuple[Labels, Labels, Labels]]
 ) -> NamedSharding | None:
-    """How the product of `x` and `kernel` is split, or None if JAX doesn't require it.
+    """The layout of the product of `x` and `kernel`, or None if JAX doesn't require it.
 
-    Each dimension of the product is split as it was in `x`, or as it was in the kernel if it comes
-    from there, unless the axis is taken already.
+    Each dimension of the product is split as in `x`, or as in the kernel if it comes from the
+    kernel, unless the mesh axis is already used.
 
     Args:
       x: the first operand.
       kernel: the second operand.
-      labels: gives the labels of the dimensions of `x`, of the kernel and of the product; labels
-        that aren't in the product are summed over. Called if both operands are split; otherwise JAX
-        decides by itself.
+      labels: returns the labels of the dimensions of `x`, of the kernel and of the product; labels
+        that aren't in the product are summed over. Called only if both operands are split;
+        otherwise JAX infers the layout.
     """
     first, second = layout_of(x), layout_of(kernel)
     if first is None or second is None:
@@ -181,7 +182,7 @@ def product_layout(
 
 
 def dot_layout(x: Any, kernel: Any, dimension_numbers: Any) -> NamedSharding | None:
-    """`product_layout` of `lax.dot_general`."""
+    """The `product_layout` of a `lax.dot_general`."""
 
     def labels() -> tuple[Labels, Labels, Labels]:
         (contracted, of_kernel), (batch, kernel_batch) = dimension_numbers

@@ -1,11 +1,11 @@
-"""Names of a package that are loaded when they are first asked for (PEP 562).
+"""Loads names of a package when they are first used (PEP 562).
 
-A package that gathers others says once which these are, at run time by
+A package that re-exports names of other packages declares these at run time by
 
     __getattr__, __dir__ = names_on_demand(__name__, packages=[...], homes={...})
 
-and to type checkers by `from ... import *` under `TYPE_CHECKING`. Its own modules are among the
-names. What is found is kept in the package, so that nothing is looked up twice.
+and for type checkers by `from ... import *` under `TYPE_CHECKING`. Modules of the package itself
+are included. Names are cached in the package after the first lookup.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 def names_on_demand(
     module: str, *, packages: Sequence[str] = (), homes: Mapping[str, str] = {}
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package.
+    """Creates `__getattr__` and `__dir__` of a package.
 
     Args:
-      module: its name.
-      packages: whose public names it passes on, but for modules; they are tried in this order.
-      homes: for other names, where each is: a module (".nn.linear"), or a module and the name in it
+      module: the name of the package.
+      packages: packages whose public names, except modules, it re-exports; tried in this order.
+      homes: the location of other names: a module (".nn.linear"), or a module and the name in it
         ("linnet.initializers:Initializer").
     """
 

@@ -1,8 +1,8 @@
-"""Detects whether a program has replaced one of jax's functions.
+"""Detects whether a program has replaced a jax function.
 
-Libraries that quantize, count or time a model do so: they replace `jax.lax.dot_general`, or its
-code, with something that they can watch. Layers that call it use the replacement. A recording of
-such a call, when replayed, does not, so it has to check.
+Libraries that quantize, count or time a model replace `jax.lax.dot_general`, or its code, with a
+function that they can observe. Layers that call it use the replacement. A replayed recording of
+such a call does not, so it has to check.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import jax
 
 @cache
 def watch(module: ModuleType, name: str) -> Callable[[], bool]:
-    """A function that returns whether `module.name` is now another function, or has other code.
+    """Returns a function that checks whether `module.name` or its code was replaced since then.
 
-    If so, no recording is replayed, and none is made, since it would outlive the change.
+    If so, recordings are not replayed, and no new ones are made, since they would outlive the
+    replacement.
 
     >>> import jax
     >>> is_replaced = watch(jax.lax, "dot_general")
@@ -35,7 +36,7 @@ def watch(module: ModuleType, name: str) -> Callable[[], bool]:
     return is_replaced
 
 
-# Both styles import this early: layers may be imported later, in a program that has already
-# replaced a function.
+# Both styles import this early, since a program may have replaced a function by the time layers
+# are imported.
 dot_is_replaced = watch(jax.lax, "dot_general")
 einsum_is_replaced = watch(jax.numpy, "einsum")

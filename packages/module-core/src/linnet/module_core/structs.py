@@ -1,4 +1,4 @@
-"""Dataclasses of `linnet.struct`, for whoever looks inside of values."""
+"""Recognizes dataclasses of `linnet.struct`, for code that inspects values."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """Tracebacks that show the user's lines, without the frames of this library.
 
-An error in a model passes through some five frames of the library for each level of modules. Where
-it leaves the library (`init`, `apply`, the transforms of nnx, a layer that is called), `strip`
-removes these frames from its traceback, and from those of the errors that caused it. The error, its
-causes and its notes stay unchanged; a debugger enters at the user's innermost line.
+An error in a model passes through about five frames of the library for each level of modules. When
+it leaves the library (from `init`, `apply`, a transform of nnx, or a call of a layer), `strip`
+removes these frames from its traceback, and from the tracebacks of the errors that caused it. The
+error, its causes and its notes stay unchanged; a debugger starts at the user's innermost line.
 
-Nothing is done until there is an error: a `try` costs nothing in Python. A bare `raise` adds no
-frame for the function that raises again, so nothing of the library is left.
+There is no cost without an error, since a `try` is free in Python. A bare `raise` adds no frame for
+the function that re-raises, so no frame of the library remains.
 
-jax does the same with its own frames, and its setting applies here too:
+jax does the same with its frames, and its setting also applies here:
 `JAX_TRACEBACK_FILTERING=off` shows all frames, `tracebackhide` keeps them and marks them for
 IPython and pytest. `config.flax_filter_frames` turns filtering off for this library alone.
 """
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 def strip(error: BaseException) -> None:
-    """Removes the library's frames from the traceback of `error`, and from those of its causes."""
+    """Removes the library's frames from the tracebacks of `error` and its causes."""
     mode = jax.config.jax_traceback_filtering  # type: ignore[attr-defined]
     if mode == "off" or not config.flax_filter_frames:
         return
@@ -72,7 +72,7 @@ def _is_ours(traceback: TracebackType) -> bool:
 
 
 def entry(fun: Callable[P, R]) -> Callable[P, R]:
-    """Wraps a function so that its errors leave without frames of the library."""
+    """Wraps a function so that the tracebacks of its errors omit frames of the library."""
 
     @functools.wraps(fun)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -86,10 +86,10 @@ def entry(fun: Callable[P, R]) -> Callable[P, R]:
 
 
 def named_after(fun: Callable[..., Any], inner: Callable[P, R]) -> Callable[P, R]:
-    """`inner`, which jax's messages name as `fun`: the user's function that it runs.
+    """Makes jax's messages show `inner` under the name of `fun`, the user function that it runs.
 
-    jax says which function an error is about ("true_fun is ... at ..."), and finds it by
-    `__wrapped__`. The arguments that it names are those of `inner`, so that keeps its signature.
+    jax names the function that an error is about ("true_fun is ... at ..."), and finds it by
+    `__wrapped__`. The message names the arguments of `inner`, which therefore keeps its signature.
 
     >>> def double(x): return 2 * x
     >>> run = named_after(double, lambda values: double(values[0]))
@@ -99,7 +99,7 @@ def named_after(fun: Callable[..., Any], inner: Callable[P, R]) -> Callable[P, R
     shown = inspect.unwrap(fun)
     called: Any = inner
     called.__name__ = called.__qualname__ = getattr(shown, "__name__", type(shown).__name__)
-    if hasattr(shown, "__code__"):  # jax can't show the place of an object with __call__
+    if hasattr(shown, "__code__"):  # jax can't locate an object with __call__
         called.__signature__ = inspect.signature(inner)
         called.__wrapped__ = fun
     return inner

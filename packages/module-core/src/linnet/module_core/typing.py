@@ -1,7 +1,7 @@
-"""Names for the types that programs annotate their modules with.
+"""Types for annotations in modules.
 
-A module's annotations are evaluated when its class is made, so these are cheap values, not types
-that only a checker knows. Their names are those that published programs import:
+The annotations of a module are evaluated when its class is created, so these are cheap values, not
+types for a checker alone. They have the names that published programs import:
 
 >>> from linnet.module_core.linen import Module, compact
 >>> from linnet.module_core.typing import Array, Dtype
@@ -32,10 +32,10 @@ ArrayPytree: TypeAlias = Any
 """A pytree of arrays."""
 
 PyTree: TypeAlias = Any
-"""A tree of the user's own: containers of arrays, variables, modules or settings."""
+"""A tree defined by the user: containers of arrays, variables, modules or settings."""
 
 Prefix: TypeAlias = Any
-"""A tree whose leaves each apply to all that is below their place, as `in_axes` of `jax.vmap`."""
+"""A tree whose leaves each apply to a whole subtree, like `in_axes` of `jax.vmap`."""
 
 Shape: TypeAlias = Sequence[int]
 Dtype: TypeAlias = DTypeLike
@@ -50,7 +50,7 @@ RNGSequences: TypeAlias = dict[str, PRNGKey]
 """A key for each stream."""
 
 PRNGFoldable: TypeAlias = int | str
-"""What can be folded into a key."""
+"""Values that can be folded into a key."""
 
 # Variables.
 
@@ -58,13 +58,13 @@ Path: TypeAlias = str
 Collection: TypeAlias = Mapping[str, Any]
 MutableCollection: TypeAlias = dict[str, Any]
 VariableDict: TypeAlias = Mapping[str, Collection]
-"""What `init` returns and `apply` takes: collections by name."""
+"""Collections by name, as returned by `init` and passed to `apply`."""
 
 FrozenVariableDict: TypeAlias = FrozenDict[str, Collection]
 MutableVariableDict: TypeAlias = dict[str, MutableCollection]
 
 Key: TypeAlias = Any
-"""One step of a path: an attribute's name, or an index."""
+"""An entry of a path: the name of an attribute, or an index."""
 
 PathParts: TypeAlias = tuple[Key, ...]
 
@@ -77,7 +77,7 @@ PaddingLike: TypeAlias = str | int | Sequence[int | Sequence[int]]
 """A name, one int for every side, or one int or (low, high) pair for each spatial dimension."""
 
 LaxPadding: TypeAlias = str | Sequence[tuple[int, int]]
-"""What `jax.lax` takes: a name, or a (low, high) pair for each spatial dimension."""
+"""Padding for `jax.lax`: a name, or a (low, high) pair for each spatial dimension."""
 
 DotGeneralT: TypeAlias = Callable[..., Array]
 """Called as `jax.lax.dot_general(lhs, rhs, dimension_numbers, precision=...)`."""
@@ -90,7 +90,7 @@ EinsumT: TypeAlias = Callable[..., Array]
 
 
 PromoteDtypeFn: TypeAlias = Callable[..., Sequence[Any]]
-"""Casts arrays to one dtype, as `linnet.module_core.dtypes.promote_dtype` does."""
+"""Casts arrays to one dtype, like `linnet.module_core.dtypes.promote_dtype`."""
 
 # Recurrence.
 
@@ -99,7 +99,7 @@ Carry: TypeAlias = Any
 
 CarryHistory: TypeAlias = Any
 Output: TypeAlias = Any
-"""What a function or module of the user's returns."""
+"""The result of a function or module defined by the user."""
 
 ScanAxis: TypeAlias = int
 
@@ -108,14 +108,14 @@ ScanAxis: TypeAlias = int
 
 @dataclasses.dataclass(frozen=True)
 class In:
-    """A collection that goes in along `axis` and does not come out."""
+    """A collection that is an input along `axis` and not an output."""
 
     axis: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Out:
-    """A collection that comes out along `axis` and does not go in."""
+    """A collection that is an output along `axis` and not an input."""
 
     axis: Any
 
@@ -126,10 +126,10 @@ InOutScanAxis: TypeAlias = int | In | Out
 # Partitioning.
 
 AxisName: TypeAlias = str | tuple[str, ...] | None
-"""A mesh axis, or several, that an axis is split over; None: not split."""
+"""A mesh axis, or several, that an axis is split over; None if it is not split."""
 
 LogicalNames: TypeAlias = tuple[str | None, ...]
-"""The name of each axis of a value; None: the axis has none."""
+"""The name of each axis of a value; None for an axis without a name."""
 
 LogicalRules: TypeAlias = Sequence[tuple[str, AxisName]]
 """Pairs of a logical name and the mesh axis, or axes, that it is split over."""

@@ -1,8 +1,9 @@
-"""What the layers of all packages share: one rule for each question, in one place.
+"""Argument checks, types and helpers that the layers of all packages share.
 
-`checks` says what a layer accepts as an array, a size, a rate or an axis, and in which words it
-refuses anything else. `types` has the names that signatures are annotated with. Neither brings in a
-style of modules, so that `functional` can use both; `layers.nnx` has what nnx layers are made with.
+`checks` defines what a layer accepts as an array, a size, a rate or an axis, and the error messages
+for anything else. `types` has the names for annotations of signatures. Neither imports a style of
+modules, so that `functional` can use both; `layers.nnx` has the base class and helpers of nnx
+layers.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Checks the arguments of layers before JAX does, with errors that say how to fix them.
+"""Checks the arguments of layers before JAX does, with errors that explain how to fix them.
 
-One rule for each question, for all layers and both styles:
+The same rules hold for all layers and both styles:
 
 - An array is anything that NumPy reads as numbers: an array, a tracer, a variable, a number, or a
   nested list of numbers.
 - A size is an integer of Python, NumPy or JAX. A float is an error even if it is whole; the caller
   sets the lower bound.
-- A rate is a real number within [0, 1] that is known when the program is traced.
-- An axis is an integer within [-rank, rank); several are a sequence or a set without repetition.
+- A rate is a real number within [0, 1] that is known at trace time.
+- An axis is an integer within [-rank, rank); several axes are a sequence or set without repetition.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .types import Array, Axes, Shape
 
 
 def as_array(x: object, what: str = "inputs") -> Array:
-    """`x` as an array, with the types that JAX chooses for Python's numbers.
+    """Converts `x` to an array, with JAX's dtypes for Python numbers.
 
     Args:
       x: the input.
-      what: what an error calls it.
+      what: name of the input in error messages.
 
     Raises:
-      ArgumentTypeError: it isn't an array of numbers.
+      ArgumentTypeError: `x` isn't an array of numbers.
     """
     if isinstance(x, jax.Array):
         return x
@@ -43,10 +43,10 @@ def as_array(x: object, what: str = "inputs") -> Array:
 
 
 def shape_of(x: Any, what: str = "inputs") -> Shape:
-    """The shape of what `as_array` accepts, or of a `jax.ShapeDtypeStruct`.
+    """The shape of an input that `as_array` accepts, or of a `jax.ShapeDtypeStruct`.
 
     Raises:
-      ArgumentTypeError: it isn't an array of numbers.
+      ArgumentTypeError: `x` isn't an array of numbers.
     """
     if isinstance(x, jax.Array):
         return x.shape
@@ -61,7 +61,7 @@ def shape_of(x: Any, what: str = "inputs") -> Shape:
 def _is_numeric(x: object) -> bool:
     try:
         return np.asarray(x).dtype.kind not in "OSU"
-    except (TypeError, ValueError):  # a sequence of unequal parts
+    except (TypeError, ValueError):  # a ragged sequence
         return False
 
 
@@ -72,11 +72,11 @@ def _no_array(x: object, what: str) -> ArgumentTypeError:
 
 
 def integer(value: Any, name: str, *, least: int | None = 0) -> int:
-    """`value` as an int that is at least `least`, or any int if that is None.
+    """Converts `value` to an int of at least `least`, or to any int if `least` is None.
 
     Raises:
-      ArgumentTypeError: it isn't an integer.
-      ArgumentError: it is too small.
+      ArgumentTypeError: `value` isn't an integer.
+      ArgumentError: `value` is too small.
     """
     try:
         number = operator.index(value)
@@ -96,11 +96,11 @@ def integer(value: Any, name: str, *, least: int | None = 0) -> int:
 
 
 def integers(value: Any, name: str, *, least: int | None = 0) -> Shape:
-    """`value`, an int or several, as a tuple of ints.
+    """Converts one int or several to a tuple of ints.
 
     Raises:
-      ArgumentTypeError: one isn't an integer.
-      ArgumentError: one is too small.
+      ArgumentTypeError: an item isn't an integer.
+      ArgumentError: an item is too small.
     """
     if isinstance(value, str | bytes):
         raise ArgumentTypeError(
@@ -112,22 +112,22 @@ def integers(value: Any, name: str, *, least: int | None = 0) -> Shape:
 
 
 def axes_of(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape:
-    """Different dimensions, counted from the front, in ascending order.
+    """Normalizes distinct dimensions: counted from the front, in ascending order.
 
     Args:
       axes: one dimension or several; negative ones count from the end.
-      rank: how many dimensions there are.
-      name: of the argument.
-      what: whose dimensions these are.
+      rank: the number of dimensions.
+      name: name of the argument.
+      what: name of the array in error messages.
 
     Raises:
-      ArgumentTypeError: one isn't an integer.
-      ArgumentError: one is out of range or named twice.
+      ArgumentTypeError: a dimension isn't an integer.
+      ArgumentError: a dimension is out of range or repeated.
 
     >>> axes_of((-1, 0), 4, "axis")
     (0, 3)
     """
-    if type(axes) is int and -rank <= axes < rank:  # mostly
+    if type(axes) is int and -rank <= axes < rank:  # the usual case
         return (axes % rank,)
     given = axes_in_range(axes, rank, name, what)
     if len(set(given)) < len(given):
@@ -138,7 +138,7 @@ def axes_of(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape
 
 
 def axes_in_range(axes: Axes, rank: int, name: str, what: str = "the inputs") -> Shape:
-    """Dimensions counted from the front, as `axes_of`, in the order and as often as they came."""
+    """Like `axes_of`, but keeps the order and repetitions of the dimensions."""
     given = integers(axes, name, least=None)
     for axis in given:
         if not -rank <= axis < rank:
@@ -150,11 +150,11 @@ def axes_in_range(axes: Axes, rank: int, name: str, what: str = "the inputs") ->
 
 
 def check_rate(rate: object, name: str = "rate") -> float:
-    """`rate` as a float within [0, 1].
+    """Converts `rate` to a float within [0, 1].
 
     Raises:
-      ArgumentTypeError: it isn't a number, or one that is only known when the program runs.
-      ArgumentError: it is outside [0, 1].
+      ArgumentTypeError: `rate` isn't a number, or is only known at run time.
+      ArgumentError: `rate` is outside [0, 1].
     """
     hint = "It is the probability of being dropped, not a percentage."
     if isinstance(rate, jax.core.Tracer):
@@ -167,16 +167,16 @@ def check_rate(rate: object, name: str = "rate") -> float:
 
 
 def fraction(value: object, name: str, hint: str) -> None:
-    """Checks that a number is within [0, 1]; a traced one cannot be checked.
+    """Checks that a number is within [0, 1]; a traced number can't be checked.
 
     Args:
       value: the number.
-      name: of the argument.
-      hint: what the number says.
+      name: name of the argument.
+      hint: hint of the error, which explains the number.
 
     Raises:
-      ArgumentTypeError: it isn't a number.
-      ArgumentError: it is outside.
+      ArgumentTypeError: `value` isn't a number.
+      ArgumentError: `value` is outside [0, 1].
     """
     if not isinstance(value, jax.core.Tracer):
         _within_unit(value, name, hint)
@@ -184,30 +184,30 @@ def fraction(value: object, name: str, hint: str) -> None:
 
 def _within_unit(value: object, name: str, hint: str) -> float:
     number = _real(value, name, " within [0, 1]")
-    if not 0.0 <= number <= 1.0:  # refuses NaN as well
+    if not 0.0 <= number <= 1.0:  # also catches NaN
         raise ArgumentError(f"'{name}' must be within [0, 1], got {number}.", hint=hint)
     return number
 
 
 def not_negative(value: object, name: str) -> None:
-    """Checks that a number is not negative; a traced one cannot be checked.
+    """Checks that a number is not negative; a traced number can't be checked.
 
     Raises:
-      ArgumentTypeError: it isn't a number.
-      ArgumentError: it is negative.
+      ArgumentTypeError: `value` isn't a number.
+      ArgumentError: `value` is negative.
     """
     if isinstance(value, jax.core.Tracer):
         return
     number = _real(value, name, "")
-    if not number >= 0:  # refuses NaN as well
+    if not number >= 0:  # also catches NaN
         raise ArgumentError(f"'{name}' must be at least 0, got {number}.")
 
 
 def _real(value: Any, name: str, where: str) -> float:
-    if type(value) is float:  # mostly
+    if type(value) is float:  # the usual case
         return value
     try:
-        if isinstance(value, str | bytes):  # which Python would read
+        if isinstance(value, str | bytes):  # `float` would parse these
             raise TypeError
         return float(value)
     except (TypeError, ValueError):
@@ -220,7 +220,7 @@ def vector_features(shape: Shape, what: str = "inputs") -> int:
     """The size of the last dimension.
 
     Raises:
-      ShapeError: there is none.
+      ShapeError: the shape has no dimensions.
     """
     if not shape:
         raise ShapeError(
@@ -231,7 +231,7 @@ def vector_features(shape: Shape, what: str = "inputs") -> int:
 
 
 def same_shape(array: Array, expected: Shape, what: str, *, hint: str) -> None:
-    """Checks an array's shape; the hint of an error says why it was expected."""
+    """Checks an array's shape; `hint` explains why the shape was expected."""
     if array.shape != expected:
         raise ShapeError(
             f"{what} has shape {array.shape}, expected {expected}.",
@@ -240,7 +240,7 @@ def same_shape(array: Array, expected: Shape, what: str, *, hint: str) -> None:
 
 
 def inexact(x: Array, what: str, purpose: str) -> None:
-    """Checks that an array is floating or complex."""
+    """Checks that an array has a floating or complex dtype."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise DtypeError(
             f"{what} must be floating or complex to {purpose}, got dtype {x.dtype}.",

@@ -1,8 +1,8 @@
-"""What the nnx layers of all packages are made with: `Layer`, and how one makes its parameters.
+"""`Layer`, the base class of nnx layers, and helpers to create and read parameters.
 
-Layers are made eagerly: each draws its parameters when it is constructed, one key of the stream
-'params' a parameter, in the order of the code. Their calls end in pure functions, whose errors know
-shapes but not the layer: `Layer` adds it.
+Layers are initialized eagerly: the constructor draws the parameters in the order of the code, with
+one key of the stream 'params' for each. Their calls end in pure functions, whose errors know shapes
+but not the layer, which `Layer` adds.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ T = TypeVar("T", bound=tuple[Any, ...])
 
 
 def promote_dtype(args: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
-    """Casts all items of a tuple to their common type, or to `dtype`; None stays None.
+    """Casts all items of a tuple to their common dtype, or to `dtype`; None stays None.
 
     Args:
       args: arrays, scalars or None.
-      dtype: the type, if it isn't to be inferred.
-      inexact: integers become floating, and an integer `dtype` is refused.
+      dtype: the dtype; inferred by default.
+      inexact: converts integers to a floating dtype, and raises an error for an integer `dtype`.
 
     Raises:
-      DtypeError: `dtype` is an integer type, and `inexact` is True.
+      DtypeError: `dtype` is an integer dtype, and `inexact` is True.
 
     >>> import jax.numpy as jnp
     >>> x, kernel, bias = promote_dtype((jnp.ones(2, jnp.bfloat16), jnp.ones(2), None))
@@ -48,7 +48,7 @@ def promote_dtype(args: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
 
 
 def params_key(rngs: object, layer: object) -> jax.Array:
-    """A key of the stream 'params', for a parameter of a layer that is being made.
+    """Draws a key from the stream 'params' for a parameter of a layer under construction.
 
     Raises:
       ArgumentTypeError: `rngs` are not streams.
@@ -66,11 +66,11 @@ def params_key(rngs: object, layer: object) -> jax.Array:
 
 
 def value_of(param: Any) -> Any:
-    """The value of a parameter: of a variable, or the array that was put in its place.
+    """The value of a parameter: a variable, or an array that replaces it.
 
-    `layer.kernel = array` is how weights are loaded, frozen and replaced; the array may be of jax
-    or NumPy, or an object that turns into one or gives one as `param[...]`, as a variable does.
-    None, for a parameter that isn't there, stays None.
+    Users load, freeze and replace weights by `layer.kernel = array`. The array may be a jax or
+    NumPy array, an object that converts to one, or one that returns it as `param[...]`, like a
+    variable. None, for an absent parameter, stays None.
     """
     if isinstance(param, Variable):
         return param.get_value()
@@ -82,25 +82,26 @@ def value_of(param: Any) -> Any:
 
 
 def put_value(layer: object, name: str, value: object) -> None:
-    """Keeps a value in the attribute `name` of a layer: in its variable, or in its place."""
+    """Stores a value in attribute `name` of a layer, or in the variable that it holds."""
     present = getattr(layer, name)
     if isinstance(present, Variable):
         present.set_value(value)
     else:
-        # The old value may have been marked as static: say, an object that converts to an array.
+        # The old value may be marked as static, for example an object that converts to an array.
         setattr(layer, name, data(value))
 
 
 def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax.Array:
-    """A key for a call, from what it was given or what the layer keeps.
+    """Draws a key for a call.
 
     Args:
-      rngs: streams, of which the one named `collection` is drawn from; one stream; or a key.
-      layer: that needs it.
+      rngs: streams, including one named `collection`; a single stream; or a key. From the call or
+        from the layer.
+      layer: the layer that needs the key.
       collection: the name of the stream.
 
     Raises:
-      ArgumentError: there is none.
+      ArgumentError: `rngs` is None.
       ArgumentTypeError: `rngs` is something else.
     """
     if isinstance(rngs, Rngs):
@@ -123,9 +124,9 @@ def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax
 
 
 def names_layer(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of a layer whose errors name the layer, by its path in the model (`locating`).
+    """Wraps a method of a layer so that its errors name the layer's path in the model (`locating`).
 
-    Of a constructor that was called without its `rngs`, the error says what to pass.
+    If `rngs` is missing in a call of the constructor, the error explains what to pass.
     """
     name_of_method = method.__name__
     constructs = name_of_method == "__init__"
@@ -159,10 +160,10 @@ def names_layer(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class Layer(Module):
-    """A module of this library: its errors say which one they are of, by its path in the model.
+    """Base class of this library's layers, whose errors name the layer's path in the model.
 
-    Its constructor and its public methods see to that, as `Module` has it for `__call__` alone; so
-    do those of subclasses.
+    `Module` does this only for `__call__`; here it applies to the constructor and all public
+    methods, including those of subclasses.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -186,12 +187,12 @@ def new_param(
     metadata: Metadata,
     kind: type[Variable[Any]] = Param,
 ) -> Any:
-    """A parameter of a layer that is being made, from the next key of the stream 'params'."""
+    """Creates a parameter of a layer, from the next key of the stream 'params'."""
     return kind(init(params_key(rngs, layer), shape, param_dtype), **metadata)
 
 
 def spread(promote: PromoteDtype) -> Callable[..., Sequence[Any]]:
-    """`promote`, which takes one tuple, as `functional` calls it: with an argument for each."""
+    """Adapts `promote`, which takes a tuple, to take separate arguments as in `functional`."""
     if promote is promote_dtype:
         return dtypes.promote_dtype
     return lambda *args, **options: promote(args, **options)

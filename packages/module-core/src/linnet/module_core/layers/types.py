@@ -1,4 +1,4 @@
-"""Types that the signatures of layers have in common."""
+"""Types that the signatures of layers share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AxisName: TypeAlias = Hashable
 """The name of an axis that `jax.vmap`, `jax.pmap` or `jax.shard_map` maps over, or several."""
 
 AxisIndexGroups: TypeAlias = Sequence[Sequence[int]]
-"""Indices along a named axis that belong together, e.g. [[0, 1], [2, 3]]."""
+"""Groups of indices along a named axis, e.g. [[0, 1], [2, 3]]."""
 
 Activation: TypeAlias = Callable[..., Any]
 
@@ -38,7 +38,7 @@ OutSharding: TypeAlias = NamedSharding | PartitionSpec
 """How a result is laid out over the mesh."""
 
 Metadata: TypeAlias = Mapping[str, Any]
-"""What a parameter is told besides its value."""
+"""Metadata of a parameter."""
 
 NO_METADATA: Metadata = MappingProxyType({})
 
