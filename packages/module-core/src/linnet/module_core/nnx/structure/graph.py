@@ -91,7 +91,7 @@ def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
 
     Args:
       node: a module or other nnx object, a variable, or a container of them.
-      *filters: one state is returned for each, with the leaves that pass it and none before it.
+      *filters: one state is returned for each, with the leaves that pass it but no earlier one.
         Without filters, one state has all leaves.
       graph: if False, shared references raise an error.
 

@@ -27,7 +27,7 @@ PureState = tuple[GraphDef[A], State]
 
 
 class GraphState(State, Generic[A]):
-    """A state with the structure of its object, which `nnx.merge` accepts without a `GraphDef`.
+    """A state with the structure of its object, so that `nnx.merge` needs no `GraphDef`.
 
     Args:
       _graphdef: the structure.
@@ -98,7 +98,7 @@ def unpack(node: A, *filters: Filter, graph: bool | None = None) -> Any:
 
     Args:
       node: a module or another nnx object, or a container of them.
-      *filters: one state is returned for each, with the leaves that pass it and none before it.
+      *filters: one state is returned for each, with the leaves that pass it but no earlier one.
         Without filters, one state has all leaves.
       graph: if False, shared references raise an error.
 

@@ -196,7 +196,7 @@ def pop(node: object, *filters: Filter) -> State | tuple[State, ...]:
 
     Args:
       node: the object.
-      *filters: one state is returned for each, with the leaves that pass it and none before it.
+      *filters: one state is returned for each, with the leaves that pass it but no earlier one.
 
     Raises:
       ArgumentError: no filter is given, or the object is itself a variable or an array.

@@ -246,8 +246,8 @@ def grad(
       reduce_axes: accepted for old programs; must be empty.
       graph: if False, shared references raise an error, and the gradient of a module is a module
         of the same structure.
-      graph_updates: if False, the same holds for gradients, and changes of structure don't reach
-        the caller's objects.
+      graph_updates: if False, the gradient of a module is a module, too, and only values reach the
+        caller's objects, not changes of structure.
 
     Returns:
       A function that returns the gradient; for a module this is a `State` of variables. With
