@@ -1,1 +1,1 @@
-"""Models as structure and values: split, walked, compared, and put together again."""
+"""Models as structure and values: functions that split, walk, compare and merge them."""

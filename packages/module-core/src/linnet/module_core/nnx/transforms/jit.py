@@ -1,4 +1,4 @@
-"""`jit`: `jax.jit` for functions of modules, at the cost of `jax.jit`.
+"""`jit`: `jax.jit` for functions of modules, as cheap as `jax.jit`.
 
 A call bundles its objects (see `bundle`), which mostly consults cached structures, and passes
 `jax.jit` the structure as a static argument and the values as one flat list. The compiled program

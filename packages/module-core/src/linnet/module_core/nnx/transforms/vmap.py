@@ -1,4 +1,4 @@
-"""`vmap` and `pmap`: a function of modules over an axis of their variables.
+"""`vmap` and `pmap`: map a function of modules over an axis of their variables.
 
 Each leaf has an axis, or None if every step sees the whole leaf. Changes that the function makes
 return along the leaf's input axis, new variables along the axis of the object that holds them.
