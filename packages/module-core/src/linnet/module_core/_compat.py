@@ -56,7 +56,7 @@ def mesh_that_is_set() -> Any:
         return None
     try:
         mesh = get()
-    except ValueError:  # under jit, where meshes are abstract
+    except ValueError:  # inside a jit, where meshes are abstract
         return None
     return None if mesh.empty else mesh
 
@@ -77,7 +77,7 @@ def _tosses_split_coins() -> bool:
 
 
 def bernoulli(key: Any, p: float, shape: tuple[int, ...], sharding: Any) -> Any:
-    """`jax.random.bernoulli`, laid out by `sharding` on a mesh whose axes are explicit."""
+    """`jax.random.bernoulli`, whose result has `sharding` on a mesh with explicit axes."""
     # It takes a sharding in versions later than 0.6. Can be removed with the last one without.
     if _tosses_split_coins():
         return jax.random.bernoulli(key, p, shape, out_sharding=sharding)

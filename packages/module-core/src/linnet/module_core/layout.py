@@ -22,7 +22,7 @@ from ._compat import auto_axes, bernoulli, reshard
 
 
 def layout_of(x: object) -> NamedSharding | None:
-    """How `x` is split, or None if its type splits no dimension."""
+    """The layout of `x`, or None if its type doesn't split any dimension."""
     try:
         sharding: Any = jax.typeof(x).sharding
     except TypeError:  # an array-like object, such as a quantized weight of another library
@@ -38,7 +38,7 @@ def layout_of(x: object) -> NamedSharding | None:
 
 
 def is_on_mesh(x: object) -> bool:
-    """Whether `x` lives on a mesh of several devices, split or not."""
+    """Whether `x` is on a mesh of several devices, split or not."""
     try:
         mesh = jax.typeof(x).sharding.mesh
     except TypeError:

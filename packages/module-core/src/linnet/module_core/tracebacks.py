@@ -1,4 +1,4 @@
-"""Tracebacks that show the user's lines, without the frames of this library.
+"""Removes the frames of this library from tracebacks, so that they show the user's lines.
 
 An error in a model passes through about five frames of the library for each level of modules. When
 it leaves the library (from `init`, `apply`, a transform of nnx, or a call of a layer), `strip`

@@ -192,7 +192,7 @@ def lazy_init(fn: object, *args: object, **kwargs: object) -> Any:
       The module.
 
     Raises:
-      ArgumentError: `fn` is neither.
+      ArgumentError: `fn` is neither a module nor a bound method of one.
     """
     owner = fn if isinstance(fn, Pytree) else getattr(fn, "__self__", None)
     if not isinstance(owner, Pytree) or not callable(fn):

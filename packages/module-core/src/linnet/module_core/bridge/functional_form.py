@@ -35,7 +35,7 @@ class Functional(Generic[M]):
         """Creates a module and returns its state.
 
         Args:
-          rngs: passed to the class, unless None.
+          rngs: streams that are passed to the class, unless None.
         """
         named = {} if rngs is None else {"rngs": rngs}
         module = self.module_type(*self.args, **self.kwargs, **named)
@@ -46,7 +46,7 @@ class Functional(Generic[M]):
         """Calls a module with a state; see `nnx.call`.
 
         Raises:
-          ArgumentError: `init` wasn't called.
+          ArgumentError: `init` has not been called.
         """
         if self.graphdef is None:
             raise ArgumentError(

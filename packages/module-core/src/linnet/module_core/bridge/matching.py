@@ -8,8 +8,8 @@ module by the first of these rules that applies:
 3. the translation of the nnx class: cells whose gates are separate in linen and joined in nnx
    (`gates`);
 4. `layers_0`: item 0 of the list, tuple or dict `layers`, as linen names items in `setup`;
-5. `Dense_0`: the first submodule of the class that is called Dense in linen, in the order in which
-   they were assigned, lists and dicts included.
+5. `Dense_0`: the first submodule of the class that is called Dense in linen, in the order of
+   assignment, including lists and dicts.
 
 Values without a match are collected, so that an error can list all of them at once.
 """
@@ -57,7 +57,7 @@ class Link:
 
 @dataclasses.dataclass
 class Level:
-    """One level of a linen tree, all collections together.
+    """One level of a linen tree, for all collections together.
 
     Attributes:
       leaves: values by name, then by collection.
@@ -86,7 +86,7 @@ def _put_leaves(level: Level, col: str, tree: Mapping[Any, Any]) -> None:
 
 
 def leaf_paths(level: Level, path: Path = ()) -> Iterator[Path]:
-    """Paths of all values, collection first."""
+    """The paths of all values, collection first."""
     for name, by_col in level.leaves.items():
         for col in by_col:
             yield (col, *path, name)

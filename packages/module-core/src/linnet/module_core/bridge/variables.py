@@ -53,11 +53,11 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         return self.replace(value=value)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> NNXMeta[A]:
-        """The box for a value that has a new axis at `index`, named `params[PARTITION_NAME]`."""
+        """The box after its value gained an axis at `index`, named `params[PARTITION_NAME]`."""
         return self._with_names(lambda names: names.insert(index, params.get(PARTITION_NAME)))
 
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> NNXMeta[A]:
-        """The box for a value that has lost the axis at `index`."""
+        """The box after its value lost the axis at `index`."""
         return self._with_names(lambda names: names.pop(index))
 
     def _with_names(self, edit: Callable[[list[Any]], Any]) -> NNXMeta[A]:

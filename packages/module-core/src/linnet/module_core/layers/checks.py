@@ -4,8 +4,8 @@ The same rules hold for all layers and both styles:
 
 - An array is anything that NumPy reads as numbers: an array, a tracer, a variable, a number, or a
   nested list of numbers.
-- A size is an integer of Python, NumPy or JAX. A float is an error even if it is whole; the caller
-  sets the lower bound.
+- A size is a Python, NumPy or JAX integer. A float raises an error even if it is integral; the
+  caller sets the lower bound.
 - A rate is a real number within [0, 1] that is known at trace time.
 - An axis is an integer within [-rank, rank); several axes are a sequence or set without repetition.
 """

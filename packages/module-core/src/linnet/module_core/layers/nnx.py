@@ -51,7 +51,7 @@ def params_key(rngs: object, layer: object) -> jax.Array:
     """Draws a key from the stream 'params' for a parameter of a layer under construction.
 
     Raises:
-      ArgumentTypeError: `rngs` are not streams.
+      ArgumentTypeError: `rngs` is neither an `Rngs` nor an `RngStream`.
     """
     if isinstance(rngs, RngStream):
         return rngs()
@@ -102,7 +102,7 @@ def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax
 
     Raises:
       ArgumentError: `rngs` is None.
-      ArgumentTypeError: `rngs` is something else.
+      ArgumentTypeError: `rngs` has another type.
     """
     if isinstance(rngs, Rngs):
         return rngs[collection]()

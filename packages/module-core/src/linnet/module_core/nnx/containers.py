@@ -1,6 +1,6 @@
 """`List`, `Dict` and `Sequential`: containers that are modules.
 
-Plain lists and dicts work as attributes too. These classes are for users who want a container with
+Plain lists and dicts also work as attributes. These classes are for users who want a container with
 the methods of a module, or who come from Flax.
 """
 
@@ -100,7 +100,7 @@ class List(Module, MutableSequence[A], Generic[A]):
         self._length += 1
 
     def __eq__(self, other: object) -> bool:
-        """Whether the other is a `List` of equal items."""
+        """Whether `other` is a `List` with equal items."""
         return isinstance(other, List) and self._items() == other._items()
 
     __hash__ = None  # type: ignore[assignment]

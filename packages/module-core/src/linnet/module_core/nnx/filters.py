@@ -1,15 +1,15 @@
 """Filters, which select leaves of a structure.
 
-Every form of filter becomes a predicate of a leaf's path and the leaf itself, a variable or a raw
-array:
+Each form of filter is converted to a predicate of a leaf's path and the leaf itself, a variable or
+a raw array:
 
 | filter | a leaf passes if |
 |---|---|
-| a type | it is an instance, or its value is |
+| a type | it or its value is an instance |
 | a string | its metadata `tag` is that string |
 | `...`, `True` | always |
 | `None`, `False` | never |
-| a list or tuple | one of the filters in it passes |
+| a list or tuple | it passes one of the filters |
 | a function | `function(path, leaf)` is true |
 """
 

@@ -1,4 +1,4 @@
-"""`Module`: the base of layers and models.
+"""`Module`: the base class of layers and models.
 
 A module is a `Pytree` with a few methods that visit all of its submodules. Each method has a
 function that does the same for any nnx object.
@@ -35,8 +35,8 @@ def _append(previous: tuple[Any, ...], value: object) -> tuple[Any, ...]:
 class Module(Pytree):
     """Base class of all neural network modules.
 
-    Submodules, variables and everything else are ordinary attributes, assigned in `__init__`; any
-    method may be the forward pass.
+    Submodules, variables and other values are ordinary attributes, assigned in `__init__`; any
+    method can be the forward pass.
 
     >>> from linnet.module_core import nnx
     >>> import jax.numpy as jnp

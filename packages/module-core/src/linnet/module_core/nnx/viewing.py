@@ -1,4 +1,4 @@
-"""Views: the same variables in other objects, with other settings.
+"""Views: copies of a model that share its variables but have other settings.
 
 `nnx.view(model, deterministic=True)` returns a model for evaluation that follows the training of
 the original: its objects are new, but it shares the original's variables. One model can thus be
@@ -135,7 +135,7 @@ def with_vars(
     only: Filter = ...,
     allow_duplicates: bool = False,
 ) -> A:
-    """A copy of an object that shares its variables; there is only one kind of variable here.
+    """A copy of an object that shares its variables, which have only one kind here.
 
     Programs written for Flax call this to turn variables into mutable-array references and back.
 

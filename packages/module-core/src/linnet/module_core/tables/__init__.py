@@ -1,4 +1,4 @@
-"""Tables of models: the contents of their cells, their layout, and the cost of programs.
+"""Tables that summarize models: their cells, their layout, and the cost of programs.
 
-Both styles' `tabulate` use it; nothing here depends on modules.
+The `tabulate` of both styles uses this package, which doesn't depend on modules.
 """

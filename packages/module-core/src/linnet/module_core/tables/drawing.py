@@ -100,7 +100,7 @@ def draw(
     """Draws the table as text that ends in a newline.
 
     Args:
-      title, caption: text above and below it.
+      title, caption: text above and below the table.
       columns: the columns.
       narrower: the same contents in fewer columns, if the width is not sufficient.
       console_kwargs, table_kwargs, column_kwargs: arguments for rich.

@@ -1,4 +1,4 @@
-"""`Rngs`: named streams of random keys, as state of a module.
+"""`Rngs`: named streams of random keys, as part of a module's state.
 
 A stream is a key and a count. Each draw is `fold_in(key, count)`, and increments the count. Both
 are variables, so streams pass through `split`, `jit` and every transform like any other state, and
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 
 class _Samplers:
-    """`stream.normal(shape)` for every sampler of `jax.random`, and every initializer."""
+    """Provides every sampler of `jax.random` and every initializer: `stream.normal(shape)`."""
 
     @abc.abstractmethod
     def __call__(self) -> Array:

@@ -1,1 +1,1 @@
-"""What training needs beside a model: optimizers, averages of parameters, metrics."""
+"""Training utilities: optimizers, parameter averages and metrics."""

@@ -120,7 +120,7 @@ class Optimizer(Pytree, Generic[M]):
         self.wrt = static(wrt)
 
     def __getattr__(self, name: str) -> Any:
-        # Called for a missing attribute.
+        # Called for missing attributes.
         hint = ""
         if name == "model":
             hint = (
@@ -173,7 +173,7 @@ class Optimizer(Pytree, Generic[M]):
         if same:
             put = _put_divided if divided else _put
             jax.tree.map(put, self.opt_state, after, is_leaf=_is_variable)
-        else:  # a transformation may change what it keeps
+        else:  # a transformation may change the structure of its state
             self.opt_state = jax.tree.map(OptArray, after)
         self.step.set_raw_value(self.step.raw_value + 1)
         return updates

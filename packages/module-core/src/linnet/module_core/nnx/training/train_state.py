@@ -100,7 +100,7 @@ class TrainState(PyTreeNode, Generic[M]):
           A caller; see `nnx.call`.
 
         Raises:
-          ArgumentTypeError: a field isn't a state.
+          ArgumentTypeError: an argument or field isn't a state.
         """
         found: list[State] = []
         for one in (state, *states):

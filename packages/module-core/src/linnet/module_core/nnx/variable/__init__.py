@@ -1,1 +1,1 @@
-"""Variables: their types, metadata, arithmetic, and how their values lie on a mesh."""
+"""Variables: their types, metadata, arithmetic, and layout on a mesh."""

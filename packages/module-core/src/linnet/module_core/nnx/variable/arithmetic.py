@@ -47,7 +47,7 @@ _CONVERSIONS: dict[str, Callable[..., Any]] = {
 
 
 class Operators(Generic[A]):
-    """The operators, for a class with `get_value`."""
+    """Defines the operators for a class with `get_value`."""
 
     __slots__ = ()
 

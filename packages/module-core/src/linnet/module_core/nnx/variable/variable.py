@@ -1,8 +1,8 @@
 """`Variable`: holds the mutable state of nnx modules.
 
 A variable has a value, metadata, and an identity: two modules that hold the same variable share it,
-through `split`, `merge` and every transform. Its class tells its purpose (`Param`, `BatchStat`),
-which filters select by.
+through `split`, `merge` and every transform. Its class states its purpose (`Param`, `BatchStat`),
+and filters select variables by class.
 
 Variables are cheap. Value and metadata are slots, so that the values of hundreds of variables are
 gathered at C speed. Metadata is an immutable mapping that an edit replaces, so that one identity
@@ -197,7 +197,7 @@ class Variable(Operators[A], Generic[A]):
     # Metadata.
 
     def get_metadata(self, name: str | None = None, default: object = _MISSING) -> Any:
-        """All metadata as a new dict, or one entry.
+        """Returns all metadata as a new dict, or one entry.
 
         Raises:
           KeyError: the entry doesn't exist, and no `default` is given.

@@ -20,7 +20,7 @@ HOOKS = ("on_set_value", "on_get_value", "on_create_value", "on_add_axis", "on_r
 
 @dataclasses.dataclass
 class VariableMetadata(Generic[A]):
-    """A value, and the metadata and hooks of the variable that will hold it."""
+    """A value with the metadata and hooks of the variable that will hold it."""
 
     raw_value: A
     on_set_value: tuple[Callable[..., Any], ...] = ()
