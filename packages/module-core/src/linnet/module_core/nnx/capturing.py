@@ -136,7 +136,7 @@ def capture(
 
 
 def _modules(root: Any) -> list[tuple[Path, Any]]:
-    """The modules below a root with their paths, except `Dict`-like containers."""
+    """The modules below a root with their paths, except containers whose attributes are items."""
     return [(path, x) for path, x in iter_graph(root) if getattr(type(x), "_takes_captures", False)]
 
 

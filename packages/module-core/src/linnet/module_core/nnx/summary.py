@@ -58,7 +58,7 @@ class CallInfo:
       variables: shapes of all variables below the module, by type and relative path.
       own: the same for the variables that the module holds itself, also in lists and dicts; a
         variable with metadata is a dict of its metadata, with the shape under "value".
-      flops, vjp_flops: FLOPs of the call, and with its vector-Jacobian product; -1 if not
+      flops, vjp_flops: FLOPs of the call, without and with its vector-Jacobian product; -1 if not
         requested.
     """
 
@@ -192,7 +192,7 @@ def calls_of(
     flops: bool = False,
     vjp_flops: bool = False,
 ) -> list[CallInfo]:
-    """The first call of each method during a call on abstract values, which comes first."""
+    """The first call of each method while `method` runs on abstract values, its own call first."""
     found: list[CallInfo] = []
 
     def run(root: Any, *inner_args: object, **inner_kwargs: object) -> None:
