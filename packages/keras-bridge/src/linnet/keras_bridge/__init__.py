@@ -1,7 +1,7 @@
-"""Linen and nnx modules as layers of Keras.
+"""Linen and nnx modules as Keras layers.
 
-`FlaxLayer` wraps a linen module, `NNXLayer` an nnx module. Both go wherever a Keras layer goes, and
-are fitted, saved and loaded like one. Keras runs on jax: `KERAS_BACKEND=jax`.
+`FlaxLayer` wraps a linen module, `NNXLayer` an nnx module. Both can be used wherever a Keras layer
+can, and are fitted, saved and loaded like one. Keras must run on jax: `KERAS_BACKEND=jax`.
 """
 
 import os
@@ -9,7 +9,7 @@ import os
 try:
     import keras as _keras  # noqa: F401  (its backend decides whether this works)
 except ModuleNotFoundError as error:
-    # Without the variable and without ~/.keras/keras.json, Keras wants TensorFlow.
+    # Without the variable and without ~/.keras/keras.json, Keras requires TensorFlow.
     if error.name not in ("tensorflow", "torch", "openvino"):
         raise
     backend = os.environ.get("KERAS_BACKEND")

@@ -26,24 +26,24 @@ _SOWN = "intermediates"
 class FlaxLayer(ModuleLayer):
     """A Keras layer that wraps a linen module.
 
-    Parameters (the collection "params") are trainable weights, all other collections non-trainable
-    ones. The module is initialized when the layer is built: by its first call, in a model whose
-    inputs are known, or in `fit`.
+    Parameters (the collection "params") become trainable weights, all other collections
+    non-trainable ones. The module is initialized when the layer is built: by its first call, in a
+    model whose inputs are known, or in `fit`.
 
     Args:
       module: an instance of a linen `Module`.
-      method: what to call: a method of the module or its name, `__call__` by default, or a function
-        that takes the module first. It gets the inputs (an array, or a tree of arrays), and
-        `training` if it has a parameter of that name.
-      variables: all of the module's variables, as `module.init` returns them, to start from;
-        copied. None initializes them.
+      method: the method to call: a method of the module or its name, `__call__` by default, or a
+        function whose first argument is the module. It gets the inputs (an array, or a tree of
+        arrays), and `training` if it has a parameter of that name.
+      variables: the initial values of all the module's variables, as `module.init` returns them;
+        they are copied. None initializes them.
       seed: makes the layer reproducible: its initial weights, and the keys of the stream "dropout",
         which exists in training. None takes them from `keras.utils.set_random_seed`.
-      **kwargs: of `keras.Layer`: name, dtype, trainable.
+      **kwargs: arguments of `keras.Layer`: name, dtype, trainable.
 
     Attributes:
       module: the module.
-      method: what was given.
+      method: the `method` argument.
       params, state: the weights as the module's variables.
 
     Raises:
@@ -131,14 +131,14 @@ class FlaxLayer(ModuleLayer):
         return as_arrays(given)  # type: ignore[no-any-return]
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weights, or checks those that were given.
+        """Makes the weights, or checks the given ones.
 
         Args:
-          input_shape: a shape, or a tree of shapes; None is a size that isn't known.
+          input_shape: a shape, or a tree of shapes; None is an unknown size.
 
         Raises:
-          ArgumentError: this runs inside a jax transform, or the variables that were given are not
-            the module's; all differences are listed.
+          ArgumentError: this runs inside a jax transform, or the given variables are not the
+            module's; all differences are listed.
         """
         if self._weights.params is None:
             self._make_weights(
@@ -162,7 +162,7 @@ class FlaxLayer(ModuleLayer):
         return as_arrays(self._without_sown(variables, examples, rngs))  # type: ignore[no-any-return]
 
     def _without_sown(self, variables: Any, examples: PyTree, rngs: Any) -> dict[str, Any]:
-        """The variables less those tuples that a further call makes longer."""
+        """The variables without the tuples that another call would make longer."""
         paths = [path for path, value in _entries(variables) if type(value) is tuple]
         if not paths:
             return variables  # type: ignore[no-any-return]
@@ -234,7 +234,7 @@ class FlaxLayer(ModuleLayer):
             state.write(leaves, before)
 
     def _less_sown(self, after: Any, before: Any) -> dict[str, Any]:
-        """The state without what was sown, of which a warning tells."""
+        """The state without sown values, with a warning about them."""
         known = {path for path, _ in _entries(before)}
         kept: dict[str, Any] = {}
         sown = []
@@ -267,13 +267,13 @@ def _all_but_params() -> Any:
 
 
 def _divided(variables: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is trained, and what isn't."""
+    """The trainable and the non-trainable variables."""
     params = {name: c for name, c in variables.items() if name == "params"}
     return params, {name: c for name, c in variables.items() if name != "params"}
 
 
 def _entries(tree: PyTree, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    """Paths and values of nested dicts; a value is what isn't a dict."""
+    """Paths and values of nested dicts; a value is anything that isn't a dict."""
     if not isinstance(tree, dict) or not tree:
         return [(path, tree)]
     return [entry for name, child in tree.items() for entry in _entries(child, (*path, name))]

@@ -1,4 +1,4 @@
-"""An nnx module taken apart: its structure here, its values as a flat dict by path."""
+"""An nnx module split into its structure and a flat dict of its values by path."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import jax.numpy as jnp
 
 
 class Graph:
-    """The structure of a module, in which it is put together again.
+    """The structure of a module, from which it is rebuilt.
 
     Args:
       module: an nnx module; not changed.
 
     Attributes:
-      params: the paths of what is trained, `layers/0/kernel`.
+      params: the paths of the trainable values, such as `layers/0/kernel`.
       state: all other paths.
-      rng: those among them that belong to streams of random keys.
+      rng: the paths in `state` that belong to streams of random keys.
     """
 
     def __init__(self, module: Any) -> None:
         from linnet.module_core import nnx
 
         copy = nnx.clone(module)
-        # Left from an earlier call: they are results, not state.
+        # Left over from an earlier call: they are results, not state.
         nnx.pop(copy, nnx.Intermediate)
         self._paths = {_text(path): path for path, _ in _leaves(copy)}
         kinds = {_text(path): leaf for path, leaf in _leaves(copy)}
@@ -50,7 +50,7 @@ class Graph:
         }
 
     def sown(self, module: Any) -> list[str]:
-        """The paths of what a call has stored on the way."""
+        """The paths of the values that a call has sown."""
         from linnet.module_core import nnx
 
         return [
@@ -60,15 +60,15 @@ class Graph:
         ]
 
     def divided(self, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The values that are trained, and the others."""
+        """The trainable values, and the others."""
         return {n: values[n] for n in self.params}, {n: values[n] for n in self.state}
 
     def module(self, training: bool | None, values: dict[str, Any]) -> Any:
         """A new module with these values.
 
         Args:
-          training: its mode; None is the one of the module that was given.
-          values: by path.
+          training: its mode; None for the mode of the given module.
+          values: the values by path.
         """
         from linnet.module_core import nnx
 
@@ -96,5 +96,5 @@ def _is_trained(leaf: object) -> bool:
 
 
 def _as_arrays(value: object) -> object:
-    """A Python number in a variable becomes the array that it would be traced as."""
+    """Converts a Python number in a variable to the array that it would be traced as."""
     return jax.tree.map(lambda x: x if hasattr(x, "dtype") else jnp.asarray(x), value)

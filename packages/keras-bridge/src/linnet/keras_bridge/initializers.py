@@ -1,8 +1,8 @@
-"""Initializers as the call that made them.
+"""Represents initializers by the call that made them.
 
-Those of `linnet.initializers` say of themselves what made them. Those of `jax.nn.initializers` are
-closures over the arguments of their factory, which is as good, as long as the closure has nothing
-but arguments: otherwise there is no saying, and the initializer is refused like any closure.
+Initializers of `linnet.initializers` record the call. Those of `jax.nn.initializers` are closures
+over the arguments of their factory, which works as well if the closure contains only arguments;
+otherwise the call is unknown, and the initializer is rejected like any closure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Call = tuple[str, str, dict[str, Any]]
 
 
 def call_of(value: Any) -> Call | None:
-    """Library, factory and arguments of an initializer; None of anything else."""
+    """Library, factory and arguments of an initializer; None for anything else."""
     if type(value).__module__.startswith(f"{_LINNET}.") and hasattr(value, "__name__"):
         _, (factory, arguments, dtype) = value.__reduce__()
         return _LINNET, factory, {**arguments, "dtype": dtype}
@@ -34,7 +34,7 @@ def call_of(value: Any) -> Call | None:
     if rest != "<locals>.init" or not inspect.isfunction(factory):
         return None
     if factory.__code__.co_filename != value.__code__.co_filename:
-        return None  # a closure of the same name, of somebody else
+        return None  # another closure of the same name
     arguments = dict(inspect.getclosurevars(value).nonlocals)
     parameters = inspect.signature(factory).parameters
     if not set(arguments) <= set(parameters):

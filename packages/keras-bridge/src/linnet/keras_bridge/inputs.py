@@ -1,8 +1,7 @@
-"""What is known of a layer's inputs before they come: a tree of shapes and dtypes.
+"""What is known about a layer's inputs before a call: a tree of shapes and dtypes.
 
-Keras builds a layer from shapes alone. A module is initialized with example inputs, and one that
-looks numbers up in a table needs integers: so the dtypes of the first call are remembered, and
-saved with the shapes.
+Keras builds a layer from shapes only. A module is initialized with example inputs, and an embedding
+needs integers, so the dtypes of the first call are stored, and saved with the shapes.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ def is_shape(value: object) -> bool:
 
 
 def dtypes_of(inputs: object) -> list[str]:
-    """The dtypes of a call's inputs, or of what stands for them, as Keras names them."""
+    """The dtypes of a call's inputs, or of their placeholders, as Keras names them."""
     return [
         keras.backend.standardize_dtype(x.dtype if hasattr(x, "dtype") else jnp.result_type(x))
         for x in jax.tree_util.tree_leaves(inputs)
@@ -36,7 +35,7 @@ def examples(shapes: object, dtypes: list[str] | None) -> Any:
 
     Args:
       shapes: a shape, or lists, tuples and dicts of shapes; an unknown size becomes 1.
-      dtypes: of the leaves in order, or None if they aren't known.
+      dtypes: the dtypes of the leaves in order, or None if unknown.
 
     >>> examples({"ids": (None, 3), "x": [None, 2]}, ["int32", "float16"])
     {'ids': Array([[0, 0, 0]], dtype=int32), 'x': Array([[1., 1.]], dtype=float32)}
@@ -50,7 +49,7 @@ def examples(shapes: object, dtypes: list[str] | None) -> Any:
 
 
 def are_floats(inputs: object) -> bool:
-    """Whether all inputs are floating."""
+    """Whether all inputs have a floating-point dtype."""
     return all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in jax.tree.leaves(inputs))
 
 
@@ -62,8 +61,8 @@ def as_integers(inputs: object) -> Any:
 def _example(shape: Any, dtype: str) -> object:
     size = tuple(1 if n is None else int(n) for n in shape)
     if jnp.issubdtype(dtype, jnp.inexact):
-        # In float32 whatever the policy, as Keras's own FlaxLayer has it: what is drawn from these
-        # are the variables' shapes, and statistics of one example mean nothing.
+        # In float32 whatever the policy, as in Keras's own FlaxLayer: only the variables' shapes
+        # are derived from these, and statistics of one example are meaningless.
         return jnp.ones(size, jnp.float32)
     return jnp.zeros(size, dtype)
 
@@ -77,7 +76,7 @@ def _shapes(shapes: object) -> Iterator[Any]:
 
 
 def _children(shapes: Any) -> list[tuple[Any, Any]]:
-    # By key, as jax takes the leaves of a dict.
+    # By key, in the order in which jax flattens a dict.
     return sorted(shapes.items()) if isinstance(shapes, dict) else list(enumerate(shapes))
 
 
@@ -89,7 +88,7 @@ def _filled(shapes: Any, leaves: Iterator[Any]) -> object:
 
 
 def as_lists(shapes: Any) -> Any:
-    """The same shapes in what JSON has."""
+    """The same shapes as JSON types."""
     if is_shape(shapes):
         return [None if n is None else int(n) for n in shapes]
     if isinstance(shapes, dict):

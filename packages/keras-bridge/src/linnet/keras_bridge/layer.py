@@ -1,12 +1,12 @@
-"""`ModuleLayer`: what layers around linen and nnx modules have in common.
+"""`ModuleLayer`: the common base of layers around linen and nnx modules.
 
 A module is pure: parameters, state, inputs and a random key go in, outputs and new state come out.
-The layer keeps parameters as trainable and state as non-trainable variables of Keras, reads them
-before a call and assigns the new state after it. Everything else (gradients, optimizers, saving,
-distribution) Keras does, as it does for its own layers.
+The layer stores parameters as trainable and state as non-trainable Keras variables, reads them
+before a call and assigns the new state after it. Keras does everything else (gradients, optimizers,
+saving, distribution), as for its own layers.
 
-A variable's value is made when Keras wants it. Keras builds a model that it meets in `fit` while
-it is only looking for shapes, and comes back for the values afterwards.
+A variable's value is made when Keras requests it. In `fit`, Keras builds a model while it is only
+inferring shapes, and requests the values afterwards.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ R = TypeVar("R")
 
 
 class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
-    """Base of the layers of this package.
+    """Base class of this package's layers.
 
     Args:
       seed: makes initial weights and the keys of training reproducible; None takes both from
         Keras's global generator (`keras.utils.set_random_seed`).
-      **kwargs: of `keras.Layer`: name, dtype, trainable.
+      **kwargs: arguments of `keras.Layer`: name, dtype, trainable.
     """
 
     def __init__(self, *, seed: int | None = None, **kwargs: Any) -> None:
@@ -71,7 +71,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return f"{self.name} ({type(self).__name__})"
 
     def _located(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Calls a function; an error names this layer."""
+        """Calls a function and adds this layer's name to its errors."""
         try:
             return function(*args, **kwargs)
         except (ArgumentError, ArgumentTypeError) as error:
@@ -86,7 +86,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return super().__call__(inputs, *args, **kwargs)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """What `build_from_config` needs to make the same weights."""
+        """The configuration that `build_from_config` needs to make the same weights."""
         config: dict[str, Any] | None = super().get_build_config()
         shapes = config and config.get("input_shape")
         if shapes is None:
@@ -98,7 +98,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         }
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Builds from what `get_build_config` returned."""
+        """Builds the layer from the result of `get_build_config`."""
         if not config or config.get("input_shape") is None:
             return
         if config.get("input_dtypes"):
@@ -113,10 +113,10 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return known_inputs.examples(input_shape, self._dtype_list())
 
     def _call_with(self, function: Callable[[Any], R], inputs: object) -> R:
-        """`function(inputs)`, with integers if the module takes nothing else.
+        """`function(inputs)`, with integers if the module requires them.
 
-        A `keras.Sequential` that isn't told what its inputs are makes floats of all of them, and
-        Keras's own Embedding makes integers of them again.
+        A `keras.Sequential` without declared inputs casts them all to floats, and Keras's own
+        Embedding casts them back to integers.
         """
         if self._takes_integers:
             return function(known_inputs.as_integers(inputs))
@@ -128,7 +128,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
             try:
                 result = function(known_inputs.as_integers(inputs))
             except Exception:
-                result = self  # nothing that a module returns
+                result = self  # a sentinel: no module returns it
             if result is self:
                 raise
             self._takes_integers = True
@@ -146,7 +146,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
             )
 
     def _draw_keys(self) -> tuple[jax.Array, jax.Array]:
-        """Two keys to initialize with."""
+        """Two keys for initialization."""
         generator = (
             global_seed_generator() if self.seed is None else keras.random.SeedGenerator(self.seed)
         )
@@ -156,9 +156,9 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         """Makes the variables for the two trees of arrays that `make` returns.
 
         Args:
-          make: parameters and state. While Keras only looks for shapes, it is traced for them, and
-            called later.
-          random: whether it takes two random keys.
+          make: returns parameters and state. While Keras only infers shapes, it is traced for
+            these, and called later.
+          random: whether `make` takes two random keys.
         """
         if not in_stateless_scope():
             self._refuse_trace()
@@ -177,11 +177,11 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
                 made.extend(jax.tree_util.tree_leaves(tree) for tree in trees)
             return made
 
-        # In `build` Keras has opened the layer's scope, in a constructor it hasn't.
+        # In `build` Keras has opened the layer's scope, but not in a constructor.
         scopes = [] if random else [self.name]
 
-        # A mixed policy is for the computation: running averages in half precision would stand
-        # still, since a hundredth of the difference to them is less than their last digit.
+        # A mixed policy is for the computation: running averages in half precision would stop
+        # changing, since a hundredth of the difference to them is less than their last digit.
         self._weights.params = Weights(
             self, params, lambda: values()[0], scopes=scopes, trainable=True, autocast=True
         )
@@ -206,16 +206,16 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
         Args:
           inputs: an array, or a tree of arrays.
-          training: whether this is training. Never of a layer that isn't `trainable`, which runs
-            as at inference, like Keras's BatchNormalization.
+          training: whether this is training. A layer that isn't `trainable` ignores it and runs as
+            in inference, like Keras's BatchNormalization.
 
         Returns:
-          What the method returns.
+          The method's output.
         """
         try:
             return self._checked_outputs(inputs, bool(training) and bool(self.trainable))
         except LinnetError as error:
-            # Keras makes a new error of the first argument, which lacks the place and the hint.
+            # Keras makes a new error from the first argument, without the place and the hint.
             place = self._place()
             text = str(error) if error.where == place else f"{place}: {error}"
             error.args = (text,)
@@ -238,13 +238,13 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     @abstractmethod
     def _run(self, inputs: object, training: bool) -> Output:
-        """Runs the module, and keeps its new state."""
+        """Runs the module and stores its new state."""
 
     def _keeps_state(self, training: bool) -> bool:
-        """Whether a call's new state is kept.
+        """Whether to store a call's new state.
 
-        A direct call changes state as it does without Keras. `predict` and `evaluate` don't: they
-        run in a scope of Keras's, not training.
+        A direct call changes state as it does without Keras. `predict` and `evaluate`, which run in
+        a Keras scope and not in training, don't.
         """
         return training or not in_stateless_scope()
 
@@ -260,7 +260,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     # Configuration.
 
     def get_config(self) -> dict[str, Any]:
-        """The layer without its weights, as JSON; derived from the module's own fields.
+        """The layer without its weights, as JSON, derived from the module's fields.
 
         Raises:
           ArgumentError: a value, a class or the method can't be found again by name.
@@ -279,7 +279,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """The layer that `get_config` describes.
+        """Makes the layer that `get_config` describes.
 
         Raises:
           ArgumentError: a name in it isn't found among what this program has imported.
@@ -296,7 +296,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         try:
             return super().from_config(config)
         except TypeError as error:
-            # Keras reports every error as one of its own, with the whole configuration.
+            # Keras replaces every error by its own, with the whole configuration.
             if isinstance(error.__context__, LinnetError):
                 raise error.__context__ from None
             raise
@@ -304,18 +304,18 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     @classmethod
     @abstractmethod
     def _read_module(cls, stored: object) -> object:
-        """The module that `_own_config` wrote, or what makes it."""
+        """The module that `_own_config` wrote, or its factory."""
 
 
 class _Pair:
-    """Both trees of weights; not an attribute that Keras would look into."""
+    """Both trees of weights, in an object that Keras does not search for variables."""
 
     params: Weights | None = None
     state: Weights | None = None
 
 
 class _Structure:
-    """The structure of the first outputs, and in which mode they came."""
+    """The structure of the first outputs, and the mode of that call."""
 
     def __init__(self, structure: object, training: bool) -> None:
         self.structure = structure

@@ -1,8 +1,9 @@
-"""Which method a layer calls, and with what.
+"""Which method a layer calls, and with which arguments.
 
-Keras hands a layer its inputs and whether this is training. A method gets the inputs first, and
-`training` if it has a parameter of that name. One that needs more, or that calls it otherwise, is
-refused when the layer is made: called without it, a model would silently never train its dropout.
+Keras passes a layer its inputs and whether this is training. A method gets the inputs first, and
+`training` if it has a parameter of that name. A method that needs more arguments, or whose flag has
+another name, raises an error when the layer is made: called without the flag, a model would
+silently train without dropout.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, describe, did_you_mean
 from linnet.module_core.typing import PyTree
 
-# What other libraries call it.
+# Names of the training flag in other libraries.
 _OTHER_NAMES = ("train", "is_training", "deterministic", "use_running_average", "inference")
 
 
@@ -22,8 +23,8 @@ class Method(NamedTuple):
     """A method of a module, ready to be called.
 
     Attributes:
-      function: takes the module first.
-      name: its name in the module's class; None of a function that is none of its methods.
+      function: a function whose first argument is the module.
+      name: its name in the module's class; None for a function that is not one of its methods.
       takes_training: whether it has a parameter `training`.
       inputs_by_name: whether `inputs` is not its first parameter.
     """
@@ -40,11 +41,11 @@ class Method(NamedTuple):
 
 
 def find_method(module: Any, method: Any, layer: str) -> Method:
-    """The method that a user gave: None, a name, a method of a module, or a function of one.
+    """The method from the user's argument: None, a name, or a method or function of a module.
 
     Args:
       module: the module.
-      method: what the user gave.
+      method: the user's argument.
       layer: the layer's class, for errors.
 
     Raises:
@@ -56,7 +57,7 @@ def find_method(module: Any, method: Any, layer: str) -> Method:
     if not isinstance(name, str):
         name = _name_of(cls, method)
     if name is not None:
-        # Not what the class's own class has: every class can be called.
+        # Not the metaclass's attribute: every class has a `__call__`.
         found = any(name in vars(base) for base in cls.__mro__)
         function = getattr(cls, name) if found else None
         if not callable(function):
@@ -88,7 +89,7 @@ def _name_of(cls: type, method: Any) -> str | None:
 
 
 def _nothing() -> None:
-    """What a class has where it has no method."""
+    """A placeholder for a method that a class lacks."""
 
 
 def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Method:
@@ -96,13 +97,13 @@ def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Metho
     called = _called(function, name)
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # written in C: it says nothing about itself
+    except (TypeError, ValueError):  # written in C, without a signature
         return Method(function, name, False, False)
     if not parameters or parameters[0].kind in (
         inspect.Parameter.KEYWORD_ONLY,
         inspect.Parameter.VAR_KEYWORD,
     ):
-        # Not the `__call__` of the class's own class, which makes instances.
+        # Not the metaclass's `__call__`, which makes instances.
         own = next((vars(c)["__call__"] for c in cls.__mro__ if "__call__" in vars(c)), None)
         raise _other_parameters(
             what,
@@ -149,7 +150,7 @@ def _other_parameters(
 
 
 def _called(function: Callable[..., Any], name: str | None) -> str:
-    """How a function that has a module calls what was given, up to the further arguments."""
+    """How a function of a module calls the given method, up to the further arguments."""
     if name is not None:
         return "module(" if name == "__call__" else f"module.{name}("
     own = getattr(function, "__name__", "")
@@ -157,7 +158,7 @@ def _called(function: Callable[..., Any], name: str | None) -> str:
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:
-    """Those of a method; of one that isn't there or says nothing, the module and its inputs."""
+    """A method's parameters; without a method or signature, the module and its inputs."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -165,10 +166,10 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
 
 
 def _example(parameters: list[inspect.Parameter], cls: type, called: str) -> str:
-    """A function that would do: it passes what is needed, and names the flag of training.
+    """Code of a suitable function, which passes the required arguments and the training flag.
 
     Args:
-      parameters: of what it calls, the module first.
+      parameters: the parameters of the method that it calls, the module first.
       cls: the module's class.
       called: the beginning of the call.
     """
@@ -176,7 +177,7 @@ def _example(parameters: list[inspect.Parameter], cls: type, called: str) -> str
     flag = next((p.name for p in rest if p.name in (*_OTHER_NAMES, "training")), None)
     others = [p for p in rest if p.name != flag and p.kind is not p.VAR_KEYWORD]
     needed = [p for p in others if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
-    # By name what has to be, and what comes after the flag.
+    # Keyword-only parameters, and those after the flag, are passed by name.
     by_name = any(p.kind is p.KEYWORD_ONLY for p in needed) or bool(rest and rest[0].name == flag)
     comment = f"  # a {cls.__name__}"
     if len(needed) > 1:

@@ -1,10 +1,10 @@
-"""Modules as JSON, and back.
+"""Converts modules to JSON and back.
 
-A linen module is a dataclass, so its fields say all there is to say. An nnx module is an object
-whose attributes say it; of its variables the configuration has kind, shape and dtype, since their
-numbers are weights, and reading it makes the object without running its constructor.
+A linen module is a dataclass and is described by its fields. An nnx module is an object and is
+described by its attributes; the configuration has kind, shape and dtype of its variables, since
+their values are weights, and reading it makes the object without running its constructor.
 
-A class that has methods `get_config` and `from_config` of its own is asked instead.
+For a class that defines `get_config` and `from_config`, these are used instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNTOLD = ("parent", "name")
 
 
 def _base(style: str) -> Any:
-    # Where a style isn't imported, nothing can be of it.
+    # If a style hasn't been imported, no value can be of it.
     module = sys.modules.get(f"linnet.module_core.{style}")
     return getattr(module, "Module", None)
 
@@ -40,7 +40,7 @@ def is_nnx(value: object) -> bool:
 
 
 def is_module(value: object) -> bool:
-    """Whether a value is written as a module."""
+    """Whether a value is stored as a module."""
     return is_linen(value) or is_nnx(value)
 
 
@@ -57,7 +57,7 @@ def is_module_class(cls: Any) -> bool:
 
 
 def is_written_class(cls: object) -> bool:
-    """Whether a value is a class whose instances are written as modules."""
+    """Whether a value is a class whose instances are stored as modules."""
     return is_module_class(cls) or objects.is_object_class(cls)
 
 
@@ -84,14 +84,14 @@ def to_config(module: Any, where: Place) -> dict[str, Any]:
     for field in dataclasses.fields(module):
         if field.init and field.name not in _UNTOLD:
             value = getattr(module, field.name)
-            # A closure is equal to itself alone: the one that is the class's own stays that.
+            # A closure that is the field's default is left out: the class supplies it again.
             is_default = value is field.default
             if is_default and inspect.isfunction(value) and names.reference(value) is None:
                 continue
             try:
                 fields[field.name] = values.to_json(value, where.field(field.name))
             except ArgumentError:
-                # Whoever loads the file has the class, and with it what has no name.
+                # The loading program has the class, and thereby a default that has no name.
                 if not is_default:
                     raise
     stored["fields"] = fields
@@ -126,7 +126,7 @@ def from_config(stored: object, where: Place) -> Any:
         )
     if "shared" in stored:
         return where.made[stored["shared"]]
-    # Known before the class is looked for, so that what is found can be told from other classes.
+    # Imported before the lookup, so that module classes can be told from other classes.
     import linnet.module_core.linen
     import linnet.module_core.nnx  # noqa: F401
 

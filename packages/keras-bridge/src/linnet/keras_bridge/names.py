@@ -1,10 +1,10 @@
-"""Classes and functions by name, and back.
+"""Converts classes and functions to names and back.
 
-A model's file holds names where the model has classes and functions. Whoever wrote the file chose
-the names, so finding what they mean must not run anything: a name is looked up among what the
-program has registered with Keras, in modules that the program has imported itself, and in the
-public ones of jax, Keras and Linnet. Nothing else is imported, nothing of Python's own library is
-found, and what is found is checked by whoever asked for it.
+A model's file holds names in place of classes and functions. The author of the file chose the
+names, so resolving them must not execute anything: a name is looked up among the objects that the
+program has registered with Keras, in modules that the program itself has imported, and in the
+public modules of jax, Keras and Linnet. Nothing else is imported, objects of Python's standard
+library are never found, and the caller checks the result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import keras
 
 from linnet.module_core.errors import ArgumentError, describe
 
-# Where functions are public that are defined elsewhere.
+# Public modules of functions that are defined elsewhere.
 _PUBLIC = (
     "jax.nn",
     "jax.nn.initializers",
@@ -32,7 +32,7 @@ Reference = dict[str, str]
 
 
 def reference(value: object) -> Reference | None:
-    """What `find` needs to find a class or function again, or None if it could not."""
+    """The reference by which `find` finds a class or function again, or None if it could not."""
     for name, registered in keras.saving.get_custom_objects().items():
         if registered is value:
             return {"name": _own_name(value), "registered_name": name}
@@ -43,7 +43,7 @@ def reference(value: object) -> Reference | None:
     name = _shortest(_own_name(value), value)
     if _looked_up(name) is value:
         return {"name": name}
-    # Keras looks a class up by its bare name while `custom_object_scope` is open.
+    # Keras looks up a class by its bare name while `custom_object_scope` is open.
     if _registered(_last(name)) is value:
         return {"name": name, "registered_name": _last(name)}
     return None
@@ -53,11 +53,11 @@ def find(stored: Any, what: object) -> Any:
     """The class or function of a reference.
 
     Args:
-      stored: what `reference` returned, back from a file.
-      what: what it is needed for, for the error: "the module", "field 'act' of Net".
+      stored: the result of `reference`, read from a file.
+      what: its use, for the error: "the module", "field 'act' of Net".
 
     Raises:
-      ArgumentError: there is nothing of that name where one may look.
+      ArgumentError: no allowed location has that name.
     """
     name = stored.get("name") if isinstance(stored, dict) else None
     if not isinstance(name, str) or ":" not in name:
@@ -69,7 +69,7 @@ def find(stored: Any, what: object) -> Any:
     registered = stored.get("registered_name")
     found = _registered(registered) if isinstance(registered, str) else None
     if found is None and _registered(last) is not keras.saving.get_custom_objects().get(last):
-        found = _registered(last)  # said by `custom_objects=`, or in an open scope
+        found = _registered(last)  # given by `custom_objects=`, or in an open scope
     if found is None:
         found = _looked_up(name)
     if found is None:
@@ -96,7 +96,7 @@ def _own_name(value: object) -> str:
 
 
 def _shortest(name: str, value: object) -> str:
-    """The name under which Linnet's user knows it: the file that defines it may move."""
+    """The name under which Linnet's users know it, since the defining file may move."""
     module, _, qualname = name.partition(":")
     while module.startswith("linnet.") and module.count(".") > 1:
         above = module.rpartition(".")[0]
@@ -123,10 +123,10 @@ def _looked_up(name: str) -> object:
     else:
         module = sys.modules.get(module_name)
     for part in qualname.split("."):
-        # Of another module that is merely imported there, nothing is found.
+        # Objects of another module that is merely imported there are not found.
         if module is None or (part.startswith("__") and part.endswith("__")):
             return None
-        if top == "linnet":  # whose packages load some names when asked for them
+        if top == "linnet":  # whose packages load some names lazily
             module = getattr(module, part, None)
         else:
             module = vars(module).get(part) if hasattr(module, "__dict__") else None

@@ -1,9 +1,9 @@
 """`NNXLayer`: an nnx module as a Keras layer.
 
-An nnx module owns its variables; a Keras layer owns its weights. So the layer takes the module
-apart: the structure is kept, once in training and once in evaluation mode, and the values become
-weights. A call puts a module together from the structure and the weights' values, runs it, and
-takes from it what has changed. The module that was given is never touched.
+An nnx module owns its variables; a Keras layer owns its weights. The layer therefore splits the
+module: the structure is stored, once in training and once in evaluation mode, and the values become
+weights. A call rebuilds a module from the structure and the weights' values, runs it, and extracts
+the values that have changed. The given module is never modified.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from .place import Place
 from .weights import as_arrays
 
 _LIVING: weakref.WeakValueDictionary[str, NNXLayer] = weakref.WeakValueDictionary()
-"""Layers by the token in their configurations: a clone in the same program starts as they are."""
+"""Layers by the token in their configurations, so that a clone in this program starts like them."""
 
 
 @keras.saving.register_keras_serializable(package="linnet")
 class NNXLayer(ModuleLayer):
     """A Keras layer that wraps an nnx module.
 
-    Variables of type `Param` are trainable weights; batch statistics, streams of random keys and
-    all other variables are non-trainable ones. In training the module is in its training mode
-    (`module.train()`) and its streams of keys advance, otherwise it is in evaluation mode.
+    Variables of type `Param` become trainable weights; batch statistics, streams of random keys and
+    all other variables become non-trainable ones. In training, the module is in training mode
+    (`module.train()`) and its streams of keys advance; otherwise it is in evaluation mode.
 
     Args:
-      module: an instance of an nnx `Module`, which is copied; or what makes one: a class or a
-        function, called with `rngs=nnx.Rngs(...)` if it has such a parameter. A layer that is made
-        of a factory can be made anew from its configuration, with new initial weights.
-      method: what to call: a method of the module or its name, `__call__` by default, or a function
-        that takes the module first. It gets the inputs, and `training` if it has a parameter of
-        that name.
-      seed: for the `rngs` of a factory; None takes them from `keras.utils.set_random_seed`.
-      **kwargs: of `keras.Layer`: name, dtype, trainable.
+      module: an instance of an nnx `Module`, which is copied; or a factory: a class or a function,
+        called with `rngs=nnx.Rngs(...)` if it has such a parameter. A layer made from a factory can
+        be made again from its configuration, with new initial weights.
+      method: the method to call: a method of the module or its name, `__call__` by default, or a
+        function whose first argument is the module. It gets the inputs, and `training` if it has a
+        parameter of that name.
+      seed: seeds the `rngs` of a factory; None takes them from `keras.utils.set_random_seed`.
+      **kwargs: arguments of `keras.Layer`: name, dtype, trainable.
 
     Attributes:
       params, state: the weights by path.
@@ -129,11 +129,11 @@ class NNXLayer(ModuleLayer):
         return factory(rngs=nnx.Rngs(params_key, dropout=dropout_key))
 
     def build(self, input_shape: Any) -> None:
-        """Nothing is left to do: an nnx module knows its shapes from the start."""
+        """Does nothing: an nnx module knows its shapes from the start."""
         self.built = True
 
     def module(self) -> Any:
-        """The module with the current weights, in the mode in which it was given; a copy."""
+        """A copy of the module with the current weights, in its original mode."""
         return self._graph.module(None, jax.tree.map(jnp.copy, self._values()))
 
     def _values(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Objects of nnx as JSON, and back: attributes as they are, variables without their numbers."""
+"""Converts nnx objects to JSON and back: attributes as they are, variables without values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_object(value: Any) -> bool:
 
 
 def is_object_class(cls: Any) -> bool:
-    """Whether a value is a class of such."""
+    """Whether a value is a class of nnx objects or variables."""
     nnx = _nnx()
     return nnx is not None and isinstance(cls, type) and issubclass(cls, (nnx.Pytree, nnx.Variable))
 
@@ -37,7 +37,7 @@ def to_config(value: Any, where: Place) -> dict[str, Any]:
     marks = value.__getstate__().get("_marks", {})
     for name, attribute in vars(value).items():
         place = where.field(name)
-        # Arrays outside of variables are state as well, unless nnx.static says otherwise.
+        # Arrays outside of variables are state as well, unless marked with nnx.static.
         place = place.constants() if marks.get(name) is False else place.weights()
         attributes[name] = values.to_json(attribute, place)
     return {"attributes": attributes, "marks": dict(marks)}

@@ -1,7 +1,7 @@
-"""Where in a configuration one is, and which objects were met on the way.
+"""The current place in a configuration, and the objects encountered so far.
 
-A module in two fields is one module, with one set of parameters; so each object is written once,
-with a number, and from then on as that number.
+A module in two fields is one module, with one set of parameters. Each object is therefore written
+once, with a number, and afterwards as that number.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import Any
 
 
 class Place:
-    """A path of fields and items, as errors show it, and what is shared along it.
+    """A path of fields and items, as errors show it, and the state shared along it.
 
     Args:
       path: the path so far, as text.
-      abstract: arrays are written as shape and dtype, since their numbers are among the weights.
+      abstract: whether arrays are written as shape and dtype, because their values are weights.
 
     Attributes:
-      seen: for writing, the number of each object that was written, by its id.
-      made: for reading, each object that was read, by its number.
+      seen: for writing: the number of each written object, by its id.
+      made: for reading: each object read so far, by its number.
     """
 
     __slots__ = ("abstract", "made", "path", "seen")
@@ -43,15 +43,15 @@ class Place:
         return self._beyond(f"[{key!r}]")
 
     def weights(self) -> Place:
-        """The same place, where arrays are weights."""
+        """The same place, with arrays treated as weights."""
         return self._beyond("", abstract=True)
 
     def constants(self) -> Place:
-        """The same place, where arrays belong to the program."""
+        """The same place, with arrays treated as constants of the program."""
         return self._beyond("", abstract=False)
 
     def number(self, value: object) -> int:
-        """Counts an object that is written for the first time; returns its number."""
+        """Numbers an object that is written for the first time, and returns the number."""
         return self.seen.setdefault(id(value), len(self.seen))
 
     def __str__(self) -> str:

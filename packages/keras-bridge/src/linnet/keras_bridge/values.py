@@ -1,8 +1,8 @@
-"""Values of a module's fields as JSON, and back.
+"""Converts values of a module's fields to JSON and back.
 
 Most fields hold numbers, names, shapes, dtypes, functions and other modules. Each kind that JSON
-doesn't have is written as a dict with one key that begins with "@" and names the kind; what has no
-kind is refused, with its place. Reading makes nothing but these kinds.
+lacks is written as a dict with one key that begins with "@" and names the kind; a value of no kind
+raises an error that names its place. Reading creates only values of these kinds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from linnet.struct import FrozenDict
 from . import initializers, modules, names
 from .place import Place
 
-# Larger ones belong among the weights; a configuration is read by people.
+# Larger arrays belong in the weights; a configuration should be readable.
 _MOST_NUMBERS = 4096
 
 _PLAIN = (str, int, type(None))
@@ -51,7 +51,7 @@ def to_json(value: object, where: Place) -> Any:
       where: its place, for the error.
 
     Raises:
-      ArgumentError: there is no such kind.
+      ArgumentError: the value is of no such kind.
     """
     if isinstance(value, bool) or type(value) in _PLAIN:
         return value
@@ -93,7 +93,7 @@ def from_json(stored: object, where: Place) -> Any:
     )
 
 
-# The kinds: whether a value is of it, its name, writing, reading.
+# For each kind: whether a value is of it, its name, writing, reading.
 
 
 def _items(value: Mapping[Any, Any], where: Place) -> object:
@@ -113,7 +113,7 @@ def _is_special_float(value: object) -> bool:
 
 
 def _is_scalar_type(value: object) -> bool:
-    # np.float32 is a class of numbers; jnp.float32 only behaves like it.
+    # np.float32 is a scalar class; jnp.float32 only behaves like one.
     return _is_of_numpy(value) or (
         isinstance(getattr(value, "dtype", None), np.dtype)
         and getattr(jnp, getattr(value, "__name__", ""), None) is value
@@ -195,7 +195,7 @@ def _read_function(stored: object, where: Place) -> object:
 
 
 def _is_own_class(cls: type) -> bool:
-    """Of classes only those that a field may well hold are found: of modules, variables, data."""
+    """Whether a field may plausibly hold the class: one of modules, variables, or data."""
     return modules.is_written_class(cls) or dataclasses.is_dataclass(cls)
 
 
@@ -339,7 +339,7 @@ _KINDS: tuple[_Kind, ...] = (
     (lambda v: isinstance(v, np.dtype), "dtype", lambda v, w: v.name, lambda s, w: jnp.dtype(s)),
     (_is_scalar_type, "scalar_type", _scalar_type, _read_scalar_type),
     (_is_array, "array", _array, _read_array),
-    # Modules hold values and values modules, so theirs are looked up when they are needed.
+    # Modules contain values and values contain modules, so these are imported when needed.
     (
         lambda v: modules.is_module(v),
         "module",

@@ -1,8 +1,8 @@
-"""A tree of arrays as variables of a Keras layer.
+"""Stores a tree of arrays as variables of a Keras layer.
 
-Keras knows weights as a flat list; a module knows them as a tree. The tree's structure is kept
-here, with Keras's variables in the order of its leaves, so that going from one to the other is one
-`tree_unflatten`. Random keys with a type are kept as their words, which Keras can store.
+Keras handles weights as a flat list; a module handles them as a tree. The tree's structure is
+stored here, with Keras's variables in the order of its leaves, so that one `tree_unflatten`
+converts between the two. Typed random keys are stored as their raw data, which Keras can store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Weights:
     """The variables that hold a tree.
 
     Args:
-      layer: whose variables they become.
+      layer: the layer that gets the variables.
       tree: arrays, or their shapes and dtypes.
       values: returns the leaves' values; called once, when the first variable needs its value.
       scopes: names of scopes to open around the variables' paths.
@@ -36,11 +36,11 @@ class Weights:
       autocast: whether a mixed policy casts them for a call.
 
     Attributes:
-      variables: Keras's, in the order of the leaves.
-      paths: of the leaves, as text.
+      variables: the Keras variables, in the order of the leaves.
+      paths: the paths of the leaves, as text.
     """
 
-    # Keras looks into lists, dicts and layers that a layer has as attributes, not into this.
+    # Keras searches lists, dicts and layers in a layer's attributes, but not this class.
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Weights:
                     name=name,
                 )
             self.variables.append(variable)
-        # Keras tracks the variables in an attribute; what add_weight makes has no scope below the
-        # layer's, and a LayoutMap could not tell a kernel from a bias.
+        # Keras tracks the variables in an attribute; variables made by add_weight have no scope
+        # below the layer's, and a LayoutMap could not distinguish a kernel from a bias.
         setattr(layer, "_module_parameters" if trainable else "_module_state", list(self.variables))
 
     @property
@@ -87,12 +87,12 @@ class Weights:
         )
 
     def leaves_of(self, tree: object) -> list[Any] | None:
-        """The leaves of a tree of the same structure; None of another."""
+        """The leaves of a tree of the same structure; None for another structure."""
         leaves, structure = jax.tree_util.tree_flatten(tree)
         return leaves if self._structure == structure else None
 
     def write(self, leaves: Sequence[Any], read: object) -> None:
-        """Assigns those leaves that aren't the ones that `read` returned.
+        """Assigns the leaves that differ from the ones that `read` returned.
 
         Raises:
           ArgumentError: an array's shape changed.
@@ -138,37 +138,37 @@ class _Value:
 
     def __call__(self, shape: Any, dtype: Any = None) -> Output:
         if in_stateless_scope() and is_tracing():
-            # Keras only wants to know shapes; it comes back for the value when it is done.
+            # Keras is only inferring shapes; it requests the value afterwards.
             return jnp.zeros(shape, dtype)
         value = self._values()[self._index]
         if key_kind(value):
             value = jax.random.key_data(value)
-        # A copy: training gives the buffers of weights away.
+        # A copy, because training donates the buffers of weights.
         return jnp.array(value, dtype=dtype, copy=True)
 
 
 def is_number(leaf: object) -> bool:
-    """Whether a leaf is a number of Python's."""
+    """Whether a leaf is a Python number."""
     return isinstance(leaf, (bool, int, float, complex))
 
 
 def as_arrays(tree: object) -> Any:
-    """The same tree with arrays in place of numbers, which a variable of Keras can hold."""
+    """The same tree with arrays, which a Keras variable can hold, in place of numbers."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_number(leaf) else leaf, tree)
 
 
 def is_tracing() -> bool:
-    """Whether a transform of jax is running the program."""
+    """Whether this runs inside a jax transform."""
     return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
 def abstract_key() -> Any:
-    """What stands for a raw random key while only shapes are looked for."""
+    """A placeholder for a raw random key while only shapes are inferred."""
     return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
 
 def key_kind(leaf: object) -> str | None:
-    """The kind of a typed random key, concrete or not; None of anything else."""
+    """The kind of a typed random key, concrete or not; None for anything else."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return None
@@ -178,13 +178,13 @@ def key_kind(leaf: object) -> str | None:
 
 
 def path_text(path: Any) -> str:
-    """A path of a tree as a person writes it: params/Dense_0/kernel."""
+    """A tree path in readable form: params/Dense_0/kernel."""
     parts = (getattr(p, "key", getattr(p, "name", getattr(p, "idx", p))) for p in path)
     return "/".join(map(str, parts))
 
 
 def differences(given: object, expected: object) -> list[str]:
-    """What tells two trees of arrays apart: a line for each leaf that is not alike.
+    """The differences between two trees of arrays, one line per differing leaf.
 
     >>> import jax.numpy as jnp
     >>> differences({"a": jnp.ones(2)}, {"a": jnp.ones(3), "b": jnp.ones(1)})

@@ -1,6 +1,6 @@
-"""Attention, in one mathematics and two styles.
+"""Attention: one implementation, two styles.
 
-`functional` holds the arithmetic as pure functions of arrays; the modules in `linen` declare
+`functional` contains the arithmetic as pure functions of arrays; the modules in `linen` declare
 parameters and call it, those in `nnx` own their variables and call it. Each is imported on first
 use, so that one style never imports the other.
 """

@@ -1,6 +1,6 @@
-"""Recurrent cells, and the layers that run them over sequences, in one mathematics and two styles.
+"""Recurrent cells, and layers that run them over sequences: one implementation, two styles.
 
-`functional` holds the arithmetic as pure functions of arrays; the modules in `linen` declare
+`functional` contains the arithmetic as pure functions of arrays; the modules in `linen` declare
 parameters and call it, those in `nnx` own their variables and call it. Each is imported on first
 use, so that one style never imports the other.
 """

@@ -1,4 +1,4 @@
-"""Which activation functions the sequence functions know."""
+"""Which activation functions the sequence functions support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running over a sequence from both ends: the parts that both styles share."""
+"""Running over a sequence from both ends: the code that both styles share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def concatenate(forward: Array, backward: Array) -> Array:
 
 
 def pair_of_carries(initial_carry: object) -> tuple[Any, Any]:
-    """The carries of both directions, None for one that was not given.
+    """The carries of both directions, None for a carry that was not given.
 
     Raises:
       ArgumentTypeError: `initial_carry` isn't a pair.
@@ -38,10 +38,10 @@ def require_two(forward_rnn: object, backward_rnn: object, cell_type: type, argu
     """Checks that both directions are RNNs, not cells, and warns if they are one object.
 
     Args:
-      forward_rnn: given for the first direction.
-      backward_rnn: given for the other.
+      forward_rnn: the argument for the forward direction.
+      backward_rnn: the argument for the backward direction.
       cell_type: the base class of cells of this style.
-      arguments: what a cell is made with, for the hint.
+      arguments: the constructor arguments of a cell, for the hint.
 
     Raises:
       ArgumentTypeError: one is a cell, or a class.

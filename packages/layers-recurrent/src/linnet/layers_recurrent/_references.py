@@ -1,8 +1,8 @@
 """Functions as fields, in pickles and copies.
 
-`pickle` stores a function by its name, except for a jitted one: it reduces that to the wrapped
-function, whose name now belongs to the jitted one. `jax.nn.sigmoid` is such a function. Here every
-function that can be found under its name is stored by it.
+`pickle` stores a function by name, except for a jitted one: it reduces that to the wrapped
+function, whose name now refers to the jitted one. `jax.nn.sigmoid` is such a function. Here, every
+function that can be found under its name is stored by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Reference(NamedTuple):
 
 
 def referred(value: object) -> Any:
-    """A `Reference` to `value` if it is a wrapped function that can be found, or else `value`."""
+    """A `Reference` to `value` if it is a wrapped function that can be found, otherwise `value`."""
     where = Reference(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
     if not callable(value) or isinstance(value, type | FunctionType) or not all(where):
         return value
@@ -36,5 +36,5 @@ def referred(value: object) -> Any:
 
 
 def resolved(value: object) -> Any:
-    """What `referred` was given."""
+    """The inverse of `referred`."""
     return value.found() if isinstance(value, Reference) else value

@@ -1,4 +1,4 @@
-"""Running a cell over a sequence: the parts that both styles share."""
+"""Running a cell over a sequence: the code that both styles share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def checked_cell(cell: object, base: type, arguments: str, example: str) -> Any:
     """Checks that a cell can run over a sequence: it is callable and knows its feature dimensions.
 
     Args:
-      cell: what was given.
+      cell: the user's argument.
       base: the class of cells of this style; a suitable module of another class works as well.
-      arguments: with which a cell is made.
-      example: one that is made.
+      arguments: the constructor arguments of a cell, for the hint.
+      example: code that makes a cell, for the hint.
 
     Raises:
-      ArgumentTypeError: it is none.
+      ArgumentTypeError: it is not a cell.
     """
     if isinstance(cell, base):
         return cell

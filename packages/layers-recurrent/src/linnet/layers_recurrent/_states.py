@@ -1,4 +1,4 @@
-"""The carries of the cells, in both styles: how they are made and taken apart."""
+"""Makes and unpacks the carries of cells, for both styles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from linnet.module_core.layers import Array, integer
 def initial_state(
     rng: Array, shape: tuple[int, ...], features: int, init: Initializer, dtype: object
 ) -> Array:
-    """An array of the input's `shape`, but for its features.
+    """An array of the input's `shape`, except for the number of features.
 
     Raises:
-      ArgumentError: the shape is that of a scalar.
+      ArgumentError: the input is a scalar.
     """
     if not shape:
         raise ArgumentError("input_shape must have at least one dimension (the features), got ().")
@@ -26,8 +26,8 @@ def state_of(carry: object, names: tuple[str, ...], features: int) -> tuple[Arra
     """The entries of a carry, each of `features` features.
 
     Raises:
-      ArgumentTypeError: the carry has another structure.
-      ShapeError: an entry has another number of features.
+      ArgumentTypeError: the carry has a different structure.
+      ShapeError: an entry has a different number of features.
     """
     entries = entries_of(carry, names)
     integer(features, "features", least=1)
@@ -44,15 +44,15 @@ def state_of(carry: object, names: tuple[str, ...], features: int) -> tuple[Arra
 def carried_of(
     carry: object, names: tuple[str, ...], features: int
 ) -> tuple[tuple[Array, ...], int]:
-    """The entries of a carry, and how many features they have.
+    """The entries of a carry, and their number of features.
 
-    A cell whose parameters are declared for its inputs takes the size of its state from the carry
-    as well; `features` says what `initialize_carry` makes.
+    A cell that declares its parameters for its inputs also takes the size of its state from the
+    carry; `features` is the size that `initialize_carry` makes.
 
     Raises:
-      ArgumentTypeError: the carry has another structure.
-      ShapeError: entries differ in features, or an entry has a single feature where there should be
-        several, which would broadcast.
+      ArgumentTypeError: the carry has a different structure.
+      ShapeError: entries differ in features, or an entry has a single feature instead of several,
+        which would broadcast.
     """
     entries = entries_of(carry, names)
     integer(features, "features", least=1)

@@ -1,6 +1,6 @@
 """Attention as pure functions of arrays: no modules, no state, no implicit random keys.
 
-They work with plain JAX, e.g. under `jax.grad`:
+They work with plain JAX, for example under `jax.grad`:
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.layers_attention import functional

@@ -1,8 +1,8 @@
 """Calls an attention function with the arguments that it accepts.
 
-A user's function need only accept query, key and value, and the options that it wants to know. If
-the layer is asked for something that the function has no parameter for, the call is an error: it
-would be ignored silently.
+A user's function need only accept query, key and value, and the options that it uses. If the layer
+is called with an option that the function has no parameter for, the call raises an error, because
+the option would be ignored silently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from linnet.module_core.layers import Array
 
 from .masks import causal, combine_masks
 
-# Keyed weakly by function: one that the user has dropped may close over a whole model.
+# Keyed weakly by function, because a function may close over a whole model.
 _known: WeakKeyDictionary[Callable[..., Any], Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
 
 
@@ -65,19 +65,19 @@ def call_attention_fn(
     """Calls `function(query, key, value, ...)` with the options that it accepts.
 
     Args:
-      function: with parameters of `dot_product_attention`'s names.
+      function: the function, with parameters named as in `dot_product_attention`.
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D].
       value: [*B, K, H/G, E].
-      options: each is left out if the function has no such parameter and the option is off.
+      options: the options; each is omitted if the function has no such parameter and it is off.
       module: the module to sow the weights in, or None.
-      implementation: "auto" is left out if the function has no such parameter.
+      implementation: "auto" is omitted if the function has no such parameter.
       is_causal: passed as a mask if the function has no such parameter.
       query_offset: the position of the first query among the keys.
-      any_keyword: names that a function with `**kwargs` is passed as well.
+      any_keyword: names that are also passed to a function with `**kwargs`.
 
     Raises:
-      ArgumentError: the function lacks a parameter that is needed.
+      ArgumentError: the function lacks a required parameter.
     """
     names = parameters_of(function)
     if any_keyword and _takes_any(function):

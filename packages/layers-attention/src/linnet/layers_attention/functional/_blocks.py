@@ -1,7 +1,7 @@
 """Cuts the logits into blocks, and lists the blocks that need computing.
 
-All blocks of a call have one size, so that a single scan runs over them. Its list of pairs (block
-of queries, block of keys) leaves out those that causality masks entirely.
+All blocks of a call have the same size, so that a single scan runs over them. Its list of pairs
+(block of queries, block of keys) omits those that causality masks entirely.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Blocks(NamedTuple):
     """The blocks of a call.
 
     Attributes:
-      queries, keys: lengths.
-      query_block, key_block: sizes of a block.
+      queries, keys: the numbers of queries and keys.
+      query_block, key_block: the sizes of a block.
       is_causal: query i sees the keys up to `offset` + i.
-      offset: None if it is known only when the program runs.
+      offset: the position of the first query; None if known only when the program runs.
     """
 
     queries: int
@@ -48,12 +48,12 @@ class Blocks(NamedTuple):
 
     @property
     def padded_queries(self) -> int:
-        """The length of all blocks of queries together."""
+        """The total length of all blocks of queries."""
         return self.query_blocks * self.query_block
 
     @property
     def padded_keys(self) -> int:
-        """The length of all blocks of keys together."""
+        """The total length of all blocks of keys."""
         return self.key_blocks * self.key_block
 
     def pairs(self) -> np.ndarray[Any, np.dtype[np.int32]]:
@@ -67,7 +67,7 @@ class Blocks(NamedTuple):
 
 
 def cut(queries: int, keys: int, lanes: int, is_causal: bool, offset: int | None) -> Blocks:
-    """The blocks for two lengths; a block has all `lanes`, heads times batch entries."""
+    """The blocks for two lengths; each contains all `lanes` (heads times batch entries)."""
     query_block, key_block = QUERIES, KEYS
     while lanes * query_block * key_block > LOGITS_AT_ONCE and key_block > LEAST:
         key_block //= 2

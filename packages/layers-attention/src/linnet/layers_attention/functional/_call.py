@@ -1,4 +1,4 @@
-"""One call of attention with its arguments checked, from which every implementation starts."""
+"""A call of attention with checked arguments, which every implementation takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OnWeights = Callable[[Array], Any]
 
 
 class Call(NamedTuple):
-    """The arguments of an attention.
+    """The arguments of an attention call.
 
     Attributes:
       query: [*B, Q, H, D].
@@ -25,7 +25,7 @@ class Call(NamedTuple):
       value: [*B, K, H/G, E]; None if only the weights are requested.
       bias: broadcasts to [*B, H, Q, K], or None.
       visible: which keys a query sees.
-      dropout: of the weights, or None.
+      dropout: dropout of the weights, or None.
       products: how the matrix products are computed.
       float32_softmax: computes the softmax of narrower types in float32, and doesn't cast it back.
       on_weights: called with the weights before dropout.
@@ -62,7 +62,7 @@ def checked_call(
     is_causal: bool,
     query_offset: int | Array,
 ) -> Call:
-    """Checks every argument and returns the call; `value` is None for the weights alone.
+    """Checks every argument and returns the call; `value` is None if only weights are needed.
 
     Raises:
       ShapeError: query, key, value, bias and mask don't fit each other.

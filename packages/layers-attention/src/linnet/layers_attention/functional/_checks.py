@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 
 def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
-    """The sizes of an attention.
+    """The sizes of an attention call.
 
     Args:
       query: [*B, Q, H, D].
@@ -79,8 +79,8 @@ def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
 def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
     """Checks that a mask or bias fits the logits.
 
-    Heads, queries and keys must broadcast to those of the logits. There may be more batch
-    dimensions than the logits have; the output then has them too.
+    Heads, queries and keys must broadcast to those of the logits. The array may have more batch
+    dimensions than the logits; the output then has them too.
 
     Raises:
       ShapeError: it doesn't broadcast.

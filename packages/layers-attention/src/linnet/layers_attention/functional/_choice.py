@@ -1,6 +1,6 @@
 """Chooses the implementation for a call of attention.
 
-"auto" is "exact" for short sequences, so that their results stay the same to the last bit, and
+"auto" means "exact" for short sequences, so that their results stay the same to the last bit, and
 "chunked" for long ones. On a CPU, chunked attention takes 0.4 to 0.9 of the time of exact attention
 from 512 tokens on, whatever the number of heads and batch entries, and 0.2 to 0.3 at 4096; below
 512 it may be slower.
@@ -19,7 +19,7 @@ from . import chunked, exact, fused
 from ._call import Call
 from ._checks import check_implementation
 
-# Number of logits of a head, Q·K, from which "auto" computes block by block.
+# Number of logits per head, Q·K, from which "auto" computes block by block.
 MANY_LOGITS = 512 * 512
 
 
@@ -29,10 +29,11 @@ def implementation_for(call: Call, name: str) -> Callable[[Call], Array]:
     Args:
       call: the arguments of the attention.
       name: "exact": all logits at once, with the rounding of Flax.
-        "chunked": block by block, in memory that is linear in the length, with its own backward
-        pass; no forward-mode differentiation. "cudnn": the kernel of NVIDIA's library, for half
-        precision. "auto": "chunked" from 512² logits per head on (512 queries of 512 keys) if it
-        supports the options, else "exact".
+        "chunked": block by block, in memory that is linear in the length, with a custom backward
+        pass; no forward-mode differentiation.
+        "cudnn": the kernel of NVIDIA's library, for half precision.
+        "auto": "chunked" from 512² logits per head on (512 queries of 512 keys) if it supports the
+        options, otherwise "exact".
 
     Raises:
       ArgumentError: the name is unknown, or that implementation doesn't support the options.
@@ -50,7 +51,7 @@ def implementation_for(call: Call, name: str) -> Callable[[Call], Array]:
     if name == "cudnn":
         return fused.attend
     sizes = call.sizes
-    # With nothing to cut, the blocks would have no size.
+    # Without logits, the blocks would have size zero.
     return chunked.attend if sizes.queries and sizes.keys else exact.attend
 
 

@@ -14,7 +14,7 @@ class WeightDropout(NamedTuple):
     Attributes:
       key: the random key.
       rate: the probability that a weight is dropped, within (0, 1].
-      broadcast: all batch entries and heads drop the same weights.
+      broadcast: whether all batch entries and heads drop the same weights.
     """
 
     key: Array
@@ -23,7 +23,7 @@ class WeightDropout(NamedTuple):
 
     @property
     def keep(self) -> float:
-        """The probability that a weight stays."""
+        """The probability that a weight is kept."""
         return 1.0 - self.rate
 
 
@@ -34,7 +34,7 @@ def weight_dropout(
 
     Raises:
       ArgumentError: the rate is outside [0, 1].
-      InvalidRngError: a key is needed and `key` is none.
+      InvalidRngError: a key is needed and `key` is not one.
     """
     rate = check_rate(rate, "dropout_rate")
     if deterministic or rate == 0.0:

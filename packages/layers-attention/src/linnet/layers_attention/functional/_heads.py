@@ -1,4 +1,4 @@
-"""Checks of a multi-head layer before it projects: heads, inputs, and new tokens.
+"""Checks of a multi-head layer before its projections: heads, inputs, and new tokens.
 
 B batch (any number of dimensions), Q queries, K keys, C features of an input.
 """
@@ -15,9 +15,9 @@ class Heads(NamedTuple):
     """The division of features among heads.
 
     Attributes:
-      queries: heads of queries.
-      keys: heads of keys and values.
-      depth: features of each.
+      queries: number of query heads.
+      keys: number of key and value heads.
+      depth: features of each head.
     """
 
     queries: int
@@ -28,7 +28,7 @@ class Heads(NamedTuple):
 def heads_of(
     num_heads: object, num_kv_heads: object, qkv_features: object, default_features: int
 ) -> Heads:
-    """Heads of queries, heads of keys and values, and the depth of each.
+    """The numbers of query heads and of key and value heads, and the depth of each.
 
     Raises:
       ArgumentTypeError: a number is not an integer.
@@ -85,7 +85,7 @@ def three_inputs(
 
 
 def check_new_tokens(query: Array, key: Array) -> None:
-    """Checks that queries and keys are those of the same new tokens, as decoding requires.
+    """Checks that queries and keys belong to the same new tokens, as decoding requires.
 
     Raises:
       ShapeError: their numbers differ.

@@ -1,10 +1,10 @@
-"""The two matrix products of attention, in the form that overriding functions see.
+"""The two matrix products of attention, in the form that overriding functions expect.
 
 B batch, Q queries, K keys, H heads, G query heads that share a key head, D depth of queries and
 keys, E depth of values.
 
-Heads that share a key head are further queries of it: with their G·Q queries side by side, a
-product over groups is one over H/G plain heads.
+Heads that share a key head act as additional queries of it: with their G·Q queries side by side, a
+product over groups becomes a product over H/G plain heads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VALUES = "...hqk,...khd->...qhd"
 
 
 class Products(NamedTuple):
-    """How the products are computed; the einsums exclude precision and dot_general."""
+    """How to compute the products; custom einsums exclude `precision` and `dot_general`."""
 
     precision: PrecisionLike = None
     dot_general: DotGeneral | None = None
@@ -69,7 +69,7 @@ class Products(NamedTuple):
         if self.values_einsum is not None:
             output = self.values_einsum(VALUES, weights, value)  # [*B, G·Q, H/G, E]
         elif tuple(batch) != value.shape[:-3] and self.dot_general is None:
-            # A mask or bias has added batch dimensions that the value lacks.
+            # A mask or bias added batch dimensions that the value lacks.
             output = jnp.einsum(VALUES, weights, value, precision=self.precision)
         else:
             value = jnp.broadcast_to(value, (*batch, *value.shape[-3:]))
@@ -77,7 +77,7 @@ class Products(NamedTuple):
         return _queries_to_groups(output, queries)
 
     def _laid_out(self, a: Array, b: Array, dimensions: object) -> dict[str, Any]:
-        """The sharding of the product of `a` and `b` to give JAX where it requires one."""
+        """The sharding of the product of `a` and `b`, as a keyword argument if JAX requires it."""
         if self.dot_general is not None:
             return {}
         layout = dot_layout(a, b, dimensions)
@@ -104,10 +104,10 @@ def products(
     logits_einsum: EinsumOp | None,
     values_einsum: EinsumOp | None,
 ) -> Products:
-    """Checks that the overrides go together, and returns the products.
+    """Checks that the overrides are compatible, and returns the products.
 
     Raises:
-      ArgumentError: one einsum comes without the other, or with options that they ignore.
+      ArgumentError: one einsum is given without the other, or with options that they ignore.
     """
     if (logits_einsum is None) != (values_einsum is None):
         raise ArgumentError(

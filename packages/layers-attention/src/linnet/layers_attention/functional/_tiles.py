@@ -1,8 +1,8 @@
 """The logits of one block, which the forward and backward passes of chunked attention share.
 
-Query heads that share a key head are further queries of it: a *row* is a query of one of the G
-heads of a group. The G·q rows of a block of q queries follow each other, so that each product over
-a block is a plain matrix product for each key head.
+Query heads that share a key head act as additional queries of it: a *row* is a query of one of the
+G heads of a group. The G·q rows of a block of q queries are consecutive, so that each product over
+a block is a plain matrix product per key head.
 
 B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
 heads, G query heads that share one, D depth of queries and keys, E depth of values.
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class Static(NamedTuple):
-    """What is known about a call before the program runs.
+    """The properties of a call that are known before the program runs.
 
     Attributes:
       blocks: the blocks of the logits.
       groups: G.
-      precision: of the matrix products.
-      keep: the probability that a weight stays.
-      broadcast_dropout: all batch entries and heads drop the same weights.
+      precision: precision of the matrix products.
+      keep: the probability that a weight is kept.
+      broadcast_dropout: whether all batch entries and heads drop the same weights.
     """
 
     blocks: Blocks
@@ -58,7 +58,7 @@ class Arrays(NamedTuple):
       bias: broadcasts to [*B, H, G, Q, K] and has its rank; or None.
       mask: like `bias`.
       offset: position of the first query among the keys.
-      dropout_key: or None.
+      dropout_key: the key for dropout, or None.
     """
 
     query: Array
@@ -108,12 +108,12 @@ def tile_of(static: Static, arrays: Arrays, pair: Array) -> Tile:
 
 
 def block_of(x: Array, start: Array, size: int, axis: int) -> Array:
-    """`size` positions from `start` on."""
+    """The `size` positions of `x` from `start` on."""
     return lax.dynamic_slice_in_dim(x, start, size, x.ndim + axis)
 
 
 def put_block(x: Array, block: Array, start: Array, axis: int) -> Array:
-    """`x` with a block written over."""
+    """`x` with a block overwritten."""
     return lax.dynamic_update_slice_in_dim(x, block, start, x.ndim + axis)
 
 
@@ -146,7 +146,7 @@ def product(a: Array, b: Array, contract: tuple[int, int], static: Static) -> Ar
 
 
 def logits_of(static: Static, arrays: Arrays, tile: Tile) -> Array:
-    """[*B, H, r, k]: products plus bias, -∞ where nothing may be seen."""
+    """[*B, H, r, k]: products plus bias, -∞ where a key is not visible."""
     blocks = static.blocks
     logits = product(tile.query, tile.key, (-1, -1), static)
     if arrays.bias is not None:
@@ -208,7 +208,7 @@ def dropped(static: Static, arrays: Arrays, tile: Tile, x: Array) -> Array:
 def if_visible(
     static: Static, arrays: Arrays, tile: Tile, work: Callable[[T], T], unchanged: T
 ) -> T:
-    """`work(unchanged)`, unless causality empties the tile.
+    """`work(unchanged)`, unless causality masks the tile entirely.
 
     If that is known before the program runs, the tile isn't in the list of pairs at all.
     """

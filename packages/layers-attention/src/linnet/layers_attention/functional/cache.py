@@ -1,8 +1,8 @@
-"""The keys and values of all positions so far, for decoding one or more tokens at a time.
+"""Caches keys and values of all positions so far, for decoding one or more tokens at a time.
 
 The cache has room for `length` positions from the start, so that every step has the same shapes.
 
-B batch (any number of dimensions), L room, N new positions, H heads, D depth.
+B batch (any number of dimensions), L capacity, N new positions, H heads, D depth.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def init_cache(
     Args:
       key_shape: (*B, L, H, D).
       value_shape: (*B, L, H, E).
-      key_dtype: of the keys.
-      value_dtype: of the values.
+      key_dtype: dtype of the keys.
+      value_dtype: dtype of the values.
 
     >>> init_cache((2, 16, 4, 8), (2, 16, 4, 8)).filled
     Array(0, dtype=int32)
@@ -56,7 +56,7 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
     """Appends new positions to the cache.
 
     Appending past the end is an error if `filled` is known; in a traced program (under `jax.jit`),
-    the last positions are overwritten, and `overflowed` is true of the result.
+    the last positions are overwritten, and `overflowed` is true for the result.
 
     Args:
       cache: the cache so far; it is not changed.
@@ -96,7 +96,7 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
 
 
 def overflowed(cache: Cache) -> Array | None:
-    """Whether more was appended than there is room for; None if that was already checked.
+    """Whether more positions were appended than fit; None if that was already checked.
 
     >>> overflowed(init_cache((4, 1, 2), (4, 1, 2))) is None
     True

@@ -1,6 +1,6 @@
 """Attention computed block by block, in memory that is linear in the length.
 
-The softmax of a row is computed as its blocks come (Milakov & Gimelshein 2018, arXiv:1805.02867;
+The softmax of a row is computed incrementally (Milakov & Gimelshein 2018, arXiv:1805.02867;
 Rabe & Staats 2021, arXiv:2112.05682). With m the largest logit so far, the sums
 
     l = Σ exp(s - m),   a = Σ exp(s - m) · v
@@ -12,9 +12,9 @@ arXiv:2205.14135):
     p = exp(s - L),   ds = p · (do·v - Σ do · output)
 
 One scan runs over the pairs of blocks that need computing (see `_blocks`); `_tiles` defines a row.
-A row that sees nothing gets the mean of all values, as in exact attention, where all its logits are
-equal. A row that is not masked but whose bias is -∞ throughout is NaN, as there: the softmax of
-nothing but -∞.
+A row that sees no keys gets the mean of all values, as in exact attention, where all its logits are
+equal. A row that is not masked but has a bias of -∞ throughout is NaN, also as in exact attention:
+it is the softmax of only -∞.
 
 B batch (any number of dimensions), R rows, K keys, both of whole blocks of r = G·q and k, H key
 heads, G query heads that share one, D depth of queries and keys, E depth of values.
@@ -198,12 +198,12 @@ class _Sums(NamedTuple):
 
 
 class _Residuals(NamedTuple):
-    """What the forward pass keeps for the backward pass.
+    """The values that the forward pass stores for the backward pass.
 
     Attributes:
       arrays: the inputs.
       output: [*B, H, R, E].
-      log_sums: [*B, H, R], L = log Σ exp(s), ∞ where a row sees nothing, NaN where its logits are.
+      log_sums: [*B, H, R], L = log Σ exp(s); ∞ if a row sees no keys, NaN if its logits are NaN.
     """
 
     arrays: Arrays
@@ -238,7 +238,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
         def work(row: _Sums) -> _Sums:
             logits = logits_of(static, arrays, tile)
             highest = jnp.maximum(row.highest, jnp.max(logits, -1))
-            # Where nothing was seen yet, -∞ - -∞ would be NaN.
+            # For a row that has seen no keys yet, -∞ - -∞ would be NaN.
             base = jnp.where(highest == -jnp.inf, jnp.zeros((), wide), highest)
             powers = jnp.exp(logits - base[..., None])
             change = jnp.exp(row.highest - base)
@@ -272,9 +272,9 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
 
 
 def _sees_all(static: Static, arrays: Arrays) -> Array:
-    """Whether neither mask nor causality hides anything from a row; broadcasts to [*B, H, R].
+    """Whether neither mask nor causality hides any key from a row; broadcasts to [*B, H, R].
 
-    Rows of padding count as any.
+    The value for padding rows is arbitrary.
     """
     blocks = static.blocks
     seen = jnp.ones((1, 1, 1), bool)
@@ -293,7 +293,7 @@ def _sees_all(static: Static, arrays: Arrays) -> Array:
 
 
 class _Gradients(NamedTuple):
-    """Of query, key, value and bias.
+    """The gradients of query, key, value and bias.
 
     Attributes:
       query: [*B, H, R, D].
@@ -311,11 +311,11 @@ class _Gradients(NamedTuple):
 def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[Arrays]:
     arrays, output, log_sums = residuals
     r, k, wide = static.rows, static.blocks.key_block, log_sums.dtype
-    # What the softmax's gradient subtracts: Σ p · dp of a row, without its weights.
+    # The term that the softmax's gradient subtracts: Σ p · dp of a row, computed without p.
     offsets = jnp.sum(output * cotangent, -1)  # [*B, H, R]
     cotangent_rows = whole(cotangent.astype(arrays.value.dtype), -2)
-    # Sums over rows, Σ ds·q and Σ p·do, are products whose left side is transposed beforehand: of
-    # all forms, XLA's CPU compiler runs that one four times as fast as the slowest.
+    # Sums over rows, Σ ds·q and Σ p·do, are products whose left side is transposed beforehand: with
+    # XLA's CPU compiler, this form is the fastest, four times as fast as the slowest.
     query_columns = jnp.swapaxes(arrays.query, -1, -2)  # [*B, H, D, R]
     cotangent_columns = jnp.swapaxes(cotangent_rows, -1, -2)  # [*B, H, E, R]
 
@@ -364,7 +364,7 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
         None if arrays.bias is None else jnp.zeros(arrays.bias.shape, wide),
     )
     sums, _ = lax.scan(visit, start, jnp.asarray(static.blocks.pairs()))
-    # A row that sees nothing spreads its cotangent evenly over all values.
+    # A row that sees no keys spreads its cotangent evenly over all values.
     unseen = jnp.where((log_sums == jnp.inf)[..., None], cotangent, jnp.zeros((), wide))
     of_value = sums.value + jnp.sum(unseen, -2)[..., None] / static.blocks.keys
     gradient = Arrays(

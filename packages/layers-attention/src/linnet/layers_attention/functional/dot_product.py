@@ -2,8 +2,8 @@
 
     output = softmax(q·kᵀ / √D + bias) · v
 
-This file checks the arguments and chooses how to compute it: `exact` with all logits in memory at
-once, `chunked` block by block, `fused` by the device's own kernel.
+This file checks the arguments and chooses the implementation: `exact` with all logits in memory at
+once, `chunked` block by block, or `fused` in a kernel of the device.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -50,12 +50,12 @@ def dot_product_attention_weights(
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rng: the key to drop with.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
-      deterministic: drops nothing.
+      deterministic: disables dropout.
       dtype: the computation dtype; None for the common type of query and key.
       precision: see `jax.lax.Precision`.
       force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
-        einsum_dot_general: replaces `jax.lax.dot_general`. einsum: computes the product, without
-        precision or dot_general: `einsum(equation, q, k)`.
+      einsum_dot_general: replaces `jax.lax.dot_general`.
+      einsum: computes the product, without precision or dot_general: `einsum(equation, q, k)`.
       is_causal: query i sees the keys up to `query_offset` + i only.
       query_offset: the position of the first query among the keys.
       on_weights: called with the weights before dropout.
@@ -123,10 +123,10 @@ def dot_product_attention(
     implementation: Implementation = "auto",
     on_weights: OnWeights | None = None,
 ) -> Array:
-    """The mean of the values, weighted by how well each key fits the query.
+    """The mean of the values, weighted by how well each key matches the query.
 
-    A fully masked query gets the plain mean of all values; its gradients are finite, those of query
-    and key zero.
+    A fully masked query gets the plain mean of all values; its gradients are finite, and zero for
+    query and key.
 
     Args:
       query: [*B, Q, H, D].
@@ -138,7 +138,7 @@ def dot_product_attention(
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rng: the key to drop with.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
-      deterministic: drops nothing.
+      deterministic: disables dropout.
       dtype: the computation dtype; None for the common type of query, key and value.
       precision: see `jax.lax.Precision`.
       force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.

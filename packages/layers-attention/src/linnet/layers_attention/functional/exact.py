@@ -2,8 +2,8 @@
 
     weights = softmax(q·kᵀ / √D + bias),   output = weights · v
 
-The order of operations gives the same rounding as Flax. They are written in `lax`, which traces
-several times faster than `jax.numpy`.
+The order of operations gives the same rounding as Flax. They use `lax`, which traces several times
+faster than `jax.numpy`.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -26,8 +26,8 @@ from ._dropout import WeightDropout
 
 
 def scaled(query: Array) -> Array:
-    """The query divided by √D before the product, since it has fewer entries than the logits."""
-    # The root is in jax's default float: that of float64, rounded to bfloat16, may differ.
+    """The query divided by √D; done before the product, because it is smaller than the logits."""
+    # The root is computed in jax's default float: rounding a float64 root to bfloat16 may differ.
     wide = jax.dtypes.canonicalize_dtype(float)
     root = np.sqrt(np.asarray(query.shape[-1], wide)).astype(query.dtype)
     return lax.div(query, root)
@@ -57,8 +57,8 @@ def _all_weights(call: Call) -> Array:
         logits = logits + call.bias
     mask = call.visible.array(call.sizes.queries, call.sizes.keys)
     if mask is not None:
-        # The lowest finite number, not -∞: in a fully masked row all differences are then zero, the
-        # weights uniform, and all gradients finite.
+        # The lowest finite number, not -∞: in a fully masked row, all differences are then zero,
+        # the weights uniform, and all gradients finite.
         lowest = jnp.finfo(dtype).min  # type: ignore[no-untyped-call]
         shape = jnp.broadcast_shapes(mask.shape, logits.shape)
         logits = jnp.broadcast_to(logits, shape)
@@ -73,7 +73,7 @@ def _all_weights(call: Call) -> Array:
 
 
 def softmax(logits: Array) -> Array:
-    """Softmax over the last dimension, as `jax.nn.softmax` computes it, traced in a third."""
+    """Softmax over the last dimension, like `jax.nn.softmax`, but traced in a third of the time."""
     if jnp.issubdtype(logits.dtype, jnp.complexfloating):
         return jax.nn.softmax(logits)
     last = (logits.ndim - 1,)
@@ -84,17 +84,17 @@ def softmax(logits: Array) -> Array:
     narrow = logits.dtype in (jnp.bfloat16, jnp.float16)
     terms = lax.convert_element_type(powers, jnp.float32) if narrow else powers
     sums = lax.convert_element_type(lax.reduce_sum(terms, last), powers.dtype)
-    # XLA rounds a division by a broadcast number differently from one by an array.
+    # XLA rounds a division by a broadcast number differently from a division by an array.
     return lax.div(powers, lax.expand_dims(sums, last))
 
 
 def drop(weights: Array, dropout: WeightDropout, dtype: np.dtype[Any]) -> Array:
-    """Sets weights to zero at random and scales the others so that the mean stays.
+    """Sets weights to zero at random and scales the others to preserve the mean.
 
     Args:
       weights: [*B, H, Q, K].
       dropout: the dropout to apply.
-      dtype: of the factor, that of the query.
+      dtype: dtype of the factor, which is the query's.
     """
     if dropout.rate == 1.0:
         return jnp.zeros_like(weights)

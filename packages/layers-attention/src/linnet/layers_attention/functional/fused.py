@@ -1,4 +1,4 @@
-"""Attention in one kernel of the device: `jax.nn.dot_product_attention` with NVIDIA's cuDNN.
+"""Attention in a single device kernel: `jax.nn.dot_product_attention` with NVIDIA's cuDNN.
 
 The kernel supports only half precision and computes its softmax in float32. Its dropout could not
 be reproduced elsewhere, so dropout is not supported.
@@ -60,7 +60,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     extras = [x for x in (call.bias, visible.mask) if x is not None]
     batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
     entries = math.prod(batch)
-    # The kernel's own causality begins at the first key.
+    # The kernel's causal mask starts at the first key.
     own_causality = visible.is_causal and isinstance(visible.offset, int) and visible.offset == 0
     if own_causality:
         visible = visible._replace(is_causal=False)
@@ -76,7 +76,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
         x = x.reshape((1,) * (3 - x.ndim) + x.shape)
         return one_batch(x, 3)  # [B, H, Q, K]
 
-    # The layers of a deep model share one trace of this function: tracing it again for each would
+    # The layers of a deep model share one trace of this function: tracing it for each layer would
     # take half of the time of tracing a transformer.
     traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
     replay = traced and not (dot_is_replaced() or einsum_is_replaced())

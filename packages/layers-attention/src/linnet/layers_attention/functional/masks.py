@@ -1,4 +1,4 @@
-"""Masks: which query may attend to which key.
+"""Masks, which define which keys a query may attend to.
 
 A mask is an array of numbers, zero where attention is forbidden, that broadcasts to the logits:
 [*B, H, Q, K]. B batch, H heads, Q queries, K keys.
@@ -31,13 +31,13 @@ def make_attention_mask(
       pairwise_fn: takes the properties of a query and a key and returns whether the query may
         attend to the key; by default, both properties mean "is not padding".
       extra_batch_dims: number of leading dimensions of size 1 to add.
-      dtype: of the mask.
+      dtype: dtype of the mask.
 
     Returns:
-      [*ones, *B, 1, Q, K]; the one is for the heads.
+      [*ones, *B, 1, Q, K]; the 1 is for the heads.
 
     Raises:
-      ShapeError: the batch dimensions differ, or there is no length.
+      ShapeError: the batch dimensions differ, or an input has no length dimension.
 
     >>> import jax.numpy as jnp
     >>> words = jnp.array([[5, 8, 0]])  # 0 is padding
@@ -70,7 +70,7 @@ def make_attention_mask(
 
 
 def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp.float32) -> Array:
-    """The mask under which a position sees itself and those before it.
+    """A mask under which each position sees itself and all earlier positions.
 
     `is_causal=True` has the same effect in `dot_product_attention` without an array of Q·K numbers,
     and lets it skip masked logits.
@@ -78,13 +78,13 @@ def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp
     Args:
       x: [*B, length]; only the shape matters.
       extra_batch_dims: number of leading dimensions of size 1 to add.
-      dtype: of the mask.
+      dtype: dtype of the mask.
 
     Returns:
       [*ones, *B, 1, length, length].
 
     Raises:
-      ShapeError: there is no length.
+      ShapeError: `x` has no length dimension.
 
     >>> import jax.numpy as jnp
     >>> make_causal_mask(jnp.ones(3))[0]
@@ -106,14 +106,14 @@ def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp
 
 
 def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array | None:
-    """The mask that allows whatever every mask allows.
+    """The intersection of masks: it allows what all of them allow.
 
     Args:
-      *masks: arrays of one rank that broadcast to each other; None is left out.
-      dtype: of the mask.
+      *masks: arrays of one rank that broadcast to each other; None is skipped.
+      dtype: dtype of the mask.
 
     Returns:
-      The mask, or None if there is none to combine.
+      The mask, or None if all arguments are None.
 
     Raises:
       ArgumentError: the ranks differ.
@@ -144,7 +144,7 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
 
 
 class Visible(NamedTuple):
-    """The keys that a query sees: those that the mask allows, under causality none that come later.
+    """The keys that a query sees: those that the mask allows and, if causal, no later ones.
 
     Attributes:
       mask: broadcasts to [*B, H, Q, K]; zero where attention is forbidden. None allows everything.
@@ -166,7 +166,7 @@ class Visible(NamedTuple):
 
 
 def as_bool(mask: Array) -> Array:
-    """Where a mask isn't zero."""
+    """Whether each entry of a mask isn't zero."""
     return mask if mask.dtype == bool else lax.ne(mask, lax.full_like(mask, 0))
 
 

@@ -1,4 +1,4 @@
-"""The functions of `functional` with linen's arguments: in linen's order, and a module to sow in.
+"""The functions of `functional` with arguments in linen's order, and a module to sow in.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, G query heads that share a key head,
 D depth of queries and keys, E depth of values.
@@ -85,7 +85,7 @@ def dot_product_attention(
     query_offset: int | Array = 0,
     implementation: Implementation = "auto",
 ) -> Array:
-    """The mean of the values, weighted by how well each key fits the query: [*B, Q, H, E].
+    """The mean of the values, weighted by how well each key matches the query: [*B, Q, H, E].
 
     The arguments and errors are those of `functional.dot_product_attention`, and:
 

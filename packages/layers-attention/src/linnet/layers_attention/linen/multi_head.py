@@ -2,8 +2,8 @@
 
     output = out(attention(query(x_q), key(x_k), value(x_v)))
 
-Four projections around `functional.dot_product_attention`, and a cache of keys and values for
-decoding.
+The module has four projections around `functional.dot_product_attention`, and a cache of keys and
+values for decoding.
 
 B batch (any number of dimensions), Q queries, K keys, C features of an input, H heads, G query
 heads that share a key head, D depth of a head.
@@ -47,23 +47,22 @@ from .dot_product import dot_product_attention
 
 
 class MultiHeadDotProductAttention(Module):
-    """Attention of several heads, each with its own projections.
+    """Attention with several heads, each with its own projections.
 
-    With `decode=True`, `init` with an input of the greatest length creates a cache in the
-    collection "cache". Each `apply` with `mutable=["cache"]` then takes the next tokens, one or
-    more (say, a prompt), which attend to themselves and all before them. Going past the cache's end
-    is an error; in a traced program, where the position is not known, the output is NaN from there
-    on.
+    With `decode=True`, `init` with an input of the maximum length creates a cache in the collection
+    "cache". Each `apply` with `mutable=["cache"]` then takes the next token or tokens (such as a
+    prompt), which attend to themselves and all earlier ones. Going past the cache's end is an
+    error; in a traced program, where the position is unknown, the output is NaN from there on.
 
     Args:
       num_heads: H; must divide `qkv_features`.
       dtype: the computation dtype; None for the common type of inputs and parameters.
       param_dtype: dtype of the parameters.
-      qkv_features: H·D, of all queries together; None for the features of `inputs_q`.
-      out_features: of the output; None for the features of `inputs_q`.
+      qkv_features: H·D, features of all query heads together; None for the features of `inputs_q`.
+      out_features: features of the output; None for the features of `inputs_q`.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
-      deterministic: drops nothing; given either here or in the call, if there is a rate.
+      deterministic: disables dropout; with a rate, set it either here or in the call.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernels.
       out_kernel_init: initializer of the last projection's kernel; None for `kernel_init`.
@@ -80,7 +79,7 @@ class MultiHeadDotProductAttention(Module):
       qkv_dot_general_cls, out_dot_general_cls: factories for these, called with the layer; take
         precedence over them.
       qk_attn_weights_einsum_cls: makes the einsum of queries and keys.
-      attn_weights_value_einsum_cls: makes the einsum of weights and values; both or none.
+      attn_weights_value_einsum_cls: makes the einsum of weights and values; set both or neither.
       implementation: "exact", "chunked", "cudnn" or "auto": see
         `functional.dot_product_attention`.
       num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
@@ -141,10 +140,10 @@ class MultiHeadDotProductAttention(Module):
           inputs_q: [*B, Q, C].
           inputs_k: [*B, K, C]; None for `inputs_q`.
           inputs_v: [*B, K, C]; None for `inputs_k`.
-          inputs_kv: deprecated; stands for both `inputs_k` and `inputs_v`.
+          inputs_kv: deprecated; sets both `inputs_k` and `inputs_v`.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
             query gets the mean of all values. While decoding, K is the cache's length.
-          deterministic: drops nothing; required if the constructor wasn't given it.
+          deterministic: disables dropout; required if the constructor didn't get it.
           dropout_rng: the key to drop with; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only; faster than a causal mask.
@@ -258,7 +257,7 @@ class MultiHeadDotProductAttention(Module):
 
 
 class MultiHeadAttention(MultiHeadDotProductAttention):
-    """`MultiHeadDotProductAttention` under a shorter name, which also names its parameters.
+    """`MultiHeadDotProductAttention` under a shorter name, which also appears in parameter paths.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = MultiHeadAttention(num_heads=4, num_kv_heads=2, qkv_features=32)

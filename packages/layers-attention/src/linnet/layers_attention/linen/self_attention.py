@@ -1,4 +1,4 @@
-"""`SelfAttention`: multi-head attention of an input to itself, for programs that still use it."""
+"""`SelfAttention`: multi-head attention of an input to itself, kept for older programs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SelfAttention(MultiHeadDotProductAttention):
         Args:
           inputs_q: [*B, Q, C].
           mask: broadcasts to [*B, H, Q, Q].
-          deterministic: drops nothing; required if the constructor wasn't given it.
+          deterministic: disables dropout; required if the constructor didn't get it.
           dropout_rng: the key to drop with; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only.

@@ -1,4 +1,4 @@
-"""The functions of `functional` with nnx's arguments: in nnx's order, and a module to sow in.
+"""The functions of `functional` with arguments in nnx's order, and a module to sow in.
 
 Short sequences without dropout use `jax.nn.dot_product_attention`, as in Flax, for the same
 rounding; all others are computed as in `functional`.
@@ -94,7 +94,7 @@ def dot_product_attention(
     query_offset: int | Array = 0,
     implementation: Implementation = "auto",
 ) -> Array:
-    """The mean of the values, weighted by how well each key fits the query: [*B, Q, H, E].
+    """The mean of the values, weighted by how well each key matches the query: [*B, Q, H, E].
 
     The arguments and errors are those of `functional.dot_product_attention`, and:
 
@@ -102,8 +102,8 @@ def dot_product_attention(
       module: sows the weights before dropout as `Intermediate` "attention_weights".
       promote_dtype: casts the tuple of query, key and value.
       implementation: "auto" is `jax.nn.dot_product_attention` for short sequences in float32 or
-        narrower (it computes no softmax in float64), if D = E, which it requires, and without
-        dropout rate, module or precision, which it doesn't support.
+        narrower (it does not compute the softmax in float64) if D = E, which it requires, and
+        without dropout rate, module or precision, which it doesn't support.
 
     >>> import jax.numpy as jnp
     >>> values = jnp.arange(3.0).reshape(3, 1, 1)
@@ -137,9 +137,9 @@ def dot_product_attention(
 
 
 def _is_usual(call: Call) -> bool:
-    """Whether jax's function supports it: real numbers, and values as deep as keys.
+    """Whether jax's function supports the call: real numbers, and values as deep as keys.
 
-    It accepts float64 too, but rounds the softmax to float32.
+    It also accepts float64, but rounds the softmax to float32.
     """
     assert call.value is not None
     dtype = call.query.dtype

@@ -2,10 +2,11 @@
 
     output = out(attention(query(x_q), key(x_k), value(x_v)))
 
-Four projections around `dot_product_attention`, and a cache of keys and values for decoding.
+The module has four projections around `dot_product_attention`, and a cache of keys and values for
+decoding.
 
 B batch (any number of dimensions), Q queries, K keys, C features of an input, H heads, G query
-heads that share a key head, D depth of a head, L room in the cache.
+heads that share a key head, D depth of a head, L capacity of the cache.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from linnet.module_core.nnx import Cache, Rngs, RngStream, first_from
 
 from .dot_product import dot_product_attention
 
-# The options that an attention function with `**kwargs` is passed.
+# The options that are passed to an attention function with `**kwargs`.
 _KEYWORDS = frozenset(
     {
         "mask",
@@ -62,25 +63,25 @@ _KEYWORDS = frozenset(
 
 
 class MultiHeadAttention(Layer):
-    """Attention of several heads, each with its own projections.
+    """Attention with several heads, each with its own projections.
 
-    With `decode=True` and after `init_cache`, each call takes the next tokens, one or more (say, a
-    prompt), which attend to themselves and all before them. Going past the cache's end is an error;
-    in a traced program, where the position is not known, the output is NaN from there on.
+    With `decode=True` and after `init_cache`, each call takes the next token or tokens (such as a
+    prompt), which attend to themselves and all earlier ones. Going past the cache's end is an
+    error; in a traced program, where the position is unknown, the output is NaN from there on.
 
     Args:
       num_heads: H; must divide `qkv_features`.
-      in_features: C, of `inputs_q`.
-      qkv_features: H·D, of all queries together; None for `in_features`.
-      out_features: of the output; None for `in_features`.
+      in_features: C, features of `inputs_q`.
+      qkv_features: H·D, features of all query heads together; None for `in_features`.
+      out_features: features of the output; None for `in_features`.
       num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
         (arXiv:2305.13245); None for `num_heads`.
-      in_kv_features: of `inputs_k` and `inputs_v`; None for `in_features`.
+      in_kv_features: features of `inputs_k` and `inputs_v`; None for `in_features`.
       dtype: the computation dtype; None for the common type of inputs and parameters.
       param_dtype: dtype of the parameters.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
-      deterministic: drops nothing; None if each call specifies it. Unused without a rate.
+      deterministic: disables dropout; None if each call specifies it. Unused without a rate.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernels.
       out_kernel_init: initializer of the last projection's kernel; None for `kernel_init`.
@@ -101,7 +102,7 @@ class MultiHeadAttention(Layer):
         layer's own stream, from 'dropout'.
       keep_rngs: stores a stream for dropout; otherwise each call needs `rngs`.
       kernel_metadata, bias_metadata: metadata of the parameters of query, key and value.
-      out_kernel_metadata, out_bias_metadata: metadata of those of the last projection.
+      out_kernel_metadata, out_bias_metadata: metadata of the last projection's parameters.
       query_ln_scale_metadata, key_ln_scale_metadata: metadata of the normalizations' scales.
       implementation: "exact", "chunked", "cudnn" or "auto": see `dot_product_attention`.
 
@@ -272,15 +273,15 @@ class MultiHeadAttention(Layer):
           inputs_v: [*B, K, in_kv_features]; None for `inputs_k`.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
             query gets the mean of all values. While decoding, K is the cache's length.
-          deterministic: drops nothing; takes precedence over the layer's setting.
+          deterministic: disables dropout; takes precedence over the layer's setting.
           rngs: streams, of which 'dropout' is used, or one stream, or a key; takes precedence over
             the layer's own stream.
           sow_weights: sows the weights before dropout as `Intermediate` "attention_weights".
-          decode: keeps the keys and values, and attends to those kept; takes precedence over the
-            layer's setting.
+          decode: appends the keys and values to the cache, and attends to the cache; takes
+            precedence over the layer's setting.
           is_causal: query i sees the keys up to i only; faster than a causal mask.
-          out_sharding, qkv_sharding: of the output, and of queries, keys and values, where the
-            mesh's axes are explicit.
+          out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
+            mesh with explicit axes.
 
         Returns:
           [*B, Q, out_features].
@@ -359,8 +360,8 @@ class MultiHeadAttention(Layer):
         """Makes an empty cache, for decoding.
 
         Args:
-          input_shape: (*B, L, in_features), of an input of the greatest length.
-          dtype: of keys and values in the cache.
+          input_shape: (*B, L, in_features), the shape of an input of the maximum length.
+          dtype: dtype of keys and values in the cache.
 
         Raises:
           ShapeError: there are fewer than two dimensions.
@@ -385,8 +386,8 @@ class MultiHeadAttention(Layer):
 
         Args:
           deterministic, decode: see the constructor.
-          batch_size, max_length: of the cache; unless one of this size exists, an empty one is
-            created.
+          batch_size, max_length: the size of the cache; unless a cache of this size exists, an
+            empty one is created.
 
         Raises:
           ArgumentError: one of the cache's sizes is given without the other.

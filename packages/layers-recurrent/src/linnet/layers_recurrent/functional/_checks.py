@@ -12,7 +12,7 @@ def entries_of(carry: object, names: tuple[str, ...]) -> tuple[Array, ...]:
     """The arrays of a carry, which is one array or a tuple of several.
 
     Raises:
-      ArgumentTypeError: the carry has another structure.
+      ArgumentTypeError: the carry has a different structure.
     """
     entries = (carry,) if len(names) == 1 else carry
     if (
@@ -40,7 +40,7 @@ def fitting(entries: tuple[Any, ...], names: tuple[str, ...], shape: Shape) -> N
     """Checks that the entries of a carry have the shape that the inputs require.
 
     Raises:
-      ShapeError: one has another shape.
+      ShapeError: an entry has a different shape.
     """
     for name, entry in zip(names, entries, strict=True):
         if entry.shape != shape:

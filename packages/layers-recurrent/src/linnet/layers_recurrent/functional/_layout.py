@@ -1,7 +1,7 @@
-"""Carries on a mesh whose axes are explicit: split as the batch of the inputs is.
+"""Carries on a mesh with explicit axes, split like the batch of the inputs.
 
-A loop requires the carry before a step to have the type of the one after it, and the type includes
-how an array is split.
+A loop requires the carry to have the same type before and after a step, and the type includes how
+an array is split.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from linnet.module_core.layout import entries_of, layout_of, leading
 
 
 def laid_out_as(xs: Array, time_axis: int, carry: object, features: int = 1) -> Any:
-    """The carry, a tree of [*batch, ...], its batch split as that of the inputs.
+    """The carry, a tree of [*batch, ...], with its batch split like the batch of the inputs.
 
     Args:
       xs: [*batch, *features], and time at `time_axis`.
       time_axis: which dimension of `xs` is time.
-      carry: an entry without the batch's dimensions stays as it is.
+      carry: the carry; an entry without the batch dimensions stays as it is.
       features: number of feature dimensions.
     """
     layout = layout_of(xs)

@@ -20,9 +20,9 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
     """`lengths` as an array of integers in the shape of the batch.
 
     Raises:
-      ShapeError: it is of another shape.
+      ShapeError: it has a different shape.
       ArgumentTypeError: it does not hold integers.
-      ArgumentError: a length is negative or greater than T (the values of tracers are not known).
+      ArgumentError: a length is negative or greater than T (not checked for tracers).
     """
     if isinstance(lengths, list | tuple | int):
         lengths = np.asarray(lengths)
@@ -50,9 +50,9 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
 
 
 def at_last_step(history: Array, lengths: Array, initial: Array) -> Array:
-    """What `history` [T, *batch, ...] holds at the last step of each sequence: [*batch, ...].
+    """The entries of `history` [T, *batch, ...] at the last step of each sequence: [*batch, ...].
 
-    Where a sequence has no steps, it is `initial`.
+    A sequence without steps gets its entry from `initial`.
     """
     time = history.shape[0]
     if time == 0:

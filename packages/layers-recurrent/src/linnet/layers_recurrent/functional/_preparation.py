@@ -1,4 +1,4 @@
-"""The maps of a sequence, converted to one dtype and to fewer additions."""
+"""Prepares the maps for a sequence: converts them to one dtype and saves additions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _cast(affine: Affine, dtype: DTypeLike) -> Affine:
 def without_recurrent_bias(
     inputs: Sequence[Affine], recurrent: Sequence[Affine]
 ) -> tuple[list[Affine], list[Affine]]:
-    """The same sums of both maps, with the biases on the side that is computed once a chunk."""
+    """Moves the biases to the input maps, which are computed once per chunk; sums are unchanged."""
     merged = []
     for of_input, of_state in zip(inputs, recurrent, strict=True):
         bias = of_state.bias

@@ -1,38 +1,37 @@
-"""Runs a gated recurrence over a whole sequence, with a derivative that is as fast.
+"""Runs a gated recurrence over a whole sequence, with an equally fast derivative.
 
-Every cell here is an elementwise formula (its `Gates`) of two affine maps for each block b of its
-gates:
+Every cell here is an elementwise formula (its `Gates`) of two affine maps per block b of its gates:
 
     p_b = inputs_b(x_t)               does not depend on the state
     q_b = recurrent_b(h_{t-1})
     carry_t = step(p, q, carry_{t-1})                 h_t is the last entry of carry_t
 
-Three things make a sequence cheaper than the same number of single steps:
+Three techniques make a sequence cheaper than the same number of single steps:
 
 1. `inputs` are applied to a whole chunk of steps at once. A chunk, unlike the whole sequence, stays
    in the cache.
-2. The only transcendental function is tanh: σ(a) = ½ + ½ tanh(a/2), where the half is multiplied
-   into the maps beforehand (`halved`), which is exact.
-3. The derivative is a recurrence of its own. Differentiating the loop directly would add to the
+2. The only transcendental function is tanh: σ(a) = ½ + ½ tanh(a/2), where the factor ½ is
+   multiplied into the maps beforehand (`halved`), which is exact.
+3. The derivative is a separate recurrence. Differentiating the loop directly would add to the
    gradient of every weight at every step. But the tangent of a recurrence is again a recurrence,
    and a linear one:
 
        dq_t = h_{t-1} · dW + db + dh_{t-1} · W
 
-   Its first part depends on no other tangent of the loop, so it is one product for the whole chunk,
-   taken outside the loop. Its transpose, the gradient of W, is therefore one product as well. JAX
-   derives both modes of differentiation from the tangent; for it, the forward pass keeps the
-   derivatives of the step (`Gates.linearize`).
+   Its first part does not depend on other tangents of the loop, so it is one product for the whole
+   chunk, computed outside the loop. Its transpose, the gradient of W, is therefore also one
+   product. JAX derives both modes of differentiation from the tangent, for which the forward pass
+   stores the derivatives of the step (`Gates.linearize`).
 
 A block is one product. XLA spreads wide products over idle cores and leaves narrow ones to a single
 core, so an LSTM has all four gates in one block. Its columns are split after the tanh, which thus
-runs over contiguous memory; splitting them before it makes an LSTM half as slow again. A GRU uses r
-in n, between two products; splitting r from z there costs more than their common product gains (a
-fifth to a half of the forward pass), so each gate has its own block.
+runs over contiguous memory; splitting them before the tanh makes an LSTM take 50 % longer. A GRU
+uses r in n, between two products; splitting r from z there costs more than their joint product
+gains (a fifth to a half of the forward pass), so each gate has its own block.
 
-No product merges time with the batch. XLA treats the steps of a chunk as further rows anyway, and a
-batch that is split over devices stays split: merged after time, it would not be a contiguous part
-of the rows, and every device would gather and compute all of it.
+No product merges time with the batch. XLA treats the steps of a chunk as additional rows anyway,
+and a batch that is split over devices stays split: merged after time, it would not be a contiguous
+part of the rows, and every device would gather and compute all of it.
 
 B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: H
 times its number of gates.
@@ -71,12 +70,12 @@ ROWS_IN_A_CHUNK = 512
 
 
 class Gates(ABC):
-    """The elementwise formula of a cell, and its derivative; stateless, and equal to its like.
+    """The elementwise formula of a cell, and its derivative; stateless.
 
     All arrays are of one dtype, float32 or wider.
 
     Attributes:
-      additive: the formula depends on p and q through their sum alone.
+      additive: whether the formula depends on p and q only through their sum.
       entries: the names of the carry's entries.
     """
 
@@ -93,9 +92,9 @@ class Gates(ABC):
 
     @abstractmethod
     def tangent(self, factors: object, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
-        """The tangent of the next carry; linear in all but `factors`.
+        """The tangent of the next carry; linear in everything except `factors`.
 
-        Where the gates are `additive`, `dq` is the tangent of p + q and `dp` isn't looked at.
+        If the gates are `additive`, `dq` is the tangent of p + q and `dp` is ignored.
         """
 
     def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
@@ -119,7 +118,7 @@ def sequence(
       gates: the formula.
       inputs: [D] to [W], for each block.
       recurrent: [H] to [W], for each block.
-      carry: before the first step, [*batch, H]; a tuple if it has several entries.
+      carry: the carry before the first step, [*batch, H]; a tuple if it has several entries.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence, or None.
       unroll: steps in one iteration of the loop.
@@ -141,7 +140,7 @@ def sequence(
         inputs, recurrent = without_recurrent_bias(inputs, recurrent)
     dtype = gates.carry_dtype(inputs[0].kernel.dtype, carry)
     before = laid_out_as(xs, 0, tuple(jnp.asarray(c, dtype) for c in carry))
-    # In float32 or wider: tanh of a half-precision number near ±1 leaves few bits of its distance.
+    # In float32 or wider: near ±1, a half-precision tanh leaves few bits for the distance to ±1.
     wide = jnp.promote_types(dtype, jnp.float32)
     kernels = tuple(m.kernel for m in recurrent)
     biases = tuple(None if m.bias is None else m.bias.astype(wide) for m in recurrent)
@@ -171,7 +170,7 @@ def _time_and_batch(xs: object) -> Shape:
 def _in_chunks(
     chunk: Callable[[Carry, Array], tuple[Carry, Carry]], carry: Carry, xs: Array
 ) -> tuple[Carry, Carry]:
-    """Runs `chunk` over pieces of xs [T, *batch, D] and joins what it keeps of each step."""
+    """Runs `chunk` over pieces of xs [T, *batch, D] and joins the values it stores per step."""
     time, of_step = xs.shape[0], xs.shape[1:]
     length = _chunk_length(math.prod(of_step[:-1]))
     chunks = time // length
@@ -206,11 +205,11 @@ def _steps(
     Args:
       gates: the formula.
       unroll: steps in one iteration of the loop.
-      history: keeps every entry of the carry at all steps, not just the last entry.
+      history: whether to store every entry of the carry at all steps, not just the last entry.
       ps: [C, *batch, W], for each block.
       kernels: [H, W], for each block.
       biases: [W] or None, for each block.
-      carry: before the first step, [*batch, H] each.
+      carry: the carry before the first step, [*batch, H] each.
 
     Returns:
       The carry after the last step, and the history: [C, *batch, H].
@@ -240,7 +239,7 @@ def _steps_jvp(
 
     carry, (kept, factors) = lax.scan(step, before, ps, unroll=unroll)
 
-    # The state before each step; without steps there is none.
+    # The state before each step; empty if there are no steps.
     hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, *batch, H]
     dps = tuple(_instantiated(dp, p) for dp, p in zip(dps, ps, strict=True))
     dqs = tuple(
@@ -269,9 +268,9 @@ def _steps_jvp(
         return lax.scan(step_tangent, dbefore, (dps, dqs, factors), unroll=unroll)
 
     dbefore = tuple(_instantiated(d, b) for d, b in zip(dbefore, before, strict=True))
-    # The function is linear, so it is its own derivative. `jvp` takes it all the same, since JAX
-    # transposes a loop only if it knows what the loop is linear in; the value computed along with
-    # it, of zeros, is removed when the program is compiled.
+    # The function is linear, so it equals its derivative. `jvp` is used nevertheless, because JAX
+    # transposes a loop only if it knows what the loop is linear in; the primal value, computed from
+    # zeros, is removed when the program is compiled.
     linear_in = (dbefore, dps, dqs)
     _, (dcarry, dkept) = jax.jvp(tangent, jax.tree.map(jnp.zeros_like, linear_in), linear_in)
     return (carry, kept), (dcarry, dkept)

@@ -2,9 +2,9 @@
 
     y = x · kernel + bias
 
-A cell is a few of these maps and a formula. The formula calls them, so that it works with arrays
-(an `Affine`) and with modules that declare their arrays when called; a whole sequence needs the
-arrays themselves.
+A cell consists of a few of these maps and a formula. The formula calls them, so it works with
+arrays (an `Affine`) and with modules that declare their arrays when called; a whole sequence needs
+the arrays themselves.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Affine:
 
 
 def joined(*maps: Affine) -> Affine:
-    """One map with the features of all `maps`, in order.
+    """A single map with the features of all `maps`, in order.
 
-    If some have a bias, the others get one of zeros.
+    If some have a bias, the others get a bias of zeros.
 
     >>> import jax.numpy as jnp
     >>> joined(Affine(jnp.ones((3, 2))), Affine(jnp.ones((3, 4)))).kernel.shape
@@ -68,7 +68,7 @@ def joined(*maps: Affine) -> Affine:
 
 
 def halved(affine: Affine) -> Affine:
-    """The map to half of what `affine` maps to; exact except for subnormal numbers.
+    """The map whose output is half that of `affine`; exact except for subnormal numbers.
 
     >>> import jax.numpy as jnp
     >>> halved(Affine(jnp.ones((3, 2)))).kernel[0]

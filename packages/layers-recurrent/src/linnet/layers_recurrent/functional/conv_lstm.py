@@ -1,8 +1,9 @@
 """The convolutional LSTM (Shi et al. 2015, arXiv:1506.04214).
 
     i, g, f, o = ih(x) + hh(h)       two convolutions, split along the features
-    f = σ(f + 1) forgets little at first (Jozefowicz et al. 2015) c' = f · c + σ(i) · tanh(g) memory
-    h' = σ(o) · tanh(c') hidden state, and output
+    f = σ(f + 1)                     forgets little at first (Jozefowicz et al. 2015)
+    c' = f · c + σ(i) · tanh(g)      memory
+    h' = σ(o) · tanh(c')             hidden state, and output
 
 B batch, D input features, H hidden features, p position with as many dimensions as the kernel.
 """
@@ -25,8 +26,8 @@ class ConvLSTMMaps(NamedTuple, Generic[M]):
     """The maps of a convolutional LSTM: any callables that keep the spatial dimensions.
 
     Attributes:
-      ih: of the input, [..., D] to [..., 4H].
-      hh: of the hidden state, [..., H] to [..., 4H].
+      ih: map of the input, [..., D] to [..., 4H].
+      hh: map of the hidden state, [..., H] to [..., 4H].
     """
 
     ih: M

@@ -17,7 +17,7 @@ from ._lengths import checked_lengths
 def flip_sequences(
     inputs: Array, seq_lengths: object, num_batch_dims: int, time_major: bool
 ) -> Array:
-    """Reverses sequences; step t of one of length n becomes step n - 1 - t.
+    """Reverses sequences: step t of a sequence of length n becomes step n - 1 - t.
 
     The padding after a sequence's end is reversed in place, so that two flips cancel.
 
@@ -32,7 +32,7 @@ def flip_sequences(
 
     Raises:
       ShapeError: `inputs` has too few dimensions, or `seq_lengths` isn't of the batch's shape.
-      ArgumentTypeError, ArgumentError: `seq_lengths` are not lengths.
+      ArgumentTypeError, ArgumentError: `seq_lengths` are not valid lengths.
 
     >>> import jax.numpy as jnp
     >>> flip_sequences(jnp.array([[1, 2, 3, 0]]), jnp.array([3]), 1, time_major=False)

@@ -5,7 +5,7 @@
     n = φ(in(x) + r · hn(h))
     h' = (1 - z) · n + z · h
 
-The maps are affine; hr and hz have no bias, their input twins do.
+The maps are affine; hr and hz have no bias, but ir and iz do.
 B batch, T time, D input features, H hidden features.
 """
 
@@ -23,7 +23,7 @@ from .affine import Affine, M, halved
 
 
 class GRUMaps(NamedTuple, Generic[M]):
-    """The maps of a GRU: i* of the input, [D] to [H]; h* of the hidden state, [H] to [H]."""
+    """The maps of a GRU: i* for the input, [D] to [H]; h* for the hidden state, [H] to [H]."""
 
     ir: M
     hr: M
@@ -106,7 +106,7 @@ def gru_sequence(
 
 
 class GRUGates(Gates):
-    """Gates r, z, n, a block each; r and z halved."""
+    """Gates r, z, n, one block each; r and z halved."""
 
     additive = False
 

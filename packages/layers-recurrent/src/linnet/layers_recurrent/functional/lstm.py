@@ -29,7 +29,7 @@ LSTMCarry: TypeAlias = tuple[Array, Array]
 
 
 class LSTMMaps(NamedTuple, Generic[M]):
-    """The maps of an LSTM: i* of the input, [D] to [H]; h* of the hidden state, [H] to [H]."""
+    """The maps of an LSTM: i* for the input, [D] to [H]; h* for the hidden state, [H] to [H]."""
 
     ii: M
     hi: M
@@ -87,7 +87,7 @@ def optimized_lstm(
     gate_fn: Activation = sigmoid,
     activation_fn: Activation = tanh,
 ) -> tuple[LSTMCarry, Array]:
-    """One step of the LSTM in two matrix products: one of the input, one of the hidden state.
+    """One step of the LSTM in two matrix products, one for the input and one for the hidden state.
 
     Args:
       maps: affine maps as arrays, all of the dtype of the computation.
@@ -157,7 +157,7 @@ def lstm_sequence(
 
 
 class LSTMGates(Gates):
-    """Gates i, f, g, o in one block; all but g halved."""
+    """Gates i, f, g, o in one block; all except g halved."""
 
     entries = ("c", "h")
 

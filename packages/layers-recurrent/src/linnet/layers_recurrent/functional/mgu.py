@@ -1,7 +1,8 @@
 """The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420).
 
     f = σ(if(x) + hf(h))
-    n = φ(in(x) + f · hn(h)) without reset gate: φ(in(x) + hn(h)) h' = (1 - f) · n + f · h
+    n = φ(in(x) + f · hn(h))         without reset gate: φ(in(x) + hn(h))
+    h' = (1 - f) · n + f · h
 
 The maps are affine; hf has no bias, and hn has one only with the reset gate.
 B batch, T time, D input features, H hidden features.
@@ -22,7 +23,7 @@ from .affine import Affine, M, halved, joined
 
 
 class MGUMaps(NamedTuple, Generic[M]):
-    """The maps of an MGU: i* of the input, [D] to [H]; h* of the hidden state, [H] to [H]."""
+    """The maps of an MGU: i* for the input, [D] to [H]; h* for the hidden state, [H] to [H]."""
 
     if_: M
     hf: M
@@ -136,7 +137,7 @@ def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array]:
 
 
 class ResettingGates(Gates):
-    """The same, where f also scales what the hidden state adds to n: one block for each gate."""
+    """Gates f, n in separate blocks, where f also scales the hidden state's contribution to n."""
 
     additive = False
 

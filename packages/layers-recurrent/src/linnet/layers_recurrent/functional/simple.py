@@ -23,8 +23,8 @@ class SimpleMaps(NamedTuple, Generic[M]):
     """The maps of a simple cell.
 
     Attributes:
-      i: of the input, [D] to [H].
-      h: of the hidden state, [H] to [H].
+      i: map of the input, [D] to [H].
+      h: map of the hidden state, [H] to [H].
     """
 
     i: M
@@ -104,7 +104,7 @@ def simple_sequence(
 
 
 class SimpleGates(Gates):
-    """One gate."""
+    """A single gate, the candidate."""
 
     def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         return (lax.tanh(p[0] + q[0]),)
@@ -121,7 +121,7 @@ class SimpleGates(Gates):
 
 
 class ResidualGates(Gates):
-    """The same, with the hidden state added before the activation."""
+    """A single gate, with the hidden state added before the activation."""
 
     def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         return (lax.tanh(p[0] + q[0] + carry[0]),)

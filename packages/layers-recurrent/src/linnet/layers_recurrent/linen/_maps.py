@@ -1,7 +1,7 @@
 """The affine maps of cells, as modules.
 
-Each is a child of the cell. A step calls it; a whole sequence takes its parameters, which it
-declares the same way.
+Each map is a child of the cell. A step calls it; a whole sequence uses its parameters, which are
+declared the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from linnet.module_core.linen import Module, compact
 
 
 class Dense(linear.Dense):
-    """A `Dense` whose parameters are available without a product."""
+    """A `Dense` whose parameters are available without computing its product."""
 
     @compact
     def affine(self, in_features: int) -> Affine:
@@ -58,12 +58,12 @@ def _declared(self: Dense | DenseParams, in_features: int) -> Affine:
 
 
 def arrays(maps: Any, in_features: int, features: int) -> Any:
-    """The maps of a cell as arrays: those named i* of the input, those named h* of its state."""
+    """The maps of a cell as arrays: those named i* for the input, those named h* for its state."""
     sizes = (in_features if name.startswith("i") else features for name in maps._fields)
     return type(maps)(*(m.affine(size) for m, size in zip(maps, sizes, strict=True)))
 
 
 def called(maps: Any, x: Array, h: Array) -> Any:
-    """What the maps return: those named i* for the input, those named h* for the state."""
+    """The outputs of the maps: those named i* for the input, those named h* for the state."""
     arguments = (x if name.startswith("i") else h for name in maps._fields)
     return type(maps)(*(m(argument) for m, argument in zip(maps, arguments, strict=True)))

@@ -45,7 +45,7 @@ class RNNCellBase(Module):
 
         Args:
           rng: random key for the initializers.
-          input_shape: of the inputs of one step.
+          input_shape: the shape of one step's inputs.
 
         Returns:
           The carry.

@@ -88,7 +88,7 @@ class ConvLSTMCell(RNNCellBase):
 
         Args:
           rng: random key for `carry_init`.
-          input_shape: (*batch, *spatial, D), of the inputs of one step.
+          input_shape: (*batch, *spatial, D), the shape of one step's inputs.
 
         Returns:
           (c, h), [*batch, *spatial, features] each.

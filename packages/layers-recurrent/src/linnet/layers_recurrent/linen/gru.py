@@ -116,7 +116,7 @@ class GRUCell(RNNCellBase):
 
         Args:
           rng: random key for `carry_init`.
-          input_shape: (*batch, D), of the inputs of one step.
+          input_shape: (*batch, D), the shape of one step's inputs.
 
         Returns:
           [*batch, features].

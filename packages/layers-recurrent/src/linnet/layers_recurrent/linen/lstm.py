@@ -81,7 +81,7 @@ class _LSTMCellBase(RNNCellBase):
 
         Args:
           rng: random key for `carry_init`.
-          input_shape: (*batch, D), of the inputs of one step.
+          input_shape: (*batch, D), the shape of one step's inputs.
 
         Returns:
           (c, h), [*batch, features] each.

@@ -123,7 +123,7 @@ class MGUCell(RNNCellBase):
 
         Args:
           rng: random key for `carry_init`.
-          input_shape: (*batch, D), of the inputs of one step.
+          input_shape: (*batch, D), the shape of one step's inputs.
 
         Returns:
           [*batch, features].

@@ -1,4 +1,4 @@
-"""`RNN`: a cell over a sequence, as a module.
+"""`RNN`: runs a cell over a sequence, as a module.
 
 A cell that can take all steps at once does so (`sequence`, see `RNNCellBase`); any other is lifted
 into a scan, step by step. Reversing, ragged lengths and the position of the time dimension are
@@ -30,14 +30,14 @@ class RNN(Module):
     """Applies a cell to every step of a sequence.
 
     With their usual activations and the default fields of the scan, `LSTMCell`,
-    `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` are computed faster than step by
-    step, to the same results within rounding.
+    `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and `SimpleCell` run faster than step by step, with
+    the same results within rounding.
 
     Args:
-      cell: takes a step.
+      cell: the cell that takes each step.
       time_major: time is the first dimension, (time, *batch, *features), instead of the one after
         the batch, (*batch, time, *features).
-      return_carry: returns the last carry too.
+      return_carry: also returns the last carry.
       reverse: runs from the last step to the first; the outputs are in the order of processing.
         With `seq_lengths`, padding stays at the end.
       keep_order: with `reverse`, returns the outputs in the order of the inputs.
@@ -85,15 +85,16 @@ class RNN(Module):
 
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
-          initial_carry: before the first step; by default what `cell.initialize_carry` makes.
+          initial_carry: the carry before the first step; by default `cell.initialize_carry` makes
+            it.
           init_key: random key for that, `jax.random.key(0)` by default; most cells ignore it.
-          seq_lengths: integers (*batch), the length of each sequence. Outputs beyond are not zero,
-            but nothing else depends on them.
+          seq_lengths: integers (*batch), the length of each sequence. Outputs beyond it are not
+            zero, but nothing else depends on them.
           return_carry, time_major, reverse, keep_order: see the class.
 
         Returns:
-          The outputs, like `inputs` but for the features; if `return_carry`, (last carry, outputs),
-          with `seq_lengths` the carry after each sequence's last step.
+          The outputs, shaped like `inputs` except for the features; if `return_carry`, (last carry,
+          outputs), where the last carry is that after each sequence's last step.
 
         Raises:
           ArgumentTypeError: `cell` is not a cell, or `seq_lengths` are not integers.
@@ -134,14 +135,14 @@ class RNN(Module):
     def _at_once(
         self, cell: RNNCellBase, carry: object, inputs: Array, time_axis: int, lengths: Array | None
     ) -> Any:
-        """What `cell.sequence` returns, or None if single steps are required."""
+        """The result of `cell.sequence`, or None if single steps are required."""
         plain = (
             not self.variable_axes
             and self.variable_broadcast == "params"
             and not self.variable_carry
             and dict(self.split_rngs) == {"params": False}
         )
-        # An interceptor waits for calls of the cell.
+        # An interceptor expects calls of the cell.
         if not plain or context.interceptors or not does_sequences(type(cell)):
             return None
         done = cell.sequence(

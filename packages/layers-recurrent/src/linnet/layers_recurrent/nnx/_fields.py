@@ -1,4 +1,4 @@
-"""What the cells' constructors have in common."""
+"""Helpers shared by the cells."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def affine(linear: Linear) -> Affine:
 
 
 def known(value: Array) -> Callable[[Array], Array]:
-    """The map of a gate whose product was taken already, together with those of other gates."""
+    """The map of a gate whose product was already computed, together with those of other gates."""
     return lambda _: value

@@ -1,12 +1,13 @@
-"""A cell as a loop: what a user's own cell is run by, step by step.
+"""Runs a user-defined cell as a loop, step by step.
 
-The cell is split into its structure and values; each step merges them, calls, and looks which
-values are new. Three kinds of values there are, by `state_axes`: those that go from step to step
-(all, by default), those that are the same in each step, and those that have a slice for each.
+The cell is split into its structure and values; each step merges them, calls the cell, and finds
+the values that are new. `state_axes` divides the values into three kinds: those that are carried
+from step to step (all, by default), those that are the same in each step, and those that have a
+slice for each step.
 
-Most values that might go from step to step never change: parameters. A loop that carried them would
-keep a copy of each for every step of the backward pass. So one step is traced beforehand, to see
-which values it changes; the loop carries no others.
+Most values that could be carried never change: parameters. A loop that carried them would keep a
+copy of each for every step of the backward pass. One step is therefore traced beforehand to
+determine which values it changes; the loop carries only these.
 """
 
 from __future__ import annotations
@@ -57,16 +58,16 @@ def scan(
     broadcast_rngs: Filter,
     unroll: int,
 ) -> tuple[Any, Any]:
-    """Runs `step` over the leading dimension of `xs`, and leaves the cell as the last step did.
+    """Runs `step` over the leading dimension of `xs`, and updates the cell to its last state.
 
     Args:
       cell: the module.
-      step: does one step.
-      carry: before the first step.
+      step: the function that takes one step.
+      carry: the carry before the first step.
       xs: arrays [T, ...].
-      state_axes: for filters of the cell's state an axis, whose slices go to the steps; None for
-        what is the same in each step; anything else for what goes from step to step. None for a
-        state that goes from step to step as a whole.
+      state_axes: maps filters of the cell's state to an axis whose slices go to the steps, to None
+        for values that are the same in each step, or to anything else for values that are carried.
+        None as a whole carries the entire state.
       broadcast_rngs: streams that give the same keys in each step.
       unroll: steps in one iteration of the loop.
 
@@ -74,7 +75,8 @@ def scan(
       The carry after the last step, and the outputs [T, ...].
 
     Raises:
-      ArgumentError: a step changes the cell's structure, or what is to be the same in each step.
+      ArgumentError: a step changes the cell's structure, or a value that must be the same in each
+        step.
       ShapeError: a step changes the shape or dtype of the carry or of the cell's state.
     """
     structure, state = split(cell)
@@ -132,7 +134,7 @@ _FORKED = "forked"
 
 
 def _kinds(paths: list[Any], leaves: list[Any], state_axes: Any) -> list[Any]:
-    """For each leaf an axis, None, or `_CARRIED`."""
+    """An axis, None, or `_CARRIED` for each leaf."""
     if state_axes is None:
         return [_CARRIED] * len(leaves)
     filters, axes = zip(*state_axes.items(), strict=True)
@@ -153,10 +155,10 @@ def _kinds(paths: list[Any], leaves: list[Any], state_axes: Any) -> list[Any]:
 def _fork(
     cell: Module, broadcast_rngs: Filter, paths: list[Any], values: list[Any], kinds: list[Any]
 ) -> list[tuple[Variable[Any], Any]]:
-    """Puts a stream started from a key of it in place of each stream that is to be the same.
+    """Replaces each stream that must be the same in each step by one started from its next key.
 
     Returns:
-      What the streams' counts will be.
+      The count variables of these streams, each with its value after the loop.
     """
     if broadcast_rngs is None:
         return []
@@ -170,7 +172,7 @@ def _fork(
         if not any(chosen(keys[name], variables[name]) for name in keys):
             continue
         count = node.count.get_value()
-        # A stream that vmap or scan gives one key: split once, as splitting for n steps would.
+        # vmap or scan gives the stream one key: split once, as splitting for n steps would.
         forked = jax.random.split(jax.random.fold_in(node.key.get_value(), count), 1)[0]
         for name, value in (("key", forked), ("count", jnp.zeros_like(count))):
             i = paths.index(keys[name])
@@ -187,7 +189,7 @@ def _changed_by_a_step(
     xs: object,
     paths: list[Any],
 ) -> list[int]:
-    """Which of the values that may go from step to step do so."""
+    """Which of the carried values a step changes."""
     changed: list[int] = []
 
     def one(carry: object, xs: object, values: list[Any]) -> Any:
@@ -251,7 +253,7 @@ def _difference(made: object, paths: list[Any]) -> str:
 
 
 def _sown(cell: Module) -> set[tuple[Any, str]]:
-    """What a captured call has of the cell so far: paths and names."""
+    """The paths and names of the cell's values that a capturing call has so far."""
     return {
         (path, name)
         for path, module in iter_modules(cell)

@@ -49,7 +49,7 @@ class RNNCellBase(Layer):
         """Makes the carry before the first step.
 
         Args:
-          input_shape: of the inputs of one step.
+          input_shape: the shape of one step's inputs.
           rngs: streams, of which 'carry' is used, or one stream.
 
         Returns:
@@ -77,11 +77,11 @@ def _missing(cell: Module, what: str) -> str:
 
 
 class GatedCell(RNNCellBase):
-    """The base of this package's cells, whose carry has the size of the hidden features.
+    """Base class of this package's cells, whose carry has the size of the hidden features.
 
     Attributes:
       hidden_features: H.
-      param_dtype: of the parameters, and of the carry before the first step.
+      param_dtype: dtype of the parameters, and of the carry before the first step.
       carry_init: initializer of the carry, or None for zeros.
       rngs: the stream that a carry is drawn from if the caller passes none, or None.
     """
@@ -106,7 +106,7 @@ class GatedCell(RNNCellBase):
         promote_dtype: PromoteDtype,
         rngs: Rngs,
     ) -> dict[str, Any]:
-        """Sets the attributes of every cell; returns the arguments of every layer in a cell."""
+        """Sets the attributes of every cell, and returns the arguments of a cell's layers."""
         self.in_features = integer(in_features, "in_features")
         self.hidden_features = integer(hidden_features, "hidden_features", least=1)
         self.dtype = dtype
@@ -157,7 +157,7 @@ LSTMCarry = tuple[Array, Array]
 
 
 class MemoryCell(GatedCell):
-    """A cell whose carry is the memory and the hidden state."""
+    """A cell whose carry consists of the memory and the hidden state."""
 
     def initialize_carry(
         self,
@@ -168,7 +168,7 @@ class MemoryCell(GatedCell):
         """Makes (c, h) before the first step.
 
         Args:
-          input_shape: (*batch, *spatial, D), of the inputs of one step; only a
+          input_shape: (*batch, *spatial, D), the shape of one step's inputs; only a
             `ConvLSTMCell` has spatial dimensions.
           rngs: streams, of which 'carry' is drawn from twice, or one stream; None for the cell's.
           carry_init: initializer; None for the cell's.
@@ -184,7 +184,7 @@ class MemoryCell(GatedCell):
 
 
 class HiddenStateCell(GatedCell):
-    """A cell whose carry is the hidden state alone."""
+    """A cell whose carry is just the hidden state."""
 
     def initialize_carry(
         self,
@@ -195,7 +195,7 @@ class HiddenStateCell(GatedCell):
         """Makes the hidden state before the first step.
 
         Args:
-          input_shape: (*batch, D), of the inputs of one step.
+          input_shape: (*batch, D), the shape of one step's inputs.
           rngs: streams, of which 'carry' is drawn from, or one stream; None for the cell's.
           carry_init: initializer; None for the cell's.
 

@@ -27,7 +27,7 @@ class ConvLSTMCell(MemoryCell):
     The forget gate starts almost open: 1 is added before its activation, whatever the bias.
 
     Args:
-      in_features: D, of the inputs.
+      in_features: D, features of the inputs.
       hidden_features: H, channels of the output.
       kernel_size: size of the window in each spatial dimension.
       strides: step between windows, one for each spatial dimension; only 1 keeps their size.

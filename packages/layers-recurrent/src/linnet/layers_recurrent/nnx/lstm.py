@@ -36,7 +36,7 @@ from .cell import LSTMCarry, MemoryCell, kept_stream
 
 
 class _LSTMCellBase(MemoryCell):
-    """The options of both cells, and a step of their maps, wherever these are kept."""
+    """The options of both cells, and a step in terms of their maps, however these are stored."""
 
     def __init__(
         self,
@@ -85,11 +85,11 @@ class _LSTMCellBase(MemoryCell):
     def _make_layers(
         self, of_input: Callable[[int], Linear], of_state: Callable[[int], Linear]
     ) -> None:
-        """Makes the layers; each of the functions makes one of a number of features."""
+        """Makes the layers; each function makes a layer with a given number of features."""
         raise NotImplementedError
 
     def _maps_of_step(self, inputs: Array, h: Array) -> LSTMMaps[Any]:
-        """The gates' maps for one step, of these inputs and this hidden state."""
+        """The gates' maps for one step with these inputs and this hidden state."""
         raise NotImplementedError
 
     def _affines(self) -> LSTMMaps[Affine]:
@@ -129,8 +129,8 @@ class LSTMCell(_LSTMCellBase):
     """An LSTM cell; see `functional.lstm` for the equations.
 
     Args:
-      in_features: D, of the inputs.
-      hidden_features: H, of the output.
+      in_features: D, features of the inputs.
+      hidden_features: H, features of the output.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.
       kernel_init: initializer of the input's kernels.
@@ -179,8 +179,8 @@ class LSTMCell(_LSTMCellBase):
 class OptimizedLSTMCell(_LSTMCellBase):
     """An LSTM cell that takes a step in two matrix products.
 
-    It computes what `LSTMCell` does, with the gates' kernels side by side. In an `RNN`, both cells
-    are equally fast.
+    It computes the same function as `LSTMCell`, with the gates' kernels side by side. In an `RNN`,
+    both cells are equally fast.
 
     The arguments are those of `LSTMCell`. `rngs` draws the kernel of the input, then kernel and
     bias of the hidden state.
@@ -217,7 +217,7 @@ class OptimizedLSTMCell(_LSTMCellBase):
 
 
 def apart(joint: Affine, count: int) -> list[Affine]:
-    """Splits one map, which has the features of several gates side by side, into theirs."""
+    """Splits a map that has the features of several gates side by side into one map per gate."""
     kernels = jnp.split(joint.kernel, count, axis=-1)
     biases = [None] * count if joint.bias is None else jnp.split(joint.bias, count)
     return [Affine(k, b, joint.dtype) for k, b in zip(kernels, biases, strict=True)]

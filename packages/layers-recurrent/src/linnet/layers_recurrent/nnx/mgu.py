@@ -39,8 +39,8 @@ class MGUCell(HiddenStateCell):
     """A minimal gated unit; see `functional.mgu` for the equations.
 
     Args:
-      in_features: D, of the inputs.
-      hidden_features: H, of the output.
+      in_features: D, features of the inputs.
+      hidden_features: H, features of the output.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.
       kernel_init: initializer of the input's kernels.

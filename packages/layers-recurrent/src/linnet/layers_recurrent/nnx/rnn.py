@@ -1,4 +1,4 @@
-"""`RNN`: a cell over a sequence, as a module.
+"""`RNN`: runs a cell over a sequence, as a module.
 
 A cell that can take all steps at once does so (`sequence`, see `RNNCellBase`); any other runs in a
 loop, step by step. Reversing, ragged lengths and the position of the time dimension are handled the
@@ -32,23 +32,23 @@ class RNN(Layer):
     """Applies a cell to every step of a sequence.
 
     With their usual activations, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `MGUCell` and
-    `SimpleCell` are computed faster than step by step, to the same results within rounding.
+    `SimpleCell` run faster than step by step, with the same results within rounding.
 
     Args:
-      cell: takes a step.
+      cell: the cell that takes each step.
       time_major: time is the first dimension, (time, *batch, *features), instead of the one after
         the batch, (*batch, time, *features).
-      return_carry: returns the last carry too.
+      return_carry: also returns the last carry.
       reverse: runs from the last step to the first; the outputs are in the order of processing.
         With `seq_lengths`, padding stays at the end.
       keep_order: with `reverse`, returns the outputs in the order of the inputs.
       unroll: steps in one iteration of the loop, at least.
       state_axes: maps filters of the cell's state to `nnx.Carry` (carried from step to step), None
-        (the same in each step) or an axis (one slice for each step). None carries the whole state;
-        that is how a cell counts its steps, or drops other values in each.
+        (the same in each step) or an axis (one slice for each step). None carries the whole state,
+        so that a cell can count its steps, or drop different values in each.
       broadcast_rngs: filter of the cell's streams that give the same keys in each step.
-      rngs: streams that carries are drawn from, of which 'carry' is forked; True for a stream of
-        the layer's own, seeded with 0; False for the cell's own.
+      rngs: streams that carries are drawn from, of which 'carry' is forked; True for a new stream
+        seeded with 0; False for the cell's stream.
 
     Attributes:
       rngs: an `RngStream`, or None.
@@ -108,15 +108,16 @@ class RNN(Layer):
 
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
-          initial_carry: before the first step; by default what `cell.initialize_carry` makes.
-          seq_lengths: integers (*batch), the length of each sequence. Outputs beyond are not zero,
-            but nothing else depends on them.
+          initial_carry: the carry before the first step; by default `cell.initialize_carry` makes
+            it.
+          seq_lengths: integers (*batch), the length of each sequence. Outputs beyond it are not
+            zero, but nothing else depends on them.
           return_carry, time_major, reverse, keep_order: see the class.
           rngs: streams that this carry is drawn from, of which 'carry' is forked, or one stream.
 
         Returns:
-          The outputs, like `inputs` but for the features; if `return_carry`, (last carry, outputs),
-          with `seq_lengths` the carry after each sequence's last step.
+          The outputs, shaped like `inputs` except for the features; if `return_carry`, (last carry,
+          outputs), where the last carry is that after each sequence's last step.
 
         Raises:
           ArgumentTypeError: `seq_lengths` are not integers.
@@ -156,7 +157,7 @@ class RNN(Layer):
         return (carry, outputs) if return_carry else outputs
 
     def _at_once(self, carry: object, xs: Array, lengths: Array | None) -> Any:
-        """What `cell.sequence` returns, or None if single steps are required."""
+        """The result of `cell.sequence`, or None if single steps are required."""
         plain = self.state_axes is None and self.broadcast_rngs is None
         if not plain or not does_sequences(type(self.cell)):
             return None

@@ -38,8 +38,8 @@ class SimpleCell(HiddenStateCell):
     """A simple recurrent cell; see `functional.simple` for the equation.
 
     Args:
-      in_features: D, of the inputs.
-      hidden_features: H, of the output.
+      in_features: D, features of the inputs.
+      hidden_features: H, features of the output.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       carry_init: initializer of the carry; None for zeros.
