@@ -50,7 +50,7 @@ def find_method(module: Any, method: Any, layer: str) -> Method:
 
     Raises:
       ArgumentTypeError: it is none of these.
-      ArgumentError: there is no such method, or it takes other arguments.
+      ArgumentError: the method does not exist, or takes other arguments.
     """
     cls = type(module)
     name = "__call__" if method is None else method

@@ -1,6 +1,6 @@
 """Caches keys and values of all positions so far, for decoding one or more tokens at a time.
 
-The cache has room for `length` positions from the start, so that every step has the same shapes.
+The cache is allocated for `length` positions, so that every step has the same shapes.
 
 B batch (any number of dimensions), L capacity, N new positions, H heads, D depth.
 """
@@ -65,7 +65,7 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
 
     Raises:
       ShapeError: the new positions don't fit the cache.
-      ArgumentError: there is no room for them.
+      ArgumentError: they exceed the cache's capacity.
 
     >>> import jax.numpy as jnp
     >>> cache = init_cache((4, 1, 2), (4, 1, 2))

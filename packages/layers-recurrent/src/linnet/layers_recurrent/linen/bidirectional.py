@@ -58,7 +58,7 @@ class Bidirectional(Module):
 
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
-          initial_carry: (forward carry, backward carry); by default what the cells make.
+          initial_carry: (forward carry, backward carry); by default made by the cells.
           init_key: random key for these.
           seq_lengths: integers (*batch), the length of each sequence.
           return_carry, time_major: override the fields.

@@ -76,7 +76,7 @@ class Bidirectional(Layer):
 
         Args:
           inputs: (*batch, time, *features), or (time, *batch, *features) if `time_major`.
-          initial_carry: (forward carry, backward carry); by default what the cells make.
+          initial_carry: (forward carry, backward carry); by default made by the cells.
           rngs: streams that these are drawn from, of which 'carry' is used, or one stream.
           seq_lengths: integers (*batch), the length of each sequence.
           return_carry, time_major: override the attributes.

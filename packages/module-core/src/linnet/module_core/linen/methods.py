@@ -1,4 +1,4 @@
-"""What happens around each method of a module.
+"""The wrapper around each method of a module.
 
 A class's methods are wrapped once, when the class is created. The wrapper puts the module on this
 thread's stack (so that modules made inside become its children), runs `setup` if it has not run

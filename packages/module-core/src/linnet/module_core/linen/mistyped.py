@@ -1,4 +1,4 @@
-"""Error messages for modules that were defined or used in a way that was not meant."""
+"""Error messages for mistakes in how a module is defined or used."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Where the variables of modules live while they run.
 
-There are two kinds of objects. A **Frame** is what one call of `init` or `apply` works on (see
-`frame`). A **Scope** is one path in a frame: a module's place. Scopes are cheap, a model makes
-hundreds, and they hold nothing that is not in the frame: the dict of each collection at their path
+There are two kinds of objects. A **Frame** is the state of one call of `init` or `apply` (see
+`frame`). A **Scope** is one path in a frame: a module's place. Scopes are cheap, since a model
+makes hundreds, and hold nothing that is not in the frame: the dict of each collection at their path
 (looked up once, through the parent), the running hash of the path, the node that counts the draws,
 and the names taken so far.
 
@@ -52,7 +52,7 @@ class Scope:
     """One path in a frame: the place of a module's variables.
 
     Attributes:
-      frame: what the current call works on.
+      frame: the state of the current call.
       collections: the variables of the root scope that this one descends from.
       keys: the root key of each random stream: the frame's keys, unless a transform has given the
         scope other ones.
