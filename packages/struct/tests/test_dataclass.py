@@ -129,7 +129,14 @@ def test_frozen_false():
     class MutableNode(struct.PyTreeNode, frozen=False):
         x: int
 
-    for made in (Mutable(1), MutableNode(1)):
+    @struct.dataclass(frozen=False)
+    class Watched:
+        x: int
+
+        def __setattr__(self, name, value):
+            object.__setattr__(self, name, value)
+
+    for made in (Mutable(1), MutableNode(1), Watched(1)):
         made.x = 2
         assert jax.tree.map(lambda v: v + 1, made).x == 3
 

@@ -233,7 +233,7 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
         data_fields=[f.name for f in fields if is_child(f)],
         meta_fields=[f.name for f in fields if not is_child(f)],
     )
-    if "__setattr__" in vars(made):  # frozen by the dataclass
+    if kwargs.get("frozen", True):  # then the dataclass has both methods
         _explain_assignment(made)
     if not hasattr(made, "replace"):
         made.replace = _replace_method  # type: ignore[attr-defined]
