@@ -1,4 +1,4 @@
-"""Normalization layers, in one mathematics and two styles.
+"""Normalization layers: one implementation, two styles.
 
 `functional` holds the arithmetic as pure functions of arrays; the modules in `linen` declare
 parameters and call it, those in `nnx` own their variables and call it. Each is imported on first

@@ -13,7 +13,7 @@ def as_mask(mask: object, shape: Shape) -> Array:
     """`mask` as booleans of the given shape.
 
     Raises:
-      ShapeError: it cannot be broadcast to it.
+      ShapeError: it cannot be broadcast to that shape.
     """
     mask = as_array(mask, "mask")
     allowed: Array = mask
@@ -64,9 +64,9 @@ def feature_shape(shape: Shape, feature_axes: Axes = -1, name: str = "feature_ax
     """The shape of scale and bias: that of the inputs along `feature_axes`, in ascending order.
 
     Args:
-      shape: of the inputs.
+      shape: shape of the inputs.
       feature_axes: the dimensions along which scale and bias differ.
-      name: the name of these in an error.
+      name: the name of these dimensions in an error.
 
     Raises:
       ArgumentError: an axis is out of range or named twice.
@@ -82,7 +82,7 @@ def check_momentum(momentum: object) -> None:
 
     Raises:
       ArgumentTypeError: it isn't a number.
-      ArgumentError: it is outside.
+      ArgumentError: it is outside [0, 1].
     """
     fraction(
         momentum,

@@ -1,15 +1,15 @@
-"""Mean and variance over some axes, and normalization by them: the part that every norm shares.
+"""Mean and variance over some axes, and normalization by them, shared by all norms.
 
     μ = E[x]    σ² = E[|x|²] - |μ|²    or, slower and safer,    σ² = E[|x - μ|²]
 
     y = (x - μ) · (scale / √(σ² + ε)) + bias
 
 E is the mean over axes of the array, over the positions that a mask allows, and over a named axis
-of devices. All three are known before any value is, so one object, `_Average`, holds them, and the
+of devices. All three are known before the values, so one object, `_Average`, holds them, and the
 code then reads like the formulas above. Statistics don't keep the reduced axes: they are broadcast
-once, where they meet the array.
+once, when they are combined with the array.
 
-Shapes: K the axes that are kept by the reduction, F the axes of scale and bias.
+Shapes: K the axes that the reduction keeps, F the axes of scale and bias.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Moments(NamedTuple):
     Attributes:
       mean: [*K].
       variance: [*K], real and never negative.
-      observed: whether there was anything to average; [*K] if a mask decides.
+      observed: whether any value was averaged; [*K] if a mask decides.
     """
 
     mean: Array
@@ -64,7 +64,7 @@ def moments(
     use_fast_variance: bool,
     force_float32_reductions: bool,
 ) -> Moments:
-    """Mean and variance over `axes`, both zero where there is nothing to average."""
+    """Mean and variance over `axes`, both zero where no value is averaged."""
     average = _Average(x, axes, mask, axis_name, axis_index_groups)
     x = lax.convert_element_type(x, _statistics_dtype(x, dtype, force_float32_reductions))
     if use_fast_variance:
@@ -89,7 +89,7 @@ def mean_square(
     axis_index_groups: AxisIndexGroups | None,
     force_float32_reductions: bool,
 ) -> Array:
-    """E[|x|²] over `axes`, zero where there is nothing to average: [*K]."""
+    """E[|x|²] over `axes`, zero where no value is averaged: [*K]."""
     average = _Average(x, axes, mask, axis_name, axis_index_groups)
     x = lax.convert_element_type(x, _statistics_dtype(x, dtype, force_float32_reductions))
     return average(abs_square(x))[0]
@@ -100,7 +100,7 @@ class _Average:
 
     Attributes:
       kept: the axes that remain.
-      observed: whether there is anything to average; [*K] if a mask decides.
+      observed: whether any value is averaged; [*K] if a mask decides.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class _Average:
     def __call__(self, *values: Array) -> list[Array]:
         """The mean of each value: [*K], in its dtype."""
         if self.mask is None:
-            # All devices hold equally many values: the mean of their means is the mean.
+            # All devices hold the same number of values: the mean of their means is the mean.
             means = [self._quotient(self._total(v), v.dtype) for v in values]
             return self._over_devices(lax.pmean, means)
         # A mask may leave more values on one device than on another: totals are added before the
@@ -147,7 +147,7 @@ class _Average:
         return lax.reduce_sum(value, self.axes)  # [*K]
 
     def _quotient(self, total: Array, dtype: np.dtype[Any]) -> Array:
-        # The mean of nothing (an empty batch, a row of padding) is zero, not NaN.
+        # The mean of no values (an empty batch, a row of padding) is zero, not NaN.
         real = np.zeros((), total.dtype).real.dtype
         count: Any
         if self.mask is not None:
@@ -165,7 +165,7 @@ class _Average:
     def _over_devices(self, reduce: Callable[..., Any], values: list[Array]) -> list[Array]:
         if self.devices is None:
             return values
-        # Stacked, since a collective of a few numbers costs no more than its latency.
+        # Stacked, since the cost of a collective of a few numbers is its latency.
         if len({v.dtype for v in values}) > 1 or len(values) == 1:
             return [reduce(v, **self.devices) for v in values]
         stacked = reduce(lax.concatenate([v[None] for v in values], 0), **self.devices)  # [n, *K]
@@ -194,11 +194,11 @@ def normalize(
       kept: the axes of `x` that mean and variance have, ascending.
       features: the axes of `x` that scale and bias have, ascending.
       epsilon: added to the variance.
-      dtype: of the result; None for the common type of `x`, `scale` and `bias`.
+      dtype: dtype of the result; None for the common type of `x`, `scale` and `bias`.
 
     Raises:
       ShapeError: `scale` or `bias` doesn't fit `x` along `features`.
-      DtypeError: `dtype` is real, `x` complex.
+      DtypeError: `dtype` is real while `x` is complex.
     """
     not_negative(epsilon, "epsilon")
     result_dtype = canonicalize_dtype(x, scale, bias, dtype=dtype)
@@ -226,7 +226,7 @@ def normalize(
 
 
 def _among(array: Array, axes: Shape, varies: Shape, x: Array) -> Array:
-    """An array along `axes` of `x`, reshaped to the axes `varies` of `x`."""
+    """An array along the axes `varies` of `x`, from one along `axes`."""
     if axes == varies:
         return array
     shape = tuple(x.shape[i] for i in varies)
@@ -247,7 +247,7 @@ def _require_shape(array: Array, expected: Shape, what: str, inputs: Shape) -> N
 
 
 def _statistics_dtype(x: Array, dtype: DTypeLike | None, force_float32: bool) -> np.dtype[Any]:
-    """The dtype of the statistics: that of the computation, or float32 if that is narrower."""
+    """The dtype of the statistics: the computation dtype, or float32 if that is narrower."""
     wanted = canonicalize_dtype(x, dtype=dtype)
     _keep_imaginary(x, wanted)
     # The sum of 4096 bfloat16 squares has three significant bits left.
@@ -271,7 +271,7 @@ def abs_square(x: Array) -> Array:
 
 
 def constant(value: Any, dtype: np.dtype[Any]) -> Any:
-    """A number as a scalar of the given type; a Python number becomes a literal."""
+    """A number as a scalar of the given dtype; a Python number becomes a literal."""
     if isinstance(value, int | float):
         return np.asarray(value, dtype)
     return lax.convert_element_type(value, dtype)
@@ -287,7 +287,7 @@ def alike(a: Array, b: Array) -> tuple[Array, Array]:
 
 @cache
 def common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
-    """The narrowest type that holds both."""
+    """The narrowest dtype that holds both."""
     # The norm itself chooses the types of statistics and parameters: strict promotion should not
     # forbid float32 statistics of bfloat16 activations.
     with jax.numpy_dtype_promotion("standard"):
@@ -295,5 +295,5 @@ def common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def is_complex(dtype: np.dtype[Any]) -> bool:
-    """Whether a type is complex."""
+    """Whether a dtype is complex."""
     return dtype.kind == "c"

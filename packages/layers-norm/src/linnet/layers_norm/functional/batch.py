@@ -3,8 +3,8 @@
     y = (x - μ) / √(σ² + ε) · scale + bias
 
 During training, μ and σ² are those of the batch, over all but the feature axes, and running
-averages follow them; afterwards the averages replace them. There is one function for each of the
-three steps:
+averages follow them; afterwards the averages replace them. Each of the three steps is a separate
+function:
 
 >>> import jax.numpy as jnp
 >>> x = jnp.array([[1.0, 30.0], [3.0, 50.0]])
@@ -56,7 +56,7 @@ def batch_moments(
 
     Returns:
       Mean and (biased) variance, of the shape of `x` along `axis` in ascending order, and whether
-      there was anything to average.
+      any value was averaged.
 
     Raises:
       ArgumentError, ShapeError, DtypeError: see `layer_norm`.
@@ -99,7 +99,7 @@ def batch_norm(
       scale, bias: the same shape, or None.
       axis: the feature axis, or several.
       epsilon: added to the variance (same unit as x²).
-      dtype: of the result; None for the common type of `x`, `scale` and `bias`.
+      dtype: dtype of the result; None for the common type of `x`, `scale` and `bias`.
 
     Returns:
       An array of the shape of `x`.
@@ -107,7 +107,7 @@ def batch_norm(
     Raises:
       ArgumentError: an axis is out of range or named twice.
       ShapeError: the statistics, `scale` or `bias` don't fit `x` along `axis`.
-      DtypeError: `dtype` is an integer type, or real where `x` is complex.
+      DtypeError: `dtype` is an integer dtype, or real while `x` is complex.
 
     >>> import jax.numpy as jnp
     >>> batch_norm(jnp.array([1.0, 2.0]), mean=jnp.ones(2), variance=jnp.full(2, 4.0)).round(3)
@@ -133,7 +133,7 @@ def check_statistics(shape: Shape, mean: Array, variance: Array, axis: Axes) -> 
     """Checks that statistics fit inputs of a shape along `axis`.
 
     Raises:
-      ShapeError: one doesn't.
+      ShapeError: one of them doesn't fit.
     """
     expected = feature_shape(shape, axis, "axis")
     for name, statistic in (("mean", mean), ("variance", variance)):
@@ -155,7 +155,7 @@ def running_average(
       average: the old average, any shape.
       value: the new value, of the same shape.
       momentum: the weight of the old average, within [0, 1].
-      observed: False where there is no new value; the average stays there.
+      observed: False where no new value exists; the average doesn't change there.
 
     Returns:
       The new average.

@@ -2,8 +2,8 @@
 
     y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over space and the channels of one group
 
-C channels form G groups of S = C / G neighbors: one group is layer normalization, groups of one
-channel are instance normalization.
+C channels form G groups of S = C / G neighbors. With one group this is layer normalization, with
+one channel per group instance normalization.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def group_norm(
       scale, bias: [C], or None.
       num_groups: number of groups; None if `group_size` is given.
       group_size: channels in a group; None if `num_groups` is given.
-      reduction_axes: the axes that the statistics run over, including the last, which is split into
-        groups; None for all but the first.
+      reduction_axes: the axes over which the statistics are computed, including the last, which is
+        split into groups; None for all but the first.
       epsilon, dtype, mask, axis_name, axis_index_groups, use_fast_variance,
         force_float32_reductions: see `layer_norm`.
 

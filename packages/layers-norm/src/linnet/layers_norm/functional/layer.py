@@ -41,19 +41,19 @@ def layer_norm(
     Args:
       x: any shape and type; integers become float32.
       scale, bias: the shape of `x` along `feature_axes` in ascending order, or None.
-      reduction_axes: the axes that mean and variance run over.
+      reduction_axes: the axes over which mean and variance are computed.
       feature_axes: the axes along which scale and bias differ.
       epsilon: added to the variance (same unit as x²).
-      dtype: of the result; None for the common type of `x`, `scale` and `bias`.
-      mask: broadcastable to `x`; False positions don't count in the statistics, but are normalized
-        all the same. Where the mask leaves nothing, mean and variance are 0.
-      axis_name: a mapped axis that the statistics are taken over as well, weighted by the number of
-        positions that the mask leaves.
+      dtype: dtype of the result; None for the common type of `x`, `scale` and `bias`.
+      mask: broadcastable to `x`; False positions don't count in the statistics, but are
+        normalized as well. Where everything is masked, mean and variance are 0.
+      axis_name: a mapped axis over which the statistics are also computed, weighted by the number
+        of unmasked positions.
       axis_index_groups: indices along `axis_name` that belong together; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      force_float32_reductions: takes the statistics in float32 or wider; otherwise in `dtype` or
-        the type of `x`, where squares above 65504 are infinite in float16.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      force_float32_reductions: computes the statistics in float32 or wider; otherwise in `dtype` or
+        the dtype of `x`, where squares above 65504 are infinite in float16.
 
     Returns:
       An array of the shape of `x`.
@@ -61,7 +61,7 @@ def layer_norm(
     Raises:
       ArgumentError: an axis is out of range or named twice, or `axis_name` isn't mapped over.
       ShapeError: `scale` or `bias` doesn't fit `x` along `feature_axes`, or `mask` doesn't.
-      DtypeError: `dtype` is an integer type, or real where `x` is complex.
+      DtypeError: `dtype` is an integer dtype, or real while `x` is complex.
 
     >>> import jax.numpy as jnp
     >>> layer_norm(jnp.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]])).round(3)

@@ -6,7 +6,7 @@ u and v are unit vectors that power iteration turns toward the singular vectors 
 
     v ← u Wᴴ / |u Wᴴ|        u ← v W / |v W|
 
-One iteration in each training step is enough, since u is kept and W changes little in between.
+One iteration per training step is enough, since u is kept and W changes little between steps.
 
 Shapes: N rows, F columns of the kernel as a matrix; F features are its last dimension.
 """
@@ -29,7 +29,7 @@ class SpectralNormed(NamedTuple):
     """A normalized kernel, and the state of the power iteration.
 
     Attributes:
-      kernel: of the shape that it had.
+      kernel: the normalized kernel, in its original shape.
       u: [1, F].
       sigma: the estimate of the largest singular value, a real scalar.
     """
@@ -54,15 +54,15 @@ def spectral_norm(
 
     Args:
       kernel: [N, F], or [..., F], whose leading dimensions are merged.
-      u: [1, F], where the iteration starts: random numbers, or the `u` of the last result.
+      u: [1, F], the start of the iteration: random numbers, or the `u` of the last result.
       n_steps: number of iterations.
-      epsilon: added to squared lengths before they are divided by.
-      dtype: of the normalized kernel; None for the common type of `kernel` and `u`.
-      error_on_non_matrix: rejects a kernel of more than two dimensions.
+      epsilon: added to squared lengths before the division.
+      dtype: dtype of the normalized kernel; None for the common type of `kernel` and `u`.
+      error_on_non_matrix: raises an error for a kernel of more than two dimensions.
 
     Returns:
-      The normalized kernel, the new `u` and the singular value, these two in the common type of
-      `kernel` and `u`. A kernel of zeros stays as it is.
+      The normalized kernel, the new `u` and the singular value; the latter two have the common type
+      of `kernel` and `u`. A kernel of zeros is returned unchanged.
 
     Raises:
       ShapeError: the kernel has fewer than two dimensions, or more and `error_on_non_matrix` is
@@ -90,7 +90,7 @@ def spectral_norm(
         )
     kept_dtype = common_dtype(kernel.dtype, u.dtype)
     result_dtype = canonicalize_dtype(dtype=dtype) if dtype is not None else kept_dtype
-    # In float32 or wider: bfloat16 products leave two digits of the singular value.
+    # In float32 or wider: bfloat16 products leave two significant digits of the singular value.
     wide = common_dtype(kept_dtype, np.dtype(np.float32))
     matrix = lax.convert_element_type(kernel, wide)
     matrix = lax.reshape(matrix, (kernel.size // max(features, 1), features))  # [N, F]
@@ -132,7 +132,7 @@ def check_matrix(kernel: Array, *, error_on_non_matrix: bool) -> None:
 def _unit(vector: Array, epsilon: float) -> Array:
     """A vector divided by its length, or zeros."""
     square = lax.reduce_sum(abs_square(vector), tuple(range(vector.ndim)))
-    # ε within the root: zeros have a direction, zero, and a gradient.
+    # ε within the root: the direction and gradient of a zero vector are defined.
     inverse = lax.rsqrt(lax.add(square, constant(epsilon, square.dtype)))
     return lax.mul(vector, lax.convert_element_type(inverse, vector.dtype))
 

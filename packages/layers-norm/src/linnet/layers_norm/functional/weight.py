@@ -2,7 +2,7 @@
 
     W / |W| · scale        |W| = √(Σ |w|² + ε) over all but `feature_axes`
 
-Length and direction of each feature's weights become parameters of their own.
+Length and direction of each feature's weights become separate parameters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def weight_norm(
     epsilon: float = 1e-12,
     dtype: DTypeLike | None = None,
 ) -> Array:
-    """Divides the weights of each feature by their length, then multiplies with `scale`.
+    """Divides the weights of each feature by their length, then multiplies by `scale`.
 
     Args:
       kernel: any shape.
@@ -33,7 +33,7 @@ def weight_norm(
       feature_axes: the axes along which each index has a separate length; None for one length of
         all weights.
       epsilon: added to the squared length.
-      dtype: of the result; None for the common type of `kernel` and `scale`.
+      dtype: dtype of the result; None for the common type of `kernel` and `scale`.
 
     Returns:
       An array of the shape of `kernel`.

@@ -1,4 +1,4 @@
-"""What the fields and calls of the layers share."""
+"""Parts shared by the layers' fields and calls."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from linnet.module_core.linen import Module
 
 
 def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:
-    """The parameter "scale" or "bias" of a norm in the dtype of the computation, or None.
+    """The parameter "scale" or "bias" of a norm in the computation dtype, or None.
 
     The norm's fields decide whether it has one (`use_scale`), its initializer (`scale_init`) and
-    its dtype. A norm that doesn't insist on float32 computes in the declared dtype even if
-    parameters of a wider one were loaded.
+    its dtype. A norm that doesn't require float32 computes in the declared dtype
+    even if parameters of a wider dtype were loaded.
     """
     if not getattr(norm, f"use_{name}"):
         return None
@@ -27,7 +27,7 @@ def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:
 
 
 def axis_for_statistics(module: Module, axis_name: AxisName | None) -> AxisName | None:
-    """The named axis that the statistics run over: none if `init` runs outside its mapping."""
+    """The named axis of the statistics; None if `init` runs outside the axis's mapping."""
     if axis_name is not None and module.is_initializing() and not is_bound(axis_name):
         return None
     return axis_name

@@ -1,8 +1,8 @@
 """Calls a layer with parameters other than the stored ones.
 
-A norm of weights is a module around another: the layer declares and stores its parameters as usual,
-but reads them as changed by `change`. `init` stores the changed ones, so that a layer's first
-parameters are already normalized.
+A norm of weights is a module that wraps another: the layer declares and stores its parameters as
+usual, but reads the values that `change` returns. `init` stores the changed values, so that a
+layer's initial parameters are already normalized.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def call_with_params(
 
     Args:
       layer: the module to call.
-      change: given a parameter and its path, such as "Dense_0/kernel" for that of a `Dense_0`.
-      args, kwargs: of the call.
-      init: whether the call creates the parameters; it then stores the changed ones.
-      keep: also stores the changed ones if "params" is mutable in `apply`.
+      change: maps a path, such as "Dense_0/kernel", and the parameter's value to a new value.
+      args, kwargs: arguments of the call.
+      init: whether the call creates the parameters; it then stores the changed values.
+      keep: also stores the changed values if "params" is mutable in `apply`.
     """
 
     def see(collections: Any) -> Any:

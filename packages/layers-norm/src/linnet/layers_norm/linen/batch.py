@@ -25,10 +25,10 @@ class BatchNorm(Module):
     Args:
       use_running_average: normalizes with the running averages instead of the batch's statistics;
         given either here or in the call.
-      axis: the feature axis, or several; the statistics run over all others.
-      momentum: the weight of the old average when a new value comes, within [0, 1].
+      axis: the feature axis, or several; the statistics are computed over all others.
+      momentum: the weight of the old average in an update, within [0, 1].
       epsilon: added to the variance, so that it is never zero.
-      dtype: of the result; None for the common type of input and parameters.
+      dtype: dtype of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
@@ -39,10 +39,10 @@ class BatchNorm(Module):
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      force_float32_reductions: takes the statistics in float32 or wider, and stores the averages in
-        float32; otherwise these are stored in `param_dtype`.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      force_float32_reductions: computes the statistics in float32 or wider, and stores the averages
+        in float32; otherwise these are stored in `param_dtype`.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = BatchNorm(momentum=0.9)
@@ -82,7 +82,7 @@ class BatchNorm(Module):
           use_running_average: True normalizes with the running averages and doesn't update them;
             required if the constructor wasn't given it.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same. Where the mask leaves nothing, the averages stay.
+            normalized as well. Where everything is masked, the averages don't change.
 
         Returns:
           An array of the shape of `x`.

@@ -21,23 +21,23 @@ class GroupNorm(Module):
       num_groups: number of groups; None if `group_size` is given.
       group_size: channels in a group; None if `num_groups` is given.
       epsilon: added to the variance, so that it is never zero.
-      dtype: of the result; None for the common type of input and parameters.
+      dtype: dtype of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
         that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that the statistics run over, including the last, which is split into
-        groups; None for all but the first. Required if inputs may have more leading axes than the
-        one at init.
+      reduction_axes: the axes over which the statistics are computed, including the last, which is
+        split into groups; None for all but the first. Required if inputs may have more leading axes
+        than the one at init.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      force_float32_reductions: takes the statistics in float32 or wider.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      force_float32_reductions: computes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp
     >>> norm = GroupNorm(num_groups=4)
@@ -68,7 +68,7 @@ class GroupNorm(Module):
         Args:
           x: [B, ..., C], any type.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same.
+            normalized as well.
 
         Returns:
           An array of the shape of `x`.

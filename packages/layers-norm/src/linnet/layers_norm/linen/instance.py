@@ -19,22 +19,22 @@ class InstanceNorm(Module):
 
     Args:
       epsilon: added to the variance, so that it is never zero.
-      dtype: of the result; None for the common type of input and parameters.
+      dtype: dtype of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
         that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      feature_axes: the channels, along which scale and bias differ. Statistics run over all other
-        axes but the first, the batch.
+      feature_axes: the channels, along which scale and bias differ. Statistics are computed over
+        all other axes except the first, the batch.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      force_float32_reductions: takes the statistics in float32 or wider.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      force_float32_reductions: computes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = InstanceNorm()
@@ -63,7 +63,7 @@ class InstanceNorm(Module):
         Args:
           x: [B, ...], any type.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same.
+            normalized as well.
 
         Returns:
           An array of the shape of `x`.

@@ -19,20 +19,20 @@ class RMSNorm(Module):
 
     Args:
       epsilon: added to the mean square, so that it is never zero.
-      dtype: of the result; None for the common type of input and parameters.
+      dtype: dtype of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
         that a linear layer follows.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that the mean square runs over.
-      feature_axes: the axes along which the scale differs; it has the input's sizes along these, in
-        ascending order.
+      reduction_axes: the axes over which the mean square is computed.
+      feature_axes: the axes along which the scale differs; it has the input's sizes along these
+        axes, in ascending order.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: has no effect, since there is no mean to subtract; the other norms use it.
-      force_float32_reductions: takes the statistics in float32 or wider.
+      force_float32_reductions: computes the statistics in float32 or wider.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = RMSNorm()
@@ -60,7 +60,7 @@ class RMSNorm(Module):
         Args:
           x: any shape and type.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same.
+            normalized as well.
 
         Returns:
           An array of the shape of `x`.

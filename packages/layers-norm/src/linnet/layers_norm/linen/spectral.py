@@ -20,8 +20,8 @@ class SpectralNorm(Module):
     """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
 
     Each parameter of `layer_instance` with two dimensions or more is divided by its largest
-    singular value before the layer computes; the others stay. For each, `collection_name` holds the
-    power iteration's vector `u` and the singular value `sigma`.
+    singular value before the layer computes; the others don't change. For each, `collection_name`
+    holds the power iteration's vector `u` and the singular value `sigma`.
 
     During training, pass `update_stats=True`, make the collection mutable in `apply` and keep the
     result, so that the estimate improves from step to step; afterwards, `update_stats=False` gives
@@ -30,12 +30,12 @@ class SpectralNorm(Module):
     Args:
       layer_instance: the layer.
       n_steps: power iterations in each call; 0 leaves the layer unchanged.
-      epsilon: added to squared lengths before they are divided by.
-      dtype: of the normalized parameters; None for the common type of parameter and `u`.
+      epsilon: added to squared lengths before the division.
+      dtype: dtype of the normalized parameters; None for the common type of parameter and `u`.
       param_dtype: dtype of `u` and `sigma`.
-      error_on_non_matrix: rejects parameters of more than two dimensions, instead of merging all
-        but the last dimension.
-      collection_name: the collection that `u` and `sigma` are kept in.
+      error_on_non_matrix: raises an error for parameters of more than two dimensions, instead of
+        merging all but the last dimension.
+      collection_name: the collection that holds `u` and `sigma`.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core.linen import Module, compact
@@ -65,11 +65,11 @@ class SpectralNorm(Module):
         """Calls the layer with normalized parameters.
 
         Args:
-          *args, **kwargs: of the layer's call.
+          *args, **kwargs: arguments of the layer's call.
           update_stats: stores the result of the power iteration.
 
         Returns:
-          What the layer returns.
+          The layer's output.
         """
         require_layer(self.layer_instance, "SpectralNorm")
         integer(self.n_steps, "n_steps", least=0)

@@ -28,14 +28,14 @@ class WeightNorm(Module):
     Args:
       layer_instance: the layer.
       epsilon: added to the squared length.
-      dtype: of the normalized parameters; None for the common type of parameter and scale.
+      dtype: dtype of the normalized parameters; None for the common type of parameter and scale.
       param_dtype: dtype of the scales.
       use_scale: multiplies by a learned scale, one for each feature.
       scale_init: initializer of the scales.
       feature_axes: the axes of a parameter along which each index has a separate length and scale;
         None for one length of all its weights.
       variable_filter: strings; a parameter is normalized if its path, such as
-        "Bar_0/Dense_0/kernel", contains one of them. All are if it is None or empty.
+        "Bar_0/Dense_0/kernel", contains one of them. None or an empty one selects all.
 
     >>> import jax, jax.numpy as jnp
     >>> from linnet.module_core.linen import Module, compact
@@ -67,10 +67,10 @@ class WeightNorm(Module):
         """Calls the layer with normalized parameters.
 
         Args:
-          *args, **kwargs: of the layer's call.
+          *args, **kwargs: arguments of the layer's call.
 
         Returns:
-          What the layer returns.
+          The layer's output.
         """
         require_layer(self.layer_instance, "WeightNorm")
         not_negative(self.epsilon, "epsilon")

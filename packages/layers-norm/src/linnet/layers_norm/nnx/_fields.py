@@ -1,4 +1,4 @@
-"""What the constructors of the norms share."""
+"""Parts shared by the norms' constructors."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def affine_param(
     rngs: Rngs,
     metadata: Metadata,
 ) -> Param[Array] | None:
-    """Scale or bias of a layer under construction; or None, drawing no key."""
+    """Makes the scale or bias of a layer; if it has none, returns None and draws no key."""
     return new_param(layer, init, shape, param_dtype, rngs, metadata) if use else None

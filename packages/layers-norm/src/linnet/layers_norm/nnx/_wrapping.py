@@ -1,4 +1,4 @@
-"""What the norms of weights share: a wrapped layer whose parameters they write to.
+"""Parts shared by the norms of weights, which write to the parameters of a wrapped layer.
 
 The wrapped layer keeps its parameters and is called as usual; before that, each call replaces their
 values with the normalized ones.
@@ -22,7 +22,7 @@ def require_layer(layer: object, wrapper: str) -> None:
     """Checks that the wrapped layer is a module.
 
     Raises:
-      ArgumentTypeError: it is none.
+      ArgumentTypeError: it is not a module.
     """
     if not isinstance(layer, Module):
         raise ArgumentTypeError(
@@ -43,7 +43,7 @@ def weights_of(layer: Module, chosen: Filter) -> list[tuple[Path, Variable[Array
 
 
 def require_weights(wanted: Iterable[Path], found: Iterable[Path], wrapper: str) -> None:
-    """Checks that a layer still has the variables that it had when it was wrapped.
+    """Checks that a layer still has the same variables as when it was wrapped.
 
     Raises:
       ArgumentError: a parameter was replaced, say by an array, which can't be normalized in place.

@@ -37,15 +37,15 @@ class BatchNorm(Layer):
     `model.eval()`, calls normalize with the averages and leave them fixed.
 
     Args:
-      num_features: size of the features; several sizes for several axes, in ascending order of the
+      num_features: number of features; one for each of several axes, in ascending order of the
         axes.
       use_running_average: normalizes with the running averages instead of the batch's statistics;
         None if every call specifies it.
-      axis: the feature axis, or several; the statistics run over all others.
-      momentum: the weight of the old average when a new value comes, within [0, 1].
+      axis: the feature axis, or several; the statistics are computed over all others.
+      momentum: the weight of the old average in an update, within [0, 1].
       epsilon: added to the variance, so that it is never zero.
-      dtype: the dtype that input, parameters and averages are cast to, and that of the result; None
-        for their common type. Statistics are taken in float32 or wider, and stored in float32.
+      dtype: the dtype to which input, parameters and averages are cast, and of the result; None for
+        their common type. Statistics are computed in float32 or wider, and stored in float32.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
@@ -56,10 +56,10 @@ class BatchNorm(Layer):
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      promote_dtype: casts the tuple of input, mean, variance, scale and bias, before statistics are
-        taken.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      promote_dtype: casts the tuple of input, mean, variance, scale and bias, before the statistics
+        are computed.
       rngs: draws the parameters: scale, then bias.
       bias_metadata, scale_metadata: metadata of the parameters.
 
@@ -139,7 +139,7 @@ class BatchNorm(Layer):
           x: any shape and type.
           use_running_average: takes precedence over the layer's setting.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same. Where the mask leaves nothing, the averages stay.
+            normalized as well. Where everything is masked, the averages don't change.
 
         Returns:
           An array of the shape of `x`.

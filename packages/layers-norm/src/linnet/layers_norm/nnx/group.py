@@ -34,7 +34,7 @@ class GroupNorm(Layer):
       num_groups: number of groups; None if `group_size` is given.
       group_size: channels in a group; None if `num_groups` is given.
       epsilon: added to the variance, so that it is never zero.
-      dtype: the dtype that input and parameters are cast to, and that of the result; None for their
+      dtype: the dtype to which input and parameters are cast, and of the result; None for their
         common type.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
@@ -42,21 +42,21 @@ class GroupNorm(Layer):
         that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that the statistics run over, including the last, which is split into
-        groups; None for all but the first.
+      reduction_axes: the axes over which the statistics are computed, including the last, which is
+        split into groups; None for all but the first.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      promote_dtype: casts the tuple of input, scale and bias, before statistics are taken.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      promote_dtype: casts the tuple of input, scale and bias, before the statistics are computed.
       rngs: draws the parameters: scale, then bias.
       bias_metadata, scale_metadata: metadata of the parameters.
 
     Attributes:
       scale, bias: `Param`s of shape [num_features], or None.
-      num_groups, group_size: the number of groups and the channels in each, both as numbers.
+      num_groups, group_size: the number of groups and of channels in each; both are always ints.
 
     Raises:
       ArgumentError: both or neither of `num_groups` and `group_size` are given, or they don't
@@ -117,7 +117,7 @@ class GroupNorm(Layer):
         Args:
           x: [B, ..., C], any type.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same.
+            normalized as well.
 
         Returns:
           An array of the shape of `x`.

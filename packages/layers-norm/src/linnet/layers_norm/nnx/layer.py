@@ -30,10 +30,10 @@ class LayerNorm(Layer):
     """Layer normalization (arXiv:1607.06450); see `functional.layer_norm` for the equation.
 
     Args:
-      num_features: size of the features; several sizes for several `feature_axes`, in ascending
+      num_features: number of features; one for each of several `feature_axes`, in ascending
         order of the axes.
       epsilon: added to the variance, so that it is never zero.
-      dtype: the dtype that input and parameters are cast to, and that of the result; None for their
+      dtype: the dtype to which input and parameters are cast, and of the result; None for their
         common type.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
@@ -41,15 +41,15 @@ class LayerNorm(Layer):
         that a linear layer follows.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that the statistics run over.
+      reduction_axes: the axes over which the statistics are computed.
       feature_axes: the axes along which scale and bias differ.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
         run over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
-      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which keeps
-        its digits where the mean is many times the standard deviation.
-      promote_dtype: casts the tuple of input, scale and bias, before statistics are taken.
+      use_fast_variance: E[|x|²] - |μ|² in one pass over memory; otherwise E[|x - μ|²], which stays
+        accurate where the mean is many times the standard deviation.
+      promote_dtype: casts the tuple of input, scale and bias, before the statistics are computed.
       rngs: draws the parameters: scale, then bias.
       bias_metadata, scale_metadata: metadata of the parameters.
 
@@ -108,7 +108,7 @@ class LayerNorm(Layer):
         Args:
           x: any shape and type.
           mask: broadcastable to `x`; False positions don't count in the statistics, but are
-            normalized all the same.
+            normalized as well.
 
         Returns:
           An array of the shape of `x`.

@@ -30,22 +30,22 @@ class RMSNorm(Layer):
     """Root-mean-square normalization (arXiv:1910.07467); see `functional.rms_norm`.
 
     Args:
-      num_features: size of the features; several sizes for several `feature_axes`, in ascending
+      num_features: number of features; one for each of several `feature_axes`, in ascending
         order of the axes.
       epsilon: added to the mean square, so that it is never zero.
-      dtype: the dtype that input and scale are cast to, and that of the result; None for their
-        common type.
+      dtype: the dtype to which input and scale are cast, and of the result; None for their common
+        type.
       param_dtype: dtype of the scale.
       use_scale: multiplies by a learned scale; redundant before a linear layer.
       scale_init: initializer of the scale.
-      reduction_axes: the axes that the mean square runs over.
+      reduction_axes: the axes over which the mean square is computed.
       feature_axes: the axes along which the scale differs.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the mean runs
         over as well. Under `jax.jit` with sharded arrays it isn't needed.
       axis_index_groups: indices along `axis_name` that belong together: [[0, 1], [2, 3]] for the
         first and the last two devices; None for all.
       use_fast_variance: has no effect, since there is no mean to subtract.
-      promote_dtype: casts the tuple of input and scale, before the mean is taken.
+      promote_dtype: casts the tuple of input and scale, before the mean is computed.
       rngs: draws the scale.
       scale_metadata: metadata of the scale.
 
@@ -98,8 +98,8 @@ class RMSNorm(Layer):
 
         Args:
           x: any shape and type.
-          mask: broadcastable to `x`; False positions don't count in the mean, but are normalized
-            all the same.
+          mask: broadcastable to `x`; False positions don't count in the mean, but are
+            normalized as well.
 
         Returns:
           An array of the shape of `x`.

@@ -17,7 +17,7 @@ from linnet.module_core.typing import Output
 
 from ._wrapping import replace, require_layer, require_weights, weights_of
 
-# Small; any first value would do, since power iteration forgets its length at the first step.
+# Small, but any scale would do, since power iteration normalizes its vector at the first step.
 _first_u = jax.nn.initializers.normal(0.01)
 
 
@@ -25,7 +25,7 @@ class SpectralNorm(Layer):
     """Spectral normalization (arXiv:1802.05957); see `functional.spectral_norm` for the equation.
 
     Each call divides each `Param` of `layer_instance` with two dimensions or more by its largest
-    singular value, in place, and then calls the layer; the others stay.
+    singular value, in place, and then calls the layer; the others don't change.
 
     During training, each call also stores the result of the power iteration, so that the estimate
     improves from step to step; after `model.eval()`, the same input gives the same output.
@@ -33,17 +33,17 @@ class SpectralNorm(Layer):
     Args:
       layer_instance: the layer.
       n_steps: power iterations in each call; 0 leaves the layer unchanged.
-      epsilon: added to squared lengths before they are divided by.
+      epsilon: added to squared lengths before the division.
       dtype: rounds the normalized parameters to this dtype before they are stored in their own;
         None to round once.
       param_dtype: dtype of `u` and `sigma`.
-      error_on_non_matrix: rejects parameters of more than two dimensions, instead of merging all
-        but the last dimension.
-      update_stats: stores the result of the power iteration, unless the call decides.
+      error_on_non_matrix: raises an error for parameters of more than two dimensions, instead of
+        merging all but the last dimension.
+      update_stats: stores the result of the power iteration; a call may override it.
       rngs: draws the initial vectors, in the order of the parameters' paths.
 
     Attributes:
-      use_running_average: whether `u` and `sigma` stay fixed; the opposite of `update_stats`, under
+      use_running_average: whether `u` and `sigma` stay fixed: the opposite of `update_stats`, under
         the name that `train()` and `eval()` set.
       batch_stats: `BatchStat`s by path: the power iteration's vector `(..., "kernel", "u")`, and
         the singular value `(..., "kernel", "sigma")`.
@@ -99,13 +99,13 @@ class SpectralNorm(Layer):
         """Calls the layer with normalized parameters.
 
         Args:
-          x: what the layer is called with.
+          x: the layer's input.
           update_stats: stores the result of the power iteration; takes precedence over the layer's
             setting.
-          **kwargs: of the layer's call.
+          **kwargs: keyword arguments of the layer's call.
 
         Returns:
-          What the layer returns.
+          The layer's output.
         """
         if update_stats is None:
             update_stats = not self.use_running_average
@@ -135,5 +135,5 @@ class SpectralNorm(Layer):
         replace(param, normed.kernel)
         if update_stats:
             replace(u, normed.u)
-            # Like running averages, the estimate is not part of what a loss differentiates.
+            # Like running averages, the estimate is not differentiated.
             replace(sigma, jax.lax.stop_gradient(normed.sigma))

@@ -89,7 +89,7 @@ class WeightNorm(Layer):
         self.scales = {}
         axes = () if feature_axes is None else feature_axes
         for path, weight in weights_of(layer_instance, variable_filter):
-            # Ones need no key; drawing none leaves the stream where Flax leaves it.
+            # Ones need no key, and drawing none keeps the stream in step with Flax.
             key: Any = None if scale_init is default_scale_init else params_key(rngs, self)
             shape = feature_shape(weight.shape, axes)
             self.scales[path] = (
@@ -100,10 +100,10 @@ class WeightNorm(Layer):
         """Calls the layer with normalized weights.
 
         Args:
-          x, *args, **kwargs: of the layer's call.
+          x, *args, **kwargs: arguments of the layer's call.
 
         Returns:
-          What the layer returns.
+          The layer's output.
         """
         weights = weights_of(self.layer_instance, self.variable_filter)
         require_weights(self.scales or (), dict(weights), type(self).__name__)
