@@ -1,4 +1,4 @@
-"""Linear, convolution, embedding, pooling and dropout layers, in one mathematics and two styles.
+"""Linear, convolution, embedding, pooling and dropout layers: one implementation, two styles.
 
 `functional` holds the arithmetic as pure functions of arrays; the modules in `linen` and `nnx` hold
 the parameters and call it. Each is imported on first use, so that one style never imports the

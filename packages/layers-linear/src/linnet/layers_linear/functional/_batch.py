@@ -1,8 +1,8 @@
-"""Convolutions over any number of batch dimensions, including none; XLA's take exactly one.
+"""Supports any number of batch dimensions in convolutions; XLA's convolutions take exactly one.
 
 On one device all of them are merged. On a mesh each may be split, but a merged dimension can only
-be split as its first part is: an array split along another one would be gathered. On a mesh, all
-but the first therefore become further spatial dimensions, along which the window has size 1.
+be split like its first part: an array split along another part would be gathered. On a mesh, all
+but the first therefore become additional spatial dimensions, along which the window has size 1.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def flatten_batch(x: Array, rank: int, *, merge: bool = False) -> tuple[Array, S
 
     Args:
       x: [*batch, *spatial, D].
-      rank: how many spatial dimensions there are.
-      merge: merges all of them on a mesh as well.
+      rank: number of spatial dimensions.
+      merge: merges all batch dimensions on a mesh as well.
 
     Returns:
       [B, *E, *spatial, D], and the merged dimensions to give to `restore_batch`.
 
     Raises:
-      ShapeError: there are fewer than `rank` + 1 dimensions.
+      ShapeError: `x` has fewer than `rank` + 1 dimensions.
     """
     require_spatial(x.shape, rank)
     count = x.ndim - rank - 1
@@ -59,7 +59,7 @@ def require_spatial(shape: Shape, rank: int) -> None:
     """Checks that inputs have enough dimensions for a window.
 
     Raises:
-      ShapeError: there are fewer than `rank` + 1 dimensions.
+      ShapeError: `x` has fewer than `rank` + 1 dimensions.
     """
     if len(shape) < rank + 1:
         raise ShapeError(
@@ -73,13 +73,13 @@ def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -
     """Checks that a window fits somewhere: a result without positions would be silently wrong.
 
     Args:
-      positions: of the output.
+      positions: the output's positions.
       spatial: the sizes of the inputs' spatial dimensions; inputs without positions are accepted.
-      window: its size.
-      what: whose window it is.
+      window: the window's size.
+      what: the owner of the window, for the message.
 
     Raises:
-      ShapeError: the output has no positions, though the inputs have some.
+      ShapeError: the output has no positions although the inputs have some.
     """
     if 0 in positions and 0 not in spatial:
         raise ShapeError(
@@ -91,12 +91,12 @@ def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -
 
 
 def channels_first(shape: Shape, rank: int, features: int) -> str | None:
-    """A hint for inputs whose channels come before their spatial dimensions, if they do.
+    """A hint if the inputs' channels seem to come before the spatial dimensions.
 
     Args:
       shape: of the inputs.
-      rank: of the window.
-      features: how many channels are expected, in the last dimension.
+      rank: the window's rank.
+      features: number of channels expected in the last dimension.
     """
     if len(shape) <= rank or shape[-1] == features or shape[-1 - rank] != features:
         return None

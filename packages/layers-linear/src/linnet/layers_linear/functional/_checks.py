@@ -12,7 +12,7 @@ def per_dimension(value: object, rank: int, name: str, *, least: int = 1) -> Sha
     """One integer for each of `rank` spatial dimensions, from one, several or None (ones).
 
     Raises:
-      ArgumentError: as many integers as there are dimensions are needed, others came.
+      ArgumentError: the number of integers isn't the number of dimensions.
     """
     if value is None:
         return (1,) * rank

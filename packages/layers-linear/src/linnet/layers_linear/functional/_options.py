@@ -1,4 +1,4 @@
-"""Options that are passed on only if they are set."""
+"""Options that are passed only if they are set."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def given(**options: object) -> dict[str, Any]:
-    """Those options that aren't None.
+    """The options that aren't None.
 
-    A replacement for a JAX function need not know all of that function's options, and neither does
-    an older JAX.
+    A replacement for a JAX function need not accept all of that function's options, and an older
+    JAX may not have them.
     """
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The meaning of every form of padding for the spatial dimensions of a convolution.
+"""Converts every form of padding for the spatial dimensions of a convolution.
 
 'CIRCULAR', 'REFLECT' and 'CAUSAL' are applied to the input beforehand, and the convolution itself
 is then 'VALID'; every other padding is zeros, which XLA adds.
@@ -33,7 +33,7 @@ def canonicalize_padding(
     Args:
       padding: a name, an int for all sides, or an int or pair for each dimension.
       rank: number of spatial dimensions.
-      names: those that are known.
+      names: the known names.
 
     Returns:
       The name, or [(low, high)] * rank.
@@ -73,7 +73,7 @@ def _pair(entry: object, padding: object, rank: int, names: Sequence[str]) -> tu
 
 def _amount(value: object, padding: object, rank: int, names: Sequence[str]) -> int:
     try:
-        return integer(value, "padding", least=None)  # below zero it crops
+        return integer(value, "padding", least=None)  # negative padding crops
     except ArgumentTypeError:
         raise _malformed(padding, rank, names) from None
 
@@ -89,13 +89,13 @@ def _malformed(padding: object, rank: int, names: Sequence[str]) -> ArgumentErro
 def pad_beforehand(
     x: Array, padding: LaxPadding, kernel_size: Shape, kernel_dilation: Shape
 ) -> tuple[Array, LaxPadding]:
-    """Applies the paddings that XLA doesn't know; returns the array and what is left to pad.
+    """Applies the paddings that XLA doesn't support; returns the array and the remaining padding.
 
     Args:
       x: [*batch, *spatial, D].
-      padding: canonical.
-      kernel_size: of the spatial dimensions.
-      kernel_dilation: of the spatial dimensions.
+      padding: the padding in canonical form.
+      kernel_size: size of the window in each spatial dimension.
+      kernel_dilation: the kernel's dilation in each spatial dimension.
 
     Raises:
       ArgumentError: 'CAUSAL' with more than one spatial dimension.
@@ -114,15 +114,15 @@ def pad_beforehand(
 
 
 def with_zeros(padding: LaxPadding, count: int) -> LaxPadding:
-    """The padding with `count` leading dimensions added, along which the window has size 1."""
+    """The padding for `count` more leading dimensions, along which the window has size 1."""
     return padding if isinstance(padding, str) else [(0, 0)] * count + padding
 
 
 def causal_width(kernel_size: Shape, kernel_dilation: Shape) -> int:
-    """How far a one-dimensional kernel reaches into the past.
+    """The number of past positions that a one-dimensional kernel covers.
 
     Raises:
-      ArgumentError: there is more than one spatial dimension.
+      ArgumentError: the kernel has more than one spatial dimension.
     """
     if len(kernel_size) != 1:
         raise ArgumentError(
@@ -137,7 +137,7 @@ def refuse_name_for_dilated_inputs(padding: LaxPadding, input_dilation: Shape) -
     """Checks that dilated inputs aren't padded by name, which has no defined meaning for them.
 
     Raises:
-      ArgumentError: both were given.
+      ArgumentError: both are given.
     """
     if isinstance(padding, str) and any(d != 1 for d in input_dilation):
         raise ArgumentError(
@@ -154,7 +154,7 @@ def output_spatial(
     input_dilation: Shape,
     kernel_dilation: Shape,
 ) -> Shape:
-    """How many windows fit along each spatial dimension."""
+    """The number of windows that fit along each spatial dimension."""
     sizes = []
     for i, size in enumerate(spatial):
         reach = (kernel_size[i] - 1) * kernel_dilation[i]  # beyond the window's first element

@@ -1,11 +1,11 @@
-"""Whether arithmetic is being recorded, and may therefore be replayed from an earlier recording.
+"""Records arithmetic once while JAX traces, and replays the recording afterwards.
 
 A deep model repeats a few layers with arguments of the same few shapes. Under `jax.jit` each is
 recorded equation by equation, at 15 µs an equation; keeping a recording and copying it whole
 (`jax.jit` with `inline=True`, as `jax.numpy` does) takes half as long and gives the same equations.
 
-Arrays are computed operation by operation: as one compiled program, the copy would be fused and
-round differently.
+Concrete arrays are computed operation by operation: compiled as one program, the operations would
+be fused and round differently.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def is_staged(x: object) -> bool:
-    """Whether `x` stands for a value of a program that is being recorded (jit, scan, ...).
+    """Whether `x` represents a value of a program that is being traced (jit, scan, ...).
 
     False for arrays, and for the tracers of `jax.grad` and `jax.vmap`, which may hold arrays.
     """
@@ -45,9 +45,8 @@ def recorded_once(function: Callable[P, R], module: str) -> Callable[P, R]:
     """`function` of one array, recorded once for each of its shapes and its other arguments.
 
     Args:
-      function: takes an array first; if further arguments are arrays too, nothing is kept.
-      module: the module that the result is assigned in under `function`'s name, by which it is
-        pickled.
+      function: takes an array first; if further arguments are arrays too, nothing is recorded.
+      module: the module in which the result is assigned to `function`'s name, for pickling.
     """
     call: Callable[..., R] = function
 

@@ -57,8 +57,8 @@ def conv_kernel_shape(
     Args:
       input_shape: [*batch, *spatial, D].
       features: F.
-      kernel_size: of the spatial dimensions.
-      feature_group_count: G, how many groups the input's features are split into.
+      kernel_size: size of the window in each spatial dimension.
+      feature_group_count: G, the number of groups into which the input's features are split.
 
     Returns:
       (*kernel_size, D // G, F).
@@ -82,10 +82,10 @@ def conv_kernel_shape(
 
 
 def masked(kernel: Array, mask: Array | None) -> Array:
-    """`kernel * mask`, if the two have one shape.
+    """`kernel * mask`, after checking that both have the same shape.
 
     Raises:
-      ShapeError: they differ.
+      ShapeError: the shapes differ.
     """
     if mask is None:
         return kernel
@@ -105,9 +105,9 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
 
 
 def _layout(x: Array, kernel: Array, rank: int) -> OutSharding | None:
-    """The sharding to give JAX where it requires one: the batch's, and the kernel's features'.
+    """The output's sharding where JAX requires one: that of the batch and the kernel's features.
 
-    The spatial dimensions are not split: each device would need its neighbors' margins.
+    Spatial dimensions are not split, since each device would need its neighbors' margins.
     """
     of_x, of_kernel = layout_of(x), layout_of(kernel)
     entries = entries_of(of_x, x.ndim)
@@ -120,7 +120,7 @@ def _layout(x: Array, kernel: Array, rank: int) -> OutSharding | None:
 
 
 def _group_by_group(convolved: Callable[..., Array], x: Array, kernel: Array, groups: int) -> Array:
-    """A grouped convolution, composed of convolutions whose batch XLA leaves split over devices.
+    """A grouped convolution, built from convolutions that keep the batch split over devices.
 
     XLA gathers the batch of every convolution except those with one group, and those with as many
     groups as features on both sides.
@@ -168,14 +168,14 @@ def conv(
         only: on the left), an int for all sides, or an int or (low, high) pair for each dimension.
       input_dilation: spacing of the positions of `x`, with zeros between them.
       kernel_dilation: spacing of the kernel's entries.
-      feature_group_count: G; each group of D // G features makes its own F // G.
-      mask: multiplied with the kernel, and of its shape; or None.
+      feature_group_count: G; each group of D // G input features produces F // G output features.
+      mask: multiplied by the kernel, with its shape; or None.
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
       preferred_element_type: dtype of the accumulation and of the result.
-      out_sharding: of the result, where the mesh's axes are explicit; from jax 0.7 on, and with at
-        most three spatial dimensions and batch dimensions after the first.
+      out_sharding: the result's sharding, on a mesh with explicit axes; from jax 0.7 on, and with
+        at most three spatial dimensions and batch dimensions after the first.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:

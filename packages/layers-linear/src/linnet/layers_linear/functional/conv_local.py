@@ -1,4 +1,4 @@
-"""Convolution with a kernel of its own at each position, channels last.
+"""Convolution with a separate kernel at each position, channels last.
 
     y[b, p, f] = Σ_{d, k} x[b, p · stride + k · dilation - low, d] · kernel[p, dk, f] + bias[p, f]
 
@@ -98,7 +98,7 @@ def conv_local_shapes(
     Args:
       input_shape: [*batch, *spatial, D].
       features: F.
-      kernel_size: of the spatial dimensions.
+      kernel_size: size of the window in each spatial dimension.
       strides: as for `conv`.
       padding: as for `conv`.
       input_dilation: as for `conv`.
@@ -150,18 +150,18 @@ def conv_local(
     precision: PrecisionLike = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
-    """Applies to each window of `x` the kernel of its position and adds `bias`.
+    """Multiplies each window of `x` by the kernel of its position and adds `bias`.
 
     Args:
       x: [*batch, *spatial, D], any number of batch dimensions.
       kernel: [*P, D · K, F]; a patch's entries are ordered by feature, then by offset.
       bias: [*P, F], or None.
-      kernel_size: of the spatial dimensions.
+      kernel_size: size of the window in each spatial dimension.
       strides: as for `conv`.
       padding: as for `conv`.
       input_dilation: as for `conv`.
       kernel_dilation: as for `conv`.
-      mask: multiplied with the kernel, and of its shape; or None.
+      mask: multiplied by the kernel, with its shape; or None.
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
@@ -216,7 +216,7 @@ def conv_local(
 
 
 def _of_patches(patches: Array, kernel: Array, rank: int, precision: PrecisionLike) -> Array:
-    """Each position's patch times its own kernel: [*batch, *P, F]."""
+    """The product of each position's patch and kernel: [*batch, *P, F]."""
     batch = patches.ndim - rank - 1
     positions, last = tuple(range(rank)), patches.ndim - 1
     dimensions = (((last,), (rank,)), (tuple(batch + p for p in positions), positions))
@@ -225,11 +225,11 @@ def _of_patches(patches: Array, kernel: Array, rank: int, precision: PrecisionLi
 
 
 def _patches(x: Array, window: _Window, positions: Shape) -> Array:
-    """What each window sees: [*batch, *P, D · K].
+    """The patch of `x` in each window: [*batch, *P, D · K].
 
-    They are sliced offset by offset for the sake of a mesh: `lax.conv_general_dilated_patches`
-    convolves with a kernel of zeros and ones, whose derivative gathers a batch that is split over
-    devices.
+    Patches are sliced offset by offset because of meshes: `lax.conv_general_dilated_patches`
+    convolves with a kernel of zeros and ones, and the derivative of that gathers a batch that is
+    split over devices.
     """
     batch = x.shape[: x.ndim - len(positions) - 1]
     if 0 in positions:

@@ -70,7 +70,7 @@ def conv_transpose(
     preferred_element_type: DTypeLike | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
-    """Convolves `x`, its positions spread by `strides`, with `kernel` and adds `bias`.
+    """Convolves `x`, with its positions spread by `strides`, with `kernel` and adds `bias`.
 
     Args:
       x: [*batch, *spatial, D], any number of batch dimensions.
@@ -83,7 +83,7 @@ def conv_transpose(
       kernel_dilation: spacing of the kernel's entries; None for 1.
       transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
         this the transpose of `conv` with the same kernel.
-      mask: multiplied with the kernel, and of its shape; or None.
+      mask: multiplied by the kernel, with its shape; or None.
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       preferred_element_type: dtype of the accumulation and of the result.
@@ -149,7 +149,7 @@ def conv_transpose(
 def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:
     """Sums positions that are a whole period apart: [*batch, *spatial, F] to [*batch, *periods, F].
 
-    The periods are centered in `y`: as many positions of the first period as of the last one are
+    The periods are centered in `y`: equally many positions of the first and last periods are
     outside; an odd one is before `y` or after it.
     """
     first = y.ndim - len(periods) - 1

@@ -2,7 +2,7 @@
 
     y = x · kernel + bias
 
-D features in, F features out. Written in `lax`, which traces in a third of `jax.numpy`'s time.
+D features in, F features out. Written with `lax`, which traces in a third of `jax.numpy`'s time.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def dense(
     out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
-    """Multiplies the last dimension of `x` with `kernel` and adds `bias`.
+    """Multiplies the last dimension of `x` by `kernel` and adds `bias`.
 
     Args:
       x: [..., D].
@@ -55,7 +55,7 @@ def dense(
       precision: see `jax.lax.Precision`.
       dot_general: replaces `jax.lax.dot_general`.
       preferred_element_type: dtype of the accumulation and of the result.
-      out_sharding: of the result, where the mesh's axes are explicit.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:

@@ -1,9 +1,9 @@
-"""The affine map of several dimensions at once, with a separate map for each index of others.
+"""The affine map of several dimensions at once, with a separate map for each batch index.
 
     y[b, n, f] = Σ_c x[b, n, c] · kernel[b, c, f] + bias[b, f]
 
-There are four groups of dimensions, each of any rank: b batch (kernel and bias have these too), n
-the remaining ones, c contracted, f features.
+The dimensions form four groups, each of any rank: b batch (which kernel and bias have too), n the
+remaining ones, c contracted, f features.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def dense_general_shapes(
     """The shapes of kernel and bias for an input.
 
     Args:
-      input_shape: of the array that the map is applied to.
+      input_shape: shape of the array to which the map is applied.
       features: sizes of the dimensions that replace `axis`.
       axis: the dimensions to contract, in any order; may count from the end.
       batch_dims: leading dimensions with a separate map for each index.
@@ -113,7 +113,7 @@ def dense_general(
       precision: see `jax.lax.Precision`.
       dot_general: replaces `jax.lax.dot_general`.
       preferred_element_type: dtype of the accumulation and of the result.
-      out_sharding: of the result, where the mesh's axes are explicit.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:

@@ -2,7 +2,7 @@
 
     y = x / (1 - rate) with probability 1 - rate, else 0
 
-Scaling during training keeps the mean, so that evaluation needs no correction.
+Scaling during training preserves the mean, so that evaluation needs no correction.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def dropout(
       x: any shape, floating or complex.
       key: a random key; may be None if `rate` is 0 or 1.
       rate: the probability of being dropped, within [0, 1].
-      broadcast_dims: dimensions along which one decision holds for all values.
+      broadcast_dims: dimensions along which all values share one random decision.
 
     Returns:
       An array like `x`.
 
     Raises:
       ArgumentError: `rate` is outside [0, 1], or a dimension doesn't exist.
-      DtypeError: `x` is of an integer type.
-      InvalidRngError: a key is needed and `key` is none.
+      DtypeError: `x` has an integer dtype.
+      InvalidRngError: a key is needed and `key` isn't one.
 
     >>> import jax, jax.numpy as jnp
     >>> y = dropout(jnp.ones(100), jax.random.key(0), 0.5)
@@ -73,7 +73,7 @@ def _drop(x: Array, key: Array, keep: float, mask_shape: Shape) -> Array:
     layout = layout_of(x)
     if mask_shape != x.shape:
         mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)), out_sharding=layout)
-    # `jnp.zeros_like` would take as long to trace as everything else here.
+    # Tracing `jnp.zeros_like` would take as long as everything else here.
     zeros = lax.broadcast_in_dim(np.zeros((), x.dtype), x.shape, (), out_sharding=layout)
     return lax.select(mask, lax.div(x, np.asarray(keep, x.dtype)), zeros)
 

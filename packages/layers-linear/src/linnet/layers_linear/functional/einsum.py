@@ -30,7 +30,7 @@ from ._options import given
 
 
 class EinsumShapes(NamedTuple):
-    """Shape of the bias, and that of the bias with ones for the result's other dimensions."""
+    """The shape of the bias, without and with ones for the result's other dimensions."""
 
     bias: Shape
     bias_broadcast: Shape
@@ -41,13 +41,13 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
 
     Args:
       einsum_str: an equation with two operands and a result, e.g. `"...a,ab->...b"`.
-      input_shape: of the first operand.
-      kernel_shape: of the second one.
+      input_shape: shape of the first operand.
+      kernel_shape: shape of the second operand.
 
     Raises:
-      ArgumentError: the equation has no "->", hasn't exactly two operands, or is malformed.
-        ShapeError: an operand has another number of dimensions than the equation says, or one
-        letter stands for two sizes.
+      ArgumentError: the equation has no "->", doesn't have exactly two operands, or is malformed.
+        ShapeError: an operand's number of dimensions doesn't match the equation, or one letter has
+          two sizes.
 
     >>> einsum_shapes("abc,cde->abde", (3, 4, 5), (5, 6, 7))
     EinsumShapes(bias=(6, 7), bias_broadcast=(1, 1, 6, 7))
@@ -83,7 +83,7 @@ def einsum_terms(einsum_str: str) -> tuple[str, str, str]:
 
     Raises:
       ArgumentTypeError: the equation is not a string.
-      ArgumentError: it has no "->", hasn't exactly two operands, or is malformed.
+      ArgumentError: it has no "->", doesn't have exactly two operands, or is malformed.
 
     >>> einsum_terms("bta, ahd -> bthd")
     ('bta', 'ahd', 'bthd')
@@ -169,11 +169,11 @@ def einsum(
       einsum_str: an equation with two operands and a result, e.g. `"...a,ab->...b"`.
       x: the first operand.
       kernel: the second operand.
-      bias: of the shape that `einsum_shapes` gives, or None.
+      bias: an array of the shape that `einsum_shapes` returns, or None.
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       preferred_element_type: dtype of the accumulation and of the result.
-      out_sharding: of the result, where the mesh's axes are explicit.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       einsum_op: replaces `jax.numpy.einsum`.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
@@ -181,7 +181,7 @@ def einsum(
       An array with the dimensions of the equation's result.
 
     Raises:
-      ArgumentError: the equation is malformed, or hasn't two operands.
+      ArgumentError: the equation is malformed, or doesn't have two operands.
       ShapeError: an operand or `bias` doesn't fit it.
 
     >>> import jax.numpy as jnp

@@ -32,16 +32,16 @@ def embed(
     out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
-    """Looks up the rows of `embedding` that `ids` name.
+    """Looks up the rows of `embedding` with the given ids.
 
-    An id of N or more gives NaN, so that it doesn't go unnoticed; -1 is the last row. If the table
+    An id of N or more gives NaN, so that the error is noticed; -1 is the last row. If the table
     has a single row, every id gives that row.
 
     Args:
       ids: [...], integers.
       embedding: [N, D].
-      dtype: of the result; None for that of `embedding`.
-      out_sharding: of the result, where the mesh's axes are explicit.
+      dtype: dtype of the result; None for that of `embedding`.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -63,7 +63,7 @@ def embed(
             hint="Ids number the rows of the table: convert them with `.astype(jax.numpy.int32)`.",
         )
     _require_matrix(embedding)
-    # Not inexact: a table of integers is as good as any.
+    # Not inexact: integer tables are supported.
     (embedding,) = promote_dtype(embedding, dtype=dtype, inexact=False)
     if out_sharding is None:
         out_sharding = _layout(ids, embedding)
@@ -91,7 +91,7 @@ def attend(
       query: [..., D].
       embedding: [N, D].
       dtype: the computation dtype; None for the common type of both.
-      out_sharding: of the result, where the mesh's axes are explicit.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -119,7 +119,7 @@ def attend(
 
 
 def _layout(ids: Array, embedding: Array) -> OutSharding | None:
-    """The sharding to give JAX where it requires one: that of ids and features."""
+    """The result's sharding where JAX requires one: that of ids and features."""
     of_ids, of_table = layout_of(ids), layout_of(embedding)
     either = of_ids or of_table
     if either is None:

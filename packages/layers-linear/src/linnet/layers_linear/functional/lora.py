@@ -2,7 +2,7 @@
 
     y = x · A · B
 
-A change of a linear map with few parameters: D features in, F features out, rank R far below both.
+An update of a linear map with few parameters: D features in, F features out, rank R far below both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def lora(
     dtype: DTypeLike | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
-    """Multiplies the last dimension of `x` with `a`, then with `b`.
+    """Multiplies the last dimension of `x` by `a`, then by `b`.
 
     Args:
       x: [..., D].

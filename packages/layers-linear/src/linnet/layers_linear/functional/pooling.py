@@ -37,7 +37,7 @@ def pool(
 
     Args:
       inputs: [*batch, *spatial, D].
-      init: the initial value of the reduction, and that of the padding.
+      init: the initial value of the reduction and the value of the padding.
       reduce_fn: (T, T) -> T, associative.
       window_shape: size of the window in each spatial dimension.
       strides: from one window to the next; None for (1, ..., 1).
@@ -83,7 +83,7 @@ def _window(
 
 
 def _sizes(value: Sequence[int], name: str) -> Shape:
-    # One int isn't taken for all dimensions: how many there are is known from the window alone.
+    # A single int isn't accepted for all dimensions: only the window determines their number.
     if isinstance(value, str) or not hasattr(value, "__len__"):
         raise ArgumentTypeError(
             f"'{name}' must be a sequence of ints, got {value!r} ({type(value).__name__}).",

@@ -1,4 +1,4 @@
-"""Kernels of convolutions: their declaration, and an explanation if the stored one doesn't fit."""
+"""Declares kernels of convolutions, and explains errors if the stored kernel doesn't fit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def kernel_of(
     """The parameter 'kernel' of a layer that moves a window of `rank` dimensions over its inputs.
 
     Raises:
-      ScopeParamShapeError: the stored one has another shape. If the reason is that the channels of
-        the inputs aren't in the last dimension, the error says so.
+      ScopeParamShapeError: the stored kernel has another shape. If the reason is that the inputs'
+        channels aren't in the last dimension, the error says so.
     """
     try:
         kernel: Array = module.param("kernel", init, shape, dtype)
     except ScopeParamShapeError as error:
-        # Which of a kernel's last two dimensions is the inputs' is said by what was asked for.
+        # The requested shape tells which of the kernel's last two dimensions belongs to the inputs.
         (stored,) = jax.tree.leaves(module.get_variable("params", "kernel"))  # out of its box
         axis = -2 if shape[-2] != stored.shape[-2] else -1
         features = stored.shape[axis] * (inputs[-1] // shape[axis] if shape[axis] else 1)

@@ -1,4 +1,4 @@
-"""`ConvLocal`: convolution with a kernel of its own at each position, as a module."""
+"""`ConvLocal`: convolution with a separate kernel at each position, as a module."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class ConvLocal(Module):
       padding: as for `Conv`.
       input_dilation: an int or one for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension.
-      feature_group_count: must be 1; exists so that the arguments are those of `Conv`.
+      feature_group_count: must be 1; exists for the same arguments as in `Conv`.
       use_bias: adds a bias, one for each position and feature.
-      mask: multiplied with the kernel; of the kernel's shape.
+      mask: multiplied by the kernel; has the kernel's shape.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
-      conv_general_dilated: must be None: a local convolution is another operation.
+      conv_general_dilated: must be None: a local convolution is a different operation.
       conv_general_dilated_cls: must be None.
       promote_dtype: casts input and parameters to the computation dtype.
 

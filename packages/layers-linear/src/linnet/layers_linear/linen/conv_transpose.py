@@ -36,7 +36,7 @@ class ConvTranspose(Module):
         (low, high) pair for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
       use_bias: adds a bias.
-      mask: multiplied with the kernel; of the kernel's shape.
+      mask: multiplied by the kernel; has the kernel's shape.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
@@ -76,8 +76,8 @@ class ConvTranspose(Module):
         """Applies the transposed convolution; mirrors `jax.lax.conv_transpose`.
 
         Merges all batch dimensions for the computation and restores them afterwards; an input
-        without a batch dimension works too. `jax.vmap` over the layer may be faster than several of
-        them.
+        without a batch dimension works too. `jax.vmap` over the layer may be faster than
+        several batch dimensions.
 
         Args:
           inputs: [*batch, *spatial, D], channels last.

@@ -30,8 +30,8 @@ from linnet.module_core.typing import Output
 class _Flattened:
     """Calls an initializer with a flat shape and reshapes the result.
 
-    An initializer counts its fans on matrices: one row for each contracted index, one column for
-    each feature.
+    An initializer computes its fans from a matrix: one row for each contracted index, one column
+    for each feature.
     """
 
     init: Initializer
@@ -39,7 +39,7 @@ class _Flattened:
 
     @property
     def ignores_key(self) -> bool:
-        """Whether all values are the same, so that neither key nor shape matters."""
+        """Whether the initializer fills with one value, so that neither key nor shape matters."""
         return getattr(self.init, "ignores_key", False)
 
     def __call__(self, key: object, shape: Shape, dtype: object) -> Output:

@@ -1,4 +1,4 @@
-"""`Dropout` as a module, which knows where its key comes from and when to drop nothing."""
+"""`Dropout` as a module, which provides the random key and can be turned off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Dropout(Module):
 
     Args:
       rate: the probability that a value is dropped, within [0, 1].
-      broadcast_dims: dimensions along which one decision holds for all values.
+      broadcast_dims: dimensions along which all values share one random decision.
       deterministic: returns the inputs unchanged; given either here or in the call.
       rng_collection: the stream that the key is drawn from.
 
@@ -41,8 +41,8 @@ class Dropout(Module):
 
         Args:
           inputs: any shape, floating or complex.
-          deterministic: True returns the inputs unchanged; required if the constructor wasn't given
-            it.
+          deterministic: returns the inputs unchanged if True; required if the constructor wasn't
+            given it.
           rng: the key to use; None draws one from `rng_collection`.
 
         Returns:

@@ -25,10 +25,10 @@ class Einsum(Module):
     """An einsum of the inputs with a learned kernel, plus a bias; see `functional.einsum`.
 
     Args:
-      shape: of the kernel.
-      einsum_str: an equation whose two operands are the inputs and the kernel; given either here or
-        in the call.
-      use_bias: adds a bias along those dimensions of the output that the kernel has.
+      shape: the kernel's shape.
+      einsum_str: an equation with two operands, the inputs and the kernel; given either here or in
+        the call.
+      use_bias: adds a bias along the output's dimensions that come from the kernel.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.

@@ -15,14 +15,14 @@ from linnet.module_core.linen import Module
 class Embed(Module):
     """A table of vectors for the integers in [0, `num_embeddings`), with `features` entries each.
 
-    The table is created in `setup`, so that `attend` and a module that shares `embedding` find it
+    The table is created in `setup`, so that `attend` and modules that share `embedding` find it
     too. An id of `num_embeddings` or more gives NaN; in a table of one row, every id gives that
     row.
 
     Args:
       num_embeddings: number of rows, the size of the vocabulary.
       features: number of features of each row.
-      dtype: of the vectors; None for that of the table.
+      dtype: dtype of the vectors; None for that of the table.
       param_dtype: dtype of the table.
       embedding_init: initializer of the table.
       promote_dtype: casts the table (and in `attend` the query) to the computation dtype.
@@ -53,7 +53,7 @@ class Embed(Module):
         self.embedding = self.param("embedding", self.embedding_init, shape, self.param_dtype)
 
     def __call__(self, inputs: Array) -> Array:
-        """Looks up the rows that `inputs` name.
+        """Looks up the rows with the given ids.
 
         Args:
           inputs: [...], integers.

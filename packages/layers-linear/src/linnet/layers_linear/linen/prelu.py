@@ -1,4 +1,4 @@
-"""`PReLU`: a rectifier whose slope below zero is learned, as a module."""
+"""`PReLU`: a rectifier with a learned slope below zero, as a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers as nnx modules: each owns its parameters, made when it is, and calls `functional`.
+"""The layers as nnx modules: each makes its parameters when constructed and calls `functional`.
 
 >>> import jax.numpy as jnp
 >>> from linnet.layers_linear import nnx

@@ -1,4 +1,4 @@
-"""What the constructors and calls of the layers share."""
+"""Parts shared by the layers' constructors and calls."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from linnet.module_core.layers import shape_of, vector_features
 def require_features(
     inputs: object, expected: int, name: str = "in_features", *, rank: int | None = None
 ) -> None:
-    """Checks that the inputs' last dimension has the size that a layer was made for.
+    """Checks that the inputs' last dimension has the size that the layer expects.
 
     Args:
-      inputs: of the layer.
-      expected: how many features they are to have.
-      name: of the layer's argument that says so.
-      rank: of the window that the layer moves over its inputs, if it does.
+      inputs: the layer's inputs.
+      expected: the number of features that they must have.
+      name: the name of the layer's argument that sets this number.
+      rank: the rank of the window that the layer moves over its inputs, if it has one.
 
     Raises:
-      ShapeError: it is another.
+      ShapeError: it has another size.
     """
     shape = shape_of(inputs)
     got = vector_features(shape)
@@ -35,7 +35,7 @@ def require_features(
 
 
 def as_tuple(value: object) -> Any:
-    """A list as a tuple, lists in it as well: what a layer keeps isn't edited behind its back."""
+    """Converts a list, and the lists in it, to tuples, so that callers can't mutate the layer's."""
     if isinstance(value, list | tuple):
         return tuple(as_tuple(v) for v in value)
     return value

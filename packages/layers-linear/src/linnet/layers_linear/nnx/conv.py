@@ -39,13 +39,13 @@ class Conv(Layer):
       strides: step between windows; an int, or one for each spatial dimension.
       padding: 'SAME', 'VALID', 'CIRCULAR' (periodic), 'REFLECT' (mirrored), an int for all sides,
         or an int or (low, high) pair for each spatial dimension. For one-dimensional convolutions
-        'CAUSAL' pads on the left, so that the output is of the input's size.
+        'CAUSAL' pads on the left, so that the output has the input's size.
       input_dilation: spacing of the input's positions, zeros between them; an int, or one for each
         spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
-      feature_group_count: how many groups the input's features are divided into.
+      feature_group_count: the number of groups into which the input's features are split.
       use_bias: adds a bias.
-      mask: multiplied with the kernel; of the kernel's shape.
+      mask: multiplied by the kernel; has the kernel's shape.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
@@ -128,12 +128,13 @@ class Conv(Layer):
         """Applies the convolution.
 
         Merges all batch dimensions for the computation and restores them afterwards; an input
-        without a batch dimension works too. `nnx.vmap` over the layer may be faster than several of
-        them.
+        without a batch dimension works too. `nnx.vmap` over the layer may be faster than
+        several batch dimensions.
 
         Args:
           inputs: [*batch, *spatial, in_features], channels last.
-          out_sharding: of the output with one batch dimension, where the mesh's axes are explicit.
+          out_sharding: the sharding of the output with one batch dimension, on a mesh with explicit
+            axes.
 
         Returns:
           [*batch, *spatial, out_features].

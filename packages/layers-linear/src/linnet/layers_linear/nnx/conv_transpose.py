@@ -39,7 +39,7 @@ class ConvTranspose(Layer):
         for all sides, or an int or (low, high) pair for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension ("atrous" convolution).
       use_bias: adds a bias.
-      mask: multiplied with the kernel; of the kernel's shape.
+      mask: multiplied by the kernel; has the kernel's shape.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.

@@ -96,7 +96,7 @@ class Linear(Layer):
 
         Args:
           inputs: [..., in_features].
-          out_sharding: of the output, where the mesh's axes are explicit.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., out_features].

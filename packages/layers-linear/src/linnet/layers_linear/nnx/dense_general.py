@@ -38,7 +38,7 @@ class LinearGeneral(Layer):
 
     Args:
       in_features: int or tuple, the sizes of the input's dimensions `axis`, in ascending order of
-        these.
+        the dimensions.
       out_features: int or tuple, the sizes of the output's last dimensions.
       axis: int or tuple, the dimensions to contract: (-2, -1) for the last two.
       batch_axis: leading dimensions with a separate transformation for each index, with their
@@ -130,7 +130,7 @@ class LinearGeneral(Layer):
 
         Args:
           inputs: [*batch, ..., in_features anywhere].
-          out_sharding: of the output, where the mesh's axes are explicit.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, ..., *out_features].
@@ -157,7 +157,7 @@ class LinearGeneral(Layer):
 
 
 def _leading(batch_axis: Mapping[int, int]) -> dict[int, int]:
-    """Batch dimensions and their sizes, the first dimension first."""
+    """Batch dimensions and their sizes, in ascending order."""
     sizes = {
         integer(dim, "batch_axis", least=None): integer(size, f"batch_axis[{dim}]")
         for dim, size in sorted(batch_axis.items())
@@ -185,8 +185,8 @@ def _require(inputs: object, dims: Shape, expected: Shape, outer: int) -> None:
 def _of_flat(init: Initializer, flat: Shape) -> Initializer:
     """Calls an initializer with a flat shape and reshapes the result.
 
-    An initializer counts its fans on matrices: one row for each contracted index, one column for
-    each feature.
+    An initializer computes its fans from a matrix: one row for each contracted index, one column
+    for each feature.
     """
 
     def call(key: jax.Array, shape: Shape, dtype: object) -> Output:

@@ -1,4 +1,4 @@
-"""`Dropout` as a module, which knows where its key comes from and when to drop nothing."""
+"""`Dropout` as a module, which provides the random key and can be turned off."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Dropout(Layer):
 
     Args:
       rate: the probability that a value is dropped, within [0, 1].
-      broadcast_dims: dimensions along which one decision holds for all values.
+      broadcast_dims: dimensions along which all values share one random decision.
       deterministic: returns the inputs unchanged; None if each call specifies it.
       rng_collection: the stream that keys are drawn from.
       rngs: streams from which the constructor draws one key for the layer's own stream. None if
-        each call passes some.
+        each call passes streams.
 
     Attributes:
       rngs: the layer's own `RngStream`, or None.
@@ -66,15 +66,15 @@ class Dropout(Layer):
 
         Args:
           inputs: any shape, floating or complex.
-          deterministic: True returns the inputs unchanged; takes precedence over the attribute.
+          deterministic: returns the inputs unchanged if True; takes precedence over the attribute.
           rngs: streams, a stream or a key; takes precedence over the layer's own stream.
 
         Returns:
           An array like the inputs, with the same expected value.
 
         Raises:
-          ArgumentError: values are to be dropped but no stream is available, or neither layer nor
-            call decides whether to drop.
+          ArgumentError: dropout is on but no stream is available, or neither layer nor call
+            specifies whether to drop.
         """
         deterministic = first_from(
             deterministic,

@@ -29,11 +29,11 @@ class Einsum(Layer):
     """An einsum of the inputs with a learned kernel, plus a bias; see `functional.einsum`.
 
     Args:
-      einsum_str: an equation whose two operands are the inputs and the kernel; None if each call
-        gives one.
-      kernel_shape: of the kernel.
-      bias_shape: of the bias: those of the result's dimensions that the kernel has; None for no
-        bias.
+      einsum_str: an equation with two operands, the inputs and the kernel; None if each call gives
+        one.
+      kernel_shape: the kernel's shape.
+      bias_shape: the bias's shape: the sizes of the result's dimensions that the kernel has; None
+        for no bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       precision: see `jax.lax.Precision`.
@@ -108,7 +108,7 @@ class Einsum(Layer):
         Args:
           inputs: the equation's first operand.
           einsum_str: the equation; takes precedence over the constructor's.
-          out_sharding: of the output, where the mesh's axes are explicit.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           An array with the dimensions of the equation's result.

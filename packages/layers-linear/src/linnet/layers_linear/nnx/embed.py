@@ -28,7 +28,7 @@ class Embed(Layer):
     Args:
       num_embeddings: number of rows, the size of the vocabulary.
       features: number of features of each row.
-      dtype: of the vectors; None for that of the table.
+      dtype: dtype of the vectors; None for that of the table.
       param_dtype: dtype of the table.
       embedding_init: initializer of the table.
       promote_dtype: casts the tuple of the table (in `attend`, query and table) to the computation
@@ -38,7 +38,7 @@ class Embed(Layer):
 
     Attributes:
       embedding: `Param` of shape [num_embeddings, features].
-      dtype: of the vectors.
+      dtype: dtype of the vectors.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs
@@ -72,11 +72,11 @@ class Embed(Layer):
         self.promote_dtype = promote_dtype
 
     def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
-        """Looks up the rows that `inputs` name.
+        """Looks up the rows with the given ids.
 
         Args:
           inputs: [...], integers.
-          out_sharding: of the output, where the mesh's axes are explicit.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., features].
@@ -94,7 +94,7 @@ class Embed(Layer):
 
         Args:
           query: [..., features].
-          out_sharding: of the output, where the mesh's axes are explicit.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., num_embeddings].

@@ -1,7 +1,7 @@
 """`LoRA` and `LoRALinear`: low-rank changes of a linear map, as modules.
 
 Only the adapter's parameters are of type `LoRAParam`, so that filters select them:
-`nnx.DiffState(0, nnx.LoRAParam)` takes gradients of nothing else.
+`nnx.DiffState(0, nnx.LoRAParam)` takes gradients of these alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._fields import require_features
 from .dense import Linear
 
 default_a_initializer: Initializer = he_uniform()
-# With zeros, the adapter initially changes nothing.
+# With zeros, the adapter has no effect at first.
 default_b_initializer: Initializer = default_bias_init
 
 
@@ -50,7 +50,7 @@ class LoRA(Layer):
       b_initializer: initializer of `lora_b`.
       lora_param_type: the type of both parameters.
       promote_dtype: casts the tuple of input, `lora_a` and `lora_b` to the computation dtype,
-        before `base_module` gets the input.
+        before `base_module` receives the input.
       rngs: draws the parameters: `lora_a`, then `lora_b`.
       a_metadata, b_metadata: metadata of the parameters.
 
@@ -145,8 +145,8 @@ class LoRALinear(Linear):
       in_features: number of features of the inputs.
       out_features: number of features of the output.
       lora_rank: rank of the adapter.
-      lora_dtype: what the adapter computes in; None for the common type of input and parameters.
-      lora_param_dtype: what the adapter's parameters are made in.
+      lora_dtype: the adapter's computation dtype; None for the common type of input and parameters.
+      lora_param_dtype: dtype of the adapter's parameters.
       a_initializer: initializer of `lora_a`.
       b_initializer: initializer of `lora_b`.
       lora_param_type: the type of the adapter's parameters.
@@ -206,7 +206,7 @@ class LoRALinear(Linear):
 
         Args:
           x: [..., in_features].
-          out_sharding: of the output, where the mesh's axes are explicit.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., out_features].
