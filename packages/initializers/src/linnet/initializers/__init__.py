@@ -1,9 +1,8 @@
-"""Initializers: functions that draw the first values of a model's parameters.
+"""Initializers: functions that draw the initial values of a model's parameters.
 
 `factory(...)` returns an initializer, `initializer(key, shape, dtype)` an array. The values are
-those of `jax.nn.initializers`; what this package adds is that an initializer can be compared,
-printed, hashed and pickled, that bad arguments are refused by name, and that layers which are
-alike are traced once.
+those of `jax.nn.initializers`. In addition, initializers can be compared, printed, hashed and
+pickled, errors name the bad argument, and identical layers are traced once.
 
 >>> import jax
 >>> from linnet import initializers

@@ -1,8 +1,8 @@
-"""Refusal of bad arguments, by name, before jax meets them.
+"""Checks the arguments before JAX does, with errors that name the bad argument.
 
-Each function takes who is asked (a factory's name, or the initializer itself, which prints as the
-call that made it), the argument's name where it has several, and the value, and returns the value
-in the one form that the rest of the package works with.
+Each function takes the caller (a factory's name, or the initializer itself, which prints as the
+call that made it), the argument's name if the check serves several, and the value. It returns the
+value in the form that the rest of the package uses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._compat import HAS_OUT_SHARDING
 
 
 def real(who: object, name: str, value: object) -> Any:
-    """A real number, not NaN; arrays and tracers of real dtype pass as they are.
+    """A real number, not NaN; arrays and tracers of real dtype are returned unchanged.
 
     A Python number comes back as a float, so that `normal(1)` equals `normal(1.0)`.
     """
@@ -80,7 +80,7 @@ def axes(who: object, name: str, value: Any) -> int | tuple[int, ...]:
 
 
 def dtype_of(who: object, value: DTypeLike | None) -> np.dtype[Any]:
-    """The dtype that `value` names; None means float64, as everywhere in jax."""
+    """The dtype that `value` names; None means float64, as everywhere in JAX."""
     try:
         return jnp.dtype(jnp.float64 if value is None else value)
     except TypeError:
@@ -98,7 +98,7 @@ def ordered(who: object, low: str, lower: object, high: str, upper: object) -> N
 
 
 def fill_value(who: object, name: str, value: object) -> Any:
-    """A number or an array; NumPy's are copied, since they could be changed."""
+    """A number or an array; NumPy arrays are copied, since they are mutable."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = np.array(value)[()]
         numeric = value.dtype.kind in "biufcV"  # V: ml_dtypes, such as bfloat16
@@ -117,7 +117,7 @@ def fill_value(who: object, name: str, value: object) -> Any:
 
 
 def shape_of(who: object, value: Any) -> tuple[Any, ...]:
-    """Non-negative ints, or symbolic dimensions; a lone int is a shape of one dimension."""
+    """Non-negative ints, or symbolic dimensions; a single int is a shape of one dimension."""
     dimensions = value if _is_sequence(value) else (value,)
     try:
         shape = tuple(d if jax.export.is_symbolic_dim(d) else operator.index(d) for d in dimensions)
@@ -185,7 +185,7 @@ def drawable(who: object, dtype: np.dtype[Any], *, in_complex: bool) -> None:
 
 
 def placed(who: object, out_sharding: object) -> dict[str, Any]:
-    """`out_sharding` as the keyword argument that it is to jax, or none."""
+    """`out_sharding` as a dict of keyword arguments for JAX, empty if it is None."""
     if out_sharding is None:
         return {}
     if not HAS_OUT_SHARDING:
@@ -214,7 +214,7 @@ def key_of(who: object, value: object) -> None:
 
 
 def _is_sequence(value: object) -> bool:
-    """True for what can be iterated over: neither a string nor an array without dimensions."""
+    """Whether a value can be iterated over; false for strings and for arrays without dimensions."""
     return (
         isinstance(value, Iterable)
         and not isinstance(value, str)

@@ -1,4 +1,4 @@
-"""What differs between the versions of jax that this package supports."""
+"""Differences between the versions of JAX that this package supports."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class _Constant(Recipe):
     __slots__ = ()
 
     def _folds(self, dtype: np.dtype[Any]) -> bool:
-        return True  # filling is one operation: a program of its own gains nothing, and needs a key
+        return True  # filling is one operation: a separate program gains nothing, and needs a key
 
     def _draw(self, key: Any, shape: Shape, dtype: np.dtype[Any], **placed: Any) -> Array:
         value = self._arguments["value"]
@@ -33,8 +33,8 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = jnp.float64) -> Recipe:
     """The same value everywhere.
 
     Args:
-      value: a number, or an array that broadcasts to every shape that is asked for.
-      dtype: what to make where a call does not say; any.
+      value: a number, or an array that broadcasts to every requested shape.
+      dtype: the default dtype of calls; any.
 
     Returns:
       An initializer.
@@ -62,7 +62,7 @@ def zeros(
       key: ignored.
       shape: the array's shape.
       dtype: the array's dtype; any.
-      out_sharding: how the array lies on the devices, where `jax.nn.initializers.zeros` takes it.
+      out_sharding: the array's sharding, if `jax.nn.initializers.zeros` takes it.
 
     Returns:
       [*shape] in `dtype`, or in its 32-bit counterpart where x64 is disabled.
@@ -91,7 +91,7 @@ def ones(
     return _same("ones", key, shape, dtype, out_sharding)
 
 
-# Says that a key need not be derived for them, which takes longer than to fill an array.
+# No key needs to be derived for them, which would take longer than filling an array.
 for _fill in (zeros, ones):
     vars(_fill)["ignores_key"] = True
 

@@ -36,7 +36,7 @@ def uniform(scale: object = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Reci
 
     Args:
       scale: upper bound; default 0.01.
-      dtype: what to draw in where a call does not say; floating.
+      dtype: the default dtype of calls; floating.
 
     Returns:
       An initializer.
@@ -58,7 +58,7 @@ def normal(stddev: object = 1e-2, dtype: DTypeLike | None = jnp.float64) -> Reci
 
     Args:
       stddev: standard deviation; default 0.01.
-      dtype: what to draw in where a call does not say; floating or complex.
+      dtype: the default dtype of calls; floating or complex.
 
     Returns:
       An initializer.
@@ -86,12 +86,13 @@ def truncated_normal(
     """Normally distributed between bounds: x = stddev · z, z ~ N(0, 1) given lower < z < upper.
 
     The standard deviation of the result is smaller than `stddev`, since the tails are missing:
-    0.88 times as large between -2 and 2. `variance_scaling` corrects for that, this does not.
+    0.88 times as large between -2 and 2. `variance_scaling` corrects for that; this function does
+    not.
 
     Args:
       stddev: standard deviation before truncation; default 0.01.
-      dtype: what to draw in where a call does not say; floating.
-      lower: lower bound in standard deviations: applied before the multiplication by `stddev`.
+      dtype: the default dtype of calls; floating.
+      lower: lower bound in standard deviations, applied before the multiplication by `stddev`.
       upper: upper bound, likewise.
 
     Returns:

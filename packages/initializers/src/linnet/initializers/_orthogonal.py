@@ -1,4 +1,4 @@
-"""Orthogonal matrices, and convolutions that begin as one."""
+"""Initializers with orthogonal matrices, for dense layers and convolutions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Orthogonal(Recipe):
         if 0 in shape:  # An empty window has no center.
             return jax.nn.initializers.zeros(key, shape, dtype)
         draw = getattr(jax.nn.initializers, self.__name__)(**self._arguments)
-        # QR decompositions begin at 32 bits; a narrower matrix is a rounded one.
+        # QR decompositions need at least 32 bits; a narrower matrix is a rounded one.
         computed = jnp.dtype(jnp.float32) if dtype.itemsize < 4 else dtype
         drawn: Array = draw(key, shape, computed)
         return drawn if computed == dtype else drawn.astype(dtype)
@@ -45,13 +45,13 @@ def orthogonal(
 ) -> Recipe:
     """Orthogonal matrices, uniformly distributed: XᵀX = scale² · I.
 
-    All axes but `column_axis` together are the rows. Where there are more columns than rows, the
+    All axes except `column_axis` together form the rows. If there are more columns than rows, the
     rows are orthogonal: XXᵀ = scale² · I. Saxe, McClelland & Ganguli 2013, arXiv:1312.6120.
 
     Args:
       scale: length of the orthogonal rows or columns; default 1.
       column_axis: the axis of columns; default: the last.
-      dtype: what to draw in where a call does not say; floating or complex.
+      dtype: the default dtype of calls; floating or complex.
 
     Returns:
       An initializer of shapes with at least two dimensions.
@@ -78,9 +78,9 @@ def delta_orthogonal(
     Sohl-Dickstein, Schoenholz & Pennington 2018, arXiv:1806.05393.
 
     Args:
-      scale: factor of the matrix; default 1.
-      column_axis: of the matrix, the axis of columns; default: the last.
-      dtype: what to draw in where a call does not say; floating or complex.
+      scale: factor by which the matrix is multiplied; default 1.
+      column_axis: the matrix's axis of columns; default: the last.
+      dtype: the default dtype of calls; floating or complex.
 
     Returns:
       An initializer of shapes [*window, inputs, outputs] with one to three window dimensions and

@@ -1,11 +1,11 @@
-"""What an initializer is: a factory's name and arguments, which can be compared, printed and sent.
+"""An initializer as a factory's name and arguments, which can be compared, printed and pickled.
 
-`jax.nn.initializers` returns closures. Those are equal to nothing, print as an address and cannot
-be pickled, and neither can a module that holds one. Here a factory returns a `Recipe`, from whose
-name and arguments equality, repr and pickle all follow. The arithmetic stays jax's, bit for bit.
+`jax.nn.initializers` returns closures. They never compare equal, print as an address and cannot be
+pickled, nor can a module that holds one. Here a factory returns a `Recipe`, whose name and
+arguments determine equality, repr and pickle. The arithmetic is that of JAX, bit for bit.
 
-Being hashable, a recipe is also a static argument of one jitted function: with the same recipe,
-shape and dtype again, as in the layers of a deep network, drawing is one call equation of a traced
+A recipe is hashable, and thus also a static argument of one jitted function: if recipe, shape and
+dtype are repeated, as in the layers of a deep network, drawing is one call equation of a traced
 program instead of another trace of the generator, and eagerly one program instead of ten.
 """
 
@@ -35,8 +35,8 @@ _AS_MADE: Any = type("AsMade", (), {"__repr__": lambda self: "<that of the facto
 class Initializer(Protocol):
     """Any function of a key, a shape and a dtype that returns an array of that shape and dtype.
 
-    The type to annotate with: what this package makes is one, and so is a function of your own. The
-    array may be in a box that says how it is laid out, as `nn.with_partitioning` puts it.
+    Use this type in annotations: this package's initializers satisfy it, and so do your functions.
+    The array may be in a box that describes its layout, such as `nn.with_partitioning` makes.
     """
 
     def __call__(self, key: Any, shape: Any, dtype: Any, /) -> Any:
@@ -49,8 +49,8 @@ class Recipe(ABC):
 
     Args:
       name: the factory's name.
-      arguments: all of the factory's arguments but `dtype`, checked, in the order of its signature.
-      dtype: what to draw in where a call does not say.
+      arguments: all checked arguments of the factory except `dtype`, in the order of its signature.
+      dtype: the default dtype of calls.
     """
 
     __slots__ = ("__name__", "_arguments", "_dtype", "_hash", "_identity", "_is_static")
@@ -87,9 +87,9 @@ class Recipe(ABC):
         Args:
           key: a PRNG key, typed or raw.
           shape: the array's shape: ints.
-          dtype: the array's dtype; left out, it is the one that the factory was given, and None
-            means float64, as everywhere in jax.
-          out_sharding: how the array lies on the devices, as `jax.numpy.zeros` takes it; only where
+          dtype: the array's dtype; by default, the one given to the factory. None means float64, as
+            everywhere in JAX.
+          out_sharding: the array's sharding, as for `jax.numpy.zeros`; only if
             `jax.nn.initializers` takes it too.
 
         Returns:
@@ -101,7 +101,7 @@ class Recipe(ABC):
         """
         shape = checks.shape_of(self, shape)
         wanted = self._dtype if dtype is _AS_MADE else checks.dtype_of(self, dtype)
-        # Silently: float64 is the default, also where x64 is disabled.
+        # No warning: float64 is the default even where x64 is disabled.
         wanted = jax.dtypes.canonicalize_dtype(wanted)
         placed = checks.placed(self, out_sharding)
         staged = type(key) is _staged() or not isinstance(key, jax.core.Tracer)
@@ -113,16 +113,17 @@ class Recipe(ABC):
         return self._draw(key, shape, wanted, **placed)
 
     def _folds(self, dtype: np.dtype[Any]) -> bool:
-        """Whether two multiplications by constants follow each other.
+        """Whether the draw has two consecutive multiplications by constants.
 
-        Compiled together they become one, and last bits differ. An eager `jax.checkpoint` compiles
-        equation by equation, so it would see jax's result from two equations, and ours from one.
+        Compiled together they become one, and the last bits differ. An eager `jax.checkpoint`
+        compiles equation by equation, so it would compute JAX's result from two equations and ours
+        from one.
         """
         return False
 
     @abstractmethod
     def _draw(self, key: object, shape: Shape, dtype: np.dtype[Any], **placed: object) -> Array:
-        """Checks what depends on shape and dtype, and lets jax draw."""
+        """Checks shape and dtype, and draws with JAX."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self._identity == other._identity
@@ -131,7 +132,7 @@ class Recipe(ABC):
         return self._hash
 
     def __repr__(self) -> str:
-        """The call that makes this initializer, without what is the factory's default."""
+        """The call that makes this initializer, without arguments that have the default value."""
         parts = []
         for parameter in inspect.signature(_factory(self.__name__)).parameters.values():
             value = self._arguments.get(parameter.name, self._dtype.name)
@@ -162,10 +163,10 @@ class Recipe(ABC):
 
 @cache
 def _staged() -> type:
-    """The type of what stands for an array while jax traces a function into a program.
+    """The type of the tracer that represents an array while JAX traces a function into a program.
 
-    Not that of an eager `vmap`: run as one program there, multiplications would be folded that
-    jax's initializers do one after the other, and last bits would differ.
+    It is not the type of an eager `vmap`'s tracers: there, one program would fold multiplications
+    that JAX's initializers do one after the other, and the last bits would differ.
     """
     types: list[type] = []
     jax.eval_shape(lambda x: types.append(type(x)), 0.0)
@@ -185,9 +186,9 @@ def _draw_once(
 
 
 def _identity(value: object) -> Hashable:
-    """What tells `value` from others: for numbers and arrays their type, their bits, their shape.
+    """The identity of `value` in comparisons: for numbers and arrays, type, bits and shape.
 
-    `==` would not do: 0.0 equals -0.0, and NaN nothing at all.
+    `==` would not work: 0.0 equals -0.0, and NaN does not equal itself.
     """
     if isinstance(value, jax.core.Tracer):
         return id(value)

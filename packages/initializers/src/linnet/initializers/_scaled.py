@@ -1,12 +1,12 @@
-"""Variance scaling: random numbers whose spread follows from the shape of the weights.
+"""Variance scaling: random numbers with a variance that depends on the shape of the weights.
 
-    Var(x) = scale / n        n: the fan: how many inputs, outputs, or how many on average
+    Var(x) = scale / n        n: the fan: the number of inputs, of outputs, or their mean
 
-A layer y = x·W sums `fan_in` products, so weights of variance 1 / fan_in keep the variance of what
-goes through it. Everything here is one function of `scale`, of which n, and of the distribution.
+A layer y = x·W sums `fan_in` products, so weights of variance 1 / fan_in preserve the variance of
+the signal. Everything here is one function of `scale`, the choice of n, and the distribution.
 
 The axes of a shape are inputs (`in_axis`), outputs (`out_axis`), a batch of separate layers
-(`batch_axis`), or else the receptive field of a convolution, which counts to either fan.
+(`batch_axis`), or else the receptive field of a convolution, which counts toward both fans.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class _Scaled(Recipe):
             checks.has_axes(self, name, arguments[name], shape)
         checks.drawable(self, dtype, in_complex=True)
         checks.key_of(self, key)
-        if 0 in shape:  # A fan may be zero, but there is nothing to divide by it.
+        if 0 in shape:  # A fan may be zero, but no entry is divided by it.
             return jax.nn.initializers.zeros(key, shape, dtype, **placed)
-        # jax 0.6.2 refuses one dimension even where every axis exists: it gets a second one.
+        # JAX 0.6.2 rejects one dimension even if every axis exists, so it gets a second one.
         padded = shape + (1,) * (2 - len(shape))
         for name in ("in_axis", "out_axis", "batch_axis"):
             arguments[name] = _from_the_front(arguments[name], len(shape))
@@ -86,18 +86,18 @@ def variance_scaling(
     """Mean zero and standard deviation √(scale / n), where n depends on the shape of the weights.
 
     Args:
-      scale: variance times n.
-      mode: what n is: "fan_in" (inputs), "fan_out" (outputs), "fan_avg" (their mean) or
+      scale: the variance times n.
+      mode: the meaning of n: "fan_in" (inputs), "fan_out" (outputs), "fan_avg" (their mean) or
         "fan_geo_avg" (their geometric mean).
       distribution: "normal"; "truncated_normal", cut off at two standard deviations and widened to
-        make up for it; or "uniform": on an interval, or on a disk if the dtype is complex.
-      in_axis: axis or axes of inputs; default: the last but one.
+        compensate; or "uniform": on an interval, or on a disk if the dtype is complex.
+      in_axis: axis or axes of inputs; default: the second to last.
       out_axis: axis or axes of outputs; default: the last.
       batch_axis: axis or axes left out of n; default: none.
-      dtype: what to draw in where a call does not say; floating or complex.
+      dtype: the default dtype of calls; floating or complex.
 
     Returns:
-      An initializer of shapes with at least two dimensions, or with the axes that are named here.
+      An initializer of shapes with at least two dimensions, or with the given axes.
 
     Raises:
       TypeError: an axis is not an int.
@@ -132,7 +132,7 @@ def lecun_normal(
 ) -> Recipe:
     """LeCun normal: Var(x) = 1 / fan_in, truncated normal.
 
-    That is `variance_scaling(1.0, "fan_in", "truncated_normal")`; arguments as there.
+    Draws like `variance_scaling(1.0, "fan_in", "truncated_normal")`; see there for the arguments.
     LeCun, Bottou, Orr & Müller 1998, "Efficient BackProp".
 
     >>> import jax, jax.numpy as jnp
@@ -152,7 +152,7 @@ def lecun_uniform(
 ) -> Recipe:
     """LeCun uniform: x ~ U(-a, a), a = √(3 / fan_in).
 
-    That is `variance_scaling(1.0, "fan_in", "uniform")`; arguments as there.
+    Draws like `variance_scaling(1.0, "fan_in", "uniform")`; see there for the arguments.
     LeCun, Bottou, Orr & Müller 1998, "Efficient BackProp".
 
     >>> import jax, jax.numpy as jnp
@@ -172,7 +172,7 @@ def glorot_normal(
 ) -> Recipe:
     """Glorot normal: Var(x) = 2 / (fan_in + fan_out), truncated normal.
 
-    That is `variance_scaling(1.0, "fan_avg", "truncated_normal")`; arguments as there.
+    Draws like `variance_scaling(1.0, "fan_avg", "truncated_normal")`; see there for the arguments.
     Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward networks".
 
     >>> import jax, jax.numpy as jnp
@@ -192,7 +192,7 @@ def glorot_uniform(
 ) -> Recipe:
     """Glorot uniform: x ~ U(-a, a), a = √(6 / (fan_in + fan_out)).
 
-    That is `variance_scaling(1.0, "fan_avg", "uniform")`; arguments as there.
+    Draws like `variance_scaling(1.0, "fan_avg", "uniform")`; see there for the arguments.
     Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward networks".
 
     >>> import jax, jax.numpy as jnp
@@ -212,7 +212,7 @@ def he_normal(
 ) -> Recipe:
     """He normal: Var(x) = 2 / fan_in, truncated normal.
 
-    That is `variance_scaling(2.0, "fan_in", "truncated_normal")`; arguments as there.
+    Draws like `variance_scaling(2.0, "fan_in", "truncated_normal")`; see there for the arguments.
     He, Zhang, Ren & Sun 2015, arXiv:1502.01852.
 
     >>> import jax, jax.numpy as jnp
@@ -232,7 +232,7 @@ def he_uniform(
 ) -> Recipe:
     """He uniform: x ~ U(-a, a), a = √(6 / fan_in).
 
-    That is `variance_scaling(2.0, "fan_in", "uniform")`; arguments as there.
+    Draws like `variance_scaling(2.0, "fan_in", "uniform")`; see there for the arguments.
     He, Zhang, Ren & Sun 2015, arXiv:1502.01852.
 
     >>> import jax, jax.numpy as jnp
@@ -244,7 +244,7 @@ def he_uniform(
     return _scaled("he_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
-# The same under their authors' first names.
+# The same functions, named after their authors' first names.
 xavier_normal = glorot_normal
 xavier_uniform = glorot_uniform
 kaiming_normal = he_normal

@@ -1,4 +1,4 @@
-"""What the parameters of layers begin as, unless a layer is told otherwise."""
+"""The default initializers of the layers' parameters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ default_scale_init: Initializer = ones_init()
 # The table is [rows, features]: a row is one unit's weights, so the fan is counted over rows.
 default_embed_init: Initializer = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
-# Of recurrent cells.
+# For recurrent cells.
 default_recurrent_kernel_init: Initializer = orthogonal()
 default_forget_bias_init: Initializer = ones_init()
 default_carry_init: Initializer = zeros_init()
