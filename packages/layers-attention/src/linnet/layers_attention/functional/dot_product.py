@@ -48,7 +48,7 @@ def dot_product_attention_weights(
       bias: broadcasts to [*B, H, Q, K]; added to the logits.
       mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
       broadcast_dropout: all batch entries and heads drop the same weights.
-      dropout_rng: the key to drop with.
+      dropout_rng: the random key for dropout.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
       deterministic: disables dropout.
       dtype: the computation dtype; None for the common type of query and key.
@@ -136,7 +136,7 @@ def dot_product_attention(
       bias: broadcasts to [*B, H, Q, K]; added to the logits.
       mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
       broadcast_dropout: all batch entries and heads drop the same weights.
-      dropout_rng: the key to drop with.
+      dropout_rng: the random key for dropout.
       dropout_rate: the probability that a weight is dropped, within [0, 1].
       deterministic: disables dropout.
       dtype: the computation dtype; None for the common type of query, key and value.

@@ -27,7 +27,7 @@ def attend(call: Call) -> Array:
     """The weighted values: [*B, Q, H, E].
 
     Raises:
-      ArgumentError: there is no NVIDIA GPU, or dropout is requested.
+      ArgumentError: no NVIDIA GPU is available, or dropout is requested.
       DtypeError: the dtype isn't a half-precision one.
     """
     if jax.default_backend() not in ("gpu", "cuda"):

@@ -69,9 +69,9 @@ class MultiHeadDotProductAttention(Module):
       bias_init: initializer of the biases.
       out_bias_init: initializer of the last projection's bias; None for `bias_init`.
       use_bias: the projections add a bias.
-      attention_fn: replaces `dot_product_attention`: a function of query, key and value that is
-        passed the further arguments that its signature names. With `num_kv_heads`, key and value
-        have that number of heads.
+      attention_fn: replaces `dot_product_attention`: a function of query, key and value that also
+        gets the other arguments that its signature names. With `num_kv_heads`, key and value have
+        that number of heads.
       decode: keeps a cache of keys and values.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
       force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
@@ -144,7 +144,7 @@ class MultiHeadDotProductAttention(Module):
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
             query gets the mean of all values. While decoding, K is the cache's length.
           deterministic: disables dropout; required if the constructor didn't get it.
-          dropout_rng: the key to drop with; None draws one from the stream "dropout".
+          dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only; faster than a causal mask.
 

@@ -39,7 +39,7 @@ class SelfAttention(MultiHeadDotProductAttention):
           inputs_q: [*B, Q, C].
           mask: broadcasts to [*B, H, Q, Q].
           deterministic: disables dropout; required if the constructor didn't get it.
-          dropout_rng: the key to drop with; None draws one from the stream "dropout".
+          dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only.
 

@@ -88,9 +88,9 @@ class MultiHeadAttention(Layer):
       bias_init: initializer of the biases.
       out_bias_init: initializer of the last projection's bias; None for `bias_init`.
       use_bias: the projections add a bias.
-      attention_fn: replaces `dot_product_attention`: a function of query, key and value that is
-        passed the further arguments that its signature names. With `num_kv_heads`, key and value
-        have that number of heads.
+      attention_fn: replaces `dot_product_attention`: a function of query, key and value that also
+        gets the other arguments that its signature names. With `num_kv_heads`, key and value have
+        that number of heads.
       decode: keeps a cache of keys and values; None if each call specifies it.
       normalize_qk: normalizes queries and keys (arXiv:2302.05442).
       qkv_promote_dtype, out_promote_dtype, ln_promote_dtype: cast the tuples of input and

@@ -15,8 +15,8 @@ def affine_param(norm: Any, name: str, shape: Shape) -> Array | None:
     """The parameter "scale" or "bias" of a norm in the computation dtype, or None.
 
     The norm's fields decide whether it has one (`use_scale`), its initializer (`scale_init`) and
-    its dtype. A norm that doesn't require float32 computes in the declared dtype
-    even if parameters of a wider dtype were loaded.
+    its dtype. A norm that doesn't require float32 computes in the declared dtype even if parameters
+    of a wider dtype were loaded.
     """
     if not getattr(norm, f"use_{name}"):
         return None

@@ -177,7 +177,7 @@ class MemoryCell(GatedCell):
           (c, h), [*batch, *spatial, hidden_features] each.
 
         Raises:
-          ArgumentError: there is no stream.
+          ArgumentError: no stream is available.
         """
         c, h = self._states(2, input_shape, rngs, carry_init)
         return c, h
@@ -203,7 +203,7 @@ class HiddenStateCell(GatedCell):
           [*batch, hidden_features].
 
         Raises:
-          ArgumentError: there is no stream.
+          ArgumentError: no stream is available.
         """
         return self._states(1, input_shape, rngs, carry_init)[0]
 
