@@ -48,7 +48,7 @@ TINY: dict[str, Any] = {"layers": 1, "heads": 2, "width": 16, "context": 64}
 
 
 class Block(nn.Module):
-    """Attention to the characters before, then two dense layers; each adds to its input."""
+    """Causal attention, then two dense layers; each adds to its input."""
 
     heads: int
     dropout: float
@@ -103,7 +103,7 @@ def waves(positions: jax.Array, width: int) -> jax.Array:
 
 
 class Text(NamedTuple):
-    """What to learn from and what is held out, as numbers; `characters` turns them back."""
+    """Training and held-out text, as numbers; `characters` converts them back."""
 
     characters: str
     train: np.ndarray
@@ -128,7 +128,7 @@ def load_text() -> Text:
 
 
 def batch_of(tokens: np.ndarray, size: int, length: int, rng: np.random.Generator) -> np.ndarray:
-    """Passages from anywhere, [size, length]."""
+    """Random passages, [size, length]."""
     starts = rng.integers(0, len(tokens) - length + 1, size)
     return tokens[starts[:, None] + np.arange(length)]
 
@@ -143,7 +143,7 @@ def windows(tokens: np.ndarray, length: int) -> np.ndarray:
 
 
 def compressed_bits(text: Text) -> float:
-    """Bits for a held-out character in LZMA that was given the training text beforehand."""
+    """Bits per held-out character for LZMA, which is given the training text first."""
     sizes = [
         len(lzma.compress(text.decode(tokens).encode(), preset=9 | lzma.PRESET_EXTREME))
         for tokens in (text.train, np.concatenate([text.train, text.held_out]))
@@ -155,7 +155,7 @@ def compressed_bits(text: Text) -> float:
 
 
 class TrainState(struct.PyTreeNode):
-    """What a step changes, and what no step changes."""
+    """The state that a step changes, and the model and optimizer, which are constant."""
 
     params: Variables
     opt_state: optax.OptState
@@ -172,7 +172,7 @@ def bits(logits: jax.Array, tokens: jax.Array | np.ndarray) -> jax.Array:
 def train_step(
     state: TrainState, batch: np.ndarray, key: jax.Array
 ) -> tuple[TrainState, jax.Array]:
-    """Goes one step down the gradient; returns the new state and the bits for a character."""
+    """One gradient step; returns the new state and the bits per character."""
 
     def loss_fn(params: Variables) -> jax.Array:
         logits = state.model.apply(
@@ -193,7 +193,7 @@ def surprise(model: Transformer, params: Variables, passages: np.ndarray) -> jax
 
 
 class Point(NamedTuple):
-    """A point of the learning curve, in bits for a character."""
+    """A point of the learning curve, in bits per character."""
 
     step: int
     train: float
@@ -300,9 +300,9 @@ def draw(
     passage: tuple[str, np.ndarray],
     written: list[str],
 ) -> None:
-    """The learning curve, a held-out passage shaded by surprise, and what the model wrote."""
+    """The learning curve, a held-out passage shaded by surprise, and generated text."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 7.5), dpi=150, layout="constrained")
         ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(4, 5))
         axes = left.subplots()
@@ -329,7 +329,7 @@ def draw(
 
 
 def draw_text(axes: Axes, title: str, text: str, shades: np.ndarray | None = None) -> None:
-    """Text as a typewriter has it, each character on a shade of orange for its bits."""
+    """Monospaced text, each character on a shade of orange for its bits."""
     columns, rows = 74, 15
     grid = np.zeros((rows, columns))
     row = column = 0

@@ -88,7 +88,7 @@ class Digits(NamedTuple):
 
 
 def load_data() -> tuple[Digits, Digits]:
-    """What to learn from, and what is held out: a fifth of each class, the same every time."""
+    """Training and held-out digits: a fifth of each class, the same every time."""
     digits = load_digits()
     images = digits.images.astype(np.float32)[..., None]
     labels = digits.target.astype(np.int32)
@@ -160,7 +160,7 @@ def predict_elsewhere(model: Path, images: np.ndarray) -> np.ndarray:
 def draw(path: Path, history: dict[str, list[float]], held_out: Digits, logits: np.ndarray) -> None:
     """The learning curve, and the held-out digits of which the model is least sure."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
         both: Any = figure.subfigures(1, 2, width_ratios=(5, 6))
         left, right = both

@@ -59,7 +59,7 @@ class Settings(NamedTuple):
 
 
 class Block(nnx.Module):
-    """Attention to the characters before, then two dense layers; each adds to its input."""
+    """Causal attention, then two dense layers; each adds to its input."""
 
     def __init__(self, heads: int, width: int, *, rngs: nnx.Rngs) -> None:
         self.norm = nnx.LayerNorm(width, rngs=rngs)
@@ -135,7 +135,7 @@ def loss_fn(model: GPT, batch: np.ndarray) -> jax.Array:
 
 @nnx.jit
 def train_step(model: GPT, optimizer: nnx.Optimizer, batch: np.ndarray) -> jax.Array:
-    """Goes one step down the gradient, in place; returns the bits for a character."""
+    """One gradient step, in place; returns the bits per character."""
     loss, grads = nnx.value_and_grad(loss_fn)(model, batch)
     optimizer.update(model, grads)
     return loss
@@ -274,9 +274,9 @@ def draw(
     passage: tuple[str, np.ndarray],
     written: list[str],
 ) -> None:
-    """The learning curve, a held-out passage shaded by surprise, and what the model wrote."""
+    """The learning curve, a held-out passage shaded by surprise, and generated text."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 7.5), dpi=150, layout="constrained")
         ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(4, 5))
         axes = left.subplots()

@@ -39,7 +39,7 @@ from linnet import nnx
 
 
 class Stage(nnx.Module):
-    """A convolution with normalization; then a quarter of the pixels, the largest of each four."""
+    """A convolution with normalization, then 2x2 max pooling."""
 
     def __init__(self, channels_in: int, channels: int, *, rngs: nnx.Rngs) -> None:
         # Without a bias: the norm behind it has one.
@@ -90,7 +90,7 @@ def loss_fn(model: CNN, batch: Digits) -> tuple[jax.Array, jax.Array]:
 def train_step(
     model: CNN, optimizer: nnx.Optimizer, metrics: nnx.MultiMetric, batch: Digits
 ) -> None:
-    """Goes one step down the gradient; model, optimizer and metrics change in place."""
+    """One gradient step; changes the model, the optimizer and the metrics in place."""
     (loss, logits), grads = nnx.value_and_grad(loss_fn, has_aux=True)(model, batch)
     optimizer.update(model, grads)
     metrics.update(logits=logits, labels=batch.labels, loss=loss)
@@ -147,9 +147,9 @@ def train(
 
 
 def draw(path: Path, curve: list[Point], held_out: Digits, logits: np.ndarray) -> None:
-    """The learning curve, and the held-out digits that are read wrongly or just about rightly."""
+    """The learning curve, and the held-out digits that are misread or barely read correctly."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
         ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(5, 6))
 

@@ -68,7 +68,7 @@ def add_adapters(model: GPT, rank: int, rngs: nnx.Rngs) -> None:
 
 
 def values(model: GPT, which: Any) -> dict[tuple[Any, ...], np.ndarray]:
-    """Path to value of the variables that a filter chooses."""
+    """The variables that a filter selects, as a dictionary from path to value."""
     found = nnx.to_flat_state(nnx.state(model, which))
     return {path: np.asarray(variable.value) for path, variable in found}
 
@@ -77,7 +77,7 @@ def values(model: GPT, which: Any) -> dict[tuple[Any, ...], np.ndarray]:
 
 
 def load_code(manual: Text) -> Text:
-    """The new text in the manual's characters, of which every twentieth piece is held out.
+    """The new text in the manual's characters; every twentieth piece is held out.
 
     Its end alone, tables and patterns, would be a text of another kind.
     """
@@ -93,7 +93,7 @@ def load_code(manual: Text) -> Text:
 
 @nnx.jit
 def adapter_step(model: GPT, optimizer: nnx.Optimizer, batch: np.ndarray) -> jax.Array:
-    """Goes one step down the gradient of the adapters; returns the bits for a character."""
+    """One gradient step for the adapters; returns the bits per character."""
     of_adapters = nnx.DiffState(0, nnx.LoRAParam)
     loss, grads = nnx.value_and_grad(loss_fn, argnums=of_adapters)(model, batch)
     optimizer.update(model, grads)
@@ -101,7 +101,7 @@ def adapter_step(model: GPT, optimizer: nnx.Optimizer, batch: np.ndarray) -> jax
 
 
 class Point(NamedTuple):
-    """A point of the learning curves, in bits for a held-out character."""
+    """A point of the learning curves, in bits per held-out character."""
 
     step: int
     train: float
@@ -141,9 +141,9 @@ def fine_tune(model: GPT, code: Text, manual: Text, settings: Settings, steps: i
 
 
 def draw(path: Path, curve: list[Point], before: list[str], after: list[str]) -> None:
-    """Both texts' learning curves, and what the model writes before and after."""
+    """The learning curves of both texts, and text generated before and after."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 7.5), dpi=150, layout="constrained")
         ((left, right),) = figure.subfigures(1, 2, squeeze=False, width_ratios=(4, 5))
         axes = left.subplots()
@@ -177,7 +177,7 @@ def draw(path: Path, curve: list[Point], before: list[str], after: list[str]) ->
 
 
 def base_model(folder: Path, wanted: Settings, manual: Text) -> tuple[GPT, Settings]:
-    """The model that nnx_char_gpt.py left in the folder, or else one that is trained now."""
+    """The model that nnx_char_gpt.py saved in the folder, or a newly trained one."""
     if (folder / "settings.json").exists():
         model, _, settings = load(folder)
         if settings[:5] == wanted[:5]:  # of the same sizes

@@ -70,7 +70,7 @@ def stop_on_ctrl_c() -> Iterator[threading.Event]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write: it takes the place of `path` when it is complete, not before."""
+    """A temporary path to write to; it replaces `path` once it is complete."""
     part = path.with_stem(f"{path.stem}.part")
     try:
         yield part

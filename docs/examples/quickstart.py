@@ -86,7 +86,7 @@ class Digits(NamedTuple):
 
 
 def load_data() -> tuple[Digits, Digits]:
-    """What to learn from, and what is held out: a fifth of each class, the same every time."""
+    """Training and held-out digits: a fifth of each class, the same every time."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
     labels = digits.target.astype(np.int32)
@@ -97,7 +97,7 @@ def load_data() -> tuple[Digits, Digits]:
 
 
 def batches(digits: Digits, rng: np.random.Generator) -> Iterator[Digits]:
-    """An epoch in random order, each batch moved by up to a pixel in each direction."""
+    """An epoch in random order, each batch shifted by up to a pixel in each direction."""
     padded = np.pad(digits.images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     order = rng.permutation(len(padded))
     for start in range(0, len(order) - BATCH + 1, BATCH):  # the last few digits sit this one out
@@ -110,7 +110,7 @@ def batches(digits: Digits, rng: np.random.Generator) -> Iterator[Digits]:
 
 
 class TrainState(struct.PyTreeNode):
-    """What a step changes, and the optimizer, which no step changes."""
+    """The variables that a step changes, and the optimizer, which is constant."""
 
     params: Params
     opt_state: optax.OptState
@@ -121,7 +121,7 @@ class TrainState(struct.PyTreeNode):
 def train_step(
     state: TrainState, batch: Digits, key: jax.Array
 ) -> tuple[TrainState, jax.Array, jax.Array]:
-    """Goes one step down the gradient; returns the new state, the batch's loss and accuracy."""
+    """One gradient step; returns the new state, the batch's loss and accuracy."""
 
     def loss_fn(params: Params) -> tuple[jax.Array, jax.Array]:
         logits = model.apply({"params": params}, batch.images, train=True, rngs={"dropout": key})
@@ -135,13 +135,13 @@ def train_step(
 
 @jax.jit
 def predict(params: Params, images: Array) -> jax.Array:
-    """Logits [B, 10]; without `train`, Dropout lets everything through and asks for no key."""
+    """Logits [B, 10]; without `train`, Dropout drops nothing and needs no key."""
     logits: jax.Array = model.apply({"params": params}, images)
     return logits
 
 
 def score(logits: Array, labels: Array) -> tuple[jax.Array, jax.Array]:
-    """Mean cross-entropy (in nats), and the fraction that is right."""
+    """Mean cross-entropy (in nats), and accuracy."""
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
     return loss, (logits.argmax(-1) == labels).mean()
 
@@ -206,7 +206,7 @@ def load(path: Path) -> Params:
 
 
 def predict_in_new_process(path: Path) -> list[int]:
-    """What a new process, which has the parameters from a file, takes the held-out digits for."""
+    """Predictions for the held-out digits in a new process, which loads the parameters."""
     command = [sys.executable, __file__, "--predict-with", str(path)]
     answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return [int(word) for word in answer.split()]
@@ -223,7 +223,7 @@ def draw(path: Path, history: list[Epoch], held_out: Digits, logits: np.ndarray)
     rows = math.ceil(len(wrong) / 10)
     heights = (3.4, 0.4 + 1.35 * rows)  # inches
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(9, sum(heights)), dpi=150, layout="constrained")
         above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False).flat
         for axes, name in zip(above.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -245,7 +245,7 @@ def draw(path: Path, history: list[Epoch], held_out: Digits, logits: np.ndarray)
 
 
 def draw_curves(axes: Axes, name: str, history: list[Epoch]) -> None:
-    """Draws the loss or the accuracy, as it was in training and on the held-out digits."""
+    """Draws the loss or the accuracy, in training and on the held-out digits."""
     ends = [epoch.end for epoch in history]
     for label, field, color in (
         ("training, with Dropout", name, ORANGE),
@@ -353,7 +353,7 @@ def stop_on_ctrl_c() -> Iterator[threading.Event]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write: it takes the place of `path` when it is complete, not before."""
+    """A temporary path to write to; it replaces `path` once it is complete."""
     part = path.with_stem(f"{path.stem}.part")
     try:
         yield part

@@ -44,7 +44,7 @@ Variables = dict[str, Any]
 
 
 class Block(nn.Module):
-    """Two convolutions, and a short cut around them."""
+    """Two convolutions with a shortcut connection."""
 
     channels: int
     stride: int = 1
@@ -92,7 +92,7 @@ class Digits(NamedTuple):
 
 
 def load_data() -> tuple[Digits, Digits]:
-    """What to learn from, and what is held out: a fifth of each class, the same every time."""
+    """Training and held-out digits: a fifth of each class, the same every time."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
     labels = digits.target.astype(np.int32)
@@ -103,7 +103,7 @@ def load_data() -> tuple[Digits, Digits]:
 
 
 def batches(digits: Digits, size: int, rng: np.random.Generator) -> Iterator[Digits]:
-    """Batches without end, each image moved by up to a pixel in each direction."""
+    """Infinite batches, each image shifted by up to a pixel in each direction."""
     padded = np.pad(digits.images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     while True:
         order = rng.permutation(len(padded))
@@ -118,7 +118,7 @@ def batches(digits: Digits, size: int, rng: np.random.Generator) -> Iterator[Dig
 
 
 class TrainState(struct.PyTreeNode):
-    """What a step changes, and what no step changes."""
+    """The state that a step changes, and the model and optimizer, which are constant."""
 
     params: Variables
     batch_stats: Variables
@@ -129,7 +129,7 @@ class TrainState(struct.PyTreeNode):
 
 @jax.jit
 def train_step(state: TrainState, batch: Digits) -> tuple[TrainState, jax.Array]:
-    """Goes one step down the gradient; returns the new state and the batch's loss."""
+    """One gradient step; returns the new state and the batch's loss."""
 
     def loss_fn(params: Variables) -> tuple[jax.Array, Variables]:
         (logits, _), updated = state.model.apply(
@@ -151,7 +151,7 @@ def train_step(state: TrainState, batch: Digits) -> tuple[TrainState, jax.Array]
 def predict(
     state: TrainState, images: np.ndarray, own_statistics: bool = False
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits and features, by the running averages or by the statistics of these images."""
+    """Logits and features, with the running averages or with the statistics of these images."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     if not own_statistics:
         return state.model.apply(variables, images)
@@ -216,7 +216,7 @@ def draw(
 ) -> None:
     """The learning curve, and the held-out digits where the network's features put them."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
         learning, plane = figure.subplots(1, 2)
 

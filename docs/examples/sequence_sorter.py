@@ -2,7 +2,7 @@
 
     python docs/examples/sequence_sorter.py
 
-Sequences of up to 12 numbers from 0 to 99 stand in one batch, padded at the end; `seq_lengths`
+A batch holds sequences of up to 12 numbers from 0 to 99, padded at the end; `seq_lengths`
 tells the layers where each one ends, so that the padding changes nothing. The output at step t is
 the network's guess at the t-th smallest number. The final figure is the share of new sequences that
 it sorts without a single mistake; the picture shows it for each length, also for lengths that never
@@ -43,7 +43,7 @@ LONGER = 16  # in the test
 
 
 class Sorter(nn.Module):
-    """Two layers: after the first, every step has heard of all others, from both sides."""
+    """Two layers: after the first, every step has information from all others, on both sides."""
 
     width: int
 
@@ -62,7 +62,7 @@ class Sorter(nn.Module):
 
 
 class Batch(NamedTuple):
-    """Sequences and the same ones sorted, [B, T], and how long each is, [B]."""
+    """Sequences and the sorted sequences, [B, T], and their lengths, [B]."""
 
     numbers: np.ndarray
     ordered: np.ndarray
@@ -81,7 +81,7 @@ def make_batch(rng: np.random.Generator, lengths: np.ndarray, padded: int) -> Ba
 
 
 class TrainState(struct.PyTreeNode):
-    """What a step changes, and what no step changes."""
+    """The state that a step changes, and the model and optimizer, which are constant."""
 
     params: Params
     opt_state: optax.OptState
@@ -91,7 +91,7 @@ class TrainState(struct.PyTreeNode):
 
 @jax.jit
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-    """Goes one step down the gradient; returns the new state and the loss."""
+    """One gradient step; returns the new state and the loss."""
 
     def loss_fn(params: Params) -> jax.Array:
         logits = state.model.apply({"params": params}, batch.numbers, batch.lengths)
@@ -156,7 +156,7 @@ def train(model: Sorter, steps: int, batch: int, seed: int) -> tuple[TrainState,
 
 def accuracy_by_length(state: TrainState, count: int, seed: int) -> np.ndarray:
     """The share of `count` new sequences that are sorted, for each length from 1 to LONGER."""
-    rng = np.random.default_rng([seed, 1])  # a stream of its own: no sequence of the training
+    rng = np.random.default_rng([seed, 1])  # a separate stream: none of the training sequences
     return np.array(
         [
             is_sorted(state, make_batch(rng, np.full(count, length), LONGER)).mean()
@@ -173,7 +173,7 @@ def draw(
 ) -> None:
     """The learning curve, the share that is sorted by length, and one sequence being sorted."""
     with matplotlib.style.context("default"):
-        # A bare `Figure`, without pyplot, opens no window and needs no display.
+        # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 7), dpi=150, layout="constrained")
         (learning, lengths), (before, after) = figure.subplots(2, 2)
 

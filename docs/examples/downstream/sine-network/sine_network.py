@@ -64,7 +64,7 @@ def apply(parameters: Parameters, x: jax.Array) -> jax.Array:
 def step(
     parameters: Parameters, x: jax.Array, y: jax.Array, rate: float
 ) -> tuple[Parameters, jax.Array]:
-    """One step down the gradient of the mean squared error."""
+    """One gradient step on the mean squared error."""
 
     def error(parameters: Parameters) -> jax.Array:
         return jnp.mean((apply(parameters, x) - y) ** 2)

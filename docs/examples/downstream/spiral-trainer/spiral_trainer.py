@@ -46,7 +46,7 @@ def spirals(key: jax.Array, points: int) -> tuple[jax.Array, jax.Array]:
 
 @jax.jit
 def step(variables: Variables, x: jax.Array, y: jax.Array) -> tuple[Variables, jax.Array]:
-    """One step down the gradient; running averages move along."""
+    """One gradient step, which also updates the running averages."""
 
     def loss(params: Variables) -> tuple[jax.Array, Variables]:
         logits, updates = Classifier().apply(
