@@ -52,7 +52,8 @@ def test_what_flax_does_not_have_has_a_reason() -> None:
 def test_namespaces() -> None:
     mine = {name for name, value in public(ours).items() if is_namespace(value)}
     other = {name for name, value in public(theirs).items() if is_namespace(value)}
-    assert other - mine == NAMESPACES
+    # `ids` is an attribute only once something has imported it, such as the docstrings' examples.
+    assert other - mine - {"ids"} == NAMESPACES
     assert mine - other == set()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import linnet.layers_recurrent.linen as ours_linen
-from linnet.layers_recurrent.linen import flip_sequences
+from linnet.layers_recurrent.functional import flip_sequences
 from linnet.module_core import linen as core
 
 KEY = jax.random.key(7)
