@@ -174,7 +174,7 @@ class TestStructure:
         assert nnx.graphdef(a) != nnx.graphdef(b), "0 is not False"
 
     def test_filters_must_be_exhaustive_in_split(self):
-        with pytest.raises(ValueError, match="No filter takes.*table"):
+        with pytest.raises(ValueError, match="no filter takes.*table"):
             nnx.split(Block(nnx.Rngs(0)), nnx.Param)
         with pytest.raises(ValueError, match="in the last place"):
             nnx.state(Block(nnx.Rngs(0)), ..., nnx.Param)

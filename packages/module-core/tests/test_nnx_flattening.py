@@ -83,7 +83,7 @@ class TestUnpack:
             nnx.merge(whole, nnx.state(Net()))
         with pytest.raises(ArgumentError, match="4 leaves, the GraphDef 2. In several states"):
             nnx.merge(whole, whole)
-        with pytest.raises(ArgumentError, match="No filter takes"):
+        with pytest.raises(ArgumentError, match="no filter takes"):
             nnx.unpack(Net(), nnx.Param)
         with pytest.raises(ArgumentError, match="Expected a State object, got Param"):
             nnx.unpack(nnx.Param(1.0))
@@ -233,7 +233,7 @@ class TestTrees:
         tree = {"a": net, "b": (net.mean, 1)}
         assert nnx.to_tree(tree, prefix={"a": 0, "b": (0, None)})
         assert nnx.to_tree(tree, prefix=None)
-        with pytest.raises(ArgumentError, match=r"two different prefixes.* at a/mean .* at b/0"):
+        with pytest.raises(ArgumentError, match=r"two prefixes.* at a/mean .* at b/0"):
             nnx.to_tree(tree, prefix={"a": 0, "b": (1, None)})
         assert nnx.to_tree(tree, prefix={"a": 0, "b": 1}, check_aliasing=False)
 

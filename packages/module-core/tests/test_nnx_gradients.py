@@ -94,7 +94,7 @@ def test_shared_modules():
     first, second = nnx.grad(lambda a, b: loss(a, X) + loss(b, X), argnums=(0, 1))(m, m)
     near(first.again.kernel[...], 2 * jax.grad(by_hand)(kernel, X))
     assert not second
-    with pytest.raises(ArgumentError, match="two different prefixes"):
+    with pytest.raises(ArgumentError, match="two prefixes"):
         nnx.grad(lambda a, b: loss(a, X))(m, m)
 
 
@@ -120,7 +120,7 @@ def test_grad_mistakes():
         nnx.grad(loss, argnums=3)(m, X)
     with pytest.raises(TypeError, match="ints and nnx.DiffState"):
         nnx.grad(loss, argnums="m")
-    with pytest.raises(ArgumentError, match="got a bound method"):
+    with pytest.raises(ArgumentError, match="bound methods"):
         nnx.grad(m.__call__)
     with pytest.raises(TypeError, match="scalar-output"):
         nnx.grad(lambda m, x: m(x))(m, X)

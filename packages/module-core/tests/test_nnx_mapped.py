@@ -158,9 +158,9 @@ def test_transform_metadata_for_jax_itself():
 
 def test_vmap_mistakes():
     m, many = block(), blocks(4)
-    with pytest.raises(ArgumentError, match=r"(?s)two different prefixes.*a\..*: 0\n  b\..*: None"):
+    with pytest.raises(ArgumentError, match=r"(?s)two prefixes.*a\..*: 0\n  b\..*: None"):
         nnx.vmap(lambda a, b: 1, in_axes=(0, None), axis_size=4)(many, many)
-    with pytest.raises(ArgumentError, match=r"(?s)two different prefixes.*output"):
+    with pytest.raises(ArgumentError, match=r"(?s)two prefixes.*output"):
         nnx.vmap(lambda a: a, out_axes=1)(many)
     with pytest.raises(ArgumentError, match="No axis found for calls"):
         nnx.vmap(lambda m: 1, in_axes=(nnx.StateAxes({nnx.Param: 0}),))(many)
@@ -171,7 +171,7 @@ def test_vmap_mistakes():
     assert float(m.calls[...]) == 0.0
     with pytest.raises(ArgumentError, match="in_axes must be a tree prefix"):
         nnx.vmap(lambda a, b: a, in_axes=(0,))(X, X)
-    with pytest.raises(ArgumentError, match="got a bound method"):
+    with pytest.raises(ArgumentError, match="bound methods"):
         nnx.vmap(m.__call__)
     with pytest.raises(ArgumentError, match=r"(?s)ints or None.*nnx.Carry is for nnx.scan"):
         nnx.vmap(lambda c: c, in_axes=nnx.Carry)(X)
@@ -179,7 +179,7 @@ def test_vmap_mistakes():
         nnx.vmap(lambda x: m(x))(X)
     twice = block()
     twice.again = twice.dense
-    with pytest.raises(ArgumentError, match="at two paths"):
+    with pytest.raises(ArgumentError, match="Duplicate found"):
         nnx.vmap(lambda m, x: m(x), in_axes=(None, 0), graph=False)(twice, X)
 
 
@@ -389,7 +389,7 @@ def test_scan_mistakes():
         )(m)
     with pytest.raises(ArgumentError, match="expects a function that returns 2 values"):
         scan(lambda c, x: c)(0, X)
-    with pytest.raises(ArgumentError, match="got a bound method"):
+    with pytest.raises(ArgumentError, match="bound methods"):
         scan(many.__call__)
     assert not hasattr(m, "new")
     assert float(m.calls[...]) == 0.0

@@ -78,7 +78,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_tree_mode_refuses_what_is_shared(name, shared):
     FUNCTIONS[name](shared)
-    with graph_mode(False), pytest.raises(ArgumentError, match="at two paths"):
+    with graph_mode(False), pytest.raises(ArgumentError, match="Duplicate found"):
         FUNCTIONS[name](shared)
 
 
@@ -97,7 +97,7 @@ def test_a_transform_has_the_mode_that_it_is_made_in(shared):
     with graph_mode(False):
         in_tree_mode = nnx.jit(double)
         assert in_graph_mode(shared).tolist() == [2.0, 2.0]
-    with pytest.raises(ArgumentError, match="at two paths|excludes"):
+    with pytest.raises(ArgumentError, match="Duplicate found|excludes"):
         in_tree_mode(shared)
 
 

@@ -110,9 +110,9 @@ def test_an_argument_in_the_output_is_refused(way, mode, what):
 def test_what_is_shared_is_refused_without_graphs_alone(way):
     run = WAYS[way](lambda m, *rest: jnp.sum(jax.tree.leaves(m)[0]), graph=False)
     m = Layer()
-    with pytest.raises(ArgumentError, match="One Variable is at two paths, 0/a and 0/b"):
+    with pytest.raises(ArgumentError, match="one Variable is at 0/a and 0/b"):
         run(Shared())
-    with pytest.raises(ArgumentError, match="at two paths"):
+    with pytest.raises(ArgumentError, match="Duplicate found"):
         run(m, m)
     with pytest.raises(ArgumentError, match="within itself.*graph=False"):
         WAYS[way](lambda m: Shared(), graph=False)(m)

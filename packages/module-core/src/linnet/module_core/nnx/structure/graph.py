@@ -263,7 +263,8 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
         what = "Missing" if missing else "Unknown" if unknown else "In several states"
         listed = ", ".join([path_text(p) for p in (missing or unknown or twice)[:6]])
         raise ArgumentError(
-            f"The states have {len(given) + len(twice)} leaves, the GraphDef {len(paths)}."
+            f"Incorrect number of leaves: the states have {len(given) + len(twice)} leaves, the"
+            f" GraphDef {len(paths)}."
             f" {what}: {listed}.",
             hint="Merge a GraphDef with all the states that it was split from.",
         )

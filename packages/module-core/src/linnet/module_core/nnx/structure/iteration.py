@@ -136,8 +136,7 @@ def refuse_tree_mode(node: object, graph: bool | None) -> None:
         if duplicates:
             where = " and ".join([path_text(p) for p in duplicates[0]])
             raise ArgumentError(
-                f"One object is at two paths, {where}: tree mode (graph=False) allows no shared"
-                " references.",
+                f"Duplicate found at {where}: tree mode (graph=False) allows no shared references.",
                 hint="Pass graph=True, or give each place an object of its own.",
             )
 

@@ -383,7 +383,7 @@ def _refuse_remainder(rest: FlatState[Any]) -> None:
         what = ", ".join(f"{path_text(p)} ({type(v).__name__})" for p, v in list(rest)[:6])
         more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
         raise ArgumentError(
-            f"No filter takes {what}{more}.",
+            f"Non-exhaustive filters: no filter takes {what}{more}.",
             hint="Add a filter for these, or `...` as the last one for all that is left.",
         )
 

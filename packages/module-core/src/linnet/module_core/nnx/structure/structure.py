@@ -359,6 +359,6 @@ def refuse_leftover(wanted: int, got: int) -> None:
     """
     if wanted != got:
         raise ArgumentError(
-            f"The states have {got} leaves, the GraphDef {wanted}.",
+            f"Incorrect number of leaves: the states have {got} leaves, the GraphDef {wanted}.",
             hint="Merge a GraphDef with all the states that it was split from.",
         )

@@ -212,7 +212,7 @@ def _check_aliasing(leaves: Iterable[tuple[Path, Any, Any]]) -> None:
             first, other = seen.setdefault(id(node), ((*path, *below), own))
             if other != own:
                 raise ArgumentError(
-                    f"One {type(node).__name__} has two different prefixes: it is at"
+                    f"Inconsistent aliasing: one {type(node).__name__} has two prefixes: it is at"
                     f" {path_text(first)} with the prefix {other!r} and at"
                     f" {path_text((*path, *below))} with {own!r}.",
                     hint="Give both the same prefix, or one of them a copy (nnx.clone).",

@@ -218,7 +218,7 @@ class Run:
                     spec = spec.spec_of((*o.path, *path), leaf)
                 if spec != spec_of[id(leaf)]:
                     raise ArgumentError(
-                        f"A shared {type(leaf).__name__} has two different prefixes:\n"
+                        f"Inconsistent aliasing: a shared {type(leaf).__name__} has two prefixes:\n"
                         f"  among the arguments: {spec_of[id(leaf)]}\n"
                         f"  output {join_text(o.where, path)}: {spec}",
                         hint="What is passed in and returned is one and the same variable: give"

@@ -332,7 +332,8 @@ def _refuse_aliasing(leaf: object, before: _Same, spec: object, where: str) -> N
     kind = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
     first = join_text(before.of.where, before.path)
     raise ArgumentError(
-        f"A shared {kind} has two different prefixes:\n  {first}: {before.spec}\n  {where}: {spec}",
+        f"Inconsistent aliasing: a shared {kind} has two prefixes:\n"
+        f"  {first}: {before.spec}\n  {where}: {spec}",
         hint="It is one and the same value: give all its places the same, or pass a copy"
         " (nnx.clone).",
     )

@@ -459,7 +459,8 @@ def _carry_position(axes: Any, what: str) -> int | None:
             )
     if len(found) > 1:
         raise ArgumentError(
-            f"There is one Carry at most, got two: {what}[{found[0]}] and {what}[{found[1]}].",
+            f"Found multiple Carry definitions, {what}[{found[0]}] and {what}[{found[1]}];"
+            " there may be one.",
             hint="Carry one tuple of both.",
         )
     return found[0] if found else None

@@ -53,7 +53,8 @@ class Modes:
         if found:
             where = " and ".join([path_text(p) for p in found[0]])
             raise ArgumentError(
-                f"One Variable is at two paths, {where}, which graph=False excludes in nnx.{name}.",
+                f"Duplicate found: one Variable is at {where}, which graph=False excludes in"
+                f" nnx.{name}.",
                 hint="Leave graph out, or give each place an object of its own (nnx.clone).",
             )
 
