@@ -251,8 +251,8 @@ class Module(_Dataclass, VariableAccess):
             state.setup_attributes.add(name)
             return value if adoption.is_plain(value) else adoption.adopt(self, name, value)
         raise SetAttributeFrozenModuleError(
-            f"Can't set {name}={brief(value)} on {type(self).__name__}: outside of setup, modules "
-            "are frozen.",
+            f"Can't set {name}={brief(value)} on {type(self).__name__}: modules are frozen "
+            "outside of setup.",
             hint=about_frozen(self, name),
         )
 
