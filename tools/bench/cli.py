@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = all_cases()
     if options.list:
         for case in cases:
-            print(f"{case.name:<27}{case.about}")
+            print(f"{case.name:<34}{case.about}")
         return 0
     chosen = _select(cases, options.only)
     effort = measure.QUICK if options.quick else measure.FULL
