@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -82,19 +83,19 @@ class _LSTMCellBase(MemoryCell):
         self.rngs = kept_stream(rngs, keep_rngs)
         self.carry_init = carry_init
 
+    @abstractmethod
     def _make_layers(
         self, of_input: Callable[[int], Linear], of_state: Callable[[int], Linear]
     ) -> None:
         """Makes the layers; each function makes a layer with a given number of features."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _maps_of_step(self, inputs: Array, h: Array) -> LSTMMaps[Any]:
         """The gates' maps for one step with these inputs and this hidden state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _affines(self) -> LSTMMaps[Affine]:
         """The gates' maps as arrays."""
-        raise NotImplementedError
 
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
         """Takes one step.
