@@ -319,7 +319,7 @@ def test_promotion_of_one_s_own_takes_one_tuple(make: Any, x: Any, sizes: int) -
 
 @pytest.mark.skipif(
     not hasattr(jax, "set_mesh"),
-    reason=f"jax {jax.__version__} lacks jax.set_mesh and jax.P, which are new in jax 0.7",
+    reason=f"jax {jax.__version__} lacks jax.set_mesh, which is new in jax 0.7.1",
 )
 def test_outputs_are_laid_out_as_asked() -> None:
     explicit = (jax.sharding.AxisType.Explicit,) * 2

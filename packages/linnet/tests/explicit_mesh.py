@@ -21,7 +21,7 @@ from linnet import nnx
 
 if not hasattr(jax, "set_mesh"):
     pytest.skip(
-        f"jax {jax.__version__} lacks jax.set_mesh, which is new in jax 0.7",
+        f"jax {jax.__version__} lacks jax.set_mesh, which is new in jax 0.7.1",
         allow_module_level=True,
     )
 
