@@ -1,0 +1,23 @@
+"""The modules and names of Flax 0.12.8, from Linnet's packages.
+
+Each module of Flax is a module here, in the same place, and passes on the names that a program
+expects in it. Modules are loaded when they are first used, whether they are imported or reached as
+attributes.
+
+>>> import jax, jax.numpy as jnp
+>>> from linnet import flax
+>>> variables = flax.linen.Dense(3).init(jax.random.key(0), jnp.ones((1, 2)))
+>>> flax.traverse_util.flatten_dict(variables, sep="/")["params/kernel"].shape
+(2, 3)
+"""
+
+import typing as _typing
+
+from linnet.flax._passing_on import passing_on as _passing_on
+
+from .version import __version__ as __version__
+
+if _typing.TYPE_CHECKING:
+    from linnet.module_core.config import config as config
+else:
+    __getattr__, __dir__ = _passing_on(__name__, config="linnet.module_core.config:config")

@@ -1,0 +1,71 @@
+"""How a module of the tree passes on names: each is looked up when it is first used (PEP 562).
+
+A module says where its names come from twice, side by side: to type checkers as imports, and at run
+time as the names of modules, so that nothing is loaded before it is used:
+
+    if TYPE_CHECKING:
+        from linnet.linen import *
+    else:
+        __getattr__, __dir__ = passing_on(__name__, "linnet.linen")
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+
+def passing_on(
+    module: str, *sources: str, **homes: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Creates `__getattr__` and `__dir__` of a module of the tree.
+
+    Args:
+      module: its name. Modules in its folder are among its names.
+      sources: modules whose public names it has; tried in this order.
+      homes: where other names are: a module ("linnet.nnx.graphlib"), or a module and the name in it
+        ("linnet.module_core.config:config").
+    """
+
+    def find(name: str) -> Any:
+        if name in homes:
+            home, _, inner = homes[name].partition(":")
+            found = import_module(home)
+            return getattr(found, inner) if inner else found
+        if name in _submodules(module):
+            return import_module(f".{name}", module)
+        if name == "__all__":
+            return public()
+        if not name.startswith("_"):
+            for source in sources:
+                try:
+                    return getattr(import_module(source), name)
+                except AttributeError:
+                    continue
+        raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+
+    def get(name: str) -> Any:
+        found = find(name)
+        setattr(sys.modules[module], name, found)
+        return found
+
+    def public() -> list[str]:
+        own = {name for name in vars(sys.modules[module]) if not name.startswith("_")}
+        passed_on = (_public(import_module(source)) for source in sources)
+        return sorted({*homes, *_submodules(module), *own}.union(*passed_on))
+
+    return get, public
+
+
+def _public(module: Any) -> set[str]:
+    return {name for name in dir(module) if not name.startswith("_")}
+
+
+def _submodules(module: str) -> set[str]:
+    path = getattr(sys.modules[module], "__path__", None)
+    if path is None:
+        return set()
+    return {entry.name for entry in pkgutil.iter_modules(path) if not entry.name.startswith("_")}
