@@ -239,7 +239,6 @@ def types(session: nox.Session) -> None:
         "tools/bench",
         "tools/releasing",
         "tools/website",
-        "tools/tests",
         "noxfile.py",
         env={"MYPYPATH": os.pathsep.join([*sources, "tools"])},
     )

@@ -6,15 +6,11 @@ A finder makes `flax.linen` the module `linnet.linen`, and so on; `flax` itself 
 the names that are elsewhere in Linnet.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Sequence
-from typing import Any
 
 PLACES = {
     "flax.linen": "linnet.linen",
@@ -32,14 +28,12 @@ PLACES = {
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds `flax` and what is below it in Linnet."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, fullname, path, target=None):
         if fullname != "flax" and not fullname.startswith("flax."):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+    def create_module(self, spec):
         if spec.name == "flax":
             return types.ModuleType("flax")
         above, _, last = spec.name.rpartition(".")
@@ -48,19 +42,19 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         # A submodule, or an attribute that is one.
         return importlib.import_module(f"{importlib.import_module(above).__name__}.{last}")
 
-    def exec_module(self, module: types.ModuleType) -> None:
+    def exec_module(self, module):
         # Modules of Linnet ran when they were imported.
         if module.__name__ == "flax":
-            module.__getattr__ = _submodule  # type: ignore[method-assign]
+            module.__getattr__ = _submodule
 
 
-def _submodule(name: str) -> Any:
+def _submodule(name):
     if f"flax.{name}" in PLACES:
         return importlib.import_module(f"flax.{name}")
     raise AttributeError(f"module 'flax' has no attribute {name!r}")
 
 
-def install() -> None:
+def install():
     """From here on, `import flax` gives Linnet."""
     if any(name == "flax" or name.startswith("flax.") for name in sys.modules):
         raise RuntimeError("flax has been imported already; install() comes first")

@@ -1,13 +1,11 @@
 """Settings that several files of the comparison with Flax share."""
 
-from collections.abc import Iterator
-
 import jax
 import pytest
 
 
 @pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
+def quick_compilation():
     """Most of the time goes into compiling programs that run once, on a few numbers.
 
     jax keeps what it compiled whatever the level, and the levels round differently: without empty

@@ -35,7 +35,7 @@ class Case:
     kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def build(nn: Any) -> dict[str, Case]:
+def build(nn):
     """The cases, with modules from the namespace `nn`."""
     normal = nn.initializers.normal()
 

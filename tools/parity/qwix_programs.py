@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 
-def main(library: str, names: list[str]) -> None:
+def main(library, names):
     """Runs programs, and prints a line of JSON for each."""
     if library == "linnet":
         import aliased
@@ -22,7 +21,7 @@ def main(library: str, names: list[str]) -> None:
         print(json.dumps({"program": name, "shown": shown(globals()[name]())}))
 
 
-def shown(tree: Any) -> dict[str, Any]:
+def shown(tree):
     """Leaves by path, with dtype, shape and values."""
     import jax
     import numpy as np
@@ -37,7 +36,7 @@ def shown(tree: Any) -> dict[str, Any]:
     }
 
 
-def linen_model() -> tuple[Any, Any]:
+def linen_model():
     """A model with dense layers, a convolution and attention, and its input."""
     import jax
     from flax import linen as nn
@@ -47,7 +46,7 @@ def linen_model() -> tuple[Any, Any]:
         out: int
 
         @nn.compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             x = nn.Dense(self.hidden, use_bias=False)(x)
             x = nn.relu(x)
             x = nn.Conv(4, (3,))(x)
@@ -58,32 +57,32 @@ def linen_model() -> tuple[Any, Any]:
     return MLP(8, 3), jax.random.uniform(jax.random.key(0), (2, 5, 4))
 
 
-def nnx_model() -> tuple[Any, Any]:
+def nnx_model():
     """The same in the other style."""
     import jax
     from flax import nnx
 
     class MLP(nnx.Module):
-        def __init__(self, rngs: Any) -> None:
+        def __init__(self, rngs):
             self.first = nnx.Linear(4, 8, use_bias=False, rngs=rngs)
             self.conv = nnx.Conv(8, 4, (3,), rngs=rngs)
             self.einsum = nnx.Einsum("abc,cd->abd", (4, 4), (4,), rngs=rngs)
             self.last = nnx.Linear(4, 3, rngs=rngs)
 
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return self.last(self.einsum(self.conv(nnx.relu(self.first(x)))))
 
     return MLP(nnx.Rngs(0)), jax.random.uniform(jax.random.key(0), (2, 5, 4))
 
 
-def rules(**options: Any) -> list[Any]:
+def rules(**options):
     """One rule for all modules."""
     import qwix
 
     return [qwix.QuantizationRule(module_path=".*", **options)]
 
 
-def linen_ptq() -> Any:
+def linen_ptq():
     """Post-training quantization: abstract parameters, quantized ones, the output."""
     import jax
     import qwix
@@ -100,7 +99,7 @@ def linen_ptq() -> Any:
     return weights, quantized.apply({"params": weights}, x), again, jitted
 
 
-def linen_qat() -> Any:
+def linen_qat():
     """Quantization-aware training: parameters, output, gradients, statistics of activations."""
     import jax
     import jax.numpy as jnp
@@ -112,13 +111,13 @@ def linen_qat() -> Any:
     variables = trained.init(jax.random.key(0), x)
     y, state = trained.apply(variables, x, mutable=["quant_stats"])
 
-    def loss(params: Any) -> Any:
+    def loss(params):
         return jnp.sin(trained.apply({**variables, **state, "params": params}, x)).sum()
 
     return variables, y, state, jax.jit(jax.grad(loss))(variables["params"])
 
 
-def linen_lora() -> Any:
+def linen_lora():
     """LoRA: parameters and output."""
     import jax
     import qwix
@@ -130,7 +129,7 @@ def linen_lora() -> Any:
     return variables, adapted.apply(variables, x)
 
 
-def linen_qlora() -> Any:
+def linen_qlora():
     """LoRA over quantized weights."""
     import jax
     import qwix
@@ -142,7 +141,7 @@ def linen_qlora() -> Any:
     return variables, adapted.apply(variables, x)
 
 
-def linen_static() -> Any:
+def linen_static():
     """Static ranges of activations, in a model with attention, a lifted class and a cell."""
     import jax
     import jax.numpy as jnp
@@ -151,7 +150,7 @@ def linen_static() -> Any:
 
     class Tagger(nn.Module):
         @nn.compact
-        def __call__(self, tokens: Any) -> Any:
+        def __call__(self, tokens):
             x = nn.Embed(7, 8)(tokens)
             x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
             x = nn.remat(nn.Dense)(8)(x)
@@ -165,7 +164,7 @@ def linen_static() -> Any:
     return variables, quantized.apply(variables, tokens), jitted
 
 
-def nnx_ptq() -> Any:
+def nnx_ptq():
     """Post-training quantization of an nnx model, and of parameters into an abstract one."""
     import jax
     import qwix
@@ -183,7 +182,7 @@ def nnx_ptq() -> Any:
     return state, quantized(x), jitted, abstract(x), model(x)
 
 
-def nnx_qat() -> Any:
+def nnx_qat():
     """Quantization-aware training of an nnx model: statistics, outputs, gradients."""
     import jax
     import jax.numpy as jnp
@@ -198,7 +197,7 @@ def nnx_qat() -> Any:
     return first, jax.tree.leaves(grads), jax.tree.leaves(nnx.state(trained))
 
 
-def nnx_lora() -> Any:
+def nnx_lora():
     """LoRA on an nnx model: gradients of the new parameters alone."""
     import jax
     import jax.numpy as jnp
@@ -213,7 +212,7 @@ def nnx_lora() -> Any:
     return adapted(x), jax.tree.leaves(grads), jax.tree.leaves(nnx.state(adapted))
 
 
-def nnx_qlora() -> Any:
+def nnx_qlora():
     """LoRA over quantized weights of an nnx model."""
     import jax
     import qwix

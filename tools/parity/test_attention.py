@@ -8,7 +8,7 @@ attention; what Linnet has beyond Flax is compared with Flax's way to do the sam
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen
@@ -27,11 +27,11 @@ BOTH = (linnet.linen, flax.linen)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def normal(seed: int, *shape: int, dtype: Any = jnp.float32) -> jax.Array:
+def normal(seed, *shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(seed), shape, dtype)
 
 
-def identical(ours: Any, theirs: Any) -> None:
+def identical(ours, theirs):
     """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -41,7 +41,7 @@ def identical(ours: Any, theirs: Any) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def near(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
+def near(ours, theirs, tolerance=2e-5):
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         least = 0.05 if a.dtype.itemsize == 2 else tolerance
@@ -50,7 +50,7 @@ def near(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
         )
 
 
-def order(tree: Any) -> Any:
+def order(tree):
     return [(k, order(v)) for k, v in tree.items()] if isinstance(tree, dict) else None
 
 
@@ -62,15 +62,15 @@ MASK = jax.random.bernoulli(KEY, 0.6, (2, 1, 5, 7)).at[:, :, 2].set(False)
 DROPOUT = {"dropout_rng": KEY, "dropout_rate": 0.3}
 
 
-def doubled(*args: Any, **kwargs: Any) -> Any:
+def doubled(*args, **kwargs):
     return 2 * jax.lax.dot_general(*args, **kwargs)
 
 
-def tripled(*args: Any, **kwargs: Any) -> Any:
+def tripled(*args, **kwargs):
     return 3 * jnp.einsum(*args, **kwargs)
 
 
-OPTIONS: dict[str, dict[str, Any]] = {
+OPTIONS = {
     "plain": {},
     "mask": {"mask": MASK},
     "number mask": {"mask": MASK[0].astype(jnp.float32)},
@@ -92,20 +92,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def compared(run: Callable[[Any], Callable[..., Any]], arrays: Any, *, jitted: bool = True) -> None:
+def compared(run, arrays, *, jitted=True):
     """Outputs eager and jitted, identical; gradients, near."""
     ours, theirs = (run(nn) for nn in BOTH)
     identical(ours(*arrays), theirs(*arrays))
     if not jitted:
         return
 
-    def both(function: Any) -> Any:
-        def loss(*arrays: Any) -> Any:
+    def both(function):
+        def loss(*arrays):
             y = function(*arrays)
             leaves = [jnp.sum(jnp.sin(jnp.abs(x).astype(jnp.float32))) for x in jax.tree.leaves(y)]
             return sum(leaves), y
 
-        def forward(*arrays: Any) -> Any:
+        def forward(*arrays):
             return function(*arrays)
 
         gradient = jax.grad(loss, tuple(range(len(arrays))), has_aux=True)
@@ -118,13 +118,13 @@ def compared(run: Callable[[Any], Callable[..., Any]], arrays: Any, *, jitted: b
     near(ours_gradient, theirs_gradient)
 
 
-def exact(nn: Any) -> dict[str, Any]:
+def exact(nn):
     return {"implementation": "exact"} if nn is linnet.linen else {}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_function(name: str) -> None:
-    def run(nn: Any) -> Any:
+def test_function(name):
+    def run(nn):
         return lambda *a: nn.dot_product_attention(*a, **OPTIONS[name], **exact(nn))
 
     # Compiling takes seconds a case: those that differ in arithmetic.
@@ -134,8 +134,8 @@ def test_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bias and mask", "dropout", "float32 softmax", "dot_general"])
-def test_weights(name: str) -> None:
-    def run(nn: Any) -> Any:
+def test_weights(name):
+    def run(nn):
         return lambda *a: nn.dot_product_attention_weights(*a, **OPTIONS[name])
 
     compared(run, (Q, K), jitted=False)
@@ -151,19 +151,19 @@ def test_weights(name: str) -> None:
     ],
     ids=str,
 )
-def test_shapes_and_mixed_types(shape: tuple[int, ...], types: tuple[Any, ...]) -> None:
+def test_shapes_and_mixed_types(shape, types):
     arrays = [normal(i, *shape, dtype=d) for i, d in enumerate(types)]
     compared(lambda nn: nn.dot_product_attention, arrays, jitted=False)
 
 
-def test_positions_of_arguments() -> None:
+def test_positions_of_arguments():
     values = (Q, K, V, BIAS, MASK, False, KEY, 0.3, False, bf16, None, None, True)
     compared(lambda nn: lambda: nn.dot_product_attention(*values), (), jitted=False)
     values = (Q, K, BIAS, MASK, False, KEY, 0.3, False, bf16, None, None, True)
     compared(lambda nn: lambda: nn.dot_product_attention_weights(*values), (), jitted=False)
 
 
-def test_einsums() -> None:
+def test_einsums():
     einsums = {"qk_attn_weights_einsum": tripled, "attn_weights_value_einsum": tripled}
     compared(lambda nn: lambda *a: nn.dot_product_attention(*a, **einsums), (Q, K, V), jitted=False)
     compared(
@@ -173,9 +173,9 @@ def test_einsums() -> None:
     )
 
 
-def test_masks() -> None:
+def test_masks():
     a, b = jnp.array([[1, 2, 0]]), jnp.array([[2, 0, 1, 1]])
-    masks: list[Callable[[Any], Any]] = [
+    masks = [
         lambda nn: nn.make_attention_mask(a, b),
         lambda nn: nn.make_attention_mask(a, b, jnp.less, 2, bool),
         lambda nn: nn.make_causal_mask(b),
@@ -204,7 +204,7 @@ class Case(NamedTuple):
     name: str = "MultiHeadDotProductAttention"
 
 
-def fussy(query: Any, key: Any, value: Any, mask: Any = None, dtype: Any = None) -> Any:
+def fussy(query, key, value, mask=None, dtype=None):
     """An attention function that takes only some of the arguments."""
     weights = jax.nn.sigmoid(jnp.einsum("...qhd,...khd->...hqk", query, key))
     weights = weights if mask is None else weights * mask
@@ -252,14 +252,14 @@ CASES = {
 }
 
 
-def layer_of(nn: Any, case: Case) -> Any:
+def layer_of(nn, case):
     options = exact(nn) if case.fields.get("attention_fn") is None else {}
     return getattr(nn, case.name)(num_heads=4, **case.fields, **options)
 
 
 @pytest.mark.filterwarnings("ignore:SelfAttention (will be|is deprecated):DeprecationWarning")
 @pytest.mark.parametrize("name", CASES)
-def test_module(name: str) -> None:
+def test_module(name):
     case = CASES[name]
     rngs = {"params": KEY, "dropout": jax.random.key(5)}
     started = [layer_of(nn, case).init_with_output(rngs, *case.inputs, **case.call) for nn in BOTH]
@@ -267,10 +267,10 @@ def test_module(name: str) -> None:
     variables = started[1][1]
     assert order(started[0][1]) == order(variables)
 
-    def run(nn: Any) -> Any:
+    def run(nn):
         layer = layer_of(nn, case)
 
-        def call(params: Any, *inputs: Any) -> Any:
+        def call(params, *inputs):
             return layer.apply(
                 {"params": params},
                 *inputs,
@@ -287,15 +287,15 @@ def test_module(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["two inputs, masked", "normalized", "dropout", "sown"])
-def test_module_jitted(name: str) -> None:
+def test_module_jitted(name):
     case = CASES[name]
     rngs = {"params": KEY, "dropout": jax.random.key(6)}
     params = layer_of(flax.linen, case).init(rngs, *case.inputs, **case.call)
 
-    def run(nn: Any) -> Any:
+    def run(nn):
         layer = layer_of(nn, case)
 
-        def call(params: Any, *inputs: Any) -> Any:
+        def call(params, *inputs):
             return layer.apply(params, *inputs, **case.call, mutable=["intermediates"], rngs=rngs)
 
         return call
@@ -306,7 +306,7 @@ def test_module_jitted(name: str) -> None:
 @pytest.mark.parametrize(
     "fields", [{}, {"dtype": bf16, "normalize_qk": True}, {"qkv_features": 12}], ids=str
 )
-def test_decoding(fields: dict[str, Any]) -> None:
+def test_decoding(fields):
     layers = [nn.MultiHeadDotProductAttention(4, decode=True, **fields, **exact(nn)) for nn in BOTH]
     ours, theirs = (layer.init_with_output(KEY, X) for layer in layers)
     identical(ours, theirs)
@@ -330,7 +330,7 @@ def test_decoding(fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("implementation", ["exact", "chunked"])
-def test_causality_groups_and_prefill(implementation: Any) -> None:
+def test_causality_groups_and_prefill(implementation):
     theirs = flax.linen.MultiHeadAttention(4)
     params = theirs.init(KEY, X)
     mask = flax.linen.make_causal_mask(X[..., 0])
@@ -349,13 +349,13 @@ def test_causality_groups_and_prefill(implementation: Any) -> None:
     near(ours, flax.linen.dot_product_attention(Q, *repeated))
 
 
-def test_long_sequences_come_out_the_same_within_rounding() -> None:
+def test_long_sequences_come_out_the_same_within_rounding():
     """Where `auto` takes chunked attention."""
     arrays = [normal(i, 1, 520, 2, 8) for i in range(3)]
     mask = flax.linen.make_causal_mask(arrays[0][..., 0, 0])
 
-    def run(nn: Any) -> Any:
-        def loss(*a: Any) -> Any:
+    def run(nn):
+        def loss(*a):
             y = nn.dot_product_attention(*a, mask=mask)
             return jnp.sum(jnp.sin(y)), y
 
@@ -364,7 +364,7 @@ def test_long_sequences_come_out_the_same_within_rounding() -> None:
     near(run(linnet.linen), run(flax.linen))
 
 
-def test_past_the_cache_s_end() -> None:
+def test_past_the_cache_s_end():
     """Flax overwrites the last position, in silence."""
     theirs, ours = (nn.MultiHeadAttention(4, decode=True) for nn in (flax.linen, linnet.linen))
     variables = theirs.init(KEY, X[:, :1])
@@ -376,7 +376,7 @@ def test_past_the_cache_s_end() -> None:
         ours.apply(full, X[:, 1:2], mutable=["cache"])
 
 
-def test_refused_by_both() -> None:
+def test_refused_by_both():
     for nn in BOTH:
         layer = nn.MultiHeadDotProductAttention(3)
         with pytest.raises((ValueError, AssertionError)):

@@ -6,17 +6,13 @@ should on Flax has to print the same on Linnet. One that fails on Flax itself (b
 date, or needs something that isn't installed) says nothing, and is skipped.
 """
 
-from __future__ import annotations
-
 import doctest
 import importlib
 import inspect
 import io
 import pkgutil
 import re
-import types
 import warnings
-from collections.abc import Iterator
 
 import pytest
 
@@ -41,7 +37,7 @@ DIFFERENT = {
 """Examples that print something else on purpose, by the name of what they document, and why."""
 
 
-def modules(name: str) -> Iterator[types.ModuleType]:
+def modules(name):
     """A module and everything below it that can be imported."""
     root = importlib.import_module(name)
     yield root
@@ -52,10 +48,10 @@ def modules(name: str) -> Iterator[types.ModuleType]:
             continue
 
 
-def collected() -> dict[str, doctest.DocTest]:
+def collected():
     """Every docstring with examples, once, by the name of what it documents."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    tests: dict[str, doctest.DocTest] = {}
+    tests = {}
     seen = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some parts are deprecated
@@ -72,7 +68,7 @@ def collected() -> dict[str, doctest.DocTest]:
     return tests
 
 
-def ours(text: str) -> str:
+def ours(text):
     """Code or output with Flax's names exchanged for Linnet's."""
     text = re.sub(r"^(\s*)from flax import (.+)$", _imports, text, flags=re.MULTILINE)
     text = re.sub(r"^(\s*)import flax$", r"\1import linnet.linen, linnet.nnx, linnet.struct", text)
@@ -81,7 +77,7 @@ def ours(text: str) -> str:
     return text
 
 
-def _imports(match: re.Match[str]) -> str:
+def _imports(match):
     """`from flax import linen as nn, struct`, as imports of Linnet's modules."""
     lines = []
     for name in match[2].split(","):
@@ -91,7 +87,7 @@ def _imports(match: re.Match[str]) -> str:
     return match[1] + "; ".join(lines)
 
 
-def run(test: doctest.DocTest, *, exchanged: bool) -> str:
+def run(test, *, exchanged):
     """What doctest has to say against an example; nothing if it passes."""
     change = ours if exchanged else str
     examples = [
@@ -113,7 +109,7 @@ EXAMPLES = collected()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name: str) -> None:
+def test_example(name):
     said = run(EXAMPLES[name], exchanged=True)
     if name in DIFFERENT:
         assert said, "it no longer differs: take it off the list"
@@ -124,15 +120,15 @@ def test_example(name: str) -> None:
         pytest.fail(outcome(said), pytrace=False)
 
 
-def outcome(said: str) -> str:
+def outcome(said):
     """The last lines of what doctest says: what was printed, or the error that was raised."""
     return inspect.cleandoc("\n".join(said.rstrip().splitlines()[-6:]))
 
 
-def test_there_are_examples_of_every_part() -> None:
+def test_there_are_examples_of_every_part():
     parts = {name.partition(".")[0] for name in EXAMPLES}
     assert {"linen", "nnx", "struct", "traverse_util"} <= parts
 
 
-def test_what_differs_exists() -> None:
+def test_what_differs_exists():
     assert set(DIFFERENT) <= set(EXAMPLES)

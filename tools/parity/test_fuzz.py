@@ -1,7 +1,5 @@
 """The fuzzer: a fault that is put in is found, made small, and shown again by the line printed."""
 
-from __future__ import annotations
-
 import json
 import random
 

@@ -1,11 +1,8 @@
 """Keras's own FlaxLayer around Flax's modules: the same weights, order, names and numbers."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from types import SimpleNamespace
-from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="linnet-keras-"))
@@ -22,7 +19,7 @@ BOTH = [flax.linen, linnet.linen]
 RNG = np.random.default_rng(0)
 
 
-def dense(nn: Any) -> Any:
+def dense(nn):
     class Net(nn.Module):
         @nn.compact
         def __call__(self, inputs):
@@ -31,7 +28,7 @@ def dense(nn: Any) -> Any:
     return Net()
 
 
-def cnn(nn: Any) -> Any:
+def cnn(nn):
     class Net(nn.Module):
         @nn.compact
         def __call__(self, inputs, training):
@@ -44,7 +41,7 @@ def cnn(nn: Any) -> Any:
     return Net()
 
 
-def rnn(nn: Any) -> Any:
+def rnn(nn):
     class Net(nn.Module):
         @nn.compact
         def __call__(self, inputs, training=False):
@@ -56,7 +53,7 @@ def rnn(nn: Any) -> Any:
     return Net()
 
 
-def images() -> Any:
+def images():
     return RNG.normal(size=(6, 6, 6, 2)).astype("float32")
 
 
@@ -81,21 +78,21 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def no_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_tensorflow(monkeypatch):
     """Keras's layer asks TensorFlow, which isn't installed, whether it is tracing."""
     from keras.src.utils import jax_layer
 
     monkeypatch.setattr(jax_layer, "tf", SimpleNamespace(inside_function=lambda: False))
 
 
-def made(nn: Any, net: Any, **kwargs: Any) -> Any:
+def made(nn, net, **kwargs):
     keras.utils.clear_session()
     keras.utils.set_random_seed(3)
     layer_type = keras.layers.FlaxLayer if nn is flax.linen else FlaxLayer
     return layer_type(net(nn), **kwargs)
 
 
-def assert_same(ours: Any, theirs: Any) -> None:
+def assert_same(ours, theirs):
     ours, theirs = keras.tree.flatten(ours), keras.tree.flatten(theirs)
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
@@ -103,13 +100,13 @@ def assert_same(ours: Any, theirs: Any) -> None:
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def described(layer: Any) -> list[tuple[tuple[int, ...], str, bool]]:
+def described(layer):
     # Ours are called by the module's paths, those of Keras's layer variable, variable_1, ...
     return [(tuple(v.shape), v.dtype, v.trainable) for v in layer.variables]
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_layer(name: str) -> None:
+def test_layer(name):
     net, make_inputs = NETS[name]
     inputs = make_inputs()
     results = []
@@ -129,7 +126,7 @@ def test_layer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "cnn"])
-def test_fit(name: str) -> None:
+def test_fit(name):
     net, make_inputs = NETS[name]
     inputs = make_inputs()
     targets = RNG.integers(0, 2, len(inputs))
@@ -147,7 +144,7 @@ def test_fit(name: str) -> None:
     assert_same(our_outputs, their_outputs)
 
 
-def test_variables_that_were_given() -> None:
+def test_variables_that_were_given():
     inputs = images()
     variables = cnn(linnet.linen).init(
         {"params": keras.random.SeedGenerator(1).next()}, inputs, False
@@ -159,7 +156,7 @@ def test_variables_that_were_given() -> None:
     assert_same(ours[2], theirs[2])
 
 
-def test_functions_and_bound_methods() -> None:
+def test_functions_and_bound_methods():
     inputs = images()
     results = []
     for nn in BOTH:
@@ -174,7 +171,7 @@ def test_functions_and_bound_methods() -> None:
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "bfloat16"])
-def test_policies_give_weights_the_same_dtypes(policy: str) -> None:
+def test_policies_give_weights_the_same_dtypes(policy):
     inputs = images()
     theirs, ours = (made(nn, cnn, dtype=policy) for nn in BOTH)
     outputs = [layer(inputs).dtype for layer in (theirs, ours)]

@@ -25,7 +25,7 @@ KEY = jax.random.key(7)
 bf16, f16, c64 = jnp.bfloat16, jnp.float16, jnp.complex64
 
 
-def normal(*shape: int, dtype: Any = jnp.float32) -> jax.Array:
+def normal(*shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(len(shape)), shape, dtype)
 
 
@@ -34,7 +34,7 @@ IMAGE = normal(2, 7, 6, 4)
 IDS = jnp.array([[0, 4, 2], [-1, 5, -9]])
 
 
-def identical(ours: Any, theirs: Any) -> None:
+def identical(ours, theirs):
     """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -50,17 +50,17 @@ class Case(NamedTuple):
     inputs: tuple[Any, ...] = (X,)
 
 
-def dense(name: str, *inputs: Any, **fields: Any) -> Case:
+def dense(name, *inputs, **fields):
     return Case(f"Dense {name}", lambda nn: nn.Dense(6, **built(nn, fields)), inputs or (X,))
 
 
-def shown(fields: dict[str, Any]) -> str:
+def shown(fields):
     """Fields as a test's name, the same in each process."""
     values = {k: getattr(v, "shape", getattr(v, "__name__", v)) for k, v in fields.items()}
     return ", ".join(f"{k}={v}" for k, v in values.items())
 
 
-def built(nn: Any, fields: dict[str, Any]) -> dict[str, Any]:
+def built(nn, fields):
     """The fields; those that hold something of the library itself are given as functions of it.
 
     Where neither an initializer nor its dtype is the case's subject, `drawn` takes its place.
@@ -73,7 +73,7 @@ def built(nn: Any, fields: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def drawn(key: Any, shape: Any, dtype: Any) -> jax.Array:
+def drawn(key, shape, dtype):
     """A kernel that tells its key, shape and dtype apart, and needs no second of compilation."""
     if isinstance(key, jax.core.Tracer):  # Flax asks for an initializer's shape
         return jnp.zeros(shape, dtype)
@@ -81,31 +81,31 @@ def drawn(key: Any, shape: Any, dtype: Any) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
 
 
-def of_normal(nn: Any) -> Any:
+def of_normal(nn):
     return nn.initializers.normal(0.3)
 
 
-def of_glorot(nn: Any) -> Any:
+def of_glorot(nn):
     return nn.initializers.glorot_uniform()
 
 
-def of_narrow(nn: Any) -> Any:
-    def promote(*args: Any, dtype: Any = None, inexact: bool = True) -> Any:
+def of_narrow(nn):
+    def promote(*args, dtype=None, inexact=True):
         return nn.dtypes.promote_dtype(*args, dtype=jnp.bfloat16, inexact=inexact)
 
     return promote
 
 
-def doubled(lhs: Any, rhs: Any, dimension_numbers: Any, precision: Any = None) -> Any:
+def doubled(lhs, rhs, dimension_numbers, precision=None):
     return 2 * lax.dot_general(lhs, rhs, dimension_numbers, precision=precision)
 
 
-def to_half(lhs: Any, rhs: Any, dimension_numbers: Any, precision: Any = None) -> Any:
+def to_half(lhs, rhs, dimension_numbers, precision=None):
     """Returns another dtype than the bias has."""
     return lax.dot_general(lhs, rhs, dimension_numbers, precision=precision).astype(jnp.bfloat16)
 
 
-def doubled_conv(*args: Any, **kwargs: Any) -> Any:
+def doubled_conv(*args, **kwargs):
     return 2 * lax.conv_general_dilated(*args, **kwargs)
 
 
@@ -141,7 +141,7 @@ DENSE = [
 ]
 
 
-def general(features: Any, *inputs: Any, **fields: Any) -> Case:
+def general(features, *inputs, **fields):
     name = f"DenseGeneral {features} {shown(fields)} {[i.shape for i in inputs]}"
     return Case(name, lambda nn: nn.DenseGeneral(features, **built(nn, fields)), inputs or (IMAGE,))
 
@@ -170,7 +170,7 @@ DENSE_GENERAL = [
 ]
 
 
-def conv(kernel_size: Any, *inputs: Any, kind: str = "Conv", **fields: Any) -> Case:
+def conv(kernel_size, *inputs, kind="Conv", **fields):
     name = f"{kind} {kernel_size} {shown(fields)} {[i.shape for i in inputs]}"
     return Case(
         name,
@@ -295,7 +295,7 @@ CONV_TRANSPOSE = [
 ]
 
 
-def einsum(shape: Any, equation: str, *inputs: Any, **fields: Any) -> Case:
+def einsum(shape, equation, *inputs, **fields):
     return Case(
         f"Einsum {equation} {shape} {shown(fields)}",
         lambda nn: nn.Einsum(shape, equation, **built(nn, fields)),
@@ -321,14 +321,14 @@ EINSUM = [
 ]
 
 
-def table(nn: Any, fields: dict[str, Any]) -> dict[str, Any]:
+def table(nn, fields):
     made = built(nn, fields)
     if "kernel_init" in made:
         made["embedding_init"] = made.pop("kernel_init")
     return made
 
 
-def embed(name: str, ids: Any, rows: int = 5, **fields: Any) -> Case:
+def embed(name, ids, rows=5, **fields):
     return Case(f"Embed {name}", lambda nn: nn.Embed(rows, 3, **table(nn, fields)), (ids,))
 
 
@@ -366,7 +366,7 @@ WITH_PARAMETERS = [
 
 
 @pytest.mark.parametrize("case", WITH_PARAMETERS, ids=lambda c: c.name)
-def test_layer(case: Case) -> None:
+def test_layer(case):
     ours, theirs = case.make(linnet.linen), case.make(flax.linen)
     arrays = [i for i in case.inputs if not isinstance(i, str)]
     static = [i for i in case.inputs if isinstance(i, str)]
@@ -381,7 +381,7 @@ def test_layer(case: Case) -> None:
 
 @pytest.mark.parametrize("name", ["Dense", "DenseGeneral", "Conv", "ConvTranspose", "Embed"])
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
-def test_any_key(name: str, impl: str) -> None:
+def test_any_key(name, impl):
     arguments = {"Dense": (3,), "DenseGeneral": ((3, 2),), "Embed": (4, 3)}.get(name, (3, (3,)))
     x = IDS if name == "Embed" else X
     for key in (jax.random.key(3, impl=impl), jax.random.PRNGKey(3)):
@@ -393,7 +393,7 @@ def test_any_key(name: str, impl: str) -> None:
 
 @pytest.mark.parametrize("dtype", [None, bf16, c64], ids=str)
 @pytest.mark.parametrize("query", [normal(3), normal(2, 3), normal(2, 2, 3).astype(bf16)])
-def test_attend(query: jax.Array, dtype: Any) -> None:
+def test_attend(query, dtype):
     ours, theirs = (nn.Embed(5, 3, dtype=dtype) for nn in (linnet.linen, flax.linen))
     variables = theirs.init(KEY, IDS)
     identical(ours.init(KEY, query, method="attend"), theirs.init(KEY, query, method="attend"))
@@ -423,11 +423,11 @@ DROPOUT = [
 
 
 @pytest.mark.parametrize(("positional", "fields", "x"), DROPOUT)
-def test_dropout(positional: Any, fields: Any, x: Any) -> None:
+def test_dropout(positional, fields, x):
     ours, theirs = (nn.Dropout(*positional, **fields) for nn in (linnet.linen, flax.linen))
     rngs = {fields.get("rng_collection", "dropout"): KEY}
 
-    def run(layer: Any, x: Any, rngs: Any) -> Any:
+    def run(layer, x, rngs):
         return layer.apply({}, x, deterministic=False, rngs=rngs)
 
     identical(run(ours, x, rngs), run(theirs, x, rngs))
@@ -452,7 +452,7 @@ POOLS = [
     ("avg_pool", {}),
     ("avg_pool", {"count_include_pad": False}),
 ]
-POOL_CASES: list[tuple[Any, Any]] = [
+POOL_CASES = [
     (IMAGE, ((2, 3),)),
     (IMAGE, ((2, 2), (2, 2))),
     (IMAGE, ((3, 2), (2, 1), "SAME_LOWER")),
@@ -470,7 +470,7 @@ POOL_CASES: list[tuple[Any, Any]] = [
 
 @pytest.mark.parametrize(("x", "geometry"), POOL_CASES)
 @pytest.mark.parametrize(("name", "options"), POOLS)
-def test_pool(name: str, options: Any, geometry: Any, x: Any) -> None:
+def test_pool(name, options, geometry, x):
     ours = partial(getattr(linnet.linen, name), **options)
     theirs = partial(getattr(flax.linen.pooling, name), **options)
     identical(ours(x, *geometry), theirs(x, *geometry))
@@ -481,16 +481,16 @@ def test_pool(name: str, options: Any, geometry: Any, x: Any) -> None:
     ("init", "reduce_fn"), [(0.0, lax.add), (1.0, lax.mul), (-jnp.inf, lax.max), (0.5, lax.max)]
 )
 @pytest.mark.parametrize("x", [IMAGE, IMAGE[0]], ids=["batch", "single"])
-def test_pool_of_any_reduction(init: float, reduce_fn: Any, x: jax.Array) -> None:
+def test_pool_of_any_reduction(init, reduce_fn, x):
     arguments = (init, reduce_fn, (2, 3), (2, 1), "SAME")
     identical(linnet.linen.pool(x, *arguments), flax.linen.pool(x, *arguments))
 
 
-def test_model_of_all_layers() -> None:
-    def model(nn: Any) -> Any:
+def test_model_of_all_layers():
+    def model(nn):
         class Trunk(nn.Module):
             @nn.compact
-            def __call__(self, x: Any, train: bool) -> Any:
+            def __call__(self, x, train):
                 x = nn.Conv(4, (3, 3), name="first")(x)
                 x = nn.max_pool(nn.PReLU()(x), (2, 2), (2, 2))
                 x = nn.ConvTranspose(3, (2, 2), strides=(2, 2))(x)
@@ -499,14 +499,14 @@ def test_model_of_all_layers() -> None:
                 return nn.Dropout(0.4, deterministic=not train)(x)
 
         class Model(nn.Module):
-            def setup(self) -> None:
+            def setup(self):
                 self.trunk = Trunk()
                 self.heads = [nn.DenseGeneral((2, 3), axis=(1, 2, 3)), nn.Dense(6)]
                 self.mix = nn.Einsum((6, 5), "...a,ab->...b")
                 self.table = nn.Embed(7, 6)
                 self.noise = nn.Dropout(0.3)
 
-            def __call__(self, x: Any, ids: Any, train: bool = False) -> Any:
+            def __call__(self, x, ids, train=False):
                 x = nn.gelu(self.heads[0](self.trunk(x, train)))
                 x = x.reshape(x.shape[0], -1) + self.table(ids)
                 x = self.noise(self.heads[1](x), deterministic=not train)
@@ -525,7 +525,7 @@ def test_model_of_all_layers() -> None:
         theirs.apply(variables, IMAGE, ids, train=True, rngs=rngs),
     )
 
-    def loss(model: Any, variables: Any) -> jax.Array:
+    def loss(model, variables):
         y, logits = model.apply(variables, IMAGE, ids, train=True, rngs=rngs)
         return (y**2).sum() + jax.nn.logsumexp(logits)
 
@@ -535,7 +535,7 @@ def test_model_of_all_layers() -> None:
     )
 
 
-def test_x64() -> None:
+def test_x64():
     with jax.enable_x64(True):
         for x in (jnp.ones((2, 5, 4)), jnp.ones((2, 5, 4), jnp.float32)):
             for make in (
@@ -556,8 +556,8 @@ def test_x64() -> None:
 
 # Dtypes.
 
-PARTNERS: list[Any] = [None, 1.5, np.ones(2), jnp.ones(2), jnp.ones(2, bf16), jnp.arange(2)]
-VALUES: list[Any] = [
+PARTNERS = [None, 1.5, np.ones(2), jnp.ones(2), jnp.ones(2, bf16), jnp.arange(2)]
+VALUES = [
     None,
     1,
     1.5,
@@ -575,7 +575,7 @@ VALUES: list[Any] = [
 DTYPES = [None, jnp.float32, bf16, "float32", float, np.dtype("float16"), c64, int, jnp.int32]
 
 
-def outcome(function: Any, *args: Any, **options: Any) -> Any:
+def outcome(function, *args, **options):
     """Everything that can be told of a result, or that there is none."""
     try:
         result = function(*args, **options)
@@ -592,7 +592,7 @@ def outcome(function: Any, *args: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("name", ["promote_dtype", "canonicalize_dtype"])
 @pytest.mark.filterwarnings("ignore:Explicitly requested dtype:UserWarning")
 @pytest.mark.filterwarnings("ignore:Casting complex values to real")
-def test_promotion(name: str, x64: bool) -> None:
+def test_promotion(name, x64):
     ours, theirs = (getattr(nn.dtypes, name) for nn in (linnet.linen, flax.linen))
     with jax.enable_x64(x64):
         for a, b, dtype, inexact in itertools.product(VALUES, PARTNERS, DTYPES, (True, False)):
@@ -627,7 +627,7 @@ LAYERS = [
 ]
 
 
-def default(parameter: inspect.Parameter) -> Any:
+def default(parameter):
     value = parameter.default
     if parameter.name == "parent" or (parameter.name.endswith("_init") and callable(value)):
         return "compared where they are used"
@@ -635,7 +635,7 @@ def default(parameter: inspect.Parameter) -> Any:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_fields_are_flax_s(name: str) -> None:
+def test_fields_are_flax_s(name):
     ours, theirs = (
         {p.name: default(p) for p in inspect.signature(getattr(nn, name)).parameters.values()}
         for nn in (linnet.linen, flax.linen)
@@ -661,8 +661,8 @@ def test_fields_are_flax_s(name: str) -> None:
         "linear.canonicalize_padding",
     ],
 )
-def test_functions_take_flax_s_arguments(path: str) -> None:
-    def arguments(nn: Any) -> list[tuple[str, Any, Any]]:
+def test_functions_take_flax_s_arguments(path):
+    def arguments(nn):
         function = nn
         for part in path.split("."):
             function = getattr(function, part)
@@ -686,7 +686,7 @@ ACTIVATIONS = [
 RECORDED_ONCE = {"gelu", "logsumexp", "relu", "relu6", "softmax"}
 
 
-def test_activations_are_jax_s() -> None:
+def test_activations_are_jax_s():
     assert len(ACTIVATIONS) > 20
     for name in ACTIVATIONS:
         ours, theirs = getattr(linnet.linen, name), getattr(flax.linen, name)

@@ -1,7 +1,5 @@
 """Whole models against Flax: the same parameters, outputs and collections, bit for bit."""
 
-from __future__ import annotations
-
 import functools
 
 import flax

@@ -37,7 +37,7 @@ PARTS = sorted(
 )
 
 
-def names_of(module: typing.Any) -> set[str]:
+def names_of(module):
     """What a program could want from a module of Flax."""
     parts = {*PARTS, "fp8_ops"} if module is flax.linen else set()
     return {
@@ -47,7 +47,7 @@ def names_of(module: typing.Any) -> set[str]:
     }
 
 
-def is_borrowed(name: str, value: typing.Any) -> bool:
+def is_borrowed(name, value):
     if isinstance(value, types.ModuleType):
         return True
     if isinstance(value, typing.TypeVar):
@@ -56,8 +56,7 @@ def is_borrowed(name: str, value: typing.Any) -> bool:
 
 
 @pytest.mark.parametrize("part", ["", *PARTS, "typing"])
-def test_names(part: str) -> None:
-    ours: typing.Any
+def test_names(part):
     if part == "typing":
         ours, theirs = linnet.module_core.typing, flax.typing
     else:
@@ -78,7 +77,7 @@ def test_names(part: str) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_name_means_what_it_means_in_flax(part: str) -> None:
+def test_a_name_means_what_it_means_in_flax(part):
     """Types of arrays, functions and modules: the same kind of thing behind the same name."""
     __import__(f"linnet.linen.{part}")
     if part == "partitioning":
@@ -97,7 +96,7 @@ def test_a_name_means_what_it_means_in_flax(part: str) -> None:
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "from_linen.md"
 
 
-def resolve(path: str) -> typing.Any:
+def resolve(path):
     """What `path` names, whether its modules are imported yet or not."""
     first, *rest = path.split(".")
     value, name = importlib.import_module(first), first
@@ -109,7 +108,7 @@ def resolve(path: str) -> typing.Any:
     return value
 
 
-def test_the_guide_names_what_there_is(recwarn: pytest.WarningsRecorder) -> None:
+def test_the_guide_names_what_there_is(recwarn):
     """Both columns of its table of names resolve."""
     rows = [
         row.split("|")[1:3] for row in GUIDE.read_text("utf-8").splitlines() if row[:7] == "| `flax"

@@ -5,12 +5,8 @@ by bit, outputs as well where the sequence of operations is one (jax's attention
 sequences, the explicit formula with dropout or sown weights), eager with eager.
 """
 
-from __future__ import annotations
-
 import inspect
 import warnings
-from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,24 +28,24 @@ CAUSAL = jnp.tril(jnp.ones((1, 1, 6, 6)))
 BOTH = ((nnx, layers), (flax_nnx, flax_nnx))
 
 
-def data(value: Any) -> Any:
+def data(value):
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     return value.dtype, value.shape, np.asarray(value).tobytes()
 
 
-def identical(ours: Any, theirs: Any) -> None:
+def identical(ours, theirs):
     assert data(ours) == data(theirs)
 
 
-def state_of(library: Any, module: Any) -> list[Any]:
+def state_of(library, module):
     return [
         (path, type(leaf).__name__, data(leaf.get_value()))
         for path, leaf in library.to_flat_state(library.state(module))
     ]
 
 
-def pair(*args: Any, **options: Any) -> list[Any]:
+def pair(*args, **options):
     init = jax.nn.initializers.normal(0.3)
     made = [
         package.MultiHeadAttention(*args, bias_init=init, rngs=library.Rngs(3), **options)
@@ -60,7 +56,7 @@ def pair(*args: Any, **options: Any) -> list[Any]:
 
 
 bf16 = jnp.bfloat16
-CASES: list[tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]] = [
+CASES = [
     ({}, (X,), {}),
     ({}, (X,), {"is_causal": True}),
     ({"use_bias": False, "qkv_features": 12, "out_features": 5}, (X,), {}),
@@ -76,9 +72,7 @@ CASES: list[tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("options", "inputs", "call"), CASES)
-def test_outputs_are_bit_for_bit_the_same(
-    options: dict[str, Any], inputs: tuple[Any, ...], call: dict[str, Any]
-) -> None:
+def test_outputs_are_bit_for_bit_the_same(options, inputs, call):
     ours, theirs = pair(4, 8, decode=False, **options)
     identical(ours(*inputs, **call), theirs(*inputs, **call))
 
@@ -95,12 +89,12 @@ def test_outputs_are_bit_for_bit_the_same(
     ],
     ids=str,
 )
-def test_the_explicit_path(options: dict[str, Any], call: dict[str, Any]) -> None:
+def test_the_explicit_path(options, call):
     made = pair(4, 8, decode=False, **{"deterministic": False, **options})
     for _ in range(2):
         ours, theirs = (layer(X, **call) for layer in made)
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
-    sown: list[Any] = [getattr(layer, "attention_weights", None) for layer in made]
+    sown = [getattr(layer, "attention_weights", None) for layer in made]
     if "sow_weights" in call:
         ours, theirs = (variable.get_value() for variable in sown)
         assert len(ours) == len(theirs) == 2
@@ -113,7 +107,7 @@ def test_the_explicit_path(options: dict[str, Any], call: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_streams_count_alike(keep: bool) -> None:
+def test_streams_count_alike(keep):
     counts = []
     for library, package in BOTH:
         rngs = library.Rngs(0, dropout=1)
@@ -137,7 +131,7 @@ def test_streams_count_alike(keep: bool) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"num_kv_heads": 2, "normalize_qk": True}], ids=str)
-def test_decoding_token_by_token(options: dict[str, Any]) -> None:
+def test_decoding_token_by_token(options):
     made = pair(4, 8, decode=True, **options)
     for layer in made:
         layer.init_cache((2, 2, 8))
@@ -146,11 +140,11 @@ def test_decoding_token_by_token(options: dict[str, Any]) -> None:
         assert state_of(nnx, made[0]) == state_of(flax_nnx, made[1])
 
 
-def test_functions_are_bit_for_bit_the_same() -> None:
+def test_functions_are_bit_for_bit_the_same():
     q, k, v = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(3))
     bias = jax.random.normal(jax.random.key(4), (2, 4, 5, 5))
     key = jax.random.key(7)
-    cases: list[tuple[Any, Any]] = [
+    cases = [
         ((q, k, v), {}),
         ((q, k, v, bias), {"is_causal": True}),
         ((q, k, v), {"dtype": bf16}),
@@ -172,9 +166,9 @@ def test_functions_are_bit_for_bit_the_same() -> None:
     )
 
 
-def test_weights_are_those_of_flax_within_rounding() -> None:
+def test_weights_are_those_of_flax_within_rounding():
     q, k = (jax.random.normal(jax.random.key(i), (2, 5, 4, 8)) for i in range(2))
-    calls: list[dict[str, Any]] = [{}, {"mask": jnp.ones((4, 5, 5)).at[:, :, 2].set(0)}]
+    calls = [{}, {"mask": jnp.ones((4, 5, 5)).at[:, :, 2].set(0)}]
     for call in calls:
         np.testing.assert_allclose(
             layers.dot_product_attention_weights(q, k, **call),
@@ -203,10 +197,10 @@ WIDER = {
         "combine_masks",
     ],
 )
-def test_signatures(name: str) -> None:
+def test_signatures(name):
     signatures = []
     for package in (layers, flax_nnx):
-        found: Any = package
+        found = package
         for part in name.split("."):
             found = getattr(found, part)
         signatures.append(inspect.signature(found).parameters)
@@ -221,7 +215,7 @@ def test_signatures(name: str) -> None:
             assert a == b
 
 
-def test_what_is_refused_by_both() -> None:
+def test_what_is_refused_by_both():
     for library, package in BOTH:
         rngs = library.Rngs(0)
         made = package.MultiHeadAttention(2, 8, rngs=rngs)
@@ -244,7 +238,7 @@ def test_what_is_refused_by_both() -> None:
             made(X, None, X, decode=False)
 
 
-def test_difference_the_end_of_the_cache() -> None:
+def test_difference_the_end_of_the_cache():
     """Flax goes on past it, overwriting the last position; several tokens at once it refuses."""
     ours, theirs = pair(4, 8, decode=True)
     for layer in (ours, theirs):
@@ -261,15 +255,15 @@ def test_difference_the_end_of_the_cache() -> None:
 
 
 @pytest.fixture
-def x64() -> Iterator[None]:
-    config: Any = jax.config
+def x64():
+    config = jax.config
     config.update("jax_enable_x64", True)
     yield
     config.update("jax_enable_x64", False)
 
 
 @pytest.mark.usefixtures("x64")
-def test_difference_float64() -> None:
+def test_difference_float64():
     """Through jax's attention Flax rounds the softmax to float32."""
     x = np.random.default_rng(0).normal(size=(5, 1, 8))
     logits = np.einsum("qhd,khd->hqk", x, x) / np.sqrt(8)

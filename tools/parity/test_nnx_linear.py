@@ -8,8 +8,7 @@ within rounding.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,16 +36,16 @@ LAYERS = [
 POOLS = ["avg_pool", "max_pool", "min_pool", "pool"]
 
 
-def normal(*shape: int, dtype: Any = jnp.float32) -> Any:
+def normal(*shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(len(shape)), shape).astype(dtype)
 
 
-def ids(*shape: int, below: int) -> Any:
+def ids(*shape, below):
     return jax.random.randint(jax.random.key(5), shape, 0, below)
 
 
-def identical(a: Any, b: Any) -> None:
-    forms: list[Any] = [jax.tree.structure(tree) for tree in (a, b)]
+def identical(a, b):
+    forms = [jax.tree.structure(tree) for tree in (a, b)]
     assert forms[0] == forms[1]
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert (x.dtype, x.shape) == (y.dtype, y.shape)
@@ -54,12 +53,12 @@ def identical(a: Any, b: Any) -> None:
         assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
 
 
-def data(value: Any) -> Any:
+def data(value):
     key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     return jax.random.key_data(value) if key else value
 
 
-def state_of(nnx: ModuleType, module: Any) -> dict[Any, Any]:
+def state_of(nnx, module):
     """Type, metadata but for Flax's own, and value of each leaf, by path and in order."""
     own = {"hijax", "ref", "eager_sharding"}
     return {
@@ -74,7 +73,7 @@ def state_of(nnx: ModuleType, module: Any) -> dict[Any, Any]:
     }
 
 
-def same_state(a: Any, b: Any) -> None:
+def same_state(a, b):
     mine, other = state_of(ours, a), state_of(theirs, b)
     assert list(mine) == list(other)
     for path in mine:
@@ -91,7 +90,7 @@ class Case(NamedTuple):
     options: Mapping[str, Any] = {}
     call: Mapping[str, Any] = {}
 
-    def make(self, nnx: ModuleType, **more: Any) -> tuple[Any, Any]:
+    def make(self, nnx, **more):
         rngs = nnx.Rngs(7, dropout=3)
         options = {k: v(nnx, rngs) if k in BY_LIBRARY else v for k, v in self.options.items()}
         if self.name != "PReLU":
@@ -103,19 +102,19 @@ BY_LIBRARY = {"base_module", "kernel_init", "bias_init", "lora_param_type"}
 BF16 = {"dtype": jnp.bfloat16}
 
 
-def orthogonal(nnx: ModuleType, rngs: Any) -> Any:
+def orthogonal(nnx, rngs):
     return nnx.initializers.orthogonal()
 
 
-def normal_init(nnx: ModuleType, rngs: Any) -> Any:
+def normal_init(nnx, rngs):
     return nnx.initializers.normal(0.3)
 
 
-def tagged(nnx: ModuleType, rngs: Any) -> Any:
+def tagged(nnx, rngs):
     return nnx.with_metadata(nnx.initializers.lecun_normal(), tag="here")
 
 
-def base(nnx: ModuleType, rngs: Any) -> Any:
+def base(nnx, rngs):
     return nnx.Linear(4, 5, rngs=rngs)
 
 
@@ -209,7 +208,7 @@ each_case = pytest.mark.parametrize(
 )
 
 
-def trained(nnx: ModuleType, module: Any) -> Any:
+def trained(nnx, module):
     """Gives an adapter's second factor values other than zeros."""
     for path, leaf in nnx.to_flat_state(nnx.state(module)):
         if path[-1] == "lora_b":
@@ -218,7 +217,7 @@ def trained(nnx: ModuleType, module: Any) -> Any:
 
 
 @each_case
-def test_same_parameters_and_outputs(case: Case) -> None:
+def test_same_parameters_and_outputs(case):
     (mine, my_rngs), (other, other_rngs) = case.make(ours), case.make(theirs)
     same_state(mine, other)
     same_state(my_rngs, other_rngs)
@@ -232,13 +231,13 @@ JITTED = [0, 4, 12, 14, 19, 23, 29, 34, 38, 42, 46, 54, 58]
 
 
 @pytest.mark.parametrize("case", [CASES[i] for i in JITTED], ids=[CASES[i].name for i in JITTED])
-def test_same_under_jit_and_gradients(case: Case) -> None:
+def test_same_under_jit_and_gradients(case):
     results = []
     for nnx in (ours, theirs):
         module = trained(nnx, case.make(nnx)[0])
         graphdef, params, rest = nnx.split(module, nnx.Param, ...)
 
-        def run(params: Any, rest: Any, x: Any, nnx: Any = nnx, graphdef: Any = graphdef) -> Any:
+        def run(params, rest, x, nnx=nnx, graphdef=graphdef):
             made = nnx.merge(graphdef, params, rest)
             y = made(x, **case.call)
             return jnp.sum(jnp.sin(y.astype(jnp.float32))), y
@@ -252,14 +251,14 @@ def test_same_under_jit_and_gradients(case: Case) -> None:
         )
 
 
-def test_attend() -> None:
+def test_attend():
     mine, other = (n.Embed(7, 4, rngs=n.Rngs(0)) for n in (ours, theirs))
     for x in (VECTORS, SEQUENCE.astype(jnp.bfloat16)):
         identical(mine.attend(x), other.attend(x))
 
 
-def test_dropout_by_each_kind_of_streams() -> None:
-    def outputs(nnx: ModuleType) -> list[Any]:
+def test_dropout_by_each_kind_of_streams():
+    def outputs(nnx):
         layer = nnx.Dropout(0.5, rngs=nnx.RngStream(3, tag="any"))
         streams = nnx.Rngs(4, dropout=5)
         return [
@@ -275,8 +274,8 @@ def test_dropout_by_each_kind_of_streams() -> None:
         identical(mine, other)
 
 
-def test_a_model_s_streams_are_drawn_in_the_same_order() -> None:
-    def model(nnx: ModuleType) -> Any:
+def test_a_model_s_streams_are_drawn_in_the_same_order():
+    def model(nnx):
         rngs = nnx.Rngs(0)  # one stream for all
         return nnx.Dict(
             layers=nnx.List(
@@ -295,22 +294,22 @@ def test_a_model_s_streams_are_drawn_in_the_same_order() -> None:
     same_state(model(ours), model(theirs))
 
 
-def test_layers_made_by_vmap_and_run_by_scan() -> None:
-    def run(nnx: ModuleType) -> list[Any]:
+def test_layers_made_by_vmap_and_run_by_scan():
+    def run(nnx):
         @nnx.split_rngs(splits=3)
         @nnx.vmap
-        def make(rngs: Any) -> Any:
+        def make(rngs):
             layers = [nnx.Linear(4, 4, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)]
             return nnx.List([*layers, nnx.LoRALinear(4, 4, lora_rank=1, rngs=rngs)])
 
         @nnx.scan(in_axes=(0, nnx.Carry), out_axes=nnx.Carry)
-        def forward(layers: Any, x: Any) -> Any:
+        def forward(layers, x):
             return layers[2](layers[1](jnp.sin(layers[0](x))))
 
         model = make(nnx.Rngs(0, dropout=1))
         y = forward(model, VECTORS)
 
-        def loss(model: Any) -> Any:
+        def loss(model):
             return jnp.sum(forward(model, VECTORS) ** 2)
 
         adapters = nnx.DiffState(0, nnx.LoRAParam)
@@ -326,7 +325,7 @@ def test_layers_made_by_vmap_and_run_by_scan() -> None:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_attributes(name: str) -> None:
+def test_attributes(name):
     case = next(c for c in CASES if c.name == name)
     mine, other = (case.make(n)[0] for n in (ours, theirs))
     names = {n for n in vars(other) if not n.startswith("_")}
@@ -344,11 +343,11 @@ def test_attributes(name: str) -> None:
 # Signatures.
 
 
-def parameters(function: Callable[..., Any]) -> list[tuple[str, Any]]:
+def parameters(function):
     return [(p.name, p.kind) for p in inspect.signature(function).parameters.values()]
 
 
-def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+def defaults(function):
     """Functions by kind: initializers are made anew in each library."""
     found = {p.name: p.default for p in inspect.signature(function).parameters.values()}
     return {
@@ -368,26 +367,26 @@ METHODS += [("Embed", "attend"), ("Dropout", "set_view")]
 
 
 @pytest.mark.parametrize(("name", "method"), METHODS)
-def test_signatures(name: str, method: str) -> None:
+def test_signatures(name, method):
     mine, other = (getattr(getattr(n, name), method) for n in (ours, theirs))
     assert parameters(mine) == parameters(other)
     assert defaults(mine) == defaults(other)
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_pools(name: str) -> None:
+def test_pools(name):
     mine, other = getattr(ours, name), getattr(theirs, name)
     assert [n for n, _ in parameters(mine)] == [n for n, _ in parameters(other)]
     if name == "pool":
-        args: tuple[Any, ...] = (0.0, jax.lax.add, (2, 3), (1, 2), "SAME")
+        args = (0.0, jax.lax.add, (2, 3), (1, 2), "SAME")
     else:
         args = ((2, 3), (1, 2), "SAME")
     identical(mine(IMAGES, *args), other(IMAGES, *args))
 
 
-def test_overriding_functions_are_called_alike() -> None:
+def test_overriding_functions_are_called_alike():
     """An operation of one's own that was written for Flax works here."""
-    shapes: list[Any] = []
+    shapes = []
     for name, args, option, function in (
         ("Linear", (4, 5), "dot_general", jax.lax.dot_general),
         ("LinearGeneral", (4, 5), "dot_general", jax.lax.dot_general),
@@ -397,7 +396,7 @@ def test_overriding_functions_are_called_alike() -> None:
         shapes.clear()
         for nnx in (ours, theirs):
 
-            def own(*a: Any, function: Any = function, **k: Any) -> Any:
+            def own(*a, function=function, **k):
                 shapes.append([getattr(x, "shape", x) for x in a])
                 return function(*a, **k)
 

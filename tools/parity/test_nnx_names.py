@@ -4,13 +4,9 @@ What is left out, and what has other parameters, has its reason in differences.t
 here and not in Flax. A reason that no longer applies fails a test.
 """
 
-from __future__ import annotations
-
 import inspect
 import typing
-from collections.abc import Iterator, Mapping
-from types import ModuleType
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 from flax import nnx as theirs
@@ -24,15 +20,15 @@ OWN = differences.names("own", "nnx")
 DIFFERENT = differences.names("parameters", "nnx")
 
 
-def public(module: ModuleType) -> dict[str, Any]:
+def public(module):
     return {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
 
 
-def is_namespace(value: Any) -> bool:
+def is_namespace(value):
     return inspect.ismodule(value)
 
 
-def names(module: ModuleType) -> set[str]:
+def names(module):
     """Public names but modules and type variables."""
     return {
         name
@@ -41,15 +37,15 @@ def names(module: ModuleType) -> set[str]:
     }
 
 
-def test_what_is_missing_has_a_reason() -> None:
+def test_what_is_missing_has_a_reason():
     assert names(theirs) - names(ours) == OMITTED
 
 
-def test_what_flax_does_not_have_has_a_reason() -> None:
+def test_what_flax_does_not_have_has_a_reason():
     assert names(ours) - names(theirs) == OWN
 
 
-def test_namespaces() -> None:
+def test_namespaces():
     mine = {name for name, value in public(ours).items() if is_namespace(value)}
     other = {name for name, value in public(theirs).items() if is_namespace(value)}
     # `ids` is an attribute only once something has imported it, such as the docstrings' examples.
@@ -57,7 +53,7 @@ def test_namespaces() -> None:
     assert mine - other == set()
 
 
-def test_all_that_the_public_namespaces_hold() -> None:
+def test_all_that_the_public_namespaces_hold():
     """Those that programs use; what Flax's files import for themselves is not counted."""
     for name in ["compat", "filterlib", "initializers", "metrics", "statelib", "traversals"]:
         mine, other = getattr(ours, name), getattr(theirs, name)
@@ -80,7 +76,7 @@ OF_LAYERS = {
 
 
 @pytest.mark.parametrize("name", [n for n in dir(theirs.nn) if not n.startswith("_")])
-def test_what_programs_import_from_the_modules_of_layers(name: str) -> None:
+def test_what_programs_import_from_the_modules_of_layers(name):
     missing = names(getattr(theirs.nn, name)) - names(getattr(ours.nn, name)) - PYTHON_S
     assert missing == OF_LAYERS.get(name, set())
 
@@ -88,9 +84,9 @@ def test_what_programs_import_from_the_modules_of_layers(name: str) -> None:
 # Signatures.
 
 
-def functions() -> Iterator[tuple[str, Any, Any]]:
+def functions():
     """Functions, constructors and methods that both have; each method where it is defined."""
-    seen: set[int] = set()
+    seen = set()
     for name in sorted(names(ours) & names(theirs)):
         mine, other = getattr(ours, name), getattr(theirs, name)
         if not isinstance(other, type):
@@ -110,7 +106,7 @@ def functions() -> Iterator[tuple[str, Any, Any]]:
                     yield f"{home}.{method}", getattr(mine, method), getattr(other, method)
 
 
-def parameters(function: Any) -> list[tuple[str, Any, str]] | None:
+def parameters(function):
     """Name, kind and default of each parameter; no name where it goes by position alone."""
     try:
         found = inspect.signature(function).parameters.values()
@@ -127,7 +123,7 @@ def parameters(function: Any) -> list[tuple[str, Any, str]] | None:
 SENTINELS = ("Missing", "object")
 
 
-def text(default: Any) -> str:
+def text(default):
     """A default, but for what each library makes anew: functions, sentinels, empty mappings."""
     if default is inspect.Parameter.empty:
         return "required"
@@ -148,19 +144,19 @@ FUNCTIONS = list(functions())
 
 
 @pytest.mark.parametrize(("name", "mine", "other"), [pytest.param(*f, id=f[0]) for f in FUNCTIONS])
-def test_parameters(name: str, mine: Any, other: Any) -> None:
+def test_parameters(name, mine, other):
     a, b = parameters(mine), parameters(other)
     assert a is not None or b is None
     assert (b is None or a == b) == (name not in DIFFERENT), (a, b)
 
 
-def test_most_names_are_compared() -> None:
+def test_most_names_are_compared():
     compared = {name for name, _, _ in FUNCTIONS}
     assert len(compared) > 150
     assert compared >= DIFFERENT
 
 
-def test_streams_draw_from_every_distribution() -> None:
+def test_streams_draw_from_every_distribution():
     mine, other = ours.Rngs(0), theirs.Rngs(0)
     for name in dir(other):
         if not name.startswith("_"):
@@ -177,7 +173,7 @@ METHODS = {
 @pytest.mark.parametrize(
     "name", ["Module", "Pytree", "Variable", "Param", "State", "FlatState", "GraphDef", "List"]
 )
-def test_attributes_of_classes(name: str) -> None:
+def test_attributes_of_classes(name):
     mine, other = getattr(ours, name), getattr(theirs, name)
     missing = {n for n in dir(other) if not n.startswith("_") and not hasattr(mine, n)}
     missing -= {"shape"}  # of a variable, looked up on its value

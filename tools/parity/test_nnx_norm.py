@@ -7,7 +7,7 @@ to, outputs and new statistics are compared bit by bit, eager with eager; gradie
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ NORMS = ["BatchNorm", "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm"]
 LAYERS = [*NORMS, "SpectralNorm", "WeightNorm"]
 
 
-def normal(*shape: int, dtype: Any = jnp.float32) -> jax.Array:
+def normal(*shape, dtype=jnp.float32):
     return (1 + 2 * jax.random.normal(jax.random.key(len(shape)), shape)).astype(dtype)
 
 
@@ -34,8 +34,8 @@ X = normal(3, 5, 4, 8)
 MASK = jax.random.bernoulli(jax.random.key(3), 0.7, X.shape)
 
 
-def identical(ours: Any, theirs: Any) -> None:
-    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, theirs)]
+def identical(ours, theirs):
+    forms = [jax.tree.structure(tree) for tree in (ours, theirs)]
     assert forms[0] == forms[1]
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
@@ -43,7 +43,7 @@ def identical(ours: Any, theirs: Any) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def state_of(library: Any, module: Any) -> dict[Any, Any]:
+def state_of(library, module):
     """Type and value of each leaf, by path and in order."""
     return {
         path: (
@@ -55,7 +55,7 @@ def state_of(library: Any, module: Any) -> dict[Any, Any]:
     }
 
 
-def same_state(ours: Any, theirs: Any) -> None:
+def same_state(ours, theirs):
     a, b = state_of(nnx, ours), state_of(flax_nnx, theirs)
     assert list(a) == list(b)
     for path in a:
@@ -63,7 +63,7 @@ def same_state(ours: Any, theirs: Any) -> None:
         identical(_data(a[path][1]), _data(b[path][1]))
 
 
-def _data(value: Any) -> Any:
+def _data(value):
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(value)
     return value
@@ -120,7 +120,7 @@ CASES = [
 ]
 
 
-def pair(case: Case) -> tuple[Any, Any]:
+def pair(case):
     """The layer of both libraries, with random parameters."""
     init = jax.nn.initializers.normal(0.5)
     options = {"scale_init": init, "scale_metadata": {"unit": "volt"}, **case.options}
@@ -133,7 +133,7 @@ def pair(case: Case) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.name}-{c.args}-{c.options}-{c.x.dtype}")
-def test_norms_are_bit_for_bit_the_same(case: Case) -> None:
+def test_norms_are_bit_for_bit_the_same(case):
     ours, theirs = pair(case)
     same_state(ours, theirs)
     mask = {} if case.mask is None else {"mask": case.mask}
@@ -147,13 +147,13 @@ def test_norms_are_bit_for_bit_the_same(case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", ["LayerNorm", "BatchNorm"])
-def test_gradients_are_the_same(name: str) -> None:
+def test_gradients_are_the_same(name):
     ours, theirs = pair(Case(name))
 
-    def gradient(library: Any, module: Any) -> Any:
+    def gradient(library, module):
         graphdef, params, rest = library.split(module, library.Param, ...)
 
-        def loss(values: Any, x: Any) -> Any:
+        def loss(values, x):
             state = library.from_flat_state(
                 [
                     (path, v.replace(new))
@@ -174,13 +174,13 @@ def test_gradients_are_the_same(name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=5e-5)
 
 
-def test_batch_norm_over_devices() -> None:
+def test_batch_norm_over_devices():
     ours, theirs = pair(Case("BatchNorm", options={"axis_name": "batch"}))
 
-    def apply(library: Any, module: Any) -> Any:
+    def apply(library, module):
         graphdef, state = library.split(module)
 
-        def one(x: Any) -> Any:
+        def one(x):
             made = library.merge(graphdef, jax.tree.map(lambda x: x, state))
             return made(x), made.mean.get_value(), made.var.get_value()
 
@@ -192,16 +192,16 @@ def test_batch_norm_over_devices() -> None:
 class Net:
     """A layer to wrap, in both libraries."""
 
-    def __new__(cls, library: Any, rngs: Any) -> Any:
-        class Made(library.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
+    def __new__(cls, library, rngs):
+        class Made(library.Module):
+            def __init__(self):
                 draw = jax.random.normal
                 self.kernel = library.Param(draw(rngs.params(), (8, 5)))
                 self.cube = library.Param(draw(rngs.params(), (2, 8, 5)))
                 self.bias = library.Param(jnp.ones(5))
                 self.other = library.BatchStat(jnp.ones((8, 5)))
 
-            def __call__(self, x: Any) -> Any:
+            def __call__(self, x):
                 y = x @ self.kernel.get_value() + self.bias.get_value()
                 return y + jnp.einsum("...i,cio->...o", x, self.cube.get_value())
 
@@ -221,9 +221,7 @@ class Net:
         ("WeightNorm", {"scale_init": jax.nn.initializers.constant(3.0)}, [{}]),
     ],
 )
-def test_norms_of_weights_are_near(
-    name: str, options: dict[str, Any], calls: list[dict[str, Any]]
-) -> None:
+def test_norms_of_weights_are_near(name, options, calls):
     made = []
     for library, layers in ((nnx, norms), (flax_nnx, flax_nnx)):
         rngs = library.Rngs(0)
@@ -243,7 +241,7 @@ def test_norms_of_weights_are_near(
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_counts_after_construction(name: str) -> None:
+def test_counts_after_construction(name):
     counts = []
     for library, layers in ((nnx, norms), (flax_nnx, flax_nnx)):
         rngs = library.Rngs(0, params=1)
@@ -253,14 +251,14 @@ def test_counts_after_construction(name: str) -> None:
     assert counts[0] == counts[1]
 
 
-METHODS: list[Callable[[Any], Any]] = [lambda c: c.__init__, lambda c: c.__call__]
+METHODS = [lambda c: c.__init__, lambda c: c.__call__]
 WIDER = {
     "SpectralNorm.__call__": {"kwargs"},  # of a wrapped layer whose call takes more
 }
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_signatures(name: str) -> None:
+def test_signatures(name):
     for method in METHODS:
         ours, theirs = (
             inspect.signature(method(getattr(library, name))).parameters
@@ -277,7 +275,7 @@ def test_signatures(name: str) -> None:
                 assert a == b
 
 
-def test_what_is_refused_by_both() -> None:
+def test_what_is_refused_by_both():
     for library, layers in ((nnx, norms), (flax_nnx, flax_nnx)):
         rngs = library.Rngs(0)
         with pytest.raises(ValueError, match="(?s)use_running_average.*constructor"):
@@ -291,9 +289,9 @@ def test_what_is_refused_by_both() -> None:
             layers.SpectralNorm(Net(library, rngs), error_on_non_matrix=True, rngs=rngs)
 
 
-def test_difference_group_norm_over_fewer_axes() -> None:
+def test_difference_group_norm_over_fewer_axes():
     """Flax's nnx layer takes statistics of other positions than its linen layer."""
-    options: Any = {"reduction_axes": (2, 3)}
+    options = {"reduction_axes": (2, 3)}
     ours, theirs = pair(Case("GroupNorm", (8, 2), options))
     assert not np.allclose(ours(X), theirs(X), atol=0.1)
     params = {"scale": ours.scale.get_value(), "bias": ours.bias.get_value()}

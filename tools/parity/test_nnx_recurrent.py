@@ -4,11 +4,7 @@ A whole sequence is computed at once here, step by step in Flax: those agree wit
 they do in linen (`test_recurrent`). A cell of the user's own goes step by step in both.
 """
 
-from __future__ import annotations
-
 import inspect
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,20 +31,20 @@ normal = jax.nn.initializers.normal()
 bf16 = jnp.bfloat16
 
 
-def data(value: Any) -> Any:
+def data(value):
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     return value.dtype, value.shape, np.asarray(value).tobytes()
 
 
-def state_of(library: Any, module: Any) -> list[Any]:
+def state_of(library, module):
     return [
         (path, type(leaf).__name__, data(leaf.get_value()))
         for path, leaf in library.to_flat_state(library.state(module))
     ]
 
 
-def cells(name: str, **options: Any) -> tuple[list[Any], list[Any]]:
+def cells(name, **options):
     """The cell of both libraries, and the streams that it was made from."""
     streams = [library.Rngs(7, carry=3) for library, _ in BOTH]
     made = [
@@ -60,18 +56,18 @@ def cells(name: str, **options: Any) -> tuple[list[Any], list[Any]]:
     return made, streams
 
 
-def same_states(ours: Any, theirs: Any) -> None:
+def same_states(ours, theirs):
     assert state_of(nnx, ours) == state_of(flax_nnx, theirs)
 
 
-def identical(ours: Any, theirs: Any) -> None:
-    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, theirs)]
+def identical(ours, theirs):
+    forms = [jax.tree.structure(tree) for tree in (ours, theirs)]
     assert forms[0] == forms[1]
     assert list(map(data, jax.tree.leaves(ours))) == list(map(data, jax.tree.leaves(theirs)))
 
 
-def near(ours: Any, theirs: Any, *, tolerance: float = 2e-5) -> None:
-    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, theirs)]
+def near(ours, theirs, *, tolerance=2e-5):
+    forms = [jax.tree.structure(tree) for tree in (ours, theirs)]
     assert forms[0] == forms[1]
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
@@ -80,7 +76,7 @@ def near(ours: Any, theirs: Any, *, tolerance: float = 2e-5) -> None:
         )
 
 
-STEPS: list[tuple[str, dict[str, Any]]] = [
+STEPS = [
     *((name, {"keep_rngs": True}) for name in CELLS),
     ("LSTMCell", {"dtype": bf16}),
     ("GRUCell", {"activation_fn": jnp.sin}),
@@ -88,7 +84,7 @@ STEPS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "options"), STEPS)
-def test_a_step_is_bit_for_bit_the_same(name: str, options: dict[str, Any]) -> None:
+def test_a_step_is_bit_for_bit_the_same(name, options):
     made, _ = cells(name, carry_init=normal, **options)
     streams = [library.Rngs(carry=5) for library, _ in BOTH]
     carries = [c.initialize_carry((B, D), r) for c, r in zip(made, streams, strict=True)]
@@ -102,16 +98,16 @@ def test_a_step_is_bit_for_bit_the_same(name: str, options: dict[str, Any]) -> N
         same_states(*made)
 
 
-def test_half_precision_parameters() -> None:
+def test_half_precision_parameters():
     cells("LSTMCell", param_dtype=bf16)
 
 
-def test_residual() -> None:
+def test_residual():
     made, _ = cells("SimpleCell", residual=True)
     identical(*(cell(jnp.ones((B, H)), X[:, 0]) for cell in made))
 
 
-RUNS: list[dict[str, Any]] = [
+RUNS = [
     {},
     {"time_major": True},
     {"reverse": True},
@@ -121,7 +117,7 @@ RUNS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_sequences_are_near(name: str) -> None:
+def test_sequences_are_near(name):
     made, _ = cells(name, carry_init=normal)
     runs = [package.RNN(cell) for (_, package), cell in zip(BOTH, made, strict=True)]
     for call in RUNS if name == "GRUCell" else RUNS[-1:]:
@@ -131,11 +127,11 @@ def test_sequences_are_near(name: str) -> None:
 
 
 @pytest.mark.parametrize("rngs", ["True", "streams"])
-def test_the_streams_of_rnn_and_bidirectional(rngs: str) -> None:
+def test_the_streams_of_rnn_and_bidirectional(rngs):
     runs = []
     for library, package in BOTH:
         streams = library.Rngs(0, carry=1)
-        chosen: Any = {"True": True, "False": False, "streams": streams}[rngs]
+        chosen = {"True": True, "False": False, "streams": streams}[rngs]
         pair = [
             package.RNN(
                 package.GRUCell(D, H, carry_init=normal, keep_rngs=True, rngs=streams),
@@ -158,35 +154,33 @@ def test_the_streams_of_rnn_and_bidirectional(rngs: str) -> None:
     same_states(runs[0][1], runs[1][1])
 
 
-def noisy(library: Any, package: Any) -> Any:
+def noisy(library, package):
     """A cell of the user's own, with everything that a step may change."""
 
-    class Noisy(package.RNNCellBase):  # type: ignore[misc]
-        def __init__(self, rngs: Any) -> None:
+    class Noisy(package.RNNCellBase):
+        def __init__(self, rngs):
             self.weight = library.Param(jnp.full((), 0.5))
             self.steps = library.BatchStat(jnp.zeros(()))
             self.noise = rngs.dropout.fork()
             self.other = rngs.params.fork()
 
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             self.steps[...] = self.steps[...] + 1
             carry = carry * self.weight[...] + x
             return carry, carry + jax.random.uniform(self.noise(), x.shape)
 
-        def initialize_carry(
-            self, input_shape: Any, rngs: Any = None, carry_init: Any = None
-        ) -> Any:
+        def initialize_carry(self, input_shape, rngs=None, carry_init=None):
             return jnp.zeros(input_shape)
 
         @property
-        def num_feature_axes(self) -> int:
+        def num_feature_axes(self):
             return 1
 
     return Noisy(library.Rngs(0, dropout=1))
 
 
 @pytest.mark.parametrize("broadcast", [None, "dropout"], ids=str)
-def test_a_cell_of_the_user_s_own(broadcast: Any) -> None:
+def test_a_cell_of_the_user_s_own(broadcast):
     runs = []
     for library, package in BOTH:
         runs.append(
@@ -198,15 +192,13 @@ def test_a_cell_of_the_user_s_own(broadcast: Any) -> None:
         same_states(*runs)
 
 
-def test_gradients_are_near() -> None:
+def test_gradients_are_near():
     made, _ = cells("LSTMCell")
     gradients = []
     for (library, package), cell in zip(BOTH, made, strict=True):
         graphdef, params, rest = library.split(package.RNN(cell), library.Param, ...)
 
-        def loss(
-            params: Any, library: Any = library, graphdef: Any = graphdef, rest: Any = rest
-        ) -> Any:
+        def loss(params, library=library, graphdef=graphdef, rest=rest):
             module = library.merge(graphdef, params, jax.tree.map(lambda x: x, rest))
             return jnp.sum(jnp.sin(module(X)))
 
@@ -216,7 +208,7 @@ def test_gradients_are_near() -> None:
     near(*gradients, tolerance=1e-4)
 
 
-METHODS: list[Callable[[Any], Any]] = [
+METHODS = [
     lambda c: c.__init__,
     lambda c: c.__call__,
     lambda c: getattr(c, "initialize_carry", None),
@@ -224,7 +216,7 @@ METHODS: list[Callable[[Any], Any]] = [
 
 
 @pytest.mark.parametrize("name", [*CELLS, "RNN", "Bidirectional"])
-def test_signatures(name: str) -> None:
+def test_signatures(name):
     for method in METHODS:
         ours, theirs = (method(getattr(package, name)) for _, package in BOTH)
         assert (ours is None) == (theirs is None)
@@ -241,13 +233,13 @@ def test_signatures(name: str) -> None:
                 assert x == y
 
 
-def test_flipping() -> None:
+def test_flipping():
     flip = flax_nnx.nn.recurrent.flip_sequences
     for lengths in (None, LENGTHS):
         identical(functional.flip_sequences(X, lengths, 1, False), flip(X, lengths, 1, False))
 
 
-def test_what_is_refused_by_both() -> None:
+def test_what_is_refused_by_both():
     for library, package in BOTH:
         cell = package.GRUCell(D, H, rngs=library.Rngs(0))
         with pytest.raises(ValueError, match="(?i)rngs"):

@@ -10,7 +10,6 @@ wrongly, or rounded to half precision on the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen
@@ -24,7 +23,7 @@ import linnet.linen
 KEY = jax.random.key(7)
 
 
-def normal(*shape: int, dtype: Any = jnp.float32) -> jax.Array:
+def normal(*shape, dtype=jnp.float32):
     x = 1 + 2 * jax.random.normal(jax.random.key(len(shape)), shape, jnp.complex64)
     return x.astype(dtype) if dtype == jnp.complex64 else x.real.astype(dtype)
 
@@ -33,7 +32,7 @@ X = normal(3, 5, 4, 8)
 MASK = jax.random.bernoulli(jax.random.key(3), 0.7, X.shape)
 
 
-def identical(ours: Any, theirs: Any) -> None:
+def identical(ours, theirs):
     """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -43,7 +42,7 @@ def identical(ours: Any, theirs: Any) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def near(ours: Any, theirs: Any, rtol: float = 2e-5, atol: float = 2e-6) -> None:
+def near(ours, theirs, rtol=2e-5, atol=2e-6):
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         least = 0.02 if a.dtype.itemsize == 2 else 0.0
@@ -55,11 +54,11 @@ def near(ours: Any, theirs: Any, rtol: float = 2e-5, atol: float = 2e-6) -> None
         )
 
 
-def order(tree: Any) -> Any:
+def order(tree):
     return [(k, order(v)) for k, v in tree.items()] if isinstance(tree, dict) else None
 
 
-def drawn(nn: Any, name: str, fields: dict[str, Any]) -> Any:
+def drawn(nn, name, fields):
     """A norm whose parameters are random numbers."""
     inits = {"scale_init": jax.nn.initializers.normal(0.5)}
     if name != "RMSNorm":
@@ -136,7 +135,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.name} {c.fields} {c.x.dtype}")
-def test_same_variables_and_numbers(case: Case) -> None:
+def test_same_variables_and_numbers(case):
     ours, theirs = (drawn(nn, case.name, case.fields) for nn in (linnet.linen, flax.linen))
     mask = {} if case.mask is None else {"mask": case.mask}
     started = [m.init_with_output(KEY, case.x, **mask) for m in (ours, theirs)]
@@ -146,8 +145,8 @@ def test_same_variables_and_numbers(case: Case) -> None:
     if case.fields.get("axis_name"):
         return
 
-    def step(module: Any) -> Callable[[Any, Any], Any]:
-        def run(variables: Any, x: Any) -> Any:
+    def step(module):
+        def run(variables, x):
             return module.apply(variables, x, mutable=["batch_stats"], **mask)
 
         return run
@@ -169,19 +168,19 @@ def test_same_variables_and_numbers(case: Case) -> None:
         )
 
 
-def loss(step: Any) -> Any:
-    def value(params: Any, variables: Any, x: Any) -> Any:
+def loss(step):
+    def value(params, variables, x):
         y, _ = step({**variables, "params": params}, x)
         return jnp.sum(jnp.sin(jnp.abs(y).astype(jnp.float32)))
 
     return value
 
 
-def rounding(x: jax.Array) -> dict[str, float]:
+def rounding(x):
     return {"rtol": 0.02, "atol": 0.05} if x.dtype.itemsize == 2 else {"rtol": 2e-5, "atol": 2e-5}
 
 
-def test_a_named_axis() -> None:
+def test_a_named_axis():
     for name, fields in (
         ("BatchNorm", TRAIN),
         ("BatchNorm", {**TRAIN, "use_fast_variance": False}),
@@ -196,7 +195,7 @@ def test_a_named_axis() -> None:
             variables = module.init(KEY, X[0])
             module = module.clone(axis_name="lanes")
 
-            def lane(x: Any, module: Any = module, variables: Any = variables) -> Any:
+            def lane(x, module=module, variables=variables):
                 return module.apply(variables, x, mutable=["batch_stats"])
 
             results.append(jax.vmap(lane, axis_name="lanes")(X))
@@ -206,11 +205,11 @@ def test_a_named_axis() -> None:
 # Norms of weights. A model is a function from the library to a module.
 
 
-def of_one(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def model(nn: Any) -> Any:
-        class Model(nn.Module):  # type: ignore[misc, name-defined]
-            @nn.compact  # type: ignore[untyped-decorator]
-            def __call__(self, x: Any, train: bool) -> Any:
+def of_one(make):
+    def model(nn):
+        class Model(nn.Module):
+            @nn.compact
+            def __call__(self, x, train):
                 layer = make(nn)
                 options = {"update_stats": train} if type(layer).__name__ == "SpectralNorm" else {}
                 return layer(nn.Dense(4)(x), **options)
@@ -220,35 +219,35 @@ def of_one(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return model
 
 
-def in_setup(nn: Any) -> Any:
-    class Model(nn.Module):  # type: ignore[misc, name-defined]
-        def setup(self) -> None:
+def in_setup(nn):
+    class Model(nn.Module):
+        def setup(self):
             self.first = nn.Dense(4)
             self.second = nn.SpectralNorm(nn.Dense(3))
             self.third = nn.SpectralNorm(self.first, name="another")
 
-        def __call__(self, x: Any, train: bool) -> Any:
+        def __call__(self, x, train):
             x = self.third(x, update_stats=train)
             return self.second(x, update_stats=train)
 
     return Model()
 
 
-def passed_unbound(nn: Any) -> Any:
-    class Model(nn.Module):  # type: ignore[misc, name-defined]
+def passed_unbound(nn):
+    class Model(nn.Module):
         layer: Any
 
-        @nn.compact  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any, train: bool) -> Any:
+        @nn.compact
+        def __call__(self, x, train):
             return self.layer(x, update_stats=train)
 
     return Model(nn.SpectralNorm(nn.Dense(4, name="dropped"), n_steps=2))
 
 
-def called_twice_and_bare(nn: Any) -> Any:
-    class Model(nn.Module):  # type: ignore[misc, name-defined]
-        @nn.compact  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any, train: bool) -> Any:
+def called_twice_and_bare(nn):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
             dense = nn.Dense(4, name="dense")
             norm = nn.SpectralNorm(dense)
             return norm(x, update_stats=train) + norm(x, update_stats=False) + dense(x)
@@ -256,36 +255,36 @@ def called_twice_and_bare(nn: Any) -> Any:
     return Model()
 
 
-def around_a_network(nn: Any) -> Any:
-    class Network(nn.Module):  # type: ignore[misc, name-defined]
-        @nn.compact  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any, train: bool) -> Any:
+def around_a_network(nn):
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
             x = nn.Dense(5)(x)
             x = nn.BatchNorm(use_running_average=not train)(x)
             return nn.Dense(2)(nn.Dropout(0.5, deterministic=not train)(x))
 
-    class Model(nn.Module):  # type: ignore[misc, name-defined]
-        @nn.compact  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any, train: bool) -> Any:
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
             return nn.SpectralNorm(Network())(x, train, update_stats=train)
 
     return Model()
 
 
-def one_around_another(nn: Any) -> Any:
-    class Model(nn.Module):  # type: ignore[misc, name-defined]
-        @nn.compact  # type: ignore[untyped-decorator]
-        def __call__(self, x: Any, train: bool) -> Any:
+def one_around_another(nn):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
             return nn.SpectralNorm(nn.WeightNorm(nn.Dense(4)))(x, update_stats=train)
 
     return Model()
 
 
-def alone(nn: Any) -> Any:
+def alone(nn):
     return nn.SpectralNorm(nn.WeightNorm(nn.Dense(3), use_scale=False), collection_name="extra")
 
 
-WRAPPED: dict[str, Callable[[Any], Any]] = {
+WRAPPED = {
     "spectral": of_one(lambda nn: nn.SpectralNorm(nn.Dense(3))),
     "spectral, steps": of_one(lambda nn: nn.SpectralNorm(nn.Dense(3), n_steps=4, epsilon=1e-3)),
     "spectral, no steps": of_one(lambda nn: nn.SpectralNorm(nn.Dense(3), n_steps=0)),
@@ -315,7 +314,7 @@ WRAPPED: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("model", WRAPPED.values(), ids=WRAPPED)
-def test_same_wrapped_layers(model: Callable[[Any], Any], train: bool) -> None:
+def test_same_wrapped_layers(model, train):
     ours, theirs = model(linnet.linen), model(flax.linen)
     rngs = {"params": KEY, "dropout": jax.random.key(9)}
     x = X[0, 0]
@@ -328,8 +327,8 @@ def test_same_wrapped_layers(model: Callable[[Any], Any], train: bool) -> None:
             *(m.apply(variables, x, train, mutable=mutable, rngs=rngs) for m in (ours, theirs))
         )
 
-    def gradient(module: Any) -> Any:
-        def loss(params: Any) -> Any:
+    def gradient(module):
+        def loss(params):
             y, _ = module.apply(
                 {**variables, "params": params}, x, train, mutable=["batch_stats"], rngs=rngs
             )
@@ -340,7 +339,7 @@ def test_same_wrapped_layers(model: Callable[[Any], Any], train: bool) -> None:
     near(gradient(ours), gradient(theirs))
 
 
-def test_a_wrapped_layer_at_the_top() -> None:
+def test_a_wrapped_layer_at_the_top():
     started = [alone(nn).init(KEY, X[0, 0], update_stats=True) for nn in (linnet.linen, flax.linen)]
     identical(*started)
     for update_stats in (True, False):
@@ -355,7 +354,7 @@ def test_a_wrapped_layer_at_the_top() -> None:
 # What is meant to differ.
 
 
-def test_a_row_that_is_all_padding_has_numbers() -> None:
+def test_a_row_that_is_all_padding_has_numbers():
     mask = MASK.at[0, 0, 0].set(False)
     ours, theirs = (
         nn.LayerNorm().init_with_output(KEY, X, mask=mask)[0] for nn in (linnet.linen, flax.linen)
@@ -365,14 +364,14 @@ def test_a_row_that_is_all_padding_has_numbers() -> None:
     identical(ours[1:], theirs[1:])
 
 
-def test_masks_that_leave_more_on_one_device_than_on_another() -> None:
+def test_masks_that_leave_more_on_one_device_than_on_another():
     x, mask = X[..., 0].reshape(3, 20, 1), MASK[..., 0].reshape(3, 20, 1).at[0, 5:].set(False)
     means = []
     for nn in (linnet.linen, flax.linen):
         module = nn.BatchNorm(use_running_average=False, momentum=0.0, axis_name="lanes")
         variables = module.init(KEY, x[0])
 
-        def lane(x: Any, mask: Any, module: Any = module, variables: Any = variables) -> Any:
+        def lane(x, mask, module=module, variables=variables):
             return module.apply(variables, x, mask=mask, mutable=["batch_stats"])[1]
 
         updates = jax.vmap(lane, axis_name="lanes")(x, mask)
@@ -382,19 +381,19 @@ def test_masks_that_leave_more_on_one_device_than_on_another() -> None:
     assert abs(means[1] - correct) > 1e-2
 
 
-def test_norms_of_half_precision_weights_are_taken_in_float32() -> None:
-    def model(nn: Any) -> Any:
+def test_norms_of_half_precision_weights_are_taken_in_float32():
+    def model(nn):
         return nn.WeightNorm(nn.Dense(64, param_dtype=bf16, use_bias=False))
 
-    def errors(nn: Any) -> Any:
+    def errors(nn):
         kernel = model(nn).init(KEY, X)["params"]["layer_instance"]["kernel"]
         return abs(np.linalg.norm(np.float64(kernel), axis=0) - 1).max()
 
     assert errors(linnet.linen) < 1e-6 < 1e-4 < errors(flax.linen)
 
 
-def test_norms_of_complex_weights_are_lengths() -> None:
-    def length(nn: Any) -> Any:
+def test_norms_of_complex_weights_are_lengths():
+    def length(nn):
         layer = nn.WeightNorm(nn.Dense(3, param_dtype=c64))
         kernel = layer.init(KEY, X)["params"]["layer_instance"]["kernel"]
         return np.linalg.norm(kernel, axis=0)
@@ -403,10 +402,10 @@ def test_norms_of_complex_weights_are_lengths() -> None:
     assert abs(length(flax.linen) - 1).max() > 0.01
 
 
-def test_weight_norm_normalizes_parameters_alone() -> None:
+def test_weight_norm_normalizes_parameters_alone():
     """Flax takes a wrapped BatchNorm's running averages for weights, and cannot update them."""
 
-    def model(nn: Any) -> Any:
+    def model(nn):
         return nn.WeightNorm(nn.BatchNorm(use_running_average=False), variable_filter=None)
 
     ours, theirs = (model(nn).init(KEY, X)["params"] for nn in (linnet.linen, flax.linen))

@@ -35,7 +35,7 @@ CHARACTERS = 130
 """Of code, tokens with spaces between: a call of a layer's constructor and of `init` is shorter."""
 
 
-def test_sentences() -> None:
+def test_sentences():
     theirs = [text for file in THEIRS for text in wording.texts(file)]
     assert len(theirs) > 1000
     ours = [text for file in OURS for text in wording.texts(file)]
@@ -43,7 +43,7 @@ def test_sentences() -> None:
     assert not found, listed(found)
 
 
-def test_examples() -> None:
+def test_examples():
     theirs = [code for file in THEIRS for code in wording.examples(file, doctests_only=True)]
     assert len(theirs) > 100
     ours = [code for file in OURS for code in wording.examples(file)]
@@ -51,7 +51,7 @@ def test_examples() -> None:
     assert not found, listed(found)
 
 
-def listed(found: list[wording.Shared]) -> str:
+def listed(found):
     return "say it in words of our own:\n" + "\n".join(map(str, found))
 
 
@@ -64,9 +64,7 @@ def listed(found: list[wording.Shared]) -> str:
         ('f"It takes one or {2} of these and then three"', 6, 0),  # each part is a text
     ],
 )
-def test_runs_are_found_across_lines(
-    written: str, at_least: int, runs: int, tmp_path: Path
-) -> None:
+def test_runs_are_found_across_lines(written, at_least, runs, tmp_path):
     ours, theirs = tmp_path / "ours.py", tmp_path / "theirs.py"
     ours.write_text(written)
     theirs.write_text("message = 'Say: it takes one or two of these and then three'")

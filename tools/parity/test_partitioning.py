@@ -1,7 +1,5 @@
 """Axis metadata and partitioning against Flax: the same probes on both, the same answers."""
 
-from __future__ import annotations
-
 import inspect
 
 import flax.core.meta

@@ -5,8 +5,6 @@ is running, replaces jax's functions and `promote_dtype` by its own, and finds
 parameters by the identity of their arrays.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import subprocess

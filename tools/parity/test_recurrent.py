@@ -8,7 +8,6 @@ rounding, with its gradients; its parameters are drawn with NumPy there, for the
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import flax.linen
 import flax.linen.recurrent
@@ -27,11 +26,11 @@ KEY = jax.random.key(7)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def normal(*shape: int, dtype: Any = jnp.float32) -> jax.Array:
+def normal(*shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(len(shape)), shape, dtype)
 
 
-def identical(ours: Any, theirs: Any) -> None:
+def identical(ours, theirs):
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
@@ -39,7 +38,7 @@ def identical(ours: Any, theirs: Any) -> None:
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-def near(ours: Any, theirs: Any, tolerance: float = 2e-5) -> None:
+def near(ours, theirs, tolerance=2e-5):
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.dtype == b.dtype
@@ -62,7 +61,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_signatures(name: str) -> None:
+def test_signatures(name):
     ours, theirs = getattr(ours_linen, name), getattr(flax.linen, name)
     assert fields(ours) == fields(theirs)
     for method in ("__call__", "initialize_carry"):
@@ -73,7 +72,7 @@ def test_signatures(name: str) -> None:
                 assert (p.kind, p.default) == (q.kind, q.default)
 
 
-def fields(cls: Any) -> list[tuple[str, str]]:
+def fields(cls):
     return [
         (p.name, default_text(p.default))
         for p in inspect.signature(cls).parameters.values()
@@ -81,7 +80,7 @@ def fields(cls: Any) -> list[tuple[str, str]]:
     ]
 
 
-def default_text(value: Any) -> str:
+def default_text(value):
     if value is inspect.Parameter.empty:
         return "required"
     if callable(value):
@@ -89,7 +88,7 @@ def default_text(value: Any) -> str:
     return repr(dict(value)) if hasattr(value, "items") else repr(value)
 
 
-def cells(nn: Any) -> dict[str, Any]:
+def cells(nn):
     return {
         "lstm": nn.LSTMCell(5),
         "lstm activations": nn.LSTMCell(5, gate_fn=jnp.cos, activation_fn=jnp.sin),
@@ -111,11 +110,11 @@ def cells(nn: Any) -> dict[str, Any]:
     }
 
 
-def ones(key: Any, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+def ones(key, shape, dtype=jnp.float32):
     return jnp.ones(shape, dtype) / 4
 
 
-def jax_normal(key: Any, shape: Any, dtype: Any = jnp.float32) -> jax.Array:
+def jax_normal(key, shape, dtype=jnp.float32):
     return jax.random.normal(key, shape, dtype)
 
 
@@ -123,7 +122,7 @@ NAMES = list(cells(flax.linen))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step(name: str) -> None:
+def test_a_step(name):
     ours, theirs = cells(ours_linen)[name], cells(flax.linen)[name]
     x = normal(2, 3, 4)
     carry = theirs.initialize_carry(KEY, x.shape)
@@ -140,14 +139,14 @@ def test_a_step(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["lstm", "optimized lstm", "simple", "gru", "mgu"])
-def test_the_children_of_a_cell(name: str) -> None:
+def test_the_children_of_a_cell(name):
     ours, theirs = cells(ours_linen)[name], cells(flax.linen)[name]
     x = normal(3, 4)
     carry = theirs.initialize_carry(KEY, x.shape)
     variables = theirs.init(KEY, carry, x)
-    seen: list[tuple[Any, str, str]] = []
+    seen = []
 
-    def note(run: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def note(run, args, kwargs, context):
         if context.method_name == "__call__":
             module = context.module
             seen.append((module.path, type(module).__name__, context.method_name))
@@ -172,7 +171,7 @@ CONV = {
 
 
 @pytest.mark.parametrize("name", CONV)
-def test_a_convolutional_step(name: str) -> None:
+def test_a_convolutional_step(name):
     options = {"features": 4, "kernel_size": (3, 2), **CONV[name]}
     ours, theirs = ours_linen.ConvLSTMCell(**options), flax.linen.ConvLSTMCell(**options)
     assert ours.num_feature_axes == theirs.num_feature_axes
@@ -189,7 +188,7 @@ def test_a_convolutional_step(name: str) -> None:
         agree(ours_linen.RNN(ours), flax.linen.RNN(theirs), xs, tolerance, gradient=False)
 
 
-RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+RUNS = {
     "plain": ({}, {}),
     "carry": ({"return_carry": True}, {}),
     "reverse": ({"reverse": True, "return_carry": True}, {}),
@@ -216,23 +215,15 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def agree(
-    ours: Any,
-    theirs: Any,
-    xs: Any,
-    tolerance: float = 2e-5,
-    *,
-    gradient: bool = True,
-    **call: Any,
-) -> None:
+def agree(ours, theirs, xs, tolerance=2e-5, *, gradient=True, **call):
     """Outputs, and gradients if asked for, within rounding, for the same parameters."""
     forms = [jax.eval_shape(lambda m=m: m.init(KEY, xs, **call)) for m in (ours, theirs)]
     assert forms[0] == forms[1]
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda s: jnp.asarray(rng.normal(0, 0.4, s.shape), s.dtype), forms[0])
 
-    def run(module: Any) -> Any:
-        def loss(variables: Any, xs: Any) -> Any:
+    def run(module):
+        def loss(variables, xs):
             outputs = module.apply(variables, xs, **call)
             leaves = [y.astype(jnp.float32) for y in jax.tree.leaves(outputs)]
             return sum(jnp.sum(jnp.sin(y + i)) for i, y in enumerate(leaves)), outputs
@@ -244,7 +235,7 @@ def agree(
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru inits", "complex gru"])
-def test_the_parameters_of_a_sequence(name: str) -> None:
+def test_the_parameters_of_a_sequence(name):
     ours = ours_linen.RNN(cells(ours_linen)[name])
     theirs = flax.linen.RNN(cells(flax.linen)[name])
     identical(ours.init(KEY, normal(3, 7, 4)), theirs.init(KEY, normal(3, 7, 4)))
@@ -255,7 +246,7 @@ def test_the_parameters_of_a_sequence(name: str) -> None:
     [("gru inits", name) for name in RUNS]
     + [("lstm", name) for name in RUNS if name.startswith("ragged")],
 )
-def test_a_sequence(cell: str, name: str) -> None:
+def test_a_sequence(cell, name):
     made, call = RUNS[name]
     ours = ours_linen.RNN(cells(ours_linen)[cell], **made)
     theirs = flax.linen.RNN(cells(flax.linen)[cell], **made)
@@ -268,7 +259,7 @@ AT_ONCE = ("lstm", "lstm bf16", "simple", "simple residual", "gru", "mgu", "mgu 
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "complex" not in n])
-def test_a_sequence_of_any_cell(name: str) -> None:
+def test_a_sequence_of_any_cell(name):
     ours, theirs = cells(ours_linen)[name], cells(flax.linen)[name]
     xs = normal(128, 9, 4)  # two chunks, and a step more
     if name == "lstm half params":
@@ -278,7 +269,7 @@ def test_a_sequence_of_any_cell(name: str) -> None:
     agree(*rnns, xs, tolerance, gradient=name in AT_ONCE)
 
 
-def test_a_sequence_of_complex_numbers() -> None:
+def test_a_sequence_of_complex_numbers():
     ours, theirs = cells(ours_linen)["complex gru"], cells(flax.linen)["complex gru"]
     xs = normal(2, 5, 4).astype(jnp.complex64) * (0.5 + 0.2j)
     variables = flax.linen.RNN(theirs).init(KEY, xs)
@@ -290,7 +281,7 @@ def test_a_sequence_of_complex_numbers() -> None:
 
 @pytest.mark.parametrize("shape", [(5, 4), (2, 3, 5, 4), (2, 0, 4), (0, 5, 4), (2, 1, 4)])
 @pytest.mark.parametrize("time_major", [False, True])
-def test_any_batch_dimensions(shape: tuple[int, ...], time_major: bool) -> None:
+def test_any_batch_dimensions(shape, time_major):
     options = {"time_major": time_major, "return_carry": True}
     ours = ours_linen.RNN(ours_linen.GRUCell(3), **options)
     theirs = flax.linen.RNN(flax.linen.GRUCell(3), **options)
@@ -299,19 +290,19 @@ def test_any_batch_dimensions(shape: tuple[int, ...], time_major: bool) -> None:
     near(jax.jit(ours.apply)(variables, xs), jax.jit(theirs.apply)(variables, xs))
 
 
-def test_an_initial_carry() -> None:
+def test_an_initial_carry():
     carry = (normal(3, 5), normal(3, 5) / 2)
     ours = ours_linen.RNN(ours_linen.LSTMCell(5), return_carry=True)
     theirs = flax.linen.RNN(flax.linen.LSTMCell(5), return_carry=True)
     agree(ours, theirs, normal(3, 7, 4), initial_carry=carry)
 
 
-def user_cell(nn: Any) -> Any:
-    class Cell(nn.RNNCellBase):  # type: ignore[misc]
+def user_cell(nn):
+    class Cell(nn.RNNCellBase):
         features: int
 
         @nn.compact
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             count = self.variable("state", "count", lambda: jnp.zeros(()))
             count.value += 1.0
             self.sow("intermediates", "x", x)
@@ -320,11 +311,11 @@ def user_cell(nn: Any) -> Any:
             return carry, {"h": carry, "x": x}
 
         @nn.nowrap
-        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+        def initialize_carry(self, rng, input_shape):
             return jax.random.normal(rng, (*input_shape[:-1], self.features))
 
         @property
-        def num_feature_axes(self) -> int:
+        def num_feature_axes(self):
             return 1
 
     return Cell(3)
@@ -349,7 +340,7 @@ class _Names:
         {"variable_broadcast": False, "variable_axes": {"params": 0, "intermediates": 0}},
     ],
 )
-def test_a_users_cell(options: dict[str, Any]) -> None:
+def test_a_users_cell(options):
     made = {
         "variable_axes": {"intermediates": 0},
         "variable_carry": "state",
@@ -363,7 +354,7 @@ def test_a_users_cell(options: dict[str, Any]) -> None:
     rngs = {"params": KEY, "dropout": jax.random.key(1)}
     state = {"cell": {"count": jnp.zeros(())}}
     run = {"mutable": ["params", "state", "intermediates"], "init_key": jax.random.key(5)}
-    start: Any = {"state": state}
+    start = {"state": state}
     (carry, ys), mine = ours.apply(start, xs, rngs=rngs, **run)
     (expected, outputs), variables = theirs.apply(start, xs, rngs=rngs, **run)
     identical((carry, ys), (expected, outputs))
@@ -371,7 +362,7 @@ def test_a_users_cell(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("lengths", [None, jnp.array([1, 4, 6])])
-def test_a_users_cell_over_ragged_sequences(lengths: Any) -> None:
+def test_a_users_cell_over_ragged_sequences(lengths):
     ours = ours_linen.RNN(sums(_Names), return_carry=True)
     theirs = flax.linen.RNN(sums(flax.linen), return_carry=True)
     for options in ({}, {"reverse": True}, {"reverse": True, "keep_order": True}):
@@ -380,24 +371,24 @@ def test_a_users_cell_over_ragged_sequences(lengths: Any) -> None:
         identical(ours.apply({}, xs, **call), theirs.apply({}, xs, **call))
 
 
-def sums(nn: Any) -> Any:
-    class Sum(nn.RNNCellBase):  # type: ignore[misc]
-        def __call__(self, carry: Any, x: Any) -> Any:
+def sums(nn):
+    class Sum(nn.RNNCellBase):
+        def __call__(self, carry, x):
             total, steps = carry
             return (total + x, steps + 1), {"total": total + x, "steps": steps}
 
         @nn.nowrap
-        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+        def initialize_carry(self, rng, input_shape):
             return jnp.zeros(input_shape), jnp.zeros(input_shape[:-1])
 
         @property
-        def num_feature_axes(self) -> int:
+        def num_feature_axes(self):
             return 1
 
     return Sum()
 
 
-BOTH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+BOTH = {
     "plain": ({}, {}),
     "carry": ({"return_carry": True}, {}),
     "time-major": ({"time_major": True}, {"return_carry": True}),
@@ -410,10 +401,10 @@ BOTH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_both_directions(name: str) -> None:
+def test_both_directions(name):
     made, call = BOTH[name]
 
-    def layer(nn: Any) -> Any:
+    def layer(nn):
         cell = nn.GRUCell(5, carry_init=jax_normal)
         return nn.Bidirectional(nn.RNN(cell), nn.RNN(nn.SimpleCell(5), reverse=True), **made)
 
@@ -421,19 +412,19 @@ def test_both_directions(name: str) -> None:
     agree(*rnns, normal(3, 7, 4), gradient=name == "ragged", **call)
 
 
-def test_one_rnn_in_both_directions() -> None:
-    def layer(nn: Any) -> Any:
+def test_one_rnn_in_both_directions():
+    def layer(nn):
         rnn = nn.RNN(nn.GRUCell(5))
         return nn.Bidirectional(rnn, rnn)
 
     agree(layer(ours_linen), layer(flax.linen), normal(3, 7, 4), gradient=False)
 
 
-def test_names_of_cells_made_inline() -> None:
-    def layer(nn: Any, compact: Any, module: Any) -> Any:
-        class Model(module):  # type: ignore[misc]
+def test_names_of_cells_made_inline():
+    def layer(nn, compact, module):
+        class Model(module):
             @compact
-            def __call__(self, x: Any) -> Any:
+            def __call__(self, x):
                 x = nn.RNN(nn.GRUCell(3))(x)
                 shared = nn.LSTMCell(3)
                 x = nn.RNN(shared)(x) + nn.RNN(shared, reverse=True)(x)
@@ -447,7 +438,7 @@ def test_names_of_cells_made_inline() -> None:
 
 @pytest.mark.parametrize("time_major", [False, True])
 @pytest.mark.parametrize("lengths", [None, [[1, 2, 3], [4, 3, 2]]])
-def test_flipping(lengths: Any, time_major: bool) -> None:
+def test_flipping(lengths, time_major):
     x = normal(2, 3, 4, 5)
     x = jnp.moveaxis(x, 2, 0) if time_major else x
     lengths = None if lengths is None else jnp.array(lengths)

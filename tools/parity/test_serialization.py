@@ -1,7 +1,6 @@
 """linnet.struct.serialization against Flax: state dicts, and the same bytes in both directions."""
 
 import collections
-from types import ModuleType
 from typing import Any
 
 import flax.core
@@ -21,7 +20,7 @@ from linnet.struct import serialization
 Point = collections.namedtuple("Point", "x y")
 
 
-def box(struct: ModuleType) -> type:
+def box(struct):
     @struct.dataclass
     class Box:
         value: Any
@@ -59,7 +58,7 @@ plans = st.recursive(
 )
 
 
-def built(plan: Any, frozen: type, box: type) -> Any:
+def built(plan, frozen, box):
     kind, children = plan
     if kind == "leaf":
         return children
@@ -74,13 +73,13 @@ def built(plan: Any, frozen: type, box: type) -> Any:
     )
 
 
-def both(plan: Any) -> tuple[Any, Any]:
+def both(plan):
     return built(plan, flax.core.FrozenDict, TheirBox), built(
         plan, linnet.struct.FrozenDict, OurBox
     )
 
 
-def text(x: Any) -> str:
+def text(x):
     """A tree as text in which order, classes, dtypes and all digits show."""
     with np.printoptions(threshold=10**6, floatmode="unique"):
         return repr(x)
@@ -182,12 +181,12 @@ def test_registration_and_paths():
     for module in (flax.serialization, serialization):
 
         class Meter:
-            def __init__(self, total: Any) -> None:
+            def __init__(self, total):
                 self.total = total
 
         seen = []
 
-        def restore(meter: Any, state: Any, module=module, seen=seen, cls=Meter) -> Any:
+        def restore(meter, state, module=module, seen=seen, cls=Meter):
             seen.append(module.current_path())
             return cls(module.from_state_dict(meter.total, state["total"], name="total"))
 

@@ -3,8 +3,6 @@
 Or it is named, with the reason, in differences.toml; what is named there does differ.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 

@@ -31,7 +31,7 @@ MODULES = [
 ALIASES = ("PathParts", "VariableDict")  # of types, which know no module
 
 
-def public(theirs: ModuleType) -> dict[str, Any]:
+def public(theirs):
     """The names that a module of Flax defines, not those that it imports or hides."""
     return {
         name: value
@@ -45,7 +45,7 @@ def public(theirs: ModuleType) -> dict[str, Any]:
     }
 
 
-def parameters(function: Any) -> list[tuple[str, Any, Any]]:
+def parameters(function):
     """Name, kind and default of each parameter; a default that is a dict, as a plain one."""
     return [
         (
@@ -102,7 +102,7 @@ def test_what_was_compared():
 # Dataclasses.
 
 
-def classes(struct: ModuleType) -> list[type]:
+def classes(struct):
     @struct.dataclass
     class A:
         x: Any
@@ -171,7 +171,7 @@ trees = st.recursive(
 ).filter(lambda tree: isinstance(tree, dict))
 
 
-def ordered(x: Any) -> Any:
+def ordered(x):
     """Nested dicts as lists of pairs, to compare the order of keys, too; arrays as text."""
     if isinstance(x, dict | flax.core.FrozenDict | frozen_dict.FrozenDict):
         return "frozen" if not isinstance(x, dict) else "dict", [

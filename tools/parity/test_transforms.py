@@ -1,7 +1,5 @@
 """Lifted transforms against Flax: random keys, trace counts, names, and what is computed."""
 
-from __future__ import annotations
-
 import functools
 
 import flax.linen

@@ -2,7 +2,6 @@
 
 import collections
 import warnings
-from types import ModuleType
 from typing import Any
 
 import flax.core
@@ -23,7 +22,7 @@ trees = st.recursive(
 ).filter(lambda tree: isinstance(tree, dict))
 
 
-def text(x: Any) -> str:
+def text(x):
     return repr(x).replace("box.<locals>.", "")
 
 
@@ -67,7 +66,7 @@ def test_path_aware_map_and_model_param_traversal(tree):
 Point = collections.namedtuple("Point", "x y")
 
 
-def box(struct: ModuleType) -> type:
+def box(struct):
     @struct.dataclass
     class Box:
         foo: Any

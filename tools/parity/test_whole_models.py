@@ -4,8 +4,6 @@ Eager is compared with eager and jitted with jitted, bit by bit; gradients withi
 five steps of AdamW, parameters and state within 1e-5.
 """
 
-from __future__ import annotations
-
 import functools
 
 import flax.linen

@@ -12,7 +12,7 @@ from parity.module_models import Case
 BOTH = ("params", "dropout")
 
 
-def build(nn: Any) -> dict[str, Case]:
+def build(nn):
     """The cases, with modules and transforms from the namespace `nn`."""
     normal = nn.initializers.normal()
 

@@ -20,7 +20,6 @@ import re
 import textwrap
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +44,11 @@ class Shared:
     passage: Passage
     words: tuple[str, ...]
 
-    def __str__(self) -> str:
+    def __str__(self):
         return f"{self.passage.file}:{self.passage.line}: {' '.join(self.words)}"
 
 
-def texts(file: Path) -> Iterator[Passage]:
+def texts(file):
     """The texts of a Python file or of a Markdown page."""
     source = file.read_text("utf-8")
     if file.suffix == ".md":
@@ -61,7 +60,7 @@ def texts(file: Path) -> Iterator[Passage]:
         yield _text(file, line, comment)
 
 
-def examples(file: Path, *, doctests_only: bool = False) -> Iterator[Passage]:
+def examples(file, *, doctests_only=False):
     """The code of a file, and of the examples in its docstrings or on the page."""
     source = file.read_text("utf-8")
     if file.suffix == ".md":
@@ -76,9 +75,7 @@ def examples(file: Path, *, doctests_only: bool = False) -> Iterator[Passage]:
             yield Passage(file, node.lineno, tuple(_tokens(code)))
 
 
-def shared(
-    ours: Iterable[Passage], theirs: Iterable[Passage], *, at_least: int, weight: str = "words"
-) -> list[Shared]:
+def shared(ours, theirs, *, at_least, weight="words"):
     """The longest runs that ours and theirs have in common, at least so many words or characters.
 
     Args:
@@ -86,7 +83,7 @@ def shared(
       at_least: how long a run has to be in order to be told.
       weight: what is counted, `words` (identifiers are not) or `characters`.
     """
-    known: defaultdict[tuple[str, ...], list[tuple[tuple[str, ...], int]]] = defaultdict(list)
+    known = defaultdict(list)
     seed = 4 if weight == "words" else 8
     for passage in theirs:
         for start in range(len(passage.words) - seed + 1):
@@ -108,30 +105,30 @@ def shared(
     return found
 
 
-def _agree(ours: Sequence[str], start: int, theirs: Sequence[str], other: int) -> int:
+def _agree(ours, start, theirs, other):
     """How many words from `start` on are those of `theirs` from `other` on."""
     most = min(len(ours) - start, len(theirs) - other)
     return next((i for i in range(most) if ours[start + i] != theirs[other + i]), most)
 
 
-def _weight(run: Sequence[str], weight: str) -> int:
+def _weight(run, weight):
     if weight == "characters":
         return len(" ".join(run))
     return sum(word.isalpha() and len(word) > 1 for word in run)
 
 
-def _text(file: Path, line: int, text: str) -> Passage:
+def _text(file, line, text):
     words = _WORD.findall(_DEFAULT.sub(" = ", text))
     return Passage(file, line, tuple(word.lower() for word in words))
 
 
-def _strings(tree: ast.AST) -> Iterator[ast.Constant]:
+def _strings(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node
 
 
-def _comments(source: str) -> Iterator[tuple[int, str]]:
+def _comments(source):
     """Comments, those of lines that follow each other as one."""
     first, last, parts = 0, -1, list[str]()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -149,7 +146,7 @@ def _comments(source: str) -> Iterator[tuple[int, str]]:
         yield first, " ".join(parts)
 
 
-def _without_examples(text: str) -> str:
+def _without_examples(text):
     """A docstring without its doctests; what they print goes up to the next empty line."""
     kept, inside = [], False
     for line in text.splitlines():
@@ -159,13 +156,13 @@ def _without_examples(text: str) -> str:
     return "\n".join(kept)
 
 
-def _doctest(text: str) -> str:
+def _doctest(text):
     """The code of a docstring's doctests."""
     lines = (line.lstrip() for line in text.splitlines())
     return "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))
 
 
-def _tokens(code: str) -> Iterator[str]:
+def _tokens(code):
     """The tokens of code without comments, docstrings and imports; nothing if it isn't Python."""
     try:
         lines = textwrap.dedent(code).splitlines(keepends=True)

@@ -1,15 +1,12 @@
 """Settings of the tools' tests."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def programs_take_what_was_compiled_before(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[None]:
+def programs_take_what_was_compiled_before(tmp_path_factory):
     """Most of the time goes into examples that run several times, compiling the same."""
     with pytest.MonkeyPatch.context() as patch:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -47,12 +46,12 @@ assert not reported, reported
 """
 
 
-def test_loading_runs_nothing() -> None:
+def test_loading_runs_nothing():
     """As SECURITY.md says."""
     subprocess.run([sys.executable, "-c", LOADING], check=True)
 
 
-def test_the_citation_is_of_the_version_here() -> None:
+def test_the_citation_is_of_the_version_here():
     citation = yaml.safe_load((workspace.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     package = workspace.find("linnet")
     assert citation["version"] == package.version
@@ -61,7 +60,7 @@ def test_the_citation_is_of_the_version_here() -> None:
     assert citation["license"] == settings["license"]
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_somewhere():
     for name in ("CONTRIBUTING.md", "SECURITY.md"):
         text = (workspace.ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
@@ -69,7 +68,7 @@ def test_links_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
-def test_readmes_are_one_family(package: workspace.Package) -> None:
+def test_readmes_are_one_family(package):
     text = (package.folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {package.name}\n")
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
@@ -78,7 +77,7 @@ def test_readmes_are_one_family(package: workspace.Package) -> None:
     assert not re.findall(r"\]\((?!https://)", text), "leads nowhere on PyPI"
 
 
-def test_pins_are_the_ranges_that_siblings_declare() -> None:
+def test_pins_are_the_ranges_that_siblings_declare():
     declared = {name: r for p in workspace.packages() for name, r in p.siblings.items()}
     assert declared
     for name, requirement in declared.items():
@@ -86,7 +85,7 @@ def test_pins_are_the_ranges_that_siblings_declare() -> None:
         assert f"| pin | `{requirement}`" in text
 
 
-def blocks() -> list[tuple[list[str], str]]:
+def blocks():
     """What CONTRIBUTING.md puts where: the files named last before each block, and the block."""
     found = []
     for text, block in re.findall(r"(.*?)```python\n(.*?)```", CONTRIBUTING, re.DOTALL):
@@ -95,7 +94,7 @@ def blocks() -> list[tuple[list[str], str]]:
     return found
 
 
-def test_the_layer_that_contributing_adds_is_complete(tmp_path: Path) -> None:
+def test_the_layer_that_contributing_adds_is_complete(tmp_path):
     """Its blocks are put into a copy of the package; a row in a table stands before the `]`."""
     original = workspace.find("layers-linear").folder
     folder = tmp_path / original.relative_to(workspace.ROOT)

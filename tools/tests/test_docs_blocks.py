@@ -26,7 +26,6 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
@@ -55,7 +54,7 @@ class Block(NamedTuple):
     text: str = ""
 
 
-def blocks(page: str) -> list[Block]:
+def blocks(page):
     """All blocks of a page."""
     found = []
     for match in BLOCK.finditer(page):
@@ -70,7 +69,7 @@ PAGES = [file for file in FILES if blocks(file.read_text(encoding="utf-8"))]
 
 
 @pytest.fixture
-def module() -> Iterator[ModuleType]:
+def module():
     """Where a page's names live; classes look their module up by its name."""
     module = ModuleType("page")
     sys.modules["page"] = module
@@ -79,7 +78,7 @@ def module() -> Iterator[ModuleType]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_no_block_is_overlooked(file: Path) -> None:
+def test_no_block_is_overlooked(file):
     """One that is indented, or has another spelling, would not run."""
     text = file.read_text(encoding="utf-8")
     assert len(OPENING.findall(text)) == len(blocks(text))
@@ -88,9 +87,7 @@ def test_no_block_is_overlooked(file: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 # Keras's own warning: in numpy 2, copying an array asks for more than it has.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_page(
-    page: Path, module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page(page, module, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported
     text = page.read_text(encoding="utf-8")
     for name in OPTIONAL:
@@ -100,7 +97,7 @@ def test_page(
         run(block, page, module)
 
 
-def run(block: Block, page: Path, module: ModuleType) -> None:
+def run(block, page, module):
     """Runs a block, and compares what it prints."""
     source = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's line
     comments = {
@@ -121,13 +118,13 @@ def run(block: Block, page: Path, module: ModuleType) -> None:
         compare(rest, block.text, page, block.line)
 
 
-def compare(printed: str, promised: str, page: Path, line: int) -> None:
+def compare(printed, promised, page, line):
     assert agree(printed, promised), (
         f"{page.relative_to(ROOT)}, line {line}\nprints:\n{printed}\nand says:\n{promised}"
     )
 
 
-def promise(statement: ast.stmt, comments: dict[int, tokenize.TokenInfo]) -> str:
+def promise(statement, comments):
     """What stands behind a statement, without the marks of a comment."""
     assert statement.end_lineno is not None
     line = statement.end_lineno
@@ -140,7 +137,7 @@ def promise(statement: ast.stmt, comments: dict[int, tokenize.TokenInfo]) -> str
     return "\n".join(text.removeprefix("#").removeprefix(" ").rstrip() for text in found)
 
 
-def agree(printed: str, promised: str) -> bool:
+def agree(printed, promised):
     """Whether `promised` says what was printed."""
     lines = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
     pattern = ".*".join(map(pattern_of, promised.rstrip("\n").split("...")))
@@ -149,7 +146,7 @@ def agree(printed: str, promised: str) -> bool:
     return match is not None and all(map(is_near, match.groups(), numbers))
 
 
-def pattern_of(text: str) -> str:
+def pattern_of(text):
     """A pattern for the text, with a group for each number that was rounded."""
     pattern, end = "", 0
     for match in ROUNDED.finditer(text):
@@ -159,7 +156,7 @@ def pattern_of(text: str) -> str:
     return pattern + re.escape(text[end:])
 
 
-def is_near(found: str, expected: str) -> bool:
+def is_near(found, expected):
     """Whether two numbers have the same digits but for one in the last."""
     digits = len(expected.partition(".")[2])
     return abs(Decimal(found) - Decimal(expected)).scaleb(digits) <= 1
@@ -182,11 +179,11 @@ def is_near(found: str, expected: str) -> bool:
         ("0.123... 1.250", "0.12399 1.251\n", True),
     ],
 )
-def test_comparison(promised: str, printed: str, equal: bool) -> None:
+def test_comparison(promised, printed, equal):
     assert agree(printed, promised) == equal
 
 
-def test_promises_are_found() -> None:
+def test_promises_are_found():
     page, module = ROOT / "page.md", ModuleType("page")
     code = "print(1)  # 1\nif True:\n    print(2)\n# 2\n\n# a remark\nprint('3\\n4')\n# 3\n# 4\n"
     run(Block(1, code), page, module)
@@ -211,12 +208,12 @@ def test_promises_are_found() -> None:
         ("\n\n```toml\n", False),
     ],
 )
-def test_plain_text_is_found(between: str, found: bool) -> None:
+def test_plain_text_is_found(between, found):
     (block,) = blocks(f"# Page\n\n```python\nprint(1)\n```{between}1\n```\n")
     assert block == Block(4, "print(1)\n", "1\n" if found else "")
 
 
-def installed(name: str) -> bool:
+def installed(name):
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # the package around it

@@ -1,7 +1,6 @@
 """The projects of docs/examples/downstream declare what they import, and nothing else."""
 
 import ast
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -14,19 +13,19 @@ PROJECTS = sorted(
 each_project = pytest.mark.parametrize("project", PROJECTS, ids=lambda p: p.name)
 
 
-def needs(project: Path) -> dict[str, Requirement]:
+def needs(project):
     declared = workspace.project(project)["project"]["dependencies"]
     return {workspace.requirement_name(line): Requirement(line) for line in declared}
 
 
-def test_there_are_projects() -> None:
+def test_there_are_projects():
     assert len(PROJECTS) >= 4
     used = {name for project in PROJECTS for name in needs(project)}
     assert len(used) >= 6
 
 
 @each_project
-def test_what_is_imported_is_declared(project: Path) -> None:
+def test_what_is_imported_is_declared(project):
     (file,) = project.glob("*.py")
     imported = {
         ".".join(node.module.split(".")[:2])
@@ -39,7 +38,7 @@ def test_what_is_imported_is_declared(project: Path) -> None:
 
 
 @each_project
-def test_ranges_admit_the_tree_and_refuse_what_breaks(project: Path) -> None:
+def test_ranges_admit_the_tree_and_refuse_what_breaks(project):
     for name, requirement in needs(project).items():
         version = workspace.find(name).version
         assert requirement.specifier.contains(version), requirement
@@ -47,7 +46,7 @@ def test_ranges_admit_the_tree_and_refuse_what_breaks(project: Path) -> None:
 
 
 @each_project
-def test_the_program_bears_the_project_s_name(project: Path) -> None:
+def test_the_program_bears_the_project_s_name(project):
     settings = workspace.project(project)["project"]
     module = project.name.replace("-", "_")
     assert settings["name"] == project.name

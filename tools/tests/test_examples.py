@@ -45,7 +45,7 @@ PRINTED = {
 }
 
 
-def start(name: str, folder: Path, *options: str) -> "subprocess.Popen[str]":
+def start(name, folder, *options):
     """The program on a machine without a display, compiling in a hurry."""
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     return subprocess.Popen(
@@ -62,7 +62,7 @@ def start(name: str, folder: Path, *options: str) -> "subprocess.Popen[str]":
     )
 
 
-def check_results(name: str, folder: Path, printed: str) -> None:
+def check_results(name, folder, printed):
     """One whole picture and no other file, its place, and the final figure."""
     *_, picture, figure = printed.splitlines()
     assert Path(picture.removeprefix("picture").strip()) == folder / f"{name}.png"
@@ -73,16 +73,16 @@ def check_results(name: str, folder: Path, printed: str) -> None:
     assert png.endswith(b"IEND\xaeB`\x82")
 
 
-def losses(printed: str) -> list[float]:
+def losses(printed):
     return [float(x) for x in re.findall(r"^step +\d+/\d+ +(?:loss )?(\d+\.\d+)", printed, re.M)]
 
 
 @pytest.fixture(scope="module")
-def sorter_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def sorter_run(tmp_path_factory):
     return run("sequence_sorter", tmp_path_factory.mktemp("sorter") / "new" / "folder")
 
 
-def run(name: str, folder: Path, *options: str) -> tuple[Path, str]:
+def run(name, folder, *options):
     """Where it wrote, and what it printed."""
     with start(name, folder, *options) as program:
         printed, _ = program.communicate()
@@ -90,7 +90,7 @@ def run(name: str, folder: Path, *options: str) -> tuple[Path, str]:
     return folder, printed
 
 
-def check_run(name: str, folder: Path, printed: str) -> None:
+def check_run(name, folder, printed):
     check_results(name, folder, printed)
     assert re.search(PRINTED[name], printed)
     curve = losses(printed)
@@ -101,11 +101,11 @@ def check_run(name: str, folder: Path, printed: str) -> None:
 @pytest.mark.parametrize(
     "name", ["char_transformer", "resnet_digits", "keras_digits", "nnx_digits"]
 )
-def test_it_trains_and_writes(name: str, tmp_path: Path) -> None:
+def test_it_trains_and_writes(name, tmp_path):
     check_run(name, *run(name, tmp_path / "new" / "folder"))
 
 
-def test_the_gpt_is_resumed_and_adapted(tmp_path: Path) -> None:
+def test_the_gpt_is_resumed_and_adapted(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     check_run("nnx_char_gpt", *run("nnx_char_gpt", first))
     second.mkdir()
@@ -115,20 +115,18 @@ def test_the_gpt_is_resumed_and_adapted(tmp_path: Path) -> None:
     check_run("nnx_lora", folder, printed)
 
 
-def test_the_sorter_trains_and_writes(sorter_run: tuple[Path, str]) -> None:
+def test_the_sorter_trains_and_writes(sorter_run):
     check_run("sequence_sorter", *sorter_run)
 
 
 @pytest.mark.parametrize(("seed", "same"), [("0", True), ("1", False)])
-def test_the_seed_decides(
-    seed: str, same: bool, sorter_run: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_the_seed_decides(seed, same, sorter_run, tmp_path):
     _, printed = run("sequence_sorter", tmp_path, "--seed", seed)
     assert (losses(printed) == losses(sorter_run[1])) is same
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another process cannot be sent a Ctrl-C")
-def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_there_is(tmp_path):
     name = "sequence_sorter"
     printed = ""
     with start(name, tmp_path, "--steps", "5000") as program:
@@ -144,9 +142,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [["--steps", "0"], ["--out", __file__]])
-def test_bad_options_are_refused(
-    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_options_are_refused(options, monkeypatch, capsys):
     spec = importlib.util.spec_from_file_location("program", FOLDER / "program.py")
     assert spec is not None
     assert spec.loader is not None

@@ -11,7 +11,7 @@ from hints import Remedy
 REPOSITORY = Path(__file__).parents[2]
 
 
-def read(folder: Path, **files: str) -> list[str]:
+def read(folder, **files):
     (folder / "__init__.py").touch()
     for name, source in files.items():
         (folder / f"{name}.py").write_text(dedent(source), "utf-8")
@@ -35,11 +35,11 @@ def read(folder: Path, **files: str) -> list[str]:
         ("for kind, advice in table: raise E('x', hint=advice)", ["not readable: advice"]),
     ],
 )
-def test_an_expression(tmp_path: Path, source: str, expected: list[str]) -> None:
+def test_an_expression(tmp_path, source, expected):
     assert read(tmp_path, module=source) == expected
 
 
-def test_a_name_that_is_set_more_than_once(tmp_path: Path) -> None:
+def test_a_name_that_is_set_more_than_once(tmp_path):
     source = """
     def check(x):
         hint = None
@@ -52,7 +52,7 @@ def test_a_name_that_is_set_more_than_once(tmp_path: Path) -> None:
     assert read(tmp_path, module=source) == ["A.", "A. B.", "C. B.", "C."]
 
 
-def test_a_function_of_this_file_or_another(tmp_path: Path) -> None:
+def test_a_function_of_this_file_or_another(tmp_path):
     near = """
     from . import other
     from .other import of_other, returning_itself
@@ -88,7 +88,7 @@ def test_a_function_of_this_file_or_another(tmp_path: Path) -> None:
     assert read(tmp_path, near=near, other=far) == expected
 
 
-def test_a_parameter_is_read_where_the_function_is_called(tmp_path: Path) -> None:
+def test_a_parameter_is_read_where_the_function_is_called(tmp_path):
     passing = """
     def refuse(what, reason="A."):
         raise E(what, hint=reason)
@@ -104,7 +104,7 @@ def test_a_parameter_is_read_where_the_function_is_called(tmp_path: Path) -> Non
     assert read(tmp_path, passing=passing, calling=calling) == ["B.", "C.", "D.", "A."]
 
 
-def test_what_can_not_be_read_needs_a_row_as_well(tmp_path: Path) -> None:
+def test_what_can_not_be_read_needs_a_row_as_well(tmp_path):
     read(tmp_path, module="raise E('x', hint=elsewhere.HINT)")
     found = hints.hints_in(tmp_path)
     assert hints.untried(found, []) == ["module.py:1: not readable: elsewhere.HINT"]
@@ -112,8 +112,8 @@ def test_what_can_not_be_read_needs_a_row_as_well(tmp_path: Path) -> None:
     assert hints.untried(found, [row]) == []
 
 
-def test_what_is_filled_in_is_looked_for() -> None:
-    def mistake() -> None:
+def test_what_is_filled_in_is_looked_for():
+    def mistake():
         raise ValueError("Write b(3).")
 
     hints.try_remedy(Remedy("Write {}({}).", mistake, int))
@@ -123,7 +123,7 @@ def test_what_is_filled_in_is_looked_for() -> None:
 
 
 @pytest.mark.parametrize("package", sorted((REPOSITORY / "packages").iterdir()))
-def test_every_hint_of_this_repository_is_readable(package: Path) -> None:
+def test_every_hint_of_this_repository_is_readable(package):
     found = hints.hints_in(package / "src")
     assert [h for h in found if h.text.startswith("not readable") and h.text not in ANY] == []
 

@@ -1,14 +1,13 @@
 """What tools/isolation.py says about an installation."""
 
-from importlib.metadata import Distribution, distributions
-from pathlib import Path
+from importlib.metadata import distributions
 
 import pytest
 
 import isolation
 
 
-def install(folder: Path, name: str, *requires: str) -> None:
+def install(folder, name, *requires):
     """As if a distribution without files were installed in `folder`."""
     info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
@@ -19,7 +18,7 @@ def install(folder: Path, name: str, *requires: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     install(tmp_path, "jax", "jaxlib>=1", "numpy", "SciPy>=1", "cuda; extra == 'cuda'")
     for name in ("jaxlib", "numpy", "scipy"):
         install(tmp_path, name)
@@ -27,16 +26,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def present(folder: Path) -> dict[str, Distribution]:
+def present(folder):
     return {isolation.normalized(d.metadata["Name"]): d for d in distributions(path=[str(folder)])}
 
 
-def test_what_jax_brings_is_welcome(folder: Path) -> None:
+def test_what_jax_brings_is_welcome(folder):
     assert isolation.complaints("linnet-struct", present(folder)) == []
     assert isolation.closure("linnet-struct", present(folder)) == set(present(folder))
 
 
-def test_strangers_are_named(folder: Path) -> None:
+def test_strangers_are_named(folder):
     install(folder, "msgpack")  # an extra, which nobody asked for
     (complaint,) = isolation.complaints("linnet-struct", present(folder))
     assert complaint.startswith(
@@ -44,14 +43,14 @@ def test_strangers_are_named(folder: Path) -> None:
     )
 
 
-def test_requirements_that_the_project_does_not_allow_itself(folder: Path) -> None:
+def test_requirements_that_the_project_does_not_allow_itself(folder):
     install(folder, "rich")
     install(folder, "linnet-module-core", "linnet-struct>=0.1", "jax", "rich (>=13)")
     (complaint,) = isolation.complaints("linnet-module-core", present(folder))
     assert complaint.startswith("linnet-module-core requires rich.")
 
 
-def test_keras_is_the_bridge_s_alone(folder: Path) -> None:
+def test_keras_is_the_bridge_s_alone(folder):
     install(folder, "keras")
     install(folder, "linnet-keras-bridge", "linnet-struct", "keras>=3")
     assert isolation.complaints("linnet-keras-bridge", present(folder)) == []
@@ -60,12 +59,12 @@ def test_keras_is_the_bridge_s_alone(folder: Path) -> None:
     assert complaint.startswith("linnet-layers-norm requires keras.")
 
 
-def test_not_installed(folder: Path) -> None:
+def test_not_installed(folder):
     (complaint,) = isolation.complaints("linnet-initializers", present(folder))
     assert complaint.startswith("linnet-initializers is not installed for ")
 
 
-def test_imports() -> None:
+def test_imports():
     assert isolation.import_complaints(["json", "email.message"]) != []  # of Python, no package's
     (complaint,) = isolation.import_complaints(["json", "no_such_module"])
     assert "ModuleNotFoundError: No module named 'no_such_module'" in complaint

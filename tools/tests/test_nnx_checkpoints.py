@@ -1,8 +1,6 @@
 """States of nnx through the libraries that save them: what comes back is what went in."""
 
 import pickle
-from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ from linnet.struct import serialization
 class Model(nnx.Module):
     """All that a state can hold: shared, listed, of low precision, whole numbers, kinds of keys."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         rngs = nnx.Rngs(seed, fast=jax.random.key(seed, impl="rbg"))
         self.layers = [
             nnx.Param(rngs.normal((2, 3))),
@@ -28,12 +26,12 @@ class Model(nnx.Module):
         self.many = rngs.split(4)
 
 
-def make(seed: int) -> Model:
+def make(seed):
     return Model(seed)
 
 
-def values(node: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def values(node):
+    found = {}
     for path, variable in nnx.to_flat_state(nnx.state(node)):
         value = variable.get_value()
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -43,7 +41,7 @@ def values(node: Any) -> dict[str, Any]:
     return found
 
 
-def same(a: Any, b: Any) -> None:
+def same(a, b):
     found, expected = values(a), values(b)
     assert found.keys() == expected.keys()
     for name in found:
@@ -54,7 +52,7 @@ def same(a: Any, b: Any) -> None:
     np.testing.assert_array_equal(a.streams.fast.normal((2,)), b.streams.fast.normal((2,)))
 
 
-def test_orbax(tmp_path: Path) -> None:
+def test_orbax(tmp_path):
     ocp = pytest.importorskip("orbax.checkpoint")
     model = Model(1)
     model.streams()
@@ -71,7 +69,7 @@ def test_orbax(tmp_path: Path) -> None:
     assert int(other.steps.value) == 1
 
 
-def test_safetensors(tmp_path: Path) -> None:
+def test_safetensors(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     model, other = Model(1), Model(2)
     # Numbers of a type that every reader knows; the rest is in the model.
@@ -92,7 +90,7 @@ def test_safetensors(tmp_path: Path) -> None:
     same(other, model)
 
 
-def test_bytes_of_flax_s_format() -> None:
+def test_bytes_of_flax_s_format():
     model, other = Model(1), Model(2)
     params = nnx.state(model, (nnx.Param, nnx.BatchStat))
     data = serialization.to_bytes(nnx.to_pure_dict(params))
@@ -104,7 +102,7 @@ def test_bytes_of_flax_s_format() -> None:
     assert other.layers[1].dtype == jnp.bfloat16
 
 
-def test_pickle() -> None:
+def test_pickle():
     model = Model(1)
     same(pickle.loads(pickle.dumps(model)), model)
     graphdef, state = pickle.loads(pickle.dumps(nnx.split(model)))

@@ -5,13 +5,11 @@ ruff refuses imports of jax's private modules. What is reached through attribute
 """
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import workspace
-from workspace import Package
 
 FOREIGN = {"jax", "jaxlib", "numpy"}
 
@@ -19,7 +17,7 @@ FOREIGN = {"jax", "jaxlib", "numpy"}
 PRIVATE_MODULES = {"jax.interpreters", "jaxlib"}
 
 
-def private_names(source: str) -> Iterator[str]:
+def private_names(source):
     """The names of jax and NumPy in a program which begin with an underscore, with their lines."""
     tree = ast.parse(source)
     bound = dict(bindings(tree))
@@ -38,7 +36,7 @@ def private_names(source: str) -> Iterator[str]:
                 yield f"line {node.lineno}: {name}"
 
 
-def bindings(tree: ast.AST) -> Iterator[tuple[str, str]]:
+def bindings(tree):
     """What names of jax and NumPy stand for: `jnp` for `jax.numpy`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -51,14 +49,14 @@ def bindings(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
 
-def is_private(name: str) -> bool:
+def is_private(name):
     parts = name.split(".")
     underscored = any(p.startswith("_") and not p.startswith("__") for p in parts)
     return underscored or any(".".join(parts[:n]) in PRIVATE_MODULES for n in (1, 2))
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
-def test_only_public_names(package: Package) -> None:
+def test_only_public_names(package):
     found = {
         path.relative_to(package.folder).as_posix(): names
         for path in package.modules
@@ -79,12 +77,12 @@ def test_only_public_names(package: Package) -> None:
         ("from numpy import _core", "line 1: numpy._core"),
     ],
 )
-def test_private_names_are_found(program: str, found: str) -> None:
+def test_private_names_are_found(program, found):
     assert any(name.startswith(found) for name in private_names(program))
 
 
 @pytest.mark.parametrize(
     "program", ["import jax\njax.__version__", "import os\nos._exit(0)", "self._x.jax._y"]
 )
-def test_others_are_let_be(program: str) -> None:
+def test_others_are_let_be(program):
     assert not list(private_names(program))

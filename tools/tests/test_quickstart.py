@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).parents[2] / "docs" / "examples" / "quickstart.py"
 FILES = {"digits.png", "digits.safetensors"}
 
 
-def start(folder: Path, *, epochs: int) -> "subprocess.Popen[str]":
+def start(folder, *, epochs):
     """The program on a machine without a display, compiling in a hurry."""
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     return subprocess.Popen(
@@ -36,7 +36,7 @@ def start(folder: Path, *, epochs: int) -> "subprocess.Popen[str]":
     )
 
 
-def check_results(folder: Path, printed: str) -> None:
+def check_results(folder, printed):
     """Whole files and nothing else, the places and the accuracy in the end."""
     from safetensors.numpy import load_file
 
@@ -54,7 +54,7 @@ def check_results(folder: Path, printed: str) -> None:
     assert load_file(folder / "digits.safetensors")["Conv_0/kernel"].shape == (3, 3, 1, 32)
 
 
-def test_it_prints_the_model_trains_and_writes(tmp_path: Path) -> None:
+def test_it_prints_the_model_trains_and_writes(tmp_path):
     folder = tmp_path / "new" / "folder"
     with start(folder, epochs=1) as program:
         printed, _ = program.communicate()
@@ -66,7 +66,7 @@ def test_it_prints_the_model_trains_and_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another process cannot be sent a Ctrl-C")
-def test_ctrl_c_keeps_what_there_is_over_an_earlier_run_s_files(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_there_is_over_an_earlier_run_s_files(tmp_path):
     for name in FILES:
         (tmp_path / name).write_text("of an earlier run")
     printed = ""

@@ -12,11 +12,11 @@ NEW = 'python -m pip install "nox[uv]" && python -m nox -s '
 
 
 @pytest.mark.parametrize("session", ["quickstart", "tests"])
-def test_commands_stand_on_one_line_each(session: str) -> None:
+def test_commands_stand_on_one_line_each(session):
     assert f"\n```\n{NEW}{session}\n```\n" in TEXT
 
 
-def test_links_lead_somewhere() -> None:
+def test_links_lead_somewhere():
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     targets += re.findall(r"^\| `([a-z_./]+)` \|", TEXT, re.MULTILINE)
     assert len(targets) > 5
@@ -24,7 +24,7 @@ def test_links_lead_somewhere() -> None:
         assert (workspace.ROOT / target).exists(), target
 
 
-def test_picture_shows_every_package_and_what_it_needs() -> None:
+def test_picture_shows_every_package_and_what_it_needs():
     """Drawn once: docs/images/packages.svg has no source but itself."""
     drawn = (workspace.ROOT / "docs/images/packages.svg").read_text(encoding="utf-8")
     assert f">{' · '.join(sorted({n for p in PACKAGES for n in p.third_party}))}</text>" in drawn
@@ -37,7 +37,7 @@ def test_picture_shows_every_package_and_what_it_needs() -> None:
         assert f"{package.name} needs {', '.join(direct) or 'jax'}" in drawn
 
 
-def test_pictures_are_shown_on_a_page() -> None:
+def test_pictures_are_shown_on_a_page():
     pages = [*(workspace.ROOT / "docs").rglob("*.md"), workspace.ROOT / "README.md"]
     shown = "\n".join(p.read_text(encoding="utf-8") for p in pages)
     for picture in (workspace.ROOT / "docs" / "images").glob("*.svg"):

@@ -86,7 +86,7 @@ TAGS = [f"{name}-v0.1.0" for _, name, *_ in PACKAGES]
 class Repository:
     root: Path
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command):
         nobody = {f"GIT_{who}_{what}": "a@b.c" for who in ("AUTHOR", "COMMITTER") for what in WHO}
         alone = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         environment = {**os.environ, **nobody, **alone}
@@ -94,18 +94,18 @@ class Repository:
             command, cwd=self.root, env=environment, capture_output=True, text=True
         )
 
-    def git(self, *arguments: str) -> str:
+    def git(self, *arguments):
         finished = self.run("git", *arguments)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout.strip()
 
-    def release(self, *arguments: str) -> str:
+    def release(self, *arguments):
         """What a command prints that succeeds."""
         finished = self.run(sys.executable, "tools/release.py", *arguments)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
-    def refusal(self, *arguments: str) -> str:
+    def refusal(self, *arguments):
         """What a command says that is refused, and that has changed nothing."""
         before = self.git("status", "--porcelain"), self.git("diff")
         finished = self.run(sys.executable, "tools/release.py", *arguments)
@@ -115,19 +115,19 @@ class Repository:
         assert finished.stderr.startswith("refused: "), finished.stderr
         return finished.stderr
 
-    def commit(self, message: str = "A change") -> None:
+    def commit(self, message="A change"):
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", message)
 
-    def read(self, name: str) -> str:
+    def read(self, name):
         return (self.root / name).read_text()
 
-    def edit(self, name: str, before: str, after: str) -> None:
+    def edit(self, name, before, after):
         text = self.read(name)
         assert text.count(before) == 1, text
         (self.root / name).write_text(text.replace(before, after))
 
-    def tell(self, package: str, section: str, entry: str) -> None:
+    def tell(self, package, section, entry):
         """Writes an entry into a changelog's unreleased part, which has no such section."""
         told = f"## Unreleased\n\n### {section}\n\n- {entry}\n"
         self.edit(f"packages/{package}/CHANGELOG.md", "## Unreleased\n", told)
@@ -138,7 +138,7 @@ NORM = "packages/layers/src/linnet/layers/__init__.py"
 
 
 @pytest.fixture(scope="module")
-def unreleased(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def unreleased(tmp_path_factory):
     """Four packages at 0.1.0 of which none was ever released."""
     root = tmp_path_factory.mktemp("unreleased") / "repository"
     here = workspace.ROOT / "tools"
@@ -176,7 +176,7 @@ def unreleased(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 
 @pytest.fixture(scope="module")
-def released(unreleased: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def released(unreleased, tmp_path_factory):
     """The same, after the first release of each."""
     repository = copy(unreleased, tmp_path_factory.mktemp("released"))
     for folder, name, *_ in PACKAGES:
@@ -188,20 +188,20 @@ def released(unreleased: Repository, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def fresh(unreleased: Repository, tmp_path: Path) -> Repository:
+def fresh(unreleased, tmp_path):
     return copy(unreleased, tmp_path)
 
 
 @pytest.fixture
-def repository(released: Repository, tmp_path: Path) -> Repository:
+def repository(released, tmp_path):
     return copy(released, tmp_path)
 
 
-def copy(repository: Repository, into: Path) -> Repository:
+def copy(repository, into):
     return Repository(Path(shutil.copytree(repository.root, into / "repository")))
 
 
-def test_plan_of_first_releases(fresh: Repository) -> None:
+def test_plan_of_first_releases(fresh):
     plan = json.loads(fresh.release("plan", "--json"))
     assert plan["tags"] == TAGS  # each after those that it needs
     assert {(p["last"], p["bump"], p["next"]) for p in plan["packages"]} == {
@@ -211,7 +211,7 @@ def test_plan_of_first_releases(fresh: Repository) -> None:
     assert re.search(r"linnet-layers +none +0\.1\.0 +first +0\.1\.0 +first release", table)
 
 
-def test_first_release(fresh: Repository) -> None:
+def test_first_release(fresh):
     said = fresh.release("bump", "core", "first", "--date", "2026-11-21")
     assert fresh.git("diff", "--name-only") == "packages/core/CHANGELOG.md"
     assert fresh.read("packages/core/CHANGELOG.md") == (
@@ -228,14 +228,14 @@ def test_first_release(fresh: Repository) -> None:
     assert "was released before" in fresh.refusal("bump", "core", "first")
 
 
-def test_nothing_is_due_when_all_is_released(repository: Repository) -> None:
+def test_nothing_is_due_when_all_is_released(repository):
     assert repository.release("plan") == "Nothing has changed since the last tags.\n"
     repository.edit("packages/core/tests/test_it.py", "pass", "assert True")
     repository.commit()
     assert json.loads(repository.release("plan", "--json"))["packages"] == []
 
 
-def test_patch(repository: Repository) -> None:
+def test_patch(repository):
     repository.edit(NORM, "def __call__(self, x): ...", "def __call__(self, x): return x")
     repository.tell("layers", "Fixed", "`Norm` returns something.")
     repository.commit()
@@ -255,7 +255,7 @@ def test_patch(repository: Repository) -> None:
     assert re.search(r"linnet-layers +0\.1\.0 +0\.1\.1 +done +0\.1\.1", plan)
 
 
-def test_additions_are_a_patch_below_1_and_a_minor_version_above(repository: Repository) -> None:
+def test_additions_are_a_patch_below_1_and_a_minor_version_above(repository):
     repository.edit(NORM, "use_bias: bool = True", "use_bias: bool = True\n    axis: int = -1")
     repository.tell("layers", "Added", "`Norm(axis=)`.")
     repository.commit()
@@ -275,7 +275,7 @@ def test_additions_are_a_patch_below_1_and_a_minor_version_above(repository: Rep
     assert "Bump it by minor (1.0.0 -> 1.1.0)" in said
 
 
-def test_changed_signature_under_a_patch_is_refused(repository: Repository) -> None:
+def test_changed_signature_under_a_patch_is_refused(repository):
     repository.edit(NORM, "epsilon: float = 1e-6", "epsilon: float = 1e-5")
     repository.tell("layers", "Fixed", "Epsilon.")
     repository.commit()
@@ -289,7 +289,7 @@ def test_changed_signature_under_a_patch_is_refused(repository: Repository) -> N
     assert "packages/layers/CHANGELOG.md does not tell what linnet-layers 0.2.0 breaks" in said
 
 
-def test_what_only_looks_like_a_break_is_excused_in_the_changelog(repository: Repository) -> None:
+def test_what_only_looks_like_a_break_is_excused_in_the_changelog(repository):
     repository.edit(NORM, "epsilon: float = 1e-6", "epsilon: float = 1 / 10**6")
     reason = "`linnet.layers.Norm(epsilon)`: the same number, written otherwise."
     repository.tell("layers", "Compatible", reason)
@@ -302,7 +302,7 @@ def test_what_only_looks_like_a_break_is_excused_in_the_changelog(repository: Re
     assert "linnet.layers.Norm(epsilon), which does not differ from linnet-layers-v0.1.0" in said
 
 
-def test_breaking_bump_moves_the_ranges_of_those_who_need_it(repository: Repository) -> None:
+def test_breaking_bump_moves_the_ranges_of_those_who_need_it(repository):
     repository.edit(NORM, "    use_bias: bool = True\n", "")
     repository.tell("layers", "Breaking", "`Norm` has no `use_bias`.")
     repository.commit()
@@ -340,7 +340,7 @@ def test_breaking_bump_moves_the_ranges_of_those_who_need_it(repository: Reposit
     assert repository.release("plan") == "Nothing has changed since the last tags.\n"
 
 
-def test_breaking_bump_at_the_root_reaches_extras(repository: Repository) -> None:
+def test_breaking_bump_at_the_root_reaches_extras(repository):
     repository.tell("extra", "Breaking", "What it returns is different.")
     repository.edit("packages/extra/README.md", "# linnet-extra", "# linnet-extra, again")
     repository.commit()
@@ -353,9 +353,7 @@ def test_breaking_bump_at_the_root_reaches_extras(repository: Repository) -> Non
     )
 
 
-def test_range_begins_with_the_first_version_that_can_be_installed_beside_the_rest(
-    repository: Repository,
-) -> None:
+def test_range_begins_with_the_first_version_that_can_be_installed_beside_the_rest(repository):
     repository.edit("packages/core/README.md", "# linnet-core", "# linnet-core, again")
     repository.tell("core", "Breaking", "What it returns is different.")
     repository.commit()
@@ -370,7 +368,7 @@ def test_range_begins_with_the_first_version_that_can_be_installed_beside_the_re
     assert repository.git("diff", "--name-only", "--", "packages/extra") == ""
 
 
-def test_behavior_that_breaks_in_what_is_passed_on_breaks_there(repository: Repository) -> None:
+def test_behavior_that_breaks_in_what_is_passed_on_breaks_there(repository):
     repository.edit(NORM, "def __call__(self, x): ...", "def __call__(self, x): return x")
     repository.tell("layers", "Breaking", "`Norm` returns something.")
     repository.commit()
@@ -382,7 +380,7 @@ def test_behavior_that_breaks_in_what_is_passed_on_breaks_there(repository: Repo
     assert "breaks with linnet-layers" in repository.release("plan")
 
 
-def test_what_breaks_for_a_subclass_in_a_sibling_breaks_there(repository: Repository) -> None:
+def test_what_breaks_for_a_subclass_in_a_sibling_breaks_there(repository):
     core = "packages/core/src/linnet/core/__init__.py"
     repository.edit(core, "mutable=False", "collections=()")
     repository.commit()
@@ -393,7 +391,7 @@ def test_what_breaks_for_a_subclass_in_a_sibling_breaks_there(repository: Reposi
     assert not broken["extra"]  # it only imports the class
 
 
-def test_dirty_tree_is_refused(repository: Repository) -> None:
+def test_dirty_tree_is_refused(repository):
     repository.tell("core", "Fixed", "It.")
     assert "The tree is not clean" in repository.refusal("bump", "core", "patch")
     repository.commit()
@@ -401,17 +399,17 @@ def test_dirty_tree_is_refused(repository: Repository) -> None:
     assert "packages/core/new.py" in repository.refusal("bump", "core", "patch")
 
 
-def test_empty_changelog_is_refused(repository: Repository) -> None:
+def test_empty_changelog_is_refused(repository):
     said = repository.refusal("bump", "core", "patch")
     assert "packages/core/CHANGELOG.md says nothing under '## Unreleased'" in said
 
 
-def test_unknown_package_is_refused(repository: Repository) -> None:
+def test_unknown_package_is_refused(repository):
     said = repository.refusal("bump", "cores", "patch")
     assert "called 'cores'; there are: core, extra, layers, linnet" in said.lower()
 
 
-def test_version_below_the_last_tag_is_refused(repository: Repository) -> None:
+def test_version_below_the_last_tag_is_refused(repository):
     about = "packages/core/src/linnet/core/__about__.py"
     repository.edit(about, "0.1.0", "0.0.9")
     repository.tell("core", "Fixed", "It.")
@@ -420,7 +418,7 @@ def test_version_below_the_last_tag_is_refused(repository: Repository) -> None:
     assert "would become 0.0.10, which is not above its last tag linnet-core-v0.1.0" in said
 
 
-def test_older_branch_has_a_last_tag_of_its_own(repository: Repository) -> None:
+def test_older_branch_has_a_last_tag_of_its_own(repository):
     repository.git("checkout", "--quiet", "-b", "newer")
     repository.tell("core", "Fixed", "It.")
     repository.commit()
@@ -433,7 +431,7 @@ def test_older_branch_has_a_last_tag_of_its_own(repository: Repository) -> None:
     assert "There is a tag linnet-core-v0.1.1 already" in said
 
 
-def test_tags_that_release_nothing(repository: Repository) -> None:
+def test_tags_that_release_nothing(repository):
     for tag in ("linnet-cores-v0.1.0", "linnet-core-v0.1"):
         assert "names no release of a package here" in repository.refusal("check-tag", tag)
     assert "linnet-core is at 0.1.0" in repository.refusal("check-tag", "linnet-core-v0.1.1")
@@ -441,19 +439,19 @@ def test_tags_that_release_nothing(repository: Repository) -> None:
     assert "has no part '## 0.1.0 - YYYY" in repository.refusal("check-tag", "linnet-core-v0.1.0")
 
 
-def test_tag_of_another_commit_is_refused(repository: Repository) -> None:
+def test_tag_of_another_commit_is_refused(repository):
     repository.tell("core", "Fixed", "It.")
     repository.commit()
     assert "Check the tag out" in repository.refusal("check-tag", "linnet-core-v0.1.0")
 
 
-def test_range_that_excludes_a_sibling_here_is_refused(repository: Repository) -> None:
+def test_range_that_excludes_a_sibling_here_is_refused(repository):
     repository.edit("packages/layers/pyproject.toml", ">=0.1,<0.2", ">=0.2,<0.3")
     said = repository.refusal("check-tag", "linnet-layers-v0.1.0")
     assert "needs linnet-core>=0.2,<0.3, but linnet-core is at 0.1.0 here" in said
 
 
-def test_break_in_a_patch_made_by_hand_is_refused(repository: Repository) -> None:
+def test_break_in_a_patch_made_by_hand_is_refused(repository):
     repository.edit(NORM, "epsilon", "eps")
     repository.edit("packages/layers/src/linnet/layers/__about__.py", "0.1.0", "0.1.1")
     repository.tell("layers", "Fixed", "It.")
@@ -468,7 +466,7 @@ def test_break_in_a_patch_made_by_hand_is_refused(repository: Repository) -> Non
     assert "linnet.layers.Norm(epsilon) is gone" in said
 
 
-def test_tag_of_what_was_never_pushed_is_refused(repository: Repository, tmp_path: Path) -> None:
+def test_tag_of_what_was_never_pushed_is_refused(repository, tmp_path):
     repository.git("clone", "--quiet", str(repository.root), str(tmp_path / "clone"))
     clone = Repository(tmp_path / "clone")
     assert clone.release("check-tag", "linnet-core-v0.1.0") == "core\n"
@@ -479,14 +477,14 @@ def test_tag_of_what_was_never_pushed_is_refused(repository: Repository, tmp_pat
     assert "is on no branch of the remote repository" in said
 
 
-def test_clone_without_history_is_refused(repository: Repository, tmp_path: Path) -> None:
+def test_clone_without_history_is_refused(repository, tmp_path):
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
     for command in (["plan"], ["bump", "core", "first"], ["check-tag", "linnet-core-v0.1.0"]):
         assert "has not the whole history" in Repository(shallow).refusal(*command)
 
 
-def test_build(repository: Repository) -> None:
+def test_build(repository):
     (repository.root / "packages/core/src/linnet/core/draft.py").write_text("not committed")
     said = repository.release("build", "core", "--into", "dist")
     wheel = repository.root / "dist/linnet_core-0.1.0-py3-none-any.whl"
@@ -510,9 +508,7 @@ def test_build(repository: Repository) -> None:
         ("src/linnet/core/notes.txt", "is no Python source"),
     ],
 )
-def test_stray_file_in_the_source_is_refused(
-    repository: Repository, file: str, reason: str
-) -> None:
+def test_stray_file_in_the_source_is_refused(repository, file, reason):
     path = repository.root / "packages/core" / file
     path.parent.mkdir(exist_ok=True)
     path.write_text("# stray\n")
@@ -520,7 +516,7 @@ def test_stray_file_in_the_source_is_refused(
     assert f"{file}: {reason}" in repository.refusal("build", "core")
 
 
-def test_wheel_with_a_stray_file_is_refused(repository: Repository) -> None:
+def test_wheel_with_a_stray_file_is_refused(repository):
     with (repository.root / "packages/core/pyproject.toml").open("a") as file:
         file.write('[tool.hatch.build.targets.wheel.force-include]\n"tests" = "tests"\n')
     repository.commit()
@@ -530,7 +526,7 @@ def test_wheel_with_a_stray_file_is_refused(repository: Repository) -> None:
     assert not (repository.root / "dist").exists()
 
 
-def test_build_that_depends_on_its_surroundings_is_refused(repository: Repository) -> None:
+def test_build_that_depends_on_its_surroundings_is_refused(repository):
     """Here a file that says in which folder it was built."""
     core = repository.root / "packages/core"
     (core / "hatch_build.py").write_text(

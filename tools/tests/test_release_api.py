@@ -3,16 +3,14 @@
 import dataclasses
 import inspect
 import shutil
-from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
 
 import griffe
 import pytest
 
 import workspace
 from releasing import differences
-from releasing.surface import Surface, Tree, surface_of, tree_in
+from releasing.surface import surface_of, tree_in
 
 # A package `toy` and one that builds on it. `Base` is what linen's Module is to its users.
 INIT = """
@@ -111,7 +109,7 @@ FILES = {
 }
 
 
-def package(folder: Path, replaced: tuple[str, str] = ("", "")) -> Surface:
+def package(folder, replaced=("", "")):
     """What `toy` offers, with the one place that holds the first string holding the second."""
     folder.mkdir()
     before, after = replaced
@@ -206,39 +204,35 @@ COMPATIBLE = [
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Surface:
+def toy(tmp_path_factory):
     return package(tmp_path_factory.mktemp("toy") / "old")
 
 
-def short(found: list[differences.Difference]) -> list[str]:
+def short(found):
     return [f"{d.name} {d.what}".removeprefix("linnet.toy.") for d in found]
 
 
 @pytest.mark.parametrize(("before", "after", "message"), BREAKS)
-def test_what_breaks_is_named(
-    toy: Surface, tmp_path: Path, before: str, after: str, message: str
-) -> None:
+def test_what_breaks_is_named(toy, tmp_path, before, after, message):
     new = package(tmp_path / "new", (before, after))
     assert "; ".join(short(differences.breaks(toy, new))).startswith(message)
 
 
 @pytest.mark.parametrize(("before", "after", "new"), COMPATIBLE)
-def test_what_does_not_break_is_let_through(
-    toy: Surface, tmp_path: Path, before: str, after: str, new: list[str]
-) -> None:
+def test_what_does_not_break_is_let_through(toy, tmp_path, before, after, new):
     changed = package(tmp_path / "new", (before, after))
     assert differences.breaks(toy, changed) == []
     assert short(differences.additions(toy, changed)) == [f"{name} is new" for name in new]
 
 
-def test_what_is_offered(toy: Surface) -> None:
+def test_what_is_offered(toy):
     assert {name.removeprefix("linnet.toy.") for name in toy.offered} == {
         *("CONSTANT", "Base", "Cell", "Layer", "Node", "Pair", "Stored", "WrongShape", "call"),
         *("later", "later.convert", "lazy", "lazy.read", "internal.needed"),
     }
 
 
-def test_a_difference_says_where_it_stands(toy: Surface, tmp_path: Path) -> None:
+def test_a_difference_says_where_it_stands(toy, tmp_path):
     new = package(tmp_path / "new", ("axis: int = -1\n", "axis: int = 0\n"))
     (found,) = differences.breaks(toy, new)
     line = FILES["toy/parts.py"].splitlines().index("    axis: int = -1") + 1
@@ -246,7 +240,7 @@ def test_a_difference_says_where_it_stands(toy: Surface, tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+def here(tmp_path_factory):
     """All packages as they stand here, as if they were installed in one folder."""
     folder = tmp_path_factory.mktemp("here")
     for p in workspace.packages():
@@ -256,7 +250,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return tree_in(folder)
 
 
-def test_constructors_are_read_as_python_makes_them(here: Tree) -> None:
+def test_constructors_are_read_as_python_makes_them(here):
     """Of every dataclass, linen module and named tuple: what is read is what can be called."""
     compared = 0
     for p in workspace.packages():
@@ -265,7 +259,7 @@ def test_constructors_are_read_as_python_makes_them(here: Tree) -> None:
         for name, found in surface_of(here, p.import_names).offered.items():
             if not isinstance(found, griffe.Class) or "__init__" not in found.members:
                 continue
-            actual: Any = resolve_name(name)
+            actual = resolve_name(name)
             if issubclass(actual, tuple):
                 expected = inspect.signature(actual.__new__)
             elif dataclasses.is_dataclass(actual):
@@ -282,7 +276,7 @@ def test_constructors_are_read_as_python_makes_them(here: Tree) -> None:
     assert compared > 60
 
 
-def test_everything_here_can_be_read_and_equals_itself(here: Tree) -> None:
+def test_everything_here_can_be_read_and_equals_itself(here):
     again = tree_in(here.folder)
     for p in workspace.packages():
         offered = surface_of(here, p.import_names)

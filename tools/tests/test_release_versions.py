@@ -24,7 +24,7 @@ from releasing.versions import (
 )
 
 
-def range_from(version: Version) -> str:
+def range_from(version):
     return workspace.range_from(str(version))
 
 
@@ -40,7 +40,7 @@ versions = st.builds(lambda *parts: Version(".".join(map(str, parts))), numbers,
         ("1.4.2", "1.4.3", "1.5.0", "2.0.0", ">=1,<2"),
     ],
 )
-def test_versions_by_hand(version: str, patch: str, minor: str, major: str, range_: str) -> None:
+def test_versions_by_hand(version, patch, minor, major, range_):
     start = Version(version)
     assert [str(bumped(start, p)) for p in PARTS] == [version, patch, minor, major]
     assert range_from(start) == range_
@@ -58,13 +58,13 @@ def test_versions_by_hand(version: str, patch: str, minor: str, major: str, rang
         ("1.9.0", "2.0.0", Step.BREAK),
     ],
 )
-def test_what_a_step_allows(old: str, new: str, step: Step) -> None:
+def test_what_a_step_allows(old, new, step):
     assert allowed(Version(old), Version(new)) is step
 
 
 @settings(deadline=None)
 @given(versions)
-def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(version: Version) -> None:
+def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(version):
     admitted = SpecifierSet(range_from(version))
     assert version in admitted
     assert next_break(version) not in admitted
@@ -76,9 +76,7 @@ def test_a_range_holds_what_is_compatible_and_ends_where_breaks_may_begin(versio
 
 @settings(deadline=None)
 @given(versions, versions)
-def test_compatible_is_what_packaging_says_of_compatible_releases(
-    old: Version, new: Version
-) -> None:
+def test_compatible_is_what_packaging_says_of_compatible_releases(old, new):
     """`~=1.4` is any 1.x from there on, `~=0.1.0` any 0.1.x: PEP 440's own formula."""
     if new < old:
         old, new = new, old
@@ -90,7 +88,7 @@ def test_compatible_is_what_packaging_says_of_compatible_releases(
 
 @settings(deadline=None)
 @given(versions, st.sampled_from(Step))
-def test_the_smallest_part_that_allows_a_step(version: Version, step: Step) -> None:
+def test_the_smallest_part_that_allows_a_step(version, step):
     part = part_for(version, step)
     smaller = PARTS[1 : PARTS.index(part)]
     assert allowed(version, bumped(version, part)) >= step
@@ -105,8 +103,8 @@ def test_the_smallest_part_that_allows_a_step(version: Version, step: Step) -> N
     st.sampled_from(["", '; python_version >= "3.12"']),
 )
 def test_a_moved_requirement_admits_the_version_and_is_otherwise_the_same(
-    before: Version, now: Version, extras: set[str], marker: str
-) -> None:
+    before, now, extras, marker
+):
     wanted = f"[{','.join(sorted(extras))}]" if extras else ""
     requirement = f"linnet-struct{wanted}{range_from(before)}{marker}"
     result = moved(requirement, now)
@@ -121,9 +119,7 @@ def test_a_moved_requirement_admits_the_version_and_is_otherwise_the_same(
 
 @settings(deadline=None)
 @given(versions, versions, versions)
-def test_disjoint_ranges_hold_no_version_in_common(
-    one: Version, other: Version, probe: Version
-) -> None:
+def test_disjoint_ranges_hold_no_version_in_common(one, other, probe):
     ranges = (
         f"linnet-struct{range_from(one)}",
         f"linnet-struct{range_from(other)}",
@@ -137,9 +133,7 @@ def test_disjoint_ranges_hold_no_version_in_common(
 
 @settings(deadline=None)
 @given(versions, st.data())
-def test_a_raised_requirement_begins_with_the_version_and_ends_as_before(
-    version: Version, data: st.DataObject
-) -> None:
+def test_a_raised_requirement_begins_with_the_version_and_ends_as_before(version, data):
     requirement = f"linnet-struct{range_from(version)}"
     result = Requirement(raised(requirement, version)).specifier
     for probe in (version, bumped(version, "patch"), bumped(version, "major"), data.draw(versions)):
@@ -168,11 +162,11 @@ LOG = """# Changelog
 """
 
 
-def log(text: str = LOG) -> Changelog:
+def log(text=LOG):
     return Changelog("packages/toy/CHANGELOG.md", text)
 
 
-def test_sections_of_a_changelog() -> None:
+def test_sections_of_a_changelog():
     assert log().sections() == {
         "Added": ["A thing that takes two lines."],
         "Fixed": ["`f` of nothing."],
@@ -184,7 +178,7 @@ def test_sections_of_a_changelog() -> None:
     assert log().part("0.1") is None
 
 
-def test_a_release_dates_what_was_unreleased_and_leaves_an_empty_part() -> None:
+def test_a_release_dates_what_was_unreleased_and_leaves_an_empty_part():
     released = log().released("0.2.0", "2026-02-01")
     assert released.sections() == {}
     assert released.sections("0.2.0") == log().sections()
@@ -192,7 +186,7 @@ def test_a_release_dates_what_was_unreleased_and_leaves_an_empty_part() -> None:
     assert released.text.count("\n") == LOG.count("\n") + 2
 
 
-def test_the_entry_of_a_moved_range_stands_once_and_nothing_else_changes() -> None:
+def test_the_entry_of_a_moved_range_stands_once_and_nothing_else_changes():
     once = log().needing("linnet-struct>=0.2,<0.3")
     assert [line for line in once.text.splitlines() if line not in LOG.splitlines()] == [
         "### Changed",
@@ -212,7 +206,7 @@ entries = st.lists(st.sampled_from(["One.", "`f(x)` of two.", "Three, and\n  mor
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(list(SECTIONS)), entries), st.booleans())
-def test_what_is_added_to_any_changelog(sections: dict[str, list[str]], is_first: bool) -> None:
+def test_what_is_added_to_any_changelog(sections, is_first):
     body = "\n\n".join(
         f"### {name}\n\n" + "\n".join(f"- {entry}" for entry in sections[name])
         for name in SECTIONS
@@ -236,12 +230,12 @@ def test_what_is_added_to_any_changelog(sections: dict[str, list[str]], is_first
         ("# Changelog\n\n## Unreleased\n\n### New\n", "'### New' is neither a section"),
     ],
 )
-def test_another_form_is_refused(text: str, message: str) -> None:
+def test_another_form_is_refused(text, message):
     with pytest.raises(Refused, match=message):
         log(text).sections()
 
 
-def test_what_is_no_break_has_a_name_and_a_reason() -> None:
+def test_what_is_no_break_has_a_name_and_a_reason():
     said = "### Compatible\n\n- `linnet.toy.f(x)`: the same number, written otherwise.\n"
     assert log(LOG.replace("### Fixed", f"{said}\n### Fixed")).compatible() == {"linnet.toy.f(x)"}
     for entry in ("- All is well.", "- `linnet.toy.f(x)`:"):
@@ -250,7 +244,7 @@ def test_what_is_no_break_has_a_name_and_a_reason() -> None:
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
-def test_every_changelog_has_the_form_and_fits_the_page(package: workspace.Package) -> None:
+def test_every_changelog_has_the_form_and_fits_the_page(package):
     found = Changelog.of(package)
     assert found.text.startswith("# Changelog\n\n## Unreleased\n")
     assert max(map(len, found.text.splitlines())) <= 100

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-def test_on_eight_devices() -> None:
+def test_on_eight_devices():
     pages = Path(__file__).with_name("test_docs_blocks.py")
     chosen = ["-k", "test_page and sharding"]
     done = subprocess.run(

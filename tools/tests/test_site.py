@@ -1,10 +1,7 @@
 """The site's parts that need neither mkdocs nor griffe: what is public, what is written, links."""
 
-from __future__ import annotations
-
 import importlib
 import re
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -15,7 +12,6 @@ import workspace
 from website import api as site_api
 from website import benchmarks as site_benchmarks
 from website import pages as site_pages
-from website.api import Part
 from workspace import ROOT
 
 PARTS = [part for of in site_api.api().parts.values() for part in of.walk()]
@@ -25,9 +21,7 @@ PARTS = [part for of in site_api.api().parts.values() for part in of.walk()]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.path)
-def test_names_are_those_that_a_program_finds(
-    part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_those_that_a_program_finds(part, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     module = importlib.import_module(part.path)
@@ -39,7 +33,7 @@ def test_names_are_those_that_a_program_finds(
 
 
 @pytest.mark.parametrize("facade", ["linnet.linen", "linnet.nnx"])
-def test_a_facade_lists_all_that_it_gives(facade: str) -> None:
+def test_a_facade_lists_all_that_it_gives(facade):
     module = importlib.import_module(facade)
     names = {
         name
@@ -49,7 +43,7 @@ def test_a_facade_lists_all_that_it_gives(facade: str) -> None:
     assert names <= set(site_api.exports(facade))
 
 
-def test_every_definition_is_described_once() -> None:
+def test_every_definition_is_described_once():
     pages = site_pages.pages()
     shown = [name for text in pages.values() for name in re.findall(r"^::: (\S+)$", text, re.M)]
     assert sorted(shown) == sorted(site_api.api().paths)
@@ -58,13 +52,13 @@ def test_every_definition_is_described_once() -> None:
         assert site_pages.package_page(package) in pages
 
 
-def test_a_function_called_like_its_file_is_the_function() -> None:
+def test_a_function_called_like_its_file_is_the_function():
     path = "linnet.layers_linear.functional.conv"
     assert site_api.resolve(path) == f"{path}.conv"
     assert site_api.api().paths[f"{path}.conv"] == path
 
 
-def test_a_facade_s_own_links_lead_to_descriptions() -> None:
+def test_a_facade_s_own_links_lead_to_descriptions():
     text = site_pages.pages()["api/linnet.md"]
     targets = set(re.findall(r"\]\[([\w.]+)\]", text))
     assert len(targets) > 250
@@ -78,16 +72,16 @@ GENERATED = generate.generated()
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_what_is_generated_is_up_to_date(path: Path) -> None:
+def test_what_is_generated_is_up_to_date(path):
     assert path.read_text(encoding="utf-8") == GENERATED[path], "run `python tools/generate.py`"
 
 
-def test_every_section_of_differences_is_on_the_page() -> None:
+def test_every_section_of_differences_is_on_the_page():
     kinds = {(m[2], m[3]) for m in generate.PART.finditer(differences.PAGE.read_text("utf-8"))}
     assert {("behavior", b.section) for b in differences.behaviors()} <= kinds
 
 
-def test_the_tests_that_see_to_a_difference_are_there() -> None:
+def test_the_tests_that_see_to_a_difference_are_there():
     tests = [test for behavior in differences.behaviors() for test in behavior.tests]
     assert len(tests) > 80
     for test in tests:
@@ -96,14 +90,14 @@ def test_the_tests_that_see_to_a_difference_are_there() -> None:
         assert re.search(rf"^(def|class) {function}\b", text, re.MULTILINE), test
 
 
-def test_bounds_that_are_missed_are_said_to_be() -> None:
+def test_bounds_that_are_missed_are_said_to_be():
     for case in site_benchmarks.results()["cases"]:
         for ratio in case["ratios"]:
             bound = ratio["at_most"]
             assert ratio["met"] == (None if bound is None else ratio["value"] <= bound), case
 
 
-def test_new_results_take_the_place_of_old_ones() -> None:
+def test_new_results_take_the_place_of_old_ones():
     case = {"name": "trace-x", "about": "a | b", "unit": "s", "rounds": 3, "medians": {}}
     ratio = {"of": "linnet", "to": "flax", "value": 0.5, "error": 0.01, "at_most": 0.4}
     table = site_benchmarks.markdown([case | {"ratios": [ratio | {"met": False}]}])

@@ -1,7 +1,5 @@
 """The site's parts that work inside of mkdocs and griffe; `nox -s docs` runs these tests."""
 
-from __future__ import annotations
-
 import logging
 import re
 from pathlib import Path
@@ -49,7 +47,7 @@ class Layer(Module):
 
 
 @pytest.fixture(scope="module")
-def loader(tmp_path_factory: pytest.TempPathFactory) -> griffe.GriffeLoader:
+def loader(tmp_path_factory):
     """All packages, and one of our own beside them."""
     folder = tmp_path_factory.mktemp("source")
     (folder / "linnet" / "example").mkdir(parents=True)
@@ -64,21 +62,21 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> griffe.GriffeLoader:
     return found
 
 
-def test_fields_of_a_module_are_its_arguments(loader: griffe.GriffeLoader) -> None:
+def test_fields_of_a_module_are_its_arguments(loader):
     layer = loader.modules_collection["linnet.example.Layer"]
     found = [(p.name, str(p.annotation), str(p.default)) for p in layer.parameters]
     assert found[1:4] == [("size", "int", "None"), ("count", "int", "2"), ("rate", "float", "0.5")]
     assert [name for name, *_ in found] == ["self", "size", "count", "rate", "parent", "name"]
 
 
-def test_fields_are_inherited(loader: griffe.GriffeLoader) -> None:
+def test_fields_are_inherited(loader):
     norm = loader.modules_collection["linnet.layers_norm.linen.layer.LayerNorm"]
     assert [p.name for p in norm.parameters][1:4] == ["epsilon", "dtype", "param_dtype"]
     own = loader.modules_collection["linnet.module_core.linen.module.Module"]
     assert "parameters" not in [p.name for p in own.parameters]
 
 
-def test_docstrings_are_made_for_markdown(loader: griffe.GriffeLoader) -> None:
+def test_docstrings_are_made_for_markdown(loader):
     layer = loader.modules_collection["linnet.example.Layer"]
     lines = layer.docstring.value.splitlines()
     home = "linnet.layers_norm.functional.layer.layer_norm"
@@ -95,9 +93,7 @@ def test_docstrings_are_made_for_markdown(loader: griffe.GriffeLoader) -> None:
     assert error.annotation.canonical_path == "linnet.module_core.errors.ShapeError"
 
 
-def test_a_path_that_leads_nowhere_is_a_warning(
-    loader: griffe.GriffeLoader, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_path_that_leads_nowhere_is_a_warning(loader, caplog):
     layer = loader.modules_collection["linnet.example.Layer"]
     with caplog.at_level(logging.WARNING):
         assert site_docstrings.linked("See `functional.nothing`.", layer) == (
@@ -121,7 +117,7 @@ def test_a_path_that_leads_nowhere_is_a_warning(
         ("`[s](../../tools)`\n```\n[s](../../tools/workspace.py)\n```", None),
     ],
 )
-def test_links_out_of_the_documents(text: str, expected: str | None) -> None:
+def test_links_out_of_the_documents(text, expected):
     found = site_hooks._turned(text, "guides/x.md", "docs/guides")
     if expected is None:
         assert "[s](../../tools/workspace.py)" in found
@@ -130,12 +126,12 @@ def test_links_out_of_the_documents(text: str, expected: str | None) -> None:
 
 
 @pytest.mark.parametrize("folder", ["tools", "packages/struct"])
-def test_a_link_to_a_file_that_is_not_there_is_an_error(folder: str) -> None:
+def test_a_link_to_a_file_that_is_not_there_is_an_error(folder):
     with pytest.raises(PluginError, match="nothing.py, which isn't there"):
         site_hooks._turned(f"[s](../../{folder}/nothing.py)", "guides/x.md", "docs/guides")
 
 
-def test_folders_in_the_navigation_stand_for_what_is_in_them() -> None:
+def test_folders_in_the_navigation_stand_for_what_is_in_them():
     nav = [{"Guides": ["guides/b.md", "guides/"]}]
     known = ["guides/a.md", "guides/b.md", "guides/c.md", "design/d.md"]
     assert site_hooks._completed(nav, known, {"guides/b.md"}) == [
@@ -143,7 +139,7 @@ def test_folders_in_the_navigation_stand_for_what_is_in_them() -> None:
     ]
 
 
-def test_every_written_page_is_in_the_navigation() -> None:
+def test_every_written_page_is_in_the_navigation():
     text = (workspace.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in site_hooks._written():
         folder = Path(page).parent.as_posix()
@@ -155,7 +151,7 @@ LOADED = re.compile(
 )
 
 
-def test_no_page_loads_anything_from_another_host() -> None:
+def test_no_page_loads_anything_from_another_host():
     assert LOADED.findall('<script async src="//example.org/x.js">') == ["//example.org/x.js"]
     pages = sorted((workspace.ROOT / "site").rglob("*.html"))
     assert pages, "`nox -s docs` builds the site first"

@@ -18,7 +18,7 @@ def g(**options: object) -> None: ...
 """
 
 
-def test_count() -> None:
+def test_count():
     found = unknown_types.count([SOURCE])
     assert (found["arguments"], found["Any arguments"]) == (6, 3)
     assert (found["returns"], found["Any returns"]) == (3, 1)

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +16,7 @@ LINEAR = workspace.find("layers-linear")
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
-def test_wheel_holds_the_package_and_nothing_of_its_siblings(
-    package: Package, tmp_path: Path
-) -> None:
+def test_wheel_holds_the_package_and_nothing_of_its_siblings(package, tmp_path):
     (wheel,) = wheelhouse.build([package], tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         files = {n for n in archive.namelist() if ".dist-info/" not in n}
@@ -38,10 +35,10 @@ def test_wheel_holds_the_package_and_nothing_of_its_siblings(
     assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in text
 
 
-def test_wheels_are_small() -> None:
+def test_wheels_are_small():
     """Half a megabyte for struct and initializers, three for everything, without jax."""
 
-    def size(*packages: Package) -> int:
+    def size(*packages):
         files = (f for p in packages for f in p.source.rglob("*") if "__pycache__" not in f.parts)
         return sum(f.stat().st_size for f in files if f.is_file())
 
@@ -49,7 +46,7 @@ def test_wheels_are_small() -> None:
     assert size(*workspace.packages()) < 3e6
 
 
-def test_the_same_bytes_at_another_time_and_place(tmp_path: Path) -> None:
+def test_the_same_bytes_at_another_time_and_place(tmp_path):
     first = wheelhouse.build([STRUCT], tmp_path / "first", sdist=True)
     copy = tmp_path / "repository" / "struct"
     shutil.copytree(STRUCT.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -64,14 +61,14 @@ def test_the_same_bytes_at_another_time_and_place(tmp_path: Path) -> None:
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
 
 
-def test_what_cannot_be_built_is_named(tmp_path: Path) -> None:
+def test_what_cannot_be_built_is_named(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     broken = Package(**{**vars(STRUCT), "folder": tmp_path})
     with pytest.raises(RuntimeError, match=r"linnet-struct \S+ cannot be built: hatchling"):
         wheelhouse.build([broken], tmp_path)
 
 
-def test_a_version_that_is_not_there_yet(tmp_path: Path) -> None:
+def test_a_version_that_is_not_there_yet(tmp_path):
     wheel = wheelhouse.build_as(STRUCT, "0.99.0", tmp_path)
     assert wheel.name == "linnet_struct-0.99.0-py3-none-any.whl"
     assert STRUCT.version != "0.99.0"
@@ -81,14 +78,14 @@ def test_a_version_that_is_not_there_yet(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def history(tmp_path, monkeypatch):
     """A repository in which struct was released at two versions before that of the tree."""
     root = tmp_path / "repository"
     folder = root / "packages" / "struct"
     shutil.copytree(STRUCT.folder, folder, ignore=shutil.ignore_patterns("__pycache__", "tests"))
     about = folder / "src/linnet/struct/__about__.py"
 
-    def git(*arguments: str) -> None:
+    def git(*arguments):
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
         command = ["git", *identity, *arguments]
         subprocess.run(command, cwd=root, check=True, capture_output=True)
@@ -104,7 +101,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_lowest_siblings_are_those_that_were_released(history: Path, tmp_path: Path) -> None:
+def test_lowest_siblings_are_those_that_were_released(history, tmp_path):
     struct = Package(**{**vars(STRUCT), "folder": history})
     assert sorted(wheelhouse.released(struct)) == ["0.0.9", "0.1.0rc1"]
     # 0.1.0rc1 comes before 0.1, which the range begins with.
@@ -113,7 +110,7 @@ def test_lowest_siblings_are_those_that_were_released(history: Path, tmp_path: P
     assert wheel.name == "linnet_struct-0.0.9-py3-none-any.whl"
 
 
-def test_ranges_that_admit_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_that_admit_no_version(monkeypatch):
     impossible = {**LINEAR.siblings, "linnet-struct": "linnet-struct>=7,<8"}
     package = Package(**{**vars(LINEAR), "siblings": impossible})
     everything = [p if p != LINEAR else package for p in workspace.packages()]

@@ -1,7 +1,6 @@
 """Phrases that `docs/maintaining/writing.md` replaces don't come back into sources and pages."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ EXCEPTIONS = {
 }
 
 
-def found() -> Iterator[str]:
+def found():
     for file in FILES:
         name = str(file.relative_to(ROOT))
         for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
@@ -44,13 +43,13 @@ def found() -> Iterator[str]:
                     yield f"{name}:{number}: {match[0]!r}: {better}"
 
 
-def test_phrases_that_have_a_better_word() -> None:
+def test_phrases_that_have_a_better_word():
     listed = list(found())
     assert not listed, "see docs/maintaining/writing.md:\n" + "\n".join(listed)
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
-def test_each_phrase_is_one_that_can_be_found(phrase: str) -> None:
+def test_each_phrase_is_one_that_can_be_found(phrase):
     examples = (
         "what to compute in; goes before it; takes the place of; in the place of; to mend; "
         "Refuses; is no array; it is there; stands in; lies about; by hand"

@@ -11,9 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +22,7 @@ GITHUB = workspace.ROOT / ".github"
 PINNED = re.compile(r"^[\w-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 
 
-def load(path: Path) -> Any:
+def load(path):
     # GitHub reads YAML 1.2, where `on` is a word; PyYAML 1.1, where it is True.
     return yaml.safe_load(re.sub(r"^on:", '"on":', path.read_text("utf-8"), flags=re.MULTILINE))
 
@@ -44,7 +41,7 @@ JOBS = [
 ]
 
 
-def steps() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def steps():
     """Each step, with its job."""
     for settings in WORKFLOWS.values():
         for job in settings["jobs"].values():
@@ -53,7 +50,7 @@ def steps() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         yield from ((action, step) for step in action["runs"]["steps"])
 
 
-def sessions_of(job: dict[str, Any], step: dict[str, Any]) -> set[str]:
+def sessions_of(job, step):
     """The nox sessions that a step runs, whatever the matrix puts in for its variables."""
     found = set()
     for name in re.findall(r'nox -s "?(\$?[\w]+)', step.get("run", "")):
@@ -67,7 +64,7 @@ def sessions_of(job: dict[str, Any], step: dict[str, Any]) -> set[str]:
     return found
 
 
-def sessions_of_noxfile() -> set[str]:
+def sessions_of_noxfile():
     tree = ast.parse((workspace.ROOT / "noxfile.py").read_text("utf-8"))
     return {
         node.name
@@ -77,16 +74,16 @@ def sessions_of_noxfile() -> set[str]:
     }
 
 
-def test_there_are_workflows() -> None:
+def test_there_are_workflows():
     assert {"tests", "packages", "checks", "docs", "nightly", "release"} <= set(WORKFLOWS)
 
 
-def test_every_session_that_is_run_exists() -> None:
+def test_every_session_that_is_run_exists():
     run = set().union(*(sessions_of(job, step) for job, step in steps()))
     assert run - sessions_of_noxfile() == set()
 
 
-def test_every_session_that_checks_is_run() -> None:
+def test_every_session_that_checks_is_run():
     """A session that no workflow runs checks nothing; the rest is for people at their desks."""
     run = set().union(*(sessions_of(job, step) for job, step in steps()))
     at_desks = {"tests", "tests_on", "examples", "bench"}  # `matrix` is `tests` on each jax
@@ -94,7 +91,7 @@ def test_every_session_that_checks_is_run() -> None:
 
 
 @pytest.mark.parametrize("path", [*GITHUB.glob("workflows/*.yml"), *ACTIONS], ids=lambda p: p.stem)
-def test_actions_are_pinned(path: Path) -> None:
+def test_actions_are_pinned(path):
     for line in path.read_text("utf-8").splitlines():
         if "uses:" in line:
             used = line.split("uses:")[1].strip()
@@ -104,13 +101,13 @@ def test_actions_are_pinned(path: Path) -> None:
                 assert PINNED.match(used), used
 
 
-def test_an_action_has_one_version() -> None:
+def test_an_action_has_one_version():
     used = {step["uses"] for _, step in steps() if "uses" in step}
     assert len(used) == len({action.split("@")[0] for action in used})
 
 
 @pytest.mark.parametrize(("workflow", "job"), JOBS)
-def test_a_job_is_bounded(workflow: str, job: dict[str, Any]) -> None:
+def test_a_job_is_bounded(workflow, job):
     assert 5 <= job["timeout-minutes"] <= 60
     assert "latest" not in job["runs-on"]
     assert "concurrency" in WORKFLOWS[workflow]
@@ -123,7 +120,7 @@ MAY_WRITE = {
 }
 
 
-def test_permissions_are_what_a_job_needs() -> None:
+def test_permissions_are_what_a_job_needs():
     for workflow, settings in WORKFLOWS.items():
         assert settings["permissions"] == {}, workflow
         for name, job in settings["jobs"].items():
@@ -133,39 +130,39 @@ def test_permissions_are_what_a_job_needs() -> None:
             assert reads <= {"contents"}, (workflow, name)
 
 
-def test_who_may_write_runs_nothing_of_this_repository() -> None:
+def test_who_may_write_runs_nothing_of_this_repository():
     for workflow, name in MAY_WRITE:
         for step in WORKFLOWS[workflow]["jobs"][name]["steps"]:
             assert not step.get("uses", "").startswith(("actions/checkout", "$/", "./"))
             assert "python" not in step.get("run", "")
 
 
-def test_checkouts_keep_no_credentials() -> None:
+def test_checkouts_keep_no_credentials():
     checkouts = [s for _, s in steps() if s.get("uses", "").startswith("actions/checkout@")]
     assert len(checkouts) >= len(WORKFLOWS)
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
-def test_nothing_is_put_into_a_script() -> None:
+def test_nothing_is_put_into_a_script():
     """A value reaches a script as a variable: GitHub would paste it in, whatever it holds."""
     assert all("${{" not in step.get("run", "") for _, step in steps())
 
 
-def test_python_is_the_oldest_unless_said() -> None:
+def test_python_is_the_oldest_unless_said():
     (action,) = ACTIONS.values()
     assert action["inputs"]["python"]["default"] == workspace.supported_python()[0]
 
 
-def test_nightly_runs_on_the_newest_python() -> None:
+def test_nightly_runs_on_the_newest_python():
     steps = WORKFLOWS["nightly"]["jobs"]["nightly"]["steps"]
     assert {"python": workspace.supported_python()[-1]} in [step.get("with") for step in steps]
 
 
-def test_nox_comes_from_its_group() -> None:
+def test_nox_comes_from_its_group():
     assert "nox" in workspace.project()["dependency-groups"]
 
 
-def outputs(workflow: str, folder: Path) -> dict[str, str]:
+def outputs(workflow, folder):
     """What the first job of a workflow tells the others, on this machine."""
     (script,) = [s["run"] for s in WORKFLOWS[workflow]["jobs"]["list"]["steps"] if "run" in s]
     python = folder / "python3"
@@ -185,27 +182,27 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="GitHub's m
 
 
 @needs_bash
-def test_cells_are_those_of_the_workspace(tmp_path: Path) -> None:
+def test_cells_are_those_of_the_workspace(tmp_path):
     assert json.loads(outputs("tests", tmp_path)["cells"]) == workspace.matrix()
 
 
 @needs_bash
-def test_packages_are_those_of_the_workspace(tmp_path: Path) -> None:
+def test_packages_are_those_of_the_workspace(tmp_path):
     names = json.loads(outputs("packages", tmp_path)["packages"])
     assert names == [p.short_name for p in workspace.packages()]
 
 
-def test_every_package_s_tag_releases_it() -> None:
+def test_every_package_s_tag_releases_it():
     patterns = WORKFLOWS["release"]["on"]["push"]["tags"]
 
-    def releases(tag: str) -> bool:
+    def releases(tag):
         return any(fnmatch.fnmatchcase(tag, pattern) for pattern in patterns)
 
     assert all(releases(f"{p.name}-v{p.version}") for p in workspace.packages())
     assert not any(map(releases, ["v0.1.0", "linnet", "struct-v0.1.0", "linnet-struct-0.1.0"]))
 
 
-def test_dependabot_sees_every_place_of_pins() -> None:
+def test_dependabot_sees_every_place_of_pins():
     updates = {u["package-ecosystem"]: u for u in load(GITHUB / "dependabot.yml")["updates"]}
     actions = updates["github-actions"]["directories"]
     for path in ACTIONS:
@@ -216,12 +213,12 @@ def test_dependabot_sees_every_place_of_pins() -> None:
 
 
 @pytest.mark.parametrize("form", [name for name in FORMS if "package" in FORMS[name]])
-def test_forms_offer_every_package(form: str) -> None:
+def test_forms_offer_every_package(form):
     offered = FORMS[form]["package"]["attributes"]["options"]
     assert offered == sorted(p.name for p in workspace.packages())
 
 
-def test_what_forms_ask_for_prints_the_versions() -> None:
+def test_what_forms_ask_for_prints_the_versions():
     asked = {f["versions"]["attributes"]["description"] for f in FORMS.values() if "versions" in f}
     assert len(asked) == 1
     (program,) = re.findall(r'```\npython -c "\n(.*)"\n```', asked.pop(), re.DOTALL)
@@ -232,7 +229,7 @@ def test_what_forms_ask_for_prints_the_versions() -> None:
         assert re.search(f"^{name}", printed, re.MULTILINE), printed
 
 
-def test_what_runs_when_is_told() -> None:
+def test_what_runs_when_is_told():
     page = workspace.ROOT / "docs" / "maintaining" / "continuous_integration.md"
     rows = re.findall(r"^\| (\w+) \| .*? \| (.*?) \|", page.read_text("utf-8"), re.MULTILINE)
     told = {name: set(re.findall(r"`(\w+)", sessions)) for name, sessions in rows[1:]}

@@ -4,7 +4,6 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import workspace
-from workspace import Package
 
 PACKAGES = workspace.packages()
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.short_name)
@@ -22,7 +20,7 @@ each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.shor
 IMPORTED_AS = {"scikit-learn": "sklearn"}
 
 
-def imports(package: Package, *, at_start: bool) -> set[str]:
+def imports(package, *, at_start):
     """The names of what `package` imports, or of what it imports as soon as it is imported.
 
     `linnet.struct` for a sibling, `jax` for `jax.numpy`; neither itself nor the standard library.
@@ -44,7 +42,7 @@ def imports(package: Package, *, at_start: bool) -> set[str]:
     return found - set(package.import_names) - set(sys.stdlib_module_names)
 
 
-def statements(tree: ast.AST, *, at_start: bool) -> Iterator[ast.AST]:
+def statements(tree, *, at_start):
     """All nodes, or those that run on import: not in functions, nor for type checkers alone."""
     for node in ast.iter_child_nodes(tree):
         if at_start and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -55,7 +53,7 @@ def statements(tree: ast.AST, *, at_start: bool) -> Iterator[ast.AST]:
         yield from statements(node, at_start=at_start)
 
 
-def import_names(distributions: set[str]) -> set[str]:
+def import_names(distributions):
     """Under which names distributions are imported."""
     siblings = {p.name: p.import_names for p in PACKAGES}
     return {
@@ -66,7 +64,7 @@ def import_names(distributions: set[str]) -> set[str]:
 
 
 @each_package
-def test_every_import_is_declared(package: Package) -> None:
+def test_every_import_is_declared(package):
     extras = {name for extra in package.extras.values() for name in extra}
     required = {*package.siblings, *package.third_party}
     # Type checkers bring what typing_extensions declares; nothing imports it when it runs.
@@ -78,7 +76,7 @@ def test_every_import_is_declared(package: Package) -> None:
 
 
 @each_package
-def test_everything_declared_is_imported(package: Package) -> None:
+def test_everything_declared_is_imported(package):
     imported = imports(package, at_start=False)
     # An extra may bring a sibling that stands beside the package, not below it.
     extras = {name for extra in package.foreign_extras for name in package.extras[extra]}
@@ -89,7 +87,7 @@ def test_everything_declared_is_imported(package: Package) -> None:
 
 
 @each_package
-def test_sibling_ranges_admit_the_siblings_here(package: Package) -> None:
+def test_sibling_ranges_admit_the_siblings_here(package):
     for name, declared in all_siblings(package).items():
         version = workspace.find(name).version
         assert Requirement(declared).specifier.contains(version, prereleases=True), (
@@ -98,7 +96,7 @@ def test_sibling_ranges_admit_the_siblings_here(package: Package) -> None:
 
 
 @each_package
-def test_sibling_ranges_end_at_the_next_breaking_version(package: Package) -> None:
+def test_sibling_ranges_end_at_the_next_breaking_version(package):
     """From 0.1 to below 0.2, from 1.4 to below 2: where semantic versioning allows a break."""
     for declared in all_siblings(package).values():
         lower = Version(next(s.version for s in bounds(declared) if s.operator == ">="))
@@ -107,7 +105,7 @@ def test_sibling_ranges_end_at_the_next_breaking_version(package: Package) -> No
 
 
 @each_package
-def test_other_requirements_have_a_lower_bound_alone(package: Package) -> None:
+def test_other_requirements_have_a_lower_bound_alone(package):
     optional = [r for extra in package.foreign_extras for r in package.extras[extra].values()]
     for declared in [*package.third_party.values(), *optional]:
         assert [s.operator for s in bounds(declared)] == [">="], declared
@@ -115,25 +113,25 @@ def test_other_requirements_have_a_lower_bound_alone(package: Package) -> None:
         assert package.third_party["jax"] == f"jax>={workspace.supported_jax()[0]}"
 
 
-def all_siblings(package: Package) -> dict[str, str]:
+def all_siblings(package):
     """Requirements for packages of this repository, those of extras as well."""
     names = {p.name for p in PACKAGES}
     extras = {n: r for extra in package.extras.values() for n, r in extra.items() if n in names}
     return {**package.siblings, **extras}
 
 
-def bounds(requirement: str) -> SpecifierSet:
+def bounds(requirement):
     return Requirement(requirement).specifier
 
 
 @each_package
-def test_python_is_the_oldest_that_is_tested(package: Package) -> None:
+def test_python_is_the_oldest_that_is_tested(package):
     project = workspace.project(package.folder)["project"]
     assert project["requires-python"] == f">={workspace.supported_python()[0]}"
 
 
 @each_package
-def test_classifiers_name_what_is_tested(package: Package) -> None:
+def test_classifiers_name_what_is_tested(package):
     project = workspace.project(package.folder)["project"]
     prefix = "Programming Language :: Python :: 3."
     named = [c.rpartition(" ")[2] for c in project["classifiers"] if c.startswith(prefix)]
@@ -141,7 +139,7 @@ def test_classifiers_name_what_is_tested(package: Package) -> None:
 
 
 @each_package
-def test_package_is_complete(package: Package) -> None:
+def test_package_is_complete(package):
     assert package.import_names
     for name in ("README.md", "CHANGELOG.md", "pyproject.toml", "tests"):
         assert (package.folder / name).exists(), f"{package.name} has no {name}"
@@ -159,18 +157,18 @@ def test_package_is_complete(package: Package) -> None:
         assert package.name == import_name.replace(".", "-").replace("_", "-")
 
 
-def test_linnet_is_a_namespace() -> None:
+def test_linnet_is_a_namespace():
     """An `__init__.py` in one package would hide all the others."""
     assert not list(workspace.ROOT.glob("packages/*/src/linnet/__init__.py"))
     assert not list(workspace.ROOT.glob("packages/*/src/__init__.py"))
 
 
 @each_package
-def test_no_package_imports_flax(package: Package) -> None:
+def test_no_package_imports_flax(package):
     assert "flax" not in imports(package, at_start=False)
 
 
-def test_order_and_dependents() -> None:
+def test_order_and_dependents():
     names = [p.name for p in PACKAGES]
     for package in PACKAGES:
         for sibling in package.siblings:
@@ -183,7 +181,7 @@ def test_order_and_dependents() -> None:
         }
 
 
-def test_find() -> None:
+def test_find():
     for package in PACKAGES:
         assert workspace.find(package.name) is workspace.find(package.short_name) is package
     with pytest.raises(LookupError, match="no package is called 'strcut'; there are: .*struct"):
@@ -198,16 +196,16 @@ def test_find() -> None:
         ("linnet[keras]; python_version > '3'", "linnet"),
     ],
 )
-def test_requirement_name(requirement: str, name: str) -> None:
+def test_requirement_name(requirement, name):
     assert workspace.requirement_name(requirement) == name
 
 
-def test_not_a_requirement() -> None:
+def test_not_a_requirement():
     with pytest.raises(ValueError, match="'>=3' is no requirement"):
         workspace.requirement_name(">=3")
 
 
-def test_oldest_requirements_are_the_declared_bounds() -> None:
+def test_oldest_requirements_are_the_declared_bounds():
     pinned = workspace.oldest_requirements(PACKAGES)
     assert {workspace.requirement_name(r) for r in pinned} == {"keras"}
     (declared,) = (p.third_party["keras"] for p in PACKAGES if "keras" in p.third_party)
@@ -215,7 +213,7 @@ def test_oldest_requirements_are_the_declared_bounds() -> None:
     assert workspace.oldest_requirements([workspace.find("struct")]) == []
 
 
-def test_matrix_has_every_jax_on_every_python_that_it_has_wheels_for() -> None:
+def test_matrix_has_every_jax_on_every_python_that_it_has_wheels_for():
     jobs = workspace.matrix()["include"]
     cells = {(job["python"], job["jax"]) for job in jobs}
     assert len(cells) == len(jobs)
@@ -227,7 +225,7 @@ def test_matrix_has_every_jax_on_every_python_that_it_has_wheels_for() -> None:
     }
 
 
-def test_a_jax_runs_on_a_python_from_the_first_with_wheels_on() -> None:
+def test_a_jax_runs_on_a_python_from_the_first_with_wheels_on():
     oldest, *_, newest = workspace.supported_jax()
     assert workspace.runs_on(newest, "3.14")
     assert not workspace.runs_on(oldest, "3.14")
@@ -236,8 +234,8 @@ def test_a_jax_runs_on_a_python_from_the_first_with_wheels_on() -> None:
     assert workspace.runs_on(oldest, workspace.supported_python()[0])
 
 
-def test_command_line() -> None:
-    def output(*arguments: str) -> str:
+def test_command_line():
+    def output(*arguments):
         command = [sys.executable, str(Path(workspace.__file__)), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -249,5 +247,5 @@ def test_command_line() -> None:
 @pytest.mark.parametrize(
     ("version", "following"), [("0.1.0", "0.2.0"), ("0.9.12", "0.10.0"), ("1.4.2", "2.0.0")]
 )
-def test_next_breaking(version: str, following: str) -> None:
+def test_next_breaking(version, following):
     assert workspace.next_breaking(version) == following

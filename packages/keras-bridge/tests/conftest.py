@@ -7,7 +7,7 @@ from fixtures import quick_compilation as quick_compilation
 from fixtures import same_draws as same_draws
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Leaves a warning of Keras's own: in numpy 2, copying an array asks for more than it has."""
     mark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
     for item in items:
@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def same_seed() -> None:
+def same_seed():
     """Every test begins with the same random state and the same names."""
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)

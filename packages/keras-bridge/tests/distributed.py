@@ -5,8 +5,6 @@
 Prints on how many devices the weights are, the weights, and what the model predicts.
 """
 
-from __future__ import annotations
-
 import sys
 
 import jax
@@ -22,7 +20,7 @@ from linnet.keras_bridge import FlaxLayer, NNXLayer
 from linnet.module_core import nnx
 
 
-def main() -> None:
+def main():
     """Trains a model of both styles, with given weights and others, with state and keys."""
     assert len(jax.devices()) == 8
     if sys.argv[1:] == ["data"]:

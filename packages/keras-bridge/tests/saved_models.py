@@ -4,11 +4,8 @@ python saved_models.py save FOLDER
 python saved_models.py load FOLDER
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import keras
@@ -26,7 +23,7 @@ X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
 IDS = np.array([[1, 2, 0], [9, 3, 3]], "int32")
 
 
-def layers() -> dict[str, list[Any]]:
+def layers():
     """Layers of models: linen and nnx, with and without state, nested, of functions."""
     nested = linen.Sequential(
         [modules.Dense(4), jax.nn.tanh, modules.Net(activation=modules.twice)]
@@ -44,18 +41,17 @@ def layers() -> dict[str, list[Any]]:
     }
 
 
-def given() -> Any:
-    variables: Any = modules.Dense(2).init(jax.random.key(5), X)
-    return variables
+def given():
+    return modules.Dense(2).init(jax.random.key(5), X)
 
 
 @keras.saving.register_keras_serializable(package="tests")
-def call_value(module: Any, inputs: Any, training: bool) -> Any:
+def call_value(module, inputs, training):
     first, activation, net = module.value.layers
     return net(activation(first(inputs)), training)
 
 
-def save(folder: Path) -> None:
+def save(folder):
     """Trains each model for a step, saves it, and writes its predictions."""
     for name, chain in layers().items():
         model = keras.Sequential([keras.Input((3,)), *chain, keras.layers.Dense(1)])
@@ -69,7 +65,7 @@ def save(folder: Path) -> None:
     integers.save(folder / "integers.keras")
 
 
-def load(folder: Path) -> None:
+def load(folder):
     """Loads the models and checks the predictions, and those of the weights alone."""
     for name in layers():
         expected = np.load(folder / f"{name}.npy")

@@ -1,13 +1,9 @@
 """What is refused, and in which words."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +27,7 @@ X = np.ones((4, 3), "float32")
         (None, "got None"),
     ],
 )
-def test_modules_of_the_wrong_kind(module: Any, hint: str) -> None:
+def test_modules_of_the_wrong_kind(module, hint):
     with pytest.raises(ArgumentTypeError, match=rf"(?s)^mine \(FlaxLayer\): module should.*{hint}"):
         FlaxLayer(module, name="mine")
 
@@ -45,61 +41,61 @@ def test_modules_of_the_wrong_kind(module: Any, hint: str) -> None:
         (None, "got None"),
     ],
 )
-def test_nnx_modules_of_the_wrong_kind(module: Any, hint: str) -> None:
+def test_nnx_modules_of_the_wrong_kind(module, hint):
     with pytest.raises(ArgumentTypeError, match=rf"(?s)^mine \(NNXLayer\): module should.*{hint}"):
         NNXLayer(module, name="mine")
 
 
-def test_bound_modules() -> None:
+def test_bound_modules():
     with pytest.raises(ArgumentError, match="bound to variables"):
         FlaxLayer(Dense(2).bind({"params": {}}))
 
 
 class Methods(linen.Module):
     @linen.compact
-    def late(self, inputs: Any, train: bool = False) -> Any:
+    def late(self, inputs, train=False):
         return inputs
 
     @linen.compact
-    def needs(self, inputs: Any, mask: Any) -> Any:
+    def needs(self, inputs, mask):
         return inputs
 
     @linen.compact
-    def keyword(self, inputs: Any, *, mask: Any) -> Any:
+    def keyword(self, inputs, *, mask):
         return inputs * mask
 
     @linen.compact
-    def flag_first(self, train: bool, x: Any) -> Any:
+    def flag_first(self, train, x):
         return x * train
 
     @linen.compact
-    def nothing(self) -> Any:
+    def nothing(self):
         return 1
 
     @linen.compact
-    def only_training(self, training: bool) -> Any:
+    def only_training(self, training):
         return training
 
     @linen.compact
-    def fine(self, x: Any, *, mask: Any = None, deterministic: bool | None = None) -> Any:
+    def fine(self, x, *, mask=None, deterministic=None):
         return x
 
     @linen.compact
-    def by_name(self, training: bool, inputs: Any) -> Any:
+    def by_name(self, training, inputs):
         return inputs * training
 
     @linen.compact
-    def any(self, *args: Any, **kwargs: Any) -> Any:
+    def any(self, *args, **kwargs):
         return args[0]
 
 
 class Calls(Methods):
     @linen.compact
-    def __call__(self, inputs: Any, *, is_training: bool) -> Any:
+    def __call__(self, inputs, *, is_training):
         return inputs * is_training
 
 
-def of_two(module: Any, left: Any, right: Any) -> Any:
+def of_two(module, left, right):
     return left + right
 
 
@@ -116,28 +112,28 @@ def of_two(module: Any, left: Any, right: Any) -> Any:
         (lambda: 1, "it takes no module", "module(inputs, is_training=training)"),
     ],
 )
-def test_methods_with_other_parameters(method: Any, why: str, example: str) -> None:
+def test_methods_with_other_parameters(method, why, example):
     with pytest.raises(ArgumentError, match=why) as error:
         FlaxLayer(Calls(), method)
     assert example in str(error.value)
     written = str(error.value).partition("for example\n")[2]
-    found: dict[str, Any] = {"of_two": of_two}
+    found = {"of_two": of_two}
     exec(textwrap.dedent(written), found)
     several = {"needs": [X, X], "keyword": {"inputs": X, "mask": X}, of_two: [X, X]}
     layer = FlaxLayer(Calls(), found["method"])
     layer(several.get(method, X), training=True)
 
 
-def test_the_hint_spreads_inputs_and_names_the_flag() -> None:
+def test_the_hint_spreads_inputs_and_names_the_flag():
     class Both(linen.Module):
         @linen.compact
-        def __call__(self, a: Any, b: Any, *, deterministic: bool) -> Any:
+        def __call__(self, a, b, *, deterministic):
             return a + b if deterministic else a - b
 
     with pytest.raises(ArgumentError, match="it needs 'b', which Keras doesn't give") as error:
         FlaxLayer(Both())
     written = str(error.value).partition("for example\n")[2]
-    found: dict[str, Any] = {}
+    found = {}
     exec(textwrap.dedent(written), found)
     x = np.ones((2, 3), "float32")
     layer = FlaxLayer(Both(), found["method"])
@@ -146,7 +142,7 @@ def test_the_hint_spreads_inputs_and_names_the_flag() -> None:
 
 
 @pytest.mark.parametrize("backend", [None, "tensorflow"])
-def test_without_a_backend_the_import_says_what_to_set(backend: str | None, tmp_path: Path) -> None:
+def test_without_a_backend_the_import_says_what_to_set(backend, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     environment |= {"KERAS_HOME": str(tmp_path)}
     if backend:
@@ -163,18 +159,18 @@ def test_without_a_backend_the_import_says_what_to_set(backend: str | None, tmp_
     assert ("KERAS_BACKEND=tensorflow" if backend else "KERAS_BACKEND is not set") in run.stderr
 
 
-def test_a_method_of_two_inputs_needs_a_function_around_it() -> None:
+def test_a_method_of_two_inputs_needs_a_function_around_it():
     for method in ("forward", Two.forward, Two().forward):
         with pytest.raises(ArgumentError, match="it needs 'right', which Keras doesn't give"):
             FlaxLayer(Two(), method)
 
 
 @pytest.mark.parametrize("method", ["fine", "by_name", "any"])
-def test_methods_whose_other_parameters_may_be_left_out(method: str) -> None:
+def test_methods_whose_other_parameters_may_be_left_out(method):
     assert FlaxLayer(Methods(), method)(X, training=True).shape == X.shape
 
 
-def test_methods_that_are_not_there() -> None:
+def test_methods_that_are_not_there():
     with pytest.raises(ArgumentError, match=r"(?s)Coder has no method 'encod'.*'encode'"):
         FlaxLayer(Coder(), "encod")
     with pytest.raises(ArgumentTypeError, match="method should be a method of Coder"):
@@ -182,21 +178,21 @@ def test_methods_that_are_not_there() -> None:
 
 
 @pytest.mark.parametrize("variables", [3, [1], {"params": 1}, {"params": {"kernel": "text"}}])
-def test_variables_that_are_no_dicts_of_arrays(variables: Any) -> None:
+def test_variables_that_are_no_dicts_of_arrays(variables):
     with pytest.raises(ArgumentTypeError, match=r"mine \(FlaxLayer\): variables should"):
         FlaxLayer(Dense(2), variables=variables, name="mine")
 
 
 @pytest.mark.parametrize("seed", [1.5, "a", True])
-def test_seeds(seed: Any) -> None:
+def test_seeds(seed):
     with pytest.raises(ArgumentError, match="seed should be an int or None"):
         FlaxLayer(Dense(2), seed=seed)
 
 
-def test_outputs_that_depend_on_training() -> None:
+def test_outputs_that_depend_on_training():
     class Changing(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any, training: bool) -> Any:
+        def __call__(self, inputs, training):
             return (inputs, inputs) if training else inputs
 
     layer = FlaxLayer(Changing(), name="mine")
@@ -207,10 +203,10 @@ def test_outputs_that_depend_on_training() -> None:
         layer(X, training=True)
 
 
-def test_state_that_depends_on_the_call() -> None:
+def test_state_that_depends_on_the_call():
     class Late(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             if not self.is_initializing():
                 self.variable("cache", "late", lambda: inputs)
             return inputs
@@ -220,7 +216,7 @@ def test_state_that_depends_on_the_call() -> None:
 
     class Growing(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             self.variable("cache", "last", lambda: inputs).value = inputs
             return inputs
 
@@ -230,15 +226,15 @@ def test_state_that_depends_on_the_call() -> None:
         layer(X)
 
 
-def test_errors_of_the_module_itself_are_left_alone() -> None:
+def test_errors_of_the_module_itself_are_left_alone():
     with pytest.raises(ValueError, match="Embed needs integers, got bool"):
         FlaxLayer(Embed())(X > 0)
 
 
-def test_errors_of_linnet_keep_their_place_and_their_hint() -> None:
+def test_errors_of_linnet_keep_their_place_and_their_hint():
     class Wrong(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any, training: bool) -> Any:
+        def __call__(self, inputs, training):
             if not training:
                 raise ShapeError("It doesn't fit.", hint="Make it fit.")
             return inputs
@@ -250,7 +246,7 @@ def test_errors_of_linnet_keep_their_place_and_their_hint() -> None:
         layer(X)
 
 
-def test_another_backend_is_refused_when_a_layer_is_made() -> None:
+def test_another_backend_is_refused_when_a_layer_is_made():
     """And importing the layers needs neither a style of modules nor TensorFlow."""
     program = """
 import sys

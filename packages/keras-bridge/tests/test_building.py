@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import keras
@@ -20,22 +18,22 @@ X = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
 Y = X[:, :2]
 
 
-def following(state: np.ndarray) -> np.ndarray:
+def following(state):
     """The next state of Keras's generator, drawn from out of order."""
     return ((state + 1) * 5387 % 933199).astype("uint32")
 
 
-def values(layer: keras.Layer) -> list[np.ndarray]:
+def values(layer):
     return [np.asarray(v.value) for v in layer.weights]
 
 
-def assert_equal(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+def assert_equal(a, b):
     for x, y in zip(a, b, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
 @pytest.mark.parametrize("seed", [None, 11])
-def test_initial_weights_follow_from_two_draws_of_keras_s_generator(seed: int | None) -> None:
+def test_initial_weights_follow_from_two_draws_of_keras_s_generator(seed):
     if seed is None:
         keras.utils.set_random_seed(4)
         state = np.asarray(keras.src.random.seed_generator.global_seed_generator().state.value)
@@ -49,7 +47,7 @@ def test_initial_weights_follow_from_two_draws_of_keras_s_generator(seed: int | 
     jax.tree.map(np.testing.assert_array_equal, stored, expected)
 
 
-def test_the_keys_of_calls_are_the_layer_s_own_and_counted() -> None:
+def test_the_keys_of_calls_are_the_layer_s_own_and_counted():
     layer = FlaxLayer(Net(), seed=9)
     layer(X)
     for n in range(3):
@@ -63,7 +61,7 @@ def test_the_keys_of_calls_are_the_layer_s_own_and_counted() -> None:
     assert layer.seed_generator.state.value.tolist() == [9, 3]
 
 
-def test_a_seed_makes_a_layer_whatever_was_drawn_before() -> None:
+def test_a_seed_makes_a_layer_whatever_was_drawn_before():
     first, second = FlaxLayer(Net(), seed=1), FlaxLayer(Net(), seed=1)
     other = FlaxLayer(Net(), seed=2)
     for layer in (first, second, other):
@@ -74,7 +72,7 @@ def test_a_seed_makes_a_layer_whatever_was_drawn_before() -> None:
     assert (values(first)[1] != values(other)[1]).any()
 
 
-def test_keras_s_seed_makes_a_program() -> None:
+def test_keras_s_seed_makes_a_program():
     runs = []
     for _ in range(2):
         keras.utils.clear_session()  # in old versions, Keras seeds its generator once
@@ -87,7 +85,7 @@ def test_keras_s_seed_makes_a_program() -> None:
     assert_equal(*runs)
 
 
-def test_order_of_weights_is_jax_s() -> None:
+def test_order_of_weights_is_jax_s():
     layer = FlaxLayer(Net())
     layer.build((None, 3))
     leaves = jax.tree.leaves(layer.params) + jax.tree.leaves(layer.state)
@@ -97,9 +95,9 @@ def test_order_of_weights_is_jax_s() -> None:
 
 
 @pytest.mark.parametrize("inputs", ["Input", "call", "fit"])
-def test_integers_are_initialized_with_as_integers(inputs: str) -> None:
+def test_integers_are_initialized_with_as_integers(inputs):
     ids = np.array([[1, 2, 9], [3, 4, 0]], "int32")
-    layers: list[Any] = [FlaxLayer(Embed()), keras.layers.Flatten(), keras.layers.Dense(2)]
+    layers = [FlaxLayer(Embed()), keras.layers.Flatten(), keras.layers.Dense(2)]
     if inputs == "Input":
         layers.insert(0, keras.Input((3,), dtype="int32"))
     model = keras.Sequential(layers)
@@ -110,7 +108,7 @@ def test_integers_are_initialized_with_as_integers(inputs: str) -> None:
     assert model.predict(ids, verbose=0).shape == (2, 2)
 
 
-def test_dtypes_of_inputs_are_in_the_build_configuration() -> None:
+def test_dtypes_of_inputs_are_in_the_build_configuration():
     layer = FlaxLayer(Embed())
     layer(np.zeros((2, 3), "int16"))
     config = layer.get_build_config()
@@ -125,7 +123,7 @@ def test_dtypes_of_inputs_are_in_the_build_configuration() -> None:
     assert [tuple(v.shape) for v in again.weights] == [(10, 4)]
 
 
-def test_given_variables_are_copied() -> None:
+def test_given_variables_are_copied():
     variables = Net().init(jax.random.key(0), X)
     kept = jax.tree.map(np.array, variables)
     layer = FlaxLayer(Net(), variables=variables)
@@ -140,14 +138,14 @@ def test_given_variables_are_copied() -> None:
     ).any()
 
 
-def test_given_numpy_arrays_and_half_precision_become_weights() -> None:
+def test_given_numpy_arrays_and_half_precision_become_weights():
     variables = {"params": {"kernel": np.ones((3, 2), "float16"), "bias": np.zeros(2, "float16")}}
     layer = FlaxLayer(Dense(2), variables=variables)
     assert {v.dtype for v in layer.weights} == {"float32"}
     np.testing.assert_allclose(layer(X)[:, 0], X.sum(-1), rtol=1e-5)
 
 
-def test_variables_that_are_another_module_s_are_refused_with_all_differences() -> None:
+def test_variables_that_are_another_module_s_are_refused_with_all_differences():
     variables = Net(features=4).init(jax.random.key(0), X)
     variables["params"]["Dense_7"] = variables["params"].pop("Dense_1")
     layer = FlaxLayer(Net(), variables=variables, name="net")
@@ -165,25 +163,25 @@ def test_variables_that_are_another_module_s_are_refused_with_all_differences() 
         assert line in message
 
 
-def test_a_layer_in_a_jitted_function_says_how_to_build_it() -> None:
+def test_a_layer_in_a_jitted_function_says_how_to_build_it():
     for layer in (FlaxLayer(Dense(2), name="late"), keras.Sequential([FlaxLayer(Dense(2))])):
         with pytest.raises(ArgumentError, match=r"(?s)transforms.*layer\.build\(input_shape\)"):
             jax.jit(layer)(X)
 
 
-def test_a_built_layer_may_be_called_in_a_jitted_function() -> None:
+def test_a_built_layer_may_be_called_in_a_jitted_function():
     layer = FlaxLayer(Dense(2))
     expected = layer(X)
     np.testing.assert_allclose(jax.jit(layer)(X), expected, rtol=1e-6)
 
 
-def test_models_without_inputs_are_built_by_fit() -> None:
+def test_models_without_inputs_are_built_by_fit():
     class Model(keras.Model):
-        def __init__(self) -> None:
+        def __init__(self):
             super().__init__()
             self.net = FlaxLayer(Net(), seed=3)
 
-        def call(self, inputs: Any, training: bool = False) -> Any:
+        def call(self, inputs, training=False):
             return self.net(inputs, training=training)
 
     alone = FlaxLayer(Net(), seed=3)
@@ -196,9 +194,9 @@ def test_models_without_inputs_are_built_by_fit() -> None:
         assert (mean != 0).all()
 
 
-def test_a_module_without_variables() -> None:
+def test_a_module_without_variables():
     class Nothing(linen.Module):
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             return -inputs
 
     layer = FlaxLayer(Nothing())
@@ -207,23 +205,23 @@ def test_a_module_without_variables() -> None:
     assert layer.weights == []
 
 
-def test_a_module_with_state_alone() -> None:
+def test_a_module_with_state_alone():
     layer = FlaxLayer(linen_counter())
     layer(X)
     assert layer.params == {}
     assert list(layer.state) == ["counter"]
 
 
-def linen_counter() -> linen.Module:
+def linen_counter():
     from .modules import Counter
 
     return Counter()
 
 
-def test_boxes_and_random_keys_among_the_variables() -> None:
+def test_boxes_and_random_keys_among_the_variables():
     class Boxed(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             init = linen.with_partitioning(jax.nn.initializers.ones, ("rows", None))
             kernel = self.param("kernel", init, (3, 2))
             key = self.variable("keys", "key", lambda: jax.random.key(3))
@@ -237,7 +235,7 @@ def test_boxes_and_random_keys_among_the_variables() -> None:
     assert layer.state["keys"]["key"].dtype == "uint32"
 
 
-def test_weights_are_found_by_their_paths() -> None:
+def test_weights_are_found_by_their_paths():
     linen_layer = FlaxLayer(Norm(), name="net")
     nnx_layer = NNXLayer(NNXNet(rngs=nnx.Rngs(0)), name="other")
     model = keras.Sequential([keras.Input((3,)), linen_layer, nnx_layer], name="model")
@@ -249,12 +247,12 @@ def test_weights_are_found_by_their_paths() -> None:
     assert len({v.path for v in model.variables}) == len(model.variables)
 
 
-def test_numbers_in_a_state_become_weights() -> None:
+def test_numbers_in_a_state_become_weights():
     class Odometer(linen.Module):
         start: int = 0
 
         @linen.compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             distance = self.variable("trip", "distance", lambda: self.start)
             distance.value = distance.value + 3
             return 2 * x

@@ -1,9 +1,6 @@
 """What a call does with state, keys, dtypes and what is sown."""
 
-from __future__ import annotations
-
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,18 +17,18 @@ X = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
 Y = X[:, :2]
 
 
-def model_of(*layers: keras.Layer, **options: Any) -> keras.Model:
+def model_of(*layers, **options):
     model = keras.Sequential([keras.Input((3,)), *layers])
     model.compile("sgd", "mse", **options)
     return model
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": False}, {"run_eagerly": True}])
-def test_state_changes_in_fit_and_in_direct_calls_alone(options: dict[str, Any]) -> None:
+def test_state_changes_in_fit_and_in_direct_calls_alone(options):
     layer = FlaxLayer(Counter())
     model = model_of(layer, keras.layers.Dense(2), **options)
 
-    def calls() -> int:
+    def calls():
         return int(layer.state["counter"]["calls"].value)
 
     assert calls() == 1
@@ -50,7 +47,7 @@ def test_state_changes_in_fit_and_in_direct_calls_alone(options: dict[str, Any])
     assert calls() == 7
 
 
-def test_statistics_are_those_of_the_module_alone() -> None:
+def test_statistics_are_those_of_the_module_alone():
     layer = FlaxLayer(Norm())
     model = model_of(layer, keras.layers.Dense(2))
     module, state = Norm(), {"batch_stats": {"mean": jnp.zeros(3)}}
@@ -62,7 +59,7 @@ def test_statistics_are_those_of_the_module_alone() -> None:
     )
 
 
-def test_stateless_calls_return_the_state_instead_of_assigning_it() -> None:
+def test_stateless_calls_return_the_state_instead_of_assigning_it():
     layer = FlaxLayer(Net())
     layer.build((None, 3))
     trainable = [v.value for v in layer.trainable_variables]
@@ -72,7 +69,7 @@ def test_stateless_calls_return_the_state_instead_of_assigning_it() -> None:
     np.testing.assert_array_equal(layer.non_trainable_variables[0].value, others[0])
 
 
-def test_no_keys_are_drawn_at_inference() -> None:
+def test_no_keys_are_drawn_at_inference():
     layer = FlaxLayer(Net())
     before = np.asarray(layer.seed_generator.state.value)
     model = model_of(layer)
@@ -83,7 +80,7 @@ def test_no_keys_are_drawn_at_inference() -> None:
     assert layer.seed_generator.state.value.tolist() == [before[0], 2]
 
 
-def test_what_is_sown_is_dropped_with_one_warning() -> None:
+def test_what_is_sown_is_dropped_with_one_warning():
     layer = FlaxLayer(Sowing(), name="mine")
     with pytest.warns(UserWarning, match=r"mine \(FlaxLayer\).*intermediates/seen.*Return"):
         layer(X)
@@ -95,8 +92,8 @@ def test_what_is_sown_is_dropped_with_one_warning() -> None:
     assert len(layer.weights) == 2
 
 
-def test_what_is_sown_can_be_returned_as_the_warning_says() -> None:
-    def function(module: Any, inputs: Any) -> Any:
+def test_what_is_sown_can_be_returned_as_the_warning_says():
+    def function(module, inputs):
         return module(inputs), module.get_variable("intermediates", "seen")
 
     layer = FlaxLayer(Sowing(), function)
@@ -106,10 +103,10 @@ def test_what_is_sown_can_be_returned_as_the_warning_says() -> None:
     np.testing.assert_array_equal(seen, X)
 
 
-def test_tuples_that_are_state_are_kept() -> None:
+def test_tuples_that_are_state_are_kept():
     class Carry(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             carry = self.variable("carry", "c", lambda: (jnp.zeros(()), jnp.ones(())))
             carry.value = (carry.value[0] + 1, carry.value[1] * 2)
             return inputs
@@ -121,13 +118,13 @@ def test_tuples_that_are_state_are_kept() -> None:
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
-def test_policies_do_what_they_do_for_keras_s_layers(policy: str) -> None:
+def test_policies_do_what_they_do_for_keras_s_layers(policy):
     ours, theirs = FlaxLayer(Dense(2), dtype=policy), keras.layers.Dense(2, dtype=policy)
-    seen: list[Any] = []
+    seen = []
 
     class Watching(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             kernel = self.param("kernel", jax.nn.initializers.ones, (3, 2))
             stored = self.variable("cache", "number", jnp.zeros, (), "float32")
             seen.append((inputs.dtype, kernel.dtype, stored.value.dtype))
@@ -142,7 +139,7 @@ def test_policies_do_what_they_do_for_keras_s_layers(policy: str) -> None:
     assert seen[-1] == (compute, compute, jnp.dtype(theirs.variable_dtype))
 
 
-def test_a_model_of_mixed_precision_trains() -> None:
+def test_a_model_of_mixed_precision_trains():
     layer = FlaxLayer(Net(), dtype="mixed_float16")
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2, dtype="float32")])
     model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.05)), "mse")
@@ -151,7 +148,7 @@ def test_a_model_of_mixed_precision_trains() -> None:
     assert {v.dtype for v in layer.weights} == {"float32"}
 
 
-def test_a_layer_that_is_not_trainable_is_fixed() -> None:
+def test_a_layer_that_is_not_trainable_is_fixed():
     layer = FlaxLayer(Net())
     model = model_of(layer, keras.layers.Dense(2))
     layer.trainable = False
@@ -169,7 +166,7 @@ def test_a_layer_that_is_not_trainable_is_fixed() -> None:
     assert (layer(X, training=True) != expected).any()
 
 
-def test_one_layer_in_two_places_has_one_set_of_weights() -> None:
+def test_one_layer_in_two_places_has_one_set_of_weights():
     layer = FlaxLayer(Dense(3))
     inputs = keras.Input((3,))
     model = keras.Model(inputs, layer(layer(inputs)))
@@ -177,14 +174,14 @@ def test_one_layer_in_two_places_has_one_set_of_weights() -> None:
     np.testing.assert_allclose(model.predict(X, verbose=0), layer(layer(X)), rtol=1e-5, atol=1e-6)
 
 
-def test_a_layer_inside_a_layer_of_keras() -> None:
+def test_a_layer_inside_a_layer_of_keras():
     sequence = np.ones((4, 5, 3), "float32")
     layer = FlaxLayer(Dense(2))
     outputs = keras.layers.TimeDistributed(layer)(sequence)
     np.testing.assert_allclose(outputs, layer(sequence), rtol=1e-6)
 
 
-def test_keras_s_layers_before_it_and_behind_it_get_their_gradients() -> None:
+def test_keras_s_layers_before_it_and_behind_it_get_their_gradients():
     first, last = keras.layers.Dense(3), keras.layers.Dense(2)
     model = model_of(first, FlaxLayer(Dense(4)), last)
     before = [layer.get_weights()[0] for layer in (first, last)]
@@ -193,7 +190,7 @@ def test_keras_s_layers_before_it_and_behind_it_get_their_gradients() -> None:
     assert all((a != b).any() for a, b in zip(before, after, strict=True))
 
 
-def test_a_dropout_alone() -> None:
+def test_a_dropout_alone():
     layer = FlaxLayer(Dropout(0.5), seed=0)
     dropped = np.asarray(layer(np.ones((100, 3)), training=True))
     assert set(np.unique(dropped)) == {0.0, 2.0}

@@ -35,7 +35,7 @@ from .modules import (
 )
 
 
-def back(layer: Any) -> Any:
+def back(layer):
     """The layer of a configuration that was a file in between."""
     config = json.loads(json.dumps(layer.get_config()))
     return type(layer).from_config(config)
@@ -64,14 +64,14 @@ VALUES = {
 
 
 @pytest.mark.parametrize("kind", [k for k in VALUES if k != "partial"])
-def test_fields_come_back(kind: str) -> None:
+def test_fields_come_back(kind):
     module = Holder(VALUES[kind])
     again = back(FlaxLayer(module)).module
     assert again == module
     assert type(again.value) is type(module.value)
 
 
-def test_partials_come_back() -> None:
+def test_partials_come_back():
     again = back(FlaxLayer(Holder(functools.partial(jax.nn.leaky_relu, negative_slope=0.2)))).module
     assert again.value.func is jax.nn.leaky_relu
     assert again.value.keywords == {"negative_slope": 0.2}
@@ -80,14 +80,14 @@ def test_partials_come_back() -> None:
 
 
 @pytest.mark.parametrize("array", [np.arange(3, dtype="int8"), jnp.ones((2, 1)), np.float32(0.5)])
-def test_small_arrays_come_back(array: Any) -> None:
+def test_small_arrays_come_back(array):
     again = back(FlaxLayer(Holder(array))).module.value
     assert isinstance(again, type(array))
     assert again.dtype == array.dtype
     np.testing.assert_array_equal(again, array)
 
 
-def test_random_keys_come_back() -> None:
+def test_random_keys_come_back():
     key = jax.random.key(3)
     again = back(FlaxLayer(Holder(key))).module.value
     assert jnp.array_equal(jax.random.key_data(again), jax.random.key_data(key))
@@ -103,7 +103,7 @@ def test_random_keys_come_back() -> None:
         lambda i: i.orthogonal(),
     ],
 )
-def test_initializers_of_jax_come_back(make: Any) -> None:
+def test_initializers_of_jax_come_back(make):
     init = make(jax.nn.initializers)
     again = back(FlaxLayer(Dense(2, kernel_init=init))).module.kernel_init
     key = jax.random.key(0)
@@ -111,7 +111,7 @@ def test_initializers_of_jax_come_back(make: Any) -> None:
         np.testing.assert_array_equal(again(key, (4, 4), *dtype), init(key, (4, 4), *dtype))
 
 
-def test_what_is_shared_stays_shared() -> None:
+def test_what_is_shared_stays_shared():
     one = Dense(3)
     again = back(FlaxLayer(Holder(one, (one, Dense(3))))).module
     assert again.value is again.other[0]
@@ -121,18 +121,18 @@ def test_what_is_shared_stays_shared() -> None:
 @pytest.mark.parametrize(
     ("method", "stored"), [(None, None), ("encode", "encode"), (Coder.encode, "encode")]
 )
-def test_methods_come_back_by_name(method: Any, stored: Any) -> None:
+def test_methods_come_back_by_name(method, stored):
     layer = FlaxLayer(Coder(), method)
     assert layer.get_config()["method"] == stored
     assert back(layer)._method == layer._method
     assert FlaxLayer(Coder(), Coder().encode).get_config()["method"] == "encode"
 
 
-def test_functions_come_back_by_reference() -> None:
+def test_functions_come_back_by_reference():
     assert back(FlaxLayer(Two(), forward_two)).method is forward_two
 
 
-def test_keras_s_own_arguments_and_the_seed_come_back() -> None:
+def test_keras_s_own_arguments_and_the_seed_come_back():
     layer = FlaxLayer(Net(), name="mine", dtype="mixed_bfloat16", trainable=False, seed=4)
     again = back(layer)
     assert again.name == "mine"
@@ -142,7 +142,7 @@ def test_keras_s_own_arguments_and_the_seed_come_back() -> None:
     assert again.get_config() == layer.get_config()
 
 
-def test_a_default_that_has_no_name_comes_from_the_class() -> None:
+def test_a_default_that_has_no_name_comes_from_the_class():
     assert back(FlaxLayer(LambdaByDefault())).module == LambdaByDefault()
 
 
@@ -150,11 +150,11 @@ class LambdaByDefault(linen.Module):
     function: Any = lambda x: x
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         return self.function(inputs)
 
 
-def test_a_get_config_of_the_module_s_own_is_asked() -> None:
+def test_a_get_config_of_the_module_s_own_is_asked():
     layer = FlaxLayer(WithConfig(3, function=lambda: 0))
     assert layer.get_config()["module"]["config"] == {"double": 6}
     assert back(layer).module == WithConfig(3)
@@ -170,7 +170,7 @@ def test_a_get_config_of_the_module_s_own_is_asked() -> None:
         (Holder(np.zeros(5000)), "Holder.value"),
     ],
 )
-def test_what_cannot_be_saved_is_refused_by_name(module: linen.Module, place: str) -> None:
+def test_what_cannot_be_saved_is_refused_by_name(module, place):
     layer = FlaxLayer(module, name="mine")
     model = keras.Sequential([keras.Input((2,)), layer])
     model.summary(print_fn=lambda *_, **__: None)  # not before it is saved
@@ -182,18 +182,18 @@ def test_what_cannot_be_saved_is_refused_by_name(module: linen.Module, place: st
         assert any(word in hints[0] for word in ("register", "variable"))
 
 
-def test_a_function_that_cannot_be_found_is_refused() -> None:
+def test_a_function_that_cannot_be_found_is_refused():
     layer = FlaxLayer(Two(), lambda module, inputs, training: forward_two(module, inputs, training))
     with pytest.raises(ArgumentError, match="method holds <function"):
         layer.get_config()
 
 
-def test_local_classes_need_to_be_registered() -> None:
+def test_local_classes_need_to_be_registered():
     class Local(linen.Module):
         size: int = 2
 
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             return inputs
 
     layer = FlaxLayer(Local(5), name="mine")
@@ -214,25 +214,25 @@ def test_local_classes_need_to_be_registered() -> None:
         FlaxLayer.from_config(config)
 
 
-def test_modules_with_constructors_of_their_own_are_refused() -> None:
+def test_modules_with_constructors_of_their_own_are_refused():
     with pytest.raises(ArgumentError, match="whose own __init__ hides"):
         FlaxLayer(OwnInit(3)).get_config()
 
 
 class OwnInit(linen.Module):
-    def __init__(self, size: int) -> None:
+    def __init__(self, size):
         object.__setattr__(self, "size", size)
         super().__init__()
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         return inputs
 
 
 # What a file may not do.
 
 
-def config_with(value: Any) -> dict[str, Any]:
+def config_with(value):
     config = FlaxLayer(Holder(1)).get_config()
     config["module"]["fields"]["value"] = value
     return config
@@ -255,7 +255,7 @@ def config_with(value: Any) -> dict[str, Any]:
         "nonsense",
     ],
 )
-def test_a_file_finds_no_functions_but_the_program_s_own(name: str) -> None:
+def test_a_file_finds_no_functions_but_the_program_s_own(name):
     before = set(sys.modules)
     with pytest.raises(ArgumentError, match=r"(?s)a layer|flax_layer"):
         FlaxLayer.from_config(config_with({"@function": {"name": name}}))
@@ -264,7 +264,7 @@ def test_a_file_finds_no_functions_but_the_program_s_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["subprocess:Popen", f"{__name__}:test_partials_come_back"])
-def test_a_file_makes_nothing_but_modules(name: str) -> None:
+def test_a_file_makes_nothing_but_modules(name):
     config = FlaxLayer(Holder(1)).get_config()
     config["module"]["class"] = {"name": name}
     with pytest.raises(ArgumentError):
@@ -275,13 +275,13 @@ def test_a_file_makes_nothing_but_modules(name: str) -> None:
             FlaxLayer.from_config(config_with(stored))
 
 
-def test_initializers_come_from_two_libraries_alone() -> None:
+def test_initializers_come_from_two_libraries_alone():
     stored = {"@initializer": ["os", "system", {"command": "true"}]}
     with pytest.raises(ArgumentError, match="initializer 'system' of 'os'"):
         FlaxLayer.from_config(config_with(stored))
 
 
-def test_a_module_that_is_not_imported_is_named() -> None:
+def test_a_module_that_is_not_imported_is_named():
     config = FlaxLayer(Net(), name="mine").get_config()
     config["module"]["class"] = {"name": "absent.models:Net"}
     with pytest.raises(ArgumentError) as error:
@@ -294,7 +294,7 @@ def test_a_module_that_is_not_imported_is_named() -> None:
         assert FlaxLayer.from_config(config).module == Net()
 
 
-def test_another_class_of_that_name_is_refused() -> None:
+def test_another_class_of_that_name_is_refused():
     config = FlaxLayer(Net(), name="mine").get_config()
     with (
         keras.saving.custom_object_scope({"Net": ModuleType}),
@@ -303,7 +303,7 @@ def test_another_class_of_that_name_is_refused() -> None:
         FlaxLayer.from_config(config)
 
 
-def test_fields_that_the_class_no_longer_has_are_named() -> None:
+def test_fields_that_the_class_no_longer_has_are_named():
     config = FlaxLayer(Dropout()).get_config()
     config["module"]["fields"]["probability"] = 1
     with pytest.raises(ArgumentError, match=r"\['probability'\], which Dropout doesn't have"):
@@ -311,13 +311,13 @@ def test_fields_that_the_class_no_longer_has_are_named() -> None:
 
 
 @pytest.mark.parametrize("stored", [{"@newer": 1}, {"a": 1, "b": 2}])
-def test_kinds_of_later_versions_are_named(stored: Any) -> None:
+def test_kinds_of_later_versions_are_named(stored):
     with pytest.raises(ArgumentError, match="newer version of linnet-keras-bridge"):
         FlaxLayer.from_config(config_with(stored))
 
 
 @pytest.mark.parametrize("module", [None, 3, {"fields": {}}])
-def test_configurations_without_a_module_are_refused(module: Any) -> None:
+def test_configurations_without_a_module_are_refused(module):
     config = {**FlaxLayer(Net()).get_config(), "module": module}
     with pytest.raises((ArgumentError, ArgumentTypeError)):
         FlaxLayer.from_config(config)

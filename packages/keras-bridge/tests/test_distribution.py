@@ -1,7 +1,5 @@
 """Training with the data divided among 8 devices: the same numbers as on one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -12,7 +10,7 @@ import numpy as np
 PROGRAM = Path(__file__).parent / "distributed.py"
 
 
-def test_data_parallel() -> None:
+def test_data_parallel():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     printed = []

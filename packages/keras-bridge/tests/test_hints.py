@@ -29,27 +29,27 @@ SOURCES = Path(keras_bridge.__file__).parent
 X = np.ones((4, 3), "float32")
 
 
-def linear() -> Linear:
+def linear():
     return Linear(3, 2, rngs=nnx.Rngs(0))
 
 
-def bound() -> Any:
+def bound():
     return Dense(2).bind({"params": {}})
 
 
-def again(layer: Any, **custom_objects: Any) -> Any:
+def again(layer, **custom_objects):
     """The layer of a configuration."""
     config = layer.get_config()
     with keras.saving.custom_object_scope(custom_objects):
         return type(layer).from_config(config)
 
 
-def of_flax() -> Any:
+def of_flax():
     """An object of a class of Flax's, as far as its name goes."""
     return type("Dense", (), {"__module__": "flax.linen"})()
 
 
-def on_another_backend() -> Any:
+def on_another_backend():
     with mock.patch.object(keras.backend, "backend", return_value="numpy"):
         return FlaxLayer(Dense(2))
 
@@ -58,7 +58,7 @@ class Late(linen.Module):
     in_init: bool
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         if self.in_init or not self.is_initializing():
             self.variable("cache", "late", lambda: jnp.zeros(3))
         return inputs
@@ -68,63 +68,63 @@ class Outputs(linen.Module):
     in_training: int
 
     @linen.compact
-    def __call__(self, inputs: Any, training: bool) -> Any:
+    def __call__(self, inputs, training):
         return (inputs,) * (self.in_training if training else 2)
 
 
-def outputs(in_training: int) -> Any:
+def outputs(in_training):
     layer = FlaxLayer(Outputs(in_training))
     return layer(X), layer(X, training=True)
 
 
-def built_first(layer: Any) -> Any:
+def built_first(layer):
     layer.build(X.shape)
     return jax.jit(lambda x: layer(x))(X)
 
 
-def called_first(layer: Any) -> Any:
+def called_first(layer):
     layer(X)
     return jax.jit(lambda x: layer(x))(X)
 
 
-def model_called_first(layer: Any) -> Any:
+def model_called_first(layer):
     model = keras.Sequential([layer])
     model(X)
     return jax.jit(lambda x: model(x))(X)
 
 
-def encoded(module: Any, inputs: Any) -> Any:
+def encoded(module, inputs):
     return module.encode(inputs)
 
 
-def given_example() -> Any:
+def given_example():
     """The function that the hint about a method's parameters writes."""
     try:
         FlaxLayer(Two(), "forward")
     except ValueError as error:
-        found: dict[str, Any] = {}
+        found = {}
         exec(textwrap.dedent(str(error).partition("for example\n")[2]), found)
     return FlaxLayer(Two(), found["method"])([X, X], training=True)
 
 
 class OwnInit(linen.Module):
-    def __init__(self, size: int) -> None:
+    def __init__(self, size):
         super().__init__()
         self.size = size
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         return Dense(self.size)(inputs)
 
 
-def local_class() -> Any:
+def local_class():
     class Local(Dense):
         pass
 
     return Local
 
 
-def registered_class() -> Any:
+def registered_class():
     """As the hint says, and taken back."""
     local = local_class()
     keras.saving.get_custom_objects()["Local"] = local
@@ -134,7 +134,7 @@ def registered_class() -> Any:
         del keras.saving.get_custom_objects()["Local"]
 
 
-def registered_function(function: Any) -> Any:
+def registered_function(function):
     before = dict(keras.saving.get_custom_objects())
     try:
         keras.saving.register_keras_serializable()(function)
@@ -154,14 +154,14 @@ class AbsentNet(linen.Module):
 """
 
 
-def loaded(imported: bool = False, said: bool = False) -> Any:
+def loaded(imported=False, said=False):
     """A model from a file, in a program that hasn't imported its module's class (yet)."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "absent_models.py").write_text(ABSENT, "utf-8")
         path = Path(folder, "model.keras")
         sys.path.insert(0, folder)
         try:
-            found: dict[str, Any] = {}
+            found = {}
             exec("from absent_models import AbsentNet", found)
             cls = found["AbsentNet"]
             keras.Sequential([keras.Input((3,)), FlaxLayer(cls())]).save(path)
@@ -183,39 +183,39 @@ class Opaque:
 class OpaqueHolder(linen.Module):
     value: Any
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self):
         return {}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config):
         return cls(Opaque())
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         return inputs
 
 
 class Growing(nnx.Module):
-    def __init__(self, ready: bool) -> None:
+    def __init__(self, ready):
         if ready:
             self.last = nnx.Variable(jnp.zeros(3))
 
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         self.last = nnx.Variable(inputs[0])
         return inputs
 
 
 class Keeping(Growing):
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         self.last[...] = inputs[0]
         return inputs
 
 
 class Restructured(nnx.Module):
-    def __init__(self, start: Any) -> None:
+    def __init__(self, start):
         self.pair = nnx.Variable(start)
 
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         self.pair.set_value({"left": inputs[0], "right": inputs[1]})
         return inputs
 
@@ -224,7 +224,7 @@ class Large(linen.Module):
     """The table of `Holder`, as a variable."""
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         self.variable("constants", "table", jnp.zeros, 5000)
         return inputs
 
@@ -233,19 +233,19 @@ class Last(linen.Module):
     of_batch: bool
 
     @linen.compact
-    def __call__(self, inputs: Any) -> Any:
+    def __call__(self, inputs):
         seen = inputs if self.of_batch else inputs.mean(0)
         self.variable("cache", "last", jnp.zeros_like, seen).value = seen
         return inputs
 
 
-def last(of_batch: bool) -> Any:
+def last(of_batch):
     layer = FlaxLayer(Last(of_batch))
     layer.build((None, 3))
     return layer(X)
 
 
-def shadowed(name: str) -> Any:
+def shadowed(name):
     """Read while something else has the class's name, if `name` is that."""
     return again(FlaxLayer(Counter()), **{name: twice})
 
@@ -391,11 +391,11 @@ REMEDIES = [
 
 
 @pytest.mark.parametrize("remedy", REMEDIES, ids=lambda r: r.words[:40])
-def test_a_remedy_works(remedy: Remedy) -> None:
+def test_a_remedy_works(remedy):
     hints.try_remedy(remedy)
 
 
-def test_every_hint_has_a_remedy() -> None:
+def test_every_hint_has_a_remedy():
     found = hints.hints_in(SOURCES)
     assert hints.untried(found, REMEDIES) == []
     assert hints.unknown(found, [remedy.words for remedy in REMEDIES]) == []

@@ -1,10 +1,7 @@
 """NNXLayer: what it does with an nnx module."""
 
-from __future__ import annotations
-
 import functools
 import json
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,29 +19,29 @@ X = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
 Y = X[:, :2]
 
 
-def net(**kwargs: Any) -> NNXNet:
+def net(**kwargs):
     return NNXNet(rngs=nnx.Rngs(0), **kwargs)
 
 
-def numbers(module: Any) -> list[np.ndarray]:
-    def plain(x: Any) -> Any:
+def numbers(module):
+    def plain(x):
         return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
     return [np.asarray(plain(x)) for x in jax.tree.leaves(nnx.to_pure_dict(nnx.state(module)))]
 
 
-def assert_equal(a: Any, b: Any) -> None:
+def assert_equal(a, b):
     for x, y in zip(a, b, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
-def model_of(layer: keras.Layer) -> keras.Model:
+def model_of(layer):
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2)])
     model.compile("sgd", "mse")
     return model
 
 
-def test_params_are_trainable_and_everything_else_is_state() -> None:
+def test_params_are_trainable_and_everything_else_is_state():
     layer = NNXLayer(net())
     kernels = [f"layers/{i}/{name}" for i in (0, 1) for name in ("bias", "kernel")]
     assert sorted(layer.params) == kernels
@@ -54,7 +51,7 @@ def test_params_are_trainable_and_everything_else_is_state() -> None:
     assert [layer.state[n].dtype for n in sorted(layer.state)] == ["uint32", "uint32", "float32"]
 
 
-def test_it_computes_what_the_module_computes() -> None:
+def test_it_computes_what_the_module_computes():
     module = net()
     layer = NNXLayer(module)
     trained = nnx.clone(module)
@@ -66,7 +63,7 @@ def test_it_computes_what_the_module_computes() -> None:
     assert_equal(numbers(layer.module()), numbers(trained))
 
 
-def test_the_module_that_was_given_is_left_alone() -> None:
+def test_the_module_that_was_given_is_left_alone():
     module = net()
     module.drop.deterministic = True
     before, attributes = numbers(module), dict(vars(module.drop))
@@ -78,7 +75,7 @@ def test_the_module_that_was_given_is_left_alone() -> None:
     assert not any(x.is_deleted() for x in jax.tree.leaves(nnx.to_pure_dict(nnx.state(module))))
 
 
-def test_module_gives_it_back_with_the_current_weights() -> None:
+def test_module_gives_it_back_with_the_current_weights():
     module = net()
     module.drop.deterministic = True
     layer = NNXLayer(module)
@@ -97,11 +94,11 @@ def test_module_gives_it_back_with_the_current_weights() -> None:
     assert np.isfinite(again(X)).all()
 
 
-def test_keys_and_statistics_change_in_training_alone() -> None:
+def test_keys_and_statistics_change_in_training_alone():
     layer = NNXLayer(net())
     model = model_of(layer)
 
-    def state() -> list[Any]:
+    def state():
         return [layer.state[n].numpy() for n in sorted(layer.state)]
 
     before = state()
@@ -116,12 +113,12 @@ def test_keys_and_statistics_change_in_training_alone() -> None:
     assert (mean != 0).all()
 
 
-def test_streams_that_are_drawn_from_at_inference_do_not_advance() -> None:
+def test_streams_that_are_drawn_from_at_inference_do_not_advance():
     class Noisy(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs) -> None:
+        def __init__(self, rngs):
             self.rngs = rngs
 
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             return inputs + jax.random.normal(self.rngs.noise(), inputs.shape)
 
     layer = NNXLayer(Noisy(nnx.Rngs(0)))
@@ -129,13 +126,13 @@ def test_streams_that_are_drawn_from_at_inference_do_not_advance() -> None:
     assert (layer(X, training=True) != layer(X, training=True)).all()
 
 
-def test_a_counter_follows_direct_calls() -> None:
+def test_a_counter_follows_direct_calls():
     class Counter(nnx.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             self.calls = nnx.Variable(jnp.array(0))
             self.array = jnp.zeros(2)
 
-        def __call__(self, inputs: Any, training: bool) -> Any:
+        def __call__(self, inputs, training):
             self.calls[...] += 1
             self.array = self.array + training
             return inputs
@@ -153,13 +150,13 @@ def test_a_counter_follows_direct_calls() -> None:
     "factory",
     [make_nnx_net, NNXNet, functools.partial(NNXNet, 3, features=8), lambda rngs: net()],
 )
-def test_factories(factory: Any) -> None:
+def test_factories(factory):
     layer = NNXLayer(factory)
     assert layer(X).shape == (8, 2)
     assert isinstance(layer.module(), NNXNet)
 
 
-def test_factories_are_seeded() -> None:
+def test_factories_are_seeded():
     layers = [NNXLayer(NNXNet, seed=s) for s in (1, 1, 2)]
     first, second, other = (layer.get_weights() for layer in layers)
     assert_equal(first, second)
@@ -172,12 +169,12 @@ def test_factories_are_seeded() -> None:
     assert_equal(*made)
 
 
-def test_methods() -> None:
+def test_methods():
     class Coder(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs) -> None:
+        def __init__(self, rngs):
             self.linear = Linear(3, 2, rngs=rngs)
 
-        def encode(self, inputs: Any) -> Any:
+        def encode(self, inputs):
             return self.linear(inputs)
 
     coder = Coder(nnx.Rngs(0))
@@ -187,13 +184,13 @@ def test_methods() -> None:
         NNXLayer(coder)
 
 
-def test_what_is_shared_is_one_weight() -> None:
+def test_what_is_shared_is_one_weight():
     class Tied(nnx.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             self.a = nnx.Param(jnp.ones((3, 3)))
             self.b = self.a
 
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             return inputs @ self.a[...] @ self.b[...]
 
     layer = NNXLayer(Tied())
@@ -202,9 +199,9 @@ def test_what_is_shared_is_one_weight() -> None:
     assert module.a is module.b
 
 
-def test_what_is_sown_is_dropped_with_one_warning() -> None:
+def test_what_is_sown_is_dropped_with_one_warning():
     class Sowing(nnx.Module):
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             self.sow(nnx.Intermediate, "seen", inputs)
             return inputs
 
@@ -217,9 +214,9 @@ def test_what_is_sown_is_dropped_with_one_warning() -> None:
     assert layer.weights == []
 
 
-def test_variables_that_a_call_makes_are_refused() -> None:
+def test_variables_that_a_call_makes_are_refused():
     class Late(nnx.Module):
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             self.cache = nnx.Cache(inputs)
             return inputs
 
@@ -227,12 +224,12 @@ def test_variables_that_a_call_makes_are_refused() -> None:
         NNXLayer(Late(), name="mine")(X)
 
 
-def test_a_layer_in_a_jitted_function_says_how_to_build_it() -> None:
+def test_a_layer_in_a_jitted_function_says_how_to_build_it():
     with pytest.raises(ArgumentError, match="Build it before"):
         jax.jit(lambda x: NNXLayer(net())(x))(X)
 
 
-def test_policies_and_frozen_layers() -> None:
+def test_policies_and_frozen_layers():
     linear = NNXLayer(Linear(3, 2, rngs=nnx.Rngs(0)), dtype="mixed_bfloat16")
     assert linear(X).dtype == jnp.bfloat16
     assert {w.dtype for w in linear.weights} == {"float32"}
@@ -243,12 +240,12 @@ def test_policies_and_frozen_layers() -> None:
     assert_equal(layer.get_weights(), before)
 
 
-def test_integers_first_in_a_model() -> None:
+def test_integers_first_in_a_model():
     class Embed(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs) -> None:
+        def __init__(self, rngs):
             self.embedding = nnx.Param(rngs.params.normal((10, 4)))
 
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             return self.embedding[...][inputs]
 
     ids = np.array([[1, 2], [9, 0]])
@@ -261,14 +258,14 @@ def test_integers_first_in_a_model() -> None:
 # Configurations.
 
 
-def back(layer: NNXLayer, *, forget: bool = True) -> NNXLayer:
+def back(layer, *, forget=True):
     config = json.loads(json.dumps(layer.get_config()))
     if forget:  # as if the layer had been in another process
         config["module"].pop("token", None)
     return NNXLayer.from_config(config)
 
 
-def test_a_module_comes_back_from_its_attributes() -> None:
+def test_a_module_comes_back_from_its_attributes():
     module = net(activation=twice)
     module.table = nnx.static((0.0, 1.0, 2.0))
     module.variable_type = nnx.LoRAParam
@@ -289,14 +286,14 @@ def test_a_module_comes_back_from_its_attributes() -> None:
     assert type(made.layers) is nnx.List
 
 
-def test_a_copy_in_the_same_program_starts_as_the_layer_is() -> None:
+def test_a_copy_in_the_same_program_starts_as_the_layer_is():
     layer = NNXLayer(net())
     layer(X, training=True)
     assert_equal(back(layer, forget=False).get_weights(), layer.get_weights())
     assert not any(w.any() for w in back(layer).get_weights()[:4])
 
 
-def test_a_factory_makes_new_weights() -> None:
+def test_a_factory_makes_new_weights():
     layer = NNXLayer(functools.partial(NNXNet, activation=twice))
     again = back(layer)
     assert again.module().activation is twice
@@ -305,7 +302,7 @@ def test_a_factory_makes_new_weights() -> None:
     assert_equal(back(seeded).get_weights(), seeded.get_weights())
 
 
-def test_shared_variables_stay_shared() -> None:
+def test_shared_variables_stay_shared():
     module = nnx.List([Linear(3, 3, rngs=nnx.Rngs(0))])
     module.append(module[0])
     layer = NNXLayer(module, run_both)
@@ -313,11 +310,11 @@ def test_shared_variables_stay_shared() -> None:
     assert made[0] is made[1]
 
 
-def run_both(module: Any, inputs: Any) -> Any:
+def run_both(module, inputs):
     return module[1](module[0](inputs))
 
 
-def test_what_cannot_be_saved_is_refused_by_name() -> None:
+def test_what_cannot_be_saved_is_refused_by_name():
     layer = NNXLayer(net(activation=lambda x: x), name="mine")
     with pytest.raises(
         ArgumentError, match=r"mine \(NNXLayer\): NNXNet.activation holds <function"

@@ -1,7 +1,5 @@
 """Files: written in one process, read in another."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -23,20 +21,20 @@ PROGRAM = Path(saved_models.__file__)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     saved_models.save(folder)
     return folder
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments):
     # Compiled as in this process: with other optimizations, last digits would differ.
     environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     command = [sys.executable, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_models_are_loaded_by_another_process(folder: Path) -> None:
+def test_models_are_loaded_by_another_process(folder):
     # Files name the classes as this process knows them; there they are in another module.
     copies = folder / "copies"
     copies.mkdir()
@@ -51,7 +49,7 @@ def test_models_are_loaded_by_another_process(folder: Path) -> None:
     assert len(finished.stdout.splitlines()) == len(saved_models.layers())
 
 
-def renamed(path: Path, to: Path) -> None:
+def renamed(path, to):
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(to, "w") as target:
         for name in source.namelist():
             data = source.read(name)
@@ -60,7 +58,7 @@ def renamed(path: Path, to: Path) -> None:
             target.writestr(name, data)
 
 
-def test_a_process_that_has_not_imported_the_module_is_told_to(folder: Path) -> None:
+def test_a_process_that_has_not_imported_the_module_is_told_to(folder):
     marker = folder / "ran"
     (folder / "absent_models.py").write_text(f"open({str(marker)!r}, 'w')", "utf-8")
     renamed_file = folder / "renamed.keras"
@@ -86,7 +84,7 @@ def test_a_process_that_has_not_imported_the_module_is_told_to(folder: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["stateful", "nnx"])
-def test_weights_go_into_a_model_that_was_made_anew(name: str, folder: Path) -> None:
+def test_weights_go_into_a_model_that_was_made_anew(name, folder):
     layer = FlaxLayer(Net()) if name == "stateful" else NNXLayer(NNXNet, seed=9)
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
     if name == "nnx":  # of an activation of its own
@@ -98,20 +96,20 @@ def test_weights_go_into_a_model_that_was_made_anew(name: str, folder: Path) -> 
     )
 
 
-def test_json_alone_gives_the_same_architecture(folder: Path) -> None:
+def test_json_alone_gives_the_same_architecture(folder):
     model = keras.saving.load_model(folder / "stateful.keras")
     again = keras.models.model_from_json(model.to_json())
     assert again.layers[0].module == model.layers[0].module
     assert [v.shape for v in again.weights] == [v.shape for v in model.weights]
 
 
-def test_the_seed_is_in_the_file(folder: Path) -> None:
+def test_the_seed_is_in_the_file(folder):
     model = keras.saving.load_model(folder / "seeded.keras")
     assert model.layers[0].seed == 3
     assert model.layers[0].seed_generator.state.value.tolist() == [3, 0]  # counts anew, as Dropout
 
 
-def test_a_model_that_cannot_be_saved_can_save_its_weights(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_saved_can_save_its_weights(tmp_path):
     model = keras.Sequential([keras.Input((3,)), FlaxLayer(Net(activation=lambda x: x), name="a")])
     with pytest.raises(ArgumentError, match=r"a \(FlaxLayer\): Net.activation holds"):
         model.save(tmp_path / "model.keras")

@@ -1,10 +1,7 @@
 """The document of FlaxLayer, sentence by sentence, and its two examples, in `fit`."""
 
-from __future__ import annotations
-
 import inspect
 import sys
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +18,9 @@ X = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
 Y = X[:, :2] * 2
 
 
-def fitted(layer: Any, x: Any = X, y: Any = Y, **options: Any) -> keras.Model:
+def fitted(layer, x=X, y=Y, **options):
     if isinstance(x, dict):
-        inputs: Any = {name: keras.Input(a.shape[1:], name=name) for name, a in x.items()}
+        inputs = {name: keras.Input(a.shape[1:], name=name) for name, a in x.items()}
     else:
         inputs = jax.tree.map(lambda a: keras.Input(a.shape[1:]), x)
     model = keras.Model(inputs, layer(inputs))
@@ -32,7 +29,7 @@ def fitted(layer: Any, x: Any = X, y: Any = Y, **options: Any) -> keras.Model:
     return model
 
 
-def test_signature() -> None:
+def test_signature():
     parameters = inspect.signature(FlaxLayer).parameters
     assert list(parameters)[:3] == ["module", "method", "variables"]
     assert parameters["method"].default is None
@@ -40,18 +37,18 @@ def test_signature() -> None:
     assert parameters["kwargs"].kind is inspect.Parameter.VAR_KEYWORD
 
 
-def test_it_is_a_layer_of_keras_that_takes_the_arguments_of_one() -> None:
+def test_it_is_a_layer_of_keras_that_takes_the_arguments_of_one():
     layer = FlaxLayer(Dense(2), name="mine", dtype="float32", trainable=False)
     assert isinstance(layer, keras.Layer)
     assert (layer.name, layer.trainable, layer.compute_dtype) == ("mine", False, "float32")
 
 
-def test_first_example_a_module_whose_call_takes_no_training() -> None:
+def test_first_example_a_module_whose_call_takes_no_training():
     """Another package has the layers of linen; these are the same steps."""
 
     class Classifier(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             x = inputs
             kernel = self.param("kernel", jax.nn.initializers.lecun_normal(), (3, 3, 1, 4))
             numbers = ("NHWC", "HWIO", "NHWC")
@@ -74,7 +71,7 @@ def test_first_example_a_module_whose_call_takes_no_training() -> None:
     assert all((a != b).any() for a, b in zip(before, layer.get_weights(), strict=True))
 
 
-def test_second_example_a_function_that_wraps_a_method() -> None:
+def test_second_example_a_function_that_wraps_a_method():
     layer = FlaxLayer(module=Two(), method=forward_two)
     model = fitted(layer, (X, Y), Y)
     quiet = layer([X, Y], training=False)
@@ -83,17 +80,17 @@ def test_second_example_a_function_that_wraps_a_method() -> None:
     np.testing.assert_allclose(model.predict((X, Y), verbose=0), quiet, rtol=1e-5, atol=1e-6)
 
 
-def test_the_method_is_call_unless_another_is_given() -> None:
+def test_the_method_is_call_unless_another_is_given():
     coder = Coder()
     assert FlaxLayer(coder)(X).shape == (16, 5)
     for method in (coder.encode, Coder.encode, "encode"):
         assert FlaxLayer(coder, method)(X).shape == (16, 3)
 
 
-def test_inputs_are_an_array_or_a_tree_of_arrays() -> None:
+def test_inputs_are_an_array_or_a_tree_of_arrays():
     class Sum(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             return sum(Dense(2)(x) for x in jax.tree.leaves(inputs))
 
     for tree in (X, [X, Y], (X, Y), {"b": X, "a": Y}):
@@ -101,12 +98,12 @@ def test_inputs_are_an_array_or_a_tree_of_arrays() -> None:
     assert FlaxLayer(Sum())({"b": X, "a": {"c": [Y, Y]}}).shape == (16, 2)
 
 
-def test_training_is_true_in_training_and_only_then() -> None:
+def test_training_is_true_in_training_and_only_then():
     seen = []
 
     class Watching(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any, training: bool) -> Any:
+        def __call__(self, inputs, training):
             seen.append(training)
             return Dense(2)(inputs)
 
@@ -124,12 +121,12 @@ def test_training_is_true_in_training_and_only_then() -> None:
     assert set(seen) == {False}
 
 
-def test_a_method_without_training_is_not_given_any() -> None:
+def test_a_method_without_training_is_not_given_any():
     assert not FlaxLayer(Dense(2))._method.takes_training
     assert FlaxLayer(Dense(2))(X, training=True).shape == (16, 2)
 
 
-def test_state_and_random_keys_are_taken_care_of() -> None:
+def test_state_and_random_keys_are_taken_care_of():
     layer = FlaxLayer(Net())
     model = fitted(layer)
     mean = layer.state["batch_stats"]["Norm_0"]["mean"]
@@ -141,10 +138,10 @@ def test_state_and_random_keys_are_taken_care_of() -> None:
     assert (layer(X, training=True) != layer(X, training=True)).any()  # a new key each time
 
 
-def test_all_collections_but_params_are_non_trainable_weights() -> None:
+def test_all_collections_but_params_are_non_trainable_weights():
     class Many(linen.Module):
         @linen.compact
-        def __call__(self, inputs: Any) -> Any:
+        def __call__(self, inputs):
             self.variable("cache", "index", jnp.zeros, (), "int32")
             self.variable("batch_stats", "mean", jnp.zeros, (3,))
             return Dense(2)(inputs)
@@ -158,14 +155,14 @@ def test_all_collections_but_params_are_non_trainable_weights() -> None:
     assert all(v.trainable for v in layer.trainable_weights)
 
 
-def test_state_is_mutable_in_every_call() -> None:
+def test_state_is_mutable_in_every_call():
     layer = FlaxLayer(Counter())
     for _ in range(3):
         layer(X)
     assert int(layer.state["counter"]["calls"].value) == 4  # and once in init
 
 
-def test_variables_are_those_that_init_returns() -> None:
+def test_variables_are_those_that_init_returns():
     module = Net()
     variables = module.init(jax.random.key(7), X)
     layer = FlaxLayer(module, variables=variables)
@@ -174,7 +171,7 @@ def test_variables_are_those_that_init_returns() -> None:
     jax.tree.map(np.testing.assert_array_equal, stored, variables)
 
 
-def test_without_variables_init_makes_them_when_the_layer_is_built() -> None:
+def test_without_variables_init_makes_them_when_the_layer_is_built():
     layer = FlaxLayer(Net())
     assert not layer.built
     assert not layer.weights
@@ -183,5 +180,5 @@ def test_without_variables_init_makes_them_when_the_layer_is_built() -> None:
     assert len(layer.weights) == 5
 
 
-def test_everything_so_far_ran_without_tensorflow() -> None:
+def test_everything_so_far_ran_without_tensorflow():
     assert not any(name.partition(".")[0] == "tensorflow" for name in sys.modules)

@@ -1,10 +1,5 @@
 """What Keras does with a model: callbacks, ways to compile, optimizers, pictures."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import jax
 import keras
 import numpy as np
@@ -19,31 +14,31 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(32, 3)).astype("float32")
 Y = (X[:, :2] * 2).astype("float32")
 
-LAYERS: dict[str, Any] = {
+LAYERS = {
     "linen": lambda: FlaxLayer(Net(), seed=0),
     "nnx": lambda: NNXLayer(NNXNet(rngs=nnx.Rngs(0))),
 }
 each_style = pytest.mark.parametrize("style", LAYERS)
 
 
-def model_of(style: str, optimizer: Any = None, **options: Any) -> keras.Model:
+def model_of(style, optimizer=None, **options):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), LAYERS[style](), keras.layers.Dense(2)])
     model.compile(optimizer or keras.optimizers.Adam(0.02), "mse", **options)
     return model
 
 
-def weights(model: keras.Model) -> list[Any]:
+def weights(model):
     return [v.numpy() for v in model.weights]
 
 
-def assert_close(a: list[Any], b: list[Any]) -> None:
+def assert_close(a, b):
     for x, y in zip(a, b, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
 @each_style
-def test_it_learns_in_whatever_way_the_step_is_run(style: str) -> None:
+def test_it_learns_in_whatever_way_the_step_is_run(style):
     found = []
     for options in (
         {},
@@ -60,9 +55,9 @@ def test_it_learns_in_whatever_way_the_step_is_run(style: str) -> None:
 
 
 @each_style
-def test_callbacks(style: str, tmp_path: Path) -> None:
+def test_callbacks(style, tmp_path):
     model = model_of(style)
-    seen: list[Any] = []
+    seen = []
     checkpoint = tmp_path / "best.keras"
     history = model.fit(
         X,
@@ -85,7 +80,7 @@ def test_callbacks(style: str, tmp_path: Path) -> None:
 
 
 @each_style
-def test_gradient_accumulation(style: str) -> None:
+def test_gradient_accumulation(style):
     model = model_of(style, keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     kernel = model.trainable_weights[1]
     before = kernel.numpy()
@@ -96,7 +91,7 @@ def test_gradient_accumulation(style: str) -> None:
 
 
 @each_style
-def test_averaged_weights(style: str) -> None:
+def test_averaged_weights(style):
     plain = model_of(style, keras.optimizers.SGD(0.1))
     steps = []
     for _ in range(2):
@@ -113,8 +108,8 @@ def test_averaged_weights(style: str) -> None:
 
 
 @each_style
-def test_summary(style: str) -> None:
-    lines: list[str] = []
+def test_summary(style):
+    lines = []
     model_of(style).summary(print_fn=lambda text, **_: lines.append(text))
     text = "\n".join(lines)
     layer = "FlaxLayer" if style == "linen" else "NNXLayer"
@@ -124,22 +119,22 @@ def test_summary(style: str) -> None:
 
 
 @each_style
-def test_plot_model(style: str, tmp_path: Path) -> None:
+def test_plot_model(style, tmp_path):
     pytest.importorskip("pydot")
     graph = keras.utils.model_to_dot(model_of(style), show_shapes=True, show_layer_names=True)
     assert ("FlaxLayer" if style == "linen" else "NNXLayer") in graph.to_string()
 
 
 @each_style
-def test_gradients_of_a_loop_of_one_s_own(style: str) -> None:
+def test_gradients_of_a_loop_of_one_s_own(style):
     """The loop that Keras's guide to jax shows."""
     model = model_of(style)
     trainable = [v.value for v in model.trainable_variables]
     others = [v.value for v in model.non_trainable_variables]
 
     @jax.jit
-    def step(trainable: Any, others: Any) -> Any:
-        def loss(trainable: Any) -> Any:
+    def step(trainable, others):
+        def loss(trainable):
             outputs, updated = model.stateless_call(trainable, others, X, training=True)
             return ((outputs - Y) ** 2).mean(), updated
 
@@ -154,7 +149,7 @@ def test_gradients_of_a_loop_of_one_s_own(style: str) -> None:
 
 
 @each_style
-def test_clones_are_apart(style: str) -> None:
+def test_clones_are_apart(style):
     model = model_of(style)
     clone = keras.models.clone_model(model)
     assert [v.shape for v in clone.weights] == [v.shape for v in model.weights]

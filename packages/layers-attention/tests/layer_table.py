@@ -4,10 +4,6 @@ The cache has the batch size of the input that it was made for, other than a con
 tested in `test_cache.py`.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,11 +15,11 @@ THREE = (Input((3, 6, 4)), Input((3, 5, 3)), Input((3, 5, 2)))
 CAUSAL = np.tril(np.ones((6, 6), np.float32))
 
 
-def projection(inputs: int, heads: int, depth: int) -> dict[str, Any]:
+def projection(inputs, heads, depth):
     return {"kernel": (inputs, heads, depth), "bias": (heads, depth)}
 
 
-def parameters(inputs: int, heads: int, depth: int, key_heads: int | None = None) -> dict[str, Any]:
+def parameters(inputs, heads, depth, key_heads=None):
     keys = projection(inputs, key_heads or heads, depth)
     return {
         "query": projection(inputs, heads, depth),

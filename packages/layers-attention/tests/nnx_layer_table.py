@@ -1,9 +1,5 @@
 """The table of nnx layers: one row a layer, from which every contract test follows."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,9 +12,7 @@ TWO = (Input((3, 6, 4)), Input((3, 5, 3)))
 CAUSAL = np.tril(np.ones((6, 6), np.float32))
 
 
-def parameters(
-    inputs: int, heads: int, depth: int, key_heads: int | None = None
-) -> dict[str, tuple[int, ...]]:
+def parameters(inputs, heads, depth, key_heads=None):
     keys = key_heads or heads
     return {
         "query/kernel": (inputs, heads, depth),
@@ -32,11 +26,11 @@ def parameters(
     }
 
 
-def twin(module: Any, **call: Any) -> Any:
+def twin(module, **call):
     """Linen's layer with the parameters of nnx's, which have the same names."""
 
-    def output(values: dict[str, Any], *inputs: Any) -> Any:
-        params: dict[str, dict[str, Any]] = {}
+    def output(values, *inputs):
+        params = {}
         for path, value in values.items():
             layer, name = path.split("/")
             params.setdefault(layer, {})[name] = value

@@ -1,9 +1,6 @@
 """What cannot be computed is refused; the message says what was expected, what came, and where."""
 
-from __future__ import annotations
-
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +18,7 @@ weights = functional.dot_product_attention_weights
 Layer = linen.MultiHeadAttention
 
 
-def refuses(error: type[Exception], says: tuple[str, ...], call: Any) -> None:
+def refuses(error, says, call):
     with pytest.raises(error) as caught:
         call()
     assert isinstance(caught.value, errors.LinnetError)
@@ -83,7 +80,7 @@ def refuses(error: type[Exception], says: tuple[str, ...], call: Any) -> None:
         ),
     ],
 )
-def test_fields(fields: dict[str, Any], error: type[Exception], says: tuple[str, ...]) -> None:
+def test_fields(fields, error, says):
     if "DenseGeneral" not in says[0]:
         says = (*says, "MultiHeadAttention: ")
     refuses(error, says, lambda: Layer(**fields).init(KEY, X))
@@ -112,9 +109,7 @@ def test_fields(fields: dict[str, Any], error: type[Exception], says: tuple[str,
         ),
     ],
 )
-def test_inputs(
-    inputs: tuple[Any, ...], call: dict[str, Any], error: type[Exception], says: tuple[str, ...]
-) -> None:
+def test_inputs(inputs, call, error, says):
     layer = Layer(2, implementation=call.get("implementation", "auto"))
     call = {name: value for name, value in call.items() if name != "implementation"}
     refuses(error, (*says, "MultiHeadAttention: "), lambda: layer.init(KEY, *inputs, **call))
@@ -181,10 +176,10 @@ def test_inputs(
         ),
     ],
 )
-def test_functions(call: Any, error: type[Exception], says: tuple[str, ...]) -> None:
+def test_functions(call, error, says):
     refuses(error, says, call)
 
 
-def test_a_rate_that_is_traced() -> None:
+def test_a_rate_that_is_traced():
     with pytest.raises(TypeError, match="static_argnames"):
         jax.jit(lambda rate: attend(Q, Q, Q, dropout_rate=rate, dropout_rng=KEY))(0.5)

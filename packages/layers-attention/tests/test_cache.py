@@ -1,9 +1,5 @@
 """Decoding with a cache gives what full causal attention gives, however the tokens come."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,23 +13,23 @@ X = jnp.asarray(np.random.default_rng(0).normal(size=(2, LENGTH, 4)), jnp.float3
 KEY = jax.random.key(1)
 
 
-def start(**fields: Any) -> tuple[Any, Any, Any]:
+def start(**fields):
     """A decoding layer, its parameters, and an empty cache."""
     layer = linen.MultiHeadAttention(2, decode=True, **fields)
     variables = jax.jit(layer.init)(KEY, X)
     return layer, {"params": variables["params"]}, {"cache": variables["cache"]}
 
 
-def decode(layer: Any, params: Any, cache: Any, x: Any, *sizes: int, **call: Any) -> Any:
+def decode(layer, params, cache, x, *sizes, **call):
     """Outputs and cache after `x` came in pieces of these sizes."""
     return run(step_of(layer, params, **call), cache, x, *sizes)
 
 
-def step_of(layer: Any, params: Any, **call: Any) -> Any:
+def step_of(layer, params, **call):
     return jax.jit(lambda c, x: layer.apply({**params, **c}, x, mutable=["cache"], **call))
 
 
-def run(step: Any, cache: Any, x: Any, *sizes: int) -> Any:
+def run(step, cache, x, *sizes):
     outputs, first = [], 0
     for size in sizes:
         y, cache = step(cache, x[:, first : first + size])
@@ -42,7 +38,7 @@ def run(step: Any, cache: Any, x: Any, *sizes: int) -> Any:
     return jnp.concatenate(outputs, 1), cache
 
 
-def test_init_makes_an_empty_cache() -> None:
+def test_init_makes_an_empty_cache():
     _, _, cache = start(num_kv_heads=1, dtype=jnp.bfloat16)
     shapes = jax.tree.map(lambda x: (x.shape, x.dtype), cache["cache"])
     assert shapes == {
@@ -64,7 +60,7 @@ def test_init_makes_an_empty_cache() -> None:
     ],
     ids=["plain", "groups", "normalized", "chunked", "a function that only takes masks"],
 )
-def test_decoding_is_causal_attention(fields: dict[str, Any]) -> None:
+def test_decoding_is_causal_attention(fields):
     layer, params, empty = start(**fields)
     expected = jax.jit(lambda x: layer.clone(decode=False).apply(params, x, is_causal=True))(X)
     step = step_of(layer, params)
@@ -74,7 +70,7 @@ def test_decoding_is_causal_attention(fields: dict[str, Any]) -> None:
         assert cache["cache"]["cache_index"] == LENGTH
 
 
-def test_a_mask_is_heeded_besides() -> None:
+def test_a_mask_is_heeded_besides():
     layer, params, cache = start()
     visible = jnp.array([1, 0, 1, 1, 0, 1])  # padding among the keys
     outputs, _ = decode(layer, params, cache, X, 3, 2, mask=visible[None, None, None])
@@ -85,10 +81,10 @@ def test_a_mask_is_heeded_besides() -> None:
     np.testing.assert_allclose(outputs, expected[:, :5], rtol=1e-5, atol=2e-6)
 
 
-def test_a_loop_can_carry_the_cache() -> None:
+def test_a_loop_can_carry_the_cache():
     layer, params, cache = start()
 
-    def step(cache: Any, x: Any) -> Any:
+    def step(cache, x):
         y, cache = layer.apply({**params, **cache}, x[:, None], mutable=["cache"])
         return cache, y[:, 0]
 
@@ -97,7 +93,7 @@ def test_a_loop_can_carry_the_cache() -> None:
     np.testing.assert_allclose(jnp.swapaxes(outputs, 0, 1), expected, rtol=1e-5, atol=2e-6)
 
 
-def test_past_the_end_is_an_error_where_the_position_is_known() -> None:
+def test_past_the_end_is_an_error_where_the_position_is_known():
     layer, params, cache = start()
     _, cache = decode(layer, params, cache, X, 4)
     with pytest.raises(ValueError, match=r"room for 6 positions, 4 are filled, 3 more") as caught:
@@ -109,7 +105,7 @@ def test_past_the_end_is_an_error_where_the_position_is_known() -> None:
         jax.jit(lambda c: layer.apply({**params, **c}, longer, mutable=["cache"]))(cache)
 
 
-def test_past_the_end_is_nan_where_the_position_is_not_known() -> None:
+def test_past_the_end_is_nan_where_the_position_is_not_known():
     layer, params, cache = start()
     outputs, cache = decode(layer, params, cache, X, 4, 2)
     assert np.all(np.isfinite(outputs))
@@ -118,7 +114,7 @@ def test_past_the_end_is_nan_where_the_position_is_not_known() -> None:
     assert cache["cache"]["cache_index"] == LENGTH + 2
 
 
-def test_other_shapes_than_init_s_are_refused() -> None:
+def test_other_shapes_than_init_s_are_refused():
     layer, params, cache = start()
     with pytest.raises(ValueError, match="Autoregressive cache shape error"):
         layer.apply({**params, **cache}, X[:1, :1], mutable=["cache"])
@@ -130,7 +126,7 @@ def test_other_shapes_than_init_s_are_refused() -> None:
         layer.apply({**params, **cache}, X[:, :1])
 
 
-def test_the_function_appends_without_changing_what_was() -> None:
+def test_the_function_appends_without_changing_what_was():
     empty = functional.init_cache((4, 1, 2), (4, 1, 3), jnp.float32, jnp.bfloat16)
     one = functional.append_to_cache(empty, jnp.ones((1, 1, 2)), jnp.ones((1, 1, 3)))
     three = functional.append_to_cache(one, 2 * jnp.ones((2, 1, 2)), 2 * jnp.ones((2, 1, 3)))

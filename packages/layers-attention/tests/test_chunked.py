@@ -3,11 +3,7 @@
 The blocks are made small, so that lengths of a few dozen have several, padded ones among them.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +15,17 @@ from linnet.layers_attention.functional import _blocks
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks(monkeypatch):
     monkeypatch.setattr(_blocks, "QUERIES", 16)
     monkeypatch.setattr(_blocks, "KEYS", 24)
     monkeypatch.setattr(_blocks, "LEAST", 8)
 
 
-def normal(seed: int, *shape: int) -> jax.Array:
+def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def case(
-    batch: tuple[int, ...] = (2,),
-    queries: int = 33,
-    keys: int = 65,
-    heads: int = 2,
-    key_heads: int = 2,
-    depth: int = 4,
-    value_depth: int = 3,
-) -> tuple[jax.Array, ...]:
+def case(batch=(2,), queries=33, keys=65, heads=2, key_heads=2, depth=4, value_depth=3):
     return (
         normal(0, *batch, queries, heads, depth),
         normal(1, *batch, keys, key_heads, depth),
@@ -45,25 +33,25 @@ def case(
     )
 
 
-def some_mask(*shape: int) -> jax.Array:
+def some_mask(*shape):
     mask = np.random.default_rng(0).integers(0, 2, shape)
     mask[..., 5, :] = 0  # a query that sees nothing
     mask[..., :24] = 0  # a block that nobody sees
     return jnp.asarray(mask, jnp.float32)
 
 
-def weighed(output: jax.Array) -> jax.Array:
+def weighed(output):
     """A smooth function to which every number contributes in its own way."""
     weights = jnp.cos(jnp.arange(output.size)).reshape(output.shape)
     return jnp.sum(jnp.sin(output.astype(jnp.float32)) * weights)
 
 
-def assert_same(arrays: tuple[jax.Array, ...], tolerance: float = 2e-6, **options: Any) -> None:
+def assert_same(arrays, tolerance=2e-6, **options):
     """Exact and chunked attention agree in output and in the gradients of arrays and bias."""
     bias = options.pop("bias", None)
 
-    def results(implementation: Any) -> Any:
-        def loss(arrays: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
+    def results(implementation):
+        def loss(arrays, bias):
             y = functional.dot_product_attention(
                 *arrays, bias=bias, implementation=implementation, **options
             )
@@ -95,14 +83,14 @@ def assert_same(arrays: tuple[jax.Array, ...], tolerance: float = 2e-6, **option
     ],
     ids=str,
 )
-def test_sizes(sizes: dict[str, Any]) -> None:
+def test_sizes(sizes):
     assert_same(case(**sizes))
 
 
 @pytest.mark.parametrize(
     ("offset", "groups"), [(0, 1), (7, 2), (-10, 1), (jnp.int32(7), 2)], ids=str
 )
-def test_causality(offset: Any, groups: int) -> None:
+def test_causality(offset, groups):
     arrays = case(heads=2 * groups)
     assert_same(arrays, is_causal=True, query_offset=offset)
 
@@ -117,7 +105,7 @@ def test_causality(offset: Any, groups: int) -> None:
         ((3, 1, 1, 33, 65), 1),
     ],
 )
-def test_bias(shape: tuple[int, ...], groups: int) -> None:
+def test_bias(shape, groups):
     assert_same(case(heads=4, key_heads=4 // groups), bias=normal(3, *shape))
 
 
@@ -129,11 +117,11 @@ def test_bias(shape: tuple[int, ...], groups: int) -> None:
         ((33, 65), {"bias": normal(4, 2, 33, 65)}),
     ],
 )
-def test_masks_and_queries_that_see_nothing(shape: Any, options: dict[str, Any]) -> None:
+def test_masks_and_queries_that_see_nothing(shape, options):
     assert_same(case(), mask=some_mask(*shape), **options)
 
 
-def test_half_precision() -> None:
+def test_half_precision():
     assert_same(case(depth=8), 2e-3, dtype=jnp.bfloat16, force_fp32_for_softmax=True)
     halves = tuple(x.astype(jnp.float16) for x in case(depth=8))
     assert_same(halves, 5e-4, is_causal=True)
@@ -151,15 +139,13 @@ def test_half_precision() -> None:
     ],
     ids=["plain", "all seen", "some hidden", "causal", "causal from a traced position"],
 )
-def test_a_bias_of_minus_infinity_throughout_is_nan_as_in_exact_attention(
-    groups: int, options: dict[str, Any]
-) -> None:
+def test_a_bias_of_minus_infinity_throughout_is_nan_as_in_exact_attention(groups, options):
     arrays = case(heads=4, key_heads=4 // groups)
     # Where something is hidden as well, exact attention gives a number, and so does this.
     bias = jnp.zeros((1, 1, 33, 65)).at[:, :, jnp.array([4, 7, 32])].set(-jnp.inf)
 
-    def results(implementation: Any) -> Any:
-        def loss(arrays: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
+    def results(implementation):
+        def loss(arrays, bias):
             y = functional.dot_product_attention(
                 *arrays, bias=bias, implementation=implementation, **options
             )
@@ -176,10 +162,10 @@ def test_a_bias_of_minus_infinity_throughout_is_nan_as_in_exact_attention(
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_a_jitted_gradient_for_each_array_in_half_precision(dtype: Any) -> None:
+def test_a_jitted_gradient_for_each_array_in_half_precision(dtype):
     arrays = tuple(normal(i, 2, 16, 2, 8) for i in range(3))
 
-    def loss(implementation: Any, *arrays: jax.Array) -> jax.Array:
+    def loss(implementation, *arrays):
         return weighed(
             functional.dot_product_attention(*arrays, dtype=dtype, implementation=implementation)
         )
@@ -193,7 +179,7 @@ def test_a_jitted_gradient_for_each_array_in_half_precision(dtype: Any) -> None:
         np.testing.assert_allclose(*grads, atol=0.1)
 
 
-def test_minus_infinity_in_a_whole_block() -> None:
+def test_minus_infinity_in_a_whole_block():
     bias = jnp.where(jnp.arange(65) < 30, -jnp.inf, 0.0)[None]
     output, expected = (
         jax.jit(partial(functional.dot_product_attention, implementation=i))(*case(), bias)
@@ -203,7 +189,7 @@ def test_minus_infinity_in_a_whole_block() -> None:
 
 
 @pytest.mark.usefixtures("x64")
-def test_gradient_is_the_slope() -> None:
+def test_gradient_is_the_slope():
     """Against central differences along a random direction, with dropout, in float64."""
     at = (*case(heads=4), normal(5, 4, 33, 65))
     at = tuple(x.astype(jnp.float64) for x in at)
@@ -212,7 +198,7 @@ def test_gradient_is_the_slope() -> None:
     direction = tuple(draw.normal(size=x.shape) for x in at)
 
     @jax.jit
-    def loss(*arrays: Any) -> Any:
+    def loss(*arrays):
         y = functional.dot_product_attention(
             *arrays,
             mask=mask,
@@ -231,13 +217,13 @@ def test_gradient_is_the_slope() -> None:
 
 
 @pytest.mark.parametrize("broadcast", [True, False])
-def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast: bool) -> None:
+def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
     """Over many keys, with equal weights: kept weights are counted by the sum of ones."""
     query = jnp.zeros((2, 33, 2, 4))
     key, value = jnp.zeros((2, 65, 1, 4)), jnp.ones((2, 65, 1, 3))
 
     @partial(jax.jit, static_argnames="implementation")
-    def kept(keys: Any, implementation: Any) -> Any:
+    def kept(keys, implementation):
         return jax.vmap(
             lambda k: functional.dot_product_attention(
                 query,
@@ -262,12 +248,12 @@ def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast: bool) -
     assert np.corrcoef(ours[:, 0, :, 0, 0].T)[~np.eye(33, dtype=bool)].max() < 0.8
 
 
-def test_dropout_s_gradient_has_the_coins_of_its_output() -> None:
+def test_dropout_s_gradient_has_the_coins_of_its_output():
     """The output is linear in the value: its gradient tells which weights were kept."""
     query, key, value = case()
 
     @jax.jit
-    def output(value: Any) -> Any:
+    def output(value):
         return functional.dot_product_attention(
             query,
             key,
@@ -284,18 +270,18 @@ def test_dropout_s_gradient_has_the_coins_of_its_output() -> None:
     )
 
 
-def test_second_derivatives() -> None:
+def test_second_derivatives():
     arrays = case(batch=(), queries=20, keys=30, heads=1, key_heads=1, depth=2, value_depth=2)
 
-    def of(implementation: Any) -> Any:
-        def loss(*arrays: Any) -> Any:
+    def of(implementation):
+        def loss(*arrays):
             return weighed(
                 functional.dot_product_attention(
                     *arrays, is_causal=True, implementation=implementation
                 )
             )
 
-        def squared(*arrays: Any) -> Any:
+        def squared(*arrays):
             return sum(jnp.sum(g**2) for g in jax.grad(loss, (0, 1, 2))(*arrays))
 
         return jax.jit(jax.grad(squared, (0, 1, 2)))(*arrays)
@@ -305,11 +291,11 @@ def test_second_derivatives() -> None:
 
 
 @pytest.mark.parametrize("offset", [0, None], ids=["known offset", "offset of each lane"])
-def test_vmap_is_a_loop(offset: int | None) -> None:
+def test_vmap_is_a_loop(offset):
     query, key, value = (jnp.stack([x, x[::-1]]) for x in case())
     offsets = jnp.array([0, 9])
 
-    def one(query: Any, key: Any, value: Any, lane: Any) -> Any:
+    def one(query, key, value, lane):
         return functional.dot_product_attention(
             query,
             key,
@@ -326,7 +312,7 @@ def test_vmap_is_a_loop(offset: int | None) -> None:
         np.testing.assert_allclose(mapped[i], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_causality_leaves_no_work_on_blocks_that_it_empties() -> None:
+def test_causality_leaves_no_work_on_blocks_that_it_empties():
     causal = _blocks.cut(100, 100, 1, True, 0)
     full = _blocks.cut(100, 100, 1, False, 0)
     assert len(full.pairs()) == full.query_blocks * full.key_blocks
@@ -347,7 +333,7 @@ def test_causality_leaves_no_work_on_blocks_that_it_empties() -> None:
     assert lengths[0] < 0.7 * lengths[1]
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def _equations(jaxpr):
     for equation in jaxpr.eqns:
         yield equation
         for value in equation.params.values():
@@ -356,10 +342,10 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
                 yield from _equations(inner)
 
 
-def test_no_array_of_queries_times_keys() -> None:
+def test_no_array_of_queries_times_keys():
     """The memory that the compiled gradient needs grows as the length does, not as its square."""
 
-    def temporary(length: int) -> int:
+    def temporary(length):
         x = jax.ShapeDtypeStruct((1, length, 1, 4), jnp.float32)
         loss = lambda *a: weighed(  # noqa: E731
             functional.dot_product_attention(*a, implementation="chunked")
@@ -371,7 +357,7 @@ def test_no_array_of_queries_times_keys() -> None:
     assert temporary(4096) < 4 * 4096 * 4096 / 10
 
 
-def test_auto_is_exact_below_the_border_and_chunked_above() -> None:
+def test_auto_is_exact_below_the_border_and_chunked_above():
     for length, expected in ((511, "exact"), (512, "chunked")):
         x = jax.ShapeDtypeStruct((length, 1, 2), jnp.float32)
         auto, same = (

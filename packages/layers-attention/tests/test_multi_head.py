@@ -1,9 +1,6 @@
 """What the fields and arguments of the modules do."""
 
-from __future__ import annotations
-
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,26 +18,26 @@ Y = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4)), jnp.float32)
 RNGS = {"params": KEY, "dropout": jax.random.key(3)}
 
 
-def same(a: Any, b: Any) -> None:
+def same(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
-def variables() -> Any:
+def variables():
     return jax.jit(linen.MultiHeadAttention(2).init)(KEY, X)
 
 
 # Inputs.
 
 
-def test_keys_default_to_queries_and_values_to_keys(variables: Any) -> None:
+def test_keys_default_to_queries_and_values_to_keys(variables):
     layer = linen.MultiHeadAttention(2)
     same(layer.apply(variables, X), layer.apply(variables, X, X, X))
     same(layer.apply(variables, X, Y), layer.apply(variables, X, Y, Y))
     same(layer.apply(variables, X, Y), layer.apply(variables, inputs_q=X, inputs_k=Y))
 
 
-def test_the_deprecated_argument_for_both(variables: Any) -> None:
+def test_the_deprecated_argument_for_both(variables):
     layer = linen.MultiHeadAttention(2)
     with pytest.warns(DeprecationWarning, match="inputs_kv") as caught:
         y = layer.apply(variables, X, inputs_kv=Y)
@@ -48,23 +45,23 @@ def test_the_deprecated_argument_for_both(variables: Any) -> None:
     assert len(caught) == 1
 
 
-def test_self_attention_warns_and_works(variables: Any) -> None:
+def test_self_attention_warns_and_works(variables):
     mask = functional.make_causal_mask(X[..., 0])
     with pytest.warns(DeprecationWarning, match="SelfAttention is deprecated"):
         y = linen.SelfAttention(2).apply(variables, X, mask)
     same(y, linen.MultiHeadAttention(2).apply(variables, X, mask=mask))
 
 
-def test_causality_is_that_of_a_mask(variables: Any) -> None:
+def test_causality_is_that_of_a_mask(variables):
     layer = linen.MultiHeadAttention(2)
     mask = functional.make_causal_mask(X[..., 0])
     same(layer.apply(variables, X, is_causal=True), layer.apply(variables, X, mask=mask))
 
 
-def test_names(variables: Any) -> None:
+def test_names(variables):
     class Two(Module):
         @compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             x = linen.MultiHeadAttention(2)(x)
             return linen.MultiHeadDotProductAttention(2)(x)
 
@@ -77,7 +74,7 @@ def test_names(variables: Any) -> None:
 
 
 @pytest.mark.parametrize("implementation", ["exact", "chunked"])
-def test_grouped_heads_are_repeated_heads(implementation: Any) -> None:
+def test_grouped_heads_are_repeated_heads(implementation):
     grouped = linen.MultiHeadAttention(
         6, qkv_features=12, num_kv_heads=2, implementation=implementation
     )
@@ -95,10 +92,10 @@ def test_grouped_heads_are_repeated_heads(implementation: Any) -> None:
     )
 
 
-def test_an_attention_fn_gets_the_grouped_heads() -> None:
+def test_an_attention_fn_gets_the_grouped_heads():
     shapes = []
 
-    def attend(query: Any, key: Any, value: Any) -> Any:
+    def attend(query, key, value):
         shapes.append((query.shape, key.shape, value.shape))
         return query
 
@@ -109,12 +106,10 @@ def test_an_attention_fn_gets_the_grouped_heads() -> None:
 # Attention functions.
 
 
-def test_an_attention_fn_gets_what_its_signature_names(variables: Any) -> None:
-    seen: dict[str, Any] = {}
+def test_an_attention_fn_gets_what_its_signature_names(variables):
+    seen = {}
 
-    def attend(
-        query: Any, key: Any, value: Any, *, dtype: Any = 0, mask: Any = 0, deterministic: Any = 0
-    ) -> Any:
+    def attend(query, key, value, *, dtype=0, mask=0, deterministic=0):
         seen.update(dtype=dtype, mask=mask, deterministic=deterministic)
         return query
 
@@ -125,23 +120,23 @@ def test_an_attention_fn_gets_what_its_signature_names(variables: Any) -> None:
     layer.clone(attention_fn=functools.partial(attend, dtype=7)).apply(variables, X)
     assert seen["mask"] is None
 
-    def plain(query: Any, key: Any, value: Any) -> Any:
+    def plain(query, key, value):
         return value
 
     assert layer.clone(attention_fn=plain).apply(variables, X).shape == X.shape
     assert layer.clone(attention_fn=jax.jit(plain)).apply(variables, X).shape == X.shape
 
 
-def test_an_attention_fn_with_all_of_the_names(variables: Any) -> None:
-    def attend(query: Any, key: Any, value: Any, **options: Any) -> Any:
+def test_an_attention_fn_with_all_of_the_names(variables):
+    def attend(query, key, value, **options):
         return linen.dot_product_attention(query, key, value, **options)
 
     @functools.wraps(linen.dot_product_attention)
-    def counted(*args: Any, **options: Any) -> Any:
+    def counted(*args, **options):
         calls.append(set(options))
         return linen.dot_product_attention(*args, **options)
 
-    calls: list[set[str]] = []
+    calls = []
     layer = linen.MultiHeadAttention(2)
     expected = layer.apply(variables, X)
     same(layer.clone(attention_fn=counted).apply(variables, X), expected)
@@ -160,8 +155,8 @@ def test_an_attention_fn_with_all_of_the_names(variables: Any) -> None:
     }
 
 
-def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables: Any) -> None:
-    def attend(query: Any, key: Any, value: Any, mask: Any) -> Any:
+def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables):
+    def attend(query, key, value, mask):
         return linen.dot_product_attention(query, key, value, mask=mask)
 
     layer = linen.MultiHeadAttention(2)
@@ -181,9 +176,7 @@ def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables:
         ({"implementation": "chunked"}, {}, "'chunked' needs an attention_fn that takes 'impl"),
     ],
 )
-def test_what_an_attention_fn_cannot_be_told_is_refused(
-    variables: Any, fields: dict[str, Any], call: dict[str, Any], says: str
-) -> None:
+def test_what_an_attention_fn_cannot_be_told_is_refused(variables, fields, call, says):
     layer = linen.MultiHeadAttention(2, attention_fn=lambda query, key, value: query, **fields)
     with pytest.raises(errors.ArgumentError, match=says):
         layer.apply(variables, X, **call)
@@ -192,8 +185,8 @@ def test_what_an_attention_fn_cannot_be_told_is_refused(
 # Overrides.
 
 
-def test_dot_general_of_the_projections(variables: Any) -> None:
-    def doubled(*args: Any, **kwargs: Any) -> Any:
+def test_dot_general_of_the_projections(variables):
+    def doubled(*args, **kwargs):
         return 2 * lax.dot_general(*args, **kwargs)
 
     layer = linen.MultiHeadAttention(2)
@@ -222,12 +215,12 @@ class ScaledEinsum(Module):
     """An einsum with a parameter of its own."""
 
     @compact
-    def __call__(self, equation: str, a: Any, b: Any) -> Any:
+    def __call__(self, equation, a, b):
         scale = self.param("scale", jax.nn.initializers.ones, ())
         return scale * jnp.einsum(equation, a, b)
 
 
-def test_einsums_may_be_modules(variables: Any) -> None:
+def test_einsums_may_be_modules(variables):
     layer = linen.MultiHeadAttention(
         2, qk_attn_weights_einsum_cls=ScaledEinsum, attn_weights_value_einsum_cls=ScaledEinsum
     )
@@ -238,15 +231,15 @@ def test_einsums_may_be_modules(variables: Any) -> None:
     same(layer.apply({"params": params}, X), linen.MultiHeadAttention(2).apply(variables, X))
 
 
-def test_einsum_and_dot_general_of_the_function() -> None:
+def test_einsum_and_dot_general_of_the_function():
     query, key = X[:, :, None], Y[:, :, None]
-    seen: list[Any] = []
+    seen = []
 
-    def dot_general(*args: Any, **kwargs: Any) -> Any:
+    def dot_general(*args, **kwargs):
         seen.append(kwargs)
         return lax.dot_general(*args, **kwargs)
 
-    def einsum(equation: str, *operands: Any) -> Any:
+    def einsum(equation, *operands):
         seen.append(equation)
         return jnp.einsum(equation, *operands)
 
@@ -274,7 +267,7 @@ def test_einsum_and_dot_general_of_the_function() -> None:
     same(spread, jnp.broadcast_to(expected, (4, *expected.shape)))
 
 
-def test_initializers_of_the_last_projection() -> None:
+def test_initializers_of_the_last_projection():
     ones, twos = jax.nn.initializers.ones, jax.nn.initializers.constant(2.0)
     layer = linen.MultiHeadAttention(
         2, kernel_init=ones, bias_init=twos, out_kernel_init=twos, out_bias_init=ones
@@ -289,7 +282,7 @@ def test_initializers_of_the_last_projection() -> None:
 # Weights.
 
 
-def test_weights_are_sown_before_dropout(variables: Any) -> None:
+def test_weights_are_sown_before_dropout(variables):
     layer = linen.MultiHeadAttention(2, dropout_rate=0.5, deterministic=False)
     for implementation in ("auto", "exact"):
         _, state = layer.clone(implementation=implementation).apply(
@@ -304,7 +297,7 @@ def test_weights_are_sown_before_dropout(variables: Any) -> None:
 # Dropout.
 
 
-def test_dropout_draws_once_from_its_stream(variables: Any) -> None:
+def test_dropout_draws_once_from_its_stream(variables):
     layer = linen.MultiHeadAttention(2, dropout_rate=0.5)
     y = layer.apply(variables, X, deterministic=False, rngs=RNGS)
     assert not np.allclose(y, layer.apply(variables, X, deterministic=True))
@@ -321,7 +314,7 @@ def test_dropout_draws_once_from_its_stream(variables: Any) -> None:
         layer.clone(deterministic=True).apply(variables, X, deterministic=True)
 
 
-def test_without_a_rate_nothing_of_dropout_is_needed(variables: Any) -> None:
+def test_without_a_rate_nothing_of_dropout_is_needed(variables):
     layer = linen.MultiHeadAttention(2, deterministic=False)
     same(layer.apply(variables, X, deterministic=True), layer.apply(variables, X))
 
@@ -329,7 +322,7 @@ def test_without_a_rate_nothing_of_dropout_is_needed(variables: Any) -> None:
 # The kernel of the device.
 
 
-def test_the_fused_kernel_gets_the_same_problem() -> None:
+def test_the_fused_kernel_gets_the_same_problem():
     """Its arguments, tried with jax's own implementation on this device."""
     from linnet.layers_attention.functional import exact, fused
     from linnet.layers_attention.functional._call import checked_call

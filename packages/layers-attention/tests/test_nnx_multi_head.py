@@ -1,10 +1,5 @@
 """nnx attention beyond the contracts: the cache, streams, functions of the user's own, mistakes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +13,7 @@ LENGTH = 6
 X = jax.random.normal(jax.random.key(0), (2, LENGTH, 4))
 
 
-def attention(heads: int = 2, **options: Any) -> nnx.MultiHeadAttention:
+def attention(heads=2, **options):
     return nnx.MultiHeadAttention(heads, 4, rngs=Rngs(0), **options)
 
 
@@ -32,7 +27,7 @@ def attention(heads: int = 2, **options: Any) -> nnx.MultiHeadAttention:
     ],
     ids=["plain", "groups, normalized", "chunked", "a function that only takes masks"],
 )
-def test_decoding_is_causal_attention(options: dict[str, Any]) -> None:
+def test_decoding_is_causal_attention(options):
     layer = attention(**options)
     expected = layer(X, is_causal=True, decode=False)
     step = jit(lambda layer, x: layer(x, decode=True))
@@ -46,7 +41,7 @@ def test_decoding_is_causal_attention(options: dict[str, Any]) -> None:
         assert int(layer.cache_index[...]) == LENGTH
 
 
-def test_the_cache_is_as_it_was_made() -> None:
+def test_the_cache_is_as_it_was_made():
     layer = attention(4, num_kv_heads=2, decode=True)
     assert layer.cached_key is None
     layer.init_cache((3, 5, 4), dtype=jnp.bfloat16)
@@ -57,7 +52,7 @@ def test_the_cache_is_as_it_was_made() -> None:
     assert layer.cache_index[...] == 2
 
 
-def test_past_the_end_is_an_error_or_not_a_number() -> None:
+def test_past_the_end_is_an_error_or_not_a_number():
     layer = attention(decode=True)
     layer.init_cache((2, 4, 4))
     step = jit(lambda layer, x: layer(x))
@@ -68,7 +63,7 @@ def test_past_the_end_is_an_error_or_not_a_number() -> None:
     assert np.isnan(step(layer, X[:, :2])).all()
 
 
-def test_a_mask_is_heeded_besides_the_cache() -> None:
+def test_a_mask_is_heeded_besides_the_cache():
     layer = attention(decode=True)
     visible = jnp.array([1, 0, 1, 1, 0, 1])[None, None, None]  # padding among the keys
     mask = functional.combine_masks(visible, functional.make_causal_mask(X[:1, :, 0]))
@@ -78,13 +73,13 @@ def test_a_mask_is_heeded_besides_the_cache() -> None:
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), expected, rtol=1e-5, atol=2e-6)
 
 
-def test_a_loop_can_carry_the_cache() -> None:
+def test_a_loop_can_carry_the_cache():
     layer = attention(decode=True)
     layer.init_cache(X.shape)
     expected = layer(X, decode=False, is_causal=True)
     graphdef, cache, rest = split(layer, Cache, ...)
 
-    def step(cache: Any, x: Any) -> tuple[Any, Any]:
+    def step(cache, x):
         module = merge(graphdef, cache, jax.tree.map(lambda x: x, rest))
         y = module(x[:, None])
         return split(module, Cache, ...)[1], y[:, 0]
@@ -93,7 +88,7 @@ def test_a_loop_can_carry_the_cache() -> None:
     np.testing.assert_allclose(outputs.swapaxes(0, 1), expected, rtol=1e-5, atol=2e-6)
 
 
-def test_set_view_sets_what_is_given() -> None:
+def test_set_view_sets_what_is_given():
     layer = attention()
     layer.set_view(deterministic=True, decode=True)
     assert (layer.deterministic, layer.decode, layer.cached_key) == (True, True, None)
@@ -107,7 +102,7 @@ def test_set_view_sets_what_is_given() -> None:
         layer.set_view(max_length=3)
 
 
-def test_attributes_are_set_for_whole_models() -> None:
+def test_attributes_are_set_for_whole_models():
     layer = attention(dropout_rate=0.5)
     layer.eval(decode=False)
     assert (layer.deterministic, layer.decode) == (True, False)
@@ -115,7 +110,7 @@ def test_attributes_are_set_for_whole_models() -> None:
     assert layer.deterministic is False
 
 
-def test_dropout_draws_from_the_layer_s_stream_or_the_call_s() -> None:
+def test_dropout_draws_from_the_layer_s_stream_or_the_call_s():
     layer = attention(dropout_rate=0.5, deterministic=False, decode=False)
     first, second = layer(X), layer(X)
     assert not np.allclose(first, second)
@@ -132,7 +127,7 @@ def test_dropout_draws_from_the_layer_s_stream_or_the_call_s() -> None:
     np.testing.assert_array_equal(bare(X, rngs=key), given[0])
 
 
-def test_weights_are_sown_before_dropout() -> None:
+def test_weights_are_sown_before_dropout():
     layer = attention(dropout_rate=0.5, deterministic=False, decode=False)
     layer(X, sow_weights=True)
     layer(X, sow_weights=True)
@@ -142,7 +137,7 @@ def test_weights_are_sown_before_dropout() -> None:
     np.testing.assert_array_equal(weights[0], weights[1])
 
 
-def test_metadata_goes_to_the_parameters_named() -> None:
+def test_metadata_goes_to_the_parameters_named():
     layer = attention(
         normalize_qk=True,
         kernel_metadata={"a": 1},
@@ -157,14 +152,14 @@ def test_metadata_goes_to_the_parameters_named() -> None:
     assert [n.scale.a for n in (layer.query_ln, layer.key_ln)] == [5, 6]
 
 
-def test_an_attention_fn_gets_what_its_signature_names() -> None:
-    seen: dict[str, Any] = {}
+def test_an_attention_fn_gets_what_its_signature_names():
+    seen = {}
 
-    def some(query: Any, key: Any, value: Any, *, dropout_rate: Any, is_causal: Any = False) -> Any:
+    def some(query, key, value, *, dropout_rate, is_causal=False):
         seen.update(rate=dropout_rate, causal=is_causal)
         return value
 
-    def everything(query: Any, key: Any, value: Any, **options: Any) -> Any:
+    def everything(query, key, value, **options):
         seen.update(options)
         return value
 
@@ -176,7 +171,7 @@ def test_an_attention_fn_gets_what_its_signature_names() -> None:
         attention(attention_fn=some, decode=False)(X, sow_weights=True)
 
 
-def test_long_sequences_go_block_after_block() -> None:
+def test_long_sequences_go_block_after_block():
     x = jax.random.normal(jax.random.key(2), (1, 520, 2, 4))
     short = functional.dot_product_attention(x, x, x, implementation="exact", is_causal=True)
     auto = jax.jit(lambda x: nnx.dot_product_attention(x, x, x, is_causal=True))
@@ -185,7 +180,7 @@ def test_long_sequences_go_block_after_block() -> None:
     assert "520x520" not in text
 
 
-def test_weights_of_the_function() -> None:
+def test_weights_of_the_function():
     q, k = X.reshape(2, 6, 2, 2), X.reshape(2, 6, 2, 2) * 2
     np.testing.assert_array_equal(
         nnx.dot_product_attention_weights(q, k, is_causal=True),
@@ -195,7 +190,7 @@ def test_weights_of_the_function() -> None:
     np.testing.assert_allclose(nnx.dot_product_attention(q, k, deeper), 1, rtol=1e-6)
 
 
-MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+MISTAKES = [
     (lambda: attention()(X), ArgumentError, r"MultiHeadAttention: .*: decode is None\. Pass"),
     (
         lambda: attention(dropout_rate=0.1, decode=False)(X),
@@ -244,8 +239,6 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 @pytest.mark.parametrize(
     ("mistake", "error", "message"), MISTAKES, ids=lambda m: m[:40] if isinstance(m, str) else ""
 )
-def test_mistakes_say_what_to_do(
-    mistake: Callable[[], Any], error: type[Exception], message: str
-) -> None:
+def test_mistakes_say_what_to_do(mistake, error, message):
     with pytest.raises(error, match=message):
         mistake()

@@ -1,9 +1,5 @@
 """Attention against its formula, written down anew in float64 NumPy loops."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,18 +10,12 @@ from linnet.layers_attention import functional, linen
 rng = np.random.default_rng(11)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits):
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
-def attention(
-    query: np.ndarray,
-    key: np.ndarray,
-    value: np.ndarray,
-    bias: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+def attention(query, key, value, bias=None, mask=None):
     """Weights and output, query by query, seeing only what the mask allows."""
     *batch, queries, heads, depth = query.shape
     keys, key_heads = key.shape[-3:-1]
@@ -50,15 +40,7 @@ def attention(
     return weights, output
 
 
-def case(
-    batch: tuple[int, ...] = (2,),
-    queries: int = 4,
-    keys: int = 5,
-    heads: int = 2,
-    key_heads: int = 2,
-    depth: int = 3,
-    value_depth: int = 3,
-) -> list[np.ndarray]:
+def case(batch=(2,), queries=4, keys=5, heads=2, key_heads=2, depth=3, value_depth=3):
     return [
         rng.normal(size=(*batch, queries, heads, depth)),
         rng.normal(size=(*batch, keys, key_heads, depth)),
@@ -66,21 +48,21 @@ def case(
     ]
 
 
-def near(ours: Any, expected: Any, tolerance: float = 2e-5) -> None:
+def near(ours, expected, tolerance=2e-5):
     assert np.shape(ours) == np.shape(expected)
     np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance / 10)
 
 
-def attend(*arrays: Any, **options: Any) -> jax.Array:
+def attend(*arrays, **options):
     """Compiled as one program: operation by operation takes ten times as long."""
     return jax.jit(lambda *a: functional.dot_product_attention(*a, **options))(*arrays)
 
 
-def single(*arrays: np.ndarray) -> list[jax.Array]:
+def single(*arrays):
     return [jnp.asarray(a, jnp.float32) for a in arrays]
 
 
-def some_mask(*shape: int) -> np.ndarray:
+def some_mask(*shape):
     mask = rng.integers(0, 2, shape)
     mask[..., 1, :] = 0  # a query that sees nothing
     return mask
@@ -104,7 +86,7 @@ IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["exact", "chunked"]
     ],
     ids=str,
 )
-def test_output_is_the_formula_s(sizes: dict[str, Any], implementation: Any) -> None:
+def test_output_is_the_formula_s(sizes, implementation):
     sizes.setdefault("heads", 2)
     arrays = case(**sizes)
     ours = attend(*single(*arrays), implementation=implementation)
@@ -116,7 +98,7 @@ def test_output_is_the_formula_s(sizes: dict[str, Any], implementation: Any) -> 
 @pytest.mark.parametrize(
     "shape", [(2, 2, 4, 5), (1, 1, 4, 5), (2, 4, 5), (4, 5), (2, 1, 2, 5), (2, 1, 4, 1)], ids=str
 )
-def test_bias_and_mask_broadcast(shape: tuple[int, ...], groups: int, implementation: Any) -> None:
+def test_bias_and_mask_broadcast(shape, groups, implementation):
     shape = tuple(2 * n if len(shape) - i == 3 and n > 1 else n for i, n in enumerate(shape))
     if len(shape) == 4 and shape[2] == 2:
         shape = (2, 1, 4, 5)
@@ -128,7 +110,7 @@ def test_bias_and_mask_broadcast(shape: tuple[int, ...], groups: int, implementa
     near(ours, attention(*arrays, bias, mask)[1])
 
 
-def test_weights_are_the_formula_s() -> None:
+def test_weights_are_the_formula_s():
     query, key, value = case(heads=4)
     mask = some_mask(2, 1, 4, 5)
     ours = functional.dot_product_attention_weights(
@@ -140,7 +122,7 @@ def test_weights_are_the_formula_s() -> None:
 @IMPLEMENTATIONS
 @pytest.mark.parametrize("offset", [0, 2, jnp.int32(1)])
 @pytest.mark.parametrize("mask", [None, some_mask(2, 1, 4, 5)], ids=["all", "masked"])
-def test_causality(mask: Any, offset: Any, implementation: Any) -> None:
+def test_causality(mask, offset, implementation):
     arrays = case()
     earlier = np.arange(5) <= np.arange(4)[:, None] + int(offset)
     ours = attend(
@@ -155,7 +137,7 @@ def test_causality(mask: Any, offset: Any, implementation: Any) -> None:
 
 
 @IMPLEMENTATIONS
-def test_minus_infinity_as_bias_is_a_mask(implementation: Any) -> None:
+def test_minus_infinity_as_bias_is_a_mask(implementation):
     arrays, mask = case(), rng.integers(0, 2, (2, 1, 4, 5))
     mask[..., 0] = 1
     bias = np.where(mask, 0.0, -np.inf)
@@ -164,14 +146,14 @@ def test_minus_infinity_as_bias_is_a_mask(implementation: Any) -> None:
 
 
 @IMPLEMENTATIONS
-def test_large_logits_don_t_overflow(implementation: Any) -> None:
+def test_large_logits_don_t_overflow(implementation):
     query, key, value = case()
     ours = attend(*single(1e4 * query, key, value), implementation=implementation)
     near(ours, attention(1e4 * query, key, value)[1], 2e-3)
 
 
 @IMPLEMENTATIONS
-def test_a_mask_or_bias_may_bring_batch_dimensions(implementation: Any) -> None:
+def test_a_mask_or_bias_may_bring_batch_dimensions(implementation):
     arrays = case(batch=())
     mask, bias = some_mask(3, 1, 4, 5), rng.normal(size=(2, 1, 1, 1, 5))
     ours = attend(*single(*arrays, bias), jnp.asarray(mask), implementation=implementation)
@@ -180,11 +162,11 @@ def test_a_mask_or_bias_may_bring_batch_dimensions(implementation: Any) -> None:
 
 
 @IMPLEMENTATIONS
-def test_a_query_that_sees_nothing_gets_the_mean_and_finite_gradients(implementation: Any) -> None:
+def test_a_query_that_sees_nothing_gets_the_mean_and_finite_gradients(implementation):
     query, key, value = single(*case(batch=()))
     mask = jnp.ones((4, 5)).at[2].set(0)
 
-    def output(query: Any, key: Any, value: Any) -> Any:
+    def output(query, key, value):
         return functional.dot_product_attention(
             query, key, value, mask=mask, implementation=implementation
         )
@@ -199,7 +181,7 @@ def test_a_query_that_sees_nothing_gets_the_mean_and_finite_gradients(implementa
 
 
 @IMPLEMENTATIONS
-def test_no_keys_no_queries(implementation: Any) -> None:
+def test_no_keys_no_queries(implementation):
     query, key, value = single(*case())
     empty = attend(query, key[:, :0], value[:, :0], implementation=implementation)
     near(empty, np.zeros((2, 4, 2, 3)))
@@ -208,10 +190,10 @@ def test_no_keys_no_queries(implementation: Any) -> None:
 
 
 @IMPLEMENTATIONS
-def test_half_precision_and_its_float32_softmax(implementation: Any) -> None:
+def test_half_precision_and_its_float32_softmax(implementation):
     arrays = case(depth=8)
     expected = attention(*arrays)[1]
-    options: Any = {"dtype": jnp.bfloat16, "implementation": implementation}
+    options = {"dtype": jnp.bfloat16, "implementation": implementation}
     half = attend(*single(*arrays), **options)
     wide = attend(*single(*arrays), force_fp32_for_softmax=True, **options)
     assert (half.dtype, wide.dtype) == (jnp.bfloat16, jnp.float32)
@@ -221,7 +203,7 @@ def test_half_precision_and_its_float32_softmax(implementation: Any) -> None:
 
 @pytest.mark.usefixtures("x64")
 @IMPLEMENTATIONS
-def test_float64_is_computed_in_float64(implementation: Any) -> None:
+def test_float64_is_computed_in_float64(implementation):
     arrays = case()
     ours = attend(*map(jnp.asarray, arrays), implementation=implementation)
     assert ours.dtype == jnp.float64
@@ -232,7 +214,7 @@ def test_float64_is_computed_in_float64(implementation: Any) -> None:
 
 
 @pytest.mark.parametrize("broadcast", [True, False])
-def test_dropout_keeps_the_mean_and_shares_coins_if_told(broadcast: bool) -> None:
+def test_dropout_keeps_the_mean_and_shares_coins_if_told(broadcast):
     query, key = (jnp.ones((3, 40, 2, 1)) for _ in range(2))
     weights = functional.dot_product_attention_weights(
         query, key, dropout_rng=jax.random.key(0), dropout_rate=0.3, broadcast_dropout=broadcast
@@ -244,7 +226,7 @@ def test_dropout_keeps_the_mean_and_shares_coins_if_told(broadcast: bool) -> Non
     assert shared == broadcast
 
 
-def test_dropout_of_everything_and_of_nothing() -> None:
+def test_dropout_of_everything_and_of_nothing():
     arrays = single(*case())
     for implementation in ("exact", "auto"):
         everything = functional.dot_product_attention(
@@ -261,7 +243,7 @@ def test_dropout_of_everything_and_of_nothing() -> None:
 # Masks.
 
 
-def test_masks() -> None:
+def test_masks():
     queries, keys = rng.integers(0, 3, (2, 4)), rng.integers(0, 3, (2, 5))
     equal = functional.make_attention_mask(queries, keys, jnp.equal, dtype=bool)
     for b, i, j in np.ndindex(2, 4, 5):
@@ -282,7 +264,7 @@ def test_masks() -> None:
 
 
 @pytest.mark.parametrize("key_heads", [None, 1])
-def test_module_is_projections_around_the_formula(key_heads: int | None) -> None:
+def test_module_is_projections_around_the_formula(key_heads):
     layer = linen.MultiHeadDotProductAttention(
         num_heads=2, qkv_features=6, out_features=5, num_kv_heads=key_heads
     )
@@ -299,17 +281,17 @@ def test_module_is_projections_around_the_formula(key_heads: int | None) -> None
     near(layer.apply(variables, *single(*inputs)), expected, 1e-4)
 
 
-def test_normalized_queries_and_keys() -> None:
+def test_normalized_queries_and_keys():
     layer = linen.MultiHeadDotProductAttention(num_heads=2, qkv_features=16, normalize_qk=True)
     x = rng.normal(size=(2, 3, 4))
     variables = layer.init(jax.random.key(0), *single(x))
     params = jax.tree.map(np.float64, variables["params"])
     params["query_ln"]["scale"] = rng.normal(size=8)
 
-    def projected(name: str) -> np.ndarray:
+    def projected(name):
         return np.einsum("btc,chd->bthd", x, params[name]["kernel"]) + params[name]["bias"]
 
-    def normalized(name: str) -> np.ndarray:
+    def normalized(name):
         y = projected(name)
         y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-6)
         return y * params[f"{name}_ln"]["scale"]

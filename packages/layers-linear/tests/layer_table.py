@@ -5,8 +5,6 @@ promise, whatever it computes, is tested in `test_contract.py` over all rows; a 
 a row fails there.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from contracts import Input, Layer

@@ -1,9 +1,5 @@
 """The table of nnx layers: one row a layer, from which every contract test follows."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from contracts import Input
@@ -11,15 +7,15 @@ from linnet.layers_linear import linen, nnx
 from nnx_contracts import Layer
 
 
-def twin(module: Any) -> Any:
+def twin(module):
     """Linen's layer with the parameters of nnx's, which have the same names."""
     return lambda values, *inputs: module.apply({"params": values}, *inputs)
 
 
-def add(module: Any, prefix: str) -> Any:
+def add(module, prefix):
     """Linen's layer with a low-rank adapter beside it, written out."""
 
-    def output(values: dict[str, Any], x: Any) -> Any:
+    def output(values, x):
         base = {k: v for k, v in values.items() if "lora" not in k}
         params = {k.removeprefix("base_module/"): v for k, v in base.items()}
         return module.apply({"params": params}, x) + low_rank(prefix)(values, x)
@@ -27,7 +23,7 @@ def add(module: Any, prefix: str) -> Any:
     return output
 
 
-def low_rank(prefix: str) -> Any:
+def low_rank(prefix):
     return lambda values, x: x @ (values[f"{prefix}lora_a"] @ values[f"{prefix}lora_b"])
 
 

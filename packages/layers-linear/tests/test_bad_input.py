@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
     call: dict[str, Any]
 
 
-def refused(layer: Module, x: Any, error: type[Exception], *says: str, **call: Any) -> Refusal:
+def refused(layer, x, error, *says, **call):
     """A layer that `init` refuses for an input, and what the message must say."""
     return Refusal(layer, x, error, says, call)
 
@@ -181,7 +181,7 @@ def refused(layer: Module, x: Any, error: type[Exception], *says: str, **call: A
         ),
     ],
 )
-def test_a_layer_refuses(refusal: Refusal) -> None:
+def test_a_layer_refuses(refusal):
     with pytest.raises(errors.LinnetError) as caught:
         refusal.layer.init(KEY, refusal.x, **refusal.call)
     assert isinstance(caught.value, refusal.error)
@@ -195,7 +195,7 @@ class Model(Module):
     layer: Module
 
     @compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         return self.layer(x)
 
 
@@ -210,9 +210,7 @@ class Model(Module):
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, Module) else None,
 )
-def test_stored_parameters_of_another_input_are_refused(
-    layer: Module, x: Any, other: Any, name: str, expected: Any, stored: Any
-) -> None:
+def test_stored_parameters_of_another_input_are_refused(layer, x, other, name, expected, stored):
     model = Model(layer)
     variables = model.init(KEY, x)
     with pytest.raises(errors.ScopeParamShapeError) as caught:
@@ -222,15 +220,15 @@ def test_stored_parameters_of_another_input_are_refused(
         assert part in text
 
 
-def test_the_place_is_the_module_s_path() -> None:
+def test_the_place_is_the_module_s_path():
     class Encoder(Module):
         @compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return linen.Dropout(1.5, deterministic=False)(linen.Dense(3)(x))
 
     class Outer(Module):
         @compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return Encoder(name="encoder")(x)
 
     with pytest.raises(
@@ -239,7 +237,7 @@ def test_the_place_is_the_module_s_path() -> None:
         Outer().init(KEY, VECTORS)
 
 
-def test_a_missing_key_names_stream_and_module() -> None:
+def test_a_missing_key_names_stream_and_module():
     model = Model(linen.Dropout(0.5, deterministic=False))
     with pytest.raises(errors.InvalidRngError) as caught:
         model.apply({}, VECTORS, rngs={"noise": KEY})
@@ -247,9 +245,9 @@ def test_a_missing_key_names_stream_and_module() -> None:
         assert part in str(caught.value)
 
 
-def test_a_traced_rate_is_refused() -> None:
+def test_a_traced_rate_is_refused():
     @jax.jit
-    def program(rate: Any) -> Any:
+    def program(rate):
         return functional.dropout(VECTORS, KEY, rate)
 
     with pytest.raises(errors.ArgumentTypeError, match="static_argnames"):
@@ -281,7 +279,7 @@ def test_a_traced_rate_is_refused() -> None:
         ),
     ],
 )
-def test_pooling_refuses(call: Any, error: Any, says: str) -> None:
+def test_pooling_refuses(call, error, says):
     with pytest.raises(errors.LinnetError) as caught:
         call(IMAGES)
     assert isinstance(caught.value, error)
@@ -339,7 +337,7 @@ def test_pooling_refuses(call: Any, error: Any, says: str) -> None:
         (lambda: functional.attend(VECTORS, jnp.ones((5, 3))), ["(2, 4)", "3 features"]),
     ],
 )
-def test_functions_refuse_arrays_that_do_not_fit(call: Any, says: list[str]) -> None:
+def test_functions_refuse_arrays_that_do_not_fit(call, says):
     with pytest.raises(errors.ShapeError) as caught:
         call()
     assert isinstance(caught.value, ValueError)
@@ -348,12 +346,12 @@ def test_functions_refuse_arrays_that_do_not_fit(call: Any, says: list[str]) -> 
 
 
 @pytest.mark.parametrize("key", [None, 3])
-def test_dropout_refuses_what_is_no_key(key: Any) -> None:
+def test_dropout_refuses_what_is_no_key(key):
     with pytest.raises(errors.InvalidRngError, match=f"needs a random key, got {key}"):
         functional.dropout(VECTORS, key, 0.5)
 
 
-def test_numpy_s_integers_are_integers() -> None:
+def test_numpy_s_integers_are_integers():
     layer = linen.Conv(np.int64(3), (np.int32(3),), strides=np.int8(2), padding=np.int64(1))
     y, variables = layer.init_with_output(KEY, SEQUENCE)
     assert y.shape == (2, 4, 3)

@@ -1,9 +1,6 @@
 """How many windows fit: ConvLocal must know before it computes anything."""
 
-from __future__ import annotations
-
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +25,9 @@ amounts = st.integers(0, 4) | st.tuples(st.integers(0, 4), st.integers(0, 4))
 )
 @settings(deadline=None, max_examples=150)
 def test_conv_local_has_as_many_positions_as_conv(
-    spatial: Any, window: Any, strides: Any, kernel_dilation: Any, input_dilation: Any, padding: Any
-) -> None:
-    geometry: dict[str, Any] = {
+    spatial, window, strides, kernel_dilation, input_dilation, padding
+):
+    geometry = {
         "strides": strides,
         "padding": padding,
         "kernel_dilation": kernel_dilation,
@@ -64,12 +61,12 @@ def test_conv_local_has_as_many_positions_as_conv(
 )
 @settings(deadline=None, max_examples=60)
 def test_circular_and_same_conv_transpose_multiply_the_size(
-    size: int, window: int, stride: int, dilation: int, transpose_kernel: bool
-) -> None:
+    size, window, stride, dilation, transpose_kernel
+):
     x = jax.ShapeDtypeStruct((2, size, 3), jnp.float32)
     kernel = jax.ShapeDtypeStruct((window, 3, 3), jnp.float32)
     for padding in ("CIRCULAR", "SAME"):
-        options: dict[str, Any] = {
+        options = {
             "strides": stride,
             "kernel_dilation": dilation,
             "transpose_kernel": transpose_kernel,

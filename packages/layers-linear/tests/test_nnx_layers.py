@@ -1,10 +1,5 @@
 """What is special to single nnx layers: attributes, options handed on, streams, mistakes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,25 +23,25 @@ from linnet.module_core.nnx import (
 X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
 
 
-def zeros(key: Any, shape: Any, dtype: Any) -> Any:
+def zeros(key, shape, dtype):
     return jnp.zeros(shape, dtype)
 
 
 # Parameters.
 
 
-def keys_of(make: Callable[[Rngs], Any]) -> list[Any]:
+def keys_of(make):
     """The counts of the keys that a layer's initializers got."""
-    seen: list[Any] = []
+    seen = []
     keys = [jax.random.key_data(jax.random.fold_in(jax.random.key(0), i)) for i in range(8)]
 
-    def init(key: Any, shape: Any, dtype: Any) -> Any:
+    def init(key, shape, dtype):
         data = jax.random.key_data(key)
         seen.append((next(i for i, k in enumerate(keys) if (k == data).all()), tuple(shape)))
         return jnp.zeros(shape, dtype)
 
     rngs = Rngs(0)
-    make(rngs, init)  # type: ignore[call-arg]
+    make(rngs, init)
     assert int(rngs.default.count[...]) == len(seen)
     return seen
 
@@ -106,14 +101,14 @@ def keys_of(make: Callable[[Rngs], Any]) -> list[Any]:
         ),
     ],
 )
-def test_parameters_are_drawn_in_order(make: Any, drawn: list[Any]) -> None:
+def test_parameters_are_drawn_in_order(make, drawn):
     assert keys_of(make) == list(enumerate(drawn))
 
 
-def test_parameters_carry_their_metadata() -> None:
+def test_parameters_carry_their_metadata():
     rngs = Rngs(0)
     layer = nnx.Linear(2, 3, kernel_metadata={"unit": "m"}, bias_metadata={"unit": "s"}, rngs=rngs)
-    assert (layer.kernel.unit, layer.bias.unit) == ("m", "s")  # type: ignore[union-attr]
+    assert (layer.kernel.unit, layer.bias.unit) == ("m", "s")
     assert nnx.Embed(2, 3, embedding_metadata={"unit": "m"}, rngs=rngs).embedding.unit == "m"
     assert nnx.PReLU(negative_slope_metadata={"unit": "m"}).negative_slope.unit == "m"
     lora = nnx.LoRA(2, 1, 3, a_metadata={"unit": "a"}, b_metadata={"unit": "b"}, rngs=rngs)
@@ -124,7 +119,7 @@ def test_parameters_carry_their_metadata() -> None:
     assert general.kernel.shape == (2, 3, 4)
 
 
-def test_attributes_are_the_arguments() -> None:
+def test_attributes_are_the_arguments():
     rngs = Rngs(0)
     layer = nnx.Conv(3, 4, [3, 2], [1, 2], padding=[1, (0, 2)], use_bias=False, rngs=rngs)
     assert (layer.in_features, layer.out_features, layer.kernel_size) == (3, 4, (3, 2))
@@ -144,7 +139,7 @@ def test_attributes_are_the_arguments() -> None:
 # What is computed.
 
 
-def test_a_map_for_each_index_of_a_batch() -> None:
+def test_a_map_for_each_index_of_a_batch():
     layer = nnx.LinearGeneral(4, 5, batch_axis={0: 3}, rngs=Rngs(0))
     layer.bias = Param(jnp.arange(15.0).reshape(3, 5))
     expected = np.einsum("bi,bio->bo", X, layer.kernel[...]) + layer.bias[...]
@@ -160,7 +155,7 @@ def test_a_map_for_each_index_of_a_batch() -> None:
         ((2, 3), lambda rngs: nnx.ConvTranspose(4, 2, 3, padding="CIRCULAR", rngs=rngs)),
     ],
 )
-def test_any_number_of_batch_dimensions(batch: Any, make: Any) -> None:
+def test_any_number_of_batch_dimensions(batch, make):
     layer = make(Rngs(0))
     x = np.random.default_rng(1).normal(size=(*batch, 5, 4)).astype(np.float32)
     y = layer(x)
@@ -169,7 +164,7 @@ def test_any_number_of_batch_dimensions(batch: Any, make: Any) -> None:
     np.testing.assert_allclose(y.reshape(-1, 5, 2), flat, rtol=1e-5, atol=1e-6)
 
 
-def test_embed_looks_up_and_attends() -> None:
+def test_embed_looks_up_and_attends():
     layer = nnx.Embed(5, 4, rngs=Rngs(0))
     table = np.asarray(layer.embedding[...])
     np.testing.assert_array_equal(layer(np.array([[0, 4], [-1, 2]])), table[[[0, 4], [-1, 2]]])
@@ -179,8 +174,8 @@ def test_embed_looks_up_and_attends() -> None:
     np.testing.assert_array_equal(one(np.array([7, 0])), np.tile(one.embedding[...], (2, 1)))
 
 
-def test_einsum_takes_its_equation_from_either() -> None:
-    layer = nnx.Einsum(None, (4, 5), (5,), rngs=Rngs(0))  # type: ignore[arg-type]
+def test_einsum_takes_its_equation_from_either():
+    layer = nnx.Einsum(None, (4, 5), (5,), rngs=Rngs(0))
     y = layer(X, "ab,bc->ac")
     np.testing.assert_array_equal(y, nnx.Einsum("ab,bc->ac", (4, 5), (5,), rngs=Rngs(0))(X))
     swapped = nnx.Einsum("ab,bc->ac", (4, 5), rngs=Rngs(0))
@@ -189,7 +184,7 @@ def test_einsum_takes_its_equation_from_either() -> None:
         layer(X)
 
 
-def test_prelu_computes_in_the_inputs_type() -> None:
+def test_prelu_computes_in_the_inputs_type():
     layer = nnx.PReLU(0.25)
     y = layer(jnp.asarray([-2.0, 0.0, 2.0], jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
@@ -197,7 +192,7 @@ def test_prelu_computes_in_the_inputs_type() -> None:
     assert nnx.PReLU(0.25, dtype=jnp.float32)(y).dtype == jnp.float32
 
 
-def test_lora_is_the_product_beside_the_layer() -> None:
+def test_lora_is_the_product_beside_the_layer():
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(4, 2)).astype(np.float32), rng.normal(size=(2, 5)).astype(np.float32)
     rngs = Rngs(0)
@@ -213,7 +208,7 @@ def test_lora_is_the_product_beside_the_layer() -> None:
         np.testing.assert_allclose(layer(X), expected + X @ a @ b, rtol=1e-5, atol=1e-5)
 
 
-def test_lora_linear_is_a_linear_with_an_adapter() -> None:
+def test_lora_linear_is_a_linear_with_an_adapter():
     layer = nnx.LoRALinear(4, 5, lora_rank=2, rngs=Rngs(0))
     assert isinstance(layer, nnx.Linear)
     np.testing.assert_array_equal(layer(X), nnx.Linear(4, 5, rngs=Rngs(0))(X))
@@ -221,7 +216,7 @@ def test_lora_linear_is_a_linear_with_an_adapter() -> None:
     assert not np.allclose(layer(X), nnx.Linear(4, 5, rngs=Rngs(0))(X))
 
 
-def test_only_the_adapter_is_of_its_type() -> None:
+def test_only_the_adapter_is_of_its_type():
     layer = nnx.LoRALinear(4, 5, lora_rank=2, rngs=Rngs(0))
     paths = to_flat_state(state(layer, LoRAParam)).paths
     assert paths == (("lora", "lora_a"), ("lora", "lora_b"))
@@ -230,10 +225,10 @@ def test_only_the_adapter_is_of_its_type() -> None:
     assert nnx.LoRAParam is LoRAParam
 
 
-def test_lora_hands_the_cast_input_and_keywords_on() -> None:
-    seen: list[Any] = []
+def test_lora_hands_the_cast_input_and_keywords_on():
+    seen = []
 
-    def base(x: Any, **kwargs: Any) -> Any:
+    def base(x, **kwargs):
         seen.append((x.dtype, kwargs))
         return x[..., :1]
 
@@ -244,10 +239,10 @@ def test_lora_hands_the_cast_input_and_keywords_on() -> None:
 # Options that are passed on.
 
 
-def spy(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str, Any]]]:
-    calls: list[dict[str, Any]] = []
+def spy(function):
+    calls = []
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args, **kwargs):
         calls.append(kwargs)
         return function(*args, **kwargs)
 
@@ -276,7 +271,7 @@ def spy(function: Callable[..., Any]) -> tuple[Callable[..., Any], list[dict[str
         ),
     ],
 )
-def test_operations_of_one_s_own(function: Any, make: Any, x: Any) -> None:
+def test_operations_of_one_s_own(function, make, x):
     own, calls = spy(function)
     layer = make(own)
     layer.precision = "highest"
@@ -304,10 +299,10 @@ def test_operations_of_one_s_own(function: Any, make: Any, x: Any) -> None:
         (lambda p: nnx.PReLU(dtype=jnp.bfloat16, promote_dtype=p), X, 2),
     ],
 )
-def test_promotion_of_one_s_own_takes_one_tuple(make: Any, x: Any, sizes: int) -> None:
-    seen: list[Any] = []
+def test_promotion_of_one_s_own_takes_one_tuple(make, x, sizes):
+    seen = []
 
-    def promote(args: Any, /, *, dtype: Any = None, inexact: bool = True) -> Any:
+    def promote(args, /, *, dtype=None, inexact=True):
         seen.append(args)
         return promote_dtype(args, dtype=jnp.bfloat16, inexact=inexact)
 
@@ -321,7 +316,7 @@ def test_promotion_of_one_s_own_takes_one_tuple(make: Any, x: Any, sizes: int) -
     not hasattr(jax, "set_mesh"),
     reason=f"jax {jax.__version__} lacks jax.set_mesh, which is new in jax 0.7.1",
 )
-def test_outputs_are_laid_out_as_asked() -> None:
+def test_outputs_are_laid_out_as_asked():
     explicit = (jax.sharding.AxisType.Explicit,) * 2
     mesh = jax.make_mesh((1, 1), ("a", "b"), axis_types=explicit)
     two, three = jax.P("a", "b"), jax.P("a", None, "b")
@@ -347,11 +342,11 @@ def test_outputs_are_laid_out_as_asked() -> None:
 ONES = jnp.ones((4, 8))
 
 
-def expected_drop(key: Any, count: int) -> Any:
+def expected_drop(key, count):
     return functional.dropout(ONES, jax.random.fold_in(key, count), 0.5)
 
 
-def test_dropout_draws_from_a_stream_of_its_own() -> None:
+def test_dropout_draws_from_a_stream_of_its_own():
     rngs = Rngs(params=1, dropout=2)
     own = jax.random.fold_in(jax.random.key(2), 0)  # the stream's first key starts the layer's own
     layer = nnx.Dropout(0.5, rngs=rngs)
@@ -362,7 +357,7 @@ def test_dropout_draws_from_a_stream_of_its_own() -> None:
     assert int(rngs.dropout.count[...]) == 1
 
 
-def test_streams_of_a_call_go_first() -> None:
+def test_streams_of_a_call_go_first():
     layer = nnx.Dropout(0.5, rng_collection="noise", rngs=Rngs(0))
     key = jax.random.key(3)
     first = expected_drop(key, 0)
@@ -371,10 +366,10 @@ def test_streams_of_a_call_go_first() -> None:
     np.testing.assert_array_equal(layer(ONES, rngs=RngStream(key, tag="any")), first)
     by_key = functional.dropout(ONES, key, 0.5)
     np.testing.assert_array_equal(layer(ONES, rngs=key), by_key)
-    assert int(layer.rngs.count[...]) == 0  # type: ignore[union-attr]
+    assert int(layer.rngs.count[...]) == 0
 
 
-def test_when_nothing_is_dropped_no_stream_is_needed() -> None:
+def test_when_nothing_is_dropped_no_stream_is_needed():
     layer = nnx.Dropout(0.5)
     assert layer.rngs is None
     assert layer(ONES, deterministic=True) is ONES
@@ -388,13 +383,13 @@ def test_when_nothing_is_dropped_no_stream_is_needed() -> None:
         layer(ONES, deterministic=False)  # the call's word goes first
 
 
-def test_coins_are_shared_along_broadcast_dims() -> None:
+def test_coins_are_shared_along_broadcast_dims():
     y = np.asarray(nnx.Dropout(0.5, broadcast_dims=[-1], rngs=Rngs(0))(ONES))
     assert (y == y[:, :1]).all()
     assert set(np.unique(y)) == {0.0, 2.0}
 
 
-def test_set_view_sets_what_is_given() -> None:
+def test_set_view_sets_what_is_given():
     layer = nnx.Dropout(0.5)
     layer.set_view()
     assert layer.deterministic is False
@@ -404,19 +399,19 @@ def test_set_view_sets_what_is_given() -> None:
 
 # Mistakes.
 
-MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+MISTAKES = {
     "no rngs": (
-        lambda: nnx.Linear(3, 4),  # type: ignore[call-arg]
+        lambda: nnx.Linear(3, 4),
         ArgumentTypeError,
         r"Linear: rngs is missing(.|\n)*Linear\(..., rngs=nnx\.Rngs\(0\)\)",
     ),
     "a seed": (
-        lambda: nnx.Conv(3, 4, 2, rngs=0),  # type: ignore[arg-type]
+        lambda: nnx.Conv(3, 4, 2, rngs=0),
         ArgumentTypeError,
         r"Conv: .*got 0 of type int(.|\n)*rngs=nnx\.Rngs\(0\)",
     ),
     "a float": (
-        lambda: nnx.Linear(3, 4.0, rngs=Rngs(0)),  # type: ignore[arg-type]
+        lambda: nnx.Linear(3, 4.0, rngs=Rngs(0)),
         ArgumentTypeError,
         "Linear: 'out_features' must be an integer, got 4.0",
     ),
@@ -505,12 +500,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "a percentage": (lambda: nnx.Dropout(50, rngs=Rngs(0)), ArgumentError, r"Dropout: .* got 50"),
     "a key for the constructor": (
-        lambda: nnx.Dropout(0.5, rngs=jax.random.key(0)),  # type: ignore[arg-type]
+        lambda: nnx.Dropout(0.5, rngs=jax.random.key(0)),
         ArgumentTypeError,
         r"Dropout: rngs must be nnx\.Rngs(.|\n)*bare key",
     ),
     "a seed for the call": (
-        lambda: nnx.Dropout(0.5)(X, rngs=0),  # type: ignore[arg-type]
+        lambda: nnx.Dropout(0.5)(X, rngs=0),
         ArgumentTypeError,
         "Dropout: rngs must be .* got 0 of type int",
     ),
@@ -520,7 +515,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "Dropout: `deterministic` is None, and the call",
     ),
     "a base that can't be called": (
-        lambda: nnx.LoRA(4, 2, 5, base_module=3, rngs=Rngs(0)),  # type: ignore[arg-type]
+        lambda: nnx.LoRA(4, 2, 5, base_module=3, rngs=Rngs(0)),
         ArgumentError,
         "LoRA: `base_module` must be callable, got 3",
     ),
@@ -528,12 +523,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_named(name: str) -> None:
+def test_mistakes_are_named(name):
     mistake, error, text = MISTAKES[name]
     with pytest.raises(error, match=text):
         mistake()
 
 
-def test_other_missing_arguments_are_python_s() -> None:
+def test_other_missing_arguments_are_python_s():
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'out_features'"):
-        nnx.Linear(3, rngs=Rngs(0))  # type: ignore[call-arg]
+        nnx.Linear(3, rngs=Rngs(0))

@@ -1,11 +1,8 @@
 """What is recorded once is the same equations, and nothing else changes."""
 
-from __future__ import annotations
-
 import inspect
 import pickle
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +18,10 @@ ACTIVATIONS = ["gelu", "logsumexp", "relu", "relu6", "softmax"]
 each = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
-def test_staged_is_what_a_program_records() -> None:
-    seen: dict[str, bool] = {}
+def test_staged_is_what_a_program_records():
+    seen = {}
 
-    def look(name: str, x: Any) -> Any:
+    def look(name, x):
         seen[name] = is_staged(x)
         return x
 
@@ -48,7 +45,7 @@ def test_staged_is_what_a_program_records() -> None:
 
 @each
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_equations_are_jax_s(name: str, dtype: Any) -> None:
+def test_equations_are_jax_s(name, dtype):
     ours, jaxs, x = getattr(functional, name), getattr(jax.nn, name), X.astype(dtype)
     for transform in (lambda f: f, jax.grad, lambda f: jax.vmap(jax.jit(f)), jax.jit):
         record = [
@@ -59,7 +56,7 @@ def test_equations_are_jax_s(name: str, dtype: Any) -> None:
 
 
 @each
-def test_values_and_gradients_are_jax_s(name: str) -> None:
+def test_values_and_gradients_are_jax_s(name):
     ours, jaxs = getattr(functional, name), getattr(jax.nn, name)
     np.testing.assert_array_equal(ours(X), jaxs(X))
     np.testing.assert_array_equal(jax.jit(ours)(X), jax.jit(jaxs)(X))
@@ -80,7 +77,7 @@ def test_values_and_gradients_are_jax_s(name: str) -> None:
         ("logsumexp", {"axis": -1, "b": X**2}),
     ],
 )
-def test_options(name: str, options: dict[str, Any]) -> None:
+def test_options(name, options):
     ours, jaxs = (partial(getattr(m, name), **options) for m in (functional, jax.nn))
     for wrap in (lambda f: f, jax.jit):
         np.testing.assert_array_equal(wrap(ours)(X), wrap(jaxs)(X))
@@ -88,7 +85,7 @@ def test_options(name: str, options: dict[str, Any]) -> None:
 
 
 @each
-def test_is_a_function_like_jax_s(name: str) -> None:
+def test_is_a_function_like_jax_s(name):
     ours, jaxs = getattr(functional, name), getattr(jax.nn, name)
     assert pickle.loads(pickle.dumps(ours)) is ours
     assert inspect.signature(ours) == inspect.signature(jaxs)
@@ -98,7 +95,7 @@ def test_is_a_function_like_jax_s(name: str) -> None:
     np.testing.assert_array_equal(ours(**{first: X}), jaxs(X))
 
 
-def test_layers_record_the_same_as_they_compute() -> None:
+def test_layers_record_the_same_as_they_compute():
     """Equations of the functions with and without their recordings."""
     kernel, bias, key = jnp.ones((4, 5)), jnp.ones(5), jax.random.key(0)
     for layer in (
@@ -113,10 +110,10 @@ def test_layers_record_the_same_as_they_compute() -> None:
         np.testing.assert_allclose(jax.jit(layer)(X), layer(X), rtol=1e-6)
 
 
-def test_recordings_keep_the_layers_names() -> None:
+def test_recordings_keep_the_layers_names():
     """Profilers and summaries group operations by module."""
 
-    def model(x: Any) -> Any:
+    def model(x):
         for name in ("first", "second"):
             with jax.named_scope(name):
                 x = functional.relu(functional.dense(x, jnp.ones((4, 4)), jnp.ones(4)))
@@ -127,9 +124,7 @@ def test_recordings_keep_the_layers_names() -> None:
     assert stacks == ["first", "second"]
 
 
-def test_a_function_put_in_jax_s_place_is_called_under_jit_too(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_function_put_in_jax_s_place_is_called_under_jit_too(monkeypatch):
     layer = linen.Dense(3)
     x = jnp.ones((2, 4))
     variables = layer.init(jax.random.key(0), x)

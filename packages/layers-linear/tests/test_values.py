@@ -1,10 +1,6 @@
 """Each layer's numbers against its formula, written down anew in float64 NumPy loops."""
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +12,19 @@ from linnet.layers_linear import functional
 rng = np.random.default_rng(11)
 
 
-def near(ours: Any, expected: Any) -> None:
+def near(ours, expected):
     assert np.shape(ours) == np.shape(expected)
     np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-6)
 
 
-def single(*values: Any) -> list[jax.Array]:
+def single(*values):
     return [jnp.asarray(v, jnp.float32) for v in values]
 
 
 # Dense.
 
 
-def test_dense_is_a_sum_over_the_last_dimension() -> None:
+def test_dense_is_a_sum_over_the_last_dimension():
     x, kernel, bias = rng.normal(size=(2, 3, 4)), rng.normal(size=(4, 5)), rng.normal(size=5)
     expected = np.zeros((2, 3, 5))
     for i, j, f in np.ndindex(2, 3, 5):
@@ -36,7 +32,7 @@ def test_dense_is_a_sum_over_the_last_dimension() -> None:
     near(functional.dense(*single(x, kernel, bias)), expected)
 
 
-def test_dense_general_has_a_map_of_its_own_for_each_batch_index() -> None:
+def test_dense_general_has_a_map_of_its_own_for_each_batch_index():
     x = rng.normal(size=(2, 3, 4, 5))  # batch, contracted, kept, contracted
     kernel, bias = rng.normal(size=(2, 3, 5, 6, 7)), rng.normal(size=(2, 6, 7))
     expected = np.zeros((2, 4, 6, 7))
@@ -50,19 +46,17 @@ def test_dense_general_has_a_map_of_its_own_for_each_batch_index() -> None:
 # Convolutions: windows that are cut out of an explicitly padded array.
 
 
-def padded(x: np.ndarray, widths: Sequence[tuple[int, int]], mode: str) -> np.ndarray:
+def padded(x, widths, mode):
     return np.pad(x, [(0, 0), *widths, (0, 0)], mode=mode)
 
 
-def same_widths(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+def same_widths(size, kernel, stride, dilation):
     reach = (kernel - 1) * dilation
     total = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
     return total // 2, total - total // 2
 
 
-def patches(
-    x: np.ndarray, kernel: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...]
-) -> np.ndarray:
+def patches(x, kernel, strides, dilation):
     """[B, *positions, *kernel, D] from [B, *spatial, D]."""
     counts = [
         max((n - (k - 1) * d - 1) // s + 1, 0)
@@ -79,7 +73,7 @@ def patches(
     return found
 
 
-def convolved(x: np.ndarray, kernel: np.ndarray, **geometry: Any) -> np.ndarray:
+def convolved(x, kernel, **geometry):
     window = kernel.shape[:-2]
     p = patches(x, window, **geometry)
     flat = p.reshape(*p.shape[: x.ndim - 1], -1)
@@ -89,7 +83,7 @@ def convolved(x: np.ndarray, kernel: np.ndarray, **geometry: Any) -> np.ndarray:
 @pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
 @pytest.mark.parametrize("strides", [(1, 1), (1, 2)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR", "REFLECT", 2, ((0, 1), (2, 1))])
-def test_conv(padding: Any, strides: tuple[int, int], dilation: tuple[int, int]) -> None:
+def test_conv(padding, strides, dilation):
     x, kernel, bias = (
         rng.normal(size=(2, 7, 6, 3)),
         rng.normal(size=(3, 2, 3, 4)),
@@ -115,7 +109,7 @@ def test_conv(padding: Any, strides: tuple[int, int], dilation: tuple[int, int])
     near(ours, expected)
 
 
-def test_causal_conv_sees_no_future() -> None:
+def test_causal_conv_sees_no_future():
     x, kernel = rng.normal(size=(2, 8, 3)), rng.normal(size=(3, 3, 4))
     ours = functional.conv(*single(x, kernel), padding="CAUSAL", kernel_dilation=2)
     near(ours, convolved(padded(x, [(4, 0)], "constant"), kernel, strides=(1,), dilation=(2,)))
@@ -125,7 +119,7 @@ def test_causal_conv_sees_no_future() -> None:
     np.testing.assert_array_equal(early[:, :5], ours[:, :5])
 
 
-def test_input_dilation_places_zeros_between() -> None:
+def test_input_dilation_places_zeros_between():
     x, kernel = rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 3, 4))
     spread = np.zeros((2, 10, 3))
     spread[:, ::3] = x
@@ -133,7 +127,7 @@ def test_input_dilation_places_zeros_between() -> None:
     near(functional.conv(*single(x, kernel), padding=((2, 1),), input_dilation=3), expected)
 
 
-def test_groups_do_not_see_each_other() -> None:
+def test_groups_do_not_see_each_other():
     x, kernel = rng.normal(size=(2, 6, 4)), rng.normal(size=(3, 2, 6))
     parts = [
         convolved(
@@ -146,7 +140,7 @@ def test_groups_do_not_see_each_other() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.bool_])
-def test_mask_switches_weights_off(dtype: Any) -> None:
+def test_mask_switches_weights_off(dtype):
     x, kernel = single(rng.normal(size=(2, 6, 4)), rng.normal(size=(3, 4, 6)))
     mask = (rng.random((3, 4, 6)) > 0.5).astype(dtype)
     np.testing.assert_array_equal(
@@ -154,7 +148,7 @@ def test_mask_switches_weights_off(dtype: Any) -> None:
     )
 
 
-def test_any_number_of_batch_dimensions() -> None:
+def test_any_number_of_batch_dimensions():
     x, kernel = single(rng.normal(size=(2, 3, 6, 4)), rng.normal(size=(3, 4, 5)))
     local = jnp.asarray(rng.normal(size=(6, 12, 5)), jnp.float32)
     for layer in (
@@ -170,7 +164,7 @@ def test_any_number_of_batch_dimensions() -> None:
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", "CIRCULAR", ((1, 2),)])
-def test_conv_local_has_a_kernel_for_each_position(padding: Any) -> None:
+def test_conv_local_has_a_kernel_for_each_position(padding):
     x = rng.normal(size=(2, 7, 3))
     widths, mode = {
         "SAME": ([same_widths(7, 3, 2, 1)], "constant"),
@@ -189,7 +183,7 @@ def test_conv_local_has_a_kernel_for_each_position(padding: Any) -> None:
     near(ours, expected)
 
 
-def scattered(x: np.ndarray, kernel: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+def scattered(x, kernel, strides):
     """Each input adds its multiple of the kernel at `stride` times its own place."""
     window = kernel.shape[:-2]
     size = [(n - 1) * s + k for n, s, k in zip(x.shape[1:-1], strides, window, strict=True)]
@@ -201,12 +195,12 @@ def scattered(x: np.ndarray, kernel: np.ndarray, strides: tuple[int, ...]) -> np
     return y
 
 
-def flipped(kernel: np.ndarray) -> np.ndarray:
+def flipped(kernel):
     return kernel[tuple(slice(None, None, -1) for _ in kernel.shape[:-2])]
 
 
 @pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
-def test_conv_transpose_scatters(strides: tuple[int, int]) -> None:
+def test_conv_transpose_scatters(strides):
     x, kernel, bias = (
         rng.normal(size=(2, 4, 3, 3)),
         rng.normal(size=(3, 4, 3, 5)),
@@ -220,7 +214,7 @@ def test_conv_transpose_scatters(strides: tuple[int, int]) -> None:
     near(ours[:, rows:], np.broadcast_to(bias, ours[:, rows:].shape))  # a stride beyond the kernel
 
 
-def test_conv_transpose_is_the_transpose_of_conv() -> None:
+def test_conv_transpose_is_the_transpose_of_conv():
     x, y = rng.normal(size=(2, 9, 4)), rng.normal(size=(2, 3, 5))
     kernel = rng.normal(size=(3, 4, 5))
     forward = convolved(x, kernel, strides=(3,), dilation=(1,))  # [2, 3, 5]
@@ -233,12 +227,10 @@ def test_conv_transpose_is_the_transpose_of_conv() -> None:
 
 @pytest.mark.parametrize(("n", "k", "s"), [(5, 6, 2), (4, 3, 1), (3, 9, 1), (4, 2, 3)])
 @pytest.mark.parametrize("transpose_kernel", [False, True])
-def test_circular_conv_transpose_wraps_around(
-    n: int, k: int, s: int, transpose_kernel: bool
-) -> None:
+def test_circular_conv_transpose_wraps_around(n, k, s, transpose_kernel):
     """Shifting the input around the circle by one shifts the output by one stride."""
     x, kernel = rng.normal(size=(1, n, 2)), rng.normal(size=(k, 2, 2))
-    options: dict[str, Any] = {"strides": s, "padding": "CIRCULAR"}
+    options = {"strides": s, "padding": "CIRCULAR"}
     layer = lambda x: functional.conv_transpose(  # noqa: E731
         *single(x, kernel), transpose_kernel=transpose_kernel, **options
     )
@@ -253,7 +245,7 @@ def test_circular_conv_transpose_wraps_around(
 # Einsum.
 
 
-def test_einsum_is_a_sum_over_the_missing_letters() -> None:
+def test_einsum_is_a_sum_over_the_missing_letters():
     x, kernel, bias = (
         rng.normal(size=(2, 3, 4)),
         rng.normal(size=(4, 5, 6)),
@@ -278,9 +270,7 @@ def test_einsum_is_a_sum_over_the_missing_letters() -> None:
         ("ta,aa->ta", (3, 4), (4, 4), (4,)),
     ],
 )
-def test_einsum_s_bias_has_the_kernel_s_letters(
-    equation: str, inputs: Any, kernel: Any, bias: Any
-) -> None:
+def test_einsum_s_bias_has_the_kernel_s_letters(equation, inputs, kernel, bias):
     shapes = functional.einsum_shapes(equation, inputs, kernel)
     assert shapes.bias == bias
     x, k, b = single(rng.normal(size=inputs), rng.normal(size=kernel), rng.normal(size=bias))
@@ -292,7 +282,7 @@ def test_einsum_s_bias_has_the_kernel_s_letters(
 # Embed.
 
 
-def test_embed_looks_rows_up() -> None:
+def test_embed_looks_rows_up():
     (table,) = single(rng.normal(size=(5, 3)))
     ids = np.array([[0, 4], [-1, -5]])
     np.testing.assert_array_equal(functional.embed(jnp.asarray(ids), table), np.asarray(table)[ids])
@@ -300,14 +290,14 @@ def test_embed_looks_rows_up() -> None:
     assert np.isnan(outside).all()
 
 
-def test_embed_with_one_row_broadcasts_it() -> None:
+def test_embed_with_one_row_broadcasts_it():
     (table,) = single(rng.normal(size=(1, 3)))
     y = functional.embed(jnp.array([[0, 7], [-2, 1]]), table)
     np.testing.assert_array_equal(y, np.broadcast_to(table, (2, 2, 3)))
     assert functional.embed(jnp.array(3), table).shape == (3,)
 
 
-def test_attend_multiplies_with_each_row() -> None:
+def test_attend_multiplies_with_each_row():
     query, table = rng.normal(size=(2, 4, 3)), rng.normal(size=(5, 3))
     expected = np.zeros((2, 4, 5))
     for i, j, n in np.ndindex(2, 4, 5):
@@ -321,7 +311,7 @@ def test_attend_multiplies_with_each_row() -> None:
 @pytest.mark.parametrize("padding", ["VALID", "SAME", 1, ((1, 0), (0, 1))])
 @pytest.mark.parametrize("strides", [None, (2, 1)])
 @pytest.mark.parametrize("name", ["max_pool", "min_pool", "avg_pool", "avg_pool without padding"])
-def test_pool(name: str, strides: Any, padding: Any) -> None:
+def test_pool(name, strides, padding):
     x, window = rng.normal(size=(2, 5, 6, 3)), (3, 2)
     steps = strides or (1, 1)
     widths = {
@@ -343,20 +333,20 @@ def test_pool(name: str, strides: Any, padding: Any) -> None:
     near(pool(*single(x), window, strides, padding, **options), expected)
 
 
-def test_pool_of_any_reduction() -> None:
+def test_pool_of_any_reduction():
     x = rng.integers(1, 4, (1, 6, 2))
     ours = functional.pool(jnp.asarray(x), 1, jax.lax.mul, (3,), (2,), "VALID")
     near(ours, np.stack([x[:, i : i + 3].prod(1) for i in (0, 2)], 1))
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (2, 6, 2), (3, 2, 6, 2)])
-def test_pool_with_any_number_of_batch_dimensions(shape: tuple[int, ...]) -> None:
+def test_pool_with_any_number_of_batch_dimensions(shape):
     (x,) = single(rng.normal(size=shape))
     expected = np.maximum(x[..., :-1, :], x[..., 1:, :])
     np.testing.assert_array_equal(functional.max_pool(x, (2,)), expected)
 
 
-def test_pooling_integers() -> None:
+def test_pooling_integers():
     x = jnp.array([3, -5, 2, 7]).reshape(1, 4, 1)
     assert functional.max_pool(x, (2,), (2,), "SAME").ravel().tolist() == [3, 7]
     assert functional.min_pool(x, (3,), (3,), "SAME").ravel().tolist() == [-5, 2]
@@ -367,7 +357,7 @@ def test_pooling_integers() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate):
     x = jnp.full((400, 100), 3.0)
     y = np.asarray(functional.dropout(x, jax.random.key(0), rate))
     kept = y != 0.0
@@ -377,7 +367,7 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
 
 
 @pytest.mark.parametrize("dims", [(0,), (1,), (0, 2), (-1,), ()])
-def test_dropout_shares_coins_along_broadcast_dims(dims: tuple[int, ...]) -> None:
+def test_dropout_shares_coins_along_broadcast_dims(dims):
     x = jnp.ones((6, 5, 4))
     y = np.asarray(functional.dropout(x, jax.random.key(1), 0.5, broadcast_dims=dims))
     shared = {d % 3 for d in dims}
@@ -386,7 +376,7 @@ def test_dropout_shares_coins_along_broadcast_dims(dims: tuple[int, ...]) -> Non
         assert constant == (axis in shared)
 
 
-def test_dropout_at_the_ends() -> None:
+def test_dropout_at_the_ends():
     x = jnp.array([1.0, -2.0])
     assert functional.dropout(x, None, 0.0) is x
     np.testing.assert_array_equal(functional.dropout(x, None, 1.0), [0.0, 0.0])
@@ -394,7 +384,7 @@ def test_dropout_at_the_ends() -> None:
     np.testing.assert_array_equal(gradient, [0.0, 0.0])
 
 
-def test_dropout_s_gradient_is_its_mask() -> None:
+def test_dropout_s_gradient_is_its_mask():
     x, key = jnp.linspace(-1.0, 1.0, 50), jax.random.key(4)
     gradient = jax.grad(lambda x: functional.dropout(x, key, 0.25).sum())(x)
     np.testing.assert_allclose(gradient * x, functional.dropout(x, key, 0.25), rtol=1e-6)
@@ -403,12 +393,12 @@ def test_dropout_s_gradient_is_its_mask() -> None:
 # PReLU.
 
 
-def test_prelu() -> None:
+def test_prelu():
     x = rng.normal(size=(3, 4))
     near(functional.prelu(*single(x, 0.3)), np.where(x >= 0, x, 0.3 * x))
 
 
-def test_prelu_with_a_slope_for_each_channel() -> None:
+def test_prelu_with_a_slope_for_each_channel():
     x, slope = rng.normal(size=(3, 4)), rng.normal(size=4)
     near(functional.prelu(*single(x, slope)), np.where(x >= 0, x, slope * x))
 
@@ -416,7 +406,7 @@ def test_prelu_with_a_slope_for_each_channel() -> None:
 # Types.
 
 
-def test_precision_is_passed_on() -> None:
+def test_precision_is_passed_on():
     x, kernel = jnp.ones((1, 4, 3)), jnp.ones((3, 3, 3))
     for layer in (
         lambda: functional.dense(x, kernel[0], precision="highest"),
@@ -429,14 +419,14 @@ def test_precision_is_passed_on() -> None:
         assert "HIGHEST" in str(jax.make_jaxpr(layer)())
 
 
-def test_overrides_are_called() -> None:
+def test_overrides_are_called():
     calls = itertools.count()
 
-    def dot(*args: Any, **kwargs: Any) -> jax.Array:
+    def dot(*args, **kwargs):
         next(calls)
         return jax.lax.dot_general(*args, **kwargs).astype(jnp.bfloat16)
 
-    def convolve(*args: Any, **kwargs: Any) -> jax.Array:
+    def convolve(*args, **kwargs):
         next(calls)
         return 2 * jax.lax.conv_general_dilated(*args, **kwargs)
 
@@ -449,7 +439,7 @@ def test_overrides_are_called() -> None:
     assert next(calls) == 3
 
 
-def test_inputs_need_be_no_jax_arrays() -> None:
+def test_inputs_need_be_no_jax_arrays():
     x = np.arange(8.0).reshape(1, 4, 2)
     kernel = np.ones((3, 2, 2), np.float32)
     for y in (

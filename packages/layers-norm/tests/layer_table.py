@@ -20,7 +20,7 @@ class Linear(Module):
     param_dtype: Any = jnp.float32
 
     @compact
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         init = jax.nn.initializers.normal()
         kernel = self.param("kernel", init, (x.shape[-1], self.features), self.param_dtype)
         cube = self.param("kernel_2", init, (2, x.shape[-1], self.features), self.param_dtype)
@@ -32,7 +32,7 @@ class Linear(Module):
         return x @ kernel + jnp.einsum("bi,cio->bo", x, cube) + bias
 
 
-def linear(fields: dict[str, Any]) -> Linear:
+def linear(fields):
     return Linear(5, param_dtype=fields.get("param_dtype", jnp.float32))
 
 

@@ -1,29 +1,25 @@
 """The table of nnx layers: one row a layer, from which every contract test follows."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from contracts import Input
 from linnet.layers_norm import linen, nnx
-from linnet.module_core.nnx import Module, Param, Rngs
+from linnet.module_core.nnx import Module, Param
 from nnx_contracts import Layer
 
 
 class Linear(Module):
     """A layer to wrap: kernel, bias, and a convolution-like kernel of more dimensions."""
 
-    def __init__(self, rngs: Rngs, param_dtype: Any = jnp.float32) -> None:
+    def __init__(self, rngs, param_dtype=jnp.float32):
         init = jax.nn.initializers.normal()
         self.kernel = Param(init(rngs.params(), (4, 5), param_dtype))
         self.kernel_2 = Param(init(rngs.params(), (2, 4, 5), param_dtype))
         self.bias = Param(init(rngs.params(), (5,), param_dtype))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         common = jnp.promote_types(x.dtype, self.kernel.dtype)
         x, kernel, cube, bias = (
             jnp.asarray(a, common)
@@ -37,14 +33,14 @@ class Linear(Module):
         return x @ kernel + jnp.einsum("bi,cio->bo", x, cube) + bias
 
 
-def linear(rngs: Rngs, options: dict[str, Any]) -> Linear:
+def linear(rngs, options):
     return Linear(rngs, options.get("param_dtype", jnp.float32))
 
 
-def twin(module: Any, **call: Any) -> Any:
+def twin(module, **call):
     """Linen's layer with the parameters of nnx's, which have the same names."""
 
-    def output(values: dict[str, Any], *inputs: Any) -> Any:
+    def output(values, *inputs):
         stats = {k: v for k, v in values.items() if k in ("mean", "var")}
         params = {k: v for k, v in values.items() if k not in stats}
         variables = {"params": params, "batch_stats": stats}

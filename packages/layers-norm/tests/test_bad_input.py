@@ -6,7 +6,6 @@ Each row: a call, the type that a plain Python handler would catch, and what the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -34,16 +33,16 @@ class Refusal(NamedTuple):
     call: dict[str, Any]
 
 
-def refused(layer: Module, x: Any, error: type[Exception], *says: str, **call: Any) -> Refusal:
+def refused(layer, x, error, *says, **call):
     """A layer that `init` refuses for an input, and what the message must say."""
     return Refusal(layer, x, error, says, call)
 
 
-def spectral(**fields: Any) -> Module:
+def spectral(**fields):
     return linen.SpectralNorm(Linear(5), **fields)
 
 
-def weight(**fields: Any) -> Module:
+def weight(**fields):
     return linen.WeightNorm(Linear(5), **fields)
 
 
@@ -134,7 +133,7 @@ def weight(**fields: Any) -> Module:
     ],
     ids=lambda refusal: f"{type(refusal.layer).__name__}: {refusal.says[0]}",
 )
-def test_refused(refusal: Refusal) -> None:
+def test_refused(refusal):
     with pytest.raises(errors.LinnetError) as caught:
         jax.eval_shape(lambda: refusal.layer.init(KEY, refusal.x, **refusal.call))
     assert isinstance(caught.value, refusal.error)
@@ -147,24 +146,24 @@ class Model(Module):
     """So that a message has a place to tell."""
 
     @compact
-    def __call__(self, x: Any, train: bool) -> Any:
+    def __call__(self, x, train):
         return linen.BatchNorm(use_running_average=not train, name="norm")(x)
 
 
-def test_the_first_line_says_where_and_what() -> None:
+def test_the_first_line_says_where_and_what():
     variables = Model().init(KEY, VECTORS, train=True)
     stats = {"norm": {"mean": jnp.zeros(3), "var": jnp.ones(3)}}
     with pytest.raises(errors.ScopeParamShapeError, match=re.escape("norm (BatchNorm)")):
         Model().apply({**variables, "batch_stats": stats}, X[..., :3], train=False)
 
 
-def test_a_model_that_trains_without_a_mutable_collection_is_told_how() -> None:
+def test_a_model_that_trains_without_a_mutable_collection_is_told_how():
     variables = Model().init(KEY, VECTORS, train=True)
     with pytest.raises(errors.ModifyScopeVariableError, match=r"mutable=\['batch_stats'\]"):
         Model().apply(variables, VECTORS, train=True)
 
 
-def test_statistics_of_another_shape() -> None:
+def test_statistics_of_another_shape():
     variables = linen.BatchNorm(use_running_average=True).init(KEY, VECTORS)
     for size in (1, 3):
         variables["batch_stats"]["mean"] = jnp.zeros(size)
@@ -178,13 +177,13 @@ def test_statistics_of_another_shape() -> None:
             BN.apply(variables, VECTORS, mutable=["batch_stats"])
 
 
-def test_parameters_of_another_shape() -> None:
+def test_parameters_of_another_shape():
     variables = linen.LayerNorm().init(KEY, VECTORS)
     with pytest.raises(errors.ScopeParamShapeError, match=r"\(4,\).*\(3,\)"):
         linen.LayerNorm().apply(variables, VECTORS[:, :3])
 
 
-def test_a_vector_of_another_kernel() -> None:
+def test_a_vector_of_another_kernel():
     layer = linen.SpectralNorm(Linear(5))
     variables = jax.jit(lambda: layer.init(KEY, VECTORS, update_stats=True))()
     variables["batch_stats"]["layer_instance/kernel/u"] = jnp.ones((1, 4))
@@ -192,7 +191,7 @@ def test_a_vector_of_another_kernel() -> None:
         layer.apply(variables, VECTORS, update_stats=False)
 
 
-def test_statistics_that_were_not_given() -> None:
+def test_statistics_that_were_not_given():
     layer = linen.SpectralNorm(Linear(5))
     params = jax.jit(lambda: layer.init(KEY, VECTORS, update_stats=True))()["params"]
     with pytest.raises(errors.ScopeCollectionNotFound, match="batch_stats"):
@@ -207,7 +206,7 @@ def test_statistics_that_were_not_given() -> None:
         lambda: BN.clone(axis_name="batch").apply(BN.init(KEY, X), X, mutable=["batch_stats"]),
     ],
 )
-def test_a_name_that_nothing_maps_over(call: Callable[[], Any]) -> None:
+def test_a_name_that_nothing_maps_over(call):
     with pytest.raises(errors.ArgumentError, match=r"axis_name='batch'.*\n.*jax.vmap"):
         call()
 
@@ -229,7 +228,7 @@ def test_a_name_that_nothing_maps_over(call: Callable[[], Any]) -> None:
         (lambda: functional.weight_norm(VECTORS, jnp.ones(2)), r"expected \(4,\)"),
     ],
 )
-def test_refused_by_functions(call: Callable[[], Any], says: str) -> None:
+def test_refused_by_functions(call, says):
     with pytest.raises(ValueError, match=says) as caught:
         call()
     assert isinstance(caught.value, errors.LinnetError)

@@ -1,7 +1,5 @@
 """What every layer promises, over the table of layers."""
 
-from __future__ import annotations
-
 from contracts import *  # noqa: F403  (the tests)
 from linnet.layers_norm import linen
 

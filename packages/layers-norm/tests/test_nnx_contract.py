@@ -1,7 +1,5 @@
 """What every nnx layer promises, over the table of layers."""
 
-from __future__ import annotations
-
 from linnet.layers_norm import nnx as MODULES
 from nnx_contracts import *  # noqa: F403  (the tests)
 

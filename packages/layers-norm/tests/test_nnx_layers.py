@@ -1,10 +1,5 @@
 """What is special to single nnx layers: running averages, modes, weights in place, mistakes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +14,7 @@ from .nnx_layer_table import Linear
 X = np.random.default_rng(0).normal(2, 3, (6, 4)).astype(np.float32)
 
 
-def test_batch_norm_s_averages_follow_while_training_and_stay_afterwards() -> None:
+def test_batch_norm_s_averages_follow_while_training_and_stay_afterwards():
     layer = nnx.BatchNorm(4, momentum=0.75, rngs=Rngs(0))
     y = layer(X)
     expected = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-5)
@@ -36,10 +31,10 @@ def test_batch_norm_s_averages_follow_while_training_and_stay_afterwards() -> No
     assert layer.use_running_average is False
 
 
-def test_averages_hold_no_tracer_of_a_gradient_and_get_none() -> None:
+def test_averages_hold_no_tracer_of_a_gradient_and_get_none():
     layer = nnx.BatchNorm(4, rngs=Rngs(0))
 
-    def loss(x: Any) -> Any:
+    def loss(x):
         new = nnx.BatchNorm(4, rngs=Rngs(0))
         y = new(x)
         return jnp.sum(new.mean[...] + new.var[...]) + 0 * jnp.sum(y)
@@ -49,14 +44,14 @@ def test_averages_hold_no_tracer_of_a_gradient_and_get_none() -> None:
     assert layer.mean.dtype == jnp.float32
 
 
-def test_a_batch_of_nothing_leaves_the_averages() -> None:
+def test_a_batch_of_nothing_leaves_the_averages():
     layer = nnx.BatchNorm(4, rngs=Rngs(0))
     layer(X, mask=np.zeros((6, 1), bool))
     assert not np.any(layer.mean[...])
     np.testing.assert_array_equal(layer.var[...], np.ones(4))
 
 
-def test_set_view_sets_what_is_given() -> None:
+def test_set_view_sets_what_is_given():
     layer = nnx.BatchNorm(4, rngs=Rngs(0))
     layer.set_view()
     assert layer.use_running_average is False
@@ -64,11 +59,11 @@ def test_set_view_sets_what_is_given() -> None:
     assert layer.use_running_average is True
 
 
-def test_batch_norm_over_a_mapped_axis_is_one_over_all() -> None:
+def test_batch_norm_over_a_mapped_axis_is_one_over_all():
     layer = nnx.BatchNorm(4, axis_name="batch", rngs=Rngs(0))
     whole = nnx.BatchNorm(4, rngs=Rngs(0))
 
-    def one(x: Any) -> Any:
+    def one(x):
         new = nnx.BatchNorm(4, axis_name="batch", rngs=Rngs(0))
         return new(x), new.mean[...]
 
@@ -79,16 +74,16 @@ def test_batch_norm_over_a_mapped_axis_is_one_over_all() -> None:
         layer(X)
 
 
-def test_metadata_goes_to_the_parameters() -> None:
+def test_metadata_goes_to_the_parameters():
     layer = nnx.LayerNorm(4, scale_metadata={"unit": "V"}, bias_metadata={"a": 1}, rngs=Rngs(0))
     assert layer.scale.unit == "V"
     assert layer.bias.a == 1
 
 
-def test_promotion_is_the_user_s() -> None:
-    seen: list[Any] = []
+def test_promotion_is_the_user_s():
+    seen = []
 
-    def promote(arrays: Any, *, dtype: Any) -> Any:
+    def promote(arrays, *, dtype):
         seen.append([None if a is None else a.dtype.name for a in arrays])
         return tuple(None if a is None else a.astype(jnp.float32) for a in arrays)
 
@@ -97,7 +92,7 @@ def test_promotion_is_the_user_s() -> None:
     assert seen == [["bfloat16", "float32", None]]
 
 
-def test_spectral_norm_finds_the_singular_value_step_by_step() -> None:
+def test_spectral_norm_finds_the_singular_value_step_by_step():
     inner = Linear(Rngs(0))
     kernel = np.asarray(inner.kernel[...])
     layer = nnx.SpectralNorm(inner, rngs=Rngs(1))
@@ -113,7 +108,7 @@ def test_spectral_norm_finds_the_singular_value_step_by_step() -> None:
     np.testing.assert_array_equal(layer.batch_stats["kernel", "u"][...], u)
 
 
-def test_spectral_norm_s_sizes_are_those_of_the_stored_parameters() -> None:
+def test_spectral_norm_s_sizes_are_those_of_the_stored_parameters():
     inner = Linear(Rngs(0))
     inner.kernel[...] = inner.kernel[...].astype(jnp.bfloat16)
     layer = nnx.SpectralNorm(inner, dtype=jnp.float16, rngs=Rngs(0))
@@ -124,7 +119,7 @@ def test_spectral_norm_s_sizes_are_those_of_the_stored_parameters() -> None:
     assert nnx.SpectralNorm(inner, n_steps=0, rngs=Rngs(0)).batch_stats == {}
 
 
-def test_weight_norm_is_length_and_direction() -> None:
+def test_weight_norm_is_length_and_direction():
     inner = Linear(Rngs(0))
     kernel = np.asarray(inner.kernel[...])
     layer = nnx.WeightNorm(inner, rngs=Rngs(1))
@@ -136,7 +131,7 @@ def test_weight_norm_is_length_and_direction() -> None:
     assert ("scales", ("kernel",)) in dict(to_flat_state(state(layer, Param)))
 
 
-def test_weight_norm_s_scales_may_be_drawn() -> None:
+def test_weight_norm_s_scales_may_be_drawn():
     init = jax.nn.initializers.normal()
     layer = nnx.WeightNorm(Linear(Rngs(0)), scale_init=init, rngs=Rngs(1))
     assert layer.scales is not None
@@ -145,14 +140,14 @@ def test_weight_norm_s_scales_may_be_drawn() -> None:
 
 
 class Late(Module):
-    def __init__(self) -> None:
+    def __init__(self):
         self.kernel = Param(jnp.ones((4, 5)))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         return x
 
 
-def late(wrapper: Any) -> Any:
+def late(wrapper):
     inner = Late()
     chosen = {"variable_filter": Param} if wrapper is nnx.WeightNorm else {}
     layer = wrapper(inner, rngs=Rngs(0), **chosen)
@@ -160,7 +155,7 @@ def late(wrapper: Any) -> Any:
     return layer(X)
 
 
-MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+MISTAKES = [
     (
         lambda: nnx.BatchNorm(4, use_running_average=None, rngs=Rngs(0))(X),
         ArgumentError,
@@ -228,8 +223,6 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 @pytest.mark.parametrize(
     ("mistake", "error", "message"), MISTAKES, ids=lambda m: m[:40] if isinstance(m, str) else ""
 )
-def test_mistakes_are_refused_by_the_layer_s_name(
-    mistake: Callable[[], Any], error: type[Exception], message: str
-) -> None:
+def test_mistakes_are_refused_by_the_layer_s_name(mistake, error, message):
     with pytest.raises(error, match=message):
         mistake()

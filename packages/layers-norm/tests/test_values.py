@@ -1,9 +1,6 @@
 """Each norm's numbers against its formula, written down anew in float64 NumPy."""
 
-from __future__ import annotations
-
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,23 +16,23 @@ rng = np.random.default_rng(11)
 KEY = jax.random.key(0)
 
 
-def near(ours: Any, expected: Any, **tolerance: float) -> None:
+def near(ours, expected, **tolerance):
     assert np.shape(ours) == np.shape(expected)
     # Where numbers cancel, what is left has the error of the large ones beside it.
     atol = 2e-6 * max(1.0, np.abs(expected).max(initial=0))
     np.testing.assert_allclose(ours, expected, **{"rtol": 2e-5, "atol": atol, **tolerance})
 
 
-def single(*values: Any) -> list[jax.Array]:
+def single(*values):
     return [jnp.asarray(v, jnp.float32) for v in values]
 
 
-def run(function: Any, *args: Any, **options: Any) -> Any:
+def run(function, *args, **options):
     """One compiled program instead of one for each operation."""
     return jax.jit(functools.partial(function, **options))(*args)
 
 
-def normalized(x: Any, axes: Any, epsilon: float, where: Any = True) -> Any:
+def normalized(x, axes, epsilon, where=True):
     """(x - μ) / √(σ² + ε), statistics over the chosen positions."""
     where = np.broadcast_to(where, x.shape)
     mean = x.mean(axes, keepdims=True, where=where)
@@ -52,14 +49,14 @@ MASK = rng.random(X.shape) < 0.7
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("mask", [None, MASK])
-def test_layer_norm_is_the_paper_s_formula(fast: bool, mask: Any) -> None:
+def test_layer_norm_is_the_paper_s_formula(fast, mask):
     scale, bias = rng.normal(size=8), rng.normal(size=8)
     expected = normalized(X, -1, 1e-6, True if mask is None else mask) * scale + bias
     ours = run(functional.layer_norm, *single(X, scale, bias), mask=mask, use_fast_variance=fast)
     near(ours, expected)
 
 
-def test_layer_norm_over_any_axes_with_features_along_any_others() -> None:
+def test_layer_norm_over_any_axes_with_features_along_any_others():
     scale, bias = rng.normal(size=(5, 8)), rng.normal(size=(5, 8))
     expected = normalized(X, (0, 2), 1e-3) * scale[:, None, :] + bias[:, None, :]
     ours = run(
@@ -72,14 +69,14 @@ def test_layer_norm_over_any_axes_with_features_along_any_others() -> None:
     near(ours, expected)
 
 
-def test_no_reduced_axes_and_no_feature_axes() -> None:
+def test_no_reduced_axes_and_no_feature_axes():
     near(run(functional.layer_norm, *single(X), reduction_axes=()), np.zeros_like(X))
     scaled = run(functional.rms_norm, *single(X, 2.0), reduction_axes=(), feature_axes=())
     near(scaled, 2 * X / np.sqrt(X**2 + 1e-6))
 
 
 @pytest.mark.parametrize("mask", [None, MASK])
-def test_rms_norm_divides_by_the_root_mean_square(mask: Any) -> None:
+def test_rms_norm_divides_by_the_root_mean_square(mask):
     scale = rng.normal(size=(6, 8))
     where = True if mask is None else mask
     square = (X**2).mean((2, 3), keepdims=True, where=np.broadcast_to(where, X.shape))
@@ -96,7 +93,7 @@ def test_rms_norm_divides_by_the_root_mean_square(mask: Any) -> None:
 
 @pytest.mark.parametrize("groups", [{"num_groups": 4}, {"num_groups": None, "group_size": 2}])
 @pytest.mark.parametrize("mask", [None, MASK, MASK[..., :1], MASK[0, :, :, :1]])
-def test_group_norm_normalizes_neighboring_channels_together(groups: Any, mask: Any) -> None:
+def test_group_norm_normalizes_neighboring_channels_together(groups, mask):
     scale, bias = rng.normal(size=8), rng.normal(size=8)
     where = np.broadcast_to(True if mask is None else mask, X.shape)
     parts = [
@@ -107,12 +104,12 @@ def test_group_norm_normalizes_neighboring_channels_together(groups: Any, mask: 
     near(run(functional.group_norm, *single(X, scale, bias), mask=mask, **groups), expected)
 
 
-def test_group_norm_over_chosen_axes() -> None:
+def test_group_norm_over_chosen_axes():
     expected = np.concatenate([normalized(X[..., i : i + 4], (0, 3), 1e-6) for i in (0, 4)], -1)
     near(run(functional.group_norm, *single(X), num_groups=2, reduction_axes=(-1, 0)), expected)
 
 
-def test_instance_norm_normalizes_each_channel_of_each_example() -> None:
+def test_instance_norm_normalizes_each_channel_of_each_example():
     scale, bias = rng.normal(size=8), rng.normal(size=8)
     expected = normalized(X, (1, 2), 1e-6, MASK) * scale + bias
     near(run(functional.instance_norm, *single(X, scale, bias), mask=MASK), expected)
@@ -125,9 +122,7 @@ def test_instance_norm_normalizes_each_channel_of_each_example() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("mask", [None, MASK, MASK[:, :, :, :1]])
-def test_batch_norm_trains_with_the_batch_s_statistics_and_keeps_averages(
-    fast: bool, mask: Any
-) -> None:
+def test_batch_norm_trains_with_the_batch_s_statistics_and_keeps_averages(fast, mask):
     layer = linen.BatchNorm(momentum=0.9, use_fast_variance=fast)
     variables = {
         "params": {"scale": jnp.full(8, 2.0), "bias": jnp.full(8, 1.0)},
@@ -146,21 +141,21 @@ def test_batch_norm_trains_with_the_batch_s_statistics_and_keeps_averages(
     near(y, 2 * (X - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) + 1)
 
 
-def test_batch_norm_along_several_axes() -> None:
+def test_batch_norm_along_several_axes():
     layer = linen.BatchNorm(use_running_average=False, axis=(-1, 1))
     y, variables = layer.init_with_output(KEY, *single(X))
     assert variables["params"]["scale"].shape == (5, 8)
     near(y, normalized(X, (0, 2), 1e-5))
 
 
-def test_init_leaves_the_averages_as_they_begin() -> None:
+def test_init_leaves_the_averages_as_they_begin():
     layer = linen.BatchNorm(use_running_average=False, axis_name="nowhere")
     variables = layer.init(KEY, *single(X))
     near(variables["batch_stats"]["mean"], np.zeros(8))
     near(variables["batch_stats"]["var"], np.ones(8))
 
 
-def test_momentum_at_its_ends_and_traced() -> None:
+def test_momentum_at_its_ends_and_traced():
     old, new = single([1.0, 2.0], [3.0, 5.0])
     near(functional.running_average(old, new, 0.0), new)
     near(functional.running_average(old, new, 1.0), old)
@@ -168,7 +163,7 @@ def test_momentum_at_its_ends_and_traced() -> None:
     near(traced, 0.25 * old + 0.75 * new)
 
 
-def test_a_batch_that_is_all_padding_leaves_the_averages() -> None:
+def test_a_batch_that_is_all_padding_leaves_the_averages():
     layer = linen.BatchNorm(use_running_average=False)
     x = jnp.ones((3, 2)).at[:, 1].set(jnp.arange(3.0))
     variables = layer.init(KEY, x)
@@ -179,7 +174,7 @@ def test_a_batch_that_is_all_padding_leaves_the_averages() -> None:
     near(updates["batch_stats"]["var"], [1.0, 0.99 + 0.01 * 2 / 3])
 
 
-def test_an_empty_batch_leaves_the_averages() -> None:
+def test_an_empty_batch_leaves_the_averages():
     layer = linen.BatchNorm(use_running_average=False)
     variables = layer.init(KEY, jnp.ones((3, 2)))
     y, updates = layer.apply(variables, jnp.ones((0, 2)), mutable=["batch_stats"])
@@ -188,7 +183,7 @@ def test_an_empty_batch_leaves_the_averages() -> None:
     near(updates["batch_stats"]["var"], [1.0, 1.0])
 
 
-def test_masks_of_numbers_and_of_fewer_dimensions() -> None:
+def test_masks_of_numbers_and_of_fewer_dimensions():
     (x,) = single(X)
     expected = run(functional.layer_norm, x, mask=MASK[0])
     for mask in (MASK[0].astype(int), MASK[0].astype(float), jnp.asarray(MASK[0])[None]):
@@ -204,7 +199,7 @@ def test_masks_of_numbers_and_of_fewer_dimensions() -> None:
         lambda x, mask: functional.group_norm(x, num_groups=2, mask=mask),
     ],
 )
-def test_an_example_that_is_all_padding_gives_numbers(norm: Any) -> None:
+def test_an_example_that_is_all_padding_gives_numbers(norm):
     (x,) = single(X)
     mask = jnp.asarray(MASK).at[0].set(False)
     y, gradient = jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.sin(norm(x, mask=mask)))))(x)
@@ -217,8 +212,8 @@ def test_an_example_that_is_all_padding_gives_numbers(norm: Any) -> None:
 # Over a named axis: the same numbers as of the whole.
 
 
-def over_lanes(norm: Any, *lanes: Any, **options: Any) -> Any:
-    def lane(*args: Any) -> Any:
+def over_lanes(norm, *lanes, **options):
+    def lane(*args):
         return norm(*args, axis_name="lanes", **options)
 
     return jax.jit(jax.vmap(lane, axis_name="lanes"))(*lanes)
@@ -227,11 +222,11 @@ def over_lanes(norm: Any, *lanes: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64])
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_named_axis_counts_as_one_of_the_array(fast: bool, dtype: Any, masked: bool) -> None:
+def test_a_named_axis_counts_as_one_of_the_array(fast, dtype, masked):
     x = jnp.asarray(X, dtype) * (1 + 2j if dtype == jnp.complex64 else 1)
     mask = jnp.asarray(MASK)
 
-    def norm(x: Any, mask: Any, **options: Any) -> Any:
+    def norm(x, mask, **options):
         options["mask"] = mask if masked else None
         return functional.layer_norm(x, use_fast_variance=fast, **options)
 
@@ -240,7 +235,7 @@ def test_a_named_axis_counts_as_one_of_the_array(fast: bool, dtype: Any, masked:
     near(ours, whole, atol=1e-5)
 
 
-def test_every_norm_takes_a_named_axis() -> None:
+def test_every_norm_takes_a_named_axis():
     (x,) = single(X)
     near(over_lanes(functional.rms_norm, x), functional.rms_norm(x, reduction_axes=(0, 3)))
     # Both take the mean over lanes, examples' space and one channel or a pair.
@@ -251,12 +246,12 @@ def test_every_norm_takes_a_named_axis() -> None:
     near(lanes, whole, atol=1e-5)
 
 
-def test_batch_norm_over_devices_weighs_them_by_what_their_masks_leave() -> None:
+def test_batch_norm_over_devices_weighs_them_by_what_their_masks_leave():
     layer = linen.BatchNorm(use_running_average=False, axis_name="lanes")
     variables = layer.init(KEY, jnp.ones((1, 8)))
     x, mask = jnp.asarray(X, jnp.float32), jnp.asarray(MASK).at[0, 1:].set(False)
 
-    def step(x: Any, mask: Any) -> Any:
+    def step(x, mask):
         return layer.apply(variables, x, mask=mask, mutable=["batch_stats"])
 
     y, updates = jax.jit(jax.vmap(step, axis_name="lanes"))(x, mask)
@@ -265,7 +260,7 @@ def test_batch_norm_over_devices_weighs_them_by_what_their_masks_leave() -> None
     near(updates["batch_stats"]["mean"], np.tile(0.01 * mean, (4, 1)))
 
 
-def test_init_outside_of_the_mapping_needs_no_named_axis() -> None:
+def test_init_outside_of_the_mapping_needs_no_named_axis():
     layers = (
         linen.LayerNorm(axis_name="lanes"),
         linen.RMSNorm(axis_name="lanes"),
@@ -280,7 +275,7 @@ def test_init_outside_of_the_mapping_needs_no_named_axis() -> None:
 # Numbers that are hard to handle.
 
 
-def test_statistics_of_half_precision_are_taken_in_float32() -> None:
+def test_statistics_of_half_precision_are_taken_in_float32():
     x = jnp.asarray(rng.normal(300, 1, (2, 4096)), jnp.float16)  # squares sum to 3.7e8
     expected = normalized(np.float64(x), -1, 1e-6)
     ours = run(functional.layer_norm, x, use_fast_variance=False)
@@ -293,12 +288,12 @@ def test_statistics_of_half_precision_are_taken_in_float32() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.complex64])
-def test_constant_inputs_give_zeros_and_finite_gradients(fast: bool, dtype: Any) -> None:
-    def norm(x: Any) -> Any:
+def test_constant_inputs_give_zeros_and_finite_gradients(fast, dtype):
+    def norm(x):
         return functional.layer_norm(x, use_fast_variance=fast)
 
     @jax.jit
-    def both(x: Any) -> Any:
+    def both(x):
         y, pullback = jax.vjp(norm, x)
         return y, pullback(jnp.ones_like(y))[0]
 
@@ -315,11 +310,11 @@ def test_constant_inputs_give_zeros_and_finite_gradients(fast: bool, dtype: Any)
     "norm", [functional.rms_norm, lambda x: functional.weight_norm(x, feature_axes=0)]
 )
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16])
-def test_zeros_stay_zeros_with_finite_gradients(norm: Any, dtype: Any) -> None:
+def test_zeros_stay_zeros_with_finite_gradients(norm, dtype):
     x = jnp.zeros((3, 5), dtype)
 
     @jax.jit
-    def both(x: Any) -> Any:
+    def both(x):
         y, pullback = jax.vjp(norm, x)
         # 1/√ε is 1e6 for weights: more than float16 holds, unless what comes back is small.
         return y, pullback(jnp.full_like(y, 0.01))[0]
@@ -330,14 +325,14 @@ def test_zeros_stay_zeros_with_finite_gradients(norm: Any, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e2, 1e4, 1e6])
-def test_the_variance_is_never_negative(offset: float) -> None:
+def test_the_variance_is_never_negative(offset):
     x = jnp.asarray(offset + rng.normal(0, 1e-3, (64, 33)), jnp.float32)
     moments = functional.batch_moments(x)
     assert (moments.variance >= 0).all()
     assert np.isfinite(functional.layer_norm(x)).all()
 
 
-def test_the_slow_variance_keeps_its_digits_far_from_zero() -> None:
+def test_the_slow_variance_keeps_its_digits_far_from_zero():
     x = 5000 + rng.normal(size=(16, 64)).astype(np.float32).astype(np.float64)
     x = np.float64(np.float32(x))
     expected = normalized(x, -1, 1e-6)
@@ -347,7 +342,7 @@ def test_the_slow_variance_keeps_its_digits_far_from_zero() -> None:
     assert abs(functional.layer_norm(*single(x)) - expected).max() > 1e-2
 
 
-def test_complex_numbers_have_a_real_variance() -> None:
+def test_complex_numbers_have_a_real_variance():
     z = X + 1j * rng.normal(1, 3, X.shape)
     scale = rng.normal(size=8) + 1j * rng.normal(size=8)
     expected = normalized(z, -1, 1e-6) * scale
@@ -360,19 +355,19 @@ def test_complex_numbers_have_a_real_variance() -> None:
     assert variance.dtype == jnp.float32
 
 
-def test_integers_become_float32() -> None:
+def test_integers_become_float32():
     x = np.arange(12).reshape(3, 4)
     y = run(functional.layer_norm, jnp.asarray(x))
     assert y.dtype == jnp.float32
     near(y, normalized(x, -1, 1e-6))
 
 
-def test_dtypes_of_input_parameters_and_result() -> None:
+def test_dtypes_of_input_parameters_and_result():
     (x,) = single(X)
     half = x.astype(jnp.bfloat16)
     scale = jnp.ones(8)
 
-    def dtype_of(*args: Any, **options: Any) -> Any:
+    def dtype_of(*args, **options):
         return jax.eval_shape(lambda: functional.layer_norm(*args, **options)).dtype
 
     assert dtype_of(half) == jnp.bfloat16
@@ -385,12 +380,12 @@ def test_dtypes_of_input_parameters_and_result() -> None:
         assert dtype_of(half, scale, dtype=jnp.bfloat16) == jnp.bfloat16
 
 
-def test_averages_are_kept_in_float32_unless_told_otherwise() -> None:
-    def stats(**fields: Any) -> Any:
+def test_averages_are_kept_in_float32_unless_told_otherwise():
+    def stats(**fields):
         layer = linen.BatchNorm(use_running_average=False, param_dtype=jnp.bfloat16, **fields)
         (x,) = single(X)
 
-        def states() -> Any:
+        def states():
             variables = layer.init(KEY, x.astype(jnp.bfloat16))
             _, updates = layer.apply(variables, x.astype(jnp.bfloat16), mutable=["batch_stats"])
             return variables["batch_stats"], updates
@@ -406,7 +401,7 @@ def test_averages_are_kept_in_float32_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 6), (6, 4), (2, 3, 5), (1, 7)])
 @pytest.mark.parametrize("kind", [np.float32, np.complex64])
-def test_spectral_norm_finds_the_largest_singular_value(shape: Any, kind: Any) -> None:
+def test_spectral_norm_finds_the_largest_singular_value(shape, kind):
     kernel = rng.normal(size=shape)
     if kind == np.complex64:
         kernel = kernel + 1j * rng.normal(size=shape)
@@ -422,7 +417,7 @@ def test_spectral_norm_finds_the_largest_singular_value(shape: Any, kind: Any) -
     assert normed.sigma.dtype == jnp.float32
 
 
-def test_each_call_of_spectral_norm_goes_on_where_the_last_one_ended() -> None:
+def test_each_call_of_spectral_norm_goes_on_where_the_last_one_ended():
     layer = linen.SpectralNorm(Linear(5))
     x = jnp.asarray(rng.normal(size=(2, 4)), jnp.float32)
     variables = jax.jit(lambda: layer.init(KEY, x, update_stats=False))()
@@ -431,7 +426,7 @@ def test_each_call_of_spectral_norm_goes_on_where_the_last_one_ended() -> None:
     largest = np.linalg.svd(kernel, compute_uv=False)[0]
 
     @jax.jit
-    def step(state: Any) -> Any:
+    def step(state):
         return layer.apply({**variables, **state}, x, update_stats=True, mutable=["batch_stats"])
 
     state = {"batch_stats": variables["batch_stats"]}
@@ -447,7 +442,7 @@ def test_each_call_of_spectral_norm_goes_on_where_the_last_one_ended() -> None:
     np.testing.assert_array_equal(*frozen)
 
 
-def test_init_of_spectral_norm_stores_normalized_kernels() -> None:
+def test_init_of_spectral_norm_stores_normalized_kernels():
     layer = linen.SpectralNorm(Linear(5), n_steps=20)
     variables = jax.jit(lambda: layer.init(KEY, jnp.ones((2, 4)), update_stats=True))()
     params = variables["params"]["layer_instance"]
@@ -456,8 +451,8 @@ def test_init_of_spectral_norm_stores_normalized_kernels() -> None:
         near(largest, 1.0, rtol=0.02)
 
 
-def test_spectral_norm_leaves_a_kernel_of_zeros() -> None:
-    def first(kernel: Any) -> Any:
+def test_spectral_norm_leaves_a_kernel_of_zeros():
+    def first(kernel):
         return functional.spectral_norm(kernel, jnp.ones((1, 5))).kernel
 
     y, pullback = jax.vjp(first, jnp.zeros((3, 5)))
@@ -465,7 +460,7 @@ def test_spectral_norm_leaves_a_kernel_of_zeros() -> None:
     assert np.isfinite(pullback(jnp.ones_like(y))[0]).all()
 
 
-def test_zero_steps_leave_the_layer_as_it_is() -> None:
+def test_zero_steps_leave_the_layer_as_it_is():
     x = jnp.ones((2, 4))
     plain = Linear(5).init_with_output(KEY, x)[0]
     layer = linen.SpectralNorm(Linear(5), n_steps=0)
@@ -478,9 +473,7 @@ def test_zero_steps_leave_the_layer_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("feature_axes", "others"), [(-1, (0, 1)), ((0, -1), 1), (None, (0, 1, 2)), ((0, 1, 2), ())]
 )
-def test_weight_norm_separates_length_and_direction(
-    feature_axes: Any, others: Any, kind: Any
-) -> None:
+def test_weight_norm_separates_length_and_direction(feature_axes, others, kind):
     kernel = rng.normal(size=(3, 4, 5))
     if kind == np.complex64:
         kernel = kernel + 1j * rng.normal(size=kernel.shape)
@@ -504,13 +497,13 @@ class Stack(Module):
     """Two wrapped layers beside a plain one."""
 
     @compact
-    def __call__(self, x: Any, train: bool = False) -> Any:
+    def __call__(self, x, train=False):
         x = linen.SpectralNorm(Linear(3))(x, update_stats=train)
         x = linen.WeightNorm(Linear(3), variable_filter={"kernel_2"})(x)
         return Linear(2)(x)
 
 
-def test_a_layer_wrapped_where_it_is_made_keeps_its_place() -> None:
+def test_a_layer_wrapped_where_it_is_made_keeps_its_place():
     shapes = jax.eval_shape(lambda: Stack().init(KEY, jnp.ones((2, 4))))
     shapes = jax.tree.map(lambda s: s.shape, shapes)
     assert set(shapes["params"]) == {"Linear_0", "Linear_1", "Linear_2", "WeightNorm_0"}
@@ -523,10 +516,10 @@ def test_a_layer_wrapped_where_it_is_made_keeps_its_place() -> None:
     }
 
 
-def test_a_wrapped_layer_s_own_state_is_kept() -> None:
+def test_a_wrapped_layer_s_own_state_is_kept():
     class Inner(Module):
         @compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return linen.BatchNorm(use_running_average=False)(Linear(3)(x))
 
     x = jnp.asarray(rng.normal(size=(8, 4)), jnp.float32)
@@ -536,7 +529,7 @@ def test_a_wrapped_layer_s_own_state_is_kept() -> None:
     ):
 
         @jax.jit
-        def step(layer: Any = layer, call: Any = call) -> Any:
+        def step(layer=layer, call=call):
             variables = layer.init(KEY, x, **call)
             return layer.apply(variables, x, mutable=["batch_stats"], **call)[1]
 
@@ -545,8 +538,8 @@ def test_a_wrapped_layer_s_own_state_is_kept() -> None:
         assert (mean != 0).all()
 
 
-def test_weight_norm_chooses_by_path() -> None:
-    def scales(variable_filter: Any) -> set[str]:
+def test_weight_norm_chooses_by_path():
+    def scales(variable_filter):
         layer = linen.WeightNorm(Linear(5), variable_filter=variable_filter)
         params = jax.eval_shape(lambda: layer.init(KEY, jnp.ones((2, 4))))["params"]
         return {name for name in params if name.endswith("/scale")}

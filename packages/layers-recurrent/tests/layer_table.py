@@ -4,10 +4,6 @@ A cell is called with a carry, and `RNN` starts from one in the parameters' type
 depends on it (`test_dtypes.py` has the rules). `float` is the widest type that JAX is set to.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 
 from contracts import Input, Layer
@@ -20,11 +16,11 @@ IMAGES = Input((2, 3, 2, H))
 SEQUENCES = (Input((2, 5, D)),)
 
 
-def affine(inputs: int, *, bias: bool) -> dict[str, Any]:
+def affine(inputs, *, bias):
     return {"kernel": (inputs, H), **({"bias": (H,)} if bias else {})}
 
 
-def gates(names: str, *, input_bias: str = "", state_bias: str = "") -> dict[str, Any]:
+def gates(names, *, input_bias="", state_bias=""):
     """The maps i* and h* of each gate; a bias where its letter is named."""
     maps = {f"i{g}": affine(D, bias=g in input_bias) for g in names}
     return {**maps, **{f"h{g}": affine(H, bias=g in state_bias) for g in names}}

@@ -3,26 +3,19 @@
 Written from the papers' formulas, with the parameters of a cell as a dict: that of its module.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-Step = Callable[[Any, Any, np.ndarray], tuple[Any, np.ndarray]]
 
-
-def sigmoid(x: Any) -> Any:
+def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def affine(params: Any, name: str, x: np.ndarray) -> np.ndarray:
+def affine(params, name, x):
     own = {k: np.asarray(v, np.float64) for k, v in params[name].items()}
     return np.asarray(x @ own["kernel"] + own.get("bias", 0.0))
 
 
-def lstm(params: Any, carry: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def lstm(params, carry, x):
     c, h = carry
     i, f, g, o = (affine(params, f"i{n}", x) + affine(params, f"h{n}", h) for n in "ifgo")
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -30,7 +23,7 @@ def lstm(params: Any, carry: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
     return (c, h), h
 
 
-def gru(params: Any, h: np.ndarray, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def gru(params, h, x):
     r = sigmoid(affine(params, "ir", x) + affine(params, "hr", h))
     z = sigmoid(affine(params, "iz", x) + affine(params, "hz", h))
     n = np.tanh(affine(params, "in", x) + r * affine(params, "hn", h))
@@ -38,31 +31,31 @@ def gru(params: Any, h: np.ndarray, x: np.ndarray) -> tuple[Any, np.ndarray]:
     return h, h
 
 
-def mgu(params: Any, h: np.ndarray, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def mgu(params, h, x):
     f = sigmoid(affine(params, "if", x) + affine(params, "hf", h))
     n = np.tanh(affine(params, "in", x) + f * affine(params, "hn", h))
     h = (1 - f) * n + f * h
     return h, h
 
 
-def mgu_without_reset(params: Any, h: np.ndarray, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def mgu_without_reset(params, h, x):
     f = sigmoid(affine(params, "if", x) + affine(params, "hf", h))
     n = np.tanh(affine(params, "in", x) + affine(params, "hn", h))
     h = (1 - f) * n + f * h
     return h, h
 
 
-def simple(params: Any, h: np.ndarray, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def simple(params, h, x):
     h = np.tanh(affine(params, "i", x) + affine(params, "h", h))
     return h, h
 
 
-def residual(params: Any, h: np.ndarray, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def residual(params, h, x):
     h = np.tanh(affine(params, "i", x) + affine(params, "h", h) + h)
     return h, h
 
 
-def convolution(params: Any, name: str, x: np.ndarray) -> np.ndarray:
+def convolution(params, name, x):
     """One dimension, same padding: of an even kernel, the odd one stands behind."""
     kernel = np.asarray(params[name]["kernel"], np.float64)  # [K, D, F]
     width = kernel.shape[0]
@@ -71,7 +64,7 @@ def convolution(params: Any, name: str, x: np.ndarray) -> np.ndarray:
     return np.asarray(sum(windows) + np.asarray(params[name].get("bias", 0.0), np.float64))
 
 
-def conv_lstm(params: Any, carry: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
+def conv_lstm(params, carry, x):
     c, h = carry
     gates = convolution(params, "ih", x) + convolution(params, "hh", h)
     i, g, f, o = np.split(gates, 4, axis=-1)
@@ -80,20 +73,11 @@ def conv_lstm(params: Any, carry: Any, x: np.ndarray) -> tuple[Any, np.ndarray]:
     return (c, h), h
 
 
-def entries(carry: Any) -> list[np.ndarray]:
+def entries(carry):
     return list(carry) if isinstance(carry, tuple) else [carry]
 
 
-def run(
-    step: Step,
-    params: Any,
-    carry: Any,
-    xs: Any,
-    *,
-    lengths: Any = None,
-    reverse: bool = False,
-    keep_order: bool = False,
-) -> tuple[list[np.ndarray], np.ndarray]:
+def run(step, params, carry, xs, *, lengths=None, reverse=False, keep_order=False):
     """One sequence after the other, xs [B, T, ...]: the last carry's entries, and the outputs.
 
     Outputs behind a sequence's end are NaN: nothing is promised of them.

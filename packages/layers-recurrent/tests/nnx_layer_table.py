@@ -4,10 +4,6 @@ A cell is called with a carry, and `RNN` starts from one in the parameters' type
 depends on it. `float` is the widest type that JAX is set to.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -21,15 +17,13 @@ STEP = Input((2, D))
 IMAGES = Input((2, 3, 2, H))
 SEQUENCES = (Input((2, 5, D)),)
 
-Shapes = dict[str, tuple[int, ...]]
 
-
-def linear(name: str, inputs: int, outputs: int, *, bias: bool) -> Shapes:
-    found: Shapes = {f"{name}/kernel": (inputs, outputs)}
+def linear(name, inputs, outputs, *, bias):
+    found = {f"{name}/kernel": (inputs, outputs)}
     return {**found, f"{name}/bias": (outputs,)} if bias else found
 
 
-LSTM: Shapes = {}
+LSTM = {}
 for gate in ("i", "f", "g", "o"):
     of_input = "if_" if gate == "f" else f"i{gate}"
     LSTM |= linear(of_input, D, H, bias=False) | linear(f"h{gate}", H, H, bias=True)
@@ -42,7 +36,7 @@ MGU = (
     | linear("hn", H, H, bias=True)
     | linear("in_", D, H, bias=True)
 )
-CONVOLUTIONS: Shapes = {
+CONVOLUTIONS = {
     "ih/kernel": (2, 2, D, 4 * H),
     "ih/bias": (4 * H,),
     "hh/kernel": (2, 2, H, 4 * H),
@@ -50,20 +44,20 @@ CONVOLUTIONS: Shapes = {
 }
 
 
-def under(name: str, shapes: Shapes) -> Shapes:
+def under(name, shapes):
     return {f"{name}/{path}": shape for path, shape in shapes.items()}
 
 
-def renamed(values: dict[str, Any]) -> dict[str, Any]:
+def renamed(values):
     """Of a map for each gate: the names are linen's (`tree` takes the underscore off keywords)."""
     return values
 
 
-def gates(names: str) -> Any:
+def gates(names):
     """Of maps side by side: one for each gate, as linen has them."""
 
-    def apart(values: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def apart(values):
+        found = {}
         for path, value in values.items():
             layer, name = path.split("/")
             side = layer[-1]
@@ -74,33 +68,33 @@ def gates(names: str) -> Any:
     return apart
 
 
-def gru(values: dict[str, Any]) -> dict[str, Any]:
+def gru(values):
     # Linen's candidate has a bias for the state as well.
     return {**gates("rzn")(values), "hn/bias": jnp.zeros(H)}
 
 
-def simple(values: dict[str, Any]) -> dict[str, Any]:
+def simple(values):
     return {path.removeprefix("dense_"): value for path, value in values.items()}
 
 
-def tree(values: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def tree(values):
+    found = {}
     for path, value in values.items():
         layer, name = path.split("/")
         found.setdefault(layer.removesuffix("_"), {})[name] = value
     return found
 
 
-def twin(module: Any, names: Any = renamed) -> Any:
+def twin(module, names=renamed):
     """Linen's cell with the parameters of nnx's."""
     return lambda values, *inputs: module.apply({"params": tree(names(values))}, *inputs)
 
 
-def run_twin(module: Any, **cells: Any) -> Any:
+def run_twin(module, **cells):
     """Linen's RNNs with the parameters of nnx's, cell by cell."""
 
-    def output(values: dict[str, Any], *inputs: Any) -> Any:
-        params: dict[str, Any] = {}
+    def output(values, *inputs):
+        params = {}
         for where, names in cells.items():
             prefix = where.replace("__", "/") + "/"
             own = {p.removeprefix(prefix): v for p, v in values.items() if p.startswith(prefix)}

@@ -1,9 +1,5 @@
 """What is refused, and what the messages say."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,18 +17,18 @@ GRU = linen.GRUCell(4)
 STATE = jnp.zeros((2, 4))
 
 
-def cell_call(cell: Any, carry: Any, x: Any = X) -> Any:
+def cell_call(cell, carry, x=X):
     return lambda: jax.eval_shape(lambda: cell.init(KEY, carry, x))
 
 
-def rnn_call(layer: Any, xs: Any = XS, **call: Any) -> Any:
+def rnn_call(layer, xs=XS, **call):
     return lambda: layer.init(KEY, xs, **call)
 
 
 AFFINE = functional.Affine(jnp.ones((3, 4))), functional.Affine(jnp.eye(4))
 SIMPLE = functional.SimpleMaps(*AFFINE)
 
-REFUSALS: dict[str, tuple[Any, type[Exception], list[str]]] = {
+REFUSALS = {
     "features of zero": (
         cell_call(linen.GRUCell(0), STATE),
         errors.ArgumentError,
@@ -199,7 +195,7 @@ REFUSALS: dict[str, tuple[Any, type[Exception], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_it_is_refused_with_a_message_that_says_how_to_mend_it(name: str) -> None:
+def test_it_is_refused_with_a_message_that_says_how_to_mend_it(name):
     call, kind, says = REFUSALS[name]
     with pytest.raises(kind) as refused:
         call()
@@ -208,24 +204,24 @@ def test_it_is_refused_with_a_message_that_says_how_to_mend_it(name: str) -> Non
 
 
 @pytest.mark.parametrize("layer", [RNN, linen.RNN(linen.LSTMCell(4, gate_fn=jnp.cos))])
-def test_parameters_made_for_other_inputs(layer: Any) -> None:
+def test_parameters_made_for_other_inputs(layer):
     variables = RNN.init(KEY, XS)
     with pytest.raises(errors.ScopeParamShapeError, match=r"\(3, 4\)") as refused:
         layer.apply(variables, jnp.ones((2, 5, 7)))
     assert "cell/ii" in str(refused.value)
 
 
-def test_a_message_names_the_place() -> None:
+def test_a_message_names_the_place():
     class Tagger(Module):
         @compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return linen.RNN(linen.GRUCell(4), name="encoder")(x, seq_lengths=[9, 9])
 
     with pytest.raises(errors.ArgumentError, match=r"^encoder \(RNN\): seq_lengths must"):
         Tagger().init(KEY, XS)
 
 
-def test_traced_lengths_are_taken_as_they_are() -> None:
+def test_traced_lengths_are_taken_as_they_are():
     variables = RNN.init(KEY, XS)
     run = jax.jit(lambda n: RNN.apply(variables, XS, seq_lengths=n, return_carry=True))
     assert np.isfinite(run(jnp.array([9, -3]))[1]).all()

@@ -1,9 +1,6 @@
 """`Bidirectional`, against two loops in NumPy, one from each end."""
 
-from __future__ import annotations
-
 import logging
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +16,7 @@ from .test_values import B, H, T, declared, inputs, near, near_where_known
 LENGTHS = np.array([0, 3, 5, 1])
 
 
-def both(lengths: Any = None) -> tuple[Any, Any, Any, Any]:
+def both(lengths=None):
     """Variables and carries of a GRU ahead and a simple cell back, and what they compute."""
     xs = inputs("gru", B, T)
     gru, start = declared("gru")
@@ -30,7 +27,7 @@ def both(lengths: Any = None) -> tuple[Any, Any, Any, Any]:
     return xs, variables, (start, end), (ahead, back)
 
 
-def layer(**fields: Any) -> linen.Bidirectional:
+def layer(**fields):
     # Its own fields do not count: both directions are run in order, as the layer says.
     backward = linen.RNN(linen.SimpleCell(H), keep_order=False, time_major=True)
     return linen.Bidirectional(linen.RNN(linen.GRUCell(H), reverse=True), backward, **fields)
@@ -39,7 +36,7 @@ def layer(**fields: Any) -> linen.Bidirectional:
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 @pytest.mark.parametrize("time_major", [False, True])
 @pytest.mark.parametrize("at_call", [False, True])
-def test_both_directions(lengths: Any, time_major: bool, at_call: bool) -> None:
+def test_both_directions(lengths, time_major, at_call):
     xs, variables, carries, ((first, ahead), (second, back)) = both(lengths)
     options = {"time_major": time_major, "return_carry": True}
     (forward, backward), ys = layer(**({} if at_call else options)).apply(
@@ -56,20 +53,20 @@ def test_both_directions(lengths: Any, time_major: bool, at_call: bool) -> None:
     )
 
 
-def test_outputs_are_merged_by_a_function() -> None:
+def test_outputs_are_merged_by_a_function():
     xs, variables, carries, ((_, ahead), (_, back)) = both()
     ys = layer(merge_fn=lambda a, b: a - 2 * b).apply(variables, xs, initial_carry=carries)
     near(ys, ahead - 2 * back, 1e-5)
 
 
-def test_reverse_and_keep_order_have_no_effect() -> None:
+def test_reverse_and_keep_order_have_no_effect():
     xs, variables, carries, _ = both()
     plain = layer().apply(variables, xs, initial_carry=carries)
     other = layer().apply(variables, xs, initial_carry=carries, reverse=True, keep_order=False)
     np.testing.assert_array_equal(plain, other)
 
 
-def test_the_init_key_is_split_for_both() -> None:
+def test_the_init_key_is_split_for_both():
     random = jax.random.normal
     made = linen.Bidirectional(
         linen.RNN(linen.GRUCell(H, carry_init=random)),
@@ -84,7 +81,7 @@ def test_the_init_key_is_split_for_both() -> None:
     )
 
 
-def test_one_rnn_for_both_directions_shares_parameters(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_rnn_for_both_directions_shares_parameters(caplog):
     rnn = linen.RNN(linen.GRUCell(H))
     xs = inputs("gru", B, T)
     with caplog.at_level(logging.WARNING):
@@ -93,9 +90,9 @@ def test_one_rnn_for_both_directions_shares_parameters(caplog: pytest.LogCapture
     assert "share their parameters" in caplog.text
 
 
-def test_outputs_that_are_trees_are_merged_leaf_by_leaf() -> None:
+def test_outputs_that_are_trees_are_merged_leaf_by_leaf():
     class Two(linen.SimpleCell):
-        def __call__(self, carry: Any, inputs: Any) -> Any:
+        def __call__(self, carry, inputs):
             carry, y = super().__call__(carry, inputs)
             return carry, {"y": y, "z": 2 * y}
 

@@ -1,9 +1,5 @@
 """Which types come out, and how exact a sequence in half precision is."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +13,12 @@ from .test_values import CELLS, FAST, B, H, declared, inputs
 HALVES = [jnp.bfloat16, jnp.float16]
 
 
-def types(tree: Any) -> set[Any]:
+def types(tree):
     return {leaf.dtype for leaf in jax.tree.leaves(tree)}
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_sequence_has_the_types_of_its_steps(name: str) -> None:
+def test_a_sequence_has_the_types_of_its_steps(name):
     """Whatever inputs, parameters, carry and `dtype` are."""
     cell, _ = CELLS[name]
     params, carry = declared(name)
@@ -41,12 +37,12 @@ def test_a_sequence_has_the_types_of_its_steps(name: str) -> None:
             xs.astype(as_inputs),
         )
 
-        def steps(params: Any, carry: Any, xs: Any, made: Any = made) -> Any:
+        def steps(params, carry, xs, made=made):
             for t in range(2):
                 carry, y = made.apply({"params": params}, carry, xs[:, t])
             return carry, y
 
-        def sequence(params: Any, carry: Any, xs: Any, made: Any = made) -> Any:
+        def sequence(params, carry, xs, made=made):
             last, ys = linen.RNN(made, return_carry=True).apply(
                 {"params": {"cell": params}}, xs, initial_carry=carry
             )
@@ -58,7 +54,7 @@ def test_a_sequence_has_the_types_of_its_steps(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", FAST)
-def test_half_precision_is_near_the_loop(name: str, dtype: Any) -> None:
+def test_half_precision_is_near_the_loop(name, dtype):
     """Within two units in the last place a step: gates are computed in float32."""
     cell, step = CELLS[name]
     params, carry = jax.tree.map(lambda a: jnp.asarray(a, dtype), declared(name))
@@ -77,7 +73,7 @@ def test_half_precision_is_near_the_loop(name: str, dtype: Any) -> None:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", CELLS)
-def test_float64_is_computed_in_float64(name: str) -> None:
+def test_float64_is_computed_in_float64(name):
     cell, step = CELLS[name]
     params, carry = jax.tree.map(lambda a: a.astype(np.float64), declared(name))
     xs = inputs(name, B, 3).astype(np.float64)
@@ -88,13 +84,13 @@ def test_float64_is_computed_in_float64(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_param_dtype_is_that_of_parameters_and_carry(name: str) -> None:
+def test_param_dtype_is_that_of_parameters_and_carry(name):
     cell = CELLS[name][0].clone(param_dtype=jnp.float16)
     if hasattr(cell, "recurrent_kernel_init"):
         cell = cell.clone(recurrent_kernel_init=jax.nn.initializers.lecun_normal())
     x = inputs(name, B)
 
-    def made() -> Any:
+    def made():
         carry = cell.initialize_carry(jax.random.key(0), x.shape)
         return carry, cell.init(jax.random.key(0), carry, x)
 
@@ -104,12 +100,12 @@ def test_param_dtype_is_that_of_parameters_and_carry(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "dtype"), [("lstm", jnp.bfloat16), ("gru", jnp.float16), ("simple", jnp.bfloat16)]
 )
-def test_gradients_in_half_precision(name: str, dtype: Any) -> None:
+def test_gradients_in_half_precision(name, dtype):
     """In the type of what they are by, near those in float32."""
     cell, _ = CELLS[name]
     at = (*declared(name), inputs(name, B, 3))
 
-    def loss(params: Any, carry: Any, xs: Any) -> Any:
+    def loss(params, carry, xs):
         ys = linen.RNN(cell).apply({"params": {"cell": params}}, xs, initial_carry=carry)
         return jnp.sum(jnp.sin(ys.astype(jnp.float32)))
 
@@ -124,7 +120,7 @@ def test_gradients_in_half_precision(name: str, dtype: Any) -> None:
         np.testing.assert_allclose(np.asarray(a, np.float32), b, rtol=tolerance, atol=tolerance)
 
 
-def test_integers_are_promoted() -> None:
+def test_integers_are_promoted():
     layer = linen.RNN(linen.GRUCell(H))
     xs = np.arange(24).reshape(2, 4, 3)
     ys, variables = layer.init_with_output(jax.random.key(0), xs)
@@ -132,7 +128,7 @@ def test_integers_are_promoted() -> None:
     np.testing.assert_allclose(layer.apply(variables, xs.astype(np.float32)), ys, rtol=1e-6)
 
 
-def test_complex_numbers() -> None:
+def test_complex_numbers():
     rng = np.random.default_rng(0)
     cell = linen.SimpleCell(H, param_dtype=jnp.complex64)
     params = {

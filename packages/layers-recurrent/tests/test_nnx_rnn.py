@@ -1,10 +1,5 @@
 """nnx recurrence beyond the contracts: all steps at once, streams, a user's own cells, mistakes."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,11 +33,11 @@ class Carry:
     """Stands for `nnx.Carry`: what is neither an axis nor None."""
 
 
-def slow(cell: Any) -> Any:
+def slow(cell):
     """A cell that has lost its `sequence`, in the eyes of `RNN`."""
 
-    class Slow(type(cell)):  # type: ignore[misc]
-        def __call__(self, carry: Any, x: Any) -> Any:
+    class Slow(type(cell)):
+        def __call__(self, carry, x):
             return super().__call__(carry, x)
 
     twin = object.__new__(Slow)
@@ -51,7 +46,7 @@ def slow(cell: Any) -> Any:
 
 
 @pytest.mark.parametrize("cls", CELLS, ids=lambda c: c.__name__)
-def test_all_steps_at_once_are_the_steps_one_by_one(cls: Any) -> None:
+def test_all_steps_at_once_are_the_steps_one_by_one(cls):
     cell = cls(D, H, carry_init=jax.nn.initializers.normal(), rngs=Rngs(0))
     for options in ({}, {"reverse": True, "keep_order": True, "seq_lengths": LENGTHS}):
         call = {**options, "return_carry": True}
@@ -62,13 +57,13 @@ def test_all_steps_at_once_are_the_steps_one_by_one(cls: Any) -> None:
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
-def test_the_gradient_of_both_ways_is_the_same() -> None:
+def test_the_gradient_of_both_ways_is_the_same():
     cell = nnx.LSTMCell(D, H, rngs=Rngs(0))
 
-    def gradient(cell: Any) -> Any:
+    def gradient(cell):
         graphdef, params, rest = split(nnx.RNN(cell), Param, ...)
 
-        def loss(params: Any) -> Any:
+        def loss(params):
             return jnp.sum(merge(graphdef, params, jax.tree.map(lambda x: x, rest))(X) ** 2)
 
         return jax.tree.leaves(jax.jit(jax.grad(loss))(params))
@@ -77,17 +72,17 @@ def test_the_gradient_of_both_ways_is_the_same() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_loop_keeps_no_copy_of_the_parameters_for_each_step() -> None:
+def test_a_loop_keeps_no_copy_of_the_parameters_for_each_step():
     cell = slow(nnx.LSTMCell(D, H, rngs=Rngs(0)))
     graphdef, params, rest = split(nnx.RNN(cell), Param, ...)
 
-    def loss(params: Any) -> Any:
+    def loss(params):
         return jnp.sum(merge(graphdef, params, jax.tree.map(lambda x: x, rest))(X))
 
     assert f"f32[{T},{H},{H}]" not in str(jax.make_jaxpr(jax.grad(loss))(params))
 
 
-def test_time_may_come_first() -> None:
+def test_time_may_come_first():
     layer = nnx.RNN(nnx.GRUCell(D, H, rngs=Rngs(0)), unroll=2)
     y = layer(X)
     first = layer(X.swapaxes(0, 1), time_major=True)
@@ -96,7 +91,7 @@ def test_time_may_come_first() -> None:
     assert both(X.swapaxes(0, 1)).shape == (T, B, 2 * H)
 
 
-def test_lengths_choose_the_carry_of_the_last_step() -> None:
+def test_lengths_choose_the_carry_of_the_last_step():
     layer = nnx.RNN(nnx.LSTMCell(D, H, rngs=Rngs(0)), return_carry=True)
     (c, h), y = layer(X, seq_lengths=LENGTHS)
     np.testing.assert_allclose(h[0], y[0, 2], rtol=1e-6)
@@ -105,7 +100,7 @@ def test_lengths_choose_the_carry_of_the_last_step() -> None:
     np.testing.assert_allclose(c[0], c_0[0], rtol=1e-5, atol=1e-6)
 
 
-def test_carries_are_drawn_from_the_stream_of_the_layer_the_call_or_the_cell() -> None:
+def test_carries_are_drawn_from_the_stream_of_the_layer_the_call_or_the_cell():
     init = jax.nn.initializers.normal()
     cell = nnx.LSTMCell(D, H, carry_init=init, keep_rngs=True, rngs=Rngs(0, carry=1))
     assert cell.rngs is not None
@@ -137,7 +132,7 @@ def test_carries_are_drawn_from_the_stream_of_the_layer_the_call_or_the_cell() -
     assert layer.rngs.count[...] == 2
 
 
-def test_both_directions_draw_from_one_stream() -> None:
+def test_both_directions_draw_from_one_stream():
     rngs = Rngs(0, carry=1)
     cells = [nnx.GRUCell(D, H, rngs=rngs) for _ in range(2)]
     layer = nnx.Bidirectional(*map(nnx.RNN, cells), rngs=rngs, return_carry=True)
@@ -155,31 +150,31 @@ def test_both_directions_draw_from_one_stream() -> None:
 class Noisy(nnx.RNNCellBase):
     """A cell with everything that a step may change: a count, a stream, an average."""
 
-    def __init__(self, rngs: Rngs) -> None:
+    def __init__(self, rngs):
         self.weight = Param(jnp.ones(()))
         self.steps = BatchStat(jnp.zeros(()))
         self.table = jnp.zeros(())  # an array that is no variable
         self.noise = rngs.dropout.fork()
 
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         self.steps[...] += 1
         self.table = self.table + 2
         carry = carry + self.weight[...] * x
         return carry, {"sum": carry, "noise": jax.random.uniform(self.noise(), x.shape[:1])}
 
-    def initialize_carry(self, input_shape: Any, rngs: Any = None) -> Any:
+    def initialize_carry(self, input_shape, rngs=None):
         return jnp.zeros(input_shape)
 
     @property
-    def num_feature_axes(self) -> int:
+    def num_feature_axes(self):
         return 1
 
 
-def uniform(stream_key: Any, count: int) -> Any:
+def uniform(stream_key, count):
     return jax.random.uniform(jax.random.fold_in(stream_key, count), (B,))
 
 
-def test_what_a_step_changes_goes_from_step_to_step_and_back() -> None:
+def test_what_a_step_changes_goes_from_step_to_step_and_back():
     for run in (lambda layer, x: layer(x), jit(lambda layer, x: layer(x))):
         cell = Noisy(Rngs(dropout=1))
         weight, steps = cell.weight, cell.steps
@@ -193,7 +188,7 @@ def test_what_a_step_changes_goes_from_step_to_step_and_back() -> None:
         assert cell.steps is steps
 
 
-def test_state_axes_say_how_each_part_goes_along() -> None:
+def test_state_axes_say_how_each_part_goes_along():
     cell = Noisy(Rngs(dropout=1))
     cell.steps[...] = jnp.arange(5.0)
     layer = nnx.RNN(cell, state_axes={BatchStat: 0, RngState: Carry, Param: None, ...: Carry})
@@ -202,7 +197,7 @@ def test_state_axes_say_how_each_part_goes_along() -> None:
     assert cell.noise.count[...] == 5
 
 
-def test_streams_that_are_broadcast_give_the_same_in_each_step() -> None:
+def test_streams_that_are_broadcast_give_the_same_in_each_step():
     for chosen in ("dropout", ..., RngState):
         cell = Noisy(Rngs(dropout=1))
         key = cell.noise.key[...]
@@ -214,21 +209,21 @@ def test_streams_that_are_broadcast_give_the_same_in_each_step() -> None:
         assert cell.steps[...] == 5
 
 
-def test_lengths_with_a_cell_of_the_user_s_own() -> None:
+def test_lengths_with_a_cell_of_the_user_s_own():
     cell = Noisy(Rngs(dropout=1))
     carry, _ = nnx.RNN(cell, return_carry=True)(X, seq_lengths=LENGTHS)
     np.testing.assert_allclose(carry[0], X[0, :3].sum(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(carry[1], X[1].sum(0), rtol=1e-5, atol=1e-6)
 
 
-def test_a_cell_of_another_class_than_the_cells() -> None:
+def test_a_cell_of_another_class_than_the_cells():
     class Leaky(Module):
         num_feature_axes = 1
 
-        def __init__(self) -> None:
+        def __init__(self):
             self.rate = Param(jnp.full(D, 0.5))
 
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             carry = self.rate[...] * carry + x
             return carry, carry
 
@@ -236,7 +231,7 @@ def test_a_cell_of_another_class_than_the_cells() -> None:
     np.testing.assert_allclose(y[:, 1], 0.5 * X[:, 0] + X[:, 1], rtol=1e-5)
 
 
-def test_no_steps_leave_the_carry() -> None:
+def test_no_steps_leave_the_carry():
     for cell in (Noisy(Rngs(dropout=1)), nnx.GRUCell(D, D, rngs=Rngs(0))):
         start = jnp.ones((B, D))
         carry, y = nnx.RNN(cell, return_carry=True)(X[:, :0], initial_carry=start)
@@ -245,7 +240,7 @@ def test_no_steps_leave_the_carry() -> None:
 
 
 @pytest.mark.parametrize("cls", [*CELLS, nnx.ConvLSTMCell], ids=lambda c: c.__name__)
-def test_dtypes_of_cells(cls: Any) -> None:
+def test_dtypes_of_cells(cls):
     size = {"kernel_size": (2,)} if cls is nnx.ConvLSTMCell else {}
     cell = cls(D, H, dtype=jnp.bfloat16, param_dtype=jnp.float16, rngs=Rngs(0), **size)
     assert {p.dtype for p in jax.tree.leaves(state(cell, Param))} == {jnp.dtype(jnp.float16)}
@@ -257,7 +252,7 @@ def test_dtypes_of_cells(cls: Any) -> None:
     assert y.dtype == jnp.bfloat16
 
 
-def test_metadata_goes_to_the_parameters() -> None:
+def test_metadata_goes_to_the_parameters():
     marks = {f"{name}_metadata": {"a": name} for name in ("kernel", "recurrent_kernel", "bias")}
     for cls in CELLS:
         cell = cls(D, H, rngs=Rngs(0), **marks)
@@ -265,20 +260,20 @@ def test_metadata_goes_to_the_parameters() -> None:
         assert found == {"kernel", "recurrent_kernel", "bias"}
 
 
-def test_a_bidirectional_of_one_rnn_shares_it(caplog: Any) -> None:
+def test_a_bidirectional_of_one_rnn_shares_it(caplog):
     layer = nnx.RNN(nnx.GRUCell(D, H, rngs=Rngs(0)))
     assert nnx.Bidirectional(layer, layer)(X).shape == (B, T, 2 * H)
     assert "share their parameters" in caplog.text
 
 
-def test_merging_is_the_user_s() -> None:
+def test_merging_is_the_user_s():
     layers = [nnx.RNN(nnx.GRUCell(D, H, rngs=Rngs(i))) for i in range(2)]
     ours = nnx.Bidirectional(*layers, merge_fn=jnp.add)(X)
     backward = layers[1](X, reverse=True, keep_order=True)
     np.testing.assert_allclose(ours, layers[0](X) + backward, rtol=1e-6)
 
 
-def test_the_minimal_gated_unit_without_reset_gate_is_linen_s() -> None:
+def test_the_minimal_gated_unit_without_reset_gate_is_linen_s():
     cell = nnx.MGUCell(D, H, reset_gate=False, rngs=Rngs(0))
     assert cell.hn.bias is None
     params = {
@@ -292,19 +287,19 @@ def test_the_minimal_gated_unit_without_reset_gate_is_linen_s() -> None:
 
 
 class Growing(Noisy):
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         self.seen = Intermediate(x)
         return carry, x
 
 
 class Sowing(Noisy):
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         self.sow(Intermediate, "seen", x)
         return carry, x
 
 
 class Widening(Noisy):
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         return jnp.concatenate([carry, x], -1), x
 
 
@@ -312,11 +307,11 @@ class Plain(nnx.RNNCellBase):
     pass
 
 
-def gru(**options: Any) -> nnx.GRUCell:
+def gru(**options):
     return nnx.GRUCell(D, H, rngs=Rngs(0), **options)
 
 
-MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
+MISTAKES = [
     (lambda: nnx.RNN(nnx.GRUCell), ArgumentTypeError, r"RNN: RNN needs a cell, got the class GRUC"),
     (lambda: nnx.RNN(Module()), ArgumentTypeError, r"RNN needs a cell, got Module"),
     (lambda: nnx.RNN(gru(), unroll=0), ArgumentError, r"'unroll' must be at least 1, got 0"),
@@ -397,8 +392,6 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
 @pytest.mark.parametrize(
     ("mistake", "error", "message"), MISTAKES, ids=lambda m: m[:40] if isinstance(m, str) else ""
 )
-def test_mistakes_say_what_to_do(
-    mistake: Callable[[], Any], error: type[Exception], message: str
-) -> None:
+def test_mistakes_say_what_to_do(mistake, error, message):
     with pytest.raises(error, match=message):
         mistake()

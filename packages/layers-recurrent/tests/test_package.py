@@ -1,7 +1,5 @@
 """What importing brings, and what is documented."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
@@ -11,7 +9,7 @@ import linnet.layers_recurrent
 from linnet.layers_recurrent import functional, linen, nnx
 
 
-def test_every_public_function_and_class_is_documented_with_an_example() -> None:
+def test_every_public_function_and_class_is_documented_with_an_example():
     public = [
         value
         for package in (functional, linen, nnx)
@@ -34,14 +32,14 @@ def test_every_public_function_and_class_is_documented_with_an_example() -> None
         ("from linnet.layers_recurrent import nnx", ["linen"]),
     ],
 )
-def test_one_style_is_loaded_without_the_other(statement: str, absent: list[str]) -> None:
+def test_one_style_is_loaded_without_the_other(statement, absent):
     program = f"import sys\n{statement}\n" + "\n".join(
         f"assert 'linnet.layers_recurrent.{name}' not in sys.modules, '{name}'" for name in absent
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_unknown_names_are_refused() -> None:
+def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="no attribute 'fnctional'"):
         linnet.layers_recurrent.fnctional
     assert set(dir(linnet.layers_recurrent)) == {"__version__", "functional", "linen", "nnx"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,22 +19,22 @@ LENGTHS = np.array([0, 3])
 class Sum(linen.RNNCellBase):
     """No parameters; a carry of two arrays of different shapes, outputs that are a tree."""
 
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         total, steps = carry
         return (total + x, steps + 1), {"total": total + x, "steps": steps}
 
     @nowrap
-    def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+    def initialize_carry(self, rng, input_shape):
         return jnp.zeros(input_shape), jnp.zeros(input_shape[:-1], int)
 
     @property
-    def num_feature_axes(self) -> int:
+    def num_feature_axes(self):
         return 1
 
 
 @pytest.mark.parametrize("unroll", [1, 3])
 @pytest.mark.parametrize("time_major", [False, True])
-def test_any_carry_and_any_outputs(time_major: bool, unroll: int) -> None:
+def test_any_carry_and_any_outputs(time_major, unroll):
     layer = linen.RNN(Sum(), time_major=time_major, unroll=unroll, return_carry=True)
     (total, steps), ys = layer.apply({}, X.swapaxes(0, 1) if time_major else X)
     np.testing.assert_allclose(total, X.sum(1), rtol=1e-5)
@@ -48,7 +46,7 @@ def test_any_carry_and_any_outputs(time_major: bool, unroll: int) -> None:
 
 
 @pytest.mark.parametrize("keep_order", [False, True])
-def test_ragged_sequences_in_reverse(keep_order: bool) -> None:
+def test_ragged_sequences_in_reverse(keep_order):
     layer = linen.RNN(Sum(), return_carry=True, reverse=True, keep_order=keep_order)
     (total, steps), ys = layer.apply({}, X, seq_lengths=LENGTHS)
     np.testing.assert_array_equal(steps, LENGTHS)
@@ -57,13 +55,13 @@ def test_ragged_sequences_in_reverse(keep_order: bool) -> None:
     np.testing.assert_allclose(ys["total"][1, :3], sums[::-1] if keep_order else sums, rtol=1e-5)
 
 
-def test_a_carry_without_batch_cannot_be_chosen_for_each_sequence() -> None:
+def test_a_carry_without_batch_cannot_be_chosen_for_each_sequence():
     class Count(Sum):
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             return carry + 1, x
 
         @nowrap
-        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+        def initialize_carry(self, rng, input_shape):
             return jnp.zeros((), int)
 
     carry, _ = linen.RNN(Count(), return_carry=True).apply({}, X)
@@ -73,18 +71,18 @@ def test_a_carry_without_batch_cannot_be_chosen_for_each_sequence() -> None:
     assert "seq_lengths choose an entry for each sequence" in str(refused.value)
 
 
-def test_spatial_inputs() -> None:
+def test_spatial_inputs():
     class Mean(Sum):
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             carry = (carry + x) / 2
             return carry, carry
 
         @nowrap
-        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+        def initialize_carry(self, rng, input_shape):
             return jnp.zeros(input_shape)
 
         @property
-        def num_feature_axes(self) -> int:
+        def num_feature_axes(self):
             return 3
 
     xs = np.ones((4, 2, 3, 3, 1), np.float32)
@@ -99,7 +97,7 @@ class Noisy(linen.RNNCellBase):
     features: int
 
     @compact
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         count = self.variable("state", "count", lambda: jnp.zeros((), int))
         count.value += 1
         self.sow("intermediates", "x", x)
@@ -107,11 +105,11 @@ class Noisy(linen.RNNCellBase):
         return Dense(self.features, use_bias=False)(x) + carry, noise
 
     @nowrap
-    def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+    def initialize_carry(self, rng, input_shape):
         return jax.random.normal(rng, (*input_shape[:-1], self.features))
 
     @property
-    def num_feature_axes(self) -> int:
+    def num_feature_axes(self):
         return 1
 
 
@@ -121,12 +119,12 @@ STATE = {"state": {"cell": {"count": jnp.array(10)}}}
 MUTABLE = ["params", "state", "intermediates"]
 
 
-def run(**fields: Any) -> Any:
+def run(**fields):
     layer = linen.RNN(Noisy(4), **{**LIFTED, **fields})
     return layer.apply(STATE, X, rngs=RNGS, mutable=MUTABLE)
 
 
-def test_carried_scanned_and_broadcast_collections() -> None:
+def test_carried_scanned_and_broadcast_collections():
     _, variables = run(split_rngs={"params": False, "dropout": True})
     assert variables["state"]["cell"]["count"] == 15
     (sown,) = variables["intermediates"]["cell"]["x"]
@@ -134,7 +132,7 @@ def test_carried_scanned_and_broadcast_collections() -> None:
     assert variables["params"]["cell"]["Dense_0"]["kernel"].shape == (3, 4)
 
 
-def test_scanned_parameters() -> None:
+def test_scanned_parameters():
     _, variables = run(
         variable_broadcast=False,
         variable_axes={"params": 0, "intermediates": 0},
@@ -146,14 +144,14 @@ def test_scanned_parameters() -> None:
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_random_streams_are_split_or_copied(split: bool) -> None:
+def test_random_streams_are_split_or_copied(split):
     noise, _ = run(split_rngs={"params": False, "dropout": split})
     same = [np.array_equal(noise[:, 0], noise[:, t]) for t in range(1, 5)]
     # Of six zeros or twos, two steps may well draw the same.
     assert all(same) != split
 
 
-def test_a_cell_s_parameters_may_be_scanned_too() -> None:
+def test_a_cell_s_parameters_may_be_scanned_too():
     """Fields other than the defaults: a built-in cell is run step by step, one step a row."""
     layer = linen.RNN(
         linen.SimpleCell(4),
@@ -172,9 +170,9 @@ def test_a_cell_s_parameters_may_be_scanned_too() -> None:
     np.testing.assert_allclose(layer.apply(variables, X)[:, -1], state, rtol=1e-5, atol=1e-6)
 
 
-def test_a_subclass_that_changes_the_step_is_run_step_by_step() -> None:
+def test_a_subclass_that_changes_the_step_is_run_step_by_step():
     class Doubled(linen.GRUCell):
-        def __call__(self, carry: Any, inputs: Any) -> Any:
+        def __call__(self, carry, inputs):
             carry, y = super().__call__(carry, inputs)
             return carry, 2 * y
 
@@ -186,20 +184,20 @@ def test_a_subclass_that_changes_the_step_is_run_step_by_step() -> None:
     np.testing.assert_array_equal(linen.RNN(Renamed(4)).apply(variables, X), plain)
 
 
-def test_a_cell_may_do_sequences_itself_and_decline() -> None:
+def test_a_cell_may_do_sequences_itself_and_decline():
     class Shift(Sum):
         at_once: bool = True
 
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             return x, carry
 
-        def sequence(self, carry: Any, xs: Any, *, lengths: Any = None, unroll: int = 1) -> Any:
+        def sequence(self, carry, xs, *, lengths=None, unroll=1):
             if not self.at_once:
                 return None
             return xs[-1], {"by": "sequence", "ys": jnp.concatenate([carry[None], xs[:-1]])}["ys"]
 
         @nowrap
-        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+        def initialize_carry(self, rng, input_shape):
             return jnp.zeros(input_shape)
 
     expected = np.concatenate([0 * X[:, :1], X[:, :-1]], axis=1)
@@ -209,10 +207,10 @@ def test_a_cell_may_do_sequences_itself_and_decline() -> None:
         np.testing.assert_array_equal(ys, expected)
 
 
-def test_interceptors_see_every_built_in_cell() -> None:
-    seen: list[str] = []
+def test_interceptors_see_every_built_in_cell():
+    seen = []
 
-    def note(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    def note(call, args, kwargs, context):
         seen.append(f"{type(context.module).__name__}.{context.method_name}")
         return call(*args, **kwargs)
 
@@ -226,10 +224,10 @@ def test_interceptors_see_every_built_in_cell() -> None:
     np.testing.assert_allclose(intercepted, plain, rtol=1e-5, atol=1e-6)
 
 
-def test_one_cell_in_two_places() -> None:
+def test_one_cell_in_two_places():
     class Both(Module):
         @compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             cell = linen.LSTMCell(4)
             return linen.RNN(cell)(x) + linen.RNN(cell, reverse=True, keep_order=True)(x)
 
@@ -251,7 +249,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize("cls", CELLS, ids=lambda c: c.__name__)
-def test_the_carry_says_how_many_features_there_are(cls: Any) -> None:
+def test_the_carry_says_how_many_features_there_are(cls):
     h = jnp.linspace(-1, 1, 12).reshape(2, 6)
     carry = (h, h) if "LSTM" in cls.__name__ else h
     layer = linen.RNN(cls(4), return_carry=True)
@@ -265,17 +263,17 @@ def test_the_carry_says_how_many_features_there_are(cls: Any) -> None:
     np.testing.assert_allclose(first, ys[:, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_a_cell_of_another_class_than_the_cells() -> None:
+def test_a_cell_of_another_class_than_the_cells():
     class Leaky(Module):
         num_feature_axes = 1
 
         @compact
-        def __call__(self, carry: Any, x: Any) -> Any:
+        def __call__(self, carry, x):
             carry = 0.5 * carry + Dense(2)(x)
             return carry, carry.sum(-1, keepdims=True)
 
         @nowrap
-        def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+        def initialize_carry(self, rng, input_shape):
             return jnp.zeros((*input_shape[:-1], 2))
 
     y, _ = linen.RNN(Leaky()).init_with_output(jax.random.key(0), X)

@@ -1,9 +1,5 @@
 """What cells and RNN compute, against loops in NumPy (`loops.py`)."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +11,7 @@ from . import loops
 
 B, T, D, H = 4, 5, 3, 2
 
-CELLS: dict[str, tuple[Any, loops.Step]] = {
+CELLS = {
     "lstm": (linen.LSTMCell(H), loops.lstm),
     "optimized lstm": (linen.OptimizedLSTMCell(H), loops.lstm),
     "gru": (linen.GRUCell(H), loops.gru),
@@ -33,12 +29,12 @@ CELLS: dict[str, tuple[Any, loops.Step]] = {
 FAST = [name for name in CELLS if name not in ("conv lstm", "gru, step by step")]
 
 
-def inputs(name: str, *lead: int, seed: int = 0) -> np.ndarray:
+def inputs(name, *lead, seed=0):
     space = (3,) if name == "conv lstm" else ()
     return np.random.default_rng(seed).normal(size=(*lead, *space, D)).astype(np.float32)
 
 
-def declared(name: str, *, seed: int = 1) -> tuple[Any, Any]:
+def declared(name, *, seed=1):
     """Parameters of the cell, biases too, and a carry: everything is random."""
     cell, _ = CELLS[name]
     x = inputs(name, B)
@@ -54,11 +50,11 @@ def declared(name: str, *, seed: int = 1) -> tuple[Any, Any]:
     return jax.tree.map(lambda s: rng.normal(0, 0.7, s.shape).astype(s.dtype), (params, carry))
 
 
-def near(ours: Any, expected: Any, tolerance: float = 3e-6) -> None:
+def near(ours, expected, tolerance=3e-6):
     np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance)
 
 
-def near_where_known(ours: Any, expected: np.ndarray) -> None:
+def near_where_known(ours, expected):
     known = ~np.isnan(expected)
     assert known.any()
     near(np.asarray(ours)[known], expected[known])
@@ -66,7 +62,7 @@ def near_where_known(ours: Any, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_step(name: str) -> None:
+def test_a_step(name):
     cell, step = CELLS[name]
     params, carry = declared(name)
     x = inputs(name, B)
@@ -80,7 +76,7 @@ def test_a_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("lengths", [None, [0, 3, 5, 1]])
-def test_a_sequence(name: str, lengths: Any) -> None:
+def test_a_sequence(name, lengths):
     cell, step = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, T)
@@ -98,7 +94,7 @@ def test_a_sequence(name: str, lengths: Any) -> None:
 @pytest.mark.parametrize("lengths", [None, [0, 3, 5, 1]])
 @pytest.mark.parametrize("keep_order", [False, True])
 @pytest.mark.parametrize("time_major", [False, True])
-def test_a_sequence_in_reverse(name: str, lengths: Any, keep_order: bool, time_major: bool) -> None:
+def test_a_sequence_in_reverse(name, lengths, keep_order, time_major):
     cell, step = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, T)
@@ -121,7 +117,7 @@ def test_a_sequence_in_reverse(name: str, lengths: Any, keep_order: bool, time_m
 
 @pytest.mark.parametrize("fields", [{}, {"time_major": True}, {"unroll": 2}, {"unroll": 50}])
 @pytest.mark.parametrize("name", ["gru", "gru, step by step"])
-def test_arguments_of_the_call_take_the_place_of_fields(name: str, fields: dict[str, Any]) -> None:
+def test_arguments_of_the_call_take_the_place_of_fields(name, fields):
     cell, step = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, T)
@@ -135,7 +131,7 @@ def test_arguments_of_the_call_take_the_place_of_fields(name: str, fields: dict[
 
 @pytest.mark.parametrize("time", [0, 1, 33])
 @pytest.mark.parametrize("name", ["lstm", "mgu"])
-def test_sequences_of_any_length(name: str, time: int) -> None:
+def test_sequences_of_any_length(name, time):
     """33 steps of 64 sequences are four chunks of eight, and one of a single step."""
     cell, step = CELLS[name]
     params, carry = declared(name)
@@ -154,7 +150,7 @@ def test_sequences_of_any_length(name: str, time: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(T, D), (2, 2, T, D), (B, 0, D), (0, T, D)])
-def test_any_batch_dimensions(shape: tuple[int, ...]) -> None:
+def test_any_batch_dimensions(shape):
     cell, _ = CELLS["gru"]
     params, _ = declared("gru")
     xs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -172,7 +168,7 @@ def test_any_batch_dimensions(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", [name for name in FAST if name != "optimized lstm"])
-def test_gradient_of_a_ragged_sequence(name: str) -> None:
+def test_gradient_of_a_ragged_sequence(name):
     """By parameters, carry and inputs, against differences in every direction of the loop."""
     cell, step = CELLS[name]
     lengths = [0, 3, 2, 1]
@@ -184,7 +180,7 @@ def test_gradient_of_a_ragged_sequence(name: str) -> None:
     layer = linen.RNN(cell, return_carry=True)
 
     @jax.jit
-    def loss(at: Any) -> Any:
+    def loss(at):
         params, carry, xs = at
         last, ys = layer.apply(
             {"params": {"cell": params}},
@@ -195,7 +191,7 @@ def test_gradient_of_a_ragged_sequence(name: str) -> None:
         lasts = last if isinstance(last, tuple) else (last,)
         return sum(jnp.sum(w * e) for w, e in zip(w_last, lasts, strict=True)) + jnp.sum(w_ys * ys)
 
-    def by_loop(at: Any) -> float:
+    def by_loop(at):
         params, carry, xs = at
         last, ys = loops.run(step, params, carry, xs, lengths=lengths)
         total = sum(np.sum(w * e) for w, e in zip(w_last, last, strict=True))
@@ -208,7 +204,7 @@ def test_gradient_of_a_ragged_sequence(name: str) -> None:
     for i, slopes in enumerate(jax.tree.leaves(gradient)):
         direction = rng.normal(size=leaves[i].shape)
 
-        def along(h: float, i: int = i, direction: Any = direction) -> float:
+        def along(h, i=i, direction=direction):
             moved = [leaf + h * direction if j == i else leaf for j, leaf in enumerate(leaves)]
             return by_loop(jax.tree.unflatten(tree, moved))
 
@@ -217,20 +213,20 @@ def test_gradient_of_a_ragged_sequence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "residual"])
-def test_forward_mode_and_a_second_derivative(name: str) -> None:
+def test_forward_mode_and_a_second_derivative(name):
     """The tangent of the gradient, forwards over backwards and backwards over forwards."""
     cell, _ = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, 3)
 
-    def loss(params: Any) -> Any:
+    def loss(params):
         ys = linen.RNN(cell).apply({"params": {"cell": params}}, xs, initial_carry=carry)
         return jnp.sum(ys**2)
 
     direction = jax.tree.map(lambda p: np.ones_like(p) / 3, params)
 
     @jax.jit
-    def products(params: Any) -> Any:
+    def products(params):
         _, forward = jax.jvp(loss, (params,), (direction,))
         gradient, over = jax.jvp(jax.grad(loss), (params,), (direction,))
         under = jax.grad(lambda p: jax.jvp(loss, (p,), (direction,))[1])(params)
@@ -246,14 +242,14 @@ def test_forward_mode_and_a_second_derivative(name: str) -> None:
         near(a, b, 2e-4)
 
 
-def test_nothing_depends_on_padding() -> None:
+def test_nothing_depends_on_padding():
     cell, _ = CELLS["lstm"]
     params, carry = declared("lstm")
     xs = inputs("lstm", B, T)
     lengths = np.array([0, 3, 5, 1])
     layer = linen.RNN(cell, return_carry=True)
 
-    def outcome(xs: Any) -> Any:
+    def outcome(xs):
         last, ys = layer.apply(
             {"params": {"cell": params}}, xs, initial_carry=carry, seq_lengths=lengths
         )
@@ -267,13 +263,13 @@ def test_nothing_depends_on_padding() -> None:
     assert outcome(np.where(padding[..., None], 100, xs)) == outcome(xs)
 
 
-def test_lengths_may_be_traced() -> None:
+def test_lengths_may_be_traced():
     cell, _ = CELLS["gru"]
     params, carry = declared("gru")
     xs = inputs("gru", B, T)
     layer = linen.RNN(cell, return_carry=True, reverse=True)
 
-    def run(lengths: Any) -> Any:
+    def run(lengths):
         return layer.apply(
             {"params": {"cell": params}}, xs, initial_carry=carry, seq_lengths=lengths
         )
@@ -283,7 +279,7 @@ def test_lengths_may_be_traced() -> None:
         near(a, b)
 
 
-def test_the_default_carry_is_made_with_key_0_or_the_init_key() -> None:
+def test_the_default_carry_is_made_with_key_0_or_the_init_key():
     cell = linen.LSTMCell(H, carry_init=jax.random.normal)
     params, _ = declared("lstm")
     xs = inputs("lstm", B, T)
@@ -302,7 +298,7 @@ def test_the_default_carry_is_made_with_key_0_or_the_init_key() -> None:
 
 @pytest.mark.parametrize("time_major", [False, True])
 @pytest.mark.parametrize("lengths", [None, [[0, 3], [5, 1]]])
-def test_flip_sequences(lengths: Any, time_major: bool) -> None:
+def test_flip_sequences(lengths, time_major):
     x = np.arange(2 * 2 * T * D).reshape(2, 2, T, D)
     expected = x.copy()
     for i in np.ndindex(2, 2):

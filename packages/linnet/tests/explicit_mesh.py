@@ -4,11 +4,7 @@ What each layer does with a split batch is a contract over the tables of layers.
 depends on parameters that are split as well, and on what a user brings.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,39 +25,39 @@ KEY = jax.random.key(0)
 AXES = ("data", "model")
 
 
-def mesh_of(kind: AxisType, shape: tuple[int, int] = (4, 2)) -> Mesh:
+def mesh_of(kind, shape=(4, 2)):
     return Mesh(np.array(jax.devices()).reshape(shape), AXES, axis_types=(kind, kind))
 
 
 @pytest.fixture
-def mesh() -> Iterator[Mesh]:
+def mesh():
     mesh = mesh_of(AxisType.Explicit)
     with jax.set_mesh(mesh):
         yield mesh
 
 
-def put(x: Any, mesh: Mesh, *entries: Any) -> jax.Array:
+def put(x, mesh, *entries):
     return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*entries)))
 
 
-def spec(x: Any) -> tuple[Any, ...]:
+def spec(x):
     return tuple(jax.typeof(x).sharding.spec)
 
 
-def numbers(*shape: int) -> Any:
+def numbers(*shape):
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("dims", [(), (1,), (0,)])
 @pytest.mark.parametrize("jit", [False, True])
-def test_dropout_tosses_the_coins_of_one_device(dims: Any, jit: bool) -> None:
+def test_dropout_tosses_the_coins_of_one_device(dims, jit):
     x = numbers(8, 6)
 
-    def linen(x: Any) -> Any:
+    def linen(x):
         layer = nn.Dropout(0.5, broadcast_dims=dims, deterministic=False)
         return layer.apply({}, x, rngs={"dropout": KEY})
 
-    def eager(x: Any) -> Any:
+    def eager(x):
         return nnx.Dropout(0.5, broadcast_dims=dims, rngs=nnx.Rngs(0))(x)
 
     mesh = mesh_of(AxisType.Explicit)
@@ -73,11 +69,11 @@ def test_dropout_tosses_the_coins_of_one_device(dims: Any, jit: bool) -> None:
         np.testing.assert_array_equal(y, expected)
 
 
-def split_kernel(*names: Any) -> Any:
+def split_kernel(*names):
     return nn.with_partitioning(nn.initializers.lecun_normal(), names)
 
 
-def two_layers(first: tuple[Any, ...], second: tuple[Any, ...]) -> Any:
+def two_layers(first, second):
     return nn.Sequential(
         [
             nn.Dense(8, kernel_init=split_kernel(*first)),
@@ -95,7 +91,7 @@ def two_layers(first: tuple[Any, ...], second: tuple[Any, ...]) -> Any:
         (("data", "model"), ("model", "data")),
     ],
 )
-def test_dense_with_split_kernels(first: Any, second: Any, mesh: Mesh) -> None:
+def test_dense_with_split_kernels(first, second, mesh):
     x = numbers(8, 4)
     model = two_layers(first, second)
     variables = nn.unbox(jax.jit(lambda: model.init(KEY, jnp.ones((8, 4))))())
@@ -112,7 +108,7 @@ def test_dense_with_split_kernels(first: Any, second: Any, mesh: Mesh) -> None:
 
 
 @pytest.mark.parametrize("table", [(), ("model",), (None, "model"), (None, "data")])
-def test_embed_with_a_split_table(table: tuple[Any, ...], mesh: Mesh) -> None:
+def test_embed_with_a_split_table(table, mesh):
     embedding = numbers(8, 4)
     ids = np.arange(16).reshape(8, 2) % 8
     layer = nnx.Embed(8, 4, rngs=nnx.Rngs(0))
@@ -123,7 +119,7 @@ def test_embed_with_a_split_table(table: tuple[Any, ...], mesh: Mesh) -> None:
     assert spec(layer.attend(y))[0] == "data"
 
 
-def test_attention_with_split_heads(mesh: Mesh) -> None:
+def test_attention_with_split_heads(mesh):
     x = numbers(8, 6, 4)
     layer = nn.MultiHeadDotProductAttention(
         2,
@@ -144,17 +140,17 @@ def test_attention_with_split_heads(mesh: Mesh) -> None:
 class Average(nn.RNNCellBase):
     """A cell of a user's own, whose carry begins whole."""
 
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         total, steps = carry
         carry = (total + x, steps + 1)
         return carry, carry[0] / carry[1]
 
     @nn.nowrap
-    def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Any:
+    def initialize_carry(self, rng, input_shape):
         return jnp.zeros(input_shape), jnp.zeros(())
 
     @property
-    def num_feature_axes(self) -> int:
+    def num_feature_axes(self):
         return 1
 
 
@@ -162,7 +158,7 @@ class Average(nn.RNNCellBase):
     "cell", [nn.LSTMCell(3), nn.GRUCell(3), Average()], ids=lambda c: type(c).__name__
 )
 @pytest.mark.parametrize("time_major", [False, True])
-def test_sequences_of_different_lengths(cell: Any, time_major: bool, mesh: Mesh) -> None:
+def test_sequences_of_different_lengths(cell, time_major, mesh):
     x = numbers(5, 8, 3) if time_major else numbers(8, 5, 3)
     lengths = np.arange(8) % 6
     carries = not isinstance(cell, Average)
@@ -179,7 +175,7 @@ def test_sequences_of_different_lengths(cell: Any, time_major: bool, mesh: Mesh)
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_decoding_with_a_split_batch(mesh: Mesh) -> None:
+def test_decoding_with_a_split_batch(mesh):
     layer = nnx.MultiHeadAttention(2, 4, decode=True, rngs=nnx.Rngs(0))
     layer.init_cache((8, 3, 4))
     for _ in range(3):
@@ -190,17 +186,17 @@ def test_decoding_with_a_split_batch(mesh: Mesh) -> None:
 class Product(nn.Module):
     """Leaves it to JAX how the product of two split arrays is split."""
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         return x @ x.T
 
 
 class ProductOfNNX(nnx.Module):
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         return x @ x.T
 
 
 @pytest.mark.parametrize("call", [lambda x: Product().apply({}, x), ProductOfNNX()])
-def test_a_question_of_jax_s_comes_with_its_answers(call: Callable[..., Any], mesh: Mesh) -> None:
+def test_a_question_of_jax_s_comes_with_its_answers(call, mesh):
     x = put(numbers(8, 4), mesh, None, "model")
     with pytest.raises(Exception, match="sharded") as caught:
         call(x)
@@ -233,14 +229,12 @@ MOVES = re.compile(COLLECTIVE.pattern.replace("all-reduce|", ""))
         (nn.Conv(2, (2, 2, 1)), (16, 2, 2, 2, 3, 2)),
     ],
 )
-def test_convolutions_keep_the_split_of_any_batch_dimension(
-    layer: Any, shape: tuple[int, ...], kind: AxisType
-) -> None:
+def test_convolutions_keep_the_split_of_any_batch_dimension(layer, shape, kind):
     x = numbers(*shape)
     variables = layer.init(KEY, x)
 
     @jax.jit
-    def program(variables: Any, x: Any) -> Any:
+    def program(variables, x):
         y, pull = jax.vjp(layer.apply, variables, x)
         return y, pull(y)
 
@@ -257,17 +251,17 @@ def test_convolutions_keep_the_split_of_any_batch_dimension(
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def of_all(f: Callable[..., Any]) -> Callable[..., Any]:
+def of_all(f):
     return jax.grad(f, argnums=(0, 1, 2))
 
 
 @pytest.mark.parametrize("transform", [lambda f: f, of_all], ids=["forward", "gradient"])
-def test_chunked_attention_gathers_a_split_sequence_once(transform: Callable[..., Any]) -> None:
+def test_chunked_attention_gathers_a_split_sequence_once(transform):
     mesh = mesh_of(AxisType.Auto, (2, 4))
     layout = NamedSharding(mesh, PartitionSpec("data", "model"))
 
-    def collectives(implementation: str) -> int:
-        def loss(q: Any, k: Any, v: Any) -> Any:
+    def collectives(implementation):
+        def loss(q, k, v):
             y = nn.dot_product_attention(q, k, v, implementation=implementation)
             return jnp.sum(y**2)
 

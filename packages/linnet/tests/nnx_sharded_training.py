@@ -4,10 +4,6 @@ The batch is split over "data", the hidden layer over "model". Variables are lai
 made, the optimizer's follow them, and a step keeps every layout.
 """
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,12 +20,12 @@ X = np.random.default_rng(0).normal(size=(BATCH, FEATURES)).astype(np.float32)
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
 
 
-def kernel(*names: str) -> Any:
+def kernel(*names):
     return nnx.with_partitioning(nnx.initializers.lecun_normal(), names)
 
 
 class Model(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs) -> None:
+    def __init__(self, rngs):
         zeros = nnx.initializers.zeros_init()
         self.up = nnx.Linear(
             FEATURES,
@@ -41,17 +37,17 @@ class Model(nnx.Module):
         self.norm = nnx.BatchNorm(HIDDEN, rngs=rngs)
         self.down = nnx.Linear(HIDDEN, FEATURES, kernel_init=kernel("mlp", "embed"), rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x):
         return self.down(nnx.relu(self.norm(self.up(x))))
 
 
-def train(x: Any, steps: int = 3) -> tuple[Any, Any, list[float]]:
+def train(x, steps=3):
     model = Model(nnx.Rngs(0))
     # The first bias stands before a norm: its gradient is rounding, which eps keeps small.
     optimizer = nnx.Optimizer(model, optax.adam(1e-2, eps=1e-3), wrt=nnx.Param)
 
     @nnx.jit
-    def step(model: Model, optimizer: Any, x: jax.Array) -> jax.Array:
+    def step(model, optimizer, x):
         loss, gradient = nnx.value_and_grad(lambda m: jnp.mean((m(x) - x) ** 2))(model)
         optimizer.update(model, gradient)
         return loss
@@ -60,23 +56,23 @@ def train(x: Any, steps: int = 3) -> tuple[Any, Any, list[float]]:
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Mesh:
+def mesh():
     assert len(jax.devices()) == 8
     return Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model"))
 
 
 @pytest.fixture(scope="module")
-def trained(mesh: Mesh) -> Any:
+def trained(mesh):
     with set_mesh(mesh), nnx.logical_axis_rules(RULES):
         x = jax.device_put(X, NamedSharding(mesh, PartitionSpec("data")))
         return train(x)
 
 
-def spec(value: Any) -> tuple[Any, ...]:
+def spec(value):
     return tuple(value.sharding.spec)
 
 
-def test_training_equals_that_on_one_device(trained: Any) -> None:
+def test_training_equals_that_on_one_device(trained):
     model, _, losses = trained
     alone, _, expected = train(X)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
@@ -87,7 +83,7 @@ def test_training_equals_that_on_one_device(trained: Any) -> None:
         np.testing.assert_allclose(a[...], b[...], rtol=1e-4, atol=1e-5, err_msg=str(path))
 
 
-def test_variables_and_moments_are_split_and_stay_so(trained: Any) -> None:
+def test_variables_and_moments_are_split_and_stay_so(trained):
     model, optimizer, _ = trained
     assert spec(model.up.kernel[...]) == (None, "model")
     assert spec(model.up.bias[...]) == ("model",)
@@ -101,7 +97,7 @@ def test_variables_and_moments_are_split_and_stay_so(trained: Any) -> None:
     assert spec(moments[0][...]) == (None, "model")
 
 
-def test_layouts_are_known_before_anything_is_made(mesh: Mesh, trained: Any) -> None:
+def test_layouts_are_known_before_anything_is_made(mesh, trained):
     model, _, _ = trained
     with nnx.logical_axis_rules(RULES):
         specs = nnx.get_partition_spec(nnx.state(model))
@@ -117,7 +113,7 @@ def test_layouts_are_known_before_anything_is_made(mesh: Mesh, trained: Any) -> 
     assert kernel.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec(None, "model")), 2)
 
 
-def test_shardings_of_jit_by_filters(mesh: Mesh) -> None:
+def test_shardings_of_jit_by_filters(mesh):
     model = Model(nnx.Rngs(0))
     split = NamedSharding(mesh, PartitionSpec("data"))
     by_kind = nnx.StateSharding({nnx.Param: NamedSharding(mesh, PartitionSpec()), ...: None})
@@ -128,14 +124,14 @@ def test_shardings_of_jit_by_filters(mesh: Mesh) -> None:
     np.testing.assert_allclose(y, Model(nnx.Rngs(0))(X), rtol=1e-5, atol=1e-6)
 
 
-def test_shard_map_over_the_batch(mesh: Mesh) -> None:
+def test_shard_map_over_the_batch(mesh):
     model = Model(nnx.Rngs(0))
     whole, split = PartitionSpec(), PartitionSpec("data")
 
     @nnx.shard_map(
         mesh=mesh, in_specs=(nnx.StateSharding({...: whole}), split), out_specs=(split, whole)
     )
-    def call(m: Model, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def call(m, x):
         return m.down(m.up(x)), jax.lax.psum(jnp.sum(x), "data")
 
     y, total = call(model, X)
@@ -143,11 +139,11 @@ def test_shard_map_over_the_batch(mesh: Mesh) -> None:
     np.testing.assert_allclose(total, X.sum(), rtol=1e-5)
 
 
-def test_vmap_with_names_of_layers(mesh: Mesh) -> None:
+def test_vmap_with_names_of_layers(mesh):
     with set_mesh(mesh), nnx.logical_axis_rules((*RULES, ("layers", "data"))):
 
         @nnx.vmap(transform_metadata={nnx.PARTITION_NAME: "layers"})
-        def make(key: jax.Array) -> Any:
+        def make(key):
             return nnx.Linear(
                 FEATURES, HIDDEN, kernel_init=kernel("embed", "mlp"), rngs=nnx.Rngs(key)
             )

@@ -5,12 +5,9 @@ Batches are split over "data"; heads and the hidden layer of the MLP over "model
 behind its MLP.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections import Counter
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,17 +25,17 @@ SPLIT_VALUES = {"heads", "mlp"}
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
 
 
-def kernel(*names: str) -> Any:
+def kernel(*names):
     return nn.with_logical_partitioning(nn.initializers.lecun_normal(), names)
 
 
-def vector(*names: str) -> Any:
+def vector(*names):
     return nn.with_logical_partitioning(nn.initializers.zeros, names)
 
 
 class Block(nn.Module):
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> tuple[jax.Array, None]:
+    def __call__(self, x, mask):
         scale = nn.with_logical_partitioning(nn.initializers.ones, ("embed",))
         norm = functools.partial(nn.LayerNorm, use_bias=False, scale_init=scale)
         x = nn.with_logical_constraint(x, ("batch", None, "embed"))
@@ -60,7 +57,7 @@ class Block(nn.Module):
 
 class Transformer(nn.Module):
     @nn.compact
-    def __call__(self, tokens: jax.Array) -> jax.Array:
+    def __call__(self, tokens):
         embedding = nn.with_logical_partitioning(
             nn.initializers.normal(1.0), ("vocabulary", "embed")
         )
@@ -82,64 +79,64 @@ rng = np.random.default_rng(0)
 TOKENS = rng.integers(0, VOCABULARY, (BATCH, TIME + 1), dtype=np.int32)
 
 
-def init(key: jax.Array) -> Any:
+def init(key):
     return model.init(key, jnp.zeros((BATCH, TIME), jnp.int32))["params"]
 
 
-def loss(params: Any, tokens: jax.Array) -> jax.Array:
+def loss(params, tokens):
     logits = model.apply({"params": params}, tokens[:, :-1])
     chosen = jnp.take_along_axis(nn.log_softmax(logits), tokens[:, 1:, None], axis=-1)
     return -jnp.mean(chosen)
 
 
-def step(params: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
+def step(params, tokens):
     value, gradients = jax.value_and_grad(loss)(params, tokens)
     return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradients), value
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Mesh:
+def mesh():
     assert len(jax.devices()) == 8
     return Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model"))
 
 
 @pytest.fixture(scope="module")
-def shardings(mesh: Mesh) -> Any:
+def shardings(mesh):
     specs = nn.get_partition_spec(jax.eval_shape(init, jax.random.key(0)))
     return nn.logical_to_mesh_sharding(specs, mesh, RULES)
 
 
 @pytest.fixture(scope="module")
-def one_device() -> tuple[Any, Any, Any]:
+def one_device():
     """Parameters, those after a step, and the loss, without a mesh."""
     params = jax.jit(init)(jax.random.key(0))
     return params, *jax.jit(step)(params, TOKENS)
 
 
 @pytest.fixture(scope="module")
-def sharded(mesh: Mesh, shardings: Any) -> Any:
+def sharded(mesh, shardings):
     with set_mesh(mesh), nn.logical_axis_rules(RULES):
         return jax.jit(init, out_shardings=shardings)(jax.random.key(0))
 
 
-def on_mesh(mesh: Mesh) -> jax.Array:
+def on_mesh(mesh):
     return jax.device_put(TOKENS, NamedSharding(mesh, PartitionSpec("data")))
 
 
-def collectives(compiled: Any) -> Counter[str]:
+def collectives(compiled):
     """How often each collective operation stands in the compiled program; loops count once."""
     names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
     return Counter(re.findall(rf" ({names})(?:-start)?\(", compiled.as_text()))
 
 
-def boxes(tree: Any) -> list[tuple[str, nn.LogicallyPartitioned]]:
+def boxes(tree):
     found = jax.tree_util.tree_flatten_with_path(
         tree, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
     )[0]
     return [(jax.tree_util.keystr(path), box) for path, box in found]
 
 
-def test_every_parameter_is_named_and_scan_adds_its_axis() -> None:
+def test_every_parameter_is_named_and_scan_adds_its_axis():
     shapes = boxes(jax.eval_shape(init, jax.random.key(0)))
     assert len(shapes) == 1 + 2 + 8 + 4  # embedding, norms, attention, MLP
     for path, box in shapes:
@@ -148,9 +145,7 @@ def test_every_parameter_is_named_and_scan_adds_its_axis() -> None:
         assert box.names[0] != "layers" or box.value.shape[0] == LAYERS
 
 
-def test_parameters_are_made_where_they_belong(
-    sharded: Any, shardings: Any, one_device: tuple[Any, Any, Any]
-) -> None:
+def test_parameters_are_made_where_they_belong(sharded, shardings, one_device):
     split = 0
     for (path, box), (_, whole) in zip(boxes(sharded), boxes(one_device[0]), strict=True):
         splits = [2 if name in SPLIT_VALUES else 1 for name in box.names]
@@ -164,9 +159,7 @@ def test_parameters_are_made_where_they_belong(
         assert box.sharding.is_equivalent_to(sharding, box.ndim)
 
 
-def test_a_step_gives_what_it_gives_on_one_device(
-    mesh: Mesh, sharded: Any, shardings: Any, one_device: tuple[Any, Any, Any]
-) -> None:
+def test_a_step_gives_what_it_gives_on_one_device(mesh, sharded, shardings, one_device):
     _, expected, expected_loss = one_device
     with set_mesh(mesh), nn.logical_axis_rules(RULES):
         params, value = jax.jit(step, out_shardings=(shardings, None))(sharded, on_mesh(mesh))
@@ -181,9 +174,9 @@ def test_a_step_gives_what_it_gives_on_one_device(
     assert moved > 1e-3
 
 
-def test_collectives_of_the_forward_pass(mesh: Mesh, sharded: Any) -> None:
-    def forward(params: Any, tokens: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, tokens)  # type: ignore[no-any-return]
+def test_collectives_of_the_forward_pass(mesh, sharded):
+    def forward(params, tokens):
+        return model.apply({"params": params}, tokens)
 
     with set_mesh(mesh), nn.logical_axis_rules(RULES):
         compiled = jax.jit(forward).lower(sharded, on_mesh(mesh)[:, :-1]).compile()
@@ -191,7 +184,7 @@ def test_collectives_of_the_forward_pass(mesh: Mesh, sharded: Any) -> None:
     assert collectives(compiled) == {"all-reduce": 2}
 
 
-def test_collectives_of_a_step(mesh: Mesh, sharded: Any, shardings: Any) -> None:
+def test_collectives_of_a_step(mesh, sharded, shardings):
     with set_mesh(mesh), nn.logical_axis_rules(RULES):
         compiled = (
             jax.jit(step, out_shardings=(shardings, None)).lower(sharded, on_mesh(mesh)).compile()
@@ -204,7 +197,7 @@ def test_collectives_of_a_step(mesh: Mesh, sharded: Any, shardings: Any) -> None
     assert 4 <= found["all-reduce"] <= len(jax.tree.leaves(sharded)) + 8
 
 
-def test_without_rules_for_the_model_axis_there_is_nothing_to_send(mesh: Mesh) -> None:
+def test_without_rules_for_the_model_axis_there_is_nothing_to_send(mesh):
     rules = (("batch", "data"),)
     specs = nn.get_partition_spec(jax.eval_shape(init, jax.random.key(0)))
     replicated = nn.logical_to_mesh_sharding(specs, mesh, rules)
@@ -215,7 +208,7 @@ def test_without_rules_for_the_model_axis_there_is_nothing_to_send(mesh: Mesh) -
     assert not collectives(compiled)
 
 
-def test_constraints_say_nothing_without_a_mesh() -> None:
+def test_constraints_say_nothing_without_a_mesh():
     with nn.logical_axis_rules(RULES):
         program = jax.make_jaxpr(init)(jax.random.key(0))
     assert "sharding_constraint" not in str(program)

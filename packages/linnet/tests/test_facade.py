@@ -1,7 +1,5 @@
 """What `linnet.linen` offers, and what importing it brings."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import os
@@ -19,7 +17,7 @@ import linnet.linen as nn
 SUBMODULES = [entry.name for entry in pkgutil.iter_modules(nn.__path__) if entry.name[0] != "_"]
 
 
-def test_every_name_is_there() -> None:
+def test_every_name_is_there():
     assert len(set(nn.__all__)) == len(nn.__all__) > 70
     for name in nn.__all__:
         assert hasattr(nn, name), name
@@ -36,7 +34,7 @@ OLDER = {"partitioning.remat"}
 
 
 @pytest.mark.parametrize("name", SUBMODULES)
-def test_submodules_hold_what_stands_above(name: str) -> None:
+def test_submodules_hold_what_stands_above(name):
     module = importlib.import_module(f"linnet.linen.{name}")
     assert getattr(nn, name) is module
     assert name in nn.__all__
@@ -49,7 +47,7 @@ def test_submodules_hold_what_stands_above(name: str) -> None:
 RECORDED_ONCE = {"gelu", "logsumexp", "relu", "relu6", "softmax"}
 
 
-def test_activations_are_jax_s() -> None:
+def test_activations_are_jax_s():
     x = jnp.linspace(-2.0, 2.0, 8)
     shared = set(nn.activation.__all__).intersection(dir(jax.nn)) - {"tanh"}
     assert len(shared) > 20
@@ -63,23 +61,23 @@ def test_activations_are_jax_s() -> None:
     assert nn.normalize is nn.standardize
 
 
-def run(program: str, **environment: str) -> None:
+def run(program, **environment):
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
 
 
-def test_nothing_else_is_imported() -> None:
+def test_nothing_else_is_imported():
     """Neither the other style nor an optional package."""
     absent = ["flax", "optax", "rich", "msgpack", "treescope", "yaml", "orbax", "safetensors"]
     absent += ["keras", "linnet.nnx", "linnet.module_core.nnx", "linnet.layers_linear.nnx"]
     run(f"import sys, linnet.linen\nfound = sys.modules.keys() & {absent}\nassert not found, found")
 
 
-def test_importing_computes_nothing() -> None:
+def test_importing_computes_nothing():
     """The first computation looks for a device; importing must not, so there need be none."""
     run("import linnet.linen", JAX_PLATFORMS="no_such_platform")
 
 
-def test_layers_are_loaded_when_they_are_asked_for() -> None:
+def test_layers_are_loaded_when_they_are_asked_for():
     run(
         "import sys, linnet.linen as nn\n"
         "def loaded():\n"
@@ -93,6 +91,6 @@ def test_layers_are_loaded_when_they_are_asked_for() -> None:
     )
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Desne'"):
-        nn.Desne  # type: ignore[attr-defined]
+        nn.Desne

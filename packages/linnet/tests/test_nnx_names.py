@@ -1,7 +1,5 @@
 """What `linnet.nnx` offers, what stands behind it, and what importing it brings."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect
@@ -10,8 +8,6 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +21,7 @@ from linnet import nnx
 LAYERS = ["attention", "linear", "norm", "recurrent"]
 
 
-def names_of(module: ModuleType) -> list[str]:
+def names_of(module):
     """A module's public names, without modules and what Python lends it."""
     return [
         name
@@ -36,7 +32,7 @@ def names_of(module: ModuleType) -> list[str]:
     ]
 
 
-def submodules(package: ModuleType) -> list[str]:
+def submodules(package):
     found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     return [entry.name for entry in found]
 
@@ -44,14 +40,14 @@ def submodules(package: ModuleType) -> list[str]:
 SUBMODULES = submodules(nnx)
 
 
-def test_every_name_is_there() -> None:
+def test_every_name_is_there():
     assert len(dir(nnx)) > 190
     assert all(hasattr(nnx, name) for name in dir(nnx))
     with pytest.raises(AttributeError, match=r"module 'linnet\.nnx' has no attribute 'Linea'"):
-        nnx.Linea  # type: ignore[attr-defined]
+        nnx.Linea
 
 
-def test_all_of_the_core_is_in_it() -> None:
+def test_all_of_the_core_is_in_it():
     core = linnet.module_core.nnx
     assert len(names_of(core)) > 100
     for name in names_of(core):
@@ -59,7 +55,7 @@ def test_all_of_the_core_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_all_layers_are_in_it(kind: str) -> None:
+def test_all_layers_are_in_it(kind):
     package = importlib.import_module(f"linnet.layers_{kind}.nnx")
     layers = names_of(package)
     assert layers
@@ -68,7 +64,7 @@ def test_all_layers_are_in_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize("facade", [linnet.linen, nnx])
-def test_type_checkers_see_what_is_loaded_later(facade: ModuleType) -> None:
+def test_type_checkers_see_what_is_loaded_later(facade):
     """`nnx.Linear` and the like: what the source names is what Python finds."""
     seen = {"object"} if facade is nnx else set()
     for node in ast.walk(ast.parse(Path(str(facade.__file__)).read_text())):
@@ -86,7 +82,7 @@ def test_type_checkers_see_what_is_loaded_later(facade: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", SUBMODULES)
-def test_submodules_hold_what_stands_above(name: str) -> None:
+def test_submodules_hold_what_stands_above(name):
     module = importlib.import_module(name)
     assert module.__doc__
     inner = names_of(module)
@@ -111,7 +107,7 @@ NAMESPACES = sorted({*ELSEWHERE, *(entry.name for entry in pkgutil.iter_modules(
 
 
 @pytest.mark.parametrize("path", NAMESPACES)
-def test_namespaces_are_reached_as_users_type_them(path: str) -> None:
+def test_namespaces_are_reached_as_users_type_them(path):
     namespace = getattr(nnx, path)
     assert inspect.ismodule(namespace)
     assert namespace.__name__ == f"linnet.nnx.{ELSEWHERE.get(path, path)}"
@@ -122,7 +118,7 @@ def test_namespaces_are_reached_as_users_type_them(path: str) -> None:
         namespace.no_such_name
 
 
-def test_parts_of_packages_are_listed() -> None:
+def test_parts_of_packages_are_listed():
     for package in (nnx.nn, nnx.training, nnx.transforms):
         parts = [entry.name for entry in pkgutil.iter_modules(package.__path__)]
         assert dir(package) == sorted(parts)
@@ -131,13 +127,13 @@ def test_parts_of_packages_are_listed() -> None:
 RECORDED_ONCE = {"gelu", "logsumexp", "relu", "relu6", "softmax"}
 
 
-def test_activations_are_jax_s() -> None:
+def test_activations_are_jax_s():
     x = jnp.linspace(-2.0, 2.0, 8)
     types = {"Array", "Dtype", "PReLU", "PromoteDtypeFn"}
     activations = set(names_of(nnx.nn.activations)) - types
     assert len(activations) == 25
     for name in activations:
-        ours: Any = getattr(nnx, name)
+        ours = getattr(nnx, name)
         jaxs = getattr(jax.nn, name)
         assert inspect.signature(ours) == inspect.signature(jaxs)
         assert (ours is jaxs) == (name not in RECORDED_ONCE)
@@ -146,15 +142,15 @@ def test_activations_are_jax_s() -> None:
     assert nnx.relu is linnet.linen.relu
 
 
-def test_version() -> None:
+def test_version():
     assert nnx.__version__ == linnet.linen.__about__.__version__
 
 
-def run(program: str, **environment: str) -> None:
+def run(program, **environment):
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
 
 
-def test_nothing_else_is_imported() -> None:
+def test_nothing_else_is_imported():
     """Neither the other style nor an optional package; layers when they are asked for."""
     optional = ["flax", "optax", "rich", "msgpack", "treescope", "yaml", "orbax", "safetensors"]
     linen = ["linnet.linen", "linnet.module_core.linen", "keras"]
@@ -171,7 +167,7 @@ def test_nothing_else_is_imported() -> None:
     )
 
 
-def test_importing_computes_nothing() -> None:
+def test_importing_computes_nothing():
     """The first computation looks for a device; importing must not, so there need be none."""
     run(
         "from linnet import nnx\n[getattr(nnx, n) for n in dir(nnx)]",

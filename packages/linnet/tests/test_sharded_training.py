@@ -1,7 +1,5 @@
 """Training on a mesh, in processes that have eight devices."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -14,7 +12,7 @@ import pytest
 @pytest.mark.parametrize(
     "name", ["sharded_training.py", "nnx_sharded_training.py", "explicit_mesh.py"]
 )
-def test_on_eight_devices(name: str) -> None:
+def test_on_eight_devices(name):
     checks = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", str(checks)],

@@ -1,10 +1,7 @@
 """What the attention layers are documented to do, statement by statement."""
 
-from __future__ import annotations
-
 import inspect
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +13,11 @@ import linnet.linen as nn
 KEY = jax.random.key(0)
 
 
-def same(a: Any, b: Any) -> None:
+def same(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def different(a: Any, b: Any) -> None:
+def different(a, b):
     assert a.shape == b.shape
     assert not np.allclose(a, b)
 
@@ -29,12 +26,12 @@ each_name = pytest.mark.parametrize("name", ["MultiHeadDotProductAttention", "Mu
 
 
 @each_name
-def test_inputs_that_are_left_out_are_those_to_their_left(name: str) -> None:
+def test_inputs_that_are_left_out_are_those_to_their_left(name):
     layer = getattr(nn, name)(num_heads=2, qkv_features=6)
     a, b, c = jax.random.normal(KEY, (3, 2, 4, 5))
     variables = layer.init(KEY, a)
 
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args, **kwargs):
         return layer.apply(variables, *args, **kwargs)
 
     same(run(a, b), run(inputs_q=a, inputs_k=b, inputs_v=b))
@@ -45,13 +42,13 @@ def test_inputs_that_are_left_out_are_those_to_their_left(name: str) -> None:
 
 
 @each_name
-def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name: str) -> None:
+def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name):
     options = {"num_heads": 2, "qkv_features": 6, "dropout_rate": 0.5, "deterministic": False}
     equal = {"kernel_init": nn.initializers.ones, "bias_init": nn.initializers.zeros}
 
     class Pair(nn.Module):
         @nn.compact
-        def __call__(self, x: Any, key: Any = None) -> Any:
+        def __call__(self, x, key=None):
             make = getattr(nn, name)
             return [make(**options, **equal)(x, dropout_rng=key) for _ in range(2)]
 
@@ -76,7 +73,7 @@ def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name: str) -> No
     same(f, h)
 
 
-def test_several_batch_dimensions_leave_the_parameters_as_they_are() -> None:
+def test_several_batch_dimensions_leave_the_parameters_as_they_are():
     layer = nn.MultiHeadDotProductAttention(num_heads=2, qkv_features=6)
     variables = jax.eval_shape(layer.init, KEY, jnp.ones((2, 7, 4, 5)))
     assert variables["params"]["query"]["kernel"].shape == (5, 2, 3)
@@ -135,7 +132,7 @@ FUNCTIONS = {
 OWN = ("is_causal", "query_offset", "implementation", "num_kv_heads")
 
 
-def signature(function: Any) -> str:
+def signature(function):
     """Without annotations and Linnet's own arguments, which must go by name."""
     whole = inspect.signature(function)
     kept = []
@@ -150,7 +147,7 @@ def signature(function: Any) -> str:
 @pytest.mark.parametrize(
     "name", ["MultiHeadDotProductAttention", "MultiHeadAttention", "SelfAttention"]
 )
-def test_fields(name: str) -> None:
+def test_fields(name):
     parameters = inspect.signature(getattr(nn, name)).parameters
     theirs = [n for n in parameters if n not in OWN]
     assert theirs == list(FIELDS)
@@ -161,7 +158,7 @@ def test_fields(name: str) -> None:
         assert field not in parameters or parameters[field].kind is inspect.Parameter.KEYWORD_ONLY
 
 
-def test_calls_and_functions() -> None:
+def test_calls_and_functions():
     assert signature(nn.MultiHeadDotProductAttention.__call__) == CALL
     assert signature(nn.MultiHeadAttention.__call__) == CALL
     assert signature(nn.SelfAttention.__call__) == (
@@ -178,17 +175,17 @@ Y = jax.random.normal(jax.random.key(1), (2, 3, 2, 6))
 Attention = nn.MultiHeadDotProductAttention
 
 
-def run(layer: nn.Module, *inputs: Any, **call: Any) -> tuple[Any, Any]:
+def run(layer, *inputs, **call):
     """Output and variables of `init`."""
     rngs = {"params": KEY, "dropout": jax.random.key(2)}
-    return jax.jit(lambda *a: layer.init_with_output(rngs, *a, **call))(*(inputs or (X,)))  # type: ignore[no-any-return]
+    return jax.jit(lambda *a: layer.init_with_output(rngs, *a, **call))(*(inputs or (X,)))
 
 
-def shapes(variables: Any) -> Any:
+def shapes(variables):
     return jax.tree.map(jnp.shape, variables["params"])
 
 
-def test_inputs_project_to_heads_and_the_result_to_the_output() -> None:
+def test_inputs_project_to_heads_and_the_result_to_the_output():
     y, variables = run(Attention(2, qkv_features=8, out_features=7))
     assert y.shape == (2, 3, 5, 7)
     projection = {"kernel": (6, 2, 4), "bias": (2, 4)}
@@ -205,12 +202,12 @@ def test_inputs_project_to_heads_and_the_result_to_the_output() -> None:
     assert shapes(variables)["out"] == {"kernel": (2, 3, 6)}
 
 
-def test_features_must_be_divisible_by_heads() -> None:
+def test_features_must_be_divisible_by_heads():
     with pytest.raises(ValueError, match=r"qkv_features=6 must be divisible by num_heads=4"):
         Attention(4).init(KEY, X)
 
 
-def test_keys_and_values_default_to_what_is_there() -> None:
+def test_keys_and_values_default_to_what_is_there():
     layer = Attention(2)
     _, variables = run(layer)
     apply = jax.jit(lambda *a: layer.apply(variables, *a))
@@ -223,7 +220,7 @@ def test_keys_and_values_default_to_what_is_there() -> None:
         layer.apply(variables, X, None, Y)
 
 
-def test_types_of_computation_and_of_parameters() -> None:
+def test_types_of_computation_and_of_parameters():
     y, variables = run(Attention(2, dtype=jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
@@ -234,11 +231,11 @@ def test_types_of_computation_and_of_parameters() -> None:
     assert y.dtype == jnp.bfloat16
 
 
-def test_initializers() -> None:
+def test_initializers():
     ones, twos = nn.initializers.ones, nn.initializers.constant(2.0)
     layer = Attention(2, kernel_init=ones, bias_init=twos)
 
-    def values(layer: nn.Module) -> dict[str, tuple[float, float]]:
+    def values(layer):
         params = run(layer)[1]["params"]
         return {n: (p["kernel"].max().item(), p["bias"].max().item()) for n, p in params.items()}
 
@@ -246,13 +243,13 @@ def test_initializers() -> None:
     assert values(layer.clone(out_kernel_init=twos, out_bias_init=ones))["out"] == (2, 1)
 
 
-def test_precision_reaches_every_product() -> None:
+def test_precision_reaches_every_product():
     layer = Attention(2, precision="highest")
     program = str(jax.make_jaxpr(lambda x: layer.init_with_output(KEY, x)[0])(X))
     assert program.count("dot_general") == program.count("HIGHEST") / 2 == 6
 
 
-def test_normalize_qk() -> None:
+def test_normalize_qk():
     for normalize in (True, False):
         layer = Attention(2, normalize_qk=normalize)
         y, variables = run(layer)
@@ -264,10 +261,10 @@ def test_normalize_qk() -> None:
         assert np.allclose(y, scaled, atol=1e-3) == normalize
 
 
-def test_attention_fn_takes_query_key_and_value() -> None:
+def test_attention_fn_takes_query_key_and_value():
     seen = []
 
-    def attend(query: Any, key: Any, value: Any, mask: Any = None) -> Any:
+    def attend(query, key, value, mask=None):
         seen.append((query.shape, key.shape, value.shape))
         return query
 
@@ -276,11 +273,11 @@ def test_attention_fn_takes_query_key_and_value() -> None:
     assert y.shape == X.shape
 
 
-def test_overrides_of_products() -> None:
-    calls: list[str] = []
+def test_overrides_of_products():
+    calls = []
 
-    def counted(name: str, function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
+    def counted(name, function):
+        def call(*args, **kwargs):
             calls.append(name)
             return function(*args, **kwargs)
 
@@ -302,12 +299,12 @@ def test_overrides_of_products() -> None:
         ),
     ):
         calls.clear()
-        y, _ = run(Attention(2, **fields))  # type: ignore[arg-type]
+        y, _ = run(Attention(2, **fields))
         same(y, expected)
         assert calls == count
 
 
-def test_where_the_mask_is_false_nothing_is_seen() -> None:
+def test_where_the_mask_is_false_nothing_is_seen():
     layer = Attention(2)
     _, variables = run(layer, X, X)
     mask = jnp.ones((2, 3, 1, 5, 5), bool).at[..., 3:].set(False)
@@ -316,7 +313,7 @@ def test_where_the_mask_is_false_nothing_is_seen() -> None:
     different(masked, layer.apply(variables, X))
 
 
-def test_dropout_only_where_not_deterministic() -> None:
+def test_dropout_only_where_not_deterministic():
     layer = Attention(2, dropout_rate=0.5)
     plain, variables = run(Attention(2))
     apply = jax.jit(layer.apply, static_argnames="deterministic")
@@ -328,7 +325,7 @@ def test_dropout_only_where_not_deterministic() -> None:
     same(layer.clone(deterministic=False).apply(variables, X, rngs=one), dropped)
 
 
-def test_dropout_may_be_shared_along_the_batch() -> None:
+def test_dropout_may_be_shared_along_the_batch():
     x = jnp.broadcast_to(X[:1, :1], X.shape)
     for broadcast in (True, False):
         layer = Attention(2, dropout_rate=0.5, deterministic=False, broadcast_dropout=broadcast)
@@ -336,7 +333,7 @@ def test_dropout_may_be_shared_along_the_batch() -> None:
         assert np.allclose(y, y[:1, :1], atol=1e-6) == broadcast
 
 
-def test_weights_are_sown_as_intermediates() -> None:
+def test_weights_are_sown_as_intermediates():
     layer = Attention(2)
     _, variables = run(layer)
     y, state = layer.apply(variables, X, sow_weights=True, mutable=["intermediates"])
@@ -347,7 +344,7 @@ def test_weights_are_sown_as_intermediates() -> None:
     assert not layer.apply(variables, X, mutable=["intermediates"])[1]
 
 
-def test_decode_prepares_and_uses_a_cache() -> None:
+def test_decode_prepares_and_uses_a_cache():
     layer = Attention(2, decode=True)
     y, variables = run(layer)
     mask = nn.make_causal_mask(X[..., 0])
@@ -366,10 +363,10 @@ def test_decode_prepares_and_uses_a_cache() -> None:
     assert cache["cache_index"] == 5
 
 
-def test_the_alias_and_its_name() -> None:
+def test_the_alias_and_its_name():
     class Both(nn.Module):
         @nn.compact
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x):
             return nn.MultiHeadDotProductAttention(2)(nn.MultiHeadAttention(2)(x))
 
     assert issubclass(nn.MultiHeadAttention, nn.MultiHeadDotProductAttention)
@@ -382,7 +379,7 @@ def test_the_alias_and_its_name() -> None:
     jax.tree.map(np.testing.assert_array_equal, run(nn.MultiHeadAttention(2)), run(Attention(2)))
 
 
-def test_self_attention_is_deprecated_and_the_same() -> None:
+def test_self_attention_is_deprecated_and_the_same():
     mask = nn.make_causal_mask(X[..., 0])
     with pytest.warns(DeprecationWarning, match="MultiHeadDotProductAttention"):
         y, variables = nn.SelfAttention(2).init_with_output(KEY, X, mask)
@@ -401,7 +398,7 @@ K = jax.random.normal(jax.random.key(4), (3, 5, 2, 6))
 V = jax.random.normal(jax.random.key(5), (3, 5, 2, 7))
 
 
-def test_weights_times_values_is_the_attention() -> None:
+def test_weights_times_values_is_the_attention():
     mask = jnp.ones((3, 1, 4, 5)).at[..., 2:].set(0)
     bias = jax.random.normal(KEY, (2, 4, 5))
     weights = nn.dot_product_attention_weights(Q, K, bias, mask)
@@ -415,20 +412,20 @@ def test_weights_times_values_is_the_attention() -> None:
     same(weights, jax.nn.softmax(jnp.where(mask > 0, logits, -jnp.inf)))
 
 
-def test_a_bias_can_be_a_mask() -> None:
+def test_a_bias_can_be_a_mask():
     mask = jnp.tril(jnp.ones((4, 5)))
     bias = jnp.where(mask > 0, 0.0, -1e30)
     same(nn.dot_product_attention(Q, K, V, bias), nn.dot_product_attention(Q, K, V, mask=mask))
 
 
-def test_no_batch_dimensions_are_needed() -> None:
+def test_no_batch_dimensions_are_needed():
     same(nn.dot_product_attention(Q[0], K[0], V[0]), nn.dot_product_attention(Q, K, V)[0])
     weights = nn.dot_product_attention_weights(Q, K)
     same(nn.dot_product_attention_weights(Q[0], K[0]), weights[0])
 
 
-def test_dropout_of_the_functions() -> None:
-    options: dict[str, Any] = {"dropout_rng": KEY, "dropout_rate": 0.5}
+def test_dropout_of_the_functions():
+    options = {"dropout_rng": KEY, "dropout_rate": 0.5}
     plain = nn.dot_product_attention_weights(Q, K)
     for broadcast in (True, False):
         dropped = nn.dot_product_attention_weights(Q, K, broadcast_dropout=broadcast, **options)
@@ -438,7 +435,7 @@ def test_dropout_of_the_functions() -> None:
     same(nn.dot_product_attention_weights(Q, K, deterministic=True, **options), plain)
 
 
-def test_types_of_the_functions() -> None:
+def test_types_of_the_functions():
     half = nn.dot_product_attention(Q, K, V, dtype=jnp.bfloat16)
     assert half.dtype == jnp.bfloat16
     wide = nn.dot_product_attention(Q, K, V, dtype=jnp.bfloat16, force_fp32_for_softmax=True)
@@ -447,9 +444,9 @@ def test_types_of_the_functions() -> None:
     assert mixed.dtype == jnp.float32
 
 
-def test_weights_are_sown_in_the_module_given() -> None:
+def test_weights_are_sown_in_the_module_given():
     class Model(nn.Module):
-        def __call__(self, q: Any, k: Any, v: Any) -> Any:
+        def __call__(self, q, k, v):
             return nn.dot_product_attention(q, k, v, module=self)
 
     y, state = Model().apply({}, Q, K, V, mutable=["intermediates"])
@@ -458,10 +455,10 @@ def test_weights_are_sown_in_the_module_given() -> None:
     assert Model().apply({}, Q, K, V).shape == y.shape
 
 
-def test_einsums_and_what_excludes_them() -> None:
-    seen: list[str] = []
+def test_einsums_and_what_excludes_them():
+    seen = []
 
-    def einsum(equation: str, *operands: Any) -> Any:
+    def einsum(equation, *operands):
         seen.append(equation)
         return jnp.einsum(equation, *operands)
 
@@ -474,19 +471,19 @@ def test_einsums_and_what_excludes_them() -> None:
     )
     same(y, nn.dot_product_attention(Q, K, V))
     assert len(seen) == 3
-    both: dict[str, Any] = {"qk_attn_weights_einsum": einsum, "attn_weights_value_einsum": einsum}
+    both = {"qk_attn_weights_einsum": einsum, "attn_weights_value_einsum": einsum}
     for other in ({"precision": "highest"}, {"einsum_dot_general": jax.lax.dot_general}):
         with pytest.raises(ValueError, match="nothing would use"):
-            nn.dot_product_attention_weights(Q, K, einsum=einsum, **other)  # type: ignore[arg-type]
+            nn.dot_product_attention_weights(Q, K, einsum=einsum, **other)
         with pytest.raises(ValueError, match="nothing would use"):
             nn.dot_product_attention(Q, K, V, **both, **other)
-        same(nn.dot_product_attention(Q, K, V, **other), y)  # type: ignore[arg-type]
+        same(nn.dot_product_attention(Q, K, V, **other), y)
 
 
 # Masks.
 
 
-def test_make_attention_mask() -> None:
+def test_make_attention_mask():
     queries, keys = jnp.array([[1, 2, 0]]), jnp.array([[1, 0, 3, 4]])
     mask = nn.make_attention_mask(queries > 0, keys > 0)
     assert (mask.shape, mask.dtype) == ((1, 1, 3, 4), jnp.float32)
@@ -496,7 +493,7 @@ def test_make_attention_mask() -> None:
     np.testing.assert_array_equal(mask[0, 0, 0, 0], np.greater_equal.outer([1, 2, 0], [1, 0, 3, 4]))
 
 
-def test_make_causal_mask() -> None:
+def test_make_causal_mask():
     mask = nn.make_causal_mask(jnp.zeros((2, 4)))
     assert (mask.shape, mask.dtype) == ((2, 1, 4, 4), jnp.float32)
     np.testing.assert_array_equal(mask[1, 0], np.tril(np.ones((4, 4))))

@@ -3,10 +3,7 @@
 The numbers are Flax's for the same seeds.
 """
 
-from __future__ import annotations
-
 import inspect
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +16,7 @@ import linnet.linen as nn
 KEY = jax.random.key(0)
 
 
-def shapes(variables: Any) -> Any:
+def shapes(variables):
     return jax.tree.map(jnp.shape, variables["params"])
 
 
@@ -80,21 +77,21 @@ def shapes(variables: Any) -> Any:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_shapes_of_outputs_and_parameters(layer: Any, x: Any, y: Any, params: Any) -> None:
+def test_shapes_of_outputs_and_parameters(layer, x, y, params):
     out, variables = jax.eval_shape(layer.init_with_output, KEY, jnp.ones(x))
     assert out.shape == y
     assert shapes(variables) == params
 
 
 @pytest.mark.parametrize("name", ["Conv", "ConvTranspose", "ConvLocal"])
-def test_a_triangular_mask_has_the_kernel_s_shape(name: str) -> None:
+def test_a_triangular_mask_has_the_kernel_s_shape(name):
     shape = (6, 24, 5) if name == "ConvLocal" else (4, 6, 5)
     layer = getattr(nn, name)(5, (4,), padding="VALID", mask=jnp.tril(jnp.ones(shape)))
     variables = jax.eval_shape(layer.init, KEY, jnp.ones((2, 9, 6)))
     assert shapes(variables)["kernel"] == shape
 
 
-def test_embed_s_rows_and_those_counted_from_the_end() -> None:
+def test_embed_s_rows_and_those_counted_from_the_end():
     ids = jnp.array([[2, 0], [-1, -3]])
     y, variables = nn.Embed(3, 2).init_with_output(jax.random.key(7), ids)
     table = [[-0.52520937, 0.25832027], [-0.0719226, -0.7759339], [0.18564546, 0.24641043]]
@@ -102,10 +99,10 @@ def test_embed_s_rows_and_those_counted_from_the_end() -> None:
     np.testing.assert_allclose(y, [[table[2], table[0]]] * 2, rtol=1e-6)
 
 
-def test_dropout_in_a_model_that_is_told_whether_it_trains() -> None:
+def test_dropout_in_a_model_that_is_told_whether_it_trains():
     class Gate(nn.Module):
         @nn.compact
-        def __call__(self, x: Any, on: bool) -> Any:
+        def __call__(self, x, on):
             x = nn.Dense(3)(x)
             return nn.Dropout(0.25, deterministic=not on)(x)
 
@@ -154,7 +151,7 @@ SIGNATURES = {
 }
 
 
-def written(parameter: inspect.Parameter) -> str:
+def written(parameter):
     default = parameter.default
     if default is inspect.Parameter.empty:
         return parameter.name
@@ -171,8 +168,8 @@ def written(parameter: inspect.Parameter) -> str:
 
 
 @pytest.mark.parametrize("path", SIGNATURES)
-def test_signature_begins_as_documented(path: str) -> None:
-    function: Any = nn
+def test_signature_begins_as_documented(path):
+    function = nn
     for part in path.split("."):
         function = getattr(function, part)
     parameters = list(inspect.signature(function).parameters.values())
@@ -189,7 +186,7 @@ def test_signature_begins_as_documented(path: str) -> None:
 # What holds for several layers.
 
 X = jax.random.normal(jax.random.key(3), (2, 8, 3))
-MAKERS: dict[str, Any] = {
+MAKERS = {
     "Dense": lambda **fields: nn.Dense(4, **fields),
     "DenseGeneral": lambda **fields: nn.DenseGeneral(4, **fields),
     "Conv": lambda **fields: nn.Conv(4, 3, **fields),
@@ -204,7 +201,7 @@ each_convolution = pytest.mark.parametrize("name", CONVOLUTIONS)
 
 
 @each
-def test_use_bias_says_whether_a_bias_is_added(name: str) -> None:
+def test_use_bias_says_whether_a_bias_is_added(name):
     layer = MAKERS[name](bias_init=nn.initializers.constant(5.0))
     y, variables = layer.init_with_output(KEY, X)
     plain = MAKERS[name](use_bias=False)
@@ -214,8 +211,8 @@ def test_use_bias_says_whether_a_bias_is_added(name: str) -> None:
 
 
 @each
-def test_dtype_is_inferred_from_input_and_parameters(name: str) -> None:
-    def output(x_dtype: Any, **fields: Any) -> Any:
+def test_dtype_is_inferred_from_input_and_parameters(name):
+    def output(x_dtype, **fields):
         y, _ = jax.eval_shape(MAKERS[name](**fields).init_with_output, KEY, X.astype(x_dtype))
         return y.dtype
 
@@ -227,10 +224,10 @@ def test_dtype_is_inferred_from_input_and_parameters(name: str) -> None:
 
 
 @each
-def test_param_dtype_is_passed_to_the_initializers(name: str) -> None:
-    seen: list[Any] = []
+def test_param_dtype_is_passed_to_the_initializers(name):
+    seen = []
 
-    def spy(key: Any, shape: Any, dtype: Any) -> jax.Array:
+    def spy(key, shape, dtype):
         seen.append(jnp.dtype(dtype))
         return jnp.zeros(shape, dtype)
 
@@ -240,14 +237,14 @@ def test_param_dtype_is_passed_to_the_initializers(name: str) -> None:
 
 
 @each
-def test_precision_is_jax_s(name: str) -> None:
+def test_precision_is_jax_s(name):
     layer = MAKERS[name](precision=lax.Precision.HIGHEST)
     variables = layer.init(KEY, X)
     assert "HIGHEST" in str(jax.make_jaxpr(layer.apply)(variables, X))
 
 
 @each
-def test_initializers_make_kernel_and_bias(name: str) -> None:
+def test_initializers_make_kernel_and_bias(name):
     ones, twos = nn.initializers.ones, nn.initializers.constant(2.0)
     params = MAKERS[name](kernel_init=ones, bias_init=twos).init(KEY, X)["params"]
     assert (params["kernel"] == 1.0).all()
@@ -255,7 +252,7 @@ def test_initializers_make_kernel_and_bias(name: str) -> None:
     assert (MAKERS[name]().init(KEY, X)["params"]["bias"] == 0.0).all()
 
 
-def test_dense_transforms_the_last_dimension() -> None:
+def test_dense_transforms_the_last_dimension():
     layer = nn.Dense(4)
     variables = layer.init(KEY, X)
     y = layer.apply(variables, X)
@@ -263,7 +260,7 @@ def test_dense_transforms_the_last_dimension() -> None:
     np.testing.assert_allclose(y[1, 5], layer.apply(variables, X[1, 5]), rtol=1e-5)
 
 
-def test_dense_general_is_dense_by_default() -> None:
+def test_dense_general_is_dense_by_default():
     dense, general = nn.Dense(features=4), nn.DenseGeneral(features=4)
     variables = dense.init(KEY, X)
     same = general.init(KEY, X)
@@ -271,7 +268,7 @@ def test_dense_general_is_dense_by_default() -> None:
     np.testing.assert_array_equal(dense.apply(variables, X), general.apply(variables, X))
 
 
-def test_dense_general_s_axes() -> None:
+def test_dense_general_s_axes():
     layer = nn.DenseGeneral((4, 5), axis=(-2, -1))
     y, variables = layer.init_with_output(KEY, X)
     assert y.shape == (2, 4, 5)
@@ -280,7 +277,7 @@ def test_dense_general_s_axes() -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_dense_general_s_batch_dims() -> None:
+def test_dense_general_s_batch_dims():
     y, variables = nn.DenseGeneral(4, batch_dims=(0,)).init_with_output(KEY, X)
     params = variables["params"]
     assert params["kernel"].shape == (2, 3, 4)
@@ -301,12 +298,12 @@ def test_dense_general_s_batch_dims() -> None:
     ],
     ids=CONVOLUTIONS,
 )
-def test_convolutions_wrap_lax(layer: nn.Module, function: str) -> None:
+def test_convolutions_wrap_lax(layer, function):
     variables = layer.init(KEY, X)
     assert function in str(jax.make_jaxpr(layer.apply)(variables, X))
 
 
-def test_convolutions_are_lax_s() -> None:
+def test_convolutions_are_lax_s():
     numbers = ("NHC", "HIO", "NHC")
     for name, direct in {
         "Conv": lambda k: lax.conv_general_dilated(X, k, (1,), "SAME", dimension_numbers=numbers),
@@ -320,7 +317,7 @@ def test_convolutions_are_lax_s() -> None:
 
 
 @each_convolution
-def test_an_int_is_a_kernel_of_one_dimension(name: str) -> None:
+def test_an_int_is_a_kernel_of_one_dimension(name):
     one, several = (getattr(nn, name)(4, size) for size in (3, (3,)))
     y, variables = one.init_with_output(KEY, X)
     np.testing.assert_array_equal(several.apply(variables, X), y)
@@ -331,7 +328,7 @@ def test_an_int_is_a_kernel_of_one_dimension(name: str) -> None:
     [("strides", 2, (2, 2)), ("kernel_dilation", 2, (2, 2)), ("padding", 2, ((2, 2), (2, 2)))],
 )
 @each_convolution
-def test_one_int_stands_for_all_dimensions(name: str, field: str, one: int, many: Any) -> None:
+def test_one_int_stands_for_all_dimensions(name, field, one, many):
     x = jnp.ones((1, 6, 5, 2))
     short, long = (getattr(nn, name)(3, (3, 2), **{field: value}) for value in (one, many))
     y, variables = short.init_with_output(KEY, x)
@@ -340,7 +337,7 @@ def test_one_int_stands_for_all_dimensions(name: str, field: str, one: int, many
 
 
 @each_convolution
-def test_defaults_of_strides_and_dilation_are_one(name: str) -> None:
+def test_defaults_of_strides_and_dilation_are_one(name):
     fields = {"strides": 1, "kernel_dilation": 1}
     if name != "ConvTranspose":
         fields["input_dilation"] = 1
@@ -351,7 +348,7 @@ def test_defaults_of_strides_and_dilation_are_one(name: str) -> None:
 
 
 @each_convolution
-def test_paddings_that_all_know(name: str) -> None:
+def test_paddings_that_all_know(name):
     shapes = {}
     for padding in ("SAME", "VALID", "CIRCULAR", ((1, 2),), 1, (1,), [[1, 2]]):
         y, _ = jax.eval_shape(MAKERS[name](padding=padding).init_with_output, KEY, X)
@@ -370,7 +367,7 @@ def test_paddings_that_all_know(name: str) -> None:
 
 
 @each_convolution
-def test_an_int_in_a_sequence_pads_both_sides(name: str) -> None:
+def test_an_int_in_a_sequence_pads_both_sides(name):
     x = jnp.ones((1, 6, 5, 2))
     short, long = (getattr(nn, name)(3, (3, 2), padding=p) for p in ((1, 2), ((1, 1), (2, 2))))
     y, variables = short.init_with_output(KEY, x)
@@ -378,7 +375,7 @@ def test_an_int_in_a_sequence_pads_both_sides(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Conv", "ConvLocal"])
-def test_circular_padding_is_periodic(name: str) -> None:
+def test_circular_padding_is_periodic(name):
     around = jnp.pad(X, ((0, 0), (1, 1), (0, 0)), mode="wrap")
     y, variables = MAKERS[name](padding="CIRCULAR").init_with_output(KEY, X)
     expected = MAKERS[name](padding="VALID").apply(variables, around)
@@ -386,7 +383,7 @@ def test_circular_padding_is_periodic(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Conv", "ConvLocal"])
-def test_causal_padding_is_on_the_left(name: str) -> None:
+def test_causal_padding_is_on_the_left(name):
     y, variables = MAKERS[name](padding="CAUSAL").init_with_output(KEY, X)
     assert y.shape == (2, 8, 4)
     np.testing.assert_allclose(
@@ -396,7 +393,7 @@ def test_causal_padding_is_on_the_left(name: str) -> None:
         getattr(nn, name)(4, (3, 3), padding="CAUSAL").init(KEY, jnp.ones((1, 4, 4, 3)))
 
 
-def test_input_dilation_is_a_transposed_convolution() -> None:
+def test_input_dilation_is_a_transposed_convolution():
     transposed = nn.ConvTranspose(4, 3, strides=2, padding="VALID")
     y, variables = transposed.init_with_output(KEY, X)
     dilated = nn.Conv(4, 3, input_dilation=2, padding=((2, 2),))
@@ -404,7 +401,7 @@ def test_input_dilation_is_a_transposed_convolution() -> None:
 
 
 @each_convolution
-def test_kernel_dilation_spreads_the_kernel(name: str) -> None:
+def test_kernel_dilation_spreads_the_kernel(name):
     padding = {"ConvTranspose": "VALID"}.get(name, ((2, 2),))
     dilated = MAKERS[name](kernel_dilation=2, padding=padding)
     y, variables = dilated.init_with_output(KEY, X)
@@ -419,7 +416,7 @@ def test_kernel_dilation_spreads_the_kernel(name: str) -> None:
     np.testing.assert_allclose(y, direct, rtol=1e-5, atol=1e-6)
 
 
-def test_groups_divide_the_input_s_features() -> None:
+def test_groups_divide_the_input_s_features():
     x = jnp.ones((1, 6, 4))
     layer = nn.Conv(6, 3, feature_group_count=2)
     y, variables = layer.init_with_output(KEY, x)
@@ -431,7 +428,7 @@ def test_groups_divide_the_input_s_features() -> None:
 
 
 @each_convolution
-def test_mask_masks_the_weights(name: str) -> None:
+def test_mask_masks_the_weights(name):
     y, variables = MAKERS[name]().init_with_output(KEY, X)
     kernel = variables["params"]["kernel"]
     mask = jnp.tril(jnp.ones_like(kernel))
@@ -444,7 +441,7 @@ def test_mask_masks_the_weights(name: str) -> None:
 
 
 @each_convolution
-def test_batch_dimensions_are_merged_and_restored(name: str) -> None:
+def test_batch_dimensions_are_merged_and_restored(name):
     x = jax.random.normal(KEY, (2, 3, 8, 3))
     variables = MAKERS[name]().init(KEY, X)
     y = MAKERS[name]().apply(variables, x)
@@ -454,13 +451,13 @@ def test_batch_dimensions_are_merged_and_restored(name: str) -> None:
 
 
 @each_convolution
-def test_a_missing_batch_dimension_is_added_and_removed(name: str) -> None:
+def test_a_missing_batch_dimension_is_added_and_removed(name):
     variables = MAKERS[name]().init(KEY, X)
     alone = MAKERS[name]().apply(variables, X[0])
     np.testing.assert_allclose(alone, MAKERS[name]().apply(variables, X)[0], rtol=1e-5, atol=1e-6)
 
 
-def test_images_and_volumes_have_their_channels_last() -> None:
+def test_images_and_volumes_have_their_channels_last():
     for spatial in ((5, 4), (5, 4, 3)):
         x = jnp.ones((2, *spatial, 6))
         for name in CONVOLUTIONS:
@@ -468,7 +465,7 @@ def test_images_and_volumes_have_their_channels_last() -> None:
             assert jax.eval_shape(layer.init_with_output, KEY, x)[0].shape == (2, *spatial, 7)
 
 
-def test_transpose_kernel_flips_and_swaps() -> None:
+def test_transpose_kernel_flips_and_swaps():
     y, variables = nn.ConvTranspose(4, 3, transpose_kernel=True).init_with_output(KEY, X)
     kernel = variables["params"]["kernel"]
     assert kernel.shape == (3, 4, 3)
@@ -477,11 +474,11 @@ def test_transpose_kernel_flips_and_swaps() -> None:
     np.testing.assert_allclose(plain, y, rtol=1e-5, atol=1e-6)
 
 
-def test_overrides() -> None:
-    def dot(*args: Any, **kwargs: Any) -> jax.Array:
+def test_overrides():
+    def dot(*args, **kwargs):
         return 3 * lax.dot_general(*args, **kwargs)
 
-    def convolve(*args: Any, **kwargs: Any) -> jax.Array:
+    def convolve(*args, **kwargs):
         return 3 * lax.conv_general_dilated(*args, **kwargs)
 
     for name, field, function in (
@@ -499,7 +496,7 @@ def test_overrides() -> None:
 # Einsum.
 
 
-def test_einsum_takes_its_equation_from_constructor_or_call() -> None:
+def test_einsum_takes_its_equation_from_constructor_or_call():
     given, later = nn.Einsum((3, 4), "bta,ac->btc"), nn.Einsum((3, 4))
     y, variables = given.init_with_output(KEY, X)
     np.testing.assert_array_equal(later.apply(variables, X, "bta,ac->btc"), y)
@@ -510,7 +507,7 @@ def test_einsum_takes_its_equation_from_constructor_or_call() -> None:
 
 
 @pytest.mark.parametrize("equation", ["bta->bt", "bta,ac,c->bt"])
-def test_einsum_has_exactly_two_operands(equation: str) -> None:
+def test_einsum_has_exactly_two_operands(equation):
     with pytest.raises(ValueError, match="expected two"):
         nn.Einsum((3, 4), equation).init(KEY, X)
 
@@ -518,12 +515,12 @@ def test_einsum_has_exactly_two_operands(equation: str) -> None:
 # Embed.
 
 
-def test_embed_s_table() -> None:
+def test_embed_s_table():
     variables = nn.Embed(num_embeddings=5, features=3).init(KEY, jnp.array([0]))
     assert jax.tree.map(jnp.shape, variables) == {"params": {"embedding": (5, 3)}}
 
 
-def test_embed_indexes_the_table() -> None:
+def test_embed_indexes_the_table():
     layer = nn.Embed(5, 3)
     ids = jnp.array([[[0], [4]]])
     y, variables = layer.init_with_output(KEY, ids)
@@ -531,22 +528,22 @@ def test_embed_indexes_the_table() -> None:
     np.testing.assert_array_equal(y, variables["params"]["embedding"][ids])
 
 
-def test_embed_beyond_its_rows_is_nan() -> None:
+def test_embed_beyond_its_rows_is_nan():
     y, _ = nn.Embed(5, 3).init_with_output(KEY, jnp.array([4, 5, 6]))
     assert np.isnan(y).all(1).tolist() == [False, True, True]
 
 
-def test_embed_of_one_row_broadcasts() -> None:
+def test_embed_of_one_row_broadcasts():
     y, variables = nn.Embed(1, 3).init_with_output(KEY, jnp.array([[0, 1], [2, 3]]))
     np.testing.assert_array_equal(y, jnp.broadcast_to(variables["params"]["embedding"], (2, 2, 3)))
 
 
-def test_embed_takes_integers() -> None:
+def test_embed_takes_integers():
     with pytest.raises(ValueError, match="integer"):
         nn.Embed(5, 3).init(KEY, jnp.ones(2))
 
 
-def test_embed_s_dtypes_and_initializer() -> None:
+def test_embed_s_dtypes_and_initializer():
     ids = jnp.array([0])
     assert (
         nn.Embed(5, 3, param_dtype=jnp.bfloat16).init_with_output(KEY, ids)[0].dtype == "bfloat16"
@@ -559,7 +556,7 @@ def test_embed_s_dtypes_and_initializer() -> None:
     assert (y == 1.0).all()
 
 
-def test_attend_is_the_inner_product_with_each_row() -> None:
+def test_attend_is_the_inner_product_with_each_row():
     layer = nn.Embed(5, 3)
     variables = layer.init(KEY, jnp.array([0]))
     y = layer.apply(variables, X, method=layer.attend)
@@ -568,12 +565,12 @@ def test_attend_is_the_inner_product_with_each_row() -> None:
     np.testing.assert_allclose(y, jnp.inner(X, table), rtol=1e-5, atol=1e-6)
 
 
-def test_attend_shares_the_table_with_the_embedding() -> None:
+def test_attend_shares_the_table_with_the_embedding():
     class Tied(nn.Module):
-        def setup(self) -> None:
+        def setup(self):
             self.embed = nn.Embed(5, 3)
 
-        def __call__(self, ids: Any) -> Any:
+        def __call__(self, ids):
             return self.embed.attend(self.embed(ids))
 
     logits, variables = Tied().init_with_output(KEY, jnp.array([[1, 2]]))
@@ -587,21 +584,21 @@ def test_attend_shares_the_table_with_the_embedding() -> None:
 IMAGE = jnp.arange(32.0).reshape(1, 4, 4, 2)
 
 
-def test_pools() -> None:
+def test_pools():
     blocks = np.asarray(IMAGE).reshape(1, 2, 2, 2, 2, 2)
     np.testing.assert_array_equal(nn.max_pool(IMAGE, (2, 2), (2, 2)), blocks.max((2, 4)))
     np.testing.assert_array_equal(nn.avg_pool(IMAGE, (2, 2), (2, 2)), blocks.mean((2, 4)))
     np.testing.assert_array_equal(nn.min_pool(IMAGE, (2, 2), (2, 2)), blocks.min((2, 4)))
 
 
-def test_pool_strides_are_one_by_default() -> None:
+def test_pool_strides_are_one_by_default():
     for pool in (nn.max_pool, nn.avg_pool):
         np.testing.assert_array_equal(pool(IMAGE, (2, 2)), pool(IMAGE, (2, 2), (1, 1)))
     default = nn.pool(IMAGE, 0.0, lax.add, (2, 2), None, "VALID")
     np.testing.assert_array_equal(default, nn.pool(IMAGE, 0.0, lax.add, (2, 2), (1, 1), "VALID"))
 
 
-def test_pool_paddings() -> None:
+def test_pool_paddings():
     for pool in (nn.max_pool, nn.avg_pool):
         assert pool(IMAGE, (3, 3)).shape == (1, 2, 2, 2)
         assert pool(IMAGE, (3, 3), padding="VALID").shape == (1, 2, 2, 2)
@@ -609,7 +606,7 @@ def test_pool_paddings() -> None:
         assert pool(IMAGE, (3, 3), padding=((0, 1), (2, 2))).shape == (1, 3, 6, 2)
 
 
-def test_avg_pool_counts_padding_or_not() -> None:
+def test_avg_pool_counts_padding_or_not():
     ones = jnp.ones((1, 3, 1))
     counted = nn.avg_pool(ones, (2,), padding="SAME")
     assert counted.ravel().tolist() == [1.0, 1.0, 0.5]
@@ -617,7 +614,7 @@ def test_avg_pool_counts_padding_or_not() -> None:
     assert real.ravel().tolist() == [1.0, 1.0, 1.0]
 
 
-def test_pool_reduces_with_the_function_given() -> None:
+def test_pool_reduces_with_the_function_given():
     product = nn.pool(IMAGE + 1, 2.0, lambda a, b: a * b, (1, 2), (1, 2), "VALID")
     expected = 2 * (IMAGE + 1)[:, :, ::2] * (IMAGE + 1)[:, :, 1::2]
     np.testing.assert_array_equal(product, expected)
@@ -627,7 +624,7 @@ def test_pool_reduces_with_the_function_given() -> None:
 # Dropout.
 
 
-def test_dropout_needs_a_stream_in_apply_but_none_in_init() -> None:
+def test_dropout_needs_a_stream_in_apply_but_none_in_init():
     layer = nn.Dropout(0.5)
     assert layer.init(KEY, X, deterministic=True) == {}
     assert layer.init({}, X, deterministic=True) == {}
@@ -636,19 +633,19 @@ def test_dropout_needs_a_stream_in_apply_but_none_in_init() -> None:
         layer.apply({}, X, deterministic=False)
 
 
-def test_rate_is_the_probability_to_be_dropped() -> None:
+def test_rate_is_the_probability_to_be_dropped():
     y = nn.Dropout(0.1, deterministic=False).apply({}, jnp.ones(10_000), rngs={"dropout": KEY})
     assert 0.08 < (y == 0.0).mean() < 0.12
 
 
-def test_broadcast_dims_share_the_mask() -> None:
+def test_broadcast_dims_share_the_mask():
     layer = nn.Dropout(0.5, broadcast_dims=(1,), deterministic=False)
     y = layer.apply({}, jnp.ones((20, 6, 2)), rngs={"dropout": KEY})
     assert (y == y[:, :1]).all()
     assert 0.0 < (y == 0.0).mean() < 1.0
 
 
-def test_deterministic_returns_the_inputs() -> None:
+def test_deterministic_returns_the_inputs():
     x = jnp.ones(1000)
     assert nn.Dropout(0.75, deterministic=True).apply({}, x) is x
     assert nn.Dropout(0.75).apply({}, x, True) is x
@@ -656,20 +653,20 @@ def test_deterministic_returns_the_inputs() -> None:
     assert set(y.tolist()) == {0.0, 4.0}
 
 
-def test_rng_collection_names_the_stream() -> None:
+def test_rng_collection_names_the_stream():
     layer = nn.Dropout(0.5, rng_collection="noise", deterministic=False)
     y = layer.apply({}, X, rngs={"noise": KEY})
     same = nn.Dropout(0.5, deterministic=False).apply({}, X, rngs={"dropout": KEY})
     np.testing.assert_array_equal(y, same)
 
 
-def test_rng_is_used_as_the_key() -> None:
+def test_rng_is_used_as_the_key():
     layer = nn.Dropout(0.5, deterministic=False)
     y = layer.apply({}, X, rng=KEY)
     mask = jax.random.bernoulli(KEY, 0.5, X.shape)
     np.testing.assert_array_equal(y, jnp.where(mask, X / 0.5, 0.0))
 
 
-def test_dropout_keeps_the_mean() -> None:
+def test_dropout_keeps_the_mean():
     y = nn.Dropout(0.3, deterministic=False).apply({}, jnp.ones(100_000), rngs={"dropout": KEY})
     assert abs(y.mean() - 1.0) < 0.01

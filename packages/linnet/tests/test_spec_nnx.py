@@ -3,10 +3,8 @@
 Warnings are errors here, so all of it works without a word of deprecation.
 """
 
-from __future__ import annotations
-
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,23 +18,23 @@ from linnet import nnx
 class Net(nnx.Module):
     """Two layers, and what is done to the value between them."""
 
-    def __init__(self, between: Callable[[Net, jax.Array], jax.Array], rngs: nnx.Rngs) -> None:
+    def __init__(self, between, rngs):
         self.first = nnx.Linear(3, 5, rngs=rngs)
         self.last = nnx.Linear(5, 2, rngs=rngs)
         self.between = between
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x):
         return self.last(self.between(self, self.first(x)))
 
 
-def net(between: Callable[[Any, jax.Array], jax.Array]) -> Any:
+def net(between):
     return Net(between, nnx.Rngs(1))
 
 
 INPUT = jnp.ones((4, 3))
 
 
-def test_a_module_is_made_and_called() -> None:
+def test_a_module_is_made_and_called():
     model = net(lambda self, h: nnx.relu(h))
     hidden = jnp.maximum(model.first(INPUT), 0)
     np.testing.assert_array_equal(model(INPUT), model.last(hidden))
@@ -45,16 +43,16 @@ def test_a_module_is_made_and_called() -> None:
 class Stage(nnx.Module):
     """A layer of each kind that train() and eval() set, beside one that they leave alone."""
 
-    def __init__(self, rngs: nnx.Rngs, off: bool = False) -> None:
+    def __init__(self, rngs, off=False):
         self.mix = nnx.Linear(3, 4, rngs=rngs)
         self.drop = nnx.Dropout(0.25, deterministic=off)
         self.norm = nnx.BatchNorm(4, use_running_average=off, rngs=rngs)
 
-    def switches(self) -> tuple[Any, Any]:
+    def switches(self):
         return self.drop.deterministic, self.norm.use_running_average
 
 
-def test_train_and_eval_set_what_the_layers_call_it() -> None:
+def test_train_and_eval_set_what_the_layers_call_it():
     stage = Stage(nnx.Rngs(1))
     assert stage.switches() == (False, False)
     stage.eval()
@@ -67,7 +65,7 @@ def test_train_and_eval_set_what_the_layers_call_it() -> None:
     assert made_off.switches() == (False, False)
 
 
-def test_set_attributes_everywhere_or_where_a_filter_says() -> None:
+def test_set_attributes_everywhere_or_where_a_filter_says():
     stage = Stage(nnx.Rngs(1))
     stage.set_attributes(deterministic=True, use_running_average=True)
     assert stage.switches() == (True, True)
@@ -76,9 +74,9 @@ def test_set_attributes_everywhere_or_where_a_filter_says() -> None:
     assert stage.switches() == (True, False)
 
 
-def test_children_and_modules_are_told_by_name_and_path() -> None:
+def test_children_and_modules_are_told_by_name_and_path():
     class House(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs) -> None:
+        def __init__(self, rngs):
             self.roof = nnx.Linear(4, 4, rngs=rngs)
             self.floor = Stage(rngs)
 
@@ -96,7 +94,7 @@ def test_children_and_modules_are_told_by_name_and_path() -> None:
     ]
 
 
-def test_the_gradient_of_a_value_between_two_layers() -> None:
+def test_the_gradient_of_a_value_between_two_layers():
     model = net(lambda self, h: self.perturb("between_grad", h))
     assert not hasattr(model, "between_grad")  # a first call knows its shape
     model(INPUT)
@@ -105,7 +103,7 @@ def test_the_gradient_of_a_value_between_two_layers() -> None:
     wrt = nnx.DiffState(0, nnx.Any(nnx.Param, nnx.Perturbation))
 
     @nnx.grad(argnums=wrt)
-    def slope(model: Any) -> jax.Array:
+    def slope(model):
         return (model(INPUT) ** 2).sum()
 
     grads = slope(model)
@@ -114,10 +112,10 @@ def test_the_gradient_of_a_value_between_two_layers() -> None:
     assert grads["first"]["kernel"].value.shape == (3, 5)
 
 
-def test_sown_values_of_each_call_are_kept_in_order() -> None:
+def test_sown_values_of_each_call_are_kept_in_order():
     shift = [0.0]
 
-    def between(self: Any, h: jax.Array) -> jax.Array:
+    def between(self, h):
         self.sow(nnx.Intermediate, "seen", h + shift[0])
         return h
 
@@ -131,8 +129,8 @@ def test_sown_values_of_each_call_are_kept_in_order() -> None:
     np.testing.assert_array_equal(once + 2.0, twice)
 
 
-def test_sown_values_are_reduced_by_a_function_from_a_start() -> None:
-    def between(self: Any, h: jax.Array) -> jax.Array:
+def test_sown_values_are_reduced_by_a_function_from_a_start():
+    def between(self, h):
         self.sow(nnx.Intermediate, "total", h, lambda old, new: old + new, lambda: 0)
         self.sow(
             nnx.Intermediate, "power", h, init_fn=lambda: 1, reduce_fn=lambda old, new: old * new
@@ -162,7 +160,7 @@ OWN = ("graph",)  # refuses shared references, if False
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_signatures(name: str) -> None:
+def test_signatures(name):
     whole = inspect.signature(getattr(nnx.Module, name))
     kept = []
     for p in whole.parameters.values():
@@ -177,12 +175,12 @@ def test_signatures(name: str) -> None:
 
 
 class _Function:
-    def __repr__(self) -> str:
+    def __repr__(self):
         return "FUNCTION"
 
 
 class SubModule(nnx.Module):
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, *, rngs):
         self.linear1 = nnx.Linear(2, 2, rngs=rngs)
         self.linear2 = nnx.Linear(2, 2, rngs=rngs)
 
@@ -190,7 +188,7 @@ class SubModule(nnx.Module):
 class Block(nnx.Module):
     """Submodules as attributes, in a list and in a dict; one with both switches of training."""
 
-    def __init__(self, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, *, rngs):
         self.dropout = nnx.Dropout(0.5, deterministic=False)
         self.norms = [nnx.BatchNorm(2, rngs=rngs), nnx.BatchNorm(2, rngs=rngs)]
         self.submodule = SubModule(rngs=rngs)
@@ -200,11 +198,11 @@ class Block(nnx.Module):
 
 
 @pytest.fixture
-def block() -> Block:
+def block():
     return Block(rngs=nnx.Rngs(0))
 
 
-def switches(block: Block) -> list[bool | None]:
+def switches(block):
     return [
         block.deterministic,
         block.dropout.deterministic,
@@ -216,31 +214,31 @@ def switches(block: Block) -> list[bool | None]:
 # The class.
 
 
-def test_layers_and_models_derive_from_it() -> None:
+def test_layers_and_models_derive_from_it():
     layers = [nnx.Linear, nnx.Conv, nnx.Embed, nnx.Dropout, nnx.BatchNorm, nnx.Sequential, nnx.List]
     assert all(issubclass(layer, nnx.Module) for layer in layers)
 
 
-def test_submodules_are_assigned_in_init_as_ordinary_attributes(block: Block) -> None:
+def test_submodules_are_assigned_in_init_as_ordinary_attributes(block):
     paths = nnx.to_flat_state(nnx.state(block, nnx.Param)).paths
     assert ("submodule", "linear1", "kernel") in paths
     assert ("norms", 0, "scale") in paths  # nested, to any depth
     assert block.submodule.linear1 is vars(block.submodule)["linear1"]
 
 
-def test_any_method_may_be_the_forward_pass() -> None:
+def test_any_method_may_be_the_forward_pass():
     class Coder(nnx.Module):
-        def __init__(self, *, rngs: nnx.Rngs) -> None:
+        def __init__(self, *, rngs):
             self.there = nnx.Linear(3, 2, rngs=rngs)
             self.back = nnx.Linear(2, 3, rngs=rngs)
 
-        def encode(self, x: jax.Array) -> jax.Array:
+        def encode(self, x):
             return self.there(x)
 
-        def decode(self, z: jax.Array) -> jax.Array:
+        def decode(self, z):
             return self.back(z)
 
-        def __call__(self, x: jax.Array) -> jax.Array:  # called as the module itself
+        def __call__(self, x):  # called as the module itself
             return self.decode(self.encode(x))
 
     coder = Coder(rngs=nnx.Rngs(0))
@@ -253,7 +251,7 @@ def test_any_method_may_be_the_forward_pass() -> None:
 # eval, train.
 
 
-def test_eval_and_train_set_both_switches_everywhere(block: Block) -> None:
+def test_eval_and_train_set_both_switches_everywhere(block):
     assert switches(block) == [False] * 6
     block.eval()
     assert switches(block) == [True] * 6
@@ -262,11 +260,11 @@ def test_eval_and_train_set_both_switches_everywhere(block: Block) -> None:
     assert not hasattr(block.submodule.linear1, "deterministic")  # where there is none, none is set
 
 
-def test_they_govern_what_dropout_and_batch_norm_do() -> None:
+def test_they_govern_what_dropout_and_batch_norm_do():
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(nnx.Dropout(0.5, rngs=rngs), nnx.BatchNorm(3, rngs=rngs))
     x = jnp.linspace(-1, 1, 24).reshape(8, 3)
-    norm: Any = model.layers[1]
+    norm = model.layers[1]
     model.eval()
     np.testing.assert_allclose(model(x), x / np.sqrt(1 + 1e-5), rtol=1e-6)
     assert not norm.mean.value.any()
@@ -275,7 +273,7 @@ def test_they_govern_what_dropout_and_batch_norm_do() -> None:
     assert norm.mean.value.any()
 
 
-def test_they_pass_further_attributes_on(block: Block) -> None:
+def test_they_pass_further_attributes_on(block):
     block.eval(rate=0.9)
     assert (block.dropout.rate, block.named["a"].rate) == (0.9, 0.9)
     block.train(name="other", deterministic=True)
@@ -289,7 +287,7 @@ def test_they_pass_further_attributes_on(block: Block) -> None:
 # iter_children, iter_modules.
 
 
-def test_iter_children_is_a_generator_of_direct_submodules_by_name(block: Block) -> None:
+def test_iter_children_is_a_generator_of_direct_submodules_by_name(block):
     children = block.iter_children()
     assert isinstance(children, Iterator)
     found = list(children)
@@ -300,7 +298,7 @@ def test_iter_children_is_a_generator_of_direct_submodules_by_name(block: Block)
     assert all(getattr(block, name) is m for name, m in found)
 
 
-def test_iter_modules_is_a_generator_of_all_modules_by_path(block: Block) -> None:
+def test_iter_modules_is_a_generator_of_all_modules_by_path(block):
     modules = block.iter_modules()
     assert isinstance(modules, Iterator)
     found = list(modules)
@@ -320,7 +318,7 @@ def test_iter_modules_is_a_generator_of_all_modules_by_path(block: Block) -> Non
     assert all(isinstance(key, str | int) for path, _ in found for key in path)
 
 
-def test_iter_modules_comes_upon_a_shared_module_once() -> None:
+def test_iter_modules_comes_upon_a_shared_module_once():
     layer = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     assert [path for path, _ in nnx.Dict(a=layer, b=layer).iter_modules()] == [("a",), ()]
 
@@ -329,11 +327,11 @@ def test_iter_modules_comes_upon_a_shared_module_once() -> None:
 
 
 class Perturbed(nnx.Module):
-    def __init__(self, variable_type: Any = nnx.Perturbation) -> None:
+    def __init__(self, variable_type=nnx.Perturbation):
         self.kernel = nnx.Param(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
         self.variable_type = variable_type
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x):
         x = self.perturb("xgrad", x @ self.kernel, variable_type=self.variable_type)
         return jnp.sin(x)
 
@@ -341,7 +339,7 @@ class Perturbed(nnx.Module):
 X = jnp.array([[0.1, 0.2, 0.3]])
 
 
-def test_perturb_adds_zeros_made_by_the_first_call() -> None:
+def test_perturb_adds_zeros_made_by_the_first_call():
     model = Perturbed()
     expected = jnp.sin(X @ model.kernel.value)
     assert not hasattr(model, "xgrad")
@@ -353,13 +351,13 @@ def test_perturb_adds_zeros_made_by_the_first_call() -> None:
     np.testing.assert_allclose(model(X), jnp.sin(X @ model.kernel.value + 1), rtol=1e-6)
 
 
-def test_the_gradient_of_a_value_is_that_of_its_perturbation() -> None:
+def test_the_gradient_of_a_value_is_that_of_its_perturbation():
     model = Perturbed()
     model(X)
     graphdef, params, perturbations = nnx.split(model, nnx.Param, nnx.Perturbation)
 
-    def loss(params: Any, perturbations: Any) -> jax.Array:
-        model: Any = nnx.merge(graphdef, params, perturbations)
+    def loss(params, perturbations):
+        model = nnx.merge(graphdef, params, perturbations)
         return jnp.sum(model(X) ** 2)
 
     found = jax.grad(loss, argnums=1)(params, perturbations).xgrad.value
@@ -367,7 +365,7 @@ def test_the_gradient_of_a_value_is_that_of_its_perturbation() -> None:
     np.testing.assert_allclose(found, 2 * np.sin(z) * np.cos(z), rtol=1e-6)
 
 
-def test_perturb_with_another_type() -> None:
+def test_perturb_with_another_type():
     class Noise(nnx.Variable[Any]):
         pass
 
@@ -379,14 +377,14 @@ def test_perturb_with_another_type() -> None:
 # set_attributes.
 
 
-def test_set_attributes_includes_the_module_itself(block: Block) -> None:
+def test_set_attributes_includes_the_module_itself(block):
     block.set_attributes(name="new", deterministic=True)
     assert block.name == "new"
     assert switches(block)[:4] == [True] * 4
     assert switches(block)[4:] == [False] * 2
 
 
-def test_an_attribute_is_ignored_where_a_module_has_none(block: Block) -> None:
+def test_an_attribute_is_ignored_where_a_module_has_none(block):
     block.set_attributes(use_running_average=True)
     assert not hasattr(block.dropout, "use_running_average")
 
@@ -403,14 +401,12 @@ def test_an_attribute_is_ignored_where_a_module_has_none(block: Block) -> None:
         ((...,), [1, 1, 1, 1]),
     ],
 )
-def test_filters_choose_the_modules(
-    block: Block, filters: tuple[Any, ...], changed: list[int]
-) -> None:
+def test_filters_choose_the_modules(block, filters, changed):
     block.set_attributes(*filters, deterministic=True)
     assert [bool(s) for s in switches(block)[:4]] == list(map(bool, changed))
 
 
-def test_what_is_found_in_no_chosen_module_is_refused(block: Block) -> None:
+def test_what_is_found_in_no_chosen_module_is_refused(block):
     with pytest.raises(ValueError, match="No module has the attribute.*'rte'"):
         block.set_attributes(rte=0.1)
     with pytest.raises(ValueError, match="deterministic"):  # though another module has it
@@ -423,18 +419,18 @@ def test_what_is_found_in_no_chosen_module_is_refused(block: Block) -> None:
 
 
 class Sowing(nnx.Module):
-    def __init__(self, *sown: Any, **options: Callable[..., Any]) -> None:
+    def __init__(self, *sown, **options):
         self.sown = sown or (nnx.Intermediate, "i")
         self.options = tuple(options.items())
         self.factor = nnx.Param(jnp.ones(()))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x):
         variable_type, name = self.sown
         self.sow(variable_type, name, x, **dict(self.options))
         return x * self.factor
 
 
-def test_sown_values_are_appended_to_a_tuple_in_a_new_attribute() -> None:
+def test_sown_values_are_appended_to_a_tuple_in_a_new_attribute():
     model = Sowing()
     assert not hasattr(model, "i")
     values = [jnp.ones(2), jnp.zeros(3)]
@@ -446,7 +442,7 @@ def test_sown_values_are_appended_to_a_tuple_in_a_new_attribute() -> None:
     assert all(a is b for a, b in zip(model.i.value, values, strict=True))
 
 
-def test_sown_values_are_filtered_by_type() -> None:
+def test_sown_values_are_filtered_by_type():
     model = Sowing()
     model(jnp.ones(2))
     _, intermediates, rest = nnx.split(model, nnx.Intermediate, ...)
@@ -456,10 +452,10 @@ def test_sown_values_are_filtered_by_type() -> None:
     assert (list(popped), hasattr(model, "i")) == (["i"], False)
 
 
-def test_own_functions_to_start_and_to_reduce() -> None:
-    calls: list[Any] = []
+def test_own_functions_to_start_and_to_reduce():
+    calls = []
 
-    def reduce(previous: Any, value: Any) -> Any:
+    def reduce(previous, value):
         calls.append((previous, value))
         return previous - value
 
@@ -471,7 +467,7 @@ def test_own_functions_to_start_and_to_reduce() -> None:
     assert model.left.value == 7
 
 
-def test_sown_under_jit_comes_back() -> None:
+def test_sown_under_jit_comes_back():
     model = Sowing()
     call = nnx.jit(lambda model, x: model(x))
     call(model, jnp.ones(2))

@@ -1,10 +1,7 @@
 """What the recurrent layers are documented to do, statement by statement."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +15,12 @@ KEY = jax.random.key(0)
 VECTOR_CELLS = ["LSTMCell", "OptimizedLSTMCell", "SimpleCell", "GRUCell", "MGUCell"]
 
 
-def shapes(tree: Any) -> Any:
+def shapes(tree):
     return jax.tree.map(jnp.shape, tree)
 
 
 @pytest.mark.parametrize("name", VECTOR_CELLS)
-def test_a_step_of_a_cell_returns_a_carry_like_the_first(name: str) -> None:
+def test_a_step_of_a_cell_returns_a_carry_like_the_first(name):
     cell = getattr(nn, name)(features=5)
     x = jnp.ones((3, 2))
     first = cell.initialize_carry(KEY, x.shape)
@@ -33,7 +30,7 @@ def test_a_step_of_a_cell_returns_a_carry_like_the_first(name: str) -> None:
     assert set(variables) == {"params"}
 
 
-def test_a_step_of_the_convolutional_lstm_keeps_the_image_s_size() -> None:
+def test_a_step_of_the_convolutional_lstm_keeps_the_image_s_size():
     cell = nn.ConvLSTMCell(features=2, kernel_size=(3, 2))
     x = jnp.ones((6, 4, 3))  # no batch dimension
     first = cell.initialize_carry(KEY, x.shape)
@@ -42,8 +39,8 @@ def test_a_step_of_the_convolutional_lstm_keeps_the_image_s_size() -> None:
     assert y.shape == (6, 4, 2)
 
 
-def test_shapes_of_sequences() -> None:
-    def run(layer: Any, *shape: int) -> Any:
+def test_shapes_of_sequences():
+    def run(layer, *shape):
         output, _ = jax.eval_shape(layer.init_with_output, KEY, jnp.ones(shape))
         return shapes(output)
 
@@ -94,7 +91,7 @@ SIGNATURES = {
 }
 
 
-def shown(parameter: inspect.Parameter) -> str:
+def shown(parameter):
     default = parameter.default
     if default is inspect.Parameter.empty or parameter.name.endswith("_init"):
         return parameter.name
@@ -109,14 +106,14 @@ def shown(parameter: inspect.Parameter) -> str:
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_signatures(name: str) -> None:
+def test_signatures(name):
     parameters = list(inspect.signature(getattr(nn, name)).parameters.values())
     assert " ".join(shown(p) for p in parameters[:-2]) == SIGNATURES[name]
     assert [p.name for p in parameters[-2:]] == ["parent", "name"]
 
 
 @pytest.mark.parametrize("layer", [nn.RNN, nn.Bidirectional])
-def test_the_call_overrides_fields(layer: Any) -> None:
+def test_the_call_overrides_fields(layer):
     _, inputs, *options = inspect.signature(layer.__call__).parameters.values()
     assert inputs.name == "inputs"
     names = "initial_carry init_key seq_lengths return_carry time_major reverse keep_order"
@@ -131,18 +128,18 @@ XS = jax.random.normal(jax.random.key(4), (3, 5, 3))
 LENGTHS = jnp.array([3, 2, 5])
 
 
-def near(ours: Any, expected: Any) -> None:
+def near(ours, expected):
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
-def step(cell: Any, x: Any = X) -> tuple[Any, Any, Any, dict[str, Any]]:
+def step(cell, x=X):
     """Carry, what a step returns, and the maps of the cell as functions."""
     carry = cell.initialize_carry(KEY, x.shape)
     variables = cell.init(KEY, carry, x)
     carry = jax.tree.map(lambda c: c + 0.3, carry)
     new, y = cell.apply(variables, carry, x)
 
-    def map_of(params: Any) -> Any:
+    def map_of(params):
         return lambda a: a @ params["kernel"] + params.get("bias", 0)
 
     return carry, new, y, {name: map_of(p) for name, p in variables["params"].items()}
@@ -152,7 +149,7 @@ sigma = jax.nn.sigmoid
 
 
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.OptimizedLSTMCell])
-def test_the_lstm_s_equations(cell: Any) -> None:
+def test_the_lstm_s_equations(cell):
     (c, h), (new_c, new_h), y, w = step(cell(4))
     i = sigma(w["ii"](X) + w["hi"](h))
     f = sigma(w["if"](X) + w["hf"](h))
@@ -163,7 +160,7 @@ def test_the_lstm_s_equations(cell: Any) -> None:
     near(y, new_h)
 
 
-def test_the_optimized_lstm_s_parameters_are_those_of_the_lstm() -> None:
+def test_the_optimized_lstm_s_parameters_are_those_of_the_lstm():
     carry = nn.LSTMCell(4).initialize_carry(KEY, X.shape)
     ours, other = (c(4).init(KEY, carry, X) for c in (nn.LSTMCell, nn.OptimizedLSTMCell))
     assert jax.tree.structure(ours) == jax.tree.structure(other)
@@ -174,14 +171,14 @@ def test_the_optimized_lstm_s_parameters_are_those_of_the_lstm() -> None:
     assert set(ours["params"]["hi"]) == {"kernel", "bias"}
 
 
-def test_the_simple_cell_s_equations() -> None:
+def test_the_simple_cell_s_equations():
     for residual in (False, True):
         h, new, y, w = step(nn.SimpleCell(4, residual=residual))
         near(new, jnp.tanh(w["i"](X) + w["h"](h) + (h if residual else 0)))
         near(y, new)
 
 
-def test_the_gru_s_equations() -> None:
+def test_the_gru_s_equations():
     h, new, y, w = step(nn.GRUCell(4))
     r = sigma(w["ir"](X) + w["hr"](h))
     z = sigma(w["iz"](X) + w["hz"](h))
@@ -191,7 +188,7 @@ def test_the_gru_s_equations() -> None:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_the_mgu_s_equations(reset: bool) -> None:
+def test_the_mgu_s_equations(reset):
     h, new, y, w = step(nn.MGUCell(4, reset_gate=reset))
     f = sigma(w["if"](X) + w["hf"](h))
     n = jnp.tanh(w["in"](X) + (f if reset else 1) * w["hn"](h))
@@ -199,7 +196,7 @@ def test_the_mgu_s_equations(reset: bool) -> None:
     near(y, new)
 
 
-def test_the_convolutional_lstm_s_equations() -> None:
+def test_the_convolutional_lstm_s_equations():
     cell = nn.ConvLSTMCell(features=4, kernel_size=(2, 2))
     x = jax.random.normal(KEY, (3, 5, 5, 2))
     c, h = carry = cell.initialize_carry(KEY, x.shape)
@@ -216,7 +213,7 @@ def test_the_convolutional_lstm_s_equations() -> None:
     near(y, ours_h)
 
 
-def test_padding_strides_and_bias_of_the_convolutional_lstm() -> None:
+def test_padding_strides_and_bias_of_the_convolutional_lstm():
     x = jnp.ones((3, 5, 2))
     plain = nn.ConvLSTMCell(4, (2,), use_bias=False)
     carry = plain.initialize_carry(KEY, x.shape)
@@ -228,7 +225,7 @@ def test_padding_strides_and_bias_of_the_convolutional_lstm() -> None:
 
 
 @pytest.mark.parametrize("name", VECTOR_CELLS)
-def test_initializers_of_a_cell(name: str) -> None:
+def test_initializers_of_a_cell(name):
     cell = getattr(nn, name)(4)
     carry = cell.initialize_carry(KEY, X.shape)
     assert all(not c.any() and c.shape == (2, 4) for c in jax.tree.leaves(carry))
@@ -240,7 +237,7 @@ def test_initializers_of_a_cell(name: str) -> None:
         forget = name == "MGUCell" and params_name == "if"
         assert np.all(params.get("bias", float(forget)) == float(forget))
 
-    def filled(value: float) -> Any:
+    def filled(value):
         return nn.initializers.constant(value)
 
     fields = {"kernel_init": filled(2), "recurrent_kernel_init": filled(3), "carry_init": filled(4)}
@@ -256,7 +253,7 @@ def test_initializers_of_a_cell(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VECTOR_CELLS)
-def test_dtypes_and_functions_of_a_cell(name: str) -> None:
+def test_dtypes_and_functions_of_a_cell(name):
     cls = getattr(nn, name)
     carry = cls(4).initialize_carry(KEY, X.shape)
     variables = cls(
@@ -273,7 +270,7 @@ def test_dtypes_and_functions_of_a_cell(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*VECTOR_CELLS, "ConvLSTMCell"])
-def test_all_dimensions_but_the_features_are_batch_dimensions(name: str) -> None:
+def test_all_dimensions_but_the_features_are_batch_dimensions(name):
     fields = {"kernel_size": (2,)} if name == "ConvLSTMCell" else {}
     cell = getattr(nn, name)(4, **fields)
     x = jax.random.normal(KEY, (2, 3, 5, 3))
@@ -289,31 +286,31 @@ def test_all_dimensions_but_the_features_are_batch_dimensions(name: str) -> None
 
 class Sum(nn.RNNCellBase):
     @nn.compact
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         carry = carry + x
         return carry, carry
 
     @nn.nowrap
-    def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
+    def initialize_carry(self, rng, input_shape):
         return jax.random.normal(rng, input_shape)
 
     @property
-    def num_feature_axes(self) -> int:
+    def num_feature_axes(self):
         return 1
 
 
-def test_any_cell_is_applied_over_a_sequence() -> None:
+def test_any_cell_is_applied_over_a_sequence():
     start = jnp.zeros((3, 3))
     near(nn.RNN(Sum()).apply({}, XS, initial_carry=start), jnp.cumsum(XS, 1))
 
 
-def test_the_carry_is_initialized_with_the_init_key_or_key_0() -> None:
+def test_the_carry_is_initialized_with_the_init_key_or_key_0():
     for given, key in (({}, KEY), ({"init_key": jax.random.key(9)}, jax.random.key(9))):
         start = jax.random.normal(key, (3, 3))
         near(nn.RNN(Sum()).apply({}, XS, **given), start[:, None] + jnp.cumsum(XS, 1))
 
 
-def test_ragged_sequences() -> None:
+def test_ragged_sequences():
     """The outputs of padding aren't zeroed; the carry is that of the last valid element."""
     layer = nn.RNN(nn.LSTMCell(4), return_carry=True)
     variables = layer.init(KEY, XS)
@@ -326,7 +323,7 @@ def test_ragged_sequences() -> None:
 
 
 @pytest.mark.parametrize("cell", [Sum(), nn.GRUCell(4)])
-def test_reverse_and_keep_order(cell: Any) -> None:
+def test_reverse_and_keep_order(cell):
     plain = nn.RNN(cell)
     variables = plain.init(KEY, XS)
     backwards = plain.apply(variables, XS[:, ::-1])
@@ -342,7 +339,7 @@ def test_reverse_and_keep_order(cell: Any) -> None:
     near(both.apply(variables, XS, keep_order=False), backwards)
 
 
-def test_padding_stays_at_the_end_in_reverse() -> None:
+def test_padding_stays_at_the_end_in_reverse():
     layer = nn.RNN(Sum(), reverse=True)
     start = jnp.zeros((3, 3))
     y = layer.apply({}, XS, initial_carry=start, seq_lengths=LENGTHS)
@@ -350,7 +347,7 @@ def test_padding_stays_at_the_end_in_reverse() -> None:
         near(y[b, :n], jnp.cumsum(XS[b, :n][::-1], 0))
 
 
-def test_time_major_and_return_carry_of_the_call() -> None:
+def test_time_major_and_return_carry_of_the_call():
     layer = nn.RNN(nn.GRUCell(4))
     variables = layer.init(KEY, XS)
     carry, y = layer.apply(variables, XS.swapaxes(0, 1), time_major=True, return_carry=True)
@@ -358,7 +355,7 @@ def test_time_major_and_return_carry_of_the_call() -> None:
     near(carry, y[-1])
 
 
-def test_unroll_leaves_the_result() -> None:
+def test_unroll_leaves_the_result():
     variables = nn.RNN(nn.GRUCell(4)).init(KEY, XS)
     expected = nn.RNN(nn.GRUCell(4)).apply(variables, XS)
     near(nn.RNN(nn.GRUCell(4), unroll=4).apply(variables, XS), expected)
@@ -366,7 +363,7 @@ def test_unroll_leaves_the_result() -> None:
 
 class Lifted(Sum):
     @nn.compact
-    def __call__(self, carry: Any, x: Any) -> Any:
+    def __call__(self, carry, x):
         steps = self.variable("state", "steps", lambda: jnp.zeros((), int))
         steps.value += 1
         self.sow("intermediates", "x", x)
@@ -376,7 +373,7 @@ class Lifted(Sum):
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_arguments_of_scan_are_passed_on(split: bool) -> None:
+def test_arguments_of_scan_are_passed_on(split):
     layer = nn.RNN(
         Lifted(),
         variable_axes={"params": 0, "intermediates": 0},
@@ -399,7 +396,7 @@ def test_arguments_of_scan_are_passed_on(split: bool) -> None:
 # Bidirectional.
 
 
-def test_both_directions_are_processed_and_merged() -> None:
+def test_both_directions_are_processed_and_merged():
     forward, backward = nn.RNN(nn.GRUCell(4)), nn.RNN(nn.GRUCell(2))
     layer = nn.Bidirectional(forward, backward, return_carry=True)
     variables = layer.init(KEY, XS, seq_lengths=LENGTHS)
@@ -413,7 +410,7 @@ def test_both_directions_are_processed_and_merged() -> None:
     near(carries[1], back)
 
 
-def test_how_they_are_merged_is_a_function() -> None:
+def test_how_they_are_merged_is_a_function():
     ahead, back = nn.RNN(nn.MGUCell(4)), nn.RNN(nn.MGUCell(4))
     layer = nn.Bidirectional(ahead, back, merge_fn=jnp.multiply)
     y, variables = layer.init_with_output(KEY, XS)

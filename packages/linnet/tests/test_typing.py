@@ -4,8 +4,6 @@
 under strict settings, and `mistakes.py` has lines that both must report.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import runpy
@@ -37,14 +35,14 @@ PYRIGHT = {"typeCheckingMode": "strict", "reportMissingTypeStubs": False}
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A folder with all files, as a user's project."""
     for file in FILES:
         shutil.copy(file, tmp_path)
     return tmp_path
 
 
-def test_mypy(folder: Path) -> None:
+def test_mypy(folder):
     api = pytest.importorskip("mypy.api", reason="this environment was made without mypy")
     (folder / "mypy.ini").write_text(MYPY)
     # Where all runs share a cache, jax is read but once.
@@ -66,7 +64,7 @@ def test_mypy(folder: Path) -> None:
     assert_mistakes_alone(found)
 
 
-def test_pyright(folder: Path) -> None:
+def test_pyright(folder):
     # Pyright with its program in the wheel: the package pyright would fetch it in its first run.
     pytest.importorskip("basedpyright", reason="this environment was made without basedpyright")
     (folder / "pyrightconfig.json").write_text(json.dumps(PYRIGHT))
@@ -88,7 +86,7 @@ def test_pyright(folder: Path) -> None:
     assert_mistakes_alone(found)
 
 
-def assert_mistakes_alone(found: dict[tuple[str, int], str]) -> None:
+def assert_mistakes_alone(found):
     """Fails with the lines that are reported but right, and those that are wrong but accepted."""
     reported = [f"{n}:{i}: {text}" for (n, i), text in found.items() if (n, i) not in MISTAKES]
     accepted = [f"{n}:{i} was accepted" for n, i in sorted(MISTAKES) if (n, i) not in found]
@@ -96,6 +94,6 @@ def assert_mistakes_alone(found: dict[tuple[str, int], str]) -> None:
 
 
 @pytest.mark.parametrize("program", ["linen_program", "nnx_program"])
-def test_programs_run(program: str) -> None:
+def test_programs_run(program):
     pytest.importorskip("optax", reason="the programs train with optax")
     runpy.run_path(str(HERE / f"typed/{program}.py"), run_name="__main__")

@@ -5,7 +5,6 @@ One table of the ways by which a value comes into a variable, each on a mesh of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ import hints
 from linnet.module_core import linen, nnx
 from linnet.module_core.errors import ArgumentError
 
-P: Any = PartitionSpec
+P = PartitionSpec
 NAMES = ("data", "model")
 SHAPE = (8, 4)
 
@@ -28,7 +27,7 @@ set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
 
 
 @pytest.fixture(params=[AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
-def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+def mesh(request):
     devices = np.array(jax.devices()).reshape(4, 2)
     mesh = Mesh(devices, NAMES, axis_types=(request.param,) * 2)
     with set_mesh(mesh):
@@ -36,7 +35,7 @@ def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
 
 
 class Weight(nnx.Module):
-    def __init__(self, names: Any = NAMES, shape: Any = SHAPE, **metadata: Any) -> None:
+    def __init__(self, names=NAMES, shape=SHAPE, **metadata):
         self.w = nnx.Param(jnp.ones(shape), out_sharding=names, **metadata)
 
 
@@ -45,8 +44,8 @@ class Kernel(linen.Module):
     rules: Any = None
 
     @linen.compact
-    def __call__(self, x: Any) -> Any:
-        init: Any = jax.nn.initializers.ones
+    def __call__(self, x):
+        init = jax.nn.initializers.ones
         if self.rules is None:
             init = linen.with_partitioning(init, self.names)
         else:
@@ -54,44 +53,44 @@ class Kernel(linen.Module):
         return self.param("w", init, SHAPE)
 
 
-def spec(x: Any) -> Any:
+def spec(x):
     """Of each axis its mesh axis, whatever length the specification has."""
     value = x.get_value() if isinstance(x, nnx.Variable) else x
     found = tuple(value.sharding.spec)
     return (*found, *(None,) * (value.ndim - len(found)))
 
 
-def of_shape(tree: Any) -> list[Any]:
+def of_shape(tree):
     return [spec(x) for x in jax.tree.leaves(nnx.state(tree)) if x.shape == SHAPE]
 
 
-def adam(model: Any) -> Any:
+def adam(model):
     return nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
 
 # Each returns variables, or values, that are to lie as NAMES say.
 
 
-def made() -> list[Any]:
+def made():
     return [Weight().w]
 
 
-def made_in_jit() -> list[Any]:
+def made_in_jit():
     return [nnx.jit(Weight)().w]
 
 
-def of_metadata() -> list[Any]:
+def of_metadata():
     made = nnx.Param.from_metadata(np.zeros(SHAPE), {"out_sharding": NAMES})
     traced = jax.jit(lambda: nnx.Param.from_metadata(jnp.zeros(SHAPE), {"sharding": NAMES}))()
     return [made, traced]
 
 
-def of_values_from_elsewhere() -> list[Any]:
+def of_values_from_elsewhere():
     on_one = jax.device_put(np.zeros(SHAPE), jax.devices()[0])
     return [nnx.Param(x, out_sharding=NAMES) for x in (np.zeros(SHAPE), on_one)]
 
 
-def set_to() -> list[Any]:
+def set_to():
     found = []
     for x in (jnp.zeros(SHAPE), np.zeros(SHAPE), jax.device_put(np.zeros(SHAPE), jax.devices()[0])):
         for write in ("set_value", "item", "value"):
@@ -106,11 +105,11 @@ def set_to() -> list[Any]:
     return found
 
 
-def copied_with_a_value() -> list[Any]:
+def copied_with_a_value():
     return [Weight().w.copy(np.zeros(SHAPE)), Weight().w.replace(jnp.zeros(SHAPE))]
 
 
-def updated() -> list[Any]:
+def updated():
     bare, whole, pure = Weight(), Weight(), Weight()
     nnx.update(bare, {"w": np.zeros(SHAPE)})
     state = jax.tree.map(lambda x: np.zeros(x.shape), nnx.state(whole))
@@ -121,34 +120,34 @@ def updated() -> list[Any]:
     return [bare.w, whole.w, pure.w]
 
 
-def merged() -> list[Any]:
+def merged():
     graphdef, state = nnx.split(nnx.eval_shape(Weight))
     state = jax.tree.map(lambda x: np.zeros(x.shape), state)
     bare = nnx.merge(graphdef, jax.tree.leaves(state))
     return [nnx.merge(graphdef, state).w, bare.w]
 
 
-def of_linen() -> list[Any]:
+def of_linen():
     variables = {"params": {"w": np.zeros(SHAPE)}}
     return [nnx.bridge.linen_to_nnx(variables, Weight()).w]
 
 
-def wrapped(rules: Any = None, names: Any = NAMES) -> list[Any]:
-    def make() -> Any:
+def wrapped(rules=None, names=NAMES):
+    def make():
         module = nnx.bridge.ToNNX(Kernel(names, rules), rngs=nnx.Rngs(0))
         return nnx.bridge.lazy_init(module, jnp.ones((2, 8)))
 
     return [make().w, nnx.jit(make)().w]
 
 
-def wrapped_by_rules() -> list[Any]:
+def wrapped_by_rules():
     found = wrapped((("in", "data"), ("out", "model")), ("in", "out"))
     with linen.logical_axis_rules([("in", "data"), ("out", "model")]):
         return found + wrapped((), ("in", "out"))
 
 
-def averaged() -> list[Any]:
-    def make() -> Any:
+def averaged():
+    def make():
         model = Weight()
         return nnx.state((model, nnx.EMA(model, 0.5)))
 
@@ -158,8 +157,8 @@ def averaged() -> list[Any]:
     return [x for x in jax.tree.leaves((traced, nnx.state(ema))) if x.shape == SHAPE]
 
 
-def optimized() -> list[Any]:
-    def make() -> Any:
+def optimized():
+    def make():
         model = Weight()
         return model, adam(model)
 
@@ -170,7 +169,7 @@ def optimized() -> list[Any]:
     return leaves
 
 
-WAYS: list[Callable[[], list[Any]]] = [
+WAYS = [
     made,
     made_in_jit,
     of_metadata,
@@ -188,19 +187,19 @@ WAYS: list[Callable[[], list[Any]]] = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda w: w.__name__)
-def test_a_value_lies_as_its_variable_says(way: Callable[[], list[Any]], mesh: Mesh) -> None:
+def test_a_value_lies_as_its_variable_says(way, mesh):
     found = way()
     assert found
     assert [spec(x) for x in found] == [NAMES] * len(found)
 
 
-def test_what_is_split_already_stays(mesh: Mesh) -> None:
+def test_what_is_split_already_stays(mesh):
     model = Weight()
     model.w[...] = jax.device_put(np.zeros(SHAPE), NamedSharding(mesh, P(None, "data")))
     assert spec(model.w) == (None, "data") or mesh.axis_types[0] == AxisType.Explicit
 
 
-def test_switched_off(mesh: Mesh) -> None:
+def test_switched_off(mesh):
     model = Weight(eager_sharding=False)
     model.w[...] = np.zeros(SHAPE)
     assert isinstance(model.w.get_value(), (np.ndarray, jax.Array))
@@ -210,10 +209,10 @@ def test_switched_off(mesh: Mesh) -> None:
 
 
 @pytest.mark.parametrize("key", ["out_sharding", "sharding", "sharding_names"])
-def test_a_sharding_in_the_place_of_names(key: str, mesh: Mesh) -> None:
+def test_a_sharding_in_the_place_of_names(key, mesh):
     sharding = NamedSharding(mesh, P(*NAMES))
 
-    def make() -> Any:
+    def make():
         return nnx.Param(jnp.ones(SHAPE), **{key: sharding})
 
     traced = nnx.jit(make)()
@@ -224,19 +223,19 @@ def test_a_sharding_in_the_place_of_names(key: str, mesh: Mesh) -> None:
     assert of_shape(moments) == [NAMES, NAMES]
 
 
-def test_a_format_in_the_place_of_names(mesh: Mesh) -> None:
+def test_a_format_in_the_place_of_names(mesh):
     sharding = NamedSharding(mesh, P(*NAMES))
-    make_layout: Any = getattr(jax_layout, "DeviceLocalLayout", None) or jax_layout.Layout
-    make_format: Any = jax_layout.Format
+    make_layout = getattr(jax_layout, "DeviceLocalLayout", None) or jax_layout.Layout
+    make_format = jax_layout.Format
     placed = make_format(make_layout(major_to_minor=(1, 0)), sharding)
 
-    def make() -> Any:
+    def make():
         return nnx.Param(jnp.ones(SHAPE), out_sharding=placed)
 
     assert spec(make()) == spec(nnx.jit(make)()) == NAMES
 
 
-def test_a_sharding_has_no_names_for_new_axes_but_those_of_its_mesh(mesh: Mesh) -> None:
+def test_a_sharding_has_no_names_for_new_axes_but_those_of_its_mesh(mesh):
     sharding = NamedSharding(mesh, P("data", "model"))
     for name, expected in (("layers", None), (None, None)):
         variable = nnx.Param(jnp.ones(SHAPE), out_sharding=sharding)
@@ -258,7 +257,7 @@ def test_a_sharding_has_no_names_for_new_axes_but_those_of_its_mesh(mesh: Mesh) 
         (NAMES, NAMES, ("data", None)),
     ],
 )
-def test_optimizer_sharding(names: Any, expected: Any, divided: Any, mesh: Mesh) -> None:
+def test_optimizer_sharding(names, expected, divided, mesh):
     model = Weight(names, optimizer_sharding=divided)
     optimizer = adam(model)
     assert spec(model.w) == expected
@@ -270,7 +269,7 @@ def test_optimizer_sharding(names: Any, expected: Any, divided: Any, mesh: Mesh)
     plain = Weight(None)
     reference = adam(plain)
 
-    def step(model: Any, optimizer: Any) -> None:
+    def step(model, optimizer):
         grads = nnx.grad(lambda m: jnp.sum(m.w[...] ** 2))(model)
         optimizer.update(model, grads)
 
@@ -282,7 +281,7 @@ def test_optimizer_sharding(names: Any, expected: Any, divided: Any, mesh: Mesh)
     np.testing.assert_array_equal(model.w[...], plain.w[...])
 
 
-def test_optimizer_sharding_by_rules_and_as_a_sharding(mesh: Mesh) -> None:
+def test_optimizer_sharding_by_rules_and_as_a_sharding(mesh):
     by_rules = Weight(
         None, optimizer_sharding=("a", "b"), sharding_rules=(("a", "model"), ("b", "data"))
     )
@@ -291,9 +290,9 @@ def test_optimizer_sharding_by_rules_and_as_a_sharding(mesh: Mesh) -> None:
     assert of_shape(adam(whole)) == [("model", None)] * 2
 
 
-def test_a_moment_of_another_shape_isn_t_laid_out(mesh: Mesh) -> None:
+def test_a_moment_of_another_shape_isn_t_laid_out(mesh):
     class Wide(nnx.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             self.w = nnx.Param(jnp.ones((128, 128)), out_sharding=NAMES)
 
     optimizer = nnx.Optimizer(Wide(), optax.adafactor(1e-3), wrt=nnx.Param)
@@ -308,13 +307,13 @@ def test_a_moment_of_another_shape_isn_t_laid_out(mesh: Mesh) -> None:
         ((None, NAMES), ["(8, 4)", "axis 1", "8 devices", "size 4"]),
     ],
 )
-def test_names_that_don_t_fit(names: Any, words: list[str], mesh: Mesh) -> None:
+def test_names_that_don_t_fit(names, words, mesh):
     with pytest.raises(ArgumentError) as info:
         Weight(names)
     assert all(word in str(info.value) for word in words), info.value
 
 
-def test_what_the_devices_don_t_divide_is_given_a_size_that_they_divide(mesh: Mesh) -> None:
+def test_what_the_devices_don_t_divide_is_given_a_size_that_they_divide(mesh):
     hints.try_remedy(
         hints.Remedy(
             "Choose a size that they divide, or None for that axis: it is not split then.",
@@ -324,18 +323,18 @@ def test_what_the_devices_don_t_divide_is_given_a_size_that_they_divide(mesh: Me
     )
 
 
-def test_inside_shard_map_manual_axes_are_left_out(mesh: Mesh) -> None:
+def test_inside_shard_map_manual_axes_are_left_out(mesh):
     model = Weight((None, None))
 
     @nnx.shard_map(mesh=mesh, in_specs=(P(),), out_specs=P("data"))
-    def f(model: Any) -> Any:
+    def f(model):
         own = nnx.Param(jnp.ones((2, 4)), out_sharding=("data", None))
         return own[...] * model.w[0, 0]
 
     assert f(model).shape == (8, 4)
 
 
-def test_boxes_keep_their_rules(mesh: Mesh) -> None:
+def test_boxes_keep_their_rules(mesh):
     rules = (("in", "data"), ("out", "model"))
     box = linen.LogicallyPartitioned(jnp.ones(SHAPE), ("in", "out"), rules=rules)
     variable = nnx.bridge.to_nnx_var("params", box)

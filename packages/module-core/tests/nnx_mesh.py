@@ -1,9 +1,6 @@
 """Layouts of nnx variables on eight devices; run by test_nnx_mesh.py in its own process."""
 
-from __future__ import annotations
-
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,22 +17,22 @@ set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
 # On the one device of those who import every file to look for doctests, (1, 1).
 DEVICES = np.array(jax.devices()).reshape(-1, 2 if len(jax.devices()) > 1 else 1)
 MESH = Mesh(DEVICES, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-P: Any = PartitionSpec
+P = PartitionSpec
 
 
-def on(*names: Any) -> NamedSharding:
+def on(*names):
     return NamedSharding(MESH, P(*names))
 
 
-def transposed(sharding: NamedSharding) -> Any:
+def transposed(sharding):
     """The format of a matrix that lies column by column."""
     # jax 0.7 renamed DeviceLocalLayout to Layout, which was the name of Format before.
-    order: Any = getattr(layouts, "DeviceLocalLayout", None) or layouts.Layout
+    order = getattr(layouts, "DeviceLocalLayout", None) or layouts.Layout
     return layouts.Format(order((1, 0)), sharding)
 
 
 class Layer(nnx.Module):
-    def __init__(self, rows: int = 8, columns: int = 4, **metadata: Any) -> None:
+    def __init__(self, rows=8, columns=4, **metadata):
         self.kernel = nnx.Param(jnp.ones((rows, columns)), **metadata)
         self.bias = nnx.Param(jnp.zeros(columns))
 
@@ -43,11 +40,11 @@ class Layer(nnx.Module):
 LAYOUT = nnx.StateSharding(nnx.State({"kernel": on("data", "model"), "bias": on("model")}))
 
 
-def specs(layer: Layer) -> list[Any]:
+def specs(layer):
     return [layer.kernel.get_value().sharding.spec, layer.bias.get_value().sharding.spec]
 
 
-def test_shardings_by_path_in_and_out() -> None:
+def test_shardings_by_path_in_and_out():
     made = nnx.jit(Layer, out_shardings=LAYOUT)()
     assert specs(made) == [P("data", "model"), P("model")]
     layer = Layer()
@@ -55,7 +52,7 @@ def test_shardings_by_path_in_and_out() -> None:
     assert specs(layer) == [P("data", "model"), P("model")]
 
 
-def test_shardings_in_the_form_of_what_they_are_for() -> None:
+def test_shardings_in_the_form_of_what_they_are_for():
     with set_mesh(MESH):
         abstract = nnx.eval_shape(lambda: Layer(out_sharding=("data", "model")))
         state = nnx.get_named_sharding(nnx.state(abstract), MESH)
@@ -72,11 +69,11 @@ def test_shardings_in_the_form_of_what_they_are_for() -> None:
 
 
 @pytest.mark.parametrize("replaced", ["value", "variable", "array"])
-def test_a_module_leaves_with_the_shardings_that_it_came_in_with(replaced: str) -> None:
+def test_a_module_leaves_with_the_shardings_that_it_came_in_with(replaced):
     filters = nnx.StateSharding({nnx.PathContains("kernel"): on("data", "model"), ...: on()})
 
     @nnx.jit(in_shardings=(filters, None), static_argnames=("how",))
-    def touch(layer: Layer, factor: float, how: str) -> None:
+    def touch(layer, factor, how):
         other = jax.lax.with_sharding_constraint(layer.kernel[...] * factor, on("model", "data"))
         if how == "value":
             layer.kernel.set_value(other)
@@ -89,11 +86,11 @@ def test_a_module_leaves_with_the_shardings_that_it_came_in_with(replaced: str) 
 
 
 @pytest.mark.parametrize("format", [False, True])
-def test_a_layout_of_jax_as_out_sharding(format: bool) -> None:
+def test_a_layout_of_jax_as_out_sharding(format):
     layout = transposed(on("data", "model")) if format else on("data", "model")
     for param in (
         Layer(out_sharding=layout).kernel,
-        nnx.Param(nnx.with_partitioning(lambda: jnp.ones((8, 4)), layout)()),  # type: ignore[arg-type]
+        nnx.Param(nnx.with_partitioning(lambda: jnp.ones((8, 4)), layout)()),
     ):
         assert param.get_value().sharding == on("data", "model")
         assert nnx.get_partition_spec(nnx.State({"w": param})).w.raw_value == P("data", "model")
@@ -109,11 +106,11 @@ def test_a_layout_of_jax_as_out_sharding(format: bool) -> None:
     assert many.kernel.sharding_names == on(None, "data", "model")
 
 
-def test_formats_of_inputs_and_outputs() -> None:
+def test_formats_of_inputs_and_outputs():
     wanted = transposed(on("data", "model"))
     layout = nnx.StateSharding({nnx.PathContains("kernel"): wanted, ...: on()})
 
-    def order(x: Any) -> Any:
+    def order(x):
         return getattr(x, "format", None) or x.layout
 
     made = nnx.jit(Layer, out_shardings=layout)()
@@ -124,7 +121,7 @@ def test_formats_of_inputs_and_outputs() -> None:
     layer = Layer()
 
     @nnx.jit(in_shardings=(layout,))
-    def grow(m: Layer) -> None:
+    def grow(m):
         m.kernel[...] += 1
 
     for _ in range(2):
@@ -133,12 +130,12 @@ def test_formats_of_inputs_and_outputs() -> None:
     np.testing.assert_array_equal(layer.kernel[...], np.full((8, 4), 3.0))
 
 
-def test_shard_map_leaves_variables_in_their_shards() -> None:
+def test_shard_map_leaves_variables_in_their_shards():
     layer = Layer()
     split = nnx.StateSharding(nnx.State({"kernel": P("data", "model"), "bias": P("model")}))
 
     @nnx.shard_map(mesh=MESH, in_specs=(split,), out_specs=None)
-    def scale(layer: Layer) -> None:
+    def scale(layer):
         assert layer.kernel.shape == (2, 2)
         assert layer.bias.shape == (2,)
         layer.kernel[...] *= 3
@@ -148,9 +145,9 @@ def test_shard_map_leaves_variables_in_their_shards() -> None:
     np.testing.assert_array_equal(layer.kernel[...], np.full((8, 4), 3.0))
 
 
-def test_a_dimension_that_the_mesh_does_not_divide() -> None:
+def test_a_dimension_that_the_mesh_does_not_divide():
     class Net(nnx.Module):
-        def __init__(self) -> None:
+        def __init__(self):
             self.layers = nnx.List([Layer(n, out_sharding=("data", "model")) for n in (8, 15)])
 
     with (
@@ -166,8 +163,8 @@ def test_a_dimension_that_the_mesh_does_not_divide() -> None:
         assert Layer(15, out_sharding=(None, "model")).kernel.shape == (15, 4)
 
 
-def test_an_argument_that_the_mesh_does_not_divide() -> None:
-    def kernel_of(layer: Layer, *names: Any) -> Any:
+def test_an_argument_that_the_mesh_does_not_divide():
+    def kernel_of(layer, *names):
         shardings = nnx.StateSharding({nnx.PathContains("kernel"): on(*names), ...: None})
         return nnx.jit(lambda layer: layer.kernel[...] * 2, in_shardings=(shardings,))(layer)
 
@@ -192,13 +189,11 @@ def test_an_argument_that_the_mesh_does_not_divide() -> None:
     ],
     ids=["size", "rank"],
 )
-def test_an_array_is_named_that_its_sharding_does_not_fit(
-    transform: str, x: Any, words: list[str]
-) -> None:
-    def doubled(layer: Layer, x: Any) -> Any:
+def test_an_array_is_named_that_its_sharding_does_not_fit(transform, x, words):
+    def doubled(layer, x):
         return x["a"] * 2
 
-    options: dict[str, Any] = {"in_shardings": (None, on("data"))}
+    options = {"in_shardings": (None, on("data"))}
     if transform == "shard_map":
         options = {"mesh": MESH, "in_specs": (P(), P("data")), "out_specs": P("data")}
     call = functools.partial(getattr(nnx, transform)(doubled, **options), Layer())

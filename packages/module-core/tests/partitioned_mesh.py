@@ -1,10 +1,5 @@
 """Constraints on a mesh of eight devices; run by test_partitioned_mesh.py in its own process."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,29 +18,29 @@ ones = jax.nn.initializers.ones
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
 
 
-def make_mesh(kind: AxisType = AxisType.Auto, shape: tuple[int, int] = (4, 2)) -> Mesh:
+def make_mesh(kind=AxisType.Auto, shape=(4, 2)):
     devices = np.array(jax.devices()).reshape(shape)
     return Mesh(devices, ("data", "model"), axis_types=(kind, kind))
 
 
 @pytest.fixture
-def mesh() -> Iterator[Mesh]:
+def mesh():
     assert len(jax.devices()) == 8
     mesh = make_mesh()
     with set_mesh(mesh):
         yield mesh
 
 
-def spec(*names: Any) -> PartitionSpec:
-    return PartitionSpec(*names)  # type: ignore[no-untyped-call]
+def spec(*names):
+    return PartitionSpec(*names)
 
 
-def layout(x: jax.Array) -> tuple[Any, ...]:
-    spec = tuple(x.sharding.spec)  # type: ignore[attr-defined]
+def layout(x):
+    spec = tuple(x.sharding.spec)
     return spec + (None,) * (x.ndim - len(spec))
 
 
-def test_the_mesh_that_is_set() -> None:
+def test_the_mesh_that_is_set():
     assert meshes.get_global_mesh() is None
     with set_mesh(make_mesh()):
         assert meshes.global_mesh_defined()
@@ -53,7 +48,7 @@ def test_the_mesh_that_is_set() -> None:
     assert not meshes.global_mesh_defined()
 
 
-def test_unboxing_lays_out(mesh: Mesh) -> None:
+def test_unboxing_lays_out(mesh):
     x = np.arange(32.0).reshape(8, 4)
     with jax.default_device(jax.devices()[0]):
         elsewhere = jnp.asarray(x)
@@ -67,7 +62,7 @@ def test_unboxing_lays_out(mesh: Mesh) -> None:
     assert tree["b"] == "no array"
 
 
-def test_a_box_may_bring_its_mesh() -> None:
+def test_a_box_may_bring_its_mesh():
     x = jnp.ones((8, 4))
     own = make_mesh(shape=(2, 4))
     assert layout(nn.Partitioned(x, ("data", "model"), own).unbox()) == ("data", "model")
@@ -76,7 +71,7 @@ def test_a_box_may_bring_its_mesh() -> None:
         assert box.unbox().sharding.mesh.shape["model"] == 4
 
 
-def test_logical_names_need_rules(mesh: Mesh) -> None:
+def test_logical_names_need_rules(mesh):
     x = jnp.ones((8, 4))
     box = nn.LogicallyPartitioned(x, ("batch", "mlp"))
     assert box.unbox() is x
@@ -86,7 +81,7 @@ def test_logical_names_need_rules(mesh: Mesh) -> None:
         assert layout(swapped.unbox()) == (None, "data")
 
 
-def test_constraints_of_trees_and_fallbacks(mesh: Mesh) -> None:
+def test_constraints_of_trees_and_fallbacks(mesh):
     x = jnp.ones((8, 4))
     with nn.logical_axis_rules(RULES):
         tree = nn.with_logical_constraint(
@@ -104,14 +99,14 @@ def test_constraints_of_trees_and_fallbacks(mesh: Mesh) -> None:
             nn.with_logical_constraint(x, names, fallback=fallback.RAISE_ERROR)
 
 
-def test_axes_that_are_not_there(mesh: Mesh) -> None:
+def test_axes_that_are_not_there(mesh):
     with pytest.raises(ArgumentError, match="mesh has no axis 'rows' .*'data', 'model'"):
         nn.Partitioned(jnp.ones((8, 4)), ("rows", None)).unbox()
     with pytest.raises(ArgumentError, match=r"shape \(8,\) cannot be laid out .* 2 axes"):
         nn.Partitioned(jnp.ones(8), ("data", None)).unbox()
 
 
-def test_boxes_around_shapes_can_be_unboxed(mesh: Mesh) -> None:
+def test_boxes_around_shapes_can_be_unboxed(mesh):
     init = nn.with_partitioning(ones, ("data", "model"))
     box = jax.eval_shape(lambda: init(KEY, (8, 4)))
     assert nn.unbox(box).shape == (8, 4)
@@ -119,12 +114,12 @@ def test_boxes_around_shapes_can_be_unboxed(mesh: Mesh) -> None:
 
 class Affine(nn.Module):
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x):
         init = nn.with_logical_partitioning(ones, ("embed", "mlp"))
         return x @ self.param("kernel", init, (4, 8))
 
 
-def constraints(program: Any) -> list[tuple[Any, ...]]:
+def constraints(program):
     return [
         tuple(e.params["sharding"].spec)
         for e in program.jaxpr.eqns
@@ -132,7 +127,7 @@ def constraints(program: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_a_module_reads_its_parameters_laid_out_and_once(mesh: Mesh) -> None:
+def test_a_module_reads_its_parameters_laid_out_and_once(mesh):
     x = jnp.ones((2, 4))
     with nn.logical_axis_rules(RULES):
         variables = Affine().init(KEY, x)
@@ -141,10 +136,10 @@ def test_a_module_reads_its_parameters_laid_out_and_once(mesh: Mesh) -> None:
     assert constraints(jax.make_jaxpr(Affine().apply)(variables, x)) == []
 
 
-def test_variables_of_the_older_vocabulary_are_laid_out(mesh: Mesh) -> None:
+def test_variables_of_the_older_vocabulary_are_laid_out(mesh):
     class Count(nn.Module):
         @nn.compact
-        def __call__(self) -> jax.Array:
+        def __call__(self):
             p = older.param_with_axes("p", ones, (4,), axes=("mlp",))
             n = older.variable_with_axes("state", "n", jnp.zeros, (4,), axes=("mlp",))
             n.value = n.value + 1
@@ -156,7 +151,7 @@ def test_variables_of_the_older_vocabulary_are_laid_out(mesh: Mesh) -> None:
     assert constraints(program) == [("model",)] * 3  # the parameter, reading, writing
 
 
-def test_explicit_meshes_move_arrays() -> None:
+def test_explicit_meshes_move_arrays():
     mesh = make_mesh(AxisType.Explicit)
     with set_mesh(mesh):
         box = nn.Partitioned(jnp.ones((8, 4)), ("data", "model"))
@@ -164,8 +159,8 @@ def test_explicit_meshes_move_arrays() -> None:
         assert layout(jax.jit(lambda b: b.unbox())(box)) == ("data", "model")
 
 
-def test_axes_that_shard_map_has_split_are_left_out(mesh: Mesh) -> None:
-    def body(x: jax.Array) -> jax.Array:
+def test_axes_that_shard_map_has_split_are_left_out(mesh):
+    def body(x):
         return 2 * nn.Partitioned(x, ("data", "model")).unbox()
 
     x = jnp.arange(32.0).reshape(8, 4)
@@ -177,7 +172,7 @@ def test_axes_that_shard_map_has_split_are_left_out(mesh: Mesh) -> None:
     np.testing.assert_array_equal(jax.jit(part)(x), 2 * x)
 
 
-def test_layouts_from_boxes(mesh: Mesh) -> None:
+def test_layouts_from_boxes(mesh):
     x = jnp.ones((2, 4))
     specs = nn.get_partition_spec(jax.eval_shape(Affine().init, KEY, x))
     shardings = nn.logical_to_mesh_sharding(specs, mesh, RULES)

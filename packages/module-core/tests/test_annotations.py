@@ -134,7 +134,7 @@ Later = str
 def test_names_that_are_defined_later():
     with pytest.raises(ReservedModuleAttributeError, match="name"):
         exec(LATER, {"__name__": "later"})
-    found: dict[str, Any] = {"__name__": "later"}
+    found = {"__name__": "later"}
     exec(LATER.replace("name: Later", "title: Later"), found)
     assert names(found["Chain"]) == ["size", "following", "title", "parent", "name"]
     assert found["Chain"](2, found["Chain"](3)).following.size == 3

@@ -38,7 +38,7 @@ class Layer(nnx.Module):
         self.calls[...] += 1
         return x @ self.kernel[...]
 
-    def set_view(self, on: bool | None = None):
+    def set_view(self, on=None):
         self.on = self.on if on is None else on
 
 

@@ -1,7 +1,5 @@
 """Every hint of nnx's optimizers and metrics, followed to the letter."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import jax

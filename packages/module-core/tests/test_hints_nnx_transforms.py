@@ -1,7 +1,5 @@
 """Every hint of nnx's transforms, followed to the letter."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,7 +1,6 @@
 """Mistakes that people make, and what they are told: enough to mend them without a search."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,12 +48,12 @@ MODEL = Model()
 VARIABLES = MODEL.init(KEY, X, train=False)
 
 
-def told(error: BaseException) -> str:
+def told(error):
     """Everything that is printed of an error."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
-def compact_module(call: Callable[[Any, Any], Any]) -> nn.Module:
+def compact_module(call):
     """A module that does `call(self, x)`."""
 
     class M(nn.Module):
@@ -144,7 +143,7 @@ def test_a_function_as_method_gets_the_module_first():
 
 
 @pytest.mark.parametrize("call", ["init", "apply", "bind", "init_with_output"])
-def test_a_call_of_the_class_asks_for_an_instance(call: str):
+def test_a_call_of_the_class_asks_for_an_instance(call):
     with pytest.raises(InvalidInstanceModuleError, match="on an instance of a module") as caught:
         getattr(Dense, call)({"params": {}}, X)
     assert "Make an instance first" in str(caught.value)
@@ -231,7 +230,7 @@ def test_init_with_output_that_was_not_taken_apart():
         (lambda self, x: self.variable("ema", "w", (3,)), "'w': 'init_fn' must be a function"),
     ],
 )
-def test_param_and_variable_with_arguments_in_the_wrong_place(call, expected: str):
+def test_param_and_variable_with_arguments_in_the_wrong_place(call, expected):
     with pytest.raises(ArgumentTypeError, match=re.escape(expected)) as caught:
         compact_module(call).init(KEY, X)
     assert "For example self." in str(caught.value)
@@ -245,7 +244,7 @@ def test_param_and_variable_with_arguments_in_the_wrong_place(call, expected: st
         (lambda self, x: self.param("w", lambda key, shape: key + "", (3,)), "(key, (3,))"),
     ],
 )
-def test_an_initializer_that_fails_is_told_with_its_call(call, expected: str):
+def test_an_initializer_that_fails_is_told_with_its_call(call, expected):
     with pytest.raises((TypeError, ValueError)) as caught:
         compact_module(call).init(KEY, X)
     assert expected in told(caught.value)

@@ -1,9 +1,5 @@
 """What the nnx layers of all packages have in common."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -16,18 +12,18 @@ from linnet.module_core.layers.nnx import Layer, params_key, promote_dtype
 class Picky(Layer):
     """A layer that refuses."""
 
-    def __init__(self, inner: Any = None) -> None:
+    def __init__(self, inner=None):
         if isinstance(inner, int):
             raise ArgumentError("'inner' is not a layer.")
         self.inner = inner
 
-    def attend(self, error: Exception) -> None:
+    def attend(self, error):
         raise error
 
-    def _inside(self, error: Exception) -> None:
+    def _inside(self, error):
         raise error
 
-    def __call__(self, error: Exception) -> None:
+    def __call__(self, error):
         """Raises."""
         if self.inner is not None:
             self.inner(error)
@@ -38,7 +34,7 @@ class Outer(Picky):
     pass
 
 
-def test_errors_name_the_innermost_layer() -> None:
+def test_errors_name_the_innermost_layer():
     with pytest.raises(ArgumentError, match=r"^inner \(Picky\): no\n  yes$"):
         Outer(Picky())(ArgumentError("no", hint="yes"))
     with pytest.raises(KeyError, match="^'as it is'\nIn Picky, method __call__.$"):
@@ -47,7 +43,7 @@ def test_errors_name_the_innermost_layer() -> None:
 
 
 @pytest.mark.parametrize("cls", [Picky, Outer])
-def test_constructor_and_public_methods_name_the_layer(cls: type[Picky]) -> None:
+def test_constructor_and_public_methods_name_the_layer(cls):
     with pytest.raises(ArgumentError, match=rf"^{cls.__name__}: 'inner' is not a layer.$"):
         cls(3)
     with pytest.raises(KeyError, match=rf"^'no'\nIn {cls.__name__}, method attend.$"):
@@ -56,7 +52,7 @@ def test_constructor_and_public_methods_name_the_layer(cls: type[Picky]) -> None
         cls()._inside(KeyError("no"))
 
 
-def test_keys_come_from_the_stream_params() -> None:
+def test_keys_come_from_the_stream_params():
     rngs = nnx.Rngs(0, params=1)
     assert params_key(rngs, Picky()) == jax.random.fold_in(jax.random.key(1), 0)
     assert params_key(rngs.params, Picky()) == jax.random.fold_in(jax.random.key(1), 1)
@@ -66,7 +62,7 @@ def test_keys_come_from_the_stream_params() -> None:
         params_key(nnx.Rngs(dropout=0), Picky())
 
 
-def test_promotion_keeps_a_tuple_s_form() -> None:
+def test_promotion_keeps_a_tuple_s_form():
     x, nothing, y = promote_dtype((jnp.ones(2, jnp.int32), None, jnp.ones(2, jnp.float16)))
     assert nothing is None
     assert x.dtype == y.dtype == jnp.float16
@@ -75,15 +71,15 @@ def test_promotion_keeps_a_tuple_s_form() -> None:
 
 
 class Drawn(nnx.Module):
-    def __init__(self, size: int, scale: float = 1.0, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, size, scale=1.0, *, rngs):
         self.value = nnx.Param(rngs.params.normal((size,)) * scale)
 
 
-def test_streams_by_position_where_a_name_is_due() -> None:
+def test_streams_by_position_where_a_name_is_due():
     # Past the positional parameters, and in the place of one.
     for arguments, position in ((2, 1.0, nnx.Rngs(0)), 3), ((2, nnx.Rngs(0).params), 2):
         with pytest.raises(ArgumentTypeError) as info:
-            Drawn(*arguments)  # type: ignore[call-arg, arg-type]
+            Drawn(*arguments)
         assert f"Drawn: rngs is passed by its name, and came as positional argument {position}" in (
             str(info.value)
         )
@@ -91,17 +87,17 @@ def test_streams_by_position_where_a_name_is_due() -> None:
     assert Drawn(2, rngs=nnx.Rngs(0)).value.shape == (2,)
 
 
-def test_streams_by_position_where_they_belong() -> None:
+def test_streams_by_position_where_they_belong():
     class First(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs, *, size: int = 2) -> None:
+        def __init__(self, rngs, *, size=2):
             self.rngs = rngs
 
     class Any_(nnx.Module):
-        def __init__(self, *parts: Any, rngs: Any = None) -> None:
+        def __init__(self, *parts, rngs=None):
             self.parts = parts
 
     class Both(nnx.Module):
-        def __init__(self, other: Any, *, rngs: Any) -> None:
+        def __init__(self, other, *, rngs):
             self.other = other
 
     rngs = nnx.Rngs(0)
@@ -110,7 +106,7 @@ def test_streams_by_position_where_they_belong() -> None:
     assert Both(rngs, rngs=rngs).other is rngs
 
 
-def test_modules_without_a_constructor_take_no_arguments() -> None:
+def test_modules_without_a_constructor_take_no_arguments():
     class Empty(nnx.Module):
         pass
 
@@ -118,14 +114,14 @@ def test_modules_without_a_constructor_take_no_arguments() -> None:
         Empty(1)
 
     class Base:
-        def __new__(cls, size: int) -> Any:
+        def __new__(cls, size):
             new = super().__new__(cls)
-            new.seen = size  # type: ignore[attr-defined]
+            new.seen = size
             return new
 
     class Child(nnx.Module, Base):
-        def __init__(self, size: int) -> None:
+        def __init__(self, size):
             self.size = size
 
-    made: Any = Child(3)
+    made = Child(3)
     assert made.seen == made.size == 3

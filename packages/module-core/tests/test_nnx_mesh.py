@@ -1,14 +1,12 @@
 """Variables of nnx on a mesh: nnx_mesh.py, in a process that has eight devices."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 
-def test_on_eight_devices() -> None:
+def test_on_eight_devices():
     checks = Path(__file__).with_name("nnx_mesh.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", str(checks)],

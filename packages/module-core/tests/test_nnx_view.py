@@ -1,7 +1,5 @@
 """Views of a module: its variables in other objects, with other settings."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,12 +10,12 @@ from linnet.module_core.errors import ArgumentError
 
 
 class Drop(nnx.Module):
-    def __init__(self, rngs: Any = None) -> None:
+    def __init__(self, rngs=None):
         self.deterministic = False
         self.rate = 0.5
         self.rngs = rngs
 
-    def set_view(self, deterministic: bool | None = None, *, rate: float | None = None) -> None:
+    def set_view(self, deterministic: bool | None = None, *, rate: float | None = None):
         """Sets it.
 
         Args:
@@ -33,22 +31,22 @@ class Drop(nnx.Module):
 
 
 class Any_(nnx.Module):
-    def __init__(self) -> None:
-        self.seen: dict[str, Any] = {}
+    def __init__(self):
+        self.seen = {}
 
-    def set_view(self, **kwargs: Any) -> None:
+    def set_view(self, **kwargs: Any):
         self.seen = kwargs
 
 
 class Model(nnx.Module):
-    def __init__(self) -> None:
+    def __init__(self):
         self.kernel = nnx.Param(jnp.ones(2))
         self.parts = [Drop(nnx.Rngs(0)), Drop()]
         self.named = {"again": self.parts[0]}
         self.deterministic = False
 
 
-def test_a_view_has_the_variables_and_not_the_objects() -> None:
+def test_a_view_has_the_variables_and_not_the_objects():
     model = Model()
     seen = nnx.view(model, deterministic=True)
     assert type(seen) is Model
@@ -64,19 +62,19 @@ def test_a_view_has_the_variables_and_not_the_objects() -> None:
     assert nnx.view(model).kernel is model.kernel
 
 
-def test_each_module_gets_what_it_takes() -> None:
+def test_each_module_gets_what_it_takes():
     model = nnx.Dict(a=Drop(), b=Any_())
     seen = nnx.view(model, rate=0.1, mode="fast")
-    assert (seen.a.rate, seen.a.deterministic) == (0.1, False)  # type: ignore[attr-defined]
-    assert seen.b.seen == {"rate": 0.1, "mode": "fast"}  # type: ignore[attr-defined]
+    assert (seen.a.rate, seen.a.deterministic) == (0.1, False)
+    assert seen.b.seen == {"rate": 0.1, "mode": "fast"}
 
 
-def test_only_some_modules() -> None:
+def test_only_some_modules():
     seen = nnx.view(Model(), only=nnx.PathContains(1), deterministic=True)
     assert [p.deterministic for p in seen.parts] == [False, True]
 
 
-def test_unused_keys_are_refused() -> None:
+def test_unused_keys_are_refused():
     with pytest.raises(
         ArgumentError,
         match=r"Unused keys found in nnx\.view: \['detrministic', 'x'\]\n.*mean 'deterministic'\?",
@@ -87,12 +85,12 @@ def test_unused_keys_are_refused() -> None:
         nnx.view(Model(), only=Model, deterministic=True)
 
 
-def test_shared_references_are_refused_in_tree_mode() -> None:
+def test_shared_references_are_refused_in_tree_mode():
     with pytest.raises(ArgumentError, match="graph=False"):
         nnx.view(Model(), deterministic=True, graph=False)
 
 
-def test_view_info_says_what_a_view_may_set() -> None:
+def test_view_info_says_what_a_view_may_set():
     model = nnx.Dict(m=Model(), z=Any_())
     text = """
 Any_:
@@ -107,7 +105,7 @@ Drop:
     assert nnx.view_info(nnx.Dict()) == ""
 
 
-def test_with_attributes_sets_attributes_of_a_copy() -> None:
+def test_with_attributes_sets_attributes_of_a_copy():
     model = Model()
     new = nnx.with_attributes(model, deterministic=True)
     assert (new.deterministic, model.deterministic) == (True, False)
@@ -122,7 +120,7 @@ def test_with_attributes_sets_attributes_of_a_copy() -> None:
     assert listed[0].rate == 0.9
 
 
-def test_there_is_one_kind_of_variables() -> None:
+def test_there_is_one_kind_of_variables():
     model = Model()
     new = nnx.with_vars(model, hijax=False, ref=False)
     assert new is not model

@@ -1,10 +1,7 @@
 """Packages whose names are loaded when they are first asked for."""
 
-from __future__ import annotations
-
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +19,7 @@ __getattr__, __dir__ = _names_on_demand(
 """
 
 
-def test_a_package_that_gathers_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_gathers_others(tmp_path, monkeypatch):
     (tmp_path / "gathered/part").mkdir(parents=True)
     (tmp_path / "gathered/__init__.py").write_text(SOURCE)
     (tmp_path / "gathered/part/__init__.py").touch()

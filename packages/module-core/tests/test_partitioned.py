@@ -1,9 +1,6 @@
 """Boxes that name the axes of their values, and what modules and transforms make of them."""
 
-from __future__ import annotations
-
 import pickle
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,21 +22,21 @@ KEY = jax.random.key(0)
 NEW = {nn.PARTITION_NAME: "new"}
 
 
-def one_device() -> Mesh:
+def one_device():
     return Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
 
 
-def is_box(x: Any) -> bool:
+def is_box(x):
     return isinstance(x, nn.Partitioned)
 
 
-def names(tree: Any) -> Any:
+def names(tree):
     return jax.tree.map(lambda x: x.names if is_box(x) else None, tree, is_leaf=is_box)
 
 
 class Affine(nn.Module):
     @nn.compact
-    def __call__(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+    def __call__(self, x, _=None):
         kernel = self.param("kernel", nn.with_partitioning(ones, ("in", "out")), (3, 3))
         bias = self.param("bias", nn.with_partitioning(ones, ("out",)), (3,))
         plain = self.param("plain", ones, ())
@@ -47,7 +44,7 @@ class Affine(nn.Module):
 
 
 @pytest.mark.parametrize("cls", [nn.Partitioned, nn.LogicallyPartitioned])
-def test_a_box_is_a_pytree_around_its_value(cls: Any) -> None:
+def test_a_box_is_a_pytree_around_its_value(cls):
     box = cls(jnp.arange(6.0).reshape(2, 3), ("a", None))
     doubled = jax.jit(lambda b: jax.tree.map(lambda v: 2 * v, b))(box)
     assert type(doubled) is cls
@@ -61,9 +58,9 @@ def test_a_box_is_a_pytree_around_its_value(cls: Any) -> None:
     assert pickle.loads(pickle.dumps(box)).names == box.names
 
 
-def test_names_are_part_of_the_structure_and_lists_become_tuples() -> None:
+def test_names_are_part_of_the_structure_and_lists_become_tuples():
     structure = jax.tree.structure(nn.Partitioned(1, ("a",)))
-    assert structure == jax.tree.structure(nn.Partitioned(2, ["a"]))  # type: ignore[arg-type]
+    assert structure == jax.tree.structure(nn.Partitioned(2, ["a"]))
     assert structure != jax.tree.structure(nn.Partitioned(1, ("b",)))
     assert repr(nn.Partitioned(3, ("a",))) == "Partitioned(value=3, names=('a',), mesh=None)"
     hash(jax.tree.structure(nn.LogicallyPartitioned(1, ("a",), rules=[("a", "b")])))
@@ -72,7 +69,7 @@ def test_names_are_part_of_the_structure_and_lists_become_tuples() -> None:
 @pytest.mark.parametrize(
     ("size", "index"), [(size, index) for size in range(4) for index in range(-size - 1, size + 1)]
 )
-def test_an_axis_comes_where_it_is_in_the_value(size: int, index: int) -> None:
+def test_an_axis_comes_where_it_is_in_the_value(size, index):
     shape = (5, 6, 7)[:size]
     box = nn.Partitioned(None, ("a", "b", "c")[:size])
     more = box.add_axis(index, NEW)
@@ -81,16 +78,16 @@ def test_an_axis_comes_where_it_is_in_the_value(size: int, index: int) -> None:
     assert more.remove_axis(index, NEW).names == box.names
 
 
-def test_axes_behind_the_last_name_are_not_named() -> None:
+def test_axes_behind_the_last_name_are_not_named():
     box = nn.Partitioned(None, ("a",)).add_axis(3, NEW)
     assert box.names == ("a", None, None, "new")
     assert box.remove_axis(3, NEW).names == ("a", None, None)
     unnamed = {nn.PARTITION_NAME: None}
     assert nn.Partitioned(None, ("a",)).remove_axis(1, unnamed).names == ("a",)
-    assert nn.Partitioned(None, None).add_axis(1, NEW).names == (None, "new")  # type: ignore[arg-type]
+    assert nn.Partitioned(None, None).add_axis(1, NEW).names == (None, "new")
 
 
-def test_an_axis_needs_a_name() -> None:
+def test_an_axis_needs_a_name():
     box = nn.Partitioned(None, ("a", "b"))
     for change in (box.add_axis, box.remove_axis):
         with pytest.raises(PartitioningUnspecifiedError, match=r"\('a', 'b'\).*partition_name"):
@@ -99,29 +96,29 @@ def test_an_axis_needs_a_name() -> None:
         box.remove_axis(0, {nn.PARTITION_NAME: "b"})
 
 
-def test_a_string_is_not_a_tuple_of_names() -> None:
+def test_a_string_is_not_a_tuple_of_names():
     for wrap in (nn.with_partitioning, nn.with_logical_partitioning):
         with pytest.raises(ArgumentTypeError, match="got the string 'model'"):
-            wrap(ones, "model")  # type: ignore[operator]
+            wrap(ones, "model")
     with pytest.raises(ArgumentError, match="Unknown axis rule"):
-        nn.with_logical_partitioning(ones, ("a",), rules=[("a",)])  # type: ignore[list-item]
+        nn.with_logical_partitioning(ones, ("a",), rules=[("a",)])
 
 
-def test_boxes_turn_into_specs_and_layouts() -> None:
+def test_boxes_turn_into_specs_and_layouts():
     mesh = one_device()
     tree = {
         "box": nn.Partitioned(jnp.ones((2, 3)), ("data", None)),
-        "shape": nn.Partitioned(jax.ShapeDtypeStruct((2,), jnp.float32), ("model",)),  # type: ignore[no-untyped-call]
+        "shape": nn.Partitioned(jax.ShapeDtypeStruct((2,), jnp.float32), ("model",)),
         "array": jnp.ones(3),
         "numpy": np.ones(3),
         "number": 3,
         "none": None,
     }
     specs = nn.get_partition_spec(tree)
-    none = PartitionSpec()  # type: ignore[no-untyped-call]
+    none = PartitionSpec()
     expected = {
-        "box": PartitionSpec("data", None),  # type: ignore[no-untyped-call]
-        "shape": PartitionSpec("model"),  # type: ignore[no-untyped-call]
+        "box": PartitionSpec("data", None),
+        "shape": PartitionSpec("model"),
         "array": none,
         "numpy": none,
         "number": None,
@@ -133,15 +130,15 @@ def test_boxes_turn_into_specs_and_layouts() -> None:
         assert shardings[name] == (None if spec is None else NamedSharding(mesh, spec))
 
 
-def test_layouts_need_a_mesh_with_these_axes() -> None:
+def test_layouts_need_a_mesh_with_these_axes():
     box = nn.Partitioned(jnp.ones(2), ("rows",))
     with pytest.raises(ArgumentError, match="no axis 'rows'.*'data', 'model'"):
         nn.get_sharding(box, one_device())
     with pytest.raises(ArgumentTypeError, match="Expected a mesh, got None"):
-        box.get_sharding(None)  # type: ignore[arg-type]
+        box.get_sharding(None)
 
 
-def test_metadata_of_stateful_variables() -> None:
+def test_metadata_of_stateful_variables():
     mesh = one_device()
     box = nn.Partitioned(3, ("a",), mesh)
     assert box.to_nnx_metadata() == {"value": 3, "mesh": mesh, "out_sharding": ("a",)}
@@ -152,7 +149,7 @@ def test_metadata_of_stateful_variables() -> None:
         nn.Partitioned.from_nnx_metadata({"value": 3})
 
 
-def test_modules_see_values_and_leave_boxes() -> None:
+def test_modules_see_values_and_leave_boxes():
     variables = Affine().init(KEY, jnp.ones((2, 3)))
     assert names(variables["params"]) == {
         "kernel": ("in", "out"),
@@ -165,17 +162,17 @@ def test_modules_see_values_and_leave_boxes() -> None:
     np.testing.assert_array_equal(bare, boxed)
 
 
-def test_shapes_are_those_of_the_values() -> None:
+def test_shapes_are_those_of_the_values():
     variables = Affine().init(KEY, jnp.ones((2, 3)))
     variables["params"]["kernel"] = nn.Partitioned(jnp.ones((3, 2)), ("in", "out"))
     with pytest.raises(ScopeParamShapeError, match=r'"kernel".*\(3, 2\).*\(3, 3\)'):
         Affine().apply(variables, jnp.ones((2, 3)))
 
 
-def test_variables_are_written_into_their_boxes() -> None:
+def test_variables_are_written_into_their_boxes():
     class Count(nn.Module):
         @nn.compact
-        def __call__(self) -> Any:
+        def __call__(self):
             count = self.variable("state", "n", nn.with_partitioning(jnp.zeros, ("x",)), (2,))
             count.value = count.value + 1
             return self.param("p", nn.with_partitioning(ones, ("x",)), (2,), unbox=False)
@@ -196,15 +193,15 @@ def test_variables_are_written_into_their_boxes() -> None:
         (-1, ("in", "out", "new"), ("out", "new")),
     ],
 )
-def test_vmap_and_scan_name_their_axis(axis: int, kernel: Any, bias: Any) -> None:
+def test_vmap_and_scan_name_their_axis(axis, kernel, bias):
     class Kernels(nn.Module):
         @nn.compact
-        def __call__(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+        def __call__(self, x, _=None):
             k = self.param("kernel", nn.with_partitioning(ones, ("in", "out")), (3, 3))
             b = self.param("bias", nn.with_partitioning(ones, ("out",)), (3,))
             return (x @ k + b) / 4, None
 
-    options: Any = {
+    options = {
         "variable_axes": {"params": axis},
         "split_rngs": {"params": True},
         "metadata_params": NEW,
@@ -221,20 +218,20 @@ def test_vmap_and_scan_name_their_axis(axis: int, kernel: Any, bias: Any) -> Non
         np.testing.assert_array_equal(again, y)
 
 
-def test_a_transform_that_names_no_axis_is_refused() -> None:
+def test_a_transform_that_names_no_axis_is_refused():
     stack = nn.scan(Affine, variable_axes={"params": 0}, split_rngs={"params": True}, length=2)
     with pytest.raises(PartitioningUnspecifiedError, match="metadata_params"):
         stack().init(KEY, jnp.ones(3), None)
 
 
-def test_add_metadata_axis_names_an_axis_without_adding_one() -> None:
+def test_add_metadata_axis_names_an_axis_without_adding_one():
     stacked = nn.add_metadata_axis(Affine, {"params": 0}, NEW)
     params = stacked().init(KEY, jnp.ones(3))["params"]
     assert params["kernel"].names == ("new", "in", "out")
     assert params["kernel"].value.shape == (3, 3)
 
 
-def test_trees_of_boxes() -> None:
+def test_trees_of_boxes():
     inner = nn.Partitioned(jnp.ones(2), ("x",))
     tree = {"a": nn.Partitioned(inner, ("y",)), "b": 2}
     np.testing.assert_array_equal(metadata.unbox(tree)["a"], np.ones(2))
@@ -247,32 +244,32 @@ def test_trees_of_boxes() -> None:
     assert metadata.add_axis(tree, None, {}) is tree
 
 
-def test_a_boxed_initializer_is_legible_and_draws_as_before() -> None:
+def test_a_boxed_initializer_is_legible_and_draws_as_before():
     init = jax.nn.initializers.normal()
     boxed = nn.with_partitioning(init, ("x",))
     np.testing.assert_array_equal(boxed(KEY, (3,)).value, init(KEY, (3,)))
     assert boxed.__name__ == init.__name__
 
 
-def test_named_call_names_operations_of_methods_that_nothing_else_names() -> None:
+def test_named_call_names_operations_of_methods_that_nothing_else_names():
     class Twice(nn.Module):
         @nn.nowrap
         @nn.named_call
-        def double(self, x: jax.Array) -> jax.Array:
+        def double(self, x):
             return 2 * x
 
         @nn.compact
-        def __call__(self, x: jax.Array) -> jax.Array:
+        def __call__(self, x):
             return self.double(x)
 
     lowered = jax.jit(lambda x: Twice().apply({}, x)).lower(1.0)
     assert "Twice/Twice.double/mul" in lowered.as_text(debug_info=True)
 
 
-def test_a_named_sharding_gives_names_and_mesh() -> None:
+def test_a_named_sharding_gives_names_and_mesh():
     mesh = one_device()
     sharding = NamedSharding(mesh, PartitionSpec("data", "model"))
-    init = nn.with_partitioning(ones, sharding)  # type: ignore[arg-type]
+    init = nn.with_partitioning(ones, sharding)
     box = init(KEY, (2, 3))
     assert box.names == ("data", "model")
     assert box.mesh is mesh
@@ -290,4 +287,4 @@ def test_a_named_sharding_gives_names_and_mesh() -> None:
         "b": NamedSharding(mesh, PartitionSpec("data")),
     }
     with pytest.raises(ArgumentTypeError, match="with_partitioning takes a NamedSharding"):
-        nn.with_logical_partitioning(ones, sharding)(KEY, (2,))  # type: ignore[arg-type]
+        nn.with_logical_partitioning(ones, sharding)(KEY, (2,))

@@ -23,7 +23,7 @@ class Layer(nn.Module):
     axes: Any = ("embed", "mlp")
 
     @nn.compact
-    def __call__(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+    def __call__(self, x, _=None):
         kernel = older.param_with_axes("kernel", ones, (3, 3), axes=self.axes)
         bias = older.param_with_axes("bias", ones, (3,))
         count = older.variable_with_axes("cache", "n", jnp.zeros, (3,), axes=("mlp",))
@@ -31,16 +31,16 @@ class Layer(nn.Module):
             count.value = count.value + 1
         return x @ kernel / 3 + bias, None
 
-    def other(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
+    def other(self, x, _=None):
         y, _ = self(x)
         return y, None
 
 
-def specs(names: Any) -> Any:
+def specs(names):
     return {name: tuple(spec) for name, spec in older.get_axis_names(names).items()}
 
 
-def test_names_stand_beside_the_variables() -> None:
+def test_names_stand_beside_the_variables():
     variables = Layer().init(KEY, jnp.ones(3))
     assert variables["params_axes"] == {"kernel_axes": Names(("embed", "mlp"))}
     assert variables["cache_axes"] == {"n_axes": Names(("mlp",))}
@@ -55,7 +55,7 @@ def test_names_stand_beside_the_variables() -> None:
     assert changed["params_axes"] == variables["params_axes"]
 
 
-def test_names_of_nested_modules() -> None:
+def test_names_of_nested_modules():
     tree = {"a": {"kernel_axes": Names(("x", None))}, "b_axes": Names(("y",))}
     names = older.get_axis_names(tree)
     assert (tuple(names["a"]["kernel"]), tuple(names["b"])) == (("x", None), ("y",))
@@ -63,13 +63,13 @@ def test_names_of_nested_modules() -> None:
         older.get_axis_names({"a": 3})
 
 
-def test_setup_needs_no_module_either() -> None:
+def test_setup_needs_no_module_either():
     class Setup(nn.Module):
-        def setup(self) -> None:
+        def setup(self):
             self.kernel = older.param_with_axes("kernel", ones, (3,), axes=["x"], module=self)
             self.n = older.variable_with_axes("cache", "n", jnp.zeros, (), axes=())
 
-        def __call__(self) -> Any:
+        def __call__(self):
             return self.kernel, self.n
 
     (kernel, variable), variables = Setup().init_with_output(KEY)
@@ -79,7 +79,7 @@ def test_setup_needs_no_module_either() -> None:
     assert variables["params_axes"] == {"kernel_axes": Names(("x",))}
 
 
-def test_bad_calls() -> None:
+def test_bad_calls():
     with pytest.raises(ArgumentError, match="param_with_axes was called outside"):
         older.param_with_axes("kernel", ones, (3,), axes=("x",))
     with pytest.raises(ArgumentTypeError, match="got 'embed'"):
@@ -90,7 +90,7 @@ def test_bad_calls() -> None:
 
     class Twice(nn.Module):
         @nn.compact
-        def __call__(self) -> None:
+        def __call__(self):
             older.param_with_axes("a", ones, (3,), axes=("x",))
             older.param_with_axes("a", ones, (3,), axes=("x",))
 
@@ -106,7 +106,7 @@ def test_bad_calls() -> None:
         (-1, ("embed", "mlp", "layers")),
     ],
 )
-def test_scan_names_its_axis(axis: int, kernel: Any) -> None:
+def test_scan_names_its_axis(axis, kernel):
     Stack = older.scan_with_axes(
         Layer,
         variable_axes={"params": axis, "cache": 0},
@@ -127,8 +127,8 @@ def test_scan_names_its_axis(axis: int, kernel: Any) -> None:
     np.testing.assert_array_equal(Stack().apply(without, jnp.ones(3), None)[0], y)
 
 
-def test_scan_of_other_methods_filters_and_collections_without_an_axis() -> None:
-    options: Any = {"split_rngs": {"params": True}, "length": 4}
+def test_scan_of_other_methods_filters_and_collections_without_an_axis():
+    options = {"split_rngs": {"params": True}, "length": 4}
     named = {"kernel": ("layers", "embed", "mlp")}
     Stack = older.scan_with_axes(Layer, {("params", "cache"): 0}, methods=["other"], **options)
     variables = Stack().init(KEY, jnp.ones(3), None, method="other")
@@ -139,8 +139,8 @@ def test_scan_of_other_methods_filters_and_collections_without_an_axis() -> None
     assert variables["params"]["kernel"].shape == (3, 3)
 
 
-def test_scan_of_other_variables_is_refused() -> None:
-    options: Any = {"split_rngs": {"params": True}, "length": 4}
+def test_scan_of_other_variables_is_refused():
+    options = {"split_rngs": {"params": True}, "length": 4}
     first = older.scan_with_axes(Layer, {"params": 0, "cache": 0}, **options)
     second = older.scan_with_axes(Layer, {"params": 0, "cache": 0}, axis_name="depth", **options)
     variables = first().init(KEY, jnp.ones(3), None)
@@ -151,7 +151,7 @@ def test_scan_of_other_variables_is_refused() -> None:
 @pytest.mark.parametrize(
     ("axis", "kernel"), [(0, ("expert", "embed", "mlp")), (None, ("embed", "mlp"))]
 )
-def test_vmap_names_its_axis(axis: Any, kernel: Any) -> None:
+def test_vmap_names_its_axis(axis, kernel):
     Experts = older.vmap_with_axes(
         Layer,
         variable_axes={"params": axis, "cache": axis},
@@ -164,11 +164,11 @@ def test_vmap_names_its_axis(axis: Any, kernel: Any) -> None:
     assert "cache_axes" not in variables
 
 
-def test_remat_counts_arguments_without_the_module() -> None:
+def test_remat_counts_arguments_without_the_module():
     class Flagged(nn.Module):
         @nn.compact
-        def __call__(self, x: jax.Array, double: bool) -> jax.Array:
-            y: jax.Array = x * older.param_with_axes("s", ones, (), axes=())
+        def __call__(self, x, double):
+            y = x * older.param_with_axes("s", ones, (), axes=())
             return 2 * y if double else y
 
     for numbers in ((1,), 1):
@@ -187,14 +187,14 @@ class Bank(nn.Module):
     axes: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, _: Any = None) -> tuple[jax.Array, None]:
-        def make(key: Any) -> Any:
+    def __call__(self, x, _=None):
+        def make(key):
             taps = [jnp.zeros((3, 6)), jnp.zeros(2)]
             return {"scale": jnp.ones((3,)), "taps": taps}
 
         bank = older.param_with_axes("bank", make, axes=self.axes or TREE)
         older.variable_with_axes("state", "bank", make, None, axes=TREE)
-        y: jax.Array = x * bank["scale"]
+        y = x * bank["scale"]
         return y, None
 
 
@@ -203,7 +203,7 @@ RULES = (("embed", None), ("mlp", None), ("layers", None))
 
 @pytest.mark.parametrize("rules", [(), RULES])
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit])
-def test_a_variable_that_is_a_tree_has_a_tree_of_names(rules: Any, wrap: Any) -> None:
+def test_a_variable_that_is_a_tree_has_a_tree_of_names(rules, wrap):
     with older.axis_rules(rules):
         variables = wrap(Bank().init)(KEY, jnp.ones((2, 3)))
         Bank().apply(variables, jnp.ones((2, 3)))
@@ -213,7 +213,7 @@ def test_a_variable_that_is_a_tree_has_a_tree_of_names(rules: Any, wrap: Any) ->
         assert [n and tuple(n) for n in names["taps"]] == [("embed", "mlp"), None]
 
 
-def test_a_scan_names_its_axis_in_a_tree_of_names() -> None:
+def test_a_scan_names_its_axis_in_a_tree_of_names():
     scanned = older.scan_with_axes(
         Bank,
         variable_axes={"params": 1, "state": 0, "state_axes": 0},
@@ -236,6 +236,6 @@ def test_a_scan_names_its_axis_in_a_tree_of_names() -> None:
         ({**TREE, "taps": [("embed", 3), None]}, ArgumentTypeError, "a string or None"),
     ],
 )
-def test_a_tree_of_names_that_does_not_fit_is_refused(axes: Any, error: Any, words: str) -> None:
+def test_a_tree_of_names_that_does_not_fit_is_refused(axes, error, words):
     with pytest.raises(error, match=words):
         Bank(FrozenDict(axes)).init(KEY, jnp.ones((2, 3)))

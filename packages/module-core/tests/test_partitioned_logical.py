@@ -1,9 +1,6 @@
 """Rules from logical names to mesh axes."""
 
-from __future__ import annotations
-
 import threading
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +23,7 @@ RULES = (
 )
 
 
-def axes(names: Any, rules: Any = RULES) -> tuple[Any, ...]:
+def axes(names, rules=RULES):
     spec = nn.logical_to_mesh_axes(names, rules)
     assert spec is not None
     return tuple(spec)
@@ -46,23 +43,23 @@ def axes(names: Any, rules: Any = RULES) -> tuple[Any, ...]:
         ((), ()),
     ],
 )
-def test_rules_translate_names(names: Any, expected: Any) -> None:
+def test_rules_translate_names(names, expected):
     assert axes(names) == expected
 
 
-def test_nothing_is_said_of_nothing() -> None:
+def test_nothing_is_said_of_nothing():
     assert nn.logical_to_mesh_axes(None, RULES) is None
     assert axes(("batch",), ()) == (None,)
     assert axes(("batch",), None) == (None,)
 
 
-def test_a_name_stands_once() -> None:
+def test_a_name_stands_once():
     with pytest.raises(ArgumentError, match="'mlp' occurs several times"):
         axes(("mlp", None, "mlp", None))
 
 
 @pytest.mark.parametrize("names", ["batch", 3, (3,), (("batch", "mlp"),), {"batch": 1}])
-def test_what_is_no_name_is_refused(names: Any) -> None:
+def test_what_is_no_name_is_refused(names):
     with pytest.raises(ArgumentTypeError, match="string or None for each axis"):
         axes(names)
 
@@ -71,7 +68,7 @@ def test_what_is_no_name_is_refused(names: Any) -> None:
     "rules",
     ["ab", {"a": "data"}, 3, [("a",)], [3], ["ab"], [(3, "data")], [("a", 3)], [("a", (3,))]],
 )
-def test_what_is_no_rule_is_refused(rules: Any) -> None:
+def test_what_is_no_rule_is_refused(rules):
     with pytest.raises(ArgumentError, match="rule"):
         axes(("a",), rules)
     with pytest.raises(ArgumentError, match="rule"), nn.logical_axis_rules(rules):
@@ -86,12 +83,12 @@ rule_lists = st.lists(st.tuples(st.sampled_from("abcd"), mesh_axes), max_size=6)
 name_lists = st.lists(st.sampled_from([*"abcde"]), unique=True, max_size=4)
 
 
-def parts(entry: Any) -> tuple[str, ...]:
+def parts(entry):
     return entry if isinstance(entry, tuple) else () if entry is None else (entry,)
 
 
 @given(name_lists, rule_lists)
-def test_a_mesh_axis_is_given_away_once_and_never_withheld(names: Any, rules: Any) -> None:
+def test_a_mesh_axis_is_given_away_once_and_never_withheld(names, rules):
     result = dict(zip(names, axes(tuple(names), rules), strict=True))
     used = [axis for entry in result.values() for axis in parts(entry)]
     assert len(used) == len(set(used))
@@ -103,13 +100,13 @@ def test_a_mesh_axis_is_given_away_once_and_never_withheld(names: Any, rules: An
             assert all(set(parts(mesh)) & set(used) for mesh in own)
 
 
-def test_rules_hold_within_their_block_and_thread() -> None:
+def test_rules_hold_within_their_block_and_thread():
     with nn.logical_axis_rules(RULES):
         assert axes(("batch",), None) == ("data",)
         with nn.logical_axis_rules([("batch", "model")]):
             assert axes(("batch",), None) == ("model",)
         assert nn.get_logical_axis_rules() is RULES
-        elsewhere: list[Any] = []
+        elsewhere = []
         thread = threading.Thread(target=lambda: elsewhere.append(nn.get_logical_axis_rules()))
         thread.start()
         thread.join()
@@ -122,7 +119,7 @@ def test_rules_hold_within_their_block_and_thread() -> None:
     assert nn.get_logical_axis_rules() == ()
 
 
-def test_trees_of_specs() -> None:
+def test_trees_of_specs():
     mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
     tree = {
         "box": nn.LogicallyPartitioned(jnp.ones((2, 3)), ("batch", "mlp")),
@@ -143,7 +140,7 @@ def test_trees_of_specs() -> None:
         nn.logical_to_mesh({"a": ("batch", "mlp")}, RULES)
 
 
-def test_constraints_leave_arrays_alone_where_there_is_no_mesh() -> None:
+def test_constraints_leave_arrays_alone_where_there_is_no_mesh():
     x = jnp.ones((2, 3))
     with nn.logical_axis_rules(RULES):
         assert nn.with_logical_constraint(x, ("batch", "mlp")) is x
@@ -152,7 +149,7 @@ def test_constraints_leave_arrays_alone_where_there_is_no_mesh() -> None:
     assert nn.Partitioned(x, ("data", "nowhere")).unbox() is x
 
 
-def test_names_without_a_rule() -> None:
+def test_names_without_a_rule():
     x = jnp.ones((2, 3))
     strict = nn.RulesFallback.RAISE_ERROR
     for names in (("unknown", "mlp"), ("both", "mlp")):

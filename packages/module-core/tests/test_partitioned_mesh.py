@@ -1,7 +1,5 @@
 """What lies on a mesh: the files named *_mesh.py here, in a process that has eight devices."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -11,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize("name", ["partitioned_mesh.py", "nnx_layout_mesh.py"])
-def test_on_eight_devices(name: str) -> None:
+def test_on_eight_devices(name):
     checks = Path(__file__).with_name(name)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", str(checks)],

@@ -127,7 +127,7 @@ class Weights(nn.Module):
 
 
 def test_a_vmap_says_which_shared_variable_differs():
-    axes: dict[str, Any] = {"params": None, "stats": 0}
+    axes = {"params": None, "stats": 0}
 
     def make(**options):
         return nn.vmap(Weights, **({"variable_axes": axes} | options))()
