@@ -74,7 +74,7 @@ class FlaxLayer(ModuleLayer):
         variables: Mapping[str, Any] | None = None,
         *,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(seed=seed, **kwargs)
         self._check_module(module)
@@ -85,7 +85,7 @@ class FlaxLayer(ModuleLayer):
             given = self._checked_variables(variables)
             self._make_weights(lambda: _divided(given), random=False)
 
-    def _check_module(self, module: Any) -> None:
+    def _check_module(self, module: object) -> None:
         from linnet.module_core.linen import Module
 
         if isinstance(module, Module):
@@ -110,7 +110,7 @@ class FlaxLayer(ModuleLayer):
             kind=ArgumentTypeError,
         )
 
-    def _checked_variables(self, variables: Any) -> dict[str, Any]:
+    def _checked_variables(self, variables: object) -> dict[str, Any]:
         if not isinstance(variables, (Mapping, FrozenDict)) or not all(
             isinstance(c, Mapping) for c in variables.values()
         ):
@@ -130,7 +130,7 @@ class FlaxLayer(ModuleLayer):
                 )
         return as_arrays(given)  # type: ignore[no-any-return]
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: object) -> None:
         """Makes the weights, or checks the given ones.
 
         Args:
@@ -148,20 +148,22 @@ class FlaxLayer(ModuleLayer):
             self._check_given(input_shape)
         self.built = True
 
-    def _initialized(self, input_shape: Any, params_key: Any, dropout_key: Any) -> dict[str, Any]:
+    def _initialized(
+        self, input_shape: object, params_key: object, dropout_key: object
+    ) -> dict[str, Any]:
         rngs = {"params": params_key, "dropout": dropout_key}
         return self._call_with(
             lambda examples: self._initialized_with(examples, rngs), self._examples(input_shape)
         )
 
-    def _initialized_with(self, examples: PyTree, rngs: Any) -> dict[str, Any]:
+    def _initialized_with(self, examples: PyTree, rngs: object) -> dict[str, Any]:
         args, kwargs = self._method.arguments(examples, training=True)
         variables = dict(
             unfreeze(self.module.init(rngs, *args, method=self._method.function, **kwargs))
         )
         return as_arrays(self._without_sown(variables, examples, rngs))  # type: ignore[no-any-return]
 
-    def _without_sown(self, variables: Any, examples: PyTree, rngs: Any) -> dict[str, Any]:
+    def _without_sown(self, variables: Any, examples: PyTree, rngs: object) -> dict[str, Any]:
         """The variables without the tuples that another call would make longer."""
         paths = [path for path, value in _entries(variables) if type(value) is tuple]
         if not paths:
@@ -186,7 +188,7 @@ class FlaxLayer(ModuleLayer):
                 _put(kept, path, value)
         return kept
 
-    def _check_given(self, input_shape: Any) -> None:
+    def _check_given(self, input_shape: object) -> None:
         key = abstract_key()
         expected = jax.eval_shape(partial(self._initialized, input_shape), key, key)
         state, params = self._weights.state, self._weights.params
@@ -217,7 +219,7 @@ class FlaxLayer(ModuleLayer):
         self._keep(unfreeze(after), before, training)
         return outputs
 
-    def _keep(self, after: Any, before: Any, training: bool) -> None:
+    def _keep(self, after: object, before: object, training: bool) -> None:
         state = self._weights.state
         assert state is not None
         leaves = state.leaves_of(after)
@@ -233,7 +235,7 @@ class FlaxLayer(ModuleLayer):
         if self._keeps_state(training):
             state.write(leaves, before)
 
-    def _less_sown(self, after: Any, before: Any) -> dict[str, Any]:
+    def _less_sown(self, after: object, before: object) -> dict[str, Any]:
         """The state without sown values, with a warning about them."""
         known = {path for path, _ in _entries(before)}
         kept: dict[str, Any] = {}
@@ -252,15 +254,15 @@ class FlaxLayer(ModuleLayer):
             )
         return kept
 
-    def _own_config(self) -> Any:
+    def _own_config(self) -> object:
         return modules.to_config(self.module, Place(type(self.module).__name__))
 
     @classmethod
-    def _read_module(cls, stored: Any) -> Any:
+    def _read_module(cls, stored: object) -> object:
         return modules.from_config(stored, Place("module"))
 
 
-def _all_but_params() -> Any:
+def _all_but_params() -> object:
     from linnet.module_core.linen import DenyList
 
     return DenyList(["params"])
@@ -279,7 +281,7 @@ def _entries(tree: PyTree, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, 
     return [entry for name, child in tree.items() for entry in _entries(child, (*path, name))]
 
 
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     for name in path[:-1]:
         tree = tree.setdefault(name, {})
     if path:

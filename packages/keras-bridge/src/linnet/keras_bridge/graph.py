@@ -37,7 +37,7 @@ class Graph:
         copy.eval()
         self._structures[False] = nnx.graphdef(copy)
 
-    def values(self, module: Any) -> dict[str, Any]:
+    def values(self, module: object) -> dict[str, Any]:
         """The values of all variables and arrays of a module, by path."""
         from linnet.module_core import nnx
 
@@ -49,7 +49,7 @@ class Graph:
             if _text(path) in self._paths or not isinstance(leaf, nnx.Intermediate)
         }
 
-    def sown(self, module: Any) -> list[str]:
+    def sown(self, module: object) -> list[str]:
         """The paths of the values that a call has sown."""
         from linnet.module_core import nnx
 

@@ -41,7 +41,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
       **kwargs: arguments of `keras.Layer`: name, dtype, trainable.
     """
 
-    def __init__(self, *, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, seed: int | None = None, **kwargs: object) -> None:
         backend = keras.backend.backend()
         if backend != "jax":
             raise ArgumentError(
@@ -109,7 +109,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     def _dtype_list(self) -> list[str] | None:
         return None if self._input_dtypes is None else list(self._input_dtypes)
 
-    def _examples(self, input_shape: object) -> Any:
+    def _examples(self, input_shape: object) -> object:
         return known_inputs.examples(input_shape, self._dtype_list())
 
     def _call_with(self, function: Callable[[Any], R], inputs: object) -> R:

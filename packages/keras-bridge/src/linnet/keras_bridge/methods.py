@@ -40,7 +40,7 @@ class Method(NamedTuple):
         return ((), {"inputs": inputs, **flags}) if self.inputs_by_name else ((inputs,), flags)
 
 
-def find_method(module: Any, method: Any, layer: str) -> Method:
+def find_method(module: object, method: Any, layer: str) -> Method:
     """The method from the user's argument: None, a name, or a method or function of a module.
 
     Args:

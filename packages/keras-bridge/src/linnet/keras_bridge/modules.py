@@ -28,7 +28,7 @@ def _base(style: str) -> Any:
     return getattr(module, "Module", None)
 
 
-def is_linen(value: Any) -> bool:
+def is_linen(value: object) -> bool:
     """Whether a value is a linen module."""
     base = _base("linen")
     return base is not None and isinstance(value, base)
@@ -44,13 +44,13 @@ def is_module(value: object) -> bool:
     return is_linen(value) or is_nnx(value)
 
 
-def is_linen_class(cls: Any) -> bool:
+def is_linen_class(cls: object) -> bool:
     """Whether a value is a class of linen modules."""
     base = _base("linen")
     return base is not None and isinstance(cls, type) and issubclass(cls, base)
 
 
-def is_module_class(cls: Any) -> bool:
+def is_module_class(cls: object) -> bool:
     """Whether a value is a class of modules, of either style."""
     bases = tuple(b for b in (_base("linen"), _base("nnx")) if b is not None)
     return isinstance(cls, type) and issubclass(cls, bases)

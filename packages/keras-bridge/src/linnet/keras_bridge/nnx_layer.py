@@ -73,11 +73,11 @@ class NNXLayer(ModuleLayer):
 
     def __init__(
         self,
-        module: Any,
+        module: object,
         method: str | Callable[..., Any] | None = None,
         *,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(seed=seed, **kwargs)
         self._refuse_trace()
@@ -91,7 +91,7 @@ class NNXLayer(ModuleLayer):
         self._token = uuid.uuid4().hex
         _LIVING[self._token] = self
 
-    def _module_of(self, given: Any) -> Any:
+    def _module_of(self, given: object) -> object:
         from linnet.module_core import nnx
 
         if isinstance(given, nnx.Module):
@@ -116,7 +116,7 @@ class NNXLayer(ModuleLayer):
             kind=ArgumentTypeError,
         )
 
-    def _made(self, factory: Callable[..., Any]) -> Any:
+    def _made(self, factory: Callable[..., Any]) -> object:
         from linnet.module_core import nnx
 
         try:
@@ -128,7 +128,7 @@ class NNXLayer(ModuleLayer):
         params_key, dropout_key = self._draw_keys()
         return factory(rngs=nnx.Rngs(params_key, dropout=dropout_key))
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: object) -> None:
         """Does nothing: an nnx module knows its shapes from the start."""
         self.built = True
 
@@ -183,7 +183,7 @@ class NNXLayer(ModuleLayer):
         return {**modules.to_config(made, Place(type(made).__name__)), "token": self._token}
 
     @classmethod
-    def _read_module(cls, stored: Any) -> Any:
+    def _read_module(cls, stored: Any) -> object:
         if "factory" in stored:
             return values.from_json(stored["factory"], Place("module"))
         living = _LIVING.get(stored.get("token", ""))

@@ -13,13 +13,13 @@ def _nnx() -> Any:
     return sys.modules.get("linnet.module_core.nnx")
 
 
-def is_object(value: Any) -> bool:
+def is_object(value: object) -> bool:
     """Whether a value is an nnx object or a variable of one."""
     nnx = _nnx()
     return nnx is not None and isinstance(value, (nnx.Pytree, nnx.Variable))
 
 
-def is_object_class(cls: Any) -> bool:
+def is_object_class(cls: object) -> bool:
     """Whether a value is a class of nnx objects or variables."""
     nnx = _nnx()
     return nnx is not None and isinstance(cls, type) and issubclass(cls, (nnx.Pytree, nnx.Variable))

@@ -136,7 +136,7 @@ class _Value:
         self._values = values
         self._index = index
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Output:
+    def __call__(self, shape: object, dtype: Any = None) -> Output:
         if in_stateless_scope() and is_tracing():
             # Keras is only inferring shapes; it requests the value afterwards.
             return jnp.zeros(shape, dtype)
