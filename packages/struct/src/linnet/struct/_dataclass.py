@@ -102,9 +102,9 @@ def field(
 
 
 @overload
-def dataclass(clz: type[T], **kwargs: Any) -> type[T]: ...
+def dataclass(clz: type[T], **kwargs: object) -> type[T]: ...
 @overload
-def dataclass(clz: None = None, **kwargs: Any) -> Callable[[type[T]], type[T]]: ...
+def dataclass(clz: None = None, **kwargs: object) -> Callable[[type[T]], type[T]]: ...
 @dataclass_transform(field_specifiers=(field, dataclasses.field), frozen_default=True)
 def dataclass(
     clz: type[T] | None = None, **kwargs: object
@@ -156,7 +156,7 @@ class PyTreeNode:
     Point(x=10.0, y=30.0)
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__()
         if kwargs.get("slots"):
             raise TypeError(
@@ -167,12 +167,12 @@ class PyTreeNode:
             )
         _transform(cls, kwargs)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(
             "PyTreeNode has no fields: inherit from it, and make instances of the subclass."
         )
 
-    def replace(self, **overrides: Any) -> Self:
+    def replace(self, **overrides: object) -> Self:
         """A copy with some fields changed.
 
         Args:

@@ -36,7 +36,7 @@ def register(made: type, data_fields: Sequence[str], meta_fields: Sequence[str])
     structure_of = _values_of(meta_fields)
     keys = [jax.tree_util.GetAttrKey(name) for name in data_fields]
 
-    def flatten(node: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def flatten(node: object) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         structure = structure_of(node)
         try:
             hash(structure)
@@ -51,7 +51,7 @@ def register(made: type, data_fields: Sequence[str], meta_fields: Sequence[str])
         children, structure = flatten(node)
         return list(zip(keys, children, strict=True)), structure
 
-    def unflatten(structure: tuple[Any, ...], children: Iterable[Any]) -> Any:
+    def unflatten(structure: tuple[Any, ...], children: Iterable[Any]) -> object:
         children = tuple(children)
         values = [x.value if type(x) is _Static else x for x in structure]
         for x in structure:

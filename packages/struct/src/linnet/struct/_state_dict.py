@@ -168,9 +168,9 @@ def to_state_dict(target: object) -> Any:
 
 
 @overload
-def from_state_dict(target: None, state: Any, name: str = ".") -> Any: ...
+def from_state_dict(target: None, state: object, name: str = ".") -> Any: ...
 @overload
-def from_state_dict(target: T, state: Any, name: str = ".") -> T: ...
+def from_state_dict(target: T, state: object, name: str = ".") -> T: ...
 def from_state_dict(target: object, state: object, name: str = ".") -> Any:
     """A copy of a tree with the leaves of a state dict.
 
@@ -242,7 +242,7 @@ def _compare(target: object, state: object, path: Path, differences: _Difference
             differences.unknown.append(f"{here}/{name}{kind}")
 
 
-def _restore(target: Any, state: Any, path: Path, differences: _Differences) -> object:
+def _restore(target: object, state: Any, path: Path, differences: _Differences) -> object:
     """A copy of `target` with the leaves of `state`, which has its structure."""
     handler = _handlers.get(type(target))
     if handler is not None:

@@ -107,7 +107,7 @@ class Traversal(abc.ABC):
             raise AttributeError(attr)
         return self.compose(TraverseAttr(attr))
 
-    def __getitem__(self, key: Any) -> Traversal:
+    def __getitem__(self, key: object) -> Traversal:
         return self.compose(TraverseItem(key))
 
     # With `__getitem__`, it would otherwise be treated as an infinite sequence.
@@ -117,10 +117,10 @@ class Traversal(abc.ABC):
 class TraverseId(Traversal):
     """The data itself."""
 
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         yield inputs
 
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         return fn(inputs)
 
 
@@ -131,11 +131,11 @@ class TraverseCompose(Traversal):
         self._x = x
         self._y = y
 
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         for x in self._x.iterate(inputs):
             yield from self._y.iterate(x)
 
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         return self._x.update(lambda x: self._y.update(fn, x), inputs)
 
 
@@ -145,11 +145,11 @@ class TraverseMerge(Traversal):
     def __init__(self, *traversals: Traversal) -> None:
         self._traversals = traversals
 
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         for traversal in self._traversals:
             yield from traversal.iterate(inputs)
 
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         for traversal in self._traversals:
             inputs = traversal.update(fn, inputs)
         return inputs
@@ -161,21 +161,21 @@ class TraverseFilter(Traversal):
     def __init__(self, fn: Fn) -> None:
         self._fn = fn
 
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         if self._fn(inputs):
             yield inputs
 
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         return fn(inputs) if self._fn(inputs) else inputs
 
 
 class TraverseTree(Traversal):
     """The leaves of a pytree."""
 
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         yield from jax.tree.leaves(inputs)
 
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         return jax.tree.map(fn, inputs)
 
 
@@ -191,7 +191,7 @@ class TraverseEach(Traversal):
         return _rebuilt(inputs, [fn(item) for item in inputs])
 
 
-def _entries(inputs: Any) -> bool:
+def _entries(inputs: object) -> bool:
     """Whether the entries of `inputs` have keys; raises an error if it has no entries."""
     if not isinstance(inputs, list | tuple | dict | FrozenDict):
         raise ValueError(
@@ -246,10 +246,10 @@ class TraverseAttr(Traversal):
     def __init__(self, attr: str) -> None:
         self._attr = attr
 
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         yield getattr(inputs, self._attr)
 
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         value = fn(getattr(inputs, self._attr))
         if dataclasses.is_dataclass(inputs) and not isinstance(inputs, type):
             return dataclasses.replace(inputs, **{self._attr: value})

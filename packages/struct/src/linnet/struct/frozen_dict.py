@@ -80,7 +80,10 @@ class FrozenDict(Mapping[K, V]):
         self: FrozenDict[str, Any], mapping: Mapping[str, Any] = ..., **kwargs: Any
     ) -> None: ...
     def __init__(
-        self: FrozenDict[Any, Any], *args: Any, __unsafe_skip_copy__: bool = False, **kwargs: Any
+        self: FrozenDict[Any, Any],
+        *args: object,
+        __unsafe_skip_copy__: bool = False,
+        **kwargs: object,
     ) -> None:
         # The outer dict is always copied, as in the constructor of `dict`.
         items: dict[Any, Any] = dict(*args, **kwargs)
@@ -306,7 +309,7 @@ def pretty_repr(x: object, num_spaces: int = 4) -> str:
     return _pretty(x, num_spaces)
 
 
-def _plain(function: str, x: Any) -> dict[Any, Any]:
+def _plain(function: str, x: object) -> dict[Any, Any]:
     if not isinstance(x, dict):
         raise TypeError(f"{function}: expected a FrozenDict or a dict, got {type(x).__name__}.")
     copied: dict[Any, Any] = _copied(x)

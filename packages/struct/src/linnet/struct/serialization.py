@@ -184,7 +184,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
     if not isinstance(encoded_pytree, bytes | bytearray | memoryview):
         raise TypeError(f"msgpack_restore: expected bytes, got {type(encoded_pytree).__name__}.")
 
-    def read(code: int, data: bytes) -> Any:
+    def read(code: int, data: bytes) -> object:
         if code not in (_NDARRAY, _COMPLEX, _NPSCALAR):
             return msgpack.ExtType(code, data)  # written by another program; kept as it is
         return _read_extension(code, msgpack.unpackb(data))

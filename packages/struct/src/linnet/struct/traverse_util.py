@@ -218,10 +218,10 @@ class ModelParamTraversal(Traversal):
             if value is not empty_node and self._filter_fn(_slashed(path), value):
                 yield value
 
-    def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
+    def update(self, fn: Callable[[Any], Any], inputs: object) -> Any:
         """A copy of `inputs` with `fn` applied to the selected parameters."""
 
-        def change(path: PathParts, value: object) -> Any:
+        def change(path: PathParts, value: object) -> object:
             meant = value is not empty_node and self._filter_fn(_slashed(path), value)
             return fn(value) if meant else value
 
