@@ -109,7 +109,7 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
     """
     accepted(graph=graph)
 
-    def with_sharding(leaf: object, x: object) -> Any:
+    def with_sharding(leaf: object, x: object) -> object:
         if not isinstance(x, jax.ShapeDtypeStruct):
             return x
         return _struct(x, _sharding_of(leaf, x, None))
@@ -143,7 +143,7 @@ def get_abstract_model(
 def _with_leaves(tree: object, f: Callable[[Any, Any], Any]) -> Any:
     """A copy with `f(variable or array, array)` in place of each array."""
 
-    def new(leaf: object) -> Any:
+    def new(leaf: object) -> object:
         if isinstance(leaf, Variable):
             return leaf.copy(jax.tree.map(lambda x: f(leaf, x), leaf.raw_value))
         return f(leaf, leaf)
@@ -158,14 +158,14 @@ def _with_leaves(tree: object, f: Callable[[Any, Any], Any]) -> Any:
     )
 
 
-def _struct(x: object, sharding: object) -> Any:
+def _struct(x: object, sharding: object) -> object:
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         return x
     made: Any = jax.ShapeDtypeStruct
     return made(x.shape, x.dtype, sharding=sharding)
 
 
-def _sharding_of(leaf: Any, x: Any, mesh: Any) -> object:
+def _sharding_of(leaf: object, x: object, mesh: Any) -> object:
     from jax.sharding import NamedSharding, PartitionSpec
 
     names = axis_names_of(leaf) if isinstance(leaf, Variable) else None

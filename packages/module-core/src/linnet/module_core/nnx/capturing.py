@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ..typing import Output
 from .nodes import edits
 from .nodes.pytree import Pytree
 from .structure.iteration import iter_graph
@@ -30,7 +29,7 @@ CAPTURES = "__captures__"
 Captures = tuple[Variable[Any], ...]
 
 
-def captures_of(module: Any) -> Captures | None:
+def captures_of(module: object) -> Captures | None:
     """The variables that a module sows into during a captured call."""
     found: Captures | None = module.__dict__.get(CAPTURES)
     return found
@@ -40,7 +39,7 @@ def sow(
     captures: Captures,
     variable_type: type[Variable[Any]],
     name: str,
-    value: Any,
+    value: object,
     reduce_fn: Callable[[Any, Any], Any],
     init_fn: Callable[[], Any],
 ) -> bool:
@@ -53,7 +52,9 @@ def sow(
     return True
 
 
-def perturb(captures: Captures, variable_type: type[Variable[Any]], name: str, value: Any) -> Any:
+def perturb(
+    captures: Captures, variable_type: type[Variable[Any]], name: str, value: object
+) -> Any:
     """Adds an existing perturbation, or creates one of zeros if its type is captured."""
     holder = _holder_for(captures, variable_type)
     if holder is None:
@@ -80,7 +81,7 @@ def _holder_for(captures: Captures, cls: type[Variable[Any]]) -> Variable[Any] |
     return next((h for h in captures if issubclass(cls, type(h))), None)
 
 
-def _store(holder: Variable[Any], cls: type[Variable[Any]], name: str, value: Any) -> None:
+def _store(holder: Variable[Any], cls: type[Variable[Any]], name: str, value: object) -> None:
     holder.set_raw_value({**holder.raw_value, name: value})
     if cls is not type(holder):
         types = holder.get_metadata(_TYPES, {})
@@ -135,12 +136,12 @@ def capture(
     return captured
 
 
-def _modules(root: Any) -> list[tuple[Path, Any]]:
+def _modules(root: object) -> list[tuple[Path, Any]]:
     """The modules below a root with their paths, except containers whose attributes are items."""
     return [(path, x) for path, x in iter_graph(root) if getattr(type(x), "_takes_captures", False)]
 
 
-def _attach(module: Any, captures: Captures | None) -> None:
+def _attach(module: object, captures: Captures | None) -> None:
     # Bypasses the check of trace levels: the module is restored after the call.
     if captures is None:
         module.__dict__.pop(CAPTURES, None)
@@ -182,7 +183,7 @@ def _collected(modules: list[tuple[Path, Any]]) -> FlatState[Any]:
     return FlatState(iter(found), sort=True)
 
 
-def _decorator(fn: Any, *, var_types: Any, init: Any, method_outputs: Any) -> Callable[..., Any]:
+def _decorator(fn: object, *, var_types: Any, init: Any, method_outputs: Any) -> Callable[..., Any]:
     return capture(fn, *var_types, init=init, method_outputs=method_outputs)
 
 
@@ -208,30 +209,39 @@ def _by_module(init: State | None) -> dict[Path, dict[str, Variable[Any]]]:
 class _recorded_methods:
     """A context in which public methods of the modules' classes record their outputs."""
 
-    def __init__(self, modules: list[tuple[Path, Any]], variable_type: Any) -> None:
+    def __init__(
+        self, modules: list[tuple[Path, Any]], variable_type: type[Variable[Any]] | None
+    ) -> None:
         self._type = variable_type
-        self._classes = {type(x) for _, x in modules} if variable_type else set()
+        self._classes = {type(x) for _, x in modules}
         self._replaced: list[tuple[type, str, Any]] = []
 
     def __enter__(self) -> None:
+        if self._type is None:
+            return
         for cls in self._classes:
             for name, method in list(vars(cls).items()):
                 public = name == "__call__" or not name.startswith("_")
                 if public and callable(method) and not isinstance(method, type):
                     self._replaced.append((cls, name, method))
-                    setattr(cls, name, self._recording(name, method))
+                    setattr(cls, name, _recording(self._type, name, method))
 
-    def _recording(self, name: str, method: Any) -> object:
-        @functools.wraps(method)
-        def run(module: Any, *args: object, **kwargs: object) -> Output:
-            output = method(module, *args, **kwargs)
-            captures = captures_of(module)
-            if captures is not None:
-                sow(captures, self._type, name, output, lambda old, new: (*old, new), tuple)
-            return output
-
-        return run
-
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for cls, name, method in self._replaced:
             setattr(cls, name, method)
+
+
+def _recording(
+    variable_type: type[Variable[Any]], name: str, method: Callable[..., object]
+) -> Callable[..., object]:
+    """The method, with its outputs stored under its name where its module is being captured."""
+
+    @functools.wraps(method)
+    def run(module: object, *args: object, **kwargs: object) -> object:
+        output = method(module, *args, **kwargs)
+        captures = captures_of(module)
+        if captures is not None:
+            sow(captures, variable_type, name, output, lambda old, new: (*old, new), tuple)
+        return output
+
+    return run

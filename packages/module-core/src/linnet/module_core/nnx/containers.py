@@ -45,7 +45,7 @@ class List(Module, MutableSequence[A], Generic[A]):
             self.append(item)
 
     @staticmethod
-    def _path_key(name: str) -> Any:
+    def _path_key(name: str) -> object:
         return int(name) if name.isdigit() else name
 
     _attribute_order = staticmethod(_order)

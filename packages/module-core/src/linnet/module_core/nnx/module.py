@@ -129,7 +129,7 @@ class Module(Pytree):
         self,
         variable_type: type[Variable[Any]] | str,
         name: str,
-        value: Any,
+        value: object,
         reduce_fn: Callable[[Any, Any], Any] = _append,
         init_fn: Callable[[], Any] = tuple,
     ) -> bool:

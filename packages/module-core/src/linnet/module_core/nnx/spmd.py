@@ -87,7 +87,7 @@ def get_named_sharding(tree: A, mesh: Mesh) -> A:
 
 
 def _replaced(tree: PyTree, f: Any) -> Any:
-    def new(leaf: Any) -> Any:
+    def new(leaf: object) -> object:
         return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
 
     if isinstance(tree, Pytree):

@@ -184,7 +184,7 @@ def _cell(row: CallInfo, name: str) -> list[str]:
 
 
 def calls_of(
-    obj: Any,
+    obj: object,
     method: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -195,7 +195,7 @@ def calls_of(
     """The first call of each method while `method` runs on abstract values, its own call first."""
     found: list[CallInfo] = []
 
-    def run(root: Any, *inner_args: object, **inner_kwargs: object) -> None:
+    def run(root: object, *inner_args: object, **inner_kwargs: object) -> None:
         places = _Places()
         modules: list[tuple[Path, Module]] = []
         for path, value in iter_graph(root):
@@ -205,7 +205,7 @@ def calls_of(
         rows: dict[Path, list[CallInfo]] = {}
         begun: set[tuple[Path, str]] = set()
 
-        def note(function: Callable[..., Any], name: str, module: Any, a: Any, k: Any) -> object:
+        def note(function: Callable[..., Any], name: str, module: object, a: Any, k: Any) -> object:
             path = places.of(module)
             if path is None or (path, name) in begun:
                 return function(module, *a, **k)
@@ -398,13 +398,13 @@ def _by_type(module: object, own: bool = False) -> dict[str, dict[Path, Any]]:
 class _VariablesByType:
     """See `_by_type`."""
 
-    def __init__(self, module: Any, own: bool) -> None:
+    def __init__(self, module: object, own: bool) -> None:
         self.found: dict[str, dict[Path, Any]] = {}
         self._module = module
         self._own = own
         self._seen: set[int] = set()
 
-    def add(self, value: Any, path: Path) -> None:
+    def add(self, value: object, path: Path) -> None:
         if isinstance(value, Variable):
             if id(value) not in self._seen:
                 self._seen.add(id(value))

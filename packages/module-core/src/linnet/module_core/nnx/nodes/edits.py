@@ -44,7 +44,7 @@ def place_of_creation() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def check_trace(stamp: Any, describe: Any) -> None:
+def check_trace(stamp: object, describe: Any) -> None:
     """Checks that an edit happens under the stack of traces of `stamp`.
 
     Args:

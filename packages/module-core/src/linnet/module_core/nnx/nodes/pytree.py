@@ -60,7 +60,7 @@ class Pytree:
         " nnx.update(module, state)."
     )
 
-    def __init_subclass__(cls, *, pytree: bool = True, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, pytree: bool = True, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if any(vars(cls).get("__slots__", ())):
             raise ArgumentTypeError(
@@ -159,7 +159,7 @@ set_structure = _slots["_nnx_structure"].__set__
 get_structure = _slots["_nnx_structure"].__get__
 
 
-def new_object(cls: type[T], stamp: Any = None) -> T:
+def new_object(cls: type[T], stamp: object = None) -> T:
     """An object without attributes, with the current stamp by default; skips `__init__`."""
     new = object.__new__(cls)
     _set_stamp(new, edits.stamp() if stamp is None else stamp)
@@ -209,7 +209,7 @@ def _with_mark(obj: Pytree, name: str, value: object) -> object:
     return value
 
 
-def _refuse_data(obj: Pytree, name: str, value: Any) -> None:
+def _refuse_data(obj: Pytree, name: str, value: object) -> None:
     if type(obj)._is_pytree and not all(
         isinstance(x, jax.ShapeDtypeStruct) for x in iter_data(value)
     ):
@@ -234,7 +234,7 @@ def abstract_names(cls: type) -> frozenset[str]:
     return frozenset(names)
 
 
-def _is_abstract(value: Any) -> bool:
+def _is_abstract(value: object) -> bool:
     return getattr(value, "__isabstractmethod__", False) is True
 
 
@@ -250,13 +250,15 @@ class _Static:
 
     __slots__ = ("_key", "data", "items", "marks")
 
-    def __init__(self, data: tuple[str, ...], items: dict[str, Any], marks: Any) -> None:
+    def __init__(
+        self, data: tuple[str, ...], items: dict[str, Any], marks: dict[str, bool] | None
+    ) -> None:
         self.data = data
         self.items = items
         self.marks = marks
         self._key: Any = None
 
-    def key(self) -> Any:
+    def key(self) -> object:
         if self._key is None:
             self._key = (self.data, tuple((k, static_key(v)) for k, v in self.items.items()))
         return self._key
@@ -276,7 +278,7 @@ class _Mixed:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
 
@@ -309,7 +311,7 @@ def _register(cls: type[Pytree]) -> None:
 
     path_key = getattr(cls, "_path_key", lambda name: name)
 
-    def entry(name: str) -> Any:
+    def entry(name: str) -> object:
         key = path_key(name)
         is_index = isinstance(key, int)
         return jax.tree_util.SequenceKey(key) if is_index else jax.tree_util.GetAttrKey(name)

@@ -281,7 +281,7 @@ def draw_from(path: Path, stream: RngStream) -> Array:
     return key
 
 
-def copy_with(node: Any, rules: list[Rule], graph: bool | None) -> Any:
+def copy_with(node: object, rules: list[Rule], graph: bool | None) -> Any:
     """Copies an object, and replaces each stream by the first rule that it passes."""
 
     def replaced(path: Any, value: object) -> object:

@@ -254,7 +254,7 @@ class Rngs(_Samplers, Pytree):
     (2,)
     """
 
-    def __init__(self, default: object = None, **rngs: Any) -> None:
+    def __init__(self, default: object = None, **rngs: object) -> None:
         if isinstance(default, Mapping):
             rngs = {**default, **rngs}
         elif isinstance(default, Rngs):

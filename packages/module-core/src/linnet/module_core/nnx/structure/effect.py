@@ -205,7 +205,7 @@ class Inside:
         return Outcome(output, values, after.plan.effect(sent))
 
 
-def _content(node: Any) -> Any:
+def _content(node: object) -> Any:
     if isinstance(node, Variable):
         return None
     return (
@@ -328,7 +328,7 @@ def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
         values[i] = old_values[old]
     origin = effect.origin
 
-    def reuse(i: int) -> Any:
+    def reuse(i: int) -> object:
         old = origin[i]
         return None if old is None else old_nodes[old]
 
@@ -337,7 +337,7 @@ def _rebuild(bundle: Bundle, outcome: Outcome) -> list[Any]:
     return roots
 
 
-def _apply_values(bundle: Bundle, outcome: Outcome) -> Any:
+def _apply_values(bundle: Bundle, outcome: Outcome) -> object:
     """Sets the values of the caller's variables; builds new objects for the output."""
     effect = outcome.effect
     if effect.in_place:

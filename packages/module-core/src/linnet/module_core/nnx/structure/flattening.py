@@ -40,7 +40,7 @@ class RefMap(MutableMapping[Any, V]):
     def __contains__(self, key: object) -> bool:
         return id(key) in self._pairs
 
-    def __setitem__(self, key: Any, value: V) -> None:
+    def __setitem__(self, key: object, value: V) -> None:
         self._pairs[id(key)] = key, value
 
     def __delitem__(self, key: object) -> None:
@@ -141,7 +141,7 @@ def unflatten(
     before = [known.get(i, ABSENT) for i in range(graphdef.num_before)]
     fill = outer_index_outer_ref or {}
 
-    def reuse(i: int) -> Any:
+    def reuse(i: int) -> object:
         number = numbers[i - len(before)] if numbers else None
         return None if number is None else fill.get(number)
 

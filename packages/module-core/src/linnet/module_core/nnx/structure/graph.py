@@ -39,7 +39,7 @@ def _part_of(node: object) -> Any:
     return snapshot_of(node) if isinstance(node, Pytree) else Loose([node])
 
 
-def flat_leaves(node: Any) -> tuple[GraphDef, list[Any]]:
+def flat_leaves(node: object) -> tuple[GraphDef, list[Any]]:
     """The structure of an object and its leaves: the variables themselves, and raw arrays."""
     part = _part_of(node)
     if part.graphdef.num_leaves == 0:
@@ -163,11 +163,11 @@ def graphdef(node: A, /, *, graph: bool | None = None) -> GraphDef[A]:
 
 @overload
 def merge(
-    graphdef: GraphDef[A], /, *states: Any, copy: bool = False, recreate_variables: bool = True
+    graphdef: GraphDef[A], /, *states: object, copy: bool = False, recreate_variables: bool = True
 ) -> A: ...
 @overload
 def merge(
-    graphdef: State, /, *states: Any, copy: bool = False, recreate_variables: bool = True
+    graphdef: State, /, *states: object, copy: bool = False, recreate_variables: bool = True
 ) -> Any: ...
 def merge(
     graphdef: object, /, *states: object, copy: bool = False, recreate_variables: bool = True

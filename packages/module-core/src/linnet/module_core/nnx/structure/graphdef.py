@@ -127,7 +127,7 @@ class GraphDef(Generic[N]):
 
     if TYPE_CHECKING:  # set by `calling`, which is in a layer above
 
-        def apply(self, state: Any, *states: Any, graph: bool | None = None) -> Any: ...
+        def apply(self, state: object, *states: object, graph: bool | None = None) -> Any: ...
 
     @property
     def changeable(self) -> tuple[bool, ...]:

@@ -56,7 +56,7 @@ def _iter_graph(value: object, path: Path, seen: dict[int, Any]) -> Iterator[tup
     yield path, value
 
 
-def iter_references(node: Any) -> Iterator[tuple[Path, Variable[Any]]]:
+def iter_references(node: object) -> Iterator[tuple[Path, Variable[Any]]]:
     """Yields (path, variable) for every path to a variable; shared variables have several.
 
     The variables below an object that is reached again are yielded again, by their first paths.
@@ -116,7 +116,7 @@ class _DuplicateSearch:
         self._kept: list[Any] = []  # keeps values alive, so that ids aren't reused
         self._predicate = predicate
 
-    def visit(self, value: Any, path: Path, above: frozenset[int]) -> None:
+    def visit(self, value: object, path: Path, above: frozenset[int]) -> None:
         if kind_of(value) in (OBJECT, VARIABLE):
             known = id(value) in self.paths
             if self._predicate(path, value):
@@ -141,7 +141,9 @@ def refuse_tree_mode(node: object, graph: bool | None) -> None:
             )
 
 
-def recursive_map(f: Callable[[Path, Any], Any], node: Any, /, *, graph: bool | None = None) -> Any:
+def recursive_map(
+    f: Callable[[Path, Any], Any], node: object, /, *, graph: bool | None = None
+) -> Any:
     """A copy of an object with each value replaced by `f(path, value)`, children first."""
     refuse_tree_mode(node, graph)
     return _RecursiveMap(f).made_of(node, ())
@@ -154,7 +156,7 @@ class _RecursiveMap:
         self._f = f
         self._done: dict[int, tuple[Any, Any]] = {}  # with the objects, so that ids aren't reused
 
-    def made_of(self, value: Any, path: Path) -> Any:
+    def made_of(self, value: object, path: Path) -> object:
         kind = kind_of(value)
         is_node = kind not in (STATIC, ARRAY, TREE)
         if is_node and id(value) in self._done:
@@ -165,7 +167,7 @@ class _RecursiveMap:
             self._done[id(value)] = value, made
         return made
 
-    def _copy(self, value: Any, kind: int, path: Path) -> Any:
+    def _copy(self, value: Any, kind: int, path: Path) -> object:
         children = [(key, self.made_of(x, (*path, name))) for name, key, x in items_of(value)]
         if kind == LIST:
             return [x for _, x in children]

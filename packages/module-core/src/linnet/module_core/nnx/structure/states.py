@@ -78,7 +78,7 @@ class State(MutableMapping[Any, Any]):
             raise AttributeError(f"This State has no {name!r}; it has {known or 'nothing'}.")
         return self[name]
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         if isinstance(value, State):
             value = value._mapping
         elif isinstance(value, Mapping):
@@ -480,7 +480,7 @@ def restore_int_paths(pure_dict: dict[Any, Any]) -> dict[Any, Any]:
     {'layers': {0: {'kernel': 1}}}
     """
 
-    def key(k: object) -> Any:
+    def key(k: object) -> object:
         return int(k) if isinstance(k, str) and k.isdigit() else k
 
     return {
@@ -505,7 +505,7 @@ def replace_by_pure_dict(
       ArgumentError: the state lacks some of the paths; nothing changes then.
     """
 
-    def replaced(leaf: object, value: object) -> Any:
+    def replaced(leaf: object, value: object) -> object:
         return leaf.copy(value) if isinstance(leaf, Variable) else value
 
     present = dict(to_flat_state(state))

@@ -121,7 +121,7 @@ class Walk:
         """Static values, one per class, that would be trees if their class were registered."""
         return list(self._opaque.values())
 
-    def _visit(self, value: Any, owner: Any, key: Any, mark: bool | None) -> None:
+    def _visit(self, value: object, owner: object, key: object, mark: bool | None) -> None:
         """Visits a value.
 
         Args:
@@ -150,7 +150,7 @@ class Walk:
         else:
             self._visit_node(value, kind)
 
-    def _kind_to_ask(self, value: Any) -> int:
+    def _kind_to_ask(self, value: object) -> int:
         """The kind of a value whose class may still be registered as a pytree."""
         cls = type(value)
         if cls in self._opaque:
@@ -160,7 +160,7 @@ class Walk:
             self._opaque[cls] = value
         return kind
 
-    def _visit_static(self, value: Any) -> None:
+    def _visit_static(self, value: object) -> None:
         self._put((STATIC, static_key(value)))
         self._statics.append(value)
         if can_change(value):
@@ -206,7 +206,7 @@ def build(
     graphdef: GraphDef,
     leaves: Iterable[Any],
     reuse: Callable[[int], Any] | None = None,
-    stamp: Any = None,
+    stamp: object = None,
     recreate: bool = True,
     before: Sequence[Any] = (),
 ) -> tuple[list[Any], list[Any]]:
@@ -238,7 +238,7 @@ class _Builder:
         graphdef: GraphDef,
         leaves: Iterable[Any],
         reuse: Callable[[int], Any] | None,
-        stamp: Any,
+        stamp: object,
         recreate: bool,
         before: Sequence[Any],
     ) -> None:
@@ -251,11 +251,11 @@ class _Builder:
         missing = graphdef.num_before - len(before)
         self.nodes: list[Any] = [*before, *([ABSENT] * missing)]
 
-    def next(self) -> Any:
+    def next(self) -> object:
         """The next value."""
         return self.read(next(self._tokens))
 
-    def read(self, token: Any, present: Any = ABSENT) -> Any:
+    def read(self, token: Any, present: object = ABSENT) -> object:
         """The value that starts with a token.
 
         Args:
@@ -289,13 +289,13 @@ class _Builder:
         mapping.update((name, by_name[name]) for name in token[2])
         return mapping
 
-    def _static(self, token: Any, present: Any) -> Any:
+    def _static(self, token: Any, present: object) -> object:
         value, changeable = next(self._statics)
         if present is not ABSENT and static_key(present) == token[1]:
             return present  # the caller's value, in case it is compared by `is`
         return _copied(value) if changeable else value
 
-    def _variable(self, token: Any) -> Any:
+    def _variable(self, token: Any) -> object:
         value = next(self._leaves)
         known = None if self._reuse is None else self._reuse(len(self.nodes))
         if known is not None:
@@ -308,7 +308,7 @@ class _Builder:
         self.nodes.append(value)
         return value
 
-    def _referred(self, index: int) -> Any:
+    def _referred(self, index: int) -> object:
         if self.nodes[index] is ABSENT:
             raise ArgumentError(
                 "The structure refers to an object of another one, after which it was flattened.",
@@ -317,7 +317,7 @@ class _Builder:
             )
         return self.nodes[index]
 
-    def _object(self, token: Any, known: Any) -> Any:
+    def _object(self, token: Any, known: Any) -> object:
         new = new_object(token[1], self._stamp) if known is None else known
         self.nodes.append(new)
         if type(new) is not token[1]:  # the function assigned `__class__`
@@ -344,7 +344,7 @@ class _Builder:
         return new
 
 
-def _copied(value: object) -> Any:
+def _copied(value: object) -> object:
     """A copy of a static value, so that a function's edits don't change the original."""
     if isinstance(value, (list, dict, set)):
         return copy.copy(value)

@@ -24,7 +24,7 @@ from .iteration import items_of
 from .states import FlatState, Path, State, from_flat_state, path_text
 
 
-def update(node: Any, state: Any, /, *states: object) -> None:
+def update(node: object, state: object, /, *states: object) -> None:
     """Updates the leaves of an object from states, in place.
 
     Existing variables keep their identity and take the value and metadata of the state's variables;
@@ -146,7 +146,7 @@ def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
     return old[len(old) - n :] == new[len(new) - n :]
 
 
-def _own(value: object) -> Any:
+def _own(value: object) -> object:
     """A value as it is added to an object: mappings become dicts, variables are copied."""
     if isinstance(value, Variable):
         return value.copy()
@@ -238,7 +238,7 @@ class _Removal:
         self._predicates = filters_to_predicates(filters)
         self._seen: dict[int, Any] = {}  # with the objects, so that ids aren't reused
 
-    def left_of(self, value: Any, path: Path) -> Any:
+    def left_of(self, value: object, path: Path) -> object:
         """The rest of a value: itself, `_POPPED`, or a tree without the removed parts."""
         kind = kind_of(value)
         if kind in (VARIABLE, ARRAY):
@@ -261,7 +261,7 @@ class _Removal:
                     self.steps.append(functools.partial(_set_child, value, name, new))
         return value
 
-    def _left_of_leaf(self, value: Any, kind: int, path: Path) -> Any:
+    def _left_of_leaf(self, value: object, kind: int, path: Path) -> object:
         i = first_passing(self._predicates, path, value)
         if i == len(self._predicates):
             return value
@@ -271,11 +271,11 @@ class _Removal:
         return _POPPED
 
 
-def _is_static(owner: Any, key: Any) -> bool:
+def _is_static(owner: object, key: Any) -> bool:
     return isinstance(owner, Pytree) and marks_of(owner).get(key) is False
 
 
-def _remove(owner: Any, name: Any, key: Any) -> None:
+def _remove(owner: Any, name: object, key: Any) -> None:
     if isinstance(owner, MutableSequence) and isinstance(name, int):
         owner[name] = None  # so that the others keep their places
     elif isinstance(owner, Pytree):

@@ -67,7 +67,7 @@ class Average(Metric):
         """Resets the metric to its initial state."""
         _set_to_zero(self.total, self.count)
 
-    def update(self, mask: Array | None = None, **kwargs: Any) -> None:
+    def update(self, mask: Array | None = None, **kwargs: object) -> None:
         """Adds values.
 
         Args:
@@ -119,7 +119,7 @@ class Accuracy(Average):
         self.threshold = threshold
 
     def update(  # type: ignore[override]
-        self, *, logits: Array, labels: Array, mask: Array | None = None, **_: Any
+        self, *, logits: Array, labels: Array, mask: Array | None = None, **_: object
     ) -> None:
         """Adds predictions.
 
@@ -205,7 +205,7 @@ class Welford(Metric):
         """Resets the metric to its initial state."""
         _set_to_zero(self.count, self.mean, self.m2)
 
-    def update(self, mask: Array | None = None, **kwargs: Any) -> None:
+    def update(self, mask: Array | None = None, **kwargs: object) -> None:
         """Adds values.
 
         Args:
@@ -257,7 +257,7 @@ class MultiMetric(Metric):
     {'right': 0.5, 'cost': 0.25}
     """
 
-    def __init__(self, **metrics: Any) -> None:
+    def __init__(self, **metrics: object) -> None:
         for name, metric in metrics.items():
             if hasattr(MultiMetric, name):
                 raise ArgumentError(
@@ -278,7 +278,7 @@ class MultiMetric(Metric):
         for name in self._names:
             getattr(self, name).reset()
 
-    def update(self, *, mask: Any = None, **updates: Any) -> None:
+    def update(self, *, mask: object = None, **updates: Any) -> None:
         """Updates all metrics.
 
         Args:
@@ -314,7 +314,7 @@ def _argument(kwargs: dict[str, Any], name: str) -> object:
     return kwargs[name]
 
 
-def _summed(values: Any, mask: Any) -> tuple[Array, Array, tuple[Array, Any]]:
+def _summed(values: object, mask: Any) -> tuple[Array, Array, tuple[Array, Any]]:
     """The sum and number of the values that count, and the values with the mask.
 
     Sums in float32: a sum of bfloat16 losses would keep only about three significant digits.

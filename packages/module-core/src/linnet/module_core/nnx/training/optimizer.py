@@ -129,7 +129,7 @@ class Optimizer(Pytree, Generic[M]):
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
 
-    def update(self, model: Any, grads: PyTree = _MISSING, /, **kwargs: Any) -> Any:
+    def update(self, model: object, grads: PyTree = _MISSING, /, **kwargs: object) -> Any:
         """Updates the model's variables, the transformation's state and the step, in place.
 
         Args:
@@ -206,7 +206,7 @@ class ModelAndOptimizer(Optimizer[M]):
         super().__init__(model, tx, wrt=wrt)
         self.model = model
 
-    def update(self, grads: PyTree, /, **kwargs: Any) -> Any:  # type: ignore[override]
+    def update(self, grads: PyTree, /, **kwargs: object) -> Any:  # type: ignore[override]
         """Updates the model; see `Optimizer.update`."""
         return super().update(self.model, grads, **kwargs)
 
@@ -263,10 +263,10 @@ def _add_whole(variable: object, update: object) -> object:
     return _add(variable, update)
 
 
-def _add(variable: Any, update: Any) -> object:
+def _add(variable: object, update: object) -> object:
     """Adds an update to a variable in place, and returns the sum if it is an array."""
 
-    def add(param: Any, change: Any) -> object:
+    def add(param: object, change: Any) -> object:
         return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
 
     if not isinstance(variable, Variable):
@@ -288,7 +288,7 @@ def _make_array(variable: object) -> None:
         variable.set_raw_value(jax.tree.unflatten(structure, new))
 
 
-def _bare(value: object, variables: object) -> Any:
+def _bare(value: object, variables: object) -> object:
     """An extra argument without variables, which the transformation doesn't know.
 
     A state that has a leaf for each optimized variable is reduced to these leaves.

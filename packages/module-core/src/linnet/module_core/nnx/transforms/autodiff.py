@@ -68,15 +68,15 @@ def _leaves(tree: PyTree) -> list[Any]:
     return jax.tree_util.tree_leaves(tree, is_leaf=lambda x: type(x) is Hole)
 
 
-def _finish(lifted: Lifted, aux: Any, outcome: Outcome) -> Any:
+def _finish(lifted: Lifted, aux: object, outcome: Outcome) -> object:
     outcome.output = aux
     return lifted.modes.apply(lifted.bundle, outcome, lifted.transform)
 
 
-def _zero(value: Any) -> Any:
+def _zero(value: object) -> object:
     """The zero tangent or cotangent of a variable's value, which may be a tree."""
 
-    def of_array(x: Any) -> Any:
+    def of_array(x: Any) -> object:
         if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
             return jnp.zeros_like(x)
         return np.zeros(jnp.shape(x), jax.dtypes.float0)
@@ -84,7 +84,7 @@ def _zero(value: Any) -> Any:
     return jax.tree_util.tree_map(of_array, value)
 
 
-def _inexact_of(given: Any, zero: Any) -> object:
+def _inexact_of(given: object, zero: object) -> object:
     """The given tangent of a value, with zeros in place of those of integers and keys."""
     return jax.tree_util.tree_map(
         lambda z, g: z if z.dtype == jax.dtypes.float0 else g, zero, given
@@ -97,7 +97,7 @@ def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], 
     of_leaf: list[Any] = [None] * len(values)
     index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
 
-    def fill(hole: Any, tangent: PyTree) -> Any:
+    def fill(hole: object, tangent: PyTree) -> object:
         if type(hole) is not Hole:
             return tangent
         root = lifted.bundle.roots[hole.index]
@@ -225,7 +225,7 @@ def vjp(
     f: Callable[..., R],
     primal: object,
     /,
-    *primals: Any,
+    *primals: object,
     has_aux: Literal[False] = False,
     reduce_axes: Sequence[Hashable] = (),
     graph: bool | None = None,
@@ -236,7 +236,7 @@ def vjp(
     f: Callable[..., tuple[R, A]],
     primal: object,
     /,
-    *primals: Any,
+    *primals: object,
     has_aux: Literal[True],
     reduce_axes: Sequence[Hashable] = (),
     graph: bool | None = None,
@@ -368,13 +368,13 @@ class CustomVjp(Transformed[P, R]):
             written.update(after.written())
 
         @jax.custom_vjp
-        def run(values: Any, diff_args: Any) -> Output:
+        def run(values: object, diff_args: object) -> Output:
             output, inside = call(self._fun, values, diff_args)
             outcome = inside.leave(output, everything=True)
             note(inside.after)
             return outcome
 
-        def forward(values: Any, diff_args: Any) -> Any:
+        def forward(values: object, diff_args: object) -> Any:
             (output, residuals), inside = call(fwd, values, diff_args)
             outcome = inside.leave((output, residuals), everything=True)
             note(inside.after)
@@ -420,7 +420,7 @@ class CustomVjp(Transformed[P, R]):
         return output
 
 
-def _state_of(root: Any) -> Any:
+def _state_of(root: object) -> object:
     graphdef, leaves = flat_leaves(root)
     if graphdef.paths == [()]:
         return leaves[0]
@@ -434,7 +434,7 @@ def _flat_cotangents(
     of_leaf: list[Any] = [_zero(v) for v in values]
     index_of = {id(leaf): i for i, leaf in enumerate(lifted.bundle.leaves()) if leaf is not None}
 
-    def fill(hole: Any, cotangent: PyTree) -> Any:
+    def fill(hole: object, cotangent: PyTree) -> object:
         if type(hole) is not Hole:
             return cotangent
         part = part_of(lifted.bundle.roots[hole.index])

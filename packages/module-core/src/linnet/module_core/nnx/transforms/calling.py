@@ -134,7 +134,7 @@ def optional_function(transform: Callable[..., Any]) -> Any:
     name = next(iter(inspect.signature(transform).parameters))
 
     @functools.wraps(transform)
-    def either(f: object = None, /, **options: Any) -> Any:
+    def either(f: object = None, /, **options: object) -> object:
         f = options.pop(name, None) if f is None else f
         return functools.partial(either, **options) if f is None else transform(f, **options)
 
@@ -174,10 +174,10 @@ class Transformed(ABC, Generic[P, R]):
         """Runs the transformed function."""
 
     @overload
-    def __get__(self, instance: None, owner: Any = None) -> Self: ...
+    def __get__(self, instance: None, owner: object = None) -> Self: ...
     @overload
     def __get__(
-        self: Transformed[Concatenate[Any, Q], R], instance: object, owner: Any = None
+        self: Transformed[Concatenate[Any, Q], R], instance: object, owner: object = None
     ) -> Callable[Q, R]: ...
     def __get__(self, instance: Any, owner: object = None) -> Any:
         return self if instance is None else functools.partial(self, instance)

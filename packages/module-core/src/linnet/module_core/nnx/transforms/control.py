@@ -52,7 +52,7 @@ def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) ->
         )
 
 
-def _where(i: int, bundle: Bundle, detached: Any, names: Sequence[str] | None = None) -> str:
+def _where(i: int, bundle: Bundle, detached: object, names: Sequence[str] | None = None) -> str:
     """The location of a leaf among the operands, as the user would write it."""
     path = bundle.graphdef.paths[i]
     root, path = (path[0], path[1:]) if bundle.graphdef.num_roots != 1 else (0, path)
@@ -61,7 +61,7 @@ def _where(i: int, bundle: Bundle, detached: Any, names: Sequence[str] | None = 
     return join_text(place_text(place, names), path)
 
 
-def _types(value: Any) -> Any:
+def _types(value: object) -> object:
     """The shapes and dtypes of the arrays in a value."""
     leaves = jax.tree_util.tree_leaves(value)
     return [(getattr(x, "shape", ()), getattr(x, "dtype", type(x))) for x in leaves]
@@ -146,7 +146,7 @@ def _same_types(
     names: Sequence[str],
     what: str,
     bundle: Bundle,
-    detached: Any,
+    detached: object,
     arguments: Sequence[str],
 ) -> None:
     """Checks that all branches leave the variables with the same shapes and dtypes."""
@@ -224,13 +224,13 @@ class _Loop:
       name: the name of the transform.
     """
 
-    def __init__(self, init_val: Any, modes: Modes, name: str) -> None:
+    def __init__(self, init_val: object, modes: Modes, name: str) -> None:
         self.detached, self.bundle = _bundled(init_val, modes, name)
         self.modes = modes
         self.name = name
         self.done: list[_Done] = []
 
-    def start(self) -> Any:
+    def start(self) -> object:
         return self.bundle.values(), self.detached
 
     def inside(self, state: Any) -> tuple[Inside, Any]:
@@ -238,7 +238,7 @@ class _Loop:
         inside = Inside(self.bundle.graphdef, values)
         return inside, detached
 
-    def turn(self, fun: Callable[..., Any], state: Any, *first: object) -> Any:
+    def turn(self, fun: Callable[..., Any], state: object, *first: object) -> object:
         inside, detached = self.inside(state)
         fun, bound = resolve(fun)
         output = inside.call(fun, (*bound, *first, detached), {})
@@ -282,7 +282,7 @@ class _Loop:
         return detached if self.modes.tree else output
 
 
-def _shape(tree: PyTree) -> Any:
+def _shape(tree: PyTree) -> object:
     return jax.tree_util.tree_structure(tree)
 
 
@@ -318,12 +318,12 @@ def while_loop(
     """
     loop = _Loop(init_val, Modes(graph, graph_updates), "while_loop")
 
-    def go_on(state: Any) -> Any:
+    def go_on(state: object) -> object:
         inside, detached = loop.inside(state)
         fun, bound = resolve(cond_fun)
         return inside.call(fun, (*bound, detached), {})
 
-    def turn(state: Any) -> Any:
+    def turn(state: object) -> object:
         return loop.turn(body_fun, state)
 
     end = jax.lax.while_loop(
@@ -359,7 +359,7 @@ def fori_loop(
     """
     loop = _Loop(init_val, Modes(graph, graph_updates), "fori_loop")
 
-    def turn(i: Any, state: Any) -> object:
+    def turn(i: object, state: object) -> object:
         return loop.turn(body_fun, state, i)
 
     end = jax.lax.fori_loop(lower, upper, named_after(body_fun, turn), loop.start(), unroll=unroll)

@@ -193,7 +193,7 @@ class Grad(Transformed[..., Any]):
             of_root.setdefault(root, []).append((path, gradient))
         given: set[int] = set()
 
-        def fill(hole: object) -> Any:
+        def fill(hole: object) -> object:
             if type(hole) is not Hole:
                 return hole
             if self._modes.tree:

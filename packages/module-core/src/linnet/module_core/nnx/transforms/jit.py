@@ -120,7 +120,7 @@ class Jitted(Transformed[P, R]):
         self._by_shardings: dict[Any, Any] = {}
 
     def _arguments_named(
-        self, argnums: Any, argnames: Any
+        self, argnums: object, argnames: object
     ) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Positions and names of arguments; an argument given by one is listed under both."""
         bound = len(self._bound)
@@ -183,7 +183,7 @@ class Jitted(Transformed[P, R]):
         return self._constrained(inside, output, layout, constraints)
 
     def _constrained(
-        self, inside: Inside, output: Output, layout: Any, constraints: Any
+        self, inside: Inside, output: Output, layout: Any, constraints: object
     ) -> Outcome:
         """The outcome, donated values included, with the requested shardings applied."""
         roots = list(inside.roots)
@@ -385,7 +385,7 @@ def _as_tuple(spec: Any) -> tuple[Any, ...]:
     return (spec,) if isinstance(spec, (int, str)) else tuple(spec)
 
 
-def _is_spec(x: Any) -> bool:
+def _is_spec(x: object) -> bool:
     spec: Any = jax.sharding.PartitionSpec
     return isinstance(x, spec)
 

@@ -37,7 +37,7 @@ class Static:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
 
@@ -273,12 +273,12 @@ class AxisMetadata:
     def __bool__(self) -> bool:
         return PARTITION_NAME in self.options
 
-    def remove(self, variable: Variable[Any], axis: Any) -> None:
+    def remove(self, variable: Variable[Any], axis: object) -> None:
         """Removes the name of an axis that the value has lost."""
         if isinstance(axis, int):
             remove_axis_name(variable, axis, self.options.get(PARTITION_NAME))
 
-    def add(self, variable: Variable[Any], axis: Any) -> None:
+    def add(self, variable: Variable[Any], axis: object) -> None:
         """Inserts the name of an axis that the value gains."""
         if isinstance(axis, int):
             add_axis_name(variable, axis, self.options.get(PARTITION_NAME))

@@ -42,7 +42,7 @@ def cached_partial(
 @overload
 def cached_partial(
     f: Callable[..., R],
-    *cached_args: Any,
+    *cached_args: object,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Callable[..., R]: ...
@@ -67,7 +67,7 @@ def cached_partial(
     accepted(graph=graph, graph_updates=graph_updates)
 
     @functools.wraps(f)
-    def partial(*args: object, **kwargs: object) -> Any:
+    def partial(*args: object, **kwargs: object) -> object:
         return f(*cached_args, *args, **kwargs)
 
     return partial
@@ -83,7 +83,7 @@ def jit_partial(
 ) -> JitPartial[P, R]: ...
 @overload
 def jit_partial(
-    fun: Callable[..., R], *partial_args: Any, **options: Unpack[JitOptions]
+    fun: Callable[..., R], *partial_args: object, **options: Unpack[JitOptions]
 ) -> JitPartial[..., R]: ...
 def jit_partial(
     fun: Callable[..., R], *partial_args: object, **options: Unpack[JitOptions]

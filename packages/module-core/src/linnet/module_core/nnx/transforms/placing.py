@@ -48,11 +48,11 @@ def moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
     return values
 
 
-def _is_place(x: Any) -> bool:
+def _is_place(x: object) -> bool:
     return isinstance(x, (jax.sharding.Sharding, Format))
 
 
-def _lies(value: Any, place: Any) -> bool:
+def _lies(value: Any, place: object) -> bool:
     if isinstance(place, Format):
         return bool(getattr(value, "format", None) == place)
     fits = len(getattr(place, "spec", ())) <= value.ndim  # on one device, specs aren't compared
@@ -104,7 +104,7 @@ def with_formats(outcome: Outcome, prefix: Prefix, of_values: Sequence[Any]) -> 
     outcome.output = Placed(outcome.output, tuple(formats), tuple(map(_format, of_values)))
 
 
-def _format(spec: Any) -> Any:
+def _format(spec: object) -> object:
     return spec if isinstance(spec, Format) else None
 
 
@@ -118,7 +118,7 @@ def settled(outcome: Outcome) -> Outcome:
     return Outcome(output, list(map(_put, outcome.values, placed.of_values)), outcome.effect)
 
 
-def _put(value: Any, format: Any) -> Any:
+def _put(value: object, format: object) -> object:
     if format is None or not isinstance(value, jax.Array) or _lies(value, format):
         return value
     return jax.device_put(value, format)

@@ -181,7 +181,7 @@ def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any
 
 
 def detach_with_specs(
-    prefix: Any, tree: object, roots: list[Any], what: str, names: Sequence[str] | None = None
+    prefix: object, tree: object, roots: list[Any], what: str, names: Sequence[str] | None = None
 ) -> tuple[Any, list[Occurrence]]:
     """The tree with holes for its objects, which are appended to `roots`, and their occurrences.
 
@@ -339,7 +339,7 @@ def _refuse_aliasing(leaf: object, before: _Same, spec: object, where: str) -> N
     )
 
 
-def _leaves_of(root: Any, part: Any, spec: object) -> Iterator[tuple[Any, Path, Any]]:
+def _leaves_of(root: object, part: Any, spec: object) -> Iterator[tuple[Any, Path, Any]]:
     """Yields (key, path, leaf) for the leaves below a root, for every path if the spec needs it."""
     every_path = isinstance(spec, FilterMapping) and spec.every_path
     if every_path and any(t[0] == REFERENCE for t in part.graphdef.tokens):

@@ -118,7 +118,7 @@ class Scan(Transformed[..., Any]):
         outcome.output = output
         return self._whole(lifted.modes.apply(lifted.bundle, outcome, "scan"), carried)
 
-    def _whole(self, output: Output, carried: Any) -> object:
+    def _whole(self, output: Output, carried: object) -> object:
         position = self._carried_out
         if position is None:
             return output
@@ -160,7 +160,7 @@ class _Call:
         form: Form,
         in_axes: tuple[Any, ...],
         axes: Sequence[Any],
-        structure: Any,
+        structure: object,
         fixed: dict[int, Any],
     ) -> None:
         self.form = form
@@ -253,7 +253,7 @@ class _Loop:
             )
         carry = jax.tree_util.tree_map(jnp.asarray, carry)
 
-        def body(carry: PyTree, x: Any) -> Any:
+        def body(carry: PyTree, x: object) -> Any:
             return self._body(carry, x)
 
         (carried, carried_output), (groups, output) = jax.lax.scan(
@@ -330,7 +330,7 @@ class _Loop:
         self.order = tuple(map(self.carried.index, last))  # the order of carried values as sent
         return (after_carried, carried_output), (groups, outcome.output)
 
-    def _sends(self, spec: Any, after: After, i: int) -> bool:
+    def _sends(self, spec: object, after: After, i: int) -> bool:
         return spec is Carry or (isinstance(spec, int) and after.is_changed(i))
 
     def _look_for_lost(self, after: After, specs: Sequence[Any]) -> None:
@@ -354,7 +354,7 @@ class _Loop:
                 f" values, got {type(output).__name__ if count == 1 else count}."
             )
 
-    def _divided(self, run: Run, output: Output, carried: Any) -> tuple[Any, Any]:
+    def _divided(self, run: Run, output: Output, carried: object) -> tuple[Any, Any]:
         """The stacked and the carried part of the output."""
         position = self.scan._carried_out
         if position is None:
@@ -375,7 +375,7 @@ class _Loop:
             )
         return rest, new
 
-    def _out_prefix(self, prefix: Prefix) -> Any:
+    def _out_prefix(self, prefix: Prefix) -> object:
         position = self.scan._carried_out
         if position is None:
             return plain(prefix, 0)
@@ -383,7 +383,7 @@ class _Loop:
             return None
         return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
 
-    def _checked(self, new: Any, old: Any, i: int) -> object:
+    def _checked(self, new: object, old: object, i: int) -> object:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
         if shapes[0] != shapes[1]:
             raise ArgumentError(
@@ -402,7 +402,7 @@ class _Loop:
                 )
         return new
 
-    def _refuse_new(self, run: Run, after: After, i: int | None, spec: Any) -> None:
+    def _refuse_new(self, run: Run, after: After, i: int | None, spec: object) -> None:
         kind = "carried" if spec is Carry else "broadcast"
         what = "A variable"
         if i is not None:
@@ -443,7 +443,7 @@ class _Loop:
 _ALL_CARRIED = -1
 
 
-def _carry_position(axes: Any, what: str) -> int | None:
+def _carry_position(axes: object, what: str) -> int | None:
     """The position of `Carry` among specs, or `_ALL_CARRIED` if `Carry` is the only spec."""
     if axes is Carry:
         return _ALL_CARRIED
@@ -466,12 +466,12 @@ def _carry_position(axes: Any, what: str) -> int | None:
     return found[0] if found else None
 
 
-def _is_traced(leaf: Any) -> bool:
+def _is_traced(leaf: object) -> bool:
     """Whether a leaf is an operand of the program rather than a part of it."""
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, float, complex))
 
 
-def _moved(value: Any, source: int, destination: int) -> Any:
+def _moved(value: object, source: int, destination: int) -> object:
     """The value with one axis of each array moved."""
     if source == destination:
         return value

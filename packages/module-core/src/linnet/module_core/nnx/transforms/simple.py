@@ -126,7 +126,7 @@ class Remat(Simple):
 
 @decorator
 def remat(
-    f: Any = None,
+    f: object = None,
     *,
     prevent_cse: bool = True,
     static_argnums: int | tuple[int, ...] = (),
@@ -176,20 +176,20 @@ class Checkify(Simple):
 @overload
 def checkify(
     f: Callable[P, R],
-    errors: Any = None,
+    errors: object = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Callable[P, tuple[Error, R]]: ...
 @overload
 def checkify(
     f: None = None,
-    errors: Any = None,
+    errors: object = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, tuple[Error, R]]]: ...
 def checkify(
     f: Callable[..., Any] | None = None,
-    errors: Any = None,
+    errors: object = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
 ) -> Callable[..., Any]:

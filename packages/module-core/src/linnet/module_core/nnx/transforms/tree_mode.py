@@ -44,7 +44,7 @@ class Modes:
         self.structure = self.graph and graph_updates_mode(graph_updates)
         self.tree = not self.structure
 
-    def check(self, arguments: Any, name: str) -> None:
+    def check(self, arguments: object, name: str) -> None:
         """Checks that with `graph=False` the arguments share no objects."""
         if self.graph:
             return
@@ -58,7 +58,7 @@ class Modes:
                 hint="Leave graph out, or give each place an object of its own (nnx.clone).",
             )
 
-    def refuse_filters(self, specs: Any, what: str) -> None:
+    def refuse_filters(self, specs: object, what: str) -> None:
         """Checks that in tree mode no spec treats the leaves of an object differently."""
         if self.structure:
             return
@@ -112,7 +112,7 @@ class Modes:
             )
 
 
-def _is_hole(x: Any) -> bool:
+def _is_hole(x: object) -> bool:
     return type(x) is Hole
 
 

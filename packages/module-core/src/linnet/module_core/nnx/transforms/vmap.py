@@ -132,7 +132,7 @@ class Vmap(Transformed[..., Any]):
         for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
             self._check_out_axis(run.specs[i], value, run.where(after, i))
 
-    def _check_out_axis(self, axis: Any, value: Any, where: str) -> None:
+    def _check_out_axis(self, axis: Any, value: object, where: str) -> None:
         for part in jax.tree_util.tree_leaves(value):
             ndim = jnp.ndim(part) + 1
             if axis is not None and not -ndim <= axis < ndim:
@@ -235,7 +235,7 @@ def vmap(
     """
     refuse_bound_method(f, "vmap")
 
-    def lift(run: Any, in_axes: Prefix, out_axes: object) -> Any:
+    def lift(run: Any, in_axes: Prefix, out_axes: object) -> object:
         return jax.vmap(
             run,
             in_axes=in_axes,
@@ -256,7 +256,7 @@ def pmap(
     axis_name: Hashable | None = None,
     in_axes: Prefix = 0,
     out_axes: Prefix = 0,
-    static_broadcasted_argnums: Any = (),
+    static_broadcasted_argnums: object = (),
     devices: Any = None,
     backend: str | None = None,
     axis_size: int | None = None,
@@ -280,7 +280,7 @@ def pmap(
             hint="Bind static ones with functools.partial; nnx.jit donates.",
         )
 
-    def lift(run: Any, in_axes: Prefix, out_axes: Prefix) -> Any:
+    def lift(run: Any, in_axes: Prefix, out_axes: Prefix) -> object:
         return jax.pmap(
             run,
             axis_name=axis_name,

@@ -141,21 +141,21 @@ def _value_of(x: object) -> object:
 
 
 def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def method(self: Operators[Any], other: object) -> Any:
+    def method(self: Operators[Any], other: object) -> object:
         return function(self.get_value(), _value_of(other))
 
     return method
 
 
 def _reflected(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def method(self: Operators[Any], other: object) -> Any:
+    def method(self: Operators[Any], other: object) -> object:
         return function(_value_of(other), self.get_value())
 
     return method
 
 
 def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Operators[Any], *args: object) -> Any:
+    def method(self: Operators[Any], *args: object) -> object:
         return function(self.get_value(), *args)
 
     return method
@@ -164,7 +164,7 @@ def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
 def _no_assignment(name: str) -> Callable[[Any, Any], Any]:
     symbol = _SYMBOLS[name]
 
-    def method(self: Operators[Any], other: object) -> Any:
+    def method(self: Operators[Any], other: object) -> object:
         raise NotImplementedError(
             f"{type(self).__name__} has no in-place operators: write"
             f" `variable[...] {symbol}= x` (or `variable.value {symbol}= x`)."

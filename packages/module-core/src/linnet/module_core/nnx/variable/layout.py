@@ -137,7 +137,7 @@ def _place(value: Any) -> str:
     return f"{maker}, of shape {tuple(value.shape)},"
 
 
-def _put(value: object, layout: object, mesh: object) -> Any:
+def _put(value: object, layout: object, mesh: object) -> object:
     if isinstance(value, jax.core.Tracer):
         return lay_out(value, layout)
     if is_eager():
@@ -214,7 +214,7 @@ def _manual_axes(*meshes: Any) -> set[Any]:
 
 
 def _without(sharding: Any, axes: set[Any]) -> object:
-    def entry(e: object) -> Any:
+    def entry(e: object) -> object:
         if isinstance(e, tuple):
             return tuple(a for a in e if a not in axes) or None
         return None if e in axes else e

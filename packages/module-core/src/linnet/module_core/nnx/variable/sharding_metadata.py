@@ -154,7 +154,7 @@ def listed(names: Any) -> list[Any]:
     return list(names if lies_as(names) is None else _spec_in(names))
 
 
-def _as_in(names: Any, name: str | None) -> str | None:
+def _as_in(names: object, name: str | None) -> str | None:
     # A sharding can only use the axes of its mesh: an axis of another name is not split.
     whole = lies_as(names)
     if whole is None:
@@ -166,7 +166,7 @@ def _sharding_in(whole: object) -> Any:
     return getattr(whole, "sharding", whole)
 
 
-def like(names: Any, entries: list[Any]) -> Any:
+def like(names: object, entries: list[Any]) -> Any:
     """Entries for the axes, in the same form as `names`."""
     spec: Any = PartitionSpec
     whole = lies_as(names)

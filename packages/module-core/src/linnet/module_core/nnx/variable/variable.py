@@ -72,7 +72,7 @@ class Variable(Operators[A], Generic[A]):
     _metadata: Mapping[str, Any]
     _nnx_kind: ClassVar[int] = VARIABLE
 
-    def __init__(self, value: A | VariableMetadata[A] | Variable[A], **metadata: Any) -> None:
+    def __init__(self, value: A | VariableMetadata[A] | Variable[A], **metadata: object) -> None:
         if isinstance(value, VariableMetadata):
             metadata = merge_hooks(value.all_metadata(), metadata)
             value = value.raw_value
@@ -91,7 +91,7 @@ class Variable(Operators[A], Generic[A]):
 
     _has_hooks = False
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         cls._has_hooks = cls.create_value is not Variable.create_value or any(
             hasattr(cls, name) for name in HOOKS
@@ -115,7 +115,7 @@ class Variable(Operators[A], Generic[A]):
     @overload
     def get_value(self, *, index: EllipsisType) -> A: ...
     @overload
-    def get_value(self, *, index: Any) -> Any: ...
+    def get_value(self, *, index: object) -> Any: ...
     def get_value(self, *, index: object = _MISSING) -> Any:
         """The value, or its part at `index`, after the `on_get_value` hooks."""
         value: Any = self.raw_value
@@ -179,11 +179,11 @@ class Variable(Operators[A], Generic[A]):
     @overload
     def __getitem__(self: Variable[jax.Array], index: Any, /) -> jax.Array: ...
     @overload
-    def __getitem__(self, index: Any, /) -> Any: ...
+    def __getitem__(self, index: object, /) -> Any: ...
     def __getitem__(self, index: object, /) -> Any:
         return self.get_value(index=index)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: object, value: object) -> None:
         self.set_value(value, index=index)
 
     def __jax_array__(self) -> Any:
@@ -208,7 +208,7 @@ class Variable(Operators[A], Generic[A]):
             return self._metadata[name]
         return self._metadata.get(name, default)
 
-    def set_metadata(self, *args: Any, **metadata: Any) -> None:
+    def set_metadata(self, *args: Any, **metadata: object) -> None:
         """Adds entries, given as keywords or `name, value`, or replaces all with a mapping."""
         if len(args) == 2:
             new = {**self._metadata, args[0]: args[1]}
@@ -274,7 +274,7 @@ class Variable(Operators[A], Generic[A]):
 
     # Copies.
 
-    def copy(self, value: Any = _MISSING, **updates: Any) -> Self:
+    def copy(self, value: object = _MISSING, **updates: object) -> Self:
         """A new variable of the same class, optionally with another value and updated metadata."""
         given = value is not _MISSING
         value = value if given else self.raw_value
@@ -285,7 +285,7 @@ class Variable(Operators[A], Generic[A]):
             set_raw_value(new, new._placed(value))
         return new
 
-    def replace(self, value: object = _MISSING, **updates: Any) -> Self:
+    def replace(self, value: object = _MISSING, **updates: object) -> Self:
         """Equivalent to `copy`."""
         return self.copy(value, **updates)
 
@@ -454,7 +454,7 @@ class _Metadata:
         self.items = items
         self._key: Any = None
 
-    def key(self) -> Any:
+    def key(self) -> object:
         if self._key is None:
             self._key = frozenset((k, static_key(v)) for k, v in self.items.items())
         return self._key
