@@ -28,7 +28,7 @@ class AxisMetadata(abc.ABC, Generic[T]):
     def unbox(self) -> Any:
         """The value in the box."""
 
-    def _contents(self) -> Any:
+    def _contents(self) -> object:
         """The stored value, which `unbox` may transform."""
         return self.unbox()
 
@@ -53,7 +53,7 @@ def is_axis_metadata(val: object) -> bool:
 def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: object) -> Any:
     """Applies `fn` to every box in `tree`, and leaves other values unchanged."""
 
-    def apply(leaf: object) -> Any:
+    def apply(leaf: object) -> object:
         return fn(leaf) if isinstance(leaf, AxisMetadata) else leaf
 
     return jax.tree.map(apply, tree, is_leaf=is_axis_metadata)
@@ -87,7 +87,7 @@ def contents(tree: object) -> Any:
 def replace_boxed(tree: object, updates: object) -> Any:
     """Puts the values of `updates` into the boxes of `tree`."""
 
-    def put(box: object, value: object) -> Any:
+    def put(box: object, value: object) -> object:
         if isinstance(box, AxisMetadata):
             return box.replace_boxed(replace_boxed(box._contents(), value))
         return value
@@ -95,14 +95,14 @@ def replace_boxed(tree: object, updates: object) -> Any:
     return jax.tree.map(put, tree, updates, is_leaf=is_axis_metadata)
 
 
-def add_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
+def add_axis(tree: object, index: int | None, params: Mapping[Any, Any]) -> Any:
     """Adds an axis to the boxes in `tree` after their values gained it; `index` None adds none."""
     if index is None or not has_boxes(tree):
         return tree
     return map_axis_meta(lambda box: box.add_axis(index, params), tree)
 
 
-def remove_axis(tree: Any, index: int | None, params: Mapping[Any, Any]) -> Any:
+def remove_axis(tree: object, index: int | None, params: Mapping[Any, Any]) -> Any:
     """Removes an axis from the boxes in `tree` after their values lost it; None removes none."""
     if index is None or not has_boxes(tree):
         return tree

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from .errors import ArgumentError
 
@@ -63,7 +62,7 @@ class Config:
     def __setattr__(self, name: str, value: object) -> None:
         self.update(name, value)
 
-    def update(self, name: str, value: Any) -> None:
+    def update(self, name: str, value: object) -> None:
         """Sets the switch `name`.
 
         Raises:

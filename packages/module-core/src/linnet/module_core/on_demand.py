@@ -30,7 +30,7 @@ def names_on_demand(
         ("linnet.initializers:Initializer").
     """
 
-    def find(name: str) -> Any:
+    def find(name: str) -> object:
         if name in homes:
             home, _, inner = homes[name].partition(":")
             found = import_module(home, module)
@@ -44,7 +44,7 @@ def names_on_demand(
                 return getattr(sys.modules[package], name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         found = find(name)
         setattr(sys.modules[module], name, found)
         return found

@@ -261,7 +261,7 @@ def to_linen_class(
     base_nnx_class: type[Module],
     base_metadata_fn: Callable[[Variable[Any]], Any] | None = to_linen_var,
     base_skip_rng: bool = False,
-    **partial_kwargs: Any,
+    **partial_kwargs: object,
 ) -> type[ToLinen]:
     """Creates a linen class from an nnx class; it takes the same arguments.
 

@@ -92,7 +92,7 @@ class ToNNX(Module):
         """The streams."""
         return self.to_nnx__rngs
 
-    def lazy_init(self, *args: Any, **kwargs: Any) -> ToNNX:
+    def lazy_init(self, *args: object, **kwargs: object) -> ToNNX:
         """Creates the variables by calling the linen module once, and returns this module."""
         return lazy_init(self, *args, **kwargs)  # type: ignore[no-any-return]
 

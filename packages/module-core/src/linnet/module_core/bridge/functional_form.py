@@ -42,7 +42,7 @@ class Functional(Generic[M]):
         self.graphdef, state = split(module)
         return state
 
-    def apply(self, *states: Any) -> Caller:
+    def apply(self, *states: object) -> Caller:
         """Calls a module with a state; see `nnx.call`.
 
         Raises:

@@ -240,7 +240,7 @@ class Module(nnx_module.Module, _Fields):
         known = self.__dict__.get("attr_priorities", {})
         self.attr_priorities = {**known, name: int(value)}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" not in cls.__dict__:
             dataclass(cls)
@@ -315,7 +315,7 @@ class Module(nnx_module.Module, _Fields):
         """
         accepted(unbox=unbox)
 
-        def make() -> Any:
+        def make() -> object:
             return init_fn(self.make_rng("params"), *init_args, **init_kwargs)
 
         return self._variable("params", name, make)
@@ -377,18 +377,18 @@ class Module(nnx_module.Module, _Fields):
     def init_with_output(
         self,
         rngs: object = None,
-        *args: Any,
+        *args: object,
         method: Callable[..., Any] | str = "__call__",
         mutable: CollectionFilter = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[Any, dict[str, Any]]:
         """Like `init`, but returns `(output, variables)`."""
         return _run(self, {}, rngs, mutable, True, method, args, kwargs)
 
     def init(
         self,
-        rngs: Any = None,
-        *args: Any,
+        rngs: object = None,
+        *args: object,
         method: Callable[..., Any] | str = "__call__",
         **kwargs: Any,
     ) -> dict[str, Any]:
@@ -407,11 +407,11 @@ class Module(nnx_module.Module, _Fields):
     def apply(
         self,
         variables: Mapping[str, Any],
-        *args: Any,
-        rngs: Any = None,
+        *args: object,
+        rngs: object = None,
         method: Callable[..., Any] | str = "__call__",
         mutable: CollectionFilter = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Calls a method with variables.
 

@@ -166,7 +166,7 @@ class Layer(Module):
     methods, including those of subclasses.
     """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name, member in list(vars(cls).items()):
             is_public = name == "__init__" or not name.startswith("_")
@@ -175,7 +175,7 @@ class Layer(Module):
 
 
 class _Init(Protocol):
-    def __call__(self, key: Any, shape: Shape, dtype: Any, /) -> Output: ...
+    def __call__(self, key: object, shape: Shape, dtype: object, /) -> Output: ...
 
 
 def new_param(

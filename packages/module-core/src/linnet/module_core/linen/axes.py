@@ -78,7 +78,7 @@ def join_streams(
 Sizes = dict[int, str]  # the sizes of mapped axes, each with the first value that has it
 
 
-def axis_sizes(axes: Any, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
+def axis_sizes(axes: object, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
     """The sizes of the mapped axes; `axes` is a prefix of `tree`, None and `broadcast` map nothing.
 
     Args:

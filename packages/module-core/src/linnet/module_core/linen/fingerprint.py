@@ -33,7 +33,7 @@ class Unknown(Exception):
     """A value has no fingerprint that would distinguish it from other values."""
 
 
-def fingerprint(value: Any, of_special: Callable[[Any], Any]) -> Any:
+def fingerprint(value: object, of_special: Callable[[Any], Any]) -> Any:
     """A hashable value that is equal for values that a trace can't tell apart.
 
     Args:

@@ -201,12 +201,12 @@ class Lift:
             clones.reserve(module)
         variables = [clones.of(v) for v in self.variables]
 
-        def fill(tree: object) -> Any:
+        def fill(tree: object) -> object:
             if adoption.is_plain(tree):
                 return tree
             return jax.tree.map(put, tree, is_leaf=lambda x: isinstance(x, _Slot))
 
-        def put(x: object) -> Any:
+        def put(x: object) -> object:
             if not isinstance(x, _Slot):
                 return x
             return (modules if x.kind is Module else variables)[x.index]
@@ -559,7 +559,7 @@ def lift_target(
     call = function_call(target, capture=True)
 
     @functools.wraps(target)
-    def lifted(module: object, *args: object, **kwargs: object) -> Any:
+    def lifted(module: object, *args: object, **kwargs: object) -> object:
         return transform(Lift(call, module, args, kwargs), **options)
 
     return mark_capturing(lifted)  # type: ignore[return-value]  # called like the target
@@ -650,7 +650,7 @@ def _lift_method(
     call.__wrapped__ = raw  # type: ignore[attr-defined]
 
     @functools.wraps(raw)
-    def lifted(self: Module, *args: object, **kwargs: object) -> Any:
+    def lifted(self: Module, *args: object, **kwargs: object) -> object:
         return transform(Lift(call, self, args, kwargs), **options)
 
     for mark in UNWRAPPED_MARKS:

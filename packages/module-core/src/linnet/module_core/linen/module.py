@@ -148,7 +148,7 @@ class Module(_Dataclass, VariableAccess):
     _own_init: ClassVar[bool]  # the class body defines __init__
     _state: ClassVar[_State]
 
-    def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(cls, kw_only: bool = False, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         _prepare_class(cls, kw_only)
 
@@ -309,7 +309,7 @@ class Module(_Dataclass, VariableAccess):
         parent: Scope | Module | _Unspecified | None = None,
         _deep_clone: bool = False,
         _reset_names: bool = False,
-        **updates: Any,
+        **updates: object,
     ) -> Self:
         """A new module with the same fields, except for `updates`.
 
@@ -355,7 +355,7 @@ class Module(_Dataclass, VariableAccess):
         *,
         parent: Scope | Module | _Unspecified | None = _unspecified,
         name: str | None = None,
-        **updates: Any,
+        **updates: object,
     ) -> Self:
         """A new module with the same fields but a new name, as if it had been constructed here.
 
@@ -397,11 +397,11 @@ class Module(_Dataclass, VariableAccess):
     def init(
         self,
         rngs: PRNGKey | RNGSequences,
-        *args: Any,
+        *args: object,
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter = DenyList("intermediates"),
         capture_intermediates: CaptureIntermediates = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> dict[str, Any]:
         """Makes the variables by calling a method once.
 
@@ -427,11 +427,11 @@ class Module(_Dataclass, VariableAccess):
     def init_with_output(
         self,
         rngs: PRNGKey | RNGSequences,
-        *args: Any,
+        *args: object,
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter = DenyList("intermediates"),
         capture_intermediates: CaptureIntermediates = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[Any, dict[str, Any]]:
         """Like `init`, but returns (output, variables)."""
         return calls.init_with_output(
@@ -442,10 +442,10 @@ class Module(_Dataclass, VariableAccess):
     def lazy_init(
         self,
         rngs: PRNGKey | RNGSequences,
-        *args: Any,
+        *args: object,
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter = DenyList("intermediates"),
-        **kwargs: Any,
+        **kwargs: object,
     ) -> dict[str, Any]:
         """Like `init`, but computes nothing except the initial values.
 
@@ -461,44 +461,44 @@ class Module(_Dataclass, VariableAccess):
     def apply(
         self,
         variables: Variables,
-        *args: Any,
+        *args: object,
         rngs: PRNGKey | RNGSequences | None = None,
         method: Callable[..., Any] | str | None = None,
         mutable: Literal[False] = False,
         capture_intermediates: CaptureIntermediates = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any: ...
     @overload
     def apply(
         self,
         variables: Variables,
-        *args: Any,
+        *args: object,
         rngs: PRNGKey | RNGSequences | None = None,
         method: Callable[..., Any] | str | None = None,
         mutable: NamedCollections,
         capture_intermediates: CaptureIntermediates = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[Any, dict[str, Any]]: ...
     @overload
     def apply(
         self,
         variables: Variables,
-        *args: Any,
+        *args: object,
         rngs: PRNGKey | RNGSequences | None = None,
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter,
         capture_intermediates: CaptureIntermediates = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any: ...
     def apply(
         self,
         variables: Variables,
-        *args: Any,
+        *args: object,
         rngs: PRNGKey | RNGSequences | None = None,
         method: Callable[..., Any] | str | None = None,
         mutable: CollectionFilter = False,
         capture_intermediates: CaptureIntermediates = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Calls a method with `variables`.
 

@@ -97,7 +97,7 @@ class PathHash:
 _fold_in: Callable[[PRNGKey, np.uint32], PRNGKey] = jax.jit(jax.random.fold_in)
 
 
-def is_key(value: Any) -> bool:
+def is_key(value: object) -> bool:
     """Whether `value` is a single random key: a typed one, or raw data of the default kind.
 
     Raw data is recognized by shape and dtype (uint32 of shape (2,) for threefry).

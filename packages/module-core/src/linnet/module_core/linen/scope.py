@@ -200,7 +200,7 @@ class Scope:
         self.check_write({collection: {name: value}})
         self._write(collection, name, value)
 
-    def _write(self, collection: str, name: str, value: Any) -> None:
+    def _write(self, collection: str, name: str, value: object) -> None:
         # The only place where a variable gets its value; `check_write` has passed. Dicts are merged
         # in place, because the scopes below hold references to theirs.
         place = self.own(collection)

@@ -35,18 +35,18 @@ class VariableAccess:
         self,
         name: str,
         init_fn: Callable[..., metadata.AxisMetadata[T]],
-        *init_args: Any,
+        *init_args: object,
         unbox: Literal[True] = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> T: ...
     @overload
     def param(
         self,
         name: str,
         init_fn: Callable[..., T],
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> T: ...
     def param(
         self,
@@ -92,9 +92,9 @@ class VariableAccess:
         col: str,
         name: str,
         init_fn: Callable[..., metadata.AxisMetadata[T]],
-        *init_args: Any,
+        *init_args: object,
         unbox: Literal[True] = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> Variable[T]: ...
     @overload
     def variable(
@@ -102,9 +102,9 @@ class VariableAccess:
         col: str,
         name: str,
         init_fn: Callable[..., T],
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> Variable[T]: ...
     @overload
     def variable(
@@ -112,9 +112,9 @@ class VariableAccess:
         col: str,
         name: str,
         init_fn: None = None,
-        *init_args: Any,
+        *init_args: object,
         unbox: bool = True,
-        **init_kwargs: Any,
+        **init_kwargs: object,
     ) -> Variable[Any]: ...
     def variable(
         self,
@@ -230,7 +230,7 @@ class VariableAccess:
         self,
         col: str,
         name: str,
-        value: Any,
+        value: object,
         reduce_fn: Callable[[Any, Any], Any] = lambda xs, x: (*xs, x),
         init_fn: Callable[[], Any] = lambda: (),
     ) -> bool:

@@ -38,7 +38,7 @@ def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
     """XLA's count of the FLOPs of `fn(*originals)`, using only their shapes, or -1 if unknown."""
 
     # Keys are passed as plain integers: XLA counts a typed key as minus one operation.
-    def program(*arrays: object) -> Any:
+    def program(*arrays: object) -> object:
         return jax.tree.map(_key_data, fn(*jax.tree.map(_as_key, arrays, originals)))
 
     try:

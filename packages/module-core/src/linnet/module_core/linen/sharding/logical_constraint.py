@@ -34,7 +34,7 @@ class RulesFallback(enum.Enum):
 
 def with_logical_constraint(
     x: A,
-    logical_axis_resources: Any,
+    logical_axis_resources: object,
     rules: LogicalRules | None = None,
     mesh: Mesh | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
@@ -61,7 +61,7 @@ def with_logical_constraint(
     if not rules or logical_axis_resources is None:
         return x
 
-    def apply(names: Any, part: object) -> Any:
+    def apply(names: Any, part: object) -> object:
         if isinstance(names, NamedSharding):  # the layout itself
             return jax.lax.with_sharding_constraint(part, names)  # type: ignore[no-untyped-call]
         axes = assign_mesh_axes(() if names is None else names, rules)

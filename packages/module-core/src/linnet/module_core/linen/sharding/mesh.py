@@ -64,7 +64,7 @@ def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> An
     explicit = set(_axes(here, AxisType.Explicit)) == set(here.axis_names)
     target = spec if mesh is None else NamedSharding(mesh, spec)
 
-    def apply(x: object) -> Any:
+    def apply(x: object) -> object:
         if not isinstance(x, jax.Array | np.ndarray | np.generic | int | float | complex):
             return x
         if np.ndim(x) < len(spec):

@@ -79,7 +79,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
             return self.value
         return constrain(self.value, self.get_partition_spec(), self.mesh)
 
-    def _contents(self) -> Any:
+    def _contents(self) -> object:
         return self.value
 
     def replace_boxed(self, value: object) -> Self:

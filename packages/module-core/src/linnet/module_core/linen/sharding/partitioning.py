@@ -95,7 +95,7 @@ class PartitionedVariable(Variable[T]):
 def param_with_axes(
     name: str,
     init_fn: Callable[..., Any],
-    *init_args: Any,
+    *init_args: object,
     axes: object = None,
     module: Module | None = None,
     **init_kwargs: Any,
@@ -128,7 +128,7 @@ def variable_with_axes(
     collection: str,
     name: str,
     init_fn: Callable[..., Any],
-    *init_args: Any,
+    *init_args: object,
     axes: Any = None,
     module: Module | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
@@ -152,7 +152,7 @@ def variable_with_axes(
     """
     module = _module(module, "variable_with_axes")
 
-    def first(*args: object, **kwargs: object) -> Any:
+    def first(*args: object, **kwargs: object) -> object:
         return _constrained(init_fn(*args, **kwargs), axes, fallback)
 
     plain = module.variable(collection, name, first, *init_args, **init_kwargs)
@@ -183,7 +183,7 @@ def _constrained(
     return with_logical_constraint(value, axes, fallback=fallback)
 
 
-def _names(axes: object) -> Any:
+def _names(axes: object) -> object:
     """The names of an array's axes as a tuple; for a tree of names, the tree of these, checked."""
     if isinstance(axes, list) and all(n is None or isinstance(n, str) for n in axes):
         axes = tuple(axes)
@@ -209,7 +209,7 @@ def _check_structure(value: object, axes: object) -> None:
 def _keep(module: Module, collection: str, name: str, axes: object) -> None:
     names = AxisMetadata(_names(axes))
 
-    def same(stored: object, new: object) -> Any:
+    def same(stored: object, new: object) -> object:
         if stored is not None and stored != new:
             raise ArgumentError(
                 f"{collection} {name!r} has two different tuples of axis names: {stored} and "
@@ -222,7 +222,7 @@ def _keep(module: Module, collection: str, name: str, axes: object) -> None:
     module.sow(collection + _SUFFIX, name + _SUFFIX, names, reduce_fn=same, init_fn=lambda: None)
 
 
-def get_axis_names(axes_metadata: Any) -> FrozenDict[str, Any]:
+def get_axis_names(axes_metadata: object) -> FrozenDict[str, Any]:
     """The names in a collection such as "params_axes", in the structure of "params".
 
     >>> names = get_axis_names({"kernel_axes": AxisMetadata(("embed", "mlp"))})
@@ -356,7 +356,7 @@ class _AxisName:
         self.name = name
         self.axis = axis
 
-    def add(self, tree: object) -> Any:
+    def add(self, tree: object) -> object:
         def change(names: list[Any]) -> list[Any]:
             axis = self.axis if self.axis >= 0 else self.axis + len(names) + 1
             names += [None] * (axis - len(names))
@@ -364,7 +364,7 @@ class _AxisName:
 
         return _map_names(change, tree)
 
-    def remove(self, tree: object) -> Any:
+    def remove(self, tree: object) -> object:
         def change(names: list[Any]) -> list[Any]:
             if not -len(names) <= self.axis < len(names) or names[self.axis] != self.name:
                 raise ArgumentError(
@@ -379,7 +379,7 @@ class _AxisName:
 
 
 def _map_names(change: Callable[[list[Any]], list[Any]], tree: object) -> object:
-    def apply(leaf: object) -> Any:
+    def apply(leaf: object) -> object:
         if not isinstance(leaf, AxisMetadata):
             return leaf
         return AxisMetadata(_map_each(lambda names: tuple(change(list(names))), leaf.names))

@@ -22,9 +22,9 @@ A = TypeVar("A")  # auxiliary output of a function
 def vjp(
     fn: Callable[..., R],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: Literal[False] = False,
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     vjp_variables: CollectionFilter = "params",
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
@@ -34,9 +34,9 @@ def vjp(
 def vjp(
     fn: Callable[..., tuple[R, A]],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: Literal[True],
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     vjp_variables: CollectionFilter = "params",
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
@@ -47,7 +47,7 @@ def vjp(
     mdl: object,
     *primals: object,
     has_aux: bool = False,
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     vjp_variables: CollectionFilter = "params",
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
@@ -140,7 +140,7 @@ def value_and_grad(
     lift = Lift(function_call(fn), mdl, primals)
     body = lift.plain(variables, rngs)
 
-    def differentiated(primals: Sequence[Any]) -> Any:
+    def differentiated(primals: Sequence[Any]) -> object:
         output, changed = body(body.inputs, *primals)
         value, aux = output if has_aux else (output, None)
         return value, (aux, changed)
@@ -155,9 +155,9 @@ def value_and_grad(
 def grad(
     fn: Callable[..., Any],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: Literal[False] = False,
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> tuple[Any, ...]: ...
@@ -165,9 +165,9 @@ def grad(
 def grad(
     fn: Callable[..., tuple[Any, A]],
     mdl: object,
-    *primals: Any,
+    *primals: object,
     has_aux: Literal[True],
-    reduce_axes: Any = (),
+    reduce_axes: object = (),
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
 ) -> tuple[tuple[Any, ...], A]: ...
@@ -229,7 +229,7 @@ def jvp(
     rest = lift.collections(subtract_filters(variables, directions))
     keys, mutable = lift.keys(rngs), lift.mutable(variables)
 
-    def differentiated(by: list[Collections], primals: Sequence[Any]) -> Any:
+    def differentiated(by: list[Collections], primals: Sequence[Any]) -> object:
         return lift.run(ungroup([by, rest]), keys, mutable, primals)
 
     along = [{c: variable_tangents[c] for c in root} for root in by]
@@ -286,7 +286,7 @@ def custom_vjp(
     fixed = tuple(i - 1 for i in numbers)
     call_forward = function_call(forward_fn)
 
-    def lifted(mdl: Any, *args: Any) -> Any:
+    def lifted(mdl: object, *args: object) -> object:
         lift = Lift(function_call(fn), mdl, args)
         by = lift.collections(grad_vars)
         rest = lift.collections(subtract_filters(True, grad_vars))
@@ -304,7 +304,7 @@ def custom_vjp(
         def f(by: object, others: object, *moving_args: object) -> Any:
             return run(by, others, moving_args)
 
-        def forward(by: Any, others: Any, *moving_args: object) -> Any:
+        def forward(by: object, others: object, *moving_args: object) -> Any:
             (output, residuals), changed = run(by, others, moving_args, call=call_forward)
             return (output, changed), residuals
 

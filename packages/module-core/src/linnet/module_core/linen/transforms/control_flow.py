@@ -82,7 +82,7 @@ def cond(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: Any, *operands: object) -> Output:
+        def run(inputs: object, *operands: object) -> Output:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)
@@ -121,7 +121,7 @@ def switch(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: Any, *operands: object) -> Output:
+        def run(inputs: object, *operands: object) -> Output:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)
@@ -170,7 +170,7 @@ def while_loop(
     def keys(step: Any) -> list[dict[str, jax.Array]]:
         return join_streams(shared, jax.tree.map(lambda k: jax.random.fold_in(k, step), split))
 
-    def go_on(state: Any) -> Any:
+    def go_on(state: Any) -> object:
         step, carried, carry = state
         # The condition counts down and the body counts up, so that their keys differ.
         go, _ = lift.run(

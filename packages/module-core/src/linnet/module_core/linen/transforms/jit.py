@@ -135,7 +135,7 @@ class _Call:
         return hash(self.key)
 
 
-def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> Any:
+def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
     frame = lift.frame
     modules = _Modules(lift)
     key = (
@@ -162,7 +162,7 @@ class _Modules:
         self._roots = [root.path for root in lift.roots]
         self._seen: dict[int, int] = {}
 
-    def key(self) -> Any:
+    def key(self) -> object:
         try:
             return tuple(self._of(value) for value in (*self._lift.modules, *self._lift.variables))
         except Unknown:

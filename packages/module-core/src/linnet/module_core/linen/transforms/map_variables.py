@@ -26,7 +26,7 @@ def map_variables(
     mutable: bool = False,
     rngs: CollectionFilter = True,
     variables: CollectionFilter = True,
-    methods: Any = None,
+    methods: object = None,
 ) -> Target:
     """Maps the variables that a module reads, and those that it writes.
 
@@ -79,7 +79,7 @@ def _map_variables(
     mutable: bool,
     rngs: CollectionFilter,
     variables: CollectionFilter,
-) -> Any:
+) -> object:
     stored = lift.collections(mapped)
     others = subtract_filters(variables, mapped)
     rest, keys = lift.collections(others), lift.keys(rngs)
@@ -131,8 +131,8 @@ class _BoxAxis:
         self._axis = axis
         self._params = params
 
-    def add(self, tree: PyTree) -> Any:
+    def add(self, tree: PyTree) -> object:
         return add_axis(tree, self._axis, self._params)
 
-    def remove(self, tree: PyTree) -> Any:
+    def remove(self, tree: PyTree) -> object:
         return remove_axis(tree, self._axis, self._params)

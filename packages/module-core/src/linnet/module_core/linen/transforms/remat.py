@@ -91,7 +91,7 @@ def run_checkpoint(
     moving = [x for i, x in enumerate(lift.args) if i not in fixed]
     moving_named = {k: v for k, v in lift.kwargs.items() if k not in names}
 
-    def checkpointed(inputs: Any, args: Any, kwargs: Any) -> object:
+    def checkpointed(inputs: object, args: Any, kwargs: Any) -> object:
         rest = iter(args)
         filled = [fixed[i] if i in fixed else next(rest) for i in range(len(lift.args))]
         return body(inputs, *filled, kwargs={**kwargs, **fixed_named})

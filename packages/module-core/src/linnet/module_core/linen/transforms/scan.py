@@ -128,7 +128,7 @@ def _scan(
     data_transform: Callable[..., Any] | None,
     metadata_params: Mapping[Any, Any],
     check_constancy: bool,
-) -> Any:
+) -> object:
     unsliced = [f for f, axis in variable_axes.items() if axis is None or axis is broadcast]
     variable_axes = {f: axis for f, axis in variable_axes.items() if f not in unsliced}
     variable_broadcast = union_of([variable_broadcast, *unsliced])
@@ -192,7 +192,7 @@ def _scan(
         )
     mutable = lift.mutable(subtract_filters(changes, variable_broadcast))
 
-    def step(carry: Carry, slices: Any) -> Any:
+    def step(carry: Carry, slices: object) -> Any:
         new_carry, ys, _, constants = body(carry, slices, shared_vars, mutable, False)
         return new_carry, (ys, constants if not check_constancy else None)
 
@@ -293,7 +293,7 @@ def _map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> 
     return map_prefix(lambda a, t: t if _is_shared(a) else move(t, a), axes, sliced)
 
 
-def _one_slice(x: Any) -> Any:
+def _one_slice(x: Any) -> object:
     # For arrays the shape suffices; a key's kind is not part of its shape, so a real key is used.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x[0]

@@ -94,10 +94,10 @@ def _vmap(
     in_axes: Prefix,
     out_axes: Prefix,
     axis_size: int | None,
-    axis_name: Any,
-    spmd_axis_name: Any,
+    axis_name: object,
+    spmd_axis_name: object,
     metadata_params: Mapping[Any, Any],
-) -> Any:
+) -> object:
     enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
     in_axes = as_prefix(in_axes)
     axes = list(enter.values())
