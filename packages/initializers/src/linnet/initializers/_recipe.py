@@ -202,5 +202,5 @@ def _factory(name: str) -> Any:
     return getattr(import_module(__package__ or ""), name)
 
 
-def _remake(name: str, arguments: dict[str, Any], dtype: np.dtype[Any]) -> Any:
+def _remake(name: str, arguments: dict[str, Any], dtype: np.dtype[Any]) -> object:
     return _factory(name)(**arguments, dtype=dtype)

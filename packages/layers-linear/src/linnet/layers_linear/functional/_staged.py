@@ -33,7 +33,7 @@ def is_staged(x: object) -> bool:
 def _recorder() -> type:
     seen: list[type] = []
 
-    def look(x: object) -> Any:
+    def look(x: object) -> object:
         seen.append(type(x))
         return x
 

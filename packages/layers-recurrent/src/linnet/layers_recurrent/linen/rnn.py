@@ -155,7 +155,7 @@ class RNN(Module):
 
     def _step_by_step(
         self, cell: RNNCellBase, carry: Carry, inputs: Array, time_axis: int, lengths: Array | None
-    ) -> Any:
+    ) -> object:
         lifted: dict[str, Any] = {
             "variable_axes": self.variable_axes,
             "variable_broadcast": self.variable_broadcast,
@@ -181,5 +181,5 @@ class RNN(Module):
         return last, outputs
 
 
-def _step(cell: Any, carry: object, x: Array) -> Any:
+def _step(cell: Any, carry: object, x: Array) -> object:
     return cell(carry, x)

@@ -192,7 +192,7 @@ def _changed_by_a_step(
     """Which of the carried values a step changes."""
     changed: list[int] = []
 
-    def one(carry: object, xs: object, values: list[Any]) -> Any:
+    def one(carry: object, xs: object, values: list[Any]) -> object:
         x = jax.tree.map(lambda x: lax.index_in_dim(x, 0, keepdims=False), xs)
         given = [
             jax.tree.map(lambda v, axis=kind: lax.index_in_dim(v, 0, axis, keepdims=False), v)
