@@ -93,7 +93,7 @@ FACTORY_CALLS = [
         lambda: constant([1.0, 2.0]),
         TypeError,
         "constant: value must be a number or an array, got [1.0, 2.0].\n"
-        "  jax.numpy.asarray makes an array of a list.",
+        "  Convert a list with jax.numpy.asarray.",
     ),
     (lambda: constant("a"), TypeError, "constant: value must be a number or an array, got 'a'."),
     (lambda: constant(np.array(["a"])), TypeError, "constant: value must be a number or an array"),
@@ -104,8 +104,9 @@ DRAWS = [
         lecun_normal(),
         (3,),
         None,
-        "lecun_normal(): shape must have at least two dimensions, inputs "
-        "and outputs, got (3,).\n  Initialize a bias or a scale with zeros, ones or normal.",
+        "lecun_normal(): shape must have at least two dimensions (inputs and outputs), got "
+        "(3,).\n"
+        "  Initialize a bias or a scale with zeros, ones or normal.",
     ),
     (lecun_normal(), (), None, "lecun_normal(): shape must have at least two dimensions"),
     (lecun_normal(), 3, None, "lecun_normal(): shape must have at least two dimensions"),
@@ -128,8 +129,8 @@ DRAWS = [
         delta_orthogonal(),
         (3, 4),
         None,
-        "delta_orthogonal(): shape must have 3, 4 or 5 dimensions, "
-        "one to three of a window, then inputs and outputs, got (3, 4).",
+        "delta_orthogonal(): shape must have 3, 4 or 5 dimensions: one to three window "
+        "dimensions, then inputs and outputs; got (3, 4).",
     ),
     (delta_orthogonal(), (1, 1, 1, 1, 2, 2), None, "shape must have 3, 4 or 5 dimensions"),
     (

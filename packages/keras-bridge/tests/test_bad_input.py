@@ -20,9 +20,9 @@ X = np.ones((4, 3), "float32")
 @pytest.mark.parametrize(
     ("module", "hint"),
     [
-        (Dense, r"That is the class: give an instance, Dense\(...\)."),
-        (NNXNet(rngs=nnx.Rngs(0)), "nnx modules go into NNXLayer."),
-        (NNXNet, "nnx modules go into NNXLayer."),
+        (Dense, r"That is the class: pass an instance, Dense\(...\)."),
+        (NNXNet(rngs=nnx.Rngs(0)), "Wrap nnx modules in NNXLayer."),
+        (NNXNet, "Wrap nnx modules in NNXLayer."),
         (lambda x: x, "keras.layers.Lambda"),
         (None, "got None"),
     ],
@@ -35,8 +35,8 @@ def test_modules_of_the_wrong_kind(module, hint):
 @pytest.mark.parametrize(
     ("module", "hint"),
     [
-        (Dense(2), "linen modules go into FlaxLayer."),
-        (Dense, "linen modules go into FlaxLayer."),
+        (Dense(2), "Wrap linen modules in FlaxLayer."),
+        (Dense, "Wrap linen modules in FlaxLayer."),
         (lambda: 3, "That is what the factory returned."),
         (None, "got None"),
     ],
@@ -47,7 +47,7 @@ def test_nnx_modules_of_the_wrong_kind(module, hint):
 
 
 def test_bound_modules():
-    with pytest.raises(ArgumentError, match="bound to variables"):
+    with pytest.raises(ArgumentError, match="already bound"):
         FlaxLayer(Dense(2).bind({"params": {}}))
 
 
@@ -103,12 +103,12 @@ def of_two(module, left, right):
     ("method", "why", "example"),
     [
         ("late", "it would always be called with train=False", "late(inputs, train=training)"),
-        ("needs", "it needs 'mask', which Keras doesn't give", "module.needs(*inputs)"),
-        ("keyword", "it needs 'mask', which Keras doesn't give", "module.keyword(**inputs)"),
+        ("needs", "it needs 'mask', which Keras doesn't pass", "module.needs(*inputs)"),
+        ("keyword", "it needs 'mask', which Keras doesn't pass", "module.keyword(**inputs)"),
         ("flag_first", "it needs 'x', which Keras", "flag_first(x=inputs, train=training)"),
         ("nothing", "it takes no inputs", "module.nothing()"),
         ("only_training", "it takes no inputs", "module.only_training(training=training)"),
-        (of_two, "it needs 'right', which Keras doesn't give", "of_two(module, *inputs)"),
+        (of_two, "it needs 'right', which Keras doesn't pass", "of_two(module, *inputs)"),
         (lambda: 1, "it takes no module", "module(inputs, is_training=training)"),
     ],
 )
@@ -130,7 +130,7 @@ def test_the_hint_spreads_inputs_and_names_the_flag():
         def __call__(self, a, b, *, deterministic):
             return a + b if deterministic else a - b
 
-    with pytest.raises(ArgumentError, match="it needs 'b', which Keras doesn't give") as error:
+    with pytest.raises(ArgumentError, match="it needs 'b', which Keras doesn't pass") as error:
         FlaxLayer(Both())
     written = str(error.value).partition("for example\n")[2]
     found = {}
@@ -161,7 +161,7 @@ def test_without_a_backend_the_import_says_what_to_set(backend, tmp_path):
 
 def test_a_method_of_two_inputs_needs_a_function_around_it():
     for method in ("forward", Two.forward, Two().forward):
-        with pytest.raises(ArgumentError, match="it needs 'right', which Keras doesn't give"):
+        with pytest.raises(ArgumentError, match="it needs 'right', which Keras doesn't pass"):
             FlaxLayer(Two(), method)
 
 
@@ -267,6 +267,6 @@ for layer in (FlaxLayer, NNXLayer):
     command = [sys.executable, "-c", program]
     finished = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     lines = finished.stdout.splitlines()
-    assert lines[0] == "FlaxLayer needs Keras's jax backend, this program runs on 'numpy'."
+    assert lines[0] == "FlaxLayer needs Keras's jax backend, but this program runs on 'numpy'."
     assert "os.environ['KERAS_BACKEND'] = 'jax'" in lines[1]
     assert len(lines) == 4

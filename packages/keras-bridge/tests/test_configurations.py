@@ -56,7 +56,7 @@ VALUES = {
     "own function": twice,
     "registered function": registered,
     "partial": functools.partial,  # compared by its parts, below
-    "class of modules": Dense,
+    "module class": Dense,
     "modules": [Dense(1), {"a": (Dense(2, dtype=jnp.bfloat16), Net())}],
     "named module": Dense(1, name="first"),
     "data": (Pair(1, twice), Options(2, jnp.sin)),
@@ -215,7 +215,7 @@ def test_local_classes_need_to_be_registered():
 
 
 def test_modules_with_constructors_of_their_own_are_refused():
-    with pytest.raises(ArgumentError, match="whose own __init__ hides"):
+    with pytest.raises(ArgumentError, match="whose custom __init__ hides"):
         FlaxLayer(OwnInit(3)).get_config()
 
 
@@ -298,7 +298,7 @@ def test_another_class_of_that_name_is_refused():
     config = FlaxLayer(Net(), name="mine").get_config()
     with (
         keras.saving.custom_object_scope({"Net": ModuleType}),
-        pytest.raises(ArgumentError, match="should be of a class of modules"),
+        pytest.raises(ArgumentError, match="should be an instance of a module class"),
     ):
         FlaxLayer.from_config(config)
 

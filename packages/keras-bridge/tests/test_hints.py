@@ -252,22 +252,22 @@ def shadowed(name):
 
 REMEDIES = [
     Remedy(
-        "Give module.unbind()[0], or a module made outside of setup and compact.",
+        "Pass module.unbind()[0], or a module created outside of setup and compact methods.",
         lambda: FlaxLayer(bound()),
         lambda: [FlaxLayer(bound().unbind()[0])(X), FlaxLayer(Dense(2))(X)],
     ),
     Remedy(
-        "That is the class: give an instance, {}(...).",
+        "That is the class: pass an instance, {}(...).",
         lambda: FlaxLayer(Dense),
         lambda: FlaxLayer(Dense(2))(X),
     ),
     Remedy(
-        "nnx modules go into NNXLayer.",
+        "Wrap nnx modules in NNXLayer.",
         lambda: FlaxLayer(linear()),
         lambda: NNXLayer(linear())(X),
     ),
     Remedy(
-        "linen modules go into FlaxLayer.",
+        "Wrap linen modules in FlaxLayer.",
         lambda: NNXLayer(Dense(2)),
         lambda: FlaxLayer(Dense(2))(X),
     ),
@@ -277,38 +277,38 @@ REMEDIES = [
         lambda: NNXLayer(lambda: linear())(X),
     ),
     Remedy(
-        "For a function of arrays there is keras.layers.Lambda.",
+        "For a function of arrays, use keras.layers.Lambda.",
         lambda: FlaxLayer(twice),
         lambda: keras.layers.Lambda(twice)(X),
     ),
     Remedy(
-        "its own layer is keras.layers.FlaxLayer.",
+        "Keras wraps it in keras.layers.FlaxLayer.",
         lambda: FlaxLayer(of_flax()),
         lambda: keras.layers.FlaxLayer,
     ),
     Remedy(
-        "Linnet's have the same names: from linnet import nnx.",
+        "Linnet's modules have the same names: from linnet import nnx.",
         lambda: NNXLayer(of_flax()),
         lambda: NNXLayer(linear()),
     ),
     Remedy(
-        "Create every variable in init as well, whatever `training` is.",
+        "Create every variable in init as well, whatever the value of `training`.",
         lambda: FlaxLayer(Late(in_init=False))(X),
         lambda: FlaxLayer(Late(in_init=True))(X),
     ),
     Remedy(
-        "Set it before Keras is imported: os.environ['KERAS_BACKEND'] = 'jax'.",
+        "Select it before importing Keras: os.environ['KERAS_BACKEND'] = 'jax'.",
         on_another_backend,
         # As it was in the program that this is.
         lambda: [os.environ["KERAS_BACKEND"].index("jax"), FlaxLayer(Dense(2))(X)],
     ),
     Remedy(
-        "Build it before: layer.build(input_shape), or call the layer or its model once outside",
+        "Build it beforehand with layer.build(input_shape), or call the layer or its model once",
         lambda: jax.jit(lambda x: FlaxLayer(Dense(2))(x))(X),
         lambda: [f(FlaxLayer(Dense(2))) for f in (built_first, called_first, model_called_first)],
     ),
     Remedy(
-        "Build it before: layer.build(input_shape), or call the layer or its model once outside",
+        "Build it beforehand with layer.build(input_shape), or call the layer or its model once",
         lambda: jax.jit(lambda x: NNXLayer(linear())(x))(X),
         lambda: [f(NNXLayer(linear())) for f in (built_first, called_first, model_called_first)],
     ),
@@ -318,22 +318,23 @@ REMEDIES = [
         lambda: outputs(2),
     ),
     Remedy(
-        "A function that takes the module, the inputs and maybe `training` will do as well:",
+        "A function that takes the module, the inputs and, optionally, `training` also works:",
         lambda: FlaxLayer(Coder(), "encod"),
         lambda: [FlaxLayer(Coder(), "encode")(X), FlaxLayer(Coder(), method=encoded)(X)],
     ),
     Remedy(
-        "Give a function that calls it, for example",
+        "Pass a function that calls it, for example",
         lambda: FlaxLayer(Two(), "forward"),
         given_example,
     ),
     Remedy(
-        "Let it be a dataclass like other modules, or give it get_config and from_config.",
+        "Make it a dataclass like other modules, or define get_config and from_config.",
         lambda: again(FlaxLayer(OwnInit(2))),
         lambda: [again(FlaxLayer(Dense(2))), again(FlaxLayer(WithConfig(2)))],
     ),
     Remedy(
-        "Define it at the top of a module, or register it with Keras: keras.saving.get_custom",
+        "Define it at the top level of a module, or register it with Keras: "
+        "keras.saving.get_custom",
         lambda: again(FlaxLayer(local_class()(2))),
         lambda: [again(FlaxLayer(Dense(2))), registered_class()],
     ),
@@ -343,37 +344,37 @@ REMEDIES = [
         lambda: shadowed("Renamed"),
     ),
     Remedy(
-        "Import it before loading (from {} import {}), or say which it is: keras.saving.load",
+        "Import it before loading (from {} import {}), or name it: keras.saving.load",
         loaded,
         lambda: [loaded(imported=True), loaded(said=True)],
     ),
     Remedy(
-        "Make all variables in __init__.",
+        "Create all variables in __init__.",
         lambda: NNXLayer(Growing(ready=False))(X),
         lambda: NNXLayer(Keeping(ready=True))(X),
     ),
     Remedy(
-        "Let the variable hold the same arrays in the same places from the start.",
+        "Have the variable hold the same tree of arrays from the start.",
         lambda: NNXLayer(Restructured({"left": jnp.zeros(3)}))(X),
         lambda: NNXLayer(Restructured({"left": jnp.zeros(3), "right": jnp.zeros(3)}))(X),
     ),
     Remedy(
-        "Make the layer outside of functions that jax transforms.",
+        "Create the layer outside of functions that jax transforms.",
         lambda: jax.eval_shape(lambda x: [FlaxLayer(Holder(x)).get_config(), x][1], X),
         lambda: again(FlaxLayer(Holder(X))),
     ),
     Remedy(
-        "numbers are saved with the module; a larger array should be a variable of it.",
+        "numbers are saved with the module; make a larger array one of its variables.",
         lambda: again(FlaxLayer(Holder(np.zeros(5000)))),
         lambda: [again(FlaxLayer(Holder(np.zeros(4096)))), again(FlaxLayer(Large()))(X)],
     ),
     Remedy(
-        "State lives in one variable of Keras, whose shape is fixed.",
+        "A variable of Keras holds the state, and its shape is fixed.",
         lambda: last(of_batch=True),
         lambda: last(of_batch=False),
     ),
     Remedy(
-        "Use a function that is defined at the top of a module (functools.partial of it holds",
+        "Use a function defined at the top level of a module (functools.partial binds",
         lambda: again(FlaxLayer(Net(activation=lambda x: 2 * x))),
         lambda: [
             again(FlaxLayer(Net(activation=twice))),

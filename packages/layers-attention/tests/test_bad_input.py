@@ -90,7 +90,7 @@ def test_fields(fields, error, says):
     ("inputs", "call", "error", "says"),
     [
         ((X, None, X), {}, ValueError, ("without keys", "`inputs_k` is None")),
-        ((X, X), {"inputs_kv": X}, ValueError, ("given twice", "`inputs_kv`")),
+        ((X, X), {"inputs_kv": X}, ValueError, ("passed twice", "`inputs_kv`")),
         ((X, X[:1]), {}, ValueError, ("batch dimensions", "(2, 4, 2, 4)", "(1, 4, 2, 4)")),
         ((X, X, X[:, :3]), {}, ValueError, ("same length", "(2, 3, 2, 4)")),
         ((X[0, 0],), {}, ValueError, ("inputs_q", "at least 2 dimensions", "(8,)")),
@@ -150,7 +150,7 @@ def test_inputs(inputs, call, error, says):
                 einsum_dot_general=jax.lax.dot_general,
             ),
             ValueError,
-            ("dot_general of the caller's own",),
+            ("use a custom einsum",),
         ),
         (
             lambda: weights(Q, Q, einsum=jnp.einsum, precision="highest"),

@@ -54,7 +54,7 @@ TOKEN = X[:, :1]
 
 REMEDIES = [
     Remedy(
-        "Add it, and heed it, or leave attention_fn at its default.",
+        "Add the parameter and use it, or leave attention_fn at its default.",
         lambda: layer(attention_fn=simple, apply={"mask": jnp.ones((1, 2, 3, 3), bool)}),
         lambda: [
             layer(attention_fn=with_mask, apply={"mask": jnp.ones((1, 2, 3, 3), bool)}),
@@ -67,7 +67,7 @@ REMEDIES = [
         lambda: attention(X[0, :, None], X[0, :, None], X[0, :, None]),
     ),
     Remedy(
-        "They are all dimensions but the last three: (length, heads, depth).",
+        "The batch dimensions are all but the last three (length, heads, depth).",
         lambda: attention(Q, Q[0], Q[0]),
         lambda: attention(Q, Q, Q),
     ),
@@ -106,7 +106,7 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "and another one at each step; or deterministic=True for none.",
+        "and a new one at each step, or pass deterministic=True to drop nothing.",
         lambda: attention(Q, Q, Q, dropout_rate=0.5, deterministic=False),
         lambda: [
             attention(
@@ -126,7 +126,7 @@ REMEDIES = [
         lambda: layer(heads=4, num_kv_heads=2),
     ),
     Remedy(
-        "If both are to be the same, pass it as inputs_k and leave inputs_v out.",
+        "To use one array for both, pass it as inputs_k and leave inputs_v out.",
         lambda: layer(None, X),
         lambda: layer(X),
     ),
@@ -141,14 +141,14 @@ REMEDIES = [
         lambda: decoding([TOKEN]),
     ),
     Remedy(
-        "Pass jax.numpy.einsum for the one that is to stay as it is.",
+        "Pass jax.numpy.einsum for the one that should not change.",
         lambda: attention(Q, Q, Q, qk_attn_weights_einsum=EINSUM),
         lambda: attention(
             Q, Q, Q, qk_attn_weights_einsum=EINSUM, attn_weights_value_einsum=jax.numpy.einsum
         ),
     ),
     Remedy(
-        "Have the einsums use the precision, e.g. functools.partial(jax.numpy.einsum, precision=",
+        "Pass the precision to the einsums, e.g. functools.partial(jax.numpy.einsum, precision=",
         lambda: attention(
             Q,
             Q,
@@ -160,7 +160,7 @@ REMEDIES = [
         lambda: attention(Q, Q, Q, qk_attn_weights_einsum=EINSUM, attn_weights_value_einsum=EINSUM),
     ),
     Remedy(
-        "The cache keeps the batch size, heads and depth of the input that it was made for by",
+        "The cache keeps the batch size, heads and depth of the input that it was created for",
         lambda: decoding([jnp.ones((2, 1, 4))]),
         lambda: decoding([jnp.ones((1, 1, 4))]),
     ),
@@ -170,7 +170,7 @@ REMEDIES = [
         lambda: [decoding([X, TOKEN], length=4), decoding([X])],
     ),
     Remedy(
-        "Have the einsum use the precision, e.g. functools.partial(jax.numpy.einsum, precision=",
+        "Pass the precision to the einsum, e.g. functools.partial(jax.numpy.einsum, precision=",
         lambda: functional.dot_product_attention_weights(
             Q, Q, precision="highest", einsum=jax.numpy.einsum
         ),
@@ -187,7 +187,7 @@ REMEDIES = [
         lambda: functional.make_attention_mask(jnp.ones((2, 3)), jnp.ones((2, 4))),
     ),
     Remedy(
-        "Add dimensions of size 1: which dimension is which cannot be guessed.",
+        "Add dimensions of size 1: which dimensions correspond cannot be guessed.",
         lambda: functional.combine_masks(jnp.ones((1, 3, 3)), jnp.ones((3, 3))),
         lambda: functional.combine_masks(jnp.ones((1, 3, 3)), jnp.ones((3, 3))[None]),
     ),
@@ -197,7 +197,7 @@ REMEDIES = [
         lambda: layer(X),
     ),
     Remedy(
-        "Call init_cache((*batch, greatest length, features)) before the first token.",
+        "Call init_cache((*batch, maximum length, features)) before the first token.",
         lambda: decoding_nnx(init_cache=False),
         lambda: decoding_nnx(init_cache=True),
     ),
@@ -205,7 +205,7 @@ REMEDIES = [
 
 # Without an NVIDIA GPU the backend is refused before its dtype and its dropout are looked at.
 EXPLAINED = [
-    "Pass dtype=jax.numpy.bfloat16; parameters stay as they are.",
+    "Pass dtype=jax.numpy.bfloat16; the parameters keep their dtype.",
     "Set dropout_rate=0 or deterministic=True, or use implementation='auto'.",
 ]
 

@@ -172,7 +172,11 @@ def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables)
     ("fields", "call", "says"),
     [
         ({}, {"sow_weights": True}, "sow_weights=True needs an attention_fn that takes 'module'"),
-        ({}, {"is_causal": True}, "causality, or a cache, needs an attention_fn that takes 'mask'"),
+        (
+            {},
+            {"is_causal": True},
+            "Causal masking, or a cache, needs an attention_fn that takes 'mask'",
+        ),
         ({"implementation": "chunked"}, {}, "'chunked' needs an attention_fn that takes 'impl"),
     ],
 )

@@ -46,7 +46,7 @@ def evaluated(layer):
 
 REMEDIES = [
     Remedy(
-        "Channels come last; a batch dimension is not needed.",
+        "Channels come last; the batch dimension is optional.",
         lambda: conv(jnp.ones(3)),
         lambda: conv(jnp.ones((4, 4, 3))),
     ),
@@ -61,8 +61,8 @@ REMEDIES = [
     ),
     *(
         Remedy(
-            "Channels come last: inputs are (*batch, *spatial, channels), and these have their {} "
-            "channels in dimension {}. Move them: jnp.moveaxis(x, {}, -1).",
+            "Channels come last: inputs are (*batch, *spatial, channels), but these have their "
+            "{} channels in dimension {}. Move them: jnp.moveaxis(x, {}, -1).",
             lambda convolve=convolve: convolve(jnp.ones((1, 3, 4, 4))),
             lambda convolve=convolve: convolve(jnp.moveaxis(jnp.ones((1, 3, 4, 4)), -3, -1)),
             filled=("3", "1", "-3"),
@@ -75,7 +75,7 @@ REMEDIES = [
         )
     ),
     Remedy(
-        "Inputs of shape {} in {} feature group(s) need it.",
+        "Inputs of shape {} in {} feature group(s) need this shape.",
         lambda: functional.conv(IMAGE, jnp.ones((3, 3, 1, 6))),
         lambda: [
             functional.conv(IMAGE, jnp.ones((3, 3, 3, 6))),
@@ -84,7 +84,7 @@ REMEDIES = [
         filled=("(1, 4, 4, 3)", "1"),
     ),
     Remedy(
-        "Inputs of shape {} need it with transpose_kernel={}.",
+        "Inputs of shape {} need this shape with transpose_kernel={}.",
         lambda: functional.conv_transpose(IMAGE, jnp.ones((3, 3, 2, 3))),
         lambda: [
             functional.conv_transpose(IMAGE, jnp.ones((3, 3, 3, 2))),
@@ -93,7 +93,7 @@ REMEDIES = [
         filled=("(1, 4, 4, 3)", "False"),
     ),
     Remedy(
-        "Inputs of shape {} need it: positions, then the entries of the {} window.",
+        "Inputs of shape {} need this shape: positions, then the entries of the {} window.",
         lambda: local((2, 6, 5)),
         lambda: local((4, 6, 5)),
         filled=("(1, 4, 3)", "(2,)"),
@@ -112,7 +112,7 @@ REMEDIES = [
         for convolve in (functional.conv, functional.conv_transpose)
     ),
     Remedy(
-        "Give one int for all dimensions, or",
+        "Pass one int for all dimensions, or",
         lambda: conv(strides=(1, 2, 3)),
         lambda: [conv(strides=2), conv(strides=(1, 2))],
     ),
@@ -122,12 +122,12 @@ REMEDIES = [
         lambda: [conv(padding=((1, 2), 0)), conv(padding="SAME")],
     ),
     Remedy(
-        "Give (low, high) pairs, e.g. ((k - 1, 0), (1, 1)), to be causal in one of them.",
+        "To be causal in one of them, pass (low, high) pairs, e.g. ((k - 1, 0), (1, 1)).",
         lambda: conv(padding="CAUSAL"),
         lambda: conv(padding=((3 - 1, 0), (1, 1))),
     ),
     Remedy(
-        "Give the padding as ints or (low, high) pairs, or use ConvTranspose.",
+        "Pass the padding as ints or (low, high) pairs, or use ConvTranspose.",
         lambda: conv(padding="SAME", input_dilation=2),
         lambda: [
             conv(padding=1, input_dilation=2),
@@ -146,7 +146,7 @@ REMEDIES = [
         lambda: conv(mask=jnp.broadcast_to(jnp.ones((3, 3, 1, 1)), (3, 3, 3, 2))),
     ),
     Remedy(
-        "The kernel's first dimension must be the size of the inputs' last.",
+        "The kernel's first dimension must equal the inputs' last.",
         lambda: functional.dense(X, KERNEL.T),
         lambda: functional.dense(X, KERNEL),
     ),
@@ -156,7 +156,8 @@ REMEDIES = [
         lambda: functional.dense(X, KERNEL, jnp.ones(4)),
     ),
     Remedy(
-        "need it with axis={} and batch_dims={}: batch, contracted and feature dimensions in this",
+        "need this shape with axis={} and batch_dims={}: batch, contracted and feature "
+        "dimensions in this",
         lambda: functional.dense_general(
             jnp.ones((2, 3, 5)), jnp.ones((5, 2, 4)), axis=-1, batch_dims=0
         ),
@@ -186,17 +187,18 @@ REMEDIES = [
         lambda: general(jnp.ones((2, 3, 5)).transpose(1, 0, 2), batch_dims=0),
     ),
     Remedy(
-        "A dimension is either contracted or has a map of its own for each index.",
+        "A dimension is either contracted, or a batch dimension with a separate kernel for each "
+        "index.",
         lambda: general(axis=0, batch_dims=0),
         lambda: [general(axis=0), general(axis=1, batch_dims=0)],
     ),
     Remedy(
-        "Pass one, e.g. `jax.random.key(0)`, and another one at each step.",
+        "Pass one, e.g. `jax.random.key(0)`, and a new one at each step.",
         lambda: functional.dropout(X, None, 0.5),
         lambda: [functional.dropout(X, jax.random.key(step), 0.5) for step in (0, 1)],
     ),
     Remedy(
-        "Dimensions under one letter must be of the same size.",
+        "Dimensions with the same letter must have the same size.",
         lambda: einsum("ab,bc->ac", shape=(2, 4)),
         lambda: einsum("ab,bc->ac", shape=(3, 4)),
     ),
@@ -208,7 +210,7 @@ REMEDIES = [
     Remedy('For example "...a,ab->...b".', lambda: einsum(3), lambda: einsum("...a,ab->...b")),
     Remedy('For example "...a,ab->...b".', lambda: einsum("ab"), lambda: einsum("...a,ab->...b")),
     Remedy(
-        "The first operand is the inputs, the second one the kernel.",
+        "The first operand is the inputs, and the second is the kernel.",
         lambda: einsum("ab->ab"),
         lambda: einsum("ab,bc->ac"),
     ),
@@ -223,22 +225,22 @@ REMEDIES = [
         lambda: init(linen.Embed(4, 3), X.astype(jax.numpy.int32)),
     ),
     Remedy(
-        "The product is taken over the features.",
+        "The product sums over the features.",
         lambda: functional.attend(X, jnp.ones((4, 5))),
         lambda: functional.attend(X, jnp.ones((4, 3))),
     ),
     Remedy(
-        "The first dimension of lora_a must be the size of the inputs' last.",
+        "The first dimension of lora_a must equal the inputs' last.",
         lambda: functional.lora(X, KERNEL.T, KERNEL),
         lambda: functional.lora(X, KERNEL, KERNEL.T),
     ),
     Remedy(
-        "Give one stride for each dimension of the window.",
+        "Pass one stride for each dimension of the window.",
         lambda: functional.max_pool(IMAGE, (2, 2), strides=(2,)),
         lambda: functional.max_pool(IMAGE, (2, 2), strides=(2, 2)),
     ),
     Remedy(
-        "Give one entry for each spatial dimension, e.g. (2, 2) for images.",
+        "Pass one entry for each spatial dimension, e.g. (2, 2) for images.",
         lambda: functional.max_pool(IMAGE, 2),
         lambda: functional.max_pool(IMAGE, (2, 2)),
     ),
@@ -265,12 +267,12 @@ REMEDIES = [
         lambda: nnx.LinearGeneral(3, 2, rngs=Rngs(0))(X),
     ),
     Remedy(
-        "There is one size for each dimension that is contracted.",
+        "Pass one size for each contracted dimension.",
         lambda: nnx.LinearGeneral((2, 3), 2, axis=-1, rngs=Rngs(0)),
         lambda: nnx.LinearGeneral((2, 3), 2, axis=(-2, -1), rngs=Rngs(0))(X),
     ),
     Remedy(
-        "pass rngs to the call, or switch it off with `model.eval()`.",
+        "pass rngs to the call, or turn dropout off with `model.eval()`.",
         lambda: nnx.Dropout(0.5)(X),
         lambda: [
             nnx.Dropout(0.5, rngs=Rngs(0))(X),
@@ -279,7 +281,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Write rngs=nnx.Rngs(0); a bare key is taken by a call, not by the constructor.",
+        "Write rngs=nnx.Rngs(0). Calls accept a bare key; the constructor does not.",
         lambda: nnx.Dropout(0.5, rngs=KEY),
         lambda: [nnx.Dropout(0.5, rngs=Rngs(0))(X), nnx.Dropout(0.5)(X, rngs=KEY)],
     ),

@@ -38,7 +38,7 @@ EMPTY = {
 def test_a_window_that_fits_nowhere(name):
     with pytest.raises(ShapeError) as info:
         EMPTY[name](SMALL)
-    words = ["window of size", "fits nowhere into inputs of (2, 2)", "padding='SAME'"]
+    words = ["window of size", "does not fit into inputs of (2, 2)", "padding='SAME'"]
     words.append("pooling" if "pool" in name else name.split(",")[0].split(" of ")[0])
     assert all(word in str(info.value) for word in words), info.value
 

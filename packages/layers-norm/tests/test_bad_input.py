@@ -127,7 +127,7 @@ def weight(**fields):
             update_stats=True,
         ),
         refused(weight(epsilon=-1), VECTORS, ValueError, "'epsilon'", "-1"),
-        refused(weight(variable_filter="kernel"), VECTORS, TypeError, "every letter", "{'kernel'}"),
+        refused(weight(variable_filter="kernel"), VECTORS, TypeError, "each letter", "{'kernel'}"),
         refused(weight(feature_axes=2), VECTORS, ValueError, "layer_instance/kernel", "2 dim"),
         refused(weight(feature_axes=(1, -1)), VECTORS, ValueError, "(1, -1)", "twice"),
     ],

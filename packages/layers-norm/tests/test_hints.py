@@ -147,7 +147,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Without it, all dimensions but the last are taken as one",
+        "Without it, all dimensions but the last are flattened into one",
         lambda: functional.spectral_norm(X, ONES[None], error_on_non_matrix=True),
         lambda: functional.spectral_norm(X, ONES[None]),
     ),
@@ -177,13 +177,13 @@ REMEDIES = [
         lambda: wrapped(nnx.WeightNorm),
     ),
     Remedy(
-        "Put the value into the parameter, layer.kernel[...] = array, or a new one in its place",
+        "Assign the value to the parameter, layer.kernel[...] = array, or replace the parameter",
         lambda: wrapped(nnx.WeightNorm, assign_array),
         lambda: [wrapped(nnx.WeightNorm, write_array), wrapped(nnx.WeightNorm, assign_parameter)],
     ),
     *(
         Remedy(
-            "Wrap the layer after it has got all its parameters.",
+            "Wrap the layer once it has all its parameters.",
             lambda wrapper=wrapper: wrapped(wrapper, add_parameter),
             lambda wrapper=wrapper: wrapped_after(wrapper, add_parameter),
         )

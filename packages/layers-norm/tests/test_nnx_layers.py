@@ -159,7 +159,7 @@ MISTAKES = [
     (
         lambda: nnx.BatchNorm(4, use_running_average=None, rngs=Rngs(0))(X),
         ArgumentError,
-        r"BatchNorm: Neither the layer nor its call say .* use_running_average is None",
+        r"BatchNorm: use_running_average is None in both the layer and its call",
     ),
     (
         lambda: nnx.BatchNorm(5, rngs=Rngs(0))(X),
@@ -189,12 +189,12 @@ MISTAKES = [
     (
         lambda: nnx.GroupNorm(5, num_groups=2, rngs=Rngs(0)),
         ArgumentError,
-        r"GroupNorm: The inputs' 5 channels cannot be cut into num_groups=2",
+        r"GroupNorm: The inputs' 5 channels cannot be split into num_groups=2",
     ),
     (
         lambda: nnx.GroupNorm(8, group_size=2, rngs=Rngs(0)),
         ArgumentError,
-        r"GroupNorm: One of num_groups and group_size must be given",
+        r"GroupNorm: Exactly one of num_groups and group_size must be given",
     ),
     (
         lambda: nnx.InstanceNorm(6, feature_axes=0, rngs=Rngs(0))(X),

@@ -49,7 +49,7 @@ REFUSALS = {
         errors.ArgumentTypeError,
         [
             "LSTMCell: carry must be a tuple of arrays (c, h), got one array of shape (2, 4).",
-            "`initialize_carry` of the cell makes one.",
+            "The cell's `initialize_carry` makes one.",
         ],
     ),
     "a carry of three": (
@@ -139,7 +139,7 @@ REFUSALS = {
     "a mask for the lengths": (
         rnn_call(RNN, seq_lengths=np.array([True, False])),
         errors.ArgumentTypeError,
-        ["seq_lengths must be an array of integers, got dtype bool.", "a mask can be summed"],
+        ["seq_lengths must be an array of integers, got dtype bool.", "to convert a mask, sum it"],
     ),
     "lengths that are no array": (
         rnn_call(RNN, seq_lengths="all"),

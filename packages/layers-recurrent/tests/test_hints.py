@@ -154,7 +154,7 @@ REMEDIES = [
         lambda: nnx.Bidirectional(nnx.RNN(nnx.GRUCell(2, 4, rngs=Rngs(0))), nnx.RNN(gru()))(XS),
     ),
     Remedy(
-        "That is the class: give an instance, {}(...).",
+        "That is the class: pass an instance, {}(...).",
         lambda: nnx.Bidirectional(nnx.RNN, nnx.RNN),
         lambda: nnx.Bidirectional(nnx.RNN(gru()), nnx.RNN(gru()))(XS),
     ),
@@ -189,12 +189,12 @@ REMEDIES = [
         lambda: [counted(return_carry=False), counted(seq_lengths=None), counted(for_each=True)],
     ),
     Remedy(
-        "`initialize_carry` of the cell makes a carry that fits.",
+        "The cell's `initialize_carry` makes a carry that fits.",
         lambda: traced(linen.LSTMCell(4), (jnp.ones((2, 5)), jnp.ones((2, 4)))),
         lambda: traced(linen.LSTMCell(4), begun(linen.LSTMCell(4))),
     ),
     Remedy(
-        "`initialize_carry` of the cell makes one.",
+        "The cell's `initialize_carry` makes one.",
         lambda: traced(linen.LSTMCell(4), jnp.zeros((2, 4))),
         lambda: traced(linen.LSTMCell(4), begun(linen.LSTMCell(4))),
     ),
@@ -207,7 +207,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "It holds the number of steps of each sequence; a mask can be summed over time.",
+        "It holds the number of steps of each sequence; to convert a mask, sum it over time.",
         lambda: lengths(jnp.array([[True, True, False], [True, True, True]])),
         lambda: lengths(jnp.array([[True, True, False], [True, True, True]]).sum(1)),
     ),
@@ -221,22 +221,22 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "It must keep the spatial dimensions (strides of 1, padding 'SAME'), and inputs and carry",
+        "It must keep the spatial dimensions (strides of 1, padding 'SAME'), and the inputs",
         lambda: conv(padding="VALID"),
         lambda: conv(padding="SAME"),
     ),
     Remedy(
-        "and inputs and carry must be of one batch.",
+        "and the inputs and the carry must have the same batch.",
         lambda: conv(batch=2),
         lambda: conv(batch=1),
     ),
     Remedy(
-        "Give one for each spatial dimension, e.g. (3, 3).",
+        "Pass one for each spatial dimension, e.g. (3, 3).",
         lambda: over(linen.RNN(linen.ConvLSTMCell(2, 3)), IMAGES),
         lambda: over(linen.RNN(linen.ConvLSTMCell(2, (3, 3))), IMAGES),
     ),
     Remedy(
-        "Give one for each spatial dimension, e.g. (3, 3).",
+        "Pass one for each spatial dimension, e.g. (3, 3).",
         lambda: conv_nnx(3),
         lambda: jax.eval_shape(lambda: conv_nnx((3, 3))),
     ),

@@ -68,7 +68,7 @@ def test_a_carry_without_batch_cannot_be_chosen_for_each_sequence():
     assert carry == 5
     with pytest.raises(errors.ShapeError, match=r"shape \(\), expected \(\*batch") as refused:
         linen.RNN(Count(), return_carry=True).apply({}, X, seq_lengths=LENGTHS)
-    assert "seq_lengths choose an entry for each sequence" in str(refused.value)
+    assert "seq_lengths select an entry for each sequence" in str(refused.value)
 
 
 def test_spatial_inputs():

@@ -105,7 +105,7 @@ def fill_value(who: object, name: str, value: object) -> Any:
     else:
         numeric = isinstance(value, (bool, int, float, complex, jax.Array))
     if not numeric:
-        hint = "\n  jax.numpy.asarray makes an array of a list."
+        hint = "\n  Convert a list with jax.numpy.asarray."
         raise TypeError(
             f"{who}: {name} must be a number or an array, got {value!r}."
             + (hint if isinstance(value, (list, tuple)) else "")
@@ -145,7 +145,7 @@ def has_two_dimensions(who: object, shape: tuple[Any, ...]) -> None:
     """Checks that a shape has inputs and outputs."""
     if len(shape) < 2:
         raise ValueError(
-            f"{who}: shape must have at least two dimensions, inputs and outputs, got {shape}.\n"
+            f"{who}: shape must have at least two dimensions (inputs and outputs), got {shape}.\n"
             "  Initialize a bias or a scale with zeros, ones or normal."
         )
 
@@ -154,8 +154,8 @@ def is_convolution(who: object, shape: tuple[Any, ...]) -> None:
     """Checks that a shape is [*window, inputs, outputs] with inputs <= outputs."""
     if not 3 <= len(shape) <= 5:
         raise ValueError(
-            f"{who}: shape must have 3, 4 or 5 dimensions, one to three of a window, then inputs "
-            f"and outputs, got {shape}."
+            f"{who}: shape must have 3, 4 or 5 dimensions: one to three window dimensions, then "
+            f"inputs and outputs; got {shape}."
         )
     if shape[-2] > shape[-1]:
         raise ValueError(
@@ -209,7 +209,8 @@ def key_of(who: object, value: object) -> None:
     if value.ndim != (0 if typed else 1):
         raise ValueError(
             f"{who}: key must be a single PRNG key, got an array of {value.dtype} of shape "
-            f"{value.shape}.\n  jax.vmap draws once for each of several keys."
+            f"{value.shape}.\n"
+            "  To draw once for each key, use jax.vmap."
         )
 
 

@@ -155,10 +155,12 @@ class Recipe(ABC):
         return self
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{self!r} cannot be changed (tried to set {name!r}); make another.")
+        raise AttributeError(
+            f"{self!r} is immutable: cannot set {name!r}. Make a new initializer instead."
+        )
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{self!r} cannot be changed (tried to delete {name!r}).")
+        raise AttributeError(f"{self!r} is immutable: cannot delete {name!r}.")
 
 
 @cache

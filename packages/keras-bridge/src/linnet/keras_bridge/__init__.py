@@ -15,9 +15,10 @@ except ModuleNotFoundError as error:
     backend = os.environ.get("KERAS_BACKEND")
     chosen = f"KERAS_BACKEND={backend}" if backend else "KERAS_BACKEND is not set"
     raise ModuleNotFoundError(
-        f"Keras runs on {error.name} here, which is not installed ({chosen}); linnet.keras_bridge"
-        " needs its jax backend.\n  Set it before Keras is imported, in the shell"
-        " (export KERAS_BACKEND=jax) or in the program: os.environ['KERAS_BACKEND'] = 'jax'.",
+        f"Keras is configured to run on {error.name}, which is not installed ({chosen}); "
+        "linnet.keras_bridge needs the jax backend of Keras.\n"
+        "  Select it before importing Keras, in the shell (export KERAS_BACKEND=jax) or in the "
+        "program: os.environ['KERAS_BACKEND'] = 'jax'.",
         name=error.name,
     ) from error
 

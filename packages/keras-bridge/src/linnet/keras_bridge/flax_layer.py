@@ -91,19 +91,22 @@ class FlaxLayer(ModuleLayer):
         if isinstance(module, Module):
             if module.scope is not None:
                 raise self._error(
-                    f"The {type(module).__name__} is bound to variables already.",
-                    hint="Give module.unbind()[0], or a module made outside of setup and compact.",
+                    f"The {type(module).__name__} is already bound to variables.",
+                    hint=(
+                        "Pass module.unbind()[0], or a module created outside of setup and "
+                        "compact methods."
+                    ),
                 )
             return
         name = module.__name__ if isinstance(module, type) else type(module).__name__
         if isinstance(module, type) and issubclass(module, Module):
-            hint = f"That is the class: give an instance, {name}(...)."
+            hint = f"That is the class: pass an instance, {name}(...)."
         elif modules.is_nnx(module) or modules.is_module_class(module):
-            hint = "nnx modules go into NNXLayer."
+            hint = "Wrap nnx modules in NNXLayer."
         elif type(module).__module__.partition(".")[0] == "flax":
-            hint = "That is one of Flax's; its own layer is keras.layers.FlaxLayer."
+            hint = "That is a Flax module; Keras wraps it in keras.layers.FlaxLayer."
         else:
-            hint = "For a function of arrays there is keras.layers.Lambda."
+            hint = "For a function of arrays, use keras.layers.Lambda."
         raise self._error(
             f"module should be an instance of linnet.linen.Module, got {describe(module)}.",
             hint=hint,
@@ -198,8 +201,11 @@ class FlaxLayer(ModuleLayer):
         if found:
             cls = type(self.module).__name__
             raise self._error(
-                f"variables are not those of {cls} for these inputs:\n    " + "\n    ".join(found),
-                hint="Are they another module's, or were they made for inputs of another shape?",
+                f"variables do not match {cls} for these inputs:\n    " + "\n    ".join(found),
+                hint=(
+                    "Do they belong to another module, or were they created for inputs of "
+                    "another shape?"
+                ),
             )
 
     def _run(self, inputs: PyTree, training: bool) -> Output:
@@ -228,9 +234,10 @@ class FlaxLayer(ModuleLayer):
         if leaves is None:
             found = differences(after, before)
             raise self._error(
-                "The state that a call returned has other variables than the one that the module "
-                "was initialized with:\n    " + "\n    ".join(found),
-                hint="Create every variable in init as well, whatever `training` is.",
+                "The variables in the state that a call returned differ from those that the "
+                "module was initialized with:\n"
+                "    " + "\n    ".join(found),
+                hint="Create every variable in init as well, whatever the value of `training`.",
             )
         if self._keeps_state(training):
             state.write(leaves, before)

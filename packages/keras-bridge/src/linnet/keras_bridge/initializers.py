@@ -58,7 +58,8 @@ def make(library: str, factory: str, arguments: dict[str, Any], where: Place) ->
     public = getattr(found, "__all__", None) or [n for n in dir(found) if not n.startswith("_")]
     if found is None or factory not in public:
         raise ArgumentError(
-            f"{where} is stored as the initializer {factory!r} of {library!r}, which isn't there.",
+            f"{where} is stored as the initializer {factory!r} of {library!r}, which cannot be "
+            "imported.",
             hint="Is linnet-initializers installed?",
         )
     return getattr(found, factory)(**arguments)

@@ -45,9 +45,9 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         backend = keras.backend.backend()
         if backend != "jax":
             raise ArgumentError(
-                f"{type(self).__name__} needs Keras's jax backend, this program runs on "
+                f"{type(self).__name__} needs Keras's jax backend, but this program runs on "
                 f"{backend!r}.",
-                hint="Set it before Keras is imported: os.environ['KERAS_BACKEND'] = 'jax'.",
+                hint="Select it before importing Keras: os.environ['KERAS_BACKEND'] = 'jax'.",
             )
         super().__init__(**kwargs)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
@@ -139,10 +139,12 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
     def _refuse_trace(self) -> None:
         if is_tracing():
             raise self._error(
-                "This layer is built inside a function that jax transforms, where its weights "
-                "would be lost.",
-                hint="Build it before: layer.build(input_shape), or call the layer or its model "
-                "once outside of jax.jit, jax.grad ....",
+                "This layer is being built inside a function that jax transforms, where its "
+                "weights would be lost.",
+                hint=(
+                    "Build it beforehand with layer.build(input_shape), or call the layer or "
+                    "its model once outside of jax.jit, jax.grad and the like."
+                ),
             )
 
     def _draw_keys(self) -> tuple[jax.Array, jax.Array]:
@@ -230,7 +232,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         elif self._output_structure.structure != structure:
             raise self._error(
                 f"With training={self._output_structure.training} the method returned "
-                f"{self._output_structure.structure}, with training={is_training} it returns "
+                f"{self._output_structure.structure}, but with training={is_training} it returns "
                 f"{structure}.",
                 hint="Return the same number of arrays in the same places both times.",
             )

@@ -64,8 +64,10 @@ def find_method(module: object, method: Any, layer: str) -> Method:
             public = [n for n in dir(cls) if not n.startswith("_") and callable(getattr(cls, n))]
             raise ArgumentError(
                 f"{cls.__name__} has no method {name!r}.",
-                hint=f"{did_you_mean(name, public)} A function that takes the module, the inputs "
-                f"and maybe `training` will do as well: {layer}(module, method=function).",
+                hint=(
+                    f"{did_you_mean(name, public)} A function that takes the module, the inputs "
+                    f"and, optionally, `training` also works: {layer}(module, method=function)."
+                ),
             )
     elif callable(method) and not isinstance(method, type):
         function = getattr(method, "__func__", method)
@@ -126,7 +128,7 @@ def _checked(function: Callable[..., Any], name: str | None, cls: type) -> Metho
             continue
         if p.default is p.empty:
             raise _other_parameters(
-                what, parameters, f"it needs {p.name!r}, which Keras doesn't give", example
+                what, parameters, f"it needs {p.name!r}, which Keras doesn't pass", example
             )
         if p.name in _OTHER_NAMES and isinstance(p.default, bool) and "training" not in rest:
             raise _other_parameters(
@@ -143,9 +145,9 @@ def _other_parameters(
 ) -> ArgumentError:
     listed = ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
     return ArgumentError(
-        f"{what} has the parameters ({listed}), expected the module, `inputs` and, if it matters, "
+        f"{what} has the parameters ({listed}), expected the module, `inputs` and, optionally, "
         f"`training`: {why}.",
-        hint="Give a function that calls it, for example\n" + example,
+        hint="Pass a function that calls it, for example\n" + example,
     )
 
 

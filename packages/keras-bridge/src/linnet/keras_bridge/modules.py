@@ -77,8 +77,9 @@ def to_config(module: Any, where: Place) -> dict[str, Any]:
         return {**stored, **objects.to_config(module, where)}
     if cls._own_init:
         raise ArgumentError(
-            f"{where} is a {cls.__name__}, whose own __init__ hides what it is made from.",
-            hint="Let it be a dataclass like other modules, or give it get_config and from_config.",
+            f"{where} is a {cls.__name__}, whose custom __init__ hides the arguments that it was "
+            "created with.",
+            hint="Make it a dataclass like other modules, or define get_config and from_config.",
         )
     fields = {}
     for field in dataclasses.fields(module):
@@ -105,10 +106,12 @@ def _class_of(cls: type, where: Place) -> names.Reference:
     if found is None:
         raise ArgumentError(
             f"{where} is a {cls.__qualname__} of module {cls.__module__}, a class that can't be "
-            "found again by its name.",
-            hint="Define it at the top of a module, or register it with Keras: "
-            f"keras.saving.get_custom_objects()['{cls.__name__}'] = {cls.__name__}. (The decorator "
-            "register_keras_serializable takes classes with a get_config method.)",
+            "looked up by its name.",
+            hint=(
+                "Define it at the top level of a module, or register it with Keras: "
+                f"keras.saving.get_custom_objects()['{cls.__name__}'] = {cls.__name__}. (The "
+                "decorator register_keras_serializable takes classes with a get_config method.)"
+            ),
         )
     return found
 
@@ -133,8 +136,8 @@ def from_config(stored: object, where: Place) -> Any:
     cls = names.find(stored["class"], str(where))
     if not is_written_class(cls):
         raise ArgumentError(
-            f"{where} should be of a class of modules, but {stored['class']['name']!r} is "
-            f"{describe(cls)}.",
+            f"{where} should be an instance of a module class, but {stored['class']['name']!r} "
+            f"is {describe(cls)}.",
             hint="Another object of that name may be registered with Keras.",
         )
     if "config" in stored:

@@ -77,11 +77,12 @@ def find(stored: Any, what: object) -> Any:
     if found is None:
         module, _, qualname = name.partition(":")
         raise ArgumentError(
-            f"{what} is stored as {qualname!r} of {module!r}, and there is no such name in what "
-            "this program has imported.",
-            hint=f"Import it before loading (from {module} import {last.split('.')[0]}), or say "
-            f"which it is: keras.saving.load_model(path, custom_objects={{{last!r}: {last}}}). "
-            "A file is not allowed to import anything itself.",
+            f"{what} is stored as {qualname!r} of {module!r}, which this program has not imported.",
+            hint=(
+                f"Import it before loading (from {module} import {last.split('.')[0]}), or name "
+                f"it: keras.saving.load_model(path, custom_objects={{{last!r}: {last}}}). A file "
+                "is not allowed to import anything itself."
+            ),
         )
     return found
 

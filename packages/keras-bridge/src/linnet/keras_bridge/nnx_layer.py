@@ -97,9 +97,12 @@ class NNXLayer(ModuleLayer):
         if isinstance(given, nnx.Module):
             return given
         if modules.is_linen(given) or modules.is_linen_class(given):
-            hint: str | None = "linen modules go into FlaxLayer."
+            hint: str | None = "Wrap linen modules in FlaxLayer."
         elif type(given).__module__.partition(".")[0] == "flax":
-            hint = "That is one of Flax's; Linnet's have the same names: from linnet import nnx."
+            hint = (
+                "That is a Flax module; Linnet's modules have the same names: from linnet "
+                "import nnx."
+            )
         elif callable(given):
             self._factory = given
             made = self._made(given)
@@ -162,7 +165,7 @@ class NNXLayer(ModuleLayer):
         if changed := sorted(before.keys() ^ after.keys()):
             raise self._error(
                 f"A call has added or removed variables: {', '.join(changed)}.",
-                hint="Make all variables in __init__.",
+                hint="Create all variables in __init__.",
             )
         if not self._keeps_state(training):
             return
@@ -172,7 +175,7 @@ class NNXLayer(ModuleLayer):
         if leaves is None:
             raise self._error(
                 "A call has changed the structure of a variable's value.",
-                hint="Let the variable hold the same arrays in the same places from the start.",
+                hint="Have the variable hold the same tree of arrays from the start.",
             )
         state.write(leaves, old)
 

@@ -33,9 +33,9 @@ _MOST_NUMBERS = 4096
 _PLAIN = (str, int, type(None))
 
 _OF_FUNCTIONS = (
-    "Use a function that is defined at the top of a module (functools.partial of it holds "
-    "arguments), or register it: keras.saving.register_keras_serializable()(function). "
-    "An initializer may be one of jax.nn.initializers or linnet.initializers."
+    "Use a function defined at the top level of a module (functools.partial binds arguments), "
+    "or register it: keras.saving.register_keras_serializable()(function). An initializer may "
+    "be one of jax.nn.initializers or linnet.initializers."
 )
 _OF_VALUES = (
     "Give the module methods get_config and from_config, as Keras's layers have, and register "
@@ -63,7 +63,7 @@ def to_json(value: object, where: Place) -> Any:
     if type(value) is list:
         return [to_json(v, where.item(i)) for i, v in enumerate(value)]
     raise ArgumentError(
-        f"{where} holds {describe(value)}, which has no name to be saved under.",
+        f"{where} holds {describe(value)}, which has no name that it can be saved under.",
         hint=_OF_FUNCTIONS if callable(value) else _OF_VALUES,
     )
 
@@ -88,7 +88,7 @@ def from_json(stored: object, where: Place) -> Any:
             if tag == f"@{name}":
                 return read(content, where)
     raise ArgumentError(
-        f"{where} is stored as something unknown, with the keys {sorted(stored)}.",
+        f"{where} is stored in an unknown form, with the keys {sorted(stored)}.",
         hint="Was the file written by a newer version of linnet-keras-bridge?",
     )
 
@@ -141,7 +141,7 @@ def _array(value: Any, where: Place) -> object:
     if isinstance(value, jax.core.Tracer):
         raise ArgumentError(
             f"{where} holds a value that jax is tracing, which can't be saved.",
-            hint="Make the layer outside of functions that jax transforms.",
+            hint="Create the layer outside of functions that jax transforms.",
         )
     is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     stored = {
@@ -155,9 +155,11 @@ def _array(value: Any, where: Place) -> object:
         return stored
     if value.size > _MOST_NUMBERS:
         raise ArgumentError(
-            f"{where} holds {describe(value)}, too large for a configuration.",
-            hint=f"Up to {_MOST_NUMBERS} numbers are saved with the module; a larger array should "
-            "be a variable of it.",
+            f"{where} holds {describe(value)}, which is too large for a configuration.",
+            hint=(
+                f"Up to {_MOST_NUMBERS} numbers are saved with the module; make a larger array "
+                "one of its variables."
+            ),
         )
     numbers = np.asarray(jax.random.key_data(value) if is_key else value)
     data = base64.b64encode(numbers.tobytes()).decode("ascii")
@@ -231,7 +233,7 @@ def _is_enum(value: object) -> bool:
 def _read_enum(stored: Any, where: Place) -> object:
     found = names.find(stored["class"], where)
     if not (isinstance(found, type) and issubclass(found, enum.Enum)):
-        raise ArgumentError(f"{where} should be an enum's member, got {describe(found)}.")
+        raise ArgumentError(f"{where} should be a member of an enum, got {describe(found)}.")
     return found[stored["member"]]
 
 

@@ -106,10 +106,12 @@ class Weights:
                 new = jax.random.key_data(new)
             if jnp.shape(new) != tuple(variable.shape):
                 raise ArgumentError(
-                    f"The state {self.paths[i]} has shape {tuple(variable.shape)}, a call made it "
-                    f"{jnp.shape(new)}.",
-                    hint="State lives in one variable of Keras, whose shape is fixed. Does it "
-                    "depend on the size of the batch?",
+                    f"The state {self.paths[i]} has shape {tuple(variable.shape)}, but a call "
+                    f"changed it to {jnp.shape(new)}.",
+                    hint=(
+                        "A variable of Keras holds the state, and its shape is fixed. Does the "
+                        "shape depend on the batch size?"
+                    ),
                 )
             variable.assign(new)
 

@@ -56,7 +56,7 @@ def require_two(forward_rnn: object, backward_rnn: object, cell_type: type, argu
             if issubclass(cls, cell_type):
                 hint = f"For example RNN({cls.__name__}({arguments}))."
             else:
-                hint = f"That is the class: give an instance, {cls.__name__}(...)."
+                hint = f"That is the class: pass an instance, {cls.__name__}(...)."
             raise ArgumentTypeError(
                 f"{name} must be an RNN, which runs a cell over a sequence, got {cls.__name__}.",
                 hint=hint,

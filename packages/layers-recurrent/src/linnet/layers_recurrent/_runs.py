@@ -61,7 +61,7 @@ def choose(running: Array, new: Array, old: Array) -> Array:
     if new.shape[: running.ndim] != running.shape:
         raise ShapeError(
             f"an entry of the carry has shape {new.shape}, expected (*batch, ...) with the batch "
-            f"{running.shape}: seq_lengths choose an entry for each sequence.",
+            f"{running.shape}: seq_lengths select an entry for each sequence.",
             hint="Leave out return_carry or seq_lengths, or give the entry batch dimensions.",
         )
     return jnp.where(running.reshape(*running.shape, *(1,) * (new.ndim - running.ndim)), new, old)

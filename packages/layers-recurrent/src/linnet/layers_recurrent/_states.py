@@ -36,7 +36,7 @@ def state_of(carry: object, names: tuple[str, ...], features: int) -> tuple[Arra
             raise ShapeError(
                 f"'{name}' of the carry has shape {entry.shape}, expected (..., {features}) for "
                 f"features={features}.",
-                hint="`initialize_carry` of the cell makes a carry that fits.",
+                hint="The cell's `initialize_carry` makes a carry that fits.",
             )
     return entries
 

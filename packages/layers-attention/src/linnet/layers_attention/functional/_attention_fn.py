@@ -99,7 +99,7 @@ def call_attention_fn(
         elif "is_causal" in names and first:
             given["is_causal"] = True
         else:
-            _require("mask", names, "causality, or a cache,")
+            _require("mask", names, "Causal masking, or a cache,")
             given["mask"] = combine_masks(
                 options["mask"], _causal_mask(query, key, query_offset, options["mask"])
             )
@@ -109,10 +109,10 @@ def call_attention_fn(
 # Options that change the result: a function without such a parameter would ignore it.
 _WISHES = {
     "mask": "a mask",
-    "dropout_rate": "dropout of weights",
+    "dropout_rate": "Dropout of the weights",
     "precision": "a precision",
-    "qk_attn_weights_einsum": "an einsum for the logits",
-    "attn_weights_value_einsum": "an einsum for the values",
+    "qk_attn_weights_einsum": "A custom einsum for the logits",
+    "attn_weights_value_einsum": "A custom einsum for the values",
 }
 
 
@@ -127,9 +127,9 @@ def _is_off(name: str, options: Mapping[str, Any]) -> bool:
 def _require(name: str, names: frozenset[str], wish: str) -> None:
     if name not in names:
         raise ArgumentError(
-            f"{wish} needs an attention_fn that takes {name!r}, this one has the parameters "
+            f"{wish} needs an attention_fn that takes {name!r}, but this one has the parameters "
             f"{sorted(names)}.",
-            hint="Add it, and heed it, or leave attention_fn at its default.",
+            hint="Add the parameter and use it, or leave attention_fn at its default.",
         )
 
 

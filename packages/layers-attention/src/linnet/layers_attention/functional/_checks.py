@@ -54,24 +54,26 @@ def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
         if shape[:-3] != query[:-3]:
             raise ShapeError(
                 f"The batch dimensions of query, key and value must match, got {given}.",
-                hint="They are all dimensions but the last three: (length, heads, depth).",
+                hint="The batch dimensions are all but the last three (length, heads, depth).",
             )
         if shape[-2] != key[-2]:
             divides = what == "query" and key[-2] > 0 and shape[-2] % key[-2] == 0
             if not divides:
                 raise ShapeError(
-                    f"The number of heads must be that of the key, or a multiple for the query: "
-                    f"got {given}.",
-                    hint="Heads are the last dimension but one; groups of query heads may share a "
-                    "key head.",
+                    "The value must have as many heads as the key, and the query as many or a "
+                    f"multiple: got {given}.",
+                    hint=(
+                        "The heads are the second-to-last dimension; groups of query heads may "
+                        "share a key head."
+                    ),
                 )
     if query[-1] != key[-1]:
         raise ShapeError(
-            f"query and key must have the same depth, their last dimension: got {given}."
+            f"query and key must have the same depth (their last dimension): got {given}."
         )
     if value is not None and value[-3] != key[-3]:
         raise ShapeError(
-            f"key and value must have the same length, their last dimension but two: got {given}."
+            f"key and value must have the same length (their third-to-last dimension): got {given}."
         )
     return Sizes(query[:-3], query[-3], key[-3], query[-2], key[-2], query[-1])
 
@@ -94,8 +96,10 @@ def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
     raise ShapeError(
         f"{what} has shape {shape}, which doesn't broadcast to that of the logits, "
         f"(*batch, heads, queries, keys) = {logits}.",
-        hint="Did the lengths change, or is the dimension of the heads missing? "
-        "`make_attention_mask` adds it: (*batch, 1, queries, keys).",
+        hint=(
+            "Did the lengths change, or is the heads dimension missing? `make_attention_mask` "
+            "adds it: (*batch, 1, queries, keys)."
+        ),
     )
 
 
@@ -108,7 +112,10 @@ def check_implementation(name: object) -> str:
     if name not in IMPLEMENTATIONS:
         raise ArgumentError(
             f"implementation={name!r} is unknown. {did_you_mean(str(name), IMPLEMENTATIONS)}",
-            hint="'exact' computes all logits at once, 'chunked' block after block in memory that "
-            "is linear in the length, 'cudnn' on an NVIDIA GPU; 'auto' chooses by the length.",
+            hint=(
+                "'exact' computes all logits at once; 'chunked' computes them block by block, "
+                "in memory that is linear in the length; 'cudnn' runs on an NVIDIA GPU; 'auto' "
+                "chooses by the length."
+            ),
         )
     return str(name)

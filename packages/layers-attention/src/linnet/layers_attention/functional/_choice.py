@@ -65,9 +65,9 @@ def _is_short(call: Call) -> bool:
 def _obstacle(call: Call) -> str | None:
     """The reason why a call needs exact attention, or None."""
     if call.on_weights is not None:
-        return "hand out the weights, which it never has all at once"
+        return "return the weights, which it never holds all at once"
     if call.products.overridden:
-        return "use einsum or dot_general of the caller's own"
+        return "use a custom einsum or dot_general"
     if jnp.issubdtype(call.query.dtype, jnp.complexfloating):
         return f"compute in {call.query.dtype}"
     if call.dropout is not None and call.dropout.rate == 1.0:

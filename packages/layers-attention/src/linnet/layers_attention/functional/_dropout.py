@@ -43,7 +43,9 @@ def weight_dropout(
         raise InvalidRngError(
             f"Dropping attention weights with dropout_rate={rate} needs a random key, got "
             f"dropout_rng={key!r}.",
-            hint="Pass one, e.g. `jax.random.key(0)`, and another one at each step; or "
-            "deterministic=True for none.",
+            hint=(
+                "Pass one, e.g. `jax.random.key(0)`, and a new one at each step, or pass "
+                "deterministic=True to drop nothing."
+            ),
         )
     return WeightDropout(key, rate, broadcast)

@@ -67,7 +67,7 @@ def three_inputs(
         if inputs_v is not None:
             raise ArgumentError(
                 "Values were given without keys: `inputs_v` is set, `inputs_k` is None.",
-                hint="If both are to be the same, pass it as inputs_k and leave inputs_v out.",
+                hint="To use one array for both, pass it as inputs_k and leave inputs_v out.",
             )
         inputs_k = inputs_q
     if inputs_v is None:
@@ -92,8 +92,10 @@ def check_new_tokens(query: Array, key: Array) -> None:
     """
     if query.shape[-3] != key.shape[-3]:
         raise ShapeError(
-            "Autoregressive cache shape error: while decoding, queries and keys are of the same "
-            f"new tokens, got {query.shape[-3]} and {key.shape[-3]} of them.",
-            hint="Pass inputs_q alone. Attention to another sequence needs no cache: it sees all "
-            "of it at each step.",
+            "Autoregressive cache shape error: while decoding, queries and keys must come from "
+            f"the same new tokens, got {query.shape[-3]} and {key.shape[-3]} of them.",
+            hint=(
+                "Pass inputs_q alone. Attention to another sequence needs no cache, because "
+                "each step sees all of it."
+            ),
         )

@@ -112,14 +112,16 @@ def products(
     if (logits_einsum is None) != (values_einsum is None):
         raise ArgumentError(
             "Only one of qk_attn_weights_einsum and attn_weights_value_einsum was given.",
-            hint="Pass jax.numpy.einsum for the one that is to stay as it is.",
+            hint="Pass jax.numpy.einsum for the one that should not change.",
         )
     if logits_einsum is not None and (precision is not None or dot_general is not None):
         raise ArgumentError(
             "The two einsums replace the products, so nothing would use "
             f"precision={precision!r} and einsum_dot_general={dot_general!r}.",
-            hint="Have the einsums use the precision, e.g. "
-            "functools.partial(jax.numpy.einsum, precision=...).",
+            hint=(
+                "Pass the precision to the einsums, e.g. functools.partial(jax.numpy.einsum, "
+                "precision=...)."
+            ),
         )
     if logits_einsum is None and dot_general is None and einsum_is_replaced():
         # A quantizer or profiler that replaced `jnp.einsum` expects attention to call it.

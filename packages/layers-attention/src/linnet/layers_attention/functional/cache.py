@@ -78,9 +78,11 @@ def append_to_cache(cache: Cache, key: Array, value: Array) -> Cache:
         if new.shape != expected:
             raise ShapeError(
                 f"Autoregressive cache shape error: the cached {what} has shape {old.shape}, so "
-                f"new ones have {expected}, got {new.shape}.",
-                hint="The cache keeps the batch size, heads and depth of the input that it was "
-                "made for by init.",
+                f"new ones must have shape {expected}, got {new.shape}.",
+                hint=(
+                    "The cache keeps the batch size, heads and depth of the input that it was "
+                    "created for."
+                ),
             )
     more, room = key.shape[-3], cache.key.shape[-3]
     if isinstance(cache.filled, jax.core.Tracer):

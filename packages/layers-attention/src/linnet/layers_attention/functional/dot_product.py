@@ -78,8 +78,10 @@ def dot_product_attention_weights(
         raise ArgumentError(
             "The einsum replaces the products, so nothing would use "
             f"precision={precision!r} and einsum_dot_general={einsum_dot_general!r}.",
-            hint="Have the einsum use the precision, e.g. "
-            "functools.partial(jax.numpy.einsum, precision=...).",
+            hint=(
+                "Pass the precision to the einsum, e.g. functools.partial(jax.numpy.einsum, "
+                "precision=...)."
+            ),
         )
     call = checked_call(
         query,

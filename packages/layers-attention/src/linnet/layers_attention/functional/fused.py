@@ -32,14 +32,15 @@ def attend(call: Call) -> Array:
     """
     if jax.default_backend() not in ("gpu", "cuda"):
         raise ArgumentError(
-            f"implementation='cudnn' needs an NVIDIA GPU, the device is {jax.default_backend()!r}.",
+            "implementation='cudnn' needs an NVIDIA GPU, but the device is "
+            f"{jax.default_backend()!r}.",
             hint="implementation='auto' runs everywhere.",
         )
     if call.query.dtype not in (jnp.bfloat16, jnp.float16):
         raise DtypeError(
             "implementation='cudnn' computes in bfloat16 or float16 only, got dtype "
             f"{call.query.dtype}.",
-            hint="Pass dtype=jax.numpy.bfloat16; parameters stay as they are.",
+            hint="Pass dtype=jax.numpy.bfloat16; the parameters keep their dtype.",
         )
     return attend_in_one(call, "cudnn")
 
@@ -53,7 +54,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     assert call.value is not None
     if call.dropout is not None:
         raise ArgumentError(
-            "implementation='cudnn' has no dropout.",
+            "implementation='cudnn' does not support dropout.",
             hint="Set dropout_rate=0 or deterministic=True, or use implementation='auto'.",
         )
     sizes, visible = call.sizes, call.visible

@@ -49,8 +49,8 @@ def make_attention_mask(
     query_input, key_input = jnp.asarray(query_input), jnp.asarray(key_input)
     if not query_input.ndim or not key_input.ndim:
         raise ShapeError(
-            "query_input and key_input must have at least one dimension, the length, got shapes "
-            f"{query_input.shape} and {key_input.shape}."
+            "query_input and key_input must have at least one dimension (the length), got "
+            f"shapes {query_input.shape} and {key_input.shape}."
         )
     try:
         jnp.broadcast_shapes(query_input.shape[:-1], key_input.shape[:-1])
@@ -94,7 +94,9 @@ def make_causal_mask(x: Array, extra_batch_dims: int = 0, dtype: DTypeLike = jnp
     """
     shape = jnp.shape(x)
     if not shape:
-        raise ShapeError("make_causal_mask needs at least one dimension, the length: got a scalar.")
+        raise ShapeError(
+            "make_causal_mask needs at least one dimension (the length), got a scalar."
+        )
     positions = jnp.broadcast_to(jnp.arange(shape[-1], dtype=jnp.int32), shape)
     return make_attention_mask(
         positions,
@@ -131,7 +133,7 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
         raise ArgumentError(
             f"masks must have the same rank, got the ranks {[len(s) for s in shapes]} of the "
             f"shapes {shapes}.",
-            hint="Add dimensions of size 1: which dimension is which cannot be guessed.",
+            hint="Add dimensions of size 1: which dimensions correspond cannot be guessed.",
         )
     try:
         jnp.broadcast_shapes(*shapes)

@@ -278,7 +278,8 @@ def _inputs(
     if inputs_kv is not None:
         if inputs_k is not None or inputs_v is not None:
             raise ArgumentError(
-                "Keys and values were given twice, by `inputs_kv` and by `inputs_k` or `inputs_v`.",
+                "Keys and values were passed twice, as `inputs_kv` and as `inputs_k` or "
+                "`inputs_v`.",
                 hint="inputs_kv is deprecated: pass inputs_k, and inputs_v if it differs.",
             )
         warnings.warn(

@@ -345,8 +345,8 @@ class MultiHeadAttention(Layer):
         cached_key, cached_value, index = self.cached_key, self.cached_value, self.cache_index
         if cached_key is None or cached_value is None or index is None:
             raise ArgumentError(
-                "Autoregressive cache not initialized: decode is True, and there is no cache.",
-                hint="Call init_cache((*batch, greatest length, features)) before the first token.",
+                "Autoregressive cache not initialized: decode is True, but there is no cache.",
+                hint="Call init_cache((*batch, maximum length, features)) before the first token.",
             )
         first = index.get_value()
         cache = functional.append_to_cache(
@@ -400,7 +400,8 @@ class MultiHeadAttention(Layer):
             return
         if batch_size is None or max_length is None:
             raise ArgumentError(
-                f"batch_size={batch_size!r} and max_length={max_length!r}: a cache needs both."
+                f"A cache needs both batch_size and max_length, got batch_size={batch_size!r} "
+                f"and max_length={max_length!r}."
             )
         batch = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
         cached = self.cached_key
@@ -411,6 +412,6 @@ class MultiHeadAttention(Layer):
 
 def _undecided(name: str, remedy: str) -> str:
     return (
-        f"Neither the layer nor its call say so: {name} is None. Pass {name}=True or False to the"
-        f" constructor or here, or set it for the whole model: {remedy}."
+        f"{name} is None in both the layer and its call. Pass {name}=True or False to the "
+        f"constructor or here, or set it for the whole model: {remedy}."
     )

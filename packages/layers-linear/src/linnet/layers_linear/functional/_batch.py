@@ -65,7 +65,7 @@ def require_spatial(shape: Shape, rank: int) -> None:
         raise ShapeError(
             f"inputs have shape {shape}, expected (*batch, *spatial, features) with {rank} spatial "
             f"dimensions: at least {rank + 1} dimensions.",
-            hint="Channels come last; a batch dimension is not needed.",
+            hint="Channels come last; the batch dimension is optional.",
         )
 
 
@@ -83,8 +83,8 @@ def require_output(positions: Shape, spatial: Shape, window: Shape, what: str) -
     """
     if 0 in positions and 0 not in spatial:
         raise ShapeError(
-            f"the {what} window of size {window} fits nowhere into inputs of {spatial} positions: "
-            f"the output would be empty, of {positions} positions.",
+            f"the {what} window of size {window} does not fit into inputs of {spatial} "
+            f"positions: the output would be empty, with {positions} positions.",
             hint="Use a smaller window or dilation, more padding (padding='SAME'), or larger "
             "inputs: (*batch, *spatial, channels), channels last.",
         )
@@ -101,7 +101,7 @@ def channels_first(shape: Shape, rank: int, features: int) -> str | None:
     if len(shape) <= rank or shape[-1] == features or shape[-1 - rank] != features:
         return None
     return (
-        f"Channels come last: inputs are (*batch, *spatial, channels), and these have their "
-        f"{features} channels in dimension {len(shape) - 1 - rank}. Move them: "
-        f"jnp.moveaxis(x, {-1 - rank}, -1)."
+        "Channels come last: inputs are (*batch, *spatial, channels), but these have their "
+        f"{features} channels in dimension {len(shape) - 1 - rank}. Move them: jnp.moveaxis(x, "
+        f"{-1 - rank}, -1)."
     )

@@ -23,6 +23,6 @@ def per_dimension(value: object, rank: int, name: str, *, least: int = 1) -> Sha
         raise ArgumentError(
             f"'{name}' has {len(numbers)} entries, the window has {rank} spatial dimensions: "
             f"{name}={value!r}.",
-            hint=f"Give one int for all dimensions, or {rank} of them.",
+            hint=f"Pass one int for all dimensions, or {rank} ints.",
         )
     return numbers

@@ -128,7 +128,7 @@ def causal_width(kernel_size: Shape, kernel_dilation: Shape) -> int:
         raise ArgumentError(
             f"'CAUSAL' padding needs a 1D convolution, but kernel_size={kernel_size} has "
             f"{len(kernel_size)} spatial dimensions.",
-            hint="Give (low, high) pairs, e.g. ((k - 1, 0), (1, 1)), to be causal in one of them.",
+            hint="To be causal in one of them, pass (low, high) pairs, e.g. ((k - 1, 0), (1, 1)).",
         )
     return kernel_dilation[0] * (kernel_size[0] - 1)
 
@@ -142,7 +142,7 @@ def refuse_name_for_dilated_inputs(padding: LaxPadding, input_dilation: Shape) -
     if isinstance(padding, str) and any(d != 1 for d in input_dilation):
         raise ArgumentError(
             f"padding={padding!r} has no meaning with input_dilation={input_dilation}.",
-            hint="Give the padding as ints or (low, high) pairs, or use ConvTranspose.",
+            hint="Pass the padding as ints or (low, high) pairs, or use ConvTranspose.",
         )
 
 

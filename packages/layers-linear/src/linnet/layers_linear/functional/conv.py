@@ -91,7 +91,7 @@ def masked(kernel: Array, mask: Array | None) -> Array:
         return kernel
     if jnp.shape(mask) != kernel.shape:
         raise ShapeError(
-            f"The mask has shape {jnp.shape(mask)}, the kernel {kernel.shape}.",
+            f"The mask has shape {jnp.shape(mask)}, but the kernel has shape {kernel.shape}.",
             hint=f"Broadcast it, e.g. `jnp.broadcast_to(mask, {kernel.shape})`.",
         )
     mask = jnp.asarray(mask)
@@ -208,7 +208,7 @@ def conv(
         expected,
         "kernel",
         hint=channels_first(x.shape, rank, kernel.shape[-2] * feature_group_count)
-        or f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need it.",
+        or f"Inputs of shape {x.shape} in {feature_group_count} feature group(s) need this shape.",
     )
     padding = canonicalize_padding(padding, rank, CONV_PADDINGS)
     refuse_name_for_dilated_inputs(padding, input_dilation)

@@ -186,8 +186,10 @@ def conv_local(
         kernel,
         shapes.kernel,
         "kernel",
-        hint=f"Inputs of shape {x.shape} need it: positions, then the entries of the "
-        f"{window.size} window.",
+        hint=(
+            f"Inputs of shape {x.shape} need this shape: positions, then the entries of the "
+            f"{window.size} window."
+        ),
     )
     rank = len(window.size)
     if is_on_mesh(x):

@@ -118,7 +118,7 @@ def conv_transpose(
         conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel),
         "kernel",
         hint=channels_first(x.shape, rank, kernel.shape[-1 if transpose_kernel else -2])
-        or f"Inputs of shape {x.shape} need it with transpose_kernel={transpose_kernel}.",
+        or f"Inputs of shape {x.shape} need this shape with transpose_kernel={transpose_kernel}.",
     )
     x, batch = flatten_batch(x, rank)  # [B, *E, *spatial, D]
     spatial = x.shape[-1 - rank : -1]

@@ -74,7 +74,7 @@ def dense(
         raise ShapeError(
             f"kernel has shape {kernel.shape}, expected ({in_features}, features) for inputs of "
             f"shape {x.shape}.",
-            hint="The kernel's first dimension must be the size of the inputs' last.",
+            hint="The kernel's first dimension must equal the inputs' last.",
         )
     if bias is not None:
         columns = kernel.shape[1:]

@@ -76,7 +76,10 @@ def dense_general_shapes(
         raise ArgumentError(
             f"axis={axis!r} and batch_dims={batch_dims!r} name the same dimension of the inputs, "
             f"whose shape is {input_shape}.",
-            hint="A dimension is either contracted or has a map of its own for each index.",
+            hint=(
+                "A dimension is either contracted, or a batch dimension with a separate kernel "
+                "for each index."
+            ),
         )
     batch_shape = tuple(input_shape[i] for i in batch)
     return DenseGeneralShapes(
@@ -137,8 +140,10 @@ def dense_general(
         kernel,
         kernel_shape,
         "kernel",
-        hint=f"Inputs of shape {x.shape} need it with axis={axis!r} and batch_dims={batch_dims!r}: "
-        "batch, contracted and feature dimensions in this order.",
+        hint=(
+            f"Inputs of shape {x.shape} need this shape with axis={axis!r} and "
+            f"batch_dims={batch_dims!r}: batch, contracted and feature dimensions in this order."
+        ),
     )
     contracted = tuple(range(len(batch), inner))
     dimensions = ((axes, contracted), (batch, batch))

@@ -56,7 +56,7 @@ def dropout(
     if key is None or not hasattr(key, "dtype"):
         raise InvalidRngError(
             f"Dropping values with rate={rate} needs a random key, got {key!r}.",
-            hint="Pass one, e.g. `jax.random.key(0)`, and another one at each step.",
+            hint="Pass one, e.g. `jax.random.key(0)`, and a new one at each step.",
         )
     keep = 1.0 - rate
     shape = list(x.shape)

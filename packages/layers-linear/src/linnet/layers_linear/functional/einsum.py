@@ -61,14 +61,14 @@ def einsum_shapes(einsum_str: str, input_shape: Shape, kernel_shape: Shape) -> E
                 sizes[label] = size
             elif size not in (1, known):
                 raise ShapeError(
-                    f"In {einsum_str!r}, {label!r} stands for {known} and for {size}: inputs have "
-                    f"shape {input_shape}, the kernel {kernel_shape}.",
-                    hint="Dimensions under one letter must be of the same size.",
+                    f"In {einsum_str!r}, {label!r} has both size {known} and size {size}: inputs "
+                    f"have shape {input_shape}, the kernel {kernel_shape}.",
+                    hint="Dimensions with the same letter must have the same size.",
                 )
     unknown = [label for label in result_labels if label not in sizes]
     if unknown:
         raise ArgumentError(
-            f"In {einsum_str!r}, the result's {unknown[0]!r} is in neither operand.",
+            f"In {einsum_str!r}, the letter {unknown[0]!r} of the result is in neither operand.",
             hint="Each letter of the result must come from the inputs or the kernel.",
         )
     own = dict(zip(kernel_labels, kernel_shape, strict=True))
@@ -97,14 +97,14 @@ def einsum_terms(einsum_str: str) -> tuple[str, str, str]:
     operands, arrow, result = equation.partition("->")
     if not arrow:
         raise ArgumentError(
-            f'The equation {einsum_str!r} names no result: expected "->" and its letters.',
+            f'The equation {einsum_str!r} has no result: expected "->" and its letters.',
             hint='For example "...a,ab->...b".',
         )
     terms = operands.split(",")
     if len(terms) != 2:
         raise ArgumentError(
             f"The equation {einsum_str!r} has {len(terms)} operand(s), expected two.",
-            hint="The first operand is the inputs, the second one the kernel.",
+            hint="The first operand is the inputs, and the second is the kernel.",
         )
     for term in (*terms, result):
         letters = term.replace("...", "", 1)

@@ -60,7 +60,7 @@ def embed(
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise DtypeError(
             f"Ids must be integers, got dtype {ids.dtype}.",
-            hint="Ids number the rows of the table: convert them with `.astype(jax.numpy.int32)`.",
+            hint="Ids index the rows of the table: convert them with `.astype(jax.numpy.int32)`.",
         )
     _require_matrix(embedding)
     # Not inexact: integer tables are supported.
@@ -108,9 +108,9 @@ def attend(
     query, embedding = promote_dtype(query, embedding, dtype=dtype)
     if vector_features(query.shape, "query") != embedding.shape[1]:
         raise ShapeError(
-            f"query has shape {query.shape}, its last dimension must be the embedding's "
+            f"query has shape {query.shape}, but its last dimension must be the embedding's "
             f"{embedding.shape[1]} features.",
-            hint="The product is taken over the features.",
+            hint="The product sums over the features.",
         )
     table = lax.transpose(embedding, (1, 0))  # [D, N]
     dimensions = (((query.ndim - 1,), (0,)), ((), ()))

@@ -47,7 +47,7 @@ def lora(
         raise ShapeError(
             f"lora_a has shape {a.shape} and lora_b {b.shape}, expected ({features}, rank) and "
             f"(rank, features) for inputs of shape {x.shape}.",
-            hint="The first dimension of lora_a must be the size of the inputs' last.",
+            hint="The first dimension of lora_a must equal the inputs' last.",
         )
     down = dense(x, a)  # [..., R]
     return dense(down, b)  # [..., F]

@@ -77,7 +77,7 @@ def _window(
         raise ArgumentError(
             f"strides={strides!r} has {len(steps)} entries, window_shape={window_shape!r} has "
             f"{len(window)}.",
-            hint="Give one stride for each dimension of the window.",
+            hint="Pass one stride for each dimension of the window.",
         )
     return window, steps, canonicalize_padding(padding, len(window), ZERO_PADDINGS)
 
@@ -87,7 +87,7 @@ def _sizes(value: Sequence[int], name: str) -> Shape:
     if isinstance(value, str) or not hasattr(value, "__len__"):
         raise ArgumentTypeError(
             f"'{name}' must be a sequence of ints, got {value!r} ({type(value).__name__}).",
-            hint="Give one entry for each spatial dimension, e.g. (2, 2) for images.",
+            hint="Pass one entry for each spatial dimension, e.g. (2, 2) for images.",
         )
     return tuple(integer(v, name, least=1) for v in value)
 

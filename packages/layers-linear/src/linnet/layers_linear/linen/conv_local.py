@@ -123,7 +123,7 @@ class ConvLocal(Module):
             )
         if self.conv_general_dilated is not None or self.conv_general_dilated_cls is not None:
             raise ArgumentError(
-                "A local convolution doesn't compute with conv_general_dilated: the function given "
-                "would have no effect.",
+                "A local convolution doesn't use conv_general_dilated: the given function would "
+                "have no effect.",
                 hint="Leave conv_general_dilated and conv_general_dilated_cls out.",
             )

@@ -99,7 +99,7 @@ class LinearGeneral(Layer):
             raise ArgumentError(
                 f"axis={self.axis} contracts {len(self.axis)} dimensions, but"
                 f" in_features={self.in_features} has {len(self.in_features)} sizes.",
-                hint="There is one size for each dimension that is contracted.",
+                hint="Pass one size for each contracted dimension.",
             )
         batch = tuple(self.batch_axis.values())
         flat = (math.prod(batch) * math.prod(self.in_features), math.prod(self.out_features))

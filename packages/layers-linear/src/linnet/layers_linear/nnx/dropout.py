@@ -79,8 +79,11 @@ class Dropout(Layer):
         deterministic = first_from(
             deterministic,
             self.deterministic,
-            error_msg="`deterministic` is None, and the call doesn't say either. Make the layer"
-            " with deterministic=False, call `model.train()`, or pass it to the call.",
+            error_msg=(
+                "`deterministic` is None in both the layer and its call. Make the layer "
+                "with deterministic=False, call `model.train()`, or pass `deterministic` to the "
+                "call."
+            ),
         )
         rate = functional.check_rate(self.rate)
         if deterministic or rate == 0.0:
@@ -102,10 +105,11 @@ class Dropout(Layer):
             rngs = self.rngs
         if rngs is None:
             raise ArgumentError(
-                "`deterministic` is False, but there are no `rngs`, neither the layer's own nor the"
-                " call's.",
-                hint=f"Make it as Dropout({self.rate}, rngs=nnx.Rngs(0)), pass rngs to the call, or"
-                " switch it off with `model.eval()`.",
+                "`deterministic` is False, but neither the layer nor its call has `rngs`.",
+                hint=(
+                    f"Make it as Dropout({self.rate}, rngs=nnx.Rngs(0)), pass rngs to the call, "
+                    "or turn dropout off with `model.eval()`."
+                ),
             )
         if isinstance(rngs, jax.Array):
             return rngs
@@ -119,5 +123,5 @@ class Dropout(Layer):
             return rngs
         raise ArgumentTypeError(
             f"rngs must be nnx.Rngs or an nnx.RngStream, got {describe(rngs)}.",
-            hint="Write rngs=nnx.Rngs(0); a bare key is taken by a call, not by the constructor.",
+            hint="Write rngs=nnx.Rngs(0). Calls accept a bare key; the constructor does not.",
         )

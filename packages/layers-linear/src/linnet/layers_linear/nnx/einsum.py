@@ -116,7 +116,7 @@ class Einsum(Layer):
         equation = first_from(
             einsum_str,
             self.einsum_str,
-            error_msg="No einsum_str was given, neither to the constructor nor to the call.",
+            error_msg="einsum_str was passed neither to the constructor nor to the call.",
         )
         return functional.einsum(
             equation,

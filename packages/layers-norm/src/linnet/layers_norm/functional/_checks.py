@@ -23,7 +23,8 @@ def as_mask(mask: object, shape: Shape) -> Array:
     )
     if not fits:
         raise ShapeError(
-            f"mask has shape {mask.shape}, expected one that broadcasts to the inputs' {shape}.",
+            f"mask has shape {mask.shape}, expected a shape that broadcasts to the inputs' "
+            f"{shape}.",
             hint="Is a dimension of size 1 missing? For inputs [B, T, D] and one mask value for "
             "each time step, pass mask[:, :, None].",
         )

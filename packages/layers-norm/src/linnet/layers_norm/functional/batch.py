@@ -141,8 +141,11 @@ def check_statistics(shape: Shape, mean: Array, variance: Array, axis: Axes) -> 
             raise ShapeError(
                 f"{name} has shape {statistic.shape}, expected {expected} for inputs of shape "
                 f"{shape} with axis={axis!r}.",
-                hint="It has the inputs' sizes along the feature axes. Are these another layer's "
-                "statistics, or have the inputs another number of features than at init?",
+                hint=(
+                    "It has the inputs' sizes along the feature axes. Are these another "
+                    "layer's statistics, or do the inputs have a different number of features "
+                    "than at init?"
+                ),
             )
 
 
@@ -171,7 +174,8 @@ def running_average(
     check_momentum(momentum)
     if average.shape != value.shape:
         raise ShapeError(
-            f"average has shape {average.shape}, value {value.shape}: they must agree."
+            f"average has shape {average.shape}, but value has shape {value.shape}: they must "
+            "match."
         )
     if observed is False:
         return average

@@ -111,22 +111,24 @@ def _for_each_channel(statistic: Array, size: int) -> Array:
 def count_groups(channels: int, num_groups: int | None, group_size: int | None) -> int:
     if (num_groups is None) == (group_size is None):
         raise ArgumentError(
-            "One of num_groups and group_size must be given, the other be None; got "
-            f"num_groups={num_groups!r} and group_size={group_size!r}.",
+            "Exactly one of num_groups and group_size must be given, and the other must be "
+            f"None; got num_groups={num_groups!r} and group_size={group_size!r}.",
             hint="num_groups is 32 by default: pass num_groups=None along with group_size.",
         )
     if group_size is not None:
         size = integer(group_size, "group_size", least=1)
         if channels % size:
             raise ArgumentError(
-                f"The inputs' {channels} channels cannot be cut into groups of group_size={size}.",
+                f"The inputs' {channels} channels cannot be split into groups of "
+                f"group_size={size}.",
                 hint=_divisors(channels),
             )
         return channels // size
     groups = integer(num_groups, "num_groups", least=1)
     if channels % groups:
         raise ArgumentError(
-            f"The inputs' {channels} channels cannot be cut into num_groups={groups} equal groups.",
+            f"The inputs' {channels} channels cannot be split into num_groups={groups} equal "
+            "groups.",
             hint=_divisors(channels),
         )
     return groups

@@ -86,7 +86,7 @@ def spectral_norm(
         raise ShapeError(
             f"u has shape {u.shape}, expected (1, {features}) for a kernel of shape "
             f"{kernel.shape}.",
-            hint="Is it another kernel's?",
+            hint="Does it belong to another kernel?",
         )
     kept_dtype = common_dtype(kernel.dtype, u.dtype)
     result_dtype = canonicalize_dtype(dtype=dtype) if dtype is not None else kept_dtype
@@ -124,8 +124,10 @@ def check_matrix(kernel: Array, *, error_on_non_matrix: bool) -> None:
         raise ShapeError(
             f"kernel has shape {kernel.shape}, {kernel.ndim} dimensions, expected a matrix because "
             "error_on_non_matrix is set.",
-            hint="Without it, all dimensions but the last are taken as one: a convolution's kernel "
-            "as the matrix from a patch to the features.",
+            hint=(
+                "Without it, all dimensions but the last are flattened into one: a "
+                "convolution's kernel becomes the matrix that maps a patch to the features."
+            ),
         )
 
 

@@ -76,8 +76,8 @@ class WeightNorm(Module):
         not_negative(self.epsilon, "epsilon")
         if isinstance(self.variable_filter, str):
             raise ArgumentTypeError(
-                f"'variable_filter' must be a collection of strings, got {self.variable_filter!r}, "
-                "whose every letter would count.",
+                "'variable_filter' must be a collection of strings, got "
+                f"{self.variable_filter!r}, each letter of which would count as a name.",
                 hint=f"Write {{{self.variable_filter!r}}}.",
             )
         return call_with_params(

@@ -52,9 +52,11 @@ def require_weights(wanted: Iterable[Path], found: Iterable[Path], wrapper: str)
     if missing:
         names = ", ".join(sorted("/".join(map(str, path)) for path in missing))
         raise ArgumentError(
-            f"The layer has no parameter {names} any more, which {wrapper} normalizes in place.",
-            hint="Put the value into the parameter, layer.kernel[...] = array, or a new one in its"
-            " place: layer.kernel = nnx.Param(array).",
+            f"The layer no longer has the parameter {names}, which {wrapper} normalizes in place.",
+            hint=(
+                "Assign the value to the parameter, layer.kernel[...] = array, or replace the "
+                "parameter: layer.kernel = nnx.Param(array)."
+            ),
         )
 
 

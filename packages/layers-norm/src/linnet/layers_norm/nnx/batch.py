@@ -150,9 +150,12 @@ class BatchNorm(Layer):
         use_running_average = first_from(
             use_running_average,
             self.use_running_average,
-            error_msg="Neither the layer nor its call say whether to normalize with the running"
-            " averages: use_running_average is None. Call model.train() or model.eval(), or pass"
-            " use_running_average=True or False here or to the constructor.",
+            error_msg=(
+                "use_running_average is None in both the layer and its call, so whether "
+                "to normalize with the running averages is unknown. Call model.train() or "
+                "model.eval(), or pass use_running_average=True or False here or to the "
+                "constructor."
+            ),
         )
         check_momentum(self.momentum)
         running = value_of(self.mean), value_of(self.var)

@@ -119,9 +119,9 @@ class SpectralNorm(Layer):
     def _normalize(self, path: tuple[Any, ...], param: Variable[Array], update_stats: bool) -> None:
         if (*path, "u") not in self.batch_stats:
             raise ArgumentError(
-                f"The layer has a parameter {'/'.join(map(str, path))!r} that it didn't have when"
-                " SpectralNorm was made around it.",
-                hint="Wrap the layer after it has got all its parameters.",
+                f"The layer has a parameter {'/'.join(map(str, path))!r} that it didn't have "
+                "when SpectralNorm was wrapped around it.",
+                hint="Wrap the layer once it has all its parameters.",
             )
         u, sigma = (self.batch_stats[*path, name] for name in ("u", "sigma"))
         normed = functional.spectral_norm(

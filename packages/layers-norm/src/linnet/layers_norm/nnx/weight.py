@@ -112,9 +112,9 @@ class WeightNorm(Layer):
             if self.scales is not None:
                 if path not in self.scales:
                     raise ArgumentError(
-                        f"The layer has a variable {'/'.join(map(str, path))!r} that it didn't have"
-                        " when WeightNorm was made around it.",
-                        hint="Wrap the layer after it has got all its parameters.",
+                        f"The layer has a variable {'/'.join(map(str, path))!r} that it didn't "
+                        "have when WeightNorm was wrapped around it.",
+                        hint="Wrap the layer once it has all its parameters.",
                     )
                 scale = self.scales[path]
                 scale = scale.get_value() if isinstance(scale, Variable) else scale

@@ -23,7 +23,7 @@ def entries_of(carry: object, names: tuple[str, ...]) -> tuple[Array, ...]:
         expected = "one array" if len(names) == 1 else f"a tuple of arrays ({', '.join(names)})"
         raise ArgumentTypeError(
             f"carry must be {expected}, got {_described(carry)}.",
-            hint="`initialize_carry` of the cell makes one.",
+            hint="The cell's `initialize_carry` makes one.",
         )
     return tuple(entries)
 
@@ -46,6 +46,8 @@ def fitting(entries: tuple[Any, ...], names: tuple[str, ...], shape: Shape) -> N
         if entry.shape != shape:
             raise ShapeError(
                 f"'{name}' of the carry has shape {entry.shape}, expected {shape}.",
-                hint="A carry has the batch dimensions of the inputs and the cell's features; "
-                "`initialize_carry` of the cell makes one.",
+                hint=(
+                    "A carry has the batch dimensions of the inputs and the cell's features; "
+                    "The cell's `initialize_carry` makes one."
+                ),
             )

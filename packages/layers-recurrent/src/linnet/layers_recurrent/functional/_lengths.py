@@ -31,7 +31,10 @@ def checked_lengths(lengths: Any, batch: Shape, time: int) -> Array:
         came = type(lengths).__name__ if dtype is None else f"dtype {dtype}"
         raise ArgumentTypeError(
             f"seq_lengths must be an array of integers, got {came}.",
-            hint="It holds the number of steps of each sequence; a mask can be summed over time.",
+            hint=(
+                "It holds the number of steps of each sequence; to convert a mask, sum it over "
+                "time."
+            ),
         )
     if lengths.shape != batch:
         raise ShapeError(

@@ -67,8 +67,10 @@ def conv_lstm(maps: ConvLSTMMaps[M], carry: LSTMCarry, x: Array) -> tuple[LSTMCa
             raise ShapeError(
                 f"the convolution '{name}' returns shape {came.shape}, expected {expected} for a "
                 f"carry of shape {c.shape}.",
-                hint="It must keep the spatial dimensions (strides of 1, padding 'SAME'), and "
-                "inputs and carry must be of one batch.",
+                hint=(
+                    "It must keep the spatial dimensions (strides of 1, padding 'SAME'), and "
+                    "the inputs and the carry must have the same batch."
+                ),
             )
     i, g, f, o = jnp.split(from_input + from_hidden, 4, axis=-1)  # [*batch, *spatial, H] each
     f = sigmoid(f + 1)

@@ -109,6 +109,6 @@ class ConvLSTMCell(RNNCellBase):
         if not isinstance(self.kernel_size, Sequence) or isinstance(self.kernel_size, str):
             raise ArgumentTypeError(
                 f"'kernel_size' must be a sequence of ints, got {self.kernel_size!r}.",
-                hint="Give one for each spatial dimension, e.g. (3, 3).",
+                hint="Pass one for each spatial dimension, e.g. (3, 3).",
             )
         return len(self.kernel_size) + 1

@@ -80,7 +80,7 @@ class ConvLSTMCell(MemoryCell):
         if not isinstance(kernel_size, Sequence) or isinstance(kernel_size, str):
             raise ArgumentTypeError(
                 f"'kernel_size' must be a sequence of ints, got {kernel_size!r}.",
-                hint="Give one for each spatial dimension, e.g. (3, 3).",
+                hint="Pass one for each spatial dimension, e.g. (3, 3).",
             )
         options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.kernel_size = tuple(kernel_size)
