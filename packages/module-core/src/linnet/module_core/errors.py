@@ -68,6 +68,13 @@ def describe(value: object) -> str:
     return f"{text} of type {type(value).__name__}"
 
 
+# Checkpoints.
+
+
+class InvalidCheckpointError(LinnetError):
+    """A checkpoint of this step or of a later one exists already."""
+
+
 # Arguments of layers and functions.
 
 

@@ -1,0 +1,69 @@
+"""`PrefetchIterator`: fetches the next elements in a thread while the program works.
+
+The thread puts elements into a queue of limited size, and finally what ended it: the end of the
+data, or an error, which the program gets in its turn. New programs take the loader of their data
+set.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import ArgumentError
+
+__all__ = ["PrefetchIterator"]
+
+
+class PrefetchIterator:
+    """Iterates over `data_iter`, some elements ahead.
+
+    Args:
+      data_iter: an iterator, or anything that can be iterated over.
+      buffer_size: how many elements to fetch in advance.
+
+    >>> list(PrefetchIterator(range(3), buffer_size=2))
+    [0, 1, 2]
+    """
+
+    def __init__(self, data_iter: Any, buffer_size: int = 1) -> None:
+        if buffer_size < 1:
+            raise ArgumentError(
+                f"PrefetchIterator: buffer_size is {buffer_size}, expected 1 or more."
+            )
+        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(buffer_size)
+        self._closed = threading.Event()
+        self._end: BaseException | None = None
+        self._thread = threading.Thread(target=self._fetch, args=(iter(data_iter),), daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._end is None:
+            element, self._end = self._queue.get()
+            if self._end is None:
+                return element
+        raise self._end
+
+    def close(self) -> None:
+        """Stops fetching; there are no more elements."""
+        self._closed.set()
+        self._end = StopIteration()
+        while self._thread.is_alive():  # it may be waiting for a free place
+            try:
+                self._queue.get_nowait()
+            except queue.Empty:
+                self._thread.join(0.01)
+
+    def _fetch(self, elements: Iterator[Any]) -> None:
+        while not self._closed.is_set():
+            try:
+                item = (next(elements), None)
+            except Exception as end:  # given to the program where it asks for the next element
+                self._queue.put((None, end))
+                return
+            self._queue.put(item)
