@@ -19,5 +19,17 @@ from .version import __version__ as __version__
 
 if _typing.TYPE_CHECKING:
     from linnet.module_core.config import config as config
+
+    from . import core as core
+    from . import errors as errors
+    from . import jax_utils as jax_utils
+    from . import linen as linen
+    from . import nnx as nnx
+    from . import serialization as serialization
+    from . import struct as struct
+    from . import training as training
+    from . import traverse_util as traverse_util
+    from . import typing as typing
+    from . import version as version
 else:
     __getattr__, __dir__ = _passing_on(__name__, config="linnet.module_core.config:config")

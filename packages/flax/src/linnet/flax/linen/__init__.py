@@ -1,4 +1,4 @@
-"""The names of `flax.linen`, from `linnet.linen`."""
+"""The names of `flax.linen`."""
 
 import typing as _typing
 

@@ -1,4 +1,4 @@
-"""The names of `flax.nnx`, from `linnet.nnx`."""
+"""The names of `flax.nnx`."""
 
 import typing as _typing
 

@@ -1,0 +1,3 @@
+"""The names of `flax.linen.activation`."""
+
+from linnet.linen.activation import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.linen.attention`."""
+
+from linnet.linen.attention import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.linen.batch_apply`."""
+
+from linnet.linen.batch_apply import *  # noqa: F403

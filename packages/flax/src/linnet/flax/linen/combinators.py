@@ -1,0 +1,3 @@
+"""The names of `flax.linen.combinators`."""
+
+from linnet.linen.combinators import *  # noqa: F403

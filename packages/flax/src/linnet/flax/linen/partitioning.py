@@ -1,0 +1,3 @@
+"""The names of `flax.linen.partitioning`."""
+
+from linnet.linen.partitioning import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.linen.recurrent`."""
+
+from linnet.linen.recurrent import *  # noqa: F403

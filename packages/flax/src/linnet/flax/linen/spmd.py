@@ -1,0 +1,3 @@
+"""The names of `flax.linen.spmd`."""
+
+from linnet.linen.spmd import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.bridge.conversion`."""
+
+from linnet.nnx.bridge.conversion import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.bridge.interop`."""
+
+from linnet.nnx.bridge.interop import *  # noqa: F403

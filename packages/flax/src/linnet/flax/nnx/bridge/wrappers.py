@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.bridge.wrappers`."""
+
+from linnet.nnx.bridge.wrappers import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.filterlib`."""
+
+from linnet.nnx.filterlib import *  # noqa: F403

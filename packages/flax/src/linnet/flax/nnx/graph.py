@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.graph`."""
+
+from linnet.nnx.graph import *  # noqa: F403

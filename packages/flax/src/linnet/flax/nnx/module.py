@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.module`."""
+
+from linnet.nnx.module import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.nn.activations`."""
+
+from linnet.nnx.nn.activations import *  # noqa: F403

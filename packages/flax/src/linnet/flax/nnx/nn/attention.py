@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.nn.attention`."""
+
+from linnet.nnx.nn.attention import *  # noqa: F403

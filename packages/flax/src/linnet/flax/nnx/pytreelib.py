@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.pytreelib`."""
+
+from linnet.nnx.pytreelib import *  # noqa: F403

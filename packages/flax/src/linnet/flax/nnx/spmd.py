@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.spmd`."""
+
+from linnet.nnx.spmd import *  # noqa: F403

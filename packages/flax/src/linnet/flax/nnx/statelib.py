@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.statelib`."""
+
+from linnet.nnx.statelib import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.summary`."""
+
+from linnet.nnx.summary import *  # noqa: F403

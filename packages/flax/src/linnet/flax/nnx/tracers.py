@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.tracers`."""
+
+from linnet.nnx.tracers import *  # noqa: F403

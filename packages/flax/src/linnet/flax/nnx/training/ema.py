@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.training.ema`."""
+
+from linnet.nnx.training.ema import *  # noqa: F403

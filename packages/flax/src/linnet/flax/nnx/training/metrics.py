@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.training.metrics`."""
+
+from linnet.nnx.training.metrics import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.transforms.compilation`."""
+
+from linnet.nnx.transforms.compilation import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.transforms.iteration`."""
+
+from linnet.nnx.transforms.iteration import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.transforms.transforms`."""
+
+from linnet.nnx.transforms.transforms import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.traversals`."""
+
+from linnet.nnx.traversals import *  # noqa: F403

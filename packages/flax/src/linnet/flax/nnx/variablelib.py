@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.variablelib`."""
+
+from linnet.nnx.variablelib import *  # noqa: F403

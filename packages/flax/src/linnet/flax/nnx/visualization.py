@@ -1,0 +1,3 @@
+"""The names of `flax.nnx.visualization`."""
+
+from linnet.nnx.visualization import *  # noqa: F403

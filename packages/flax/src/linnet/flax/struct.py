@@ -1,0 +1,3 @@
+"""The names of `flax.struct`."""
+
+from linnet.struct import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The names of `flax.typing`."""
+
+from linnet.module_core.typing import *  # noqa: F403
