@@ -9,11 +9,20 @@ attributes.
 >>> variables = flax.linen.Dense(3).init(jax.random.key(0), jnp.ones((1, 2)))
 >>> flax.traverse_util.flatten_dict(variables, sep="/")["params/kernel"].shape
 (2, 3)
+
+`install` makes `import flax` give this package; `python -m linnet.flax script.py` runs a program
+that way. (For pytest: PYTEST_DONT_REWRITE, as the package may be imported before pytest's plugins.)
 """
 
 import typing as _typing
 
 from linnet.flax._passing_on import passing_on as _passing_on
+from linnet.flax.running import install as install
+from linnet.flax.running import uninstall as uninstall
+from linnet.flax.running.plugins import load_ipython_extension as load_ipython_extension
+from linnet.flax.running.plugins import pytest_addoption as pytest_addoption
+from linnet.flax.running.plugins import pytest_configure as pytest_configure
+from linnet.flax.running.plugins import unload_ipython_extension as unload_ipython_extension
 
 from .version import __version__ as __version__
 
