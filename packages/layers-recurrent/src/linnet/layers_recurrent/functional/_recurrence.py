@@ -29,9 +29,8 @@ runs over contiguous memory; splitting them before the tanh makes an LSTM take 5
 uses r in n, between two products; splitting r from z there costs more than their joint product
 gains (a fifth to a half of the forward pass), so each gate has its own block.
 
-No product merges time with the batch. XLA treats the steps of a chunk as additional rows anyway,
-and a batch that is split over devices stays split: merged after time, it would not be a contiguous
-part of the rows, and every device would gather and compute all of it.
+No product merges the batch after time, so a batch that is split over devices stays split
+(`_products`).
 
 B batch, T time, C steps in a chunk, D input features, H hidden features, W features of a block: H
 times its number of gates.
@@ -57,6 +56,7 @@ from ._checks import entries_of, fitting
 from ._layout import laid_out_as
 from ._lengths import at_last_step, checked_lengths
 from ._preparation import in_one_dtype, without_recurrent_bias
+from ._products import is_zero, of_inputs, of_weights, product
 from .affine import Affine
 
 Carry: TypeAlias = tuple[Array, ...]
@@ -146,7 +146,7 @@ def sequence(
     biases = tuple(None if m.bias is None else m.bias.astype(wide) for m in recurrent)
 
     def chunk(carry: Carry, xs: Array) -> tuple[Carry, Carry]:
-        ps = tuple(m(xs).astype(wide) for m in inputs)  # [C, *batch, W]
+        ps = tuple(of_inputs(m, xs).astype(wide) for m in inputs)  # [C, *batch, W]
         turn = max(1, min(unroll, xs.shape[0]))
         return _steps(gates, turn, lengths is not None, ps, kernels, biases, carry)
 
@@ -243,7 +243,7 @@ def _steps_jvp(
     hs = jnp.concatenate([before[-1][None], kept[-1]])[: ps[0].shape[0]]  # [C, *batch, H]
     dps = tuple(_instantiated(dp, p) for dp, p in zip(dps, ps, strict=True))
     dqs = tuple(
-        _of_weights(hs, dkernel, dbias, dtype)
+        of_weights(hs, dkernel, dbias, dtype)
         for dkernel, dbias in zip(dkernels, dbiases, strict=True)
     )
     if gates.additive:
@@ -256,9 +256,9 @@ def _steps_jvp(
     def step_tangent(dcarry: Carry, step: Any) -> tuple[Carry, Carry]:
         dp, dq, factors = step
         dq = tuple(
-            _product(dcarry[-1], k, dtype, axis=1)
+            product(dcarry[-1], k, dtype, axis=1)
             if d is None
-            else _product(dcarry[-1], k, dtype, axis=1) + d
+            else product(dcarry[-1], k, dtype, axis=1) + d
             for k, d in zip(across, dq, strict=True)
         )
         dcarry = _like(gates.tangent(factors, dp, dq, _like(dcarry, dq)), dcarry)
@@ -279,25 +279,8 @@ def _steps_jvp(
 def _recurrent(
     carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: object
 ) -> Blocks:
-    qs = (_product(carry[-1], kernel, dtype) for kernel in kernels)  # [*batch, W]
+    qs = (product(carry[-1], kernel, dtype) for kernel in kernels)  # [*batch, W]
     return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))
-
-
-def _of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: object) -> Array | None:
-    """The contribution of the tangents of kernel and bias to q: [C, *batch, W], or None."""
-    dq = None
-    if not _is_zero(dkernel):
-        dq = _product(hs, dkernel, dtype)
-    if dbias is not None and not _is_zero(dbias):
-        shape = (*hs.shape[:-1], dbias.shape[0])
-        dq = jnp.broadcast_to(dbias, shape) if dq is None else dq + dbias
-    return dq
-
-
-def _product(h: Array, kernel: Array, dtype: Any, axis: int = 0) -> Array:
-    """H times `axis` of the kernel, computed in the kernel's type and returned in `dtype`."""
-    contract = (((h.ndim - 1,), (axis,)), ((), ()))
-    return lax.dot_general(h.astype(kernel.dtype), kernel, contract, preferred_element_type=dtype)
 
 
 def _like(carry: Carry, other: Carry) -> Carry:
@@ -305,9 +288,5 @@ def _like(carry: Carry, other: Carry) -> Carry:
     return tuple(c.astype(other[0].dtype) for c in carry)
 
 
-def _is_zero(tangent: object) -> bool:
-    return isinstance(tangent, jax.custom_derivatives.SymbolicZero)
-
-
 def _instantiated(tangent: object, primal: Array) -> object:
-    return jnp.zeros_like(primal) if _is_zero(tangent) else tangent
+    return jnp.zeros_like(primal) if is_zero(tangent) else tangent
