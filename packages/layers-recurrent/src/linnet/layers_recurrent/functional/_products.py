@@ -34,7 +34,7 @@ from .affine import Affine
 
 
 def product(h: Array, kernel: Array, dtype: Any, axis: int = 0) -> Array:
-    """Multiplies h by `axis` of the kernel, computed in the kernel's dtype and returned in `dtype`."""
+    """Multiplies h by `axis` of the kernel in the kernel's dtype; returns `dtype`."""
     contract = (((h.ndim - 1,), (axis,)), ((), ()))
     return lax.dot_general(h.astype(kernel.dtype), kernel, contract, preferred_element_type=dtype)
 
