@@ -75,11 +75,11 @@ class Gates(ABC):
     All arrays are of one dtype, float32 or wider.
 
     Attributes:
-      additive: whether the formula depends on p and q only through their sum.
+      apart: the blocks whose p and q the formula uses apart, and not only through their sum.
       entries: the names of the carry's entries.
     """
 
-    additive: bool = True
+    apart: tuple[int, ...] = ()
     entries: tuple[str, ...] = ("h",)
 
     @abstractmethod
@@ -94,7 +94,8 @@ class Gates(ABC):
     def tangent(self, factors: object, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         """The tangent of the next carry; linear in everything except `factors`.
 
-        If the gates are `additive`, `dq` is the tangent of p + q and `dp` is ignored.
+        Of the blocks that are `apart`, `dp` and `dq` are the tangents of p and q: `dp` has an entry
+        for these blocks only. Of the others, `dq` is the tangent of p + q.
         """
 
     def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
@@ -136,7 +137,7 @@ def sequence(
     if lengths is not None:
         lengths = checked_lengths(lengths, tuple(batch), time)
     inputs, recurrent = in_one_dtype(inputs, recurrent, carry[-1], xs)
-    if gates.additive:
+    if not gates.apart:
         inputs, recurrent = without_recurrent_bias(inputs, recurrent)
     dtype = gates.carry_dtype(inputs[0].kernel.dtype, carry)
     before = laid_out_as(xs, 0, tuple(jnp.asarray(c, dtype) for c in carry))
@@ -246,9 +247,11 @@ def _steps_jvp(
         of_weights(hs, dkernel, dbias, dtype)
         for dkernel, dbias in zip(dkernels, dbiases, strict=True)
     )
-    if gates.additive:
-        dqs = tuple(dp if dq is None else dp + dq for dp, dq in zip(dps, dqs, strict=True))
-        dps = ()
+    dqs = tuple(
+        dq if block in gates.apart else dp if dq is None else dp + dq
+        for block, (dp, dq) in enumerate(zip(dps, dqs, strict=True))
+    )
+    dps = tuple(dps[block] for block in gates.apart)
     # Transposed twice: a gradient takes the transpose of this product at each step, and should find
     # the kernel contiguous in memory.
     across = tuple(k.T for k in kernels)

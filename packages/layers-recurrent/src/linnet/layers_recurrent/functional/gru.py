@@ -108,7 +108,7 @@ def gru_sequence(
 class GRUGates(Gates):
     """Gates r, z, n, one block each; r and z halved."""
 
-    additive = False
+    apart = (2,)
 
     def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         _, z, n = _activated(p, q)
@@ -125,8 +125,9 @@ class GRUGates(Gates):
 
     def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_r, by_z, by_n, by_recalled, z = factors
-        gates = by_r * (dp[0] + dq[0]) + by_z * (dp[1] + dq[1])
-        return (gates + by_n * dp[2] + by_recalled * dq[2] + z * dcarry[0],)
+        (dp_n,), (dq_r, dq_z, dq_n) = dp, dq
+        gates = by_r * dq_r + by_z * dq_z + by_n * dp_n + by_recalled * dq_n
+        return (gates + z * dcarry[0],)
 
 
 def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array, Array]:

@@ -139,7 +139,7 @@ def _activated(p: Blocks, q: Blocks) -> tuple[Array, Array]:
 class ResettingGates(Gates):
     """Gates f, n in separate blocks, where f also scales the hidden state's contribution to n."""
 
-    additive = False
+    apart = (1,)
 
     def step(self, p: Blocks, q: Blocks, carry: Carry) -> Carry:
         f = 0.5 * lax.tanh(p[0] + q[0]) + 0.5
@@ -156,8 +156,8 @@ class ResettingGates(Gates):
 
     def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_f, by_n, by_recalled, f = factors
-        gate = by_f * (dp[0] + dq[0])
-        return (gate + by_n * dp[1] + by_recalled * dq[1] + f * dcarry[0],)
+        (dp_n,), (dq_f, dq_n) = dp, dq
+        return (by_f * dq_f + by_n * dp_n + by_recalled * dq_n + f * dcarry[0],)
 
 
 MGU_GATES = MGUGates()
