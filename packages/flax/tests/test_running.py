@@ -264,8 +264,7 @@ def test_a_missing_name_fails_where_it_is_used(hooked, monkeypatch):
     assert not hasattr(flax.version, "Missing")
     assert not isinstance(3, Missing)
 
-    def annotated(x: Missing | None) -> Missing:
-        return x
+    exec("def annotated(x: Missing | None) -> Missing: return x", names)
 
     for use in (
         lambda: Missing(3),

@@ -2,4 +2,5 @@
 
 from linnet.flax.running.command import main
 
-main()
+if __name__ == "__main__":
+    main()

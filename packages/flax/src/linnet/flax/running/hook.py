@@ -56,7 +56,7 @@ class Finder:
         """The import system's own module will do: it is replaced when it is executed."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Puts Linnet's module in the place of the new one."""
+        """Replaces the new module by Linnet's."""
         name = module.__name__
         found = import_module(f"linnet.{name}")
         # What an import takes in the end is what is in sys.modules now. The module's own __name__,

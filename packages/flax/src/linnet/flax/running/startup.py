@@ -2,7 +2,10 @@
 
 import os
 
-from linnet.flax.running.hook import install
+from linnet.flax.running.hook import VARIABLE, install
 
-# Only this process reports, not those that it starts.
-install(report=os.environ.pop("LINNET_FLAX_REPORT", "0") not in ("", "0"))
+OFF = ("", "0")
+
+if os.environ.get(VARIABLE, "0") not in OFF:
+    # Only this process reports, not those that it starts.
+    install(report=os.environ.pop("LINNET_FLAX_REPORT", "0") not in OFF)
