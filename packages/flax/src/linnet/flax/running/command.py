@@ -3,6 +3,7 @@
     python -m linnet.flax [--report] script.py [ARGUMENTS]
     python -m linnet.flax [--report] -m package.module [ARGUMENTS]
     python -m linnet.flax [--report] -c CODE [ARGUMENTS]
+    python -m linnet.flax rewrite PATH... [--check | --write]
 
 A program runs as under `python`, except that `import flax` gives `linnet.flax`. Before it, every
 option of Python may stand (`-W error`, `-X dev`, `-i`, `-` for standard input).
@@ -39,6 +40,10 @@ def main() -> NoReturn:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(str(__doc__).partition("\n\nThe program isn't run")[0])
         sys.exit(0 if arguments else 2)
+    if arguments[0] == "rewrite":
+        from linnet.flax.running.rewriting import main as rewrite
+
+        sys.exit(rewrite(arguments[1:]))
     report = arguments[0] == "--report"
     program = arguments[1:] if report else arguments
     if not program:
