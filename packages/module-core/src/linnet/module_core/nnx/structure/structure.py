@@ -327,14 +327,15 @@ class _Builder:
             _set_marks(new, dict(token[3]))
         attributes, tokens = new.__dict__, self._tokens
         if known is None:
-            statics = self._statics
+            statics, variable = self._statics, self._variable
             for name in token[2]:
                 inner = next(tokens)
-                if inner[0] == STATIC:  # most are; saves a call
+                kind = inner[0]
+                if kind == STATIC:  # most are; saves a call
                     value, changeable = next(statics)
                     attributes[name] = _copied(value) if changeable else value
                 else:
-                    attributes[name] = self.read(inner)
+                    attributes[name] = variable(inner) if kind == VARIABLE else self.read(inner)
             return new
         read, present = self.read, attributes.get
         filled = {n: read(next(tokens), present(n, ABSENT)) for n in token[2]}

@@ -19,7 +19,7 @@ from ..nodes import edits
 from ..nodes.contents import one_level
 from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from ..nodes.pytree import Pytree, marks_of
-from ..variable.variable import Variable, load
+from ..variable.variable import Variable, store, take_over
 from .iteration import items_of
 from .states import FlatState, Path, State, from_flat_state, path_text
 
@@ -69,8 +69,9 @@ class _Plan:
     """The steps of an update; all are planned and checked before any is taken."""
 
     def __init__(self) -> None:
-        self._steps: list[Callable[[], Any]] = []
+        self._steps: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._other_shapes: list[str] = []
+        self._now = edits.stamp()
 
     def carry_out(self) -> None:
         if self._other_shapes:
@@ -81,51 +82,43 @@ class _Plan:
                 " this the state of a model of another size?",
                 stacklevel=3,
             )
-        for step in self._steps:
-            step()
+        for step, arguments in self._steps:
+            step(*arguments)
 
     def leaf(self, variable: Variable[Any], new: object, path: Path) -> None:
+        is_variable = isinstance(new, Variable)
         value = new.raw_value if isinstance(new, Variable) else new
         old_shape = getattr(variable.raw_value, "shape", None)
         new_shape = getattr(value, "shape", None)
-        if old_shape is not None and new_shape is not None and not _fits(old_shape, new_shape):
+        if old_shape != new_shape and not _fits(old_shape, new_shape):
             self._other_shapes.append(f"{path_text(path)} {old_shape}, now {new_shape}")
-        edits.check_trace(variable._nnx_stamp, variable._nnx_description)
-        if isinstance(new, Variable):
-            if new is not variable:
-                self._steps.append(functools.partial(variable.update_from_state, new))
-        else:
-            self._steps.append(functools.partial(load, variable, new))
+        if variable._nnx_stamp is not self._now:
+            edits.check_trace(variable._nnx_stamp, variable._nnx_description)
+        if new is not variable:
+            self._steps.append((take_over if is_variable else store, (variable, new)))
 
     def inner(self, node: object, new: Mapping[Any, Any], path: Path) -> None:
         for key, value in new.items():
-            self._child(node, key, value, (*path, key))
+            present = _child(node, key)
+            if isinstance(present, Variable) and (
+                isinstance(value, Variable) or not isinstance(value, Mapping)
+            ):
+                self.leaf(present, value, (*path, key))
+            else:
+                self._child(node, key, present, value, (*path, key))
 
-    def _child(self, node: object, key: object, value: object, path: Path) -> None:
-        present = _child(node, key)
+    def _child(self, node: object, key: object, present: object, value: object, path: Path) -> None:
         if present is _ABSENT:
             self._set(node, key, _own(value))
             return
         if isinstance(present, Variable):
-            if isinstance(value, Mapping):
-                raise ArgumentError(f"Expected a leaf for {path_text(path)}, but got several.")
-            self.leaf(present, value, path)
-            return
+            raise ArgumentError(f"Expected a leaf for {path_text(path)}, but got several.")
         kind = kind_of(present)
         if isinstance(value, Mapping):
             if kind in (STATIC, ARRAY):
                 self._set(node, key, _own(value))
             elif kind == TREE:
-                children, structure, keys = one_level(present)
-                holder = dict(zip(keys, children, strict=True))
-                self.inner(holder, value, path)
-                self._steps.append(
-                    lambda: _set_child(
-                        node,
-                        key,
-                        jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys]),
-                    )
-                )
+                self._tree(node, key, present, value, path)
             else:
                 self.inner(present, value, path)
         elif kind in (OBJECT, LIST, DICT):
@@ -136,12 +129,27 @@ class _Plan:
         else:
             self._set(node, key, _own(value))
 
+    def _tree(
+        self, node: object, key: object, present: object, new: Mapping[Any, Any], path: Path
+    ) -> None:
+        children, structure, keys = one_level(present)
+        holder = dict(zip(keys, children, strict=True))
+        self.inner(holder, new, path)
+
+        def replace() -> None:
+            tree = jax.tree_util.tree_unflatten(structure, [holder[k] for k in keys])
+            _set_child(node, key, tree)
+
+        self._steps.append((replace, ()))
+
     def _set(self, node: object, key: object, value: object) -> None:
-        self._steps.append(functools.partial(_set_child, node, key, value))
+        self._steps.append((_set_child, (node, key, value)))
 
 
-def _fits(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
-    """Whether shapes are equal up to leading axes, as of copies or steps."""
+def _fits(old: tuple[int, ...] | None, new: tuple[int, ...] | None) -> bool:
+    """Whether shapes are equal up to leading axes, as of copies or steps; values without any do."""
+    if old is None or new is None:
+        return True
     n = min(len(old), len(new))
     return old[len(old) - n :] == new[len(new) - n :]
 

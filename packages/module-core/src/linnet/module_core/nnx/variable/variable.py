@@ -23,7 +23,7 @@ import numpy as np
 from ...arrays import strong
 from ...errors import ArgumentError
 from ..nodes import edits
-from ..nodes.kinds import VARIABLE, kind_of
+from ..nodes.kinds import VARIABLE
 from ..nodes.representation import Entries, represent, treescope_of
 from ..nodes.statics import static_key
 from .arithmetic import Operators
@@ -161,9 +161,7 @@ class Variable(Operators[A], Generic[A]):
         set_raw_value(self, value)
 
     def _placed(self, value: object) -> object:
-        if self._metadata and not _NAMES_OF_AXES.isdisjoint(self._metadata):
-            return loaded(self, value)
-        return value
+        return loaded(self, value) if _names_axes(self) else value
 
     def create_value(self, value: A) -> A:
         """The initial value: `value` after the `on_create_value` hooks.
@@ -314,9 +312,7 @@ class Variable(Operators[A], Generic[A]):
     def update_from_state(self, variable_state: Variable[A]) -> None:
         """Copies the value and metadata of another variable."""
         edits.check_trace(self._nnx_stamp, self._nnx_description)
-        if self._metadata is not variable_state._metadata:
-            self._edit_metadata(dict(variable_state._metadata))
-        set_raw_value(self, self._placed(variable_state.raw_value))
+        take_over(self, variable_state)
 
     def __copy__(self) -> Self:
         return self.copy()
@@ -404,6 +400,11 @@ _set_made_at = _slots["_made_at"].__set__
 _NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
 
 
+def _names_axes(variable: Variable[Any]) -> bool:
+    metadata = variable._metadata
+    return bool(metadata) and not _NAMES_OF_AXES.isdisjoint(metadata)
+
+
 def _new_key_variable(
     cls: type[Variable[Any]], bits: Any, generator: object, metadata: dict[str, Any]
 ) -> Variable[Any]:
@@ -414,12 +415,24 @@ def _new_key_variable(
 def load(variable: Variable[Any], value: object) -> None:
     """Stores a value without running hooks, laid out as the variable's metadata specifies."""
     edits.check_trace(variable._nnx_stamp, variable._nnx_description)
+    store(variable, value)
+
+
+def store(variable: Variable[Any], value: object) -> None:
+    """The same as `load`, for a caller that has checked the trace."""
     set_raw_value(variable, variable._placed(value))
+
+
+def take_over(variable: Variable[Any], source: Variable[Any]) -> None:
+    """Stores value and metadata of another variable, for a caller that has checked the trace."""
+    if variable._metadata is not source._metadata:
+        variable._edit_metadata(dict(source._metadata))
+    set_raw_value(variable, variable._placed(source.raw_value))
 
 
 def place_all(nodes: Iterable[Any]) -> None:
     """Lays out the variables among nodes that were built from arbitrary values."""
-    named = [x for x in nodes if kind_of(x) == VARIABLE and axis_names_of(x) is not None]
+    named = [x for x in nodes if isinstance(x, Variable) and _names_axes(x)]
     # In a trace, concrete values would become tracers, in variables that may be from outside.
     if named and is_eager():
         for variable in named:
