@@ -209,7 +209,7 @@ MISTAKES = [
     (
         lambda: attention(dropout_rate=0.1, keep_rngs=False, deterministic=False, decode=False)(X),
         ArgumentError,
-        r"drops at random and has no random stream",
+        r"drops values at random but has no random stream",
     ),
     (
         lambda: attention(dropout_rate=0.1, deterministic=False, decode=False)(X, rngs=3),

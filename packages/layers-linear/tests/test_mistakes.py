@@ -17,7 +17,7 @@ SMALL = jnp.ones((1, 2, 2, 3))
 def test_several_sizes_for_one_layer():
     with pytest.raises(ArgumentTypeError, match="'features' must be an integer") as caught:
         nn.Dense([64, 64]).init(jax.random.key(0), jnp.ones((2, 3)))
-    assert "several layers are made one by one" in str(caught.value)
+    assert "create several layers one by one" in str(caught.value)
 
 
 EMPTY = {

@@ -316,7 +316,7 @@ def test_names_that_don_t_fit(names, words, mesh):
 def test_what_the_devices_don_t_divide_is_given_a_size_that_they_divide(mesh):
     hints.try_remedy(
         hints.Remedy(
-            "Choose a size that they divide, or None for that axis: it is not split then.",
+            "Choose a size that they divide, or None for that axis, which leaves it unsplit.",
             lambda: Weight(("model", None), shape=(3, 4)),
             lambda: [Weight(("model", None), shape=(8, 4)), Weight((None, None), shape=(3, 4))],
         )

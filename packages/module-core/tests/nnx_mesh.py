@@ -170,7 +170,7 @@ def test_an_argument_that_the_mesh_does_not_divide():
 
     hints.try_remedy(
         hints.Remedy(
-            "Choose a size that they divide, or None for that axis: it is not split then.",
+            "Choose a size that they divide, or None for that axis, which leaves it unsplit.",
             lambda: kernel_of(Layer(15), "data", "model"),
             lambda: [
                 kernel_of(Layer(16), "data", "model"),
@@ -199,5 +199,5 @@ def test_an_array_is_named_that_its_sharding_does_not_fit(transform, x, words):
     call = functools.partial(getattr(nnx, transform)(doubled, **options), Layer())
     with pytest.raises(ArgumentError) as info:
         call({"a": x})
-    assert all(word in str(info.value) for word in [f"nnx.{transform} is to lay out", *words])
+    assert all(word in str(info.value) for word in [f"nnx.{transform} cannot lay out", *words])
     assert call({"a": jnp.ones(16)}).shape == (16,)

@@ -151,4 +151,4 @@ def test_an_error_of_the_repeated_call_says_what_was_going_on():
     assert paths(rows(Decoder(), X, flops=False)) == [""]
     with pytest.raises(ValueError, match="one at a time") as caught:
         rows(Decoder(), X)
-    assert any("FLOPs were counted" in note for note in caught.value.__notes__)
+    assert any("while counting FLOPs" in note for note in caught.value.__notes__)

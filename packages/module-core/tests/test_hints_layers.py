@@ -59,7 +59,7 @@ REMEDIES = [
         filled=("4",),
     ),
     Remedy(
-        "several layers are made one by one.",
+        "create several layers one by one.",
         lambda: integer([3, 4], "features"),
         lambda: [integer(size, "features") for size in [3, 4]],
     ),
@@ -80,7 +80,7 @@ REMEDIES = [
         lambda: check_rate(50.0 / 100),
     ),
     Remedy(
-        "For one number, pass it as an array of shape (1,).",
+        "Pass a single number as an array of shape (1,).",
         lambda: vector_features(shape_of(3.0)),
         lambda: vector_features(shape_of(jnp.array([3.0]))),
     ),

@@ -230,7 +230,7 @@ REMEDIES = [
         lambda: [with_environment(FLAX_PROFILE=value) for value in ("yes", "no", "1", "off")],
     ),
     Remedy(
-        "Leave dtype out to infer it, or give float32, bfloat16, float16 or complex64.",
+        "Leave dtype out to infer it, or pass float32, bfloat16, float16 or complex64.",
         lambda: dtypes.canonicalize_dtype(X, dtype=jnp.int32),
         lambda: [
             dtypes.canonicalize_dtype(X, dtype=dtype)
@@ -243,7 +243,7 @@ REMEDIES = [
         lambda: [default_for_both(), keyword_only()],
     ),
     Remedy(
-        "Call it in setup, on self and a submodule that is assigned already.",
+        "Call it in setup, on self and a submodule that is already assigned.",
         lambda: nn.share_scope(Dense(), Dense()),
         sharing,
     ),
@@ -261,7 +261,7 @@ REMEDIES = [
         lambda: Dense(features=3).init(KEY, X),
     ),
     Remedy(
-        "Sequential([layer, ...]), with brackets.",
+        "Write Sequential([layer, ...]), with brackets.",
         lambda: nn.Sequential(Dense()),
         lambda: nn.Sequential([Dense(), Dense()]).init(KEY, X),
     ),
@@ -363,7 +363,7 @@ REMEDIES = [
     ),
     Remedy(
         "Mark the method with @nn.compact, or make the submodule in setup. A module made with "
-        "parent=None belongs to nobody.",
+        "parent=None has no parent.",
         not_compact,
         lambda: [
             not_compact(nn.compact),
@@ -385,7 +385,8 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "One key a stream: {'params': key1, 'dropout': key2}; split a batch of keys with jax.vmap.",
+        "Pass one key per stream: {'params': key1, 'dropout': key2}; split a batch of keys "
+        "with jax.vmap.",
         lambda: Dense().init({"params": jax.random.split(KEY)}, X),
         lambda: [
             Dense().init({"params": KEY, "dropout": KEY}, X),
@@ -393,7 +394,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Is it what init_with_output has returned? y, variables = ... takes it apart.",
+        "Is it the pair that init_with_output returned? y, variables = ... unpacks it.",
         lambda: given(Dense().init_with_output(KEY, X)),
         lambda: [given(variables) for y, variables in [Dense().init_with_output(KEY, X)]],
     ),
@@ -408,7 +409,7 @@ REMEDIES = [
         lambda: [given({"params": PARAMS}), given({"params": {"params": PARAMS}["params"]})],
     ),
     Remedy(
-        "Give one of the two another name.",
+        "Rename one of the two.",
         lambda: twice("layer", "layer"),
         lambda: twice("layer", "other"),
     ),
@@ -438,7 +439,7 @@ REMEDIES = [
         lambda: total_of(lambda self, x: nn.jit(lambda m, x: m.add(x))(self, x)),
     ),
     Remedy(
-        "Replace a plain jax transform in between by the lifted one (jax.jit by nn.jit).",
+        "Replace a plain jax transform in between with the lifted one (jax.jit with nn.jit).",
         lambda: total_of(
             lambda self, x: jax.jit(lambda x: nn.remat(lambda m, x: self.add(x))(self, x))(x)
         ),
@@ -468,7 +469,7 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "If it is a factory, it must be called first: {}().",
+        "If it is a factory, call it first: {}().",
         lambda: inside(lambda m: m.param("w", jax.nn.initializers.glorot_normal, (3, 3))),
         lambda: inside(lambda m: m.param("w", jax.nn.initializers.glorot_normal(), (3, 3))),
     ),
@@ -498,12 +499,12 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "depth=1 shows the model and its submodules, None all modules.",
+        "depth=1 shows the model and its submodules; None shows all modules.",
         lambda: Dense().tabulate(KEY, X, depth="all"),
         lambda: [Dense().tabulate(KEY, X, depth=depth) for depth in (1, None)],
     ),
     Remedy(
-        "depth=0 shows the model alone, None all modules.",
+        "depth=0 shows the model alone; None shows all modules.",
         lambda: Dense().tabulate(KEY, X, depth=-1),
         lambda: [Dense().tabulate(KEY, X, depth=depth) for depth in (0, None)],
     ),

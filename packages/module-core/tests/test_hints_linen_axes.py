@@ -63,7 +63,7 @@ def from_nnx(metadata):
 
 REMEDIES = [
     Remedy(
-        "Give axes that are laid out differently different names.",
+        "Use different names for axes that are laid out differently.",
         lambda: nn.logical_to_mesh_axes(("embed", "embed"), [("embed", "data")]),
         lambda: nn.logical_to_mesh_axes(("embed", "embed_out"), [("embed", "data")]),
     ),
@@ -73,12 +73,12 @@ REMEDIES = [
         lambda: nn.logical_to_mesh_axes(("embed",), [("embed", "data")]),
     ),
     Remedy(
-        "A rule is a logical name with a mesh axis, a tuple of them, or None:",
+        "A rule pairs a logical name with a mesh axis, a tuple of mesh axes, or None:",
         lambda: nn.logical_to_mesh_axes(("batch",), "batch"),
         lambda: nn.logical_to_mesh_axes(("batch",), [("batch", "data"), ("embed", None)]),
     ),
     Remedy(
-        "A rule is a logical name with a mesh axis, a tuple of them, or None:",
+        "A rule pairs a logical name with a mesh axis, a tuple of mesh axes, or None:",
         lambda: nn.logical_to_mesh_axes(("batch",), ["batch"]),
         lambda: [
             nn.logical_to_mesh_axes(("batch",), [("batch", axes)])
@@ -101,8 +101,8 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "with_partitioning takes a NamedSharding, which says where a value lies. Name the axes "
-        'here: ("embed", "mlp").',
+        "Only with_partitioning takes a NamedSharding, which places the value on devices. Name "
+        'the axes here: ("embed", "mlp").',
         lambda: nn.with_logical_partitioning(ones, NamedSharding(MESH, spec("data")))(KEY, (4,)),
         lambda: [
             nn.with_partitioning(ones, NamedSharding(MESH, spec("data")))(KEY, (4,)),
@@ -110,7 +110,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "or leave the axis whole: None instead of",
+        "or leave the axis unsplit: None instead of",
         lambda: jax.eval_shape(
             lambda: laid_out(jnp.ones(3), ("x",), HALVES, rules=[("x", "data")])
         ),
@@ -125,8 +125,8 @@ REMEDIES = [
         lambda: nn.get_sharding(X, jax.make_mesh((1, 1), ("data", "model"))),
     ),
     Remedy(
-        "Partitioned names axes of the mesh. Logical names, which rules translate to those, belong "
-        "into LogicallyPartitioned.",
+        "Partitioned takes axes of the mesh. Logical names, which rules translate to mesh axes, "
+        "belong in LogicallyPartitioned.",
         lambda: boxed(("embed",)),
         lambda: [
             boxed(("data",)),
@@ -142,7 +142,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Give one name, or None, for each axis of the array.",
+        "Pass one name, or None, for each axis of the array.",
         lambda: boxed(("data", None)),
         lambda: [boxed(("data",)), boxed((None,))],
     ),
@@ -184,7 +184,7 @@ REMEDIES = [
         lambda: axis_names(lambda variables: variables["params_axes"]),
     ),
     Remedy(
-        'make both anew, or drop the collection "{}_axes".',
+        'create both again, or drop the collection "{}_axes".',
         lambda: named(with_names(("embed",)).init(KEY), ("mlp",)),
         lambda: [
             named(with_names(("mlp",)).init(KEY), ("mlp",)),

@@ -127,7 +127,7 @@ def pair():
 
 HINTS = [
     Remedy(
-        "Name it when it is made, {}(..., name='...'); without, a submodule made in setup",
+        "Pass the name to the constructor, {}(..., name='...'); without one, a submodule",
         lambda: inside(lambda m, x: assigned(Dense(), "name", "h"), X),
         lambda: [
             inside(lambda m, x: Dense(name="h")(x), X),
@@ -136,19 +136,19 @@ HINTS = [
         filled=("Dense",),
     ),
     Remedy(
-        "It is a field: give it to the constructor, {}(..., {}=...).",
+        "It is a field: pass it to the constructor, {}(..., {}=...).",
         lambda: inside(lambda m, x: assigned(Dense(), "features", 5), X),
         lambda: inside(lambda m, x: Dense(features=5)(x), X),
         filled=("Dense", "features"),
     ),
     Remedy(
-        "The setup that runs is that of {}: set attributes of {} in the setup of {}, or make them",
+        "The setup of {} is running: set attributes of {} in the setup of {}, or make them",
         lambda: gained(own=False),
         lambda: gained(own=True),
         filled=("Model", "Layer", "Layer"),
     ),
     Remedy(
-        "Assign in setup; keep what changes between calls in self.variable(...).",
+        "Assign in setup; keep values that change between calls in self.variable(...).",
         lambda: inside(lambda m: assigned(m, "count", 1)),
         lambda: [
             in_setup(lambda m: assigned(m, "count", 1)),
@@ -162,7 +162,7 @@ HINTS = [
     ),
     Remedy("Pass what init returned.", lambda: given({}), lambda: given(Dense().init(KEY, X))),
     Remedy(
-        "a collection that is made during apply must be named in mutable=['{}'].",
+        "a collection that is created during apply must be named in mutable=['{}'].",
         lambda: Total().apply({}, X),
         lambda: Total().apply({}, X, mutable=["state"]),
         filled=("state",),
@@ -208,12 +208,12 @@ NOTES = [
         lambda: [flagged(static_argnums=2), flagged(static_argnames=("train",))],
     ),
     Remedy(
-        "take it apart: y, updates = model.apply(...).",
+        "unpack it: y, updates = model.apply(...).",
         lambda: inside(lambda m, y: Dense()(y), pair()),
         lambda: [inside(lambda m, y: Dense()(y), y) for y, updates in [pair()]],
     ),
     Remedy(
-        "That is the submodule Dense_0 itself: Dense(...) still has to be called.",
+        "That is the submodule Dense_0 itself: Dense(...) must still be called.",
         lambda: inside(lambda m, x: jnp.tanh(Dense()), X),
         lambda: inside(lambda m, x: jnp.tanh(Dense()(x)), X),
     ),
@@ -243,17 +243,17 @@ NOTES = [
         lambda: [Encoding().init(KEY, X), Encoder().init(KEY, X, method="encode")],
     ),
     Remedy(
-        "setup makes a local variable of that name: write `self.layer = ...` there.",
+        "setup assigns a local variable of that name: write `self.layer = ...` there.",
         lambda: local_layer(assign=False),
         lambda: local_layer(assign=True),
     ),
     Remedy(
-        "A function that takes no key needs a lambda (lambda key, shape: ...)",
+        "Wrap a function that takes no key in a lambda (lambda key, shape: ...)",
         lambda: inside(lambda m: m.param("w", jnp.zeros, (3,))),
         lambda: inside(lambda m: m.param("w", lambda key, shape: jnp.zeros(shape), (3,))),
     ),
     Remedy(
-        "a factory such as lecun_normal must be called first (lecun_normal()).",
+        "call a factory such as lecun_normal first (lecun_normal()).",
         lambda: inside(
             lambda m: m.param("w", jax.nn.initializers.lecun_normal, (3, 3), int, 0, 0, 0)
         ),

@@ -78,7 +78,7 @@ def carried_total(**options):
 
 REMEDIES = [
     Remedy(
-        "All mapped inputs and collections have the same size along their axes.",
+        "All mapped inputs and collections must have the same size along their axes.",
         lambda: mapped_inputs(0, X, X.T),
         lambda: mapped_inputs((0, 1), X, X.T),
     ),
@@ -98,7 +98,7 @@ REMEDIES = [
         lambda: scanned_function(lambda m, c, x: (c, None), x=3.0, length=2, in_axes=nn.broadcast),
     ),
     Remedy(
-        "Pass the module from outside as an argument of the enclosing transform, too",
+        "Also pass the outer module as an argument of the enclosing transform",
         lambda: inside(from_around, X),
         lambda: inside(passed_on, X),
     ),
@@ -118,7 +118,7 @@ REMEDIES = [
         lambda: inside(nn.jit(lambda m: m.variable("state", "n", lambda: jnp.zeros(3)).value)),
     ),
     Remedy(
-        "nn.vmap(Dense, ...)(features=3), not nn.vmap(Dense(3), ...).",
+        "Write nn.vmap(Dense, ...)(features=3), not nn.vmap(Dense(3), ...).",
         lambda: nn.vmap(Dense(3), variable_axes={"params": None}),
         lambda: nn.vmap(Dense, variable_axes={"params": None}, split_rngs={"params": False})(
             features=3
@@ -195,7 +195,7 @@ REMEDIES = [
         lambda: carried_total(variable_carry="state"),
     ),
     Remedy(
-        "say {'params': False} for parameters that all steps share.",
+        "write {'params': False} for parameters that all steps share.",
         lambda: scanned(split=True),
         lambda: [
             scanned(split=False),

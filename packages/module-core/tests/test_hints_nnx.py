@@ -208,7 +208,7 @@ def updated(node, state):
 
 OBJECTS = [
     Remedy(
-        "Spread a list out: nnx.Sequential(*layers).",
+        "Unpack a list: nnx.Sequential(*layers).",
         lambda: nnx.Sequential([layer(), jnp.sin]),
         lambda: nnx.Sequential(*[layer(), jnp.sin])(X),
     ),
@@ -222,7 +222,7 @@ OBJECTS = [
         lambda: layer(kernel=nnx.static(jnp.ones(3))),
         lambda: layer(kernel=jnp.ones(3)),
     ),
-    Remedy("Leave __slots__ out.", lambda: slotted(["x"]), lambda: slotted(None)),
+    Remedy("Remove __slots__.", lambda: slotted(["x"]), lambda: slotted(None)),
     Remedy(
         "Check the names, or pass raise_if_not_found=False.",
         lambda: layer().set_attributes(off=True),
@@ -249,7 +249,7 @@ OBJECTS = [
         lambda: sown("outputs", nnx.Intermediate),
     ),
     Remedy(
-        "Sow under another name, or with the type of the first time.",
+        "Sow under another name, or with the same variable type as before.",
         lambda: sown("outputs", nnx.Intermediate, nnx.BatchStat),
         lambda: [
             sown("outputs", nnx.Intermediate, nnx.Intermediate),
@@ -258,7 +258,7 @@ OBJECTS = [
         ],
     ),
     Remedy(
-        "Perturb under another name, or with the type of the first time.",
+        "Perturb under another name, or with the same variable type as before.",
         lambda: perturbed(("y", nnx.Perturbation), ("y", nnx.BatchStat)),
         lambda: [
             perturbed(("y", nnx.Perturbation), ("z", nnx.BatchStat)),
@@ -266,17 +266,17 @@ OBJECTS = [
         ],
     ),
     Remedy(
-        "Leave it out: variables are changed by assignment",
+        "Leave it out: assignment changes variables",
         lambda: nnx.var_defaults(hijax=True),
         lambda: [nnx.var_defaults(), nnx.jit(lambda module: module(X))(layer())],
     ),
     Remedy(
-        "Variables are changed by assignment, under nnx's transforms, too.",
+        "Leave it out: assignment changes variables, also under nnx's transforms.",
         lambda: nnx.with_vars(layer(), hijax=True),
         lambda: nnx.jit(lambda module: module(X))(nnx.with_vars(layer())),
     ),
     Remedy(
-        "nnx.view_info lists what modules take.",
+        "nnx.view_info lists what the modules accept.",
         lambda: nnx.view(layer(), onn=False),
         lambda: [nnx.view_info(layer()), nnx.view(layer(), on=False)],
     ),
@@ -305,7 +305,7 @@ STRUCTURE = [
         ],
     ),
     Remedy(
-        "Merge what one nnx.unpack of one object returned.",
+        "Merge the states that one call of nnx.unpack returned.",
         lambda: nnx.merge(nnx.unpack(layer()), nnx.unpack(shared())),
         lambda: nnx.merge(nnx.unpack(layer())),
     ),
@@ -318,32 +318,32 @@ STRUCTURE = [
         ],
     ),
     Remedy(
-        "Merge a GraphDef with all the states that it was split from.",
+        "Merge a GraphDef with all the states that nnx.split returned with it.",
         lambda: nnx.merge(*nnx.split(layer(), nnx.Param, ...)[:2]),
         lambda: nnx.merge(*nnx.split(layer(), nnx.Param, ...)),
     ),
     Remedy(
-        "Merge a GraphDef with all the states that it was split from.",
+        "Merge a GraphDef with all the states that nnx.split returned with it.",
         lambda: nnx.merge(nnx.graphdef(layer()), jax.tree.leaves(nnx.state(layer()))[:1]),
         lambda: nnx.merge(nnx.graphdef(layer()), jax.tree.leaves(nnx.state(layer()))),
     ),
     Remedy(
-        "Merge all that one split_context has split in one nnx.merge_context of the same",
+        "Merge everything that one split_context split in one nnx.merge_context of the same",
         lambda: nnx.merge(*split_in_one_context()[1]),
         lambda: merged_in_one_context(split_in_one_context()),
     ),
     Remedy(
-        "all: nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
+        "nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
         lambda: nnx.unflatten(*flattened()[1]),
         lambda: unflattened(flattened()),
     ),
     Remedy(
-        "nnx.state of a variable is the variable: update it with another one.",
+        "The state of a variable is the variable itself: update it with another one.",
         lambda: updated(nnx.Param(X), nnx.state(layer())),
         lambda: updated(nnx.Param(X), nnx.state(nnx.Param(2 * X))),
     ),
     Remedy(
-        "The object has an object there; give a nested state.",
+        "The object has another object there; pass a nested state.",
         lambda: updated(nnx.Dict(a=layer()), nnx.State({"a": X})),
         lambda: updated(nnx.Dict(a=layer()), nnx.State({"a": {"kernel": jnp.ones((3, 3))}})),
     ),
@@ -362,7 +362,7 @@ STRUCTURE = [
         ],
     ),
     Remedy(
-        "Add a filter for these, or `...` as the last one for all that is left.",
+        "Add a filter for these, or `...` as the last one for everything else.",
         lambda: nnx.split(layer(), nnx.Param),
         lambda: [nnx.split(layer(), nnx.Param, nnx.BatchStat), nnx.split(layer(), nnx.Param, ...)],
     ),
@@ -372,7 +372,7 @@ STRUCTURE = [
         lambda: node_states().states[1]["calls"],
     ),
     Remedy(
-        "Give both the same prefix, or one of them a copy (nnx.clone).",
+        "Give both the same prefix, or make one of them a copy (nnx.clone).",
         lambda: states_of(one := layer(), one, prefix=(0, 1)),
         lambda: [
             states_of(one := layer(), one, prefix=(0, 0)),
@@ -402,12 +402,12 @@ STRUCTURE = [
         ],
     ),
     Remedy(
-        "Run all four steps inside of `with nnx.update_context(tag):`.",
+        "Run all four steps inside `with nnx.update_context(tag):`.",
         lambda: by_hand(layer(), "tag"),
         lambda: within_a_context(layer(), "tag"),
     ),
     Remedy(
-        "Merge all that one split_context has split in one merge_context, in the same order.",
+        "Merge everything that one split_context split in one merge_context, in the same order.",
         lambda: merged_in_one_context(split_in_one_context()[1:]),
         lambda: merged_in_one_context(split_in_one_context()),
     ),
@@ -440,7 +440,7 @@ STREAMS = [
         lambda: [nnx.split_rngs(nnx.Rngs(0), splits=n) for n in (4, (2, 4))],
     ),
     Remedy(
-        "Restore it first (nnx.restore_rngs), or leave it out with a filter.",
+        "Restore it first (nnx.restore_rngs), or exclude it with a filter.",
         lambda: nnx.split_rngs(split_streams("params")[0], splits=2),
         lambda: [
             nnx.split_rngs(restored(), splits=2),
@@ -467,7 +467,7 @@ STREAMS = [
 
 METADATA = [
     Remedy(
-        "Give one name, or None, for each axis.",
+        "Pass one name, or None, for each axis.",
         lambda: variable(("data", None, None)),
         lambda: [variable(("data", None)), variable((None, None))],
     ),
@@ -477,7 +477,7 @@ METADATA = [
         lambda: [variable(("data", None)), by_rule(("batch", None), "batch", "data")],
     ),
     Remedy(
-        "transform_metadata names the axis that the transform takes away.",
+        "transform_metadata names the axis that the transform removes.",
         lambda: without_axis("steps"),
         lambda: without_axis("layers"),
     ),
@@ -513,12 +513,12 @@ ADVICE = [  # which is part of a message
         lambda: with_metadata(rate=2),
     ),
     Remedy(
-        "A stream named 'default' (nnx.Rngs(0)) serves for each stream that is missing.",
+        "A stream named 'default' (nnx.Rngs(0)) serves for every missing stream.",
         lambda: nnx.Rngs(params=0).dropout(),
         lambda: nnx.Rngs(0).dropout(),
     ),
     Remedy(
-        "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put",
+        "Serialize the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and",
         lambda: to_bytes(layer()),
         lambda: restored_from_bytes(layer()),
     ),
@@ -528,7 +528,7 @@ REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA]
 
 EXPLAINED = [
     # Needs several devices; nnx_layout_mesh.py follows it.
-    "Choose a size that they divide, or None for that axis: it is not split then.",
+    "Choose a size that they divide, or None for that axis, which leaves it unsplit.",
 ]
 
 

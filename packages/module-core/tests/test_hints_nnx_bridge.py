@@ -175,27 +175,27 @@ INSTANCE = Linear(rngs=nnx.Rngs(0))
 
 REMEDIES = [
     Remedy(
-        "Say which belong together where names differ: names={'Dense_0': 'encoder/out'}.",
+        "Where names differ, say which layers correspond: names={'Dense_0': 'encoder/out'}.",
         lambda: loaded(values(), Twin(names=("a", "last"))),
         lambda: loaded(values(), Twin(names=("a", "last")), names={"first": "a"}),
     ),
     Remedy(
-        "Leave collections out of the variables, and variables out by only=, where one side has",
+        "Where one side has more, leave collections out of the variables, or choose variables",
         lambda: loaded(values(Model(counted=True)), Twin()),
         lambda: loaded({"params": values(Model(counted=True))["params"]}, Twin()),
     ),
     Remedy(
-        "Leave collections out of the variables, and variables out by only=, where one side has",
+        "Where one side has more, leave collections out of the variables, or choose variables",
         lambda: loaded(values(), Twin(seen=nnx.BatchStat(jnp.zeros(())))),
         lambda: loaded(values(), Twin(seen=nnx.BatchStat(jnp.zeros(()))), only=nnx.Param),
     ),
     Remedy(
-        "Make both models with the same sizes, or say which layers belong together:",
+        "Make both models with the same sizes, or say which layers correspond:",
         lambda: loaded(values(), Twin((4, 3))),
         lambda: loaded(values(), Twin((3, 3))),
     ),
     Remedy(
-        "Make both models with the same sizes, or say which layers belong together:",
+        "Make both models with the same sizes, or say which layers correspond:",
         lambda: loaded(values(Model((3, 4))), Twin((3, 4), names=("last", "first"))),
         lambda: loaded(
             values(Model((3, 4))),
@@ -204,7 +204,7 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "Make `like` of a twin with the sizes that the module has, or say which layers belong",
+        "Make `like` from a twin that has the same sizes as the module, or say which layers",
         lambda: bridge.nnx_to_linen(Twin((4, 3)), values(Model((3, 3)))),
         lambda: bridge.nnx_to_linen(Twin((4, 3)), values(Model((4, 3)))),
     ),
@@ -216,7 +216,7 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "Leave parent out in a method of the parent, where it is found, or assign the module to",
+        "In a method of the parent, leave parent out, since it is found there; elsewhere, assign",
         lambda: Kernel(parent=Holding()),
         lambda: [
             ran(lambda self, x: Kernel()(x)),
@@ -230,7 +230,7 @@ REMEDIES = [
         lambda: ran(lambda self, x: bridge.linen_in_bridge_mdl(Dense())(x)),
     ),
     Remedy(
-        "Call it by init or apply: model.apply(variables, x).",
+        "Call it through init or apply: model.apply(variables, x).",
         lambda: Kernel()(X),
         lambda: [variables := Kernel().init(KEY, X), Kernel().apply(variables, X)],
     ),
@@ -240,7 +240,7 @@ REMEDIES = [
         lambda: Running(lambda self, x: self.make_rng()).init(KEY, X),
     ),
     Remedy(
-        "In apply, new variables need mutable=[{}], and an init_fn.",
+        "In apply, a new variable needs mutable=[{}] and an init_fn.",
         lambda: Kernel().apply({}, X, rngs=KEY),
         lambda: Kernel().apply({}, X, rngs=KEY, mutable=["params"]),
     ),
@@ -280,12 +280,12 @@ REMEDIES = [
         lambda: bridge.ToNNX(Dense(3), rngs=nnx.Rngs(0)).lazy_init(X),
     ),
     Remedy(
-        "Such a box is a dataclass with a field `value` (a PyTreeNode, say).",
+        "Make the box a dataclass with a field `value` (for example, a PyTreeNode).",
         lambda: box(Bare),
         lambda: box(Field),
     ),
     Remedy(
-        "Give one of them another name in the linen module.",
+        "Rename one of them in the linen module.",
         lambda: bridge.linen_vars_to_nnx_attrs(
             {"params": {"scale": X}, "batch_stats": {"scale": X}}
         ),
@@ -305,7 +305,7 @@ ADVICE = [  # which is part of a message
         ],
     ),
     Remedy(
-        "is it a variable, and lazy_init wasn't called yet?",
+        "is it a variable that lazy_init has not created yet?",
         lambda: encoding(lambda model: None),
         lambda: encoding(lambda model: bridge.lazy_init(model, X)),
     ),

@@ -76,7 +76,7 @@ ONE_HOT = jax.nn.one_hot(LABELS, 2, dtype=int)
 
 REMEDIES = [
     Remedy(
-        "Update with the model that the average was made of.",
+        "Update with the model that the average was made from.",
         lambda: averaged(model := Model(), model.decoder),
         lambda: averaged(model := Model(), model),
     ),
@@ -91,7 +91,7 @@ REMEDIES = [
         lambda: nnx.metrics.Accuracy(threshold=0.5),
     ),
     Remedy(
-        "One-hot labels become numbers of classes by labels.argmax(-1).",
+        "Convert one-hot labels to class indices with labels.argmax(-1).",
         lambda: accuracy(LOGITS, ONE_HOT),
         lambda: accuracy(LOGITS, ONE_HOT.argmax(-1)),
     ),
@@ -111,7 +111,7 @@ REMEDIES = [
         lambda: accuracy(LOGITS, LABELS.astype(float).astype(int)),
     ),
     Remedy(
-        "A metric is an instance, nnx.metrics.Average(), with reset, update and compute.",
+        "Pass an instance with reset, update and compute, such as nnx.metrics.Average().",
         lambda: nnx.MultiMetric(loss="values"),
         lambda: nnx.MultiMetric(loss=nnx.metrics.Average()),
     ),
@@ -137,7 +137,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "Of several differentiated arguments, pass the state that belongs to the model.",
+        "With several differentiated arguments, pass the state that belongs to the model.",
         lambda: differentiated(lambda both: both),
         lambda: differentiated(lambda both: both[0]),
     ),
@@ -152,12 +152,12 @@ REMEDIES = [
         lambda: nnx.Optimizer(Model(), TX, wrt=nnx.Param),
     ),
     Remedy(
-        "nnx.ModelAndOptimizer keeps the model, and takes gradients alone.",
+        "nnx.ModelAndOptimizer keeps the model and takes only gradients.",
         lambda: optimizer(model := Model()).update(gradients(model)),
         lambda: [kept(), updated(model := Model(), gradients(model))],
     ),
     Remedy(
-        "Make a new optimizer when parameters were added or removed, or another model",
+        "Make a new optimizer after adding or removing parameters, or to train another model",
         lambda: updated(model := Model(parts=2), gradients(model), made_for=Model()),
         lambda: updated(model := Model(parts=2), gradients(model), made_for=model),
     ),

@@ -187,12 +187,12 @@ def summed(value):
 
 DERIVATIVES = [
     Remedy(
-        "Return the module beside them, with has_aux=True.",
+        "Return the module next to them, with has_aux=True.",
         lambda: nnx.vjp(lambda m: m, Net()),
         lambda: nnx.vjp(lambda m: (m.w[...], m), Net(), has_aux=True),
     ),
     Remedy(
-        "jax.tree.map over nnx.clone(module) or nnx.state(module) makes one.",
+        "Make one with jax.tree.map over nnx.clone(module) or nnx.state(module).",
         lambda: jvp(lambda m: nnx.state(m, nnx.Param)),
         lambda: [
             jvp(lambda m: jax.tree.map(jnp.zeros_like, nnx.state(m))),
@@ -200,12 +200,12 @@ DERIVATIVES = [
         ],
     ),
     Remedy(
-        "One DiffState with nnx.Any(...) takes several kinds of variables.",
+        "To select several kinds of variables, use one DiffState with nnx.Any(...).",
         lambda: grad(loss, argnums=(nnx.DiffState(0, nnx.Param), nnx.DiffState(0, nnx.BatchStat))),
         lambda: grad(loss, argnums=nnx.DiffState(0, nnx.Any(nnx.Param, nnx.BatchStat))),
     ),
     Remedy(
-        "Name what to differentiate by with nnx.DiffState(argnum, filter), keep whole numbers in",
+        "Select the variables to differentiate with nnx.DiffState(argnum, filter), keep integers",
         lambda: grad(loss, Net(w=nnx.Param(jnp.ones(3)), k=nnx.Param(jnp.zeros((), int)))),
         lambda: [
             grad(
@@ -229,12 +229,12 @@ DERIVATIVES = [
 
 CONTROL = [
     Remedy(
-        "Make new variables before the branch, and let branches set values only.",
+        "Make new variables before the branch, and only set values in it.",
         lambda: cond(adding, doing_nothing),
         lambda: cond(setting("extra", 1.0), doing_nothing, Net(extra=nnx.Variable(jnp.zeros(())))),
     ),
     Remedy(
-        "Let all branches return the same tree: one that has nothing to say returns what came in",
+        "Return the same tree from all branches: a branch that has nothing to return can return",
         lambda: cond(lambda m: m.w[...] + 1, doing_nothing),
         lambda: [
             cond(lambda m: m.w[...] + 1, lambda m: m.w[...]),
@@ -247,12 +247,12 @@ CONTROL = [
         lambda: cond(setting("w", jnp.ones(3)), doing_nothing),
     ),
     Remedy(
-        "Return the very modules that came in, with values set in place.",
+        "Return the same modules that came in, with values set in place.",
         lambda: loop(other),
         lambda: loop(lambda m: [m(V), m][1]),
     ),
     Remedy(
-        "Set it to a value of the type that it has: value.astype(...).",
+        "Set it to a value of its own type: value.astype(...).",
         lambda: loop(lambda m: [setting("w", jnp.ones(3, int))(m), m][1]),
         lambda: loop(lambda m: [setting("w", jnp.ones(3, int).astype(m.w.dtype))(m), m][1]),
     ),
@@ -265,7 +265,7 @@ JIT = [
         lambda: jit(lambda m, n: m.w + n, Net(), 3, static_argnums=1, donate_argnums=0),
     ),
     Remedy(
-        "Give one entry for each, or a single one for all.",
+        "Pass one entry for each, or a single one for all.",
         lambda: jit(lambda m, x: m(x), Net(), V, in_shardings=(None,)),
         lambda: [
             jit(lambda m, x: m(x), Net(), V, in_shardings=(None, None)),
@@ -273,7 +273,8 @@ JIT = [
         ],
     ),
     Remedy(
-        "If it is part of the program, nnx.jit(..., static_argnames={}); a class of your own is to",
+        "If it is part of the program, make it static: nnx.jit(..., static_argnames={}). "
+        "Make your own class",
         lambda: jit(lambda x, mode: x, V, "fast"),
         lambda: [
             jit(lambda x, mode: x, V, "fast", static_argnames="mode"),
@@ -281,12 +282,13 @@ JIT = [
         ],
     ),
     Remedy(
-        "If it is part of the program, nnx.jit(..., static_argnames={}); a class of your own is to",
+        "If it is part of the program, make it static: nnx.jit(..., static_argnames={}). "
+        "Make your own class",
         lambda: jit(lambda x, mode: x * mode.rate, V, Plain()),
         lambda: [jit(lambda x, mode: x * mode.rate, V, c()) for c in (Settings, Registered)],
     ),
     Remedy(
-        "Give one name, or None, for each axis.",
+        "Pass one name, or None, for each axis.",
         lambda: laid_out(nnx.Dict(w=nnx.Param(V)), "data", None),
         lambda: [laid_out(nnx.Dict(w=nnx.Param(V)), name) for name in ("data", None)],
     ),
@@ -299,7 +301,7 @@ JIT = [
 
 AXES = [
     Remedy(
-        "What is passed in and returned is one and the same variable: give both the same, or",
+        "The same variable is passed in and returned: give it the same prefix in both places, or",
         lambda: vmap(same, out_axes=0),
         lambda: [
             vmap(same, out_axes=None),
@@ -307,27 +309,27 @@ AXES = [
         ],
     ),
     Remedy(
-        "with which all steps see it whole: of a module, nnx.StateAxes({filter: axis, ...: None})",
+        "so that every step sees it whole; for a module, nnx.StateAxes({filter: axis, ...: None})",
         lambda: vmap(lambda m, x: m.a * x, PAIR, X, in_axes=(STACKED, 0)),
         lambda: vmap(lambda m, x: m.a * x, PAIR, X, in_axes=(PARAMS_STACKED, 0)),
     ),
     Remedy(
-        "Give what isn't stacked the axis None, with which all steps see it whole.",
+        "Give what isn't stacked the axis None, so that every step sees it whole.",
         lambda: vmap(lambda x, y: x, X, V, in_axes=0),
         lambda: vmap(lambda x, y: x, X, V, in_axes=(0, None)),
     ),
     Remedy(
-        "Give it the axis None, with which all steps see it whole: nnx.StateAxes({filter: axis,",
+        "Give it the axis None, so that every step sees it whole: nnx.StateAxes({filter: axis,",
         lambda: vmap(lambda m, x: m.w * x, Net((4, 3)), X, in_axes=(STACKED, 0)),
         lambda: vmap(lambda m, x: m.w * x, Net((4, 3)), X, in_axes=(PARAMS_STACKED, 0)),
     ),
     Remedy(
-        "Give it the axis None, with which all steps see it whole.",
+        "Give it the axis None, so that every step sees it whole.",
         lambda: vmap(lambda x, y: x * y, X, 3.0, in_axes=0),
         lambda: vmap(lambda x, y: x * y, X, 3.0, in_axes=(0, None)),
     ),
     Remedy(
-        "Split the streams, so that each step has a key of its own: nnx.split_rngs(splits=",
+        "Split the streams, so that each step has its own key: nnx.split_rngs(splits=",
         lambda: vmap(drawn, nnx.Rngs(0), X, in_axes=0),
         lambda: [
             nnx.split_rngs(splits=4)(nnx.vmap(drawn, in_axes=0))(nnx.Rngs(0), X),
@@ -335,7 +337,7 @@ AXES = [
         ],
     ),
     Remedy(
-        "Give one entry for each of them, or a single one for all. Of a module, a mapping says it",
+        "Pass one entry for each of them, or a single one for all. For the variables of a module,",
         lambda: vmap(lambda m, x: m.w * x, in_axes=(None, 0, 0)),
         lambda: [
             vmap(lambda m, x: m.w * x, in_axes=(None, 0)),
@@ -344,7 +346,7 @@ AXES = [
         ],
     ),
     Remedy(
-        "It is one and the same value: give all its places the same, or pass a copy (nnx.clone).",
+        "It is the same value: give it the same prefix in all places, or pass a copy (nnx.clone).",
         lambda: vmap(lambda a, b: a.w * b.w, m := Net((3, 3)), m, in_axes=(PARAMS_STACKED, WHOLE)),
         lambda: [
             vmap(lambda a, b: a.w * b.w, m := Net((3, 3)), m, in_axes=PARAMS_STACKED),
@@ -395,7 +397,7 @@ AXES = [
         lambda: vmap(lambda m, x: x, Net((4, 3)), X, in_axes=(PARAMS_STACKED, 0)),
     ),
     Remedy(
-        "Bind static ones with functools.partial; nnx.jit donates.",
+        "Bind static arguments with functools.partial; use nnx.jit to donate.",
         lambda: nnx.pmap(lambda x, n: x * n, static_broadcasted_argnums=1)(X[:1], 3),
         lambda: [
             nnx.pmap(functools.partial(lambda n, x: x * n, 3))(X[:1]),
@@ -488,7 +490,7 @@ TREES = [
         ],
     ),
     Remedy(
-        "Leave both out; or take the object apart (nnx.split), and give each of the states that",
+        "Leave both out, or split the object (nnx.split) and give each of its states one entry.",
         lambda: vmap(
             lambda m, x: m.w * x, Net((4, 3)), X, in_axes=(PARAMS_STACKED, 0), graph=False
         ),
@@ -513,7 +515,7 @@ TREES = [
         lambda: nnx.prefix(Net(), {nnx.Param: 0, ...: None}),
     ),
     Remedy(
-        "Add a filter for it, or `...` as the last one for all that is left.",
+        "Add a filter for it, or `...` as the last one for everything else.",
         lambda: nnx.prefix(nnx.Dict(w=nnx.Param(1.0), mean=nnx.BatchStat(0.0)), {nnx.Param: 0}),
         lambda: [
             nnx.prefix(
@@ -536,7 +538,7 @@ ADVICE = [  # which is part of a message or a note
         lambda: [nnx.grad(Net.total)(Net()), Decorated().total()],
     ),
     Remedy(
-        "made before that call: nnx.clone(model, arrays=True) of a module or state, jnp.copy(x)",
+        "copy it before that call: nnx.clone(model, arrays=True) of a module or state, jnp.copy(x)",
         lambda: donated_twice(lambda x: x),
         lambda: [donated_twice(lambda x: nnx.clone(x, arrays=True)), donated_twice(jnp.copy)],
     ),
@@ -549,7 +551,7 @@ ADVICE = [  # which is part of a message or a note
 
 EXPLAINED = [
     # Needs several devices; nnx_mesh.py follows it.
-    "Choose a size that they divide, or None for that axis: it is not split then.",
+    "Choose a size that they divide, or None for that axis, which leaves it unsplit.",
 ]
 
 

@@ -239,8 +239,14 @@ def test_param_and_variable_with_arguments_in_the_wrong_place(call, expected):
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (lambda self, x: self.param("w", ones), "Parameter 'w' is made by its initializer as"),
-        (lambda self, x: self.param("w", jnp.zeros, (3,)), "zeros(key, (3,)): a random key comes"),
+        (
+            lambda self, x: self.param("w", ones),
+            "Parameter 'w' is created by calling its initializer as",
+        ),
+        (
+            lambda self, x: self.param("w", jnp.zeros, (3,)),
+            "zeros(key, (3,)): the random key comes",
+        ),
         (lambda self, x: self.param("w", lambda key, shape: key + "", (3,)), "(key, (3,))"),
     ],
 )
@@ -255,9 +261,9 @@ def test_a_factory_in_an_initializer_s_place():
     def call(self, x):
         return self.param("w", jax.nn.initializers.lecun_normal, (3,))
 
-    with pytest.raises(ArgumentTypeError, match="has returned a function") as caught:
+    with pytest.raises(ArgumentTypeError, match="returned a function") as caught:
         compact_module(call).init(KEY, X)
-    assert "it must be called first" in str(caught.value)
+    assert "call it first" in str(caught.value)
 
 
 # Classes.
@@ -284,7 +290,7 @@ def test_a_setup_by_another_name():
         def __call__(self, x):
             return self.dense(x)
 
-    with pytest.raises(AttributeError, match="There is no setup method: is 'set_up' meant"):
+    with pytest.raises(AttributeError, match="There is no setup method; is 'set_up' meant"):
         M().init(KEY, X)
 
 
@@ -342,7 +348,7 @@ def test_an_attribute_that_is_set_in_a_call_is_told_without_its_numbers():
 def test_a_layer_that_was_not_called():
     with pytest.raises(TypeError) as caught:
         compact_module(lambda self, x: jax.nn.relu(Dense(3))).init(KEY, X)
-    assert "the submodule Dense_0 itself: Dense(...) still has to be called" in told(caught.value)
+    assert "the submodule Dense_0 itself: Dense(...) must still be called" in told(caught.value)
 
 
 def test_a_class_in_sequential():

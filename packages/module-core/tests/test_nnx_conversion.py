@@ -124,7 +124,7 @@ def test_wrong_shapes_are_listed_at_once():
     model.layers[0] = Linear(3, 5, nnx.Rngs(0))
     model.tail.mean.value = jnp.zeros(7)
     with pytest.raises(
-        ConversionError, match=r"layers_0/kernel has shape \(3, 3\), lay.*\(3, 5\);"
+        ConversionError, match=r"layers_0/kernel has shape \(3, 3\), but lay.*\(3, 5\);"
     ):
         linen_to_nnx(VARIABLES, model)
     with pytest.raises(ArgumentError, match=r"tail/mean gives shape \(7,\)"):

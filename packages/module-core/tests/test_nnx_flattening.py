@@ -79,7 +79,7 @@ class TestUnpack:
         whole, other = nnx.unpack(Net()), nnx.unpack(nnx.Dict(a=nnx.Param(1.0)))
         with pytest.raises(ArgumentError, match="different structures"):
             nnx.merge(whole, other)
-        with pytest.raises(ArgumentError, match="states that know theirs; got State"):
+        with pytest.raises(ArgumentError, match="a state that knows its own; got State"):
             nnx.merge(whole, nnx.state(Net()))
         with pytest.raises(ArgumentError, match="4 leaves, the GraphDef 2. In several states"):
             nnx.merge(whole, whole)
@@ -135,7 +135,7 @@ class TestFlatten:
         b = nnx.unflatten(second, none, index_ref=made)
         assert a.a is b.b
         assert len(made) == len(refs) == 3
-        with pytest.raises(ArgumentError, match="refers to an object of another one"):
+        with pytest.raises(ArgumentError, match="refers to an object of another structure"):
             nnx.unflatten(second, none)
 
     def test_what_was_flattened_before_is_never_taken_for_a_part(self):
@@ -146,7 +146,7 @@ class TestFlatten:
         holder.own_again = holder.own
         graphdef, leaves = nnx.flatten(holder, ref_index=refs)
         assert [n.index for n in graphdef.nodes] == [1, 2, 2, 0]
-        with pytest.raises(ArgumentError, match="refers to an object of another one"):
+        with pytest.raises(ArgumentError, match="refers to an object of another structure"):
             nnx.unflatten(graphdef, leaves)
         made[0] = weight
         again = nnx.unflatten(graphdef, leaves, index_ref=made)
@@ -193,7 +193,7 @@ class TestFlatten:
         for leaves in ([], nnx.State({}), nnx.FlatState([], sort=False)):
             with pytest.raises(ArgumentError, match="leaves, the GraphDef"):
                 nnx.unflatten(graphdef, leaves)
-        with pytest.raises(ArgumentError, match="unflatten takes a GraphDef first"):
+        with pytest.raises(ArgumentError, match="first argument of unflatten must be a GraphDef"):
             nnx.unflatten({}, [])
 
     def test_a_leaf_by_filters_that_it_did_not_pass(self):

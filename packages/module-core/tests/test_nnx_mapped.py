@@ -164,7 +164,7 @@ def test_vmap_mistakes():
         nnx.vmap(lambda a: a, out_axes=1)(many)
     with pytest.raises(ArgumentError, match="No axis found for calls"):
         nnx.vmap(lambda m: 1, in_axes=(nnx.StateAxes({nnx.Param: 0}),))(many)
-    with pytest.raises(ArgumentError, match=r"(?s)along axis 0 of m.calls, .*the axis None"):
+    with pytest.raises(ArgumentError, match=r"(?s)over axis 0 of m.calls, .*the axis None"):
         nnx.vmap(lambda m, x: m(x))(m, X)
     with pytest.raises(ArgumentError, match="differs from one step to the next"):
         nnx.vmap(lambda m, x: m.calls.set_value(x.sum()), in_axes=(None, 0))(m, X)
@@ -374,7 +374,7 @@ def test_scan_mistakes():
         scan(lambda c: c, in_axes=carry, out_axes=carry)(0)
     with pytest.raises(ArgumentError, match="Return the very module that was carried in"):
         scan(lambda m: block(1), in_axes=carry, out_axes=carry, length=2)(m)
-    with pytest.raises(ArgumentError, match="along axis 0 of m.calls, of shape"):
+    with pytest.raises(ArgumentError, match="over axis 0 of m.calls, of shape"):
         scan(lambda m, c: c, in_axes=(0, carry), out_axes=carry)(m, 0)
     with pytest.raises(ArgumentError, match="A new Intermediate at m.new came to a broadcast"):
         scan(lambda m, x: setattr(m, "new", nnx.Intermediate(x)), in_axes=(None, 0), out_axes=0)(

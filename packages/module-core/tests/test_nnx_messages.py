@@ -38,8 +38,8 @@ def notes(error):
             ([nnx.state(Net())], X),
             [r"states\[0\]\['stats'\]\['mean'\], of shape \(3,\)"],
         ),
-        (lambda x, y: 1, (X, 3.0), [r"along axis 0 of y, of shape \(\), which has no such axis"]),
-        (lambda m, x: 1, (block(), X), [r"along axis 0 of m.calls, .*no such axis"]),
+        (lambda x, y: 1, (X, 3.0), [r"over axis 0 of y, of shape \(\), which has no such axis"]),
+        (lambda m, x: 1, (block(), X), [r"over axis 0 of m.calls, .*no such axis"]),
     ],
 )
 def test_axes_of_different_sizes_name_their_arrays(f, args, words):
@@ -147,7 +147,7 @@ def test_a_module_that_shares_arrays_with_a_donated_one():
     shared.kernel.set_value(model.kernel.get_value())
     with pytest.raises((ValueError, RuntimeError)) as caught:
         step(model, shared)
-    assert "model.kernel and target.kernel hold one and the same array" in notes(caught.value)
+    assert "model.kernel and target.kernel hold the same array" in notes(caught.value)
     before = np.array(shared.kernel[...])
     step(model, nnx.clone(shared, arrays=True))  # as the note says
     np.testing.assert_allclose(model.kernel[...], 2 * before, rtol=1e-6)
@@ -217,6 +217,6 @@ def test_trees_of_another_form_are_shown_by_classes():
     with pytest.raises(ArgumentTypeError, match=r"0 \(.*\) returns Net and .* \(Net, \*\)"):
         nnx.cond(True, lambda m: m, lambda m: (m, 1), net)
     with pytest.raises(
-        ArgumentError, match=r"but \(0, \{'a': 0\}\) is none of \(Net, float32\[4,3\]\)"
+        ArgumentError, match=r"but \(0, \{'a': 0\}\) is not a prefix of \(Net, float32\[4,3\]\)"
     ):
         nnx.vmap(lambda a, b: 1, in_axes=(0, {"a": 0}))(net, X)

@@ -38,7 +38,7 @@ def test_masked_values_do_not_count(cls):
     mean = found if cls is nnx.metrics.Average else found.mean
     np.testing.assert_allclose(mean, chosen.mean(), rtol=1e-6)
     assert int(metric.count.value) == len(chosen)
-    with pytest.raises(ShapeError, match=r"of shape \(4,\); got one of shape \(3,\)"):
+    with pytest.raises(ShapeError, match=r"of shape \(4,\); got shape \(3,\)"):
         metric.update(values=jnp.ones(4), mask=jnp.ones(3))
 
 
@@ -144,15 +144,15 @@ def test_a_metric_of_one_s_own():
 def test_mistakes_are_named():
     metric = nnx.metrics.Accuracy()
     logits = jnp.eye(3)
-    with pytest.raises(ShapeError, match=r"Labels of shape \(3,\) .* got \(3, 3\).\n.*argmax"):
+    with pytest.raises(ShapeError, match=r"need labels of shape \(3,\), got \(3, 3\).\n.*argmax"):
         metric.update(logits=logits, labels=jnp.eye(3, dtype=int))
     with pytest.raises(ShapeError, match=r"got \(4,\)"):
         metric.update(logits=logits, labels=jnp.ones(4, int))
-    with pytest.raises(ArgumentTypeError, match="whole numbers, got dtype float32"):
+    with pytest.raises(ArgumentTypeError, match="integers, got dtype float32"):
         metric.update(logits=logits, labels=jnp.ones(3))
     with pytest.raises(ShapeError, match="with a threshold"):
         nnx.metrics.Accuracy(0.5).update(logits=logits, labels=jnp.ones(3, int))
-    with pytest.raises(ArgumentTypeError, match="threshold is a float or None, got 'a'"):
+    with pytest.raises(ArgumentTypeError, match="threshold must be a float or None, got 'a'"):
         nnx.metrics.Accuracy("a")
     with pytest.raises(TypeError, match="Expected keyword argument 'values', got 'value'"):
         nnx.metrics.Average().update(value=1.0)
@@ -160,5 +160,5 @@ def test_mistakes_are_named():
         nnx.metrics.Welford().update()
     with pytest.raises(ArgumentTypeError, match="'a' is .* not a metric"):
         nnx.MultiMetric(a=3)
-    with pytest.raises(ArgumentError, match="can't be called 'update'"):
+    with pytest.raises(ArgumentError, match="can't be named 'update'"):
         nnx.MultiMetric(update=nnx.metrics.Average())

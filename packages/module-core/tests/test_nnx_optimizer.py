@@ -199,12 +199,12 @@ def test_mistakes_with_optimizers_are_named():
     model = Model()
     with pytest.raises(ArgumentTypeError, match="'wrt' is missing.\n.*wrt=nnx.Param"):
         nnx.Optimizer(model, optax.sgd(0.1))
-    with pytest.raises(TypeError, match="tx is a gradient transformation"):
+    with pytest.raises(TypeError, match="tx must be a gradient transformation"):
         nnx.Optimizer(model, 0.1, wrt=nnx.Param)
-    with pytest.raises(ArgumentError, match="wrt='params' chooses no variable of Model, which has"):
+    with pytest.raises(ArgumentError, match="wrt='params' selects no variable of Model, which has"):
         nnx.Optimizer(model, optax.sgd(0.1), wrt="params")
     with pytest.raises(
-        ArgumentError, match=r"wrt=Variable chooses .* no gradient, .* type: calls\."
+        ArgumentError, match=r"wrt=Variable selects .* no gradient, .* floating: calls\."
     ):
         nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Variable)
     optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
@@ -212,7 +212,9 @@ def test_mistakes_with_optimizers_are_named():
         optimizer.update(gradient(model))
     with pytest.raises(AttributeError, match="doesn't keep the model"):
         optimizer.model
-    with pytest.raises(ArgumentError, match="grads is a state, as nnx.grad returns it, got None"):
+    with pytest.raises(
+        ArgumentError, match=("grads must be a state, as nnx.grad returns it, got None")
+    ):
         optimizer.update(model, None)
     with pytest.raises(ArgumentError, match=r"missing: layers/0, layers/1; unknown: other\."):
         optimizer.update(model, {"low": jnp.ones(3), "other": jnp.ones(3)})
@@ -222,7 +224,7 @@ def test_mistakes_with_optimizers_are_named():
     model.more = nnx.Param(jnp.ones(2))
     adam = nnx.Optimizer(Model(), optax.adam(0.1), wrt=nnx.Param)
     with pytest.raises(
-        ArgumentError, match="The 4 variables that Param chooses of the model aren't"
+        ArgumentError, match="The 4 variables of the model that Param selects aren't"
     ):
         adam.update(model, nnx.state(model, nnx.Param))
 

@@ -177,7 +177,7 @@ def test_policies_of_reseeding():
     seen = []
     nnx.reseed(rngs, policy=lambda *args: seen.append(args) or args[1], a=2)
     assert seen[0][::2] == (("a",), ())
-    with pytest.raises(ArgumentError, match="policy is 'scalars_only'"):
+    with pytest.raises(ArgumentError, match="policy must be 'scalars_only'"):
         nnx.reseed(rngs, policy="match", a=2)
     with pytest.raises(ArgumentError, match="Invalid rng value: 'x'"):
         nnx.reseed(rngs, a="x")

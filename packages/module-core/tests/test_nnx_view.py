@@ -125,5 +125,7 @@ def test_there_is_one_kind_of_variables():
     new = nnx.with_vars(model, hijax=False, ref=False)
     assert new is not model
     assert new.kernel is model.kernel
-    with pytest.raises(ArgumentError, match="ref=True: there are neither references"):
+    with pytest.raises(
+        ArgumentError, match="ref=True is not supported: Linnet has neither references"
+    ):
         nnx.vars_as(model, ref=True)

@@ -92,7 +92,7 @@ def test_an_axis_needs_a_name():
     for change in (box.add_axis, box.remove_axis):
         with pytest.raises(PartitioningUnspecifiedError, match=r"\('a', 'b'\).*partition_name"):
             change(0, {})
-    with pytest.raises(ArgumentError, match="'b' takes axis 0 .* that axis is 'a'"):
+    with pytest.raises(ArgumentError, match="'b' maps over axis 0 .* that axis is named 'a'"):
         box.remove_axis(0, {nn.PARTITION_NAME: "b"})
 
 

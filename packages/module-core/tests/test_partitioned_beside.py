@@ -231,7 +231,7 @@ def test_a_scan_names_its_axis_in_a_tree_of_names():
 @pytest.mark.parametrize(
     ("axes", "error", "words"),
     [
-        ({"scale": ("embed",)}, ArgumentError, "another structure"),
+        ({"scale": ("embed",)}, ArgumentError, "have different structures"),
         ({**TREE, "scale": "embed"}, ArgumentTypeError, r"\(\"embed\",\)"),
         ({**TREE, "taps": [("embed", 3), None]}, ArgumentTypeError, "a string or None"),
     ],

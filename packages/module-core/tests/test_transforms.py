@@ -575,8 +575,8 @@ class Returns(nn.Module):
             ArgumentError,
             r"Inconsistent scan lengths: \[2, 7\] \(with length=7\)",
         ),
-        (lambda self, x: nn.scan(lambda m, c, x: c)(self, 0.0, x), ArgumentError, "returns"),
-        (lambda self, x: nn.jit(lambda m, x: x)(3, x), TransformTargetError, "no module"),
+        (lambda self, x: nn.scan(lambda m, c, x: c)(self, 0.0, x), ArgumentError, "must return"),
+        (lambda self, x: nn.jit(lambda m, x: x)(3, x), TransformTargetError, "needs a module"),
         (
             lambda self, x: nn.jit(lambda m, other, x: x)(self, Scale(parent=None), x),
             JaxTransformError,

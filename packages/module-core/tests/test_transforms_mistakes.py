@@ -196,7 +196,7 @@ def test_a_plain_transform_around_a_lifted_one_is_to_be_replaced():
     def lifted(self, x):
         return nn.jit(lambda m, x: nn.remat(lambda m, x: m.add(x))(m, x))(self, x)
 
-    with pytest.raises(JaxTransformError, match=r"jax\.jit by nn\.jit"):
+    with pytest.raises(JaxTransformError, match=r"jax\.jit with nn\.jit"):
         Closure(plain).init({}, X)
     assert Closure(lifted).init({}, X)["state"]["total"] == 15
 

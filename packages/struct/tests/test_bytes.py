@@ -255,7 +255,7 @@ def test_keys_that_cannot_be_written():
     with pytest.raises(NotSerializableError, match=r"\.: the key \(1, 2\) of a dict"):
         msgpack_serialize({(1, 2): 3})
     for marker in ("__msgpack_chunked_array__", "__msgpack_prng_key__"):
-        with pytest.raises(NotSerializableError, match=rf"\./a: the key '{marker}' has a meaning"):
+        with pytest.raises(NotSerializableError, match=rf"\./a: the key '{marker}' is reserved"):
             to_bytes({"a": {marker: 1}})
 
 
@@ -339,7 +339,7 @@ def test_foreign_bytes_get_one_clear_error(foreign):
         from_bytes(target, foreign)
     first, hint = str(caught.value).splitlines()
     assert first.startswith(f"{len(foreign)} bytes cannot be read as a tree: ")
-    assert hint == "  Is the file cut off, or was it written by something else?"
+    assert hint == "  Is the file truncated, or was it written by another program?"
     assert target == {"a": 1}
 
 

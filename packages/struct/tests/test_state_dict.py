@@ -216,7 +216,7 @@ def test_keys_that_are_no_strings_are_told_apart():
 
 
 def test_keys_that_are_the_same_as_strings_are_refused():
-    with pytest.raises(ValueError, match="several keys of a dict are written '1'"):
+    with pytest.raises(ValueError, match="several keys of a dict become '1'"):
         to_state_dict({1: 1, "1": 2})
 
 
@@ -275,7 +275,7 @@ def test_registering_twice_needs_override():
     class Once: ...
 
     for ty in (dict, list, FrozenDict, Box, Meter):
-        with pytest.raises(ValueError, match=f"{ty.__name__} can be serialized already"):
+        with pytest.raises(ValueError, match=f"{ty.__name__} can already be serialized"):
             register_serialization_state(ty, len, len)
     register_serialization_state(Once, lambda x: {"a": 1}, lambda x, state: x)
     register_serialization_state(Once, lambda x: {"b": 1}, lambda x, state: x, override=True)

@@ -107,7 +107,9 @@ def test_flatten_refuses():
 )
 def test_unflatten_refuses_a_leaf_that_is_a_dict_as_well(flat):
     before = copy.deepcopy(flat)
-    with pytest.raises(ValueError, match="starts with another path, or another with it"):
+    with pytest.raises(
+        ValueError, match=("starts with another path, or another path starts with it")
+    ):
         unflatten_dict(flat)
     assert flat == before
 

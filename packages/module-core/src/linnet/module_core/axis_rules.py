@@ -75,8 +75,8 @@ def check_rules(rules: object) -> None:
 
 
 _EXAMPLE = (
-    "A rule is a logical name with a mesh axis, a tuple of them, or None: "
-    '[("batch", "data"), ("embed", None)].'
+    'A rule pairs a logical name with a mesh axis, a tuple of mesh axes, or None: [("batch", '
+    '"data"), ("embed", None)].'
 )
 
 
@@ -110,7 +110,7 @@ def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[A
         raise ArgumentError(
             f"Logical axis names {tuple(names)} are ambiguous: {', '.join(map(repr, repeated))} "
             "occurs several times.",
-            hint="Give axes that are laid out differently different names.",
+            hint="Use different names for axes that are laid out differently.",
         )
     place = {n: i for i, n in enumerate(names) if isinstance(n, str)}
     axes: list[Any] = [UNASSIGNED if isinstance(n, str) else n for n in names]

@@ -32,7 +32,7 @@ def _from_environment(name: str, default: bool) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ArgumentError(
-        f"Environment variable {name.upper()} is {text!r}, expected a yes or a no.",
+        f"Environment variable {name.upper()} is {text!r}, expected a boolean.",
         hint=f"Use one of {', '.join(_TRUE)} or {', '.join(n for n in _FALSE if n)}.",
     )
 
@@ -69,7 +69,7 @@ class Config:
           LookupError: the switch doesn't exist.
         """
         if name not in _DEFAULTS:
-            raise LookupError(f"Unknown switch {name!r}. There are: {', '.join(_DEFAULTS)}.")
+            raise LookupError(f"Unknown switch {name!r}. Known switches: {', '.join(_DEFAULTS)}.")
         self.__dict__[name] = value
 
     def __reduce__(self) -> str:

@@ -46,7 +46,7 @@ def canonicalize_dtype(
     if inexact and not _is_inexact(result):
         raise DtypeError(
             f"Dtype must be inexact (floating or complex), got dtype={result.name}.",
-            hint="Leave dtype out to infer it, or give float32, bfloat16, float16 or complex64.",
+            hint="Leave dtype out to infer it, or pass float32, bfloat16, float16 or complex64.",
         )
     return result
 

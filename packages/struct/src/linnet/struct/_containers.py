@@ -53,8 +53,8 @@ def _dict_children(xs: Any) -> dict[str, Any]:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(
             message(
-                f"to_state_dict: several keys of a dict are written {', '.join(map(repr, twice))}.",
-                "The keys of a state dict are strings; they must differ as strings.",
+                f"to_state_dict: several keys of a dict become {', '.join(map(repr, twice))}.",
+                "The keys of a state dict are strings; keys must differ as strings, too.",
             )
         )
     return children

@@ -93,7 +93,7 @@ def field(
         raise TypeError(
             message(
                 f"field: pytree_node must be True or False, got {pytree_node!r}.",
-                "A default value is given as field(default=...).",
+                "Pass a default value as field(default=...).",
             )
         )
     if metadata is not None and not isinstance(metadata, Mapping):
@@ -161,7 +161,8 @@ class PyTreeNode:
         if kwargs.get("slots"):
             raise TypeError(
                 message(
-                    f"{cls.__name__}: slots=True makes a new class, which a base cannot.",
+                    f"{cls.__name__}: slots=True needs a new class, which a base class cannot "
+                    "make.",
                     "Decorate a class without bases: @struct.dataclass(slots=True).",
                 )
             )
@@ -203,7 +204,7 @@ def _transform(clz: type[T], kwargs: dict[str, Any]) -> type[T]:
         raise TypeError(
             message(
                 f"{clz.__name__} is made a dataclass twice, by `dataclasses` and by `struct`.",
-                "Take the inner decorator away; struct.dataclass takes the same arguments.",
+                "Remove the inner decorator; struct.dataclass takes the same arguments.",
             )
         )
     try:

@@ -124,6 +124,6 @@ class _Static:
             f"{self.class_name}.{self.field} is part of the structure of the pytree"
             f" (pytree_node=False) and holds a {type(self.value).__name__}, which cannot be"
             f" {what}.",
-            f"Make {self.field} a child, by leaving pytree_node=False out, if it holds arrays;"
-            " or let it hold a tuple, a string, a number or a function.",
+            f"Make {self.field} a child if it holds arrays, by leaving pytree_node=False out; "
+            "otherwise, store a tuple, a string, a number or a function in it.",
         )

@@ -56,7 +56,8 @@ class StateDictError(ValueError):
         super().__init__(
             message(
                 f"Cannot restore {target} from the state dict: {text}.",
-                "Nothing was changed. Was the state saved from another model, or another version?",
+                "Nothing was changed. Was the state saved from another model, or by another "
+                "version?",
             )
         )
 
@@ -108,8 +109,8 @@ def register_serialization_state(
     if taken and not override:
         raise ValueError(
             message(
-                f"register_serialization_state: {ty.__name__} can be serialized already.",
-                "Pass override=True to replace how.",
+                f"register_serialization_state: {ty.__name__} can already be serialized.",
+                "Pass override=True to replace its functions.",
             )
         )
     _handlers[ty] = _Handler(ty_to_state_dict, ty_from_state_dict)
@@ -193,7 +194,7 @@ def from_state_dict(target: object, state: object, name: str = ".") -> Any:
     Traceback (most recent call last):
     ...
     linnet.struct.serialization.StateDictError: Cannot restore list ... missing field ./1; ...
-      Nothing was changed. Was the state saved from another model, or another version?
+      Nothing was changed. Was the state saved from another model, or by another version?
     """
     path = (*_path.get(), name)
     differences = _Differences([], [], [])

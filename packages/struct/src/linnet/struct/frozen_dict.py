@@ -207,7 +207,7 @@ class FrozenDict(Mapping[K, V]):
         except TypeError:
             raise TypeError(
                 message(
-                    f"FrozenDict: the keys {list(self._dict)} cannot be sorted, as JAX needs.",
+                    f"FrozenDict: the keys {list(self._dict)} cannot be sorted, as JAX requires.",
                     "Use keys of one type.",
                 )
             ) from None

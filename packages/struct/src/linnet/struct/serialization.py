@@ -178,7 +178,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
     Traceback (most recent call last):
     ...
     linnet.struct.serialization.InvalidBytesError: 6 bytes cannot be read as a tree: ...
-      Is the file cut off, or was it written by something else?
+      Is the file truncated, or was it written by another program?
     """
     msgpack = _import_msgpack("msgpack_restore")
     if not isinstance(encoded_pytree, bytes | bytearray | memoryview):
@@ -199,7 +199,7 @@ def msgpack_restore(encoded_pytree: bytes) -> Any:
         raise InvalidBytesError(
             message(
                 f"{size} bytes cannot be read as a tree: {reason}.",
-                "Is the file cut off, or was it written by something else?",
+                "Is the file truncated, or was it written by another program?",
             )
         ) from error
 
@@ -267,7 +267,7 @@ def _check_keys(xs: dict[Any, Any], path: str) -> None:
                 f"it is {type(key).__name__}, not a string or a number."
             )
         if key in (_CHUNKED, _PRNG_KEY):
-            raise NotSerializableError(f"{path}: the key {key!r} has a meaning in the format.")
+            raise NotSerializableError(f"{path}: the key {key!r} is reserved by the format.")
 
 
 def _checked_array(x: object, path: str) -> np.ndarray:
@@ -275,7 +275,7 @@ def _checked_array(x: object, path: str) -> np.ndarray:
         raise NotSerializableError(
             message(
                 f"{path}: a masked array cannot be serialized: its mask would be lost.",
-                "Write its `data` and its `mask`.",
+                "Serialize its `data` and its `mask` separately.",
             )
         )
     array = np.asarray(x)
@@ -289,7 +289,7 @@ def _check_dtype(dtype: np.dtype[Any], path: str) -> None:
         raise NotSerializableError(
             message(
                 f"{path}: an array of dtype {dtype} cannot be serialized.",
-                "Arrays of numbers, bools, times and durations can; strings go as a list.",
+                "Arrays of numbers, bools, times and durations can; write strings as a list.",
             )
         )
 
@@ -365,7 +365,7 @@ def _array(shape: Any, name: str, data: bytes) -> np.ndarray:
 
 def _checked_shape(shape: object) -> list[int]:
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError(f"{shape!r} stands where the shape of an array should")
+        raise ValueError(f"{shape!r} is not the shape of an array")
     return shape
 
 

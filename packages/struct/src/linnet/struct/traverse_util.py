@@ -277,7 +277,8 @@ def _split(name: object, sep: str | None) -> PathParts:
 def _conflict(name: object) -> ValueError:
     return ValueError(
         message(
-            f"unflatten_dict: the path {name!r} starts with another path, or another with it.",
-            "A leaf cannot be a dict as well.",
+            f"unflatten_dict: the path {name!r} starts with another path, or another path starts "
+            "with it.",
+            "A leaf cannot also be a dict.",
         )
     )

@@ -150,8 +150,8 @@ def _check_class(nnx_class: object, taker: str) -> None:
     if isinstance(nnx_class, Pytree):
         name = type(nnx_class).__name__
         raise ArgumentTypeError(
-            f"{taker} takes a class of nnx modules, which it makes an instance of itself, got an"
-            f" instance of {name}.",
+            f"{taker} takes a class of nnx modules and creates the instance itself, got an "
+            f"instance of {name}.",
             hint=f"Write ToLinen({name}, args=(...), kwargs={{...}}), or"
             f" nnx.bridge.to_linen({name}, ...) with the arguments of {name}, without rngs. To use"
             " the instance's values, pass what nnx.bridge.nnx_to_linen returns as variables.",
@@ -209,7 +209,7 @@ def _filled(
     if missing and not may_lack:
         raise ScopeVariableNotFoundError(
             f"{len(missing)} variables of {where} are missing: {', '.join(missing[:8])}.",
-            hint="Were they initialized with other arguments, or are collections left out?",
+            hint="Were they initialized with other arguments, or were collections left out?",
         )
     module: Module = merge(graphdef, from_flat_state(leaves))
     for (col, *_), (path, x) in given.items():

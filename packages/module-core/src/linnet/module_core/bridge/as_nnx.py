@@ -102,8 +102,8 @@ class ToNNX(Module):
         method = getattr(type(module), name, None)
         if module is None or name.startswith("__") or not callable(method):
             raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}; is it a variable, and"
-                " lazy_init wasn't called yet?"
+                f"{type(self).__name__!r} object has no attribute {name!r}; is it a variable "
+                "that lazy_init has not created yet?"
             )
 
         def call(self: ToNNX, *args: object, **kwargs: Any) -> Output:

@@ -78,14 +78,16 @@ def linen_to_nnx(
         value = link.join.joined(parts) if link.join is not None else parts[0]
         if jnp.shape(value) != jnp.shape(link.variable.raw_value):
             problems.append(
-                f"{_sources(link.sources)} has shape {jnp.shape(value)},"
-                f" {path_text(link.path)} {jnp.shape(link.variable.raw_value)}"
+                f"{_sources(link.sources)} has shape {jnp.shape(value)}, but "
+                f"{path_text(link.path)} has shape {jnp.shape(link.variable.raw_value)}"
             )
         loaded.append(value)
     _report(
         problems,
-        hint="Make both models with the same sizes, or say which layers belong together:"
-        " names={'Dense_0': 'encoder/out'}.",
+        hint=(
+            "Make both models with the same sizes, or say which layers correspond: "
+            "names={'Dense_0': 'encoder/out'}."
+        ),
     )
     for path in matching.dropped:
         value = value_at(variables, path)
@@ -131,14 +133,16 @@ def nnx_to_linen(
             wanted = jnp.shape(value_at(like, source))
             if jnp.shape(part) != wanted:
                 problems.append(
-                    f"{path_text(link.path)} gives shape {jnp.shape(part)},"
-                    f" {path_text(source)} has {wanted}"
+                    f"{path_text(link.path)} gives shape {jnp.shape(part)}, but "
+                    f"{path_text(source)} has shape {wanted}"
                 )
             found[source] = part
     _report(
         problems,
-        hint="Make `like` of a twin with the sizes that the module has, or say which layers belong"
-        " together: names={'Dense_0': 'encoder/out'}.",
+        hint=(
+            "Make `like` from a twin that has the same sizes as the module, or say which "
+            "layers correspond: names={'Dense_0': 'encoder/out'}."
+        ),
     )
     for path in matching.dropped:
         there = value_at(like, path)
@@ -180,9 +184,11 @@ def _matched(
         problems.append(f"without a value in the linen variables: {', '.join(nnx_only)}")
     _report(
         problems,
-        hint="Say which belong together where names differ: names={'Dense_0': 'encoder/out'}."
-        " Leave collections out of the variables, and variables out by only=, where one side has"
-        " more.",
+        hint=(
+            "Where names differ, say which layers correspond: names={'Dense_0': "
+            "'encoder/out'}. Where one side has more, leave collections out of the variables, "
+            "or choose variables with only=."
+        ),
     )
     return matching
 
@@ -190,7 +196,7 @@ def _matched(
 def _report(problems: list[str], hint: str | None = None) -> None:
     if problems:
         raise ConversionError(
-            "The linen variables and the nnx module don't fit together; " + "; ".join(problems),
+            "The linen variables and the nnx module don't match; " + "; ".join(problems),
             hint=hint,
         )
 

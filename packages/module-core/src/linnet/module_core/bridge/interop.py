@@ -42,8 +42,8 @@ def nnx_in_bridge_mdl(factory: Callable[[Rngs], Module], name: str | None = None
     context, scope = running_scope("nnx_in_bridge_mdl")
     if isinstance(factory, Module):
         raise ArgumentError(
-            "nnx_in_bridge_mdl takes a function that makes the module from streams, got an instance"
-            f" of {type(factory).__name__}.",
+            "nnx_in_bridge_mdl takes a function that makes the module from random streams, got "
+            f"an instance of {type(factory).__name__}.",
             hint="Write nnx_in_bridge_mdl(lambda rngs: nnx.Linear(2, 3, rngs=rngs)).",
         )
     module = factory(scope.rngs if len(scope.rngs) else Rngs(0))

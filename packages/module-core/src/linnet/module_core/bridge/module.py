@@ -151,9 +151,9 @@ def compact(f: F) -> F:
     def run(self: object, *args: object, **kwargs: object) -> Output:
         if not isinstance(self, Module) or self.scope is None:
             raise CallCompactUnboundModuleError(
-                f"{type(self).__name__}.{f.__name__} is compact, and was called on a module that"
-                " isn't bound.",
-                hint="Call it by init or apply: model.apply(variables, x).",
+                f"{type(self).__name__}.{f.__name__} is compact, but was called on a module that "
+                "isn't bound.",
+                hint="Call it through init or apply: model.apply(variables, x).",
             )
         with _running(self, True):
             return f(self, *args, **kwargs)
@@ -353,16 +353,18 @@ class Module(nnx_module.Module, _Fields):
             return present  # the compact method runs again
         if name in self.__dict__ or hasattr(type(self), name):
             raise NameInUseError(
-                f"{type(self).__name__} has an attribute {name!r} already, and can't have a"
-                f" variable of that name in {col!r}."
+                f"{type(self).__name__} already has an attribute {name!r}, so it can't have a "
+                f"variable of that name in {col!r}."
             )
         found = scope.take(name, Variable)
         if found is None:
             if make is None or not (scope.initializing or in_filter(scope.mutable, col)):
                 raise ScopeVariableNotFoundError(
                     f"{type(self).__name__} has no variable {name!r} in the collection {col!r}.",
-                    hint="Was it made by init? In apply, new variables need mutable="
-                    f"[{col!r}], and an init_fn.",
+                    hint=(
+                        f"Did init create it? In apply, a new variable needs mutable=[{col!r}] "
+                        "and an init_fn."
+                    ),
                 )
             value = make()
             found = cls(value) if not _is_box(value) else to_nnx_var(col, value)
@@ -471,10 +473,13 @@ def _made(module: Module, parent: Module | None, name: str | None) -> None:
         context = next(running, None)
         if context is None or not isinstance(parent, Module):
             raise ArgumentError(
-                f"{type(module).__name__} got a parent of which no method runs:"
-                f" {describe(parent)}.",
-                hint="Leave parent out in a method of the parent, where it is found, or assign the"
-                " module to an attribute of the parent. parent=None makes a module of its own.",
+                f"{type(module).__name__} got a parent that is not running a method: "
+                f"{describe(parent)}.",
+                hint=(
+                    "In a method of the parent, leave parent out, since it is found there; "
+                    "elsewhere, assign the module to an attribute of the parent. parent=None "
+                    "makes an independent module."
+                ),
             )
         adopt(context, module, name)
 
@@ -497,7 +502,7 @@ def adopt(
     if name is None:
         name = context.next_name(kind or type(child).__name__)
     elif isinstance(getattr(parent, name, None), Variable):
-        raise NameInUseError(f"{type(parent).__name__} has a variable {name!r} already.")
+        raise NameInUseError(f"{type(parent).__name__} already has a variable {name!r}.")
     setattr(parent, name, child)
 
 

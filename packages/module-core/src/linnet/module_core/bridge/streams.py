@@ -19,7 +19,7 @@ class _Forbidden(RngStream):
 
     def __call__(self) -> Output:
         raise InvalidRngError(
-            f"The stream {self.tag!r} is drawn from, and apply was given no key for it.",
+            f"A layer draws from the stream {self.tag!r}, but apply got no key for it.",
             hint="Pass keys for the streams that the nnx module uses,"
             " rngs={'dropout': jax.random.key(0)}, or make the layers that use them"
             " deterministic.",

@@ -117,7 +117,7 @@ def to_nnx_var(col: str, x: object) -> Variable[Any]:
         if not dataclasses.is_dataclass(x) or not hasattr(x, "value"):
             raise ArgumentError(
                 f"A box of type {type(x).__name__} can't become metadata of a variable.",
-                hint="Such a box is a dataclass with a field `value` (a PyTreeNode, say).",
+                hint="Make the box a dataclass with a field `value` (for example, a PyTreeNode).",
             )
         metadata = {f.name: getattr(x, f.name) for f in dataclasses.fields(x) if f.name != "value"}
         if "names" in metadata:
@@ -158,9 +158,9 @@ def linen_vars_to_nnx_attrs(variables: Mapping[str, Any]) -> dict[str, Any]:
         for path, x in _flat(tree):
             if path in merged:
                 raise ArgumentError(
-                    f"The collections {collection_of(merged[path])!r} and {col!r} both have"
-                    f" {path_text(path)!r}; in nnx both would be that attribute.",
-                    hint="Give one of them another name in the linen module.",
+                    f"The collections {collection_of(merged[path])!r} and {col!r} both have "
+                    f"{path_text(path)!r}; in nnx, both would be the same attribute.",
+                    hint="Rename one of them in the linen module.",
                 )
             merged[path] = to_nnx_var(col, x)
     nested: dict[str, Any] = from_flat_state(merged).raw_mapping

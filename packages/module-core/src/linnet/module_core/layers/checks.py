@@ -85,7 +85,7 @@ def integer(value: Any, name: str, *, least: int | None = 0) -> int:
         if isinstance(value, float) and value.is_integer():
             hint = f"Write {int(value)}, or divide with // where it is computed."
         elif isinstance(value, list | tuple) and name == "features":
-            hint = "It is the size of this one layer; several layers are made one by one."
+            hint = "It is the size of a single layer; create several layers one by one."
         raise ArgumentTypeError(
             f"'{name}' must be an integer, got {value!r} ({type(value).__name__}).",
             hint=hint,
@@ -104,7 +104,8 @@ def integers(value: Any, name: str, *, least: int | None = 0) -> Shape:
     """
     if isinstance(value, str | bytes):
         raise ArgumentTypeError(
-            f"'{name}' must be an int or several, got {value!r} ({type(value).__name__})."
+            f"'{name}' must be an int or a sequence of ints, got {value!r} "
+            f"({type(value).__name__})."
         )
     if isinstance(value, Sequence | AbstractSet) or getattr(value, "ndim", 0) == 1:
         return tuple(integer(v, f"{name}[{i}]", least=least) for i, v in enumerate(value))
@@ -160,8 +161,10 @@ def check_rate(rate: object, name: str = "rate") -> float:
     if isinstance(rate, jax.core.Tracer):
         raise ArgumentTypeError(
             f"'{name}' must be a number within [0, 1], got {rate!r} ({type(rate).__name__}).",
-            hint="A rate is part of the program: pass it as a Python number, or name its argument "
-            "in `static_argnames`.",
+            hint=(
+                "The rate must be known at compile time: pass it as a Python number, or name "
+                "its argument in `static_argnames`."
+            ),
         )
     return _within_unit(rate, name, hint)
 
@@ -225,7 +228,7 @@ def vector_features(shape: Shape, what: str = "inputs") -> int:
     if not shape:
         raise ShapeError(
             f"{what} must have at least one dimension (the features), got a scalar.",
-            hint="For one number, pass it as an array of shape (1,).",
+            hint="Pass a single number as an array of shape (1,).",
         )
     return shape[-1]
 

@@ -113,8 +113,8 @@ def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax
     name = type(layer).__name__
     if rngs is None:
         raise ArgumentError(
-            f"{name} drops at random and has no random stream: rngs is None in the call, and the"
-            " layer keeps none.",
+            f"{name} drops values at random but has no random stream: rngs is None in the call, "
+            "and the layer keeps none.",
             hint=f"Make it with {name}(..., rngs=nnx.Rngs(0)), or call it with rngs=..., or with"
             " deterministic=True to drop nothing.",
         )
@@ -149,7 +149,7 @@ def names_layer(method: Callable[P, R]) -> Callable[P, R]:
                 raise
             name = type(args[0]).__name__
             missing = ArgumentTypeError(
-                "rngs is missing, the random streams that the parameters are drawn from.",
+                "rngs is missing: the random streams that the parameters are drawn from.",
                 hint=f"Write {name}(..., rngs=nnx.Rngs(0)), with one Rngs for all layers of a"
                 " model.",
             )

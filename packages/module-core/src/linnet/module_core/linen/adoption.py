@@ -191,7 +191,7 @@ def share_scope(module: Module, other: Module) -> None:
         raise CallShareScopeOnUnboundModuleError(
             f"share_scope needs two bound modules, got {type(module).__name__} and "
             f"{type(other).__name__}.",
-            hint="Call it in setup, on self and a submodule that is assigned already.",
+            hint="Call it in setup, on self and a submodule that is already assigned.",
         )
     depth = len(module.scope.path)
     if other.scope.path[:depth] == module.scope.path:

@@ -158,8 +158,10 @@ def one_size(sizes: Sequence[Sizes], given: int | None, kind: str, name: str) ->
         raise ArgumentError(
             f"Inconsistent {kind}: {sorted(found)}"
             + (f" (with {name}={given})." if given is not None else "."),
-            hint="All mapped inputs and collections have the same size along their axes. Here "
-            f"{who}.",
+            hint=(
+                "All mapped inputs and collections must have the same size along their axes. "
+                f"Here {who}."
+            ),
         )
     if not found:
         raise ArgumentError(

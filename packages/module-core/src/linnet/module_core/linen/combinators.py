@@ -39,7 +39,7 @@ class Sequential(Module):
         if not isinstance(self.layers, Sequence):
             raise ArgumentError(
                 f"'layers' must be a sequence, got '{type(self.layers).__name__}'.",
-                hint="Sequential([layer, ...]), with brackets.",
+                hint="Write Sequential([layer, ...]), with brackets.",
             )
         for i, layer in enumerate(self.layers):
             if isinstance(layer, type) and issubclass(layer, Module):

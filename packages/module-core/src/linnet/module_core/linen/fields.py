@@ -126,8 +126,8 @@ def hash_fields(self: Any) -> int:
     """
     if self.__dict__.get("scope") is not None:
         raise TypeError(
-            f"A bound module has no hash, since its variables may change: {type(self).__name__}. "
-            "Use module.unbind() or the module that was not bound."
+            "A bound module has no hash, because its variables may change: "
+            f"{type(self).__name__}. Use module.unbind() or the original, unbound module."
         )
     values = tuple(
         (f.name, getattr(self, f.name))

@@ -130,7 +130,7 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
         raise ApplyScopeInvalidVariablesTypeError(
             "The variables must be a dict of collections, each of them a dict with strings as "
             f"keys; got {_describe_variables(variables)}.",
-            hint="Is it what init_with_output has returned? y, variables = ... takes it apart."
+            hint="Is it the pair that init_with_output returned? y, variables = ... unpacks it."
             if is_output_with_variables(variables)
             else "Pass what init returned, or {'params': params}.",
         )

@@ -52,9 +52,7 @@ def taken_for_array(error: Exception, module: Any) -> str | None:
     for name, child in module._state.children.items():
         cls = type(child)
         if f"<class '{cls.__module__}.{cls.__qualname__}'>" in str(error):
-            return (
-                f"That is the submodule {name} itself: {cls.__name__}(...) still has to be called."
-            )
+            return f"That is the submodule {name} itself: {cls.__name__}(...) must still be called."
     return None
 
 
@@ -75,9 +73,9 @@ def changed_in_place(error: Exception, module: object) -> str | None:
         return None
     name = names[0]
     return (
-        f"A {was} that is assigned to a module is kept as a {kind.__name__} "
-        f"(self.{', self.'.join(names)}), because a change in it would not be seen. Build the "
-        f"{was} first, then assign it: {name} = {written}; self.{name} = {name}."
+        f"A module keeps an assigned {was} as a {kind.__name__} (self.{', self.'.join(names)}), "
+        f"because it would not notice later changes. Build the {was} first, then assign it: "
+        f"{name} = {written}; self.{name} = {name}."
     )
 
 
@@ -96,7 +94,7 @@ def still_packed(
             return (
                 f"{name} is a tuple of {describe(value[0])} and a dict of "
                 f"{', '.join(map(repr, value[1]))}. apply with mutable=... and init_with_output "
-                "return such a pair; take it apart: y, updates = model.apply(...)."
+                "return such a pair; unpack it: y, updates = model.apply(...)."
             )
     return None
 

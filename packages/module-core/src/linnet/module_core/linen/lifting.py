@@ -98,7 +98,7 @@ class Lift:
         self.kwargs = {name: self._take_modules(arg) for name, arg in named.items()}
         if not self.modules:
             raise TransformTargetError(
-                f"A lifted transform got no module as its first argument, but {module!r:.60}.",
+                f"A lifted transform needs a module as its first argument, got {module!r:.60}.",
                 hint="Call the transformed function as fn(module, *args).",
             )
         self.roots = _roots(self.modules, self.variables)
@@ -396,9 +396,11 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
         places = ", ".join(scope.path_text for scope in found.values())
         raise JaxTransformError(
             f"A lifted transform got modules of different calls or trace levels: {places}.",
-            hint="Pass the module from outside as an argument of the enclosing transform, too, and "
-            "use the one that its function gets. Modules of two calls of bind have no transform in "
-            "common: bind the model that has both.",
+            hint=(
+                "Also pass the outer module as an argument of the enclosing transform, and use "
+                "the one that its function receives. Modules from two calls of bind cannot "
+                "share a transform: bind the model that has both."
+            ),
         )
     return [
         scope
@@ -549,7 +551,7 @@ def lift_target(
         raise TransformTargetError(
             "A transform takes a module class, or a function whose first argument is a module; "
             f"got {target!r:.80}.",
-            hint="nn.vmap(Dense, ...)(features=3), not nn.vmap(Dense(3), ...).",
+            hint="Write nn.vmap(Dense, ...)(features=3), not nn.vmap(Dense(3), ...).",
         )
     if methods is not None:
         raise TransformTargetError(
@@ -582,7 +584,7 @@ def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
             return fn(module, *args, **kwargs)
         if owner is not None and not _is_clone(module, owner):
             raise ArgumentError(
-                f"A lifted transform got the bound method {name} of {_place_text(owner)} and "
+                f"A lifted transform got the bound method {name} of {_place_text(owner)} but "
                 f"{_place_text(module)} to run it on.",
                 hint=f"Pass the module that the method belongs to, or a function: "
                 f"lambda m, *args: m.submodule.{name}(*args).",

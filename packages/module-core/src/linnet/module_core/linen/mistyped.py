@@ -70,18 +70,18 @@ def about_frozen(module: Any, name: str) -> str:
     cls = type(module).__name__
     if name == "name":
         return (
-            f"Name it when it is made, {cls}(..., name='...'); without, a submodule made in setup "
-            "is named by the attribute that it is assigned to."
+            f"Pass the name to the constructor, {cls}(..., name='...'); without one, a submodule "
+            "made in setup is named after the attribute that it is assigned to."
         )
     if name in module._frozen:
-        return f"It is a field: give it to the constructor, {cls}(..., {name}=...)."
+        return f"It is a field: pass it to the constructor, {cls}(..., {name}=...)."
     stack = context.stack
     if stack and stack[-1] is not module and stack[-1]._state.in_setup:
         return (
-            f"The setup that runs is that of {type(stack[-1]).__name__}: set attributes of "
-            f"{cls} in the setup of {cls}, or make them fields of it."
+            f"The setup of {type(stack[-1]).__name__} is running: set attributes of {cls} in the "
+            f"setup of {cls}, or make them fields of it."
         )
-    return "Assign in setup; keep what changes between calls in self.variable(...)."
+    return "Assign in setup; keep values that change between calls in self.variable(...)."
 
 
 def no_attribute(module: object, name: str, *, has_setup: bool) -> str:
@@ -125,9 +125,9 @@ def _about_setup(cls: Any, name: str, has_setup: bool) -> str:
     """Why `setup` has not made the attribute `name`, if the reason can be determined."""
     setup = getattr(inspect.unwrap(cls.setup), "__code__", None)
     if setup is not None and name in setup.co_varnames:
-        return f" setup makes a local variable of that name: write `self.{name} = ...` there."
+        return f" setup assigns a local variable of that name: write `self.{name} = ...` there."
     if not has_setup:
         near = difflib.get_close_matches("setup", [n for n in vars(cls) if n != "setup"], n=1)
         if near and callable(vars(cls)[near[0]]):
-            return f" There is no setup method: is {near[0]!r} meant to be it?"
+            return f" There is no setup method; is {near[0]!r} meant to be it?"
     return ""

@@ -180,8 +180,10 @@ class Module(_Dataclass, VariableAccess):
             raise AssignSubModuleError(
                 f"{type(self).__name__} made a submodule {type(child).__name__} in a method that "
                 "is neither setup nor compact.",
-                hint="Mark the method with @nn.compact, or make the submodule in setup. A module "
-                "made with parent=None belongs to nobody.",
+                hint=(
+                    "Mark the method with @nn.compact, or make the submodule in setup. A "
+                    "module made with parent=None has no parent."
+                ),
             )
         name = child.name
         if name is None:
@@ -280,8 +282,9 @@ class Module(_Dataclass, VariableAccess):
     def __getstate__(self) -> dict[str, Any]:
         if self.__dict__.get("scope") is not None:
             raise TypeError(
-                f"A bound {type(self).__name__} can't be pickled or copied deeply, it holds "
-                "variables. Use module.unbind(), which returns a free module and its variables."
+                f"A bound {type(self).__name__} can't be pickled or deep-copied, because it "
+                "holds variables. Use module.unbind(), which returns a free module and its "
+                "variables."
             )
         return {k: v for k, v in self.__dict__.items() if k not in _INTERNAL}
 
@@ -343,7 +346,7 @@ class Module(_Dataclass, VariableAccess):
             return type(self)(**attributes)
         except TypeError as error:
             raise ArgumentTypeError(
-                f"{type(self).__name__}.__init__() was overridden and does not take all of "
+                f"{type(self).__name__}.__init__() was overridden and does not accept all of "
                 f"{', '.join(attributes)}: {error}.",
                 hint="Modules are copied by calling the constructor with all fields. Leave "
                 "__init__ out: annotate the fields in the class (features: int), and make "
@@ -634,7 +637,7 @@ def merge_param(name: str, a: T | None, b: T | None) -> T:
     if a is None and b is None:
         raise ArgumentError(
             f'"{name}" was given neither to the constructor nor to the call.',
-            hint=f"Give {name}=... to one of them.",
+            hint=f"Pass {name}=... to one of them.",
         )
     if a is not None and b is not None:
         raise ArgumentError(

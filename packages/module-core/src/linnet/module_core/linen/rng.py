@@ -140,10 +140,12 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
     for stream, key in rngs.items():
         if not isinstance(stream, str) or not is_key(key):
             raise BadStreamError(
-                f"The random stream {stream!r} given to Module {caller} should map a name to a "
+                f"The random stream {stream!r} passed to Module {caller} should be a "
                 f"jax.random.key, but is {describe(key)}.",
-                hint="One key a stream: {'params': key1, 'dropout': key2}; split a batch of keys "
-                "with jax.vmap.",
+                hint=(
+                    "Pass one key per stream: {'params': key1, 'dropout': key2}; split a "
+                    "batch of keys with jax.vmap."
+                ),
             )
     return dict(rngs)
 

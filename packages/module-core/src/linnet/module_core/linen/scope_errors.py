@@ -34,7 +34,7 @@ def name_in_use(kind: str, name: str, owner: str) -> NameInUseError:
     """The error for a name that a module of the class `owner` has given twice."""
     return NameInUseError(
         f'Could not create {kind} "{name}" in Module {owner}: Name in use.',
-        hint="Give one of the two another name. Was a method that makes it called twice?",
+        hint="Rename one of the two. Was a method that creates it called twice?",
     )
 
 
@@ -83,17 +83,21 @@ def leak(scope: Scope, collection: str, path: tuple[str, ...]) -> JaxTransformEr
         return JaxTransformError(
             f"Variable {where} is set inside a lifted transform, by a module from outside of "
             "it; its value would leak out of the transform.",
-            hint="Use the module that the function gets as its first argument, not one from "
-            "an enclosing function; pass other modules as arguments, too. Replace a plain jax "
-            "transform in between by the lifted one (jax.jit by nn.jit).",
+            hint=(
+                "Use the module that the function gets as its first argument, not one from an "
+                "enclosing function; pass other modules as arguments, too. Replace a plain jax "
+                "transform in between with the lifted one (jax.jit with nn.jit)."
+            ),
         )
     return JaxTransformError(
         f"Variable {where} is set inside a jax transform (jit, vmap, grad, scan, …) that was "
         "opened inside the module; its value would leak out of the transform.",
-        hint="Replace the plain jax transform by the lifted one (jax.jit by nn.jit, jax.vmap "
-        "by nn.vmap, …), or create the variable before the transform and return its new value "
-        "from it. For a module made by bind, call apply(variables, ..., mutable=...) inside "
-        "the transform instead, which returns the changed variables.",
+        hint=(
+            "Replace the plain jax transform with the lifted one (jax.jit with nn.jit, "
+            "jax.vmap with nn.vmap, …), or create the variable before the transform and return "
+            "its new value from it. For a module made by bind, call apply(variables, ..., "
+            "mutable=...) inside the transform instead, which returns the changed variables."
+        ),
     )
 
 
@@ -145,7 +149,10 @@ def _about_collections(scope: Scope, collection: str, name: str) -> str:
     made = (
         "."  # parameters are made by init alone
         if collection == "params"
-        else f"; a collection that is made during apply must be named in mutable=['{collection}']."
+        else (
+            "; a collection that is created during apply must be named in "
+            f"mutable=['{collection}']."
+        )
     )
     return f"The variables given hold {there}. Pass what init returned{made}"
 
@@ -172,9 +179,11 @@ def wrong_shape(
     return ScopeParamShapeError(
         f'Parameter "{name}" of "{scope.path_text}" is stored with shape {have}, but its '
         f"initializer makes {want}.",
-        hint="init has just made it in an earlier call of this module, for an input of "
-        "another size: a module has one set of parameters, however often it is "
-        "called. Make one module for each size."
+        hint=(
+            "init has just created it in an earlier call of this module, for an input of "
+            "another size: a module has one set of parameters, however often it is called. Make "
+            "one module for each size."
+        )
         if scope.frame.initializing
         else "Was the model initialized with a differently shaped input, or are these "
         "another model's parameters?",
@@ -200,8 +209,8 @@ def made_a_function(name: str, init_fn: Callable[..., Any]) -> ArgumentTypeError
     """The error for a parameter whose initializer has returned a function."""
     factory = _name_of(init_fn)
     return ArgumentTypeError(
-        f"The initializer {factory} of parameter {name!r} has returned a function.",
-        hint=f"If it is a factory, it must be called first: {factory}().",
+        f"The initializer {factory} of parameter {name!r} returned a function.",
+        hint=f"If it is a factory, call it first: {factory}().",
     )
 
 
@@ -217,11 +226,11 @@ def note_initializer(
         return
     given = ["key", *(f"{x!r:.60}" for x in args), *(f"{k}={x!r:.60}" for k, x in kwargs.items())]
     error.add_note(
-        f"Parameter {name!r} is made by its initializer as "
-        f"{_name_of(init_fn)}({', '.join(given)}): a random key "
-        "comes first, then the arguments that follow the initializer in self.param. A function "
-        "that takes no key needs a lambda (lambda key, shape: ...), a factory such as lecun_normal "
-        "must be called first (lecun_normal())."
+        f"Parameter {name!r} is created by calling its initializer as "
+        f"{_name_of(init_fn)}({', '.join(given)}): the random key comes first, then the "
+        "arguments that follow the initializer in self.param. Wrap a function that takes no key "
+        "in a lambda (lambda key, shape: ...); call a factory such as lecun_normal first "
+        "(lecun_normal())."
     )
 
 

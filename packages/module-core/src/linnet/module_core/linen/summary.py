@@ -248,12 +248,12 @@ def _checked_depth(depth: Any) -> int | None:
     except TypeError:
         raise ArgumentTypeError(
             f"depth must be an integer or None, got {depth!r} of type {type(depth).__name__}.",
-            hint="depth=1 shows the model and its submodules, None all modules.",
+            hint="depth=1 shows the model and its submodules; None shows all modules.",
         ) from None
     if checked < 0:
         raise ArgumentError(
             f"depth must be at least 0, got {checked}.",
-            hint="depth=0 shows the model alone, None all modules.",
+            hint="depth=0 shows the model alone; None shows all modules.",
         )
     return checked
 

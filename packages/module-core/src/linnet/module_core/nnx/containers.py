@@ -178,7 +178,7 @@ class Sequential(Module):
             if not callable(f):
                 raise ArgumentError(
                     f"Sequential takes functions and modules, got {type(f).__name__} at {i}.",
-                    hint="Spread a list out: nnx.Sequential(*layers).",
+                    hint="Unpack a list: nnx.Sequential(*layers).",
                 )
         self.layers = List(fns)
 

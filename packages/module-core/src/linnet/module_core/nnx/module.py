@@ -166,7 +166,7 @@ class Module(Pytree):
             raise ArgumentError(
                 f"Expected {name!r} to be of type {variable_type.__name__!r}, got"
                 f" {type(variable).__name__!r}",
-                hint="Sow under another name, or with the type of the first time.",
+                hint="Sow under another name, or with the same variable type as before.",
             )
         variable.set_raw_value(reduce_fn(variable.raw_value, value))
         return True
@@ -201,7 +201,7 @@ class Module(Pytree):
             raise ArgumentError(
                 f"Expected {name!r} to be of type {variable_type.__name__!r}, got"
                 f" {type(variable).__name__!r}",
-                hint="Perturb under another name, or with the type of the first time.",
+                hint="Perturb under another name, or with the same variable type as before.",
             )
         return jax.tree.map(jnp.add, variable.raw_value, value)
 
@@ -281,7 +281,7 @@ def _refuse_positional_streams(cls: type, args: tuple[Any, ...], kwargs: dict[st
     shown = (repr(x) for x in args[:given])
     before = ", ".join(x if len(x) <= 20 and "\n" not in x else "..." for x in shown)
     error = ArgumentTypeError(
-        f"rngs is passed by its name, and came as positional argument {given + 1}.",
+        f"rngs must be passed by keyword, but came as positional argument {given + 1}.",
         hint=f"Write {cls.__name__}({before}{', ' if before else ''}rngs=...).",
     )
     error.locate(cls.__name__)

@@ -71,7 +71,7 @@ def view(
     if unused and raise_if_not_found:
         raise ArgumentError(
             f"Unused keys found in nnx.view: {unused}",
-            hint=f"{did_you_mean(unused[0], known)} nnx.view_info lists what modules take.",
+            hint=f"{did_you_mean(unused[0], known)} nnx.view_info lists what the modules accept.",
         )
     return new
 
@@ -152,8 +152,8 @@ def with_vars(
     for name, wanted in (("hijax", hijax), ("ref", ref), ("mutable", mutable)):
         if wanted:
             raise ArgumentError(
-                f"{name}=True: there are neither references nor hijax variables here.",
-                hint="Variables are changed by assignment, under nnx's transforms, too.",
+                f"{name}=True is not supported: Linnet has neither references nor hijax variables.",
+                hint="Leave it out: assignment changes variables, also under nnx's transforms.",
             )
     return clone(node, variables=False)
 

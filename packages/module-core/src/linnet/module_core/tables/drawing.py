@@ -73,9 +73,11 @@ def check_extra(*arguments: Mapping[str, Any] | None) -> None:
     """Checks that rich is installed if it gets arguments."""
     if any(arguments) and not _has_rich():
         raise MissingExtraError(
-            "console_kwargs, table_kwargs and column_kwargs go to rich, which is not installed.",
-            hint='python -m pip install "linnet-module-core[rich]", or leave them out: a plain '
-            "table needs nothing.",
+            "console_kwargs, table_kwargs and column_kwargs need rich, which is not installed.",
+            hint=(
+                'python -m pip install "linnet-module-core[rich]", or leave them out: a plain '
+                "table needs no extra."
+            ),
         )
 
 

@@ -45,8 +45,8 @@ def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
         lowered = jax.jit(program).lower(*jax.tree.map(_abstract, originals))
     except Exception as error:
         error.add_note(
-            "This happened while FLOPs were counted: the call was repeated as apply would run "
-            "it. Without compute_flops and compute_vjp_flops there is a table."
+            "This happened while counting FLOPs, which repeats the call as apply would run it. "
+            "Without compute_flops and compute_vjp_flops, the table is drawn."
         )
         raise
     try:

@@ -72,8 +72,11 @@ def with_logical_constraint(
                 without = [n for n, a in zip(names, axes, strict=True) if a is UNASSIGNED]
                 raise ArgumentError(
                     f"Axis names {tuple(names)} did not match a rule: {', '.join(without)}.",
-                    hint=f"Add a rule, such as ({without[0]!r}, None): not split. The rules are "
-                    f"{list(rules)}; each mesh axis is given away once an array.",
+                    hint=(
+                        f"Add a rule, such as ({without[0]!r}, None), which leaves the axis "
+                        f"unsplit. The rules are {list(rules)}; each array uses a mesh axis at "
+                        "most once."
+                    ),
                 )
             axes = [None if axis is UNASSIGNED else axis for axis in axes]
         return constrain(part, spec_of(axes), mesh)

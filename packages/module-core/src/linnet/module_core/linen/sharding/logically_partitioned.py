@@ -44,9 +44,11 @@ class LogicallyPartitioned(Partitioned[A]):
     def __post_init__(self) -> None:
         if isinstance(self.names, NamedSharding):
             raise ArgumentTypeError(
-                f"{type(self).__name__}: names are logical ones, got {self.names!r:.60}.",
-                hint="with_partitioning takes a NamedSharding, which says where a value lies. Name "
-                'the axes here: ("embed", "mlp").',
+                f"{type(self).__name__}: names must be logical axis names, got {self.names!r:.60}.",
+                hint=(
+                    "Only with_partitioning takes a NamedSharding, which places the value on "
+                    'devices. Name the axes here: ("embed", "mlp").'
+                ),
             )
         super().__post_init__()
         check_rules(self.rules)

@@ -71,7 +71,7 @@ def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> An
             raise ArgumentError(
                 f"An array of shape {np.shape(x)} cannot be laid out by {spec}, which has "
                 f"{len(spec)} axes.",
-                hint="Give one name, or None, for each axis of the array.",
+                hint="Pass one name, or None, for each axis of the array.",
             )
         try:
             if explicit:
@@ -105,8 +105,10 @@ def _not_divisible(
                 f"{what} of shape {tuple(shape)} cannot be laid out by {tuple(spec)}: its axis {i}"
                 f" has {size} elements, and {' x '.join(map(repr, names))} of the mesh splits it"
                 f" into {parts} parts.",
-                hint=f"Take a size that is a multiple of {parts}, or leave the axis whole: None"
-                f" instead of {entry!r}.",
+                hint=(
+                    f"Choose a size that is a multiple of {parts}, or leave the axis unsplit: "
+                    f"None instead of {entry!r}."
+                ),
             )
     return None
 
@@ -139,8 +141,10 @@ def _check_axes(spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> None:
                 raise ArgumentError(
                     f"The mesh has no axis {axis!r} of {spec}; its axes are "
                     f"{', '.join(map(repr, mesh.axis_names))}.",
-                    hint="Partitioned names axes of the mesh. Logical names, which rules translate "
-                    "to those, belong into LogicallyPartitioned.",
+                    hint=(
+                        "Partitioned takes axes of the mesh. Logical names, which rules "
+                        "translate to mesh axes, belong in LogicallyPartitioned."
+                    ),
                 )
 
 

@@ -114,10 +114,13 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         names += [None] * (index + 1 - len(names))
         if names[index] != name:
             raise ArgumentError(
-                f"{type(self).__name__}: a transform over the axis {name!r} takes axis {index} of "
-                f"a value with the names {self.names}, where that axis is {names[index]!r}.",
-                hint="Are variable_axes and metadata_params the ones that the variables were made "
-                "with?",
+                f"{type(self).__name__}: a transform over the axis {name!r} maps over axis "
+                f"{index} of a value with the names {self.names}, but that axis is named "
+                f"{names[index]!r}.",
+                hint=(
+                    "Are variable_axes and metadata_params the ones that the variables were "
+                    "created with?"
+                ),
             )
         del names[index]
         return self.replace(names=tuple(names))
@@ -163,7 +166,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
 def _out_sharding(metadata: Mapping[str, Any]) -> Any:
     if "out_sharding" not in metadata:
         raise ArgumentError(
-            f"The metadata has no 'out_sharding', but {sorted(metadata)}.",
+            f"The metadata has no 'out_sharding', only {sorted(metadata)}.",
             hint="A variable without axis names needs no box.",
         )
     return metadata["out_sharding"]

@@ -201,7 +201,7 @@ def _check_structure(value: object, axes: object) -> None:
         jax.tree.map(lambda *_: None, axes, value, is_leaf=is_names)
     except ValueError as error:
         raise ArgumentError(
-            f"The tree of axis names has another structure than the value: {error}",
+            f"The tree of axis names and the value have different structures: {error}",
             hint="axes holds a tuple of names, or None, where the value holds an array.",
         ) from None
 
@@ -214,8 +214,10 @@ def _keep(module: Module, collection: str, name: str, axes: object) -> None:
             raise ArgumentError(
                 f"{collection} {name!r} has two different tuples of axis names: {stored} and "
                 f"{new}.",
-                hint="The names belong to the variables that were given: make both anew, or drop "
-                f'the collection "{collection}{_SUFFIX}".',
+                hint=(
+                    "The names belong to the variables that were passed in: create both again, "
+                    f'or drop the collection "{collection}{_SUFFIX}".'
+                ),
             )
         return new
 
@@ -369,8 +371,10 @@ class _AxisName:
             if not -len(names) <= self.axis < len(names) or names[self.axis] != self.name:
                 raise ArgumentError(
                     f"Expected the axis {self.name!r} at {self.axis} of {tuple(names)}.",
-                    hint="Are variable_axes and the axis's name the ones that the variables were "
-                    "made with?",
+                    hint=(
+                        "Are variable_axes and the axis's name the ones that the variables "
+                        "were created with?"
+                    ),
                 )
             del names[self.axis]
             return names

@@ -34,15 +34,16 @@ def _explained(operands: Sequence[Any]) -> Iterator[None]:
         flags = [repr(x) for x in operands if is_setting(x)]
         if flags and isinstance(error, LOOKS_INSIDE):
             error.add_note(
-                f"Operands are traced, {', '.join(flags)} too, so Python can't look at the value. "
-                "Leave it out of the operands and let the functions take it from around them: "
-                "nn.cond(pred, lambda m, x: m(x, train), ...)."
+                f"Operands are traced, including {', '.join(flags)}, so Python can't branch on "
+                "the value. Leave it out of the operands and let the functions take it from the "
+                "enclosing scope: nn.cond(pred, lambda m, x: m(x, train), ...)."
             )
         elif "structure" in str(error):
             error.add_note(
-                "Both results, and the variables that are made or set, have to be alike in all "
-                "branches and steps. Make submodules and variables before, and in init call each "
-                "branch's submodules outside: if self.is_initializing(): ..."
+                "The results, and the variables that are created or set, must have the same "
+                "structure in all branches and steps. Create submodules and variables "
+                "beforehand, and in init call each branch's submodules outside of the branches: "
+                "if self.is_initializing(): ..."
             )
         raise
 

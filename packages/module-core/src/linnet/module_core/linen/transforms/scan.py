@@ -140,7 +140,7 @@ def _scan(
     # A box is updated while its value has the axis, because it may change the value, too.
     scanned = [remove_axis(g, a, metadata_params) for g, a in zip(scanned, axes, strict=True)]
     if not lift.args:
-        raise ArgumentError("A scanned method takes a carry as its first argument.")
+        raise ArgumentError("A scanned method must take a carry as its first argument.")
     carry, *inputs = lift.args
     in_axes = as_prefix(in_axes)
     split, shared = split_streams(lift.keys(True), split_rngs)
@@ -168,7 +168,7 @@ def _scan(
         output, changed = lift.run(ungroup(groups), keys, mutable, args, concrete=concrete)
         if not isinstance(output, tuple) or len(output) != 2:
             raise ArgumentError(
-                "A scanned method returns (carry, output of the step), got "
+                "A scanned method must return (carry, output of the step), got "
                 f"{type(output).__name__}.",
                 hint="Return (carry, None) if the steps have no output.",
             )
@@ -235,10 +235,12 @@ def _find_constants(
     if bad:
         raise ArgumentError(
             f"In a scan, {', '.join(bad)} is broadcast, but depends on the inputs of a step.",
-            hint="Broadcast variables and outputs are the same in all steps. Scan the variable "
-            "(variable_axes), carry it (variable_carry) if it exists before the loop, or give the "
-            "output an axis. A key is an input of a step if split_rngs splits its stream: say "
-            "{'params': False} for parameters that all steps share.",
+            hint=(
+                "Broadcast variables and outputs are the same in all steps. Scan the variable "
+                "(variable_axes), carry it (variable_carry) if it exists before the loop, or "
+                "give the output an axis. A key is an input of a step if split_rngs splits its "
+                "stream: write {'params': False} for parameters that all steps share."
+            ),
         )
     wanted = [i for i, kind in enumerate(kinds) if kind == COMPUTED]
     if wanted:

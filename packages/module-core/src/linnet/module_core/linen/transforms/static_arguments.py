@@ -164,7 +164,7 @@ class StaticArguments:
         )
         verb = "is" if len(flags) == 1 else "are"
         return (
-            f"{', '.join(flags)} of a lifted method {verb} traced, so Python can't look at the "
+            f"{', '.join(flags)} of a lifted method {verb} traced, so Python can't branch on the "
             f"value: {now}. In static_argnums {counted}: {', '.join(how)}. Or use names: "
             f"static_argnames={tuple(flags)!r}."
         )

@@ -163,13 +163,13 @@ def _not_shared(path: tuple[str, ...], split_rngs: Mapping[Any, bool]) -> Except
     collection, *names = path
     split = [stream for stream, splits in split_rngs.items() if splits]
     keys = (
-        f" split_rngs gives each example a key of its own ({', '.join(map(repr, split))}): say "
+        f" split_rngs gives each example its own key ({', '.join(map(repr, split))}): pass "
         f"split_rngs={{{split[0]!r}: False}} for values that all share."
         if split
         else ""
     )
     return ArgumentError(
         f"In a vmap, the variable {'/'.join(names)!r} of the collection {collection!r} is shared "
-        "(its axis is None), but what is stored differs between the examples.",
+        "(its axis is None), but its stored values differ between the examples.",
         hint=f"Give the collection an axis: variable_axes={{{collection!r}: 0}}.{keys}",
     )

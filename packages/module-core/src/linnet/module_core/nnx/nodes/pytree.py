@@ -55,9 +55,9 @@ class Pytree:
     _is_pytree = True
     _nnx_kind: ClassVar[int] = OBJECT
     _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
-        "Write the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and put them"
-        " back with nnx.replace_by_pure_dict(state, msgpack_restore(encoded)) and"
-        " nnx.update(module, state)."
+        "Serialize the values of its state, to_bytes(nnx.to_pure_dict(nnx.state(module))), and "
+        "restore them with nnx.replace_by_pure_dict(state, msgpack_restore(encoded)) and "
+        "nnx.update(module, state)."
     )
 
     def __init_subclass__(cls, *, pytree: bool = True, **kwargs: object) -> None:
@@ -66,7 +66,7 @@ class Pytree:
             raise ArgumentTypeError(
                 f"{cls.__name__} has __slots__: only what is in the __dict__ of an nnx object is"
                 " part of its structure.",
-                hint="Leave __slots__ out.",
+                hint="Remove __slots__.",
             )
         cls.__abstractmethods__ = abstract_names(cls)  # type: ignore[attr-defined]
         cls._declared_marks = declared_marks(cls)
@@ -216,7 +216,7 @@ def _refuse_data(obj: Pytree, name: str, value: object) -> None:
         raise ArgumentError(
             f"{type(obj).__name__}.{name} is marked as static, but {describe(value)} holds"
             " data (arrays, variables or modules), which transforms must see.",
-            hint="Leave out nnx.static, or its annotation: data is found without a mark.",
+            hint="Leave out nnx.static, or its annotation: data is recognized without a mark.",
         )
 
 

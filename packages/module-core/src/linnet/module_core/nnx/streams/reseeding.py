@@ -52,7 +52,7 @@ def reseed(
     choose = _POLICIES.get(policy) if isinstance(policy, str) else policy
     if not callable(choose):
         raise ArgumentError(
-            f"policy is 'scalars_only', 'match_shape' or a function, got {describe(policy)}."
+            f"policy must be 'scalars_only', 'match_shape' or a function, got {describe(policy)}."
         )
     keys = {
         tag: value.key.get_value() if isinstance(value, RngStream) else as_key(value)
@@ -73,8 +73,8 @@ def reseed(
 def _scalars_only(path: Path, key: Array, shape: tuple[int, ...]) -> Array:
     if shape != ():
         raise ArgumentError(
-            f"The stream at {path_text(path)} holds an array of keys of shape {shape}; one new key"
-            " can't stand for all of them.",
+            f"The stream at {path_text(path)} holds an array of keys of shape {shape}; one new "
+            "key can't replace all of them.",
             hint="Pass policy='match_shape' if its keys should all differ, or a function.",
         )
     return key

@@ -242,8 +242,8 @@ def as_shape(splits: object) -> tuple[int, ...]:
     shape = splits if isinstance(splits, tuple) else (splits,)
     if not shape or not all(type(n) is not bool and isinstance(n, int) and n > 0 for n in shape):
         raise ArgumentError(
-            f"A key is split into a positive number of keys, or a shape of such; got"
-            f" {describe(splits)}.",
+            "splits must be a positive number of keys, or a shape made of such numbers; got "
+            f"{describe(splits)}.",
             hint="Write splits=4, or splits=(2, 4).",
         )
     return shape
@@ -274,8 +274,10 @@ def draw_from(path: Path, stream: RngStream) -> Array:
         raise ArgumentError(
             f"The stream {stream.tag!r} {where}holds an array of keys of shape"
             f" {stream.key.shape}; only a single key can be split or forked.",
-            hint="Is it split already? Restore it first (nnx.restore_rngs), or leave it out with"
-            " a filter.",
+            hint=(
+                "Is it already split? Restore it first (nnx.restore_rngs), or exclude it with "
+                "a filter."
+            ),
         )
     key: Array = stream()
     return key

@@ -205,11 +205,14 @@ class RngStream(_Samplers, Pytree):
         if shape == ():
             return None
         return ArgumentError(
-            f"The stream {self.tag!r} is split: it holds an array of keys of shape {shape}, of"
-            " which each step of a transform draws from one.",
-            hint="Draw within nnx.vmap or nnx.scan, with the axis of the keys in in_axes"
-            " (nnx.vmap(lambda layer, x: layer(x))(layers, xs), say). A stream that nnx.split_rngs"
-            " split in place has a single key again after nnx.restore_rngs(backups).",
+            f"The stream {self.tag!r} is split: it holds an array of keys of shape {shape}, one "
+            "for each step of a transform.",
+            hint=(
+                "Draw within nnx.vmap or nnx.scan, with the axis of the keys in in_axes, for "
+                "example nnx.vmap(lambda layer, x: layer(x))(layers, xs). A stream that "
+                "nnx.split_rngs split in place has a single key again after "
+                "nnx.restore_rngs(backups)."
+            ),
         )
 
     def last(self) -> Array:
@@ -269,8 +272,8 @@ class Rngs(_Samplers, Pytree):
         found = streams.get(name, streams.get("default"))
         if found is None:
             raise error(
-                f"No RngStream named {name!r} found in Rngs. {did_you_mean(name, streams)} A stream"
-                " named 'default' (nnx.Rngs(0)) serves for each stream that is missing."
+                f"No RngStream named {name!r} found in Rngs. {did_you_mean(name, streams)} A "
+                "stream named 'default' (nnx.Rngs(0)) serves for every missing stream."
             )
         return found  # type: ignore[no-any-return]
 

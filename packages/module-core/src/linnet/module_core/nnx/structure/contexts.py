@@ -62,7 +62,7 @@ def _context(tag: Hashable | None) -> UpdateContext | None:
             return context
     raise ArgumentError(
         f"No update context is open for the tag {tag!r}.",
-        hint="Run all four steps inside of `with nnx.update_context(tag):`.",
+        hint="Run all four steps inside `with nnx.update_context(tag):`.",
     )
 
 
@@ -169,8 +169,10 @@ class MergeContext:
             raise ArgumentError(
                 f"The structure refers to {graphdef.before[0]} objects that were split before it,"
                 f" but {len(walk.nodes)} were merged here.",
-                hint="Merge all that one split_context has split in one merge_context, in the same"
-                " order.",
+                hint=(
+                    "Merge everything that one split_context split in one merge_context, in "
+                    "the same order."
+                ),
             )
         return walk.nodes, [x.raw_value if isinstance(x, Variable) else x for x in walk.leaves]
 

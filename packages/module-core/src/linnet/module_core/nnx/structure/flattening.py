@@ -130,7 +130,9 @@ def unflatten(
     if isinstance(graphdef, NumberedGraphDef):
         graphdef, numbers = graphdef.graphdef, graphdef.numbers
     if not isinstance(graphdef, GraphDef):
-        raise ArgumentError(f"unflatten takes a GraphDef first, got {type(graphdef).__name__}.")
+        raise ArgumentError(
+            f"The first argument of unflatten must be a GraphDef, got {type(graphdef).__name__}."
+        )
     given = state
     if graphdef.paths == [()] and isinstance(state, FlatState):
         given = state.leaves

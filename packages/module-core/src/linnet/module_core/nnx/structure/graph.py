@@ -201,14 +201,16 @@ def _of_one_split(graphdef: object) -> GraphDef[Any]:
     """The structure from a context's split, if it doesn't refer to an earlier split."""
     if not isinstance(graphdef, NumberedGraphDef):
         raise ArgumentError(
-            f"merge takes a GraphDef first, got {type(graphdef).__name__}.",
+            f"The first argument of merge must be a GraphDef, got {type(graphdef).__name__}.",
             hint="It is the first result of nnx.split.",
         )
     if graphdef.before != (0, 0):
         raise ArgumentError(
             f"The structure refers to {graphdef.before[0]} objects that were split before it.",
-            hint="Merge all that one split_context has split in one nnx.merge_context of the same"
-            " tag, in the same order.",
+            hint=(
+                "Merge everything that one split_context split in one nnx.merge_context of the "
+                "same tag, in the same order."
+            ),
         )
     return graphdef.graphdef
 
@@ -219,15 +221,15 @@ def _of_one_structure(states: Sequence[Any]) -> tuple[Any, tuple[Any, ...]]:
     for state, graphdef in zip(states, graphdefs, strict=True):
         if graphdef is None:
             raise ArgumentError(
-                f"merge takes a GraphDef first, or states that know theirs; got"
-                f" {type(state).__name__}.",
+                "The first argument of merge must be a GraphDef, or a state that knows its own; "
+                f"got {type(state).__name__}.",
                 hint="The GraphDef is the first result of nnx.split; nnx.unpack gives states that"
                 " know it.",
             )
         if graphdef != graphdefs[0]:
             raise ArgumentError(
                 "merge was given states of different structures.",
-                hint="Merge what one nnx.unpack of one object returned.",
+                hint="Merge the states that one call of nnx.unpack returned.",
             )
     return graphdefs[0], tuple(states)
 
@@ -266,7 +268,7 @@ def _leaves_for(graphdef: GraphDef, states: Sequence[Any]) -> list[Any]:
             f"Incorrect number of leaves: the states have {len(given) + len(twice)} leaves, the"
             f" GraphDef {len(paths)}."
             f" {what}: {listed}.",
-            hint="Merge a GraphDef with all the states that it was split from.",
+            hint="Merge a GraphDef with all the states that nnx.split returned with it.",
         )
     return [given[p] for p in paths]
 

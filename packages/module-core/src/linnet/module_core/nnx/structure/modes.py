@@ -168,8 +168,7 @@ def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDe
     for name, wanted in (("hijax", hijax), ("ref", ref)):
         if wanted:
             raise ArgumentError(
-                f"{name}=True: there are neither references nor hijax variables here.",
-                hint="Leave it out: variables are changed by assignment, under nnx's transforms,"
-                " too.",
+                f"{name}=True is not supported: Linnet has neither references nor hijax variables.",
+                hint="Leave it out: assignment changes variables, also under nnx's transforms.",
             )
     return VarDefaults()

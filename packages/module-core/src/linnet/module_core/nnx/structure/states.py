@@ -46,8 +46,8 @@ class State(MutableMapping[Any, Any]):
 
     _mapping: dict[Any, Any]
     _serialization_hint = (  # of linnet.struct.serialization
-        "Write the values alone, to_bytes(nnx.to_pure_dict(state)), and put them back with"
-        " nnx.replace_by_pure_dict(state, msgpack_restore(encoded))."
+        "Serialize the values alone, to_bytes(nnx.to_pure_dict(state)), and restore them with "
+        "nnx.replace_by_pure_dict(state, msgpack_restore(encoded))."
     )
 
     def __init__(self, mapping: Any = (), /, *, _copy: bool = True) -> None:
@@ -384,7 +384,7 @@ def _refuse_remainder(rest: FlatState[Any]) -> None:
         more = f" and {len(rest) - 6} more" if len(rest) > 6 else ""
         raise ArgumentError(
             f"Non-exhaustive filters: no filter takes {what}{more}.",
-            hint="Add a filter for these, or `...` as the last one for all that is left.",
+            hint="Add a filter for these, or `...` as the last one for everything else.",
         )
 
 

@@ -311,9 +311,12 @@ class _Builder:
     def _referred(self, index: int) -> object:
         if self.nodes[index] is ABSENT:
             raise ArgumentError(
-                "The structure refers to an object of another one, after which it was flattened.",
-                hint="Unflatten first what was flattened before it, with one index_ref for"
-                " all: nnx.unflatten(graphdef, leaves, index_ref=index_ref).",
+                "The structure refers to an object of another structure, which was flattened "
+                "before it.",
+                hint=(
+                    "First unflatten what was flattened before it, with the same index_ref: "
+                    "nnx.unflatten(graphdef, leaves, index_ref=index_ref)."
+                ),
             )
         return self.nodes[index]
 
@@ -361,5 +364,5 @@ def refuse_leftover(wanted: int, got: int) -> None:
     if wanted != got:
         raise ArgumentError(
             f"Incorrect number of leaves: the states have {got} leaves, the GraphDef {wanted}.",
-            hint="Merge a GraphDef with all the states that it was split from.",
+            hint="Merge a GraphDef with all the states that nnx.split returned with it.",
         )

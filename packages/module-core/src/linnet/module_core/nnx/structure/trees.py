@@ -47,7 +47,7 @@ class NodeStates(PyTreeNode):
           ArgumentError: the `NodeStates` was made from states alone.
         """
         if self._graphdef is None:
-            raise ArgumentError("No graphdef available: NodeStates.from_states knows of none.")
+            raise ArgumentError("No graphdef available: NodeStates.from_states has none.")
         return self._graphdef
 
     @property
@@ -215,5 +215,5 @@ def _check_aliasing(leaves: Iterable[tuple[Path, Any, Any]]) -> None:
                     f"Inconsistent aliasing: one {type(node).__name__} has two prefixes: it is at"
                     f" {path_text(first)} with the prefix {other!r} and at"
                     f" {path_text((*path, *below))} with {own!r}.",
-                    hint="Give both the same prefix, or one of them a copy (nnx.clone).",
+                    hint="Give both the same prefix, or make one of them a copy (nnx.clone).",
                 )

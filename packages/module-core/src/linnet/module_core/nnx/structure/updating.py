@@ -54,7 +54,10 @@ def update(node: object, state: object, /, *states: object) -> None:
                     raise ArgumentError(
                         f"Expected a value for the {type(node).__name__}, but got a State of"
                         f" {', '.join([repr(name) for name in one])}.",
-                        hint="nnx.state of a variable is the variable: update it with another one.",
+                        hint=(
+                            "The state of a variable is the variable itself: update it with "
+                            "another one."
+                        ),
                     )
             else:
                 plan.leaf(node, one, ())
@@ -77,9 +80,9 @@ class _Plan:
         if self._other_shapes:
             more = len(self._other_shapes) - 6
             warnings.warn(
-                f"nnx.update gives variables values of other shapes than they had:"
-                f" {', '.join(self._other_shapes[:6])}{f' and {more} more' if more > 0 else ''}. Is"
-                " this the state of a model of another size?",
+                "nnx.update changes the shapes of variables: "
+                f"{', '.join(self._other_shapes[:6])}{f' and {more} more' if more > 0 else ''}. "
+                "Is this the state of a model of another size?",
                 stacklevel=3,
             )
         for step, arguments in self._steps:
@@ -124,7 +127,7 @@ class _Plan:
         elif kind in (OBJECT, LIST, DICT):
             raise ArgumentError(
                 f"Expected a subgraph for {path_text(path)!r}, but got: {value!r}",
-                hint="The object has an object there; give a nested state.",
+                hint="The object has another object there; pass a nested state.",
             )
         else:
             self._set(node, key, _own(value))

@@ -56,7 +56,7 @@ class EMA(Pytree):
     ) -> None:
         accepted(graph=graph)
         if not isinstance(decay, jax.Array) and not 0 <= decay <= 1:
-            raise ArgumentError(f"decay is between 0 and 1, got {decay}.")
+            raise ArgumentError(f"decay must be between 0 and 1, got {decay}.")
         self.decay = decay
         self.filter = static(only)
         self.params = map_state(_copied, state(params, only))
@@ -77,7 +77,7 @@ class EMA(Pytree):
             raise ArgumentError(
                 f"{len(missing)} of {len(flat)} averaged variables have no value here:"
                 f" {', '.join(missing[:8])}.",
-                hint="Update with the model that the average was made of.",
+                hint="Update with the model that the average was made from.",
             )
         for path, average in flat:
             value = new[path].raw_value if isinstance(new[path], Variable) else new[path]

@@ -113,7 +113,7 @@ class Accuracy(Average):
         super().__init__(*args, **kwargs)
         if threshold is not None and not isinstance(threshold, float):
             raise ArgumentTypeError(
-                f"threshold is a float or None, got {describe(threshold)}.",
+                f"threshold must be a float or None, got {describe(threshold)}.",
                 hint="Write nnx.metrics.Accuracy(threshold=0.5).",
             )
         self.threshold = threshold
@@ -138,13 +138,13 @@ class Accuracy(Average):
         wanted = logits.shape if binary else logits.shape[:-1]
         if labels.shape != wanted or (not binary and logits.ndim == 0):
             raise ShapeError(
-                f"Labels of shape {wanted} belong to logits of shape {logits.shape}"
-                f" {'with' if binary else 'without'} a threshold, got {labels.shape}.",
+                f"Logits of shape {logits.shape} {'with' if binary else 'without'} a threshold "
+                f"need labels of shape {wanted}, got {labels.shape}.",
                 hint=None
                 if binary
                 else "Two classes, one logit each: pass threshold=0.5."
                 if labels.shape == logits.shape and logits.ndim == 1
-                else "One-hot labels become numbers of classes by labels.argmax(-1)."
+                else "Convert one-hot labels to class indices with labels.argmax(-1)."
                 if labels.shape == logits.shape
                 else "Write labels.squeeze(-1)."
                 if labels.shape == (*wanted, 1)
@@ -152,7 +152,7 @@ class Accuracy(Average):
             )
         if not (jnp.issubdtype(labels.dtype, jnp.integer) or labels.dtype == jnp.bool_):
             raise ArgumentTypeError(
-                f"Labels are whole numbers, got dtype {labels.dtype}.",
+                f"Labels must be integers, got dtype {labels.dtype}.",
                 hint="Write labels.astype(int).",
             )
         found = jnp.argmax(logits, -1) if threshold is None else logits >= threshold  # [N]
@@ -261,13 +261,15 @@ class MultiMetric(Metric):
         for name, metric in metrics.items():
             if hasattr(MultiMetric, name):
                 raise ArgumentError(
-                    f"A metric can't be called {name!r}, which is a method of MultiMetric."
+                    f"A metric can't be named {name!r}, which is a method of MultiMetric."
                 )
             if not all(callable(getattr(metric, m, None)) for m in ("reset", "update", "compute")):
                 raise ArgumentTypeError(
                     f"{name!r} is {describe(metric)}, not a metric.",
-                    hint="A metric is an instance, nnx.metrics.Average(), with reset, update and"
-                    " compute.",
+                    hint=(
+                        "Pass an instance with reset, update and compute, such as "
+                        "nnx.metrics.Average()."
+                    ),
                 )
             setattr(self, name, metric)
         # Keeps the order of declaration: transforms return attributes sorted by name.
@@ -326,8 +328,8 @@ def _summed(values: object, mask: Any) -> tuple[Array, Array, tuple[Array, Any]]
         mask = jnp.broadcast_to(jnp.asarray(mask).astype(bool), values.shape)
     except ValueError:
         raise ShapeError(
-            f"A mask is broadcast to the values, of shape {values.shape}; got one of shape"
-            f" {jnp.shape(mask)}."
+            f"A mask must broadcast to the values, of shape {values.shape}; got shape "
+            f"{jnp.shape(mask)}."
         ) from None
     return jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask, dtype=jnp.int32), (values, mask)
 

@@ -103,12 +103,16 @@ class Optimizer(Pytree, Generic[M]):
             raise ArgumentTypeError(
                 f"{type(self).__name__} needs to be told which variables to optimize: 'wrt' is"
                 " missing.",
-                hint="Write nnx.Optimizer(model, tx, wrt=nnx.Param), or use nnx.ModelAndOptimizer,"
-                " which keeps the model and takes all of its parameters.",
+                hint=(
+                    "Write nnx.Optimizer(model, tx, wrt=nnx.Param), or use "
+                    "nnx.ModelAndOptimizer, which keeps the model and optimizes all of its "
+                    "parameters."
+                ),
             )
         if not (callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))):
             raise ArgumentTypeError(
-                f"tx is a gradient transformation, such as optax.adam(1e-3); got {describe(tx)}.",
+                "tx must be a gradient transformation, such as optax.adam(1e-3); got "
+                f"{describe(tx)}.",
                 hint="The order is nnx.Optimizer(model, tx, wrt=nnx.Param).",
             )
         params = state(model, wrt, graph=graph)
@@ -149,7 +153,7 @@ class Optimizer(Pytree, Generic[M]):
         if grads is _MISSING:
             raise ArgumentTypeError(
                 "update(model, grads) takes the model and its gradients; 'grads' is missing.",
-                hint="nnx.ModelAndOptimizer keeps the model, and takes gradients alone.",
+                hint="nnx.ModelAndOptimizer keeps the model and takes only gradients.",
             )
         variables = state(model, self.wrt)
         chosen = _chosen(grads, variables, self.wrt)
@@ -183,10 +187,12 @@ class Optimizer(Pytree, Generic[M]):
         wanted: Any = jax.tree.structure(jax.eval_shape(self.tx.init, params))
         if wanted != jax.tree.structure(opt_state):
             raise ArgumentError(
-                f"The {len(_flat(params))} variables that {_name_of(self.wrt)} chooses of the model"
-                " aren't those that the optimizer was made for.",
-                hint="Make a new optimizer when parameters were added or removed, or another model"
-                " is to be trained.",
+                f"The {len(_flat(params))} variables of the model that {_name_of(self.wrt)} "
+                "selects aren't those that the optimizer was made for.",
+                hint=(
+                    "Make a new optimizer after adding or removing parameters, or to train "
+                    "another model."
+                ),
             ) from error
 
 
@@ -316,18 +322,20 @@ def _check_optimizable(model: object, params: object, wrt: Filter) -> None:
     if not flat:
         there = sorted({type(v).__name__ for v in _flat(state(model)).values()})
         raise ArgumentError(
-            f"wrt={_name_of(wrt)} chooses no variable of {type(model).__name__}, which has"
-            f" {', '.join(there) or 'none at all'}.",
+            f"wrt={_name_of(wrt)} selects no variable of {type(model).__name__}, which has "
+            f"{', '.join(there) or 'none at all'}.",
             hint="wrt is a filter: a type such as nnx.Param, or nnx.PathContains('decoder'). A"
             " string stands for a tag in the variables' metadata, not for a collection.",
         )
     whole = [p for p, v in flat.items() if not _has_gradient(v)]
     if whole:
         raise ArgumentError(
-            f"wrt={_name_of(wrt)} chooses variables that have no gradient, for they are not of"
-            f" floating type: {_listed(whole)}.",
-            hint="Make them another kind of Variable than the parameters, or leave them out:"
-            " wrt=nnx.All(nnx.Param, nnx.Not(nnx.PathContains('count'))).",
+            f"wrt={_name_of(wrt)} selects variables that have no gradient, because their type is "
+            f"not floating: {_listed(whole)}.",
+            hint=(
+                "Give them another Variable type than the parameters, or leave them out: "
+                "wrt=nnx.All(nnx.Param, nnx.Not(nnx.PathContains('count')))."
+            ),
         )
 
 
@@ -350,8 +358,8 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
     wanted = _flat(variables)
     if not isinstance(grads, (State, dict, Variable)):
         raise ArgumentError(
-            f"grads is a state, as nnx.grad returns it, got {describe(grads)}.",
-            hint="Of several differentiated arguments, pass the state that belongs to the model.",
+            f"grads must be a state, as nnx.grad returns it, got {describe(grads)}.",
+            hint="With several differentiated arguments, pass the state that belongs to the model.",
         )
     given = _flat(grads)
     missing = [p for p in wanted if p not in given]
@@ -362,8 +370,10 @@ def _chosen(grads: object, variables: object, wrt: Filter) -> object:
         raise ArgumentError(
             f"grads don't have the structure of the {len(wanted)} variables that are optimized;"
             f" {'; '.join(parts)}.",
-            hint="Were they taken of another model, of a part of it, or with another filter than"
-            " wrt?",
+            hint=(
+                "Were they computed for another model, for a part of it, or with another "
+                "filter than wrt?"
+            ),
         )
     bare = {p: g.raw_value if isinstance(g, Variable) else g for p, g in given.items()}
     wrong = [

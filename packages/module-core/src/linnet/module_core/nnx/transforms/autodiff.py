@@ -56,8 +56,8 @@ def _runner(
         (output, aux), outcome.output = outcome.output, None
         if any(type(x) is Hole for x in _leaves(output)):
             raise ArgumentTypeError(
-                "A function that is differentiated returns arrays, not modules.",
-                hint="Return the module beside them, with has_aux=True.",
+                "A differentiated function must return arrays, not modules.",
+                hint="Return the module next to them, with has_aux=True.",
             )
         return output, (aux, outcome)
 
@@ -109,7 +109,7 @@ def _tangents_of(lifted: Lifted, tangents: tuple[Any, ...]) -> tuple[list[Any], 
             if path not in given:
                 raise ArgumentError(
                     f"The tangent of a module has nothing at {path_text(path)}.",
-                    hint="jax.tree.map over nnx.clone(module) or nnx.state(module) makes one.",
+                    hint="Make one with jax.tree.map over nnx.clone(module) or nnx.state(module).",
                 )
             new = given.pop(path)
             of_leaf[index_of[id(leaf)]] = new.raw_value if isinstance(new, Variable) else new
@@ -206,7 +206,9 @@ def jvp(
         return lambda primals, tangents: jvp(f, primals, tangents, **options)
     refuse_bound_method(f, "jvp")
     if not (isinstance(primals, tuple) and isinstance(tangents, tuple)):
-        raise ArgumentTypeError("primals and tangents of nnx.jvp are tuples, one entry each.")
+        raise ArgumentTypeError(
+            "primals and tangents of nnx.jvp must be tuples with one entry per argument."
+        )
     if len(primals) != len(tangents):
         raise ArgumentTypeError(f"nnx.jvp got {len(primals)} primals and {len(tangents)} tangents.")
     fun, lifted = _lifted(f, primals, Modes(graph, graph_updates), "jvp")
@@ -289,7 +291,7 @@ def vjp(
     """
     options: Any = {"has_aux": has_aux, "graph": graph, "graph_updates": graph_updates}
     if tuple(reduce_axes):
-        raise ArgumentError("reduce_axes is gone from jax, and must be empty.")
+        raise ArgumentError("reduce_axes must be empty, since jax no longer supports it.")
     if f is None:
         return lambda f, *primals: vjp(f, *primals, **options)
     if not primals:

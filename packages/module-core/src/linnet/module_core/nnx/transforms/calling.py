@@ -47,8 +47,9 @@ def refuse_bound_method(fun: object, name: str) -> None:
     """Checks that a function isn't a bound method, since no spec could describe its module."""
     if isinstance(getattr(fun, "__self__", None), Pytree):
         raise ArgumentError(
-            f"nnx.{name} takes no bound methods: it cannot track their module. Decorate the method"
-            f" with @nnx.{name}, or pass the function: nnx.{name}(Model.method)(model, ...)."
+            f"nnx.{name} does not take bound methods: it cannot track their module. Decorate the "
+            f"method with @nnx.{name}, or pass the function: nnx.{name}(Model.method)(model, "
+            "...)."
         )
 
 

@@ -48,7 +48,7 @@ def _same_effects(effects: Sequence[Effect], names: Sequence[str], what: str) ->
             f"nnx.{what} branch outputs must have the same pytree structure, but the modules that"
             f" {names[0]} and {name} leave behind differ"
             + (f": {'; '.join(only[:4])}." if only else " in static attributes or sharing."),
-            hint="Make new variables before the branch, and let branches set values only.",
+            hint="Make new variables before the branch, and only set values in it.",
         )
 
 
@@ -136,8 +136,10 @@ def _same_outputs(done: dict[int, _Done], names: Sequence[str], what: str, bundl
                 f"nnx.{what} branch outputs must have the same pytree structure, but {names[0]}"
                 f" returns {form_text(done[0].form, bundle.roots)} and {name} returns"
                 f" {form_text(done[k].form, bundle.roots)}.",
-                hint="Let all branches return the same tree: one that has nothing to say returns"
-                " what came in, or zeros.",
+                hint=(
+                    "Return the same tree from all branches: a branch that has nothing to "
+                    "return can return its input, or zeros."
+                ),
             )
 
 
@@ -250,7 +252,7 @@ class _Loop:
                 f"The body of nnx.{self.name} must return the structure that it takes:"
                 f" {tree_text(detached, roots)} became {tree_text(outcome.output, roots)}"
                 + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
-                hint="Return the very modules that came in, with values set in place.",
+                hint="Return the same modules that came in, with values set in place.",
             )
         for i, (old, new) in enumerate(zip(inside.values, outcome.values, strict=True)):
             before, now = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
@@ -264,7 +266,7 @@ class _Loop:
                 raise ArgumentTypeError(
                     f"The variable at {_where(i, self.bundle, self.detached)} changes its type from"
                     f" {_type_text(_types(old))} to {_type_text(_types(new))} in nnx.{self.name}.",
-                    hint="Set it to a value of the type that it has: value.astype(...).",
+                    hint="Set it to a value of its own type: value.astype(...).",
                 )
         return outcome.values, outcome.output
 

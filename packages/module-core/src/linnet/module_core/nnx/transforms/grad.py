@@ -92,7 +92,7 @@ class Grad(Transformed[..., Any]):
         for one in self._wanted:
             if not isinstance(one, (int, DiffState)):
                 raise ArgumentTypeError(
-                    f"argnums of nnx.{name} holds ints and nnx.DiffState, got {one!r}."
+                    f"argnums of nnx.{name} must hold ints and nnx.DiffState, got {one!r}."
                 )
 
     def _positions(self, count: int) -> dict[int, Any]:
@@ -110,7 +110,9 @@ class Grad(Transformed[..., Any]):
             if position in found:
                 raise ArgumentError(
                     f"argnum {argnum} is repeated in argnums",
-                    hint="One DiffState with nnx.Any(...) takes several kinds of variables.",
+                    hint=(
+                        "To select several kinds of variables, use one DiffState with nnx.Any(...)."
+                    ),
                 )
             default = ... if self._modes.tree else None
             found[position] = Chosen(one.filter if isinstance(one, DiffState) else default)
@@ -173,8 +175,10 @@ class Grad(Transformed[..., Any]):
                     f"{self._name} requires real- or complex-valued inputs (input dtype that is a"
                     f" sub-dtype of np.inexact), but got {dtype} for"
                     f" {'an array' if kind is None else kind.__name__} at {lifted.form.where(i)}.",
-                    hint="Name what to differentiate by with nnx.DiffState(argnum, filter), keep"
-                    " whole numbers in another type of variable, or set allow_int.",
+                    hint=(
+                        "Select the variables to differentiate with nnx.DiffState(argnum, "
+                        "filter), keep integers in another type of variable, or set allow_int."
+                    ),
                 )
 
     def _gradients(
@@ -295,6 +299,6 @@ def value_and_grad(
 def _refuse_axes(reduce_axes: Any) -> None:
     if tuple(reduce_axes):
         raise ArgumentError(
-            "reduce_axes is gone from jax, and must be empty.",
+            "reduce_axes must be empty, since jax no longer supports it.",
             hint="Reduce the gradient with jax.lax.psum.",
         )

@@ -318,7 +318,7 @@ class Jitted(Transformed[P, R]):
             raise ArgumentError(
                 f"in_shardings has {len(shardings)} entries for {len(moving)} arguments that are"
                 " not static.",
-                hint="Give one entry for each, or a single one for all.",
+                hint="Pass one entry for each, or a single one for all.",
             )
         found: list[Any] = [None] * len(args)
         for i, sharding in zip(moving, shardings, strict=True):

@@ -221,8 +221,10 @@ class Run:
                         f"Inconsistent aliasing: a shared {type(leaf).__name__} has two prefixes:\n"
                         f"  among the arguments: {spec_of[id(leaf)]}\n"
                         f"  output {join_text(o.where, path)}: {spec}",
-                        hint="What is passed in and returned is one and the same variable: give"
-                        " both the same, or return a copy (nnx.clone).",
+                        hint=(
+                            "The same variable is passed in and returned: give it the same "
+                            "prefix in both places, or return a copy (nnx.clone)."
+                        ),
                     )
 
     def sorted_into(

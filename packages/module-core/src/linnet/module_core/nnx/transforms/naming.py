@@ -116,19 +116,19 @@ def donation_misfit(places: Sequence[Place], donates: bool) -> str | None:
     if gone:
         more = f" and {len(gone) - 4} more" if len(gone) > 4 else ""
         return (
-            f"Donated to an earlier call: {', '.join(p.where for p in gone[:4])}{more}. What is"
-            " donated (donate_argnums, donate_argnames) is used up by the call, and only the"
-            " variables of the module that was passed get new arrays. Keep what you need later as"
-            f" a copy, made before that call: {remedy}."
+            f"Donated to an earlier call: {', '.join(p.where for p in gone[:4])}{more}. The call "
+            "consumes what is donated (donate_argnums, donate_argnames), and only the variables "
+            "of the module that was passed get new arrays. If you need the rest later, copy it "
+            f"before that call: {remedy}."
         )
     first: dict[int, Place] = {}
     for p in places if donates else ():
         before = first.setdefault(id(p.value), p)
         if before is not p and (p.variable is None or p.variable is not before.variable):
             return (
-                f"{before.where} and {p.where} hold one and the same array, and it is donated: the"
-                " function would write over what it still reads. Give one of them arrays of its"
-                f" own before the call: {remedy}."
+                f"{before.where} and {p.where} hold the same array, and it is donated: the "
+                "function would overwrite what it still reads. Give one of them its own arrays "
+                f"before the call: {remedy}."
             )
     return None
 
@@ -159,11 +159,13 @@ def axis_misfit(
         listed = [f"axis {p.spec} of {p}" for p in group[:4]]
         more = f", and {len(group) - 4} more" if len(group) > 4 else ""
         lines.append(f"  {length}: {'; '.join(listed)}{more}")
-    whole = "the axis None, with which all steps see it whole"
+    whole = "the axis None, so that every step sees it whole"
     return ArgumentError(
-        f"nnx.{name} goes along axes of different sizes:\n" + "\n".join(lines),
-        hint=f"Give what isn't stacked {whole}: of a module, nnx.StateAxes({{filter: axis, ...:"
-        " None}) says which variables have the axis."
+        f"nnx.{name} maps over axes of different sizes:\n" + "\n".join(lines),
+        hint=(
+            f"Give what isn't stacked {whole}; for a module, nnx.StateAxes({{filter: axis, ...: "
+            "None}) says which variables have the axis."
+        )
         if any(p.variable is not None for p in mapped)
         else f"Give what isn't stacked {whole}.",
     )
@@ -172,11 +174,11 @@ def axis_misfit(
 def _no_such_axis(
     p: Place, places: Sequence[Place], name: str, size: int | None, size_name: str
 ) -> ArgumentError:
-    text = f"nnx.{name} is to go along axis {p.spec} of {p}, which has no such axis."
+    text = f"nnx.{name} cannot map over axis {p.spec} of {p}, which has no such axis."
     if not isinstance(p.variable, RngState):
         return ArgumentError(
             text,
-            hint="Give it the axis None, with which all steps see it whole"
+            hint="Give it the axis None, so that every step sees it whole"
             + (": nnx.StateAxes({filter: axis, ...: None})." if p.variable is not None else "."),
         )
     if size is None:
@@ -190,10 +192,13 @@ def _no_such_axis(
         )
     splits = size_name if size is None else size
     return ArgumentError(
-        f"{text} It belongs to a stream of random keys that holds one key.",
-        hint=f"Split the streams, so that each step has a key of its own:"
-        f" nnx.split_rngs(splits={splits})(nnx.{name}(f, ...))(...), or @nnx.split_rngs(splits="
-        f"{splits}) above @nnx.{name}. With the axis None all steps would draw the same numbers.",
+        f"{text} It belongs to a random stream, which holds a single key.",
+        hint=(
+            "Split the streams, so that each step has its own key: "
+            f"nnx.split_rngs(splits={splits})(nnx.{name}(f, ...))(...), or "
+            f"@nnx.split_rngs(splits={splits}) above @nnx.{name}. With the axis None, all steps "
+            "would draw the same numbers."
+        ),
     )
 
 
@@ -207,8 +212,8 @@ def sharding_misfit(places: Sequence[Place], name: str) -> ArgumentError | None:
         mesh, spec = sharding.mesh, sharding.spec
         if len(spec) > len(shape):
             return ArgumentError(
-                f"nnx.{name} is to lay out {p} by {tuple(spec)}, which is for {len(spec)} axes.",
-                hint="Give one name, or None, for each axis."
+                f"nnx.{name} cannot lay out {p} by {tuple(spec)}, which is for {len(spec)} axes.",
+                hint="Pass one name, or None, for each axis."
                 + (
                     " nnx.StateSharding({filter: sharding, ...: None}) gives each kind of variable"
                     " its own."
@@ -221,9 +226,11 @@ def sharding_misfit(places: Sequence[Place], name: str) -> ArgumentError | None:
             parts = math.prod(mesh.shape[n] for n in entries if n in mesh.shape)
             if length % parts:
                 return ArgumentError(
-                    f"nnx.{name} is to lay out {p} by {tuple(spec)}, but the {parts} devices of"
-                    f" {entry!r} don't divide its axis {axis}, of size {length}.",
-                    hint="Choose a size that they divide, or None for that axis: it is not split"
-                    " then.",
+                    f"nnx.{name} cannot lay out {p} by {tuple(spec)}: the {parts} devices of "
+                    f"{entry!r} don't divide its axis {axis}, of size {length}.",
+                    hint=(
+                        "Choose a size that they divide, or None for that axis, which leaves "
+                        "it unsplit."
+                    ),
                 )
     return None

@@ -172,10 +172,12 @@ def spread(prefix: object, tree: object, what: str) -> tuple[list[Any], list[Any
         subtrees = structure.flatten_up_to(tree)
     except (ValueError, TypeError):
         raise ArgumentError(
-            f"{what} must be a tree prefix of the values that it is for, but {tree_text(prefix)} is"
-            f" none of {tree_text(tree)}.",
-            hint="Give one entry for each of them, or a single one for all. Of a module, a mapping"
-            " says it leaf by leaf: nnx.StateAxes, nnx.StateSharding.",
+            f"{what} must be a tree prefix of its values, but {tree_text(prefix)} is not a "
+            f"prefix of {tree_text(tree)}.",
+            hint=(
+                "Pass one entry for each of them, or a single one for all. For the variables "
+                "of a module, pass a mapping: nnx.StateAxes or nnx.StateSharding."
+            ),
         ) from None
     return specs, subtrees, structure
 
@@ -334,8 +336,10 @@ def _refuse_aliasing(leaf: object, before: _Same, spec: object, where: str) -> N
     raise ArgumentError(
         f"Inconsistent aliasing: a shared {kind} has two prefixes:\n"
         f"  {first}: {before.spec}\n  {where}: {spec}",
-        hint="It is one and the same value: give all its places the same, or pass a copy"
-        " (nnx.clone).",
+        hint=(
+            "It is the same value: give it the same prefix in all places, or pass a copy "
+            "(nnx.clone)."
+        ),
     )
 
 

@@ -77,7 +77,7 @@ def _by_filters(filter_map: Mapping[Any, Any]) -> Callable[[Path, Any], Any]:
         if i == len(filters):
             raise ArgumentError(
                 f"No filter matched the leaf at {path_text(path)}, {describe(leaf)}.",
-                hint="Add a filter for it, or `...` as the last one for all that is left.",
+                hint="Add a filter for it, or `...` as the last one for everything else.",
             )
         return values[i]
 

@@ -79,8 +79,11 @@ def _not_data(call: Refused) -> ArgumentTypeError | None:
             return ArgumentTypeError(
                 f"nnx.jit of {getattr(call.fun, '__name__', 'a function')}: {name!r} holds"
                 f" {leaf!r:.60} of type {type(leaf).__name__}, which is not an array.",
-                hint=f"If it is part of the program, nnx.jit(..., static_argnames={name!r}); a"
-                " class of your own is to be an nnx.Module, or a pytree of jax.",
+                hint=(
+                    "If it is part of the program, make it static: nnx.jit(..., "
+                    f"static_argnames={name!r}). Make your own class an nnx.Module, or register "
+                    "it as a pytree with jax."
+                ),
             )
     return None
 

@@ -53,8 +53,8 @@ class Modes:
         if found:
             where = " and ".join([path_text(p) for p in found[0]])
             raise ArgumentError(
-                f"Duplicate found: one Variable is at {where}, which graph=False excludes in"
-                f" nnx.{name}.",
+                f"Duplicate found: one Variable is at {where}, which nnx.{name} does not allow "
+                "with graph=False.",
                 hint="Leave graph out, or give each place an object of its own (nnx.clone).",
             )
 
@@ -65,10 +65,12 @@ class Modes:
         for spec in jax.tree_util.tree_leaves(specs, is_leaf=is_spec_leaf):
             if isinstance(spec, FilterMapping) or hasattr(spec, "argnum"):
                 raise ArgumentError(
-                    f"A {type(spec).__name__} in {what} tells variables of one object apart, which"
-                    " graph=False and graph_updates=False exclude.",
-                    hint="Leave both out; or take the object apart (nnx.split), and give each of"
-                    " the states that are passed one entry.",
+                    f"A {type(spec).__name__} in {what} treats variables of one object "
+                    "differently, which is not possible with graph=False or graph_updates=False.",
+                    hint=(
+                        "Leave both out, or split the object (nnx.split) and give each of its "
+                        "states one entry."
+                    ),
                 )
 
     def apply(self, bundle: Bundle, outcome: Outcome, name: str) -> Any:
@@ -106,8 +108,8 @@ class Modes:
                 continue
             keyword = "graph_updates" if self.graph else "graph"
             raise ArgumentError(
-                f"The object in the output{place} {what}, which {keyword}=False excludes in"
-                f" nnx.{name}.",
+                f"The object in the output{place} {what}, which nnx.{name} does not allow with "
+                f"{keyword}=False.",
                 hint=f"Leave {keyword} out, or return a copy (nnx.clone).",
             )
 

@@ -137,8 +137,8 @@ class Vmap(Transformed[..., Any]):
             ndim = jnp.ndim(part) + 1
             if axis is not None and not -ndim <= axis < ndim:
                 raise ArgumentError(
-                    f"nnx.{self._name} is to stack {where} along axis {axis}, but a step gives an"
-                    f" array of shape {jnp.shape(part)} there.",
+                    f"nnx.{self._name} cannot stack {where} along axis {axis}: a step gives an "
+                    f"array of shape {jnp.shape(part)} there.",
                     hint=f"Choose an axis from {-ndim} to {ndim - 1}.",
                 )
 
@@ -157,8 +157,8 @@ class Vmap(Transformed[..., Any]):
         if "axis spec None but output was batched" in str(error):
             what = f"The new value of {', '.join(suspects[:4])}" if suspects else "A value"
             return ArgumentError(
-                f"{what}, which nnx.{name} is to return whole (axis None), differs from one step to"
-                " the next.",
+                f"{what}, which nnx.{name} returns whole (axis None), differs from one step to "
+                "the next.",
                 hint="If it is an output, give it an axis in out_axes; if it is a variable that the"
                 " function sets, give it one with nnx.StateAxes in in_axes, or reduce over the axis"
                 " (jax.lax.pmean with axis_name) before it is set.",
@@ -276,8 +276,8 @@ def pmap(
     refuse_bound_method(f, "pmap")
     if static_broadcasted_argnums not in ((), None) or donate_argnums not in ((), None):
         raise ArgumentError(
-            "nnx.pmap has no static or donated arguments here.",
-            hint="Bind static ones with functools.partial; nnx.jit donates.",
+            "nnx.pmap does not support static or donated arguments.",
+            hint="Bind static arguments with functools.partial; use nnx.jit to donate.",
         )
 
     def lift(run: Any, in_axes: Prefix, out_axes: Prefix) -> object:

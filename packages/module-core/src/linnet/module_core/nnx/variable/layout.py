@@ -97,9 +97,9 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> Arg
     what = f"A {type(variable).__name__}"
     if len(spec) > value.ndim:
         return ArgumentError(
-            f"{what}{_place(value)} has {value.ndim} axes, but {len(spec)} names for them:"
-            f" {tuple(spec)}.",
-            hint="Give one name, or None, for each axis.",
+            f"{what}{_place(value)} has {value.ndim} axes, but got {len(spec)} names for them: "
+            f"{tuple(spec)}.",
+            hint="Pass one name, or None, for each axis.",
         )
     manual = _manual_axes(mesh, get_abstract_mesh())  # already split by shard_map
     sizes = {name: 1 if name in manual else size for name, size in mesh.shape.items()}
@@ -119,7 +119,10 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> Arg
                 f"{what}{_place(value)} can't be split as {tuple(spec)} on the mesh {sizes}: the"
                 f" {parts} devices of {entry!r} don't divide its axis {axis}, of size"
                 f" {value.shape[axis]}.",
-                hint="Choose a size that they divide, or None for that axis: it is not split then.",
+                hint=(
+                    "Choose a size that they divide, or None for that axis, which leaves it "
+                    "unsplit."
+                ),
             )
     return None
 

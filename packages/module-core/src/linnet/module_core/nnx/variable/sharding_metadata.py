@@ -142,7 +142,7 @@ def remove_axis_name(variable: Any, axis: int, name: str | None) -> None:
             raise ArgumentError(
                 f"Expected axis {name!r} at index {axis} of the variable's {key} {tuple(entries)},"
                 f" found {found!r}.",
-                hint="transform_metadata names the axis that the transform takes away.",
+                hint="transform_metadata names the axis that the transform removes.",
             )
         del entries[axis]
         variable.set_metadata(key, like(names, entries))

@@ -38,7 +38,7 @@ def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = Fals
     taken = _type_of_name.get(name)
     if taken is not None and taken is not typ and not overwrite:
         raise ArgumentError(
-            f"The name {name!r} belongs to {taken.__name__} already.",
+            f"The name {name!r} already belongs to {taken.__name__}.",
             hint="Choose another, or pass overwrite=True.",
         )
     _type_of_name[name] = typ
