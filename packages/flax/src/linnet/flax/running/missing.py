@@ -66,7 +66,7 @@ def message(name: str) -> str:
 
 def missing_module(name: str) -> ModuleSpec | None:
     """Describes a module of Flax that Linnet lacks, or None if Flax lacks it too."""
-    return ModuleSpec(name, cast("Loader", _Loader())) if name in REMEDIES else None
+    return ModuleSpec(name, _loader, is_package=True) if name in REMEDIES else None
 
 
 class _Loader:
@@ -84,6 +84,9 @@ class _Loader:
             return Missing(f"{module.__name__}.{attribute}", message(module.__name__))
 
         vars(module)["__getattr__"] = find
+
+
+_loader = cast("Loader", _Loader())
 
 
 class Missing:
