@@ -5,31 +5,21 @@ Python for themselves, and without type variables. What is left out has its reas
 differences.toml; what is here and not in Flax has one, too.
 """
 
-import abc
-import collections.abc
-import contextlib
-import dataclasses
-import enum
-import functools
 import importlib
 import inspect
 import re
-import types
-import typing
 from pathlib import Path
 
 import flax.linen
 import flax.typing
 import jax
 import pytest
-import typing_extensions
 
 import differences
 import linnet.linen
 import linnet.module_core.typing
+from parity.borrowed import is_borrowed
 
-PYTHON = [abc, collections.abc, contextlib, dataclasses, enum, functools, types, typing]
-PYTHON += [typing_extensions, __import__("__future__"), __import__("collections")]
 PARTS = sorted(
     {name for name in dir(flax.linen) if inspect.ismodule(getattr(flax.linen, name))}
     - {"fp8_ops", "annotations"}
@@ -45,14 +35,6 @@ def names_of(module):
         for name in dir(module)
         if not name.startswith("_") and (name in parts or not is_borrowed(name, vars(module)[name]))
     }
-
-
-def is_borrowed(name, value):
-    if isinstance(value, types.ModuleType):
-        return True
-    if isinstance(value, typing.TypeVar):
-        return True
-    return any(getattr(python, name, None) is value for python in PYTHON)
 
 
 @pytest.mark.parametrize("part", ["", *PARTS, "typing"])

@@ -280,3 +280,4 @@ def test_a_missing_name_fails_where_it_is_used(hooked, monkeypatch):
         flax.version.Missing
     with pytest.raises(errors.MissingNameError, match="flax.gone is not in Linnet"):
         flax.gone.anything()
+    del flax.gone  # of the package, which other tests look at

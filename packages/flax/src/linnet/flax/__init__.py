@@ -29,13 +29,19 @@ from .version import __version__ as __version__
 if _typing.TYPE_CHECKING:
     from linnet.module_core.config import config as config
 
+    from . import configurations as configurations
     from . import core as core
     from . import errors as errors
+    from . import experimental as experimental
+    from . import ids as ids
+    from . import io as io
     from . import jax_utils as jax_utils
     from . import linen as linen
+    from . import metrics as metrics
     from . import nnx as nnx
     from . import serialization as serialization
     from . import struct as struct
+    from . import traceback_util as traceback_util
     from . import training as training
     from . import traverse_util as traverse_util
     from . import typing as typing

@@ -17,6 +17,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+_NOT_FLAX_S = {"running"}
+"""Modules of this package that Flax doesn't have."""
+
 
 def passing_on(
     module: str, *sources: str, **homes: str
@@ -55,7 +58,7 @@ def passing_on(
     def public() -> list[str]:
         own = {name for name in vars(sys.modules[module]) if not name.startswith("_")}
         passed_on = (_public(import_module(source)) for source in sources)
-        return sorted({*homes, *_submodules(module), *own}.union(*passed_on))
+        return sorted({*homes, *_submodules(module), *own}.union(*passed_on) - _NOT_FLAX_S)
 
     return get, public
 
@@ -65,8 +68,8 @@ def _public(module: Any) -> set[str]:
 
 
 def _submodules(module: str) -> set[str]:
-    path = getattr(sys.modules[module], "__path__", None)
+    path = vars(sys.modules[module]).get("__path__")
     if path is None:
         return set()
     found = {entry.name for entry in pkgutil.iter_modules(path)}
-    return {name for name in found if not name.startswith("_")} - {"running"}  # not of Flax
+    return {name for name in found if not name.startswith("_")} - _NOT_FLAX_S

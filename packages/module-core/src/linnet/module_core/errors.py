@@ -68,7 +68,11 @@ def describe(value: object) -> str:
     return f"{text} of type {type(value).__name__}"
 
 
-# Checkpoints.
+# Files.
+
+
+class AlreadyExistsError(LinnetError):
+    """A file exists already, and was not to be overwritten."""
 
 
 class InvalidCheckpointError(LinnetError):

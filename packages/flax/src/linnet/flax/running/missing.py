@@ -33,9 +33,9 @@ used: set[str] = set()
 def watch(name: str, module: ModuleType) -> None:
     """Adds the placeholders to a module that a program imports as `name`."""
     lacking = {n.rpartition(".")[2] for n in REMEDIES if n.rpartition(".")[0] == name}
-    if not lacking or "linnet_missing" in vars(module):
+    if not lacking or "_linnet_missing" in vars(module):
         return
-    vars(module)["linnet_missing"] = frozenset(lacking)
+    vars(module)["_linnet_missing"] = frozenset(lacking)
     get = vars(module).get("__getattr__")
 
     def find(attribute: str) -> Any:

@@ -65,7 +65,7 @@ class DynamicScale(PyTreeNode):
     growth_interval: int = field(pytree_node=False, default=2000)
     fin_steps: int | jax.Array = 0
     scale: float | jax.Array = 65536.0
-    minimum_scale: float | None = field(pytree_node=False, default=float(np.finfo(np.float32).tiny))
+    minimum_scale: Any = field(pytree_node=False, default=np.finfo(np.float32).tiny)
 
     def value_and_grad(
         self,

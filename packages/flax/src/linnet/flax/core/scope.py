@@ -1,0 +1,26 @@
+"""The names of `flax.core.scope`."""
+
+from linnet.linen.module import CollectionFilter as CollectionFilter
+from linnet.linen.module import DenyList as DenyList
+from linnet.linen.module import FrozenDict as FrozenDict
+from linnet.linen.module import FrozenVariableDict as FrozenVariableDict
+from linnet.linen.module import PRNGKey as PRNGKey
+from linnet.linen.module import RNGSequences as RNGSequences
+from linnet.linen.module import Scope as Scope
+from linnet.linen.module import Variable as Variable
+from linnet.linen.module import VariableDict as VariableDict
+from linnet.linen.module import union_filters as union_filters
+from linnet.module_core import errors as errors
+from linnet.module_core.config import config as config
+from linnet.module_core.linen import PRNGSequenceFilter as PRNGSequenceFilter
+from linnet.module_core.linen.filters import group_collections as group_collections
+from linnet.module_core.linen.filters import in_filter as in_filter
+from linnet.module_core.linen.filters import intersect_filters as intersect_filters
+from linnet.module_core.linen.filters import subtract_filters as subtract_filters
+from linnet.module_core.typing import Array as Array
+from linnet.module_core.typing import Collection as Collection
+from linnet.module_core.typing import MutableCollection as MutableCollection
+from linnet.module_core.typing import MutableVariableDict as MutableVariableDict
+from linnet.module_core.typing import PRNGFoldable as PRNGFoldable
+from linnet.struct import freeze as freeze
+from linnet.struct import unfreeze as unfreeze

@@ -1,0 +1,3 @@
+"""The names of `flax.core.variables`."""
+
+from linnet.module_core.linen import Variable as Variable

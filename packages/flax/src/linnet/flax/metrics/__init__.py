@@ -1,0 +1,1 @@
+"""The modules of `flax.metrics`: Linnet has none of them."""

@@ -1,0 +1,5 @@
+"""An older name of `flax.ids`."""
+
+from linnet.flax.ids import FlaxId as FlaxId
+from linnet.flax.ids import UUIDManager as UUIDManager
+from linnet.flax.ids import uuid as uuid

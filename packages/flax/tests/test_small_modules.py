@@ -1,0 +1,79 @@
+"""Modules of Flax that are written here: files, identifiers, traces, tracebacks."""
+
+import copy
+
+import jax
+import pytest
+
+import linnet.flax
+from linnet.flax import ids, io, traceback_util
+from linnet.flax.core import check_trace_level, current_trace
+from linnet.flax.errors import AlreadyExistsError, ArgumentError, JaxTransformError
+
+
+def test_files(tmp_path):
+    folder = tmp_path / "a" / "b"
+    io.makedirs(folder)
+    io.makedirs(folder)
+    with io.GFile(folder / "x.txt", "w") as file:
+        file.write("four")
+    assert io.exists(folder / "x.txt")
+    assert io.getsize(folder / "x.txt") == 4
+    assert io.isdir(folder)
+    io.copy(folder / "x.txt", folder / "y.txt")
+    with pytest.raises(AlreadyExistsError, match=r"y.txt exists already.\n.*overwrite=True"):
+        io.copy(folder / "x.txt", folder / "y.txt")
+    with pytest.raises(AlreadyExistsError):
+        io.rename(folder / "x.txt", folder / "y.txt")
+    io.copy(folder / "x.txt", folder / "y.txt", overwrite=True)
+    io.rename(folder / "x.txt", folder / "z.txt")
+    assert sorted(io.listdir(folder)) == ["y.txt", "z.txt"]
+    assert sorted(io.glob(f"{folder}/*.txt")) == [f"{folder}/y.txt", f"{folder}/z.txt"]
+    io.remove(folder / "y.txt")
+    io.rmtree(tmp_path / "a")
+    assert not io.exists(tmp_path / "a")
+    with pytest.raises(io.NotFoundError):
+        io.GFile(tmp_path / "none", "r")
+
+
+def test_files_that_are_elsewhere_are_refused():
+    for use in (io.exists, io.rmtree, io.listdir):
+        with pytest.raises(ArgumentError, match="gs://bucket/x is not on a local disk"):
+            use("gs://bucket/x")
+    with io.override_mode(io.BackendMode.DEFAULT):
+        assert io.io_mode is io.BackendMode.DEFAULT
+    with pytest.raises(ArgumentError, match="not through TF"):
+        io.set_mode(io.BackendMode.TF)
+
+
+def test_identifiers():
+    first, second = ids.uuid(), ids.uuid()
+    assert first != second
+    assert first == ids.FlaxId(first.id)
+    assert {first: 1}[ids.FlaxId(first.id)] == 1
+    assert first not in (copy.copy(first), copy.deepcopy(first))
+    assert repr(ids.FlaxId(3)) == "FlaxId(3)"
+
+
+def test_traces():
+    outside = current_trace()
+    check_trace_level(outside)
+
+    @jax.jit
+    def inside(x):
+        check_trace_level(current_trace())
+        with pytest.raises(JaxTransformError, match="A transform of jax has begun or ended"):
+            check_trace_level(outside)
+        return x
+
+    inside(1.0)
+    check_trace_level(outside)
+
+
+def test_tracebacks():
+    try:
+        traceback_util.show_flax_in_tracebacks()
+        assert not linnet.flax.config.flax_filter_frames
+    finally:
+        traceback_util.hide_flax_in_tracebacks()
+    assert linnet.flax.config.flax_filter_frames

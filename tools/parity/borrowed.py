@@ -1,0 +1,25 @@
+"""What a module of Flax shows and does not define: no program imports it from there."""
+
+import __future__
+
+import abc
+import collections
+import collections.abc
+import contextlib
+import dataclasses
+import enum
+import functools
+import types
+import typing
+
+import typing_extensions
+
+PYTHON = [abc, collections, collections.abc, contextlib, dataclasses, enum, functools, types]
+PYTHON += [typing, typing_extensions, __future__]
+
+
+def is_borrowed(name, value):
+    """Whether it is a module, a type variable, or one of Python's own names."""
+    if isinstance(value, types.ModuleType | typing.TypeVar):
+        return True
+    return any(getattr(python, name, None) is value for python in PYTHON)
