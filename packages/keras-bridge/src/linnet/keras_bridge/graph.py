@@ -17,7 +17,7 @@ class Graph:
     Attributes:
       params: the paths of the trainable values, such as `layers/0/kernel`.
       state: all other paths.
-      rng: the paths in `state` that belong to streams of random keys.
+      rng: the paths in `state` that belong to random streams.
     """
 
     def __init__(self, module: Any) -> None:

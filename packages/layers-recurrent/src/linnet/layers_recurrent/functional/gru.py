@@ -79,7 +79,7 @@ def gru_sequence(
     """All steps of the GRU with its usual activations, σ and tanh.
 
     Args:
-      maps: affine maps as arrays, all of the dtype of the computation.
+      maps: affine maps as arrays, all of the computation dtype.
       carry: [*batch, H], the hidden state before the first step.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.

@@ -90,7 +90,7 @@ def optimized_lstm(
     """One step of the LSTM in two matrix products, one for the input and one for the hidden state.
 
     Args:
-      maps: affine maps as arrays, all of the dtype of the computation.
+      maps: affine maps as arrays, all of the computation dtype.
       carry: (c, h), [..., H] each.
       x: [..., D].
       gate_fn: σ.
@@ -128,7 +128,7 @@ def lstm_sequence(
     """All steps of the LSTM with its usual activations, σ and tanh.
 
     Args:
-      maps: affine maps as arrays, all of the dtype of the computation.
+      maps: affine maps as arrays, all of the computation dtype.
       carry: (c, h) before the first step, [*batch, H] each.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.

@@ -82,7 +82,7 @@ def mgu_sequence(
     """All steps of the MGU with its usual activations, σ and tanh.
 
     Args:
-      maps: affine maps as arrays, all of the dtype of the computation.
+      maps: affine maps as arrays, all of the computation dtype.
       carry: [*batch, H], the hidden state before the first step.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.

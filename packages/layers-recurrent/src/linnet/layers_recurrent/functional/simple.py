@@ -77,7 +77,7 @@ def simple_sequence(
     """All steps of the simple cell with its usual activation, tanh.
 
     Args:
-      maps: affine maps as arrays, all of the dtype of the computation.
+      maps: affine maps as arrays, all of the computation dtype.
       carry: [*batch, H], the hidden state before the first step.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.

@@ -1,6 +1,7 @@
 """Analysis of traced programs: which of their outputs depend on their inputs.
 
-Outputs that do not can be computed outside of the trace, by running only the equations they need.
+Outputs that depend on no input can be computed outside of the trace, by running only the equations
+that they need.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def save_checkpoint(
     present = natural_sort({*_checkpoints(base), str(path)})
     if not overwrite and (present[-1] != str(path) or path.exists()):
         raise InvalidCheckpointError(
-            f'Trying to save an outdated checkpoint at step: "{step}" and path: "{path}".',
+            f'This checkpoint would be outdated, step: "{step}" and path: "{path}".',
             hint=f"The newest is {Path(present[-1]).name}. Set overwrite=True to replace this step"
             " and remove later ones, or choose another ckpt_dir or prefix.",
         )

@@ -2,7 +2,8 @@
 
 Small gradients are zero in float16. The loss is therefore multiplied by a scale before it is
 differentiated, and the gradients are divided by it (Micikevicius et al. 2018, arXiv:1710.03740).
-The scale shrinks when a gradient is not finite, and grows after a number of steps without that.
+The scale shrinks after a step whose gradients are not finite, and grows after a number of finite
+steps in a row.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class DynamicScale(PyTreeNode):
 
         Args:
           fun: a function that returns a scalar, and a further value if `has_aux`.
-          argnums: the arguments to differentiate by.
+          argnums: the arguments with respect to which to differentiate.
           has_aux: whether `fun` returns a pair.
           axis_name: gradients are averaged over this axis of `jax.pmap` or `jax.vmap`.
 

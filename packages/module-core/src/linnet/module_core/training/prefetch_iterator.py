@@ -1,8 +1,8 @@
 """`PrefetchIterator`: fetches the next elements in a thread while the program works.
 
-The thread puts elements into a queue of limited size, and finally what ended it: the end of the
-data, or an error, which the program gets in its turn. New programs take the loader of their data
-set.
+The thread puts elements into a queue of limited size. At the end of the data, or at an error, it
+puts a final entry there, so that the program sees the end or the error only after all earlier
+elements. New programs should use the loader of their data set.
 """
 
 from __future__ import annotations

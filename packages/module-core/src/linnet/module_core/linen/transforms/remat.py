@@ -1,7 +1,7 @@
 """`remat`: trades computation time for memory.
 
-A rematerialized module keeps its inputs instead of its intermediate results, and computes the
-latter again in the backward pass.
+A rematerialized module stores only its inputs and recomputes its intermediate results in the
+backward pass.
 """
 
 from __future__ import annotations

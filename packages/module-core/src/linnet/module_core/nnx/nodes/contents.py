@@ -41,7 +41,7 @@ def attribute_names(obj: Any) -> list[str]:
 
 
 def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
-    """The sorted keys of a dict, or in insertion order if they have no order."""
+    """The keys of a dict: sorted, or in insertion order if they cannot be sorted."""
     try:
         return sorted(mapping)
     except TypeError:

@@ -179,7 +179,15 @@ class MergeContext:
 
 @contextlib.contextmanager
 def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
-    """A context with `split(module, *filters)`; see the docstring of this module."""
+    """A context whose `split(module, *filters)` splits each object once.
+
+    It is `nnx.split`, except that a later split refers to the objects of an earlier one, and its
+    state holds only new leaves. Merge the results in the same order, in one `merge_context`.
+
+    Args:
+      ctxtag: the tag of an open `update_context`, in which the splits and merges share what they
+        know of the caller's objects; None for splits on their own.
+    """
     yield SplitContext(_context(ctxtag))
 
 
@@ -187,5 +195,11 @@ def split_context(ctxtag: Hashable | None = None) -> Iterator[SplitContext]:
 def merge_context(
     ctxtag: Hashable | None = None, inner: bool | None = None
 ) -> Iterator[MergeContext]:
-    """A context with `merge(graphdef, state)`; see the docstring of this module."""
+    """A context whose `merge(graphdef, state)` reverses the splits of one `split_context`.
+
+    Args:
+      ctxtag: the tag of an open `update_context`; None for merges on their own.
+      inner: True inside the traced function, where merging creates new objects; False after it,
+        where merging updates the caller's objects.
+    """
     yield MergeContext(_context(ctxtag), inner)
