@@ -1,7 +1,7 @@
 """What to use instead of each name and module of Flax 0.12.8 that Linnet doesn't have.
 
-Most of the names are no one's business but Flax's: what its files import from one another. They
-stand in a table by module, with one remedy for all; the others have a remedy each.
+Most of these names are what Flax's own files import from one another. A table lists them by module,
+with one remedy for all; the others have a remedy each.
 """
 
 from __future__ import annotations
