@@ -21,7 +21,7 @@ FLOORS = [
     {"tracebacks"},
     {"tables"},
     {"linen", "nnx"},
-    {"bridge", "layers"},
+    {"bridge", "layers", "training"},
     {"__init__"},
 ]
 NNX = [

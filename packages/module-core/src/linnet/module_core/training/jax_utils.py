@@ -20,6 +20,13 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ..errors import ArgumentError, ShapeError, describe
+from ..linen.tracing import (
+    COMPUTED,
+    CONSTANT,
+    classify_outputs,
+    compute_outputs,
+    constant_output,
+)
 
 __all__ = [
     "pad_shard_unpad",
@@ -257,14 +264,6 @@ def partial_eval_by_shape(
     >>> known.tolist(), unknown.shape
     ([1.0], (2, 3))
     """
-    from ..linen.tracing import (
-        COMPUTED,
-        CONSTANT,
-        classify_outputs,
-        compute_outputs,
-        constant_output,
-    )
-
     specs = [_abstract(spec) for spec in input_spec]
     structure: list[Any] = []
 
