@@ -14,9 +14,9 @@ import sys
 def main(library, names):
     """Runs programs, and prints a line of JSON for each."""
     if library == "linnet":
-        import aliased
+        from linnet import flax
 
-        aliased.install()
+        flax.install()
     for name in names:
         print(json.dumps({"program": name, "shown": shown(globals()[name]())}))
 

@@ -19,7 +19,19 @@ import pytest
 import linnet.linen
 import linnet.nnx
 import linnet.struct
-from parity.aliased import PLACES
+
+# Where the modules of Flax that examples import are in Linnet.
+PLACES = {
+    "flax.linen": "linnet.linen",
+    "flax.nnx": "linnet.nnx",
+    "flax.struct": "linnet.struct",
+    "flax.core": "linnet.struct",
+    "flax.traverse_util": "linnet.struct.traverse_util",
+    "flax.serialization": "linnet.struct.serialization",
+    "flax.errors": "linnet.module_core.errors",
+    "flax.typing": "linnet.module_core.typing",
+    "flax.configurations": "linnet.module_core.config",
+}
 
 ROOTS = ("linen", "nnx", "struct", "traverse_util", "serialization", "core")
 # What an error says is the library's own.
