@@ -12,13 +12,11 @@ from linnet.layers_recurrent import functional, linen, nnx
 from linnet.module_core.linen import nowrap
 from linnet.module_core.nnx import (
     Carry,
-    Intermediate,
     Module,
     Param,
     PathContains,
     Rngs,
     Variable,
-    capture,
 )
 
 SOURCES = Path(functional.__file__).parents[1]
@@ -116,18 +114,6 @@ class Keeping(Sum):
     def __call__(self, carry, x):
         self.last[...] = x
         return super().__call__(carry, x)
-
-
-class Sowing(Sum):
-    def __call__(self, carry, x):
-        self.sow(Intermediate, "seen", x)
-        return super().__call__(carry, x)
-
-
-class Returning(Sum):
-    def __call__(self, carry, x):
-        carry, y = super().__call__(carry, x)
-        return carry, (y, x)
 
 
 class Halves(Sum):
@@ -250,14 +236,6 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "End them with `...: nnx.Carry`, or `...: None`.",
-        lambda: run(Sum(), state_axes={Param: None}),
-        lambda: [
-            run(Sum(), state_axes={Param: None, ...: Carry}),
-            run(Sum(), state_axes={Param: None, ...: None}),
-        ],
-    ),
-    Remedy(
         "let state_axes begin with nnx.PathContains({}): nnx.Carry.",
         lambda: run(Counting(), state_axes={...: None}),
         lambda: run(Counting(), state_axes={PathContains("steps"): Carry, ...: None}),
@@ -266,11 +244,6 @@ REMEDIES = [
         "start from a carry of the type that the cell computes in.",
         lambda: run(Halves()),
         lambda: run(Halves(), jnp.zeros(X.shape, Halves.dtype)),
-    ),
-    Remedy(
-        "Return it as a part of the cell's output.",
-        lambda: capture(nnx.RNN(Sowing()), Intermediate)(XS),
-        lambda: capture(nnx.RNN(Returning()), Intermediate)(XS),
     ),
     Remedy(
         "make all variables in the cell's constructor, and keep what changes in them.",

@@ -197,6 +197,30 @@ def test_state_axes_say_how_each_part_goes_along():
     assert cell.noise.count[...] == 5
 
 
+def test_what_each_step_sows_is_stacked_along_an_axis():
+    layer = nnx.RNN(Sowing(Rngs(dropout=1)), state_axes={Intermediate: 0, ...: Carry})
+    (seen,) = capture(layer, Intermediate)(X)[1]["cell"]["seen"][...]
+    np.testing.assert_array_equal(seen, X.swapaxes(0, 1))
+
+
+def test_the_loop_of_a_cell_is_traced_once_for_each_choice_of_options():
+    traces = []
+
+    class Traced(Noisy):
+        def __call__(self, carry, x):
+            traces.append(x)
+            return super().__call__(carry, x)
+
+    layer = nnx.RNN(Traced(Rngs(dropout=1)))
+    layer(X)
+    count = len(traces)
+    layer(X)
+    assert len(traces) == count
+    layer.unroll = 2
+    layer(X)
+    assert len(traces) > count
+
+
 def test_streams_that_are_broadcast_give_the_same_in_each_step():
     for chosen in ("dropout", ..., RngState):
         cell = Noisy(Rngs(dropout=1))
@@ -363,7 +387,7 @@ MISTAKES = [
     (
         lambda: capture(nnx.RNN(Sowing(Rngs(dropout=1))), Intermediate)(X),
         ArgumentError,
-        r"RNN: A step sowed 'seen': .*\n  Return it",
+        r"RNN: A step of nnx.scan sowed 'seen' as nnx.Intermediate, .*\n  Give the type an axis",
     ),
     (
         lambda: nnx.RNN(Widening(Rngs(dropout=1)))(X),
@@ -378,7 +402,7 @@ MISTAKES = [
     (
         lambda: nnx.RNN(Noisy(Rngs(dropout=1)), state_axes={Param: None})(X),
         ArgumentError,
-        r"RNN: state_axes say nothing of .*\n  End them with",
+        r"RNN: No axis found for .* in StateAxes\({<class .*Param'>: None}\)\.\n  End with",
     ),
     (lambda: nnx.RNN(Plain())(X), NotImplementedError, r"Plain does not define num_feature_axes"),
     (

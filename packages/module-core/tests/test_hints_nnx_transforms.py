@@ -85,6 +85,17 @@ def adding(m, *rest):
     m.extra = nnx.Variable(jnp.zeros(()))
 
 
+def sowing(m, x):
+    m.sow(nnx.Intermediate, "seen", x)
+    return x
+
+
+def captured(step, in_axes):
+    """A loop whose steps sow."""
+    run = nnx.capture(lambda m: scan(step, m, X, in_axes=in_axes, out_axes=0), nnx.Intermediate)
+    return run(Net())
+
+
 def doing_nothing(m, *rest):
     pass
 
@@ -469,6 +480,11 @@ SCAN = [
                 out_axes=0,
             ),
         ],
+    ),
+    Remedy(
+        "Give the type an axis, along which each step has its own: nnx.StateAxes({nnx.{}: 0, ...:",
+        lambda: captured(sowing, (nnx.StateAxes({...: nnx.Carry}), 0)),
+        lambda: captured(sowing, (nnx.StateAxes({nnx.Intermediate: 0, ...: nnx.Carry}), 0)),
     ),
     Remedy(
         "Steps set the values of what is carried, and find it where it was.",

@@ -245,6 +245,23 @@ def test_scan_over_steps_with_a_carried_module():
     assert float(m.calls[...]) == 4.0
 
 
+def test_backward_pass_keeps_no_copy_of_a_carried_parameter_for_each_step():
+    graphdef, params, rest = nnx.split(block(), nnx.Param, ...)
+
+    def loss(params):
+        m = nnx.merge(graphdef, params, jax.tree.map(lambda x: x, rest))
+        step = nnx.scan(
+            lambda m, c, x: (m(c + x), None),
+            in_axes=(nnx.StateAxes({...: nnx.Carry}), nnx.Carry, 0),
+            out_axes=(nnx.Carry, 0),
+        )
+        return step(m, X[0], jnp.ones((5, *X[0].shape)))[0].sum()
+
+    # The block counts its calls, which a loop does carry.
+    rows, columns = params["dense"]["kernel"].shape
+    assert f"f32[5,{rows},{columns}]" not in str(jax.make_jaxpr(jax.grad(loss))(params))
+
+
 def test_scan_of_plain_arrays_along_any_axis():
     total, ys = nnx.scan(lambda c, x: (c + x, x), in_axes=(nnx.Carry, 1), out_axes=(nnx.Carry, -1))(
         np.zeros(4, np.float32), X

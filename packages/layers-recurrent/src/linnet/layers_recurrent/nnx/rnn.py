@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
+from linnet.layers_recurrent._runs import axes_of, checked_cell, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.layers_recurrent.functional._layout import laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
@@ -24,7 +24,7 @@ from linnet.module_core.nnx import Rngs, RngStream
 from linnet.module_core.nnx.filters import Filter
 from linnet.module_core.typing import Carry, Output
 
-from ._scan import scan
+from ._steps import run_steps
 from .cell import RNNCellBase
 
 
@@ -165,25 +165,16 @@ class RNN(Layer):
         return cell.sequence(carry, xs, lengths=lengths, unroll=self.unroll)
 
     def _step_by_step(self, carry: Carry, xs: Array, lengths: Array | None) -> Any:
-        options: dict[str, Any] = {
-            "state_axes": self.state_axes,
-            "broadcast_rngs": self.broadcast_rngs,
-            "unroll": self.unroll,
-        }
         carry = laid_out_as(xs, 0, carry, self.cell.num_feature_axes)
-        if lengths is None:
-            return scan(self.cell, lambda cell, c, x: cell(c, x), carry, xs, **options)
-
-        def step(cell: Any, carries: Any, now: Any) -> Any:
-            # `last` stays fixed once a sequence has ended.
-            (carry, last), (x, t) = carries, now
-            carry, y = cell(carry, x)
-            last = jax.tree.map(lambda new, old: choose(t < lengths, new, old), carry, last)
-            return (carry, last), y
-
-        steps = jnp.arange(xs.shape[0], dtype=lengths.dtype)
-        (_, last), outputs = scan(self.cell, step, (carry, carry), (xs, steps), **options)
-        return last, outputs
+        return run_steps(
+            self.cell,
+            carry,
+            xs,
+            lengths,
+            state_axes=self.state_axes,
+            broadcast_rngs=self.broadcast_rngs,
+            unroll=self.unroll,
+        )
 
 
 def carry_stream(rngs: object) -> RngStream | None:

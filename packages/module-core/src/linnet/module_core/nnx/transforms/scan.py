@@ -7,9 +7,13 @@ tree mode, where specs can't distinguish the leaves of a module, the leaves of a
 that steps write to are carried, too.
 
 The loop carries the carried values and stacks outputs along an axis; the body closes over the rest,
-which is therefore not an input of the loop. A `jax.jit` around the loop, inlined in other programs,
-traces each structure once, however often it is called. Numbers, text and flags that are broadcast
-are part of its key, since the function may branch on them.
+which is therefore not an input of the loop. Carried values that no step writes to, such as the
+parameters of a carried module, leave the body as the objects that came in; `jax.lax.scan` makes
+constants of those, so that a backward pass keeps no copy of them for each step.
+
+A `jax.jit` around the loop, inlined in other programs, traces each structure once, however often it
+is called. Numbers, text and flags that are broadcast are part of its key, since the function may
+branch on them.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import numpy as np
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
 from ...typing import Output, Prefix, PyTree
+from ..capturing import CAPTURES
 from ..nodes.statics import static_key
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.iteration import follow, iter_references
@@ -385,6 +390,15 @@ class _Loop:
 
     def _checked(self, new: object, old: object, i: int) -> object:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
+        cls, _ = self.call.form.graphdef.leaf_types[i]
+        if shapes[0] != shapes[1] and cls and CAPTURES in self.call.form.graphdef.paths[i]:
+            names = ", ".join([repr(name) for name in new if name not in old]) or "values"
+            raise ArgumentError(
+                f"A step of nnx.scan sowed {names} as nnx.{cls.__name__}, which is carried: what is"
+                " carried has the same structure at every step.",
+                hint="Give the type an axis, along which each step has its own:"
+                f" nnx.StateAxes({{nnx.{cls.__name__}: 0, ...: nnx.Carry}}).",
+            )
         if shapes[0] != shapes[1]:
             raise ArgumentError(
                 f"The carried variable at {self.call.form.where(i)} changes its"
