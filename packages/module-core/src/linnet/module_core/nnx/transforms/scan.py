@@ -388,7 +388,7 @@ class _Loop:
             return None
         return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
 
-    def _checked(self, new: object, old: object, i: int) -> object:
+    def _checked(self, new: Any, old: Any, i: int) -> object:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
         cls, _ = self.call.form.graphdef.leaf_types[i]
         if shapes[0] != shapes[1] and cls and CAPTURES in self.call.form.graphdef.paths[i]:
