@@ -1,7 +1,8 @@
 """Where a name of Flax is in Linnet, for programs that are rewritten.
 
-No table: `flax.a.b.C` is `linnet.a.b.C` or `linnet.a.C`, if that is the same object as
-`linnet.flax.a.b.C`, and otherwise the latter. So the answer is always what the hook would give.
+There is no table. A name of Flax is looked up at the same place below `linnet`, and then without
+the module that holds it. The first that is the same object as in `linnet.flax` is its home; if
+there is none, `linnet.flax` is. So the rewritten program gets what the hook would give it.
 """
 
 from __future__ import annotations
