@@ -29,6 +29,7 @@ from jax import export
 
 import layer_rules
 import mesh_contract
+from comparing import near
 from linnet.module_core.linen import Module
 
 RNGS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -164,14 +165,6 @@ def slopes(layer: Layer) -> Any:
         loss, floating = layer.loss(module, inputs)
         at = (variables, *floating)
         return loss, at, jax.jit(jax.value_and_grad(loss))(*at)
-
-
-def near(ours: Any, expected: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, expected)]
-    assert forms[0] == forms[1]
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
 def shape_of(x: Any, shape: tuple[Any, ...] | None = None) -> Any:

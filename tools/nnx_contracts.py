@@ -29,7 +29,8 @@ import pytest
 
 import layer_rules
 import mesh_contract
-from contracts import Input, near, needs_field
+from comparing import near
+from contracts import Input, needs_field
 from linnet.module_core import errors, nnx
 
 Values = dict[str, Any]
@@ -145,8 +146,8 @@ def _comparable(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-def same(ours: Any, expected: Any, **tolerance: float) -> None:
-    near(_comparable(ours), _comparable(expected), **tolerance)
+def same(ours: Any, expected: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    near(_comparable(ours), _comparable(expected), rtol, atol)
 
 
 def _double(layer: Layer) -> dict[str, Any]:

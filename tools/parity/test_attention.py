@@ -7,6 +7,7 @@ attention; what Linnet has beyond Flax is compared with Flax's way to do the sam
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
 import linnet.linen
+from comparing import identical
 
 bf16, f16, c64 = jnp.bfloat16, jnp.float16, jnp.complex64
 KEY = jax.random.key(7)
@@ -31,23 +34,7 @@ def normal(seed, *shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(seed), shape, dtype)
 
 
-def identical(ours, theirs):
-    """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        assert a.weak_type == b.weak_type
-        assert a.shape == b.shape
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def near(ours, theirs, tolerance=2e-5):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        least = 0.05 if a.dtype.itemsize == 2 else tolerance
-        np.testing.assert_allclose(
-            np.asarray(a, np.complex64), np.asarray(b, np.complex64), rtol=least, atol=least
-        )
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-5, half=(0.05, 0.05))
 
 
 def order(tree):

@@ -20,6 +20,7 @@ import pytest
 from jax import lax
 
 import linnet.linen
+from comparing import identical
 
 KEY = jax.random.key(7)
 bf16, f16, c64 = jnp.bfloat16, jnp.float16, jnp.complex64
@@ -32,16 +33,6 @@ def normal(*shape, dtype=jnp.float32):
 X = normal(3, 5, 4)
 IMAGE = normal(2, 7, 6, 4)
 IDS = jnp.array([[0, 4, 2], [-1, 5, -9]])
-
-
-def identical(ours, theirs):
-    """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        assert a.weak_type == b.weak_type
-        assert a.shape == b.shape
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 class Case(NamedTuple):

@@ -5,6 +5,7 @@ by bit, outputs as well where the sequence of operations is one (jax's attention
 sequences, the explicit formula with dropout or sown weights), eager with eager.
 """
 
+import functools
 import inspect
 import warnings
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx as flax_nnx
 
+import comparing
 from linnet.layers_attention import nnx as layers
 from linnet.module_core import nnx
 
@@ -34,8 +36,7 @@ def data(value):
     return value.dtype, value.shape, np.asarray(value).tobytes()
 
 
-def identical(ours, theirs):
-    assert data(ours) == data(theirs)
+identical = functools.partial(comparing.identical, weak_types=False)
 
 
 def state_of(library, module):

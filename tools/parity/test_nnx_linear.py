@@ -7,6 +7,7 @@ within rounding.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from flax import nnx as theirs
 
+import comparing
 from linnet import nnx as ours
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -44,13 +46,7 @@ def ids(*shape, below):
     return jax.random.randint(jax.random.key(5), shape, 0, below)
 
 
-def identical(a, b):
-    forms = [jax.tree.structure(tree) for tree in (a, b)]
-    assert forms[0] == forms[1]
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        assert (x.dtype, x.shape) == (y.dtype, y.shape)
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
-        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+identical = functools.partial(comparing.identical, weak_types=False)
 
 
 def data(value):

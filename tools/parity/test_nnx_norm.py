@@ -6,6 +6,7 @@ to, outputs and new statistics are compared bit by bit, eager with eager; gradie
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import pytest
 from flax import linen as flax_linen
 from flax import nnx as flax_nnx
 
+import comparing
 from linnet.layers_norm import nnx as norms
 from linnet.module_core import nnx
 
@@ -34,13 +36,7 @@ X = normal(3, 5, 4, 8)
 MASK = jax.random.bernoulli(jax.random.key(3), 0.7, X.shape)
 
 
-def identical(ours, theirs):
-    forms = [jax.tree.structure(tree) for tree in (ours, theirs)]
-    assert forms[0] == forms[1]
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        assert a.shape == b.shape
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+identical = functools.partial(comparing.identical, weak_types=False)
 
 
 def state_of(library, module):

@@ -4,6 +4,7 @@ A whole sequence is computed at once here, step by step in Flax: those agree wit
 they do in linen (`test_recurrent`). A cell of the user's own goes step by step in both.
 """
 
+import functools
 import inspect
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from flax import nnx as flax_nnx
 
+import comparing
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent import nnx as layers
 from linnet.module_core import nnx
@@ -60,20 +62,8 @@ def same_states(ours, theirs):
     assert state_of(nnx, ours) == state_of(flax_nnx, theirs)
 
 
-def identical(ours, theirs):
-    forms = [jax.tree.structure(tree) for tree in (ours, theirs)]
-    assert forms[0] == forms[1]
-    assert list(map(data, jax.tree.leaves(ours))) == list(map(data, jax.tree.leaves(theirs)))
-
-
-def near(ours, theirs, *, tolerance=2e-5):
-    forms = [jax.tree.structure(tree) for tree in (ours, theirs)]
-    assert forms[0] == forms[1]
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(
-            np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=tolerance, atol=tolerance
-        )
+identical = functools.partial(comparing.identical, weak_types=False)
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-5)
 
 
 STEPS = [
@@ -188,7 +178,7 @@ def test_a_cell_of_the_user_s_own(broadcast):
         )
     call = {} if broadcast else {"seq_lengths": LENGTHS}
     for _ in range(2):
-        near(*(run(X, **call) for run in runs), tolerance=1e-6)
+        near(*(run(X, **call) for run in runs), rtol=1e-6, atol=1e-6)
         same_states(*runs)
 
 
@@ -205,7 +195,7 @@ def test_gradients_are_near():
         gradients.append(
             [v.get_value() for _, v in library.to_flat_state(jax.jit(jax.grad(loss))(params))]
         )
-    near(*gradients, tolerance=1e-4)
+    near(*gradients, rtol=1e-4, atol=1e-4)
 
 
 METHODS = [

@@ -10,6 +10,7 @@ wrongly, or rounded to half precision on the way.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen
@@ -18,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
 import linnet.linen
+from comparing import identical
 
 KEY = jax.random.key(7)
 
@@ -32,26 +35,7 @@ X = normal(3, 5, 4, 8)
 MASK = jax.random.bernoulli(jax.random.key(3), 0.7, X.shape)
 
 
-def identical(ours, theirs):
-    """The same tree of arrays: structure, dtypes, weak types, shapes and bits."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        assert a.weak_type == b.weak_type
-        assert a.shape == b.shape
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def near(ours, theirs, rtol=2e-5, atol=2e-6):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        least = 0.02 if a.dtype.itemsize == 2 else 0.0
-        np.testing.assert_allclose(
-            np.asarray(a, np.complex64),
-            np.asarray(b, np.complex64),
-            rtol=max(rtol, least),
-            atol=atol,
-        )
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-6, half=(0.02, 0.0))
 
 
 def order(tree):

@@ -7,6 +7,7 @@ rounding, with its gradients; its parameters are drawn with NumPy there, for the
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import flax.linen
@@ -16,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
 import linnet.layers_recurrent.linen as ours_linen
+from comparing import identical
 from linnet.layers_recurrent.functional import flip_sequences
 from linnet.module_core import linen as core
 
@@ -30,21 +33,7 @@ def normal(*shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(len(shape)), shape, dtype)
 
 
-def identical(ours, theirs):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        assert a.shape == b.shape
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def near(ours, theirs, tolerance=2e-5):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.dtype == b.dtype
-        assert a.shape == b.shape
-        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max(initial=1))
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-5, scaled=True)
 
 
 CLASSES = [
@@ -231,7 +220,7 @@ def agree(ours, theirs, xs, tolerance=2e-5, *, gradient=True, **call):
         function = jax.grad(loss, argnums=(0, 1), has_aux=True) if gradient else loss
         return jax.jit(function)(variables, xs)
 
-    near(run(ours), run(theirs), tolerance)
+    near(run(ours), run(theirs), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru inits", "complex gru"])

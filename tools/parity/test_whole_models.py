@@ -13,7 +13,9 @@ import numpy as np
 import optax
 import pytest
 
+import comparing
 import linnet.linen
+from comparing import identical
 from parity import whole_models
 
 LINNET, FLAX = (whole_models.build(nn) for nn in (linnet.linen, flax.linen))
@@ -63,18 +65,7 @@ def form(tree):
     return [(k, form(v)) for k, v in tree.items()] if isinstance(tree, dict) else None
 
 
-def identical(ours, theirs):
-    """Equal trees: structure, dtypes, shapes and every bit."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert (a.dtype, a.shape, a.weak_type) == (b.dtype, b.shape, b.weak_type)
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def near(ours, theirs, rtol=2e-5, atol=2e-6):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for (path, a), b in zip(jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path))
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-6)
 
 
 @each_model

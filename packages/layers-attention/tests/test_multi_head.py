@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from comparing import near
 from linnet.layers_attention import functional, linen
 from linnet.module_core import errors
 from linnet.module_core.linen import Module, compact
@@ -16,10 +17,6 @@ KEY = jax.random.key(0)
 X = jnp.asarray(np.random.default_rng(1).normal(size=(2, 5, 4)), jnp.float32)
 Y = jnp.asarray(np.random.default_rng(2).normal(size=(2, 3, 4)), jnp.float32)
 RNGS = {"params": KEY, "dropout": jax.random.key(3)}
-
-
-def same(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +29,16 @@ def variables():
 
 def test_keys_default_to_queries_and_values_to_keys(variables):
     layer = linen.MultiHeadAttention(2)
-    same(layer.apply(variables, X), layer.apply(variables, X, X, X))
-    same(layer.apply(variables, X, Y), layer.apply(variables, X, Y, Y))
-    same(layer.apply(variables, X, Y), layer.apply(variables, inputs_q=X, inputs_k=Y))
+    near(layer.apply(variables, X), layer.apply(variables, X, X, X))
+    near(layer.apply(variables, X, Y), layer.apply(variables, X, Y, Y))
+    near(layer.apply(variables, X, Y), layer.apply(variables, inputs_q=X, inputs_k=Y))
 
 
 def test_the_deprecated_argument_for_both(variables):
     layer = linen.MultiHeadAttention(2)
     with pytest.warns(DeprecationWarning, match="inputs_kv") as caught:
         y = layer.apply(variables, X, inputs_kv=Y)
-    same(y, layer.apply(variables, X, Y))
+    near(y, layer.apply(variables, X, Y))
     assert len(caught) == 1
 
 
@@ -49,13 +46,13 @@ def test_self_attention_warns_and_works(variables):
     mask = functional.make_causal_mask(X[..., 0])
     with pytest.warns(DeprecationWarning, match="SelfAttention is deprecated"):
         y = linen.SelfAttention(2).apply(variables, X, mask)
-    same(y, linen.MultiHeadAttention(2).apply(variables, X, mask=mask))
+    near(y, linen.MultiHeadAttention(2).apply(variables, X, mask=mask))
 
 
 def test_causality_is_that_of_a_mask(variables):
     layer = linen.MultiHeadAttention(2)
     mask = functional.make_causal_mask(X[..., 0])
-    same(layer.apply(variables, X, is_causal=True), layer.apply(variables, X, mask=mask))
+    near(layer.apply(variables, X, is_causal=True), layer.apply(variables, X, mask=mask))
 
 
 def test_names(variables):
@@ -86,7 +83,7 @@ def test_grouped_heads_are_repeated_heads(implementation):
         for name, tree in params.items()
     }
     plain = linen.MultiHeadAttention(6, qkv_features=12)
-    same(
+    near(
         grouped.apply({"params": params}, X, is_causal=True),
         plain.apply({"params": repeated}, X, is_causal=True),
     )
@@ -139,8 +136,8 @@ def test_an_attention_fn_with_all_of_the_names(variables):
     calls = []
     layer = linen.MultiHeadAttention(2)
     expected = layer.apply(variables, X)
-    same(layer.clone(attention_fn=counted).apply(variables, X), expected)
-    same(layer.clone(attention_fn=attend).apply(variables, X), expected)
+    near(layer.clone(attention_fn=counted).apply(variables, X), expected)
+    near(layer.clone(attention_fn=attend).apply(variables, X), expected)
     assert calls[0] >= {
         "mask",
         "dropout_rng",
@@ -162,7 +159,7 @@ def test_a_causal_call_becomes_a_mask_for_functions_without_causality(variables)
     layer = linen.MultiHeadAttention(2)
     masks = (None, jnp.ones((5, 5)).at[:, 1].set(0), jnp.ones((2, 1, 1, 5)).at[..., 0].set(0))
     for mask in masks:
-        same(
+        near(
             layer.clone(attention_fn=attend).apply(variables, X, mask=mask, is_causal=True),
             layer.apply(variables, X, mask=mask, is_causal=True),
         )
@@ -199,8 +196,8 @@ def test_dot_general_of_the_projections(variables):
         tree = half["params"][name]
         half["params"][name] = {**tree, "kernel": tree["kernel"] / 2}
     expected = layer.apply(variables, X)
-    same(layer.clone(qkv_dot_general=doubled).apply(half, X), expected)
-    same(
+    near(layer.clone(qkv_dot_general=doubled).apply(half, X), expected)
+    near(
         layer.clone(qkv_dot_general_cls=lambda: doubled, qkv_dot_general=lax.dot_general).apply(
             half, X
         ),
@@ -212,7 +209,7 @@ def test_dot_general_of_the_projections(variables):
         {"out_dot_general": doubled},
         {"out_dot_general_cls": lambda: doubled, "out_dot_general": lax.dot_general},
     ):
-        same(layer.clone(qkv_dot_general=doubled, **fields).apply(half, X), expected)
+        near(layer.clone(qkv_dot_general=doubled, **fields).apply(half, X), expected)
 
 
 class ScaledEinsum(Module):
@@ -232,7 +229,7 @@ def test_einsums_may_be_modules(variables):
     assert names == {"query", "key", "value", "out", "ScaledEinsum_0", "ScaledEinsum_1"}
     scales = {"ScaledEinsum_0": {"scale": jnp.ones(())}, "ScaledEinsum_1": {"scale": jnp.ones(())}}
     params = {**variables["params"], **scales}
-    same(layer.apply({"params": params}, X), linen.MultiHeadAttention(2).apply(variables, X))
+    near(layer.apply({"params": params}, X), linen.MultiHeadAttention(2).apply(variables, X))
 
 
 def test_einsum_and_dot_general_of_the_function():
@@ -248,17 +245,17 @@ def test_einsum_and_dot_general_of_the_function():
         return jnp.einsum(equation, *operands)
 
     expected = functional.dot_product_attention(query, key, key)
-    same(
+    near(
         functional.dot_product_attention(query, key, key, einsum_dot_general=dot_general), expected
     )
     assert seen == [{"preferred_element_type": jnp.float32}] * 2
     y = functional.dot_product_attention(
         query, key, key, qk_attn_weights_einsum=einsum, attn_weights_value_einsum=einsum
     )
-    same(y, expected)
+    near(y, expected)
     assert seen[2:] == ["...qhd,...khd->...hqk", "...hqk,...khd->...qhd"]
     groups = jnp.concatenate([query, query], 2)
-    same(
+    near(
         functional.dot_product_attention(
             groups, key, key, qk_attn_weights_einsum=einsum, attn_weights_value_einsum=einsum
         ),
@@ -268,7 +265,7 @@ def test_einsum_and_dot_general_of_the_function():
     spread = functional.dot_product_attention(
         query, key, key, mask=mask, einsum_dot_general=dot_general
     )
-    same(spread, jnp.broadcast_to(expected, (4, *expected.shape)))
+    near(spread, jnp.broadcast_to(expected, (4, *expected.shape)))
 
 
 def test_initializers_of_the_last_projection():
@@ -294,7 +291,7 @@ def test_weights_are_sown_before_dropout(variables):
         )
         (weights,) = state["intermediates"]["attention_weights"]
         assert weights.shape == (2, 2, 5, 5)
-        same(jnp.sum(weights, -1), jnp.ones((2, 2, 5)))
+        near(jnp.sum(weights, -1), jnp.ones((2, 2, 5)))
     assert "intermediates" not in layer.init(RNGS, X, sow_weights=True)
 
 
@@ -309,7 +306,7 @@ def test_dropout_draws_once_from_its_stream(variables):
     other = layer.apply(
         variables, X, deterministic=False, dropout_rng=RNGS["dropout"], rngs={"dropout": KEY}
     )
-    same(given, other)  # the argument goes before the stream
+    near(given, other)  # the argument goes before the stream
     with pytest.raises(errors.InvalidRngError):
         layer.apply(variables, X, deterministic=False)
     with pytest.raises(ValueError, match="deterministic"):
@@ -320,7 +317,7 @@ def test_dropout_draws_once_from_its_stream(variables):
 
 def test_without_a_rate_nothing_of_dropout_is_needed(variables):
     layer = linen.MultiHeadAttention(2, deterministic=False)
-    same(layer.apply(variables, X, deterministic=True), layer.apply(variables, X))
+    near(layer.apply(variables, X, deterministic=True), layer.apply(variables, X))
 
 
 # The kernel of the device.
@@ -354,4 +351,4 @@ def test_the_fused_kernel_gets_the_same_problem():
             is_causal=True,
             query_offset=offset,
         )
-        same(fused.attend_in_one(call, "xla"), exact.attend(call))
+        near(fused.attend_in_one(call, "xla"), exact.attend(call))

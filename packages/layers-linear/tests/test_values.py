@@ -1,5 +1,6 @@
 """Each layer's numbers against its formula, written down anew in float64 NumPy loops."""
 
+import functools
 import itertools
 
 import jax
@@ -7,18 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
+from comparing import single
 from linnet.layers_linear import functional
 
 rng = np.random.default_rng(11)
 
 
-def near(ours, expected):
-    assert np.shape(ours) == np.shape(expected)
-    np.testing.assert_allclose(ours, expected, rtol=2e-5, atol=2e-6)
-
-
-def single(*values):
-    return [jnp.asarray(v, jnp.float32) for v in values]
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-6)
 
 
 # Dense.

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
+from comparing import single
 from linnet.layers_norm import functional, linen
 from linnet.module_core.linen import Module, compact
 
@@ -16,15 +18,7 @@ rng = np.random.default_rng(11)
 KEY = jax.random.key(0)
 
 
-def near(ours, expected, **tolerance):
-    assert np.shape(ours) == np.shape(expected)
-    # Where numbers cancel, what is left has the error of the large ones beside it.
-    atol = 2e-6 * max(1.0, np.abs(expected).max(initial=0))
-    np.testing.assert_allclose(ours, expected, **{"rtol": 2e-5, "atol": atol, **tolerance})
-
-
-def single(*values):
-    return [jnp.asarray(v, jnp.float32) for v in values]
+near = functools.partial(comparing.near, rtol=2e-5, atol=2e-6, scaled=True)
 
 
 def run(function, *args, **options):

@@ -56,7 +56,7 @@ def test_both_directions(lengths, time_major, at_call):
 def test_outputs_are_merged_by_a_function():
     xs, variables, carries, ((_, ahead), (_, back)) = both()
     ys = layer(merge_fn=lambda a, b: a - 2 * b).apply(variables, xs, initial_carry=carries)
-    near(ys, ahead - 2 * back, 1e-5)
+    near(ys, ahead - 2 * back, rtol=1e-5, atol=1e-5)
 
 
 def test_reverse_and_keep_order_have_no_effect():

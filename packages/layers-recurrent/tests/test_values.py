@@ -1,10 +1,13 @@
 """What cells and RNN compute, against loops in NumPy (`loops.py`)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
 from linnet.layers_recurrent import functional, linen
 
 from . import loops
@@ -50,8 +53,7 @@ def declared(name, *, seed=1):
     return jax.tree.map(lambda s: rng.normal(0, 0.7, s.shape).astype(s.dtype), (params, carry))
 
 
-def near(ours, expected, tolerance=3e-6):
-    np.testing.assert_allclose(ours, expected, rtol=tolerance, atol=tolerance)
+near = functools.partial(comparing.near, rtol=3e-6, atol=3e-6)
 
 
 def near_where_known(ours, expected):
@@ -144,9 +146,9 @@ def test_sequences_of_any_length(name, time):
     expected, _ = loops.run(step, params, carry, xs, lengths=lengths)
     _, expected_ys = loops.run(step, params, carry, xs)
     for a, b in zip(loops.entries(last), expected, strict=True):
-        near(a, b, 1e-5)
+        near(a, b, rtol=1e-5, atol=1e-5)
     assert ys.shape == (64, time, H)
-    near(ys, expected_ys, 1e-5)
+    near(ys, expected_ys, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(T, D), (2, 2, T, D), (B, 0, D), (0, T, D)])
@@ -237,9 +239,9 @@ def test_forward_mode_and_a_second_derivative(name):
         np.vdot(g, d)
         for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
     )
-    near(forward, slope, 2e-5)
+    near(forward, slope, rtol=2e-5, atol=2e-5)
     for a, b in zip(jax.tree.leaves(over), jax.tree.leaves(under), strict=True):
-        near(a, b, 2e-4)
+        near(a, b, rtol=2e-4, atol=2e-4)
 
 
 def test_nothing_depends_on_padding():

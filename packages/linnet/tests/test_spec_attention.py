@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 
 import linnet.linen as nn
+from comparing import near
 
 KEY = jax.random.key(0)
-
-
-def same(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def different(a, b):
@@ -34,9 +31,9 @@ def test_inputs_that_are_left_out_are_those_to_their_left(name):
     def run(*args, **kwargs):
         return layer.apply(variables, *args, **kwargs)
 
-    same(run(a, b), run(inputs_q=a, inputs_k=b, inputs_v=b))
-    same(run(a), run(inputs_q=a, inputs_k=a))
-    same(run(a), run(inputs_q=a, inputs_k=a, inputs_v=a))
+    near(run(a, b), run(inputs_q=a, inputs_k=b, inputs_v=b))
+    near(run(a), run(inputs_q=a, inputs_k=a))
+    near(run(a), run(inputs_q=a, inputs_k=a, inputs_v=a))
     assert run(a, b, c).shape == (2, 4, 5)
     different(run(a, b, c), run(a, b))
 
@@ -68,9 +65,9 @@ def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name):
     # A key that is passed is everybody's, and takes precedence over the stream.
     e, f = apply(fourth)
     g, h = apply(fourth, dropout=third)
-    same(e, f)
-    same(e, g)
-    same(f, h)
+    near(e, f)
+    near(e, g)
+    near(f, h)
 
 
 def test_several_batch_dimensions_leave_the_parameters_as_they_are():
@@ -211,11 +208,11 @@ def test_keys_and_values_default_to_what_is_there():
     layer = Attention(2)
     _, variables = run(layer)
     apply = jax.jit(lambda *a: layer.apply(variables, *a))
-    same(apply(X), apply(X, X, X))
-    same(apply(X, Y), apply(X, Y, Y))
+    near(apply(X), apply(X, X, X))
+    near(apply(X, Y), apply(X, Y, Y))
     different(apply(X, Y), apply(X, Y, 2 * Y))
     with pytest.warns(DeprecationWarning, match="inputs_kv"):
-        same(layer.apply(variables, X, inputs_kv=Y), apply(X, Y))
+        near(layer.apply(variables, X, inputs_kv=Y), apply(X, Y))
     with pytest.raises(ValueError, match="`inputs_k` is None"):
         layer.apply(variables, X, None, Y)
 
@@ -300,7 +297,7 @@ def test_overrides_of_products():
     ):
         calls.clear()
         y, _ = run(Attention(2, **fields))
-        same(y, expected)
+        near(y, expected)
         assert calls == count
 
 
@@ -309,7 +306,7 @@ def test_where_the_mask_is_false_nothing_is_seen():
     _, variables = run(layer, X, X)
     mask = jnp.ones((2, 3, 1, 5, 5), bool).at[..., 3:].set(False)
     masked = layer.apply(variables, X, mask=mask)
-    same(masked, layer.apply(variables, X, X[:, :, :3]))
+    near(masked, layer.apply(variables, X, X[:, :, :3]))
     different(masked, layer.apply(variables, X))
 
 
@@ -317,12 +314,12 @@ def test_dropout_only_where_not_deterministic():
     layer = Attention(2, dropout_rate=0.5)
     plain, variables = run(Attention(2))
     apply = jax.jit(layer.apply, static_argnames="deterministic")
-    same(apply(variables, X, deterministic=True), plain)
+    near(apply(variables, X, deterministic=True), plain)
     one, other = ({"dropout": jax.random.key(i)} for i in (1, 2))
     dropped = apply(variables, X, deterministic=False, rngs=one)
     different(dropped, plain)
     different(dropped, apply(variables, X, deterministic=False, rngs=other))
-    same(layer.clone(deterministic=False).apply(variables, X, rngs=one), dropped)
+    near(layer.clone(deterministic=False).apply(variables, X, rngs=one), dropped)
 
 
 def test_dropout_may_be_shared_along_the_batch():
@@ -339,8 +336,8 @@ def test_weights_are_sown_as_intermediates():
     y, state = layer.apply(variables, X, sow_weights=True, mutable=["intermediates"])
     (weights,) = state["intermediates"]["attention_weights"]
     assert weights.shape == (2, 3, 2, 5, 5)
-    same(weights.sum(-1), jnp.ones((2, 3, 2, 5)))
-    same(y, layer.apply(variables, X, sow_weights=True))  # not mutable: nothing is sown
+    near(weights.sum(-1), jnp.ones((2, 3, 2, 5)))
+    near(y, layer.apply(variables, X, sow_weights=True))  # not mutable: nothing is sown
     assert not layer.apply(variables, X, mutable=["intermediates"])[1]
 
 
@@ -359,7 +356,7 @@ def test_decode_prepares_and_uses_a_cache():
     for i in range(5):
         y, state = step(cache, X[:, :, i : i + 1])
         cache = state["cache"]
-        same(y, expected[:, :, i : i + 1])
+        near(y, expected[:, :, i : i + 1])
     assert cache["cache_index"] == 5
 
 
@@ -383,11 +380,11 @@ def test_self_attention_is_deprecated_and_the_same():
     mask = nn.make_causal_mask(X[..., 0])
     with pytest.warns(DeprecationWarning, match="MultiHeadDotProductAttention"):
         y, variables = nn.SelfAttention(2).init_with_output(KEY, X, mask)
-    same(y, Attention(2).apply(variables, X, mask=mask))
+    near(y, Attention(2).apply(variables, X, mask=mask))
     layer = nn.SelfAttention(2, dropout_rate=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        same(layer.apply(variables, X, mask, True), y)
+        near(layer.apply(variables, X, mask, True), y)
         different(layer.apply(variables, X, mask, False, rngs={"dropout": KEY}), y)
 
 
@@ -406,22 +403,22 @@ def test_weights_times_values_is_the_attention():
     assert not np.any(weights[..., 2:])
     y = nn.dot_product_attention(Q, K, V, bias, mask)
     assert y.shape == (3, 4, 2, 7)
-    same(y, jnp.einsum("bhqk,bkhd->bqhd", weights, V))
+    near(y, jnp.einsum("bhqk,bkhd->bqhd", weights, V))
     # "Computed for given queries and keys": softmax of their scaled products.
     logits = jnp.einsum("bqhd,bkhd->bhqk", Q, K) / jnp.sqrt(6.0) + bias
-    same(weights, jax.nn.softmax(jnp.where(mask > 0, logits, -jnp.inf)))
+    near(weights, jax.nn.softmax(jnp.where(mask > 0, logits, -jnp.inf)))
 
 
 def test_a_bias_can_be_a_mask():
     mask = jnp.tril(jnp.ones((4, 5)))
     bias = jnp.where(mask > 0, 0.0, -1e30)
-    same(nn.dot_product_attention(Q, K, V, bias), nn.dot_product_attention(Q, K, V, mask=mask))
+    near(nn.dot_product_attention(Q, K, V, bias), nn.dot_product_attention(Q, K, V, mask=mask))
 
 
 def test_no_batch_dimensions_are_needed():
-    same(nn.dot_product_attention(Q[0], K[0], V[0]), nn.dot_product_attention(Q, K, V)[0])
+    near(nn.dot_product_attention(Q[0], K[0], V[0]), nn.dot_product_attention(Q, K, V)[0])
     weights = nn.dot_product_attention_weights(Q, K)
-    same(nn.dot_product_attention_weights(Q[0], K[0]), weights[0])
+    near(nn.dot_product_attention_weights(Q[0], K[0]), weights[0])
 
 
 def test_dropout_of_the_functions():
@@ -431,8 +428,8 @@ def test_dropout_of_the_functions():
         dropped = nn.dot_product_attention_weights(Q, K, broadcast_dropout=broadcast, **options)
         coins = np.asarray(dropped) == 0
         assert (coins == coins[:1]).all() == broadcast
-        same(dropped[~coins], 2 * plain[~coins])
-    same(nn.dot_product_attention_weights(Q, K, deterministic=True, **options), plain)
+        near(dropped[~coins], 2 * plain[~coins])
+    near(nn.dot_product_attention_weights(Q, K, deterministic=True, **options), plain)
 
 
 def test_types_of_the_functions():
@@ -451,7 +448,7 @@ def test_weights_are_sown_in_the_module_given():
 
     y, state = Model().apply({}, Q, K, V, mutable=["intermediates"])
     (weights,) = state["intermediates"]["attention_weights"]
-    same(weights, nn.dot_product_attention_weights(Q, K))
+    near(weights, nn.dot_product_attention_weights(Q, K))
     assert Model().apply({}, Q, K, V).shape == y.shape
 
 
@@ -462,14 +459,14 @@ def test_einsums_and_what_excludes_them():
         seen.append(equation)
         return jnp.einsum(equation, *operands)
 
-    same(
+    near(
         nn.dot_product_attention_weights(Q, K, einsum=einsum),
         nn.dot_product_attention_weights(Q, K),
     )
     y = nn.dot_product_attention(
         Q, K, V, qk_attn_weights_einsum=einsum, attn_weights_value_einsum=einsum
     )
-    same(y, nn.dot_product_attention(Q, K, V))
+    near(y, nn.dot_product_attention(Q, K, V))
     assert len(seen) == 3
     both = {"qk_attn_weights_einsum": einsum, "attn_weights_value_einsum": einsum}
     for other in ({"precision": "highest"}, {"einsum_dot_general": jax.lax.dot_general}):
@@ -477,7 +474,7 @@ def test_einsums_and_what_excludes_them():
             nn.dot_product_attention_weights(Q, K, einsum=einsum, **other)
         with pytest.raises(ValueError, match="nothing would use"):
             nn.dot_product_attention(Q, K, V, **both, **other)
-        same(nn.dot_product_attention(Q, K, V, **other), y)
+        near(nn.dot_product_attention(Q, K, V, **other), y)
 
 
 # Masks.

@@ -1,5 +1,6 @@
 """What the normalization layers are documented to do, statement by statement."""
 
+import functools
 import inspect
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import comparing
 import linnet.linen as nn
 from linnet.module_core import errors
 
@@ -262,8 +264,7 @@ def run(layer, x=X, **call):
     return jax.jit(lambda x: layer.init_with_output(KEY, x, **call))(x)
 
 
-def near(a, b, atol=1e-5):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
+near = functools.partial(comparing.near, atol=1e-5)
 
 
 def test_mean_near_0_and_standard_deviation_near_1():

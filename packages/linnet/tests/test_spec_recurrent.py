@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import linnet.linen as nn
+from comparing import near
 
 KEY = jax.random.key(0)
 
@@ -126,10 +127,6 @@ def test_the_call_overrides_fields(layer):
 X = jax.random.normal(jax.random.key(3), (2, 3))
 XS = jax.random.normal(jax.random.key(4), (3, 5, 3))
 LENGTHS = jnp.array([3, 2, 5])
-
-
-def near(ours, expected):
-    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def step(cell, x=X):

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from comparing import near
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError
 
 from .nnx_models import block
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
-
-
-def near(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("jitted", [False, True])

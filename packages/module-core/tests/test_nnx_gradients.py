@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import near
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 
@@ -19,10 +20,6 @@ def loss(m, x):
 
 def by_hand(kernel, x):
     return (jnp.tanh(x @ kernel) ** 2).sum()
-
-
-def near(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_grad_is_a_state_of_the_parameters():

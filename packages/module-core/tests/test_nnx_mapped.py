@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from comparing import near
 from linnet.module_core import nnx
 from linnet.module_core.errors import ArgumentError, TraceContextError
 
@@ -12,10 +13,6 @@ from .nnx_models import Block, block, blocks, one_of
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
 KEYED = nnx.StateAxes({nnx.Param: 0, nnx.RngState: 0, nnx.BatchStat: None})
-
-
-def near(a, b):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_vmap_makes_and_calls_modules():

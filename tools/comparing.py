@@ -1,0 +1,79 @@
+"""How tests compare results: trees of arrays, bit by bit or to within rounding."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
+
+
+def near(
+    ours: Any,
+    expected: Any,
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+    *,
+    half: tuple[float, float] = (0.0, 0.0),
+    scaled: bool = False,
+) -> None:
+    """Checks that trees have the same form and, to within rounding, the same numbers.
+
+    Shapes are equal, but a number may be expected for a whole array. Two arrays of jax have the
+    same dtype, too. For one array, anything that NumPy makes an array of may be expected.
+
+    Args:
+      ours: the result.
+      expected: what it should be.
+      rtol: the largest relative error.
+      atol: the largest absolute error beside it.
+      half: the least that both are for numbers of 16 bits.
+      scaled: whether `atol` is a part of the largest number expected, where that is more than 1:
+        if numbers cancel, what is left has the error of the large ones beside it.
+    """
+    for path, a, b in _pairs(ours, expected):
+        if isinstance(a, jax.Array) and isinstance(b, jax.Array):
+            assert a.dtype == b.dtype, path
+        if np.ndim(b):
+            assert np.shape(a) == np.shape(b), path
+        half_type = getattr(a, "dtype", np.dtype(float)).itemsize == 2
+        least, least_beside = half if half_type else (0.0, 0.0)
+        a, b = _numbers(a), _numbers(b)
+        largest = np.abs(b).max(initial=1) if scaled else 1
+        atol_here = max(atol * largest, least_beside)
+        np.testing.assert_allclose(a, b, rtol=max(rtol, least), atol=atol_here, err_msg=path)
+
+
+def identical(ours: Any, expected: Any, *, weak_types: bool = True) -> None:
+    """Checks that trees of jax's arrays are the same: form, dtypes, shapes and every bit."""
+    for path, a, b in _pairs(ours, expected):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), path
+        assert not weak_types or a.weak_type == b.weak_type, path
+        assert bits(a) == bits(b), path
+
+
+def bits(array: Any) -> bytes:
+    """The bytes of an array, or of a key's data."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        array = jax.random.key_data(array)
+    return np.asarray(array).tobytes()
+
+
+def single(*values: Any) -> list[jax.Array]:
+    """Arrays of float32."""
+    return [jnp.asarray(v, jnp.float32) for v in values]
+
+
+def _pairs(ours: Any, expected: Any) -> list[tuple[str, Any, Any]]:
+    if all_leaves([ours]):
+        return [("", ours, expected)]
+    forms: list[Any] = [jax.tree.structure(tree) for tree in (ours, expected)]
+    assert forms[0] == forms[1]
+    leaves = zip(tree_leaves_with_path(ours), jax.tree.leaves(expected), strict=True)
+    return [(keystr(path), a, b) for (path, a), b in leaves]
+
+
+def _numbers(array: Any) -> Any:
+    """An array of a type that NumPy computes with; bfloat16 is not one."""
+    array = np.asarray(array)
+    return array.astype(np.float32) if array.dtype.itemsize == 2 else array
