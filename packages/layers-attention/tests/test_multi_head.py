@@ -306,7 +306,7 @@ def test_dropout_draws_once_from_its_stream(variables):
     other = layer.apply(
         variables, X, deterministic=False, dropout_rng=RNGS["dropout"], rngs={"dropout": KEY}
     )
-    near(given, other)  # the argument goes before the stream
+    near(given, other)  # the argument takes precedence over the stream
     with pytest.raises(errors.InvalidRngError):
         layer.apply(variables, X, deterministic=False)
     with pytest.raises(ValueError, match="deterministic"):

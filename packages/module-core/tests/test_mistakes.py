@@ -290,7 +290,7 @@ def test_a_setup_by_another_name():
         def __call__(self, x):
             return self.dense(x)
 
-    with pytest.raises(AttributeError, match="There is no setup method; is 'set_up' meant"):
+    with pytest.raises(AttributeError, match="should 'set_up' be named setup"):
         M().init(KEY, X)
 
 

@@ -75,7 +75,7 @@ def options_before(line: Sequence[str], behind: int) -> list[str]:
     if before and before[-1].endswith("mlinnet.flax"):  # -mlinnet.flax
         before[-1:] = [before[-1].removesuffix("linnet.flax"), "linnet.flax"]
     if before[-1:] != ["linnet.flax"]:
-        return []  # Started in another way, so there are no options to keep.
+        return []  # Python was started in another way, without options to keep.
     flags = before[-2].removesuffix("m")
     return before[:-2] + ([flags] if flags != "-" else [])
 

@@ -34,7 +34,7 @@ class Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Describes a module of Flax by the one of Linnet, or None if there is no such module."""
+        """Returns the spec that imports a module of Flax from Linnet, or None for other modules."""
         if fullname.startswith("linnet.flax."):
             return _watched(fullname, path, target)
         if fullname != "flax" and not fullname.startswith("flax."):

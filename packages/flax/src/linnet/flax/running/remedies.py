@@ -13,6 +13,19 @@ _SCOPES = "Write a module: the transforms of linnet.linen do the same for method
 _FP8 = "Use a layer without it, or qwix, which quantizes a whole model."
 _ORBAX = "Pass the tree itself: orbax reads and writes it without arguments for each array."
 
+_GRAPH = (
+    "ApplyCaller ArrayRefDef ArrayRefOutput AttrType BaseConfigContext CallableProxy "
+    "DataElem DelayedAccessor GRAPH_CONTEXT GRAPH_REGISTRY GenericPytree GraphContext "
+    "GraphFlatState GraphNodeImpl HashableMapping Index IndexesPytreeDef "
+    "JAX_PYTREE_REGISTRY Key LEAF_ATTR LeafAttr LeafType NODE_ATTR NO_UPDATE Names "
+    "NoUpdate NodeAttr NodeDefType NodeImpl NodeImplBase PYTREE_NODE_IMPL PYTREE_REGISTRY "
+    "PathParts PythonRefMap PytreeNodeImpl REPEATED Repeated StaticCache StaticElem "
+    "TreeNodeDef UpdateContextManager config current_update_context deprecated "
+    "get_node_impl get_node_impl_for_type graph_pop is_array_ref is_graph_node "
+    "is_key_like is_node is_node_leaf is_node_module is_node_type is_pytree_node "
+    "jax_to_nnx_path register_graph_node_type register_pytree_node_type static_cache"
+)
+
 _LACKING = {
     "flax.configurations": (
         "FlagHolder bool_flag flax_always_shard_variable flax_array_ref flax_filter_frames "
@@ -77,30 +90,8 @@ _LACKING = {
     "flax.nnx.bridge.variables": ("LogicalNames"),
     "flax.nnx.bridge.wrappers": ("FrozenDict current_linen_module linen_rngs_dict"),
     "flax.nnx.filterlib": ("FilterLiteral ellipsis"),
-    "flax.nnx.graph": (
-        "ApplyCaller ArrayRefDef ArrayRefOutput AttrType BaseConfigContext CallableProxy "
-        "DataElem DelayedAccessor GRAPH_CONTEXT GRAPH_REGISTRY GenericPytree GraphContext "
-        "GraphFlatState GraphNodeImpl HashableMapping Index IndexesPytreeDef "
-        "JAX_PYTREE_REGISTRY Key LEAF_ATTR LeafAttr LeafType NODE_ATTR NO_UPDATE Names "
-        "NoUpdate NodeAttr NodeDefType NodeImpl NodeImplBase PYTREE_NODE_IMPL PYTREE_REGISTRY "
-        "PathParts PythonRefMap PytreeNodeImpl REPEATED Repeated StaticCache StaticElem "
-        "TreeNodeDef UpdateContextManager config current_update_context deprecated "
-        "get_node_impl get_node_impl_for_type graph_pop is_array_ref is_graph_node "
-        "is_key_like is_node is_node_leaf is_node_module is_node_type is_pytree_node "
-        "jax_to_nnx_path register_graph_node_type register_pytree_node_type static_cache"
-    ),
-    "flax.nnx.graphlib": (
-        "ApplyCaller ArrayRefDef ArrayRefOutput AttrType BaseConfigContext CallableProxy "
-        "DataElem DelayedAccessor GRAPH_CONTEXT GRAPH_REGISTRY GenericPytree GraphContext "
-        "GraphFlatState GraphNodeImpl HashableMapping Index IndexesPytreeDef "
-        "JAX_PYTREE_REGISTRY Key LEAF_ATTR LeafAttr LeafType NODE_ATTR NO_UPDATE Names "
-        "NoUpdate NodeAttr NodeDefType NodeImpl NodeImplBase PYTREE_NODE_IMPL PYTREE_REGISTRY "
-        "PathParts PythonRefMap PytreeNodeImpl REPEATED Repeated StaticCache StaticElem "
-        "TreeNodeDef UpdateContextManager config current_update_context deprecated "
-        "get_node_impl get_node_impl_for_type graph_pop is_array_ref is_graph_node "
-        "is_key_like is_node is_node_leaf is_node_module is_node_type is_pytree_node "
-        "jax_to_nnx_path register_graph_node_type register_pytree_node_type static_cache"
-    ),
+    "flax.nnx.graph": _GRAPH,
+    "flax.nnx.graphlib": _GRAPH,
     "flax.nnx.helpers": ("ApplyCaller ModuleDefApply has_keyword_arg"),
     "flax.nnx.ids": ("UUID"),
     "flax.nnx.module": (

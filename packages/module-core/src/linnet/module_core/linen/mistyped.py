@@ -129,5 +129,5 @@ def _about_setup(cls: Any, name: str, has_setup: bool) -> str:
     if not has_setup:
         near = difflib.get_close_matches("setup", [n for n in vars(cls) if n != "setup"], n=1)
         if near and callable(vars(cls)[near[0]]):
-            return f" There is no setup method; is {near[0]!r} meant to be it?"
+            return f" The module has no setup method: should {near[0]!r} be named setup?"
     return ""

@@ -214,11 +214,11 @@ def restore_checkpoint(
       orbax_transforms: passed to it.
 
     Returns:
-      A tree like `target` with the values of the checkpoint; `target` if there is no checkpoint.
+      A tree like `target` with the checkpoint's values, or `target` if the folder has none.
 
     Raises:
-      ArgumentError: (a ValueError) there is no checkpoint of this step, or it is a folder of orbax
-        and there is no `orbax_checkpointer`.
+      ArgumentError: (a ValueError) the folder has no checkpoint of this step, or orbax wrote it
+        and no `orbax_checkpointer` is given.
       serialization.InvalidBytesError: (a ValueError) the file is cut off, or is something else.
     """
     folder = os.fspath(ckpt_dir)
