@@ -5,12 +5,14 @@
 
 Such a part begins with `<!-- KIND, a remark -->` or `<!-- KIND: ARGUMENT -->`, and ends with
 `<!-- end -->`. The project files give the table of packages in README.md, how to install and to pin
-each package in its own README, and the version in CITATION.cff. `differences` gives
-docs/differences.md, and `website.benchmarks` docs/benchmarks.md with its picture.
+each package in its own README, and the version in CITATION.cff. The layers' files give the table of
+layers in a package's README: their names, and the first line of their docstrings. `differences`
+gives docs/differences.md, and `website.benchmarks` docs/benchmarks.md with its picture.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable
@@ -62,7 +64,56 @@ def _table() -> str:
 
 
 def _package_readme(package: Package) -> str:
-    return filled(package.folder / "README.md", lambda *_: _install(package))
+    parts = {"install": _install, "layers": layers}
+    return filled(package.folder / "README.md", lambda kind, _: parts[kind](package))
+
+
+def layers(package: Package) -> str:
+    """The table of a package's layers, with a row for each file of `functional`, `linen` and `nnx`.
+
+    A row has the modules and functions that the folders' `__init__.py` pass on from these
+    files, and the first line of the first file's docstring.
+    """
+    (source,) = (package.folder / "src" / "linnet").iterdir()
+    styles = [_public_names(source / style) for style in ("linen", "nnx", "functional")]
+    lines = ["| linen | nnx | functional | what it is |", "|---|---|---|---|"]
+    for file in sorted(set().union(*styles)):
+        linen, nnx, functions = (style.get(file, []) for style in styles)
+        names = [
+            [name for name in linen if name not in functions],
+            [name for name in nnx if name not in functions],
+            [name for name in functions if name.islower()],  # not the types of their results
+        ]
+        if any(names):
+            cells = [", ".join(f"`{name}`" for name in cell) for cell in names]
+            lines.append(f"| {' | '.join([*cells, _description(source, file)])} |")
+    return "\n".join(re.sub(r"\|  (?=\|)", "| ", line) for line in lines) + "\n"
+
+
+def _public_names(folder: Path) -> dict[str, list[str]]:
+    """What `folder/__init__.py` imports from each public file beside it."""
+    names: dict[str, list[str]] = {}
+    for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.ImportFrom) or node.level != 1 or node.module is None:
+            continue
+        if not node.module.startswith("_"):
+            names.setdefault(node.module, []).extend(alias.name for alias in node.names)
+    return names
+
+
+def _description(source: Path, file: str) -> str:
+    """The first line of the docstring of a family's first file, with its paper as a link."""
+    paths = [source / style / f"{file}.py" for style in ("functional", "linen", "nnx")]
+    (path, *_) = (path for path in paths if path.exists())
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    line = re.sub(r"^(?:`\w+`(?: and |, |: ))+|, as (?:a module|modules)", "", text.split("\n")[0])
+    for cited, site in (
+        ("arXiv:", "arxiv.org/abs/"),
+        ("doi:", "doi.org/"),
+        ("jmlr.org/", "jmlr.org/"),
+    ):
+        line = re.sub(rf"([^(]+), {cited}([^\s),]+)", rf"[\1](https://{site}\2)", line)
+    return (line[0].upper() + line[1:]).removesuffix(".")
 
 
 def _install(package: Package) -> str:

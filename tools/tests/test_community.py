@@ -1,5 +1,6 @@
 """What is said to those who contribute, cite, or report: names, figures and promises that hold."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 
+import generate
 import workspace
 
 yaml = pytest.importorskip("yaml")
@@ -96,7 +98,8 @@ def blocks():
 
 def test_the_layer_that_contributing_adds_is_complete(tmp_path):
     """Its blocks are put into a copy of the package; a row in a table stands before the `]`."""
-    original = workspace.find("layers-linear").folder
+    package = workspace.find("layers-linear")
+    original = package.folder
     folder = tmp_path / original.relative_to(workspace.ROOT)
     shutil.copytree(original, folder)
     new = []
@@ -115,6 +118,10 @@ def test_the_layer_that_contributing_adds_is_complete(tmp_path):
             else:
                 path.write_text(f"{text}\n\n{block}", encoding="utf-8")
     assert len(new) == 3
+    places = {name for names, _ in blocks() for name in names}
+    assert len(places | {"CHANGELOG.md"}) <= 10
+    row = "| `LayerScale` | `LayerScale` | `layer_scale` | LayerScale ([Touvron et al. 2021]("
+    assert row in generate.layers(dataclasses.replace(package, folder=folder))
     tests = ["test_contract.py", "test_nnx_contract.py", "test_values.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules"]
     command += [f"--config-file={workspace.ROOT / 'pyproject.toml'}", f"--rootdir={tmp_path}"]

@@ -1,4 +1,4 @@
-"""Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
+"""Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167): over all but the feature axes.
 
     y = (x - μ) / √(σ² + ε) · scale + bias
 

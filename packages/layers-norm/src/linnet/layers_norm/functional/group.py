@@ -1,4 +1,4 @@
-"""Group normalization (Wu & He 2018, arXiv:1803.08494).
+"""Group normalization (Wu & He 2018, arXiv:1803.08494): over space and groups of channels.
 
     y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over space and the channels of one group
 

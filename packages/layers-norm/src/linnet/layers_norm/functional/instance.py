@@ -1,4 +1,4 @@
-"""Instance normalization (Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022).
+"""Instance normalization (Ulyanov, Vedaldi & Lempitsky 2016, arXiv:1607.08022): over space alone.
 
 y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over all but the batch and `feature_axes`
 """

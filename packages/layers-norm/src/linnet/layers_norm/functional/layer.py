@@ -1,4 +1,4 @@
-"""Layer normalization (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+"""Layer normalization (Ba, Kiros & Hinton 2016, arXiv:1607.06450): over an example's features.
 
     y = (x - μ) / √(σ² + ε) · scale + bias        μ, σ² over `reduction_axes`
 

@@ -1,4 +1,4 @@
-"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957).
+"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957): by the largest singular value.
 
     W / σ σ = v W uᴴ, the largest singular value of W once u and v have converged
 

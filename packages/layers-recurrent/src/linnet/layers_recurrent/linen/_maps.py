@@ -6,6 +6,7 @@ declared the same way.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,6 +47,15 @@ class DenseParams(Module):
     def affine(self, in_features: int) -> Affine:
         """Declares the parameters for inputs of `in_features`."""
         return _declared(self, in_features)
+
+
+def shared_fields(cell: Module, cls: type[Dense] | type[DenseParams]) -> dict[str, Any]:
+    """The cell's values of the fields that its maps have, too, by name.
+
+    So a field of a cell that is one of `Dense` needs only its declaration to reach the maps.
+    """
+    names = {field.name for field in dataclasses.fields(cls)} - {"features", "name", "parent"}
+    return {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell) if f.name in names}
 
 
 def _declared(self: Dense | DenseParams, in_features: int) -> Affine:

@@ -21,7 +21,7 @@ from linnet.layers_recurrent.functional import GRUMaps
 from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import compact, nowrap
 
-from ._maps import Dense, arrays
+from ._maps import Dense, arrays, shared_fields
 from .cell import RNNCellBase
 
 
@@ -62,16 +62,15 @@ class GRUCell(RNNCellBase):
 
     @nowrap
     def _maps(self, features: int) -> GRUMaps[Dense]:
-        dense = partial(Dense, features, dtype=self.dtype, param_dtype=self.param_dtype)
-        of_input = partial(dense, kernel_init=self.kernel_init, bias_init=self.bias_init)
-        of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init)
+        of_input = partial(Dense, features, **shared_fields(self, Dense))
+        of_hidden = partial(of_input, kernel_init=self.recurrent_kernel_init)
         return GRUMaps(
             ir=of_input(name="ir"),
             hr=of_hidden(name="hr", use_bias=False),
             iz=of_input(name="iz"),
             hz=of_hidden(name="hz", use_bias=False),
             in_=of_input(name="in"),
-            hn=of_hidden(name="hn", bias_init=self.bias_init),
+            hn=of_hidden(name="hn"),
         )
 
     @compact

@@ -23,7 +23,7 @@ from linnet.layers_recurrent.functional import LSTMMaps
 from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import Module, compact, nowrap
 
-from ._maps import Dense, DenseParams, arrays, called
+from ._maps import Dense, DenseParams, arrays, called, shared_fields
 from .cell import RNNCellBase
 
 M = TypeVar("M", bound=Module)
@@ -43,9 +43,9 @@ class _LSTMCellBase(RNNCellBase):
 
     @nowrap
     def _maps(self, cls: type[Dense] | type[DenseParams], features: int) -> LSTMMaps[Any]:
-        dense = partial(cls, features, dtype=self.dtype, param_dtype=self.param_dtype)
-        of_input = partial(dense, use_bias=False, kernel_init=self.kernel_init)
-        of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init, bias_init=self.bias_init)
+        dense = partial(cls, features, **shared_fields(self, cls))
+        of_input = partial(dense, use_bias=False)
+        of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init)
         return LSTMMaps(
             ii=of_input(name="ii"),
             hi=of_hidden(name="hi"),

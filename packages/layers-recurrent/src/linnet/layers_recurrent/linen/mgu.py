@@ -22,7 +22,7 @@ from linnet.layers_recurrent.functional import MGUMaps
 from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import compact, nowrap
 
-from ._maps import Dense, arrays
+from ._maps import Dense, arrays, shared_fields
 from .cell import RNNCellBase
 
 
@@ -68,9 +68,8 @@ class MGUCell(RNNCellBase):
 
     @nowrap
     def _maps(self, features: int) -> MGUMaps[Dense]:
-        dense = partial(Dense, features, dtype=self.dtype, param_dtype=self.param_dtype)
-        of_input = partial(dense, kernel_init=self.kernel_init)
-        of_hidden = partial(dense, kernel_init=self.recurrent_kernel_init)
+        of_input = partial(Dense, features, **shared_fields(self, Dense))
+        of_hidden = partial(of_input, kernel_init=self.recurrent_kernel_init)
         bias_init = self.activation_bias_init
         return MGUMaps(
             if_=of_input(name="if", bias_init=self.forget_bias_init),

@@ -21,7 +21,7 @@ from linnet.layers_recurrent.functional import SimpleMaps
 from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import compact, nowrap
 
-from ._maps import Dense, arrays
+from ._maps import Dense, arrays, shared_fields
 from .cell import RNNCellBase
 
 
@@ -62,9 +62,9 @@ class SimpleCell(RNNCellBase):
 
     @nowrap
     def _maps(self, features: int) -> SimpleMaps[Dense]:
-        dense = partial(Dense, features, dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = partial(Dense, features, **shared_fields(self, Dense))
         return SimpleMaps(
-            i=dense(name="i", kernel_init=self.kernel_init, bias_init=self.bias_init),
+            i=dense(name="i"),
             h=dense(name="h", use_bias=False, kernel_init=self.recurrent_kernel_init),
         )
 
