@@ -8,7 +8,8 @@ them. pytest finds this module by its setting `pythonpath`. A test module that d
     MODULES = linen
 
 has all the tests below, each run over the rows of its `LAYERS` that it applies to (see
-`pytest_generate_tests`), and fails for a module class in `MODULES` without a row.
+`pytest_generate_tests`), and fails for a module class in `MODULES` without a row. Classes that
+don't promise all this, because they are no layers, are in its `TESTED_APART`.
 """
 
 from __future__ import annotations
@@ -205,7 +206,9 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
         and any("__call__" in vars(b) for b in c.mro())
     }
     assert classes
-    assert {type(layer.linen()) for layer in here.LAYERS} == classes
+    apart = set(getattr(here, "TESTED_APART", ()))
+    assert apart <= classes
+    assert {type(layer.linen()) for layer in here.LAYERS} == classes - apart
 
 
 def test_a_batch_that_is_split_over_devices_stays_split(request: pytest.FixtureRequest) -> None:

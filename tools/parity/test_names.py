@@ -22,14 +22,14 @@ from parity.borrowed import is_borrowed
 
 PARTS = sorted(
     {name for name in dir(flax.linen) if inspect.ismodule(getattr(flax.linen, name))}
-    - {"fp8_ops", "annotations"}
+    - {"annotations"}
     | {"partitioning"}
 )
 
 
 def names_of(module):
     """What a program could want from a module of Flax."""
-    parts = {*PARTS, "fp8_ops"} if module is flax.linen else set()
+    parts = set(PARTS) if module is flax.linen else set()
     return {
         name
         for name in dir(module)

@@ -7,4 +7,12 @@ from .layer_table import LAYERS
 
 MODULES = linen
 
-__all__ = ["LAYERS", "MODULES"]
+# Products inside of layers, which round on purpose; see test_fp8.py.
+TESTED_APART = [
+    linen.Fp8DirectDotGeneralOp,
+    linen.Fp8DotGeneralOp,
+    linen.Fp8Einsum,
+    linen.NANOOFp8DotGeneralOp,
+]
+
+__all__ = ["LAYERS", "MODULES", "TESTED_APART"]

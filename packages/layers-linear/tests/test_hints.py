@@ -9,6 +9,7 @@ import pytest
 import hints
 from hints import Remedy
 from linnet.layers_linear import functional, linen, nnx
+from linnet.layers_linear.functional import fp8
 from linnet.module_core.nnx import Rngs
 
 SOURCES = Path(functional.__file__).parents[1]
@@ -44,7 +45,33 @@ def evaluated(layer):
     return layer(X)
 
 
+def quantized(dtype):
+    return fp8.quantize(X, dtype, jnp.ones(1), jnp.float32)
+
+
+def fp8_einsum(equation, x):
+    return linen.Fp8Einsum().init(KEY, equation, x, KERNEL)
+
+
 REMEDIES = [
+    Remedy(
+        "Inputs and kernels take jnp.float8_e4m3fn, gradients jnp.float8_e5m2 (on AMD GPUs of the",
+        lambda: quantized(jnp.float16),
+        lambda: [
+            quantized(dtype)
+            for dtype in (
+                jnp.float8_e4m3fn,
+                jnp.float8_e5m2,
+                jnp.float8_e4m3fnuz,
+                jnp.float8_e5m2fnuz,
+            )
+        ],
+    ),
+    Remedy(
+        "Take the diagonal of that operand first, with jnp.diagonal.",
+        lambda: fp8_einsum("aa,ab->b", jnp.ones((3, 3))),
+        lambda: fp8_einsum("a,ab->b", jnp.diagonal(jnp.ones((3, 3)))),
+    ),
     Remedy(
         "Channels come last; the batch dimension is optional.",
         lambda: conv(jnp.ones(3)),

@@ -118,6 +118,7 @@ if _typing.TYPE_CHECKING:
     from . import batch_apply as batch_apply
     from . import combinators as combinators
     from . import dtypes as dtypes
+    from . import fp8_ops as fp8_ops
     from . import kw_only_dataclasses as kw_only_dataclasses
     from . import linear as linear
     from . import meta as meta

@@ -10,7 +10,10 @@ _INSIDE = (
     "It is part of how Flax works inside. If the program needs what it does, please open an issue."
 )
 _SCOPES = "Write a module: the transforms of linnet.linen do the same for methods of modules."
-_FP8 = "Use a layer without it, or qwix, which quantizes a whole model."
+_FP8_META = (
+    "Keep scales and histories in float32, and give each call of a loop its own: jax has no public"
+    " way to make a dtype whose gradients are compared instead of added."
+)
 _ORBAX = "Pass the tree itself: orbax reads and writes it without arguments for each array."
 
 _GRAPH = (
@@ -57,11 +60,13 @@ _LACKING = {
         "MPARestoreDataCorruptedError MPARestoreTargetRequiredError TraverseTreeError"
     ),
     "flax.experimental.nnx": ("current_update_context"),
-    "flax.linen": (
-        "Fp8DirectDotGeneralOp Fp8DotGeneral Fp8DotGeneralOp Fp8Einsum NANOOFp8DotGeneralOp"
-    ),
     "flax.linen.batch_apply": (
         "arbitrary_mergeable_leaf merge_leading_dims ndim_at_least split_leading_dim"
+    ),
+    "flax.linen.fp8_ops": (
+        "CAN_USE_EARRAY custom_jvp custom_vjp dot_general_with_precision_jvp in_q_bwd in_q_fwd "
+        "in_qdq_bwd in_qdq_fwd out_dq_bwd out_dq_fwd out_qdq_bwd out_qdq_fwd "
+        "quantized_dot_bwd quantized_dot_fwd"
     ),
     "flax.linen.kw_only_dataclasses": ("Annotation Default FieldName"),
     "flax.linen.linear": ("ShapedArray eval_shape"),
@@ -170,13 +175,22 @@ _INSTEAD = {
     "flax.core.nn": _SCOPES,
     "flax.core.partial_eval": _SCOPES,
     "flax.cursor": "Use `replace` of dataclasses, or jax.tree.map over the paths.",
-    "flax.linen.fp8_ops": _FP8,
     "flax.metrics.tensorboard": "Use tensorboardX.SummaryWriter, or clu.metric_writers.",
     "flax.nnx.deprecations": _INSIDE,
     "flax.nnx.extract": _INSIDE,
     "flax.nnx.transforms.general": _INSIDE,
     "flax.testing": "Use pytest-benchmark.",
     "flax.training.orbax_utils": _ORBAX,
+    **{
+        f"flax.linen.fp8_ops.{name}": _FP8_META
+        for name in (
+            "Fp8MetaTyRules",
+            "fm32",
+            "fp32_max_grad",
+            "fp8_meta_dtype",
+            "fp8_meta_dtype_wrapper",
+        )
+    },
     **{
         f"flax.core.nn.{name}": _SCOPES
         for name in ("attention", "linear", "normalization", "stochastic")
@@ -189,7 +203,6 @@ _BY_MODULE = {
     "flax.core.lift": _SCOPES,
     "flax.core.scope": _SCOPES,
     "flax.core.axes_scan": _SCOPES,
-    "flax.linen": _FP8,
 }
 
 REMEDIES: dict[str, str] = {

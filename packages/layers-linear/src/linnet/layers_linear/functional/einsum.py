@@ -15,6 +15,7 @@ from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from linnet.module_core.layers import (
     Array,
+    DotGeneral,
     DTypeLike,
     EinsumOp,
     OutSharding,
@@ -148,6 +149,59 @@ def _spread(term: str, ellipsis: tuple[str, ...]) -> tuple[str, ...]:
 
 def _expanded(labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(label for label in labels if label.startswith("..."))
+
+
+def two_operand_einsum(einsum_str: str, x: Array, y: Array, dot_general: DotGeneral) -> Array:
+    """An einsum as one call of `dot_general`, with `x` first whatever the equation.
+
+    Args:
+      einsum_str: an equation with two operands and a result; no operand repeats a letter.
+      x, y: the operands.
+      dot_general: called with both, and `jax.lax.dot_general`'s dimension numbers.
+
+    Raises:
+      ArgumentError: the equation is malformed, or repeats a letter within an operand.
+      ShapeError: an operand doesn't fit it.
+
+    >>> import jax, jax.numpy as jnp
+    >>> x, y = jnp.ones((2, 3)), jnp.ones((3, 4))
+    >>> two_operand_einsum("ab,bc->ca", x, y, jax.lax.dot_general).shape
+    (4, 2)
+    """
+    einsum_shapes(einsum_str, x.shape, y.shape)  # Checks the equation and the sizes.
+    x_labels, y_labels, result = _all_labels(einsum_str, x.shape, y.shape)
+    for labels in (x_labels, y_labels):
+        if len(set(labels)) < len(labels):
+            raise ArgumentError(
+                f"{einsum_str!r} repeats a letter within an operand.",
+                hint="Take the diagonal of that operand first, with jnp.diagonal.",
+            )
+    x, x_labels = _needed(x, x_labels, dict(zip(y_labels, y.shape, strict=True)), result)
+    y, y_labels = _needed(y, y_labels, dict(zip(x_labels, x.shape, strict=True)), result)
+    shared = [label for label in x_labels if label in y_labels]
+    batch = [label for label in shared if label in result]
+    contracted = [label for label in shared if label not in result]
+    dimensions = tuple(
+        tuple(tuple(labels.index(i) for i in group) for labels in (x_labels, y_labels))
+        for group in (contracted, batch)
+    )
+    z = dot_general(x, y, dimensions)
+    free = [label for label in (*x_labels, *y_labels) if label not in shared]
+    order = [*batch, *free]
+    return jnp.transpose(z, [order.index(label) for label in result])
+
+
+def _needed(
+    x: Array, labels: tuple[str, ...], other: dict[str, int], result: tuple[str, ...]
+) -> tuple[Array, tuple[str, ...]]:
+    """`x` without the dimensions that neither operand nor result share, and that broadcast."""
+    summed = [i for i, label in enumerate(labels) if label not in other and label not in result]
+    ones = [i for i, label in enumerate(labels) if x.shape[i] == 1 and other.get(label, 1) != 1]
+    if not summed and not ones:
+        return x, labels
+    dropped = (*summed, *ones)
+    kept = tuple(label for i, label in enumerate(labels) if i not in dropped)
+    return jnp.sum(x, axis=dropped), kept
 
 
 def einsum(

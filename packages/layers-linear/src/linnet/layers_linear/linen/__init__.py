@@ -16,6 +16,11 @@ from .dense_general import DenseGeneral as DenseGeneral
 from .dropout import Dropout as Dropout
 from .einsum import Einsum as Einsum
 from .embed import Embed as Embed
+from .fp8 import Fp8DirectDotGeneralOp as Fp8DirectDotGeneralOp
+from .fp8 import Fp8DotGeneral as Fp8DotGeneral
+from .fp8 import Fp8DotGeneralOp as Fp8DotGeneralOp
+from .fp8 import Fp8Einsum as Fp8Einsum
+from .fp8 import NANOOFp8DotGeneralOp as NANOOFp8DotGeneralOp
 from .pooling import avg_pool as avg_pool
 from .pooling import max_pool as max_pool
 from .pooling import min_pool as min_pool
