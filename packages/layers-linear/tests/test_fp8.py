@@ -12,7 +12,8 @@ from jax import export, lax
 
 from comparing import identical, near
 from linnet.layers_linear import functional, linen
-from linnet.layers_linear.functional import fp8, fp8_dot
+from linnet.layers_linear.functional import _fp8_rounding as rounding
+from linnet.layers_linear.functional import fp8
 from linnet.layers_linear.functional.einsum import two_operand_einsum
 from linnet.module_core.errors import ArgumentError, DtypeError
 from linnet.module_core.training.train_state import OVERWRITE_WITH_GRADIENT, TrainState
@@ -66,7 +67,7 @@ def state(length=4, **histories):
 def test_rounding_is_that_of_the_format(dtype):
     x = np.concatenate([normal(500, scale=s) for s in (1e-5, 0.01, 1, 300, 1e6)])
     scale = np.float32(0.37)
-    ours = fp8.qdq(jnp.asarray(x), dtype, jnp.array([scale]), jnp.float32)
+    ours = rounding.qdq(jnp.asarray(x), dtype, jnp.array([scale]), jnp.float32)
     expected = through(x / scale, dtype, 1.0) * scale
     same = np.isclose(ours, expected, rtol=1e-6, atol=0)
     # jax 0.6 goes by way of 16 bits, which turns what is next to a tie into one.
@@ -77,18 +78,18 @@ def test_rounding_is_that_of_the_format(dtype):
 
 def test_the_largest_number_of_what_is_no_8_bit_format():
     with pytest.raises(DtypeError, match="Expected an 8-bit floating-point dtype, got float16"):
-        fp8.get_fp8_max(jnp.float16, jnp.float32)
+        rounding.get_fp8_max(jnp.float16, jnp.float32)
     with pytest.raises(DtypeError, match="got int8"):
-        fp8.quantize(jnp.ones(2), jnp.int8, jnp.ones(1), jnp.float32)
+        rounding.quantize(jnp.ones(2), jnp.int8, jnp.ones(1), jnp.float32)
 
 
 @pytest.mark.parametrize("amax", [0.0, -1.0, np.inf, np.nan])
 def test_a_scale_stays_where_there_is_no_magnitude(amax):
-    identical(fp8.compute_scale(jnp.float32(amax), jnp.array([3.0]), 448.0), jnp.array([3.0]))
+    identical(rounding.compute_scale(jnp.float32(amax), jnp.array([3.0]), 448.0), jnp.array([3.0]))
 
 
 def test_a_margin_leaves_powers_of_two_free():
-    scale = fp8.compute_scale(jnp.float32(896), jnp.ones(1), 448.0, margin=2)
+    scale = rounding.compute_scale(jnp.float32(896), jnp.ones(1), 448.0, margin=2)
     identical(scale, jnp.array([8.0]))
 
 
@@ -96,7 +97,7 @@ def test_the_scale_follows_the_largest_magnitude_of_the_last_steps():
     scale, history = jnp.ones(1), jnp.zeros(3)
     magnitudes = [2.0, 7.0, 1.0, 3.0, 5.0, 4.0]
     for step, magnitude in enumerate(magnitudes):
-        scale, history = fp8.update_fp8_meta(jnp.array([-magnitude]), E4M3, scale, history)
+        scale, history = rounding.update_fp8_meta(jnp.array([-magnitude]), E4M3, scale, history)
         seen = magnitudes[max(0, step - 3) : step]
         near(scale, [max(seen) / 448 if seen else 1.0], rtol=1e-6)
         assert sorted(history.tolist())[-1] == max(magnitudes[max(0, step - 2) : step + 1])
@@ -153,12 +154,12 @@ def test_transposed_products_are_jax_s_gradients(x_shape, y_shape, dimensions):
         "preferred_element_type": jnp.float32,
     }
     ours = (
-        fp8_dot.dot_general_transpose_lhs(g, x, y, **options),
-        fp8_dot.dot_general_transpose_rhs(g, x, y, **options),
+        fp8.dot_general_transpose_lhs(g, x, y, **options),
+        fp8.dot_general_transpose_rhs(g, x, y, **options),
     )
     near(ours, pull(g), rtol=1e-5, atol=1e-5)
     near(
-        jax.vjp(lambda x, y: fp8_dot.dot_general_with_precision(x, y, dimensions), x, y)[1](g),
+        jax.vjp(lambda x, y: fp8.dot_general_with_precision(x, y, dimensions), x, y)[1](g),
         pull(g),
         rtol=1e-5,
         atol=1e-5,

@@ -9,7 +9,7 @@ import pytest
 import hints
 from hints import Remedy
 from linnet.layers_linear import functional, linen, nnx
-from linnet.layers_linear.functional import fp8
+from linnet.layers_linear.functional import _fp8_rounding as rounding
 from linnet.module_core.nnx import Rngs
 
 SOURCES = Path(functional.__file__).parents[1]
@@ -46,7 +46,7 @@ def evaluated(layer):
 
 
 def quantized(dtype):
-    return fp8.quantize(X, dtype, jnp.ones(1), jnp.float32)
+    return rounding.quantize(X, dtype, jnp.ones(1), jnp.float32)
 
 
 def fp8_einsum(equation, x):

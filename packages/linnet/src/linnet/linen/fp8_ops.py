@@ -1,6 +1,6 @@
 """Products in 8-bit floating point, and what they are made of."""
 
-from linnet.layers_linear.functional.fp8 import (
+from linnet.layers_linear.functional._fp8_rounding import (
     compute_amax_history,
     compute_scale,
     dequantize,
@@ -13,7 +13,7 @@ from linnet.layers_linear.functional.fp8 import (
     quantize_dequantize_update,
     update_fp8_meta,
 )
-from linnet.layers_linear.functional.fp8_dot import (
+from linnet.layers_linear.functional.fp8 import (
     dot_general_transpose_lhs,
     dot_general_transpose_rhs,
     dot_general_with_precision,

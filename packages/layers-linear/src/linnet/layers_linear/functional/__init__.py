@@ -37,8 +37,8 @@ from .einsum import einsum_shapes as einsum_shapes
 from .einsum import einsum_terms as einsum_terms
 from .embed import attend as attend
 from .embed import embed as embed
-from .fp8_dot import fp8_rounded_dot_general as fp8_rounded_dot_general
-from .fp8_dot import fp8_scaled_dot_general as fp8_scaled_dot_general
+from .fp8 import fp8_rounded_dot_general as fp8_rounded_dot_general
+from .fp8 import fp8_scaled_dot_general as fp8_scaled_dot_general
 from .lora import lora as lora
 from .pooling import avg_pool as avg_pool
 from .pooling import max_pool as max_pool

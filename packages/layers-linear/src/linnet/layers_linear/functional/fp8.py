@@ -1,326 +1,404 @@
-"""Rounding to 8-bit floating point, with scales that follow the history of magnitudes.
+"""Products of arrays in 8-bit floating point (Micikevicius et al. 2022, arXiv:2209.05433).
 
-    q = saturate(x / s)        x ≈ q · s        s = max(history of max|x|) / largest 8-bit number
+    y = (q_x · q_w) s_x s_w            q_x, q_w: `x` and `w` in e4m3, with the scales s_x, s_w
+    ∂x = (q_g · q_wᵀ) s_g s_w          q_g: the gradient of `y` in e5m2, with the scale s_g
+    ∂w = (q_xᵀ · q_g) s_x s_g
 
-The formats and the saturating conversion are of Micikevicius et al. 2022 (arXiv:2209.05433):
-e4m3 for inputs and kernels, e5m2 for gradients, whose range is wider. The scale of a step comes
-from the magnitudes of earlier steps ("delayed scaling", NVIDIA Transformer Engine), so that
-quantizing needs no pass over `x` of its own.
+There are two ways to compute them. `fp8_scaled_dot_general` multiplies the 8-bit numbers
+themselves, in forward and backward pass; `fp8_rounded_dot_general` multiplies what they represent,
+in the arrays' own dtype, and leaves it to XLA to recognize the pattern.
 
-Scales and histories are state that the backward pass updates: the functions here return the new
-scale and the new history as the "gradients" of the old ones (see `linnet.training.TrainState`).
+Backward passes are more sensitive to rounding, so they run at the highest precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from linnet.module_core.errors import DtypeError
-from linnet.module_core.layers import Array, DTypeLike
+from linnet.module_core.layers import Array, DTypeLike, PrecisionLike
 
-_Saved: TypeAlias = tuple[Array, Array]
+from ._fp8_rounding import dequantize, in_q, in_qdq, out_qdq, quantize, update_fp8_meta
 
+DotDimensions: TypeAlias = tuple[
+    tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]
+]
+"""Contracted dimensions of both operands, and batch dimensions of both."""
 
-def get_fp8_max(fp8_dtype: DTypeLike, out_dtype: DTypeLike) -> Array:
-    """The largest finite number of an 8-bit floating-point format, in `out_dtype`.
-
-    Raises:
-      DtypeError: `fp8_dtype` is not such a format.
-
-    >>> import jax.numpy as jnp
-    >>> float(get_fp8_max(jnp.float8_e4m3fn, jnp.float32))
-    448.0
-    """
-    dtype = jnp.dtype(fp8_dtype)
-    if not (dtype.itemsize == 1 and jnp.issubdtype(dtype, jnp.floating)):
-        raise DtypeError(
-            f"Expected an 8-bit floating-point dtype, got {dtype}.",
-            hint="Inputs and kernels take jnp.float8_e4m3fn, gradients jnp.float8_e5m2 (on AMD"
-            " GPUs of the MI300 series: jnp.float8_e4m3fnuz and jnp.float8_e5m2fnuz).",
-        )
-    return jnp.asarray(_limits(dtype).max, out_dtype)
+_Operands: TypeAlias = tuple[Array, Array]
 
 
-def _limits(dtype: DTypeLike) -> Any:
-    return jnp.finfo(dtype)  # type: ignore[no-untyped-call]
+class Fp8Scales(TypedDict):
+    """What a product keeps from step to step: scales [1], and histories of magnitudes [n]."""
+
+    lhs_scale: Array
+    rhs_scale: Array
+    grad_scale: Array
+    lhs_amax_history: Array
+    rhs_amax_history: Array
+    grad_amax_history: Array
 
 
-def quantize(x: Array, q_dtype: DTypeLike, scale: Array, compute_dtype: DTypeLike) -> Array:
-    """`x / scale`, limited to the range of `q_dtype` and rounded to it.
-
-    Args:
-      x: any shape.
-      q_dtype: an 8-bit floating-point dtype.
-      scale: a number; shape () or [1].
-      compute_dtype: dtype of the division, unless that of `x` is wider.
-
-    Returns:
-      An array of the shape of `x`, in `q_dtype`. NaN stays NaN.
-
-    Raises:
-      DtypeError: `q_dtype` is not an 8-bit floating-point dtype.
-
-    >>> import jax.numpy as jnp
-    >>> x = jnp.array([1.0, 1.3, -1000.0])
-    >>> quantize(x, jnp.float8_e4m3fn, jnp.ones(1), jnp.float32).astype(jnp.float32)
-    Array([   1.  ,    1.25, -448.  ], dtype=float32)
-    """
-    dtype = jnp.promote_types(x.dtype, compute_dtype)
-    scaled = x.astype(dtype) / _number(scale, compute_dtype).astype(dtype)
-    largest = get_fp8_max(q_dtype, dtype)
-    limited = jnp.clip(scaled, -largest, largest)
-    if jnp.dtype(q_dtype).name.endswith("fnuz"):
-        # The bits of a negative zero are NaN there, and XLA for CPUs writes them (jax 0.10.2).
-        half = _limits(q_dtype).smallest_subnormal.astype(dtype) / 2
-        limited = jnp.where(jnp.abs(limited) <= half, jnp.zeros_like(limited), limited)
-    return limited.astype(q_dtype)
-
-
-def dequantize(x: Array, dq_dtype: DTypeLike, scale: Array) -> Array:
-    """`x · scale` in `dq_dtype`: what `quantize` rounded.
-
-    >>> import jax.numpy as jnp
-    >>> float(dequantize(jnp.float8_e4m3fn(1.25), jnp.float32, jnp.float32(2)))
-    2.5
-    """
-    return x.astype(dq_dtype) * _number(scale, dq_dtype)
-
-
-def _number(scale: Array, dtype: DTypeLike) -> Array:
-    return jnp.reshape(scale, ()).astype(dtype)  # A result without dimensions keeps its shape.
-
-
-def qdq(x: Array, q_dtype: DTypeLike, scale: Array, compute_dtype: DTypeLike) -> Array:
-    """`x` as 8 bits represent it: quantized with `scale`, and back again.
-
-    Returns:
-      An array like `x`, in its dtype.
-
-    Raises:
-      DtypeError: `q_dtype` is not an 8-bit floating-point dtype.
-
-    >>> import jax.numpy as jnp
-    >>> qdq(jnp.array([1.0, 1.3]), jnp.float8_e4m3fn, jnp.ones(1), jnp.float32)
-    Array([1.  , 1.25], dtype=float32)
-    """
-    return dequantize(quantize(x, q_dtype, scale, compute_dtype), x.dtype, scale)
-
-
-def compute_scale(amax: Array, scale: Array, fp8_max: Array | float, margin: int = 0) -> Array:
-    """The scale under which `amax` becomes `fp8_max / 2^margin`.
-
-    Args:
-      amax: the largest magnitude that is expected.
-      scale: the scale that stays if `amax` is not a positive finite number.
-      fp8_max: the largest number of the 8-bit format.
-      margin: how many powers of two to leave free.
-
-    Returns:
-      A number with the shape of `scale`.
-
-    >>> import jax.numpy as jnp
-    >>> compute_scale(jnp.float32(896), jnp.ones(1), 448.0)
-    Array([2.], dtype=float32)
-    """
-    # By way of the reciprocal, in the vendors' order: the product fp8_max · scale may overflow.
-    inverse = (fp8_max / amax) / (2.0**margin)
-    usable = jnp.isfinite(amax) & (amax > 0.0)
-    return 1.0 / jnp.where(usable, inverse, 1.0 / scale)
-
-
-def compute_amax_history(x: Array, amax_history: Array) -> Array:
-    """The history of magnitudes with that of `x` at its front, in place of the oldest.
-
-    Args:
-      x: any shape.
-      amax_history: [n]; the latest is first, the oldest second, and the others follow.
-
-    Returns:
-      [n].
-
-    >>> import jax.numpy as jnp
-    >>> compute_amax_history(jnp.array([-3.0, 2.0]), jnp.array([1.0, 4.0, 5.0]))
-    Array([3., 5., 1.], dtype=float32)
-    """
-    latest = jnp.max(jnp.abs(x), initial=0).astype(amax_history.dtype)
-    return jnp.roll(amax_history, -1, 0).at[0].set(latest)
-
-
-def update_fp8_meta(
-    x: Array, q_dtype: DTypeLike, scale: Array, amax_history: Array
-) -> tuple[Array, Array]:
-    """The scale to use for `x`, and the history with `x` in it.
-
-    Args:
-      x: any shape.
-      q_dtype: an 8-bit floating-point dtype.
-      scale: [1], the previous scale.
-      amax_history: [n], the magnitudes before `x`.
-
-    Returns:
-      [1] and [n].
-
-    Raises:
-      DtypeError: `q_dtype` is not an 8-bit floating-point dtype.
-
-    >>> import jax.numpy as jnp
-    >>> scale, history = update_fp8_meta(
-    ...     jnp.ones(2), jnp.float8_e4m3fn, jnp.ones(1), jnp.array([448.0, 0.0])
-    ... )
-    >>> scale, history
-    (Array([1.], dtype=float32), Array([  1., 448.], dtype=float32))
-    """
-    largest = get_fp8_max(q_dtype, jnp.float32)
-    new_scale = compute_scale(jnp.max(amax_history, axis=0), scale, largest)
-    return new_scale, compute_amax_history(x, amax_history)
-
-
-def quantize_dequantize_update(
-    x: Array, q_dtype: DTypeLike, scale: Array, amax_history: Array, compute_dtype: DTypeLike
-) -> tuple[Array, Array, Array]:
-    """`qdq` of `x` with the scale of `update_fp8_meta`.
-
-    Returns:
-      `x` as 8 bits represent it, the new scale, and the new history.
-
-    Raises:
-      DtypeError: `q_dtype` is not an 8-bit floating-point dtype.
-
-    >>> import jax.numpy as jnp
-    >>> history = jnp.array([448.0, 0.0])
-    >>> x, scale, history = quantize_dequantize_update(
-    ...     jnp.array([1.3]), jnp.float8_e4m3fn, jnp.ones(1), history, jnp.float32
-    ... )
-    >>> x
-    Array([1.25], dtype=float32)
-    """
-    new_scale, new_history = update_fp8_meta(x, q_dtype, scale, amax_history)
-    return qdq(x, q_dtype, new_scale, compute_dtype), new_scale, new_history
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def in_qdq(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, inp: Array, scale: Array, amax_history: Array
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def dot_general_with_precision(
+    lhs: Array,
+    rhs: Array,
+    dimension_numbers: DotDimensions,
+    precision: PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
 ) -> Array:
-    """`inp` as 8 bits represent it; gradients pass through.
+    """`lax.dot_general` at the default precision, with derivatives at the highest.
 
     Args:
-      compute_dtype: dtype of the division by the scale.
-      q_dtype: an 8-bit floating-point dtype.
-      inp: any shape.
-      scale: [1]; its gradient is the new scale.
-      amax_history: [n]; its gradient is the new history.
+      lhs, rhs: the operands.
+      dimension_numbers: see `jax.lax.dot_general`.
+      precision: accepted because layers pass it; not used.
+      preferred_element_type: accepted likewise; not used.
+
+    >>> import jax.numpy as jnp
+    >>> dot_general_with_precision(jnp.ones((2, 3)), jnp.ones((3, 1)), (((1,), (0,)), ((), ())))
+    Array([[3.],
+           [3.]], dtype=float32)
+    """
+    return lax.dot_general(lhs, rhs, dimension_numbers, precision=lax.Precision.DEFAULT)
+
+
+@dot_general_with_precision.defjvp
+def _dot_general_jvp(
+    dimension_numbers: DotDimensions,
+    precision: PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    primals: _Operands,
+    tangents: _Operands,
+) -> tuple[Array, Array]:
+    (lhs, rhs), (lhs_tangent, rhs_tangent) = primals, tangents
+    highest = partial(
+        lax.dot_general, dimension_numbers=dimension_numbers, precision=lax.Precision.HIGHEST
+    )
+    out = lax.dot_general(lhs, rhs, dimension_numbers, precision=lax.Precision.DEFAULT)
+    return out, highest(lhs, rhs_tangent) + highest(lhs_tangent, rhs)
+
+
+def dot_general_transpose_lhs(
+    g: Array,
+    x: Array,
+    y: Array,
+    *,
+    dimension_numbers: DotDimensions,
+    precision: PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    swap_ans: bool = False,
+) -> Array:
+    """The gradient of `lax.dot_general(x, y)` with respect to `x`, given that of the result.
+
+    The operands may have other dtypes than in the product itself: 8-bit numbers, for example.
+
+    Args:
+      g: the gradient of the result: [*batch, *free dimensions of x, *of y].
+      x: the first operand; only its number of dimensions is used.
+      y: the second operand.
+      dimension_numbers: those of the product.
+      precision: see `jax.lax.Precision`.
+      preferred_element_type: dtype of the accumulation and of the result.
+      swap_ans: `g` has the free dimensions of `y` before those of `x`.
 
     Returns:
-      An array like `inp`.
+      An array of the shape of `x`.
+
+    >>> import jax.numpy as jnp
+    >>> dot_general_transpose_lhs(
+    ...     jnp.ones((2, 1)), jnp.zeros((2, 3)), jnp.arange(3.0)[:, None],
+    ...     dimension_numbers=(((1,), (0,)), ((), ())), precision=None, preferred_element_type=None
+    ... )
+    Array([[0., 1., 2.],
+           [0., 1., 2.]], dtype=float32)
+    """
+    (x_contracted, y_contracted), (x_batch, y_batch) = dimension_numbers
+    x_free = [i for i in range(x.ndim) if i not in (*x_contracted, *x_batch)]
+    y_free = [i for i in range(y.ndim) if i not in (*y_contracted, *y_batch)]
+    batch, end = len(x_batch), g.ndim
+    g_of_y = range(batch, batch + len(y_free)) if swap_ans else range(end - len(y_free), end)
+    product = lax.dot_general(
+        g,
+        y,
+        ((tuple(g_of_y), tuple(y_free)), (tuple(range(batch)), tuple(y_batch))),
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )  # [*batch, *free of x, *contracted, as they follow one another in y]
+    order = sorted(range(len(y_contracted)), key=lambda i: y_contracted[i])
+    positions = [*x_batch, *x_free, *(x_contracted[i] for i in order)]
+    return jnp.transpose(product, sorted(range(x.ndim), key=lambda i: positions[i]))
+
+
+def dot_general_transpose_rhs(
+    g: Array,
+    x: Array,
+    y: Array,
+    *,
+    dimension_numbers: DotDimensions,
+    precision: PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+) -> Array:
+    """The gradient of `lax.dot_general(x, y)` with respect to `y`, given that of the result.
+
+    Args:
+      g: the gradient of the result: [*batch, *free dimensions of x, *of y].
+      x: the first operand.
+      y: the second operand; only its number of dimensions is used.
+      dimension_numbers: those of the product.
+      precision: see `jax.lax.Precision`.
+      preferred_element_type: dtype of the accumulation and of the result.
+
+    Returns:
+      An array of the shape of `y`.
+
+    >>> import jax.numpy as jnp
+    >>> dot_general_transpose_rhs(
+    ...     jnp.ones((2, 1)), jnp.ones((2, 3)), jnp.zeros((3, 1)),
+    ...     dimension_numbers=(((1,), (0,)), ((), ())), precision=None, preferred_element_type=None
+    ... ).shape
+    (3, 1)
+    """
+    (x_contracted, y_contracted), (x_batch, y_batch) = dimension_numbers
+    return dot_general_transpose_lhs(
+        g,
+        y,
+        x,
+        dimension_numbers=((y_contracted, x_contracted), (y_batch, x_batch)),
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        swap_ans=True,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def out_dq(dq_type: DTypeLike, lhs_scale: Array, rhs_scale: Array, out: Array) -> Array:
+    """A product of 8-bit numbers, times the scales of both; gradients pass through.
+
+    Args:
+      dq_type: dtype of the result.
+      lhs_scale, rhs_scale: [1].
+      out: the product.
+
+    >>> import jax.numpy as jnp
+    >>> float(out_dq(jnp.float32, jnp.array(2.0), jnp.array(0.5), jnp.array(3.0)))
+    3.0
+    """
+    return dequantize(out, dq_type, lhs_scale * rhs_scale)
+
+
+def _out_dq_fwd(
+    dq_type: DTypeLike, lhs_scale: Array, rhs_scale: Array, out: Array
+) -> tuple[Array, _Operands]:
+    return out_dq(dq_type, lhs_scale, rhs_scale, out), (lhs_scale, rhs_scale)
+
+
+def _out_dq_bwd(dq_type: DTypeLike, scales: _Operands, g: Array) -> tuple[Array, Array, Array]:
+    # `quantized_dot` multiplies by the scales itself, and `in_q` returns the scales' gradients.
+    return jnp.zeros_like(scales[0]), jnp.zeros_like(scales[1]), g
+
+
+out_dq.defvjp(_out_dq_fwd, _out_dq_bwd)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(8, 9, 10))
+def quantized_dot(
+    lhs: Array,
+    q_lhs: Array,
+    lhs_scale: Array,
+    rhs: Array,
+    q_rhs: Array,
+    rhs_scale: Array,
+    out_grad_scale: Array,
+    out_grad_amax_history: Array,
+    dimension_numbers: DotDimensions,
+    preferred_element_type: DTypeLike | None = None,
+    grad_dtype: DTypeLike = jnp.float8_e5m2,
+) -> Array:
+    """The product of 8-bit operands, before the scales; its gradients are those of the originals.
+
+    Args:
+      lhs, rhs: the operands before they were quantized.
+      q_lhs, q_rhs: their 8-bit forms.
+      lhs_scale, rhs_scale: [1], their scales.
+      out_grad_scale: [1], of the result's gradient; its gradient is the new scale.
+      out_grad_amax_history: [n], likewise.
+      dimension_numbers: see `jax.lax.dot_general`.
+      preferred_element_type: dtype of the accumulation and of the result.
+      grad_dtype: the 8-bit format of the result's gradient.
+
+    >>> import jax.numpy as jnp
+    >>> x, s = jnp.ones((2, 2)), jnp.ones(1)
+    >>> q = x.astype(jnp.float8_e4m3fn)
+    >>> contract = (((1,), (0,)), ((), ()))
+    >>> quantized_dot(x, q, s, x, q, s, s, jnp.zeros(4), contract, jnp.float32)
+    Array([[2., 2.],
+           [2., 2.]], dtype=float32)
+    """
+    return lax.dot_general(
+        q_lhs,
+        q_rhs,
+        dimension_numbers,
+        precision=lax.Precision.DEFAULT,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def _quantized_dot_fwd(
+    lhs: Array,
+    q_lhs: Array,
+    lhs_scale: Array,
+    rhs: Array,
+    q_rhs: Array,
+    rhs_scale: Array,
+    out_grad_scale: Array,
+    out_grad_amax_history: Array,
+    dimension_numbers: DotDimensions,
+    preferred_element_type: DTypeLike | None,
+    grad_dtype: DTypeLike,
+) -> tuple[Array, tuple[Array, ...]]:
+    operands = (lhs, q_lhs, lhs_scale, rhs, q_rhs, rhs_scale)
+    gradient = (out_grad_scale, out_grad_amax_history)
+    options = (dimension_numbers, preferred_element_type, grad_dtype)
+    out = quantized_dot(*operands, *gradient, *options)
+    likes = (jnp.zeros((), lhs.dtype), jnp.zeros((), rhs.dtype))  # `lhs` and `rhs` aren't kept.
+    return out, (q_lhs, lhs_scale, q_rhs, rhs_scale, *gradient, *likes)
+
+
+def _quantized_dot_bwd(
+    dimension_numbers: DotDimensions,
+    preferred_element_type: DTypeLike | None,
+    grad_dtype: DTypeLike,
+    saved: tuple[Array, ...],
+    g: Array,
+) -> tuple[Any, ...]:
+    q_lhs, lhs_scale, q_rhs, rhs_scale, scale, history, like_lhs, like_rhs = saved
+    new_scale, new_history = update_fp8_meta(g, grad_dtype, scale, history)
+    q_g = quantize(g, grad_dtype, new_scale, g.dtype)
+    options: dict[str, Any] = {
+        "dimension_numbers": dimension_numbers,
+        "precision": lax.Precision.HIGHEST,
+        "preferred_element_type": preferred_element_type,
+    }
+    lhs_grad = dot_general_transpose_lhs(q_g, q_lhs, q_rhs, **options)
+    lhs_grad = dequantize(lhs_grad, like_lhs.dtype, rhs_scale * new_scale)
+    rhs_grad = dot_general_transpose_rhs(q_g, q_lhs, q_rhs, **options)
+    rhs_grad = dequantize(rhs_grad, like_rhs.dtype, lhs_scale * new_scale)
+    # The gradient of a scale is the new scale, which `in_q` returns: none from here.
+    return (lhs_grad, None, None, rhs_grad, None, None, new_scale, new_history)
+
+
+quantized_dot.defvjp(_quantized_dot_fwd, _quantized_dot_bwd)
+
+
+def fp8_scaled_dot_general(
+    lhs: Array,
+    rhs: Array,
+    dimension_numbers: DotDimensions,
+    precision: PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    *,
+    lhs_scale: Array,
+    rhs_scale: Array,
+    grad_scale: Array,
+    lhs_amax_history: Array,
+    rhs_amax_history: Array,
+    grad_amax_history: Array,
+    quantize_compute_type: DTypeLike = jnp.float32,
+    input_dtype: DTypeLike = jnp.float8_e4m3fn,
+    grad_dtype: DTypeLike = jnp.float8_e5m2,
+) -> Array:
+    """`lax.dot_general` of 8-bit numbers, whose gradients are products of 8-bit numbers too.
+
+    The gradients with respect to scales and histories are their new values, for the next step.
+
+    Args:
+      lhs, rhs: the operands.
+      dimension_numbers: see `jax.lax.dot_general`.
+      precision: accepted because layers pass it; not used.
+      preferred_element_type: dtype of the accumulation and of the result; None for the operands'
+        common type.
+      lhs_scale, rhs_scale, grad_scale: [1]; of the operands and of the result's gradient.
+      lhs_amax_history, rhs_amax_history, grad_amax_history: [n].
+      quantize_compute_type: dtype of the division by the scales.
+      input_dtype: the 8-bit format of the operands.
+      grad_dtype: that of the result's gradient.
+
+    Returns:
+      The product, as of `jax.lax.dot_general`.
 
     >>> import jax, jax.numpy as jnp
-    >>> in_qdq(jnp.float32, jnp.float8_e4m3fn, jnp.array([1.3]), jnp.ones(1), jnp.zeros(2))
-    Array([1.25], dtype=float32)
+    >>> state = {f"{name}_scale": jnp.ones(1) for name in ("lhs", "rhs", "grad")}
+    >>> state |= {f"{name}_amax_history": jnp.zeros(4) for name in ("lhs", "rhs", "grad")}
+    >>> x, contract = jnp.array([[1.3, 1.0]]), (((1,), (0,)), ((), ()))
+    >>> fp8_scaled_dot_general(x, jnp.eye(2), contract, **state)
+    Array([[1.25, 1.  ]], dtype=float32)
     """
-    return _in_qdq_fwd(compute_dtype, q_dtype, inp, scale, amax_history)[0]
+    if preferred_element_type is None:
+        preferred_element_type = jnp.result_type(lhs, rhs)
+    compute = quantize_compute_type
+    q_lhs, lhs_scale = in_q(compute, input_dtype, lhs, lhs_scale, lhs_amax_history)
+    q_rhs, rhs_scale = in_q(compute, input_dtype, rhs, rhs_scale, rhs_amax_history)
+    out = quantized_dot(
+        lhs,
+        q_lhs,
+        lhs_scale,
+        rhs,
+        q_rhs,
+        rhs_scale,
+        grad_scale,
+        grad_amax_history,
+        dimension_numbers,
+        preferred_element_type,
+        grad_dtype,
+    )
+    return out_dq(preferred_element_type, lhs_scale, rhs_scale, out)
 
 
-def _in_qdq_fwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, inp: Array, scale: Array, amax_history: Array
-) -> tuple[Array, _Saved]:
-    rounded, *new = quantize_dequantize_update(inp, q_dtype, scale, amax_history, compute_dtype)
-    return rounded, (new[0], new[1])
-
-
-def _in_qdq_bwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, saved: _Saved, g: Array
-) -> tuple[Array, Array, Array]:
-    return g, *saved
-
-
-in_qdq.defvjp(_in_qdq_fwd, _in_qdq_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def out_qdq(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, out: Array, scale: Array, amax_history: Array
+def fp8_rounded_dot_general(
+    lhs: Array,
+    rhs: Array,
+    dimension_numbers: DotDimensions,
+    *,
+    lhs_scale: Array,
+    rhs_scale: Array,
+    grad_scale: Array,
+    lhs_amax_history: Array,
+    rhs_amax_history: Array,
+    grad_amax_history: Array,
+    input_dtype: DTypeLike = jnp.float8_e4m3fn,
+    grad_dtype: DTypeLike = jnp.float8_e5m2,
 ) -> Array:
-    """`out` itself, whose gradient is rounded to 8 bits.
+    """`lax.dot_general` of operands that are rounded to 8 bits, in their own dtype.
+
+    XLA recognizes the pattern on GPUs that have 8-bit matrix units, and uses these; elsewhere the
+    result is the same, and takes a little longer than without rounding.
 
     Args:
-      compute_dtype: dtype of the division by the scale.
-      q_dtype: an 8-bit floating-point dtype.
-      out: any shape.
-      scale: [1], the gradient's scale; its own gradient is the new scale.
-      amax_history: [n], of the gradient; its own gradient is the new history.
-
-    >>> import jax, jax.numpy as jnp
-    >>> def f(x):
-    ...     return 1.3 * out_qdq(jnp.float32, jnp.float8_e4m3fn, x, jnp.ones(1), jnp.zeros(2))
-    >>> float(jax.grad(f)(1.0))
-    1.25
-    """
-    return out
-
-
-def _out_qdq_fwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, out: Array, scale: Array, amax_history: Array
-) -> tuple[Array, _Saved]:
-    return out, (scale, amax_history)
-
-
-def _out_qdq_bwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, saved: _Saved, g: Array
-) -> tuple[Array, Array, Array]:
-    return quantize_dequantize_update(g, q_dtype, *saved, compute_dtype)
-
-
-out_qdq.defvjp(_out_qdq_fwd, _out_qdq_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def in_q(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, inp: Array, scale: Array, amax_history: Array
-) -> tuple[Array, Array]:
-    """`inp` in 8 bits, and the scale it was divided by.
-
-    The gradient with respect to `inp` is zero: `quantized_dot` takes `inp` itself beside its 8-bit
-    form, and returns its gradient there.
-
-    Args:
-      compute_dtype: dtype of the division by the scale.
-      q_dtype: an 8-bit floating-point dtype.
-      inp: any shape.
-      scale: [1]; its gradient is the new scale.
-      amax_history: [n]; its gradient is the new history.
+      lhs, rhs: the operands, of one floating dtype.
+      dimension_numbers: see `jax.lax.dot_general`.
+      lhs_scale, rhs_scale, grad_scale: [1]; of the operands and of the result's gradient.
+      lhs_amax_history, rhs_amax_history, grad_amax_history: [n].
+      input_dtype: the 8-bit format of the operands.
+      grad_dtype: that of the result's gradient.
 
     Returns:
-      An array of the shape of `inp` in `q_dtype`, and [1].
+      The product, in the operands' dtype.
 
-    >>> import jax.numpy as jnp
-    >>> q, scale = in_q(
-    ...     jnp.float32, jnp.float8_e4m3fn, jnp.array([2.6]), jnp.ones(1), jnp.array([896.0])
-    ... )
-    >>> q.astype(jnp.float32), scale
-    (Array([1.25], dtype=float32), Array([2.], dtype=float32))
+    >>> import jax, jax.numpy as jnp
+    >>> state = {f"{name}_scale": jnp.ones(1) for name in ("lhs", "rhs", "grad")}
+    >>> state |= {f"{name}_amax_history": jnp.zeros(4) for name in ("lhs", "rhs", "grad")}
+    >>> x, contract = jnp.array([[1.3, 1.0]]), (((1,), (0,)), ((), ()))
+    >>> fp8_rounded_dot_general(x, jnp.eye(2), contract, **state)
+    Array([[1.25, 1.  ]], dtype=float32)
     """
-    return _in_q_fwd(compute_dtype, q_dtype, inp, scale, amax_history)[0]
-
-
-def _in_q_fwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, inp: Array, scale: Array, amax_history: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
-    new_scale, new_history = update_fp8_meta(inp, q_dtype, scale, amax_history)
-    q = quantize(inp, q_dtype, new_scale, compute_dtype)
-    like = jnp.zeros((), inp.dtype)  # What the backward pass needs of `inp`.
-    return (q, new_scale), (new_scale, new_history, like)
-
-
-def _in_q_bwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, saved: tuple[Array, Array, Array], g: Any
-) -> tuple[Array, Array, Array]:
-    new_scale, new_history, like = saved
-    return jnp.zeros(g[0].shape, like.dtype), new_scale, new_history
-
-
-in_q.defvjp(_in_q_fwd, _in_q_bwd)
+    dtype = rhs.dtype
+    lhs = in_qdq(dtype, input_dtype, lhs, lhs_scale, lhs_amax_history)
+    rhs = in_qdq(dtype, input_dtype, rhs, rhs_scale, rhs_amax_history)
+    out = dot_general_with_precision(lhs, rhs, dimension_numbers)
+    return out_qdq(dtype, grad_dtype, out, grad_scale, grad_amax_history)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from linnet.layers_linear.functional import fp8_rounded_dot_general, fp8_scaled_dot_general
 from linnet.layers_linear.functional.einsum import two_operand_einsum
-from linnet.layers_linear.functional.fp8_dot import DotDimensions, Fp8Scales
+from linnet.layers_linear.functional.fp8 import DotDimensions, Fp8Scales
 from linnet.module_core.layers import Array, DTypeLike, PrecisionLike, integer
 from linnet.module_core.linen import Module
 from linnet.module_core.training.train_state import OVERWRITE_WITH_GRADIENT
