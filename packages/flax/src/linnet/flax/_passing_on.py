@@ -63,7 +63,7 @@ def passing_on(
     return get, public
 
 
-def _public(module: Any) -> set[str]:
+def _public(module: object) -> set[str]:
     return {name for name in dir(module) if not name.startswith("_")}
 
 

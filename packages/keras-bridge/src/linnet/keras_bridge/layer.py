@@ -80,7 +80,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
 
     # Building.
 
-    def __call__(self, inputs: object, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, inputs: object, *args: object, **kwargs: object) -> Output:
         if not self.built:
             self._input_dtypes = tuple(known_inputs.dtypes_of(inputs))
         return super().__call__(inputs, *args, **kwargs)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 from functools import reduce
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Reference(NamedTuple):
@@ -24,7 +26,7 @@ class Reference(NamedTuple):
         return reduce(getattr, self.name.split("."), importlib.import_module(self.module))
 
 
-def referred(value: object) -> Any:
+def referred(value: T) -> T | Reference:
     """A `Reference` to `value` if it is a wrapped function that can be found, otherwise `value`."""
     where = Reference(getattr(value, "__module__", ""), getattr(value, "__qualname__", ""))
     if not callable(value) or isinstance(value, type | FunctionType) or not all(where):
@@ -35,6 +37,6 @@ def referred(value: object) -> Any:
         return value
 
 
-def resolved(value: object) -> Any:
+def resolved(value: T | Reference) -> T:
     """The inverse of `referred`."""
     return value.found() if isinstance(value, Reference) else value

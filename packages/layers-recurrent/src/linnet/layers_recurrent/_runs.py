@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentTypeError, ShapeError
 from linnet.module_core.layers import Array
 
+C = TypeVar("C")
 
-def checked_cell(cell: object, base: type, arguments: str, example: str) -> Any:
+
+def checked_cell(cell: object, base: type[C], arguments: str, example: str) -> C:
     """Checks that a cell can run over a sequence: it is callable and knows its feature dimensions.
 
     Args:
@@ -30,7 +32,7 @@ def checked_cell(cell: object, base: type, arguments: str, example: str) -> Any:
             hint=f"Make one: RNN({cell.__name__}({arguments})).",
         )
     if callable(cell) and hasattr(cell, "num_feature_axes"):
-        return cell
+        return cell  # type: ignore[return-value]  # a cell by its methods
     raise ArgumentTypeError(
         f"RNN needs a cell, got {type(cell).__name__}: {cell!r:.60}.",
         hint="A cell is an instance of a subclass of RNNCellBase, e.g. "

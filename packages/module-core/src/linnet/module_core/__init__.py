@@ -10,7 +10,7 @@ the other.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import boxes as boxes
@@ -29,10 +29,12 @@ _PARTS = ("boxes", "config", "dtypes", "errors", "linen", "nnx", "training", "ty
 __all__ = ["__version__", *_PARTS]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PARTS:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every misspelled name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name in _PARTS:
+            return import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -7,13 +7,15 @@ import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
+T = TypeVar("T")
+
 
 @functools.cache
-def _trace_state_function() -> Callable[[], Any]:
+def _trace_state_function() -> Callable[[], object]:
     # In jax.extend.core since 0.7. In 0.6 it is in jax.core, which warns about it since 0.7.
     # `import jax.extend` takes 35 ms, hence at first use. Can be removed with jax 0.6.
     try:
@@ -23,7 +25,7 @@ def _trace_state_function() -> Callable[[], Any]:
     return functools.partial(get_opaque_trace_state, convention="flax")
 
 
-def trace_state() -> Any:
+def trace_state() -> object:
     """A value that identifies the current stack of jax traces, and can be compared."""
     return _trace_state_function()()
 
@@ -39,23 +41,24 @@ def own_annotations(cls: type) -> dict[str, Any]:
     return dict(library.get_annotations(cls, format=library.Format.FORWARDREF))
 
 
-def reshard(x: object, sharding: object) -> Any:
+def reshard(x: T, sharding: object) -> T:
     """Moves an array to a sharding on a mesh whose axes are all explicit."""
     # In jax.sharding since 0.7. Can be removed with jax 0.6.
     move = getattr(jax.sharding, "reshard", None)
     if move is None:
         move = import_module("jax.experimental.shard").reshard
-    return move(x, sharding)
+    moved: T = move(x, sharding)
+    return moved
 
 
-def mesh_that_is_set() -> Any:
+def mesh_that_is_set() -> jax.sharding.Mesh | None:
     """The mesh of devices set by `jax.set_mesh`; None inside a trace or if none is set."""
     # In jax.sharding since 0.7. Can be removed with jax 0.6.
     get = getattr(jax.sharding, "get_mesh", None)
     if get is None:
         return None
     try:
-        mesh = get()
+        mesh: jax.sharding.Mesh = get()
     except ValueError:  # inside a jit, where meshes are abstract
         return None
     return None if mesh.empty else mesh
@@ -76,7 +79,9 @@ def _tosses_split_coins() -> bool:
     return "out_sharding" in inspect.signature(jax.random.bernoulli).parameters
 
 
-def bernoulli(key: Any, p: float, shape: tuple[int, ...], sharding: Any) -> Any:
+def bernoulli(
+    key: jax.Array, p: float, shape: tuple[int, ...], sharding: jax.sharding.NamedSharding
+) -> jax.Array:
     """`jax.random.bernoulli`, whose result has `sharding` on a mesh with explicit axes."""
     # It takes a sharding in versions later than 0.6. Can be removed with the last one without.
     if _tosses_split_coins():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+T = TypeVar("T")
 
-def copied(value: object) -> Any:
+
+def copied(value: T) -> T:
     """Copies the arrays of a tree into new buffers; other leaves are kept.
 
     A jitted function that donates its arguments deletes their buffers, and raises an error if a
@@ -17,17 +19,18 @@ def copied(value: object) -> Any:
     whose outputs would otherwise share one buffer.
     """
     if isinstance(value, jax.Array):  # the usual case: not a tree
-        return jnp.copy(value)
-    return jax.tree.map(_copied_leaf, value)
+        return _copied_leaf(value)
+    copies: T = jax.tree.map(_copied_leaf, value)
+    return copies
 
 
-def _copied_leaf(x: object) -> object:
+def _copied_leaf(x: T) -> T:
     if isinstance(x, jax.Array):
-        return jnp.copy(x)
+        return jnp.copy(x)  # type: ignore[return-value]
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def strong(value: object) -> Any:
+def strong(value: T) -> T:
     """Converts the arrays of a tree to strong types.
 
     `jnp.full(3, 0.5)` has a weak type, but the result of its first update doesn't: a jitted step
@@ -35,10 +38,11 @@ def strong(value: object) -> Any:
     """
     if isinstance(value, jax.Array):  # the usual case: not a tree
         return _strong_leaf(value)
-    return jax.tree.map(_strong_leaf, value)
+    result: T = jax.tree.map(_strong_leaf, value)
+    return result
 
 
-def as_strong_as(value: Any, before: object) -> Any:
+def as_strong_as(value: T, before: object) -> T:
     """Makes a number or weakly typed array strong if it replaces a strongly typed array.
 
     A jitted step passes the variable on to the next step, so that one program then serves both.
@@ -47,12 +51,16 @@ def as_strong_as(value: Any, before: object) -> Any:
         return value
     if not (isinstance(value, (int, float, complex)) or getattr(value, "weak_type", False)):
         return value
-    if jnp.result_type(value) != before.dtype or jnp.shape(value) != before.shape:
+    if jnp.result_type(value) != before.dtype or getattr(value, "shape", ()) != before.shape:
         return value
-    return jax.lax.convert_element_type(value, before.dtype)
+    return _converted(value, before)
 
 
-def _strong_leaf(x: object) -> object:
+def _converted(value: T, to: jax.Array) -> T:
+    return jax.lax.convert_element_type(value, to.dtype)  # type: ignore[arg-type, return-value]
+
+
+def _strong_leaf(x: T) -> T:
     if isinstance(x, jax.Array) and getattr(x, "weak_type", False):
-        return jax.lax.convert_element_type(x, x.dtype)
+        return _converted(x, x)
     return x

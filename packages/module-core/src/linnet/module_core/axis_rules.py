@@ -8,7 +8,7 @@ rules.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -95,7 +95,7 @@ UNASSIGNED = _Unassigned()
 """Marks a logical axis that no rule maps to a mesh axis."""
 
 
-def assign_mesh_axes(names: Sequence[str | None], rules: LogicalRules) -> list[Any]:
+def assign_mesh_axes(names: Sequence[str | None] | PartitionSpec, rules: LogicalRules) -> list[Any]:
     """The mesh axes that `rules` assign to each logical name, or `UNASSIGNED`.
 
     Raises:
@@ -134,15 +134,17 @@ def _names_in(mesh_axes: object) -> tuple[str, ...]:
     return tuple(mesh_axes) if isinstance(mesh_axes, tuple | list) else ()
 
 
-def check_names(names: Any) -> None:
+def check_names(names: object) -> None:
     """Checks that `names` are the names of an array's axes.
 
     Raises:
       ArgumentTypeError: `names` is not a sequence of strings and None.
     """
-    known = isinstance(names, Sequence | PartitionSpec) and not isinstance(names, str)
-    if not known or not all(
-        n is None or isinstance(n, str) or n is PartitionSpec.UNCONSTRAINED for n in names
+    known: Iterable[object] | None = None
+    if isinstance(names, Sequence | PartitionSpec) and not isinstance(names, str):
+        known = names
+    if known is None or not all(
+        n is None or isinstance(n, str) or n is PartitionSpec.UNCONSTRAINED for n in known
     ):
         raise ArgumentTypeError(
             f"Logical axis names must be a tuple with a string or None for each axis, got "

@@ -25,7 +25,7 @@ class AxisMetadata(abc.ABC, Generic[T]):
     """
 
     @abc.abstractmethod
-    def unbox(self) -> Any:
+    def unbox(self) -> T:
         """The value in the box."""
 
     def _contents(self) -> object:
@@ -50,7 +50,7 @@ def is_axis_metadata(val: object) -> bool:
     return isinstance(val, AxisMetadata)
 
 
-def map_axis_meta(fn: Callable[[AxisMetadata[Any]], Any], tree: object) -> Any:
+def map_axis_meta(fn: Callable[[AxisMetadata[Any]], object], tree: object) -> Any:
     """Applies `fn` to every box in `tree`, and leaves other values unchanged."""
 
     def apply(leaf: object) -> object:
@@ -84,7 +84,7 @@ def contents(tree: object) -> Any:
     return map_axis_meta(lambda box: contents(box._contents()), tree)
 
 
-def replace_boxed(tree: object, updates: object) -> Any:
+def replace_boxed(tree: T, updates: object) -> T:
     """Puts the values of `updates` into the boxes of `tree`."""
 
     def put(box: object, value: object) -> object:
@@ -92,18 +92,21 @@ def replace_boxed(tree: object, updates: object) -> Any:
             return box.replace_boxed(replace_boxed(box._contents(), value))
         return value
 
-    return jax.tree.map(put, tree, updates, is_leaf=is_axis_metadata)
+    updated: T = jax.tree.map(put, tree, updates, is_leaf=is_axis_metadata)
+    return updated
 
 
-def add_axis(tree: object, index: int | None, params: Mapping[Any, Any]) -> Any:
+def add_axis(tree: T, index: int | None, params: Mapping[Any, Any]) -> T:
     """Adds an axis to the boxes in `tree` after their values gained it; `index` None adds none."""
     if index is None or not has_boxes(tree):
         return tree
-    return map_axis_meta(lambda box: box.add_axis(index, params), tree)
+    named: T = map_axis_meta(lambda box: box.add_axis(index, params), tree)
+    return named
 
 
-def remove_axis(tree: object, index: int | None, params: Mapping[Any, Any]) -> Any:
+def remove_axis(tree: T, index: int | None, params: Mapping[Any, Any]) -> T:
     """Removes an axis from the boxes in `tree` after their values lost it; None removes none."""
     if index is None or not has_boxes(tree):
         return tree
-    return map_axis_meta(lambda box: box.remove_axis(index, params), tree)
+    named: T = map_axis_meta(lambda box: box.remove_axis(index, params), tree)
+    return named

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from linnet.struct.field_order import required_after_default
 
 from .errors import ArgumentTypeError
 
+C = TypeVar("C", bound=type)
 
-def made_dataclass(cls: type, make: Callable[[type], Any], how: str) -> Any:
+
+def made_dataclass(cls: C, make: Callable[[C], C], how: str) -> C:
     """Applies `make` to a class, with a better error for an invalid order of fields.
 
     Args:

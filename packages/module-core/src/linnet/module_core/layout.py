@@ -12,13 +12,16 @@ trace.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ._compat import auto_axes, bernoulli, reshard
+
+T = TypeVar("T")
 
 
 def layout_of(x: object) -> NamedSharding | None:
@@ -66,12 +69,12 @@ def split(layout: NamedSharding, entries: Iterable[Any]) -> NamedSharding:
     return NamedSharding(layout.mesh, PartitionSpec(*kept))  # type: ignore[no-untyped-call]
 
 
-def laid_out(x: object, layout: NamedSharding | None) -> Any:
+def laid_out(x: T, layout: NamedSharding | None) -> T:
     """Moves `x` to `layout`; None leaves it unchanged."""
     return x if layout is None else reshard(x, layout)
 
 
-def like(x: Any, other: Any) -> Any:
+def like(x: jax.Array, other: jax.Array) -> jax.Array:
     """Splits `x` like `other`, to whose shape it broadcasts."""
     layout = layout_of(other)
     if layout is None:
@@ -82,14 +85,14 @@ def like(x: Any, other: Any) -> Any:
     )
 
 
-def spread(array: Any, dimensions: tuple[int, ...], x: Any) -> Any:
+def spread(array: jax.Array, dimensions: tuple[int, ...], x: jax.Array) -> jax.Array:
     """Broadcasts `array`, along `dimensions` of `x`, to the shape and layout of `x`."""
     # Without the layout, the gradient with respect to `array` sums an array of the shape of `x`
     # that every device gathers as a whole.
     return lax.broadcast_in_dim(array, x.shape, dimensions, out_sharding=layout_of(x))
 
 
-def coins(key: Any, keep: float, shape: tuple[int, ...], x: Any) -> Any:
+def coins(key: jax.Array, keep: float, shape: tuple[int, ...], x: jax.Array) -> jax.Array:
     """Draws booleans that are True with probability `keep`; `shape` broadcasts to that of `x`.
 
     They are split like `x`, so that each device draws only those that it needs.
@@ -102,7 +105,7 @@ def coins(key: Any, keep: float, shape: tuple[int, ...], x: Any) -> Any:
     return bernoulli(key, keep, shape, split(layout, wanted))
 
 
-def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
+def leading(x: jax.Array, batch: Sequence[Any], layout: NamedSharding | None) -> jax.Array:
     """Splits the first dimensions of `x` as `batch` specifies, and leaves the others unchanged."""
     if layout is None or x.ndim < len(batch):
         return x
@@ -110,7 +113,7 @@ def leading(x: Any, batch: Sequence[Any], layout: NamedSharding | None) -> Any:
     return reshard(x, split(layout, (*batch, *rest)))
 
 
-def whole(x: object, *dimensions: int) -> Any:
+def whole(x: T, *dimensions: int) -> T:
     """Gathers `x` along `dimensions` (counted from the end) if it may be split along them.
 
     Used for arrays that a loop slices: XLA would gather them again in each iteration. On a mesh
@@ -122,11 +125,12 @@ def whole(x: object, *dimensions: int) -> Any:
         return x
     if mesh.size == 1 or any(t != AxisType.Auto for t in mesh.axis_types):
         return x
-    entries: list[Any] = [PartitionSpec.UNCONSTRAINED] * x.ndim
+    entries: list[Any] = [PartitionSpec.UNCONSTRAINED] * jnp.ndim(x)
     for i in dimensions:
         entries[i] = None
     layout = NamedSharding(mesh, PartitionSpec(*entries))  # type: ignore[no-untyped-call]
-    return lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]
+    gathered: T = lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def ambiguous(error: Exception) -> str | None:
@@ -151,12 +155,15 @@ def automatic(function: Callable[..., Any], layout: NamedSharding) -> Callable[.
     return auto_axes(function, layout)
 
 
+DotDimensions = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
+"""The dimensions of a `lax.dot_general`: the contracted of both operands, and the batch ones."""
+
 Labels = Sequence[Any]
 """A label for each dimension, like the letters in an einsum equation."""
 
 
 def product_layout(
-    x: Any, kernel: Any, labels: Callable[[], tuple[Labels, Labels, Labels]]
+    x: jax.Array, kernel: jax.Array, labels: Callable[[], tuple[Labels, Labels, Labels]]
 ) -> NamedSharding | None:
     """The layout of the product of `x` and `kernel`, or None if JAX doesn't require it.
 
@@ -181,7 +188,9 @@ def product_layout(
     return split(first, (entries.get(label) for label in of_product))
 
 
-def dot_layout(x: Any, kernel: Any, dimension_numbers: Any) -> NamedSharding | None:
+def dot_layout(
+    x: jax.Array, kernel: jax.Array, dimension_numbers: DotDimensions
+) -> NamedSharding | None:
     """The `product_layout` of a `lax.dot_general`."""
 
     def labels() -> tuple[Labels, Labels, Labels]:

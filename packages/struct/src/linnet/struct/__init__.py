@@ -7,7 +7,7 @@ that read or write bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from linnet.struct._dataclass import PyTreeNode, TNode, dataclass, field
 from linnet.struct.frozen_dict import FrozenDict, copy, freeze, pop, pretty_repr, unfreeze
@@ -33,12 +33,14 @@ __all__ = [
 _LAZY = ("serialization", "traverse_util")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take every misspelled name for one of these
 
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _LAZY:
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

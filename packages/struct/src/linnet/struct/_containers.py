@@ -8,7 +8,7 @@ with its target, restoring) is written once in `_state_dict`, in terms of these 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax.tree_util
@@ -46,7 +46,7 @@ def is_namedtuple(ty: type) -> bool:
     return issubclass(ty, tuple) and hasattr(ty, "_fields")
 
 
-def _dict_children(xs: Any) -> dict[str, Any]:
+def _dict_children(xs: Mapping[Any, Any]) -> dict[str, Any]:
     children = {str(key): value for key, value in xs.items()}
     if len(children) != len(xs):
         names = [str(key) for key in xs]
@@ -60,15 +60,15 @@ def _dict_children(xs: Any) -> dict[str, Any]:
     return children
 
 
-def _dict_rebuild(xs: Any, children: dict[str, Any]) -> dict[Any, Any]:
+def _dict_rebuild(xs: Iterable[Any], children: dict[str, Any]) -> dict[Any, Any]:
     return {key: children[str(key)] for key in xs}
 
 
-def _list_children(xs: Any) -> dict[str, Any]:
+def _list_children(xs: Iterable[Any]) -> dict[str, Any]:
     return {str(i): x for i, x in enumerate(xs)}
 
 
-def _partial_rebuild(x: Any, children: dict[str, Any]) -> object:
+def _partial_rebuild(x: jax.tree_util.Partial, children: dict[str, Any]) -> object:
     partial: Any = type(x)
     return partial(x.func, *children["args"], **children["keywords"])
 

@@ -10,7 +10,7 @@ raised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -62,7 +62,7 @@ def register(made: type, data_fields: Sequence[str], meta_fields: Sequence[str])
     jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
 
 
-def _values_of(names: Sequence[str]) -> Any:
+def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     """A function that returns the values of fields as a tuple."""
     if not names:
         return lambda node: ()

@@ -172,7 +172,7 @@ def to_state_dict(target: object) -> Any:
 def from_state_dict(target: None, state: object, name: str = ".") -> Any: ...
 @overload
 def from_state_dict(target: T, state: object, name: str = ".") -> T: ...
-def from_state_dict(target: object, state: object, name: str = ".") -> Any:
+def from_state_dict(target: object, state: object, name: str = ".") -> object:
     """A copy of a tree with the leaves of a state dict.
 
     Args:

@@ -37,7 +37,7 @@ class Traversal(abc.ABC):
     """
 
     @abc.abstractmethod
-    def iterate(self, inputs: Any) -> Iterator[Any]:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         """The values at the places.
 
         Args:
@@ -45,7 +45,7 @@ class Traversal(abc.ABC):
         """
 
     @abc.abstractmethod
-    def update(self, fn: Fn, inputs: Any) -> Any:
+    def update(self, fn: Fn, inputs: object) -> Any:
         """A copy of the data with a function applied at the places.
 
         Args:
@@ -53,7 +53,7 @@ class Traversal(abc.ABC):
           inputs: nested data; it is not changed.
         """
 
-    def set(self, values: Iterable[Any], inputs: Any) -> Any:
+    def set(self, values: Iterable[Any], inputs: object) -> Any:
         """A copy of the data with new values at the places.
 
         Args:
@@ -261,7 +261,7 @@ class TraverseAttr(Traversal):
         return updated
 
 
-def _with_items(inputs: Any, items: dict[Any, Any]) -> object:
+def _with_items(inputs: dict[Any, Any] | FrozenDict[Any, Any], items: dict[Any, Any]) -> object:
     if isinstance(inputs, FrozenDict):
         return inputs.copy(items)
     updated = copy.copy(inputs)

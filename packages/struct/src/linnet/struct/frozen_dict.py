@@ -316,7 +316,7 @@ def _plain(function: str, x: object) -> dict[Any, Any]:
     return copied
 
 
-def _own(x: object) -> Any:
+def _own(x: Any) -> Any:
     """`x` with its dicts copied, so that nothing else refers to them; FrozenDicts are unwrapped."""
     if isinstance(x, FrozenDict):
         return x._dict  # shared between FrozenDicts, which never change it

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, TypeVar, overload
 
@@ -98,7 +99,7 @@ def to_bytes(target: object) -> bytes:
 def from_bytes(target: None, encoded_bytes: bytes) -> Any: ...
 @overload
 def from_bytes(target: T, encoded_bytes: bytes) -> T: ...
-def from_bytes(target: object, encoded_bytes: bytes) -> Any:
+def from_bytes(target: object, encoded_bytes: bytes) -> object:
     """A copy of a tree with the leaves that were written by `to_bytes`.
 
     Args:
@@ -349,7 +350,7 @@ def _read_extension(code: int, content: Any) -> object:
     return array[()] if code == _NPSCALAR else array
 
 
-def _array(shape: Any, name: str, data: bytes) -> np.ndarray:
+def _array(shape: Sequence[int], name: str, data: bytes) -> np.ndarray:
     # np.dtype parses a small language; only plain names are passed to it.
     dtype = np.dtype(name) if re.fullmatch(r"[a-z]\w*(\[\w+\])?", name, re.ASCII) else None
     if dtype is None or dtype.name != name or not _is_number(dtype):
@@ -369,7 +370,7 @@ def _checked_shape(shape: object) -> list[int]:
     return shape
 
 
-def _read_markers(x: Any) -> object:
+def _read_markers(x: object) -> object:
     """`x` with the dicts that encode chunked arrays and PRNG keys replaced by their values."""
     if isinstance(x, list):
         return [_read_markers(item) for item in x]
@@ -380,7 +381,8 @@ def _read_markers(x: Any) -> object:
         shape, chunks = _as_list(x.get("shape")), _as_list(x.get("chunks"))
         return np.concatenate(chunks).reshape(_checked_shape(shape))
     if _PRNG_KEY in x:
-        return jax.random.wrap_key_data(x.get("data"), impl=x.get("impl"))
+        data: Any = x.get("data")
+        return jax.random.wrap_key_data(data, impl=x.get("impl"))
     return x
 
 

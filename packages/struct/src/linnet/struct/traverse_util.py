@@ -7,7 +7,7 @@ nested data; see `_traversal`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, overload
 
 from linnet.struct._dataclass import dataclass
@@ -212,7 +212,7 @@ class ModelParamTraversal(Traversal):
     def __init__(self, filter_fn: Callable[[str, Any], Any]) -> None:
         self._filter_fn = filter_fn
 
-    def iterate(self, inputs: object) -> Any:
+    def iterate(self, inputs: object) -> Iterator[Any]:
         """The selected parameters, sorted by path."""
         for path, value in _sorted_flat(inputs).items():
             if value is not empty_node and self._filter_fn(_slashed(path), value):

@@ -13,7 +13,7 @@ def current_trace() -> Any:
     return trace_state()
 
 
-def check_trace_level(base_level: Any) -> None:
+def check_trace_level(base_level: object) -> None:
     """Checks that the program is still where `current_trace` returned `base_level`.
 
     Raises:

@@ -63,7 +63,7 @@ class Finder:
         # __spec__ and __loader__ are never touched.
         sys.modules[name] = found
 
-    def find_distributions(self, context: Any = None) -> Iterator[Distribution]:
+    def find_distributions(self, context: object = None) -> Iterator[Distribution]:
         """The metadata that `importlib.metadata` shows for `flax`."""
         name = getattr(context, "name", None)
         if name is None or name.lower() == "flax":

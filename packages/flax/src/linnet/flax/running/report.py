@@ -191,7 +191,7 @@ def _time(owner: type, name: str, kind: str) -> None:
     call = getattr(owner, name)
 
     @functools.wraps(call)
-    def timed(*args: Any, **kwargs: Any) -> Any:
+    def timed(*args: object, **kwargs: object) -> Any:
         from linnet.module_core.tracebacks import strip
 
         outermost = kind not in clock.open

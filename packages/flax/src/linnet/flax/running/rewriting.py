@@ -223,7 +223,7 @@ class _Program:
             return str(binding.alias.asname.name.value)
         return "flax" if binding.is_root else binding.path.rpartition(".")[2]
 
-    def _is_import(self, node: Any) -> bool:
+    def _is_import(self, node: object) -> bool:
         return isinstance(node, (self.cst.Import, self.cst.ImportFrom))
 
     def _is_star(self, statement: Any) -> bool:

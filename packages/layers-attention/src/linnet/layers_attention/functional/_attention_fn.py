@@ -44,7 +44,7 @@ def parameters_of(function: object) -> frozenset[str]:
     return frozenset(_parameters(function))
 
 
-def _takes_any(function: Any) -> bool:
+def _takes_any(function: Callable[..., Any]) -> bool:
     """Whether a function has `**kwargs`."""
     return any(p.kind is p.VAR_KEYWORD for p in _parameters(function).values())
 

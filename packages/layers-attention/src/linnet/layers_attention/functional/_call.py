@@ -45,9 +45,9 @@ class Call(NamedTuple):
 
 
 def checked_call(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Array,
+    key: Array,
+    value: Array | None,
     bias: object,
     mask: object,
     *,

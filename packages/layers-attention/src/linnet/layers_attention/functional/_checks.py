@@ -6,10 +6,10 @@ D depth of queries and keys, E depth of values.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from linnet.module_core.errors import ArgumentError, ShapeError, did_you_mean
-from linnet.module_core.layers import Shape
+from linnet.module_core.layers import Array, Shape
 
 Implementation: TypeAlias = Literal["exact", "chunked", "cudnn", "auto"]
 IMPLEMENTATIONS = get_args(Implementation)
@@ -78,7 +78,7 @@ def sizes_of(query: Shape, key: Shape, value: Shape | None = None) -> Sizes:
     return Sizes(query[:-3], query[-3], key[-3], query[-2], key[-2], query[-1])
 
 
-def check_broadcast(array: Any, sizes: Sizes, what: str) -> None:
+def check_broadcast(array: Array, sizes: Sizes, what: str) -> None:
     """Checks that a mask or bias fits the logits.
 
     Heads, queries and keys must broadcast to those of the logits. The array may have more batch

@@ -17,7 +17,7 @@ from jax import lax
 
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Array, DotGeneral, EinsumOp, PrecisionLike
-from linnet.module_core.layout import dot_layout
+from linnet.module_core.layout import DotDimensions, dot_layout
 from linnet.module_core.replaced import einsum_is_replaced
 
 LOGITS = "...qhd,...khd->...hqk"
@@ -76,7 +76,7 @@ class Products(NamedTuple):
             output = self._values(weights, value)
         return _queries_to_groups(output, queries)
 
-    def _laid_out(self, a: Array, b: Array, dimensions: object) -> dict[str, Any]:
+    def _laid_out(self, a: Array, b: Array, dimensions: DotDimensions) -> dict[str, Any]:
         """The sharding of the product of `a` and `b`, as a keyword argument if JAX requires it."""
         if self.dot_general is not None:
             return {}

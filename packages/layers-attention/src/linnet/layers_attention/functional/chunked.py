@@ -24,13 +24,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linnet.module_core.layers import Array, Shape
+from linnet.module_core.layers import Array, DTypeLike, Shape
 from linnet.module_core.layout import automatic, layout_of, whole
 
 from ._blocks import cut
@@ -98,7 +98,7 @@ def _attend(call: Call) -> Array:
     return output.astype(_output_dtype(call))
 
 
-def _output_dtype(call: Call) -> Any:
+def _output_dtype(call: Call) -> DTypeLike:
     """The dtype of exact attention's output."""
     assert call.value is not None
     if call.float32_softmax:

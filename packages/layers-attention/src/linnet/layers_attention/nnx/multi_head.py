@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
@@ -262,8 +263,8 @@ class MultiHeadAttention(Layer):
         sow_weights: bool = False,
         decode: bool | None = None,
         is_causal: bool = False,
-        out_sharding: Any = None,
-        qkv_sharding: Any = None,
+        out_sharding: NamedSharding | PartitionSpec | None = None,
+        qkv_sharding: NamedSharding | PartitionSpec | None = None,
     ) -> Array:
         """Projects the inputs, attends, and projects the result.
 

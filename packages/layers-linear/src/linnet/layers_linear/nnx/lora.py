@@ -119,7 +119,7 @@ class LoRA(Layer):
             lora_param_type,
         )
 
-    def __call__(self, x: Array, **kwargs: Any) -> Array:
+    def __call__(self, x: Array, **kwargs: object) -> Array:
         """Applies the adapter, and `base_module` if there is one.
 
         Args:

@@ -270,7 +270,7 @@ def abs_square(x: Array) -> Array:
     return lax.square(x)
 
 
-def constant(value: Any, dtype: np.dtype[Any]) -> Any:
+def constant(value: float | Array, dtype: np.dtype[Any]) -> Array | np.ndarray[Any, np.dtype[Any]]:
     """A number as a scalar of the given dtype; a Python number becomes a literal."""
     if isinstance(value, int | float):
         return np.asarray(value, dtype)

@@ -37,7 +37,7 @@ def call_with_params(
       keep: also stores the changed values if "params" is mutable in `apply`.
     """
 
-    def see(collections: Any) -> object:
+    def see(collections: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: jax.tree_util.tree_map_with_path(
                 lambda keys, value: change("/".join([str(layer.name), *map(_name, keys)]), value),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -61,7 +59,7 @@ class SpectralNorm(Module):
     collection_name: str = "batch_stats"
 
     @compact
-    def __call__(self, *args: Any, update_stats: bool, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, update_stats: bool, **kwargs: object) -> Output:
         """Calls the layer with normalized parameters.
 
         Args:

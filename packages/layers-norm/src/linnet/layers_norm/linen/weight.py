@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -63,7 +62,7 @@ class WeightNorm(Module):
     )
 
     @compact
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         """Calls the layer with normalized parameters.
 
         Args:

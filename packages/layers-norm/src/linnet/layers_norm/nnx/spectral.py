@@ -95,7 +95,7 @@ class SpectralNorm(Layer):
             self.batch_stats[*path, "u"] = BatchStat(u)
             self.batch_stats[*path, "sigma"] = BatchStat(jnp.ones((), param_dtype))
 
-    def __call__(self, x: object, update_stats: bool | None = None, **kwargs: Any) -> Output:
+    def __call__(self, x: object, update_stats: bool | None = None, **kwargs: object) -> Output:
         """Calls the layer with normalized parameters.
 
         Args:

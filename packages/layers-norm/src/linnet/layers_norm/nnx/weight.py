@@ -96,7 +96,7 @@ class WeightNorm(Layer):
                 jnp.ones(shape, param_dtype) if key is None else scale_init(key, shape, param_dtype)
             )
 
-    def __call__(self, x: object, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, x: object, *args: object, **kwargs: object) -> Output:
         """Calls the layer with normalized weights.
 
         Args:

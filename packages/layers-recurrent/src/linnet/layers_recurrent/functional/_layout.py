@@ -6,15 +6,17 @@ an array is split.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 
 from linnet.module_core.layers import Array
 from linnet.module_core.layout import entries_of, layout_of, leading
 
+C = TypeVar("C")
 
-def laid_out_as(xs: Array, time_axis: int, carry: object, features: int = 1) -> Any:
+
+def laid_out_as(xs: Array, time_axis: int, carry: C, features: int = 1) -> C:
     """The carry, a tree of [*batch, ...], with its batch split like the batch of the inputs.
 
     Args:
@@ -31,6 +33,7 @@ def laid_out_as(xs: Array, time_axis: int, carry: object, features: int = 1) -> 
     del entries[time_axis], shape[time_axis]
     rank = xs.ndim - 1 - features
     batch = shape[:rank]
-    return jax.tree.map(
+    laid_out: C = jax.tree.map(
         lambda c: leading(c, entries[:rank], layout) if list(c.shape[:rank]) == batch else c, carry
     )
+    return laid_out

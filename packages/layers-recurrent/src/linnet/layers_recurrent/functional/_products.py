@@ -19,13 +19,12 @@ B batch, C steps in a chunk, D input features, F features of the operand, W feat
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linnet.module_core.layers import Array
+from linnet.module_core.layers import Array, DTypeLike
 from linnet.module_core.layout import layout_of
 from linnet.module_core.replaced import dot_is_replaced
 from linnet.module_core.typing import PyTree
@@ -33,7 +32,7 @@ from linnet.module_core.typing import PyTree
 from .affine import Affine
 
 
-def product(h: Array, kernel: Array, dtype: Any, axis: int = 0) -> Array:
+def product(h: Array, kernel: Array, dtype: DTypeLike, axis: int = 0) -> Array:
     """Multiplies h by `axis` of the kernel in the kernel's dtype; returns `dtype`."""
     contract = (((h.ndim - 1,), (axis,)), ((), ()))
     return lax.dot_general(h.astype(kernel.dtype), kernel, contract, preferred_element_type=dtype)
@@ -61,7 +60,7 @@ def _of_inputs_jvp(primals: PyTree, tangents: PyTree) -> tuple[Array, Array]:
     return ps, jnp.zeros_like(ps) if dps is None else dps
 
 
-def of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
+def of_weights(hs: Array, dkernel: Array, dbias: Array | None, dtype: DTypeLike) -> Array | None:
     """The contribution of the tangents of kernel and bias: [C, *batch, W], or None.
 
     Args:
@@ -77,7 +76,7 @@ def of_weights(hs: Array, dkernel: Any, dbias: Any, dtype: Any) -> Array | None:
     return dq
 
 
-def _by_rows(hs: Array, kernel: Array, dtype: Any) -> Array:
+def _by_rows(hs: Array, kernel: Array, dtype: DTypeLike) -> Array:
     """The same as `product`; its transpose for the kernel contracts a single dimension."""
     if hs.ndim != 3 or layout_of(hs) is not None:
         return product(hs, kernel, dtype)

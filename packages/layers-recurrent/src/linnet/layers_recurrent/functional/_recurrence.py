@@ -49,7 +49,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from linnet.module_core.errors import ShapeError
-from linnet.module_core.layers import Array, Shape
+from linnet.module_core.layers import Array, DTypeLike, Shape
 from linnet.module_core.typing import PyTree
 
 from ._checks import entries_of, fitting
@@ -91,14 +91,14 @@ class Gates(ABC):
         """The next carry, and the derivatives of the step as factors for `tangent`."""
 
     @abstractmethod
-    def tangent(self, factors: object, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         """The tangent of the next carry; linear in everything except `factors`.
 
         Of the blocks that are `apart`, `dp` and `dq` are the tangents of p and q: `dp` has an entry
         for these blocks only. Of the others, `dq` is the tangent of p + q.
         """
 
-    def carry_dtype(self, dtype: Any, carry: Carry) -> Any:
+    def carry_dtype(self, dtype: DTypeLike, carry: Carry) -> DTypeLike:
         """The dtype of the carry after a step whose gates are of `dtype`."""
         return jnp.promote_types(dtype, carry[0].dtype)
 
@@ -256,7 +256,7 @@ def _steps_jvp(
     # the kernel contiguous in memory.
     across = tuple(k.T for k in kernels)
 
-    def step_tangent(dcarry: Carry, step: Any) -> tuple[Carry, Carry]:
+    def step_tangent(dcarry: Carry, step: tuple[Any, Any, Any]) -> tuple[Carry, Carry]:
         dp, dq, factors = step
         dq = tuple(
             product(dcarry[-1], k, dtype, axis=1)
@@ -280,7 +280,7 @@ def _steps_jvp(
 
 
 def _recurrent(
-    carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: object
+    carry: Carry, kernels: Blocks, biases: tuple[Array | None, ...], dtype: DTypeLike
 ) -> Blocks:
     qs = (product(carry[-1], kernel, dtype) for kernel in kernels)  # [*batch, W]
     return tuple(q if b is None else q + b for q, b in zip(qs, biases, strict=True))

@@ -123,7 +123,7 @@ class GRUGates(Gates):
         by_z = (h - n) * (2 * z * (1 - z))
         return (n + z * (h - n),), (by_r, by_z, by_n, by_n * r, z)
 
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Blocks, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_r, by_z, by_n, by_recalled, z = factors
         (dp_n,), (dq_r, dq_z, dq_n) = dp, dq
         gates = by_r * dq_r + by_z * dq_z + by_n * dp_n + by_recalled * dq_n

@@ -177,7 +177,7 @@ class LSTMGates(Gates):
         by_g, by_o = i * (1 - g * g), 2 * o * (1 - o) * t
         return (new, o * t), (by_i, by_f, by_g, by_o, f, o * (1 - t * t))
 
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Blocks, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_i, by_f, by_g, by_o, f, by_c = factors
         di, df, dg, do = jnp.split(dq[0], 4, axis=-1)
         dc = f * dcarry[0] + by_i * di + by_f * df + by_g * dg

@@ -125,7 +125,7 @@ class MGUGates(Gates):
         by_f = (h - n) * (2 * f * (1 - f))
         return (n + f * (h - n),), (by_f, (1 - f) * (1 - n * n), f)
 
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Blocks, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_f, by_n, f = factors
         df, dn = jnp.split(dq[0], 2, axis=-1)
         return (by_f * df + by_n * dn + f * dcarry[0],)
@@ -154,7 +154,7 @@ class ResettingGates(Gates):
         by_f = (h - n + by_n * q[1]) * (2 * f * (1 - f))
         return (n + f * (h - n),), (by_f, by_n, by_n * f, f)
 
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Blocks, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         by_f, by_n, by_recalled, f = factors
         (dp_n,), (dq_f, dq_n) = dp, dq
         return (by_f * dq_f + by_n * dp_n + by_recalled * dq_n + f * dcarry[0],)

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple
 from jax import lax
 from jax.nn import tanh
 
-from linnet.module_core.layers import Activation, Array
+from linnet.module_core.layers import Activation, Array, DTypeLike
 
 from ._recurrence import Blocks, Carry, Gates, sequence
 from .affine import Affine, M
@@ -113,10 +113,10 @@ class SimpleGates(Gates):
         (h,) = self.step(p, q, carry)
         return (h,), 1 - h * h
 
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Array, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         return (factors * dq[0],)
 
-    def carry_dtype(self, dtype: object, carry: Carry) -> Any:
+    def carry_dtype(self, dtype: DTypeLike, carry: Carry) -> DTypeLike:
         return dtype
 
 
@@ -130,7 +130,7 @@ class ResidualGates(Gates):
         (h,) = self.step(p, q, carry)
         return (h,), 1 - h * h
 
-    def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
+    def tangent(self, factors: Array, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         return (factors * (dq[0] + dcarry[0]),)
 
 

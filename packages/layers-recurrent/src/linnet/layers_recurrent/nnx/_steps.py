@@ -11,7 +11,7 @@ The loop of a cell is kept with it, so that it is traced once, however often it 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,7 +43,7 @@ _LOOPS: weakref.WeakKeyDictionary[Module, dict[Any, Any]] = weakref.WeakKeyDicti
 
 def run_steps(
     cell: Module,
-    carry: Any,
+    carry: object,
     xs: Array,
     lengths: Array | None,
     *,
@@ -88,7 +88,7 @@ def run_steps(
     return (carry if lengths is None else last), outputs
 
 
-def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Any:
+def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Callable[..., Any]:
     filters_to_predicates(tuple(axes))
     chosen = StateAxes(axes)
 
@@ -102,7 +102,9 @@ def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Any:
             if not forked(path, leaf) and chosen.spec_of(path, leaf) is None
         }
 
-    def step(cell: Any, carry: Any, now: Any, lengths: Array | None) -> Any:
+    def step(
+        cell: Any, carry: tuple[Any, Any], now: tuple[Any, Array], lengths: Array | None
+    ) -> tuple[tuple[Any, Any], Any]:
         (before, last), (x, t) = carry, now
         structure, given = graphdef(cell), same(cell)
         after, y = cell(before, x)

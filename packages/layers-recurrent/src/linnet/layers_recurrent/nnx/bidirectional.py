@@ -44,8 +44,8 @@ class Bidirectional(Layer):
 
     def __init__(
         self,
-        forward_rnn: Any,
-        backward_rnn: Any,
+        forward_rnn: Callable[..., Any],
+        backward_rnn: Callable[..., Any],
         *,
         merge_fn: Callable[[Any, Any], Any] = concatenate,
         time_major: bool = False,

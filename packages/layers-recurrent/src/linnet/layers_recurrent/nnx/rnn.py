@@ -156,15 +156,17 @@ class RNN(Layer):
             )
         return (carry, outputs) if return_carry else outputs
 
-    def _at_once(self, carry: object, xs: Array, lengths: Array | None) -> Any:
+    def _at_once(self, carry: object, xs: Array, lengths: Array | None) -> tuple[Carry, Any] | None:
         """The result of `cell.sequence`, or None if single steps are required."""
         plain = self.state_axes is None and self.broadcast_rngs is None
         if not plain or not does_sequences(type(self.cell)):
             return None
         cell: Any = self.cell
-        return cell.sequence(carry, xs, lengths=lengths, unroll=self.unroll)
+        done: tuple[Carry, Any] | None
+        done = cell.sequence(carry, xs, lengths=lengths, unroll=self.unroll)
+        return done
 
-    def _step_by_step(self, carry: Carry, xs: Array, lengths: Array | None) -> Any:
+    def _step_by_step(self, carry: Carry, xs: Array, lengths: Array | None) -> tuple[Carry, Any]:
         carry = laid_out_as(xs, 0, carry, self.cell.num_feature_axes)
         return run_steps(
             self.cell,

@@ -77,7 +77,7 @@ class ToLinen(linen.Module):
 
     @linen.compact
     def __call__(
-        self, *args: Any, nnx_method: Callable[..., Any] | str | None = None, **kwargs: Any
+        self, *args: object, nnx_method: Callable[..., Any] | str | None = None, **kwargs: object
     ) -> Output:
         """Calls the nnx module.
 

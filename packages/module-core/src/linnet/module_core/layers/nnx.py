@@ -28,7 +28,7 @@ R = TypeVar("R")
 T = TypeVar("T", bound=tuple[Any, ...])
 
 
-def promote_dtype(args: T, /, *, dtype: Any = None, inexact: bool = True) -> T:
+def promote_dtype(args: T, /, *, dtype: DTypeLike | None = None, inexact: bool = True) -> T:
     """Casts all items of a tuple to their common dtype, or to `dtype`; None stays None.
 
     Args:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
 from ..boxes import AxisMetadata, map_axis_meta, unbox
@@ -123,9 +123,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Tables account for a quarter of the import time, and few programs draw one.
-    if name in ("summary", "tabulate"):
-        summary = import_module(".summary", __name__)
-        return summary if name == "summary" else summary.tabulate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every misspelled name for one of these
+
+    def __getattr__(name: str) -> object:
+        # Tables account for a quarter of the import time, and few programs draw one.
+        if name in ("summary", "tabulate"):
+            summary = import_module(".summary", __name__)
+            return summary if name == "summary" else summary.tabulate
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -165,7 +165,7 @@ def bind_child(parent: Module, name: str, module: Module) -> None:
     bind(module, parent, name, scope.child(name))
 
 
-def bind(module: Module, parent: object, name: str | None, scope: Any) -> None:
+def bind(module: Module, parent: object, name: str | None, scope: Scope) -> None:
     """Gives `module` a scope, and places to the modules among its fields."""
     attributes = module.__dict__
     attributes["parent"] = parent

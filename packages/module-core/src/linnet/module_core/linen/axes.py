@@ -90,8 +90,8 @@ def axis_sizes(axes: object, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
     """
     sizes: Sizes = {}
 
-    def collect(path: Any, axis: Any, part: object) -> None:
-        if axis is None or axis is broadcast:
+    def collect(path: tuple[Any, ...], axis: int | _Broadcast | None, part: object) -> None:
+        if axis is None or isinstance(axis, _Broadcast):
             return
         for inner, leaf in jax.tree_util.tree_flatten_with_path(part)[0]:
             shape = np.shape(leaf)
@@ -110,19 +110,19 @@ def axis_sizes(axes: object, tree: PyTree, name: Callable[[Any], str]) -> Sizes:
     return sizes
 
 
-def input_name(path: Any, after: int = 0) -> str:
+def input_name(path: tuple[Any, ...], after: int = 0) -> str:
     """Names an argument by number, where the module is 0 and `after` other arguments follow it."""
     first, *inner = path
     return f"Argument {first.idx + 1 + after}{jax.tree_util.keystr(tuple(inner))}"
 
 
-def keyword_name(path: Any) -> str:
+def keyword_name(path: tuple[Any, ...]) -> str:
     """Names an argument that was passed by keyword."""
     first, *inner = path
     return f"Argument {first.key}{jax.tree_util.keystr(tuple(inner))}"
 
 
-def variable_name(path: Any) -> str:
+def variable_name(path: tuple[Any, ...]) -> str:
     """Names a variable from its path in a list of collections, one for each root."""
     names = [str(entry.key) for entry in path if isinstance(entry, jax.tree_util.DictKey)]
     return f"Variable {'/'.join(names[1:])!r} of the collection {names[0]!r}"
@@ -133,7 +133,7 @@ def map_prefix(fn: Callable[[Any, Any], Any], axes: object, tree: object) -> Any
     return jax.tree.map(fn, axes, tree, is_leaf=lambda x: x is None or x is broadcast)
 
 
-def as_prefix(axes: object) -> Any:
+def as_prefix(axes: object) -> object:
     """`axes` for a tuple of arguments, with a list converted to a tuple."""
     return tuple(axes) if isinstance(axes, list) else axes
 

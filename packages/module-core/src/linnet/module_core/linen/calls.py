@@ -244,7 +244,7 @@ def check_instance(module: object) -> None:
         )
 
 
-def _function_of(method: Any) -> Callable[..., Any]:
+def _function_of(method: Any) -> Callable[..., Any]:  # a bound method, of whatever type
     return method.__func__  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..errors import ArgumentError, ArgumentTypeError, ShapeError
 from ..typing import Output
@@ -106,7 +107,7 @@ class BatchApply:
         outputs = self._f(*merged_args, **merged_kwargs)
         return jax.tree.map(lambda y: _split(y, leading), outputs)
 
-    def _merge(self, x: Any) -> object:
+    def _merge(self, x: ArrayLike) -> ArrayLike:
         if np.ndim(x) < self.num_dims:
             return x
         shape = np.shape(x)
@@ -114,5 +115,5 @@ class BatchApply:
         return jax.numpy.reshape(x, (size, *shape[self.num_dims :]))  # [d1 … dn, ...]
 
 
-def _split(y: Any, leading: tuple[int, ...]) -> object:
+def _split(y: ArrayLike, leading: tuple[int, ...]) -> jax.Array:
     return jax.numpy.reshape(y, (*leading, *np.shape(y)[1:]))  # [d1, ..., dn, ...]

@@ -11,12 +11,15 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._compat import own_annotations
 from ..errors import ReservedModuleAttributeError
 from ..field_order import made_dataclass
 from .mistyped import not_fields
+
+if TYPE_CHECKING:
+    from .module import Module
 
 RESERVED = ("parent", "name")
 
@@ -106,7 +109,7 @@ def _is_optional_str(annotation: object) -> bool:
     return annotation is str or annotation == str | None
 
 
-def equal(self: Any, other: object) -> bool:
+def equal(self: Module, other: object) -> bool:
     """Whether two modules have the same class and equal values in all compared fields.
 
     Name and parent are compared as well.
@@ -118,7 +121,7 @@ def equal(self: Any, other: object) -> bool:
     return all(a is b or bool(a == b) for a, b in pairs)
 
 
-def hash_fields(self: Any) -> int:
+def hash_fields(self: Module) -> int:
     """Hashes the fields that are compared.
 
     Raises:

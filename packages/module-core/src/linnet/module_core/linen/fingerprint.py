@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
 from typing import Any
 
@@ -33,7 +33,7 @@ class Unknown(Exception):
     """A value has no fingerprint that would distinguish it from other values."""
 
 
-def fingerprint(value: object, of_special: Callable[[Any], Any]) -> Any:
+def fingerprint(value: object, of_special: Callable[[Any], Hashable | None]) -> Hashable:
     """A hashable value that is equal for values that a trace can't tell apart.
 
     Args:
@@ -54,7 +54,7 @@ def fingerprint(value: object, of_special: Callable[[Any], Any]) -> Any:
     if special is not None:
         return special
 
-    def of(items: Any) -> tuple[Any, ...]:
+    def of(items: Iterable[Any]) -> tuple[Hashable, ...]:
         return tuple(fingerprint(item, of_special) for item in items)
 
     if isinstance(value, list | tuple):
@@ -94,7 +94,7 @@ def _hashable(value: object) -> object:
     return value
 
 
-def _of_array(array: Any) -> object:
+def _of_array(array: jax.Array | np.ndarray[Any, Any] | np.generic) -> Hashable:
     if isinstance(array, jax.core.Tracer) or array.dtype == object:
         raise Unknown
     layout: tuple[Any, ...] = (array.shape, array.dtype)

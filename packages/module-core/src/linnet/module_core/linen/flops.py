@@ -12,7 +12,7 @@ may hold arrays of that trace.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..tables.flops import Arrays, count, is_array, is_jax_array, pullback, separate, traced_arrays
 from . import adoption
@@ -23,6 +23,8 @@ from .scope import Scope
 
 if TYPE_CHECKING:
     from .module import Module
+
+T = TypeVar("T")
 
 
 def method_of(context: InterceptorContext) -> Callable[..., Any]:
@@ -143,11 +145,12 @@ class _Copies:
             self._known[id(module)] = known
         return known
 
-    def within(self, value: object) -> Any:
+    def within(self, value: T) -> T:
         """`value` with its modules replaced by their copies."""
         if not any(True for _ in adoption.iter_modules(value)):
             return value
-        return adoption.map_modules(lambda path, module: self.of(module), value)
+        copy: T = adoption.map_modules(lambda path, module: self.of(module), value)
+        return copy
 
 
 def _reachable(value: object) -> Iterator[Any]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from linnet.struct import FrozenDict
 
 from ..errors import describe, did_you_mean
+
+if TYPE_CHECKING:
+    from .module import Module
 
 
 def mismatch(
@@ -44,7 +47,7 @@ def mismatch(
     return hint
 
 
-def taken_for_array(error: Exception, module: Any) -> str | None:
+def taken_for_array(error: Exception, module: Module) -> str | None:
     """The submodule that `error` is about, if one was passed on instead of its output."""
     if not isinstance(error, TypeError):
         return None
@@ -80,11 +83,11 @@ def changed_in_place(error: Exception, module: object) -> str | None:
 
 
 def still_packed(
-    module: Any, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    module: Module, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> str | None:
     """The argument or field that is still a pair (output, variables)."""
     fields = vars(module)
-    values = {f"self.{name}": fields.get(name) for name in module._fields}
+    values: dict[str, Any] = {f"self.{name}": fields.get(name) for name in module._fields}
     try:
         values |= inspect.signature(fun).bind(module, *args, **kwargs).arguments
     except (TypeError, ValueError):

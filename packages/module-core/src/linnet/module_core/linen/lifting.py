@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 
@@ -35,7 +35,7 @@ from ..errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
-from ..typing import Output, PyTree, RNGSequences
+from ..typing import Output, RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
 from .frame import Collections, Frame
@@ -46,6 +46,12 @@ from .variable import Variable
 
 # For type checkers, a transform returns the type that it is applied to: a class or a function.
 Target = TypeVar("Target", bound=Callable[..., Any])
+
+Inputs: TypeAlias = tuple[list[Collections], list[RNGSequences]]
+"""The collections and keys of each root."""
+
+Methods: TypeAlias = str | Iterable[str] | Mapping[str, Mapping[str, Any]] | None
+T = TypeVar("T")
 
 Call = Callable[..., Any]  # (clone of the main module, *arguments) -> output
 
@@ -230,16 +236,16 @@ class Lift:
         self._changed = merge(self._changed, _names(changed))
         return output, after if whole else changed
 
-    def directly(self, call: Call) -> Any:
+    def directly(self, call: Callable[..., T]) -> T:
         """Runs another function on the modules themselves, for transforms composed of others."""
         return call(self._module, *self._arguments)
 
-    def counts(self) -> Any:
+    def counts(self) -> tuple[Any, Any]:
         """The counts of draws and automatic names so far, as a comparable value."""
         draws = tuple(_sorted_counts(root.draws.snapshot()) for root in self.roots)
         return draws, tuple(_cursors_of(m) for m in self.modules)
 
-    def set_counts(self, counts: Any) -> None:
+    def set_counts(self, counts: tuple[Any, Any]) -> None:
         """Sets the counts of draws and names to a value that `counts` returned."""
         draws, cursors = counts
         for root, found in zip(self.roots, draws, strict=True):
@@ -305,7 +311,12 @@ class PlainBody:
         self._mutable = lift.mutable(variables)
         self.inputs = (lift.collections(variables), lift.keys(rngs))
 
-    def __call__(self, inputs: Any, *args: Any, **options: Any) -> tuple[Any, list[Collections]]:
+    def __call__(
+        self,
+        inputs: Inputs,
+        *args: object,
+        **options: Any,
+    ) -> tuple[Any, list[Collections]]:
         collections, keys = inputs
         return self._lift.run(collections, keys, self._mutable, args, **options)
 
@@ -329,9 +340,9 @@ def _put(old: object, new: object) -> Any:
     return old | {name: _put(old[name], v) if name in old else v for name, v in new.items()}
 
 
-def _changes(before: Any, after: Any) -> Any:
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of the nested dicts `after` that are not the same object in `before`."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for name, value in after.items():
         old = before.get(name)
         if isinstance(value, dict) and isinstance(old, dict):
@@ -352,7 +363,7 @@ def _names(collections: object) -> Any:
     return {name: _names(tree) for name, tree in collections.items()}
 
 
-def _pick(tree: PyTree, changes: Any) -> Any:
+def _pick(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of the nested dicts `tree` that are in `changes`."""
     return {
         name: _pick(value, changes[name])
@@ -367,8 +378,10 @@ def _copy(collections: Collections) -> Collections:
     return {name: _copy_dicts(tree) for name, tree in collections.items()}
 
 
-def _copy_dicts(tree: object) -> Any:
-    return {k: _copy_dicts(v) for k, v in tree.items()} if type(tree) is dict else tree
+def _copy_dicts(tree: T) -> T:
+    if not isinstance(tree, dict) or type(tree) is not dict:
+        return tree
+    return {k: _copy_dicts(v) for k, v in tree.items()}  # type: ignore[return-value]
 
 
 # The counts of automatic names belong to one run of a compact method. A body that is part of such a
@@ -529,7 +542,7 @@ def lift_target(
     transform: Transform,
     target: Target,
     prefix: str,
-    methods: object = None,
+    methods: Methods = None,
     options: Mapping[str, Any] = {},
 ) -> Target:
     """Applies a lifted transform to a module class, or to a function or method of a module.
@@ -609,7 +622,7 @@ def lift_class(
     transform: Transform,
     cls: type[Module],
     prefix: str,
-    methods: Any,
+    methods: Methods,
     options: Mapping[str, Any],
 ) -> type[Module]:
     """A subclass of `cls` whose methods are transformed."""
@@ -644,7 +657,7 @@ def _lift_method(
     raw = getattr(method, "__wrapped__", method)
     compact_method = is_compact(method)
 
-    def call(clone: object, *args: object, **kwargs: object) -> Output:
+    def call(clone: Module, *args: object, **kwargs: object) -> Output:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
         return run_method(clone, raw, name, compact_method, args, kwargs, capture=True)

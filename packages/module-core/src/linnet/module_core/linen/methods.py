@@ -31,7 +31,7 @@ from .context import context, run_interceptors
 from .hints import changed_in_place, mismatch, still_packed, taken_for_array
 
 if TYPE_CHECKING:
-    from .module import Module
+    from .module import Module, _State
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -226,12 +226,12 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_method(
-    module: Any,
+    module: Module,
     fun: Callable[..., Any],
     name: str,
     compact_method: bool,
-    args: Any,
-    kwargs: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
     *,
     capture: bool = False,
 ) -> Any:
@@ -245,8 +245,8 @@ def run_method(
 
 
 def _run(
-    self: Any,
-    state: Any,
+    self: Module,
+    state: _State,
     fun: Callable[..., Any],
     name: str,
     compact_method: bool,
@@ -261,7 +261,7 @@ def _run(
     if compact_method:
         outermost = not state.in_compact
         if outermost:
-            state.begin_compact(self.scope)
+            state.begin_compact(self.scope)  # type: ignore[arg-type]  # bound
     try:
         if config.flax_profile and self.scope is not None:
             with jax.named_scope(_operation_name(self, name)):
@@ -290,12 +290,12 @@ def _run(
             state.end_compact()
 
 
-def _operation_name(module: Any, method: str) -> str:
+def _operation_name(module: Module, method: str) -> str:
     name = module.name or type(module).__name__
     return name if method == "__call__" else f"{name}.{method}"
 
 
-def _where(module: Any) -> str:
+def _where(module: Module) -> str:
     """Path and class of `module`, as errors name it."""
     cls = type(module).__name__
     scope = module.scope
@@ -306,7 +306,7 @@ def _where(module: Any) -> str:
 
 def _note(
     error: Exception,
-    module: Any,
+    module: Module,
     method: str,
     fun: Callable[..., Any],
     args: tuple[Any, ...],
@@ -357,10 +357,10 @@ def not_made(cls: type) -> Exception:
 
 def _in_name_scope(fun: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(fun)
-    def scoped(self: Any, *args: object, **kwargs: object) -> object:
+    def scoped(self: Module, *args: object, **kwargs: object) -> object:
         helper = self._name_scope(name)
         context.stack.append(helper)
-        helper._state.begin_compact(helper.scope)
+        helper._state.begin_compact(helper.scope)  # type: ignore[arg-type]  # bound
         try:
             return fun(self, *args, **kwargs)
         finally:

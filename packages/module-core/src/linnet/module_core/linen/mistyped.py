@@ -6,10 +6,13 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentTypeError, describe, did_you_mean
 from .context import context
+
+if TYPE_CHECKING:
+    from .module import Module
 
 
 def misused(signature: str, name: object, init_fn: object, example: str) -> ArgumentTypeError:
@@ -22,7 +25,7 @@ def misused(signature: str, name: object, init_fn: object, example: str) -> Argu
 
 
 def not_fields(
-    error: TypeError, cls: Any, args: Sequence[Any], given: Mapping[str, Any]
+    error: TypeError, cls: type, args: Sequence[Any], given: Mapping[str, Any]
 ) -> ArgumentTypeError | None:
     """The error for a constructor that got an argument that is not a field of `cls`.
 
@@ -65,7 +68,7 @@ def brief(value: object) -> str:
     return text if len(text) <= 60 and "\n" not in text else f"<{describe(value)}>"
 
 
-def about_frozen(module: Any, name: str) -> str:
+def about_frozen(module: Module, name: str) -> str:
     """How to provide an attribute that may not be set on a bound module at this point."""
     cls = type(module).__name__
     if name == "name":
@@ -84,7 +87,7 @@ def about_frozen(module: Any, name: str) -> str:
     return "Assign in setup; keep values that change between calls in self.variable(...)."
 
 
-def no_attribute(module: object, name: str, *, has_setup: bool) -> str:
+def no_attribute(module: Module, name: str, *, has_setup: bool) -> str:
     """The message about an attribute that a module lacks."""
     cls = type(module).__name__
     message = f'"{cls}" object has no attribute "{name}".'
@@ -104,7 +107,7 @@ def no_attribute(module: object, name: str, *, has_setup: bool) -> str:
     return message
 
 
-def _about_call(cls: Any) -> str:
+def _about_call(cls: type[Module]) -> str:
     """How to call a module whose class has no `__call__`."""
     own = [c for c in cls.__mro__ if getattr(c, "_fields", None) is not None][:-1]  # not Module
     methods = {
@@ -121,7 +124,7 @@ def _about_call(cls: Any) -> str:
     )
 
 
-def _about_setup(cls: Any, name: str, has_setup: bool) -> str:
+def _about_setup(cls: type[Module], name: str, has_setup: bool) -> str:
     """Why `setup` has not made the attribute `name`, if the reason can be determined."""
     setup = getattr(inspect.unwrap(cls.setup), "__code__", None)
     if setup is not None and name in setup.co_varnames:

@@ -74,7 +74,7 @@ class PathHash:
 
     __slots__ = ("_hash", "separate")
 
-    def __init__(self, separate: bool, _hash: Any = None) -> None:
+    def __init__(self, separate: bool, _hash: hashlib._Hash | None = None) -> None:
         self.separate = separate
         self._hash = hashlib.sha1() if _hash is None else _hash
 

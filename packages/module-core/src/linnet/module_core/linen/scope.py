@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -46,6 +46,8 @@ from .filters import CollectionFilter, in_filter
 from .frame import Collection, Collections, Frame
 from .rng import Draws, PathHash, abstract_key
 from .variable import Variable
+
+T = TypeVar("T")
 
 
 class Scope:
@@ -303,7 +305,7 @@ class Scope:
         self.draws.next("params")
         return root
 
-    def evaluate(self, make: Callable[[], Any]) -> Any:
+    def evaluate(self, make: Callable[[], T]) -> T:
         """An initial value; computed at once also where inputs are abstract (`lazy_init`).
 
         Its arrays have strong types: for a weakly typed value (`jnp.full((), 0.5)`), a training

@@ -14,18 +14,20 @@ import dataclasses
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..tables import drawing
 from ..tables.cells import amount, lines_of, size_and_bytes
 from ..tables.drawing import Column
-from ..typing import PRNGKey, PyTree, RNGSequences
+from ..typing import PRNGKey, RNGSequences
 from .filters import CollectionFilter, DenyList
 from .recording import Call, Costs, Path, record
 
 if TYPE_CHECKING:
     from .module import Module
+
+T = TypeVar("T")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -222,25 +224,23 @@ def _row(call: Call, variables: Mapping[str, Any], called: set[Path], shown: set
     )
 
 
-def _descend(tree: PyTree, path: Path) -> object:
+def _descend(tree: dict[str, Any], path: Path) -> dict[str, Any]:
     for name in path:
         tree = tree.get(name, {})
     return tree
 
 
-def _prune(tree: object, path: Path, without: set[Path]) -> Any:
+def _prune(tree: dict[str, Any], path: Path, without: set[Path]) -> dict[str, Any]:
     """`tree`, which is at `path`, without the subtrees at the paths in `without`."""
-    if not isinstance(tree, dict):
-        return tree
     kept = {
-        name: _prune(value, (*path, name), without)
+        name: _prune(value, (*path, name), without) if isinstance(value, dict) else value
         for name, value in tree.items()
         if not (isinstance(value, dict) and (*path, name) in without)
     }
     return {name: value for name, value in kept.items() if value != {}}
 
 
-def _checked_depth(depth: Any) -> int | None:
+def _checked_depth(depth: SupportsIndex | None) -> int | None:
     if depth is None:
         return None
     try:

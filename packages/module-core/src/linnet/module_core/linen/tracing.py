@@ -7,19 +7,22 @@ that they need.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from ..typing import PyTree
 
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
 CONSTANT = "constant"  # an output that existed before the program: the value that was returned
 COMPUTED = "computed"  # an output that the program computes without its inputs
 DEPENDENT = "dependent"
 
 
-def classify_outputs(program: Any) -> list[str]:
+def classify_outputs(program: ClosedJaxpr) -> list[str]:
     """CONSTANT, COMPUTED or DEPENDENT for each output of a program (from `jax.make_jaxpr`)."""
     jaxpr = program.jaxpr
     depends = _dependence(jaxpr, [True] * len(jaxpr.invars))
@@ -30,7 +33,7 @@ def classify_outputs(program: Any) -> list[str]:
     ]
 
 
-def _dependence(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
+def _dependence(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:
     """Whether each output of a program depends on the marked inputs."""
     dependent = {id(v) for v, marked in zip(jaxpr.invars, inputs, strict=True) if marked}
     for equation in jaxpr.eqns:
@@ -41,7 +44,7 @@ def _dependence(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
     return [id(v) in dependent for v in jaxpr.outvars]
 
 
-def _equation_dependence(equation: Any, marks: list[bool]) -> list[bool]:
+def _equation_dependence(equation: JaxprEqn, marks: list[bool]) -> list[bool]:
     # An equation may be a whole program (a jitted or rematerialized body, a loop), some of whose
     # outputs depend on only some inputs.
     params = equation.params
@@ -83,7 +86,7 @@ def _loop_dependence(params: PyTree, marks: list[bool]) -> list[bool]:
         marks = [*marks[:first], *carry, *marks[first + carried :]]
 
 
-def constant_output(program: Any, n: int) -> Any:
+def constant_output(program: ClosedJaxpr, n: int) -> Any:
     """The value of output `n`, which is CONSTANT."""
     wanted = program.jaxpr.outvars[n]
     for variable, value in zip(program.jaxpr.constvars, program.consts, strict=True):
@@ -92,7 +95,9 @@ def constant_output(program: Any, n: int) -> Any:
     return wanted.val  # a literal
 
 
-def compute_outputs(program: object, wanted: Sequence[int], inputs: Sequence[Any]) -> list[Any]:
+def compute_outputs(
+    program: ClosedJaxpr, wanted: Sequence[int], inputs: Sequence[Any]
+) -> list[Any]:
     """The values of outputs that do not depend on the inputs.
 
     The program is compiled with inputs made inside, so that XLA drops everything not needed.

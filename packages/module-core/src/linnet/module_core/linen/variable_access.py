@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from .. import boxes as metadata
 from ..errors import ArgumentError, did_you_mean
@@ -293,6 +294,6 @@ class VariableAccess:
         self._state.children.setdefault(name, col)
 
 
-def _zeros_of_shape(value: Any) -> jax.Array:
+def _zeros_of_shape(value: ArrayLike) -> jax.Array:
     # Not zeros_like: only the value's shape is needed, so it may be abstract (lazy_init).
     return jnp.zeros(jnp.shape(value), jnp.result_type(value))

@@ -5,7 +5,6 @@ The bridge and `tabulate`, which import linen, are loaded on first use.
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
-from typing import Any as _Any
 
 from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
 from .abstract import abstract_with_sharding as abstract_with_sharding
@@ -174,9 +173,11 @@ if TYPE_CHECKING:
     from .summary import tabulate as tabulate
 
 
-def __getattr__(name: str) -> _Any:
-    if name in ("bridge", "summary"):
-        return _import_module(f".{name}", __name__)
-    if name == "tabulate":
-        return _import_module(".summary", __name__).tabulate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every misspelled name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name in ("bridge", "summary"):
+            return _import_module(f".{name}", __name__)
+        if name == "tabulate":
+            return _import_module(".summary", __name__).tabulate
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

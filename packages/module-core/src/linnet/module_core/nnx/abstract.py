@@ -67,7 +67,7 @@ def eval_shape(
     leaves, structure = jax.tree.flatten(tree)
     abstract = [isinstance(x, _ARRAYS) for x in leaves]
 
-    def run(values: Any, arrays: Any) -> Outcome:
+    def run(values: list[Any], arrays: list[Any]) -> Outcome:
         rest = iter(arrays)
         filled = [next(rest) if a else x for x, a in zip(leaves, abstract, strict=True)]
         inside = Inside(bundle.graphdef, values)
@@ -140,7 +140,7 @@ def get_abstract_model(
     return graphdef, state
 
 
-def _with_leaves(tree: object, f: Callable[[Any, Any], Any]) -> Any:
+def _with_leaves(tree: A, f: Callable[[Any, Any], Any]) -> A:
     """A copy with `f(variable or array, array)` in place of each array."""
 
     def new(leaf: object) -> object:
@@ -148,14 +148,17 @@ def _with_leaves(tree: object, f: Callable[[Any, Any], Any]) -> Any:
             return leaf.copy(jax.tree.map(lambda x: f(leaf, x), leaf.raw_value))
         return f(leaf, leaf)
 
+    made: A
     if isinstance(tree, Pytree):
         graphdef, leaves = flat_leaves(tree)
-        return build(graphdef, [new(x) for x in leaves])[0][0]
-    return jax.tree.map(
+        made = build(graphdef, [new(x) for x in leaves])[0][0]
+        return made
+    made = jax.tree.map(
         lambda x: _with_leaves(x, f) if isinstance(x, Pytree) else new(x),
         tree,
         is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
     )
+    return made
 
 
 def _struct(x: object, sharding: object) -> object:
@@ -165,7 +168,7 @@ def _struct(x: object, sharding: object) -> object:
     return made(x.shape, x.dtype, sharding=sharding)
 
 
-def _sharding_of(leaf: object, x: object, mesh: Any) -> object:
+def _sharding_of(leaf: object, x: object, mesh: Mesh | AbstractMesh | None) -> object:
     from jax.sharding import NamedSharding, PartitionSpec
 
     names = axis_names_of(leaf) if isinstance(leaf, Variable) else None

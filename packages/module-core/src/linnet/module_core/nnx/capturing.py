@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from .structure.iteration import iter_graph
 from .structure.states import FlatState, Path, State, from_flat_state, to_flat_state
 from .variable.variable import Variable, new_variable
 from .variable.variable_types import Perturbation
+
+T = TypeVar("T")
 
 CAPTURES = "__captures__"
 """The name of the attribute."""
@@ -52,9 +54,7 @@ def sow(
     return True
 
 
-def perturb(
-    captures: Captures, variable_type: type[Variable[Any]], name: str, value: object
-) -> Any:
+def perturb(captures: Captures, variable_type: type[Variable[Any]], name: str, value: T) -> T:
     """Adds an existing perturbation, or creates one of zeros if its type is captured."""
     holder = _holder_for(captures, variable_type)
     if holder is None:
@@ -63,7 +63,8 @@ def perturb(
         if holder.get_metadata(_GIVEN, False):
             return value
         _store(holder, variable_type, name, jax.tree.map(jnp.zeros_like, value))
-    return jax.tree.map(jnp.add, holder.raw_value[name], value)
+    perturbed: T = jax.tree.map(jnp.add, holder.raw_value[name], value)
+    return perturbed
 
 
 def names_of(captures: Captures) -> list[str]:
@@ -90,7 +91,7 @@ def _store(holder: Variable[Any], cls: type[Variable[Any]], name: str, value: ob
 
 
 def capture(
-    fn: Any,
+    fn: Callable[..., Any] | type[Variable[Any]],
     *var_types: type[Variable[Any]],
     init: State | None = None,
     method_outputs: type[Variable[Any]] | None = None,
@@ -183,7 +184,13 @@ def _collected(modules: list[tuple[Path, Any]]) -> FlatState[Any]:
     return FlatState(iter(found), sort=True)
 
 
-def _decorator(fn: object, *, var_types: Any, init: Any, method_outputs: Any) -> Callable[..., Any]:
+def _decorator(
+    fn: Callable[..., Any],
+    *,
+    var_types: tuple[type[Variable[Any]], ...],
+    init: State | None,
+    method_outputs: type[Variable[Any]] | None,
+) -> Callable[..., Any]:
     return capture(fn, *var_types, init=init, method_outputs=method_outputs)
 
 

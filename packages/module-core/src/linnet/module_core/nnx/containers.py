@@ -74,7 +74,7 @@ class List(Module, MutableSequence[A], Generic[A]):
         items[index] = value
         self._replace(items)
 
-    def __delitem__(self, index: Any) -> None:
+    def __delitem__(self, index: int | slice) -> None:
         items = self._items()
         del items[index]
         self._replace(items)

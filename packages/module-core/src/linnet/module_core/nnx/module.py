@@ -26,6 +26,7 @@ from .variable.variable import Variable
 from .variable.variable_types import Perturbation, variable_type_from_name
 
 M = TypeVar("M", bound="Module")
+T = TypeVar("T")
 
 
 def _append(previous: tuple[Any, ...], value: object) -> tuple[Any, ...]:
@@ -174,9 +175,9 @@ class Module(Pytree):
     def perturb(
         self,
         name: str,
-        value: object,
+        value: T,
         variable_type: type[Variable[Any]] | str = Perturbation,
-    ) -> Any:
+    ) -> T:
         """Adds a variable of zeros to a value, so that its gradient is the gradient of the value.
 
         The first call creates the variable with the shape of the value.
@@ -203,7 +204,8 @@ class Module(Pytree):
                 f" {type(variable).__name__!r}",
                 hint="Perturb under another name, or with the same variable type as before.",
             )
-        return jax.tree.map(jnp.add, variable.raw_value, value)
+        perturbed: T = jax.tree.map(jnp.add, variable.raw_value, value)
+        return perturbed
 
 
 def set_attributes(
@@ -252,7 +254,7 @@ def iter_module_children(
             yield name, value
 
 
-def first_from(*values: object, error_msg: str) -> Any:
+def first_from(*values: T | None, error_msg: str) -> T:
     """The first value that isn't None.
 
     Raises:

@@ -10,7 +10,7 @@ if there is a mesh: in the metadata, or the one that is set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -86,7 +86,7 @@ def get_named_sharding(tree: A, mesh: Mesh) -> A:
     return made
 
 
-def _replaced(tree: PyTree, f: Any) -> Any:
+def _replaced(tree: PyTree, f: Callable[[Any], Any]) -> Any:
     def new(leaf: object) -> object:
         return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
 

@@ -205,7 +205,13 @@ def calls_of(
         rows: dict[Path, list[CallInfo]] = {}
         begun: set[tuple[Path, str]] = set()
 
-        def note(function: Callable[..., Any], name: str, module: object, a: Any, k: Any) -> object:
+        def note(
+            function: Callable[..., Any],
+            name: str,
+            module: object,
+            a: tuple[Any, ...],
+            k: dict[str, Any],
+        ) -> object:
             path = places.of(module)
             if path is None or (path, name) in begun:
                 return function(module, *a, **k)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .nodes.edits import trace_state
 
 
-def current_jax_trace() -> Any:
+def current_jax_trace() -> object:
     """The current stack of transforms; equal values mean the same stack."""
     return trace_state()
 
@@ -21,7 +19,7 @@ class TraceState:
         self._jax_trace = trace_state()
 
     @property
-    def jax_trace(self) -> Any:
+    def jax_trace(self) -> object:
         """See `current_jax_trace`."""
         return self._jax_trace
 

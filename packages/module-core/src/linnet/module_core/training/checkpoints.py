@@ -21,13 +21,15 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, overload
 
 import jax
 
 from linnet.struct import serialization
 
 from ..errors import ArgumentError, InvalidCheckpointError
+
+T = TypeVar("T")
 
 PyTree: TypeAlias = Any
 
@@ -165,8 +167,8 @@ def save_checkpoint_multiprocess(
     overwrite: bool = False,
     keep_every_n_steps: int | None = None,
     async_manager: AsyncManager | None = None,
-    gda_manager: Any = None,
-    orbax_checkpointer: Any = None,
+    gda_manager: object = None,
+    orbax_checkpointer: object = None,
 ) -> str:
     """`save_checkpoint` in a program of several processes: the first one writes.
 
@@ -191,17 +193,41 @@ def save_checkpoint_multiprocess(
     )
 
 
+@overload
 def restore_checkpoint(
     ckpt_dir: str | os.PathLike[str],
-    target: PyTree | None,
+    target: None,
     step: int | float | None = None,
     prefix: str = "checkpoint_",
     parallel: bool = True,
-    gda_manager: Any = None,
+    gda_manager: object = None,
     allow_partial_mpa_restoration: bool = False,
-    orbax_checkpointer: Any = None,
+    orbax_checkpointer: object = None,
     orbax_transforms: dict[str, Any] | None = None,
-) -> PyTree:
+) -> Any: ...  # whatever was saved
+@overload
+def restore_checkpoint(
+    ckpt_dir: str | os.PathLike[str],
+    target: T,
+    step: int | float | None = None,
+    prefix: str = "checkpoint_",
+    parallel: bool = True,
+    gda_manager: object = None,
+    allow_partial_mpa_restoration: bool = False,
+    orbax_checkpointer: object = None,
+    orbax_transforms: dict[str, Any] | None = None,
+) -> T: ...
+def restore_checkpoint(
+    ckpt_dir: str | os.PathLike[str],
+    target: T,
+    step: int | float | None = None,
+    prefix: str = "checkpoint_",
+    parallel: bool = True,
+    gda_manager: object = None,
+    allow_partial_mpa_restoration: bool = False,
+    orbax_checkpointer: object = None,
+    orbax_transforms: dict[str, Any] | None = None,
+) -> T:
     """Reads a checkpoint.
 
     Args:
@@ -386,7 +412,7 @@ def _is_orbax(folder: str) -> bool:
     )
 
 
-def _restore_orbax(path: str, target: Any, checkpointer: Any, transforms: Any) -> Any:
+def _restore_orbax(path: str, target: T, checkpointer: Any, transforms: object) -> T:
     if checkpointer is None:
         raise ArgumentError(
             f"restore_checkpoint: {path} is a folder, as orbax writes them, and there is no"
@@ -395,8 +421,9 @@ def _restore_orbax(path: str, target: Any, checkpointer: Any, transforms: Any) -
         )
     options = {} if transforms is None else {"transforms": transforms}
     if target is None:
-        return checkpointer.restore(os.path.abspath(path), **options)
-    restored = checkpointer.restore(
+        restored: T = checkpointer.restore(os.path.abspath(path), **options)
+        return restored
+    state_dict = checkpointer.restore(
         os.path.abspath(path), item=serialization.to_state_dict(target), **options
     )
-    return serialization.from_state_dict(target, restored)
+    return serialization.from_state_dict(target, state_dict)

@@ -7,7 +7,7 @@ device axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,12 @@ from jax import lax
 
 from ..errors import ArgumentError, ShapeError
 
+T = TypeVar("T")
+
 __all__ = ["get_metrics", "onehot", "shard", "shard_prng_key", "stack_forest"]
 
 
-def shard(xs: Any) -> Any:
+def shard(xs: T) -> T:
     """Splits the first axis of each array in a tree over this process's devices.
 
     Args:
@@ -36,7 +38,7 @@ def shard(xs: Any) -> Any:
     """
     devices = jax.local_device_count()
 
-    def split(path: Any, x: Any) -> Any:
+    def split(path: tuple[Any, ...], x: Any) -> Any:  # an array of any library
         x = x if hasattr(x, "reshape") else np.asarray(x)
         shape = tuple(x.shape)
         if shape and shape[0] % devices:
@@ -47,7 +49,8 @@ def shard(xs: Any) -> Any:
             )
         return x.reshape((devices, -1, *shape[1:]))
 
-    return jax.tree_util.tree_map_with_path(split, xs)
+    parts: T = jax.tree_util.tree_map_with_path(split, xs)
+    return parts
 
 
 def shard_prng_key(prng_key: jax.Array) -> jax.Array:

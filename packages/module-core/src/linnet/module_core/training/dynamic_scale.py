@@ -87,14 +87,14 @@ class DynamicScale(PyTreeNode):
           A function with the arguments of `fun` that returns a `DynamicScaleResult`.
         """
 
-        def scaled(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        def scaled(*args: object, **kwargs: object) -> tuple[Any, Any]:
             value, aux = fun(*args, **kwargs) if has_aux else (fun(*args, **kwargs), None)
             value = jnp.asarray(value)
             return jnp.asarray(self.scale, value.dtype) * value, aux
 
         differentiated = jax.value_and_grad(scaled, argnums, has_aux=True)
 
-        def value_and_grad(*args: Any, **kwargs: Any) -> DynamicScaleResult:
+        def value_and_grad(*args: object, **kwargs: object) -> DynamicScaleResult:
             (value, aux), grad = differentiated(*args, **kwargs)
             value = value / jnp.asarray(self.scale, value.dtype)
             grad = jax.tree.map(lambda g: jnp.asarray(g) / jnp.asarray(self.scale, g.dtype), grad)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import jax
 
 from linnet.struct import PyTreeNode
 
@@ -46,7 +48,7 @@ class EarlyStopping(PyTreeNode):
             best_metric=float("inf"), patience_count=0, should_stop=False, has_improved=False
         )
 
-    def update(self: ES, metric: Any) -> ES:
+    def update(self: ES, metric: float | jax.Array) -> ES:
         """The state after one more metric. The first is an improvement; NaN later on is not.
 
         Args:

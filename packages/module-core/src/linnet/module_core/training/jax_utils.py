@@ -11,7 +11,7 @@ import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +38,15 @@ __all__ = [
     "unreplicate",
 ]
 
+T = TypeVar("T")
+C = TypeVar("C")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
 _AXIS = "_device_put_sharded"
 
 
-def replicate(
-    tree: Any, devices: Sequence[jax.Device] | None = None, axis_name: str = _AXIS
-) -> Any:
+def replicate(tree: T, devices: Sequence[jax.Device] | None = None, axis_name: str = _AXIS) -> T:
     """Copies each array of a tree to several devices, along a new first axis.
 
     Args:
@@ -60,29 +63,34 @@ def replicate(
     sharding = _over(devices, axis_name)
     count = sharding.mesh.size
 
-    def copied(x: Any) -> Any:
-        x = x if isinstance(x, jax.Array) else np.asarray(x)
-        return jax.device_put(jnp.broadcast_to(x[None], (count, *x.shape)), sharding)
+    def copied(x: object) -> jax.Array:
+        array = x if isinstance(x, jax.Array) else np.asarray(x)
+        copies = jnp.broadcast_to(array[None], (count, *array.shape))
+        placed: jax.Array = jax.device_put(copies, sharding)
+        return placed
 
-    return jax.tree.map(copied, tree)
+    copies: T = jax.tree.map(copied, tree)
+    return copies
 
 
-def unreplicate(tree: Any) -> Any:
+def unreplicate(tree: T) -> T:
     """The first device's entry of each array in a tree, on that device."""
-    return jax.tree.map(lambda x: x[0], tree)
+    first: T = jax.tree.map(lambda x: x[0], tree)
+    return first
 
 
-def pmean(xs: Any, axis_name: str) -> Any:
+def pmean(xs: T, axis_name: str) -> T:
     """`jax.lax.pmean`."""
-    return lax.pmean(xs, axis_name)  # type: ignore[no-untyped-call]
+    mean: T = lax.pmean(xs, axis_name)  # type: ignore[no-untyped-call]
+    return mean
 
 
 def prefetch_to_device(
-    iterator: Iterable[Any],
+    iterator: Iterable[T],
     size: int,
     devices: Sequence[jax.Device] | None = None,
     axis_name: str = _AXIS,
-) -> Iterator[Any]:
+) -> Iterator[T]:
     """Copies batches to the devices before they are used, so that copies overlap computations.
 
     Args:
@@ -102,7 +110,7 @@ def prefetch_to_device(
     return _prefetched(iter(iterator), size, _over(devices, axis_name))
 
 
-def _prefetched(iterator: Iterator[Any], size: int, sharding: NamedSharding) -> Iterator[Any]:
+def _prefetched(iterator: Iterator[T], size: int, sharding: NamedSharding) -> Iterator[T]:
     put = functools.partial(jax.tree.map, lambda x: jax.device_put(x, sharding))
     ready = collections.deque(map(put, itertools.islice(iterator, size)))
     while ready:
@@ -148,7 +156,7 @@ def pad_shard_unpad(
     """
 
     @functools.wraps(wrapped)
-    def padded(*args: Any, min_device_batch: int | None = None, **kwargs: Any) -> Any:
+    def padded(*args: object, min_device_batch: int | None = None, **kwargs: object) -> object:
         devices = jax.local_device_count()
         split = [a for i, a in enumerate(args) if i not in static_argnums]
         split += [a for name, a in kwargs.items() if name not in static_argnames]
@@ -164,17 +172,20 @@ def pad_shard_unpad(
         batch = sizes.pop() or 0
         each = max(-(-batch // devices), min_device_batch or 0)
 
-        def to_devices(x: Any) -> Any:
-            x = x if isinstance(x, jax.Array) else np.asarray(x)
-            numpy = jnp if isinstance(x, jax.core.Tracer) else np
+        def to_devices(x: object) -> jax.Array | np.ndarray[Any, Any]:
+            array: Any = x if isinstance(x, jax.Array) else np.asarray(x)
+            numpy = jnp if isinstance(array, jax.core.Tracer) else np
             if missing := each * devices - batch:
-                zeros = numpy.zeros((missing, *x.shape[1:]), x.dtype)
-                x = numpy.concatenate([numpy.asarray(x), zeros])
-            return x.reshape(devices, each, *x.shape[1:])
+                zeros = numpy.zeros((missing, *array.shape[1:]), array.dtype)
+                array = numpy.concatenate([numpy.asarray(array), zeros])
+            rows: jax.Array | np.ndarray[Any, Any] = array.reshape(devices, each, *array.shape[1:])
+            return rows
 
-        def from_devices(x: Any) -> Any:
-            x = x if isinstance(x, jax.core.Tracer) else np.asarray(jax.device_get(x))
-            return x.reshape(devices * each, *x.shape[2:])[:batch]
+        def from_devices(x: object) -> jax.Array | np.ndarray[Any, Any]:
+            array: Any = x if isinstance(x, jax.core.Tracer) else np.asarray(jax.device_get(x))
+            rows: jax.Array | np.ndarray[Any, Any]
+            rows = array.reshape(devices * each, *array.shape[2:])[:batch]
+            return rows
 
         shard = functools.partial(jax.tree.map, to_devices)
         result = wrapped(
@@ -187,13 +198,13 @@ def pad_shard_unpad(
 
 
 def scan_in_dim(
-    body_fn: Callable[[Any, Any], tuple[Any, Any]],
-    init: Any,
-    xs: Any,
+    body_fn: Callable[[C, X], tuple[C, Y]],
+    init: C,
+    xs: X,
     axis: int | Sequence[int] = (0,),
     unroll: int | Sequence[int] = (1,),
     keepdims: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[C, Y]:
     """`jax.lax.scan` over any axis, or over several, the last one fastest.
 
     Args:
@@ -226,14 +237,14 @@ def scan_in_dim(
         )
     inner = tuple(range(len(axes)))
 
-    def body(carry: Any, slices: Any) -> tuple[Any, Any]:
+    def body(carry: C, slices: X) -> tuple[C, Y]:
         if not keepdims:
             return body_fn(carry, slices)
         kept = jax.tree.map(lambda x: jnp.expand_dims(x, axes), slices)
         carry, results = body_fn(carry, kept)
         return carry, jax.tree.map(lambda y: jnp.squeeze(y, axes), results)
 
-    def over(depth: int, carry: Any, slices: Any) -> tuple[Any, Any]:
+    def over(depth: int, carry: C, slices: X) -> tuple[C, Y]:
         if depth == len(axes):
             return body(carry, slices)
         step = functools.partial(over, depth + 1)
@@ -245,8 +256,8 @@ def scan_in_dim(
 
 
 def partial_eval_by_shape(
-    fn: Callable[..., Any], input_spec: Sequence[Any], *args: Any, **kwargs: Any
-) -> Any:
+    fn: Callable[..., Any], input_spec: Sequence[Any], *args: object, **kwargs: object
+) -> Any:  # what the user's function returns
     """Evaluates a function as far as possible without the values of its first arguments.
 
     Args:
@@ -267,7 +278,7 @@ def partial_eval_by_shape(
     specs = [_abstract(spec) for spec in input_spec]
     structure: list[Any] = []
 
-    def flat(*inputs: Any) -> list[Any]:
+    def flat(*inputs: object) -> list[Any]:
         leaves, treedef = jax.tree.flatten(fn(*inputs, *args, **kwargs))
         structure[:] = [treedef]
         return leaves
@@ -286,7 +297,7 @@ def partial_eval_by_shape(
     return jax.tree.unflatten(structure[0], found)
 
 
-def _abstract(spec: Any) -> jax.ShapeDtypeStruct:
+def _abstract(spec: object) -> jax.ShapeDtypeStruct:
     if hasattr(spec, "shape") and hasattr(spec, "dtype"):
         shape, dtype = spec.shape, spec.dtype
     elif isinstance(spec, tuple | list) and all(isinstance(n, int | np.integer) for n in spec):

@@ -11,12 +11,15 @@ the rate by `step / (warmup_length * steps_per_epoch)` until that is 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-Schedule = Callable[[Any], Any]
+Step: TypeAlias = int | float | jax.Array
+
+Schedule = Callable[[Step], float | jax.Array]
 """A function of the step that returns the learning rate."""
 
 __all__ = [
@@ -59,7 +62,7 @@ def create_stepped_learning_rate_schedule(
     factors = np.array([1.0, *(factor for _, factor in lr_sched_steps)])
     values = factors * base_learning_rate
 
-    def rate(step: Any) -> Any:
+    def rate(step: Step) -> jax.Array:
         return jnp.take(jnp.asarray(values), jnp.sum(step > boundaries))
 
     return _warmed_up(rate, steps_per_epoch, warmup_length)
@@ -81,14 +84,14 @@ def create_cosine_learning_rate_schedule(
     """
     half_period = halfcos_epochs * steps_per_epoch
 
-    def rate(step: Any) -> Any:
+    def rate(step: Step) -> jax.Array:
         return base_learning_rate * (jnp.cos(step * jnp.pi / half_period) * 0.5 + 0.5)
 
     return _warmed_up(rate, steps_per_epoch, warmup_length)
 
 
 def _warmed_up(rate: Schedule, steps_per_epoch: int, warmup_length: float) -> Schedule:
-    def schedule(step: Any) -> Any:
+    def schedule(step: Step) -> float | jax.Array:
         found = rate(step)
         if warmup_length > 0.0:
             found = found * jnp.minimum(1.0, step / float(warmup_length) / steps_per_epoch)

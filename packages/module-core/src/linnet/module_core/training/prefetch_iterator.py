@@ -7,17 +7,31 @@ elements. New programs should use the loader of their data set.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
 
 from ..errors import ArgumentError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Element(Generic[T]):
+    value: T
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    error: BaseException
+
 
 __all__ = ["PrefetchIterator"]
 
 
-class PrefetchIterator:
+class PrefetchIterator(Generic[T]):
     """Iterates over `data_iter`, some elements ahead.
 
     Args:
@@ -28,25 +42,26 @@ class PrefetchIterator:
     [0, 1, 2]
     """
 
-    def __init__(self, data_iter: Any, buffer_size: int = 1) -> None:
+    def __init__(self, data_iter: Iterable[T], buffer_size: int = 1) -> None:
         if buffer_size < 1:
             raise ArgumentError(
                 f"PrefetchIterator: buffer_size is {buffer_size}, expected 1 or more."
             )
-        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(buffer_size)
+        self._queue: queue.Queue[_Element[T] | _End] = queue.Queue(buffer_size)
         self._closed = threading.Event()
         self._end: BaseException | None = None
         self._thread = threading.Thread(target=self._fetch, args=(iter(data_iter),), daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         if self._end is None:
-            element, self._end = self._queue.get()
-            if self._end is None:
-                return element
+            element = self._queue.get()
+            if not isinstance(element, _End):
+                return element.value
+            self._end = element.error
         raise self._end
 
     def close(self) -> None:
@@ -59,11 +74,11 @@ class PrefetchIterator:
             except queue.Empty:
                 self._thread.join(0.01)
 
-    def _fetch(self, elements: Iterator[Any]) -> None:
+    def _fetch(self, elements: Iterator[T]) -> None:
         while not self._closed.is_set():
             try:
-                item = (next(elements), None)
+                item = _Element(next(elements))
             except Exception as end:  # given to the program where it asks for the next element
-                self._queue.put((None, end))
+                self._queue.put(_End(end))
                 return
             self._queue.put(item)

@@ -56,7 +56,7 @@ class TrainState(PyTreeNode):
     tx: Any = field(pytree_node=False)
     opt_state: Any = field(pytree_node=True)
 
-    def apply_gradients(self: TS, *, grads: Any, **kwargs: Any) -> TS:
+    def apply_gradients(self: TS, *, grads: Any, **kwargs: object) -> TS:
         """The state after one update.
 
         Args:
@@ -88,7 +88,9 @@ class TrainState(PyTreeNode):
         return self.replace(step=self.step + 1, params=params, opt_state=opt_state, **kwargs)
 
     @classmethod
-    def create(cls: type[TS], *, apply_fn: Any, params: Any, tx: Any, **kwargs: Any) -> TS:
+    def create(
+        cls: type[TS], *, apply_fn: Callable[..., Any] | None, params: Any, tx: Any, **kwargs: Any
+    ) -> TS:
         """The state at the start of training, at step 0.
 
         Args:
@@ -110,7 +112,7 @@ class TrainState(PyTreeNode):
         return cls(**fields, opt_state=opt_state, **kwargs)
 
 
-def _is_split(params: Any) -> bool:
+def _is_split(params: object) -> bool:
     return isinstance(params, Mapping) and OVERWRITE_WITH_GRADIENT in params
 
 

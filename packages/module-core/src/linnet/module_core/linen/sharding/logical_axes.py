@@ -26,7 +26,7 @@ from .mesh import named_sharding, spec_of
 
 
 def logical_to_mesh_axes(
-    array_dim_names: Sequence[str | None] | None, rules: LogicalRules | None = None
+    array_dim_names: Sequence[str | None] | PartitionSpec | None, rules: LogicalRules | None = None
 ) -> PartitionSpec | None:
     """The mesh axes that an array with these logical axes is split over.
 
@@ -61,7 +61,7 @@ def logical_to_mesh(tree: PyTree, rules: LogicalRules | None = None) -> Any:
       rules: default: the rules that are set.
     """
 
-    def mesh_axes(spec: Any) -> object:
+    def mesh_axes(spec: PartitionSpec | NamedSharding | None) -> object:
         return spec if isinstance(spec, NamedSharding) else logical_to_mesh_axes(spec, rules)
 
     return jax.tree.map(mesh_axes, tree, is_leaf=_is_spec_or_none)
@@ -82,9 +82,10 @@ def logical_to_mesh_sharding(tree: PyTree, mesh: Mesh, rules: LogicalRules | Non
       ArgumentError: the mesh lacks an axis that a rule names.
     """
 
-    def sharding(spec: Any) -> object:
-        given = spec is None or isinstance(spec, NamedSharding)
-        return spec if given else named_sharding(mesh, spec)
+    def sharding(spec: PartitionSpec | NamedSharding | None) -> NamedSharding | None:
+        if spec is None or isinstance(spec, NamedSharding):
+            return spec
+        return named_sharding(mesh, spec)
 
     return jax.tree.map(sharding, logical_to_mesh(tree, rules), is_leaf=_is_spec_or_none)
 

@@ -55,7 +55,7 @@ class LogicallyPartitioned(Partitioned[A]):
         if isinstance(self.rules, list):
             object.__setattr__(self, "rules", tuple(map(tuple, self.rules)))
 
-    def unbox(self, apply_constraint: bool = True) -> Any:
+    def unbox(self, apply_constraint: bool = True) -> A:
         """The value, laid out according to rules and names if there is a mesh.
 
         Args:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +19,8 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
 from ...errors import ArgumentError, ArgumentTypeError
+
+T = TypeVar("T")
 
 
 def get_global_mesh() -> AbstractMesh | None:
@@ -37,7 +39,7 @@ def spec_of(entries: Iterable[Any]) -> PartitionSpec:
     return PartitionSpec(*entries)  # type: ignore[no-untyped-call]
 
 
-def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> Any:
+def constrain(tree: T, spec: PartitionSpec, mesh: Mesh | None = None) -> T:
     """Constrains the layout of every array in `tree`; everything else is left unchanged.
 
     Args:
@@ -83,11 +85,12 @@ def constrain(tree: object, spec: PartitionSpec, mesh: Mesh | None = None) -> An
         except ValueError as error:
             raise _not_divisible("An array", np.shape(x), spec, here) or error from error
 
-    return jax.tree.map(apply, tree)
+    constrained: T = jax.tree.map(apply, tree)
+    return constrained
 
 
 def _not_divisible(
-    what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Any
+    what: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh | AbstractMesh
 ) -> ArgumentError | None:
     """The error for the first axis of an array that a mesh doesn't divide; None if all divide.
 

@@ -50,7 +50,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
     ('layers', 'data', None)
     """
 
-    value: Any
+    value: A
     names: LogicalNames = field(pytree_node=False)
     mesh: Mesh | None = field(pytree_node=False, default=None)
 
@@ -69,7 +69,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
                 hint=f"For an array with one axis, write ({self.names!r},).",
             )
 
-    def unbox(self, apply_constraint: bool = True) -> Any:
+    def unbox(self, apply_constraint: bool = True) -> A:
         """The value, laid out according to the names if there is a mesh.
 
         Args:
@@ -125,7 +125,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         del names[index]
         return self.replace(names=tuple(names))
 
-    def _partition_name(self, params: Mapping[Any, Any]) -> Any:
+    def _partition_name(self, params: Mapping[Any, Any]) -> str | None:
         if PARTITION_NAME not in params:
             raise PartitioningUnspecifiedError(
                 f"Trying to transform a {type(self).__name__} variable with the names {self.names} "
@@ -133,7 +133,8 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
                 hint="Name the axis that vmap or scan adds: "
                 'metadata_params={nn.PARTITION_NAME: "layers"}, or None if it is not split.',
             )
-        return params[PARTITION_NAME]
+        name: str | None = params[PARTITION_NAME]
+        return name
 
     def get_partition_spec(self) -> PartitionSpec:
         """The names as a `PartitionSpec`."""
@@ -163,13 +164,14 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         )
 
 
-def _out_sharding(metadata: Mapping[str, Any]) -> Any:
+def _out_sharding(metadata: Mapping[str, Any]) -> LogicalNames:
     if "out_sharding" not in metadata:
         raise ArgumentError(
             f"The metadata has no 'out_sharding', only {sorted(metadata)}.",
             hint="A variable without axis names needs no box.",
         )
-    return metadata["out_sharding"]
+    names: LogicalNames = metadata["out_sharding"]
+    return names
 
 
 def with_partitioning(

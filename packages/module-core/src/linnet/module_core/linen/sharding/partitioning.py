@@ -19,7 +19,7 @@ from ...errors import ArgumentError, ArgumentTypeError
 from ..axes import Axes, In, Out
 from ..context import context
 from ..filters import CollectionFilter, in_filter
-from ..lifting import lift_target
+from ..lifting import Methods, Target, lift_target
 from ..module import Module
 from ..scope import Scope
 from ..transforms.map_variables import map_variables
@@ -75,7 +75,7 @@ class PartitionedVariable(Variable[T]):
         scope: Scope,
         collection: str,
         name: str,
-        axes: tuple[str, ...] | None = None,
+        axes: object = None,
         fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
     ) -> None:
         super().__init__(scope, collection, name)
@@ -85,7 +85,7 @@ class PartitionedVariable(Variable[T]):
     @property
     def value(self) -> T:
         """The value, laid out by its logical names; set it to change the variable."""
-        return _constrained(super().value, self.axes, self.fallback)  # type: ignore[no-any-return]
+        return _constrained(super().value, self.axes, self.fallback)
 
     @value.setter
     def value(self, value: T) -> None:
@@ -94,12 +94,12 @@ class PartitionedVariable(Variable[T]):
 
 def param_with_axes(
     name: str,
-    init_fn: Callable[..., Any],
+    init_fn: Callable[..., T],
     *init_args: object,
     axes: object = None,
     module: Module | None = None,
     **init_kwargs: Any,
-) -> Any:
+) -> T:
     """A parameter whose logical names are stored in "params_axes".
 
     Args:
@@ -117,7 +117,7 @@ def param_with_axes(
       ArgumentTypeError: `axes` is not a sequence of strings and None, or a tree of these.
     """
     module = _module(module, "param_with_axes")
-    value = module.param(name, init_fn, *init_args, **init_kwargs)
+    value: T = module.param(name, init_fn, *init_args, **init_kwargs)
     if axes is not None:
         value = _constrained(value, axes)
         _keep(module, "params", name, axes)
@@ -127,13 +127,13 @@ def param_with_axes(
 def variable_with_axes(
     collection: str,
     name: str,
-    init_fn: Callable[..., Any],
+    init_fn: Callable[..., T],
     *init_args: object,
-    axes: Any = None,
+    axes: object = None,
     module: Module | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
     **init_kwargs: Any,
-) -> PartitionedVariable[Any]:
+) -> PartitionedVariable[T]:
     """A variable whose logical names are stored in the collection `<collection>_axes`.
 
     Args:
@@ -173,8 +173,8 @@ def _module(module: Module | None, function: str) -> Module:
 
 
 def _constrained(
-    value: object, axes: object, fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED
-) -> Any:
+    value: T, axes: object, fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED
+) -> T:
     if axes is None:
         return value
     axes = _names(axes)
@@ -240,10 +240,11 @@ def get_axis_names(axes_metadata: object) -> FrozenDict[str, Any]:
     Raises:
       ArgumentTypeError: it contains something else.
     """
-    return FrozenDict(_axis_names(axes_metadata))
+    names: FrozenDict[str, Any] = FrozenDict(_axis_names(axes_metadata))
+    return names
 
 
-def _axis_names(tree: object) -> Any:
+def _axis_names(tree: object) -> Any:  # nested like `tree`
     if isinstance(tree, Mapping):
         return {k.removesuffix(_SUFFIX): _axis_names(v) for k, v in tree.items()}
     if not isinstance(tree, AxisMetadata):
@@ -255,7 +256,7 @@ def _axis_names(tree: object) -> Any:
 
 
 def scan_with_axes(
-    target: Any,
+    target: Target,
     variable_axes: Axes = FrozenDict({}),
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
@@ -268,8 +269,8 @@ def scan_with_axes(
     axis_name: str = "layers",
     axes_collections: tuple[str, ...] = ("params",),
     data_transform: Callable[..., Any] | None = None,
-    methods: object = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """`scan` that also names the step axis.
 
     Args:
@@ -297,7 +298,7 @@ def scan_with_axes(
 
 
 def vmap_with_axes(
-    target: Any,
+    target: Target,
     variable_axes: Axes,
     split_rngs: Mapping[Any, bool] = FrozenDict({}),
     in_axes: object = 0,
@@ -306,8 +307,8 @@ def vmap_with_axes(
     axis_name: str | None = None,
     partitioning_axis_names: Mapping[Any, str] = FrozenDict({}),
     spmd_axis_name: str | None = None,
-    methods: object = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """`vmap` that also names the example axis.
 
     Args:
@@ -331,8 +332,8 @@ def vmap_with_axes(
 
 
 def _with_axis_names(
-    transformed: Any, variable_axes: Axes, names: Mapping[str, str], methods: object
-) -> object:
+    transformed: Target, variable_axes: Axes, names: Mapping[str, str], methods: Methods
+) -> Target:
     """Adds `names` to the stored names of the collections that have an axis."""
     for collection, name in names.items():
         axis = next((a for f, a in variable_axes.items() if in_filter(f, collection)), None)
@@ -392,15 +393,15 @@ def _map_names(change: Callable[[list[Any]], list[Any]], tree: object) -> object
 
 
 def remat(
-    target: Any,
+    target: Target,
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
     concrete: bool = False,
     prevent_cse: bool = True,
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
-    methods: object = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """The older `remat`, whose argument numbers do not count the module.
 
     Args:

@@ -8,10 +8,10 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 import jax
 
 from ...accepted import accepted
-from ...typing import Output, PyTree
+from ...typing import PyTree
 from ..filters import CollectionFilter, subtract_filters
 from ..frame import Collections
-from ..lifting import Lift, function_call, ungroup
+from ..lifting import Call, Inputs, Lift, function_call, ungroup
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +52,7 @@ def vjp(
     variables: CollectionFilter = True,
     rngs: CollectionFilter = True,
     multi_scope: bool = False,
-) -> Any:
+) -> tuple[Any, ...]:
     """Lifted `jax.vjp`.
 
     >>> import jax, jax.numpy as jnp
@@ -91,7 +91,9 @@ def vjp(
     rest = lift.collections(subtract_filters(variables, vjp_variables))
     keys, mutable = lift.keys(rngs), lift.mutable(variables)
 
-    def differentiated(by: list[Collections], *primals: object) -> Any:
+    def differentiated(
+        by: list[Collections], *primals: object
+    ) -> tuple[Any, tuple[Any, list[Collections]]]:
         output, changed = lift.run(ungroup([by, rest]), keys, mutable, primals)
         output, aux = output if has_aux else (output, None)
         return output, (aux, changed)
@@ -294,21 +296,28 @@ def custom_vjp(
         moving = [i for i in range(len(args)) if i not in fixed]
         constants = {i: lift.args[i] for i in fixed}
 
-        def run(by: Any, others: Any, moving_args: Sequence[Any], **options: Any) -> Output:
+        def run(
+            by: list[Collections],
+            others: Inputs,
+            moving_args: Sequence[Any],
+            call: Call | None = None,
+        ) -> tuple[Any, list[Collections]]:
             rest, keys = others
             filled = {**constants, **dict(zip(moving, moving_args, strict=True))}
             arguments = [filled[i] for i in range(len(args))]
-            return lift.run(ungroup([by, rest]), keys, mutable, arguments, whole=True, **options)
+            return lift.run(ungroup([by, rest]), keys, mutable, arguments, whole=True, call=call)
 
         @jax.custom_vjp
-        def f(by: object, others: object, *moving_args: object) -> Any:
+        def f(by: list[Collections], others: Inputs, *moving_args: object) -> tuple[Any, Any]:
             return run(by, others, moving_args)
 
-        def forward(by: object, others: object, *moving_args: object) -> Any:
+        def forward(
+            by: list[Collections], others: Inputs, *moving_args: object
+        ) -> tuple[tuple[Any, list[Collections]], Any]:
             (output, residuals), changed = run(by, others, moving_args, call=call_forward)
             return (output, changed), residuals
 
-        def backward(residuals: PyTree, cotangents: PyTree) -> Any:
+        def backward(residuals: PyTree, cotangents: PyTree) -> tuple[Any, ...]:
             output_t, _ = cotangents
             variables_t, *args_t = backward_fn(*constants.values(), residuals, output_t)
             return [variables_t] + [{} for _ in lift.roots[1:]], None, *args_t

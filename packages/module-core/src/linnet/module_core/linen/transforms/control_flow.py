@@ -17,7 +17,7 @@ from ...tracebacks import named_after
 from ...typing import Output
 from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
-from ..lifting import Lift, function_call, group, merge, ungroup
+from ..lifting import Inputs, Lift, function_call, group, merge, ungroup
 from .static_arguments import LOOKS_INSIDE, is_setting
 
 M = TypeVar("M")  # a module, or a tree of modules
@@ -83,7 +83,7 @@ def cond(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: object, *operands: object) -> Output:
+        def run(inputs: Inputs, *operands: object) -> Output:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)
@@ -122,7 +122,7 @@ def switch(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: object, *operands: object) -> Output:
+        def run(inputs: Inputs, *operands: object) -> Output:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)
@@ -168,10 +168,10 @@ def while_loop(
     mutable = lift.mutable(carry_variables)
     call_cond = function_call(cond_fn)
 
-    def keys(step: Any) -> list[dict[str, jax.Array]]:
+    def keys(step: jax.Array) -> list[dict[str, jax.Array]]:
         return join_streams(shared, jax.tree.map(lambda k: jax.random.fold_in(k, step), split))
 
-    def go_on(state: Any) -> object:
+    def go_on(state: tuple[Any, ...]) -> object:
         step, carried, carry = state
         # The condition counts down and the body counts up, so that their keys differ.
         go, _ = lift.run(
@@ -179,7 +179,7 @@ def while_loop(
         )
         return go
 
-    def do(state: Any) -> Any:
+    def do(state: tuple[Any, ...]) -> tuple[Any, ...]:
         step, carried, carry = state
         carry, changed = lift.run(ungroup([carried, shared_vars]), keys(step), mutable, (carry,))
         return step + 1, merge(carried, changed), carry

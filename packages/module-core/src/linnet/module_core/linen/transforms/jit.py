@@ -15,7 +15,7 @@ reads `self.path` or `self.name`, an interceptor, a filter that chooses what to 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,12 +24,13 @@ import jax
 
 from ...axis_rules import get_logical_axis_rules
 from ...config import config
-from ...typing import Output
 from ..context import context
 from ..filters import CollectionFilter, normal_form
 from ..fingerprint import Unknown, fingerprint
-from ..lifting import Lift, Target, lift_target
+from ..frame import Collections
+from ..lifting import Inputs, Lift, Methods, Target, lift_target
 from ..module import Module
+from ..scope import Scope
 from ..variable import Variable
 from .static_arguments import StaticArguments
 
@@ -43,7 +44,7 @@ def jit(
     donate_argnums: int | Iterable[int] = (),
     device: object = None,
     backend: str | None = None,
-    methods: object = None,
+    methods: Methods = None,
 ) -> Target:
     """Lifted `jax.jit`.
 
@@ -75,11 +76,13 @@ class _Compiled:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
-        self._functions: dict[Any, Any] = {}
+        self._functions: dict[Any, Callable[..., Any]] = {}
         placed: dict[Any, Any] = {}
         self._placed = placed  # keys whose trace has read a path, with the paths
 
-        def run(call: _Call, inputs: object, *args: object, **kwargs: object) -> Output:
+        def run(
+            call: _Call, inputs: Inputs, *args: object, **kwargs: object
+        ) -> tuple[Any, list[Collections], _Left]:
             before = context.paths_read
             result = _run(call, inputs, args, kwargs)
             if context.paths_read != before:
@@ -91,7 +94,7 @@ class _Compiled:
 
     def function(
         self, static: tuple[int, ...], names: frozenset[str], donated: tuple[int, ...]
-    ) -> Any:
+    ) -> Callable[..., Any]:
         known = self._functions.get((static, names, donated))
         if known is None:
             known = self._functions[static, names, donated] = jax.jit(
@@ -172,7 +175,7 @@ class _Modules:
         """Whether the method may read the last part of a path that is not in the fingerprints."""
         return _reads_name(self._lift.call) or any(reads_name(type(m)) for m in self._lift.modules)
 
-    def _place(self, scope: Any) -> object:
+    def _place(self, scope: Scope) -> object:
         for i, root in enumerate(self._roots):
             if scope.path[: len(root)] == root:
                 return i, scope.path[len(root) :]
@@ -211,7 +214,7 @@ def reads_name(cls: type) -> bool:
     return known
 
 
-def _reads_name(function: Any) -> bool:
+def _reads_name(function: Callable[..., Any]) -> bool:
     function = inspect.unwrap(function)
     code = getattr(function, "__code__", None)
     return code is not None and _code_reads_name(code)
@@ -235,7 +238,9 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def _run(call: _Call, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Output:
+def _run(
+    call: _Call, inputs: Inputs, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Any, list[Collections], _Left]:
     lift = call.lift
     assert lift is not None
     collections, keys = inputs

@@ -10,7 +10,7 @@ from linnet.struct import FrozenDict
 from ...typing import PyTree
 from ..axes import Axes, add_axis, remove_axis
 from ..filters import CollectionFilter, group_collections, subtract_filters, union_filters
-from ..lifting import Lift, Target, lift_target, merge, ungroup
+from ..lifting import Lift, Methods, Target, lift_target, merge, ungroup
 
 
 def _identity(collections: object) -> object:
@@ -26,7 +26,7 @@ def map_variables(
     mutable: bool = False,
     rngs: CollectionFilter = True,
     variables: CollectionFilter = True,
-    methods: object = None,
+    methods: Methods = None,
 ) -> Target:
     """Maps the variables that a module reads, and those that it writes.
 
@@ -127,7 +127,7 @@ def add_metadata_axis(
 class _BoxAxis:
     """Adds an axis to the metadata of the boxes in a tree, or removes it."""
 
-    def __init__(self, axis: Any, params: Mapping[Any, Any]) -> None:
+    def __init__(self, axis: int | None, params: Mapping[Any, Any]) -> None:
         self._axis = axis
         self._params = params
 

@@ -17,7 +17,7 @@ from ...errors import ArgumentError
 from ...tracebacks import named_after
 from ..axes import Axes
 from ..filters import CollectionFilter
-from ..lifting import Lift, Target, lift_target
+from ..lifting import Inputs, Lift, Methods, Target, lift_target
 from .scan import scan
 from .static_arguments import StaticArguments
 
@@ -30,7 +30,7 @@ def checkpoint(
     prevent_cse: bool = True,
     static_argnums: int | Sequence[int] = (),
     policy: Callable[..., bool] | None = None,
-    methods: object = None,
+    methods: Methods = None,
     *,
     static_argnames: str | Iterable[str] = (),
 ) -> Target:
@@ -81,7 +81,7 @@ def run_checkpoint(
     prevent_cse: bool,
     static: StaticArguments,
     policy: Callable[..., bool] | None,
-) -> Any:
+) -> object:
     """The transform itself: runs the lifted call under `jax.checkpoint`."""
     body = lift.plain(variables, rngs)
     positions, names = static.resolve(lift)
@@ -91,7 +91,7 @@ def run_checkpoint(
     moving = [x for i, x in enumerate(lift.args) if i not in fixed]
     moving_named = {k: v for k, v in lift.kwargs.items() if k not in names}
 
-    def checkpointed(inputs: object, args: Any, kwargs: Any) -> object:
+    def checkpointed(inputs: Inputs, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
         rest = iter(args)
         filled = [fixed[i] if i in fixed else next(rest) for i in range(len(lift.args))]
         return body(inputs, *filled, kwargs={**kwargs, **fixed_named})

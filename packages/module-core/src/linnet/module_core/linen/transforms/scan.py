@@ -12,7 +12,7 @@ first trace.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
 from ...tracebacks import named_after
-from ...typing import Carry, Prefix, PyTree
+from ...typing import Carry, Prefix
 from ..axes import (
     Axes,
     add_axis,
@@ -40,7 +40,7 @@ from ..axes import (
 )
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
 from ..frame import Collections
-from ..lifting import Lift, Target, group, lift_target, merge, ungroup
+from ..lifting import Lift, Methods, Target, group, lift_target, merge, ungroup
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
 
@@ -57,7 +57,7 @@ def scan(
     unroll: int = 1,
     data_transform: Callable[..., Any] | None = None,
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
-    methods: object = None,
+    methods: Methods = None,
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
 ) -> Target:
@@ -158,7 +158,7 @@ def _scan(
 
     def body(
         carry: Carry, slices: Any, shared_vars: object, mutable: CollectionFilter, concrete: bool
-    ) -> Any:
+    ) -> tuple[Any, Any, Any, Any]:
         carried, carry = carry
         xs, scanned, split = slices
         groups, keys = (shared_vars, carried, *scanned), join_streams(shared, split)
@@ -192,7 +192,7 @@ def _scan(
         )
     mutable = lift.mutable(subtract_filters(changes, variable_broadcast))
 
-    def step(carry: Carry, slices: object) -> Any:
+    def step(carry: Carry, slices: object) -> tuple[Carry, Any]:
         new_carry, ys, _, constants = body(carry, slices, shared_vars, mutable, False)
         return new_carry, (ys, constants if not check_constancy else None)
 
@@ -251,7 +251,7 @@ def _find_constants(
     return merge(shared_vars, changed), constants
 
 
-def _output_name(path: Any) -> str:
+def _output_name(path: tuple[Any, ...]) -> str:
     """The name of a step's variable or output, from its path in the result of `_find_constants`."""
     _, part, *inner = path
     if part.idx == 1:
@@ -263,6 +263,9 @@ def _output_name(path: Any) -> str:
 def _only_mutable(lift: Lift, collections: Sequence[Collections]) -> list[Collections]:
     is_mutable = lift.frame.is_mutable
     return [{c: t for c, t in root.items() if is_mutable(c)} for root in collections]
+
+
+T = TypeVar("T")
 
 
 class _Absent:
@@ -295,16 +298,22 @@ def _map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> 
     return map_prefix(lambda a, t: t if _is_shared(a) else move(t, a), axes, sliced)
 
 
-def _one_slice(x: Any) -> object:
+def _one_slice(x: jax.Array) -> object:
     # For arrays the shape suffices; a key's kind is not part of its shape, so a real key is used.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x[0]
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
 
 
-def _to_front(tree: PyTree, axis: Any) -> object:
-    return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+def _to_front(tree: T, axis: int | None) -> T:
+    if not axis:
+        return tree
+    moved: T = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+    return moved
 
 
-def _from_front(tree: PyTree, axis: Any) -> object:
-    return tree if not axis else jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)
+def _from_front(tree: T, axis: int | None) -> T:
+    if not axis:
+        return tree
+    moved: T = jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)
+    return moved

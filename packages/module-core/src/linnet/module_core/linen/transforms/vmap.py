@@ -28,7 +28,7 @@ from ..axes import (
 )
 from ..filters import union_of
 from ..frame import Collections
-from ..lifting import Lift, Target, group, lift_target, ungroup
+from ..lifting import Lift, Methods, Target, group, lift_target, ungroup
 
 
 def vmap(
@@ -41,7 +41,7 @@ def vmap(
     axis_name: object = None,
     spmd_axis_name: object = None,
     metadata_params: Mapping[Any, Any] = FrozenDict({}),
-    methods: object = None,
+    methods: Methods = None,
 ) -> Target:
     """Lifted `jax.vmap`.
 
@@ -117,7 +117,12 @@ def _vmap(
 
     differing: list[tuple[str, ...]] = []
 
-    def body(groups: Any, split: Any, args: Any, kwargs: Any) -> Any:
+    def body(
+        groups: Sequence[Sequence[Collections]],
+        split: list[dict[str, jax.Array]],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[Any, list[list[Collections]]]:
         keys = join_streams(shared, split)
         output, changed = lift.run(_roots(groups, lift), keys, mutable, args, kwargs)
         out = group(changed, list(leave))

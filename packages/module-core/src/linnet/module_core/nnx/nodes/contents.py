@@ -29,13 +29,13 @@ def key_of(entry: object) -> Any:
     return str(entry)
 
 
-def attribute_names(obj: Any) -> list[str]:
+def attribute_names(obj: object) -> list[str]:
     """The names of an object's attributes, in the order of paths."""
     order = getattr(type(obj), "_attribute_order", None)
     if order is not None:
         return sorted(obj.__dict__, key=order)
     if "attr_priorities" in obj.__dict__ and hasattr(type(obj), "set_attr_priority"):
-        priorities = obj.attr_priorities  # an attribute of `bridge.Module`
+        priorities = obj.__dict__["attr_priorities"]  # an attribute of `bridge.Module`
         return sorted(obj.__dict__, key=lambda name: (priorities.get(name, 50), name))
     return sorted(obj.__dict__)
 
@@ -48,10 +48,13 @@ def sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
         return list(mapping)
 
 
-def path_name(cls: type, name: object) -> Any:
+def path_name(cls: type, name: str) -> str | int:
     """The path entry for the attribute `name` of an object of a class."""
     keys = getattr(cls, "_path_key", None)
-    return name if keys is None else keys(name)
+    if keys is None:
+        return name
+    key: str | int = keys(name)
+    return key
 
 
 def iter_data(value: object) -> Iterator[Any]:
@@ -115,7 +118,7 @@ class Skeleton:
     def __hash__(self) -> int:
         return hash(self.key)
 
-    def fill(self, data: Iterable[Any]) -> Any:
+    def fill(self, data: Iterable[Any]) -> object:
         values = iter(data)
         return jax.tree_util.tree_unflatten(
             self.structure, [next(values) if is_data else v for is_data, v in self.leaves]

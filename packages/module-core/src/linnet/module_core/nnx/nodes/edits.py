@@ -11,6 +11,7 @@ Every assignment to a module or variable involves two things:
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..._compat import trace_state as trace_state
@@ -27,7 +28,7 @@ replaced = [0]
 _last: list[Any] = [None]
 
 
-def stamp() -> Any:
+def stamp() -> object:
     """The current trace state, the same object while it is equal, for fast comparison."""
     now, last = trace_state(), _last[0]
     if now == last:
@@ -44,7 +45,7 @@ def place_of_creation() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def check_trace(stamp: object, describe: Any) -> None:
+def check_trace(stamp: object, describe: Callable[[], str]) -> None:
     """Checks that an edit happens under the stack of traces of `stamp`.
 
     Args:

@@ -45,7 +45,7 @@ class Marked:
 def data(value: T, /) -> T: ...
 @overload
 def data(*, default: T = ..., **kwargs: object) -> T: ...
-def data(value: object = _MISSING, /, **kwargs: object) -> Any:
+def data(value: object = _MISSING, /, **kwargs: object) -> object:
     """Makes an attribute data: `self.scale = nnx.data(1.0)`, or `scale: float = nnx.data()`.
 
     Args:
@@ -59,7 +59,7 @@ def data(value: object = _MISSING, /, **kwargs: object) -> Any:
 def static(value: T, /) -> T: ...
 @overload
 def static(*, default: T = ..., **kwargs: object) -> T: ...
-def static(value: object = _MISSING, /, **kwargs: object) -> Any:
+def static(value: object = _MISSING, /, **kwargs: object) -> object:
     """Makes an attribute static, so that it can't hold data: `self.name = nnx.static(name)`.
 
     Args:

@@ -14,9 +14,9 @@ the structure. jax's transforms therefore accept modules, though without sharing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import jax
 
@@ -29,6 +29,9 @@ from .kinds import OBJECT
 from .marks import Marked, declared_marks
 from .representation import Entries, represent, treescope_of
 from .statics import static_key
+
+if TYPE_CHECKING:
+    from .contents import Skeleton
 
 T = TypeVar("T")
 
@@ -75,7 +78,7 @@ class Pytree:
         if pytree:
             _register(cls)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         now = edits.trace_state()
         try:
             stamp = _get_stamp(self)
@@ -109,7 +112,7 @@ class Pytree:
             _set_marks(self, marks)
         self.__dict__.update(state)
 
-    def __copy__(self) -> Any:
+    def __copy__(self) -> Self:
         new = new_object(type(self))
         new.__setstate__(self.__getstate__())
         return new
@@ -286,7 +289,7 @@ def _flatten_mixed(mixed: _Mixed) -> tuple[list[Any], Any]:
     return split_static(mixed.value)
 
 
-def _unflatten_mixed(aux: Any, children: object) -> _Mixed:
+def _unflatten_mixed(aux: Skeleton, children: Iterable[Any]) -> _Mixed:
     return _Mixed(aux.fill(children))
 
 
@@ -324,7 +327,7 @@ def _register(cls: type[Pytree]) -> None:
         children, static = split(obj)
         return [value for _, value in children], static
 
-    def unflatten(static: _Static, children: Any) -> Pytree:
+    def unflatten(static: _Static, children: Iterable[Any]) -> Pytree:
         new = new_object(cls)
         if static.marks:
             _set_marks(new, static.marks)

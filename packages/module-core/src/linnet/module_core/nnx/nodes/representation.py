@@ -7,7 +7,7 @@ its lines in a method `_nnx_entries`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -115,7 +115,7 @@ def _note_of(value: object) -> str:
     return size.rpartition(": ")[2] if kind_of(value) == VARIABLE else size
 
 
-def _size_of(variables: Any) -> str:
+def _size_of(variables: Iterable[Any]) -> str:
     """The number of elements and bytes of variables, by type; "" if none has a known size."""
     sizes: dict[str, tuple[int, int]] = {}
     several = False
@@ -139,7 +139,7 @@ def _size_of(variables: Any) -> str:
     return ", ".join(parts)
 
 
-def _is_key(x: Any) -> bool:
+def _is_key(x: jax.Array) -> bool:
     return bool(jnp.issubdtype(x.dtype, jax.dtypes.prng_key))
 
 

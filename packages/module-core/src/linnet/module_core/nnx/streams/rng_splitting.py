@@ -49,7 +49,7 @@ class StreamBackups:
     def __enter__(self) -> StreamBackups:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         restore_rngs(self)
 
     def __repr__(self) -> str:
@@ -283,10 +283,10 @@ def draw_from(path: Path, stream: RngStream) -> Array:
     return key
 
 
-def copy_with(node: object, rules: list[Rule], graph: bool | None) -> Any:
+def copy_with(node: N, rules: list[Rule], graph: bool | None) -> N:
     """Copies an object, and replaces each stream by the first rule that it passes."""
 
-    def replaced(path: Any, value: object) -> object:
+    def replaced(path: Path, value: object) -> object:
         if not isinstance(value, RngStream):
             return value
         # `value` is already a copy, but shares its variables with the original.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -18,8 +18,10 @@ from ..nodes.pytree import Pytree
 from ..variable.variable import Variable
 from .graphdef import GraphDef
 from .levels import common_level
-from .snapshot import slot_value, snapshot_of
+from .snapshot import Snapshot, slot_value, snapshot_of
 from .structure import Walk
+
+T = TypeVar("T")
 
 
 class Hole:
@@ -64,13 +66,15 @@ def _hole(node: object, roots: list[Any], index_of: dict[int, int]) -> Hole:
     return Hole(index)
 
 
-def put_back(tree: object, roots: Sequence[Any]) -> Any:
+def put_back(tree: T, roots: Sequence[Any]) -> T:
     """Replaces the holes in a tree by the roots."""
-    if type(tree) is Hole:
-        return roots[tree.index]
-    return jax.tree_util.tree_map(
+    if isinstance(tree, Hole):
+        filled: T = roots[tree.index]
+        return filled
+    filled = jax.tree_util.tree_map(
         lambda x: roots[x.index] if type(x) is Hole else x, tree, is_leaf=lambda x: type(x) is Hole
     )
+    return filled
 
 
 class Loose:
@@ -97,7 +101,7 @@ class Loose:
         return self._nodes
 
     @property
-    def level(self) -> Any:
+    def level(self) -> object:
         return common_level(self._nodes)
 
 
@@ -161,10 +165,10 @@ class Bundle:
         return list(chain.from_iterable(p.nodes() for p in self.parts))
 
 
-def _apart(a: Any, b: Any) -> bool:
-    if type(a) is Loose or type(b) is Loose:
-        return a.ids.isdisjoint(b.ids)  # type: ignore[no-any-return]
-    return a.is_apart_from(b)  # type: ignore[no-any-return]
+def _apart(a: Loose | Snapshot, b: Loose | Snapshot) -> bool:
+    if isinstance(a, Loose) or isinstance(b, Loose):
+        return a.ids.isdisjoint(b.ids)
+    return a.is_apart_from(b)
 
 
 def join(graphdefs: tuple[GraphDef, ...]) -> GraphDef:

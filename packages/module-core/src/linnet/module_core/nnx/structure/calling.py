@@ -85,7 +85,7 @@ class Caller:
     def __getitem__(self, key: object) -> Caller:
         return Caller(self._run, (*self._steps, GetItem(key)))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         """Makes the call."""
         return self._run(DelayedAccessor(self._steps), *args, **kwargs)
 

@@ -86,7 +86,7 @@ class SplitContext:
         self._roots: list[Any] = []
         self._numbers: dict[int, Number | None] = {}  # of all nodes so far, by identity
 
-    def split(self, node: object, *filters: Filter) -> Any:
+    def split(self, node: object, *filters: Filter) -> tuple[Any, ...]:
         """Like `nnx.split`; under a tag, the structure includes the numbers of its objects."""
         walk, before = Walk([node]), (0, 0)
         if not self._numbers.keys().isdisjoint(map(id, walk.nodes)):

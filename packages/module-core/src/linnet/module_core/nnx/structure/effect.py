@@ -77,7 +77,7 @@ class Outcome:
 
     __slots__ = ("effect", "output", "values")
 
-    def __init__(self, output: Output, values: Any, effect: Effect) -> None:
+    def __init__(self, output: Output, values: list[Any], effect: Effect) -> None:
         self.output = output
         self.values = values
         self.effect = effect
@@ -163,7 +163,7 @@ class Inside:
         """Undoes changes of structure if they are not propagated."""
         for node, content in zip(self.nodes, self._contents or (), strict=False):
             if isinstance(node, list):
-                node[:] = content
+                node[:] = content or ()
             elif content is not None:
                 held = node if isinstance(node, dict) else node.__dict__
                 held.clear()
@@ -205,7 +205,7 @@ class Inside:
         return Outcome(output, values, after.plan.effect(sent))
 
 
-def _content(node: object) -> Any:
+def _content(node: object) -> list[Any] | dict[Any, Any] | None:
     if isinstance(node, Variable):
         return None
     return (

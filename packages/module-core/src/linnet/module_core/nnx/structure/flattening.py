@@ -6,7 +6,7 @@ that later structures can refer to objects of earlier ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from ...errors import ArgumentError
@@ -30,7 +30,7 @@ class RefMap(MutableMapping[Any, V]):
 
     __slots__ = ("_pairs",)
 
-    def __init__(self, mapping: Any = (), /) -> None:
+    def __init__(self, mapping: Mapping[Any, V] | Iterable[tuple[Any, V]] = (), /) -> None:
         self._pairs: dict[int, tuple[Any, V]] = {}
         self.update(mapping)
 

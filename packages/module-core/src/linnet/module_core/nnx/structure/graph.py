@@ -20,7 +20,7 @@ from ..variable.variable import Variable, place_all
 from .bundle import Loose
 from .graphdef import GraphDef, NumberedGraphDef
 from .iteration import recursive_map, refuse_tree_mode
-from .snapshot import snapshot_of
+from .snapshot import Snapshot, snapshot_of
 from .states import (
     FlatState,
     Path,
@@ -35,7 +35,7 @@ from .structure import build, refuse_leftover
 A = TypeVar("A")
 
 
-def _part_of(node: object) -> Any:
+def _part_of(node: object) -> Snapshot | Loose:
     return snapshot_of(node) if isinstance(node, Pytree) else Loose([node])
 
 
@@ -86,7 +86,7 @@ def split(
 def split(
     node: A, filter: Filter, /, *filters: Filter, graph: bool | None = None
 ) -> tuple[GraphDef[A], State, *tuple[State, ...]]: ...
-def split(node: A, *filters: Filter, graph: bool | None = None) -> Any:
+def split(node: A, *filters: Filter, graph: bool | None = None) -> tuple[Any, ...]:
     """Splits an object into its structure and the state of its leaves.
 
     Args:

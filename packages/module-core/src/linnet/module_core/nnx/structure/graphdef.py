@@ -107,7 +107,7 @@ class GraphDef(Generic[N]):
     def __hash__(self) -> int:
         return self._hash
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return GraphDef, (
             self.tokens,
             self.statics,

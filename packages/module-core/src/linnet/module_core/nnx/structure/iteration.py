@@ -7,7 +7,7 @@ a list, a dict or a jax pytree. The paths are therefore those of `nnx.state`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -19,6 +19,8 @@ from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kin
 from ..variable.variable import Variable
 from .modes import graph_mode
 from .states import Path, path_text
+
+A = TypeVar("A")
 
 
 def items_of(node: Any) -> list[tuple[Any, Any, Any]]:
@@ -141,12 +143,12 @@ def refuse_tree_mode(node: object, graph: bool | None) -> None:
             )
 
 
-def recursive_map(
-    f: Callable[[Path, Any], Any], node: object, /, *, graph: bool | None = None
-) -> Any:
+def recursive_map(f: Callable[[Path, Any], Any], node: A, /, *, graph: bool | None = None) -> A:
     """A copy of an object with each value replaced by `f(path, value)`, children first."""
     refuse_tree_mode(node, graph)
-    return _RecursiveMap(f).made_of(node, ())
+    made: Any = _RecursiveMap(f).made_of(node, ())
+    same: A = made
+    return same
 
 
 class _RecursiveMap:

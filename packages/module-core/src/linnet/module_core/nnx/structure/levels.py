@@ -138,7 +138,7 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
                 edits.check_trace(variable._nnx_stamp, variable._nnx_description)
 
 
-def level_of(node: object) -> Any:
+def level_of(node: object) -> object:
     """The stamp of an object or variable; None for a container or an object without a stamp."""
     if isinstance(node, Variable):
         return node._nnx_stamp
@@ -150,7 +150,7 @@ def level_of(node: object) -> Any:
     return None
 
 
-def common_level(nodes: Sequence[Any]) -> Any:
+def common_level(nodes: Sequence[Any]) -> object:
     """The common stamp of all objects and variables, or None if they differ."""
     stamps = [s for s in map(level_of, nodes) if s is not None]
     first = stamps[0] if stamps else None

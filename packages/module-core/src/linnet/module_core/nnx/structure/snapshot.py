@@ -41,6 +41,10 @@ _OPEN = object()  # the place of a raw array, where any array may be
 _serial = count()
 
 
+Content = list[Any] | dict[Any, Any]
+"""What a node holds: the items of a list, or the entries of a dict or of an object."""
+
+
 class Snapshot:
     """The structure of one root at the last walk.
 
@@ -156,7 +160,7 @@ class Snapshot:
             for leaf, slot, tree in zip(self.leaves, self.slots, self._trees(), strict=True)
         ]
 
-    def _trees(self) -> Any:
+    def _trees(self) -> list[Any]:
         # Raw arrays inside immutable containers have no slot and are found by walking.
         if all(
             s is not None or x is not None for s, x in zip(self.slots, self.leaves, strict=True)
@@ -180,7 +184,7 @@ class Snapshot:
         return True
 
 
-def slot_value(slot: Any, inside: object) -> Any:
+def slot_value(slot: tuple[Any, Any] | None, inside: object) -> Any:
     """The array in a slot."""
     return inside if slot is None else slot[0][slot[1]]
 
@@ -203,19 +207,19 @@ def _unchanged(remembered: tuple[Any, ...]) -> bool:
     )
 
 
-def _outline(content: Any) -> object:
-    if type(content) is list:
+def _outline(content: Content) -> Content:
+    if isinstance(content, list):
         return [_OPEN if kind_of(x) == ARRAY else x for x in content]
     return {k: _OPEN if kind_of(x) == ARRAY else x for k, x in content.items()}
 
 
-def _fits(content: Any, outline: Any) -> bool:
+def _fits(content: Content, outline: Content) -> bool:
     if len(content) != len(outline):
         return False
-    if type(content) is list:
+    if isinstance(content, list):
         pairs: Any = zip(content, outline, strict=True)
     else:
-        if list(content) != list(outline):
+        if not isinstance(outline, dict) or list(content) != list(outline):
             return False
         pairs = zip(content.values(), outline.values(), strict=True)
     return all(x is y or (y is _OPEN and kind_of(x) == ARRAY) for x, y in pairs)

@@ -50,7 +50,13 @@ class State(MutableMapping[Any, Any]):
         "nnx.replace_by_pure_dict(state, msgpack_restore(encoded))."
     )
 
-    def __init__(self, mapping: Any = (), /, *, _copy: bool = True) -> None:
+    def __init__(
+        self,
+        mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (),
+        /,
+        *,
+        _copy: bool = True,
+    ) -> None:
         if isinstance(mapping, State):
             mapping = mapping._mapping
         if _copy or type(mapping) is not dict:
@@ -121,7 +127,7 @@ class State(MutableMapping[Any, Any]):
 
         return State(copy.deepcopy(self._mapping, memo), _copy=False)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return State, (self._mapping,)
 
     def __dir__(self) -> list[str]:
@@ -132,7 +138,7 @@ class State(MutableMapping[Any, Any]):
         return to_flat_state(self)
 
     @classmethod
-    def from_flat_path(cls, flat_state: Any, /) -> State:
+    def from_flat_path(cls, flat_state: FlatPairs, /) -> State:
         """See `from_flat_state`."""
         made: State = from_flat_state(flat_state)
         return made
@@ -329,7 +335,7 @@ def leaves_by_path(state: Mapping[Any, Any]) -> list[tuple[Path, Any]]:
     return pairs
 
 
-def _collect(mapping: Any, path: Path, pairs: list[tuple[Path, Any]]) -> None:
+def _collect(mapping: Mapping[Any, Any], path: Path, pairs: list[tuple[Path, Any]]) -> None:
     for key, value in mapping.items():
         if type(value) is dict:
             _collect(value, (*path, key), pairs)

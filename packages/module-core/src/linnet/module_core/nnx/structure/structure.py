@@ -14,7 +14,7 @@ reference to the index, which preserves sharing. The tokens hold static values b
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -42,13 +42,16 @@ from .graphdef import GraphDef
 
 ABSENT = object()
 
+Token = tuple[Any, ...]
+"""A kind of node, and what belongs to it; see `graphdef`."""
+
 
 class _MetadataKey:
     """A variable's metadata in a token: hashed by static keys, and kept to build from."""
 
     __slots__ = ("_hash", "items", "key")
 
-    def __init__(self, items: Any) -> None:
+    def __init__(self, items: Mapping[str, Any]) -> None:
         self.items = items
         self.key = frozenset((k, static_key(v)) for k, v in items.items())
         self._hash = hash(self.key)
@@ -59,7 +62,7 @@ class _MetadataKey:
     def __hash__(self) -> int:
         return self._hash
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _MetadataKey, (dict(self.items),)  # hashes of strings differ between processes
 
 
@@ -255,7 +258,7 @@ class _Builder:
         """The next value."""
         return self.read(next(self._tokens))
 
-    def read(self, token: Any, present: object = ABSENT) -> object:
+    def read(self, token: Token, present: object = ABSENT) -> object:
         """The value that starts with a token.
 
         Args:
@@ -289,13 +292,13 @@ class _Builder:
         mapping.update((name, by_name[name]) for name in token[2])
         return mapping
 
-    def _static(self, token: Any, present: object) -> object:
+    def _static(self, token: Token, present: object) -> object:
         value, changeable = next(self._statics)
         if present is not ABSENT and static_key(present) == token[1]:
             return present  # the caller's value, in case it is compared by `is`
         return _copied(value) if changeable else value
 
-    def _variable(self, token: Any) -> object:
+    def _variable(self, token: Token) -> object:
         value = next(self._leaves)
         known = None if self._reuse is None else self._reuse(len(self.nodes))
         if known is not None:
@@ -320,7 +323,7 @@ class _Builder:
             )
         return self.nodes[index]
 
-    def _object(self, token: Any, known: Any) -> object:
+    def _object(self, token: Token, known: Any) -> object:
         new = new_object(token[1], self._stamp) if known is None else known
         self.nodes.append(new)
         if type(new) is not token[1]:  # the function assigned `__class__`

@@ -22,7 +22,7 @@ from .bundle import is_node
 from .contexts import MergeContext, SplitContext, merge_context, split_context
 from .graphdef import GraphDef
 from .iteration import iter_graph
-from .states import Path, path_text
+from .states import Path, State, path_text
 
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
@@ -51,7 +51,7 @@ class NodeStates(PyTreeNode):
         return self._graphdef
 
     @property
-    def state(self) -> Any:
+    def state(self) -> State:
         """The only state.
 
         Raises:
@@ -62,7 +62,8 @@ class NodeStates(PyTreeNode):
                 f"Expected exactly one state, got {len(self.states)}.",
                 hint="All of them are in `states`.",
             )
-        return self.states[0]
+        state: State = self.states[0]
+        return state
 
     @classmethod
     def from_split(
@@ -91,7 +92,7 @@ def _split(ctx: SplitContext, _path: Path, _prefix: object, node: object) -> obj
     return NodeStates.from_split(*ctx.split(node))
 
 
-def _merge(ctx: MergeContext, _path: Path, _prefix: Prefix, leaf: Any) -> object:
+def _merge(ctx: MergeContext, _path: Path, _prefix: Prefix, leaf: NodeStates) -> object:
     return ctx.merge(leaf.graphdef, *leaf.states)
 
 

@@ -67,7 +67,7 @@ class GraphState(State, Generic[A]):
 
         return GraphState(self._graphdef, copy.deepcopy(self._state, memo))
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         return GraphState, (self._graphdef, self._state)
 
 
@@ -82,7 +82,9 @@ def _flatten_with_keys(state: GraphState[Any]) -> tuple[list[tuple[Any, Any]], A
     return named, (graphdef, keys)
 
 
-def _unflatten(aux: Any, children: Iterable[Any]) -> GraphState[Any]:
+def _unflatten(
+    aux: tuple[GraphDef[Any], tuple[Any, ...]], children: Iterable[Any]
+) -> GraphState[Any]:
     graphdef, keys = aux
     mapping = {
         k: c._mapping if isinstance(c, State) else c for k, c in zip(keys, children, strict=True)
@@ -93,7 +95,9 @@ def _unflatten(aux: Any, children: Iterable[Any]) -> GraphState[Any]:
 jax.tree_util.register_pytree_with_keys(GraphState, _flatten_with_keys, _unflatten, _flatten)
 
 
-def unpack(node: A, *filters: Filter, graph: bool | None = None) -> Any:
+def unpack(
+    node: A, *filters: Filter, graph: bool | None = None
+) -> GraphState[A] | tuple[GraphState[A], ...]:
     """The states of an object, each with the structure of the whole object.
 
     Args:

@@ -171,16 +171,16 @@ _ABSENT = object()
 
 def _child(node: Any, key: object) -> object:
     if isinstance(node, Pytree):
-        return node.__dict__.get(_attribute(node, key), _ABSENT)
+        return node.__dict__.get(_attribute(key), _ABSENT)
     try:
         return node[key]
     except (KeyError, IndexError):
         return _ABSENT
 
 
-def _attribute(node: object, key: object) -> Any:
+def _attribute(key: object) -> str:
     """The attribute name for a key of a path."""
-    return str(key) if isinstance(key, int) else key
+    return str(key)
 
 
 def _set_child(node: Any, key: object, value: object) -> None:
@@ -190,7 +190,7 @@ def _set_child(node: Any, key: object, value: object) -> None:
         else:
             node[key] = value
     elif isinstance(node, Pytree):
-        setattr(node, _attribute(node, key), value)
+        setattr(node, _attribute(key), value)
     else:
         node[key] = value
 
@@ -282,7 +282,7 @@ class _Removal:
         return _POPPED
 
 
-def _is_static(owner: object, key: Any) -> bool:
+def _is_static(owner: object, key: str) -> bool:
     return isinstance(owner, Pytree) and marks_of(owner).get(key) is False
 
 

@@ -83,7 +83,7 @@ class EMA(Pytree):
             value = new[path].raw_value if isinstance(new[path], Variable) else new[path]
             average.set_raw_value(jax.tree.map(self._averaged, average.raw_value, value))
 
-    def _averaged(self, average: Any, value: Any) -> object:
+    def _averaged(self, average: jax.Array, value: jax.Array) -> jax.Array:
         if not jnp.issubdtype(jnp.asarray(average).dtype, jnp.inexact):
             return copied(value)
         return (self.decay * average + (1 - self.decay) * value).astype(average.dtype)

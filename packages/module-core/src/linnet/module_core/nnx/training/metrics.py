@@ -39,7 +39,7 @@ class Metric(Pytree):
         """The metric of all batches since the last reset."""
         raise NotImplementedError(f"{type(self).__name__} doesn't define compute().")
 
-    def split(self, *filters: Filter) -> Any:
+    def split(self, *filters: Filter) -> tuple[Any, ...]:
         """Splits the metric into structure and states; see `nnx.split`."""
         return split(self, *filters)
 
@@ -316,7 +316,7 @@ def _argument(kwargs: dict[str, Any], name: str) -> object:
     return kwargs[name]
 
 
-def _summed(values: object, mask: Any) -> tuple[Array, Array, tuple[Array, Any]]:
+def _summed(values: object, mask: Any) -> tuple[Array, Array, tuple[Array, Array | bool]]:
     """The sum and number of the values that count, and the values with the mask.
 
     Sums in float32: a sum of bfloat16 losses would keep only about three significant digits.

@@ -46,6 +46,8 @@ else:
 
     M = TypeVar("M")
 
+T = TypeVar("T")
+
 
 class GradientTransformation(Protocol):
     """The interface of optax's optimizers."""
@@ -240,7 +242,7 @@ def _is_divided(variables: object) -> bool:
     return any(isinstance(v, Variable) and v._metadata.get(_DIVIDED) is not None for v in found)
 
 
-def _divided(variables: object, values: object) -> Any:
+def _divided(variables: object, values: T) -> T:
     """Values of variables, with those that have an `optimizer_sharding` laid out by it."""
 
     def of_one(variable: object, value: object) -> object:
@@ -248,7 +250,8 @@ def _divided(variables: object, values: object) -> Any:
             return value
         return laid_out(variable, value, names=variable._metadata.get(_DIVIDED))
 
-    return jax.tree.map(of_one, variables, values, is_leaf=_is_variable)
+    divided: T = jax.tree.map(of_one, variables, values, is_leaf=_is_variable)
+    return divided
 
 
 def _put(variable: Variable[Any], value: object) -> None:
@@ -272,7 +275,7 @@ def _add_whole(variable: object, update: object) -> object:
 def _add(variable: object, update: object) -> object:
     """Adds an update to a variable in place, and returns the sum if it is an array."""
 
-    def add(param: object, change: Any) -> object:
+    def add(param: Any, change: Any) -> jax.Array:
         return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
 
     if not isinstance(variable, Variable):

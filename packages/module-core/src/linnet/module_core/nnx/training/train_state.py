@@ -21,6 +21,8 @@ from ..structure.states import State, merge_state
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    from .optimizer import GradientTransformation
+
     M = TypeVar("M", default=Any)  # the model's type; Any for a bare `TrainState`
 else:
     from typing import TypeVar
@@ -67,7 +69,7 @@ class TrainState(PyTreeNode, Generic[M]):
         graphdef: GraphDef[Any],
         *,
         params: State,
-        tx: Any,
+        tx: GradientTransformation,
         step: int = 0,
         **kwargs: object,
     ) -> TS:

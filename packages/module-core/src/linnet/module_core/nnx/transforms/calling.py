@@ -64,7 +64,7 @@ class KeepsSignature(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, R]]: ...
-    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Output:
+    def __call__(self, f: object = None, *args: object, **options: object) -> Output:
         """The transformed function; without a function, a decorator."""
 
 
@@ -79,7 +79,7 @@ class AddsGradient(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, tuple[R, Gradient]]]: ...
-    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Output:
+    def __call__(self, f: object = None, *args: object, **options: object) -> Output:
         """The transformed function; without a function, a decorator."""
 
 
@@ -88,11 +88,11 @@ class GivesGradient(Protocol[Options]):
 
     @overload
     def __call__(
-        self, f: Callable[P, tuple[Any, R]], *, has_aux: Literal[True], **options: Any
+        self, f: Callable[P, tuple[Any, R]], *, has_aux: Literal[True], **options: object
     ) -> Transformed[P, tuple[Gradient, R]]: ...
     @overload
     def __call__(
-        self, f: None = None, *, has_aux: Literal[True], **options: Any
+        self, f: None = None, *, has_aux: Literal[True], **options: object
     ) -> Callable[[Callable[P, tuple[Any, R]]], Transformed[P, tuple[Gradient, R]]]: ...
     @overload
     def __call__(
@@ -102,7 +102,7 @@ class GivesGradient(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, Any]], Transformed[P, Gradient]]: ...
-    def __call__(self, f: Any = None, *args: Any, **options: Any) -> Output:
+    def __call__(self, f: object = None, *args: object, **options: object) -> Output:
         """The transformed function; without a function, a decorator."""
 
 

@@ -411,7 +411,7 @@ class JitForms(Protocol):
     def __call__(
         self, fun: None = None, **options: Unpack[JitOptions]
     ) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
-    def __call__(self, fun: Any = None, **options: Unpack[JitOptions]) -> Any:
+    def __call__(self, fun: object = None, **options: Unpack[JitOptions]) -> Any:
         """The jitted function, or a decorator if no function is given."""
 
 

@@ -49,7 +49,7 @@ class ShardMap(Transformed[..., Any]):
         self._options = options
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_specs = self._in_specs
         if not isinstance(in_specs, tuple) or isinstance(in_specs, _Spec):

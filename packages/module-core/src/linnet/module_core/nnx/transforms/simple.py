@@ -118,7 +118,7 @@ class Remat(Simple):
         return jax.checkpoint(named_after(self._fun, run), **self._options)
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         bundle, (call, *flat) = self._flat(args, kwargs)
         outcome = self._program(call)(*flat)
         return self._modes.apply(bundle, outcome, self._name)

@@ -82,7 +82,7 @@ class Vmap(Transformed[..., Any]):
         modes.refuse_filters(out_axes, "out_axes")
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_axes = self._in_axes
         if isinstance(in_axes, list):

@@ -118,11 +118,13 @@ class Operators(Generic[A]):
     def get_value(self) -> Any:
         raise AttributeError("get_value")
 
-    def __divmod__(self, other: object) -> Any:
-        return divmod(self.get_value(), _value_of(other))
+    def __divmod__(self, other: object) -> tuple[A, A]:
+        result: tuple[A, A] = divmod(self.get_value(), _value_of(other))
+        return result
 
-    def __rdivmod__(self, other: object) -> Any:
-        return divmod(_value_of(other), self.get_value())
+    def __rdivmod__(self, other: object) -> tuple[A, A]:
+        result: tuple[A, A] = divmod(_value_of(other), self.get_value())
+        return result
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.get_value())
@@ -130,7 +132,7 @@ class Operators(Generic[A]):
     def __contains__(self, item: object) -> bool:
         return item in self.get_value()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         return self.get_value()(*args, **kwargs)
 
     __hash__ = None  # type: ignore[assignment]

@@ -18,11 +18,19 @@ import functools
 import math
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding, get_abstract_mesh
+from jax.sharding import (
+    AbstractMesh,
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    get_abstract_mesh,
+)
 
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
 from ...errors import ArgumentError
@@ -30,10 +38,18 @@ from ..nodes import edits
 from ..nodes.kinds import OBJECT, kind_of
 from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sharding
 
+if TYPE_CHECKING:
+    from .variable import Variable
+
+    _Array = jax.Array | np.ndarray[Any, Any]
+    _Mesh = Mesh | AbstractMesh
+
+T = TypeVar("T")
+
 _OWN: Any = object()
 
 
-def laid_out(variable: object, value: object, *, names: object = _OWN, strict: bool = False) -> Any:
+def laid_out(variable: Variable[Any], value: T, *, names: object = _OWN, strict: bool = False) -> T:
     """The value of a new variable, laid out as its metadata specifies.
 
     Args:
@@ -51,7 +67,7 @@ def laid_out(variable: object, value: object, *, names: object = _OWN, strict: b
     return value if found is None else _put(value, *found)
 
 
-def loaded(variable: Any, value: object) -> Any:
+def loaded(variable: Variable[Any], value: T) -> T:
     """The new value of an existing variable, laid out as its metadata specifies unless sharded."""
     if isinstance(value, jax.core.Tracer):
         return value
@@ -67,7 +83,7 @@ def loaded(variable: Any, value: object) -> Any:
 
 
 def _layout_for(
-    variable: Any, value: object, names: object, strict: bool
+    variable: Variable[Any], value: object, names: object, strict: bool
 ) -> tuple[Any, Any] | None:
     """The layout of a value and its mesh, or None if it has no layout."""
     if not isinstance(value, (jax.Array, np.ndarray)):
@@ -93,7 +109,9 @@ def _layout_for(
     return (spec if mesh is None else NamedSharding(mesh, spec)), here
 
 
-def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> ArgumentError | None:
+def _misfit(
+    spec: PartitionSpec, value: _Array, mesh: _Mesh, variable: object
+) -> ArgumentError | None:
     what = f"A {type(variable).__name__}"
     if len(spec) > value.ndim:
         return ArgumentError(
@@ -127,7 +145,7 @@ def _misfit(spec: PartitionSpec, value: Any, mesh: Any, variable: object) -> Arg
     return None
 
 
-def _place(value: Any) -> str:
+def _place(value: _Array) -> str:
     """The shape of a value and the objects under construction, outermost last."""
     making: list[str] = []
     frame = sys._getframe(1)
@@ -140,15 +158,17 @@ def _place(value: Any) -> str:
     return f"{maker}, of shape {tuple(value.shape)},"
 
 
-def _put(value: object, layout: object, mesh: object) -> object:
+def _put(value: T, layout: object, mesh: object) -> T:
     if isinstance(value, jax.core.Tracer):
         return lay_out(value, layout)
     if is_eager():
         if _lies_there(value, layout, mesh):
             return value
-        return jax.device_put(value, layout)
+        placed: T = jax.device_put(value, layout)
+        return placed
     # A constant of the traced function. Inside a jit, jax accepts any array.
-    return _constant_laid_out(value, getattr(layout, "sharding", layout))
+    constant: T = _constant_laid_out(value, getattr(layout, "sharding", layout))
+    return constant
 
 
 def _lies_there(value: object, layout: object, mesh: object) -> bool:
@@ -167,7 +187,7 @@ def _lies_there(value: object, layout: object, mesh: object) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _constant_laid_out(value: object, layout: object) -> object:
+def _constant_laid_out(value: T, layout: object) -> T:
     return lay_out(value, layout)
 
 
@@ -186,9 +206,10 @@ def _eager_state() -> object:
     return found[0]
 
 
-def lay_out(value: object, sharding: object) -> Any:
-    """Lays out a traced value over devices; with `sharding` None, XLA decides."""
-    sharding = getattr(sharding, "sharding", sharding)  # of a Format: XLA chooses the memory layout
+def lay_out(value: T, layout: object) -> T:
+    """Lays out a traced value over devices; with `layout` None, XLA decides."""
+    # Of a Format, the sharding: XLA chooses the memory layout.
+    sharding: Any = getattr(layout, "sharding", layout)
     if sharding is None:
         return value
     context = get_abstract_mesh()
@@ -203,10 +224,11 @@ def lay_out(value: object, sharding: object) -> Any:
         # Sharding is part of the type on explicit axes; a constraint can't change it.
         return reshard(value, sharding)
     constrain: Any = jax.lax.with_sharding_constraint
-    return constrain(value, sharding)
+    laid: T = constrain(value, sharding)
+    return laid
 
 
-def _manual_axes(*meshes: Any) -> set[Any]:
+def _manual_axes(*meshes: _Mesh) -> set[Any]:
     # Inside shard_map, the axes that it splits are manual; only the mesh that is set shows this.
     return {
         name
@@ -216,7 +238,7 @@ def _manual_axes(*meshes: Any) -> set[Any]:
     }
 
 
-def _without(sharding: Any, axes: set[Any]) -> object:
+def _without(sharding: NamedSharding | PartitionSpec, axes: set[Any]) -> object:
     def entry(e: object) -> object:
         if isinstance(e, tuple):
             return tuple(a for a in e if a not in axes) or None

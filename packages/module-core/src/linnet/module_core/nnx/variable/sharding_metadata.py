@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from ...axis_rules import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
 from ...errors import ArgumentError
+
+if TYPE_CHECKING:
+    from .variable import Variable
 
 _SPELLINGS = ("out_sharding", "sharding", "sharding_names")
 
@@ -26,7 +29,7 @@ def one_spelling(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "out_sharding": metadata[found[0]]} if found else rest
 
 
-def axis_names_of(variable: Any) -> Any:
+def axis_names_of(variable: Variable[Any]) -> Any:
     """The names of the axes, or None."""
     metadata = variable._metadata
     for key in _SPELLINGS:
@@ -44,7 +47,7 @@ def lies_as(names: object) -> Any:
     return None
 
 
-def mesh_of(variable: Any) -> Any:
+def mesh_of(variable: Variable[Any]) -> Any:
     """The mesh in the metadata, given separately or in a sharding, or None."""
     mesh = variable._metadata.get("mesh")
     whole = lies_as(axis_names_of(variable))
@@ -57,7 +60,7 @@ def _spec_in(whole: object) -> PartitionSpec:
     return spec if spec is not None else make()
 
 
-def spec_of(variable: Any) -> PartitionSpec:
+def spec_of(variable: Variable[Any]) -> PartitionSpec:
     """The mesh axes over which a variable is split; `PartitionSpec()` if it names no axes.
 
     Rules map names to mesh axes: those in the metadata (`sharding_rules`), or else those that are
@@ -116,7 +119,7 @@ PARTITION_NAME = "partition_name"
 """The key of `transform_metadata` for the name of the axis."""
 
 
-def add_axis_name(variable: Any, axis: int, name: str | None) -> None:
+def add_axis_name(variable: Variable[Any], axis: int, name: str | None) -> None:
     """Adds the name of a new axis to a variable's metadata, and runs its hooks."""
     for key in _SPELLINGS:
         names = variable._metadata.get(key)
@@ -130,7 +133,7 @@ def add_axis_name(variable: Any, axis: int, name: str | None) -> None:
     variable.add_axis(axis, name)
 
 
-def remove_axis_name(variable: Any, axis: int, name: str | None) -> None:
+def remove_axis_name(variable: Variable[Any], axis: int, name: str | None) -> None:
     """Removes the name of a dropped axis from a variable's metadata, and runs its hooks."""
     for key in _SPELLINGS:
         names = variable._metadata.get(key)
@@ -166,7 +169,7 @@ def _sharding_in(whole: object) -> Any:
     return getattr(whole, "sharding", whole)
 
 
-def like(names: object, entries: list[Any]) -> Any:
+def like(names: object, entries: list[Any]) -> tuple[Any, ...] | PartitionSpec | NamedSharding:
     """Entries for the axes, in the same form as `names`."""
     spec: Any = PartitionSpec
     whole = lies_as(names)

@@ -184,13 +184,13 @@ class Variable(Operators[A], Generic[A]):
     def __setitem__(self, index: object, value: object) -> None:
         self.set_value(value, index=index)
 
-    def __jax_array__(self) -> Any:
-        return self.get_value()
+    def __jax_array__(self) -> A:
+        value: A = self.get_value()
+        return value
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        import numpy as np
-
-        return np.asarray(self.get_value(), *args, **kwargs)
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray[Any, Any]:
+        array: np.ndarray[Any, Any] = np.asarray(self.get_value(), *args, **kwargs)
+        return array
 
     # Metadata.
 
@@ -206,9 +206,9 @@ class Variable(Operators[A], Generic[A]):
             return self._metadata[name]
         return self._metadata.get(name, default)
 
-    def set_metadata(self, *args: Any, **metadata: object) -> None:
+    def set_metadata(self, *args: object, **metadata: object) -> None:
         """Adds entries, given as keywords or `name, value`, or replaces all with a mapping."""
-        if len(args) == 2:
+        if len(args) == 2 and isinstance(args[0], str):
             new = {**self._metadata, args[0]: args[1]}
         elif len(args) == 1 and isinstance(args[0], Mapping):
             new = {**args[0], **metadata}
@@ -325,7 +325,7 @@ class Variable(Operators[A], Generic[A]):
         set_raw_value(new, copy.deepcopy(self.raw_value, memo))
         return new
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
         value, metadata = self.raw_value, dict(self._metadata)
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             # jax 0.8 can't pickle typed keys: store their bits and the name of their generator.
@@ -406,7 +406,7 @@ def _names_axes(variable: Variable[Any]) -> bool:
 
 
 def _new_key_variable(
-    cls: type[Variable[Any]], bits: Any, generator: object, metadata: dict[str, Any]
+    cls: type[Variable[Any]], bits: jax.Array, generator: object, metadata: dict[str, Any]
 ) -> Variable[Any]:
     """A variable that holds the typed key or keys with these bits."""
     return new_variable(cls, jax.random.wrap_key_data(bits, impl=generator), metadata)
@@ -496,8 +496,9 @@ def _register(cls: type[Variable[Any]]) -> None:
             _Metadata(v._metadata) if v._metadata else _NO_METADATA
         )
 
-    def unflatten(metadata: _Metadata, children: Any) -> Variable[Any]:
-        return new_variable(cls, children[0], metadata.items)
+    def unflatten(metadata: _Metadata, children: Iterable[Any]) -> Variable[Any]:
+        (value,) = children
+        return new_variable(cls, value, metadata.items)
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 A = TypeVar("A")
@@ -36,7 +36,9 @@ class VariableMetadata(Generic[A]):
         return {**self.metadata, **{name: h for name, h in hooks.items() if h}}
 
 
-def hooks_of(hook: Any) -> tuple[Callable[..., Any], ...]:
+def hooks_of(
+    hook: Callable[..., Any] | Iterable[Callable[..., Any]] | None,
+) -> tuple[Callable[..., Any], ...]:
     """Converts one function or several to a tuple."""
     if hook is None:
         return ()

@@ -21,7 +21,9 @@ def register_variable_name(
 ) -> Callable[[V], V]: ...
 @overload
 def register_variable_name(name: str, typ: V, *, overwrite: bool = False) -> V: ...
-def register_variable_name(name: str, typ: Any = None, *, overwrite: bool = False) -> Any:
+def register_variable_name(
+    name: str, typ: V | None = None, *, overwrite: bool = False
+) -> V | Callable[[V], V]:
     """Registers a type of variable under a collection name; a class decorator without `typ`.
 
     Raises:
