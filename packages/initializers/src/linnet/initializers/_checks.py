@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.export
@@ -19,10 +19,12 @@ from jax.typing import DTypeLike
 
 from ._compat import HAS_OUT_SHARDING
 
+Real: TypeAlias = "float | np.generic | np.ndarray[Any, Any] | jax.Array"
+
 # Arguments of factories.
 
 
-def real(who: object, name: str, value: object) -> Any:
+def real(who: object, name: str, value: object) -> Real:
     """A real number, not NaN; arrays and tracers of real dtype are returned unchanged.
 
     A Python number comes back as a float, so that `normal(1)` equals `normal(1.0)`.
@@ -40,7 +42,7 @@ def real(who: object, name: str, value: object) -> Any:
     return value
 
 
-def spread(who: object, name: str, value: object) -> Any:
+def spread(who: object, name: str, value: object) -> Real:
     """A finite real number that is not negative: a scale or a standard deviation."""
     value = real(who, name, value)
     if isinstance(value, jax.core.Tracer):

@@ -64,7 +64,7 @@ def field(
 ) -> Any: ...
 def field(
     pytree_node: bool = True, *, metadata: Mapping[Any, Any] | None = None, **kwargs: Any
-) -> Any:
+) -> object:
     """A field of a `dataclass` or `PyTreeNode`: a child of the pytree, or part of its structure.
 
     Args:

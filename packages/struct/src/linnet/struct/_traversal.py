@@ -12,11 +12,13 @@ import abc
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from linnet.struct.frozen_dict import FrozenDict
+
+T = TypeVar("T")
 
 Fn = Callable[[Any], Any]
 
@@ -45,7 +47,7 @@ class Traversal(abc.ABC):
         """
 
     @abc.abstractmethod
-    def update(self, fn: Fn, inputs: object) -> Any:
+    def update(self, fn: Fn, inputs: T) -> T:
         """A copy of the data with a function applied at the places.
 
         Args:
@@ -53,7 +55,7 @@ class Traversal(abc.ABC):
           inputs: nested data; it is not changed.
         """
 
-    def set(self, values: Iterable[Any], inputs: object) -> Any:
+    def set(self, values: Iterable[Any], inputs: T) -> T:
         """A copy of the data with new values at the places.
 
         Args:
@@ -120,8 +122,9 @@ class TraverseId(Traversal):
     def iterate(self, inputs: object) -> Iterator[Any]:
         yield inputs
 
-    def update(self, fn: Fn, inputs: object) -> Any:
-        return fn(inputs)
+    def update(self, fn: Fn, inputs: T) -> T:
+        new: T = fn(inputs)
+        return new
 
 
 class TraverseCompose(Traversal):
@@ -135,7 +138,7 @@ class TraverseCompose(Traversal):
         for x in self._x.iterate(inputs):
             yield from self._y.iterate(x)
 
-    def update(self, fn: Fn, inputs: object) -> Any:
+    def update(self, fn: Fn, inputs: T) -> T:
         return self._x.update(lambda x: self._y.update(fn, x), inputs)
 
 
@@ -149,7 +152,7 @@ class TraverseMerge(Traversal):
         for traversal in self._traversals:
             yield from traversal.iterate(inputs)
 
-    def update(self, fn: Fn, inputs: object) -> Any:
+    def update(self, fn: Fn, inputs: T) -> T:
         for traversal in self._traversals:
             inputs = traversal.update(fn, inputs)
         return inputs
@@ -165,8 +168,9 @@ class TraverseFilter(Traversal):
         if self._fn(inputs):
             yield inputs
 
-    def update(self, fn: Fn, inputs: object) -> Any:
-        return fn(inputs) if self._fn(inputs) else inputs
+    def update(self, fn: Fn, inputs: T) -> T:
+        new: T = fn(inputs) if self._fn(inputs) else inputs
+        return new
 
 
 class TraverseTree(Traversal):
@@ -175,8 +179,9 @@ class TraverseTree(Traversal):
     def iterate(self, inputs: object) -> Iterator[Any]:
         yield from jax.tree.leaves(inputs)
 
-    def update(self, fn: Fn, inputs: object) -> Any:
-        return jax.tree.map(fn, inputs)
+    def update(self, fn: Fn, inputs: T) -> T:
+        new: T = jax.tree.map(fn, inputs)
+        return new
 
 
 class TraverseEach(Traversal):
@@ -249,13 +254,14 @@ class TraverseAttr(Traversal):
     def iterate(self, inputs: object) -> Iterator[Any]:
         yield getattr(inputs, self._attr)
 
-    def update(self, fn: Fn, inputs: object) -> Any:
+    def update(self, fn: Fn, inputs: T) -> T:
         value = fn(getattr(inputs, self._attr))
         if dataclasses.is_dataclass(inputs) and not isinstance(inputs, type):
             return dataclasses.replace(inputs, **{self._attr: value})
         if isinstance(inputs, tuple) and hasattr(inputs, "_fields"):
             named: Any = inputs
-            return named._replace(**{self._attr: value})
+            replaced: T = named._replace(**{self._attr: value})
+            return replaced
         updated = copy.copy(inputs)
         setattr(updated, self._attr, value)
         return updated

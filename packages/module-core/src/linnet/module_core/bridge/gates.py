@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +24,16 @@ class Join:
 
     number: int
 
-    def joined(self, parts: Sequence[Any]) -> Any:
+    def joined(
+        self, parts: Sequence[jax.Array | jax.ShapeDtypeStruct]
+    ) -> jax.Array | jax.ShapeDtypeStruct:
         """The joined array."""
         if any(isinstance(p, jax.ShapeDtypeStruct) for p in parts):
             shape = (*parts[0].shape[:-1], sum(p.shape[-1] for p in parts))
             return jax.ShapeDtypeStruct(shape, parts[0].dtype)  # type: ignore[no-untyped-call]
         return jnp.concatenate([jnp.asarray(p) for p in parts], -1)
 
-    def split(self, whole: Any) -> list[Any]:
+    def split(self, whole: jax.Array) -> list[jax.Array]:
         """The parts."""
         return list(jnp.split(whole, self.number, -1))
 

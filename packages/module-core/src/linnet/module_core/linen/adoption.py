@@ -124,7 +124,7 @@ def iter_modules(
                 yield from iter_modules(getattr(value, f.name), (*path, f.name), of=of)
 
 
-def adopt(parent: Module, name: str, value: object) -> Any:
+def adopt(parent: Module, name: str, value: object) -> object:
     """Makes the unplaced modules in `value` children of `parent`.
 
     Their names begin with `name`. Returns `value` as `parent` should hold it.

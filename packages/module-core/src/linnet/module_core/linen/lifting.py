@@ -354,7 +354,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
     return changed
 
 
-def _names(collections: object) -> Any:
+def _names(collections: Any) -> Any:
     """The same dicts without their values, so that no traced value is kept."""
     if isinstance(collections, list):
         return [_names(tree) for tree in collections]

@@ -502,7 +502,7 @@ class Module(_Dataclass, VariableAccess):
         mutable: CollectionFilter = False,
         capture_intermediates: CaptureIntermediates = False,
         **kwargs: object,
-    ) -> Any:
+    ) -> object:
         """Calls a method with `variables`.
 
         Args:

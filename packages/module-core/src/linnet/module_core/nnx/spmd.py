@@ -19,7 +19,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ..axis_rules import get_logical_axis_rules as get_logical_axis_rules
 from ..axis_rules import logical_axis_rules as logical_axis_rules
 from ..axis_rules import set_logical_axis_rules as set_logical_axis_rules
-from ..typing import PyTree
 from .nodes.pytree import Pytree
 from .structure.graph import flat_leaves
 from .structure.structure import build
@@ -86,18 +85,21 @@ def get_named_sharding(tree: A, mesh: Mesh) -> A:
     return made
 
 
-def _replaced(tree: PyTree, f: Callable[[Any], Any]) -> Any:
+def _replaced(tree: A, f: Callable[[Any], Any]) -> A:
     def new(leaf: object) -> object:
         return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
 
+    replaced: A
     if isinstance(tree, Pytree):
         graphdef, leaves = flat_leaves(tree)
-        return build(graphdef, [new(x) for x in leaves])[0][0]
-    return jax.tree_util.tree_map(
+        replaced = build(graphdef, [new(x) for x in leaves])[0][0]
+        return replaced
+    replaced = jax.tree_util.tree_map(
         lambda x: _replaced(x, f) if isinstance(x, Pytree) else new(x),
         tree,
         is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
     )
+    return replaced
 
 
 def add_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:

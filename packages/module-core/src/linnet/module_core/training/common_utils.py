@@ -58,7 +58,7 @@ def shard_prng_key(prng_key: jax.Array) -> jax.Array:
     return jax.random.split(prng_key, num=jax.local_device_count())
 
 
-def stack_forest(forest: Sequence[Any]) -> Any:
+def stack_forest(forest: Sequence[T]) -> T:
     """Stacks a sequence of trees of the same structure, leaf by leaf, along a new first axis.
 
     Raises:
@@ -72,10 +72,11 @@ def stack_forest(forest: Sequence[Any]) -> Any:
             "stack_forest: there are no trees to stack.",
             hint="Were any steps run before the metrics were collected?",
         )
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *forest)
+    stacked: T = jax.tree.map(lambda *leaves: jnp.stack(leaves), *forest)
+    return stacked
 
 
-def get_metrics(device_metrics: Sequence[Any]) -> Any:
+def get_metrics(device_metrics: Sequence[T]) -> T:
     """Collects the metrics of several steps that were computed by `jax.pmap`.
 
     Args:
@@ -89,7 +90,8 @@ def get_metrics(device_metrics: Sequence[Any]) -> Any:
       ArgumentError: there are no steps.
     """
     first = jax.tree.map(lambda x: x[0], device_metrics)
-    return stack_forest(jax.device_get(first))
+    metrics: T = stack_forest(jax.device_get(first))
+    return metrics
 
 
 def onehot(

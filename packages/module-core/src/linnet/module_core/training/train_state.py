@@ -116,7 +116,7 @@ def _is_split(params: object) -> bool:
     return isinstance(params, Mapping) and OVERWRITE_WITH_GRADIENT in params
 
 
-def _added(param: Any, update: Any) -> Any:
+def _added(param: Any, update: Any) -> jax.Array | None:
     # In the parameter's dtype: an update may be in a wider one.
     return None if param is None else jnp.asarray(param + update).astype(jnp.asarray(param).dtype)
 

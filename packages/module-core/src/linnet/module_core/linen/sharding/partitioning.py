@@ -244,7 +244,7 @@ def get_axis_names(axes_metadata: object) -> FrozenDict[str, Any]:
     return names
 
 
-def _axis_names(tree: object) -> Any:  # nested like `tree`
+def _axis_names(tree: object) -> Any:
     if isinstance(tree, Mapping):
         return {k.removesuffix(_SUFFIX): _axis_names(v) for k, v in tree.items()}
     if not isinstance(tree, AxisMetadata):

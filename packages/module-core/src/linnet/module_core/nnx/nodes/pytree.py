@@ -130,7 +130,7 @@ class Pytree:
     def __repr__(self) -> str:
         return represent(self)
 
-    def __treescope_repr__(self, path: object, subtree_renderer: object) -> Any:
+    def __treescope_repr__(self, path: object, subtree_renderer: object) -> object:
         return treescope_of(self, self.__dict__, path, subtree_renderer)
 
 

@@ -153,7 +153,7 @@ def _bytes(size: int) -> str:
 
 def treescope_of(
     value: object, attributes: Mapping[Any, Any], path: object, subtree_renderer: object
-) -> Any:
+) -> object:
     """The rendering of an object with these attributes in treescope, a notebook viewer."""
     import importlib
 

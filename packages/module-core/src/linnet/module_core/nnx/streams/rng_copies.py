@@ -55,7 +55,7 @@ def with_rngs(
     only: Filter = True,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> object:
     """Copies an object and splits, forks or broadcasts the streams of the copy.
 
     The first of `split`, `broadcast` and `fork` that selects a stream applies to it. The new stream

@@ -120,7 +120,7 @@ def split_rngs(
     squeeze: bool = False,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> object:
     """Splits the next key of each stream into several, until the streams are restored.
 
     Args:
@@ -196,7 +196,7 @@ def fork_rngs(
     split: Mapping[Filter, Shape | None] | Shape | None = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> object:
     """Restarts each stream from its next key, until the streams are restored.
 
     Args:

@@ -69,9 +69,9 @@ def _hole(node: object, roots: list[Any], index_of: dict[int, int]) -> Hole:
 def put_back(tree: T, roots: Sequence[Any]) -> T:
     """Replaces the holes in a tree by the roots."""
     if isinstance(tree, Hole):
-        filled: T = roots[tree.index]
-        return filled
-    filled = jax.tree_util.tree_map(
+        root: T = roots[tree.index]
+        return root
+    filled: T = jax.tree_util.tree_map(
         lambda x: roots[x.index] if type(x) is Hole else x, tree, is_leaf=lambda x: type(x) is Hole
     )
     return filled

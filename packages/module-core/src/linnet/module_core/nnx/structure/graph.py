@@ -171,7 +171,7 @@ def merge(
 ) -> Any: ...
 def merge(
     graphdef: object, /, *states: object, copy: bool = False, recreate_variables: bool = True
-) -> Any:
+) -> object:
     """Builds an object from its structure and the leaves of states.
 
     Args:

@@ -119,7 +119,7 @@ class VarDefaults:
         """Names and settings."""
         return self._as_dict().items()
 
-    def get(self, name: str, default: object = None, /) -> Any:
+    def get(self, name: str, default: object = None, /) -> object:
         """The setting of that name, or `default` if there is none."""
         return self._as_dict().get(name, default)
 

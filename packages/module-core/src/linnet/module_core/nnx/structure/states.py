@@ -147,11 +147,19 @@ class State(MutableMapping[Any, Any]):
         """See `map_state`."""
         return map_state(f, self)
 
-    def filter(self, first: Filter, /, *filters: Filter) -> Any:
+    @overload
+    def filter(self, first: Filter, /) -> State: ...
+    @overload
+    def filter(self, first: Filter, second: Filter, /, *filters: Filter) -> tuple[State, ...]: ...
+    def filter(self, first: Filter, /, *filters: Filter) -> State | tuple[State, ...]:
         """See `filter_state`."""
         return filter_state(self, first, *filters)
 
-    def split(self, first: Filter, /, *filters: Filter) -> Any:
+    @overload
+    def split(self, first: Filter, /) -> State: ...
+    @overload
+    def split(self, first: Filter, second: Filter, /, *filters: Filter) -> tuple[State, ...]: ...
+    def split(self, first: Filter, /, *filters: Filter) -> State | tuple[State, ...]:
         """See `split_state`."""
         return split_state(self, first, *filters)
 
@@ -177,7 +185,7 @@ class State(MutableMapping[Any, Any]):
     def __repr__(self) -> str:
         return represent(self)
 
-    def __treescope_repr__(self, path: object, subtree_renderer: object) -> Any:
+    def __treescope_repr__(self, path: object, subtree_renderer: object) -> object:
         return treescope_of(self, self._mapping, path, subtree_renderer)
 
 
@@ -238,7 +246,7 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
     def __getitem__(self, index: int) -> tuple[Path, V]: ...
     @overload
     def __getitem__(self, index: slice) -> list[tuple[Path, V]]: ...
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice) -> tuple[Path, V] | list[tuple[Path, V]]:
         if isinstance(index, slice):
             return list(zip(self._paths[index], self._values[index], strict=True))
         return self._paths[index], self._values[index]
@@ -254,12 +262,24 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
         made: State = from_flat_state(self)
         return made
 
-    def filter(self, first: Filter, /, *filters: Filter) -> Any:
+    @overload
+    def filter(self, first: Filter, /) -> FlatState[V]: ...
+    @overload
+    def filter(
+        self, first: Filter, second: Filter, /, *filters: Filter
+    ) -> tuple[FlatState[V], ...]: ...
+    def filter(self, first: Filter, /, *filters: Filter) -> FlatState[V] | tuple[FlatState[V], ...]:
         """The parts that filters select; drops the rest."""
         *parts, _ = _divide(self, (first, *filters))
         return parts[0] if not filters else tuple(parts)
 
-    def split(self, first: Filter, /, *filters: Filter) -> Any:
+    @overload
+    def split(self, first: Filter, /) -> FlatState[V]: ...
+    @overload
+    def split(
+        self, first: Filter, second: Filter, /, *filters: Filter
+    ) -> tuple[FlatState[V], ...]: ...
+    def split(self, first: Filter, /, *filters: Filter) -> FlatState[V] | tuple[FlatState[V], ...]:
         """The parts that filters select.
 
         Raises:
@@ -357,7 +377,7 @@ def to_flat_state(state: Mapping[Any, Any]) -> FlatState[Any]:
 def from_flat_state(flat_state: FlatPairs) -> State: ...
 @overload
 def from_flat_state(flat_state: FlatPairs, *, cls: Callable[..., S]) -> S: ...
-def from_flat_state(flat_state: FlatPairs, *, cls: Any = State) -> Any:
+def from_flat_state(flat_state: FlatPairs, *, cls: Callable[..., Any] = State) -> object:
     """The nested state of (path, leaf) pairs, or of a mapping from paths to leaves.
 
     Raises:
@@ -435,7 +455,9 @@ def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any]) -> Stat
 def merge_state(
     state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Callable[..., S]
 ) -> S: ...
-def merge_state(state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Any = State) -> Any:
+def merge_state(
+    state: Mapping[Any, Any], /, *states: Mapping[Any, Any], cls: Any = State
+) -> object:
     """The leaves of several states; where paths are equal or one extends another, the last wins."""
     if not states:
         return state if isinstance(state, cls) else cls(state)

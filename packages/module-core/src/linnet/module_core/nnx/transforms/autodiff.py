@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
-from ...typing import Output, PyTree
+from ...typing import PyTree
 from ..structure.bundle import Hole, put_back
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.graph import flat_leaves
@@ -76,7 +77,7 @@ def _finish(lifted: Lifted, aux: object, outcome: Outcome) -> object:
 def _zero(value: object) -> object:
     """The zero tangent or cotangent of a variable's value, which may be a tree."""
 
-    def of_array(x: Any) -> object:
+    def of_array(x: ArrayLike) -> object:
         if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
             return jnp.zeros_like(x)
         return np.zeros(jnp.shape(x), jax.dtypes.float0)
@@ -184,7 +185,7 @@ def jvp(
     has_aux: bool = False,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> tuple[Any, ...] | Callable[..., Any]:
     """`jax.jvp` for functions of modules: the output and its tangent.
 
     Args:
@@ -269,7 +270,7 @@ def vjp(
     reduce_axes: Sequence[Hashable] = (),
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> tuple[Any, ...] | Callable[..., Any]:
     """`jax.vjp` for functions of modules: the output, and the function that pulls cotangents back.
 
     Args:
@@ -356,7 +357,9 @@ class CustomVjp(Transformed[P, R]):
         graphdef = lifted.bundle.graphdef
         fixed = {i: lifted.args[i] for i in whole}
 
-        def call(f: Callable[..., Any], values: Any, diff_args: Any) -> tuple[Any, Inside]:
+        def call(
+            f: Callable[..., Any], values: list[Any], diff_args: tuple[Any, ...]
+        ) -> tuple[Any, Inside]:
             inside = Inside(graphdef, values, self._modes.tree)
             rest = iter(diff_args)
             all_args = [fixed[i] if i in fixed else next(rest) for i in range(count)]
@@ -370,13 +373,15 @@ class CustomVjp(Transformed[P, R]):
             written.update(after.written())
 
         @jax.custom_vjp
-        def run(values: object, diff_args: object) -> Output:
+        def run(values: list[Any], diff_args: tuple[Any, ...]) -> Outcome:
             output, inside = call(self._fun, values, diff_args)
             outcome = inside.leave(output, everything=True)
             note(inside.after)
             return outcome
 
-        def forward(values: object, diff_args: object) -> Any:
+        def forward(
+            values: list[Any], diff_args: tuple[Any, ...]
+        ) -> tuple[Outcome, tuple[Any, Outcome, list[Any]]]:
             (output, residuals), inside = call(fwd, values, diff_args)
             outcome = inside.leave((output, residuals), everything=True)
             note(inside.after)
@@ -386,7 +391,7 @@ class CustomVjp(Transformed[P, R]):
             roots_after, nodes_values = outcome.effect, outcome.values
             return outcome, (residuals, Outcome(None, nodes_values, roots_after), values)
 
-        def backward(saved: Any, cotangent: PyTree) -> Any:
+        def backward(saved: tuple[Any, Outcome, list[Any]], cotangent: PyTree) -> tuple[Any, ...]:
             residuals, after, values = saved
             roots, _ = build(after.effect.graphdef, list(after.values))
             residuals = put_back(residuals, roots)

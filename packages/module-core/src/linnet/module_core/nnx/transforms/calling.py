@@ -142,6 +142,12 @@ def optional_function(transform: Callable[..., Any]) -> Any:
     return either
 
 
+def given(f: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The function of a transform: `optional_function` calls the transform only with one."""
+    assert f is not None
+    return f
+
+
 def positional(
     fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -180,7 +186,7 @@ class Transformed(ABC, Generic[P, R]):
     def __get__(
         self: Transformed[Concatenate[Any, Q], R], instance: object, owner: object = None
     ) -> Callable[Q, R]: ...
-    def __get__(self, instance: Any, owner: object = None) -> Any:
+    def __get__(self, instance: Any, owner: object = None) -> object:
         return self if instance is None else functools.partial(self, instance)
 
     def __repr__(self) -> str:

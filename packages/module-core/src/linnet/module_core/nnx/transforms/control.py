@@ -7,7 +7,7 @@ some branch or iteration wrote to reach the caller's objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -61,13 +61,13 @@ def _where(i: int, bundle: Bundle, detached: object, names: Sequence[str] | None
     return join_text(place_text(place, names), path)
 
 
-def _types(value: object) -> object:
+def _types(value: object) -> list[tuple[tuple[int, ...], Any]]:
     """The shapes and dtypes of the arrays in a value."""
     leaves = jax.tree_util.tree_leaves(value)
     return [(getattr(x, "shape", ()), getattr(x, "dtype", type(x))) for x in leaves]
 
 
-def _type_text(types: Any) -> str:
+def _type_text(types: Iterable[tuple[tuple[int, ...], Any]]) -> str:
     return ", ".join(
         [f"{getattr(d, 'name', d)}[{','.join(map(str, shape))}]" for shape, d in types]
     )
@@ -108,7 +108,7 @@ def _select(
     operands: tuple[Any, ...],
     modes: Modes,
     name: str,
-) -> Any:
+) -> Any:  # what the branches return
     detached, bundle = _bundled(operands, modes, name)
     done: dict[int, _Done] = {}
     names = [f"branch {i} ({getattr(f, '__name__', 'function')})" for i, f in enumerate(functions)]
@@ -187,7 +187,7 @@ def cond(
     Array(2, dtype=int32, weak_type=True)
     """
 
-    def select(branches: Any, *flat: object) -> object:
+    def select(branches: Sequence[Callable[..., Any]], *flat: object) -> object:
         return jax.lax.cond(pred, *branches, *flat)
 
     modes = Modes(graph, graph_updates)
@@ -209,7 +209,7 @@ def switch(
     Array(0, dtype=int32, weak_type=True)
     """
 
-    def select(branches: Any, *flat: object) -> object:
+    def select(branches: Sequence[Callable[..., Any]], *flat: object) -> object:
         return jax.lax.switch(index, branches, *flat)
 
     modes = Modes(graph, graph_updates)
@@ -232,15 +232,17 @@ class _Loop:
         self.name = name
         self.done: list[_Done] = []
 
-    def start(self) -> object:
+    def start(self) -> tuple[Any, Any]:
         return self.bundle.values(), self.detached
 
-    def inside(self, state: Any) -> tuple[Inside, Any]:
+    def inside(self, state: tuple[Any, Any]) -> tuple[Inside, Any]:
         values, detached = state
         inside = Inside(self.bundle.graphdef, values)
         return inside, detached
 
-    def turn(self, fun: Callable[..., Any], state: object, *first: object) -> object:
+    def turn(
+        self, fun: Callable[..., Any], state: tuple[Any, Any], *first: object
+    ) -> tuple[Any, Any]:
         inside, detached = self.inside(state)
         fun, bound = resolve(fun)
         output = inside.call(fun, (*bound, *first, detached), {})
@@ -270,7 +272,7 @@ class _Loop:
                 )
         return outcome.values, outcome.output
 
-    def finish(self, state: Any) -> Any:
+    def finish(self, state: tuple[Any, C]) -> C:
         values, detached = state
         if not self.done:  # no iteration, and nothing traced
             return put_back(detached, self.bundle.roots)
@@ -281,7 +283,8 @@ class _Loop:
         else:
             outcome.output = detached
         output = self.modes.apply(self.bundle, outcome, self.name)
-        return detached if self.modes.tree else output
+        value: C = detached if self.modes.tree else output
+        return value
 
 
 def _shape(tree: PyTree) -> object:
@@ -320,12 +323,12 @@ def while_loop(
     """
     loop = _Loop(init_val, Modes(graph, graph_updates), "while_loop")
 
-    def go_on(state: object) -> object:
+    def go_on(state: tuple[Any, C]) -> object:
         inside, detached = loop.inside(state)
         fun, bound = resolve(cond_fun)
         return inside.call(fun, (*bound, detached), {})
 
-    def turn(state: object) -> object:
+    def turn(state: tuple[Any, C]) -> tuple[Any, C]:
         return loop.turn(body_fun, state)
 
     end = jax.lax.while_loop(
@@ -361,7 +364,7 @@ def fori_loop(
     """
     loop = _Loop(init_val, Modes(graph, graph_updates), "fori_loop")
 
-    def turn(i: object, state: object) -> object:
+    def turn(i: object, state: tuple[Any, C]) -> tuple[Any, C]:
         return loop.turn(body_fun, state, i)
 
     end = jax.lax.fori_loop(lower, upper, named_after(body_fun, turn), loop.start(), unroll=unroll)

@@ -28,6 +28,7 @@ from ..variable.variable_types import Param
 from .calling import (
     Transformed,
     adds_gradient,
+    given,
     gives_gradient,
     names_of,
     positional,
@@ -74,7 +75,7 @@ class Grad(Transformed[..., Any]):
         self,
         fun: Callable[..., Any],
         name: str,
-        argnums: Any,
+        argnums: int | DiffState | Sequence[int | DiffState],
         has_aux: bool,
         modes: Modes,
         **options: Any,
@@ -84,7 +85,9 @@ class Grad(Transformed[..., Any]):
         self._names = names_of(self._fun)
         self._name = name
         self._several = not isinstance(argnums, (int, DiffState))
-        self._wanted = tuple(argnums) if self._several else (argnums,)
+        self._wanted: tuple[int | DiffState, ...] = (
+            (argnums,) if isinstance(argnums, (int, DiffState)) else tuple(argnums)
+        )
         self._has_aux = has_aux
         self._modes = modes
         modes.refuse_filters(self._wanted, "argnums")
@@ -119,17 +122,17 @@ class Grad(Transformed[..., Any]):
         return found
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
-        args, kwargs = positional(self._fun, self._bound + args, kwargs)
-        positions = self._positions(len(args))
-        prefix = (*(positions.get(i) for i in range(len(args))), None)
-        lifted = Lifted(prefix, (*args, kwargs), "argnums", self._names, self._modes, self._name)
+    def __call__(self, *args: object, **kwargs: object) -> Output:
+        given, named = positional(self._fun, self._bound + args, kwargs)
+        positions = self._positions(len(given))
+        prefix = (*(positions.get(i) for i in range(len(given))), None)
+        lifted = Lifted(prefix, (*given, named), "argnums", self._names, self._modes, self._name)
         values = lifted.bundle.values()
         chosen = [i for i, spec in enumerate(lifted.specs) if spec is True]
         self._check(lifted, values, chosen)
-        *plain_args, kwargs = lifted.args
+        *plain_args, named = lifted.args
 
-        def run(by: Any) -> tuple[Any, Any]:
+        def run(by: tuple[list[Any], list[Any]]) -> tuple[Any, Any]:
             by_values, by_args = by
             inner = list(values)
             for i, value in zip(chosen, by_values, strict=True):
@@ -138,7 +141,7 @@ class Grad(Transformed[..., Any]):
             for i, value in zip(positions, by_args, strict=True):
                 inner_args[i] = value
             inside = Inside(lifted.bundle.graphdef, inner, self._modes.tree)
-            output = inside.call(self._fun, inner_args, kwargs)
+            output = inside.call(self._fun, inner_args, named)
             if self._has_aux:
                 if not (isinstance(output, tuple) and len(output) == 2):
                     raise ArgumentTypeError(
@@ -229,7 +232,7 @@ def _without_empty(gradient: object) -> object:
 
 @gives_gradient
 def grad(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     argnums: int | DiffState | Sequence[int | DiffState] = 0,
     has_aux: bool = False,
@@ -238,7 +241,7 @@ def grad(
     reduce_axes: Sequence[Hashable] = (),
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Grad:
     """`jax.grad` for functions of modules.
 
     Args:
@@ -269,12 +272,12 @@ def grad(
     _refuse_axes(reduce_axes)
     modes = Modes(graph, graph_updates)
     options = {"holomorphic": holomorphic, "allow_int": allow_int}
-    return Grad(f, "grad", argnums, has_aux, modes, **options)
+    return Grad(given(f), "grad", argnums, has_aux, modes, **options)
 
 
 @adds_gradient
 def value_and_grad(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     argnums: int | DiffState | Sequence[int | DiffState] = 0,
     has_aux: bool = False,
@@ -283,7 +286,7 @@ def value_and_grad(
     reduce_axes: Sequence[Hashable] = (),
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Grad:
     """`jax.value_and_grad` for functions of modules; takes the arguments of `grad`.
 
     Returns:
@@ -293,10 +296,10 @@ def value_and_grad(
     _refuse_axes(reduce_axes)
     modes = Modes(graph, graph_updates)
     options = {"holomorphic": holomorphic, "allow_int": allow_int}
-    return Grad(f, "value_and_grad", argnums, has_aux, modes, **options)
+    return Grad(given(f), "value_and_grad", argnums, has_aux, modes, **options)
 
 
-def _refuse_axes(reduce_axes: Any) -> None:
+def _refuse_axes(reduce_axes: Sequence[Hashable]) -> None:
     if tuple(reduce_axes):
         raise ArgumentError(
             "reduce_axes must be empty, since jax no longer supports it.",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypedDict, Unpack, overload
+from typing import Any, Protocol, TypeAlias, TypedDict, Unpack, overload
 
 import jax
 
@@ -25,7 +25,7 @@ from ..structure.bundle import Bundle, detach_nodes
 from ..structure.effect import After, Inside, Outcome
 from ..structure.graphdef import GraphDef
 from ..variable.layout import lay_out
-from .calling import P, R, Transformed, names_of, optional_function, resolve
+from .calling import P, R, Transformed, given, names_of, optional_function, resolve
 from .lifting import Form
 from .naming import places_of_objects, sharding_misfit
 from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
@@ -70,6 +70,9 @@ class JitOptions(TypedDict, total=False):
     graph_updates: bool | None
 
 
+_Layout: TypeAlias = tuple[Any, Any, Any]
+"""Which leaves are donated, their shardings, and where the arguments have shardings."""
+
 _OPTIONS_OF_JAX = ("keep_unused", "device", "backend", "inline")
 
 
@@ -81,7 +84,13 @@ class _Prepared:
 
     __slots__ = ("bundle", "flat", "jitted", "static")
 
-    def __init__(self, bundle: Bundle, jitted: Any, static: Any, flat: Any) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        jitted: Any,  # jax's type of it lacks methods that it has
+        static: tuple[Any, ...],
+        flat: tuple[Any, ...],
+    ) -> None:
         self.bundle = bundle
         self.jitted = jitted
         self.static = static
@@ -120,7 +129,9 @@ class Jitted(Transformed[P, R]):
         self._by_shardings: dict[Any, Any] = {}
 
     def _arguments_named(
-        self, argnums: object, argnames: object
+        self,
+        argnums: int | Sequence[int] | None,
+        argnames: str | Iterable[str] | None,
     ) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Positions and names of arguments; an argument given by one is listed under both."""
         bound = len(self._bound)
@@ -156,9 +167,9 @@ class Jitted(Transformed[P, R]):
         self,
         graphdef: GraphDef,
         static: tuple[tuple[Any, Any], ...],
-        layout: Any,
-        values: Any,
-        donated: Any,
+        layout: _Layout | None,
+        values: list[Any],
+        donated: list[Any],
         args: tuple[Any, ...],
         donated_args: dict[Any, Any],
         kwargs: dict[str, Any],
@@ -183,7 +194,7 @@ class Jitted(Transformed[P, R]):
         return self._constrained(inside, output, layout, constraints)
 
     def _constrained(
-        self, inside: Inside, output: Output, layout: Any, constraints: object
+        self, inside: Inside, output: Output, layout: _Layout | None, constraints: object
     ) -> Outcome:
         """The outcome, donated values included, with the requested shardings applied."""
         roots = list(inside.roots)
@@ -379,7 +390,7 @@ class Jitted(Transformed[P, R]):
         self._by_shardings.clear()
 
 
-def _as_tuple(spec: Any) -> tuple[Any, ...]:
+def _as_tuple(spec: int | str | Iterable[Any] | None) -> tuple[Any, ...]:
     if spec is None:
         return ()
     return (spec,) if isinstance(spec, (int, str)) else tuple(spec)
@@ -411,7 +422,7 @@ class JitForms(Protocol):
     def __call__(
         self, fun: None = None, **options: Unpack[JitOptions]
     ) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
-    def __call__(self, fun: object = None, **options: Unpack[JitOptions]) -> Any:
+    def __call__(self, fun: object = None, **options: Unpack[JitOptions]) -> object:
         """The jitted function, or a decorator if no function is given."""
 
 
@@ -422,7 +433,7 @@ def _forms(transform: Callable[..., Jitted[Any, Any]]) -> JitForms:
 
 @_forms
 def jit(
-    fun: Any = None,
+    fun: Callable[..., Any] | None = None,
     *,
     in_shardings: Prefix = None,
     out_shardings: Prefix = None,
@@ -477,4 +488,4 @@ def jit(
         graph=graph,
         graph_updates=graph_updates,
     )
-    return Jitted(fun, options)
+    return Jitted(given(fun), options)

@@ -9,20 +9,21 @@ from typing import Any
 from ...accepted import accepted
 from ..structure.bundle import Bundle
 from ..variable.sharding_metadata import PARTITION_NAME
-from .calling import decorator
+from ..variable.variable import Variable
+from .calling import decorator, given
 from .lifting import AxisMetadata
 from .prefixes import Occurrence, detach_with_specs, spec_of_each_leaf
 
 
 @decorator
 def transform_metadata(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     in_axes: object = 0,
     out_axes: object = 0,
     partition: str | None,
     graph: bool | None = None,
-) -> Any:
+) -> Callable[..., Any]:
     """Keeps sharding metadata in step within a function that is passed to, say, `jax.vmap`.
 
     While the function runs, its variables lack the name of the axis that jax removes; the variables
@@ -38,18 +39,20 @@ def transform_metadata(
     accepted(graph=graph)
     names = AxisMetadata({PARTITION_NAME: partition})
 
-    @functools.wraps(f)
+    function = given(f)
+
+    @functools.wraps(function)
     def renamed(*args: object, **kwargs: object) -> object:
         prefix = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
         inner = _each(tuple(prefix), args, "in_axes", names.remove)
         try:
-            output = f(*args, **kwargs)
+            output = function(*args, **kwargs)
         finally:
             for variable, axis in inner:
                 names.add(variable, axis)
         known = {id(v) for v, _ in inner}
 
-        def add_to_new(variable: Any, axis: object) -> None:
+        def add_to_new(variable: Variable[Any], axis: object) -> None:
             if id(variable) not in known:
                 names.add(variable, axis)
 
@@ -60,8 +63,8 @@ def transform_metadata(
 
 
 def _each(
-    prefix: object, tree: object, what: str, do: Callable[[Any, Any], None]
-) -> list[tuple[Any, Any]]:
+    prefix: object, tree: object, what: str, do: Callable[[Variable[Any], Any], None]
+) -> list[tuple[Variable[Any], Any]]:
     roots: list[Any] = []
     occurrences: list[Occurrence]
     _, occurrences = detach_with_specs(prefix, tree, roots, what)

@@ -53,10 +53,10 @@ class FilterMapping:
     every_path = False
     """Whether filters see every path of a shared variable, instead of only the first."""
 
-    def __init__(self, filters: Any, /) -> None:
+    def __init__(self, filters: Mapping[Any, Any] | Iterable[tuple[Any, Any]], /) -> None:
         pairs: Iterable[tuple[Any, Any]]
         if is_by_path(filters):
-            pairs = create_path_filters(_bare(filters)).items()
+            pairs = create_path_filters(_bare(filters)).items()  # type: ignore[arg-type]
         else:
             pairs = filters.items() if isinstance(filters, Mapping) else filters
         pairs = tuple(pairs)

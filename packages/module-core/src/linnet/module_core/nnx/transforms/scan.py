@@ -33,7 +33,15 @@ from ..nodes.statics import static_key
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.iteration import follow, iter_references
 from ..variable.variable import Variable
-from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .calling import (
+    Transformed,
+    decorator,
+    given,
+    names_of,
+    positional,
+    refuse_bound_method,
+    resolve,
+)
 from .lifting import AxisMetadata, Form, Lifted, Run, Static, groups_of, put_together
 from .naming import axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, join_text, plain, spread
@@ -258,7 +266,7 @@ class _Loop:
             )
         carry = jax.tree_util.tree_map(jnp.asarray, carry)
 
-        def body(carry: PyTree, x: object) -> Any:
+        def body(carry: PyTree, x: tuple[Any, Any]) -> tuple[Any, Any]:
             return self._body(carry, x)
 
         (carried, carried_output), (groups, output) = jax.lax.scan(
@@ -277,7 +285,7 @@ class _Loop:
         output = jax.tree_util.tree_unflatten(structure, leaves)
         return Outcome((output, carried_output), [sent[i] for i in effect.changed], effect)
 
-    def _body(self, carry: PyTree, x: Any) -> object:
+    def _body(self, carry: PyTree, x: tuple[Any, Any]) -> tuple[Any, Any]:
         call, scan = self.call, self.scan
         carried, carried_argument = carry
         sliced, sliced_leaves = x
@@ -504,7 +512,7 @@ def _flat(prefix: Prefix, tree: PyTree) -> tuple[list[Any], list[Any], Any]:
 
 @decorator
 def scan(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     length: int | None = None,
     reverse: bool = False,
@@ -515,7 +523,7 @@ def scan(
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Scan:
     """`jax.lax.scan` for functions of modules.
 
     Args:
@@ -546,7 +554,7 @@ def scan(
     """
     refuse_bound_method(f, "scan")
     return Scan(
-        f,
+        given(f),
         in_axes,
         out_axes,
         length,

@@ -15,7 +15,15 @@ from jax.sharding import Mesh, NamedSharding
 from ..._compat import mesh_that_is_set
 from ...tracebacks import entry
 from ...typing import Output
-from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .calling import (
+    Transformed,
+    decorator,
+    given,
+    names_of,
+    positional,
+    refuse_bound_method,
+    resolve,
+)
 from .jit import StateSharding
 from .lifting import AxisMetadata, Form, Lifted, Run, groups_of, put_together
 from .naming import places_of, places_of_objects, sharding_misfit
@@ -60,7 +68,7 @@ class ShardMap(Transformed[..., Any]):
         groups = groups_of(lifted.specs, in_specs, self._out_specs)
         split = tuple([_Spec() if g is None else g for g in groups])
 
-        def run(values: list[Any], args: Any) -> Output:
+        def run(values: list[Any], args: tuple[Any, ...]) -> tuple[Any, Any, Any]:
             run = Run(lifted.form, values, AxisMetadata(None), self._modes.tree)
             output = run.call(self._fun, args, kwargs)
             output = run.detach(self._out_specs, output, "shard_map out_specs")
@@ -114,7 +122,7 @@ class ShardMap(Transformed[..., Any]):
 
 @decorator
 def shard_map(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     mesh: object = None,
     in_specs: object,
@@ -123,7 +131,7 @@ def shard_map(
     check_vma: bool = True,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> ShardMap:
     """`jax.shard_map` for functions of modules.
 
     Args:
@@ -140,4 +148,4 @@ def shard_map(
     options: dict[str, Any] = {"mesh": mesh, "check_vma": check_vma}
     if axis_names:
         options["axis_names"] = set(axis_names)
-    return ShardMap(f, in_specs, out_specs, Modes(graph, graph_updates), options)
+    return ShardMap(given(f), in_specs, out_specs, Modes(graph, graph_updates), options)

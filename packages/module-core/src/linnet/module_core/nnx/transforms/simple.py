@@ -18,7 +18,7 @@ from ..nodes.statics import static_key
 from ..structure.bundle import Bundle, detach_nodes
 from ..structure.effect import Inside, Outcome
 from ..structure.graphdef import GraphDef
-from .calling import P, R, Transformed, decorator, positional, resolve
+from .calling import P, R, Transformed, decorator, given, positional, resolve
 from .tree_mode import Modes
 
 if TYPE_CHECKING:
@@ -94,7 +94,13 @@ class _Call:
 class Remat(Simple):
     """The result of `remat`."""
 
-    def __init__(self, fun: Any, static: Any, modes: Modes, **options: Any) -> None:
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        static: int | tuple[int, ...],
+        modes: Modes,
+        **options: Any,
+    ) -> None:
         super().__init__(fun, "remat", (static,) if isinstance(static, int) else static, modes)
         self._options = options
         self._remember()
@@ -126,14 +132,14 @@ class Remat(Simple):
 
 @decorator
 def remat(
-    f: object = None,
+    f: Callable[..., Any] | None = None,
     *,
     prevent_cse: bool = True,
     static_argnums: int | tuple[int, ...] = (),
     policy: Callable[..., bool] | None = None,
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Remat:
     """`jax.checkpoint` for functions of modules: the backward pass recomputes values.
 
     Args:
@@ -149,7 +155,11 @@ def remat(
     Array(1., dtype=float32, weak_type=True)
     """
     return Remat(
-        f, static_argnums, Modes(graph, graph_updates), prevent_cse=prevent_cse, policy=policy
+        given(f),
+        static_argnums,
+        Modes(graph, graph_updates),
+        prevent_cse=prevent_cse,
+        policy=policy,
     )
 
 
@@ -159,12 +169,12 @@ checkpoint = remat
 class Checkify(Simple):
     """The result of `checkify`."""
 
-    def __init__(self, fun: Any, errors: Any, modes: Modes) -> None:
+    def __init__(self, fun: Callable[..., Any], errors: Any, modes: Modes) -> None:
         super().__init__(fun, "checkify", (), modes)
         self._errors = errors
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> tuple[Error, Any]:
         from jax.experimental import checkify as checks
 
         bundle, (call, *flat) = self._flat(args, kwargs)
@@ -217,11 +227,13 @@ class MakeJaxpr(Simple):
     """The result of `make_jaxpr`."""
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> ClosedJaxpr:
         _, (call, *flat) = self._flat(args, kwargs)
 
-        def run(*flat: Any) -> tuple[Any, Any]:
-            outcome = self._run(call, *flat)
+        def run(
+            values: list[Any], rest: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[Any, Any]:
+            outcome = self._run(call, values, rest, kwargs)
             return outcome.output, outcome.values
 
         return jax.make_jaxpr(run)(*flat)

@@ -66,7 +66,7 @@ class Compiled(_Stage):
     """A compiled function, called like the original with arguments of the same structure."""
 
     @entry
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> Output:
         prepared = self._jitted._prepare(args, kwargs)
         outcome = settled(self._stage(*prepared.flat))
         return self._jitted._modes.apply(prepared.bundle, outcome, "jit")

@@ -11,7 +11,7 @@ or within the output.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -26,6 +26,8 @@ from ..structure.modes import graph_mode, graph_updates_mode
 from ..structure.states import path_text
 from ..structure.structure import build
 from .prefixes import FilterMapping, is_spec_leaf
+
+T = TypeVar("T")
 
 
 class Modes:
@@ -80,7 +82,7 @@ class Modes:
         self._check_output(outcome.output, outcome.effect, len(bundle.roots), name)
         return apply(bundle, outcome, structure=False)
 
-    def carried(self, bundle: Bundle, outcome: Outcome, value: Any) -> Any:
+    def carried(self, bundle: Bundle, outcome: Outcome, value: T) -> T:
         """The value that a loop carried: in tree mode, new objects with the same variables."""
         values = bundle.values()
         for i, new in zip(outcome.effect.changed, outcome.values, strict=True):

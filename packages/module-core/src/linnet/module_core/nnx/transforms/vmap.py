@@ -6,7 +6,7 @@ return along the leaf's input axis, new variables along the axis of the object t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,15 @@ from ...errors import ArgumentError
 from ...tracebacks import entry
 from ...typing import Output, Prefix
 from ..structure.effect import After, Outcome
-from .calling import Transformed, decorator, names_of, positional, refuse_bound_method, resolve
+from .calling import (
+    Transformed,
+    decorator,
+    given,
+    names_of,
+    positional,
+    refuse_bound_method,
+    resolve,
+)
 from .lifting import AxisMetadata, Lifted, Run, groups_of, put_together
 from .naming import Place, axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, place_text, plain, spread, with_path
@@ -38,13 +46,13 @@ class StateAxes(FilterMapping, Mapping[Any, Any]):
         """The axes, in the order of the filters."""
         return self._specs
 
-    def __getitem__(self, filter: Any) -> Any:
+    def __getitem__(self, filter: object) -> Any:
         for f, axis in zip(self._filters, self._specs, strict=True):
             if f == filter:
                 return axis
         raise KeyError(filter)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Any]:
         return iter(self._filters)
 
     def __len__(self) -> int:
@@ -97,7 +105,9 @@ class Vmap(Transformed[..., Any]):
         _check_axes(groups, self._name)
         suspects: list[str] = []
 
-        def run(values: list[Any], args: Any, kwargs: dict[str, Any]) -> Output:
+        def run(
+            values: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[Any, Any, Any]:
             run = Run(lifted.form, values, self._metadata, self._modes.tree)
             output = run.call(self._fun, args, kwargs)
             output = run.detach(self._out_axes, output, f"{self._name} out_axes")
@@ -132,7 +142,7 @@ class Vmap(Transformed[..., Any]):
         for i, value in zip(outcome.effect.changed, outcome.values, strict=True):
             self._check_out_axis(run.specs[i], value, run.where(after, i))
 
-    def _check_out_axis(self, axis: Any, value: object, where: str) -> None:
+    def _check_out_axis(self, axis: int | None, value: object, where: str) -> None:
         for part in jax.tree_util.tree_leaves(value):
             ndim = jnp.ndim(part) + 1
             if axis is not None and not -ndim <= axis < ndim:
@@ -196,7 +206,7 @@ def _that_differ(run: Run, after: After, outcome: Outcome, values: Sequence[Any]
 
 @decorator
 def vmap(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     in_axes: Prefix = 0,
     out_axes: object = 0,
@@ -206,7 +216,7 @@ def vmap(
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Vmap:
     """`jax.vmap` for functions of modules.
 
     Args:
@@ -235,7 +245,7 @@ def vmap(
     """
     refuse_bound_method(f, "vmap")
 
-    def lift(run: Any, in_axes: Prefix, out_axes: object) -> object:
+    def lift(run: Callable[..., Any], in_axes: Prefix, out_axes: object) -> object:
         return jax.vmap(
             run,
             in_axes=in_axes,
@@ -246,25 +256,25 @@ def vmap(
         )
 
     modes = Modes(graph, graph_updates)
-    return Vmap(f, "vmap", lift, in_axes, out_axes, transform_metadata, modes, axis_size)
+    return Vmap(given(f), "vmap", lift, in_axes, out_axes, transform_metadata, modes, axis_size)
 
 
 @decorator
 def pmap(
-    f: Any = None,
+    f: Callable[..., Any] | None = None,
     *,
     axis_name: Hashable | None = None,
     in_axes: Prefix = 0,
     out_axes: Prefix = 0,
     static_broadcasted_argnums: object = (),
-    devices: Any = None,
+    devices: Sequence[jax.Device] | None = None,
     backend: str | None = None,
     axis_size: int | None = None,
     donate_argnums: object = (),
     transform_metadata: Mapping[str, Any] = {},
     graph: bool | None = None,
     graph_updates: bool | None = None,
-) -> Any:
+) -> Vmap:
     """`jax.pmap` for functions of modules: one step of `vmap` on each device.
 
     The arguments are those of `vmap` and `jax.pmap`. New programs use `nnx.jit` with shardings, or
@@ -280,7 +290,7 @@ def pmap(
             hint="Bind static arguments with functools.partial; use nnx.jit to donate.",
         )
 
-    def lift(run: Any, in_axes: Prefix, out_axes: Prefix) -> object:
+    def lift(run: Callable[..., Any], in_axes: Prefix, out_axes: Prefix) -> object:
         return jax.pmap(
             run,
             axis_name=axis_name,
@@ -292,4 +302,4 @@ def pmap(
         )
 
     modes = Modes(graph, graph_updates)
-    return Vmap(f, "pmap", lift, in_axes, out_axes, transform_metadata, modes, axis_size)
+    return Vmap(given(f), "pmap", lift, in_axes, out_axes, transform_metadata, modes, axis_size)

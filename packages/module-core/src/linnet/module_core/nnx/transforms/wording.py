@@ -49,6 +49,6 @@ def tree_text(tree: object, roots: Sequence[Any] = ()) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def form_text(form: Any, roots: Sequence[Any]) -> str:
+def form_text(form: jax.tree_util.PyTreeDef, roots: Sequence[Any]) -> str:
     """The text of a tree that is known only by its jax structure."""
     return tree_text(jax.tree_util.tree_unflatten(form, [_Word("*")] * form.num_leaves), roots)

@@ -116,7 +116,7 @@ class Variable(Operators[A], Generic[A]):
     def get_value(self, *, index: EllipsisType) -> A: ...
     @overload
     def get_value(self, *, index: object) -> Any: ...
-    def get_value(self, *, index: object = _MISSING) -> Any:
+    def get_value(self, *, index: object = _MISSING) -> object:
         """The value, or its part at `index`, after the `on_get_value` hooks."""
         value: Any = self.raw_value
         if index is not _MISSING and index is not ...:
@@ -178,7 +178,7 @@ class Variable(Operators[A], Generic[A]):
     def __getitem__(self: Variable[jax.Array], index: Any, /) -> jax.Array: ...
     @overload
     def __getitem__(self, index: object, /) -> Any: ...
-    def __getitem__(self, index: object, /) -> Any:
+    def __getitem__(self, index: object, /) -> object:
         return self.get_value(index=index)
 
     def __setitem__(self, index: object, value: object) -> None:
@@ -384,7 +384,7 @@ class Variable(Operators[A], Generic[A]):
     def __repr__(self) -> str:
         return represent(self)
 
-    def __treescope_repr__(self, path: object, subtree_renderer: object) -> Any:
+    def __treescope_repr__(self, path: object, subtree_renderer: object) -> object:
         attributes = {"value": self.raw_value, **self._metadata}
         return treescope_of(self, attributes, path, subtree_renderer)
 
