@@ -70,6 +70,6 @@ _CONSTANTS = (int, str, type(None))
 @lru_cache(maxsize=256, typed=True)
 def _recording(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: tuple[tuple[str, Any], ...]
-) -> Callable[[jax.Array], jax.Array]:
+) -> Callable[..., Any]:
     options = dict(kwargs)
     return jax.jit(lambda x: function(x, *args, **options), inline=True)

@@ -267,7 +267,7 @@ def pmap(
     in_axes: Prefix = 0,
     out_axes: Prefix = 0,
     static_broadcasted_argnums: object = (),
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[object] | None = None,
     backend: str | None = None,
     axis_size: int | None = None,
     donate_argnums: object = (),
