@@ -13,12 +13,14 @@ from linnet.core import FrozenDict, freeze, meta, scope, unfreeze
 from linnet.core.frozen_dict import FrozenDict, freeze, unfreeze
 from linnet.core.meta import AxisMetadata, Partitioned, unbox
 from linnet.core.scope import CollectionFilter, FrozenVariableDict, VariableDict
+from linnet.cursor import Cursor, cursor
 from linnet.errors import ScopeParamShapeError
 from linnet.jax_utils import prefetch_to_device, replicate, unreplicate
 from linnet.linen import initializers
 from linnet.linen import partitioning as nn_partitioning
 from linnet.linen.attention import dot_product_attention
 from linnet.linen.dtypes import promote_dtype
+from linnet.linen.fp8_ops import Fp8DirectDotGeneralOp
 from linnet.linen.initializers import lecun_normal
 from linnet.linen.linear import Dense
 from linnet.linen.module import Module, compact

@@ -17,7 +17,7 @@ ROOT = Path(module_core.__file__).parent
 # From the ground up. A name is a file or folder; what no floor names is refused by a test.
 FLOORS = [
     {"__about__", "_compat", "accepted", "on_demand", "replaced", "typing", "structs", "errors"},
-    {"arrays", "axis_rules", "boxes", "config", "dtypes", "field_order", "layout"},
+    {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"},
     {"tracebacks"},
     {"tables"},
     {"linen", "nnx"},

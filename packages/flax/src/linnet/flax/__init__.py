@@ -31,6 +31,7 @@ if _typing.TYPE_CHECKING:
 
     from . import configurations as configurations
     from . import core as core
+    from . import cursor as cursor
     from . import errors as errors
     from . import experimental as experimental
     from . import ids as ids

@@ -79,6 +79,17 @@ class InvalidCheckpointError(LinnetError):
     """A checkpoint of this step or of a later one exists already."""
 
 
+# Cursors.
+
+
+class CursorFindError(LinnetError):
+    """No object in a tree fulfills a condition, or several do."""
+
+
+class TraverseTreeError(LinnetError):
+    """A tree is searched and updated at once, or neither."""
+
+
 # Arguments of layers and functions.
 
 

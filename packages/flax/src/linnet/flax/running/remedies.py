@@ -56,8 +56,8 @@ _LACKING = {
         "map_sharding shard_value"
     ),
     "flax.errors": (
-        "CursorFindError ImmutableVariableError MPACheckpointingRequiredError "
-        "MPARestoreDataCorruptedError MPARestoreTargetRequiredError TraverseTreeError"
+        "ImmutableVariableError MPACheckpointingRequiredError "
+        "MPARestoreDataCorruptedError MPARestoreTargetRequiredError"
     ),
     "flax.experimental.nnx": ("current_update_context"),
     "flax.linen.batch_apply": (
@@ -174,7 +174,6 @@ _LACKING = {
 _INSTEAD = {
     "flax.core.nn": _SCOPES,
     "flax.core.partial_eval": _SCOPES,
-    "flax.cursor": "Use `replace` of dataclasses, or jax.tree.map over the paths.",
     "flax.metrics.tensorboard": "Use tensorboardX.SummaryWriter, or clu.metric_writers.",
     "flax.nnx.deprecations": _INSIDE,
     "flax.nnx.extract": _INSIDE,
