@@ -201,7 +201,8 @@ class Cursor(Generic[A]):
         {'a': 1, 'b': 2}
         """
         changes = {key: child.build() for key, child in self._changes.items()}
-        return _replaced(self._obj, changes)
+        built: A = _replaced(self._obj, changes)
+        return built
 
     def apply_update(self, update_fn: Callable[[str, Node], Node]) -> Cursor[A]:
         """Replaces every object inside for which a function returns another one.
@@ -220,8 +221,8 @@ class Cursor(Generic[A]):
         {'a': {'kernel': 10, 'bias': 2}}
         """
         for path, value in list(_traverse_tree((), self.build(), update_fn=update_fn)):
-            at = self._at(path[:-1])
-            at._assign(*path[-1], value)
+            key, access = path[-1]
+            self._at(path[:-1])._assign(key, access, value)
         return self
 
     def find(self, cond_fn: Callable[[str, Node], bool]) -> Cursor[Node]:
@@ -446,8 +447,8 @@ def _part(obj: Node, key: Key, access: AccessType) -> Node:
         return getattr(obj, key)
     except AttributeError:
         fields = _fields(obj)
-        known = f" {did_you_mean(key, fields)}" if fields else ""
-        raise AttributeError(f"{describe(obj)} has no attribute {key!r}.{known}") from None
+        help = f" {did_you_mean(key, fields)}" if fields else ""
+        raise AttributeError(f"{describe(obj)} has no attribute {key!r}.{help}") from None
 
 
 def _require_editable(obj: Node, key: Key, access: AccessType) -> None:
