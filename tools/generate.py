@@ -112,7 +112,7 @@ def _description(source: Path, file: str) -> str:
         ("doi:", "doi.org/"),
         ("jmlr.org/", "jmlr.org/"),
     ):
-        line = re.sub(rf"([^(]+), {cited}([^\s),]+)", rf"[\1](https://{site}\2)", line)
+        line = re.sub(rf"([^(; ][^(;]*), {cited}([^\s),;]+)", rf"[\1](https://{site}\2)", line)
     return (line[0].upper() + line[1:]).removesuffix(".")
 
 

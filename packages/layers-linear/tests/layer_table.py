@@ -5,6 +5,7 @@ promise, whatever it computes, is tested in `test_contract.py` over all rows; a 
 a row fails there.
 """
 
+import jax
 import numpy as np
 
 from contracts import Input, Layer
@@ -13,6 +14,11 @@ from linnet.layers_linear import linen
 VECTORS = (Input((3, 4)),)
 SEQUENCE = (Input((3, 6, 4)),)
 IMAGES = (Input((2, 5, 4, 3)),)
+GLU = {
+    "gate": {"kernel": (4, 5), "bias": (5,)},
+    "up": {"kernel": (4, 5), "bias": (5,)},
+    "down": {"kernel": (5, 3), "bias": (3,)},
+}
 
 LAYERS = [
     Layer(
@@ -105,5 +111,27 @@ LAYERS = [
         {},
         random=True,
         call={"deterministic": False},
+    ),
+    Layer(
+        "GLU",
+        lambda **fields: linen.GLU(5, 3, use_bias=True, **fields),
+        VECTORS,
+        GLU,
+    ),
+    Layer(
+        "GLU, fused, GELU",
+        lambda **fields: linen.GLU(5, activation=jax.nn.gelu, fused=True, **fields),
+        VECTORS,
+        {"gate_up": {"kernel": (4, 10)}, "down": {"kernel": (5, 4)}},
+    ),
+    Layer(
+        "MLP",
+        lambda **fields: linen.MLP((5, 6), 3, **fields),
+        SEQUENCE,
+        {
+            "layers_0": {"kernel": (4, 5), "bias": (5,)},
+            "layers_1": {"kernel": (5, 6), "bias": (6,)},
+            "layers_2": {"kernel": (6, 3), "bias": (3,)},
+        },
     ),
 ]

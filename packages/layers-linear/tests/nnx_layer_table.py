@@ -1,5 +1,6 @@
 """The table of nnx layers: one row a layer, from which every contract test follows."""
 
+import jax
 import numpy as np
 
 from contracts import Input
@@ -10,6 +11,19 @@ from nnx_contracts import Layer
 def twin(module):
     """Linen's layer with the parameters of nnx's, which have the same names."""
     return lambda values, *inputs: module.apply({"params": values}, *inputs)
+
+
+def nested_twin(module):
+    """Linen's layer with the parameters of nnx's sublayers; entries of a list have a number."""
+
+    def output(values, *inputs):
+        params = {}
+        for path, value in values.items():
+            *layer, name = path.split("/")
+            params.setdefault("_".join(layer), {})[name] = value
+        return module.apply({"params": params}, *inputs)
+
+    return output
 
 
 def add(module, prefix):
@@ -179,5 +193,42 @@ LAYERS = [
         VECTORS,
         {"kernel": (4, 5), "bias": (5,), "lora/lora_a": (4, 2), "lora/lora_b": (2, 5)},
         twin=add(linen.Dense(5), "lora/"),
+    ),
+    Layer(
+        "GLU",
+        lambda rngs, **options: nnx.GLU(4, 5, 3, use_bias=True, rngs=rngs, **options),
+        VECTORS,
+        {
+            "gate/kernel": (4, 5),
+            "gate/bias": (5,),
+            "up/kernel": (4, 5),
+            "up/bias": (5,),
+            "down/kernel": (5, 3),
+            "down/bias": (3,),
+        },
+        twin=nested_twin(linen.GLU(5, 3, use_bias=True)),
+    ),
+    Layer(
+        "GLU, fused, GELU",
+        lambda rngs, **options: nnx.GLU(
+            4, 5, activation=jax.nn.gelu, fused=True, rngs=rngs, **options
+        ),
+        VECTORS,
+        {"gate_up/kernel": (4, 10), "down/kernel": (5, 4)},
+        twin=nested_twin(linen.GLU(5, activation=jax.nn.gelu, fused=True)),
+    ),
+    Layer(
+        "MLP",
+        lambda rngs, **options: nnx.MLP(4, (5, 6), 3, rngs=rngs, **options),
+        SEQUENCE,
+        {
+            "layers/0/kernel": (4, 5),
+            "layers/0/bias": (5,),
+            "layers/1/kernel": (5, 6),
+            "layers/1/bias": (6,),
+            "layers/2/kernel": (6, 3),
+            "layers/2/bias": (3,),
+        },
+        twin=nested_twin(linen.MLP((5, 6), 3)),
     ),
 ]

@@ -54,6 +54,10 @@ def refused(layer, x, error, *says, **call):
         refused(linen.Embed(-5, 3), IDS, ValueError, "'num_embeddings'", "-5"),
         refused(linen.Embed(0, 3), IDS, ValueError, "'num_embeddings'", "at least 1"),
         refused(linen.Embed(5, 3.0), IDS, TypeError, "'features'", "3.0"),
+        refused(linen.GLU((3, 4)), VECTORS, TypeError, "'hidden_features'", "(3, 4) (tuple)"),
+        refused(linen.MLP((3, -4)), VECTORS, ValueError, "'hidden_features[1]'", "-4"),
+        refused(linen.MLP(3, -4), VECTORS, ValueError, "'features'", "-4"),
+        refused(linen.GLU(3, activation="silu"), VECTORS, TypeError, "'activation'", "'silu'"),
         refused(linen.Einsum((4, -3), "ta,ac->tc"), VECTORS, ValueError, "'shape[1]'", "-3"),
         # Inputs.
         refused(linen.Dense(3), 1.0, ValueError, "at least one dimension", "scalar"),

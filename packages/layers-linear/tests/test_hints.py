@@ -73,6 +73,24 @@ REMEDIES = [
         lambda: fp8_einsum("a,ab->b", jnp.diagonal(jnp.ones((3, 3)))),
     ),
     Remedy(
+        "It has one number for each number of the gate.",
+        lambda: functional.gated(X, X[:, :2]),
+        lambda: functional.gated(X, X),
+    ),
+    Remedy(
+        "Its first half is the gate, and its second half is what the gate multiplies.",
+        lambda: functional.gated_halves(X),
+        lambda: functional.gated_halves(jnp.concatenate([X, X], -1)),
+    ),
+    *(
+        Remedy(
+            "Pass a function such as jax.nn.silu.",
+            lambda layer=layer: init(layer(4, activation="silu")),
+            lambda layer=layer: init(layer(4, activation=jax.nn.silu)),
+        )
+        for layer in (linen.GLU, linen.MLP)
+    ),
+    Remedy(
         "Channels come last; the batch dimension is optional.",
         lambda: conv(jnp.ones(3)),
         lambda: conv(jnp.ones((4, 4, 3))),

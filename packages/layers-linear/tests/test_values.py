@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 import comparing
 from comparing import single
-from linnet.layers_linear import functional
+from linnet.layers_linear import functional, linen
 
 rng = np.random.default_rng(11)
 
@@ -451,3 +452,59 @@ def test_inputs_need_be_no_jax_arrays():
     ):
         assert isinstance(y, jax.Array)
         assert y.dtype == jnp.float32
+
+
+# Feed-forward layers.
+
+
+def erf(x):
+    return np.vectorize(math.erf)(x)
+
+
+GATES = {
+    "GLU": (jax.nn.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+    "SwiGLU": (jax.nn.silu, lambda x: x / (1 + np.exp(-x))),
+    "GeGLU": (
+        functools.partial(jax.nn.gelu, approximate=False),
+        lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    ),
+    "ReGLU": (jax.nn.relu, lambda x: np.maximum(x, 0)),
+    "bilinear": (lambda x: x, lambda x: x),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gated_layers_are_the_paper_s_formulas(name):
+    """(φ(xW + a) ⊙ (xV + b))W2 + c, with two kernels and with one."""
+    activation, formula = GATES[name]
+    x, w, v, w2 = (rng.normal(size=shape) for shape in ((3, 4), (4, 5), (4, 5), (5, 2)))
+    a, b, c = (rng.normal(size=size) for size in (5, 5, 2))
+    expected = (formula(x @ w + a) * (x @ v + b)) @ w2 + c
+    params = {
+        "gate": {"kernel": w, "bias": a},
+        "up": {"kernel": v, "bias": b},
+        "down": {"kernel": w2, "bias": c},
+    }
+    layer = linen.GLU(5, 2, activation, use_bias=True)
+    inputs, params = jax.tree.map(jnp.float32, (x, params))
+    near(layer.apply({"params": params}, inputs), expected)
+    gate, up, down = (params.pop(part) for part in ("gate", "up", "down"))
+    gate_up = jax.tree.map(lambda *halves: jnp.concatenate(halves, -1), gate, up)
+    fused = layer.clone(fused=True)
+    near(fused.apply({"params": {"gate_up": gate_up, "down": down}}, inputs), expected)
+
+
+def test_an_mlp_is_affine_maps_with_activations_between_them():
+    x, sizes = rng.normal(size=(2, 3, 4)), (4, 5, 6, 2)
+    kernels = [rng.normal(size=shape) for shape in itertools.pairwise(sizes)]
+    biases = [rng.normal(size=size) for size in sizes[1:]]
+    expected = x
+    for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        expected = (np.tanh(expected) if i else expected) @ kernel + bias
+    params = {
+        f"layers_{i}": {"kernel": kernel, "bias": bias}
+        for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True))
+    }
+    inputs, params = jax.tree.map(jnp.float32, (x, params))
+    layer = linen.MLP(sizes[1:-1], sizes[-1], jnp.tanh)
+    near(layer.apply({"params": params}, inputs), expected)

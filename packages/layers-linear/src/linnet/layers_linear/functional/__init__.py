@@ -18,6 +18,7 @@ from .activation import gelu as gelu
 from .activation import logsumexp as logsumexp
 from .activation import relu as relu
 from .activation import relu6 as relu6
+from .activation import silu as silu
 from .activation import softmax as softmax
 from .conv import conv as conv
 from .conv import conv_kernel_shape as conv_kernel_shape
@@ -37,6 +38,8 @@ from .einsum import einsum_shapes as einsum_shapes
 from .einsum import einsum_terms as einsum_terms
 from .embed import attend as attend
 from .embed import embed as embed
+from .feed_forward import gated as gated
+from .feed_forward import gated_halves as gated_halves
 from .fp8 import fp8_rounded_dot_general as fp8_rounded_dot_general
 from .fp8 import fp8_scaled_dot_general as fp8_scaled_dot_general
 from .lora import lora as lora

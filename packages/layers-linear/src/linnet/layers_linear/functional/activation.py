@@ -22,8 +22,11 @@ relu = recorded_once(jax.nn.relu, __name__)
 relu6 = recorded_once(jax.nn.relu6, __name__)
 """`jax.nn.relu6`, traced once for each shape."""
 
+silu = recorded_once(jax.nn.silu, __name__)
+"""`jax.nn.silu`, traced once for each shape. Unlike that function, it can be pickled."""
+
 softmax = recorded_once(jax.nn.softmax, __name__)
 """`jax.nn.softmax`, traced once for each shape."""
 
 
-__all__ = ["gelu", "logsumexp", "relu", "relu6", "softmax"]
+__all__ = ["gelu", "logsumexp", "relu", "relu6", "silu", "softmax"]

@@ -16,6 +16,8 @@ from .dense_general import DenseGeneral as DenseGeneral
 from .dropout import Dropout as Dropout
 from .einsum import Einsum as Einsum
 from .embed import Embed as Embed
+from .feed_forward import GLU as GLU
+from .feed_forward import MLP as MLP
 from .fp8 import Fp8DirectDotGeneralOp as Fp8DirectDotGeneralOp
 from .fp8 import Fp8DotGeneral as Fp8DotGeneral
 from .fp8 import Fp8DotGeneralOp as Fp8DotGeneralOp

@@ -17,6 +17,8 @@ from .dense_general import LinearGeneral as LinearGeneral
 from .dropout import Dropout as Dropout
 from .einsum import Einsum as Einsum
 from .embed import Embed as Embed
+from .feed_forward import GLU as GLU
+from .feed_forward import MLP as MLP
 from .lora import LoRA as LoRA
 from .lora import LoRALinear as LoRALinear
 from .pooling import avg_pool as avg_pool
