@@ -1,15 +1,15 @@
 """The order of the folders: each imports what is on a lower floor, and nothing else.
 
-What is read are the sources, with imports inside of functions; those under `TYPE_CHECKING` don't
-run and don't count. Beside the order of the folders, no file may reach itself along imports.
+`tools/imports.py` reads the sources. What holds in every package (no file reaches itself along
+imports, which are at the top) is tested in `tools/tests/test_layout.py`.
 """
 
 import ast
-import graphlib
 from pathlib import Path
 
 import pytest
 
+import imports
 from linnet import module_core
 
 ROOT = Path(module_core.__file__).parent
@@ -44,55 +44,8 @@ NNX = [
 OLD_NAMES = {"linen.metadata", "nnx.bridge"}
 
 
-def name_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts)
-
-
-FILES = {name_of(p): p for p in sorted(ROOT.rglob("*.py"))}
-
-
-def running(node):
-    """The statements below a node that run, with the functions around each."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield other, node
-                yield from running(other)
-            continue
-        yield child, node
-        yield from running(child)
-
-
-def imports_of(name):
-    """What a file imports of this package, and whether at its top."""
-    package = name.split(".")[:-1]
-    for node, parent in running(ast.parse(FILES[name].read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.level:
-            base = package[: len(package) - node.level + 1]
-        elif (node.module or "").startswith("linnet.module_core"):
-            base = []
-        else:
-            continue
-        module = (node.module or "").removeprefix("linnet.module_core").strip(".")
-        parts = [*base, *(module.split(".") if module else [])]
-        for alias in node.names:
-            whole = [*parts, alias.name]
-            found = next(
-                (
-                    ".".join(option)
-                    for option in (whole, [*whole, "__init__"], parts, [*parts, "__init__"])
-                    if ".".join(option) in FILES
-                ),
-                None,
-            )
-            assert found is not None, (name, ast.unparse(node))
-            yield found, isinstance(parent, ast.Module)
-
-
-IMPORTS = {name: list(imports_of(name)) for name in FILES}
+FILES = imports.files_of(ROOT)
+IMPORTS = imports.graph_of(FILES, "linnet.module_core")
 
 
 def floors_of(name, floors, within=""):
@@ -121,21 +74,6 @@ def test_every_file_has_a_floor():
         names = {n for n in names if n != "py.typed"} | {"__init__"}
         old = {n.rpartition(".")[2] for n in OLD_NAMES if n.startswith(f"{within}.")}
         assert names - old == named - {"__about__", "_compat"}
-
-
-def test_no_file_reaches_itself():
-    graph = {
-        name: {found for found, _ in found if not found.endswith("__init__") and found != name}
-        for name, found in IMPORTS.items()
-    }
-    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the files
-
-
-def test_imports_are_at_the_top():
-    # A table takes as long to import as a seventh of linen, and few programs draw one.
-    when_asked = {("linen.module", "linen.summary")}
-    inside = {(n, found) for n, all_ in IMPORTS.items() for found, top in all_ if not top}
-    assert inside == when_asked
 
 
 def test_old_names_hand_on_and_nobody_uses_them():

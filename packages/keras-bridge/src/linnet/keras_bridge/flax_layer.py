@@ -13,7 +13,7 @@ from linnet.module_core.errors import ArgumentTypeError, describe
 from linnet.module_core.typing import Output, PyTree
 from linnet.struct import FrozenDict, unfreeze
 
-from . import modules
+from . import modules, values
 from .layer import ModuleLayer
 from .methods import find_method
 from .place import Place
@@ -262,11 +262,11 @@ class FlaxLayer(ModuleLayer):
         return kept
 
     def _own_config(self) -> object:
-        return modules.to_config(self.module, Place(type(self.module).__name__))
+        return values.module_to_json(self.module, Place(type(self.module).__name__))
 
     @classmethod
     def _read_module(cls, stored: object) -> object:
-        return modules.from_config(stored, Place("module"))
+        return values.module_from_json(stored, Place("module"))
 
 
 def _all_but_params() -> object:

@@ -5,6 +5,9 @@ described by its attributes; the configuration has kind, shape and dtype of its 
 their values are weights, and reading it makes the object without running its constructor.
 
 For a class that defines `get_config` and `from_config`, these are used instead.
+
+Modules contain values, and values contain modules: the functions here get the conversion of values
+as an argument, from `values`, which has the functions for callers.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from typing import Any
 
 from linnet.module_core.errors import ArgumentError, describe
 
-from . import names, objects, values
-from .place import Place
+from . import names, objects
+from .place import Convert, Place
 
 _UNTOLD = ("parent", "name")
 
@@ -61,8 +64,13 @@ def is_written_class(cls: object) -> bool:
     return is_module_class(cls) or objects.is_object_class(cls)
 
 
-def to_config(module: Any, where: Place) -> dict[str, Any]:
+def to_config(module: Any, where: Place, to_json: Convert) -> dict[str, Any]:
     """A module as JSON.
+
+    Args:
+      module: a linen module or an object of nnx.
+      where: its place, for the error.
+      to_json: writes the values of its fields.
 
     Raises:
       ArgumentError: its class can't be found by name, or a field can't be written.
@@ -74,7 +82,7 @@ def to_config(module: Any, where: Place) -> dict[str, Any]:
     if callable(getattr(cls, "get_config", None)):
         return {**stored, "config": module.get_config()}
     if is_nnx(module):
-        return {**stored, **objects.to_config(module, where)}
+        return {**stored, **objects.to_config(module, where, to_json)}
     if cls._own_init:
         raise ArgumentError(
             f"{where} is a {cls.__name__}, whose custom __init__ hides the arguments that it was "
@@ -90,7 +98,7 @@ def to_config(module: Any, where: Place) -> dict[str, Any]:
             if is_default and inspect.isfunction(value) and names.reference(value) is None:
                 continue
             try:
-                fields[field.name] = values.to_json(value, where.field(field.name))
+                fields[field.name] = to_json(value, where.field(field.name))
             except ArgumentError:
                 # The loading program has the class, and thereby a default that has no name.
                 if not is_default:
@@ -116,8 +124,13 @@ def _class_of(cls: type, where: Place) -> names.Reference:
     return found
 
 
-def from_config(stored: object, where: Place) -> Any:
+def from_config(stored: object, where: Place, from_json: Convert) -> Any:
     """The module that `to_config` wrote.
+
+    Args:
+      stored: JSON.
+      where: its place, for the error.
+      from_json: reads the values of its fields.
 
     Raises:
       ArgumentError: a name in it isn't found, or means something else.
@@ -144,14 +157,14 @@ def from_config(stored: object, where: Place) -> Any:
         read = getattr(cls, "from_config", None)
         made = read(stored["config"]) if callable(read) else cls(**stored["config"])
     elif "attributes" in stored:
-        return objects.from_config(cls, stored, where)
+        return objects.from_config(cls, stored, where, from_json)
     else:
-        made = _remade(cls, stored, where)
+        made = _remade(cls, stored, where, from_json)
     where.made[stored["id"]] = made
     return made
 
 
-def _remade(cls: Any, stored: dict[str, Any], where: Place) -> object:
+def _remade(cls: Any, stored: dict[str, Any], where: Place, from_json: Convert) -> object:
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     unknown = sorted(set(stored["fields"]) - known)
     if unknown:
@@ -159,7 +172,7 @@ def _remade(cls: Any, stored: dict[str, Any], where: Place) -> object:
             f"{where} is stored with the fields {unknown}, which {cls.__name__} doesn't have.",
             hint="Was it saved with another version of the class?",
         )
-    fields = {name: values.from_json(v, where.field(name)) for name, v in stored["fields"].items()}
+    fields = {name: from_json(v, where.field(name)) for name, v in stored["fields"].items()}
     if "name" in stored:
         fields["name"] = stored["name"]
     return cls(**fields, parent=None)

@@ -183,13 +183,13 @@ class NNXLayer(ModuleLayer):
         if self._factory is not None:
             return {"factory": values.to_json(self._factory, Place("module"))}
         made = self._graph.module(None, self._values())
-        return {**modules.to_config(made, Place(type(made).__name__)), "token": self._token}
+        return {**values.module_to_json(made, Place(type(made).__name__)), "token": self._token}
 
     @classmethod
     def _read_module(cls, stored: Any) -> object:
         if "factory" in stored:
             return values.from_json(stored["factory"], Place("module"))
         living = _LIVING.get(stored.get("token", ""))
-        return (
-            living.module() if living is not None else modules.from_config(stored, Place("module"))
-        )
+        if living is not None:
+            return living.module()
+        return values.module_from_json(stored, Place("module"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import values
-from .place import Place
+from .place import Convert, Place
 
 
 def _nnx() -> Any:
@@ -25,13 +24,13 @@ def is_object_class(cls: object) -> bool:
     return nnx is not None and isinstance(cls, type) and issubclass(cls, (nnx.Pytree, nnx.Variable))
 
 
-def to_config(value: Any, where: Place) -> dict[str, Any]:
+def to_config(value: Any, where: Place, to_json: Convert) -> dict[str, Any]:
     """The attributes of an object, or the value and the metadata of a variable."""
     nnx = _nnx()
     if isinstance(value, nnx.Variable):
         return {
-            "attributes": {"value": values.to_json(value.raw_value, where.weights())},
-            "metadata": values.to_json(value.get_metadata(), where.field("metadata").constants()),
+            "attributes": {"value": to_json(value.raw_value, where.weights())},
+            "metadata": to_json(value.get_metadata(), where.field("metadata").constants()),
         }
     attributes: dict[str, Any] = {}
     marks = value.__getstate__().get("_marks", {})
@@ -39,22 +38,22 @@ def to_config(value: Any, where: Place) -> dict[str, Any]:
         place = where.field(name)
         # Arrays outside of variables are state as well, unless marked with nnx.static.
         place = place.constants() if marks.get(name) is False else place.weights()
-        attributes[name] = values.to_json(attribute, place)
+        attributes[name] = to_json(attribute, place)
     return {"attributes": attributes, "marks": dict(marks)}
 
 
-def from_config(cls: Any, stored: Any, where: Place) -> Any:
+def from_config(cls: Any, stored: Any, where: Place, from_json: Convert) -> Any:
     """An object of a class with the stored attributes; its constructor doesn't run."""
     nnx = _nnx()
     if issubclass(cls, nnx.Variable):
-        value = values.from_json(stored["attributes"]["value"], where.weights())
-        made = cls(value, **values.from_json(stored["metadata"], where.field("metadata")))
+        value = from_json(stored["attributes"]["value"], where.weights())
+        made = cls(value, **from_json(stored["metadata"], where.field("metadata")))
         where.made[stored["id"]] = made
         return made
     made = cls.__new__(cls)
     where.made[stored["id"]] = made
     state = {
-        name: values.from_json(attribute, where.field(name).weights())
+        name: from_json(attribute, where.field(name).weights())
         for name, attribute in stored["attributes"].items()
     }
     if stored.get("marks"):

@@ -6,6 +6,7 @@ once, with a number, and afterwards as that number.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -56,3 +57,7 @@ class Place:
 
     def __str__(self) -> str:
         return self.path
+
+
+Convert = Callable[[object, Place], Any]
+"""`values.to_json` or `values.from_json`, passed to functions for values that contain others."""

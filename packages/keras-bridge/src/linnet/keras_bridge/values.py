@@ -93,6 +93,16 @@ def from_json(stored: object, where: Place) -> Any:
     )
 
 
+def module_to_json(module: object, where: Place) -> dict[str, Any]:
+    """A module as JSON; see `modules.to_config`."""
+    return modules.to_config(module, where, to_json)
+
+
+def module_from_json(stored: object, where: Place) -> Any:
+    """The module that `module_to_json` wrote; see `modules.from_config`."""
+    return modules.from_config(stored, where, from_json)
+
+
 # For each kind: whether a value is of it, its name, writing, reading.
 
 
@@ -341,13 +351,7 @@ _KINDS: tuple[_Kind, ...] = (
     (lambda v: isinstance(v, np.dtype), "dtype", lambda v, w: v.name, lambda s, w: jnp.dtype(s)),
     (_is_scalar_type, "scalar_type", _scalar_type, _read_scalar_type),
     (_is_array, "array", _array, _read_array),
-    # Modules contain values and values contain modules, so these are imported when needed.
-    (
-        lambda v: modules.is_module(v),
-        "module",
-        lambda v, w: modules.to_config(v, w),
-        lambda s, w: modules.from_config(s, w),
-    ),
+    (modules.is_module, "module", module_to_json, module_from_json),
     (lambda v: initializers.call_of(v) is not None, "initializer", _initializer, _read_initializer),
     (lambda v: type(v) is functools.partial, "partial", _partial, _read_partial),
     (_is_enum, "enum", _enum, _read_enum),

@@ -1,0 +1,84 @@
+"""How the files of each package import one another: no rings, at the top, and styles apart."""
+
+import graphlib
+
+import pytest
+
+import imports
+import workspace
+
+PACKAGES = {
+    f"linnet.{root.name}": root
+    for package in workspace.packages()
+    for root in sorted((package.folder / "src" / "linnet").iterdir())
+    if (root / "__init__.py").exists()
+}
+FILES = {name: imports.files_of(root) for name, root in PACKAGES.items()}
+GRAPHS = {name: imports.graph_of(files, name) for name, files in FILES.items()}
+
+# Imports inside of functions, with the reason.
+WHEN_ASKED = {
+    # A table takes as long to import as a seventh of linen, and few programs draw one.
+    ("linnet.module_core", "linen.module"): {"linen.summary"},
+}
+# What starts before the user's program loads little of its own.
+STARTS_FIRST = {"linnet.flax": "running."}
+
+
+def test_every_package_is_read():
+    assert set(PACKAGES) == {n for p in workspace.packages() for n in p.import_names}
+
+
+@pytest.mark.parametrize("package", GRAPHS)
+def test_no_file_reaches_itself(package):
+    graph = {
+        name: {i.file for i in found if not i.file.endswith("__init__") and i.file != name}
+        for name, found in GRAPHS[package].items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the files
+
+
+@pytest.mark.parametrize("package", GRAPHS)
+def test_imports_are_at_the_top(package):
+    starts_first = STARTS_FIRST.get(package, "nothing")
+    for name, found in GRAPHS[package].items():
+        inside = {i.file for i in found if not i.at_top}
+        if not name.startswith(starts_first):
+            assert inside == WHEN_ASKED.get((package, name), set()), name
+
+
+@pytest.mark.parametrize("package", [p for p in GRAPHS if p.startswith("linnet.layers_")])
+def test_styles_know_functions_and_not_each_other(package):
+    """`functional` imports no style, nor do the files that all share."""
+    above = {"linen", "nnx"}
+    for name, found in GRAPHS[package].items():
+        folder = name.split(".")[0]
+        for other in {i.file.split(".")[0] for i in found} & above:
+            assert other == folder, f"{name} imports {other}"
+    assert above < {name.split(".")[0] for name in GRAPHS[package]}
+
+
+def test_what_is_read_from_a_file(tmp_path):
+    texts = {
+        "__init__.py": "from . import a",
+        "a.py": "import sys\nfrom .b.c import name\nimport linnet.one.d",
+        "d.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from . import a\n"
+        "else:\n    from .b import c\n"
+        "def f():\n    from linnet.one import b\n    import linnet.one",
+        "b/__init__.py": "",
+        "b/c.py": "from .. import a as other\nclass C:\n    from ..d import f",
+    }
+    for name, text in texts.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert imports.graph_of(imports.files_of(tmp_path), "linnet.one") == {
+        "__init__": [("a", True)],
+        "a": [("b.c", True), ("d", True)],
+        "b.__init__": [],
+        "b.c": [("a", True), ("d", True)],
+        "d": [("b.c", True), ("b.__init__", False), ("__init__", False)],
+    }
+    (tmp_path / "e.py").write_text("from .f import name")
+    with pytest.raises(LookupError, match=r"e: from \.f import name"):
+        imports.graph_of(imports.files_of(tmp_path), "linnet.one")
