@@ -90,6 +90,12 @@ LAYERS = [
         {"scale": (4,)},
     ),
     Layer(
+        "RMSNorm, zero-centered",
+        lambda **fields: linen.RMSNorm(zero_centered=True, **fields),
+        VECTORS,
+        {"scale": (4,)},
+    ),
+    Layer(
         "GroupNorm",
         lambda **fields: linen.GroupNorm(num_groups=3, **fields),
         IMAGES,

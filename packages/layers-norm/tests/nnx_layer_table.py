@@ -125,6 +125,13 @@ LAYERS = [
         twin=twin(linen.RMSNorm()),
     ),
     Layer(
+        "RMSNorm, zero-centered",
+        lambda rngs, **options: nnx.RMSNorm(4, zero_centered=True, rngs=rngs, **options),
+        VECTORS,
+        {"scale": (4,)},
+        twin=twin(linen.RMSNorm(zero_centered=True)),
+    ),
+    Layer(
         "GroupNorm",
         lambda rngs, **options: nnx.GroupNorm(6, num_groups=3, rngs=rngs, **options),
         IMAGES,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import comparing
-from comparing import single
-from linnet.layers_norm import functional, linen
+from comparing import identical, single
+from linnet.layers_norm import functional, linen, nnx
 from linnet.module_core.linen import Module, compact
+from linnet.module_core.nnx import Rngs
 
 from .layer_table import Linear
 
@@ -83,6 +84,30 @@ def test_rms_norm_divides_by_the_root_mean_square(mask):
         mask=mask,
     )
     near(ours, expected)
+
+
+def test_a_zero_centered_scale_is_added_to_one():
+    x, scale = rng.normal(size=(3, 4)), rng.normal(size=4)
+    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * (1 + scale)
+    near(functional.rms_norm(*single(x, scale), zero_centered=True), expected)
+
+
+def test_a_zero_centered_scale_begins_at_zero():
+    x = jnp.full((1, 4), 96, jnp.bfloat16)
+    layer = linen.RMSNorm(zero_centered=True, dtype=jnp.bfloat16)
+    twin = nnx.RMSNorm(4, zero_centered=True, dtype=jnp.bfloat16, rngs=Rngs(0))
+    params = layer.init(KEY, x)
+    for scale in (params["params"]["scale"], twin.scale.get_value()):
+        identical(scale, jnp.zeros(4))
+    for y in (layer.apply(params, x), twin(x)):
+        identical(y, jnp.ones((1, 4), jnp.bfloat16))
+
+
+def test_a_zero_centered_scale_keeps_its_digits():
+    """1 + 0.003 is 1 in bfloat16."""
+    x, scale = jnp.full((1, 4), 96, jnp.bfloat16), jnp.full(4, 0.003, jnp.bfloat16)
+    y = functional.rms_norm(x, scale, zero_centered=True, dtype=jnp.float32)
+    near(y, np.full((1, 4), 1.003), rtol=1e-5)
 
 
 @pytest.mark.parametrize("groups", [{"num_groups": 4}, {"num_groups": None, "group_size": 2}])

@@ -294,6 +294,11 @@ def common_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
         return jnp.dtype(jnp.promote_types(a, b))
 
 
+def wide(x: Array) -> Array:
+    """`x` in float32, or in its own dtype if that is wider."""
+    return lax.convert_element_type(x, common_dtype(x.dtype, np.dtype(np.float32)))
+
+
 def is_complex(dtype: np.dtype[Any]) -> bool:
     """Whether a dtype is complex."""
     return dtype.kind == "c"

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._defaults import scale_init_of
 from linnet.layers_norm.functional._checks import feature_shape
 from linnet.module_core.layers import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, as_array
 from linnet.module_core.linen import Module, compact
@@ -23,7 +24,7 @@ class RMSNorm(Module):
       param_dtype: dtype of the parameters.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
         that a linear layer follows.
-      scale_init: initializer of the scale.
+      scale_init: initializer of the scale; with `zero_centered`, zeros replace the default ones.
       reduction_axes: the axes over which the mean square is computed.
       feature_axes: the axes along which the scale differs; it has the input's sizes along these
         axes, in ascending order.
@@ -33,6 +34,7 @@ class RMSNorm(Module):
         first and the last two devices; None for all.
       use_fast_variance: has no effect, since there is no mean to subtract; the other norms use it.
       force_float32_reductions: computes the statistics in float32 or wider.
+      zero_centered: multiplies by 1 + scale, as in the Gemma models.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = RMSNorm()
@@ -52,6 +54,7 @@ class RMSNorm(Module):
     axis_index_groups: AxisIndexGroups | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
+    zero_centered: bool = False
 
     @compact
     def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
@@ -67,9 +70,10 @@ class RMSNorm(Module):
         """
         x = as_array(x)
         shape = feature_shape(x.shape, self.feature_axes)
+        scale_init = scale_init_of(self.scale_init, zero_centered=self.zero_centered)
         return functional.rms_norm(
             x,
-            affine_param(self, "scale", shape),
+            affine_param(self, "scale", shape, init=scale_init),
             reduction_axes=self.reduction_axes,
             feature_axes=self.feature_axes,
             epsilon=self.epsilon,
@@ -78,4 +82,5 @@ class RMSNorm(Module):
             axis_name=axis_for_statistics(self, self.axis_name),
             axis_index_groups=self.axis_index_groups,
             force_float32_reductions=self.force_float32_reductions,
+            zero_centered=self.zero_centered,
         )

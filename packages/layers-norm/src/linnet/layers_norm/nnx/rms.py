@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._defaults import scale_init_of
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -37,7 +38,7 @@ class RMSNorm(Layer):
         type.
       param_dtype: dtype of the scale.
       use_scale: multiplies by a learned scale; redundant before a linear layer.
-      scale_init: initializer of the scale.
+      scale_init: initializer of the scale; with `zero_centered`, zeros replace the default ones.
       reduction_axes: the axes over which the mean square is computed.
       feature_axes: the axes along which the scale differs.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the mean runs
@@ -46,6 +47,7 @@ class RMSNorm(Layer):
         first and the last two devices; None for all.
       use_fast_variance: has no effect, since there is no mean to subtract.
       promote_dtype: casts the tuple of input and scale, before the mean is computed.
+      zero_centered: multiplies by 1 + scale, as in the Gemma models.
       rngs: draws the scale.
       scale_metadata: metadata of the scale.
 
@@ -74,10 +76,12 @@ class RMSNorm(Layer):
         axis_index_groups: AxisIndexGroups | None = None,
         use_fast_variance: bool = True,
         promote_dtype: PromoteDtype = promote_dtype,
+        zero_centered: bool = False,
         rngs: Rngs,
         scale_metadata: Metadata = NO_METADATA,
     ) -> None:
         shape = integers(num_features, "num_features")
+        scale_init = scale_init_of(scale_init, zero_centered=zero_centered)
         self.scale = affine_param(
             self, use_scale, scale_init, shape, param_dtype, rngs, scale_metadata
         )
@@ -92,6 +96,7 @@ class RMSNorm(Layer):
         self.axis_index_groups = axis_index_groups
         self.use_fast_variance = use_fast_variance
         self.promote_dtype = promote_dtype
+        self.zero_centered = zero_centered
 
     def __call__(self, x: Array, mask: Array | None = None) -> Array:
         """Normalizes `x`.
@@ -115,4 +120,5 @@ class RMSNorm(Layer):
             mask=mask,
             axis_name=self.axis_name,
             axis_index_groups=self.axis_index_groups,
+            zero_centered=self.zero_centered,
         )
