@@ -9,8 +9,10 @@ LINES = """
 from linnet import linen as nn
 from linnet import nnx
 from linnet import struct, serialization, traverse_util, jax_utils, core, errors, training
-from linnet.core import FrozenDict, freeze, meta, scope, unfreeze
+from linnet.core import FrozenDict, freeze, lift, meta, scope, unfreeze
+from linnet.core import Scope, apply, bind, init, lazy_init
 from linnet.core.frozen_dict import FrozenDict, freeze, unfreeze
+from linnet.core.lift import map_variables, scan, vmap
 from linnet.core.meta import AxisMetadata, Partitioned, unbox
 from linnet.core.scope import CollectionFilter, FrozenVariableDict, VariableDict
 from linnet.cursor import Cursor, cursor

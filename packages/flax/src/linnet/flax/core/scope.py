@@ -12,11 +12,19 @@ from linnet.linen.module import VariableDict as VariableDict
 from linnet.linen.module import union_filters as union_filters
 from linnet.module_core import errors as errors
 from linnet.module_core.config import config as config
+from linnet.module_core.functional import apply as apply
+from linnet.module_core.functional import bind as bind
+from linnet.module_core.functional import init as init
+from linnet.module_core.functional import lazy_init as lazy_init
 from linnet.module_core.linen import PRNGSequenceFilter as PRNGSequenceFilter
+from linnet.module_core.linen.filters import filter_to_set as filter_to_set
 from linnet.module_core.linen.filters import group_collections as group_collections
 from linnet.module_core.linen.filters import in_filter as in_filter
 from linnet.module_core.linen.filters import intersect_filters as intersect_filters
+from linnet.module_core.linen.filters import is_filter_empty as is_filter_empty
 from linnet.module_core.linen.filters import subtract_filters as subtract_filters
+from linnet.module_core.linen.rng import LazyRng as LazyRng
+from linnet.module_core.linen.scope_methods import no_flag as no_flag
 from linnet.module_core.typing import Array as Array
 from linnet.module_core.typing import Collection as Collection
 from linnet.module_core.typing import MutableCollection as MutableCollection
@@ -24,3 +32,5 @@ from linnet.module_core.typing import MutableVariableDict as MutableVariableDict
 from linnet.module_core.typing import PRNGFoldable as PRNGFoldable
 from linnet.struct import freeze as freeze
 from linnet.struct import unfreeze as unfreeze
+
+Filter = CollectionFilter

@@ -37,20 +37,9 @@ _LACKING = {
         "flax_use_orbax_checkpointing int_flag nnx_graph_mode nnx_graph_updates "
         "static_bool_env static_int_env"
     ),
-    "flax.core": (
-        "apply bind custom_vjp init jit jvp lazy_init remat remat_scan scan vjp vmap while_loop"
-    ),
-    "flax.core.axes_scan": ("build_shaped_array scan"),
     "flax.core.frozen_dict": ("FrozenKeysView FrozenValuesView"),
-    "flax.core.lift": (
-        "CountsHolder Filter LazyRng TransformContext checkpoint cond custom_vjp fold_rngs "
-        "id_fn is_filter_empty jit jvp map_variables pack remat remat_scan scan set_from_dict "
-        "swap_collection switch tree_map_rngs value_and_grad vjp vmap while_loop"
-    ),
-    "flax.core.scope": (
-        "Filter LazyRng apply bind child_rng_token filter_to_set init is_filter_empty "
-        "lazy_init no_flag uuid"
-    ),
+    "flax.core.lift": ("CountsHolder TransformContext id_fn set_from_dict"),
+    "flax.core.scope": ("child_rng_token uuid"),
     "flax.core.spmd": (
         "Format apply_rules composite_rules from_sharding_rules get_mesh get_pspec "
         "map_sharding shard_value"
@@ -173,7 +162,6 @@ _LACKING = {
 
 _INSTEAD = {
     "flax.core.nn": _SCOPES,
-    "flax.core.partial_eval": _SCOPES,
     "flax.metrics.tensorboard": "Use tensorboardX.SummaryWriter, or clu.metric_writers.",
     "flax.nnx.deprecations": _INSIDE,
     "flax.nnx.extract": _INSIDE,
@@ -197,16 +185,7 @@ _INSTEAD = {
 }
 """Modules, and names that have a remedy of their own."""
 
-_BY_MODULE = {
-    "flax.core": _SCOPES,
-    "flax.core.lift": _SCOPES,
-    "flax.core.scope": _SCOPES,
-    "flax.core.axes_scan": _SCOPES,
-}
-
 REMEDIES: dict[str, str] = {
-    f"{module}.{name}": _BY_MODULE.get(module, _INSIDE)
-    for module, names in _LACKING.items()
-    for name in names.split()
+    f"{module}.{name}": _INSIDE for module, names in _LACKING.items() for name in names.split()
 } | _INSTEAD
 """By full name, as a program writes it ("flax.nnx.Missing")."""

@@ -30,11 +30,11 @@ from linnet.struct import FrozenDict
 from ..config import config
 from ..errors import CallShareScopeOnUnboundModuleError
 from ..structs import is_struct
+from .scope import Scope
 from .variable import Variable
 
 if TYPE_CHECKING:
     from .module import Module
-    from .scope import Scope
 
 # The types of nearly every field: they hold no modules, so they need not be searched.
 _PLAIN = frozenset(
@@ -59,8 +59,8 @@ def is_module(value: object) -> bool:
 
 
 def is_place(value: object) -> bool:
-    """Whether `value` has a place in a scope: a module or a handle on a variable."""
-    return isinstance(value, Variable) or is_module(value)
+    """Whether `value` is or has a place in a frame: a module, a handle on a variable, a scope."""
+    return isinstance(value, Variable | Scope) or is_module(value)
 
 
 def map_modules(
@@ -162,7 +162,7 @@ def bind_child(parent: Module, name: str, module: Module) -> None:
     assert scope is not None
     scope.claim("submodule", name, None, type(parent).__name__)
     parent._state.children[name] = module
-    bind(module, parent, name, scope.child(name))
+    bind(module, parent, name, scope.inner(name))
 
 
 def bind(module: Module, parent: object, name: str | None, scope: Scope) -> None:
@@ -205,4 +205,4 @@ def _move(module: Module, scope: Scope) -> None:
     for name, child in module._state.children.items():
         if is_module(child):
             scope.claim("submodule", name, None, type(module).__name__)
-            _move(child, scope.child(name))
+            _move(child, scope.inner(name))

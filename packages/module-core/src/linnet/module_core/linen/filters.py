@@ -65,6 +65,26 @@ def _from_normal(complement: bool, names: frozenset[str]) -> CollectionFilter:
     return DenyList(set(names)) if complement else set(names)
 
 
+def is_filter_empty(filter_like: CollectionFilter) -> bool:
+    """Whether `filter_like` matches nothing."""
+    return normal_form(filter_like) == (False, frozenset())
+
+
+def filter_to_set(x: CollectionFilter) -> set[str]:
+    """The names that a filter matches.
+
+    Raises:
+      InvalidFilterError: there is no end of them.
+    """
+    complement, names = normal_form(x)
+    if complement:
+        raise InvalidFilterError(
+            f"The filter {x!r} matches all names except some, so there is no set of them.",
+            hint="Use in_filter to ask about one name.",
+        )
+    return set(names)
+
+
 def in_filter(filter_like: CollectionFilter, name: str) -> bool:
     """Whether `filter_like` matches `name`."""
     complement, names = normal_form(filter_like)

@@ -113,7 +113,7 @@ class Repetition:
         for path, scope in places.items():
             if any(path[:n] in places for n in range(len(path))):
                 continue
-            for collection, tree in scope.variables().items():
+            for collection, tree in scope.stored().items():
                 place = found.setdefault(collection, {})
                 for name in path[:-1]:
                     place = place.setdefault(name, {})
@@ -139,7 +139,7 @@ class _Copies:
         if known is None:
             scope = self._root
             for name in module.scope.path:
-                scope = scope.child(name)
+                scope = scope.inner(name)
             fields = {name: self.within(getattr(module, name)) for name in module._fields}
             known = module.clone(parent=scope, name=module.name, **fields)
             self._known[id(module)] = known

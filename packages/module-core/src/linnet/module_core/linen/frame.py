@@ -42,6 +42,7 @@ class Frame:
       capture: which method results to store as intermediates.
       lifted: whether this is the body of a lifted transform.
       lasting: whether the call has no end (`bind`), so that its modules stay bound.
+      flags: other values that functions of a scope may read.
 
     Attributes:
       bound: the modules that have a place in the frame, until the call ends.
@@ -54,6 +55,7 @@ class Frame:
         "capture",
         "collections",
         "concrete",
+        "flags",
         "initializing",
         "keys",
         "lifted",
@@ -73,6 +75,7 @@ class Frame:
         capture: CaptureFilter | None = None,
         lifted: bool = False,
         lasting: bool = False,
+        flags: Mapping[str, Any] | None = None,
     ) -> None:
         in_filter(mutable, "params")  # an invalid filter raises now, not at the first write
         self.collections = collections
@@ -80,6 +83,7 @@ class Frame:
         self.mutable = mutable
         self._mutable_names: dict[str, bool] = {}
         self.initializing = initializing
+        self.flags = flags or {}
         self.concrete = concrete
         self.capture = capture
         self.lifted = lifted
@@ -101,6 +105,18 @@ class Frame:
                 module.__dict__["parent"] = None
             self.bound.clear()
 
+    def ended(self) -> Frame:
+        """A frame of the same call that has ended already."""
+        frame = Frame(
+            self.collections,
+            self.keys,
+            self.mutable,
+            initializing=self.initializing,
+            flags=self.flags,
+        )
+        frame.valid = False
+        return frame
+
     def is_mutable(self, collection: str) -> bool:
         """Whether `collection` may be changed."""
         known = self._mutable_names.get(collection)
@@ -121,6 +137,29 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
         keys.
       ApplyScopeInvalidVariablesStructureError: it is `{"params": {"params": ...}}`.
     """
+    _check(variables)
+    return {
+        name: _own(tree) if in_filter(mutable, name) else _plain(tree)
+        for name, tree in variables.items()  # type: ignore[attr-defined]
+    }
+
+
+def shared_collections(variables: object, mutable: CollectionFilter) -> Collections:
+    """The collections of a scope made by hand, whose changes are made in the user's own dicts.
+
+    Frozen ones are copied, since they can't be changed.
+
+    Raises:
+      ApplyScopeInvalidVariablesTypeError, ApplyScopeInvalidVariablesStructureError: as in
+        `collections_of`.
+    """
+    _check(variables)
+    if type(variables) is dict and all(type(tree) is dict for tree in variables.values()):
+        return variables
+    return collections_of(variables, mutable)
+
+
+def _check(variables: object) -> None:
     if not isinstance(variables, Mapping) or not all(
         isinstance(name, str)
         and isinstance(tree, Mapping)
@@ -141,10 +180,6 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
             '{"params": {"params": ...}}.',
             hint='Pass variables, or {"params": variables["params"]}, not {"params": variables}.',
         )
-    return {
-        name: _own(tree) if in_filter(mutable, name) else _plain(tree)
-        for name, tree in variables.items()
-    }
 
 
 def _describe_variables(variables: object) -> str:

@@ -9,12 +9,13 @@ program that computes it is run (`tracing`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from ..errors import LazyInitError
+from ..typing import Output
 from . import calls
 from .filters import CollectionFilter
 from .tracing import (
@@ -43,8 +44,34 @@ def lazy_init(
     Raises:
       LazyInitError: a variable depends on the values of an input.
     """
+
+    def initialize(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        return calls.init_with_output(
+            module, method, mutable, False, rngs, args, kwargs, concrete=True
+        )[1]
+
+    variables: dict[str, Any] = lazily(initialize, args, kwargs)
+    return variables
+
+
+def lazily(
+    run: Callable[[tuple[Any, ...], dict[str, Any]], object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    unknown: tuple[type, ...] = (jax.ShapeDtypeStruct, jax.Array),
+) -> Output:
+    """The variables that `run` returns for arguments known only by shape.
+
+    Args:
+      run: (args, kwargs) -> variables.
+      args, kwargs: the arguments.
+      unknown: the types of arguments of which no more than the shape is used.
+
+    Raises:
+      LazyInitError: a variable depends on the values of an input.
+    """
     leaves, structure = jax.tree.flatten((args, kwargs), is_leaf=lambda x: x is None)
-    is_input = [isinstance(x, jax.ShapeDtypeStruct | jax.Array) for x in leaves]
+    is_input = [isinstance(x, unknown) for x in leaves]
     shapes = [
         jax.ShapeDtypeStruct(x.shape, x.dtype)  # type: ignore[no-untyped-call]
         for x, a in zip(leaves, is_input, strict=True)
@@ -55,9 +82,7 @@ def lazy_init(
         rest = iter(inputs)
         filled = [next(rest) if a else x for x, a in zip(leaves, is_input, strict=True)]
         new_args, new_kwargs = jax.tree.unflatten(structure, filled)
-        variables = calls.init_with_output(
-            module, method, mutable, False, rngs, new_args, new_kwargs, concrete=True
-        )[1]
+        variables = run(new_args, new_kwargs)
         found, treedef = jax.tree_util.tree_flatten_with_path(variables)
         return [path for path, _ in found], [value for _, value in found], treedef
 
@@ -84,14 +109,15 @@ def lazy_init(
     if wanted:
         for n, value in zip(wanted, compute_outputs(program, wanted, shapes), strict=True):
             values[traced[n]] = value
-    variables: dict[str, Any] = jax.tree.unflatten(treedef, values)
-    return variables
+    return jax.tree.unflatten(treedef, values)
 
 
 _HINT = "Initialize it from shapes alone, or use init with a real input."
 
 
 def _describe(path: Sequence[Any]) -> str:
+    if len(path) < 2:
+        return "A result depends on the values of an input that is known only by shape."
     collection, *modules, name = (str(getattr(key, "key", key)) for key in path)
     return (
         f'Variable "{name}" in collection "{collection}" of "/{"/".join(modules)}" depends on the '

@@ -5,7 +5,7 @@ its scope, draws random keys and counts the draws. *Lifting* a transform turns s
 function of arrays:
 
 1. find the scopes that the call needs: the module's, and those of modules passed as arguments or
-   held in fields from elsewhere (`Lift`);
+   held in fields from elsewhere (`Lift`); for a function of a scope, that scope itself;
 2. extract their collections and root keys as pytrees, which become explicit inputs
    (`Lift.collections`, `.keys`);
 3. inside the transform, build a frame from these inputs, lower the scopes into it, clone the
@@ -16,6 +16,8 @@ function of arrays:
 Each transform defines only what happens to the inputs and outputs in between. The clones are
 discarded along with everything that the trace has stored in them; the draw counts and the automatic
 names continue, because scope and clone share them.
+
+A function of a scope is lifted in the same way, without modules: it gets the lowered scope.
 
 Transforming a class gives a subclass whose methods are lifted (`lift_class`); the clones inside are
 instances of the original class.
@@ -35,12 +37,13 @@ from ..errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
-from ..typing import Output, RNGSequences
+from ..typing import Output, PyTree, RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
 from .frame import Collections, Frame
 from .methods import UNWRAPPED_MARKS, is_compact, mark_capturing, mark_lifted, run_method
 from .module import Module
+from .rng import Names
 from .scope import Scope
 from .variable import Variable
 
@@ -74,13 +77,13 @@ class Lift:
 
     Args:
       call: the method, or function, to run with a clone of `module`.
-      module: the module that it runs on, or a tree of modules.
+      module: the module or scope that it runs on, or a tree of them.
       args, kwargs: the other arguments; modules in them are lifted too.
 
     Attributes:
       call: the method.
       modules: the modules that are lifted, the main one first.
-      variables: the variables among the arguments.
+      handles: the variables and scopes among the arguments.
       args, kwargs: the arguments without their modules, as a jax transform accepts them.
       roots: the scopes that are lifted; none is below another.
       frame: the caller's frame.
@@ -97,17 +100,18 @@ class Lift:
         self._module = module
         self._arguments = tuple(args)
         self.modules: list[Module] = []
-        self.variables: list[Variable[Any]] = []
+        self.handles: list[Variable[Any] | Scope] = []
         self._main = self._take_modules(module)
         self.args = tuple(self._take_modules(arg) for arg in args)
         named = kwargs or {}
         self.kwargs = {name: self._take_modules(arg) for name, arg in named.items()}
-        if not self.modules:
+        if not self.modules and not any(isinstance(h, Scope) for h in self.handles):
             raise TransformTargetError(
-                f"A lifted transform needs a module as its first argument, got {module!r:.60}.",
+                "A lifted transform needs a module or scope as its first argument, got "
+                f"{module!r:.60}.",
                 hint="Call the transformed function as fn(module, *args).",
             )
-        self.roots = _roots(self.modules, self.variables)
+        self.roots = _roots(self.modules, self.handles)
         self.frame = self.roots[0].frame if self.roots else Frame({}, {}, False)
         self._cursors = {id(m): _cursors_of(m) for m in self.modules}
         self._changed: list[Any] = [{} for _ in self.roots]  # names of what any run has changed
@@ -117,9 +121,9 @@ class Lift:
             return tree
 
         def take(leaf: object) -> object:
-            if isinstance(leaf, Variable):
-                self.variables.append(leaf)
-                return _Slot(Variable, len(self.variables) - 1)
+            if isinstance(leaf, Variable | Scope):
+                self.handles.append(leaf)
+                return _Slot(type(leaf), len(self.handles) - 1)
             if not isinstance(leaf, Module):
                 return leaf
             self.modules.append(leaf)
@@ -188,6 +192,33 @@ class Lift:
         Returns:
           (output, the changes in the mutable collections of each root).
         """
+        body = self.enter(collections, keys, mutable, fresh_hash=fresh_hash, concrete=concrete)
+        filled = [body.fill(arg) for arg in (self.args if args is None else args)]
+        named = {k: body.fill(v) for k, v in (self.kwargs if kwargs is None else kwargs).items()}
+        try:
+            output = (call or self.call)(body.main, *filled, **named)
+        finally:
+            body.frame.end()
+        _check_output(output, body.main)
+        after, changed = body.leave()
+        return output, after if whole else changed
+
+    def enter(
+        self,
+        collections: Sequence[Collections],
+        keys: Sequence[RNGSequences],
+        mutable: CollectionFilter,
+        *,
+        fresh_hash: bool = False,
+        concrete: bool = False,
+        suffixes: Sequence[Names] | None = None,
+    ) -> Body:
+        """The places of a body, with explicit inputs.
+
+        Args:
+          collections, keys, mutable, fresh_hash, concrete: as for `run`.
+          suffixes: the names that are folded into the keys of each root, if not its path.
+        """
         frame = Frame(
             {},
             keys[0] if keys else {},
@@ -196,49 +227,49 @@ class Lift:
             concrete=concrete,
             capture=self.frame.capture,
             lifted=True,
+            flags=self.frame.flags,
         )
+        paths = [None] * len(self.roots) if suffixes is None else suffixes
         scopes = [
-            root.lower(frame, _copy(tree), own_keys, fresh_hash=fresh_hash)
-            for root, tree, own_keys in zip(self.roots, collections, keys, strict=True)
+            root.lower(frame, _copy(tree), own_keys, fresh_hash=fresh_hash, suffix=suffix)
+            for root, tree, own_keys, suffix in zip(
+                self.roots, collections, keys, paths, strict=True
+            )
         ]
-        clones = _Clones(self.roots, scopes, self._cursors)
-        modules = [clones.of(m) for m in self.modules]
-        for module in self.modules:
-            clones.reserve(module)
-        variables = [clones.of(v) for v in self.variables]
-
-        def fill(tree: object) -> object:
-            if adoption.is_plain(tree):
-                return tree
-            return jax.tree.map(put, tree, is_leaf=lambda x: isinstance(x, _Slot))
-
-        def put(x: object) -> object:
-            if not isinstance(x, _Slot):
-                return x
-            return (modules if x.kind is Module else variables)[x.index]
-
-        main = fill(self._main)
-        filled = [fill(arg) for arg in (self.args if args is None else args)]
-        named = {k: fill(v) for k, v in (self.kwargs if kwargs is None else kwargs).items()}
-        try:
-            output = (call or self.call)(main, *filled, **named)
-        finally:
-            frame.end()
-        _check_output(output, main)
-        for original, clone in zip(self.modules, modules, strict=True):
-            if clone is not original:
-                original._state.cursors = clone._state.cursors
-        after = [
-            {c: tree for c, tree in scope.collections.items() if tree and frame.is_mutable(c)}
-            for scope in scopes
-        ]
-        changed = [_changes(b, a) for b, a in zip(collections, after, strict=True)]
-        self._changed = merge(self._changed, _names(changed))
-        return output, after if whole else changed
+        return Body(self, frame, scopes, collections)
 
     def directly(self, call: Callable[..., T]) -> T:
         """Runs another function on the modules themselves, for transforms composed of others."""
         return call(self._module, *self._arguments)
+
+    def as_tree(self, collections: Sequence[Collections]) -> PyTree:
+        """The collections of each root, arranged as the scopes that the call was made with."""
+        if isinstance(self._main, _Slot):
+            return self._at(self._main, collections)
+        return jax.tree.map(lambda slot: self._at(slot, collections), self._main, is_leaf=_is_slot)
+
+    def from_tree(self, tree: PyTree) -> list[Collections]:
+        """Reverses `as_tree`; the other roots get no collections."""
+        found: list[Collections] = [{} for _ in self.roots]
+        if not self.modules and not isinstance(self._main, _Slot):
+            slots = jax.tree.leaves(self._main, is_leaf=_is_slot)
+            parts = jax.tree.map(lambda _, part: _Part(part), self._main, tree, is_leaf=_is_slot)
+            for slot, part in zip(slots, jax.tree.leaves(parts), strict=True):
+                scope = self.handles[slot.index]
+                for i, root in enumerate(self.roots):
+                    if root is scope:
+                        found[i] = part.value
+        else:
+            found[:1] = [tree]
+        return found
+
+    def _at(self, slot: _Slot, collections: Sequence[Collections]) -> Collections:
+        place: Any = (self.modules if slot.kind is Module else self.handles)[slot.index]
+        scope = place if isinstance(place, Scope) else place.scope
+        for root, of_root in zip(self.roots, collections, strict=True):
+            if scope.path[: len(root.path)] == root.path:
+                return {c: _below(t, scope.path[len(root.path) :]) for c, t in of_root.items()}
+        return {}
 
     def counts(self) -> tuple[Any, Any]:
         """The counts of draws and automatic names so far, as a comparable value."""
@@ -279,6 +310,75 @@ class Lift:
     def plain(self, variables: CollectionFilter, rngs: CollectionFilter) -> PlainBody:
         """The body as a function of arrays, for transforms that treat all collections alike."""
         return PlainBody(self, variables, rngs)
+
+
+class _Part:
+    """A part of a tree that is a leaf of another one."""
+
+    def __init__(self, value: Collections) -> None:
+        self.value = value
+
+
+def _is_slot(x: object) -> bool:
+    return isinstance(x, _Slot)
+
+
+def _below(tree: PyTree, path: tuple[str, ...]) -> PyTree:
+    for name in path:
+        tree = tree.get(name, {})
+    return tree
+
+
+class Body:
+    """One run of a lifted method: the lowered scopes, and clones of the modules on them.
+
+    Attributes:
+      frame: the frame of the run.
+      main: the module or scope that the method runs on.
+    """
+
+    def __init__(
+        self,
+        lift: Lift,
+        frame: Frame,
+        scopes: Sequence[Scope],
+        before: Sequence[Collections],
+    ) -> None:
+        self.frame = frame
+        self._lift = lift
+        self._scopes = scopes
+        self._before = before
+        clones = _Clones(lift.roots, scopes, lift._cursors)
+        self._modules = [clones.of(m) for m in lift.modules]
+        for module in lift.modules:
+            clones.reserve(module)
+        self._handles = [clones.of(h) for h in lift.handles]
+        self.main = self.fill(lift._main)
+
+    def fill(self, tree: object) -> PyTree:
+        """An argument with its modules, variables and scopes put back."""
+        if adoption.is_plain(tree):
+            return tree
+        return jax.tree.map(self._put, tree, is_leaf=_is_slot)
+
+    def _put(self, x: object) -> object:
+        if not isinstance(x, _Slot):
+            return x
+        return (self._modules if x.kind is Module else self._handles)[x.index]
+
+    def leave(self) -> tuple[list[Collections], list[Collections]]:
+        """The mutable collections of each root after the run, and the changes in them."""
+        lift = self._lift
+        for original, clone in zip(lift.modules, self._modules, strict=True):
+            if clone is not original:
+                original._state.cursors = clone._state.cursors
+        after = [
+            {c: tree for c, tree in scope.collections.items() if tree and self.frame.is_mutable(c)}
+            for scope in self._scopes
+        ]
+        changed = [_changes(b, a) for b, a in zip(self._before, after, strict=True)]
+        lift._changed = merge(lift._changed, _names(changed))
+        return after, changed
 
 
 def group(
@@ -393,15 +493,15 @@ def _cursors_of(module: Module) -> tuple[tuple[str, int], ...]:
     return tuple(module._state.cursors.items()) if module._state.in_compact else ()
 
 
-def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> list[Scope]:
+def _roots(modules: Sequence[Module], handles: Sequence[Variable[Any] | Scope]) -> list[Scope]:
     """The scopes of the modules and of everything they hold, without scopes that are below another.
 
     Empty if no module has a scope: the call then uses the plain jax transform.
     """
     found: dict[tuple[str, ...], Scope] = {}
-    if all(module.scope is None for module in modules) and not variables:
+    if all(module.scope is None for module in modules) and not handles:
         return []
-    lifted: list[Module | Variable[Any]] = [*modules, *variables]
+    lifted: list[Module | Variable[Any] | Scope] = [*modules, *handles]
     for place in lifted:
         _collect_scopes(place, found, modules[0] if modules else None)
     frames = {id(scope.frame) for scope in found.values()}
@@ -423,11 +523,13 @@ def _roots(modules: Sequence[Module], variables: Sequence[Variable[Any]]) -> lis
 
 
 def _collect_scopes(
-    place: Module | Variable[Any], found: dict[tuple[str, ...], Scope], main: Module | None
+    place: Module | Variable[Any] | Scope,
+    found: dict[tuple[str, ...], Scope],
+    main: Module | None,
 ) -> None:
     # Not nested in `_roots`: a closure that calls itself is a reference cycle and would keep the
     # scopes alive.
-    scope = place.scope
+    scope = place if isinstance(place, Scope) else place.scope
     if scope is None:
         raise JaxTransformError(
             f"A lifted transform got an unbound {type(place).__name__}.",
@@ -437,11 +539,11 @@ def _collect_scopes(
     found.setdefault(scope.path, scope)
     if isinstance(place, Module) and not (known and place is not main):
         for held in _held(place):
-            if held.scope is not None:
+            if isinstance(held, Scope) or held.scope is not None:
                 _collect_scopes(held, found, main)
 
 
-def _held(module: Module) -> Iterable[Module | Variable[Any]]:
+def _held(module: Module) -> Iterable[Module | Variable[Any] | Scope]:
     for field in module._fields:
         value = module.__dict__.get(field)
         if not adoption.is_plain(value):
@@ -465,17 +567,19 @@ class _Clones:
         if known is None:
             # A root is a prefix of every path that was collected, so this ends there.
             above = self._by_path(scope.path[:-1])
-            known = self._scopes[scope.path] = above.child(scope.path[-1])
+            known = self._scopes[scope.path] = above.inner(scope.path[-1])
         return known
 
     def _by_path(self, path: tuple[str, ...]) -> Scope:
         known = self._scopes.get(path)
         if known is None:
-            known = self._scopes[path] = self._by_path(path[:-1]).child(path[-1])
+            known = self._scopes[path] = self._by_path(path[:-1]).inner(path[-1])
         return known
 
     def of(self, module: Any) -> Any:
-        """The clone of a module, or of a handle on a variable."""
+        """The clone of a module, of a handle on a variable, or of a scope."""
+        if isinstance(module, Scope):
+            return self._scope(module)
         if isinstance(module, Variable):
             scope = self._scope(module.scope)
             return Variable(scope, module.collection, module.name, module.unbox)
@@ -508,7 +612,7 @@ class _Clones:
             )
             for _, held in adoption.iter_modules(attributes[field]):
                 if held.parent is clone and held.name is not None:
-                    scope.reserve(held.name)
+                    scope.take(held.name)
                     state.children[held.name] = held
         return clone
 
@@ -517,12 +621,12 @@ class _Clones:
         parent, name = module.parent, module.name
         clone = self._made.get(id(parent))
         if clone is not None and name is not None and name not in parent._state.setup_names:
-            clone.scope.reserve(name)  # type: ignore[union-attr]
+            clone.scope.take(name)  # type: ignore[union-attr]
 
 
 def _check_output(output: object, module: object) -> None:
     def bad(x: object) -> bool:
-        return isinstance(x, Module | Variable)
+        return isinstance(x, Module | Variable | Scope)
 
     for leaf in jax.tree.leaves(output, is_leaf=bad):
         if bad(leaf):

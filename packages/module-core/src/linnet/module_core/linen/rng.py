@@ -17,15 +17,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from linnet.struct import dataclass, field
+
+from ..config import config
 from ..errors import InvalidRngError, describe
 from ..typing import PRNGKey, RNGSequences
+
+Names = tuple[int | str, ...]
+"""Names of a path, and numbers of draws, that are folded into a key."""
 
 
 class Draws:
@@ -72,24 +78,82 @@ class PathHash:
       separate: hash a NUL byte before each name and number (`flax_fix_rng_separator`).
     """
 
-    __slots__ = ("_hash", "separate")
+    __slots__ = ("_hash", "names", "separate")
 
-    def __init__(self, separate: bool, _hash: hashlib._Hash | None = None) -> None:
+    def __init__(
+        self, separate: bool, _hash: hashlib._Hash | None = None, names: Names = ()
+    ) -> None:
         self.separate = separate
         self._hash = hashlib.sha1() if _hash is None else _hash
+        self.names = names
 
     def child(self, name: str) -> PathHash:
         """The hash of the path extended by `name`."""
         longer = self._hash.copy()
         longer.update(b"\0" + name.encode() if self.separate else name.encode())
-        return PathHash(self.separate, longer)
+        return PathHash(self.separate, longer, (*self.names, name))
+
+    def extended(self, suffix: Iterable[int | str]) -> PathHash:
+        """The hash of the path extended by several names, or numbers of draws."""
+        longer = self._hash.copy()
+        for part in suffix:
+            data = part.encode() if isinstance(part, str) else _shortest(part)
+            longer.update(b"\0" + data if self.separate else data)
+        return PathHash(self.separate, longer, (*self.names, *suffix))
+
+    def fold(self, root: PRNGKey) -> PRNGKey:
+        """`root` with the hash folded in; unchanged where the path is empty."""
+        return _fold_in(root, self._number(self._hash)) if self.names else root
 
     def key(self, root: PRNGKey, n: int) -> PRNGKey:
         """The key of the n-th draw below `root`."""
         last = self._hash.copy()
-        number = n.to_bytes((n.bit_length() + 7) // 8, "big")
+        number = _shortest(n)
         last.update(b"\0" + number if self.separate else number)
-        return _fold_in(root, np.uint32(int.from_bytes(last.digest()[:4], "big")))
+        return _fold_in(root, self._number(last))
+
+    @staticmethod
+    def _number(digested: Any) -> np.uint32:
+        return np.uint32(int.from_bytes(digested.digest()[:4], "big"))
+
+
+def _shortest(n: int) -> bytes:
+    return n.to_bytes((n.bit_length() + 7) // 8, "big")
+
+
+@dataclass
+class LazyRng:
+    """A random key that has names folded in once it is needed.
+
+    Args:
+      rng: the root key.
+      suffix: names, and numbers of draws.
+
+    >>> import jax
+    >>> lazy = LazyRng.create(jax.random.key(0), "Dense_0", 1)
+    >>> lazy.suffix
+    ('Dense_0', 1)
+    >>> jax.random.key_data(lazy.clear_suffix().rng)
+    Array([0, 0], dtype=uint32)
+    """
+
+    rng: PRNGKey
+    suffix: Names = field(pytree_node=False)
+
+    @classmethod
+    def create(cls, rng: LazyRng | PRNGKey, *suffix: int | str) -> LazyRng:
+        """`rng` with more names."""
+        if isinstance(rng, LazyRng):
+            return cls(rng.rng, (*rng.suffix, *suffix))
+        return cls(rng, suffix)
+
+    def as_jax_rng(self) -> PRNGKey:
+        """The key: one `fold_in` of the hash of all names."""
+        return PathHash(config.flax_fix_rng_separator).extended(self.suffix).fold(self.rng)
+
+    def clear_suffix(self) -> LazyRng:
+        """The root key, without names."""
+        return LazyRng(self.rng, ())
 
 
 # Jitted: an eager call takes a tenth of the time, and a second trace finds the first one's result.
@@ -121,8 +185,12 @@ def abstract_key() -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda: jax.random.key(0))  # type: ignore[no-any-return]
 
 
-def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequences:
+def as_streams(
+    rngs: Any, caller: str, *, owner: str = "Module ", required: bool = False
+) -> RNGSequences:
     """Converts the user's `rngs` to streams by name (None: no streams, unless `required`).
+
+    Errors name the `caller`, and what it is (`owner`).
 
     Raises:
       InvalidRngError: `rngs`, or one of its entries, is not a key.
@@ -140,7 +208,7 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
     for stream, key in rngs.items():
         if not isinstance(stream, str) or not is_key(key):
             raise BadStreamError(
-                f"The random stream {stream!r} passed to Module {caller} should be a "
+                f"The random stream {stream!r} passed to {owner}{caller} should be a "
                 f"jax.random.key, but is {describe(key)}.",
                 hint=(
                     "Pass one key per stream: {'params': key1, 'dropout': key2}; split a "
@@ -148,6 +216,17 @@ def as_streams(rngs: Any, caller: str, *, required: bool = False) -> RNGSequence
                 ),
             )
     return dict(rngs)
+
+
+def roots_of(rngs: Mapping[str, PRNGKey | LazyRng]) -> tuple[Names, RNGSequences]:
+    """The names folded into all keys, and the root keys, of streams that may be lazy."""
+    suffixes = {k.suffix if isinstance(k, LazyRng) else () for k in rngs.values()}
+    if len(suffixes) == 1:
+        plain = {s: k.rng if isinstance(k, LazyRng) else k for s, k in rngs.items()}
+        return suffixes.pop(), as_streams(plain, "Scope", owner="")
+    # A scope has one path for all streams, so different ones are folded in now.
+    folded = {s: k.as_jax_rng() if isinstance(k, LazyRng) else k for s, k in rngs.items()}
+    return (), as_streams(folded, "Scope", owner="")
 
 
 class BadStreamError(InvalidRngError, ValueError):

@@ -31,7 +31,7 @@ Several scopes (those of modules passed as arguments) are lifted together into o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -43,15 +43,32 @@ from ..config import config
 from ..typing import PRNGKey, RNGSequences
 from . import scope_errors
 from .filters import CollectionFilter, in_filter
-from .frame import Collection, Collections, Frame
-from .rng import Draws, PathHash, abstract_key
+from .frame import Collection, Collections, Frame, shared_collections
+from .rng import Draws, LazyRng, Names, PathHash, abstract_key, roots_of
+from .scope_methods import ScopeMethods
 from .variable import Variable
 
 T = TypeVar("T")
 
 
-class Scope:
+class Scope(ScopeMethods):
     """One path in a frame: the place of a module's variables.
+
+    Programs get scopes from `init`, `apply` and `bind` (see `linnet.module_core.functional`), or
+    make one of variables and keys:
+
+    >>> Scope({"params": {"bias": 3.0}}).get_variable("params", "bias")
+    3.0
+
+    Args:
+      variables: collections by name. A dict is used as it is, so that changes are made in it.
+      rngs: the root key of each random stream.
+      name: its name, which errors mention.
+      mutable: the collections that may be changed.
+      parent: a scope; the variables are then those of the parent below `name`.
+      path: the names from the outermost scope, which errors mention.
+      debug_path: accepted for Flax's sake; `path` is used.
+      flags: values that functions read with `get_flag`.
 
     Attributes:
       frame: the state of the current call.
@@ -81,6 +98,26 @@ class Scope:
 
     def __init__(
         self,
+        variables: Collections,
+        rngs: Mapping[str, PRNGKey | LazyRng] | None = None,
+        name: str | None = None,
+        mutable: CollectionFilter = False,
+        parent: Scope | None = None,
+        path: Iterable[str] = (),
+        debug_path: Iterable[str] = (),
+        flags: Mapping[str, Any] | None = None,
+    ) -> None:
+        suffix, keys = roots_of(rngs or {})
+        if parent is None:
+            collections = shared_collections(variables, mutable)
+        else:
+            collections = parent.collections
+        frame = Frame(collections, keys, mutable, flags=flags, lasting=True)
+        path_hash = PathHash(config.flax_fix_rng_separator).extended(suffix)
+        self._place(frame, collections, keys, parent, name, tuple(path), path_hash, Draws())
+
+    def _place(
+        self,
         frame: Frame,
         collections: Collections,
         keys: RNGSequences,
@@ -104,14 +141,34 @@ class Scope:
     @classmethod
     def outermost(cls, frame: Frame) -> Scope:
         """The scope of the outermost module."""
+        scope = _new(cls)
         path_hash = PathHash(config.flax_fix_rng_separator)
-        return cls(frame, frame.collections, frame.keys, None, None, (), path_hash, Draws())
+        scope._place(frame, frame.collections, frame.keys, None, None, (), path_hash, Draws())
+        return scope
 
-    def child(self, name: str) -> Scope:
+    def inner(self, name: str) -> Scope:
         """The scope of the submodule `name`."""
-        path = (*self.path, name)
+        scope = _new(Scope)
         draws = self.draws.child(name)
-        return Scope(self.frame, self.collections, self.keys, self, name, path, None, draws)
+        path = (*self.path, name)
+        scope._place(self.frame, self.collections, self.keys, self, name, path, None, draws)
+        return scope
+
+    def again(self, rewind_rngs: bool = False) -> Scope:
+        """The same scope with all names free and, if `rewind_rngs`, no draws counted."""
+        scope = _new(Scope)
+        draws = Draws() if rewind_rngs else self.draws
+        scope._place(
+            self.frame,
+            self.collections,
+            self.keys,
+            self.parent,
+            self.name,
+            self.path,
+            self._hash,
+            draws,
+        )
+        return scope
 
     @property
     def path_text(self) -> str:
@@ -127,8 +184,8 @@ class Scope:
         collections = self.names[name]
         return collection is None or collections is None or collection in collections
 
-    def reserve(self, name: str, collection: str | None = None) -> None:
-        """Reserves `name` for a submodule (None) or in one collection."""
+    def take(self, name: str, collection: str | None = None) -> None:
+        """Takes `name` for a submodule (None) or in one collection."""
         taken = self.names.get(name, _NOTHING)
         if collection is None or taken is None:
             self.names[name] = None
@@ -143,7 +200,7 @@ class Scope:
         """
         if self.is_taken(name, collection):
             raise scope_errors.name_in_use(kind, name, owner)
-        self.reserve(name, collection)
+        self.take(name, collection)
 
     # Variables.
 
@@ -233,7 +290,16 @@ class Scope:
         if not frame.is_mutable(collection):
             raise scope_errors.immutable(self, collection, name)
 
-    def variables(self) -> Collections:
+    def check_valid(self) -> None:
+        """Checks that the call has not ended.
+
+        Raises:
+          InvalidScopeError: it has.
+        """
+        if not self.frame.valid:
+            raise scope_errors.used_after_end(self)
+
+    def stored(self) -> Collections:
         """The variables at this path and below, by collection."""
         found = ((c, self.find(c)) for c in self.collections)
         return {c: tree for c, tree in found if tree}
@@ -242,7 +308,7 @@ class Scope:
         """Whether `collection` may be changed."""
         return self.frame.is_mutable(collection)
 
-    def param(
+    def parameter(
         self,
         name: str,
         init_fn: Callable[..., Any],
@@ -272,7 +338,7 @@ class Scope:
         self.put_variable("params", name, value)
         return value
 
-    def variable(
+    def handle(
         self,
         collection: str,
         name: str,
@@ -283,8 +349,7 @@ class Scope:
     ) -> Variable[Any]:
         """A handle on a variable; made by `init_fn(*args, **kwargs)` if it is missing.
 
-        Like `Module.variable`, but usable anywhere in a method, and without checking that the name
-        is free.
+        The name is not reserved.
 
         Raises:
           ScopeVariableNotFoundError, ScopeCollectionNotFound: it is missing, and there is no
@@ -348,7 +413,10 @@ class Scope:
 
         Raises:
           InvalidRngError: neither was given.
+          InvalidScopeError: the call has ended.
         """
+        if not self.frame.valid:
+            raise scope_errors.used_after_end(self)
         keys = self.keys
         root = keys.get(stream)
         if root is None:
@@ -371,7 +439,7 @@ class Scope:
 
     def lift(self, collections: CollectionFilter) -> Collections:
         """The dict of this scope in each lifted collection."""
-        return {c: tree for c, tree in self.variables().items() if in_filter(collections, c)}
+        return {c: tree for c, tree in self.stored().items() if in_filter(collections, c)}
 
     def lower(
         self,
@@ -380,6 +448,7 @@ class Scope:
         keys: RNGSequences,
         *,
         fresh_hash: bool = False,
+        suffix: Names | None = None,
     ) -> Scope:
         """The scope that represents this one in a transformed body.
 
@@ -388,9 +457,16 @@ class Scope:
           collections: this scope's dicts in the body, owned by it where they are mutable.
           keys: the root key of each stream in the body.
           fresh_hash: start with an empty hash of the path, because the keys have it folded in.
+          suffix: the names to start the hash with, if not those of the path.
         """
-        path_hash = PathHash(config.flax_fix_rng_separator) if fresh_hash else self.path_hash()
-        return Scope(frame, collections, keys, None, self.name, self.path, path_hash, self.draws)
+        if fresh_hash or suffix is not None:
+            path_hash = PathHash(config.flax_fix_rng_separator).extended(suffix or ())
+        else:
+            path_hash = self.path_hash()
+        scope = _new(Scope)
+        name, path, draws = self.name, self.path, self.draws
+        scope._place(frame, collections, keys, None, name, path, path_hash, draws)
+        return scope
 
     def store(self, collections: Collections) -> None:
         """Writes the variables that a transformed body has changed back to this path.
@@ -400,6 +476,9 @@ class Scope:
         for collection, tree in collections.items():
             for name, value in tree.items():
                 self._write(collection, name, value)
+
+
+_new: Callable[[type[Scope]], Scope] = object.__new__
 
 
 def _traced_path(value: object) -> tuple[str, ...] | None:

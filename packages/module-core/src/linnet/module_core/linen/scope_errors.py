@@ -58,6 +58,15 @@ def ended(scope: Scope, name: str) -> InvalidScopeError:
     )
 
 
+def used_after_end(scope: Scope) -> InvalidScopeError:
+    """The error for a use of a scope, other than reading, after the call."""
+    return InvalidScopeError(
+        f'The scope "{scope.path_text}" is used after its call has ended.',
+        hint="Return what the call computes rather than the scope, or make one that lasts with "
+        "bind(variables, rngs).",
+    )
+
+
 def immutable(scope: Scope, collection: str, name: str) -> ModifyScopeVariableError:
     """The error for a write to a collection that the call may not change."""
     frame = scope.frame

@@ -79,7 +79,7 @@ class VariableAccess:
             )
         scope = self._scope_for_new("param", "Parameters")
         scope.claim("param", name, "params", type(self).__name__)
-        value = scope.param(name, init_fn, init_args, init_kwargs)
+        value = scope.parameter(name, init_fn, init_args, init_kwargs)
         self._state.children.setdefault(name, "params")
         try:
             return metadata.unbox(value) if unbox else value
@@ -149,7 +149,7 @@ class VariableAccess:
             )
         scope = self._scope_for_new("variable", "Variables")
         scope.claim("variable", name, col, type(self).__name__)
-        made = scope.variable(col, name, init_fn, *init_args, unbox=unbox, **init_kwargs)
+        made = scope.handle(col, name, init_fn, *init_args, unbox=unbox, **init_kwargs)
         self._state.children.setdefault(name, col)
         return made
 
@@ -202,7 +202,7 @@ class VariableAccess:
     def variables(self) -> dict[str, dict[str, Any]]:
         """The variables of this module and the ones below it, by collection."""
         found: dict[str, dict[str, Any]]
-        found = calls.returned(self._bound_scope("access variables").variables())
+        found = calls.returned(self._bound_scope("access variables").stored())
         return found
 
     @property
@@ -290,7 +290,7 @@ class VariableAccess:
                 f'"{col}".',
                 hint="Give the value another name.",
             )
-        scope.reserve(name, col)
+        scope.take(name, col)
         self._state.children.setdefault(name, col)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import jax
 
 from ...accepted import accepted
-from ...typing import PyTree
+from ...typing import Output, PyTree
 from ..filters import CollectionFilter, subtract_filters
 from ..frame import Collections
 from ..lifting import Call, Inputs, Lift, function_call, ungroup
@@ -87,6 +88,20 @@ def vjp(
     """
     accepted(reduce_axes=reduce_axes)
     lift = Lift(function_call(fn), mdl, primals)
+    shape = _all_scopes if multi_scope else _one_scope
+    result: tuple[Any, ...] = run_vjp(lift, has_aux, vjp_variables, variables, rngs, shape)
+    return result
+
+
+def run_vjp(
+    lift: Lift,
+    has_aux: bool,
+    vjp_variables: CollectionFilter,
+    variables: CollectionFilter,
+    rngs: CollectionFilter,
+    arrange: Callable[[list[Collections]], object],
+) -> Output:
+    """The transform itself; `arrange` makes the gradients of all roots what the user gets."""
     by = lift.collections(vjp_variables)
     rest = lift.collections(subtract_filters(variables, vjp_variables))
     keys, mutable = lift.keys(rngs), lift.mutable(variables)
@@ -101,19 +116,25 @@ def vjp(
     output, backward, (aux, changed) = jax.vjp(differentiated, by, *lift.args, has_aux=True)
     lift.store(changed)
     # A Partial is a pytree: it can be the residual of a custom_vjp.
-    scopes = _all_scopes if multi_scope else _one_scope
-    bwd = jax.tree_util.Partial(scopes, backward)  # type: ignore[no-untyped-call]
+    bwd = jax.tree_util.Partial(functools.partial(_arranged, arrange), backward)  # type: ignore[no-untyped-call]
     return (output, bwd, aux) if has_aux else (output, bwd)
 
 
-def _one_scope(backward: Callable[[Any], Any], cotangent: object) -> object:
+def _arranged(
+    arrange: Callable[[list[Collections]], object],
+    backward: Callable[[Any], Any],
+    cotangent: object,
+) -> object:
     variables, *primals = backward(cotangent)
-    return variables[0], *primals
+    return arrange(variables), *primals
 
 
-def _all_scopes(backward: Callable[[Any], Any], cotangent: object) -> object:
-    variables, *primals = backward(cotangent)
-    return tuple(variables), *primals
+def _one_scope(gradients: list[Collections]) -> Collections:
+    return gradients[0]
+
+
+def _all_scopes(gradients: list[Collections]) -> tuple[Collections, ...]:
+    return tuple(gradients)
 
 
 def value_and_grad(
@@ -320,7 +341,7 @@ def custom_vjp(
         def backward(residuals: PyTree, cotangents: PyTree) -> tuple[Any, ...]:
             output_t, _ = cotangents
             variables_t, *args_t = backward_fn(*constants.values(), residuals, output_t)
-            return [variables_t] + [{} for _ in lift.roots[1:]], None, *args_t
+            return lift.from_tree(variables_t), None, *args_t
 
         f.defvjp(forward, backward)
         output, changed = f(by, (rest, keys), *[lift.args[i] for i in moving])

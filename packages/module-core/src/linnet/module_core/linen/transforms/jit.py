@@ -15,7 +15,7 @@ reads `self.path` or `self.name`, an interceptor, a filter that chooses what to 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ import jax
 
 from ...axis_rules import get_logical_axis_rules
 from ...config import config
+from ...typing import Output
 from ..context import context
 from ..filters import CollectionFilter, normal_form
 from ..fingerprint import Unknown, fingerprint
@@ -63,15 +64,15 @@ def jit(
         "rngs": rngs,
         "static": StaticArguments.of(static_argnums, static_argnames),
         "donated": StaticArguments.of(donate_argnums, option="donate_argnums"),
-        "compiled": _Compiled(
+        "compiled": Compiled(
             ({} if device is None else {"device": device})
             | ({} if backend is None else {"backend": backend})
         ),
     }
-    return lift_target(_jit, target, "Jit", methods, options)
+    return lift_target(run_jit, target, "Jit", methods, options)
 
 
-class _Compiled:
+class Compiled:
     """The jitted functions of one target, keyed by which arguments are static or donated."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -146,7 +147,7 @@ def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
         modules.key(),
         lift.counts(),
         normal_form(mutable),
-        (frame.initializing, frame.concrete, frame.capture),
+        (frame.initializing, frame.concrete, frame.capture, _sorted(frame.flags)),
         (tuple(vars(config).items()), get_logical_axis_rules(), tuple(context.interceptors)),
         paths if frame.capture or context.interceptors or modules.read_names() else None,
     )
@@ -155,6 +156,10 @@ def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
     except TypeError:
         return object()  # equal only to itself: such a module is compiled at each call
     return key
+
+
+def _sorted(flags: Mapping[str, Any]) -> object:
+    return tuple(sorted(flags.items(), key=lambda item: item[0]))
 
 
 class _Modules:
@@ -167,7 +172,7 @@ class _Modules:
 
     def key(self) -> object:
         try:
-            return tuple(self._of(value) for value in (*self._lift.modules, *self._lift.variables))
+            return tuple(self._of(value) for value in (*self._lift.modules, *self._lift.handles))
         except Unknown:
             return object()
 
@@ -182,6 +187,8 @@ class _Modules:
         return scope.path
 
     def _of(self, value: object) -> object:
+        if isinstance(value, Scope):
+            return Scope, self._place(value)
         if isinstance(value, Variable):
             return Variable, self._place(value.scope), value.collection, value.name, value.unbox
         if not isinstance(value, Module):
@@ -248,19 +255,24 @@ def _run(
     return output, changed, _Left(lift.counts())
 
 
-def _jit(
+def run_jit(
     lift: Lift,
     *,
     variables: CollectionFilter,
     rngs: CollectionFilter,
     static: StaticArguments,
     donated: StaticArguments,
-    compiled: _Compiled,
-) -> object:
+    compiled: Compiled,
+    folded: bool = True,
+) -> Output:
+    """The transform itself: runs the lifted call under `jax.jit`.
+
+    `folded`: a draw from each stream is the root key inside; else its own root key is.
+    """
     positions, names = static.resolve(lift)
     static.refuse_arrays(lift, positions, names)
     function = compiled.function(positions, names, donated.resolve(lift)[0])
-    keys = lift.folded_keys(rngs)
+    keys = lift.folded_keys(rngs) if folded else lift.keys(rngs)
     call = compiled.call(lift, lift.mutable(variables))
     try:
         with static.explained(lift, positions, names):
@@ -286,11 +298,14 @@ def fold_rngs(
       variables, rngs: the collections and random streams that exist inside.
     """
     options = {"variables": variables, "rngs": rngs}
-    return lift_target(_fold_rngs, target, "Fold_rngs", None, options)
+    return lift_target(run_fold_rngs, target, "Fold_rngs", None, options)
 
 
-def _fold_rngs(lift: Lift, *, variables: CollectionFilter, rngs: CollectionFilter) -> object:
-    keys = lift.folded_keys(rngs)
+def run_fold_rngs(
+    lift: Lift, *, variables: CollectionFilter, rngs: CollectionFilter, folded: bool = True
+) -> Output:
+    """The transform itself: runs the lifted call with one key of each stream as its root."""
+    keys = lift.folded_keys(rngs) if folded else lift.keys(rngs)
     mutable = lift.mutable(variables)
     output, changed = lift.run(lift.collections(variables), keys, mutable, fresh_hash=True)
     lift.store(changed)

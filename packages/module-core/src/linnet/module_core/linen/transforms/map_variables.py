@@ -7,7 +7,7 @@ from typing import Any
 
 from linnet.struct import FrozenDict
 
-from ...typing import PyTree
+from ...typing import Output, PyTree
 from ..axes import Axes, add_axis, remove_axis
 from ..filters import CollectionFilter, group_collections, subtract_filters, union_filters
 from ..lifting import Lift, Methods, Target, lift_target, merge, ungroup
@@ -66,10 +66,10 @@ def map_variables(
         "rngs": rngs,
         "variables": variables,
     }
-    return lift_target(_map_variables, target, "Map_variables", methods, options)
+    return lift_target(run_map_variables, target, "Map_variables", methods, options)
 
 
-def _map_variables(
+def run_map_variables(
     lift: Lift,
     *,
     mapped: CollectionFilter,
@@ -79,7 +79,8 @@ def _map_variables(
     mutable: bool,
     rngs: CollectionFilter,
     variables: CollectionFilter,
-) -> object:
+) -> Output:
+    """The transform itself: runs the lifted call on the variables that `trans_in` returns."""
     stored = lift.collections(mapped)
     others = subtract_filters(variables, mapped)
     rest, keys = lift.collections(others), lift.keys(rngs)

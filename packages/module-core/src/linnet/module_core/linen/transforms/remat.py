@@ -15,6 +15,7 @@ from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
 from ...tracebacks import named_after
+from ...typing import Output
 from ..axes import Axes
 from ..filters import CollectionFilter
 from ..lifting import Inputs, Lift, Methods, Target, lift_target
@@ -140,16 +141,17 @@ def remat_scan(
             "split_rngs": split_rngs,
         },
     }
-    return lift_target(_remat_scan, target, "Remat_scan", None, options)
+    return lift_target(run_remat_scan, target, "Remat_scan", None, options)
 
 
-def _remat_scan(
+def run_remat_scan(
     lift: Lift,
     *,
     lengths: tuple[int, ...],
     policy: Callable[..., bool] | None,
     scan_options: Mapping[str, Any],
-) -> object:
+) -> Output:
+    """The transform itself: runs the lifted call in nested loops."""
     return lift.directly(_remat_levels(lift.call, lengths, policy, scan_options))
 
 

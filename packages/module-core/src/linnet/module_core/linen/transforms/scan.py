@@ -21,7 +21,7 @@ from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
 from ...tracebacks import named_after
-from ...typing import Carry, Prefix
+from ...typing import Carry, Output, Prefix, PyTree
 from ..axes import (
     Axes,
     add_axis,
@@ -111,10 +111,10 @@ def scan(
         "metadata_params": metadata_params,
         "check_constancy": check_constancy_invariants,
     }
-    return lift_target(_scan, target, "Scan", methods, options)
+    return lift_target(run_scan, target, "Scan", methods, options)
 
 
-def _scan(
+def run_scan(
     lift: Lift,
     *,
     variable_axes: Axes,
@@ -128,7 +128,8 @@ def _scan(
     data_transform: Callable[..., Any] | None,
     metadata_params: Mapping[Any, Any],
     check_constancy: bool,
-) -> object:
+) -> Output:
+    """The transform itself: runs the lifted call as the body of `jax.lax.scan`."""
     unsliced = [f for f, axis in variable_axes.items() if axis is None or axis is broadcast]
     variable_axes = {f: axis for f, axis in variable_axes.items() if f not in unsliced}
     variable_broadcast = union_of([variable_broadcast, *unsliced])
@@ -150,9 +151,9 @@ def _scan(
     steps = one_size(sizes, length, "scan lengths", "length")
     split = jax.tree.map(lambda key: jax.random.split(key, steps), split)
 
-    xs, constant = _partition(in_axes, tuple(inputs))
-    xs = _map_axes(_to_front, in_axes, xs)
-    slices = (xs, [_to_front(g, a) for g, a in zip(scanned, axes, strict=True)], split)
+    xs, constant = partition(in_axes, tuple(inputs))
+    xs = map_axes(to_front, in_axes, xs)
+    slices = (xs, [to_front(g, a) for g, a in zip(scanned, axes, strict=True)], split)
     scans_out = union_of(leave)
     out_axes = as_prefix(out_axes)
 
@@ -164,7 +165,7 @@ def _scan(
         groups, keys = (shared_vars, carried, *scanned), join_streams(shared, split)
         if data_transform is not None:
             groups, keys = data_transform(groups, keys)
-        args = (carry, *_merge(in_axes, xs, constant))
+        args = (carry, *join(in_axes, xs, constant))
         output, changed = lift.run(ungroup(groups), keys, mutable, args, concrete=concrete)
         if not isinstance(output, tuple) or len(output) != 2:
             raise ArgumentError(
@@ -176,7 +177,7 @@ def _scan(
         new_shared, new_carried, *new_scanned = group(
             changed, [variable_broadcast, variable_carry, *leave]
         )
-        ys, constants = _partition(out_axes, y)
+        ys, constants = partition(out_axes, y)
         return (merge(carried, new_carried), carry), (ys, new_scanned), new_shared, constants
 
     changes = union_filters(scans_out, variable_carry)
@@ -187,7 +188,7 @@ def _scan(
             lambda c, s: body(c, s, shared_vars, mutable, True)[2:],
             lift.call,
             (carried, carry),
-            jax.tree.map(_one_slice, slices),
+            jax.tree.map(one_slice, slices),
             shared_vars,
         )
     mutable = lift.mutable(subtract_filters(changes, variable_broadcast))
@@ -202,12 +203,12 @@ def _scan(
     if not check_constancy:
         first = jax.tree.map(lambda x: x[0], constants)
     boxed = [
-        add_axis(_from_front(g, a), a, metadata_params)
+        add_axis(from_front(g, a), a, metadata_params)
         for g, a in zip(new_scanned, leave.values(), strict=True)
     ]
     kept = merge(_only_mutable(lift, shared_vars), _only_mutable(lift, carried))
     lift.store(merge(kept, ungroup(boxed)) if boxed else kept, whole=True)
-    return carry, _merge(out_axes, _map_axes(_from_front, out_axes, ys), first)
+    return carry, join(out_axes, map_axes(from_front, out_axes, ys), first)
 
 
 def _find_constants(
@@ -217,9 +218,34 @@ def _find_constants(
     slices: object,
     shared_vars: Sequence[Collections],
 ) -> tuple[list[Collections], Any]:
-    """The values shared by all steps: (broadcast variables, broadcast outputs), found by one trace.
+    """The values shared by all steps: (broadcast variables, broadcast outputs).
 
     `find` runs a step; `user` is the user's function, which error messages name.
+    """
+    changed, constants = find_constants(find, user, carry, slices, _output_name)
+    return merge(shared_vars, changed), constants
+
+
+def find_constants(
+    find: Callable[[Any, Any], Any],
+    user: Callable[..., Any],
+    carry: object,
+    slices: object,
+    name: Callable[[Any], str],
+) -> PyTree:
+    """What `find(carry, slices of one step)` returns, which is the same for all steps.
+
+    It is found by one trace, without running a step.
+
+    Args:
+      find: a function that runs a step.
+      user: the user's function, which error messages name.
+      carry: the first carry.
+      slices: the inputs of one step.
+      name: the name of a value in messages, from its path in what `find` returns.
+
+    Raises:
+      ArgumentError: a value depends on the inputs of a step.
     """
     found: list[Any] = []
 
@@ -231,7 +257,7 @@ def _find_constants(
     paths, treedef = jax.tree_util.tree_flatten_with_path(found)
     values = [value for _, value in paths]
     kinds = classify_outputs(program)
-    bad = [_output_name(p) for (p, _), k in zip(paths, kinds, strict=True) if k == DEPENDENT]
+    bad = [name(p) for (p, _), k in zip(paths, kinds, strict=True) if k == DEPENDENT]
     if bad:
         raise ArgumentError(
             f"In a scan, {', '.join(bad)} is broadcast, but depends on the inputs of a step.",
@@ -247,8 +273,8 @@ def _find_constants(
         inputs = jax.tree.leaves((carry, slices))
         for i, value in zip(wanted, compute_outputs(program, wanted, inputs), strict=True):
             values[i] = value
-    ((changed, constants),) = jax.tree.unflatten(treedef, values)
-    return merge(shared_vars, changed), constants
+    (constants,) = jax.tree.unflatten(treedef, values)
+    return constants
 
 
 def _output_name(path: tuple[Any, ...]) -> str:
@@ -276,15 +302,15 @@ _absent = _Absent()
 jax.tree_util.register_pytree_node(_Absent, lambda _: ((), None), lambda *_: _absent)
 
 
-def _partition(axes: object, tree: object) -> tuple[Any, Any]:
+def partition(axes: object, tree: object) -> tuple[Any, Any]:
     """Splits `tree` into values sliced along an axis and values that are the same in all steps."""
     sliced = map_prefix(lambda a, t: _absent if _is_shared(a) else t, axes, tree)
     constant = map_prefix(lambda a, t: t if _is_shared(a) else _absent, axes, tree)
     return sliced, constant
 
 
-def _merge(axes: object, sliced: object, constant: object) -> Any:
-    """Reverses `_partition`."""
+def join(axes: object, sliced: object, constant: object) -> Any:
+    """Reverses `partition`."""
     return jax.tree.map(
         lambda axis, s, c: c if _is_shared(axis) else s, axes, sliced, constant, is_leaf=_is_shared
     )
@@ -294,25 +320,25 @@ def _is_shared(axis: object) -> bool:
     return axis is None or axis is broadcast
 
 
-def _map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> object:
+def map_axes(move: Callable[[Any, Any], Any], axes: object, sliced: object) -> object:
     return map_prefix(lambda a, t: t if _is_shared(a) else move(t, a), axes, sliced)
 
 
-def _one_slice(x: jax.Array) -> object:
+def one_slice(x: jax.Array) -> object:
     # For arrays the shape suffices; a key's kind is not part of its shape, so a real key is used.
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x[0]
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
 
 
-def _to_front(tree: T, axis: int | None) -> T:
+def to_front(tree: T, axis: int | None) -> T:
     if not axis:
         return tree
     moved: T = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
     return moved
 
 
-def _from_front(tree: T, axis: int | None) -> T:
+def from_front(tree: T, axis: int | None) -> T:
     if not axis:
         return tree
     moved: T = jax.tree.map(lambda x: jnp.moveaxis(x, 0, axis), tree)

@@ -10,7 +10,7 @@ import jax
 from linnet.struct import FrozenDict
 
 from ...errors import ArgumentError
-from ...typing import Prefix
+from ...typing import Output, Prefix
 from ..axes import (
     Axes,
     add_axis,
@@ -83,10 +83,10 @@ def vmap(
         "spmd_axis_name": spmd_axis_name,
         "metadata_params": metadata_params,
     }
-    return lift_target(_vmap, target, "Vmap", methods, options)
+    return lift_target(run_vmap, target, "Vmap", methods, options)
 
 
-def _vmap(
+def run_vmap(
     lift: Lift,
     *,
     variable_axes: Axes,
@@ -97,7 +97,8 @@ def _vmap(
     axis_name: object,
     spmd_axis_name: object,
     metadata_params: Mapping[Any, Any],
-) -> object:
+) -> Output:
+    """The transform itself: runs the lifted call under `jax.vmap`."""
     enter, leave = in_axes_of(variable_axes), out_axes_of(variable_axes)
     in_axes = as_prefix(in_axes)
     axes = list(enter.values())
