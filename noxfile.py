@@ -8,6 +8,7 @@
     python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
     python -m nox -s lint types parity bench
     python -m nox -s fuzz -- --seconds 600 --seed 7      random programs, on Flax as well
+    python -m nox -s clients -- clu_metrics              programs of libraries written for Flax
     python -m nox -s isolated                            each package's wheel, alone with its needs
     python -m nox -s "floors(struct)"                    one, on the oldest of all that it declares
     python -m nox -s "matrix-3.12(jax-0.8.3)"            everything on that Python and that jax
@@ -169,6 +170,14 @@ def fuzz(session: nox.Session) -> None:
     """Run random programs here and on Flax: -- --help lists the options."""
     install(session, workspace.packages(), "parity")
     session.run("python", "tools/parity/fuzz", *session.posargs, env=compiled_before(session))
+
+
+@nox.session(default=False)
+def clients(session: nox.Session) -> None:
+    """Run libraries that were written for Flax, on Linnet and on Flax: -- --help lists them."""
+    install(session, [], "clients")
+    folder = session.cache_dir.resolve() / "clients"
+    session.run("python", "tools/clients", f"--folder={folder}", *session.posargs)
 
 
 @nox.session

@@ -25,7 +25,7 @@ from pathlib import Path
 
 # What packages may require beside each other; jaxlib is jax's other half.
 ALLOWED = {"jax", "jaxlib", "numpy"}
-ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}}
+ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}, "linnet-flax": {"msgpack"}}
 
 
 def installed() -> dict[str, Distribution]:

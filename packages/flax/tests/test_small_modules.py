@@ -1,6 +1,7 @@
 """Modules of Flax that are written here: files, identifiers, traces, tracebacks."""
 
 import copy
+import importlib.metadata
 
 import jax
 import pytest
@@ -44,6 +45,15 @@ def test_files_that_are_elsewhere_are_refused():
         assert io.io_mode is io.BackendMode.DEFAULT
     with pytest.raises(ArgumentError, match="not through TF"):
         io.set_mode(io.BackendMode.TF)
+
+
+def test_bytes_are_written_without_an_extra():
+    """Programs and libraries find what Flax always brings with it: msgpack, to write bytes."""
+    written = linnet.flax.serialization.to_bytes({"kernel": jax.numpy.ones(2)})
+    restored = linnet.flax.serialization.msgpack_restore(written)
+    assert restored["kernel"].tolist() == [1, 1]
+    requires = importlib.metadata.requires("linnet-flax")
+    assert any(need.startswith("msgpack") and "extra" not in need for need in requires)
 
 
 def test_identifiers():

@@ -1,0 +1,98 @@
+"""What came out of a program in both environments, and whether it is equal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from programs_of import Program
+
+Arrays = Mapping[str, np.ndarray]
+Tests = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One program's results.
+
+    Attributes:
+      program: which one.
+      version: of its library, and of jax.
+      numbers: how many arrays were compared.
+      tests: how many of the library's tests passed on Linnet.
+      seconds: from the start of the command to the end of the first step, on Flax and on Linnet.
+      distance: the largest difference between two numbers, relative to the largest of their array.
+      details: a line for everything that differs.
+    """
+
+    program: Program
+    version: str
+    numbers: int
+    tests: int
+    seconds: tuple[float, float]
+    distance: float
+    details: Sequence[str]
+
+    @property
+    def equal(self) -> bool:
+        """Whether everything is as the program's head asks for."""
+        return not self.details
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if not self.equal:
+            return f"{len(self.details)} differences"
+        return "bit for bit" if self.distance == 0 else f"within {self.distance:.0e}"
+
+
+def failed(program: Program, error: Exception) -> Outcome:
+    """The outcome of a program that could not be run in both environments."""
+    return Outcome(program, "", 0, 0, (0.0, 0.0), 0.0, [f"{type(error).__name__}: {error}"])
+
+
+def compare(
+    program: Program,
+    version: str,
+    results: Mapping[str, Arrays],
+    tests: Mapping[str, Tests],
+) -> Outcome:
+    """Compares what a program showed, and how the tests ended, on Flax and on Linnet."""
+    flax, linnet = (dict(results[name]) for name in ("flax", "linnet"))
+    seconds = float(flax.pop("seconds")), float(linnet.pop("seconds"))
+    details, distances = [], [0.0]
+    for name in sorted({*flax, *linnet}):
+        if name not in flax or name not in linnet:
+            details.append(f"{name} is shown on {'Flax' if name in flax else 'Linnet'} alone")
+            continue
+        distances.append(distance(flax[name], linnet[name]))
+        if not distances[-1] <= program.tolerance:
+            details.append(f"{name} differs by {distances[-1]:.1e}")
+    for name in sorted({*tests["flax"], *tests["linnet"]}):
+        ended = tests["flax"].get(name, "missing"), tests["linnet"].get(name, "missing")
+        if ended[0] != ended[1]:
+            details.append(f"test {name}: {ended[0]} on Flax, {ended[1]} on Linnet")
+    passed = Counter(tests["linnet"].values())["passed"]
+    return Outcome(program, version, len(distances) - 1, passed, seconds, max(distances), details)
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """How far apart two arrays are, relative to the largest number of the first.
+
+    >>> distance(np.array([1.0, np.nan]), np.array([1.0, np.nan]))
+    0.0
+    >>> distance(np.array([2.0, 4.0]), np.array([2.0, 5.0]))
+    0.25
+    >>> distance(np.array(0.0), np.array(-0.0)), distance(np.array([1]), np.array([1, 1]))
+    (inf, inf)
+    """
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return np.inf
+    if one.tobytes() == other.tobytes() or not one.size:
+        return 0.0
+    if one.dtype.kind not in "fc" or not np.array_equal(np.isnan(one), np.isnan(other)):
+        return np.inf
+    difference = np.nanmax(abs(one - other)) / np.nanmax(abs(one))
+    return float(difference) if difference > 0 else np.inf
