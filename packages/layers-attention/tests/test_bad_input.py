@@ -183,3 +183,84 @@ def test_functions(call, error, says):
 def test_a_rate_that_is_traced():
     with pytest.raises(TypeError, match="static_argnames"):
         jax.jit(lambda rate: attend(Q, Q, Q, dropout_rate=rate, dropout_rng=KEY))(0.5)
+
+
+SEGMENTS = jnp.zeros((2, 4), jnp.int32)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"window": 0}, ValueError, ("window=0", "at least 1")),
+        ({"window": (2, -1)}, ValueError, ("window[1]=-1", "at least 1")),
+        ({"window": (2, 2, 2)}, TypeError, ("pair (left, right)", "(2, 2, 2)")),
+        ({"window": 2.0}, TypeError, ("'window'", "2.0 (float)")),
+        ({"soft_cap": 0}, ValueError, ("soft_cap=0", "larger than 0")),
+        ({"soft_cap": -30.0}, ValueError, ("soft_cap=-30.0", "larger than 0")),
+        ({"soft_cap": float("nan")}, ValueError, ("soft_cap=nan",)),
+        ({"soft_cap": "1"}, TypeError, ("soft_cap", "'1'")),
+        ({"scale": jnp.ones(2)}, ValueError, ("scale must be a scalar", "(2,)")),
+        ({"sinks": jnp.ones(3)}, ValueError, ("sinks", "(6,)", "(3,)")),
+        ({"sinks": jnp.ones(6, int)}, errors.DtypeError, ("sinks", "int32")),
+        ({"segment_ids": SEGMENTS[:, :3]}, ValueError, ("segment_ids", "(2, 3)", "(2, 4)")),
+        ({"segment_ids": jnp.zeros((3, 4), int)}, ValueError, ("segment_ids", "(3, 4)")),
+        (
+            {"segment_ids": jnp.zeros((2, 4))},
+            errors.DtypeError,
+            ("segment_ids", "integers", "float32"),
+        ),
+        ({"segment_ids": SEGMENTS > 0}, errors.DtypeError, ("segment_ids", "integers", "bool")),
+        ({"key_segment_ids": SEGMENTS}, ValueError, ("key_segment_ids", "without segment_ids")),
+        ({"query_offset": jnp.zeros(3, int)}, ValueError, ("query_offset", "(3,)", "(2,)")),
+        ({"query_offset": 1.5}, errors.DtypeError, ("query_offset", "integers", "float32")),
+        ({"key_positions": jnp.zeros((2, 3), int)}, ValueError, ("key_positions", "(2, 3)")),
+        ({"bias": lambda d: jnp.zeros((2, *d.shape))}, ValueError, ("bias", "(6,", "(2,")),
+        ({"bias": lambda d: d[None]}, TypeError, ("bias", "floating-point", "int32")),
+        ({"implementation": "cudnn", "soft_cap": 1.0}, ValueError, ("NVIDIA GPU",)),
+    ],
+    ids=str,
+)
+def test_options_of_the_logits(options, error, says):
+    refuses(error, says, lambda: attend(Q, Q, Q, **options))
+
+
+def test_segments_of_other_keys_are_needed():
+    keys = Q[:, :3]
+    says = ("4 queries", "3 keys", "key_segment_ids")
+    refuses(ValueError, says, lambda: attend(Q, keys, keys, segment_ids=SEGMENTS))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: functional.rotary(Q[..., :7]), ValueError, ("pairs", "7 of the 7")),
+        (lambda: functional.rotary(Q, fraction=0.1), ValueError, ("0 of the 8",)),
+        (lambda: functional.rotary(Q, fraction=1.5), ValueError, ("fraction=1.5", "(0, 1]")),
+        (lambda: functional.rotary(Q, base=0.0), ValueError, ("base=0.0",)),
+        (lambda: functional.rotary(Q, base=1), ValueError, ("base=1 ",)),
+        (lambda: functional.rotary(Q, base="1"), TypeError, ("base", "'1'")),
+        (lambda: functional.rotary(Q, scaling=2.0), TypeError, ("scaling", "2.0")),
+        (lambda: functional.rotary(Q, jnp.arange(3)), ValueError, ("positions", "(3,)", "(2, 4)")),
+        (lambda: functional.rotary(Q, jnp.ones(4, bool)), TypeError, ("positions", "bool")),
+        (
+            lambda: functional.rotary(Q.astype(int)),
+            errors.DtypeError,
+            ("x must be floating", "int32"),
+        ),
+        (lambda: functional.rotary(Q[0, 0]), ValueError, ("at least 3", "(6, 8)")),
+        (lambda: functional.LinearScaling(0.0), ValueError, ("factor=0.0",)),
+        (lambda: functional.Llama3Scaling(2.0, 4.0, 1.0), ValueError, ("high_frequency_factor=1",)),
+        (lambda: functional.YaRNScaling(2.0, 0), ValueError, ("original_length", "got 0")),
+        (lambda: functional.YaRNScaling(2.0, 8, 1.0, 2.0), ValueError, ("beta_fast=1.0",)),
+        (lambda: functional.alibi(0), ValueError, ("'num_heads'", "at least 1")),
+        (lambda: functional.RelativeBuckets(jnp.ones(3)), ValueError, ("(buckets, heads)",)),
+        (lambda: functional.RelativeBuckets(jnp.ones((5, 2))), ValueError, ("num_buckets=5",)),
+        (
+            lambda: functional.RelativeBuckets(jnp.ones((8, 2)), max_distance=2),
+            ValueError,
+            ("max_distance=2", "larger than 2"),
+        ),
+    ],
+)
+def test_positions_and_biases(call, error, says):
+    refuses(error, says, call)

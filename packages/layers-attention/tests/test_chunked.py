@@ -313,8 +313,8 @@ def test_vmap_is_a_loop(offset):
 
 
 def test_causality_leaves_no_work_on_blocks_that_it_empties():
-    causal = _blocks.cut(100, 100, 1, True, 0)
-    full = _blocks.cut(100, 100, 1, False, 0)
+    causal = _blocks.cut(100, 100, 1, None, 1, 0)
+    full = _blocks.cut(100, 100, 1, None, None, 0)
     assert len(full.pairs()) == full.query_blocks * full.key_blocks
     visited = {tuple(p) for p in causal.pairs()}
     for row, column in np.ndindex(causal.query_blocks, causal.key_blocks):
@@ -329,7 +329,7 @@ def test_causality_leaves_no_work_on_blocks_that_it_empties():
         lengths += [
             e.params["length"] for e in _equations(program.jaxpr) if e.primitive.name == "scan"
         ]
-    assert lengths == [len(_blocks.cut(96, 96, 4, c, 0).pairs()) for c in (True, False)]
+    assert lengths == [len(_blocks.cut(96, 96, 4, None, c, 0).pairs()) for c in (1, None)]
     assert lengths[0] < 0.7 * lengths[1]
 
 

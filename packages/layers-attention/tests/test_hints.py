@@ -16,6 +16,7 @@ SOURCES = Path(functional.__file__).parents[1]
 KEY = jax.random.key(0)
 X = jnp.ones((1, 3, 4))
 Q = jnp.ones((1, 3, 2, 4))
+IDS = jnp.zeros(3, jnp.int32)
 EINSUM = functools.partial(jax.numpy.einsum, precision="highest")
 
 attention = functional.dot_product_attention
@@ -201,11 +202,76 @@ REMEDIES = [
         lambda: decoding_nnx(init_cache=False),
         lambda: decoding_nnx(init_cache=True),
     ),
+    Remedy(
+        "1 is that position alone, and None",
+        lambda: attention(Q, Q, Q, window=0),
+        lambda: [attention(Q, Q, Q, window=1), attention(Q, Q, Q, window=None)],
+    ),
+    Remedy(
+        "None leaves them unbounded.",
+        lambda: attention(Q, Q, Q, soft_cap=0),
+        lambda: attention(Q, Q, Q, soft_cap=None),
+    ),
+    Remedy(
+        "Each head of the query has one logit.",
+        lambda: attention(Q, Q, Q, sinks=jnp.zeros(3)),
+        lambda: attention(Q, Q, Q, sinks=jnp.zeros(2)),
+    ),
+    Remedy(
+        "Pass the segments of the keys as key_segment_ids.",
+        lambda: attention(Q, Q[:, :2], Q[:, :2], segment_ids=IDS),
+        lambda: attention(Q, Q[:, :2], Q[:, :2], segment_ids=IDS, key_segment_ids=IDS[:2]),
+    ),
+    Remedy(
+        "Pass the segments of the queries as segment_ids.",
+        lambda: attention(Q, Q, Q, key_segment_ids=IDS),
+        lambda: attention(Q, Q, Q, segment_ids=IDS, key_segment_ids=IDS),
+    ),
+    Remedy(
+        "Convert them first, e.g. with `.astype(jax.numpy.int32)`.",
+        lambda: attention(Q, Q, Q, segment_ids=IDS.astype(float)),
+        lambda: attention(Q, Q, Q, segment_ids=IDS.astype(float).astype(jax.numpy.int32)),
+    ),
+    Remedy(
+        "They are the same for all heads, and each batch entry may have its own.",
+        lambda: attention(Q, Q, Q, segment_ids=IDS[:2]),
+        lambda: attention(Q, Q, Q, segment_ids=IDS[None]),
+    ),
+    Remedy(
+        "Use heads with an even number of features, or another fraction.",
+        lambda: functional.rotary(Q[..., :3]),
+        lambda: [functional.rotary(Q), functional.rotary(Q[..., :3], fraction=0.7)],
+    ),
+    Remedy(
+        "It is the part of a head's features that is rotated; 1.0 rotates all.",
+        lambda: functional.rotary(Q, fraction=2.0),
+        lambda: functional.rotary(Q, fraction=1.0),
+    ),
+    Remedy(
+        "Each token of each batch entry has one position.",
+        lambda: functional.rotary(Q, jnp.arange(2)),
+        lambda: functional.rotary(Q, jnp.arange(3)),
+    ),
+    Remedy(
+        "Half of the buckets of a direction hold one distance each, the others a range.",
+        lambda: functional.RelativeBuckets(jnp.ones((3, 1))),
+        lambda: functional.RelativeBuckets(jnp.ones((4, 1))),
+    ),
+    Remedy(
+        "Use fewer buckets or a larger max_distance, such as 128.",
+        lambda: functional.RelativeBuckets(jnp.ones((32, 1)), max_distance=8),
+        lambda: [
+            functional.RelativeBuckets(jnp.ones((16, 1)), max_distance=8),
+            functional.RelativeBuckets(jnp.ones((32, 1)), max_distance=128),
+        ],
+    ),
 ]
 
 # Without an NVIDIA GPU the backend is refused before its dtype and its dropout are looked at.
 EXPLAINED = [
     "Pass dtype=jax.numpy.bfloat16; the parameters keep their dtype.",
+    "Leave them at None, or use implementation='auto'.",
+    "Pass a Python number, or use implementation='auto'.",
     "Set dropout_rate=0 or deterministic=True, or use implementation='auto'.",
 ]
 

@@ -11,6 +11,7 @@ They work with plain JAX, for example under `jax.grad`:
 (2, 16, 4, 8)
 """
 
+from ._choice import record_implementations as record_implementations
 from .cache import Cache as Cache
 from .cache import append_to_cache as append_to_cache
 from .cache import init_cache as init_cache
@@ -20,3 +21,12 @@ from .dot_product import dot_product_attention_weights as dot_product_attention_
 from .masks import combine_masks as combine_masks
 from .masks import make_attention_mask as make_attention_mask
 from .masks import make_causal_mask as make_causal_mask
+from .position_bias import ALiBi as ALiBi
+from .position_bias import RelativeBuckets as RelativeBuckets
+from .position_bias import alibi as alibi
+from .rotary import LinearScaling as LinearScaling
+from .rotary import Llama3Scaling as Llama3Scaling
+from .rotary import NTKScaling as NTKScaling
+from .rotary import Rotary as Rotary
+from .rotary import YaRNScaling as YaRNScaling
+from .rotary import rotary as rotary

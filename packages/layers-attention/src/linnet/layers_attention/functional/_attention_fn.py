@@ -15,7 +15,8 @@ from weakref import WeakKeyDictionary
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 from linnet.module_core.layers import Array
 
-from .masks import causal, combine_masks
+from ._visible import Visible
+from .masks import combine_masks
 
 # Keyed weakly by function, because a function may close over a whole model.
 _known: WeakKeyDictionary[Callable[..., Any], Mapping[str, inspect.Parameter]] = WeakKeyDictionary()
@@ -134,6 +135,7 @@ def _require(name: str, names: frozenset[str], wish: str) -> None:
 
 
 def _causal_mask(query: Array, key: Array, offset: int | Array, like: Array | None) -> Array:
-    mask = causal(query.shape[-3], key.shape[-3], offset)  # [Q, K]
+    mask = Visible(right=1, offset=offset).array(query.shape[-3], key.shape[-3])
+    assert mask is not None
     rank = query.ndim if like is None else like.ndim
-    return mask.reshape((1,) * (rank - 2) + mask.shape)  # [*ones, 1, Q, K]
+    return mask.reshape((1,) * (rank - mask.ndim) + mask.shape)  # [*ones, 1, Q, K]

@@ -1,7 +1,8 @@
 """Cuts the logits into blocks, and lists the blocks that need computing.
 
 All blocks of a call have the same size, so that a single scan runs over them. Its list of pairs
-(block of queries, block of keys) omits those that causality masks entirely.
+(block of queries, block of keys) omits those that causality or a window masks entirely: with a
+window, time is linear in the length.
 """
 
 from __future__ import annotations
@@ -25,16 +26,24 @@ class Blocks(NamedTuple):
     Attributes:
       queries, keys: the numbers of queries and keys.
       query_block, key_block: the sizes of a block.
-      is_causal: query i sees the keys up to `offset` + i.
-      offset: the position of the first query; None if known only when the program runs.
+      left, right: query i, at `offset` + i, sees keys that are fewer positions before and after it;
+        see `_visible`.
+      offset: the position of the first query; None if positions are known only when the program
+        runs.
     """
 
     queries: int
     keys: int
     query_block: int
     key_block: int
-    is_causal: bool
+    left: int | None
+    right: int | None
     offset: int | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether causality or a window makes visibility depend on positions."""
+        return self.left is not None or self.right is not None
 
     @property
     def query_blocks(self) -> int:
@@ -59,14 +68,34 @@ class Blocks(NamedTuple):
     def pairs(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """[n, 2]: the blocks to visit; pairs with the same block of queries are consecutive."""
         rows, columns = np.indices((self.query_blocks, self.key_blocks), np.int32).reshape(2, -1)
-        if self.is_causal and self.offset is not None:
-            last_visible = self.offset + (rows + 1) * self.query_block - 1
-            visible = columns * self.key_block <= last_visible
+        if self.offset is not None:
+            first_query = self.offset + rows * self.query_block
+            first_key = columns * self.key_block
+            # Distances from the block's last query to its first key, and the other way round.
+            visible = np.ones(rows.shape, bool)
+            if self.right is not None:
+                visible &= first_key - (first_query + self.query_block - 1) < self.right
+            if self.left is not None:
+                visible &= first_query - (first_key + self.key_block - 1) < self.left
             rows, columns = rows[visible], columns[visible]
         return np.stack([rows, columns], axis=1)
 
+    def visits(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """[n, 3]: the pairs, and whether each is the first of its block of queries."""
+        pairs = self.pairs()
+        first = np.ones(len(pairs), np.int32)
+        first[1:] = pairs[1:, 0] != pairs[:-1, 0]
+        return np.concatenate([pairs, first[:, None]], axis=1)
 
-def cut(queries: int, keys: int, lanes: int, is_causal: bool, offset: int | None) -> Blocks:
+
+def cut(
+    queries: int,
+    keys: int,
+    lanes: int,
+    left: int | None,
+    right: int | None,
+    offset: int | None,
+) -> Blocks:
     """The blocks for two lengths; each contains all `lanes` (heads times batch entries)."""
     query_block, key_block = QUERIES, KEYS
     while lanes * query_block * key_block > LOGITS_AT_ONCE and key_block > LEAST:
@@ -77,7 +106,8 @@ def cut(queries: int, keys: int, lanes: int, is_causal: bool, offset: int | None
         keys,
         _even(queries, query_block),
         _even(keys, key_block),
-        is_causal,
+        left,
+        right,
         offset,
     )
 

@@ -8,7 +8,9 @@ from 512 tokens on, whatever the number of heads and batch entries, and 0.2 to 0
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax.numpy as jnp
 
@@ -23,8 +25,56 @@ from ._checks import check_implementation
 MANY_LOGITS = 512 * 512
 
 
-def implementation_for(call: Call, name: str) -> Callable[[Call], Array]:
-    """The function that computes `call`.
+_recording: ContextVar[list[str] | None] = ContextVar("recording", default=None)
+
+
+@contextmanager
+def record_implementations() -> Iterator[list[str]]:
+    """Records which implementation each attention within the context uses.
+
+    The list grows with every call that is traced or runs eagerly: "exact", "chunked", "cudnn", or
+    "xla" for `jax.nn.dot_product_attention` without a kernel. A compiled function that was traced
+    before is not traced again, and records nothing.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from linnet.layers_attention import functional
+    >>> x = jax.ShapeDtypeStruct((1024, 2, 8), jnp.float32)
+    >>> with record_implementations() as used:
+    ...     y = jax.eval_shape(functional.dot_product_attention, x, x, x)
+    >>> used
+    ['chunked']
+    """
+    used: list[str] = []
+    token = _recording.set(used)
+    try:
+        yield used
+    finally:
+        _recording.reset(token)
+
+
+def record(name: str) -> None:
+    """Notes that an implementation is used, if someone records it."""
+    used = _recording.get()
+    if used is not None:
+        used.append(name)
+
+
+_FUNCTIONS: dict[str, Callable[[Call], Array]] = {
+    "exact": exact.attend,
+    "chunked": chunked.attend,
+    "cudnn": fused.attend,
+}
+
+
+def attend(call: Call, name: str) -> Array:
+    """The result of the implementation that `implementation_for` chooses, which is recorded."""
+    chosen = implementation_for(call, name)
+    record(chosen)
+    return _FUNCTIONS[chosen](call)
+
+
+def implementation_for(call: Call, name: str) -> str:
+    """The implementation that computes `call`: "exact", "chunked" or "cudnn".
 
     Args:
       call: the arguments of the attention.
@@ -40,19 +90,19 @@ def implementation_for(call: Call, name: str) -> Callable[[Call], Array]:
     """
     name = check_implementation(name)
     if name == "exact":
-        return exact.attend
+        return "exact"
     obstacle = _obstacle(call)
     if name == "auto":
-        return exact.attend if obstacle or _is_short(call) else chunked.attend
+        return "exact" if obstacle or _is_short(call) else "chunked"
     if obstacle:
         raise ArgumentError(
             f"implementation={name!r} cannot {obstacle}.", hint="implementation='exact' can."
         )
     if name == "cudnn":
-        return fused.attend
+        return "cudnn"
     sizes = call.sizes
     # Without logits, the blocks would have size zero.
-    return chunked.attend if sizes.queries and sizes.keys else exact.attend
+    return "chunked" if sizes.queries and sizes.keys else "exact"
 
 
 def _is_short(call: Call) -> bool:

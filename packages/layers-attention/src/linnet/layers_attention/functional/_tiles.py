@@ -20,7 +20,9 @@ from jax import lax
 from linnet.module_core.layers import Array, PrecisionLike
 
 from ._blocks import Blocks
-from .masks import as_bool
+from ._visible import as_bool, both, within
+from .exact import capped
+from .position_bias import DistanceBias, everywhere, in_a_row
 
 T = TypeVar("T")
 
@@ -34,6 +36,8 @@ class Static(NamedTuple):
       precision: precision of the matrix products.
       keep: the probability that a weight is kept.
       broadcast_dropout: whether all batch entries and heads drop the same weights.
+      soft_cap: bound of the logits before the bias, or None.
+      distance_bias: the structure of a bias that is a function of distances, or None.
     """
 
     blocks: Blocks
@@ -41,6 +45,8 @@ class Static(NamedTuple):
     precision: PrecisionLike
     keep: float
     broadcast_dropout: bool
+    soft_cap: float | None = None
+    distance_bias: Any = None
 
     @property
     def rows(self) -> int:
@@ -59,6 +65,13 @@ class Arrays(NamedTuple):
       mask: like `bias`.
       offset: position of the first query among the keys.
       dropout_key: the key for dropout, or None.
+      bias_leaves: the arrays of a bias that is a function of distances.
+      sinks: [H, G], a further logit of each head; or None.
+      positions: broadcasts to [*B, Q] and has its rank; None if they are `offset` + i.
+      key_positions: like it, [*B, K]; None if they are j.
+      segments, key_segments: like them, or None.
+      meets: [query blocks, key blocks], whether any query of the one may see a key of the other;
+        None if that is known before the program runs.
     """
 
     query: Array
@@ -68,13 +81,20 @@ class Arrays(NamedTuple):
     mask: Array | None
     offset: Array
     dropout_key: Array | None
+    bias_leaves: tuple[Array, ...] = ()
+    sinks: Array | None = None
+    positions: Array | None = None
+    key_positions: Array | None = None
+    segments: Array | None = None
+    key_segments: Array | None = None
+    meets: Array | None = None
 
 
 class Tile(NamedTuple):
     """One block of queries and one block of keys.
 
     Attributes:
-      pair: [2], their indices.
+      pair: [3], their indices, and whether the pair is the first of its block of queries.
       row: the first row.
       query_start: the first query.
       key_start: the first key.
@@ -145,26 +165,94 @@ def product(a: Array, b: Array, contract: tuple[int, int], static: Static) -> Ar
     return result
 
 
-def logits_of(static: Static, arrays: Arrays, tile: Tile) -> Array:
-    """[*B, H, r, k]: products plus bias, -∞ where a key is not visible."""
-    blocks = static.blocks
-    logits = product(tile.query, tile.key, (-1, -1), static)
+def products_of(static: Static, tile: Tile) -> Array:
+    """[*B, H, r, k]: the scaled products of queries and keys."""
+    return product(tile.query, tile.key, (-1, -1), static)
+
+
+def logits_of(
+    static: Static,
+    arrays: Arrays,
+    tile: Tile,
+    products: Array,
+    bias_leaves: tuple[Array, ...],
+) -> Array:
+    """[*B, H, r, k]: capped products plus bias, -∞ where a key is not visible.
+
+    The backward pass differentiates it by `products` and `bias_leaves`.
+    """
+    logits = products
+    if static.soft_cap is not None:
+        logits = capped(logits, static.soft_cap)
     if arrays.bias is not None:
         bias = spread_block_of(static, arrays.bias, tile)
         logits = logits + _rows_of(static, bias).astype(logits.dtype)
+    if static.distance_bias is not None:
+        function = jax.tree.unflatten(static.distance_bias, bias_leaves)
+        bias = _rows_of(static, _distance_bias(static, arrays, tile, function))
+        logits = logits + bias.astype(logits.dtype)
+    visible = _visible(static, arrays, tile)
+    if visible is None:
+        return logits
+    return jnp.where(visible, logits, jnp.full((), -jnp.inf, logits.dtype))
+
+
+def _visible(static: Static, arrays: Arrays, tile: Tile) -> Array | None:
+    """Whether each key of a tile is visible, broadcasts to [*B, H, r, k]; None for everywhere."""
+    blocks = static.blocks
     visible = None
     if arrays.mask is not None:
         visible = _rows_of(static, as_bool(spread_block_of(static, arrays.mask, tile)))
     columns = tile.key_start + lax.broadcasted_iota(jnp.int32, (1, blocks.key_block), 1)
     if blocks.padded_keys != blocks.keys:
-        visible = _and(visible, columns < blocks.keys)
-    if blocks.is_causal:
-        rows = lax.broadcasted_iota(jnp.int32, (static.rows, 1), 0)
-        positions = tile.query_start + rows % blocks.query_block + arrays.offset
-        visible = _and(visible, columns <= positions)
-    if visible is None:
-        return logits
-    return jnp.where(visible, logits, jnp.full((), -jnp.inf, logits.dtype))
+        visible = both(visible, columns < blocks.keys)
+    if blocks.is_local:
+        if arrays.positions is None:
+            rows = lax.broadcasted_iota(jnp.int32, (static.rows, 1), 0)
+            positions = tile.query_start + rows % blocks.query_block + arrays.offset
+        else:
+            positions = _of_rows(static, arrays.positions, tile)
+        if arrays.key_positions is not None:
+            columns = _of_columns(static, arrays.key_positions, tile)
+        local = within(blocks.left, blocks.right, positions, columns)
+        assert local is not None
+        visible = both(visible, local)
+    if arrays.segments is not None and arrays.key_segments is not None:
+        queries = _of_rows(static, arrays.segments, tile)
+        visible = both(visible, queries == _of_columns(static, arrays.key_segments, tile))
+    return visible
+
+
+def _of_rows(static: Static, x: Array, tile: Tile) -> Array:
+    """A property of each query, [*B, Q], for the rows of a tile: [*B, 1, r, 1]."""
+    x = block_of(x, tile.query_start, static.blocks.query_block, -1)
+    x = jnp.concatenate([x] * static.groups, -1)
+    return lax.expand_dims(x, (x.ndim - 1, x.ndim + 1))
+
+
+def _of_columns(static: Static, x: Array, tile: Tile) -> Array:
+    """A property of each key, [*B, K], for those of a tile: [*B, 1, 1, k]."""
+    x = block_of(x, tile.key_start, static.blocks.key_block, -1)
+    return lax.expand_dims(x, (x.ndim - 1, x.ndim))
+
+
+def _distance_bias(static: Static, arrays: Arrays, tile: Tile, function: DistanceBias) -> Array:
+    """A tile's part of a bias that is a function of distances: [*B, H, G, q, k]."""
+    blocks, key_heads = static.blocks, arrays.query.shape[-3]
+    q, k, heads = blocks.query_block, blocks.key_block, key_heads * static.groups
+    if arrays.positions is None and arrays.key_positions is None:
+        first = tile.key_start - tile.query_start - arrays.offset
+        bias = in_a_row(function, first, q, k, heads)  # [H·G, q, k]
+    else:
+        queries = lax.iota(jnp.int32, q) + tile.query_start + arrays.offset
+        keys = lax.iota(jnp.int32, k) + tile.key_start
+        if arrays.positions is not None:
+            queries = block_of(arrays.positions, tile.query_start, q, -1)
+        if arrays.key_positions is not None:
+            keys = block_of(arrays.key_positions, tile.key_start, k, -1)
+        bias = everywhere(function, queries, keys, heads)  # [*B, H·G, q, k]
+    split = (1, 1) if bias.shape[-3] == 1 else (key_heads, static.groups)
+    return lax.reshape(bias, (*bias.shape[:-3], *split, q, k))
 
 
 def spread_block_of(static: Static, x: Array, tile: Tile) -> Array:
@@ -182,10 +270,6 @@ def _rows_of(static: Static, x: Array) -> Array:
     if groups > 1 or queries > 1:
         x = jnp.broadcast_to(x, (*outer, static.groups, static.blocks.query_block, keys))
     return lax.reshape(x, (*outer, x.shape[-3] * x.shape[-2], keys))
-
-
-def _and(a: Array | None, b: Array) -> Array:
-    return b if a is None else jnp.logical_and(a, b)
 
 
 def dropped(static: Static, arrays: Arrays, tile: Tile, x: Array) -> Array:
@@ -208,13 +292,12 @@ def dropped(static: Static, arrays: Arrays, tile: Tile, x: Array) -> Array:
 def if_visible(
     static: Static, arrays: Arrays, tile: Tile, work: Callable[[T], T], unchanged: T
 ) -> T:
-    """`work(unchanged)`, unless causality masks the tile entirely.
+    """`work(unchanged)`, unless no query of the tile sees a key of it.
 
     If that is known before the program runs, the tile isn't in the list of pairs at all.
     """
-    blocks = static.blocks
-    if not blocks.is_causal or blocks.offset is not None:
+    if arrays.meets is None:
         return work(unchanged)
-    last_visible = tile.query_start + blocks.query_block - 1 + arrays.offset
-    result: Any = lax.cond(tile.key_start <= last_visible, work, lambda x: x, unchanged)
+    meets = arrays.meets[tile.pair[0], tile.pair[1]]
+    result: Any = lax.cond(meets, work, lambda x: x, unchanged)
     return result  # type: ignore[no-any-return]

@@ -11,6 +11,9 @@ arXiv:2205.14135):
 
     p = exp(s - L),   ds = p · (do·v - Σ do · output)
 
+A sink of logit t adds exp(t - m) to l and nothing to a; its gradient is - Σ exp(t - L) · do·output.
+Soft caps and biases that are functions of distances are differentiated block by block.
+
 One scan runs over the pairs of blocks that need computing (see `_blocks`); `_tiles` defines a row.
 A row that sees no keys gets the mean of all values, as in exact attention, where all its logits are
 equal. A row that is not masked but has a bias of -∞ throughout is NaN, also as in exact attention:
@@ -23,11 +26,13 @@ heads, G query heads that share one, D depth of queries and keys, E depth of val
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from linnet.module_core.layers import Array, DTypeLike, Shape
@@ -38,17 +43,19 @@ from ._call import Call
 from ._tiles import (
     Arrays,
     Static,
+    Tile,
     block_of,
     dropped,
     if_visible,
     logits_of,
     product,
+    products_of,
     put_block,
     spread_block_of,
     tile_of,
 )
+from ._visible import as_bool, both, within
 from .exact import scaled
-from .masks import as_bool
 
 
 def attend(call: Call) -> Array:
@@ -56,18 +63,16 @@ def attend(call: Call) -> Array:
     layout = layout_of(call.query)
     if layout is None:
         return _attend(call)
-    arrays = (call.query, call.key, call.value, call.bias, call.visible, call.dropout)
+    names = "query key value scale bias distance_bias sinks visible dropout".split()  # noqa: SIM905
+    arrays = tuple(getattr(call, name) for name in names)
     leaves, tree = jax.tree.flatten(arrays)
     traced = [isinstance(leaf, jax.Array) for leaf in leaves]
 
     def of_arrays(*arrays: Array) -> Array:
         rest = iter(arrays)
         filled = [next(rest) if t else leaf for t, leaf in zip(traced, leaves, strict=True)]
-        query, key, value, bias, visible, dropout = jax.tree.unflatten(tree, filled)
         return _attend(
-            call._replace(
-                query=query, key=key, value=value, bias=bias, visible=visible, dropout=dropout
-            )
+            call._replace(**dict(zip(names, jax.tree.unflatten(tree, filled), strict=True)))
         )
 
     result: Array = automatic(of_arrays, layout)(*(x for x in leaves if isinstance(x, jax.Array)))
@@ -85,13 +90,16 @@ def _attend(call: Call) -> Array:
             sizes.keys,
             # A symbolic batch size, in a program that is exported, counts as one.
             math.prod(n for n in batch if isinstance(n, int)) * sizes.heads,
-            visible.is_causal,
-            visible.offset if isinstance(visible.offset, int) else None,
+            visible.left,
+            visible.right,
+            visible.known_offset,
         ),
         sizes.heads // sizes.key_heads,
         call.products.precision,
         1.0 if dropout is None else dropout.keep,
         dropout is not None and dropout.broadcast,
+        call.soft_cap,
+        None if call.distance_bias is None else jax.tree.structure(call.distance_bias),
     )
     output = _attention(static, _arrays(static, call, batch))  # [*B, H, R, E]
     output = _queries_of(static, output)  # [*B, Q, H·G, E]
@@ -117,17 +125,74 @@ def _arrays(static: Static, call: Call, batch: Shape) -> Arrays:
         lax.transpose(jnp.broadcast_to(x, (*batch, *x.shape[-3:])), (*range(n), n + 1, n, n + 2))
         for x in (call.key, call.value)
     )  # [*B, H, K, D]
-    query = jnp.broadcast_to(scaled(call.query), (*batch, *call.query.shape[-3:]))
-    dropout = call.dropout
-    return Arrays(
+    query = jnp.broadcast_to(scaled(call.query, call.scale), (*batch, *call.query.shape[-3:]))
+    dropout, visible = call.dropout, call.visible
+    sinks = call.sinks
+    positions = None
+    if np.ndim(visible.offset):
+        positions = visible.query_positions(blocks.queries)
+    arrays = Arrays(
         whole(_rows_of_queries(static, query, call.sizes.key_heads), -2),
         whole(_padded(key, blocks.padded_keys, -2), -2),
         whole(_padded(value, blocks.padded_keys, -2), -2),
         _spread(static, call.bias, call.sizes.key_heads, n + 4),
         _spread(static, call.visible.mask, call.sizes.key_heads, n + 4),
-        jnp.asarray(call.visible.offset, jnp.int32),
+        jnp.asarray(0 if positions is not None else visible.offset, jnp.int32),
         None if dropout is None else jnp.asarray(dropout.key),
+        tuple(map(jnp.asarray, jax.tree.leaves(call.distance_bias))),
+        None if sinks is None else lax.reshape(sinks, (call.sizes.key_heads, static.groups)),
+        _stretched(positions, blocks.padded_queries, n + 1),
+        _stretched(visible.key_positions, blocks.padded_keys, n + 1),
+        _stretched(visible.segments, blocks.padded_queries, n + 1),
+        _stretched(visible.key_segments, blocks.padded_keys, n + 1),
     )
+    return arrays._replace(meets=_meets(static, arrays))
+
+
+def _stretched(x: Array | None, size: int, rank: int) -> Array | None:
+    """A property of each position, [*B, N], with whole blocks and all dimensions."""
+    if x is None:
+        return None
+    x = lax.expand_dims(x, range(rank - x.ndim))
+    # The last one is repeated, so that padding doesn't widen the range of a block.
+    return jnp.pad(x, [(0, 0)] * (rank - 1) + [(0, size - x.shape[-1])], mode="edge")
+
+
+def _meets(static: Static, arrays: Arrays) -> Array | None:
+    """Whether any query of a block may see a key of another: [query blocks, key blocks].
+
+    None if that follows from what is known before the program runs. It is computed before the loop,
+    from the lowest and highest positions and segments of each block.
+    """
+    blocks, meets = static.blocks, None
+
+    def ranges(x: Array | None, offset: int | Array, count: int, size: int) -> tuple[Array, Array]:
+        """Lowest and highest of each block: [*B, blocks]."""
+        if x is None:
+            first = lax.iota(jnp.int32, count) * size + offset
+            return first, first + (size - 1)
+        x = lax.reshape(x, (*x.shape[:-1], count, size))
+        return jnp.min(x, -1), jnp.max(x, -1)
+
+    def of_blocks(queries: Array | None, keys: Array | None) -> tuple[Array, Array, Array, Array]:
+        low, high = ranges(queries, arrays.offset, blocks.query_blocks, blocks.query_block)
+        key_low, key_high = ranges(keys, 0, blocks.key_blocks, blocks.key_block)
+        low, high = (lax.expand_dims(x, (x.ndim,)) for x in (low, high))
+        key_low, key_high = (lax.expand_dims(x, (x.ndim - 1,)) for x in (key_low, key_high))
+        return low, high, key_low, key_high
+
+    if blocks.is_local and blocks.offset is None:
+        low, high, key_low, key_high = of_blocks(arrays.positions, arrays.key_positions)
+        if blocks.right is not None:
+            meets = both(meets, key_low - high < blocks.right)
+        if blocks.left is not None:
+            meets = both(meets, low - key_high < blocks.left)
+    if arrays.segments is not None and arrays.key_segments is not None:
+        low, high, key_low, key_high = of_blocks(arrays.segments, arrays.key_segments)
+        meets = both(meets, (low <= key_high) & (key_low <= high))
+    if meets is None or meets.ndim == 2:
+        return meets
+    return jnp.any(meets, tuple(range(meets.ndim - 2)))
 
 
 def _rows_of_queries(static: Static, query: Array, key_heads: int) -> Array:
@@ -232,11 +297,11 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
         """Updates the sums of the current block of rows, and stores them."""
         current, all_rows = carry
         tile = tile_of(static, arrays, pair)
-        first = pair[1] == 0
+        first = pair[2] == 1
         current = jax.tree.map(lambda a, b: jnp.where(first, a, b), fresh(static.rows), current)
 
         def work(row: _Sums) -> _Sums:
-            logits = logits_of(static, arrays, tile)
+            logits = logits_of(static, arrays, tile, products_of(static, tile), arrays.bias_leaves)
             highest = jnp.maximum(row.highest, jnp.max(logits, -1))
             # For a row that has seen no keys yet, -∞ - -∞ would be NaN.
             base = jnp.where(highest == -jnp.inf, jnp.zeros((), wide), highest)
@@ -259,7 +324,8 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
         return (current, all_rows), None
 
     start = (fresh(static.rows), fresh(arrays.query.shape[-2]))
-    (_, sums), _ = lax.scan(visit, start, jnp.asarray(static.blocks.pairs()))
+    (_, sums), _ = lax.scan(visit, start, jnp.asarray(static.blocks.visits()))
+    sums = _with_sinks(static, arrays, sums)
     nothing = sums.powers == 0
     powers = jnp.where(nothing, jnp.ones((), wide), sums.powers)
     mean = jnp.sum(arrays.value, -2, keepdims=True, dtype=wide) / static.blocks.keys
@@ -271,8 +337,46 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
     return output, _Residuals(arrays, output, log_sums)
 
 
+def _sinks_of_rows(static: Static, sinks: Array, wide: Any) -> Array:
+    """[H, R] from [H, G]."""
+    blocks, (heads, groups) = static.blocks, sinks.shape
+    sinks = lax.expand_dims(sinks.astype(wide), (1, 3))  # [H, 1, G, 1]
+    sinks = jnp.broadcast_to(sinks, (heads, blocks.query_blocks, groups, blocks.query_block))
+    return lax.reshape(sinks, (heads, blocks.query_blocks * static.rows))
+
+
+def _with_sinks(static: Static, arrays: Arrays, sums: _Sums) -> _Sums:
+    """The sums over the blocks, and over the sinks."""
+    if arrays.sinks is None:
+        return sums
+    wide = sums.highest.dtype
+    sinks = _sinks_of_rows(static, arrays.sinks, wide)
+    highest = jnp.maximum(sums.highest, sinks)
+    base = jnp.where(highest == -jnp.inf, jnp.zeros((), wide), highest)
+    change = jnp.exp(sums.highest - base)
+    return _Sums(
+        highest,
+        sums.powers * change + jnp.exp(sinks - base),
+        sums.values * change[..., None],
+    )
+
+
+def _of_sinks(static: Static, arrays: Arrays, log_sums: Array, offsets: Array) -> Array | None:
+    """The gradient of the sinks: [H, G]."""
+    if arrays.sinks is None:
+        return None
+    blocks, (heads, groups) = static.blocks, arrays.sinks.shape
+    sinks = _sinks_of_rows(static, arrays.sinks, log_sums.dtype)
+    of_rows = -jnp.exp(sinks - log_sums) * offsets  # [*B, H, R]
+    shape = (*of_rows.shape[:-2], heads, blocks.query_blocks, groups, blocks.query_block)
+    of_rows = lax.reshape(of_rows, shape)
+    kept = (of_rows.ndim - 4, of_rows.ndim - 2)
+    summed = jnp.sum(of_rows, tuple(i for i in range(of_rows.ndim) if i not in kept))
+    return summed.astype(arrays.sinks.dtype)
+
+
 def _sees_all(static: Static, arrays: Arrays) -> Array:
-    """Whether neither mask nor causality hides any key from a row; broadcasts to [*B, H, R].
+    """Whether nothing hides any key from a row; broadcasts to [*B, H, R].
 
     The value for padding rows is arbitrary.
     """
@@ -281,9 +385,29 @@ def _sees_all(static: Static, arrays: Arrays) -> Array:
     if arrays.mask is not None:
         mask = as_bool(arrays.mask[..., : blocks.keys])  # [*B, H, G, Q, K]
         seen = jnp.all(mask, -1)  # [*B, H, G, Q]
-    if blocks.is_causal:
-        positions = lax.iota(jnp.int32, blocks.padded_queries) + arrays.offset
-        seen = jnp.logical_and(seen, positions >= blocks.keys - 1)
+
+    def of_queries(x: Array) -> Array:
+        """[*B, 1, 1, Q] from [*B, Q]."""
+        return x if x.ndim == 1 else lax.expand_dims(x, (x.ndim - 1, x.ndim))
+
+    if blocks.is_local:
+        queries, keys = arrays.positions, arrays.key_positions
+        if queries is None:
+            queries = lax.iota(jnp.int32, blocks.padded_queries) + arrays.offset
+        # Bounds that hide neither the first nor the last key hide none.
+        ends = (
+            (jnp.zeros(1, jnp.int32), jnp.full(1, blocks.keys - 1, jnp.int32))
+            if keys is None
+            else (jnp.min(keys, -1, keepdims=True), jnp.max(keys, -1, keepdims=True))
+        )
+        for end in ends:
+            local = within(blocks.left, blocks.right, queries, end)
+            assert local is not None
+            seen = jnp.logical_and(seen, of_queries(local))
+    if arrays.segments is not None and arrays.key_segments is not None:
+        keys = arrays.key_segments
+        for end in (jnp.min(keys, -1, keepdims=True), jnp.max(keys, -1, keepdims=True)):
+            seen = jnp.logical_and(seen, of_queries(arrays.segments == end))
     if seen.shape[-2:] == (1, 1):
         return lax.squeeze(seen, (seen.ndim - 1,))
     seen = jnp.broadcast_to(seen, (*seen.shape[:-2], static.groups, blocks.padded_queries))
@@ -293,19 +417,21 @@ def _sees_all(static: Static, arrays: Arrays) -> Array:
 
 
 class _Gradients(NamedTuple):
-    """The gradients of query, key, value and bias.
+    """The gradients of query, key, value and biases.
 
     Attributes:
       query: [*B, H, R, D].
       key: [*B, H, D, K].
       value: [*B, H, E, K].
       bias: like the bias, or None.
+      bias_leaves: the gradients of those arrays of a function of distances that are inexact.
     """
 
     query: Array
     key: Array
     value: Array
     bias: Array | None
+    bias_leaves: tuple[Array | None, ...] = ()
 
 
 def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[Arrays]:
@@ -323,7 +449,7 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
         tile = tile_of(static, arrays, pair)
 
         def work(before: _Gradients) -> _Gradients:
-            logits = logits_of(static, arrays, tile)
+            logits, differentiated = _differentiable_logits(static, arrays, tile)
             weights = jnp.exp(logits - block_of(log_sums, tile.row, r, -1)[..., None])
             kept = dropped(static, arrays, tile, weights).astype(tile.value.dtype)
             of_weights = product(
@@ -331,7 +457,8 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
             )
             of_weights = dropped(static, arrays, tile, of_weights)
             of_logits = weights * (of_weights - block_of(offsets, tile.row, r, -1)[..., None])
-            narrow = of_logits.astype(tile.key.dtype)
+            of_products, of_leaves = differentiated(of_logits)
+            narrow = of_products.astype(tile.key.dtype)
             queries = block_of(query_columns, tile.row, r, -1)
             cotangents = block_of(cotangent_columns, tile.row, r, -1)
             return _Gradients(
@@ -341,6 +468,10 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
                 None
                 if before.bias is None
                 else before.bias + _summed(static, of_logits, before.bias.shape),
+                tuple(
+                    None if sums is None else sums + leaf.astype(wide)
+                    for sums, leaf in zip(before.bias_leaves, of_leaves, strict=True)
+                ),
             )
 
         before = _Gradients(
@@ -348,6 +479,7 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
             block_of(sums.key, tile.key_start, k, -1),
             block_of(sums.value, tile.key_start, k, -1),
             None if sums.bias is None else spread_block_of(static, sums.bias, tile),
+            sums.bias_leaves,
         )
         after = if_visible(static, arrays, tile, work, before)
         return _Gradients(
@@ -355,6 +487,7 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
             put_block(sums.key, after.key, tile.key_start, -1),
             put_block(sums.value, after.value, tile.key_start, -1),
             _put_bias(sums.bias, after.bias, tile.query_start, tile.key_start),
+            after.bias_leaves,
         ), None
 
     start = _Gradients(
@@ -362,8 +495,12 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
         jnp.zeros(_transposed(arrays.key.shape), wide),
         jnp.zeros(_transposed(arrays.value.shape), wide),
         None if arrays.bias is None else jnp.zeros(arrays.bias.shape, wide),
+        tuple(
+            jnp.zeros(leaf.shape, wide) if jnp.issubdtype(leaf.dtype, jnp.floating) else None
+            for leaf in arrays.bias_leaves
+        ),
     )
-    sums, _ = lax.scan(visit, start, jnp.asarray(static.blocks.pairs()))
+    sums, _ = lax.scan(visit, start, jnp.asarray(static.blocks.visits()))
     # A row that sees no keys spreads its cotangent evenly over all values.
     unseen = jnp.where((log_sums == jnp.inf)[..., None], cotangent, jnp.zeros((), wide))
     of_value = sums.value + jnp.sum(unseen, -2)[..., None] / static.blocks.keys
@@ -375,8 +512,28 @@ def _backward(static: Static, residuals: _Residuals, cotangent: Array) -> tuple[
         None,
         None,  # type: ignore[arg-type]  # an integer has no gradient
         None,
+        tuple(
+            None if sums is None else sums.astype(leaf.dtype)  # type: ignore[misc]
+            for sums, leaf in zip(sums.bias_leaves, arrays.bias_leaves, strict=True)
+        ),
+        _of_sinks(static, arrays, log_sums, offsets),
     )
     return (gradient,)
+
+
+def _differentiable_logits(
+    static: Static, arrays: Arrays, tile: Tile
+) -> tuple[Array, Callable[[Array], tuple[Array, tuple[Array, ...]]]]:
+    """A tile's logits, and the gradients of products and bias arrays from that of the logits."""
+    products, leaves = products_of(static, tile), arrays.bias_leaves
+    if static.soft_cap is None and static.distance_bias is None:
+        return logits_of(static, arrays, tile, products, leaves), lambda x: (x, leaves)
+    logits, pull = jax.vjp(
+        lambda products, leaves: logits_of(static, arrays, tile, products, leaves),
+        products,
+        leaves,
+    )
+    return logits, pull
 
 
 _attention.defvjp(_forward, _backward)

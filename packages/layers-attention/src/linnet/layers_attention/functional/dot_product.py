@@ -1,6 +1,6 @@
 """Attention as a function of queries, keys and values (Vaswani et al. 2017, arXiv:1706.03762).
 
-    output = softmax(q·kᵀ / √D + bias) · v
+    output = softmax(cap(q·kᵀ / √D) + bias) · v
 
 This file checks the arguments and chooses the implementation: `exact` with all logits in memory at
 once, `chunked` block by block, or `fused` in a kernel of the device.
@@ -17,14 +17,16 @@ from linnet.module_core.layers import Array, DotGeneral, DTypeLike, EinsumOp, Pr
 from . import exact
 from ._call import OnWeights, checked_call
 from ._checks import Implementation
-from ._choice import implementation_for
+from ._choice import attend
+from ._limits import Window
 from ._products import Products, products
+from .position_bias import DistanceBias
 
 
 def dot_product_attention_weights(
     query: Array,
     key: Array,
-    bias: Array | None = None,
+    bias: Array | DistanceBias | None = None,
     mask: Array | None = None,
     *,
     broadcast_dropout: bool = True,
@@ -38,6 +40,13 @@ def dot_product_attention_weights(
     einsum: EinsumOp | None = None,
     is_causal: bool = False,
     query_offset: int | Array = 0,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
+    scale: float | Array | None = None,
+    soft_cap: float | None = None,
+    sinks: Array | None = None,
     on_weights: OnWeights | None = None,
 ) -> Array:
     """The weights that each query gives to the keys; see `dot_product_attention`.
@@ -45,7 +54,9 @@ def dot_product_attention_weights(
     Args:
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D].
-      bias: broadcasts to [*B, H, Q, K]; added to the logits.
+      bias: broadcasts to [*B, H, Q, K]; added to the logits. Or a function of the distances of keys
+        from queries, int32 [...], that returns [H, ...]: `ALiBi`, `RelativeBuckets`, or a
+        `jax.tree_util.Partial` of your own, whose arrays get gradients.
       mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rng: the random key for dropout.
@@ -57,7 +68,19 @@ def dot_product_attention_weights(
       einsum_dot_general: replaces `jax.lax.dot_general`.
       einsum: computes the product, without precision or dot_general: `einsum(equation, q, k)`.
       is_causal: query i sees the keys up to `query_offset` + i only.
-      query_offset: the position of the first query among the keys.
+      query_offset: the position of the first query among the keys; [*B] if each batch entry has its
+        own.
+      key_positions: positions of the keys, integers that broadcast to [*B, K]; None for 0, 1, ….
+      window: how many positions a query sees to the left and right, its own counted in both: w for
+        both sides, or a pair, in which None sets no limit. With `is_causal`, the last w keys.
+      segment_ids: integers that broadcast to [*B, Q], such as the number of the text in a row of
+        several; a query sees the keys of its own segment.
+      key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+      scale: the factor of the products of queries and keys; None for 1/√D.
+      soft_cap: c, bounds the scaled products: c · tanh(x / c), before the bias is added (Gemma 2,
+        arXiv:2408.00118).
+      sinks: [H], a further logit of each head that takes part in the softmax and has no value
+        (gpt-oss, arXiv:2508.10925).
       on_weights: called with the weights before dropout.
 
     Returns:
@@ -65,7 +88,8 @@ def dot_product_attention_weights(
 
     Raises:
       ArgumentError: `einsum` is given together with `precision` or `einsum_dot_general`, or the
-        rate is outside [0, 1].
+        rate is outside [0, 1], a window is below 1, or a cap not above 0.
+      DtypeError: segments or positions are not integers.
       ShapeError: the arrays don't fit each other.
       InvalidRngError: dropout needs a key.
 
@@ -99,6 +123,13 @@ def dot_product_attention_weights(
         on_weights=on_weights,
         is_causal=is_causal,
         query_offset=query_offset,
+        key_positions=key_positions,
+        window=window,
+        segment_ids=segment_ids,
+        key_segment_ids=key_segment_ids,
+        scale=scale,
+        soft_cap=soft_cap,
+        sinks=sinks,
     )
     return exact.weights_of(call)
 
@@ -107,7 +138,7 @@ def dot_product_attention(
     query: Array,
     key: Array,
     value: Array,
-    bias: Array | None = None,
+    bias: Array | DistanceBias | None = None,
     mask: Array | None = None,
     *,
     broadcast_dropout: bool = True,
@@ -122,20 +153,29 @@ def dot_product_attention(
     attn_weights_value_einsum: EinsumOp | None = None,
     is_causal: bool = False,
     query_offset: int | Array = 0,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
+    scale: float | Array | None = None,
+    soft_cap: float | None = None,
+    sinks: Array | None = None,
     implementation: Implementation = "auto",
     on_weights: OnWeights | None = None,
 ) -> Array:
     """The mean of the values, weighted by how well each key matches the query.
 
-    A fully masked query gets the plain mean of all values; its gradients are finite, and zero for
-    query and key.
+    A fully masked query gets the plain mean of all values, or zero if there are sinks; its
+    gradients are finite, and zero for query and key.
 
     Args:
       query: [*B, Q, H, D].
       key: [*B, K, H/G, D]; G > 1 query heads share a head of keys and values (grouped-query
         attention, arXiv:2305.13245): head h of the query uses head h // G.
       value: [*B, K, H/G, E].
-      bias: broadcasts to [*B, H, Q, K]; added to the logits.
+      bias: broadcasts to [*B, H, Q, K]; added to the logits. Or a function of the distances of keys
+        from queries, int32 [...], that returns [H, ...]: `ALiBi`, `RelativeBuckets`, or a
+        `jax.tree_util.Partial` of your own, whose arrays get gradients.
       mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero.
       broadcast_dropout: all batch entries and heads drop the same weights.
       dropout_rng: the random key for dropout.
@@ -149,7 +189,19 @@ def dot_product_attention(
       attn_weights_value_einsum: computes the output, as `einsum(equation, weights, value)`.
       is_causal: query i sees the keys up to `query_offset` + i only. Unlike a causal mask, this
         needs no array of Q·K numbers, and masked logits need not be computed.
-      query_offset: the position of the first query among the keys.
+      query_offset: the position of the first query among the keys; [*B] if each batch entry has its
+        own.
+      key_positions: positions of the keys, integers that broadcast to [*B, K]; None for 0, 1, ….
+      window: how many positions a query sees to the left and right, its own counted in both: w for
+        both sides, or a pair, in which None sets no limit. With `is_causal`, the last w keys.
+      segment_ids: integers that broadcast to [*B, Q], such as the number of the text in a row of
+        several; a query sees the keys of its own segment.
+      key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+      scale: the factor of the products of queries and keys; None for 1/√D.
+      soft_cap: c, bounds the scaled products: c · tanh(x / c), before the bias is added (Gemma 2,
+        arXiv:2408.00118).
+      sinks: [H], a further logit of each head that takes part in the softmax and has no value
+        (gpt-oss, arXiv:2508.10925).
       implementation: "exact", "chunked", "cudnn" or "auto"; see `implementation_for`.
       on_weights: called with the weights before dropout.
 
@@ -158,7 +210,9 @@ def dot_product_attention(
 
     Raises:
       ArgumentError: einsums are given singly or together with `precision` or `einsum_dot_general`,
-        the rate is outside [0, 1], or the implementation is unknown or doesn't support the options.
+        the rate is outside [0, 1], a window is below 1 or a cap not above 0, or the implementation
+        is unknown or doesn't support the options.
+      DtypeError: segments or positions are not integers.
       ShapeError: the arrays don't fit each other.
       InvalidRngError: dropout needs a key.
 
@@ -186,5 +240,12 @@ def dot_product_attention(
         on_weights=on_weights,
         is_causal=is_causal,
         query_offset=query_offset,
+        key_positions=key_positions,
+        window=window,
+        segment_ids=segment_ids,
+        key_segment_ids=key_segment_ids,
+        scale=scale,
+        soft_cap=soft_cap,
+        sinks=sinks,
     )
-    return implementation_for(call, implementation)(call)
+    return attend(call, implementation)

@@ -1,7 +1,8 @@
 """Attention in a single device kernel: `jax.nn.dot_product_attention` with NVIDIA's cuDNN.
 
 The kernel supports only half precision and computes its softmax in float32. Its dropout could not
-be reproduced elsewhere, so dropout is not supported.
+be reproduced elsewhere, so dropout is not supported; nor are soft caps and sinks. A causal window
+is the kernel's own; other windows and segments become a mask, and biases one array.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
 of values.
@@ -10,7 +11,7 @@ of values.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ from linnet.module_core.layers import Array
 from linnet.module_core.replaced import dot_is_replaced, einsum_is_replaced
 
 from ._call import Call
-from .masks import as_bool
+from ._visible import as_bool
+from .exact import whole_bias
 
 
 def attend(call: Call) -> Array:
@@ -49,7 +51,7 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     """The weighted values from `jax.nn.dot_product_attention`: [*B, Q, H, E].
 
     Raises:
-      ArgumentError: dropout is requested.
+      ArgumentError: dropout, a soft cap or sinks are requested.
     """
     assert call.value is not None
     if call.dropout is not None:
@@ -57,15 +59,28 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
             "implementation='cudnn' does not support dropout.",
             hint="Set dropout_rate=0 or deterministic=True, or use implementation='auto'.",
         )
+    if call.soft_cap is not None or call.sinks is not None:
+        raise ArgumentError(
+            "implementation='cudnn' supports neither soft_cap nor sinks.",
+            hint="Leave them at None, or use implementation='auto'.",
+        )
     sizes, visible = call.sizes, call.visible
     extras = [x for x in (call.bias, visible.mask) if x is not None]
     batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
     entries = math.prod(batch)
-    # The kernel's causal mask starts at the first key.
-    own_causality = visible.is_causal and isinstance(visible.offset, int) and visible.offset == 0
+    # The kernel's causal mask starts at the first key; its window needs causality.
+    own_causality = visible.right == 1 and visible.known_offset == 0
+    window = None
     if own_causality:
-        visible = visible._replace(is_causal=False)
+        if visible.left is not None:
+            window = (visible.left - 1, 0)
+        visible = visible._replace(left=None, right=None)
     mask = visible.array(sizes.queries, sizes.keys)
+    bias = call.bias
+    if call.distance_bias is not None:
+        more = whole_bias(call)
+        bias = more if bias is None else bias + more
+        bias = bias.astype(call.query.dtype)
 
     def one_batch(x: Array, last: int) -> Array:
         """[B, ...] with one batch dimension before the `last` others."""
@@ -82,19 +97,32 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     traced = any(isinstance(x, jax.core.Tracer) for x in (call.query, call.key, call.value))
     replay = traced and not (dot_is_replaced() or einsum_is_replaced())
     attention = _recorded if replay else jax.nn.dot_product_attention
-    output = attention(
+    more_options: dict[str, Any] = {}
+    if call.scale is not None:
+        if not isinstance(call.scale, float):
+            raise ArgumentError(
+                f"implementation={kernel!r} needs a scale that is known before the program runs.",
+                hint="Pass a Python number, or use implementation='auto'.",
+            )
+        more_options["scale"] = call.scale
+    if window is not None:
+        more_options["local_window_size"] = window
+    output: Array = attention(
         one_batch(call.query, 3),
         one_batch(call.key, 3),
         one_batch(call.value, 3),
-        bias=spread(call.bias),
+        bias=spread(bias),
         mask=spread(None if mask is None else as_bool(mask)),
         is_causal=own_causality,
         implementation=kernel,
+        **more_options,
     )
     output = output.reshape(*batch, *output.shape[1:])
     return output.astype(jnp.float32) if call.float32_softmax else output
 
 
 _recorded = jax.jit(
-    jax.nn.dot_product_attention, static_argnames=("is_causal", "implementation"), inline=True
+    jax.nn.dot_product_attention,
+    static_argnames=("is_causal", "implementation", "scale", "local_window_size"),
+    inline=True,
 )

@@ -7,10 +7,9 @@ A mask is an array of numbers, zero where attention is forbidden, that broadcast
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.layers import Array, DTypeLike
@@ -143,37 +142,3 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
     for mask in present[1:]:
         combined = jnp.logical_and(combined, mask)
     return combined.astype(dtype)
-
-
-class Visible(NamedTuple):
-    """The keys that a query sees: those that the mask allows and, if causal, no later ones.
-
-    Attributes:
-      mask: broadcasts to [*B, H, Q, K]; zero where attention is forbidden. None allows everything.
-      is_causal: query i is at position `offset` + i of the keys, and sees those up to there.
-      offset: a number, or a scalar array.
-    """
-
-    mask: Array | None = None
-    is_causal: bool = False
-    offset: int | Array = 0
-
-    def array(self, queries: int, keys: int) -> Array | None:
-        """Booleans that broadcast to [*B, H, Q, K], or None if everything is visible."""
-        mask = None if self.mask is None else as_bool(self.mask)
-        if not self.is_causal:
-            return mask
-        earlier = causal(queries, keys, self.offset)
-        return earlier if mask is None else jnp.logical_and(mask, earlier)
-
-
-def as_bool(mask: Array) -> Array:
-    """Whether each entry of a mask isn't zero."""
-    return mask if mask.dtype == bool else lax.ne(mask, lax.full_like(mask, 0))
-
-
-def causal(queries: int, keys: int, offset: int | Array) -> Array:
-    """[Q, K]: query i is at position `offset` + i and sees the keys up to there."""
-    rows = lax.broadcasted_iota(jnp.int32, (queries, 1), 0) + offset
-    columns = lax.broadcasted_iota(jnp.int32, (1, keys), 1)
-    return jnp.less_equal(columns, rows)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from linnet.layers_attention import functional
 from linnet.layers_attention.functional._call import OnWeights
 from linnet.layers_attention.functional._checks import Implementation
+from linnet.layers_attention.functional._limits import Window
+from linnet.layers_attention.functional.position_bias import DistanceBias
 from linnet.module_core.layers import Array, DotGeneral, DTypeLike, EinsumOp, PrecisionLike
 from linnet.module_core.linen import Module
 
@@ -16,7 +18,7 @@ from linnet.module_core.linen import Module
 def dot_product_attention_weights(
     query: Array,
     key: Array,
-    bias: Array | None = None,
+    bias: Array | DistanceBias | None = None,
     mask: Array | None = None,
     broadcast_dropout: bool = True,
     dropout_rng: Array | None = None,
@@ -31,6 +33,13 @@ def dot_product_attention_weights(
     *,
     is_causal: bool = False,
     query_offset: int | Array = 0,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
+    scale: float | Array | None = None,
+    soft_cap: float | None = None,
+    sinks: Array | None = None,
 ) -> Array:
     """The weights that each query gives to the keys: [*B, H, Q, K].
 
@@ -59,6 +68,13 @@ def dot_product_attention_weights(
         einsum=einsum,
         is_causal=is_causal,
         query_offset=query_offset,
+        key_positions=key_positions,
+        window=window,
+        segment_ids=segment_ids,
+        key_segment_ids=key_segment_ids,
+        scale=scale,
+        soft_cap=soft_cap,
+        sinks=sinks,
         on_weights=_sown_in(module),
     )
 
@@ -67,7 +83,7 @@ def dot_product_attention(
     query: Array,
     key: Array,
     value: Array,
-    bias: Array | None = None,
+    bias: Array | DistanceBias | None = None,
     mask: Array | None = None,
     broadcast_dropout: bool = True,
     dropout_rng: Array | None = None,
@@ -83,6 +99,13 @@ def dot_product_attention(
     *,
     is_causal: bool = False,
     query_offset: int | Array = 0,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
+    scale: float | Array | None = None,
+    soft_cap: float | None = None,
+    sinks: Array | None = None,
     implementation: Implementation = "auto",
 ) -> Array:
     """The mean of the values, weighted by how well each key matches the query: [*B, Q, H, E].
@@ -116,6 +139,13 @@ def dot_product_attention(
         attn_weights_value_einsum=attn_weights_value_einsum,
         is_causal=is_causal,
         query_offset=query_offset,
+        key_positions=key_positions,
+        window=window,
+        segment_ids=segment_ids,
+        key_segment_ids=key_segment_ids,
+        scale=scale,
+        soft_cap=soft_cap,
+        sinks=sinks,
         implementation=implementation,
         on_weights=_sown_in(module),
     )

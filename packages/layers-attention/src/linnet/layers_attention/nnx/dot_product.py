@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from linnet.layers_attention.functional import exact
 from linnet.layers_attention.functional._call import Call, OnWeights, checked_call
 from linnet.layers_attention.functional._checks import Implementation
-from linnet.layers_attention.functional._choice import implementation_for
+from linnet.layers_attention.functional._choice import attend, implementation_for, record
+from linnet.layers_attention.functional._limits import Window
 from linnet.layers_attention.functional._products import Products
 from linnet.layers_attention.functional.fused import attend_in_one
+from linnet.layers_attention.functional.position_bias import DistanceBias
 from linnet.module_core.layers import Array, DTypeLike, PrecisionLike
 from linnet.module_core.layers.nnx import promote_dtype
 from linnet.module_core.nnx import Intermediate, Module
@@ -28,7 +30,7 @@ from linnet.module_core.nnx import Intermediate, Module
 def dot_product_attention_weights(
     query: Array,
     key: Array,
-    bias: Array | None = None,
+    bias: Array | DistanceBias | None = None,
     mask: Array | None = None,
     broadcast_dropout: bool = True,
     dropout_rng: Array | None = None,
@@ -41,6 +43,13 @@ def dot_product_attention_weights(
     is_causal: bool = False,
     *,
     query_offset: int | Array = 0,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
+    scale: float | Array | None = None,
+    soft_cap: float | None = None,
+    sinks: Array | None = None,
 ) -> Array:
     """The weights that each query gives to the keys: [*B, H, Q, K].
 
@@ -71,6 +80,13 @@ def dot_product_attention_weights(
         on_weights=_sown_in(module),
         is_causal=is_causal,
         query_offset=query_offset,
+        key_positions=key_positions,
+        window=window,
+        segment_ids=segment_ids,
+        key_segment_ids=key_segment_ids,
+        scale=scale,
+        soft_cap=soft_cap,
+        sinks=sinks,
     )
     return exact.weights_of(call)
 
@@ -79,7 +95,7 @@ def dot_product_attention(
     query: Array,
     key: Array,
     value: Array,
-    bias: Array | None = None,
+    bias: Array | DistanceBias | None = None,
     mask: Array | None = None,
     broadcast_dropout: bool = True,
     dropout_rng: Array | None = None,
@@ -92,6 +108,13 @@ def dot_product_attention(
     is_causal: bool = False,
     *,
     query_offset: int | Array = 0,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
+    scale: float | Array | None = None,
+    soft_cap: float | None = None,
+    sinks: Array | None = None,
     implementation: Implementation = "auto",
 ) -> Array:
     """The mean of the values, weighted by how well each key matches the query: [*B, Q, H, E].
@@ -103,7 +126,7 @@ def dot_product_attention(
       promote_dtype: casts the tuple of query, key and value.
       implementation: "auto" is `jax.nn.dot_product_attention` for short sequences in float32 or
         narrower (it does not compute the softmax in float64) if D = E, which it requires, and
-        without dropout rate, module or precision, which it doesn't support.
+        without dropout rate, module, precision, scale, soft cap or sinks.
 
     >>> import jax.numpy as jnp
     >>> values = jnp.arange(3.0).reshape(3, 1, 1)
@@ -128,12 +151,23 @@ def dot_product_attention(
         on_weights=_sown_in(module),
         is_causal=is_causal,
         query_offset=query_offset,
+        key_positions=key_positions,
+        window=window,
+        segment_ids=segment_ids,
+        key_segment_ids=key_segment_ids,
+        scale=scale,
+        soft_cap=soft_cap,
+        sinks=sinks,
     )
-    attend = implementation_for(call, implementation)
     plain = dropout_rate == 0.0 and module is None and precision is None
-    if implementation == "auto" and attend is exact.attend and plain and _is_usual(call):
+    if implementation == "auto" and plain and _is_usual(call) and _is_exact(call):
+        record("xla")
         return attend_in_one(call, "xla")
-    return attend(call)
+    return attend(call, implementation)
+
+
+def _is_exact(call: Call) -> bool:
+    return implementation_for(call, "auto") == "exact"
 
 
 def _is_usual(call: Call) -> bool:
@@ -144,7 +178,8 @@ def _is_usual(call: Call) -> bool:
     assert call.value is not None
     dtype = call.query.dtype
     narrow = dtype.itemsize <= 4 and bool(jnp.issubdtype(dtype, jnp.floating))
-    return narrow and call.value.shape[-1] == call.sizes.depth
+    unchanged = call.soft_cap is None and call.sinks is None and call.scale is None
+    return narrow and unchanged and call.value.shape[-1] == call.sizes.depth
 
 
 def _sown_in(module: Module | None) -> OnWeights | None:
