@@ -9,9 +9,11 @@ import numpy as np
 
 from contracts import Input, Layer
 from linnet.layers_attention import linen
+from linnet.layers_attention.functional import Rotary
 
 SEQUENCE = (Input((3, 6, 4)),)
 THREE = (Input((3, 6, 4)), Input((3, 5, 3)), Input((3, 5, 2)))
+SEGMENTS = np.array([0, 0, 0, 1, 1, 1])
 CAUSAL = np.tril(np.ones((6, 6), np.float32))
 
 
@@ -78,6 +80,35 @@ LAYERS = [
         parameters(4, 2, 2),
         random=True,
         call={"mask": jnp.asarray(CAUSAL[::-1] > 0)},
+    ),
+    Layer(
+        "MultiHeadAttention with rotary positions, a window, a soft cap and sinks",
+        lambda **fields: linen.MultiHeadAttention(
+            2,
+            rotary=Rotary(),
+            window=3,
+            soft_cap=2.0,
+            scale=0.5,
+            use_sinks=True,
+            use_out_bias=False,
+            **fields,
+        ),
+        SEQUENCE,
+        {
+            **parameters(4, 2, 2),
+            "sinks": (2,),
+            "out": {"kernel": (2, 2, 4)},
+        },
+        call={"segment_ids": SEGMENTS, "is_causal": True},
+    ),
+    Layer(
+        "MultiHeadAttention with ALiBi in chunks of a window, packed",
+        lambda **fields: linen.MultiHeadAttention(
+            4, num_kv_heads=2, window=(3, 2), implementation="chunked", **fields
+        ),
+        SEQUENCE,
+        parameters(4, 4, 1, 2),
+        call={"bias": linen.alibi(4), "segment_ids": SEGMENTS},
     ),
     Layer(
         "SelfAttention",

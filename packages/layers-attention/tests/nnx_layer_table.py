@@ -5,10 +5,12 @@ import numpy as np
 
 from contracts import Input
 from linnet.layers_attention import linen, nnx
+from linnet.layers_attention.functional import Rotary
 from nnx_contracts import Layer
 
 SEQUENCE = (Input((3, 6, 4)),)
 TWO = (Input((3, 6, 4)), Input((3, 5, 3)))
+SEGMENTS = np.array([0, 0, 0, 1, 1, 1])
 CAUSAL = np.tril(np.ones((6, 6), np.float32))
 
 
@@ -32,8 +34,8 @@ def twin(module, **call):
     def output(values, *inputs):
         params = {}
         for path, value in values.items():
-            layer, name = path.split("/")
-            params.setdefault(layer, {})[name] = value
+            *layer, name = path.split("/")
+            (params.setdefault(layer[0], {}) if layer else params)[name] = value
         return module.apply({"params": params}, *inputs, **call)
 
     return output
@@ -111,5 +113,56 @@ LAYERS = [
         SEQUENCE,
         parameters(4, 4, 1, 2),
         call={"mask": jnp.asarray(CAUSAL[::-1] > 0)},
+    ),
+    Layer(
+        "MultiHeadAttention with rotary positions, a window, a soft cap and sinks",
+        lambda rngs, **options: nnx.MultiHeadAttention(
+            2,
+            4,
+            rotary=Rotary(),
+            window=3,
+            soft_cap=2.0,
+            scale=0.5,
+            use_sinks=True,
+            use_out_bias=False,
+            decode=False,
+            rngs=rngs,
+            **options,
+        ),
+        SEQUENCE,
+        {
+            **{k: v for k, v in parameters(4, 2, 2).items() if k != "out/bias"},
+            "sinks": (2,),
+        },
+        call={"segment_ids": SEGMENTS, "is_causal": True},
+        twin=twin(
+            linen.MultiHeadAttention(
+                2,
+                rotary=Rotary(),
+                window=3,
+                soft_cap=2.0,
+                scale=0.5,
+                use_sinks=True,
+                use_out_bias=False,
+            ),
+            segment_ids=SEGMENTS,
+            is_causal=True,
+        ),
+    ),
+    Layer(
+        "MultiHeadAttention with ALiBi in chunks of a window, packed",
+        lambda rngs, **options: nnx.MultiHeadAttention(
+            4,
+            4,
+            num_kv_heads=2,
+            window=(3, 2),
+            implementation="chunked",
+            decode=False,
+            rngs=rngs,
+            **options,
+        ),
+        SEQUENCE,
+        parameters(4, 4, 1, 2),
+        call={"bias": linen.alibi(4), "segment_ids": SEGMENTS},
     ),
 ]

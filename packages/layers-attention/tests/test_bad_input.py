@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from linnet.layers_attention import functional, linen
+from linnet.layers_attention import functional, linen, nnx
+from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.module_core import errors
+from linnet.module_core.nnx import Rngs
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 4, 8))
@@ -53,6 +55,24 @@ def refuses(error, says, call):
             ("'chunk'", "Did you mean 'chunked'", "'auto'"),
         ),
         ({"num_heads": 2, "implementation": "cudnn"}, ValueError, ("NVIDIA GPU", "'cpu'")),
+        ({"num_heads": 8, "rotary": Rotary()}, ValueError, ("pairs", "1 of the 1")),
+        ({"num_heads": 2, "window": 0}, ValueError, ("'window'", "got 0")),
+        ({"num_heads": 2, "soft_cap": -1.0}, ValueError, ("soft_cap=-1.0",)),
+        (
+            {"num_heads": 2, "decode": True, "cache_options": CacheOptions(ring=True)},
+            ValueError,
+            ("ring", "window=None"),
+        ),
+        (
+            {"num_heads": 2, "soft_cap": 1.0, "attention_fn": lambda q, k, v: q},
+            ValueError,
+            ("A soft cap needs", "'soft_cap'"),
+        ),
+        (
+            {"num_heads": 2, "window": 2, "attention_fn": lambda q, k, v: q},
+            ValueError,
+            ("A window needs", "'mask'"),
+        ),
         (
             {"num_heads": 2, "qk_attn_weights_einsum_cls": lambda: jnp.einsum},
             ValueError,
@@ -191,8 +211,8 @@ SEGMENTS = jnp.zeros((2, 4), jnp.int32)
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"window": 0}, ValueError, ("window=0", "at least 1")),
-        ({"window": (2, -1)}, ValueError, ("window[1]=-1", "at least 1")),
+        ({"window": 0}, ValueError, ("'window'", "at least 1, got 0")),
+        ({"window": (2, -1)}, ValueError, ("'window[1]'", "at least 1, got -1")),
         ({"window": (2, 2, 2)}, TypeError, ("pair (left, right)", "(2, 2, 2)")),
         ({"window": 2.0}, TypeError, ("'window'", "2.0 (float)")),
         ({"soft_cap": 0}, ValueError, ("soft_cap=0", "larger than 0")),
@@ -264,3 +284,42 @@ def test_segments_of_other_keys_are_needed():
 )
 def test_positions_and_biases(call, error, says):
     refuses(error, says, call)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"rotary": Rotary(), "num_heads": 8}, ValueError, ("1 of the 1",)),
+        ({"window": (0, None)}, ValueError, ("'window[0]'", "got 0")),
+        ({"soft_cap": 0}, ValueError, ("soft_cap=0",)),
+        ({"scale": "1"}, TypeError, ("scale",)),
+        ({"cache_options": CacheOptions(ring=True), "window": (None, 3)}, ValueError, ("ring",)),
+    ],
+    ids=str,
+)
+def test_nnx_constructors(options, error, says):
+    options = {"num_heads": 2, **options}
+    refuses(error, says, lambda: nnx.MultiHeadAttention(in_features=8, rngs=Rngs(0), **options))
+
+
+def test_what_is_refused_leaves_the_cache_as_it_was():
+    layer = nnx.MultiHeadAttention(
+        2, 8, decode=True, rotary=Rotary(), cache_options=CacheOptions(per_row=True), rngs=Rngs(0)
+    )
+    layer.init_cache(X.shape)
+    layer(X[:, :2], lengths=jnp.array([2, 1]))
+    before = [layer.cached_key[...], layer.cached_value[...], layer.cache_index[...]]
+    for call, says in [
+        ({"lengths": jnp.array([1, 3])}, ("from 0 to 2", "[1, 3]")),
+        ({"lengths": jnp.array([1])}, ("lengths", "(2,)", "(1,)")),
+        ({"lengths": jnp.array([0.5, 1])}, ("lengths", "integers")),
+        ({"positions": jnp.array([3, 4])}, ("positions 0 to 3", "from 3 to 4")),
+        ({"positions": jnp.array([-1, 0])}, ("positions 0 to 3", "from -1 to 0")),
+    ]:
+        refuses(ValueError, says, lambda call=call: layer(X[:, :2], **call))
+    refuses(ValueError, ("room for 4", "2 are filled, 3 more"), lambda: layer(X[:, :3]))
+    refuses(ValueError, ("isn't decoding",), lambda: layer(X, decode=False, lengths=X[:, 0, 0]))
+    for old, new in zip(
+        before, (layer.cached_key, layer.cached_value, layer.cache_index), strict=True
+    ):
+        assert (old == new[...]).all()

@@ -10,6 +10,7 @@ import pytest
 import hints
 from hints import Remedy
 from linnet.layers_attention import functional, linen, nnx
+from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.module_core.nnx import Rngs
 
 SOURCES = Path(functional.__file__).parents[1]
@@ -35,11 +36,11 @@ def with_mask(query, key, value, mask=None):
     return query
 
 
-def decoding(tokens, inputs_k=None, length=3):
-    module = linen.MultiHeadDotProductAttention(2, decode=True)
+def decoding(tokens, inputs_k=None, length=3, positions=None, **fields):
+    module = linen.MultiHeadDotProductAttention(2, decode=True, **fields)
     variables = module.init(KEY, jnp.ones((1, length, 4)))
     for x in tokens:
-        _, cache = module.apply(variables, x, inputs_k, mutable=["cache"])
+        _, cache = module.apply(variables, x, inputs_k, positions=positions, mutable=["cache"])
         variables = {**variables, **cache}
     return variables
 
@@ -49,6 +50,11 @@ def decoding_nnx(init_cache):
     if init_cache:
         module.init_cache((1, 3, 4))
     return module(X[:, :1])
+
+
+def appended(lengths, per_row=False):
+    cache = functional.init_cache((1, 3, 2, 4), (1, 3, 2, 4), per_row=per_row)
+    return functional.append_to_cache(cache, Q, Q, lengths=lengths)
 
 
 TOKEN = X[:, :1]
@@ -203,9 +209,48 @@ REMEDIES = [
         lambda: decoding_nnx(init_cache=True),
     ),
     Remedy(
-        "1 is that position alone, and None",
-        lambda: attention(Q, Q, Q, window=0),
-        lambda: [attention(Q, Q, Q, window=1), attention(Q, Q, Q, window=None)],
+        "Pass the layer a window, or CacheOptions(ring=False), which is the default.",
+        lambda: layer(decode=True, cache_options=CacheOptions(ring=True)),
+        lambda: [
+            layer(decode=True, cache_options=CacheOptions(ring=True), window=2),
+            layer(decode=True, cache_options=CacheOptions(ring=False)),
+        ],
+    ),
+    Remedy(
+        "Make the cache with per_row=True.",
+        lambda: appended(lengths=jnp.array([1])),
+        lambda: appended(lengths=jnp.array([1]), per_row=True),
+    ),
+    Remedy(
+        "Each row has one number of new tokens.",
+        lambda: appended(lengths=jnp.array([1, 1]), per_row=True),
+        lambda: appended(lengths=jnp.array([1]), per_row=True),
+    ),
+    Remedy(
+        "The tokens of a row come first, and padding behind them.",
+        lambda: appended(lengths=jnp.array([4]), per_row=True),
+        lambda: appended(lengths=jnp.array([2]), per_row=True),
+    ),
+    Remedy(
+        "Construct the layer with rotary=Rotary(), or leave positions out.",
+        lambda: layer(apply={"positions": jnp.arange(3)}),
+        lambda: [layer(apply={"positions": jnp.arange(3)}, rotary=Rotary()), layer()],
+    ),
+    Remedy(
+        "Make a longer cache, or leave positions out: by default they follow those that",
+        lambda: decoding([TOKEN], rotary=Rotary(), positions=jnp.array([3])),
+        lambda: [
+            decoding([TOKEN], rotary=Rotary(), positions=jnp.array([3]), length=4),
+            decoding([TOKEN], rotary=Rotary()),
+        ],
+    ),
+    Remedy(
+        "Decode, or hide padding from attention with a mask or segment_ids.",
+        lambda: layer(apply={"lengths": jnp.array([2])}),
+        lambda: [
+            layer(apply={"mask": jnp.array([1, 1, 0])[None, None]}),
+            layer(apply={"segment_ids": jnp.array([1, 1, 0])}),
+        ],
     ),
     Remedy(
         "None leaves them unbounded.",

@@ -126,15 +126,34 @@ FUNCTIONS = {
     ),
     "make_causal_mask": f"(x, extra_batch_dims=0, dtype={jnp.float32!r})",
 }
-OWN = ("is_causal", "query_offset", "implementation", "num_kv_heads")
+OWN = (
+    "is_causal",
+    "query_offset",
+    "implementation",
+    "num_kv_heads",
+    "rotary",
+    "window",
+    "scale",
+    "soft_cap",
+    "sinks",
+    "use_sinks",
+    "sinks_init",
+    "use_out_bias",
+    "cache_options",
+    "key_positions",
+    "segment_ids",
+    "key_segment_ids",
+    "positions",
+    "lengths",
+)
 
 
-def signature(function):
+def signature(function, own=OWN):
     """Without annotations and Linnet's own arguments, which must go by name."""
     whole = inspect.signature(function)
     kept = []
     for p in whole.parameters.values():
-        if p.name in OWN:
+        if p.name in own:
             assert p.kind is p.KEYWORD_ONLY
         else:
             kept.append(p.replace(annotation=p.empty))
@@ -156,8 +175,8 @@ def test_fields(name):
 
 
 def test_calls_and_functions():
-    assert signature(nn.MultiHeadDotProductAttention.__call__) == CALL
-    assert signature(nn.MultiHeadAttention.__call__) == CALL
+    assert signature(nn.MultiHeadDotProductAttention.__call__, (*OWN, "bias")) == CALL
+    assert signature(nn.MultiHeadAttention.__call__, (*OWN, "bias")) == CALL
     assert signature(nn.SelfAttention.__call__) == (
         "(self, inputs_q, mask=None, deterministic=None, dropout_rng=None, sow_weights=False)"
     )

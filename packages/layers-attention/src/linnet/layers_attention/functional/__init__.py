@@ -13,7 +13,10 @@ They work with plain JAX, for example under `jax.grad`:
 
 from ._choice import record_implementations as record_implementations
 from .cache import Cache as Cache
+from .cache import CacheOptions as CacheOptions
+from .cache import Extended as Extended
 from .cache import append_to_cache as append_to_cache
+from .cache import extend_cache as extend_cache
 from .cache import init_cache as init_cache
 from .cache import overflowed as overflowed
 from .dot_product import dot_product_attention as dot_product_attention

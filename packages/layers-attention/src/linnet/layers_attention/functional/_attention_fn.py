@@ -15,7 +15,8 @@ from weakref import WeakKeyDictionary
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 from linnet.module_core.layers import Array
 
-from ._visible import Visible
+from ._checks import sizes_of
+from ._limits import Window, visible
 from .masks import combine_masks
 
 # Keyed weakly by function, because a function may close over a whole model.
@@ -61,9 +62,15 @@ def call_attention_fn(
     implementation: str,
     is_causal: bool,
     query_offset: int | Array,
+    key_positions: Array | None = None,
+    window: Window = None,
+    segment_ids: Array | None = None,
+    key_segment_ids: Array | None = None,
     any_keyword: frozenset[str] = frozenset(),
 ) -> Array:
     """Calls `function(query, key, value, ...)` with the options that it accepts.
+
+    What says which keys a query sees is passed as a mask if the function lacks a parameter for it.
 
     Args:
       function: the function, with parameters named as in `dot_product_attention`.
@@ -73,8 +80,12 @@ def call_attention_fn(
       options: the options; each is omitted if the function has no such parameter and it is off.
       module: the module to sow the weights in, or None.
       implementation: "auto" is omitted if the function has no such parameter.
-      is_causal: passed as a mask if the function has no such parameter.
+      is_causal: a query sees no later keys.
       query_offset: the position of the first query among the keys.
+      key_positions: positions of the keys.
+      window: how many positions a query sees.
+      segment_ids: segments of the queries.
+      key_segment_ids: segments of the keys.
       any_keyword: names that are also passed to a function with `**kwargs`.
 
     Raises:
@@ -82,7 +93,7 @@ def call_attention_fn(
     """
     names = parameters_of(function)
     if any_keyword and _takes_any(function):
-        names |= any_keyword
+        names |= any_keyword | {n for n in _OF_LOGITS if options.get(n) is not None}
     given = {name: value for name, value in options.items() if name in names}
     for name, wish in _WISHES.items():
         if options.get(name) is not None and not _is_off(name, options):
@@ -93,23 +104,52 @@ def call_attention_fn(
     if module is not None:
         _require("module", names, "sow_weights=True")
         given["module"] = module
-    if is_causal:
-        first = isinstance(query_offset, int) and query_offset == 0
-        if "is_causal" in names and "query_offset" in names:
-            given |= {"is_causal": True, "query_offset": query_offset}
-        elif "is_causal" in names and first:
-            given["is_causal"] = True
-        else:
-            _require("mask", names, "Causal masking, or a cache,")
-            given["mask"] = combine_masks(
-                options["mask"], _causal_mask(query, key, query_offset, options["mask"])
-            )
+    sees: dict[str, Any] = {
+        "is_causal": is_causal or None,
+        "window": window,
+        "segment_ids": segment_ids,
+        "key_segment_ids": key_segment_ids,
+    }
+    sees = {name: value for name, value in sees.items() if value is not None}
+    first = isinstance(query_offset, int) and query_offset == 0
+    positions: dict[str, Any] = {} if first else {"query_offset": query_offset}
+    if key_positions is not None:
+        positions["key_positions"] = key_positions
+    if sees.keys() | positions.keys() <= names:
+        given |= sees | positions
+    elif sees:
+        _require("mask", names, _SEEN[next(iter(sees))])
+        sizes = sizes_of(query.shape, key.shape)
+        seen = visible(
+            sizes,
+            None,
+            is_causal,
+            query_offset,
+            key_positions,
+            window,
+            segment_ids,
+            key_segment_ids,
+        ).array(sizes.queries, sizes.keys)
+        assert seen is not None
+        given["mask"] = _both(options["mask"], seen, query.ndim)
     return function(query, key, value, **given)
 
+
+_SEEN = {
+    "is_causal": "Causal masking, or a cache,",
+    "window": "A window",
+    "segment_ids": "segment_ids",
+}
+
+_OF_LOGITS = ("bias", "scale", "soft_cap", "sinks")
 
 # Options that change the result: a function without such a parameter would ignore it.
 _WISHES = {
     "mask": "a mask",
+    "bias": "A bias",
+    "scale": "A scale",
+    "soft_cap": "A soft cap",
+    "sinks": "A layer with attention sinks",
     "dropout_rate": "Dropout of the weights",
     "precision": "a precision",
     "qk_attn_weights_einsum": "A custom einsum for the logits",
@@ -134,8 +174,11 @@ def _require(name: str, names: frozenset[str], wish: str) -> None:
         )
 
 
-def _causal_mask(query: Array, key: Array, offset: int | Array, like: Array | None) -> Array:
-    mask = Visible(right=1, offset=offset).array(query.shape[-3], key.shape[-3])
-    assert mask is not None
-    rank = query.ndim if like is None else like.ndim
-    return mask.reshape((1,) * (rank - mask.ndim) + mask.shape)  # [*ones, 1, Q, K]
+def _both(mask: Array | None, seen: Array, rank: int) -> Array | None:
+    """The intersection of masks, with as many dimensions as the logits or the mask."""
+    rank = max(rank, seen.ndim) if mask is None else max(mask.ndim, seen.ndim)
+
+    def with_rank(x: Array) -> Array:
+        return x.reshape((1,) * (rank - x.ndim) + x.shape)  # [*ones, 1, Q, K]
+
+    return combine_masks(None if mask is None else with_rank(mask), with_rank(seen))

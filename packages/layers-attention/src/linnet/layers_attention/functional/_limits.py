@@ -75,23 +75,15 @@ def window_of(window: Any) -> tuple[int | None, int | None]:
     if window is None:
         return None, None
     if not isinstance(window, (tuple, list)):
-        return (_side(window, "window"),) * 2
+        return (integer(window, "window", least=1),) * 2
     if len(window) != 2:
         raise ArgumentTypeError(
             f"window must be a number, a pair (left, right), or None, got {window!r}."
         )
-    left, right = (None if n is None else _side(n, f"window[{i}]") for i, n in enumerate(window))
+    left, right = (
+        None if n is None else integer(n, f"window[{i}]", least=1) for i, n in enumerate(window)
+    )
     return left, right
-
-
-def _side(value: object, name: str) -> int:
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value < 1:
-        raise ArgumentError(
-            f"{name}={value} must be at least 1.",
-            hint="A window counts the query's own position: 1 is that position alone, and None "
-            "sets no limit.",
-        )
-    return integer(value, name, least=1)
 
 
 def soft_cap_of(value: Any) -> float | None:

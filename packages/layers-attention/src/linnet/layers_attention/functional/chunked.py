@@ -337,7 +337,7 @@ def _forward(static: Static, arrays: Arrays) -> tuple[Array, _Residuals]:
     return output, _Residuals(arrays, output, log_sums)
 
 
-def _sinks_of_rows(static: Static, sinks: Array, wide: Any) -> Array:
+def _sinks_of_rows(static: Static, sinks: Array, wide: DTypeLike) -> Array:
     """[H, R] from [H, G]."""
     blocks, (heads, groups) = static.blocks, sinks.shape
     sinks = lax.expand_dims(sinks.astype(wide), (1, 3))  # [H, 1, G, 1]

@@ -128,7 +128,7 @@ class NTKScaling:
         """The scaled frequencies: [R / 2]."""
         if rotated == 2:
             return frequencies  # a single frequency, the highest
-        larger: float = base * self.factor ** (rotated / (rotated - 2))
+        larger = base * float(self.factor ** (rotated / (rotated - 2)))
         return _frequencies(larger, rotated)
 
     @property
@@ -170,7 +170,8 @@ class Llama3Scaling:
         turns = self.original_length * frequencies / (2 * math.pi)
         low, high = self.low_frequency_factor, self.high_frequency_factor
         kept = np.clip((turns - low) / (high - low), 0.0, 1.0)
-        return frequencies * (kept + (1.0 - kept) / self.factor)
+        scaled: Frequencies = frequencies * (kept + (1.0 - kept) / self.factor)
+        return scaled
 
     @property
     def amplitude(self) -> float:
@@ -235,7 +236,8 @@ class YaRNScaling:
         first, last = max(first, 0), min(last, rotated - 1)
         width = max(last - first, 1e-3)
         divided = np.clip((np.arange(rotated // 2) - first) / width, 0.0, 1.0)
-        return frequencies * (1.0 - divided + divided / self.factor)
+        scaled: Frequencies = frequencies * (1.0 - divided + divided / self.factor)
+        return scaled
 
     @property
     def amplitude(self) -> float:
@@ -307,8 +309,7 @@ class Rotary:
         frequencies = _frequencies(self.base, rotated)
         if self.scaling is None:
             return frequencies
-        scaled: Frequencies = self.scaling.scaled(frequencies, self.base, rotated)
-        return scaled
+        return self.scaling.scaled(frequencies, self.base, rotated)
 
     def __call__(self, x: Array, positions: Array | None = None) -> Array:
         """The rotated features; see `rotary`.

@@ -8,6 +8,15 @@
 {'bias': (2, 4), 'kernel': (8, 2, 4)}
 """
 
+from ..functional import ALiBi as ALiBi
+from ..functional import CacheOptions as CacheOptions
+from ..functional import LinearScaling as LinearScaling
+from ..functional import Llama3Scaling as Llama3Scaling
+from ..functional import NTKScaling as NTKScaling
+from ..functional import RelativeBuckets as RelativeBuckets
+from ..functional import Rotary as Rotary
+from ..functional import YaRNScaling as YaRNScaling
+from ..functional import alibi as alibi
 from ..functional import combine_masks as combine_masks
 from ..functional import make_attention_mask as make_attention_mask
 from ..functional import make_causal_mask as make_causal_mask
@@ -15,4 +24,5 @@ from .dot_product import dot_product_attention as dot_product_attention
 from .dot_product import dot_product_attention_weights as dot_product_attention_weights
 from .multi_head import MultiHeadAttention as MultiHeadAttention
 from .multi_head import MultiHeadDotProductAttention as MultiHeadDotProductAttention
+from .position_bias import RelativePositionBias as RelativePositionBias
 from .self_attention import SelfAttention as SelfAttention

@@ -15,13 +15,14 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention import functional
+from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_attention.functional._attention_fn import call_attention_fn
 from linnet.layers_attention.functional._checks import Implementation, check_implementation
 from linnet.layers_attention.functional._heads import (
@@ -29,6 +30,13 @@ from linnet.layers_attention.functional._heads import (
     heads_of,
     three_inputs,
 )
+from linnet.layers_attention.functional._limits import Window, window_of
+from linnet.layers_attention.functional._placed import (
+    nan_past_the_end,
+    only_while_decoding,
+    rotated,
+)
+from linnet.layers_attention.functional.position_bias import DistanceBias
 from linnet.layers_linear.linen import DenseGeneral
 from linnet.layers_norm.linen import LayerNorm
 from linnet.module_core.errors import ArgumentError
@@ -41,7 +49,7 @@ from linnet.module_core.layers import (
     check_rate,
     integer,
 )
-from linnet.module_core.linen import Module, compact, merge_param
+from linnet.module_core.linen import Module, Variable, compact, merge_param, with_partitioning
 
 from .dot_product import dot_product_attention
 
@@ -73,7 +81,9 @@ class MultiHeadDotProductAttention(Module):
         gets the other arguments that its signature names. With `num_kv_heads`, key and value have
         that number of heads.
       decode: keeps a cache of keys and values.
-      normalize_qk: normalizes queries and keys (arXiv:2302.05442).
+      normalize_qk: normalizes queries and keys (arXiv:2302.05442), with `LayerNorm` without a bias,
+        or with a normalization of your own: a function that makes it from a name, such as
+        `functools.partial(RMSNorm, epsilon=1e-6)`.
       force_fp32_for_softmax: computes the softmax in float32 and doesn't cast it back.
       qkv_dot_general, out_dot_general: replace `jax.lax.dot_general` in the projections.
       qkv_dot_general_cls, out_dot_general_cls: factories for these, called with the layer; take
@@ -84,6 +94,16 @@ class MultiHeadDotProductAttention(Module):
         `functional.dot_product_attention`.
       num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
         (arXiv:2305.13245); None for `num_heads`.
+      rotary: rotary positions of queries and keys, after their normalization; None for none.
+      window: how many positions a query sees to the left and right, its own counted in both: a
+        number, a pair, in which None sets no limit, or None. While decoding, the last ones.
+      scale: the factor of the products of queries and keys; None for 1/√D.
+      soft_cap: c, bounds the scaled products: c · tanh(x / c).
+      use_sinks: each head has a learned logit, a sink, that takes part in the softmax and has no
+        value.
+      sinks_init: initializer of the sinks.
+      use_out_bias: the last projection adds a bias; None for `use_bias`.
+      cache_options: dtype, axes and form of the cache.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = MultiHeadDotProductAttention(num_heads=4, qkv_features=32)
@@ -109,7 +129,7 @@ class MultiHeadDotProductAttention(Module):
     use_bias: bool = True
     attention_fn: Callable[..., Array] = dot_product_attention
     decode: bool = False
-    normalize_qk: bool = False
+    normalize_qk: bool | Callable[..., Callable[[Array], Array]] = False
     force_fp32_for_softmax: bool = False
     qkv_dot_general: DotGeneral | None = None
     out_dot_general: DotGeneral | None = None
@@ -119,6 +139,14 @@ class MultiHeadDotProductAttention(Module):
     attn_weights_value_einsum_cls: Callable[[], EinsumOp] | None = None
     implementation: Implementation = dataclasses.field(default="auto", kw_only=True)
     num_kv_heads: int | None = dataclasses.field(default=None, kw_only=True)
+    rotary: Rotary | None = dataclasses.field(default=None, kw_only=True)
+    window: Window = dataclasses.field(default=None, kw_only=True)
+    scale: float | None = dataclasses.field(default=None, kw_only=True)
+    soft_cap: float | None = dataclasses.field(default=None, kw_only=True)
+    use_sinks: bool = dataclasses.field(default=False, kw_only=True)
+    sinks_init: Initializer = dataclasses.field(default=default_bias_init, kw_only=True)
+    use_out_bias: bool | None = dataclasses.field(default=None, kw_only=True)
+    cache_options: CacheOptions = dataclasses.field(default=CacheOptions(), kw_only=True)
 
     @compact
     def __call__(
@@ -133,6 +161,11 @@ class MultiHeadDotProductAttention(Module):
         dropout_rng: Array | None = None,
         sow_weights: bool = False,
         is_causal: bool = False,
+        bias: Array | DistanceBias | None = None,
+        segment_ids: Array | None = None,
+        key_segment_ids: Array | None = None,
+        positions: Array | None = None,
+        lengths: Array | None = None,
     ) -> Array:
         """Projects the inputs, attends, and projects the result.
 
@@ -147,21 +180,37 @@ class MultiHeadDotProductAttention(Module):
           dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only; faster than a causal mask.
+          bias: broadcasts to [*B, H, Q, K], or a function of distances; added to the logits.
+          segment_ids: integers that broadcast to [*B, Q]; a query sees the keys of its own segment.
+          key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+          positions: broadcasts to [*B, Q], for rotary positions; None for 0, 1, …, or while
+            decoding those that follow the cached ones. Keys of other inputs are at 0, 1, ….
+          lengths: while decoding with a cache per row, how many of the Q new positions of each row
+            are tokens; the others are padding behind them, and what they give is arbitrary.
 
         Returns:
           [*B, Q, out_features].
         """
+        itself = inputs_k is None and inputs_kv is None
         inputs_q, inputs_k, inputs_v = _inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
         query, key, value = self._projected(inputs_q, inputs_k, inputs_v)
         offset: int | Array = 0
-        overflowed = None
+        overflowed = key_positions = cache = None
         if self.decode:
             caching = self.has_variable("cache", "cached_key")
             cache = self._cache(key, value)
-            if caching:
-                check_new_tokens(query, key)
-                key, value, offset, overflowed = cache(key, value)
-                is_causal = True
+        if cache is None or not caching:
+            only_while_decoding(lengths)
+            query, key = rotated(self.rotary, query, key, positions, None, room=None, itself=itself)
+        else:
+            check_new_tokens(query, key)
+            query, key = rotated(
+                self.rotary, query, key, positions, cache.filled, room=cache.room, itself=True
+            )
+            new = cache.extend(key, value, lengths)
+            key, value, offset = new.key, new.value, new.query_offset
+            key_positions, overflowed = new.key_positions, new.overflowed
+            is_causal = True
         rate = check_rate(self.dropout_rate, "dropout_rate")
         if rate > 0.0:
             deterministic = merge_param("deterministic", self.deterministic, deterministic)
@@ -187,18 +236,26 @@ class MultiHeadDotProductAttention(Module):
                 "force_fp32_for_softmax": self.force_fp32_for_softmax,
                 "qk_attn_weights_einsum": None if make_logits is None else make_logits(),
                 "attn_weights_value_einsum": None if make_values is None else make_values(),
+                "bias": bias,
+                "scale": self.scale,
+                "soft_cap": self.soft_cap,
+                "sinks": self._sinks(query.shape[-2]),
             },
             module=self if sow_weights else None,
             implementation=check_implementation(self.implementation),
             is_causal=is_causal,
             query_offset=offset,
+            key_positions=key_positions,
+            window=self.window,
+            segment_ids=segment_ids,
+            key_segment_ids=key_segment_ids,
         )  # [*B, Q, H, D]
         y = DenseGeneral(
             features=integer(self.out_features or inputs_q.shape[-1], "out_features"),
             axis=(-2, -1),
             kernel_init=self.out_kernel_init or self.kernel_init,
             bias_init=self.out_bias_init or self.bias_init,
-            use_bias=self.use_bias,
+            use_bias=self.use_bias if self.use_out_bias is None else self.use_out_bias,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             precision=self.precision,
@@ -206,7 +263,14 @@ class MultiHeadDotProductAttention(Module):
             dot_general_cls=self.out_dot_general_cls,
             name="out",
         )(y)  # [*B, Q, C]
-        return y if overflowed is None else jnp.where(overflowed, jnp.nan, y)
+        return nan_past_the_end(y, overflowed)
+
+    def _sinks(self, heads: int) -> Array | None:
+        """The sinks' logits, [H], or None."""
+        if not self.use_sinks:
+            return None
+        sinks: Array = self.param("sinks", self.sinks_init, (heads,), self.param_dtype)
+        return sinks
 
     def _projected(
         self, inputs_q: Array, inputs_k: Array, inputs_v: Array
@@ -231,29 +295,60 @@ class MultiHeadDotProductAttention(Module):
         key = project(features=(key_heads, depth), name="key")(inputs_k)
         value = project(features=(key_heads, depth), name="value")(inputs_v)
         if self.normalize_qk:
-            normalize = partial(
+            normalize: Callable[..., Callable[[Array], Array]] = partial(
                 LayerNorm, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype
             )
+            if callable(self.normalize_qk):
+                normalize = self.normalize_qk
             query = normalize(name="query_ln")(query)
             key = normalize(name="key_ln")(key)
         return query, key, value
 
-    def _cache(self, key: Array, value: Array) -> Callable[[Array, Array], Any]:
-        """Declares the cache's variables, and returns a function that appends to them."""
-        cached_key = self.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
-        cached_value = self.variable("cache", "cached_value", jnp.zeros, value.shape, value.dtype)
-        index = self.variable("cache", "cache_index", lambda: jnp.array(0, jnp.int32))
+    def _cache(self, key: Array, value: Array) -> _LayerCache:
+        """Declares the cache's variables."""
+        options = self.cache_options
+        left, _ = window_of(self.window)
+        zeros: Callable[..., Any] = jnp.zeros
+        if options.axes is not None:
+            zeros = with_partitioning(zeros, options.axes)
 
-        def append(key: Array, value: Array) -> tuple[Array, Array, Array, Array | None]:
-            """All keys and values, the first new position, and whether the cache overflowed."""
-            first = index.value
-            cache = functional.append_to_cache(
-                functional.Cache(cached_key.value, cached_value.value, first), key, value
-            )
-            cached_key.value, cached_value.value, index.value = cache
-            return cache.key, cache.value, first, functional.overflowed(cache)
+        def variable(name: str, x: Array) -> Variable[Array]:
+            shape = (*x.shape[:-3], options.capacity(x.shape[-3], left), *x.shape[-2:])
+            return self.variable("cache", name, zeros, shape, options.dtype or x.dtype)
 
-        return append
+        rows = key.shape[:-3] if options.per_row else ()
+        return _LayerCache(
+            variable("cached_key", key),
+            variable("cached_value", value),
+            self.variable("cache", "cache_index", jnp.zeros, rows, jnp.int32),
+            options.ring,
+        )
+
+
+class _LayerCache(NamedTuple):
+    """The cache's variables, and whether it is a ring."""
+
+    key: Variable[Array]
+    value: Variable[Array]
+    cursor: Variable[Array]
+    ring: bool
+
+    @property
+    def filled(self) -> Array:
+        """The number of positions so far, a scalar or [*B]."""
+        return self.cursor.value
+
+    @property
+    def room(self) -> int | None:
+        """The number of positions that fit; None for a ring, which has no end."""
+        return None if self.ring else self.key.value.shape[-3]
+
+    def extend(self, key: Array, value: Array, lengths: Array | None) -> functional.Extended:
+        """Appends new positions, and returns what they attend to."""
+        before = functional.Cache(self.key.value, self.value.value, self.cursor.value)
+        new = functional.extend_cache(before, key, value, lengths=lengths, ring=self.ring)
+        self.key.value, self.value.value, self.cursor.value = new.cache
+        return new
 
 
 class MultiHeadAttention(MultiHeadDotProductAttention):

@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention import functional
+from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_attention.functional._attention_fn import call_attention_fn
 from linnet.layers_attention.functional._checks import Implementation, check_implementation
 from linnet.layers_attention.functional._heads import (
@@ -28,6 +29,14 @@ from linnet.layers_attention.functional._heads import (
     heads_of,
     three_inputs,
 )
+from linnet.layers_attention.functional._limits import Window, scale_of, soft_cap_of, window_of
+from linnet.layers_attention.functional._placed import (
+    nan_past_the_end,
+    only_while_decoding,
+    rotated,
+)
+from linnet.layers_attention.functional.cache import PLAIN_CACHE
+from linnet.layers_attention.functional.position_bias import DistanceBias
 from linnet.layers_linear.nnx import LinearGeneral
 from linnet.layers_norm.nnx import LayerNorm
 from linnet.module_core.errors import ArgumentError, ShapeError
@@ -42,8 +51,14 @@ from linnet.module_core.layers import (
     check_rate,
     integer,
 )
-from linnet.module_core.layers.nnx import Layer, dropout_key, promote_dtype
-from linnet.module_core.nnx import Cache, Rngs, RngStream, first_from
+from linnet.module_core.layers.nnx import (
+    Layer,
+    dropout_key,
+    new_param,
+    promote_dtype,
+    value_of,
+)
+from linnet.module_core.nnx import Cache, Param, Rngs, RngStream, first_from
 
 from .dot_product import dot_product_attention
 
@@ -93,7 +108,9 @@ class MultiHeadAttention(Layer):
         gets the other arguments that its signature names. With `num_kv_heads`, key and value have
         that number of heads.
       decode: keeps a cache of keys and values; None if each call specifies it.
-      normalize_qk: normalizes queries and keys (arXiv:2302.05442).
+      normalize_qk: normalizes queries and keys (arXiv:2302.05442), with `LayerNorm` without a bias,
+        or with a normalization of your own: a function that makes it from D and `rngs`, such as
+        `functools.partial(RMSNorm, epsilon=1e-6)`.
       qkv_promote_dtype, out_promote_dtype, ln_promote_dtype: cast the tuples of input and
         parameters in the projections, the last projection, and the normalizations.
       qkv_dot_general, out_dot_general: replace `jax.lax.dot_general` in the projections.
@@ -106,11 +123,23 @@ class MultiHeadAttention(Layer):
       out_kernel_metadata, out_bias_metadata: metadata of the last projection's parameters.
       query_ln_scale_metadata, key_ln_scale_metadata: metadata of the normalizations' scales.
       implementation: "exact", "chunked", "cudnn" or "auto": see `dot_product_attention`.
+      rotary: rotary positions of queries and keys, after their normalization; None for none.
+      window: how many positions a query sees to the left and right, its own counted in both: a
+        number, a pair, in which None sets no limit, or None. While decoding, the last ones.
+      scale: the factor of the products of queries and keys; None for 1/√D.
+      soft_cap: c, bounds the scaled products: c · tanh(x / c).
+      use_sinks: each head has a learned logit, a sink, that takes part in the softmax and has no
+        value.
+      sinks_init: initializer of the sinks.
+      use_out_bias: the last projection adds a bias; None for `use_bias`.
+      cache_options: dtype, axes and form of the cache.
+      sinks_metadata: metadata of the sinks.
 
     Attributes:
       query, key, value, out: `LinearGeneral`s with kernels [C, H, D], [C, H/G, D] twice, and
         [H, D, out_features].
-      query_ln, key_ln: `LayerNorm`s with scales [D], or None.
+      query_ln, key_ln: `LayerNorm`s with scales [D], or what `normalize_qk` makes, or None.
+      sinks: `Param` of shape [H], or None.
       rngs: an `RngStream`, or None.
       cached_key, cached_value, cache_index: `Cache`s, after `init_cache`.
 
@@ -151,7 +180,7 @@ class MultiHeadAttention(Layer):
         use_bias: bool = True,
         attention_fn: Callable[..., Array] = dot_product_attention,
         decode: bool | None = None,
-        normalize_qk: bool = False,
+        normalize_qk: bool | Callable[..., Callable[[Array], Array]] = False,
         qkv_promote_dtype: Callable[..., Any] = promote_dtype,
         out_promote_dtype: Callable[..., Any] = promote_dtype,
         ln_promote_dtype: Callable[..., Any] = promote_dtype,
@@ -168,6 +197,15 @@ class MultiHeadAttention(Layer):
         query_ln_scale_metadata: Metadata = NO_METADATA,
         key_ln_scale_metadata: Metadata = NO_METADATA,
         implementation: Implementation = "auto",
+        rotary: Rotary | None = None,
+        window: Window = None,
+        scale: float | None = None,
+        soft_cap: float | None = None,
+        use_sinks: bool = False,
+        sinks_init: Initializer = default_bias_init,
+        use_out_bias: bool | None = None,
+        cache_options: CacheOptions = PLAIN_CACHE,
+        sinks_metadata: Metadata = NO_METADATA,
     ) -> None:
         integer(in_features, "in_features", least=1)
         heads = heads_of(num_heads, num_kv_heads, qkv_features, in_features)
@@ -196,6 +234,15 @@ class MultiHeadAttention(Layer):
         self.out_dot_general_cls = out_dot_general_cls
         self.head_dim = heads.depth
         self.implementation = check_implementation(implementation)
+        left, _ = window_of(window)
+        cache_options.capacity(1, left)
+        if rotary is not None:
+            rotary.features(heads.depth)
+        self.rotary = rotary
+        self.window = window
+        self.scale = scale_of(scale)
+        self.soft_cap = soft_cap_of(soft_cap)
+        self.cache_options = cache_options
 
         linear = partial(
             LinearGeneral,
@@ -218,9 +265,12 @@ class MultiHeadAttention(Layer):
         self.query = project(in_features, (heads.queries, heads.depth))
         self.key = project(self.in_kv_features, (heads.keys, heads.depth))
         self.value = project(self.in_kv_features, (heads.keys, heads.depth))
-        self.query_ln: LayerNorm | None = None
-        self.key_ln: LayerNorm | None = None
-        if normalize_qk:
+        self.query_ln: Any = None
+        self.key_ln: Any = None
+        if callable(normalize_qk):
+            self.query_ln = normalize_qk(heads.depth, rngs=rngs)
+            self.key_ln = normalize_qk(heads.depth, rngs=rngs)
+        elif normalize_qk:
             norm = partial(
                 LayerNorm,
                 heads.depth,
@@ -238,12 +288,18 @@ class MultiHeadAttention(Layer):
             axis=(-2, -1),
             kernel_init=out_kernel_init or kernel_init,
             bias_init=out_bias_init or bias_init,
+            use_bias=use_bias if use_out_bias is None else use_out_bias,
             promote_dtype=out_promote_dtype,
             dot_general=out_dot_general,
             dot_general_cls=out_dot_general_cls,
             kernel_metadata=out_kernel_metadata,
             bias_metadata=out_bias_metadata,
         )
+        self.sinks: Param[Array] | None = None
+        if use_sinks:
+            self.sinks = new_param(
+                self, sinks_init, (heads.queries,), param_dtype, rngs, sinks_metadata
+            )
         self.rngs: RngStream | None = None
         if self.dropout_rate > 0.0 and keep_rngs:
             self.rngs = rngs.dropout.fork()
@@ -265,6 +321,11 @@ class MultiHeadAttention(Layer):
         is_causal: bool = False,
         out_sharding: NamedSharding | PartitionSpec | None = None,
         qkv_sharding: NamedSharding | PartitionSpec | None = None,
+        bias: Array | DistanceBias | None = None,
+        segment_ids: Array | None = None,
+        key_segment_ids: Array | None = None,
+        positions: Array | None = None,
+        lengths: Array | None = None,
     ) -> Array:
         """Projects the inputs, attends, and projects the result.
 
@@ -283,6 +344,13 @@ class MultiHeadAttention(Layer):
           is_causal: query i sees the keys up to i only; faster than a causal mask.
           out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
             mesh with explicit axes.
+          bias: broadcasts to [*B, H, Q, K], or a function of distances; added to the logits.
+          segment_ids: integers that broadcast to [*B, Q]; a query sees the keys of its own segment.
+          key_segment_ids: like it, for the keys: [*B, K]; None for `segment_ids`.
+          positions: broadcasts to [*B, Q], for rotary positions; None for 0, 1, …, or while
+            decoding those that follow the cached ones. Keys of other inputs are at 0, 1, ….
+          lengths: while decoding with a cache per row, how many of the Q new positions of each row
+            are tokens; the others are padding behind them, and what they give is arbitrary.
 
         Returns:
           [*B, Q, out_features].
@@ -291,6 +359,7 @@ class MultiHeadAttention(Layer):
           ArgumentError: neither layer nor call specifies whether to decode, or with a rate whether
             to drop; or the cache is missing or full.
         """
+        itself = inputs_k is None
         inputs_q, inputs_k, inputs_v = three_inputs(inputs_q, inputs_k, inputs_v)
         query = self.query(inputs_q, out_sharding=qkv_sharding)  # [*B, Q, H, D]
         key = self.key(inputs_k, out_sharding=qkv_sharding)  # [*B, K, H/G, D]
@@ -298,15 +367,26 @@ class MultiHeadAttention(Layer):
         if self.query_ln is not None and self.key_ln is not None:
             query, key = self.query_ln(query), self.key_ln(key)
         offset: int | Array = 0
-        overflowed = None
+        overflowed = key_positions = None
         if first_from(
             decode,
             self.decode,
             error_msg=_undecided("decode", "model.set_attributes(decode=False)"),
         ):
             check_new_tokens(query, key)
-            key, value, offset, overflowed = self._append(key, value)
+            before, ring = self._cache(), self.cache_options.ring
+            room = None if ring else before.key.shape[-3]
+            query, key = rotated(
+                self.rotary, query, key, positions, before.filled, room=room, itself=True
+            )
+            new = functional.extend_cache(before, key, value, lengths=lengths, ring=ring)
+            self._store(new.cache)
+            key, value, offset = new.key, new.value, new.query_offset
+            key_positions, overflowed = new.key_positions, new.overflowed
             is_causal = True
+        else:
+            only_while_decoding(lengths)
+            query, key = rotated(self.rotary, query, key, positions, None, room=None, itself=itself)
         dropout_rng = None
         if self.dropout_rate > 0.0:
             deterministic = first_from(
@@ -331,38 +411,46 @@ class MultiHeadAttention(Layer):
                 "deterministic": deterministic,
                 "dtype": self.dtype,
                 "precision": self.precision,
+                "bias": bias,
+                "scale": self.scale,
+                "soft_cap": self.soft_cap,
+                "sinks": None if self.sinks is None else value_of(self.sinks),
             },
             module=self if sow_weights else None,
             implementation=self.implementation,
             is_causal=is_causal,
             query_offset=offset,
+            key_positions=key_positions,
+            window=self.window,
+            segment_ids=segment_ids,
+            key_segment_ids=key_segment_ids,
             any_keyword=_KEYWORDS,
         )  # [*B, Q, H, D]
         y = self.out(y, out_sharding=out_sharding)  # [*B, Q, C]
-        return y if overflowed is None else jnp.where(overflowed, jnp.nan, y)
+        return nan_past_the_end(y, overflowed)
 
-    def _append(self, key: Array, value: Array) -> tuple[Array, Array, Array, Array | None]:
-        """All keys and values, the first new position, and whether the cache overflowed."""
+    def _cache(self) -> functional.Cache:
+        """The cache's arrays."""
         cached_key, cached_value, index = self.cached_key, self.cached_value, self.cache_index
         if cached_key is None or cached_value is None or index is None:
             raise ArgumentError(
                 "Autoregressive cache not initialized: decode is True, but there is no cache.",
                 hint="Call init_cache((*batch, maximum length, features)) before the first token.",
             )
-        first = index.get_value()
-        cache = functional.append_to_cache(
-            functional.Cache(cached_key.get_value(), cached_value.get_value(), first), key, value
-        )
-        for variable, new in zip((cached_key, cached_value, index), cache, strict=True):
-            variable.set_value(new)
-        return cache.key, cache.value, first, functional.overflowed(cache)
+        return functional.Cache(cached_key.get_value(), cached_value.get_value(), index.get_value())
 
-    def init_cache(self, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> None:
+    def _store(self, cache: functional.Cache) -> None:
+        variables = (self.cached_key, self.cached_value, self.cache_index)
+        for variable, new in zip(variables, cache, strict=True):
+            assert variable is not None
+            variable.set_value(new)
+
+    def init_cache(self, input_shape: Shape, dtype: DTypeLike | None = None) -> None:
         """Makes an empty cache, for decoding.
 
         Args:
           input_shape: (*B, L, in_features), the shape of an input of the maximum length.
-          dtype: dtype of keys and values in the cache.
+          dtype: dtype of the cached keys and values; None for that of `cache_options`, or float32.
 
         Raises:
           ShapeError: there are fewer than two dimensions.
@@ -372,9 +460,15 @@ class MultiHeadAttention(Layer):
                 f"input_shape={tuple(input_shape)} must have at least 2 dimensions, (*batch,"
                 " length, features)."
             )
-        shape = (*input_shape[:-1], self.num_kv_heads, self.head_dim)
-        empty = functional.init_cache(shape, shape, dtype, dtype)
-        self.cached_key, self.cached_value, self.cache_index = map(Cache, empty)
+        options = self.cache_options
+        left, _ = window_of(self.window)
+        length = options.capacity(input_shape[-2], left)
+        shape = (*input_shape[:-2], length, self.num_kv_heads, self.head_dim)
+        dtype = dtype or options.dtype or jnp.float32
+        empty = functional.init_cache(shape, shape, dtype, dtype, per_row=options.per_row)
+        axes = NO_METADATA if options.axes is None else {"out_sharding": options.axes}
+        self.cached_key, self.cached_value = Cache(empty.key, **axes), Cache(empty.value, **axes)
+        self.cache_index = Cache(empty.filled)
 
     def set_view(
         self,
@@ -406,8 +500,10 @@ class MultiHeadAttention(Layer):
             )
         batch = (batch_size,) if isinstance(batch_size, int) else tuple(batch_size)
         cached = self.cached_key
-        if cached is None or cached.shape[:-2] != (*batch, max_length):
-            dtype = jnp.float32 if cached is None else cached.dtype
+        left, _ = window_of(self.window)
+        length = self.cache_options.capacity(max_length, left)
+        if cached is None or cached.shape[:-2] != (*batch, length):
+            dtype = None if cached is None else cached.dtype
             self.init_cache((*batch, max_length, self.in_features), dtype)
 
 
