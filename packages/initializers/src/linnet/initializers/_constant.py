@@ -18,6 +18,11 @@ from ._recipe import Recipe, Shape
 class _Constant(Recipe):
     __slots__ = ()
 
+    @property
+    def draws(self) -> None:
+        """None: nothing is drawn."""
+        return None
+
     def _folds(self, dtype: np.dtype[Any]) -> bool:
         return True  # filling is one operation: a separate program gains nothing, and needs a key
 

@@ -75,6 +75,14 @@ class Recipe(ABC):
         }.items():
             object.__setattr__(self, slot, value)
 
+    @property
+    def draws(self) -> Recipe | None:
+        """Itself if equal recipes draw equal arrays at any time: no argument is a traced value.
+
+        Libraries use it to draw several arrays in one program (`linnet.module_core.draws`).
+        """
+        return self if self._is_static else None
+
     def __call__(
         self,
         key: object,

@@ -12,6 +12,7 @@ from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
 from linnet.module_core.boxes import contents, replace_boxed
+from linnet.module_core.draws import draws_of
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
@@ -41,6 +42,12 @@ class _Flattened:
     def ignores_key(self) -> bool:
         """Whether the initializer fills with one value, so that neither key nor shape matters."""
         return getattr(self.init, "ignores_key", False)
+
+    @property
+    def draws(self) -> _Flattened | None:
+        """What draws the array, without a box; None if it isn't known (`module_core.draws`)."""
+        init = draws_of(self.init)
+        return None if init is None else _Flattened(init, self.flat_shape)
 
     def __call__(self, key: object, shape: Shape, dtype: object) -> Output:
         if self.ignores_key:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.module_core.draws import draws_of
 from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -105,7 +106,7 @@ class LinearGeneral(Layer):
         flat = (math.prod(batch) * math.prod(self.in_features), math.prod(self.out_features))
         self.kernel: Param[Array] = new_param(
             self,
-            _of_flat(kernel_init, flat),
+            _OfFlat(kernel_init, flat),
             batch + self.in_features + self.out_features,
             param_dtype,
             rngs,
@@ -114,7 +115,7 @@ class LinearGeneral(Layer):
         self.bias: Param[Array] | None = None
         if use_bias:
             shape = batch + self.out_features
-            init = _of_flat(bias_init, (math.prod(shape),))
+            init = _OfFlat(bias_init, (math.prod(shape),))
             self.bias = new_param(self, init, shape, param_dtype, rngs, bias_metadata)
         self.use_bias = use_bias
         self.dtype = dtype
@@ -182,21 +183,29 @@ def _require(inputs: object, dims: Shape, expected: Shape, outer: int) -> None:
         )
 
 
-def _of_flat(init: Initializer, flat: Shape) -> Initializer:
+@dataclass(frozen=True)
+class _OfFlat:
     """Calls an initializer with a flat shape and reshapes the result.
 
     An initializer computes its fans from a matrix: one row for each contracted index, one column
     for each feature.
     """
 
-    def call(key: jax.Array, shape: Shape, dtype: object) -> Output:
-        value: Any = init(key, flat, dtype)
+    init: Initializer
+    flat: Shape
+
+    @property
+    def draws(self) -> _OfFlat | None:
+        """What draws the array, without metadata; None if it isn't known (`module_core.draws`)."""
+        init = draws_of(self.init)
+        return None if init is None else _OfFlat(init, self.flat)
+
+    def __call__(self, key: object, shape: Shape, dtype: object) -> Output:
+        value: Any = self.init(key, self.flat, dtype)
         if isinstance(value, VariableMetadata):
             value.raw_value = _shaped(value.raw_value, shape)
             return value
         return _shaped(value, shape)
-
-    return call
 
 
 def _shaped(value: Array, shape: Shape) -> Array:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import dtypes
+from ..draws import current
 from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from ..nnx import Module, Param, Rngs, RngStream, Variable, data
 from ..nnx.structure.locating import does_locate, locate, mark
@@ -188,7 +189,12 @@ def new_param(
     kind: type[Variable[Any]] = Param,
 ) -> Any:
     """Creates a parameter of a layer, from the next key of the stream 'params'."""
-    return kind(init(params_key(rngs, layer), shape, param_dtype), **metadata)
+    key = params_key(rngs, layer)
+    value = init(key, shape, param_dtype)
+    recorder = current()
+    if recorder is not None:
+        recorder.drawn(value, init, key, (shape, param_dtype))
+    return kind(value, **metadata)
 
 
 def spread(promote: PromoteDtype) -> Callable[..., Sequence[Any]]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from operator import is_
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import jax
 
 from linnet.struct import FrozenDict
 
 from ..config import config
+from ..draws import Recorder, is_groupable
 from ..errors import (
     ApplyModuleInvalidMethodError,
     DescriptorAttributeError,
@@ -70,6 +74,7 @@ def init_with_output(
     kwargs: dict[str, Any],
     *,
     concrete: bool = False,
+    output_is_used: bool = True,
 ) -> tuple[Any, dict[str, Any]]:
     """Runs a method and makes the variables; see `Module.init_with_output`."""
     fn = resolve_method(module, method)
@@ -83,8 +88,34 @@ def init_with_output(
         concrete=concrete,
         capture=_capture_filter(capture),
     )
+    if not output_is_used and is_groupable(frame.keys.get("params")):
+        frame.recorder = Recorder()
     output = _run(module, fn, frame, args, kwargs)
-    return output, returned(frame.mutated())
+    variables = frame.mutated()
+    if frame.recorder is not None:
+        variables = _grouped(variables, frame.recorder)
+    return output, returned(variables)
+
+
+def _grouped(variables: dict[str, Any], recorder: Recorder) -> dict[str, Any]:
+    """The variables with their draws in groups. Dicts keep their order, which trees would sort."""
+    grouped = iter(recorder.grouped(_leaves(variables)))
+
+    def copy(value: object) -> Any:
+        if type(value) is dict:
+            return {name: copy(item) for name, item in value.items()}
+        leaves, structure = jax.tree.flatten(value)
+        found = [next(grouped) for _ in leaves]
+        return value if all(map(is_, leaves, found)) else jax.tree.unflatten(structure, found)
+
+    copied: dict[str, Any] = copy(variables)
+    return copied
+
+
+def _leaves(value: object) -> list[Any]:
+    if type(value) is dict:
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    return jax.tree.leaves(value)
 
 
 def bind(module: M, variables: object, rngs: object, mutable: CollectionFilter) -> M:

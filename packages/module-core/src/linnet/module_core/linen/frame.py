@@ -15,6 +15,7 @@ from typing import Any
 from linnet.struct import FrozenDict, unfreeze
 
 from .. import _compat
+from ..draws import Recorder
 from ..errors import (
     ApplyScopeInvalidVariablesStructureError,
     ApplyScopeInvalidVariablesTypeError,
@@ -45,6 +46,7 @@ class Frame:
       flags: other values that functions of a scope may read.
 
     Attributes:
+      recorder: the draws of parameters, if they are to be grouped (see `draws`).
       bound: the modules that have a place in the frame, until the call ends.
     """
 
@@ -60,6 +62,7 @@ class Frame:
         "keys",
         "lifted",
         "mutable",
+        "recorder",
         "trace",
         "valid",
     )
@@ -86,6 +89,7 @@ class Frame:
         self.flags = flags or {}
         self.concrete = concrete
         self.capture = capture
+        self.recorder: Recorder | None = None
         self.lifted = lifted
         self.adopted: dict[int, tuple[Any, Any]] = {}  # id(module): (module to keep alive, clone)
         self.bound: list[Any] | None = None if lasting else []

@@ -420,7 +420,14 @@ class Module(_Dataclass, VariableAccess):
         """
         try:
             return calls.init_with_output(
-                self, method, mutable, capture_intermediates, rngs, args, kwargs
+                self,
+                method,
+                mutable,
+                capture_intermediates,
+                rngs,
+                args,
+                kwargs,
+                output_is_used=False,
             )[1]
         except Exception as error:
             strip(error)

@@ -107,10 +107,14 @@ class PathHash:
 
     def key(self, root: PRNGKey, n: int) -> PRNGKey:
         """The key of the n-th draw below `root`."""
+        return _fold_in(root, self.number(n))
+
+    def number(self, n: int) -> np.uint32:
+        """The number that is folded into the root key for the n-th draw."""
         last = self._hash.copy()
         number = _shortest(n)
         last.update(b"\0" + number if self.separate else number)
-        return _fold_in(root, self._number(last))
+        return self._number(last)
 
     @staticmethod
     def _number(digested: Any) -> np.uint32:

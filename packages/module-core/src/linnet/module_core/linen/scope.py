@@ -329,7 +329,7 @@ class Scope(ScopeMethods):
         if not self.frame.is_mutable("params"):
             raise scope_errors.missing(self, "params", name)
         try:
-            value = self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
+            value = self._drawn(init_fn, args, kwargs)
         except (TypeError, ValueError) as error:
             scope_errors.note_initializer(error, name, init_fn, args, kwargs)
             raise
@@ -361,6 +361,19 @@ class Scope(ScopeMethods):
             value = self.evaluate(lambda: init_fn(*args, **kwargs))
             self.put_variable(collection, name, value)
         return Variable(self, collection, name, unbox)
+
+    def _drawn(
+        self, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        recorder = self.frame.recorder
+        if recorder is None or getattr(init_fn, "ignores_key", False):
+            return self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
+        key = self.make_rng("params")
+        number = self.path_hash().number(self.draws.counts["params"])
+        recorder.derived(key, self.keys["params"], number)
+        value = self.evaluate(lambda: init_fn(key, *args, **kwargs))
+        recorder.drawn(value, init_fn, key, args, kwargs)
+        return value
 
     def _key_for(self, init_fn: Callable[..., Any]) -> PRNGKey:
         root = self.keys.get("params")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 
+from ...draws import current, is_staged
 from ...errors import ArgumentError, did_you_mean
 from ..filters import Filter, to_predicate
 from ..nodes import edits
@@ -190,9 +191,13 @@ class RngStream(_Samplers, Pytree):
         # Checked first: the draw itself would fail with a leaked tracer, or repeat the same key.
         edits.check_trace(count._nnx_stamp, count._nnx_description)
         try:
-            key, after = _draw(self.key.get_value(), count.raw_value)
+            root = self.key.get_value()
+            key, after = _draw(root, count.raw_value)
         except ValueError as error:
             raise self._split_error() or error from error
+        recorder = current()
+        if recorder is not None and is_staged(key):
+            recorder.derived(key, root, count.raw_value)
         if len(count._metadata) == 1 and not type(count)._has_hooks:
             set_raw_value(count, after)  # the trace level is already checked
         else:

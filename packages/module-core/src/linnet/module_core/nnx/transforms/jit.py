@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict, Unpack, overload
 
 import jax
 
+from ...draws import Recorder, is_for_one_device, recording
 from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
 from ...typing import Output, Prefix
@@ -188,9 +189,14 @@ class Jitted(Transformed[P, R]):
             for position in sorted(p for p in positions if isinstance(p, int)):
                 all_args.insert(position, positions[position])
             kwargs = {**kwargs, **{n: v for n, v in positions.items() if isinstance(n, str)}}
-        output = inside.call(self._fun, all_args, kwargs)
+        recorder = Recorder() if is_for_one_device() else None
+        with recording(recorder):
+            output = inside.call(self._fun, all_args, kwargs)
         if layout is None and self.out_shardings is None:
-            return inside.leave(output)
+            outcome = inside.leave(output)
+            if recorder is not None:
+                outcome.values = recorder.grouped(outcome.values)
+            return outcome
         return self._constrained(inside, output, layout, constraints)
 
     def _constrained(

@@ -1,0 +1,243 @@
+"""Equal draws of a traced program, compiled once.
+
+A program that makes a model draws a parameter for each kernel: in 24 transformer layers 144, of
+three kinds. XLA compiles each draw by itself, with its key, in 0.1 s of processor time; that is
+nearly all of the time that `jax.jit(model.init)` takes. Here, all draws of one kind become one loop
+over their keys, whose body is compiled once.
+
+**What is recorded.** A draw is (initializer, its arguments, root key, number folded into it). Linen
+records it in `Scope.param`, nnx where a layer makes a parameter. Nothing else changes while the
+model runs: a parameter is the value that its initializer returned, traced as always. When the
+program's results are known, `Recorder.grouped` replaces those of them that *are* recorded values
+(by identity) with elements of groups. The draws that were replaced, and everything that was
+computed from them only for an output that nobody asked for, are dead code, which `jax.jit` drops.
+A value that was cast, constrained or stored otherwise is not a recorded value any more, and stays.
+
+**Which draws are recorded.** Those of initializers whose result depends on key, shape and dtype
+alone, and which may be called again: ours (their attribute `draws` is a hashable kind; a box around
+one passes it on) and those of `jax.nn.initializers`. Any other function runs once, as before. Draws
+under an inner transform belong to another trace and are left alone.
+
+**Why the bits are equal.** A group runs the initializer on one key at a time, in a `scan`: the
+equations are those of a single draw, with the same constants, and no generator, factorization or
+rounding sees that there are others. So it holds for every initializer, dtype, kind of key and
+generator, also those (rbg, threefry that is not partitionable) whose bits would depend on a batch.
+
+**Why memory does not rise.** The loop carries one buffer for each parameter, and in each step a
+conditional writes one of them: XLA does that in place, so there is no stacked array to be cut up.
+The temporary memory is that of one draw; the single draws of one program need more, because
+XLA keeps several under way. A step passes all conditionals, so a loop has at most `_LONGEST`
+parameters. With several devices or on a mesh, nothing is grouped: each parameter may get another
+layout, and drawn by itself each device computes its part of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .arrays import strong
+
+_LONGEST = 128  # parameters of one loop
+
+
+class _Source(NamedTuple):
+    """Where a key comes from: `fold_in(root, number)`."""
+
+    root: Any
+    number: Any
+
+
+class _Kind(NamedTuple):
+    """What equal draws have in common."""
+
+    draws: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...]
+    root: int  # id of the root key
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class _Draw(NamedTuple):
+    value: Any
+    source: _Source
+
+
+class Recorder:
+    """The draws of one traced program, by kind."""
+
+    def __init__(self) -> None:
+        self._sources: dict[int, tuple[Any, _Source]] = {}  # by id(key), with the key
+        self._kinds: dict[_Kind, list[_Draw]] = {}
+
+    def derived(self, key: object, root: object, number: object) -> None:
+        """Notes that `key` is `fold_in(root, number)`."""
+        self._sources[id(key)] = key, _Source(root, number)
+
+    def drawn(
+        self,
+        value: object,
+        init: Any,
+        key: object,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] = {},
+    ) -> None:
+        """Notes that `value` is `init(key, *args, **kwargs)`, if that may be computed again."""
+        draws = draws_of(init)
+        known = self._sources.get(id(key))
+        if draws is None or known is None:
+            return
+        leaves = jax.tree.leaves(value)
+        if len(leaves) != 1 or not is_staged(leaves[0]):
+            return
+        source, leaf = known[1], leaves[0]
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            return
+        named = tuple(sorted(kwargs.items()))
+        kind = _Kind(draws, args, named, id(source.root), leaf.shape, leaf.dtype)
+        try:
+            group = self._kinds.setdefault(kind, [])
+        except TypeError:  # an argument that cannot be compared
+            return
+        group.append(_Draw(leaf, source))
+
+    def grouped(self, values: Sequence[Any]) -> list[Any]:
+        """The results of a program, where recorded values are drawn in groups."""
+        wanted = {id(value) for value in values}
+        drawn: dict[int, Any] = {}
+        for kind, group in self._kinds.items():
+            used = [draw for draw in group if id(draw.value) in wanted]
+            for start in range(0, len(used), _LONGEST):
+                part = used[start : start + _LONGEST]
+                if len(part) > 1:
+                    ids = [id(draw.value) for draw in part]
+                    drawn.update(zip(ids, _draw_group(kind, part), strict=True))
+        return [drawn.get(id(value), value) for value in values]
+
+
+def draws_of(init: Any) -> Any:
+    """What draws the array that `init` returns or puts into a box; None if it isn't known.
+
+    It depends on its arguments alone, may be called again, and equals what draws the same.
+    """
+    if inspect.isfunction(init) and init.__module__ == _module_of_jax():
+        held = [cell.cell_contents for cell in init.__closure__ or ()]
+        return None if any(isinstance(x, jax.core.Tracer) for x in held) else init
+    return getattr(init, "draws", None)
+
+
+@functools.cache
+def _module_of_jax() -> str:
+    """Where jax defines the functions that its factories return."""
+    return jax.nn.initializers.normal().__module__
+
+
+def _draw_group(kind: _Kind, group: Sequence[_Draw]) -> tuple[Any, ...]:
+    numbers = [draw.source.number for draw in group]
+    known = all(isinstance(n, np.generic) for n in numbers)
+    arrays: tuple[Any, ...] = _draw_all(
+        group[0].source.root,
+        np.stack(numbers) if known else jnp.stack(numbers),
+        draws=kind.draws,
+        args=kind.args,
+        kwargs=kind.kwargs,
+        count=len(group),
+        shape=kind.shape,
+        dtype=kind.dtype,
+    )
+    return arrays
+
+
+@functools.partial(jax.jit, static_argnames=("draws", "args", "kwargs", "count", "shape", "dtype"))
+def _draw_all(
+    root: Any,
+    numbers: Any,
+    *,
+    draws: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: tuple[tuple[str, Any], ...],
+    count: int,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> tuple[Any, ...]:
+    """Draws of one kind, in a loop over their keys. Jitted: a second trace finds the first one's.
+
+    Args:
+      root: the root key.
+      numbers: uint32 [count], folded into it.
+      draws, args, kwargs: an array is `draws(key, *args, **dict(kwargs))`.
+      count, shape, dtype: of the arrays.
+    """
+
+    def step(arrays: tuple[Any, ...], at: tuple[Any, Any]) -> tuple[tuple[Any, ...], None]:
+        i, number = at
+        value = strong(draws(jax.random.fold_in(root, number), *args, **dict(kwargs)))
+        # One conditional for each: with a `switch`, XLA would copy all arrays in each step.
+        written = (jax.lax.cond(i == j, _new, _old, value, old) for j, old in enumerate(arrays))
+        return tuple(written), None
+
+    empty = tuple(jnp.zeros(shape, dtype) for _ in range(count))
+    arrays, _ = jax.lax.scan(step, empty, (np.arange(count, dtype=np.int32), numbers))
+    return arrays
+
+
+def _new(new: Any, old: Any) -> Any:
+    return new
+
+
+def _old(new: Any, old: Any) -> Any:
+    return old
+
+
+def is_groupable(key: object) -> bool:
+    """Whether draws from this root key are recorded: in a program for one device."""
+    return is_staged(key) and is_for_one_device()
+
+
+def is_for_one_device() -> bool:
+    """Whether the program that is traced will run on one device."""
+    return jax.device_count() == 1 and not jax.sharding.get_abstract_mesh().axis_names
+
+
+def is_staged(value: object) -> bool:
+    """Whether `value` is a tracer of a program that jax records, not of `vmap` or `grad`."""
+    return type(value) is _staged()
+
+
+@functools.cache
+def _staged() -> type:
+    types: list[type] = []
+    jax.eval_shape(lambda x: types.append(type(x)), 0.0)
+    return types[0]
+
+
+class _Current(threading.local):
+    recorder: Recorder | None = None
+
+
+_current = _Current()
+
+
+def current() -> Recorder | None:
+    """The recorder of the program that is being traced on this thread, or None."""
+    return _current.recorder
+
+
+@contextlib.contextmanager
+def recording(recorder: Recorder | None) -> Iterator[None]:
+    """Makes `recorder` the current one."""
+    before = _current.recorder
+    _current.recorder = recorder
+    try:
+        yield
+    finally:
+        _current.recorder = before
