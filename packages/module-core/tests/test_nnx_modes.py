@@ -128,3 +128,10 @@ class TestVarDefaults:
     def test_other_kinds_of_variables_are_refused(self, name):
         with pytest.raises(ArgumentError, match=f"{name}=True"):
             nnx.var_defaults(**{name: True})
+        with pytest.raises(ArgumentError, match=f"{name}=True"):
+            nnx.Param(1.0, **{name: True})
+        with pytest.raises(ArgumentError, match=f"{name}=True"):
+            nnx.Param(nnx.with_metadata(lambda: 1.0, **{name: True})())
+        variable = nnx.Param(1.0, **{name: False}, tag="kept")
+        assert variable.get_metadata() == {"tag": "kept"}
+        assert nnx.Param(1.0, **{name: None}).get_metadata() == {}

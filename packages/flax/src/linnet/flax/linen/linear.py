@@ -1,3 +1,22 @@
-"""The names of `flax.linen.linear`."""
+"""The names of `flax.linen.linear`, and three of its helpers that layers of other libraries use."""
 
+from collections.abc import Sequence
+
+from jax import lax
+
+from linnet.layers_linear.functional.conv import dimension_numbers
 from linnet.linen.linear import *  # noqa: F403
+from linnet.module_core.layers import axes_of
+
+
+def _conv_dimension_numbers(input_shape: Sequence[int]) -> lax.ConvDimensionNumbers:
+    """The layout of a convolution, channels last, of inputs [B, *spatial, D]."""
+    return dimension_numbers(len(input_shape) - 2)
+
+
+def _canonicalize_tuple(x: Sequence[int] | int) -> tuple[int, ...]:
+    return tuple(x) if not isinstance(x, int) and hasattr(x, "__iter__") else (x,)
+
+
+def _normalize_axes(axes: Sequence[int], ndim: int) -> tuple[int, ...]:
+    return axes_of(axes, ndim, "axes")

@@ -20,6 +20,7 @@ from .filters import Filter, to_predicate
 from .module import set_attributes
 from .structure.graph import clone
 from .structure.iteration import iter_graph
+from .variable.variable_metadata import require_one_kind
 
 A = TypeVar("A")
 
@@ -149,12 +150,7 @@ def with_vars(
       ArgumentError: references or hijax variables are requested.
     """
     accepted(only=only, allow_duplicates=allow_duplicates)
-    for name, wanted in (("hijax", hijax), ("ref", ref), ("mutable", mutable)):
-        if wanted:
-            raise ArgumentError(
-                f"{name}=True is not supported: Linnet has neither references nor hijax variables.",
-                hint="Leave it out: assignment changes variables, also under nnx's transforms.",
-            )
+    require_one_kind(hijax=hijax, ref=ref, mutable=mutable)
     return clone(node, variables=False)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 
-from ...errors import ArgumentError, ArgumentTypeError
+from ...errors import ArgumentTypeError
+from ..variable.variable_metadata import require_one_kind
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -165,10 +166,5 @@ def var_defaults(*, hijax: bool | None = None, ref: bool | None = None) -> VarDe
     >>> nnx.var_defaults().hijax
     False
     """
-    for name, wanted in (("hijax", hijax), ("ref", ref)):
-        if wanted:
-            raise ArgumentError(
-                f"{name}=True is not supported: Linnet has neither references nor hijax variables.",
-                hint="Leave it out: assignment changes variables, also under nnx's transforms.",
-            )
+    require_one_kind(hijax=hijax, ref=ref)
     return VarDefaults()

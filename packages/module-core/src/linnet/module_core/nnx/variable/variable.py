@@ -29,7 +29,7 @@ from ..nodes.statics import static_key
 from .arithmetic import Operators
 from .layout import is_eager, laid_out, loaded
 from .sharding_metadata import axis_names_of, one_spelling
-from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks
+from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks, require_one_kind
 
 A = TypeVar("A")
 V = TypeVar("V", bound="Variable[Any]")
@@ -79,6 +79,9 @@ class Variable(Operators[A], Generic[A]):
         elif isinstance(value, Variable):
             metadata = merge_hooks(value._metadata, metadata)
             value = value.raw_value
+        if metadata and not _KINDS.isdisjoint(metadata):
+            kinds = {name: metadata.pop(name, None) for name in _KINDS}
+            require_one_kind(**kinds)
         _set_stamp(self, edits.stamp())
         _set_made_at(self, edits.place_of_creation())
         _set_metadata(self, metadata or _NOTHING)
@@ -397,6 +400,7 @@ _get_metadata = _slots["_metadata"].__get__
 _set_stamp = _slots["_nnx_stamp"].__set__
 _set_made_at = _slots["_made_at"].__set__
 
+_KINDS = frozenset({"hijax", "ref"})
 _NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
 
 

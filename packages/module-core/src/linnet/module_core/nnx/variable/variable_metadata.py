@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
+from ...errors import ArgumentError
+
 A = TypeVar("A")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +36,23 @@ class VariableMetadata(Generic[A]):
         """The metadata including the hooks, in the form that a variable stores."""
         hooks = {name: getattr(self, name) for name in HOOKS}
         return {**self.metadata, **{name: h for name, h in hooks.items() if h}}
+
+
+def require_one_kind(**wanted: object) -> None:
+    """Raises if a program asks for variables of another kind than there is.
+
+    Hijax variables and mutable-array references change under jax's own transforms; they need parts
+    of jax that are not public.
+
+    Raises:
+      ArgumentError: an argument is true.
+    """
+    for name, value in wanted.items():
+        if value:
+            raise ArgumentError(
+                f"{name}=True is not supported: Linnet has neither references nor hijax variables.",
+                hint="Leave it out: assignment changes variables, also under nnx's transforms.",
+            )
 
 
 def hooks_of(
