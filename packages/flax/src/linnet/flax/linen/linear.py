@@ -15,7 +15,7 @@ def _conv_dimension_numbers(input_shape: Sequence[int]) -> lax.ConvDimensionNumb
 
 
 def _canonicalize_tuple(x: Sequence[int] | int) -> tuple[int, ...]:
-    return tuple(x) if not isinstance(x, int) and hasattr(x, "__iter__") else (x,)
+    return (x,) if isinstance(x, int) else tuple(x)
 
 
 def _normalize_axes(axes: Sequence[int], ndim: int) -> tuple[int, ...]:

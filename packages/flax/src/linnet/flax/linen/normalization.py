@@ -13,14 +13,13 @@ from linnet.module_core.layers import (
     AxisIndexGroups,
     AxisName,
     DTypeLike,
-    Shape,
     axes_in_range,
 )
 from linnet.module_core.linen import Module
 from linnet.module_core.typing import Initializer
 
 
-def _canonicalize_axes(rank: int, axes: Axes) -> Shape:
+def _canonicalize_axes(rank: int, axes: Axes) -> tuple[int, ...]:
     return tuple(sorted(set(axes_in_range(axes, rank, "axes"))))
 
 
