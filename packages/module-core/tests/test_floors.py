@@ -18,8 +18,8 @@ ROOT = Path(module_core.__file__).parent
 FLOORS = [
     {"__about__", "_compat", "accepted", "on_demand", "replaced", "typing", "structs", "errors"},
     {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"},
-    {"tracebacks"},
-    {"tables"},
+    {"tracebacks", "repeating"},
+    {"stacking", "tables"},
     {"linen", "nnx"},
     {"bridge", "layers", "training"},
     {"__init__"},
@@ -34,7 +34,7 @@ NNX = [
     {"module"},
     {"containers"},
     {"transforms"},
-    {"abstract", "proxy_caller", "spmd", "training", "viewing"},
+    {"abstract", "proxy_caller", "repeat", "spmd", "training", "viewing"},
     {"summary"},
     {"__init__"},
 ]

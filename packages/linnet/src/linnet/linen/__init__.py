@@ -30,6 +30,7 @@ from linnet.module_core.linen import DenyList as DenyList
 from linnet.module_core.linen import LogicallyPartitioned as LogicallyPartitioned
 from linnet.module_core.linen import Module as Module
 from linnet.module_core.linen import Partitioned as Partitioned
+from linnet.module_core.linen import Repeat as Repeat
 from linnet.module_core.linen import Sequential as Sequential
 from linnet.module_core.linen import Variable as Variable
 from linnet.module_core.linen import add_metadata_axis as add_metadata_axis
@@ -66,8 +67,10 @@ from linnet.module_core.linen import remat_scan as remat_scan
 from linnet.module_core.linen import scan as scan
 from linnet.module_core.linen import set_logical_axis_rules as set_logical_axis_rules
 from linnet.module_core.linen import share_scope as share_scope
+from linnet.module_core.linen import stack_layers as stack_layers
 from linnet.module_core.linen import switch as switch
 from linnet.module_core.linen import unbox as unbox
+from linnet.module_core.linen import unstack_layers as unstack_layers
 from linnet.module_core.linen import value_and_grad as value_and_grad
 from linnet.module_core.linen import vjp as vjp
 from linnet.module_core.linen import vmap as vmap

@@ -80,6 +80,7 @@ from linnet.module_core.nnx import PathIn as PathIn
 from linnet.module_core.nnx import Perturbation as Perturbation
 from linnet.module_core.nnx import PureState as PureState
 from linnet.module_core.nnx import Pytree as Pytree
+from linnet.module_core.nnx import Repeat as Repeat
 from linnet.module_core.nnx import RngCount as RngCount
 from linnet.module_core.nnx import RngKey as RngKey
 from linnet.module_core.nnx import Rngs as Rngs
@@ -169,6 +170,7 @@ from linnet.module_core.nnx import split as split
 from linnet.module_core.nnx import split_context as split_context
 from linnet.module_core.nnx import split_rngs as split_rngs
 from linnet.module_core.nnx import split_state as split_state
+from linnet.module_core.nnx import stack_layers as stack_layers
 from linnet.module_core.nnx import state as state
 from linnet.module_core.nnx import static as static
 from linnet.module_core.nnx import switch as switch
@@ -178,6 +180,7 @@ from linnet.module_core.nnx import to_tree as to_tree
 from linnet.module_core.nnx import transform_metadata as transform_metadata
 from linnet.module_core.nnx import unflatten as unflatten
 from linnet.module_core.nnx import unpack as unpack
+from linnet.module_core.nnx import unstack_layers as unstack_layers
 from linnet.module_core.nnx import update as update
 from linnet.module_core.nnx import update_context as update_context
 from linnet.module_core.nnx import use_eager_sharding as use_eager_sharding

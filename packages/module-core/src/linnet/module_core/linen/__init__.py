@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
 from ..boxes import AxisMetadata, map_axis_meta, unbox
 from ..config import config as config
+from ..stacking import stack_layers, unstack_layers
 from . import metadata as metadata
 from .axes import In, Out, broadcast
 from .calls import apply_fn as apply
@@ -27,6 +28,7 @@ from .context import (
 from .filters import CollectionFilter, DenyList, PRNGSequenceFilter
 from .methods import compact, compact_name_scope, named_call, nowrap
 from .module import Module, merge_param, share_scope
+from .repeat import Repeat
 from .scope import Scope
 from .sharding.logical_axes import (
     get_logical_axis_rules,
@@ -71,6 +73,7 @@ __all__ = [
     "Out",
     "PRNGSequenceFilter",
     "Partitioned",
+    "Repeat",
     "RulesFallback",
     "Scope",
     "Sequential",
@@ -110,9 +113,11 @@ __all__ = [
     "scan",
     "set_logical_axis_rules",
     "share_scope",
+    "stack_layers",
     "switch",
     "tabulate",
     "unbox",
+    "unstack_layers",
     "value_and_grad",
     "vjp",
     "vmap",

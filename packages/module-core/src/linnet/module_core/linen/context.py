@@ -43,6 +43,16 @@ class _Context(threading.local):
 context = _Context()
 
 
+@contextmanager
+def outside() -> Iterator[None]:
+    """Makes modules unbound, also while a module's method is running."""
+    stack, context.stack = context.stack, []
+    try:
+        yield
+    finally:
+        context.stack = stack
+
+
 @dataclasses.dataclass(frozen=True)
 class InterceptorContext:
     """The method call that an interceptor replaces.

@@ -62,6 +62,14 @@ class Draws:
             found.update({(name, *path): counts for path, counts in node.snapshot().items()})
         return found
 
+    def reset(self, snapshot: dict[tuple[str, ...], dict[str, int]]) -> None:
+        """Sets the counts to a snapshot, also at paths that it doesn't know: nothing is drawn."""
+        for path in self.snapshot():
+            node = self
+            for name in path:
+                node = node.child(name)
+            node.counts = dict(snapshot.get(path, {}))
+
     def restore(self, snapshot: dict[tuple[str, ...], dict[str, int]]) -> None:
         """Sets the counts to a value that `snapshot` returned."""
         for path, counts in snapshot.items():
@@ -103,22 +111,26 @@ class PathHash:
 
     def fold(self, root: PRNGKey) -> PRNGKey:
         """`root` with the hash folded in; unchanged where the path is empty."""
-        return _fold_in(root, self._number(self._hash)) if self.names else root
-
-    def key(self, root: PRNGKey, n: int) -> PRNGKey:
-        """The key of the n-th draw below `root`."""
-        return _fold_in(root, self.number(n))
+        return fold_in(root, self.digest()) if self.names else root
 
     def number(self, n: int) -> np.uint32:
         """The number that is folded into the root key for the n-th draw."""
         last = self._hash.copy()
-        number = _shortest(n)
-        last.update(b"\0" + number if self.separate else number)
-        return self._number(last)
+        count = _shortest(n)
+        last.update(b"\0" + count if self.separate else count)
+        return _first_bytes(last)
 
-    @staticmethod
-    def _number(digested: Any) -> np.uint32:
-        return np.uint32(int.from_bytes(digested.digest()[:4], "big"))
+    def digest(self) -> np.uint32:
+        """The number of the path itself."""
+        return _first_bytes(self._hash)
+
+    def key(self, root: PRNGKey, n: int) -> PRNGKey:
+        """The key of the n-th draw below `root`."""
+        return fold_in(root, self.number(n))
+
+
+def _first_bytes(digested: hashlib._Hash) -> np.uint32:
+    return np.uint32(int.from_bytes(digested.digest()[:4], "big"))
 
 
 def _shortest(n: int) -> bytes:
@@ -162,7 +174,7 @@ class LazyRng:
 
 # Jitted: an eager call takes a tenth of the time, and a second trace finds the first one's result.
 # Integer arithmetic, so the bits are the same.
-_fold_in: Callable[[PRNGKey, np.uint32], PRNGKey] = jax.jit(jax.random.fold_in)
+fold_in: Callable[[PRNGKey, np.uint32 | jax.Array], PRNGKey] = jax.jit(jax.random.fold_in)
 
 
 def is_key(value: object) -> bool:

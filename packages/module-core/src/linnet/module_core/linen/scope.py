@@ -84,6 +84,7 @@ class Scope(ScopeMethods):
 
     __slots__ = (
         "__weakref__",
+        "_above",
         "_dicts",
         "_hash",
         "collections",
@@ -134,6 +135,7 @@ class Scope(ScopeMethods):
         self.name = name
         self.path = path
         self._hash = path_hash
+        self._above: PathHash | None = None  # of a root scope: the hash of the path above it
         self.draws = draws
         self.names: dict[str, set[str] | None] = {}
         self._dicts: dict[str, Collection] = {}
@@ -448,6 +450,15 @@ class Scope(ScopeMethods):
             known = self._hash = self.parent.path_hash().child(self.name)
         return known
 
+    def hash_above(self) -> PathHash:
+        """The hash of the path of the enclosing module, from which a sibling's is derived.
+
+        Of the outermost module, and where a transform has folded the path into the keys, its own.
+        """
+        if self.parent is not None:
+            return self.parent.path_hash()
+        return self.path_hash() if self._above is None else self._above
+
     # Passing scopes to a transformed function; see the module docstring.
 
     def lift(self, collections: CollectionFilter) -> Collections:
@@ -479,6 +490,8 @@ class Scope(ScopeMethods):
         scope = _new(Scope)
         name, path, draws = self.name, self.path, self.draws
         scope._place(frame, collections, keys, None, name, path, path_hash, draws)
+        if not fresh_hash and suffix is None:
+            scope._above = self._above if self.parent is None else self.parent.path_hash()
         return scope
 
     def store(self, collections: Collections) -> None:

@@ -264,7 +264,8 @@ def _checked_depth(depth: SupportsIndex | None) -> int | None:
 def _columns(rows: Table, costs: Costs) -> tuple[list[Column], list[Column]]:
     """The table's columns, and a smaller set for narrow output."""
     path = Column(["path"], [["/".join(r.path)] if r.path else [] for r in rows], [])
-    module = Column(["module"], [[_label(r)] for r in rows], [])
+    repeated = {r.path: getattr(r.module_copy, "_times", None) for r in rows}
+    module = Column(["module"], [[_label(r, repeated.get(r.path[:-1]))] for r in rows], [])
     inputs = Column(["inputs"], [lines_of(r.inputs) for r in rows], [])
     outputs = Column(["outputs"], [lines_of(r.outputs) for r in rows], [])
     flops = _numbers("flops", [r.flops for r in rows])
@@ -288,8 +289,10 @@ def _numbers(title: str, numbers: list[int]) -> Column:
     return Column([title], [[text] for text in texts], [], right=True)
 
 
-def _label(row: Row) -> str:
+def _label(row: Row, times: int | None) -> str:
     cls = type(row.module_copy).__name__
+    if times is not None and row.path:
+        cls = f"{cls} x {times}"
     return cls if row.method == "__call__" else f"{cls} ({row.method})"
 
 

@@ -7,6 +7,8 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 from .. import replaced as _replaced  # noqa: F401  (early: it looks at jax as it is now)
+from ..stacking import stack_layers as stack_layers
+from ..stacking import unstack_layers as unstack_layers
 from .abstract import abstract_with_sharding as abstract_with_sharding
 from .abstract import as_abstract as as_abstract
 from .abstract import eval_shape as eval_shape
@@ -39,6 +41,7 @@ from .nodes.pytree import Object as Object
 from .nodes.pytree import Pytree as Pytree
 from .nodes.pytree import check_pytree as check_pytree
 from .nodes.pytree import dataclass as dataclass
+from .repeat import Repeat as Repeat
 from .showing import display as display
 from .spmd import PARTITION_NAME as PARTITION_NAME
 from .spmd import get_logical_axis_rules as get_logical_axis_rules

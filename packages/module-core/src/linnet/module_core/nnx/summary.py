@@ -34,10 +34,11 @@ from .containers import Dict, List
 from .module import Module
 from .nodes.contents import attribute_names, path_name
 from .nodes.pytree import Pytree
+from .repeat import Repeat
 from .streams.rngs import RngStream
 from .structure.bundle import Bundle, detach_nodes, put_back
 from .structure.effect import Inside, Outcome, apply
-from .structure.iteration import iter_graph
+from .structure.iteration import follow, iter_graph
 from .structure.states import Path
 from .transforms.jit import Jitted
 from .variable.variable import Variable
@@ -150,7 +151,7 @@ def tabulate(
         if wanted
     ]
     path = Column(["path"], [["/".join(map(str, r.path))] if r.path else [] for r in shown], [])
-    kind = Column(["type"], [[r.type.__name__] for r in shown], [])
+    kind = Column(["type"], [[_label(obj, r)] for r in shown], [])
     inputs = Column(["inputs"], [lines_of(r.inputs) for r in shown], [])
     outputs = Column(["outputs"], [lines_of(r.outputs) for r in shown], [])
     by_type = [
@@ -170,6 +171,14 @@ def tabulate(
         table_kwargs=table_kwargs,
         column_kwargs=column_kwargs,
     )
+
+
+def _label(obj: object, row: CallInfo) -> str:
+    name = row.type.__name__
+    above = follow(obj, row.path[:-1]) if row.path else None
+    if isinstance(above, Repeat):
+        name = f"{name} x {above.length // above.layers_per_block}"
+    return name
 
 
 def _numbers(title: str, numbers: list[int]) -> Column:
@@ -204,6 +213,7 @@ def calls_of(
                 modules.append((path, value))
         rows: dict[Path, list[CallInfo]] = {}
         begun: set[tuple[Path, str]] = set()
+        sliced: set[Path] = set()  # of modules that ran as one layer of several
 
         def note(
             function: Callable[..., Any],
@@ -221,6 +231,8 @@ def calls_of(
             row.variables = _by_type(module)
             rows.setdefault(path, []).append(row)
             found.append(row)
+            if isinstance(module, Repeat) and name == "__call__":
+                sliced.update(_note_layers(module, path, places, a, k))
             if not (flops or vjp_flops):
                 output = function(module, *a, **k)
             else:
@@ -236,8 +248,25 @@ def calls_of(
         for path, module in modules:
             for row in rows.get(path, ()):
                 row.own = _by_type(module, own=True)
+                if path in sliced:
+                    row.variables = _by_type(module)
 
     eval_shape(run, obj, *args, **kwargs)
+    return found
+
+
+def _note_layers(
+    module: Repeat, path: Path, places: _Places, args: Any, kwargs: dict[str, Any]
+) -> list[Path]:
+    """Records the calls inside of a repeated layer, by running the first one; their paths."""
+    found: list[Path] = []
+    blocks, run = module._first_step(args, kwargs)
+    for name, block in zip(module._names, blocks, strict=True):
+        for below, value in iter_graph(block):
+            if isinstance(value, Module):
+                found.append((*path, name, *below))
+                places.add(value, found[-1])
+    run()
     return found
 
 

@@ -1,0 +1,349 @@
+"""`Repeat`: n equal layers, traced and compiled once.
+
+The constructor runs in a loop that carries the random streams, so that layer i draws what the i-th
+constructor of a Python loop would draw; its variables come out stacked. Calls are `nnx.scan` over
+the variables. A stream that a layer got from outside, and keeps, is not stacked: all layers share
+it, and the loop carries it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import (
+    Callable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    Sequence,
+)
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import ArgumentError, ArgumentTypeError
+from ..repeating import (
+    Arguments,
+    Policy,
+    along_layers,
+    arguments_of,
+    divide,
+    rematerialize,
+    steps_of,
+    whole,
+)
+from ..stacking import renaming
+from ..typing import Output
+from .filters import PathIn
+from .module import Module
+from .nodes.pytree import Pytree
+from .streams.rngs import Rngs, RngStream
+from .structure.graph import clone, merge, split, state
+from .structure.iteration import follow, items_of, iter_graph
+from .structure.states import Path, path_text
+from .structure.updating import update
+from .transforms.scan import Carry, scan
+from .transforms.simple import remat as rematerialized
+from .transforms.vmap import StateAxes
+from .variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
+from .variable.variable import Variable
+
+Block = Callable[..., Module]
+_Shared = (Pytree, Variable)
+
+
+class Repeat(Module):
+    """Applies n equal layers in sequence, and traces and compiles the layer once.
+
+    Computes what a list of layers computes when it is called in a Python loop, with the parameters
+    that it would have; the time to trace and compile doesn't grow with the number of layers.
+
+    >>> import jax.numpy as jnp
+    >>> from linnet.module_core import nnx
+    >>> class Block(nnx.Module):
+    ...     def __init__(self, width, rngs):
+    ...         self.kernel = nnx.Param(rngs.params.normal((width, width)))
+    ...     def __call__(self, x):
+    ...         return x + jnp.tanh(x @ self.kernel)
+    >>> model = nnx.Repeat(Block, 24, 4, rngs=nnx.Rngs(0))
+    >>> model.block.kernel.shape
+    (24, 4, 4)
+    >>> model(jnp.ones((2, 4))).shape
+    (2, 4)
+
+    The variables of all layers, those of batch statistics, caches and sown values included, are in
+    one array each, [n, ...]. `stack_layers` and `unstack_layers` convert the state, and optimizer
+    states, of a list of layers.
+
+    Args:
+      block: the class of the layer, or a function that makes it. A sequence of them makes layers
+        that alternate.
+      length: n, the number of layers.
+      *args, **kwargs: the arguments of the layer's constructor.
+      rngs: the layer's random streams, passed to its constructor if they are given.
+      carry: the number of leading positional arguments that a layer returns for the next one. A
+        layer returns these, in a tuple if there are several, or a tuple that begins with them; the
+        rest is stacked along a new first axis. All other arguments are the same for each layer.
+      per_layer: numbers (from 0) and names of arguments with a value for each layer along their
+        first axis, [n, ...].
+      layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
+        function whose first argument is the number of the layer in its step, 0 to k - 1. The layers
+        are the attributes `block_0` to `block_{k-1}`, with variables [n / k, ...].
+      remat: whether to recompute a layer's intermediate results in the backward pass: True, the
+        name of a policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a
+        policy of `jax.checkpoint_policies`, also one that offloads values by name.
+      unroll: the number of steps in one iteration of the compiled loop; True for all of them.
+      axis_name: the name of the layers' axis in sharding metadata.
+
+    Attributes:
+      block: the layer whose variables are those of all layers.
+      length: n.
+
+    Raises:
+      ArgumentError, ArgumentTypeError: an option is out of range; a layer doesn't return what it
+        passes on.
+      ShapeError: a layer returns another shape than it got.
+    """
+
+    def __init__(
+        self,
+        block: Block | Sequence[Block],
+        length: int,
+        /,
+        *args: Any,
+        rngs: Rngs | RngStream | None = None,
+        carry: int = 1,
+        per_layer: Sequence[int | str] = (),
+        layers_per_block: int = 1,
+        remat: bool | str | Policy | None = None,
+        unroll: int | bool = 1,
+        axis_name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        makers, each = _makers(block, layers_per_block)
+        steps = steps_of(length, each)
+        rematerialize(remat)
+        self.length = int(length)
+        self.carry = carry
+        self.per_layer = tuple(per_layer)
+        self.layers_per_block = each
+        self.remat = remat
+        self.unroll = unroll
+        self.axis_name = axis_name
+        blocks, found = _made(makers, steps, args, kwargs, rngs, axis_name)
+        for name, made in zip(self._names, blocks, strict=True):
+            setattr(self, name, made)
+        self._shared = tuple(path for path, _ in found)
+        originals = dict(iter_graph(rngs))
+        for path, where in found:
+            _put(blocks, path, originals[where])
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        each = self.layers_per_block
+        return ("block",) if each == 1 else tuple([f"block_{j}" for j in range(each)])
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+        """Applies the layers; the arguments are those of a layer."""
+        each = self.layers_per_block
+        steps = self.length // each
+        given = Arguments(args, kwargs, self.carry, self.per_layer, steps, each)
+        loop = _loop(
+            steps, given.which, self.remat, self.unroll, self.axis_name, self._carried_paths()
+        )
+        blocks = [getattr(self, name) for name in self._names]
+        carried, extras = loop(blocks, given.carried, given.shared, given.sliced)
+        return whole(carried, along_layers(extras))
+
+    def _first_step(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The layers of the first step as modules of their own, and a function that runs them.
+
+        For tables, which show what happens inside of a layer.
+        """
+        each = self.layers_per_block
+        given = Arguments(args, kwargs, self.carry, self.per_layer, self.length // each, each)
+        shared = PathIn(*self._carried_paths())
+        blocks = [getattr(self, name) for name in self._names]
+        graphdef, same, stacked = split(blocks, shared, ...)
+        first = merge(graphdef, same, jax.tree.map(lambda x: x[0], stacked))
+        sliced = jax.tree.map(lambda x: x[0], given.sliced)
+        return first, lambda: _step(first, given.carried, given.shared, given.which, sliced)
+
+    def _carried_paths(self) -> tuple[Any, ...]:
+        """The paths of variables that all layers share."""
+        blocks = [getattr(self, name) for name in self._names]
+        found: list[Any] = []
+        for path in self._shared:
+            held = follow(blocks, path)
+            if isinstance(held, Variable):
+                found.append(path)
+            else:
+                found += [(*path, *below) for below, _ in state(held).flat_state()]
+        return tuple(found)
+
+
+@functools.lru_cache(maxsize=256)
+def _loop(
+    steps: int,
+    which: tuple[int | str, ...],
+    remat: bool | str | Policy | None,
+    unroll: int | bool,
+    axis_name: str | None,
+    shared: tuple[Any, ...],
+) -> Callable[..., Any]:
+    """The loop over the layers of each `Repeat` with these options, compiled once for each form."""
+    recompute, policy = rematerialize(remat)
+
+    def step(blocks: Any, carried: Any, rest: Any, sliced: Any) -> Any:
+        def run(blocks: Any, carried: Any, sliced: Any) -> Any:
+            return _step(blocks, carried, rest, which, sliced)
+
+        # The arguments that all layers share are closed over, so that flags stay Python values.
+        if recompute:
+            run = rematerialized(run, prevent_cse=False, policy=policy)
+        return run(blocks, carried, sliced)
+
+    axes: Any = StateAxes({PathIn(*shared): Carry, ...: 0}) if shared else 0
+    return scan(
+        step,
+        length=steps,
+        unroll=unroll,
+        in_axes=(axes, Carry, None, 0),
+        out_axes=(Carry, 0),
+        transform_metadata={PARTITION_NAME: axis_name},
+    )
+
+
+def _step(
+    blocks: Sequence[Any], carried: Any, rest: Any, which: Sequence[int | str], sliced: Any
+) -> tuple[Any, list[Any]]:
+    """Applies the layers of a step: what the last one passes on, and what else each returns."""
+    extras = []
+    for j, block in enumerate(blocks):
+        args, kwargs = arguments_of(carried, rest, which, sliced, j)
+        output = block(*args, **kwargs)
+        carried, extra = divide(output, carried, f"The layer {type(block).__name__}")
+        extras.append(extra)
+    return carried, extras
+
+
+def _makers(block: Any, each: Any) -> tuple[list[Block], int]:
+    """The constructors of the layers of a step, and their number."""
+    if isinstance(block, (list, tuple)):
+        if each not in (1, len(block)):
+            raise ArgumentError(
+                f"Repeat got {len(block)} blocks and layers_per_block={each}.",
+                hint="Leave layers_per_block out: it is the number of blocks.",
+            )
+        if not block:
+            raise ArgumentError("Repeat got an empty sequence of blocks.")
+        made, each = list(block), len(block)
+    else:
+        steps_of(each, each)
+        numbered = each > 1 and not isinstance(getattr(block, "func", block), type)
+        made = [functools.partial(block, j) if numbered else block for j in range(each)]
+    for one in made:
+        if isinstance(one, Module) or not callable(one):
+            raise ArgumentTypeError(
+                f"block is {'an instance of ' if isinstance(one, Module) else ''}"
+                f"{type(one).__name__}, expected a class or a function that makes a layer.",
+                hint="Write nnx.Repeat(Block, 24, *arguments, rngs=rngs): each layer needs"
+                " parameters of its own.",
+            )
+    return made, each
+
+
+def _made(
+    makers: Sequence[Block],
+    steps: int,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    rngs: Any,
+    axis_name: str | None,
+) -> tuple[list[Any], list[tuple[Path, Path]]]:
+    """The layers of a step, with stacked variables, and where they hold what `rngs` holds.
+
+    The latter as pairs of a path in the list of layers and a path in `rngs`.
+    """
+    has_streams = isinstance(rngs, (Rngs, RngStream))
+    found: list[tuple[Path, Path]] = []
+
+    def make(carried: Any) -> tuple[Any, list[Any]]:
+        # A copy, because an object that is carried can't come out stacked.
+        streams = clone(carried) if has_streams else rngs
+        named = kwargs if rngs is None else kwargs | {"rngs": streams}
+        blocks = [_checked(maker(*args, **named)) for maker in makers]
+        if has_streams:
+            update(carried, state(streams))
+            places = {id(n): p for p, n in iter_graph(streams) if isinstance(n, _Shared)}
+            found[:] = _references(blocks, (), places, set())
+        return carried, blocks
+
+    loop = scan(
+        make,
+        length=steps,
+        in_axes=(Carry,),
+        out_axes=(Carry, 0),
+        transform_metadata={PARTITION_NAME: axis_name},
+    )
+    _, blocks = loop(rngs if has_streams else jnp.zeros(()))
+    return blocks, found
+
+
+def _checked(made: Any) -> Module:
+    if not isinstance(made, Module):
+        raise ArgumentTypeError(
+            f"block made {type(made).__name__}, expected an nnx module.",
+            hint="A block is the class of a layer, or a function that makes one.",
+        )
+    return made
+
+
+def _references(
+    value: Any, path: Path, places: Mapping[int, Path], seen: set[int]
+) -> Iterator[tuple[Path, Path]]:
+    """The paths below `value` that lead to objects in `places`, each with the object's place."""
+    if isinstance(value, _Shared):
+        if id(value) in places:
+            yield path, places[id(value)]
+            return
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+    for name, _, child in items_of(value):
+        yield from _references(child, (*path, name), places, seen)
+
+
+def _put(blocks: object, path: Path, new: object) -> None:
+    holder = follow(blocks, path[:-1])
+    key = next(key for name, key, _ in items_of(holder) if name == path[-1])
+    if isinstance(holder, Pytree):
+        setattr(holder, key, new)
+    elif isinstance(holder, MutableMapping | MutableSequence):
+        holder[key] = new
+    else:
+        raise ArgumentError(
+            f"A layer of Repeat keeps a random stream in a {type(holder).__name__}, at"
+            f" {path_text(path[1:])}.",
+            hint="Keep it as an attribute of a module, or keep stream.fork().",
+        )
+
+
+def _rename_variables(tree: Any, axis_name: str | None, add: bool) -> Any:
+    change = add_axis_name if add else remove_axis_name
+
+    def renamed(leaf: Any) -> Any:
+        if not isinstance(leaf, Variable):
+            return leaf
+        copy = leaf.copy()
+        change(copy, 0, axis_name)
+        return copy
+
+    return jax.tree.map(renamed, tree, is_leaf=lambda x: isinstance(x, Variable))
+
+
+renaming.append(_rename_variables)
