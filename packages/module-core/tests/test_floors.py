@@ -21,7 +21,7 @@ FLOORS = [
     {"tracebacks", "repeating"},
     {"stacking", "tables"},
     {"linen", "nnx"},
-    {"bridge", "layers", "training"},
+    {"bridge", "functional", "layers", "training"},
     {"__init__"},
 ]
 NNX = [
