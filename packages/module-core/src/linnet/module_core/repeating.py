@@ -191,7 +191,7 @@ def arguments_of(
     return args, kwargs
 
 
-def _in_steps(x: Any, path: Any, which: int | str, steps: int, each: int) -> jax.Array:
+def _in_steps(x: PyTree, path: PyTree, which: int | str, steps: int, each: int) -> jax.Array:
     shape = jnp.shape(x)
     if not shape or shape[0] != steps * each:
         name = f"{which!r}" if isinstance(which, str) else f"number {which}"
@@ -203,7 +203,7 @@ def _in_steps(x: Any, path: Any, which: int | str, steps: int, each: int) -> jax
     return jnp.reshape(x, (steps, each, *shape[1:]))  # [steps, each, ...]
 
 
-def divide(output: Any, carried: Sequence[Any], layer: str) -> tuple[tuple[Any, ...], Any]:
+def divide(output: PyTree, carried: Sequence[Any], layer: str) -> tuple[tuple[Any, ...], Any]:
     """The carried values and the rest of what a layer returned.
 
     Args:
@@ -216,7 +216,7 @@ def divide(output: Any, carried: Sequence[Any], layer: str) -> tuple[tuple[Any, 
       ShapeError, ArgumentTypeError: it returns it in another shape, or of another type.
     """
     if len(carried) == 1:
-        structure: Any = jax.tree.structure(carried[0])
+        structure: PyTree = jax.tree.structure(carried[0])
         if jax.tree.structure(output) == structure:
             return _same((output,), carried, layer), ()
         if isinstance(output, tuple) and output and (jax.tree.structure(output[0]) == structure):
@@ -263,7 +263,7 @@ def _same(new: tuple[Any, ...], old: Sequence[Any], layer: str) -> tuple[Any, ..
     return new
 
 
-def along_layers(outputs: Sequence[PyTree]) -> Any:
+def along_layers(outputs: Sequence[PyTree]) -> PyTree:
     """Joins the outputs of the layers of a step, each [steps, ...], to [steps · each, ...].
 
     Raises:
@@ -280,14 +280,14 @@ def along_layers(outputs: Sequence[PyTree]) -> Any:
                 hint="Outputs of all layers are stacked, so all of them return the same.",
             )
 
-    def join(*parts: Any) -> jax.Array:
+    def join(*parts: PyTree) -> jax.Array:
         stacked = jnp.stack(parts, axis=1)  # [steps, each, ...]
         return jnp.reshape(stacked, (-1, *stacked.shape[2:]))  # [steps · each, ...]
 
     return jax.tree.map(join, *outputs)
 
 
-def whole(carried: tuple[Any, ...], extra: tuple[Any, ...]) -> Any:
+def whole(carried: tuple[Any, ...], extra: tuple[Any, ...]) -> PyTree:
     """What a call returns, in the form in which a layer returns it."""
     if extra:
         return (*carried, *extra)

@@ -22,6 +22,7 @@ import numpy as np
 from .boxes import add_axis, remove_axis
 from .errors import ArgumentError, ShapeError, did_you_mean
 from .repeating import positive
+from .typing import PyTree
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ def stack_layers(
     above, last = _path(layers, "layers", "{i}")
     into = _targets(stacked, each)
 
-    def convert(mapping: Any) -> Any:
+    def convert(mapping: PyTree) -> PyTree:
         holder = _below(mapping, above)
         numbered = _numbered(holder, last)
         if not numbered:
@@ -124,7 +125,7 @@ def unstack_layers(
     above, last = _path(layers, "layers", "{i}")
     several = "{j}" in stacked
 
-    def convert(mapping: Any) -> Any:
+    def convert(mapping: PyTree) -> PyTree:
         paths: list[tuple[str, ...]] = []
         while True:
             path = tuple(stacked.replace("{j}", str(len(paths))).split("/"))
@@ -147,7 +148,7 @@ def unstack_layers(
         each = len(parts)
         for i in range(each * steps.pop()):
             # The items of a list in an nnx module have numbers, not names.
-            name: Any = i if last == "{i}" else last.replace("{i}", str(i))
+            name: PyTree = i if last == "{i}" else last.replace("{i}", str(i))
             result = _with(result, (*above, name), parts[i % each][i // each])
         return result
 
@@ -178,7 +179,7 @@ def _converted(tree: T, convert: Callable[[Any], Any], what: str) -> T:
     names: set[str] = set()
     count = 0
 
-    def visit(value: Any) -> Any:
+    def visit(value: PyTree) -> PyTree:
         nonlocal count
         if not isinstance(value, Mapping):
             return value
@@ -189,7 +190,7 @@ def _converted(tree: T, convert: Callable[[Any], Any], what: str) -> T:
         names.update(map(str, value))
         return _rebuilt(value, {key: walk(item) for key, item in value.items()})
 
-    def walk(value: Any) -> Any:
+    def walk(value: PyTree) -> PyTree:
         return jax.tree.map(visit, value, is_leaf=lambda x: isinstance(x, Mapping))
 
     result: T = walk(tree)
@@ -203,7 +204,7 @@ def _converted(tree: T, convert: Callable[[Any], Any], what: str) -> T:
     return result
 
 
-def _below(mapping: Any, path: tuple[str, ...]) -> Any:
+def _below(mapping: PyTree, path: tuple[str, ...]) -> PyTree:
     for name in path:
         if not isinstance(mapping, Mapping) or name not in mapping:
             return None
@@ -211,7 +212,7 @@ def _below(mapping: Any, path: tuple[str, ...]) -> Any:
     return mapping
 
 
-def _numbered(holder: Any, last: str) -> dict[int, Any]:
+def _numbered(holder: PyTree, last: str) -> dict[int, Any]:
     """The keys of a mapping that match the pattern, by the number in them."""
     if not isinstance(holder, Mapping):
         return {}
@@ -221,11 +222,11 @@ def _numbered(holder: Any, last: str) -> dict[int, Any]:
     return {int(match[1]): key for key, match in matches if match}
 
 
-def _rebuilt(like: Any, items: dict[Any, Any]) -> Any:
+def _rebuilt(like: PyTree, items: dict[Any, Any]) -> PyTree:
     return items if type(like) is dict else type(like)(items)
 
 
-def _without(mapping: Any, path: tuple[str, ...], keys: Iterable[Any]) -> Any:
+def _without(mapping: PyTree, path: tuple[str, ...], keys: Iterable[Any]) -> PyTree:
     """A copy without some keys of the mapping at a path; mappings that get empty are left out."""
     items = dict(mapping.items())
     if not path:
@@ -240,7 +241,7 @@ def _without(mapping: Any, path: tuple[str, ...], keys: Iterable[Any]) -> Any:
     return _rebuilt(mapping, items)
 
 
-def _with(mapping: Any, path: tuple[Any, ...], value: Any) -> Any:
+def _with(mapping: PyTree, path: tuple[Any, ...], value: PyTree) -> PyTree:
     """A copy with a value at a path, which may not be taken."""
     items = dict(mapping.items())
     first, *rest = path
@@ -256,7 +257,7 @@ def _with(mapping: Any, path: tuple[Any, ...], value: Any) -> Any:
     return _rebuilt(mapping, items)
 
 
-def _stack(layers: list[Any], what: str, axis_name: str | None) -> Any:
+def _stack(layers: list[Any], what: str, axis_name: str | None) -> PyTree:
     structures: list[Any] = [jax.tree.structure(layer) for layer in layers]
     for i, structure in enumerate(structures):
         if structure != structures[0]:
@@ -267,7 +268,7 @@ def _stack(layers: list[Any], what: str, axis_name: str | None) -> Any:
                 " layers_per_block=.",
             )
 
-    def stack(path: Any, *values: Any) -> Any:
+    def stack(path: PyTree, *values: PyTree) -> PyTree:
         shapes = [np.shape(v) for v in values]
         for i, shape in enumerate(shapes):
             if shape != shapes[0]:
@@ -286,7 +287,7 @@ def _stack(layers: list[Any], what: str, axis_name: str | None) -> Any:
     return _renamed(stacked, axis_name, add=True)
 
 
-def _unstack(stacked: Any, what: str, axis_name: str | None) -> list[Any]:
+def _unstack(stacked: PyTree, what: str, axis_name: str | None) -> list[Any]:
     leaves = jax.tree_util.tree_leaves_with_path(stacked)
     sizes = {np.shape(x)[0] if np.ndim(x) else None: path for path, x in leaves}
     if len(sizes) != 1 or None in sizes:
@@ -297,7 +298,7 @@ def _unstack(stacked: Any, what: str, axis_name: str | None) -> list[Any]:
         )
     n: int = leaves[0][1].shape[0]
 
-    def part(x: Any, i: int) -> Any:
+    def part(x: PyTree, i: int) -> PyTree:
         if isinstance(x, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)  # type: ignore[no-untyped-call]
         return x[i]
@@ -306,14 +307,14 @@ def _unstack(stacked: Any, what: str, axis_name: str | None) -> list[Any]:
     return [jax.tree.map(lambda x, i=i: part(x, i), named) for i in range(n)]
 
 
-def _renamed(tree: Any, axis_name: str | None, *, add: bool) -> Any:
+def _renamed(tree: PyTree, axis_name: str | None, *, add: bool) -> PyTree:
     """`tree` with the name of the layers' axis in the metadata of its variables, or without it."""
     for rename in renaming:
         tree = rename(tree, axis_name, add)
     return tree
 
 
-def _rename_boxes(tree: Any, axis_name: str | None, add: bool) -> Any:
+def _rename_boxes(tree: PyTree, axis_name: str | None, add: bool) -> PyTree:
     return (add_axis if add else remove_axis)(tree, 0, {"partition_name": axis_name})
 
 

@@ -418,7 +418,7 @@ def vjp(
 
     Returns:
       (output, bwd), or (output, bwd, aux); `bwd(cotangent)` returns the gradients of the variables
-      (a dict of collections in the place of each scope) and of each primal.
+      (a dict of collections for each scope) and of each primal.
     """
     accepted(reduce_axes=reduce_axes)
     lift = Lift(function_call(fn), scope, primals)

@@ -30,7 +30,7 @@ from ..repeating import (
     whole,
 )
 from ..tracebacks import named_after
-from ..typing import Output, PRNGKey
+from ..typing import Output, PRNGKey, PyTree
 from .axes import add_axis, axis_sizes, one_size, remove_axis, variable_name
 from .context import outside
 from .lifting import Lift
@@ -137,12 +137,12 @@ class Repeat(Module):
         return steps_of(self.length, self.layers_per_block)
 
     @compact
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> Output:
         """Applies the layers; the arguments are those of a layer."""
         return _repeat(self, args, kwargs)
 
 
-def _templates(block: Any, each: Any) -> tuple[tuple[Module, ...], int]:
+def _templates(block: PyTree, each: PyTree) -> tuple[tuple[Module, ...], int]:
     """The layers of a step as unbound modules, and their number."""
     if isinstance(block, (list, tuple)):
         if each not in (1, len(block)):
@@ -160,7 +160,7 @@ def _templates(block: Any, each: Any) -> tuple[tuple[Module, ...], int]:
     return tuple(made), each
 
 
-def _template(block: Any, j: int | None) -> Module:
+def _template(block: PyTree, j: int | None) -> Module:
     if isinstance(block, Module):
         # Made where Repeat is made, it has become a child of the same parent.
         return block.clone(parent=None, name=None)
@@ -180,7 +180,7 @@ def _template(block: Any, j: int | None) -> Module:
     return made.clone(parent=None, name=None)
 
 
-def _release(block: Any) -> None:
+def _release(block: PyTree) -> None:
     """Takes a block out of the parent in whose compact method it was just made."""
     for made in block if isinstance(block, (list, tuple)) else [block]:
         parent = made.parent if isinstance(made, Module) else None
@@ -241,7 +241,7 @@ class _LayerHash(PathHash):
 
     __slots__ = ("_hashes", "_step")
 
-    def __init__(self, hashes: Sequence[PathHash], step: Any) -> None:
+    def __init__(self, hashes: Sequence[PathHash], step: PyTree) -> None:
         self.separate = hashes[0].separate
         self.names = hashes[0].names
         self._hashes = hashes
@@ -264,7 +264,7 @@ class _LayerHash(PathHash):
         return fold_in(root, jnp.asarray(np.array(numbers, np.uint32))[self._step])
 
 
-def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTree:
     blocks: tuple[Module, ...] = _blocks_of(module)
     each = len(blocks)
     steps = steps_of(module.length, each)
@@ -293,17 +293,17 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     draws = module.scope.draws
     counts = draws.snapshot()
 
-    def step(carried: Any, slices: Any, concrete: bool) -> Any:
+    def step(carried: PyTree, slices: PyTree, concrete: bool) -> PyTree:
         i, variables, sliced, own_keys = slices
         extras: list[Any] = []
 
-        def run(clone: Any, *rest: Any, **named: Any) -> Any:
+        def run(clone: PyTree, *rest: PyTree, **named: PyTree) -> PyTree:
             nonlocal carried
             for j, block in enumerate(_blocks_of(clone)):
                 if not split:
                     block.scope._hash = _LayerHash(hashes[j::each], i)  # type: ignore[union-attr]
                 args, kwargs = arguments_of(carried, (rest, named), arguments.which, sliced, j)
-                output: Any = block(*args, **kwargs)  # type: ignore[operator]
+                output: PyTree = block(*args, **kwargs)  # type: ignore[operator]
                 carried, extra = divide(output, carried, f"The layer {type(block).__name__}")
                 extras.append(extra)
 
@@ -347,8 +347,8 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     return whole(carried, along_layers(extras))
 
 
-def _stacked(found: Sequence[Any]) -> Any:
-    def stack(*values: Any) -> Any:
+def _stacked(found: Sequence[Any]) -> PyTree:
+    def stack(*values: PyTree) -> PyTree:
         if isinstance(values[0], jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct((len(values), *values[0].shape), values[0].dtype)  # type: ignore[no-untyped-call]
         return jnp.stack(values)
@@ -357,5 +357,5 @@ def _stacked(found: Sequence[Any]) -> Any:
 
 
 def _blocks_of(module: Repeat) -> tuple[Module, ...]:
-    block: Any = module.block
+    block: PyTree = module.block
     return tuple(block) if isinstance(block, list | tuple) else (block,)

@@ -34,7 +34,7 @@ from ..repeating import (
     whole,
 )
 from ..stacking import renaming
-from ..typing import Output
+from ..typing import Output, PyTree
 from .filters import PathIn
 from .module import Module
 from .nodes.pytree import Pytree
@@ -111,7 +111,7 @@ class Repeat(Module):
         block: Block | Sequence[Block],
         length: int,
         /,
-        *args: Any,
+        *args: PyTree,
         rngs: Rngs | RngStream | None = None,
         carry: int = 1,
         per_layer: Sequence[int | str] = (),
@@ -119,7 +119,7 @@ class Repeat(Module):
         remat: bool | str | Policy | None = None,
         unroll: int | bool = 1,
         axis_name: str | None = None,
-        **kwargs: Any,
+        **kwargs: PyTree,
     ) -> None:
         makers, each = _makers(block, layers_per_block)
         steps = steps_of(length, each)
@@ -147,7 +147,7 @@ class Repeat(Module):
     def __len__(self) -> int:
         return self.length
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Output:
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> Output:
         """Applies the layers; the arguments are those of a layer."""
         each = self.layers_per_block
         steps = self.length // each
@@ -198,8 +198,8 @@ def _loop(
     """The loop over the layers of each `Repeat` with these options, compiled once for each form."""
     recompute, policy = rematerialize(remat)
 
-    def step(blocks: Any, carried: Any, rest: Any, sliced: Any) -> Any:
-        def run(blocks: Any, carried: Any, sliced: Any) -> Any:
+    def step(blocks: PyTree, carried: PyTree, rest: PyTree, sliced: PyTree) -> PyTree:
+        def run(blocks: PyTree, carried: PyTree, sliced: PyTree) -> PyTree:
             return _step(blocks, carried, rest, which, sliced)
 
         # The arguments that all layers share are closed over, so that flags stay Python values.
@@ -207,7 +207,7 @@ def _loop(
             run = rematerialized(run, prevent_cse=False, policy=policy)
         return run(blocks, carried, sliced)
 
-    axes: Any = StateAxes({PathIn(*shared): Carry, ...: 0}) if shared else 0
+    axes: PyTree = StateAxes({PathIn(*shared): Carry, ...: 0}) if shared else 0
     return scan(
         step,
         length=steps,
@@ -231,7 +231,7 @@ def _step(
     return carried, extras
 
 
-def _makers(block: Any, each: Any) -> tuple[list[Block], int]:
+def _makers(block: PyTree, each: PyTree) -> tuple[list[Block], int]:
     """The constructors of the layers of a step, and their number."""
     if isinstance(block, (list, tuple)):
         if each not in (1, len(block)):
@@ -262,7 +262,7 @@ def _made(
     steps: int,
     args: Sequence[Any],
     kwargs: dict[str, Any],
-    rngs: Any,
+    rngs: PyTree,
     axis_name: str | None,
 ) -> tuple[list[Any], list[tuple[Path, Path]]]:
     """The layers of a step, with stacked variables, and where they hold what `rngs` holds.
@@ -272,7 +272,7 @@ def _made(
     has_streams = isinstance(rngs, (Rngs, RngStream))
     found: list[tuple[Path, Path]] = []
 
-    def make(carried: Any) -> tuple[Any, list[Any]]:
+    def make(carried: PyTree) -> tuple[Any, list[Any]]:
         # A copy, because an object that is carried can't come out stacked.
         streams = clone(carried) if has_streams else rngs
         named = kwargs if rngs is None else kwargs | {"rngs": streams}
@@ -294,7 +294,7 @@ def _made(
     return blocks, found
 
 
-def _checked(made: Any) -> Module:
+def _checked(made: PyTree) -> Module:
     if not isinstance(made, Module):
         raise ArgumentTypeError(
             f"block made {type(made).__name__}, expected an nnx module.",
@@ -304,7 +304,7 @@ def _checked(made: Any) -> Module:
 
 
 def _references(
-    value: Any, path: Path, places: Mapping[int, Path], seen: set[int]
+    value: PyTree, path: Path, places: Mapping[int, Path], seen: set[int]
 ) -> Iterator[tuple[Path, Path]]:
     """The paths below `value` that lead to objects in `places`, each with the object's place."""
     if isinstance(value, _Shared):
@@ -333,10 +333,10 @@ def _put(blocks: object, path: Path, new: object) -> None:
         )
 
 
-def _rename_variables(tree: Any, axis_name: str | None, add: bool) -> Any:
+def _rename_variables(tree: PyTree, axis_name: str | None, add: bool) -> PyTree:
     change = add_axis_name if add else remove_axis_name
 
-    def renamed(leaf: Any) -> Any:
+    def renamed(leaf: PyTree) -> PyTree:
         if not isinstance(leaf, Variable):
             return leaf
         copy = leaf.copy()
