@@ -149,7 +149,7 @@ def collections_of(variables: object, mutable: CollectionFilter) -> Collections:
 
 
 def shared_collections(variables: object, mutable: CollectionFilter) -> Collections:
-    """The collections of a scope that the user made, whose changes are made in the user's own dicts.
+    """The collections of a scope that the user made; changes are made in the user's own dicts.
 
     Frozen ones are copied, since they can't be changed.
 
