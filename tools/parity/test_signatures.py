@@ -3,6 +3,7 @@
 Or it is named, with the reason, in differences.toml; what is named there does differ.
 """
 
+import importlib
 import inspect
 from collections.abc import Mapping
 
@@ -28,6 +29,34 @@ PAIRS = {
 }
 
 
+# What Flax defines in these modules, and the methods of its classes there.
+HELPERS = [
+    "training.train_state",
+    "training.common_utils",
+    "training.checkpoints",
+    "training.dynamic_scale",
+    "training.early_stopping",
+    "training.lr_schedule",
+    "training.prefetch_iterator",
+    "jax_utils",
+    "cursor",
+    "core.frozen_dict",
+    "core.meta",
+    "core.scope",
+    "core.lift",
+    "io",
+    "linen.fp8_ops",
+    "linen.partitioning",
+    "linen.spmd",
+    "linen.dtypes",
+    "linen.summary",
+    "linen.batch_apply",
+    "linen.pooling",
+    "linen.recurrent",
+    "configurations",
+]
+
+
 # Each by the module that it is compared in, which leaves out `struct.` of its namespaces.
 LISTED = {
     f"{group.where.removeprefix('struct.')}.{name}"
@@ -44,6 +73,30 @@ def shared_names():
             public = not name.startswith("_") and callable(value) and not inspect.ismodule(value)
             if public and hasattr(ours, name):
                 yield f"{where}.{name}", getattr(ours, name), value
+
+
+def helper_names():
+    for where in HELPERS:
+        ours = importlib.import_module(f"linnet.flax.{where}")
+        theirs = importlib.import_module(f"flax.{where}")
+        for name, value in vars(theirs).items():
+            if getattr(value, "__module__", None) != theirs.__name__ or name.startswith("_"):
+                continue
+            if not callable(value) or not hasattr(ours, name):
+                continue
+            yield f"{where}.{name}", getattr(ours, name), value
+            for inner, method in vars(value).items() if inspect.isclass(value) else ():
+                defined = getattr(method, "__module__", None) == theirs.__name__
+                field = inner in getattr(value, "__dataclass_fields__", ())
+                if defined and callable(method) and not field and not inner.startswith("_"):
+                    mine = getattr(getattr(ours, name), inner, None)
+                    yield f"{where}.{name}.{inner}", mine, getattr(value, inner)
+
+
+def kinds(function):
+    """Which parameters go by position alone, or by name alone; a module's own two are fields."""
+    found = parameters(function) or ()
+    return [(n, str(p.kind)) for n, p in found if n not in ("parent", "name")]
 
 
 def parameters(function):
@@ -71,10 +124,10 @@ def same(a, b):
     # Functions, initializers and sentinels are made anew in each library: their kind is compared.
     if a is b or (callable(a) and callable(b)):
         return True
-    if "_Sentinel" in type(b).__name__:
-        return type(a).__name__ == "_Unspecified"
+    if "Sentinel" in type(b).__name__:
+        return type(a).__name__ in ("_Unspecified", "object")
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return dict(a) == dict(b)
+        return {**a} == {**b}
     return (type(a) is type(b) and a == b) or repr(a) == repr(b)
 
 
@@ -86,8 +139,21 @@ def test_parameters_and_defaults(name, ours, theirs):
     assert bool(found) == (name in LISTED), found
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"), [pytest.param(*e, id=e[0]) for e in helper_names()]
+)
+def test_parameters_of_helpers(name, ours, theirs):
+    assert ours is not None
+    found = differences(ours, theirs)
+    if not found and parameters(ours) and parameters(theirs) and kinds(ours) != kinds(theirs):
+        found = [f"{kinds(ours)} instead of {kinds(theirs)}"]
+    assert bool(found) == (name in LISTED), found
+
+
 def test_every_name_that_is_listed_is_compared():
-    assert {name for name, _, _ in shared_names()} >= LISTED
+    compared = [*shared_names(), *helper_names()]
+    assert {name for name, _, _ in compared} >= LISTED
 
 
 def test_most_names_are_compared():

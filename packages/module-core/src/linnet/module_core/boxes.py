@@ -33,8 +33,8 @@ class AxisMetadata(abc.ABC, Generic[T]):
         return self.unbox()
 
     @abc.abstractmethod
-    def replace_boxed(self, value: object) -> AxisMetadata[Any]:
-        """A copy of the box that holds `value`."""
+    def replace_boxed(self, val: object) -> AxisMetadata[Any]:
+        """A copy of the box that holds `val`."""
 
     @abc.abstractmethod
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[T]:

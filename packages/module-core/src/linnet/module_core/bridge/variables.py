@@ -48,9 +48,9 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         """The value."""
         return self.value
 
-    def replace_boxed(self, value: object) -> NNXMeta[Any]:
+    def replace_boxed(self, val: object) -> NNXMeta[Any]:
         """A copy of the box with another value."""
-        return self.replace(value=value)
+        return self.replace(value=val)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> NNXMeta[A]:
         """The box after its value gained an axis at `index`, named `params[PARTITION_NAME]`."""

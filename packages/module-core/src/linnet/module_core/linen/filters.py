@@ -85,10 +85,10 @@ def filter_to_set(x: CollectionFilter) -> set[str]:
     return set(names)
 
 
-def in_filter(filter_like: CollectionFilter, name: str) -> bool:
-    """Whether `filter_like` matches `name`."""
+def in_filter(filter_like: CollectionFilter, col: str) -> bool:
+    """Whether `filter_like` matches the collection `col`."""
     complement, names = normal_form(filter_like)
-    return (name in names) != complement
+    return (col in names) != complement
 
 
 def union_filters(a: CollectionFilter, b: CollectionFilter) -> CollectionFilter:
@@ -133,12 +133,12 @@ T = TypeVar("T")
 
 
 def group_collections(
-    collections: Mapping[str, Any], filters: Collection[CollectionFilter]
+    xs: Mapping[str, Any], col_filters: Collection[CollectionFilter]
 ) -> tuple[dict[str, Any], ...]:
-    """Groups collections by `filters`; each goes to the first filter that matches."""
-    groups: tuple[dict[str, Any], ...] = tuple({} for _ in filters)
-    for name, collection in collections.items():
-        for group, filter_like in zip(groups, filters, strict=True):
+    """Groups collections by filters; each goes to the first that matches."""
+    groups: tuple[dict[str, Any], ...] = tuple({} for _ in col_filters)
+    for name, collection in xs.items():
+        for group, filter_like in zip(groups, col_filters, strict=True):
             if in_filter(filter_like, name):
                 group[name] = collection
                 break

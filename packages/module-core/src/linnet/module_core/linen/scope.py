@@ -241,25 +241,25 @@ class Scope(ScopeMethods):
         self.check_mutable(collection, "")
         return self.own(collection)
 
-    def has_variable(self, collection: str, name: str) -> bool:
-        """Whether there is a variable."""
-        found = self.find(collection)
+    def has_variable(self, col: str, name: str) -> bool:
+        """Whether the collection `col` has a variable of that name."""
+        found = self.find(col)
         return found is not None and name in found
 
-    def get_variable(self, collection: str, name: str, default: object = None) -> Any:
-        """A variable as it is stored, boxes included, or `default`."""
-        found = self.find(collection)
+    def get_variable(self, col: str, name: str, default: object = None) -> Any:
+        """A variable of the collection `col` as it is stored, boxes included, or `default`."""
+        found = self.find(col)
         return default if found is None else found.get(name, default)
 
-    def put_variable(self, collection: str, name: str, value: object) -> None:
-        """Stores a variable; a dict over a dict merges.
+    def put_variable(self, col: str, name: str, value: object) -> None:
+        """Stores a variable in the collection `col`; a dict over a dict merges.
 
         Raises:
           ModifyScopeVariableError: the collection is immutable.
           JaxTransformError: a value of an inner trace is stored outside of it.
         """
-        self.check_write({collection: {name: value}})
-        self._write(collection, name, value)
+        self.check_write({col: {name: value}})
+        self._write(col, name, value)
 
     def _write(self, collection: str, name: str, value: object) -> None:
         # The only place where a variable gets its value; `check_write` has passed. Dicts are merged
@@ -306,9 +306,9 @@ class Scope(ScopeMethods):
         found = ((c, self.find(c)) for c in self.collections)
         return {c: tree for c, tree in found if tree}
 
-    def is_mutable_collection(self, collection: str) -> bool:
-        """Whether `collection` may be changed."""
-        return self.frame.is_mutable(collection)
+    def is_mutable_collection(self, col: str) -> bool:
+        """Whether the collection `col` may be changed."""
+        return self.frame.is_mutable(col)
 
     def parameter(
         self,
@@ -419,12 +419,12 @@ class Scope(ScopeMethods):
 
     # Random keys.
 
-    def has_rng(self, stream: str) -> bool:
-        """Whether a key was given for `stream` itself."""
-        return stream in self.keys
+    def has_rng(self, name: str) -> bool:
+        """Whether a key was given for the stream `name` itself."""
+        return name in self.keys
 
-    def make_rng(self, stream: str = "params") -> PRNGKey:
-        """The next key of `stream`, or of "params" where `stream` was not given.
+    def make_rng(self, name: str = "params") -> PRNGKey:
+        """The next key of the stream `name`, or of "params" where there is none of that name.
 
         Raises:
           InvalidRngError: neither was given.
@@ -433,13 +433,13 @@ class Scope(ScopeMethods):
         if not self.frame.valid:
             raise scope_errors.used_after_end(self)
         keys = self.keys
-        root = keys.get(stream)
+        root = keys.get(name)
         if root is None:
             root = keys.get("params")
             if root is None:
-                raise scope_errors.no_key(self, stream)
-            stream = "params"
-        return self.path_hash().key(root, self.draws.next(stream))
+                raise scope_errors.no_key(self, name)
+            name = "params"
+        return self.path_hash().key(root, self.draws.next(name))
 
     def path_hash(self) -> PathHash:
         """The hash of the path below the root keys."""

@@ -83,9 +83,9 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
     def _contents(self) -> object:
         return self.value
 
-    def replace_boxed(self, value: object) -> Self:
+    def replace_boxed(self, val: object) -> Self:
         """The same names around another value."""
-        return self.replace(value=value)
+        return self.replace(value=val)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> Self:
         """The box for a value that has a new axis at `index`, named by `params[PARTITION_NAME]`.
