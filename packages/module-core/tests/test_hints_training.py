@@ -98,6 +98,7 @@ REMEDIES = [
 ELSEWHERE = [  # they need several devices or processes, or orbax
     "Drop the last elements, or pad them",
     "Pass orbax_checkpointer=orbax.checkpoint.PyTreeCheckpointer().",
+    "Install orbax-checkpoint, or pass an orbax_checkpointer.",
 ]
 
 

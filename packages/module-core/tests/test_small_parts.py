@@ -72,6 +72,53 @@ def test_switches():
             attempt()
 
 
+@pytest.mark.parametrize(
+    ("name", "always"),
+    [("flax_array_ref", False), ("flax_hijax_variable", False), ("flax_pytree_module", True)],
+)
+def test_switches_that_have_one_value(name, always, monkeypatch):
+    config_module.config.update(name, always)
+    with pytest.raises(ArgumentError, match=f"{name} is always {always}"):
+        config_module.config.update(name, not always)
+    monkeypatch.setenv(name.upper(), str(int(not always)))
+    with pytest.raises(ArgumentError, match=f"{name} is always {always}"):
+        config_module.Config()
+
+
+def test_switches_of_modes():
+    config = config_module.config
+    for name, current in (
+        ("nnx_graph_mode", nnx.set_graph_mode.current_value),
+        ("nnx_graph_updates", nnx.set_graph_updates.current_value),
+        ("flax_always_shard_variable", nnx.using_eager_sharding),
+    ):
+        assert current() is True
+        config.update(name, False)
+        assert current() is False
+        config.update(name, True)
+
+
+def test_a_switch_of_a_program_s_own(monkeypatch):
+    config = config_module.config
+    monkeypatch.setenv("AN_OWN_SWITCH", "no")
+    holder = config_module.bool_flag("an_own_switch", default=True, help="It is mine.")
+    number = config_module.int_flag("an_own_number", default=None, help="It counts.")
+    try:
+        assert (holder.value, config.an_own_switch, number.value) == (False, False, None)
+        config.update(holder, True)
+        config.an_own_number = 3
+        assert (holder.value, number.value, holder.__doc__) == (True, 3, "It is mine.")
+        with pytest.raises(TypeError, match=r"Use an_own_switch\.value"):
+            bool(holder)
+        with pytest.raises(RuntimeError, match="There is a switch an_own_switch already"):
+            config_module.bool_flag("an_own_switch", default=True, help="")
+    finally:
+        del vars(config)["an_own_switch"], vars(config)["an_own_number"]
+    monkeypatch.setenv("A_NUMBER", "many")
+    with pytest.raises(ArgumentError, match="A_NUMBER is 'many', expected an integer"):
+        config_module.static_int_env("A_NUMBER", None)
+
+
 @pytest.mark.parametrize(("text", "value"), [("1", True), ("off", False), ("Yes", True)])
 def test_switches_from_the_environment(monkeypatch, text, value):
     monkeypatch.setenv("FLAX_FIX_RNG_SEPARATOR", text)

@@ -1,6 +1,7 @@
 """What a training loop takes beside the model, except what needs several devices."""
 
 import os
+import sys
 import threading
 
 import jax
@@ -10,6 +11,7 @@ import optax
 import pytest
 
 from linnet.module_core import errors, training
+from linnet.module_core.config import config
 from linnet.module_core.training import (
     DynamicScale,
     EarlyStopping,
@@ -372,7 +374,7 @@ class TestCheckpoints:
         path = checkpoints.save_checkpoint_multiprocess(tmp_path, TREE, 1)
         assert checkpoints.latest_checkpoint(tmp_path) == path
 
-    def test_orbax_s_checkpointer_writes_and_reads_a_folder(self, tmp_path):
+    def test_orbax_s_checkpointer_writes_and_reads_a_folder(self, tmp_path, monkeypatch):
         class Checkpointer:
             """As much of orbax as is called."""
 
@@ -391,8 +393,16 @@ class TestCheckpoints:
                 where, {"w": jnp.zeros(2), "step": 0}, orbax_checkpointer=orbax
             )
             assert found["step"] == 3
-        with pytest.raises(errors.ArgumentError, match="is a folder, as orbax writes them"):
+        monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+        with pytest.raises(
+            errors.MissingExtraError, match="as orbax writes them, and orbax is not"
+        ):
             checkpoints.restore_checkpoint(tmp_path, None)
+        with (
+            config.temp_flip_flag("use_orbax_checkpointing", True),
+            pytest.raises(errors.MissingExtraError, match="orbax_checkpointing is on, and"),
+        ):
+            self.save(tmp_path, 3)
         assert self.save(tmp_path, 3) == ["checkpoint_3"]
 
     def test_natural_order(self):

@@ -1,5 +1,3 @@
-"""The names of `flax.configurations`: the switches that Linnet has."""
+"""The names of `flax.configurations`."""
 
-from linnet.module_core.config import Config as Config
-from linnet.module_core.config import config as config
-from linnet.module_core.config import temp_flip_flag as temp_flip_flag
+from linnet.module_core.config import *  # noqa: F403

@@ -16,15 +16,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .errors import ArgumentError
+
+_T = TypeVar("_T")
 
 _TRUE = ("y", "yes", "t", "true", "on", "1")
 _FALSE = ("n", "no", "f", "false", "off", "0", "")
 
 
-def _from_environment(name: str, default: bool) -> bool:
-    text = os.environ.get(name.upper())
+def static_bool_env(varname: str, default: bool) -> bool:
+    """A truth value of an environment variable, such as "1", "yes", "off" or "false".
+
+    Raises:
+      ArgumentError: the variable is something else.
+
+    >>> static_bool_env("A_VARIABLE_THAT_IS_NOT_SET", True)
+    True
+    """
+    text = os.environ.get(varname)
     if text is None:
         return default
     if text.lower() in _TRUE:
@@ -32,9 +43,59 @@ def _from_environment(name: str, default: bool) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ArgumentError(
-        f"Environment variable {name.upper()} is {text!r}, expected a boolean.",
+        f"Environment variable {varname} is {text!r}, expected a boolean.",
         hint=f"Use one of {', '.join(_TRUE)} or {', '.join(n for n in _FALSE if n)}.",
     )
+
+
+def static_int_env(varname: str, default: int | None) -> int | None:
+    """An integer of an environment variable.
+
+    Raises:
+      ArgumentError: the variable is something else.
+
+    >>> static_int_env("A_VARIABLE_THAT_IS_NOT_SET", 3)
+    3
+    """
+    text = os.environ.get(varname)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentError(
+            f"Environment variable {varname} is {text!r}, expected an integer.",
+            hint=f"Leave it out for {default}.",
+        ) from None
+
+
+class FlagHolder(Generic[_T]):
+    """A switch as an object: its name, its meaning, and its value at the moment.
+
+    Args:
+      name: of the switch.
+      help: what it does.
+
+    >>> flax_return_frozendict.name, flax_return_frozendict.value
+    ('flax_return_frozendict', False)
+    """
+
+    def __init__(self, name: str, help: str) -> None:
+        self.name = name
+        self.__name__ = name.removeprefix("flax")
+        self.__doc__ = help
+
+    @property
+    def value(self) -> _T:
+        """The value at the moment."""
+        value: _T = getattr(config, self.name)
+        return value
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{self.name} is a switch, not its value. Use {self.name}.value.")
+
+    def __repr__(self) -> str:
+        return f"FlagHolder({self.name!r})"
 
 
 class Config:
@@ -47,30 +108,76 @@ class Config:
       flax_preserve_adopted_names: a module passed to another module's constructor keeps its name.
       flax_filter_frames: the library's frames are removed from tracebacks (see `tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
+      flax_use_orbax_checkpointing: `save_checkpoint` writes as orbax does, if it isn't told how.
+      flax_always_shard_variable: what `nnx.use_eager_sharding` sets where it isn't called.
+      nnx_graph_mode: what `nnx.set_graph_mode` sets where it isn't called.
+      nnx_graph_updates: what `nnx.set_graph_updates` sets where it isn't called.
+      flax_max_repr_depth, flax_use_flaxlib: without effect; Linnet needs neither.
+      flax_array_ref, flax_hijax_variable: always False, as there are no such variables.
+      flax_pytree_module: always True: every nnx module is a pytree, unless its class says no.
     """
 
-    flax_fix_rng_separator: bool
-    flax_return_frozendict: bool
-    flax_preserve_adopted_names: bool
-    flax_filter_frames: bool
-    flax_profile: bool
+    if TYPE_CHECKING:  # Switches are made by `bool_flag` and `int_flag`.
+        flax_fix_rng_separator: bool
+        flax_return_frozendict: bool
+        flax_preserve_adopted_names: bool
+        flax_filter_frames: bool
+        flax_profile: bool
+        flax_use_orbax_checkpointing: bool
+        flax_always_shard_variable: bool
+        nnx_graph_mode: bool
+        nnx_graph_updates: bool
+        flax_max_repr_depth: int | None
+        flax_use_flaxlib: bool
+        flax_array_ref: bool
+        flax_hijax_variable: bool
+        flax_pytree_module: bool
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
         for name, default in _DEFAULTS.items():
-            self.__dict__[name] = _from_environment(name, default)
+            # All that is set here has one type: that of its default.
+            known = isinstance(default, bool)
+            read: Any = static_bool_env if known else static_int_env
+            value = read(name.upper(), default)
+            _require_possible(name, value)
+            self.__dict__[name] = value
 
     def __setattr__(self, name: str, value: object) -> None:
         self.update(name, value)
 
-    def update(self, name: str, value: object) -> None:
-        """Sets the switch `name`.
+    def update(self, name_or_holder: str | FlagHolder[Any], value: object, /) -> None:
+        """Sets a switch, given by its name or as a `FlagHolder`.
 
         Raises:
           LookupError: the switch doesn't exist.
+          ArgumentError: the switch can't have another value than it has.
         """
-        if name not in _DEFAULTS:
-            raise LookupError(f"Unknown switch {name!r}. Known switches: {', '.join(_DEFAULTS)}.")
+        holder = isinstance(name_or_holder, FlagHolder)
+        name = name_or_holder.name if holder else name_or_holder  # type: ignore[union-attr]
+        if name not in self.__dict__:
+            raise LookupError(
+                f"Unknown switch {name!r}. Known switches: {', '.join(self.__dict__)}."
+            )
+        _require_possible(name, value)
         self.__dict__[name] = value
+
+    @contextmanager
+    def temp_flip_flag(self, var_name: str, var_value: bool) -> Iterator[None]:
+        """Sets the switch `flax_<var_name>` within a `with` block.
+
+        >>> with config.temp_flip_flag("return_frozendict", True):
+        ...     config.flax_return_frozendict
+        True
+        """
+        name = f"flax_{var_name}"
+        old = self.__dict__.get(name)
+        self.update(name, var_value)
+        try:
+            yield
+        finally:
+            self.update(name, old)
 
     def __reduce__(self) -> str:
         return "config"  # pickled by name: another process uses the switches set there
@@ -79,25 +186,92 @@ class Config:
         return f"Config({', '.join(f'{k}={v}' for k, v in self.__dict__.items())})"
 
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, bool | int | None] = {
     "flax_fix_rng_separator": False,
     "flax_return_frozendict": False,
     "flax_preserve_adopted_names": False,
     "flax_filter_frames": True,
     "flax_profile": True,
+    "flax_use_orbax_checkpointing": False,
+    "flax_always_shard_variable": True,
+    "nnx_graph_mode": True,
+    "nnx_graph_updates": True,
+    "flax_max_repr_depth": None,
+    "flax_use_flaxlib": False,
+    "flax_array_ref": False,
+    "flax_hijax_variable": False,
+    "flax_pytree_module": True,
 }
+
+_ALWAYS = {
+    "flax_array_ref": (False, "Leave it out: assignment changes variables."),
+    "flax_hijax_variable": (False, "Leave it out: assignment changes variables."),
+    "flax_pytree_module": (True, "For one class, write `class Model(nnx.Module, pytree=False)`."),
+}
+
+
+def _require_possible(name: str, value: object) -> None:
+    always, hint = _ALWAYS.get(name, (value, ""))
+    if bool(value) is not bool(always):
+        raise ArgumentError(f"{name} is always {always} in Linnet, got {value!r}.", hint=hint)
+
 
 config = Config()
 """The switches of this process."""
 
+temp_flip_flag = config.temp_flip_flag
 
-@contextmanager
-def temp_flip_flag(name: str, value: bool) -> Iterator[None]:
-    """Sets the switch `flax_<name>` within a `with` block."""
-    full = f"flax_{name}"
-    old = getattr(config, full, None)
-    config.update(full, value)
-    try:
-        yield
-    finally:
-        config.update(full, old)
+
+def _flag(name: str, read: Any, default: Any, help: str) -> FlagHolder[Any]:
+    if name in config.__dict__:
+        raise RuntimeError(f"There is a switch {name} already.")
+    config.__dict__[name] = read(name.upper(), default)
+    return FlagHolder(name, help)
+
+
+def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
+    """Makes a switch of a program's own, which is an attribute of `config`.
+
+    Args:
+      name: of the switch; in capitals, that of the environment variable with its value.
+      default: the value if there is no such variable.
+      help: what the switch does.
+
+    Raises:
+      RuntimeError: there is one of that name.
+
+    >>> bool_flag("my_switch", default=True, help="An example.").value
+    True
+    """
+    return _flag(name, static_bool_env, default, help)
+
+
+def int_flag(name: str, *, default: int | None, help: str) -> FlagHolder[int | None]:
+    """Makes a switch whose value is an integer; see `bool_flag`.
+
+    >>> int_flag("my_number", default=3, help="An example.").value
+    3
+    """
+    return _flag(name, static_int_env, default, help)
+
+
+def _held(name: str) -> FlagHolder[bool]:
+    return FlagHolder(name, f"See the attribute {name} of `Config`.")
+
+
+flax_filter_frames = _held("flax_filter_frames")
+flax_profile = _held("flax_profile")
+flax_use_orbax_checkpointing = _held("flax_use_orbax_checkpointing")
+flax_preserve_adopted_names = _held("flax_preserve_adopted_names")
+flax_return_frozendict = _held("flax_return_frozendict")
+flax_fix_rng = _held("flax_fix_rng_separator")
+flax_use_flaxlib = _held("flax_use_flaxlib")
+flax_array_ref = _held("flax_array_ref")
+flax_pytree_module = _held("flax_pytree_module")
+flax_max_repr_depth: FlagHolder[int | None] = FlagHolder(
+    "flax_max_repr_depth", "See the attribute flax_max_repr_depth of `Config`."
+)
+flax_always_shard_variable = _held("flax_always_shard_variable")
+flax_hijax_variable = _held("flax_hijax_variable")
+nnx_graph_mode = _held("nnx_graph_mode")
+nnx_graph_updates = _held("nnx_graph_updates")

@@ -30,13 +30,6 @@ _GRAPH = (
 )
 
 _LACKING = {
-    "flax.configurations": (
-        "FlagHolder bool_flag flax_always_shard_variable flax_array_ref flax_filter_frames "
-        "flax_fix_rng flax_hijax_variable flax_max_repr_depth flax_preserve_adopted_names "
-        "flax_profile flax_pytree_module flax_return_frozendict flax_use_flaxlib "
-        "flax_use_orbax_checkpointing int_flag nnx_graph_mode nnx_graph_updates "
-        "static_bool_env static_int_env"
-    ),
     "flax.core.frozen_dict": ("FrozenKeysView FrozenValuesView"),
     "flax.core.lift": ("CountsHolder TransformContext id_fn set_from_dict"),
     "flax.core.scope": ("child_rng_token uuid"),

@@ -4,8 +4,9 @@ A checkpoint is written under a temporary name and renamed when it is complete, 
 a number is a whole one, whenever the program was interrupted. Only then are older ones removed.
 The numbers order the files: `checkpoint_10` comes after `checkpoint_9`, and steps may be fractions.
 
-A checkpoint of orbax is a folder in place of the file. It is read and written by the
-`orbax_checkpointer` that is given; orbax itself is never imported here.
+A checkpoint of orbax is a folder in place of the file. It is written by the `orbax_checkpointer`
+that is given, or if the switch `flax_use_orbax_checkpointing` is on, and read where orbax is
+installed.
 The bytes are those of `linnet.struct.serialization`; reading them builds arrays and containers and
 runs nothing.
 
@@ -20,6 +21,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -27,7 +29,8 @@ import jax
 
 from linnet.struct import serialization
 
-from ..errors import ArgumentError, InvalidCheckpointError
+from ..config import config
+from ..errors import ArgumentError, InvalidCheckpointError, MissingExtraError
 
 T = TypeVar("T")
 
@@ -105,7 +108,8 @@ def save_checkpoint(
       overwrite: replace a checkpoint of this step, and remove those of later ones.
       keep_every_n_steps: keep a checkpoint every so many steps in addition.
       async_manager: writes the file in a thread; the tree is copied first.
-      orbax_checkpointer: writes a folder instead, such as `orbax.checkpoint.PyTreeCheckpointer()`.
+      orbax_checkpointer: writes a folder instead, such as `orbax.checkpoint.PyTreeCheckpointer()`,
+        which is taken if the switch `flax_use_orbax_checkpointing` of `config` is on.
 
     Returns:
       The path of the checkpoint.
@@ -114,6 +118,7 @@ def save_checkpoint(
       InvalidCheckpointError: there is a checkpoint of this step or of a later one, and `overwrite`
         is False.
       ArgumentError: `keep` or `keep_every_n_steps` is below 1.
+      MissingExtraError: orbax is to write, and isn't installed.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -139,6 +144,8 @@ def save_checkpoint(
             hint=f"The newest is {Path(present[-1]).name}. Set overwrite=True to replace this step"
             " and remove later ones, or choose another ckpt_dir or prefix.",
         )
+    if orbax_checkpointer is None and config.flax_use_orbax_checkpointing:
+        orbax_checkpointer = _checkpointer("save_checkpoint: flax_use_orbax_checkpointing is on")
     if orbax_checkpointer is not None:
         orbax_checkpointer.save(path, target, force=overwrite)
         _remove_others(base, path, keep, overwrite, keep_every_n_steps)
@@ -236,15 +243,16 @@ def restore_checkpoint(
       step: the number of the checkpoint; the newest unless given.
       prefix: what the file's name has before the number.
       parallel, gda_manager, allow_partial_mpa_restoration: accepted for programs that pass them.
-      orbax_checkpointer: reads folders of orbax, such as `orbax.checkpoint.PyTreeCheckpointer()`.
+      orbax_checkpointer: reads folders of orbax; `orbax.checkpoint.PyTreeCheckpointer()` unless
+        given.
       orbax_transforms: passed to it.
 
     Returns:
       A tree like `target` with the checkpoint's values, or `target` if the folder has none.
 
     Raises:
-      ArgumentError: (a ValueError) the folder has no checkpoint of this step, or orbax wrote it
-        and no `orbax_checkpointer` is given.
+      ArgumentError: (a ValueError) the folder has no checkpoint of this step.
+      MissingExtraError: orbax wrote the checkpoint, and isn't installed.
       serialization.InvalidBytesError: (a ValueError) the file is cut off, or is something else.
     """
     folder = os.fspath(ckpt_dir)
@@ -414,16 +422,23 @@ def _is_orbax(folder: str) -> bool:
 
 def _restore_orbax(path: str, target: T, checkpointer: Any, transforms: object) -> T:
     if checkpointer is None:
-        raise ArgumentError(
-            f"restore_checkpoint: {path} is a folder, as orbax writes them, and there is no"
-            " orbax_checkpointer to read it.",
-            hint="Pass orbax_checkpointer=orbax.checkpoint.PyTreeCheckpointer().",
+        checkpointer = _checkpointer(
+            f"restore_checkpoint: {path} is a folder, as orbax writes them"
         )
     options = {} if transforms is None else {"transforms": transforms}
     if target is None:
         restored: T = checkpointer.restore(os.path.abspath(path), **options)
         return restored
-    state_dict = checkpointer.restore(
-        os.path.abspath(path), item=serialization.to_state_dict(target), **options
-    )
-    return serialization.from_state_dict(target, state_dict)
+    like: T = checkpointer.restore(os.path.abspath(path), item=target, **options)
+    return like
+
+
+def _checkpointer(why: str) -> Any:
+    try:
+        library = import_module("orbax.checkpoint")
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            f"{why}, and orbax is not installed.",
+            hint="Install orbax-checkpoint, or pass an orbax_checkpointer.",
+        ) from None
+    return library.PyTreeCheckpointer()

@@ -12,6 +12,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from contextvars import ContextVar
 from typing import Any, ClassVar, TypeVar
 
+from ...config import config
 from ...errors import ArgumentTypeError
 from ..variable.variable_metadata import require_one_kind
 
@@ -21,7 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Mode:
     """A setting that a call of its class changes, and that `with` or a decorator restores."""
 
-    _variable: ClassVar[ContextVar[bool]]
+    _variable: ClassVar[ContextVar[bool | None]]
+    _switch: ClassVar[str]  # of `config`, where no mode is set
 
     def __init__(self, value: bool, /) -> None:
         if not isinstance(value, bool):
@@ -33,7 +35,10 @@ class _Mode:
     @classmethod
     def current_value(cls) -> bool:
         """The current mode."""
-        return cls._variable.get()
+        value = cls._variable.get()
+        if value is None:
+            value = bool(getattr(config, cls._switch))
+        return value
 
     def __enter__(self) -> None:
         self._variable.set(self._value)
@@ -71,7 +76,8 @@ class set_graph_mode(_Mode):
     True
     """
 
-    _variable = ContextVar("graph_mode", default=True)
+    _variable = ContextVar[bool | None]("graph_mode", default=None)
+    _switch = "nnx_graph_mode"
 
 
 class set_graph_updates(_Mode):
@@ -88,7 +94,8 @@ class set_graph_updates(_Mode):
     (False, True)
     """
 
-    _variable = ContextVar("graph_updates", default=True)
+    _variable = ContextVar[bool | None]("graph_updates", default=None)
+    _switch = "nnx_graph_updates"
 
 
 def graph_mode(graph: bool | None) -> bool:

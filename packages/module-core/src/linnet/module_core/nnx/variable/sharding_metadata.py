@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from ...axis_rules import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
+from ...config import config
 from ...errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -90,12 +91,13 @@ def spec_for(names: Any, metadata: Mapping[str, Any]) -> PartitionSpec:
     )
 
 
-_eager: ContextVar[bool] = ContextVar("eager_sharding", default=True)
+_eager: ContextVar[bool | None] = ContextVar("eager_sharding", default=None)
 
 
 def using_eager_sharding() -> bool:
     """Whether variables that name their axes are laid out over the mesh when they are created."""
-    return _eager.get()
+    value = _eager.get()
+    return config.flax_always_shard_variable if value is None else value
 
 
 class use_eager_sharding:
