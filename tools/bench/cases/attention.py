@@ -1,6 +1,7 @@
 """Multi-head attention over one sequence: its memory and its time, forwards and with gradient.
 
-The layer is left as it comes (`implementation="auto"`). Memory is what the compiled program needs
+The layer is left as it comes (`implementation="auto"`); windows are causal. Memory is what the
+compiled program needs
 besides its inputs and outputs. The gradient is that of the sum of the outputs' squares by
 parameters and inputs.
 """
@@ -8,7 +9,7 @@ parameters and inputs.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen
 import jax
@@ -18,7 +19,8 @@ import linnet.linen
 from bench.case import FLAX, LINNET, Builder, Case, Comparison, Measure, Unit, timed
 
 HEADS, FEATURES = 8, 256
-LONG, LONGER, SHORT = 4096, 16384, 512
+LONG, LONGER, SHORT, MIDDLE = 4096, 16384, 512, 8192
+WINDOW = 512
 _LIBRARIES: dict[str, Any] = {LINNET: linnet.linen, FLAX: flax.linen}
 _KINDS = ("forward", "gradient")
 
@@ -66,6 +68,103 @@ _TIME = {
     (SHORT, "gradient"): 1.0,
 }
 
+
+class Form(NamedTuple):
+    """A form of causal attention over a number of tokens, as a contender."""
+
+    tokens: int
+    causal: bool = True
+    window: int | None = None
+
+    def __str__(self) -> str:
+        kind = "full" if not self.causal else f"window {self.window}" if self.window else "causal"
+        return f"{kind}, {self.tokens}"
+
+
+@functools.cache
+def _compiled_form(form: Form, kind: str) -> Any:
+    layer = linnet.linen.MultiHeadAttention(num_heads=HEADS, window=form.window)
+    x = jax.ShapeDtypeStruct((1, form.tokens, FEATURES), jnp.float32)  # type: ignore[no-untyped-call]
+    variables = jax.eval_shape(layer.init, jax.random.key(0), x)
+
+    def run(variables: Any, x: Any) -> Any:
+        return layer.apply(variables, x, is_causal=form.causal)
+
+    def loss(variables: Any, x: Any) -> Any:
+        return jnp.sum(jnp.square(run(variables, x)))
+
+    program = run if kind == "forward" else jax.grad(loss, argnums=(0, 1))
+    return jax.jit(program).lower(variables, x).compile()
+
+
+def _memory_of_form(form: Form, kind: str) -> Builder:
+    def build() -> Measure:
+        analysis = _compiled_form(form, kind).memory_analysis()
+        return lambda: float(analysis.temp_size_in_bytes)
+
+    return build
+
+
+def _running_form(form: Form, kind: str) -> Builder:
+    def build() -> Measure:
+        layer = linnet.linen.MultiHeadAttention(num_heads=HEADS)
+        x = jax.random.normal(jax.random.key(1), (1, form.tokens, FEATURES))
+        variables = jax.jit(layer.init)(jax.random.key(0), x[:, :1])
+        run = _compiled_form(form, kind)
+        return timed(lambda: run(variables, x))
+
+    return build
+
+
+def _against(
+    name: str, title: str, form: Form, other: Form, time: float, memory: float | None
+) -> list[Case]:
+    """Cases that compare two forms in time and, if a bound is given, in memory."""
+    cases = []
+    for kind in _KINDS:
+        comparison = functools.partial(Comparison, str(form), str(other))
+        forms = (form, other)
+        if memory is not None:
+            cases.append(
+                Case(
+                    f"attention-{name}-memory-{kind}",
+                    f"temporary memory of {title}: {kind}",
+                    {str(f): _memory_of_form(f, kind) for f in forms},
+                    [comparison(at_most=memory)],
+                    unit=Unit.BYTES,
+                    exact=True,
+                )
+            )
+        cases.append(
+            Case(
+                f"attention-{name}-{kind}",
+                f"run {title}: {kind}",
+                {str(f): _running_form(f, kind) for f in forms},
+                [comparison(at_most=time)],
+            )
+        )
+    return cases
+
+
+def _step(position: int) -> Builder:
+    """A step of decoding with a cache of `LONG` positions, of which `position` are filled."""
+
+    def build() -> Measure:
+        layer = linnet.linen.MultiHeadAttention(num_heads=HEADS, decode=True)
+        x = jax.random.normal(jax.random.key(1), (8, LONG, FEATURES))
+        variables = jax.jit(layer.init)(jax.random.key(0), x)
+        variables["cache"]["cache_index"] = jnp.int32(position)
+        token = x[:, :1]
+
+        @jax.jit
+        def step(variables: Any, token: Any) -> Any:
+            return layer.apply(variables, token, mutable=["cache"])
+
+        return timed(lambda: step(variables, token))
+
+    return build
+
+
 CASES = [
     *(
         Case(
@@ -97,5 +196,35 @@ CASES = [
             [Comparison(LINNET, FLAX, at_most=at_most)],
         )
         for (tokens, kind), at_most in _TIME.items()
+    ),
+    *_against(
+        "window",
+        f"attention of {LONGER} tokens, each to the last {WINDOW} over each to all before it",
+        Form(LONGER, window=WINDOW),
+        Form(LONGER),
+        time=0.25,
+        memory=1.1,
+    ),
+    *_against(
+        "linear",
+        f"attention in a window of {WINDOW}, {LONGER} tokens over {LONG}",
+        Form(LONGER, window=WINDOW),
+        Form(LONG, window=WINDOW),
+        time=4.5,
+        memory=4.5,
+    ),
+    *_against(
+        "causal",
+        f"attention of {MIDDLE} tokens, each to all before it over each to all",
+        Form(MIDDLE),
+        Form(MIDDLE, causal=False),
+        time=0.6,
+        memory=None,
+    ),
+    Case(
+        "attention-decoding",
+        f"decode a token at the end of a cache of {LONG} positions over one at its beginning",
+        {"at the end": _step(LONG - 8), "at the beginning": _step(8)},
+        [Comparison("at the end", "at the beginning", at_most=1.1)],
     ),
 ]
