@@ -26,6 +26,7 @@ class Tree:
         self.scope = importlib.import_module(f"{root}.core.scope")
         self.lift = importlib.import_module(f"{root}.core.lift")
         self.axes_scan = importlib.import_module(f"{root}.core.axes_scan")
+        self.nn = importlib.import_module(f"{root}.core.nn")
         self.partial_eval = importlib.import_module(f"{root}.core.partial_eval")
         self.meta = importlib.import_module(f"{root}.core.meta")
         self.linen = importlib.import_module(f"{root}.linen")
@@ -43,7 +44,7 @@ def outcome(program, tree):
         return error
 
 
-def check(program):
+def check(program, equal=None):
     expected, got = outcome(program, FLAX), outcome(program, LINNET)
     if isinstance(expected, Exception):
         assert isinstance(got, Exception), f"Flax raises {expected!r}; got {got!r}"
@@ -52,12 +53,19 @@ def check(program):
         return
     if isinstance(got, Exception):
         raise got
-    jax.tree.map(identical, expected, got)
+    jax.tree.map(equal or identical, expected, got)
 
 
 def identical(a, b):
     np.testing.assert_array_equal(a, b)
     assert a.dtype == b.dtype
+
+
+def near(a, b):
+    assert a.dtype == b.dtype
+    wide = np.float64 if a.dtype != jnp.bfloat16 else np.float32
+    tolerance = 2e-5 if a.dtype != jnp.bfloat16 else 2e-2
+    np.testing.assert_allclose(a.astype(wide), b.astype(wide), rtol=tolerance, atol=tolerance)
 
 
 def data(key):
@@ -556,6 +564,115 @@ LIFTED = {
 @pytest.mark.parametrize("name", LIFTED)
 def test_lifted_functions(name):
     check(LIFTED[name])
+
+
+IMAGES = jax.random.normal(jax.random.key(2), (2, 6, 6, 4))
+TEXT = jax.random.normal(jax.random.key(3), (2, 5, 8))
+KEYS = {"params": KEY, "dropout": jax.random.key(1)}
+HEADS = [jax.random.normal(jax.random.key(i), (2, 5 if i == 4 else 6, 3, 4)) for i in (4, 5, 6)]
+GRID = jax.random.normal(jax.random.key(7), (2, 3, 4, 2, 4))
+PADDING = jnp.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], bool)[..., None]
+STATISTICS = {
+    "params": {"scale": jnp.full(4, 2.0), "bias": jnp.ones(4)},
+    "batch_stats": {"mean": jnp.ones(4), "var": jnp.full(4, 2.0)},
+}
+
+
+def layer(name, *args, **kwargs):
+    return lambda f: f.init(getattr(f.core.nn, name))(KEYS, *args, **kwargs)
+
+
+def embed(method, *args):
+    def fn(f):
+        table = lambda scope: f.core.nn.embedding(scope, 5, 3)  # noqa: E731
+        return f.init(lambda scope: getattr(table(scope), method)(*args))(KEY)
+
+    return fn
+
+
+def attend(*args, **kwargs):
+    """What the real positions get: those of the padding are not defined."""
+
+    def fn(f):
+        y, variables = layer("multi_head_dot_product_attention", *args, **kwargs)(f)
+        return jnp.where(PADDING, y, 0), variables
+
+    return fn
+
+
+LAYERS = {
+    "dense": layer("dense", TEXT, 3),
+    "dense, options": layer("dense", TEXT, 3, bias=False, dtype=jnp.bfloat16),
+    "dense, integers": layer("dense", jnp.ones((2, 3), jnp.int32), 3),
+    "dense_general": layer("dense_general", TEXT, (3, 2)),
+    "dense_general, axes": layer("dense_general", TEXT, (3, 2), axis=(-2, -1)),
+    "dense_general, batch": layer("dense_general", IMAGES, 3, batch_dims=(0, 1)),
+    "dense_general, not a batch": layer("dense_general", TEXT, 3, batch_dims=(1,)),
+    "conv": layer("conv", IMAGES, 6, (3, 3)),
+    "conv, options": layer(
+        "conv",
+        IMAGES,
+        6,
+        (3, 2),
+        strides=(2, 1),
+        padding="VALID",
+        feature_group_count=2,
+        bias=False,
+    ),
+    "conv, padding": layer("conv", TEXT, 6, (3,), padding=((1, 2),), kernel_dilation=(2,)),
+    "conv_transpose": layer("conv_transpose", IMAGES, 6, (3, 3)),
+    "conv_transpose, options": layer(
+        "conv_transpose", TEXT, 6, (4,), strides=(2,), padding="VALID", bias=False
+    ),
+    "lookup": embed("lookup", jnp.array([[1, 2], [4, 0]])),
+    "lookup, outside": embed("lookup", jnp.array([7, -1])),
+    "lookup, floats": embed("lookup", jnp.array([1.0])),
+    "attend": embed("attend", jnp.ones((2, 3))),
+    "batch_norm": layer("batch_norm", IMAGES),
+    "batch_norm, axes": layer("batch_norm", IMAGES, axis=(1, -1), scale=False, dtype=jnp.bfloat16),
+    "batch_norm, kind": layer("batch_norm", IMAGES, kind="state", momentum=0.5, epsilon=0.1),
+    "batch_norm, training": lambda f: f.apply(f.core.nn.batch_norm, mutable=["batch_stats"])(
+        STATISTICS, IMAGES
+    ),
+    "batch_norm, kept": lambda f: f.apply(f.core.nn.batch_norm)(
+        STATISTICS, IMAGES, use_running_average=True
+    ),
+    "batch_norm, immutable": lambda f: f.apply(f.core.nn.batch_norm)(STATISTICS, IMAGES),
+    "layer_norm": layer("layer_norm", IMAGES),
+    "layer_norm, options": layer("layer_norm", IMAGES, epsilon=0.1, bias=False, scale=False),
+    "group_norm": layer("group_norm", IMAGES, num_groups=2),
+    "group_norm, size": layer("group_norm", IMAGES, None, 2, scale=False, dtype=jnp.bfloat16),
+    "group_norm, both": layer("group_norm", IMAGES, num_groups=2, group_size=2),
+    "group_norm, neither": layer("group_norm", IMAGES, num_groups=None),
+    "dropout": layer("dropout", TEXT, 0.5),
+    "dropout, a key": layer("dropout", TEXT, 0.5, rng=jax.random.key(7)),
+    "dropout, none": layer("dropout", TEXT, 0.5, deterministic=True),
+    "dropout, all": layer("dropout", TEXT, 1.0),
+    "dropout without a key": lambda f: f.apply(f.core.nn.dropout)({}, TEXT, 0.5),
+    "attention": layer("dot_product_attention", *HEADS),
+    "attention, bias": layer(
+        "dot_product_attention", *HEADS, bias=jnp.ones((2, 3, 5, 6)).at[..., 0].set(-9.0)
+    ),
+    "attention, dropout": layer("dot_product_attention", *HEADS, dropout_rate=0.5),
+    "attention, two axes": layer("dot_product_attention", GRID, GRID, GRID, axis=(1, 2)),
+    "attention, the second axis": layer("dot_product_attention", GRID, GRID, GRID, axis=2),
+    "attention along the batch": layer("dot_product_attention", GRID, GRID, GRID, axis=(0,)),
+    "heads": attend(TEXT, TEXT, 2),
+    "heads, features": attend(TEXT, None, 2, qkv_features=4, out_features=6, bias=False),
+    "heads, causal": attend(TEXT, TEXT, 2, causal_mask=True, padding_mask=PADDING),
+    "heads, segments": attend(
+        TEXT, TEXT, 2, segmentation=jnp.array([[1, 1, 2, 2, 0], [1, 1, 1, 1, 1]])[..., None]
+    ),
+    "heads, dropout": attend(TEXT, TEXT, 2, dropout_rate=0.5),
+    "heads, axes": layer(
+        "multi_head_dot_product_attention", IMAGES, IMAGES, 2, attention_axis=(1,), causal_mask=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name):
+    check(LAYERS[name], near)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ if _typing.TYPE_CHECKING:
     from . import frozen_dict as frozen_dict
     from . import lift as lift
     from . import meta as meta
+    from . import nn as nn
     from . import partial_eval as partial_eval
     from . import scope as scope
     from . import spmd as spmd

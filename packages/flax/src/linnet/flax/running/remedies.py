@@ -9,7 +9,6 @@ from __future__ import annotations
 _INSIDE = (
     "It is part of how Flax works inside. If the program needs what it does, please open an issue."
 )
-_SCOPES = "Write a module: the transforms of linnet.linen do the same for methods of modules."
 _FP8_META = (
     "Keep scales and histories in float32, and give each call of a loop its own: jax has no public"
     " way to make a dtype whose gradients are compared instead of added."
@@ -154,7 +153,6 @@ _LACKING = {
 }
 
 _INSTEAD = {
-    "flax.core.nn": _SCOPES,
     "flax.metrics.tensorboard": "Use tensorboardX.SummaryWriter, or clu.metric_writers.",
     "flax.nnx.deprecations": _INSIDE,
     "flax.nnx.extract": _INSIDE,
@@ -170,10 +168,6 @@ _INSTEAD = {
             "fp8_meta_dtype",
             "fp8_meta_dtype_wrapper",
         )
-    },
-    **{
-        f"flax.core.nn.{name}": _SCOPES
-        for name in ("attention", "linear", "normalization", "stochastic")
     },
 }
 """Modules, and names that have a remedy of their own."""
