@@ -241,7 +241,7 @@ REMEDIES = [
         lambda: run(Counting(), state_axes={PathContains("steps"): Carry, ...: None}),
     ),
     Remedy(
-        "start from a carry of the type that the cell computes in.",
+        "start from a carry of the cell's computation dtype.",
         lambda: run(Halves()),
         lambda: run(Halves(), jnp.zeros(X.shape, Halves.dtype)),
     ),

@@ -428,7 +428,7 @@ SCAN = [
         lambda: scan(lambda both, x: (both, x), (Net(), V), X),
     ),
     Remedy(
-        "An output of every step has an axis; what stays the same is carried.",
+        "Give each step's output an axis, and carry what stays the same.",
         lambda: scan(lambda m, x: (m, x), out_axes=(nnx.Carry, None)),
         lambda: [
             scan(lambda m, x: (m, x), out_axes=(nnx.Carry, 0)),
@@ -444,7 +444,7 @@ SCAN = [
         ],
     ),
     Remedy(
-        "Return the very module that was carried in, changed in place.",
+        "Return the same module that was carried in, changed in place.",
         lambda: scan(lambda m, x: (None, x)),
         lambda: scan(lambda m, x: (m, m(x))),
     ),
@@ -466,7 +466,7 @@ SCAN = [
         ],
     ),
     Remedy(
-        "What is the same at every step, or carried, keeps its structure. Give what a step makes",
+        "Broadcast and carried objects keep their structure. Give what a step creates an axis",
         lambda: scan(lambda m, x: [adding(m), (m, x)][1]),
         lambda: [
             scan(
@@ -487,7 +487,7 @@ SCAN = [
         lambda: captured(sowing, (nnx.StateAxes({nnx.Intermediate: 0, ...: nnx.Carry}), 0)),
     ),
     Remedy(
-        "Steps set the values of what is carried, and find it where it was.",
+        "Steps may set the values of carried variables, but not move them.",
         lambda: scan(lambda m, x: (without_second(m), x), tied(), X),
         lambda: [
             scan(lambda m, x: [setting("w", x)(m), (m, x)][1], without_second(tied()), X),

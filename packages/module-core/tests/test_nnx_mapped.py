@@ -386,7 +386,7 @@ def test_scan_mistakes():
         scan(lambda x: x, in_axes=0, out_axes=None)
     with pytest.raises(ArgumentError, match="`length` not provided"):
         scan(lambda c: c, in_axes=carry, out_axes=carry)(0)
-    with pytest.raises(ArgumentError, match="Return the very module that was carried in"):
+    with pytest.raises(ArgumentError, match="Return the same module that was carried in"):
         scan(lambda m: block(1), in_axes=carry, out_axes=carry, length=2)(m)
     with pytest.raises(ArgumentError, match="over axis 0 of m.calls, of shape"):
         scan(lambda m, c: c, in_axes=(0, carry), out_axes=carry)(m, 0)

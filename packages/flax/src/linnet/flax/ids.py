@@ -31,7 +31,7 @@ class FlaxId:
 
 
 class UUIDManager:
-    """Makes identifiers, counted from 1; from any thread."""
+    """Makes identifiers, counted from 1, in any thread."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)

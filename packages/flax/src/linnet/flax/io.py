@@ -1,7 +1,7 @@
 """`flax.io`: files on local disks, behind the few functions that programs call.
 
-Flax reads other file systems through TensorFlow where that is installed; here such a path is
-refused, by name, before anything is done.
+Flax reads other file systems through TensorFlow where that is installed; here such a path
+raises an error before anything is done.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def copy(src: Path, dst: Path, overwrite: bool = False) -> None:
     """Copies a file.
 
     Raises:
-      AlreadyExistsError: there is one at `dst`, and `overwrite` is False.
+      AlreadyExistsError: `dst` exists, and `overwrite` is False.
     """
     _check_free(dst, overwrite)
     shutil.copy(_local(src), _local(dst))
@@ -121,7 +121,7 @@ def rename(src: Path, dst: Path, overwrite: bool = False) -> None:
     """Renames a file.
 
     Raises:
-      AlreadyExistsError: there is one at `dst`, and `overwrite` is False.
+      AlreadyExistsError: `dst` exists, and `overwrite` is False.
     """
     _check_free(dst, overwrite)
     os.replace(_local(src), _local(dst))

@@ -79,7 +79,7 @@ def register_serialization_state(
     ty_from_state_dict: Callable[[Any, dict[str, Any]], Any],
     override: bool = False,
 ) -> None:
-    """Registers how instances of a class, excluding subclasses, become state dicts and come back.
+    """Registers how instances of exactly this class are converted to state dicts and back.
 
     Args:
       ty: the class.

@@ -1,8 +1,9 @@
-"""Finds the field because of which Python cannot make a dataclass.
+"""Finds the field that keeps Python from making a dataclass.
 
 A field without a default cannot follow one with a default. If the default is in a base class,
 Python's error names the field but not the fix. The fixes differ: struct's dataclasses, linen's
-modules and nnx's modules declare keyword-only fields differently. Finding the field is the same.
+modules and nnx's modules declare keyword-only fields differently. The way to find the field is the
+same.
 """
 
 from __future__ import annotations

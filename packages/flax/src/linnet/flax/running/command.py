@@ -5,12 +5,12 @@
     python -m linnet.flax [--report] -c CODE [ARGUMENTS]
     python -m linnet.flax rewrite PATH... [--check | --write]
 
-A program runs as under `python`, except that `import flax` gives `linnet.flax`. Before it, every
-option of Python may stand (`-W error`, `-X dev`, `-i`, `-` for standard input).
+A program runs as under `python`, except that `import flax` gives `linnet.flax`. Options of
+Python may precede it (`-W error`, `-X dev`, `-i`, `-` for standard input).
 --report ends with a table: which names of Flax the program used, which of them are missing, and
 how much time went where.
 
-The program isn't run in this process: Python starts over with the command line that is left when
+The program isn't run in this process: Python restarts with the command line that is left when
 `-m linnet.flax` is removed, and with `LINNET_FLAX=1` in the environment. What the program sees
 (`sys.argv`, `__main__`, tracebacks, the frames below it, exit codes) is therefore what it sees
 without Linnet, also under `python -m pdb -m linnet.flax script.py` and other tools that run a
@@ -90,7 +90,7 @@ def start_over(arguments: Sequence[str]) -> NoReturn:
     # On Windows the shell would not wait for the new process.
     with subprocess.Popen(line) as process:
         while True:
-            # At Ctrl-C the program is interrupted as well, and decides what happens.
+            # On Ctrl-C the program is interrupted as well, and decides what happens.
             with suppress(KeyboardInterrupt):
                 sys.exit(process.wait())
 

@@ -15,7 +15,7 @@ class RealFlaxError(LinnetError, ImportError):
         """The error for a module `flax` that isn't Linnet's."""
         where = getattr(loaded, "__file__", None) or "an unknown place"
         return cls(
-            f"the real Flax ({where}) was imported before linnet.flax could take its place, and a "
+            f"the real Flax ({where}) was imported before linnet.flax could replace it, and a "
             "process cannot have both.",
             hint="Install the hook before anything imports flax, in a new process: "
             "run `python -m linnet.flax script.py`, set LINNET_FLAX=1, or make "

@@ -1,4 +1,4 @@
-"""Where a name of Flax is in Linnet, for programs that are rewritten.
+"""Finds where Linnet has a name of Flax, for programs that are rewritten.
 
 There is no table. A name of Flax is looked up at the same place below `linnet`, and then without
 the module that holds it. The first that is the same object as in `linnet.flax` is its home; if
@@ -103,4 +103,4 @@ def _import(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             return ABSENT
-        raise  # The module is there, and lacks something of its own.
+        raise  # The module exists, but something that it imports does not.

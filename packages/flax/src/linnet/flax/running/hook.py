@@ -59,7 +59,7 @@ class Finder:
         """Replaces the new module by Linnet's."""
         name = module.__name__
         found = import_module(f"linnet.{name}")
-        # What an import takes in the end is what is in sys.modules now. The module's own __name__,
+        # In the end, an import takes what is in sys.modules now. The module's own __name__,
         # __spec__ and __loader__ are never touched.
         sys.modules[name] = found
 

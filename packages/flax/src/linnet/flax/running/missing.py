@@ -2,10 +2,10 @@
 
 `from flax.nnx import Missing` gives a placeholder that raises an error when it is used, since many
 programs import more than a run needs. `nnx.Missing` raises an `AttributeError` at once, so that
-`hasattr` and `getattr` with a default answer truthfully. Both name the name in full and say what to
+`hasattr` and `getattr` with a default answer truthfully. Both give the full name and say what to
 use instead.
 
-A name that Flax doesn't have either is not found, with Python's own error. A program that tests for
+A name that Flax lacks, too, is not found, with Python's own error. A program that tests for
 it (`try: from flax import new ... except ImportError:`) thus takes the branch that it takes with
 Flax 0.12.8.
 """
@@ -90,7 +90,7 @@ _loader = cast("Loader", _Loader())
 
 
 class Missing:
-    """In the place of a missing name: raises an error, which names it, when it is used.
+    """A placeholder for a missing name: raises an error that names it when it is used.
 
     It can be imported, passed on, compared and written in annotations, and nothing is an instance
     of it.
@@ -109,7 +109,7 @@ class Missing:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
-            raise AttributeError(name)  # Such as functools and inspect ask every object for.
+            raise AttributeError(name)  # functools, inspect and others look these up
         self._fail()
 
     def __or__(self, other: object) -> Any:

@@ -159,7 +159,7 @@ class _Program:
         self.edits: list[tuple[int, int, bytes]] = []
         self.left: list[tuple[int, str]] = []
 
-    # What there is.
+    # Analysis.
 
     def read(self) -> None:
         """Finds the imports of Flax, and the uses of each."""
@@ -239,7 +239,7 @@ class _Program:
             return f"{self._dotted(node.value)}.{node.attr.value}"
         return str(node.value)
 
-    # What becomes of it.
+    # Edits to make.
 
     def change(self) -> None:
         """Collects the edits."""

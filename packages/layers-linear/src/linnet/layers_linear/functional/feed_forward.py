@@ -3,8 +3,8 @@
     h = φ(gate(x)) ⊙ up(x)        [..., H]
     y = down(h)                   [..., F]
 
-The maps are affine; this file has the product in the first line, the rest is `dense`. φ = σ gives
-the GLU of the first paper; SiLU gives SwiGLU, GELU gives GeGLU, and ReLU gives ReGLU.
+The maps are affine. This file computes the product in the first line; `dense` computes the rest.
+φ = σ gives the GLU of the first paper; SiLU gives SwiGLU, GELU gives GeGLU, and ReLU gives ReGLU.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ class GLU(_FeedForward):
         `dot_general`.
       promote_dtype: casts input and parameters to the computation dtype.
       fused: computes gate and `up` in one product, with a single kernel `gate_up` of twice the
-        width: the gate's columns come first. Where kernels are sharded along their columns, two
-        kernels keep the halves on the same devices; one does not.
+        width: the gate's columns come first. If kernels are sharded along their columns, separate
+        kernels keep matching columns of both on the same device; a fused kernel does not.
 
     >>> import jax, jax.numpy as jnp
     >>> layer = GLU(8)

@@ -47,8 +47,8 @@ class GLU(Layer):
       out_features: number of features of the output; None for `in_features`.
       activation: activation function of the gate.
       fused: computes gate and `up` in one product, with a single kernel `gate_up` of twice the
-        width: the gate's columns come first. Where kernels are sharded along their columns, two
-        kernels keep the halves on the same devices; one does not.
+        width: the gate's columns come first. If kernels are sharded along their columns, separate
+        kernels keep matching columns of both on the same device; a fused kernel does not.
       use_bias: the maps add a bias.
       dtype: the computation dtype; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.

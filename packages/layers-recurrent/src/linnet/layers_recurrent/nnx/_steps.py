@@ -120,7 +120,7 @@ def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Callable[..., An
             if value is not given[path]:
                 raise ArgumentError(
                     f"A step changed {path_text(path)}, which state_axes say is the same in each.",
-                    hint="If each step begins with what the one before left, let state_axes begin"
+                    hint="If each step starts from what the previous one left, let state_axes begin"
                     f" with nnx.PathContains({path[-1]!r}): nnx.Carry.",
                 )
         if lengths is not None:  # `last` stays fixed once a sequence has ended
@@ -151,8 +151,8 @@ def _require_same_form(before: object, after: object) -> None:
             raise ShapeError(
                 f"The carry has shape {jnp.shape(b)} and dtype {jnp.result_type(b)} after a step,"
                 f" expected {jnp.shape(a)} and {jnp.result_type(a)}, as before it.",
-                hint="Every step of a loop leaves what it found, in form: start from a carry of the"
-                " type that the cell computes in.",
+                hint="Every step must return a carry of the form that it received: start from a"
+                " carry of the cell's computation dtype.",
             )
 
 

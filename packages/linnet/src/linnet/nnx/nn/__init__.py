@@ -1,4 +1,4 @@
-"""The layers by kind, each kind a module of its own."""
+"""The layers, grouped by kind, with a module for each kind."""
 
 import typing as _typing
 

@@ -1,7 +1,7 @@
 """Streams of an nnx module whose caller provides the random keys, or none.
 
 The module's streams were created from a placeholder seed. A stream is seeded with the key that was
-given for it. Without a key, it must not be drawn from: its numbers would be the same at every call.
+given for it. Without a key, it must not be drawn from: its numbers would be the same in every call.
 """
 
 from __future__ import annotations

@@ -15,10 +15,9 @@ import numpy as np
 from jax.sharding import AbstractMesh, Mesh
 
 from ..accepted import accepted
-from .nodes.pytree import Pytree
 from .structure.bundle import Bundle, detach_nodes, put_back
 from .structure.effect import Inside, Outcome
-from .structure.graph import flat_leaves, split
+from .structure.graph import split, with_leaves
 from .structure.graphdef import GraphDef
 from .structure.iteration import refuse_tree_mode
 from .structure.states import State
@@ -96,8 +95,7 @@ def as_abstract(tree: A, graph: bool | None = None) -> A:
       graph: accepted for Flax's programs.
     """
     accepted(graph=graph)
-    made: A = _with_leaves(tree, lambda leaf, x: _struct(x, _sharding_of(leaf, x, None)))
-    return made
+    return _with_arrays(tree, lambda leaf, x: _struct(x, _sharding_of(leaf, x, None)))
 
 
 def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
@@ -114,8 +112,7 @@ def abstract_with_sharding(tree: A, graph: bool | None = None) -> A:
             return x
         return _struct(x, _sharding_of(leaf, x, None))
 
-    made: A = _with_leaves(tree, with_sharding)
-    return made
+    return _with_arrays(tree, with_sharding)
 
 
 def get_abstract_model(
@@ -135,30 +132,20 @@ def get_abstract_model(
     """
     accepted(graph=graph)
     model = eval_shape(init_fn)
-    placed = _with_leaves(model, lambda leaf, x: _struct(x, _sharding_of(leaf, x, mesh)))
+    placed = _with_arrays(model, lambda leaf, x: _struct(x, _sharding_of(leaf, x, mesh)))
     graphdef, state = split(placed)
     return graphdef, state
 
 
-def _with_leaves(tree: A, f: Callable[[Any, Any], Any]) -> A:
+def _with_arrays(tree: A, f: Callable[[Any, Any], Any]) -> A:
     """A copy with `f(variable or array, array)` in place of each array."""
 
-    def new(leaf: object) -> object:
+    def new(leaf: Any) -> object:
         if isinstance(leaf, Variable):
-            return leaf.copy(jax.tree.map(lambda x: f(leaf, x), leaf.raw_value))
+            return jax.tree.map(lambda x: f(leaf, x), leaf.raw_value)
         return f(leaf, leaf)
 
-    made: A
-    if isinstance(tree, Pytree):
-        graphdef, leaves = flat_leaves(tree)
-        made = build(graphdef, [new(x) for x in leaves])[0][0]
-        return made
-    made = jax.tree.map(
-        lambda x: _with_leaves(x, f) if isinstance(x, Pytree) else new(x),
-        tree,
-        is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
-    )
-    return made
+    return with_leaves(tree, new)
 
 
 def _struct(x: object, sharding: object) -> object:

@@ -10,7 +10,7 @@ if there is a mesh: in the metadata, or the one that is set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -20,8 +20,7 @@ from ..axis_rules import get_logical_axis_rules as get_logical_axis_rules
 from ..axis_rules import logical_axis_rules as logical_axis_rules
 from ..axis_rules import set_logical_axis_rules as set_logical_axis_rules
 from .nodes.pytree import Pytree
-from .structure.graph import flat_leaves
-from .structure.structure import build
+from .structure.graph import flat_leaves, with_leaves
 from .variable.sharding_metadata import PARTITION_NAME as PARTITION_NAME
 from .variable.sharding_metadata import add_axis_name, remove_axis_name, spec_of
 from .variable.sharding_metadata import use_eager_sharding as use_eager_sharding
@@ -71,35 +70,16 @@ def get_partition_spec(tree: A) -> A:
     ('data', None)
     """
     whole: Any = PartitionSpec()  # type: ignore[no-untyped-call]
-    made: A = _replaced(tree, lambda v: spec_of(v) if isinstance(v, Variable) else whole)
-    return made
+    return with_leaves(tree, lambda v: spec_of(v) if isinstance(v, Variable) else whole)
 
 
 def get_named_sharding(tree: A, mesh: Mesh) -> A:
     """A state or module with a `NamedSharding` on `mesh` in place of each value."""
     whole: Any = PartitionSpec()  # type: ignore[no-untyped-call]
-    made: A = _replaced(
+    return with_leaves(
         tree,
         lambda v: NamedSharding(mesh, spec_of(v) if isinstance(v, Variable) else whole),
     )
-    return made
-
-
-def _replaced(tree: A, f: Callable[[Any], Any]) -> A:
-    def new(leaf: object) -> object:
-        return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
-
-    replaced: A
-    if isinstance(tree, Pytree):
-        graphdef, leaves = flat_leaves(tree)
-        replaced = build(graphdef, [new(x) for x in leaves])[0][0]
-        return replaced
-    replaced = jax.tree_util.tree_map(
-        lambda x: _replaced(x, f) if isinstance(x, Pytree) else new(x),
-        tree,
-        is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
-    )
-    return replaced
 
 
 def add_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A:

@@ -136,7 +136,7 @@ def with_vars(
     only: Filter = ...,
     allow_duplicates: bool = False,
 ) -> A:
-    """A copy of an object that shares its variables, which have only one kind here.
+    """A copy of an object that shares its variables; Linnet has only one kind of variable.
 
     Programs written for Flax call this to turn variables into mutable-array references and back.
 
@@ -144,7 +144,7 @@ def with_vars(
       node: the object; it is not changed.
       hijax, ref, mutable: must not be True.
       only: which variables to convert.
-      allow_duplicates: whether shared variables may be converted; has no effect, as none is.
+      allow_duplicates: whether shared variables may be converted; has no effect, since none is.
 
     Raises:
       ArgumentError: references or hijax variables are requested.

@@ -1,16 +1,16 @@
 """Checkpoints: numbered files in a folder, each a tree in msgpack, as Flax writes and reads them.
 
-A checkpoint is written under a temporary name and renamed when it is complete, so that a file with
-a number is a whole one, whenever the program was interrupted. Only then are older ones removed.
-The numbers order the files: `checkpoint_10` comes after `checkpoint_9`, and steps may be fractions.
+A checkpoint is written under a temporary name and renamed when it is complete, so that a numbered
+file is always complete, even if the program was interrupted. Only then are older ones removed. The
+numbers order the files: `checkpoint_10` comes after `checkpoint_9`, and steps may be fractions.
 
-A checkpoint of orbax is a folder in place of the file. It is written by the `orbax_checkpointer`
+A checkpoint of orbax is a folder instead of a file. It is written by the `orbax_checkpointer`
 that is given, or if the switch `flax_use_orbax_checkpointing` is on, and read where orbax is
 installed.
 The bytes are those of `linnet.struct.serialization`; reading them builds arrays and containers and
 runs nothing.
 
-New programs take orbax or safetensors, which also write from several processes at once.
+New programs should use orbax or safetensors, which also write from several processes at once.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class AsyncManager:
         self.save_future: Future[Any] | None = None
 
     def wait_previous_save(self) -> None:
-        """Waits for the previous checkpoint, and raises the error that it met with, if any."""
+        """Waits for the previous checkpoint, and raises its error if it failed."""
         previous, self.save_future = self.save_future, None
         if previous is not None:
             previous.result()
@@ -106,7 +106,7 @@ def save_checkpoint(
       prefix: what the file's name has before the number; may begin with folders.
       keep: how many of the newest checkpoints to keep.
       overwrite: replace a checkpoint of this step, and remove those of later ones.
-      keep_every_n_steps: keep a checkpoint every so many steps in addition.
+      keep_every_n_steps: also keep a checkpoint every so many steps.
       async_manager: writes the file in a thread; the tree is copied first.
       orbax_checkpointer: writes a folder instead, such as `orbax.checkpoint.PyTreeCheckpointer()`,
         which is taken if the switch `flax_use_orbax_checkpointing` of `config` is on.
@@ -364,7 +364,7 @@ def convert_pre_linen(params: PyTree) -> PyTree:
 
 
 def _checkpoints(base: str) -> list[str]:
-    """The paths that begin with `base`, but for those that are still being written."""
+    """The paths that begin with `base`, except those that are still being written."""
     folder, prefix = os.path.split(base)
     if not os.path.isdir(folder or "."):
         return []
@@ -399,7 +399,7 @@ def _remove_others(
     for one in paths[:-keep]:
         with contextlib.suppress(ValueError):
             number = float(one[len(base) :])
-            # Step 0 is of no use: nothing was learned yet.
+            # Step 0 isn't kept: nothing was learned yet.
             if keep_every_n_steps and number and number - kept >= keep_every_n_steps:
                 kept = number
                 continue

@@ -1,6 +1,6 @@
 """Small helpers of training loops: batches for `jax.pmap`, metrics of its replicas, one-hot labels.
 
-`jax.pmap` maps over an axis that has one entry a device: here it is the first, and is called the
+`jax.pmap` maps over an axis that has one entry per device: here it is the first, and is called the
 device axis.
 """
 

@@ -1,8 +1,8 @@
 """Data on the devices of this process for `jax.pmap`, scans over several axes, partial evaluation.
 
-A replicated array has an axis more than the original: the first, of which each device holds one
-entry. jax had functions of its own for such arrays and has removed them; here they are arrays with
-an ordinary sharding, on a mesh of one axis.
+A replicated array has one more axis than the original: the first, of which each device holds one
+entry. jax has removed its own functions for such arrays; here they are arrays with an ordinary
+sharding, on a mesh of one axis.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def prefetch_to_device(
 
     Args:
       iterator: trees of arrays of [devices, ...].
-      size: how many batches are on the devices at a time; 2 is mostly enough.
+      size: how many batches are on the devices at a time; 2 is usually enough.
       devices: where to; this process's devices unless given.
       axis_name: the name of the mesh axis.
 
@@ -135,10 +135,11 @@ def pad_shard_unpad(
     static_argnames: Sequence[str] = (),
     static_return: bool = False,
 ) -> Callable[..., Any]:
-    """Makes a function of sharded batches one of batches of any size.
+    """Turns a function of sharded batches into one of batches of any size.
 
     Arguments are padded with zeros to a multiple of the number of devices and split over them;
-    results are put together and cut off again. It is meant for evaluation, where the last batch is
+    results are joined, and the padding is cut off. It is meant for evaluation, where the last batch
+    is
     smaller: a mean over the batch would contain the padding.
 
     Args:
@@ -148,8 +149,8 @@ def pad_shard_unpad(
       static_return: whether results are passed on as they are.
 
     Returns:
-      A function of arrays of [B, ...]. Its argument `min_device_batch` says how many rows each
-      device gets at least, so that batches of a few sizes are compiled once.
+      A function of arrays of [B, ...]. Its argument `min_device_batch` is the least number of rows
+      for each device, so that batches of a few sizes are compiled once.
 
     Raises:
       ShapeError: arguments have first axes of different sizes, or there are none to split.

@@ -1,7 +1,7 @@
-"""Learning rates by the step, with a linear warm-up. New programs take those of optax.
+"""Learning-rate schedules with a linear warm-up. New programs should use those of optax.
 
 Each function returns a function of the step; periods are given in epochs. The warm-up multiplies
-the rate by `step / (warmup_length * steps_per_epoch)` until that is 1.
+the rate by `step / (warmup_length * steps_per_epoch)` until this factor is 1.
 
 >>> schedule = create_cosine_learning_rate_schedule(0.1, steps_per_epoch=10, halfcos_epochs=5)
 >>> [round(float(schedule(step)), 4) for step in (0, 25, 50)]

@@ -1,8 +1,8 @@
 """`TrainState`: parameters, the optimizer's state and the step count as one immutable tree.
 
-The state is a tree of arrays, so that it goes through `jax.jit` and into a checkpoint whole. The
-function that applies the model and the optax transformation are fields too, but part of the tree's
-structure, not of its leaves.
+The state is a tree of arrays, so that it passes through `jax.jit` and into a checkpoint as a whole.
+The function that applies the model and the optax transformation are fields too, but part of the
+tree's structure, not of its leaves.
 
 Some parameters are not optimized but replaced: the scales of 8-bit layers, which the backward pass
 computes and hands out as their "gradient". They are in a collection of their own,

@@ -299,6 +299,30 @@ def _copied_leaf(leaf: object, arrays: bool) -> object:
     return copied(leaf) if arrays else leaf
 
 
+def with_leaves(tree: A, f: Callable[[Any], Any]) -> A:
+    """A copy of a tree of objects, with new values of variables and new arrays.
+
+    Args:
+      tree: objects, variables and arrays, in any jax pytree.
+      f: gets a variable and returns its new value; or gets an array and replaces it.
+    """
+
+    def new(leaf: object) -> object:
+        return leaf.copy(f(leaf)) if isinstance(leaf, Variable) else f(leaf)
+
+    made: A
+    if isinstance(tree, Pytree):
+        graphdef, leaves = flat_leaves(tree)
+        made = build(graphdef, [new(x) for x in leaves])[0][0]
+        return made
+    made = jax.tree.map(
+        lambda x: with_leaves(x, f) if isinstance(x, Pytree) else new(x),
+        tree,
+        is_leaf=lambda x: isinstance(x, (Pytree, Variable)),
+    )
+    return made
+
+
 def map(
     f: Callable[[Path, Any], Any],
     node: A,

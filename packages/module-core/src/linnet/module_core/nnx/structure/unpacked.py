@@ -107,7 +107,7 @@ def unpack(
       graph: if False, shared references raise an error.
 
     Returns:
-      A `GraphState`, or a tuple of them, which `nnx.merge` takes all together.
+      A `GraphState`, or a tuple of them, which `nnx.merge` takes together.
 
     Raises:
       ArgumentError: a leaf passes no filter, or the object is a bare variable or array.

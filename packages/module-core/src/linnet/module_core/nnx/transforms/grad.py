@@ -42,7 +42,7 @@ from .tree_mode import Modes
 
 @dataclasses.dataclass(frozen=True)
 class DiffState:
-    """Selects what to differentiate by: the leaves of argument `argnum` that pass `filter`."""
+    """Selects variables of differentiation: the leaves of argument `argnum` that pass `filter`."""
 
     argnum: int
     filter: Filter
@@ -246,8 +246,8 @@ def grad(
 
     Args:
       f: the function, which returns a scalar; if omitted, a decorator is returned.
-      argnums: what to differentiate by: positions of arguments (for modules, their `Param`s) or
-        `DiffState`s. With a sequence, the gradient is a tuple.
+      argnums: the variables of differentiation: positions of arguments (for modules, their
+        `Param`s) or `DiffState`s. With a sequence, the gradient is a tuple.
       has_aux: whether the function returns (loss, anything else).
       holomorphic, allow_int: see `jax.grad`.
       reduce_axes: accepted for old programs; must be empty.

@@ -8,8 +8,8 @@ that steps write to are carried, too.
 
 The loop carries the carried values and stacks outputs along an axis; the body closes over the rest,
 which is therefore not an input of the loop. Carried values that no step writes to, such as the
-parameters of a carried module, leave the body as the objects that came in; `jax.lax.scan` makes
-constants of those, so that a backward pass keeps no copy of them for each step.
+parameters of a carried module, leave the body as the objects that came in; `jax.lax.scan` treats
+those as constants, so that a backward pass keeps no copy of them for each step.
 
 A `jax.jit` around the loop, inlined in other programs, traces each structure once, however often it
 is called. Numbers, text and flags that are broadcast are part of its key, since the function may
@@ -90,7 +90,7 @@ class Scan(Transformed[..., Any]):
             if axis is None or (isinstance(axis, FilterMapping) and None in axis._specs):
                 raise ArgumentError(
                     f"out_axes={out_axes!r} has None, but every step has an output of its own.",
-                    hint="An output of every step has an axis; what stays the same is carried.",
+                    hint="Give each step's output an axis, and carry what stays the same.",
                 )
         # Inlined, so that differentiating or batching the loop acts on jax.lax.scan itself.
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
@@ -146,7 +146,7 @@ class Scan(Transformed[..., Any]):
             try:
                 outcome = _Loop(self, call, values, leaves, handed_on).run()
                 output, carried = outcome.output
-                # Like jax.lax.scan, returns the very object for whatever no step changes.
+                # Like jax.lax.scan, returns the same object for whatever no step changes.
                 found = {id(x): k for k, x in enumerate(given)}
                 ends = enumerate(jax.tree_util.tree_leaves(carried))
                 unchanged = tuple([(i, found[id(x)]) for i, x in ends if id(x) in found])
@@ -384,7 +384,7 @@ class _Loop:
                 "A step returned other modules than it was carried: the carry was"
                 f" {tree_text(carried, roots)} and became"
                 f" {tree_text(new, roots)}.",
-                hint="Return the very module that was carried in, changed in place.",
+                hint="Return the same module that was carried in, changed in place.",
             )
         return rest, new
 
@@ -434,8 +434,8 @@ class _Loop:
         raise ArgumentError(
             f"{what} {'came to' if i is not None else 'vanished from'} a {kind} object in a step of"
             " nnx.scan.",
-            hint="What is the same at every step, or carried, keeps its structure. Give what a"
-            " step makes an axis (nnx.StateAxes), or make it before the loop.",
+            hint="Broadcast and carried objects keep their structure. Give what a step creates an"
+            " axis (nnx.StateAxes), or create it before the loop.",
         )
 
     def _refuse_moved(self, run: Run, after: After) -> None:
@@ -457,8 +457,8 @@ class _Loop:
                     f"{where} is a carried {type(wanted).__name__}, and a step of nnx.scan"
                     f" {'removes it' if found is None else 'puts something else there'}. The"
                     " function is traced for one step, which stands for all of them.",
-                    hint="Steps set the values of what is carried, and find it where it was."
-                    " Remove or exchange it before the loop, or after.",
+                    hint="Steps may set the values of carried variables, but not move them. Remove"
+                    " or exchange them before or after the loop.",
                 )
 
 
