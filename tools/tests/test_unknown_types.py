@@ -23,4 +23,14 @@ def test_count():
     assert (found["arguments"], found["Any arguments"]) == (6, 3)
     assert (found["returns"], found["Any returns"]) == (3, 1)
     assert unknown_types.shares(found) == {"arguments": 50, "returns": 100 / 3}
-    assert unknown_types.aliases([SOURCE]) == ["Tree"]
+
+
+def test_aliases():
+    sources = {
+        "typing.py": SOURCE,
+        "trees.py": "Tree: TypeAlias = dict\n\ndef f(x: Tree) -> int: ...",
+        "uses.py": "from a.trees import Tree\n\ndef f(x: Tree) -> Tree: ...",
+        "others.py": "from a.typing import Tree\n\ndef f(x: Tree, y: int) -> Tree: ...",
+    }
+    assert unknown_types.aliases(sources) == ({"Tree"}, {("trees", "Tree")})
+    assert unknown_types.count_aliases(sources) == {"arguments": 2, "returns": 1}

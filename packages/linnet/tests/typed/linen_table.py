@@ -3,13 +3,20 @@
 Nothing here is run: `test_typing.py` gives it to both checkers.
 """
 
+import dataclasses
 from typing import Any, assert_type
 
 import jax
 import jax.numpy as jnp
+import optax
 
 import linnet.linen as nn
 from linnet import struct
+from linnet.jax_utils import replicate, unreplicate
+from linnet.training import checkpoints, common_utils
+from linnet.training.early_stopping import EarlyStopping
+from linnet.training.prefetch_iterator import PrefetchIterator
+from linnet.training.train_state import TrainState
 
 
 class Block(nn.Module):
@@ -53,6 +60,26 @@ def call(block: Block, x: jax.Array) -> jax.Array:
     return block(x)
 
 
+class Step(nn.Module):
+    """A step of a loop."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return carry, x
+
+
+@nn.jit
+def compiled(block: Block, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
+@nn.remat
+def cheap(block: Block, x: jax.Array) -> jax.Array:
+    return block(x)
+
+
 key = jax.random.key(0)
 x = jnp.ones((2, 3))
 block = Block(3)
@@ -92,6 +119,8 @@ assert_type(block.init_with_output(key, x), tuple[Any, dict[str, Any]])
 assert_type(block.lazy_init(key, x), dict[str, Any])
 assert_type(block.apply(variables, x, mutable=["batch_stats"]), tuple[Any, dict[str, Any]])
 assert_type(block.apply(variables, x, mutable=True), tuple[Any, dict[str, Any]])
+assert_type(block.apply(variables, x, mutable="batch_stats"), tuple[Any, dict[str, Any]])
+assert_type(block.apply(variables, x, mutable=nn.DenyList("params")), tuple[Any, dict[str, Any]])
 y: jax.Array = block.apply(variables, x)
 assert_type(block.tabulate(key, x), str)
 assert_type(nn.init(call, block)(key, x), dict[str, Any])
@@ -111,7 +140,12 @@ assert_type(nn.remat_scan(Block, lengths=(2, 2))(3), Block)
 assert_type(nn.map_variables(Block, "params")(3), Block)
 assert_type(nn.fold_rngs(Block)(3), Block)
 assert_type(nn.add_metadata_axis(Block)(3), Block)
+assert_type(nn.scan(Step, variable_broadcast="params")(3)(x, x), tuple[jax.Array, jax.Array])
+assert_type(nn.partitioning.scan_with_axes(Block)(3), Block)
+assert_type(nn.partitioning.remat(Block)(3), Block)
 assert_type(nn.jit(call)(block, x), jax.Array)
+assert_type(compiled(block, x), jax.Array)
+assert_type(cheap(block, x), jax.Array)
 assert_type(nn.remat(call)(block, x), jax.Array)
 assert_type(nn.vmap(call)(block, x), jax.Array)
 assert_type(nn.scan(call)(block, x), jax.Array)
@@ -131,6 +165,7 @@ assert_type(
     tuple[str | None, ...],
 )
 assert_type(nn.with_logical_constraint(x, ("a", "b")), jax.Array)
+assert_type(nn.Partitioned(x, ("a", "b")).unbox(), jax.Array)
 assert_type(nn.merge_param("rate", 0.1, None), float)
 assert_type(nn.FrozenDict({"a": 1})["a"], int)
 
@@ -152,8 +187,30 @@ class Point:
 assert_type(Node(1).replace(count=2), Node)
 assert_type(Node(1).tag, str)
 assert_type(Point(x).x, jax.Array)
+assert_type(dataclasses.replace(Point(x), tag="u"), Point)
 assert_type(struct.freeze({"a": 1}), struct.FrozenDict[str, int])
 assert_type(struct.unfreeze(struct.freeze({"a": 1})), dict[str, int])
 assert_type(struct.serialization.to_bytes(variables), bytes)
 assert_type(struct.serialization.from_bytes(Node(1), b""), Node)
 assert_type(struct.traverse_util.flatten_dict({"a": {"b": 1}}, sep="/"), dict[str, Any])
+
+
+# Training: a state of the user's own, and helpers that return what they are given.
+
+
+class State(TrainState):
+    batch_stats: dict[str, jax.Array]
+
+
+state = State.create(apply_fn=block.apply, params={}, tx=optax.adam(1e-3), batch_stats={})
+assert_type(state, State)
+assert_type(state.apply_gradients(grads={}), State)
+assert_type(state.replace(step=1), State)
+assert_type(state.batch_stats, dict[str, jax.Array])
+assert_type(replicate(state), State)
+assert_type(unreplicate(state), State)
+assert_type(common_utils.shard({"x": x}), dict[str, jax.Array])
+assert_type(common_utils.get_metrics([{"loss": x}]), dict[str, jax.Array])
+assert_type(checkpoints.restore_checkpoint("folder", state), State)
+assert_type(EarlyStopping().update(1.0), EarlyStopping)
+assert_type(next(PrefetchIterator([1, 2])), int)

@@ -7,8 +7,10 @@ import jax
 import optax
 
 import linnet.linen as nn
-from linnet import nnx
+import linnet.module_core.nnx
+from linnet import jax_utils, nnx
 from linnet.struct import PyTreeNode, field
+from linnet.training.early_stopping import EarlyStopping
 
 key = jax.random.key(0)
 x = jax.random.normal(key, (2, 3))
@@ -59,6 +61,7 @@ nnx.Linear(3, rngs=rngs)  # bad
 nnx.Linear(3, 4, use_bias="no", rngs=rngs)  # bad
 nnx.Linear(3, 4, fetures=3, rngs=rngs)  # bad
 nnx.Linea(3, 4, rngs=rngs)  # bad
+linnet.module_core.nnx.Linea(3, 4, rngs=rngs)  # bad
 nnx.LoRA(3, 2, 4, base_module=layer, kernel=3, rngs=rngs)  # bad
 nnx.Conv(3, 4, kernel_size="3", rngs=rngs)  # bad
 nn.Dense()  # bad
@@ -92,6 +95,8 @@ nnx.split_rngs(rngs, split=3)  # bad
 nn.vmap(nn.Dense)(features="3")  # bad
 nn.jit(Block)(widht=3)  # bad
 nn.remat(Block, policies=None)(3)  # bad
+nn.jit(Block, methods=3)  # bad
+nnx.jit(loss).lower(3, x)  # bad
 
 # Variables, state and structure.
 kernel: str = layer.kernel.value  # bad
@@ -106,6 +111,8 @@ nnx.Optimizer(net, wrt=nnx.Param)  # bad
 nnx.Optimizer(net, 1e-3, wrt=nnx.Param)  # bad
 model: Block = nnx.Optimizer(net, optax.adam(1e-3), wrt=nnx.Param)  # bad
 Block(3).init()  # bad
+stopped: int = EarlyStopping().update(1.0)  # bad
+params: str = jax_utils.replicate({"w": x})  # bad
 
 
 # Dataclasses.

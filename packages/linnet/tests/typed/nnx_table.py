@@ -88,6 +88,10 @@ assert_type(nnx.initializers.zeros_init()(rngs.params(), (2, 3), jnp.float32), j
 assert_type(nnx.dot_product_attention(x, x, x), jax.Array)
 net.train()
 net.eval()
+assert_type(net.perturb("x", x), jax.Array)
+assert_type(nnx.recursive_map(lambda path, value: value, net), Net)
+assert_type(nnx.Linear(3, 4, rngs=rngs).bias, nnx.Param[jax.Array] | None)
+assert_type(nnx.LoRALinear(3, 4, lora_rank=2, rngs=rngs)(x), jax.Array)
 assert_type(nnx.view(net, deterministic=True), Net)
 assert_type(nnx.tabulate(net, x), str)
 
@@ -149,6 +153,17 @@ assert_type(nnx.filter_state(state, nnx.Param), nnx.State)
 assert_type(nnx.merge_state(state, state), nnx.State)
 assert_type(nnx.eval_shape(lambda: Net(3, rngs=nnx.Rngs(0))), Net)
 assert_type(nnx.get_abstract_model(lambda: net, None)[0], nnx.GraphDef[Net])
+assert_type(state.filter(nnx.Param), nnx.State)
+assert_type(state.filter(nnx.Param, nnx.BatchStat), tuple[nnx.State, ...])
+assert_type(state.split(nnx.Param, ...), tuple[nnx.State, ...])
+assert_type(nnx.to_flat_state(state), nnx.FlatState[Any])
+assert_type(nnx.to_flat_state(state).filter(nnx.Param), nnx.FlatState[Any])
+assert_type(nnx.from_flat_state(nnx.to_flat_state(state)), nnx.State)
+assert_type(nnx.map_state(lambda path, value: value, state), nnx.State)
+assert_type(nnx.unpack(net), nnx.GraphState[Net])
+assert_type(nnx.unpack(net, nnx.Param), nnx.GraphState[Net])
+assert_type(nnx.unpack(net, nnx.Param, ...), tuple[nnx.GraphState[Net], ...])
+assert_type(nnx.get_partition_spec(state), nnx.State)
 
 
 def structure(graphdef: nnx.GraphDef[Net], variable: nnx.Variable[nnx.A]) -> nnx.A:
@@ -181,6 +196,8 @@ assert_type(rngs.dropout, nnx.RngStream)
 assert_type(rngs["dropout"], nnx.RngStream)
 assert_type(rngs.params.key, nnx.RngKey[jax.Array])
 assert_type(rngs.normal((2, 3)), jax.Array)
+assert_type(rngs.dropout(), jax.Array)
+assert_type(rngs.params.count.value, jax.Array)
 assert_type(rngs.params.uniform((2,)), jax.Array)
 assert_type(rngs.fork(split=3), nnx.Rngs)
 assert_type(nnx.with_rngs(forward)(net, x), jax.Array)
@@ -244,6 +261,32 @@ def clipped(model: Net, x: jax.Array) -> jax.Array:
     return model(x)
 
 
+@nnx.grad(has_aux=True)
+def slope_and_text(model: Net, x: jax.Array) -> tuple[jax.Array, str]:
+    return loss_and_logits(model, x)
+
+
+@nnx.checkpoint(policy=None)
+def saving(model: Net, x: jax.Array) -> jax.Array:
+    return model(x)
+
+
+@nnx.checkify
+def checked(model: Net, x: jax.Array) -> jax.Array:
+    return model(x)
+
+
+@nnx.shard_map(mesh=jax.make_mesh((1,), ("a",)), in_specs=(), out_specs=())
+def on_shards(model: Net, x: jax.Array) -> jax.Array:
+    return model(x)
+
+
+@nnx.split_rngs(splits=3)
+@nnx.vmap(in_axes=(0, None))
+def several(rngs: nnx.Rngs, width: int) -> Net:
+    return Net(width, rngs=rngs)
+
+
 assert_type(step(net, x), jax.Array)
 assert_type(step(model=net, x=x), jax.Array)
 assert_type(donating(net, x), jax.Array)
@@ -256,6 +299,18 @@ assert_type(made(rngs), Net)
 assert_type(carried(x, net.layer), jax.Array)
 assert_type(both(net, x)[0][1], str)
 assert_type(clipped(net, x), jax.Array)
+assert_type(slope_and_text(net, x)[1], str)
+assert_type(saving(net, x), jax.Array)
+assert_type(checked(net, x)[1], jax.Array)
+assert_type(on_shards(net, x), jax.Array)
+assert_type(several(rngs, 3), Net)
+assert_type(nnx.grad(loss_and_logits, has_aux=True)(net, x)[1], str)
+assert_type(
+    nnx.vmap(forward, in_axes=(nnx.StateAxes({nnx.Param: 0, ...: None}), None))(net, x), jax.Array
+)
+assert_type(nnx.eval_shape(forward, net, x), jax.Array)
+assert_type(step.eval_shape(net, x), jax.Array)
+assert_type(step.lower(net, x).compile()(net, x), jax.Array)
 assert_type(nnx.jit(forward)(net, x), jax.Array)
 assert_type(nnx.jit(forward, static_argnums=())(net, x), jax.Array)
 assert_type(nnx.remat(forward)(net, x), jax.Array)
@@ -285,14 +340,13 @@ assert_type(nnx.jvp(forward, (net, x), (net, x))[0], jax.Array)
 assert_type(
     nnx.transform_metadata(forward, in_axes=0, out_axes=0, partition="a")(net, x), jax.Array
 )
-step.lower(net, x).compile()
-step.eval_shape(net, x)
 clipped.defvjp(forward, forward)
 
 # Training.
 
 optimizer = nnx.Optimizer(net, optax.adam(1e-3), wrt=nnx.Param)
 assert_type(optimizer, nnx.Optimizer[Net])
+assert_type(nnx.ModelAndOptimizer(net, optax.adam(1e-3), wrt=nnx.Param).model, Net)
 assert_type(optimizer.step.value, jax.Array)
 optimizer.update(net, nnx.grad(loss)(net, x))
 metrics = nnx.MultiMetric(accuracy=nnx.metrics.Accuracy(), loss=nnx.metrics.Average("loss"))

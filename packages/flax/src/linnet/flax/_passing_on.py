@@ -33,7 +33,7 @@ def passing_on(
         ("linnet.module_core.config:config").
     """
 
-    def find(name: str) -> Any:
+    def find(name: str) -> object:
         if name in homes:
             home, _, inner = homes[name].partition(":")
             found = import_module(home)

@@ -99,7 +99,7 @@ def ordered(who: object, low: str, lower: object, high: str, upper: object) -> N
         )
 
 
-def fill_value(who: object, name: str, value: object) -> Any:
+def fill_value(who: object, name: str, value: object) -> object:
     """A number or an array; NumPy arrays are copied, since they are mutable."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = np.array(value)[()]

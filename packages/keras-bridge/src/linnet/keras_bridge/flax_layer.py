@@ -10,7 +10,7 @@ import jax
 import keras
 
 from linnet.module_core.errors import ArgumentTypeError, describe
-from linnet.module_core.typing import Output, PyTree
+from linnet.module_core.typing import PyTree
 from linnet.struct import FrozenDict, unfreeze
 
 from . import modules, values
@@ -208,7 +208,7 @@ class FlaxLayer(ModuleLayer):
                 ),
             )
 
-    def _run(self, inputs: PyTree, training: bool) -> Output:
+    def _run(self, inputs: PyTree, training: bool) -> object:
         params, state = self._weights.params, self._weights.state
         assert params is not None
         assert state is not None

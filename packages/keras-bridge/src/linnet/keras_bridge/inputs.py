@@ -53,7 +53,7 @@ def are_floats(inputs: object) -> bool:
     return all(jnp.issubdtype(jnp.result_type(x), jnp.floating) for x in jax.tree.leaves(inputs))
 
 
-def as_integers(inputs: object) -> Any:
+def as_integers(inputs: object) -> object:
     """The same inputs as 32-bit integers, if they aren't integers already."""
     return jax.tree.map(lambda x: x.astype("int32") if are_floats(x) else x, inputs)
 
@@ -87,7 +87,7 @@ def _filled(shapes: Any, leaves: Iterator[Any]) -> object:
     return filled if isinstance(shapes, dict) else type(shapes)(filled.values())
 
 
-def as_lists(shapes: Any) -> Any:
+def as_lists(shapes: Any) -> object:
     """The same shapes as JSON types."""
     if is_shape(shapes):
         return [None if n is None else int(n) for n in shapes]

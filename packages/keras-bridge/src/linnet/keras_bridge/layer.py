@@ -239,7 +239,7 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
         return outputs
 
     @abstractmethod
-    def _run(self, inputs: object, training: bool) -> Output:
+    def _run(self, inputs: object, training: bool) -> object:
         """Runs the module and stores its new state."""
 
     def _keeps_state(self, training: bool) -> bool:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import keras
 
 from linnet.module_core.errors import ArgumentTypeError, describe
-from linnet.module_core.typing import Output, PyTree
+from linnet.module_core.typing import PyTree
 
 from . import modules, values
 from .graph import Graph
@@ -145,7 +145,7 @@ class NNXLayer(ModuleLayer):
         assert state is not None
         return {**params.read(), **state.read()}
 
-    def _run(self, inputs: PyTree, training: bool) -> Output:
+    def _run(self, inputs: PyTree, training: bool) -> object:
         before = self._values()
         module = self._graph.module(training, before)
         args, kwargs = self._method.arguments(inputs, training)

@@ -164,7 +164,7 @@ def is_tracing() -> bool:
     return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
-def abstract_key() -> Any:
+def abstract_key() -> object:
     """A placeholder for a raw random key while only shapes are inferred."""
     return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 

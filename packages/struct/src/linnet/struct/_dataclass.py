@@ -115,6 +115,9 @@ def dataclass(
     `replace`, unless it has one, that returns a copy with some fields changed. A subclass of a
     dataclass must be decorated again; a class that is already decorated is returned unchanged.
 
+    Type checkers cannot know methods that a decorator adds: for them, write
+    `dataclasses.replace(point, y=3.0)`, or use `PyTreeNode`.
+
     Args:
       clz: the class.
       **kwargs: arguments of `dataclasses.dataclass`; `frozen` defaults to True.

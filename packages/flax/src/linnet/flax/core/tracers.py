@@ -1,14 +1,12 @@
 """`flax.core.tracers`: which trace of jax a program is in."""
 
-from typing import Any
-
 from linnet.module_core._compat import trace_state
 from linnet.module_core.errors import JaxTransformError
 
 __all__ = ["check_trace_level", "current_trace"]
 
 
-def current_trace() -> Any:
+def current_trace() -> object:
     """A value that is equal as long as no transform of jax begins or ends."""
     return trace_state()
 

@@ -97,7 +97,7 @@ def resolve(path: str) -> tuple[Any, str]:
     return found, module
 
 
-def _import(name: str) -> Any:
+def _import(name: str) -> object:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

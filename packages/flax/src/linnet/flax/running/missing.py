@@ -16,7 +16,7 @@ import dis
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from linnet.flax.running.remedies import REMEDIES
 
@@ -38,7 +38,7 @@ def watch(name: str, module: ModuleType) -> None:
     vars(module)["_linnet_missing"] = frozenset(lacking)
     get = vars(module).get("__getattr__")
 
-    def find(attribute: str) -> Any:
+    def find(attribute: str) -> object:
         if attribute in lacking:
             used.add(f"{name}.{attribute}")
             if _is_from_import():
@@ -78,7 +78,7 @@ class _Loader:
     def exec_module(self, module: ModuleType) -> None:
         used.add(module.__name__)
 
-        def find(attribute: str) -> Any:
+        def find(attribute: str) -> object:
             if attribute.startswith("__"):
                 raise AttributeError(attribute)
             return Missing(f"{module.__name__}.{attribute}", message(module.__name__))
@@ -112,7 +112,7 @@ class Missing:
             raise AttributeError(name)  # functools, inspect and others look these up
         self._fail()
 
-    def __or__(self, other: object) -> Any:
+    def __or__(self, other: object) -> Self:
         return self
 
     __ror__ = __or__

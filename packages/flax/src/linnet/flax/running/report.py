@@ -123,7 +123,7 @@ def watch(name: str, module: ModuleType) -> None:
 class Recorded(ModuleType):
     """A module that notes which of its names a program uses."""
 
-    def __getattribute__(self, name: str) -> Any:
+    def __getattribute__(self, name: str) -> object:
         value = super().__getattribute__(name)
         if not name.startswith("__") and not isinstance(value, ModuleType):
             frame = sys._getframe(1)
@@ -191,7 +191,7 @@ def _time(owner: type, name: str, kind: str) -> None:
     call = getattr(owner, name)
 
     @functools.wraps(call)
-    def timed(*args: object, **kwargs: object) -> Any:
+    def timed(*args: object, **kwargs: object) -> object:
         from linnet.module_core.tracebacks import strip
 
         outermost = kind not in clock.open

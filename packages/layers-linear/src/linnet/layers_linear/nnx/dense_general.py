@@ -30,7 +30,6 @@ from linnet.module_core.layers import (
 )
 from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, spread, value_of
 from linnet.module_core.nnx import Param, Rngs, VariableMetadata
-from linnet.module_core.typing import Output
 from linnet.struct import FrozenDict
 
 
@@ -200,7 +199,7 @@ class _OfFlat:
         init = draws_of(self.init)
         return None if init is None else _OfFlat(init, self.flat)
 
-    def __call__(self, key: object, shape: Shape, dtype: object) -> Output:
+    def __call__(self, key: object, shape: Shape, dtype: object) -> object:
         value: Any = self.init(key, self.flat, dtype)
         if isinstance(value, VariableMetadata):
             value.raw_value = _shaped(value.raw_value, shape)

@@ -15,7 +15,6 @@ import jax
 from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.layers import Array
 from linnet.module_core.linen import Module, map_variables
-from linnet.module_core.typing import Output
 
 
 def call_with_params(
@@ -46,7 +45,7 @@ def call_with_params(
             for name, params in collections.items()
         }
 
-    def call(layer: Module) -> Output:
+    def call(layer: Module) -> object:
         return layer(*args, **kwargs)  # type: ignore[operator]
 
     return map_variables(call, "params", see, init=init, mutable=init or keep)(layer)

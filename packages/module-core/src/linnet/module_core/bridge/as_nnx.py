@@ -206,7 +206,7 @@ def lazy_init(fn: object, *args: object, **kwargs: object) -> Any:
     return owner
 
 
-def as_static(mutable: object) -> Any:
+def as_static(mutable: object) -> object:
     """Makes a filter of collections hashable: lists and sets become tuples."""
     if isinstance(mutable, str) or not isinstance(mutable, Collection):
         return mutable

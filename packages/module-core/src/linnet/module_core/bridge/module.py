@@ -44,7 +44,6 @@ from ..nnx.structure.states import State
 from ..nnx.structure.updating import update
 from ..nnx.variable.variable import Variable
 from ..nnx.variable.variable_types import variable_type_from_name
-from ..typing import Output
 from .as_nnx import initializing_ends_here
 from .variables import linen_vars_to_nnx_attrs, nnx_attrs_to_linen_vars, to_nnx_var
 
@@ -148,7 +147,7 @@ def compact(f: F) -> F:
     """Lets a method of a `bridge.Module` create submodules and variables where it uses them."""
 
     @functools.wraps(f)
-    def run(self: object, *args: object, **kwargs: object) -> Output:
+    def run(self: object, *args: object, **kwargs: object) -> object:
         if not isinstance(self, Module) or self.scope is None:
             raise CallCompactUnboundModuleError(
                 f"{type(self).__name__}.{f.__name__} is compact, but was called on a module that "
@@ -165,7 +164,7 @@ def _method(f: F) -> F:
     """Makes a method's module the current one while the method runs, if the module is bound."""
 
     @functools.wraps(f)
-    def run(self: Any, *args: object, **kwargs: object) -> Output:
+    def run(self: Any, *args: object, **kwargs: object) -> object:
         # A helper called by a compact method continues its numbering of children.
         if self.scope is None or current_module() is self:
             return f(self, *args, **kwargs)

@@ -128,7 +128,7 @@ def variable_name(path: tuple[Any, ...]) -> str:
     return f"Variable {'/'.join(names[1:])!r} of the collection {names[0]!r}"
 
 
-def map_prefix(fn: Callable[[Any, Any], Any], axes: object, tree: object) -> Any:
+def map_prefix(fn: Callable[[Any, Any], Any], axes: object, tree: object) -> object:
     """Applies `fn(axis, subtree)` for each axis in `axes`, a prefix of `tree`."""
     return jax.tree.map(fn, axes, tree, is_leaf=lambda x: x is None or x is broadcast)
 

@@ -25,7 +25,7 @@ from ..errors import (
     describe,
 )
 from ..tracebacks import entry
-from ..typing import Output, PRNGKey, RNGSequences
+from ..typing import PRNGKey, RNGSequences
 from . import adoption
 from .filters import CollectionFilter, DenyList, NamedCollections, union_filters
 from .frame import CaptureFilter, Frame, collections_of
@@ -151,7 +151,7 @@ def _run(
     frame: Frame,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Output:
+) -> object:
     bound = bound_clone(module, frame)
     try:
         return fn(bound, *args, **kwargs)
@@ -244,7 +244,7 @@ _BINDING = (functools.partialmethod, functools.singledispatchmethod)
 def _attribute(name: str) -> Callable[..., Any]:
     """A function that calls the attribute `name` of the bound module that it is given."""
 
-    def call(bound: Module, *args: object, **kwargs: object) -> Output:
+    def call(bound: Module, *args: object, **kwargs: object) -> object:
         found = getattr(bound, name)
         _check_callable(bound, name, found)
         return found(*args, **kwargs)

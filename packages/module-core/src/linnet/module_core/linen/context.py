@@ -110,7 +110,7 @@ def run_interceptors(
     name: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> Any:
+) -> object:
     """Calls `method(*args)` through this thread's interceptors."""
     about = InterceptorContext(module, name, method)
     chain: Callable[..., Any] = method

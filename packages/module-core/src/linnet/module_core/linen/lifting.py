@@ -37,7 +37,7 @@ from ..errors import (
     TransformedMethodReturnValueError,
     TransformTargetError,
 )
-from ..typing import Output, PyTree, RNGSequences
+from ..typing import PyTree, RNGSequences
 from . import adoption
 from .filters import CollectionFilter, group_collections, in_filter, intersect_filters
 from .frame import Collections, Frame
@@ -696,7 +696,7 @@ def function_call(fn: Callable[..., Any], *, capture: bool = False) -> Call:
     name = getattr(fn, "__name__", type(fn).__name__)
     compact_function = is_compact(function)
 
-    def call(module: object, *args: object, **kwargs: object) -> Output:
+    def call(module: object, *args: object, **kwargs: object) -> object:
         if not isinstance(module, Module):
             return fn(module, *args, **kwargs)
         if owner is not None and not _is_clone(module, owner):
@@ -761,7 +761,7 @@ def _lift_method(
     raw = getattr(method, "__wrapped__", method)
     compact_method = is_compact(method)
 
-    def call(clone: Module, *args: object, **kwargs: object) -> Output:
+    def call(clone: Module, *args: object, **kwargs: object) -> object:
         if vars(type(clone)).get("_lifted_from") is cls:
             object.__setattr__(clone, "__class__", cls)
         return run_method(clone, raw, name, compact_method, args, kwargs, capture=True)

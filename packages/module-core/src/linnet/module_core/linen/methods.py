@@ -25,7 +25,6 @@ from ..errors import (
 )
 from ..layout import ambiguous
 from ..tracebacks import strip
-from ..typing import Output
 from .adoption import is_module
 from .context import context, run_interceptors
 from .hints import changed_in_place, mismatch, still_packed, taken_for_array
@@ -234,7 +233,7 @@ def run_method(
     kwargs: dict[str, Any],
     *,
     capture: bool = False,
-) -> Any:
+) -> object:
     """Runs `fun(module, *args)` as a method, for a clone inside a transform.
 
     With `capture`, its result is captured here, unless the method is transformed again.
@@ -254,7 +253,7 @@ def _run(
     /,
     *args: object,
     **kwargs: object,
-) -> Output:
+) -> object:
     stack = context.stack
     stack.append(self)
     outermost = False

@@ -17,7 +17,6 @@ from linnet.struct import unfreeze
 
 from ..tables.cells import represent, represent_inputs
 from ..tables.flops import UNKNOWN, is_array, separate
-from ..typing import Output
 from . import calls
 from .context import InterceptorContext, intercept_methods
 from .filters import CollectionFilter
@@ -122,7 +121,7 @@ class _Recorder:
     def root(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Wraps `fn`, run on the outermost module, so that it is recorded even if not a method."""
 
-        def run(bound: Module, *args: object, **kwargs: object) -> Output:
+        def run(bound: Module, *args: object, **kwargs: object) -> object:
             assert bound.scope is not None
             self._top = bound.scope.draws
             name = getattr(fn, "__name__", type(fn).__name__)
@@ -142,7 +141,7 @@ class _Recorder:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         context: InterceptorContext,
-    ) -> Output:
+    ) -> object:
         module, name = context.module, context.method_name
         if self._paused or name == "setup" or not self._is_inside(module.scope):
             return next_fun(*args, **kwargs)

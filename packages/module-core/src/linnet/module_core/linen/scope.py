@@ -316,7 +316,7 @@ class Scope(ScopeMethods):
         init_fn: Callable[..., Any],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] = {},
-    ) -> Any:
+    ) -> object:
         """The parameter `name` as it is stored; made by `init_fn(key, *args)` if it is missing.
 
         Raises:

@@ -86,7 +86,7 @@ def _loop_dependence(params: PyTree, marks: list[bool]) -> list[bool]:
         marks = [*marks[:first], *carry, *marks[first + carried :]]
 
 
-def constant_output(program: ClosedJaxpr, n: int) -> Any:
+def constant_output(program: ClosedJaxpr, n: int) -> object:
     """The value of output `n`, which is CONSTANT."""
     wanted = program.jaxpr.outvars[n]
     for variable, value in zip(program.jaxpr.constvars, program.consts, strict=True):

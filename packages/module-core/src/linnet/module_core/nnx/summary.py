@@ -28,7 +28,6 @@ from ..errors import ArgumentError, did_you_mean
 from ..tables.cells import Text, amount, lines_of, represent, represent_inputs, size_and_bytes
 from ..tables.drawing import Column, check_extra, draw
 from ..tables.flops import UNKNOWN, count, is_array, pullback
-from ..typing import Output
 from .abstract import eval_shape
 from .containers import Dict, List
 from .module import Module
@@ -293,7 +292,7 @@ def _noting(classes: set[type], root: tuple[type, str], note: Callable[..., Any]
 
     def noting(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
-        def run(module: object, *args: object, **kwargs: object) -> Output:
+        def run(module: object, *args: object, **kwargs: object) -> object:
             return note(function, name, module, args, kwargs)
 
         return run
@@ -351,7 +350,7 @@ class _Call:
         self._given = _Parts(leaves)
         self._jitted: Callable[[list[Any]], list[Any]] = jax.jit(self._run)
 
-    def run(self) -> Output:
+    def run(self) -> object:
         """Runs the call: applies its changes to the objects, and returns its output."""
         arrays = self._jitted(self._given.arrays)
         output, values = jax.tree.unflatten(self._made, self._rest.filled(arrays))

@@ -92,7 +92,7 @@ class Text:
         return self.text
 
 
-def represent(value: Any) -> Any:
+def represent(value: Any) -> object:
     """Replaces each array by a `jax.ShapeDtypeStruct`, and every other leaf by `Text`.
 
     Sequences become lists; dicts, named tuples and struct dataclasses become dicts.

@@ -46,7 +46,7 @@ Y = TypeVar("Y")
 _AXIS = "_device_put_sharded"
 
 
-def replicate(tree: T, devices: Sequence[jax.Device] | None = None, axis_name: str = _AXIS) -> T:
+def replicate(tree: T, devices: Sequence[Any] | None = None, axis_name: str = _AXIS) -> T:
     """Copies each array of a tree to several devices, along a new first axis.
 
     Args:
@@ -88,7 +88,7 @@ def pmean(xs: T, axis_name: str) -> T:
 def prefetch_to_device(
     iterator: Iterable[T],
     size: int,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     axis_name: str = _AXIS,
 ) -> Iterator[T]:
     """Copies batches to the devices before they are used, so that copies overlap computations.

@@ -14,7 +14,6 @@ from jax.typing import ArrayLike
 from linnet.struct import FrozenDict
 
 from ...tracebacks import named_after
-from ...typing import Output
 from ..axes import join_streams, split_streams
 from ..filters import CollectionFilter
 from ..lifting import Inputs, Lift, function_call, group, merge, ungroup
@@ -83,7 +82,7 @@ def cond(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: Inputs, *operands: object) -> Output:
+        def run(inputs: Inputs, *operands: object) -> object:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)
@@ -122,7 +121,7 @@ def switch(
     def branch(fun: Callable[..., Any]) -> Callable[..., Any]:
         call = function_call(fun)
 
-        def run(inputs: Inputs, *operands: object) -> Output:
+        def run(inputs: Inputs, *operands: object) -> object:
             return body(inputs, *operands, call=call, whole=True)
 
         return named_after(fun, run)

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from ...accepted import accepted
-from ...typing import Output
 from ..filters import All, Filter, to_predicate
 from ..nodes.pytree import Pytree
 from .rng_splitting import Rule, Shape, as_shape, copy_with, split_to
@@ -88,7 +87,7 @@ def with_rngs(
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: object, **kwargs: object) -> Output:
+        def run(*args: object, **kwargs: object) -> object:
             args, kwargs = copy_with((args, kwargs), rules, graph)
             return f(*args, **kwargs)
 

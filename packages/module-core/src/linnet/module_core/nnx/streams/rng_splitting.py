@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError, describe
-from ...typing import Output
 from ..filters import Filter, Predicate, to_predicate
 from ..nodes.pytree import Pytree
 from ..structure.iteration import iter_graph, recursive_map
@@ -322,7 +321,7 @@ def _replace(
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(f)
-        def run(*args: object, **kwargs: object) -> Output:
+        def run(*args: object, **kwargs: object) -> object:
             made = on((args, kwargs))
             if not in_place:
                 args, kwargs = made

@@ -114,7 +114,7 @@ def call(graphdef_state: Any, /) -> Caller:
     """
     graphdef, *states = graphdef_state
 
-    def run(follow: Callable[[Any], Any], *args: object, **kwargs: object) -> Output:
+    def run(follow: Callable[[Any], Any], *args: object, **kwargs: object) -> object:
         module = merge(graphdef, *states, copy=True)
         output = follow(module)(*args, **kwargs)
         return output, split(module)

@@ -169,7 +169,7 @@ class Inside:
                 held.clear()
                 held.update(content)
 
-    def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Output:
+    def call(self, f: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> object:
         """Calls `f` on arguments whose holes are filled."""
         return f(*put_back(tuple(args), self.roots), **put_back(kwargs, self.roots))
 

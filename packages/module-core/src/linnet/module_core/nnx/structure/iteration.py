@@ -88,7 +88,7 @@ def _iter_references(
                 first.append((inner, variable))
 
 
-def follow(node: object, path: Path) -> Any:
+def follow(node: object, path: Path) -> object:
     """The value at a path, or None if the path doesn't exist."""
     for key in path:
         node = next((child for name, _, child in items_of(node) if name == key), None)

@@ -184,7 +184,7 @@ class Snapshot:
         return True
 
 
-def slot_value(slot: tuple[Any, Any] | None, inside: object) -> Any:
+def slot_value(slot: tuple[Any, Any] | None, inside: object) -> object:
     """The array in a slot."""
     return inside if slot is None else slot[0][slot[1]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import jax
 
@@ -95,6 +95,12 @@ def _unflatten(
 jax.tree_util.register_pytree_with_keys(GraphState, _flatten_with_keys, _unflatten, _flatten)
 
 
+@overload
+def unpack(node: A, filter: Filter = ..., /, *, graph: bool | None = None) -> GraphState[A]: ...
+@overload
+def unpack(
+    node: A, first: Filter, second: Filter, /, *filters: Filter, graph: bool | None = None
+) -> tuple[GraphState[A], ...]: ...
 def unpack(
     node: A, *filters: Filter, graph: bool | None = None
 ) -> GraphState[A] | tuple[GraphState[A], ...]:

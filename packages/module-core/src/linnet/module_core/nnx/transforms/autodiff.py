@@ -49,7 +49,7 @@ def _runner(
 
     def run(values: list[Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
         inside = Inside(lifted.bundle.graphdef, values, lifted.modes.tree)
-        output = inside.call(fun, args, {})
+        output: Any = inside.call(fun, args, {})
         aux = None
         if has_aux:
             output, aux = output

@@ -20,7 +20,6 @@ from typing import (
 )
 
 from ...errors import ArgumentError
-from ...typing import Output
 from ..nodes.pytree import Pytree
 
 P = ParamSpec("P")
@@ -64,7 +63,7 @@ class KeepsSignature(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, R]]: ...
-    def __call__(self, f: object = None, *args: object, **options: object) -> Output:
+    def __call__(self, f: object = None, *args: object, **options: object) -> object:
         """The transformed function; without a function, a decorator."""
 
 
@@ -79,7 +78,7 @@ class AddsGradient(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, R]], Transformed[P, tuple[R, Gradient]]]: ...
-    def __call__(self, f: object = None, *args: object, **options: object) -> Output:
+    def __call__(self, f: object = None, *args: object, **options: object) -> object:
         """The transformed function; without a function, a decorator."""
 
 
@@ -102,7 +101,7 @@ class GivesGradient(Protocol[Options]):
     def __call__(
         self, f: None = None, *args: Options.args, **options: Options.kwargs
     ) -> Callable[[Callable[P, Any]], Transformed[P, Gradient]]: ...
-    def __call__(self, f: object = None, *args: object, **options: object) -> Output:
+    def __call__(self, f: object = None, *args: object, **options: object) -> object:
         """The transformed function; without a function, a decorator."""
 
 

@@ -90,7 +90,7 @@ def _branches(
     def branch(i: int) -> Callable[..., Any]:
         fun, bound = resolve(functions[i])
 
-        def run(values: list[Any], operands: tuple[Any, ...]) -> Output:
+        def run(values: list[Any], operands: tuple[Any, ...]) -> object:
             inside = Inside(bundle.graphdef, values, modes.tree)
             output = inside.call(fun, (*bound, *operands), {})
             outcome = inside.leave(output, everything=True)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry
-from ...typing import Output
 from ..filters import Filter
 from ..structure.bundle import Hole
 from ..structure.effect import Inside
@@ -62,7 +61,7 @@ class Chosen(FilterMapping):
         self._default = filter is None
         super().__init__([(Param if filter is None else filter, True), (..., False)])
 
-    def spec_below(self, at: Path, path: Path, leaf: object) -> Any:
+    def spec_below(self, at: Path, path: Path, leaf: object) -> object:
         if path == () and (self._default or at == ()):  # a variable, by itself or in a tree
             return True
         return super().spec_below(at, path, leaf)
@@ -122,7 +121,7 @@ class Grad(Transformed[..., Any]):
         return found
 
     @entry
-    def __call__(self, *args: object, **kwargs: object) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         given, named = positional(self._fun, self._bound + args, kwargs)
         positions = self._positions(len(given))
         prefix = (*(positions.get(i) for i in range(len(given))), None)

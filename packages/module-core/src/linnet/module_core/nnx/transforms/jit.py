@@ -356,7 +356,8 @@ class Jitted(Transformed[P, R]):
                 raise
             if self._has_formats:
                 outcome = settled(outcome)
-            return self._modes.apply(prepared.bundle, outcome, "jit")  # type: ignore[no-any-return]
+            output: R = self._modes.apply(prepared.bundle, outcome, "jit")
+            return output
         except Exception as error:
             strip(error)
             raise
@@ -372,23 +373,24 @@ class Jitted(Transformed[P, R]):
         )
 
     @entry
-    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered[R]:
         """The program for these arguments before compilation; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
         return Lowered(self, prepared.jitted.lower(*prepared.static, *prepared.flat))
 
     @entry
-    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
+    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced[R]:
         """The traced function for these arguments, with its `jaxpr`; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
         return Traced(self, prepared.jitted.trace(*prepared.static, *prepared.flat))
 
     @entry
-    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The output with `jax.ShapeDtypeStruct`s for arrays; runs and changes nothing."""
         prepared = self._prepare(args, kwargs)
         outcome = settled(prepared.jitted.eval_shape(*prepared.static, *prepared.flat))
-        return abstract_output(prepared.bundle, outcome)
+        output: R = abstract_output(prepared.bundle, outcome)
+        return output
 
     def clear_cache(self) -> None:
         """Clears all compiled programs of this function."""

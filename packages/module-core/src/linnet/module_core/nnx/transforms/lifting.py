@@ -144,7 +144,7 @@ class Run:
             for i, variable in self.inside.variables.items():
                 metadata.remove(variable, form.specs[i])
 
-    def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Output:
+    def call(self, f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         """Calls the function on arguments whose holes are filled."""
         return self.inside.call(f, args, kwargs)
 

@@ -112,14 +112,14 @@ class JitPartial(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.jitted_fn(*self.partial_args, *args, **kwargs)
 
-    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered:
+    def lower(self, *args: P.args, **kwargs: P.kwargs) -> Lowered[R]:
         """See `Jitted.lower`."""
         return self.jitted_fn.lower(*self.partial_args, *args, **kwargs)
 
-    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced:
+    def trace(self, *args: P.args, **kwargs: P.kwargs) -> Traced[R]:
         """See `Jitted.trace`."""
         return self.jitted_fn.trace(*self.partial_args, *args, **kwargs)
 
-    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def eval_shape(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """See `Jitted.eval_shape`."""
         return self.jitted_fn.eval_shape(*self.partial_args, *args, **kwargs)

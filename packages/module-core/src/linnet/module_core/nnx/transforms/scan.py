@@ -96,7 +96,7 @@ class Scan(Transformed[..., Any]):
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
 
     @entry
-    def __call__(self, *args: object, **kwargs: object) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         if kwargs:
             raise ArgumentError(

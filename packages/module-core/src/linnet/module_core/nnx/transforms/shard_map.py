@@ -14,7 +14,6 @@ from jax.sharding import Mesh, NamedSharding
 
 from ..._compat import mesh_that_is_set
 from ...tracebacks import entry
-from ...typing import Output
 from .calling import (
     Transformed,
     decorator,
@@ -57,7 +56,7 @@ class ShardMap(Transformed[..., Any]):
         self._options = options
 
     @entry
-    def __call__(self, *args: object, **kwargs: object) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_specs = self._in_specs
         if not isinstance(in_specs, tuple) or isinstance(in_specs, _Spec):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, overload
 import jax
 
 from ...tracebacks import entry, named_after
-from ...typing import Output
 from ..nodes.statics import static_key
 from ..structure.bundle import Bundle, detach_nodes
 from ..structure.effect import Inside, Outcome
@@ -124,7 +123,7 @@ class Remat(Simple):
         return jax.checkpoint(named_after(self._fun, run), **self._options)
 
     @entry
-    def __call__(self, *args: object, **kwargs: object) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         bundle, (call, *flat) = self._flat(args, kwargs)
         outcome = self._program(call)(*flat)
         return self._modes.apply(bundle, outcome, self._name)

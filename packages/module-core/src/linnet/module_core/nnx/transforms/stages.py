@@ -6,12 +6,11 @@ handles objects.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jax
 
 from ...tracebacks import entry
-from ...typing import Output
 from ..structure.bundle import Bundle, put_back
 from ..structure.effect import Outcome
 from ..structure.structure import build
@@ -20,8 +19,10 @@ from .placing import settled
 if TYPE_CHECKING:
     from .jit import Jitted
 
+R = TypeVar("R")
 
-def abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
+
+def abstract_output(bundle: Bundle, outcome: Outcome) -> Any:  # like the function's output
     """The output of an abstract run, with shapes as the values of new objects."""
     effect = outcome.effect
     values: list[Any] = [None] * effect.graphdef.num_leaves
@@ -33,10 +34,10 @@ def abstract_output(bundle: Bundle, outcome: Outcome) -> Any:
     return put_back(outcome.output, build(effect.graphdef, values)[0])
 
 
-class _Stage:
+class _Stage(Generic[R]):
     """A stage of a jitted function, with the attributes of jax's stage."""
 
-    def __init__(self, jitted: Jitted[..., Any], stage: Any) -> None:
+    def __init__(self, jitted: Jitted[..., R], stage: Any) -> None:
         self._jitted = jitted
         self._stage = stage
 
@@ -46,27 +47,28 @@ class _Stage:
         return getattr(self._stage, name)
 
 
-class Traced(_Stage):
+class Traced(_Stage[R]):
     """A traced function: `jaxpr`, `lower()`, and everything else of `jax.stages.Traced`."""
 
-    def lower(self, **options: object) -> Lowered:
+    def lower(self, **options: object) -> Lowered[R]:
         """Lowers the function to a program."""
         return Lowered(self._jitted, self._stage.lower(**options))
 
 
-class Lowered(_Stage):
+class Lowered(_Stage[R]):
     """A program before compilation: `compile()`, and everything else of `jax.stages.Lowered`."""
 
-    def compile(self, *args: object, **options: object) -> Compiled:
+    def compile(self, *args: object, **options: object) -> Compiled[R]:
         """Compiles the program."""
         return Compiled(self._jitted, self._stage.compile(*args, **options))
 
 
-class Compiled(_Stage):
+class Compiled(_Stage[R]):
     """A compiled function, called like the original with arguments of the same structure."""
 
     @entry
-    def __call__(self, *args: object, **kwargs: object) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> R:
         prepared = self._jitted._prepare(args, kwargs)
         outcome = settled(self._stage(*prepared.flat))
-        return self._jitted._modes.apply(prepared.bundle, outcome, "jit")
+        output: R = self._jitted._modes.apply(prepared.bundle, outcome, "jit")
+        return output

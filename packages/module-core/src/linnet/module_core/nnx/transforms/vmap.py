@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ...errors import ArgumentError
 from ...tracebacks import entry
-from ...typing import Output, Prefix
+from ...typing import Prefix
 from ..structure.effect import After, Outcome
 from .calling import (
     Transformed,
@@ -90,7 +90,7 @@ class Vmap(Transformed[..., Any]):
         modes.refuse_filters(out_axes, "out_axes")
 
     @entry
-    def __call__(self, *args: object, **kwargs: object) -> Output:
+    def __call__(self, *args: object, **kwargs: object) -> object:
         args, kwargs = positional(self._fun, self._bound + args, kwargs)
         in_axes = self._in_axes
         if isinstance(in_axes, list):

@@ -30,7 +30,7 @@ def one_spelling(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "out_sharding": metadata[found[0]]} if found else rest
 
 
-def axis_names_of(variable: Variable[Any]) -> Any:
+def axis_names_of(variable: Variable[Any]) -> object:
     """The names of the axes, or None."""
     metadata = variable._metadata
     for key in _SPELLINGS:
@@ -39,7 +39,7 @@ def axis_names_of(variable: Variable[Any]) -> Any:
     return None
 
 
-def lies_as(names: object) -> Any:
+def lies_as(names: object) -> object:
     """The `NamedSharding` or `Format` given instead of names, or None if names are given."""
     if type(names) is tuple:
         return None
