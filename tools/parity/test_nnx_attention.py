@@ -179,9 +179,16 @@ def test_weights_are_those_of_flax_within_rounding():
         )
 
 
+OF_LOGITS = {"window", "scale", "soft_cap"}
+SEGMENTS = {"segment_ids", "key_segment_ids"}
 WIDER = {
-    "MultiHeadAttention.__init__": {"implementation"},
-    "dot_product_attention": {"query_offset", "implementation"},
+    "MultiHeadAttention.__init__": OF_LOGITS
+    | {"implementation", "rotary", "use_sinks", "sinks_init", "sinks_metadata"}
+    | {"use_out_bias", "cache_options"},
+    "MultiHeadAttention.__call__": SEGMENTS | {"bias", "positions", "lengths"},
+    "dot_product_attention": OF_LOGITS
+    | SEGMENTS
+    | {"query_offset", "key_positions", "sinks", "implementation"},
 }
 
 

@@ -445,12 +445,12 @@ class MultiHeadAttention(Layer):
             assert variable is not None
             variable.set_value(new)
 
-    def init_cache(self, input_shape: Shape, dtype: DTypeLike | None = None) -> None:
+    def init_cache(self, input_shape: Shape, dtype: DTypeLike = jnp.float32) -> None:
         """Makes an empty cache, for decoding.
 
         Args:
           input_shape: (*B, L, in_features), the shape of an input of the maximum length.
-          dtype: dtype of the cached keys and values; None for that of `cache_options`, or float32.
+          dtype: dtype of keys and values in the cache; that of `cache_options` takes precedence.
 
         Raises:
           ShapeError: there are fewer than two dimensions.
@@ -464,7 +464,7 @@ class MultiHeadAttention(Layer):
         left, _ = window_of(self.window)
         length = options.capacity(input_shape[-2], left)
         shape = (*input_shape[:-2], length, self.num_kv_heads, self.head_dim)
-        dtype = dtype or options.dtype or jnp.float32
+        dtype = dtype if options.dtype is None else options.dtype
         empty = functional.init_cache(shape, shape, dtype, dtype, per_row=options.per_row)
         axes = NO_METADATA if options.axes is None else {"out_sharding": options.axes}
         self.cached_key, self.cached_value = Cache(empty.key, **axes), Cache(empty.value, **axes)
@@ -503,7 +503,7 @@ class MultiHeadAttention(Layer):
         left, _ = window_of(self.window)
         length = self.cache_options.capacity(max_length, left)
         if cached is None or cached.shape[:-2] != (*batch, length):
-            dtype = None if cached is None else cached.dtype
+            dtype = jnp.float32 if cached is None else cached.dtype
             self.init_cache((*batch, max_length, self.in_features), dtype)
 
 
