@@ -111,6 +111,8 @@ def nightly(session: nox.Session) -> None:
     """Run every test on the newest jax, release candidates too: -- PYTEST ARGUMENTS."""
     # Warnings are errors in every test. Here jax's are in each program that a test starts as well.
     session.env["PYTHONWARNINGS"] = "error:jax:DeprecationWarning"
+    # Nobody waits for it, so it tries more random histories of modules than others do.
+    session.env["LINNET_HISTORIES"] = "500"
     # A bound with "dev" admits what isn't final, of these two alone.
     newest = [f"{name}>={JAX[-1]}.dev0" for name in ("jax", "jaxlib")]
     # XLA aborts on flags that it doesn't know (any more).

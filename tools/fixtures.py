@@ -1,7 +1,12 @@
 """Fixtures that the tests of several packages use; a conftest.py takes those that it wants."""
 
 import contextlib
+import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -42,11 +47,82 @@ def programs_of_its_own() -> Iterator[None]:
 
 
 @pytest.fixture
+def only_new_garbage() -> Iterator[None]:
+    """For tests that call `gc.collect`: it visits what the test makes, and no older object.
+
+    Beside all that jax keeps of the tests before, a collection takes most of a second.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
 def x64() -> Iterator[None]:
     """64-bit types, for the time of a test."""
     jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     yield
     jax.config.update("jax_enable_x64", False)  # type: ignore[no-untyped-call]
+
+
+def pass_on_devices(*files: Path, count: int = 8, options: tuple[str, ...] = ()) -> str:
+    """Runs the tests in files in one process that has several CPU devices; fails if one does.
+
+    A process has them from its start on or never. Starting one takes longer than most tests, so
+    all files of a package that need it share it.
+
+    Args:
+      files: have names that pytest doesn't find by itself, since they fail on one device.
+      count: how many devices.
+      options: more of pytest's.
+
+    Returns:
+      What pytest printed, with a line for each test.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", *options]
+    done = subprocess.run(
+        [*command, *map(str, files)],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+_EACH_PROGRAM = """
+import sys, traceback
+failed = False
+for program in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "linnet"]:
+        del sys.modules[name]
+    try:
+        exec(program, {"__name__": "__main__"})
+    except BaseException:
+        failed = True
+        print(f"this program failed:\\n{program}\\n{traceback.format_exc()}", file=sys.stderr)
+sys.exit(failed)
+"""
+
+
+def run_afresh(*programs: str, **environment: str) -> None:
+    """Runs programs in one new process; each of them begins without a module of linnet.
+
+    For what a program must see in a new process, such as what an import loads. Starting one with
+    jax takes seconds, so all programs of a package share it; other libraries that one of them
+    loads are there for the next.
+
+    Args:
+      programs: the source of each.
+      environment: variables to set besides.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _EACH_PROGRAM, *programs],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Layers on a mesh whose axes are explicit; run by test_sharded_training.py in its own process.
+"""Layers on a mesh whose axes are explicit, which test_sharded_training.py runs.
 
 What each layer does with a split batch is a contract over the tables of layers. Here is what
 depends on parameters that are split as well, and on what a user brings.

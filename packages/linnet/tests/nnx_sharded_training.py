@@ -1,4 +1,4 @@
-"""A stateful model on a mesh of eight devices; run by test_sharded_training.py in its own process.
+"""A stateful model on a mesh of eight devices, which test_sharded_training.py runs.
 
 The batch is split over "data", the hidden layer over "model". Variables are laid out as they are
 made, the optimizer's follow them, and a step keeps every layout.

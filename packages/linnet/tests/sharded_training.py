@@ -1,4 +1,4 @@
-"""A transformer on a mesh of eight devices; run by test_sharded_training.py in its own process.
+"""A transformer on a mesh of eight devices, which test_sharded_training.py runs.
 
 Batches are split over "data"; heads and the hidden layer of the MLP over "model" (Shoeybi et al.
 2019, arXiv:1909.08053): each block then needs one sum over "model" behind its attention, and one

@@ -2,10 +2,7 @@
 
 import importlib
 import inspect
-import os
 import pkgutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -59,36 +56,6 @@ def test_activations_are_jax_s():
             np.testing.assert_array_equal(ours(x), jaxs(x))
     assert nn.tanh is jnp.tanh
     assert nn.normalize is nn.standardize
-
-
-def run(program, **environment):
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
-
-
-def test_nothing_else_is_imported():
-    """Neither the other style nor an optional package."""
-    absent = ["flax", "optax", "rich", "msgpack", "treescope", "yaml", "orbax", "safetensors"]
-    absent += ["keras", "linnet.nnx", "linnet.module_core.nnx", "linnet.layers_linear.nnx"]
-    run(f"import sys, linnet.linen\nfound = sys.modules.keys() & {absent}\nassert not found, found")
-
-
-def test_importing_computes_nothing():
-    """The first computation looks for a device; importing must not, so there need be none."""
-    run("import linnet.linen", JAX_PLATFORMS="no_such_platform")
-
-
-def test_layers_are_loaded_when_they_are_asked_for():
-    run(
-        "import sys, linnet.linen as nn\n"
-        "def loaded():\n"
-        "    return sorted(n for n in sys.modules if n.startswith('linnet.layers_'))\n"
-        "early = loaded()\n"
-        "assert {n.split('.')[1] for n in early} == {'layers_linear'}, early\n"
-        "nn.LayerNorm\n"
-        "assert {n.split('.')[1] for n in loaded()} == {'layers_linear', 'layers_norm'}, loaded()\n"
-        "assert nn.attention.SelfAttention is nn.SelfAttention\n"
-        "assert {'RNN', 'recurrent', 'tabulate', 'Dense'} <= set(dir(nn))\n"
-    )
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -3,10 +3,7 @@
 import ast
 import importlib
 import inspect
-import os
 import pkgutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -144,32 +141,3 @@ def test_activations_are_jax_s():
 
 def test_version():
     assert nnx.__version__ == linnet.linen.__about__.__version__
-
-
-def run(program, **environment):
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
-
-
-def test_nothing_else_is_imported():
-    """Neither the other style nor an optional package; layers when they are asked for."""
-    optional = ["flax", "optax", "rich", "msgpack", "treescope", "yaml", "orbax", "safetensors"]
-    linen = ["linnet.linen", "linnet.module_core.linen", "keras"]
-    linen += [f"linnet.layers_{kind}.linen" for kind in LAYERS]
-    layers = [f"linnet.layers_{kind}.nnx" for kind in LAYERS]
-    run(
-        "import sys\n"
-        "from linnet import nnx\n"
-        f"found = sys.modules.keys() & {optional + linen + layers}\n"
-        "assert not found, found\n"
-        "nnx.LayerNorm, nnx.relu, nnx.nn.linear, nnx.metrics\n"
-        f"found = sys.modules.keys() & {optional + linen + [layers[0]]}\n"
-        "assert not found, found\n"
-    )
-
-
-def test_importing_computes_nothing():
-    """The first computation looks for a device; importing must not, so there need be none."""
-    run(
-        "from linnet import nnx\n[getattr(nnx, n) for n in dir(nnx)]",
-        JAX_PLATFORMS="no_such_platform",
-    )

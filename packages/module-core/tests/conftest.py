@@ -2,6 +2,7 @@
 
 from hypothesis import settings
 
+from fixtures import only_new_garbage as only_new_garbage
 from fixtures import quick_compilation as quick_compilation
 from fixtures import same_draws as same_draws
 

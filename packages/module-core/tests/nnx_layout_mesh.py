@@ -1,4 +1,4 @@
-"""Layout of nnx variables on eight devices; run by test_partitioned_mesh.py in its own process.
+"""Layout of nnx variables on eight devices, which test_devices.py runs.
 
 One table of the ways by which a value comes into a variable, each on a mesh of both kinds of axes.
 """

@@ -1,4 +1,4 @@
-"""Layouts of nnx variables on eight devices; run by test_nnx_mesh.py in its own process."""
+"""Layouts of nnx variables on eight devices, which test_devices.py runs."""
 
 import functools
 

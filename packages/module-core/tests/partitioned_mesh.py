@@ -1,4 +1,4 @@
-"""Constraints on a mesh of eight devices; run by test_partitioned_mesh.py in its own process."""
+"""Constraints on a mesh of eight devices, which test_devices.py runs."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,6 @@
 """Modules of linen and nnx inside one another."""
 
 import pickle
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -480,16 +478,6 @@ def test_mistakes_with_bridge_modules_are_named():
 
     with pytest.raises(NameInUseError, match="already has an attribute 'w'"):
         Taken().init(KEY, X)
-
-
-def test_nnx_alone_does_not_load_linen():
-    program = (
-        "import sys; from linnet.module_core import nnx;"
-        "print([m for m in sys.modules if 'linen' in m], nnx.bridge.__name__)"
-    )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["[]", "linnet.module_core.nnx.bridge"]
 
 
 def test_boxes_pickle():

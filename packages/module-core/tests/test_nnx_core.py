@@ -1,10 +1,7 @@
 """nnx's variables, states, structures and streams of keys."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -281,20 +278,6 @@ def test_numpy_leaves_operators_to_variables_of_traced_values():
 
     np.testing.assert_array_equal(jax.grad(f)(jnp.ones((3, 1))), [[4], [2], [2]])
     assert isinstance(x @ nnx.Param(jnp.ones((3, 1))), jax.Array)
-
-
-def test_a_structure_of_another_process_is_the_same():
-    made = "nnx.graphdef(nnx.Dict(w=nnx.Param(1.0, unit='m')))"
-    program = (
-        "import pickle, sys; from linnet.module_core import nnx;"
-        f"sys.stdout.buffer.write(pickle.dumps({made}))"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, check=True, env=environment)
-    there, here = pickle.loads(done.stdout), nnx.graphdef(nnx.Dict(w=nnx.Param(1.0, unit="m")))
-    assert there == here
-    assert hash(there) == hash(here)
 
 
 def test_a_variable_without_metadata_has_none_that_could_be_edited():

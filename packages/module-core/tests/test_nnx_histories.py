@@ -5,7 +5,7 @@ variables, plain lists, dicts and tuples, static attributes, raw arrays, what it
 outside or inside of a function under `nnx.jit`, and then both are looked at. A plain copy has the
 same done to it without jit. After each step values, structure and sharing are equal.
 
-LINNET_HISTORIES sets how many there are in each test, for a long run.
+LINNET_HISTORIES sets how many there are in each test; each compiles programs of its own.
 """
 
 import os
@@ -17,7 +17,7 @@ import numpy as np
 
 from linnet.module_core import nnx
 
-HISTORIES = int(os.environ.get("LINNET_HISTORIES", "250"))
+HISTORIES = int(os.environ.get("LINNET_HISTORIES", "80"))
 
 
 class Node(nnx.Module):

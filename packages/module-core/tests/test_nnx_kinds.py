@@ -75,6 +75,7 @@ def collected(make):
     return found() is None
 
 
+@pytest.mark.usefixtures("only_new_garbage")
 class TestClassesAreLetGo:
     """By Linnet: what a jitted function was traced with, jax keeps until its caches are cleared."""
 

@@ -128,6 +128,7 @@ def test_a_loop_of_variables_whose_values_are_trees():
     assert int(m.seen[...]["count"]) == 3
 
 
+@pytest.mark.usefixtures("only_new_garbage")
 def test_what_was_remembered_goes_with_the_function():
     def make():
         counted = Counted()
@@ -142,6 +143,7 @@ def test_what_was_remembered_goes_with_the_function():
     assert [r() for r in kept] == [None]
 
 
+@pytest.mark.usefixtures("only_new_garbage")
 def test_arguments_are_not_kept():
     @nnx.scan
     def step(c, x):

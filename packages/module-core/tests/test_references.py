@@ -11,6 +11,8 @@ import pytest
 from linnet.module_core import linen as nn
 from linnet.module_core import nnx
 
+pytestmark = pytest.mark.usefixtures("only_new_garbage")
+
 KEY = jax.random.key(0)
 X = jnp.ones((4, 2))
 ones = jax.nn.initializers.ones

@@ -1,4 +1,4 @@
-"""Batches and replicas on four devices; run by test_training_devices.py in its own process."""
+"""Batches and replicas on eight devices, which test_devices.py runs."""
 
 import jax
 import jax.numpy as jnp

@@ -1,0 +1,68 @@
+"""What importing a style brings, and what not."""
+
+from fixtures import run_afresh
+
+OPTIONAL = [
+    "flax",
+    "optax",
+    "rich",
+    "msgpack",
+    "treescope",
+    "yaml",
+    "orbax",
+    "safetensors",
+    "keras",
+]
+LAYERS = ["attention", "linear", "norm", "recurrent"]
+NNX = ["linnet.nnx", "linnet.module_core.nnx", *(f"linnet.layers_{kind}.nnx" for kind in LAYERS)]
+LINEN = ["linnet.linen", "linnet.module_core.linen"]
+LINEN += [f"linnet.layers_{kind}.linen" for kind in LAYERS]
+
+LOADED = """
+import sys
+def loaded(*names):
+    return sorted(name for name in sys.modules if name.startswith(names))
+def layers():
+    return {name.split(".")[1] for name in loaded("linnet.layers_")}
+"""
+
+LINEN_ALONE = f"""{LOADED}
+import linnet.linen
+assert not sys.modules.keys() & {{*{OPTIONAL}, *{NNX}}}, loaded()
+"""
+
+NNX_ALONE = f"""{LOADED}
+from linnet import nnx
+absent = {{*{OPTIONAL}, *{LINEN}}}
+assert not sys.modules.keys() & {{*absent, *{NNX[2:]}}}, loaded()
+nnx.LayerNorm, nnx.relu, nnx.nn.linear, nnx.metrics
+assert not sys.modules.keys() & {{*absent, "linnet.layers_attention.nnx"}}, loaded()
+"""
+
+LINEN_LAYERS_WHEN_ASKED_FOR = f"""{LOADED}
+import linnet.linen as nn
+assert layers() == {{"layers_linear"}}, layers()
+nn.LayerNorm
+assert layers() == {{"layers_linear", "layers_norm"}}, layers()
+assert nn.attention.SelfAttention is nn.SelfAttention
+assert {{"RNN", "recurrent", "tabulate", "Dense"}} <= set(dir(nn))
+"""
+
+EVERY_NAME_OF_NNX = """
+from linnet import nnx
+[getattr(nnx, name) for name in dir(nnx)]
+"""
+
+
+def test_importing():
+    """Neither the other style nor an optional package, and layers when they are asked for.
+
+    The first computation looks for a device. Importing must not, so there need be none.
+    """
+    run_afresh(
+        LINEN_ALONE,
+        NNX_ALONE,
+        LINEN_LAYERS_WHEN_ASKED_FOR,
+        EVERY_NAME_OF_NNX,
+        JAX_PLATFORMS="no_such_platform",
+    )
