@@ -154,13 +154,15 @@ def _part(module: str, package: str | None, found: Api) -> Part:
     return Part(module, entries, [p for p in parts if p.entries or p.parts])
 
 
-def exports(module: str) -> list[str]:
+@cache
+def exports(module: str) -> tuple[str, ...]:
     """A module's public names, in the order of their appearance."""
     names = list(_bindings(module))
     listed = _listed(module)
     if listed is not None:
-        return sorted(listed, key=lambda n: names.index(n) if n in names else len(names))
-    return [name for name in names if _is_public(module, name)]
+        order = {name: place for place, name in enumerate(names)}
+        return tuple(sorted(listed, key=lambda name: order.get(name, len(names))))
+    return tuple(name for name in names if _is_public(module, name))
 
 
 def resolve(path: str) -> str | None:
@@ -328,9 +330,10 @@ def _renamed(node: ast.stmt) -> str:
     return value.id if isinstance(value, ast.Name) else ""
 
 
-def _definitions(module: str) -> set[str]:
+@cache
+def _definitions(module: str) -> frozenset[str]:
     """What is defined in a module itself, not imported."""
-    return {name for node in _statements(_tree(module).body) for name in _targets(node)}
+    return frozenset({name for node in _statements(_tree(module).body) for name in _targets(node)})
 
 
 def _origin(module: str, node: ast.ImportFrom) -> str:
