@@ -1,4 +1,4 @@
-"""Values: those of jax bit for bit, and those of the formulas."""
+"""Values: those of jax bit for bit, and those of the formulas; compiled programs: test_compiled."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fixtures import programs_of_its_own as programs_of_its_own
+from comparing import identical
 from linnet import initializers
 
 KEY = jax.random.key(7)
@@ -44,24 +44,25 @@ def enable_x64():
     return jax.experimental.enable_x64() if new is None else new(True)
 
 
-@pytest.mark.parametrize("name", FACTORIES)
-def test_values_are_those_of_jax(name):
+def equals_jaxs(name):
     shape = (3, 4, 5)
     ours, theirs = make(name), jaxs(name)
     np.testing.assert_array_equal(ours(KEY, shape, jnp.float32), theirs(KEY, shape, jnp.float32))
 
 
-@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
-def test_transformed_values_are_those_of_jax(transform):
-    """An eager vmap too: its multiplications are not folded into one another, as in a program."""
+@pytest.mark.parametrize("name", [name for name in FACTORIES if name != "truncated_normal"])
+def test_values_are_those_of_jax(name):
+    equals_jaxs(name)
 
-    def draw_with(factory):
-        return lambda key: [factory(name)(key, (3, 4, 5), jnp.float32) for name in KINDS]
 
-    key = KEY if transform is jax.jit else jax.random.split(KEY, 2)
-    ours, theirs = transform(draw_with(make))(key), transform(draw_with(jaxs))(key)
-    for name, a, b in zip(KINDS, ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=name)
+def draw_with(factory):
+    return lambda key: [factory(name)(key, (3, 4, 5), jnp.float32) for name in KINDS]
+
+
+def test_values_of_an_eager_vmap_are_those_of_jax():
+    """Its multiplications are not folded into one another, as in a program."""
+    keys = jax.random.split(KEY, 2)
+    identical(jax.vmap(draw_with(make))(keys), jax.vmap(draw_with(jaxs))(keys))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.complex64, "float32", float])
