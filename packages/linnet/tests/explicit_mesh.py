@@ -104,7 +104,7 @@ def test_dense_with_split_kernels(first, second, mesh):
     assert spec(gradient["params"]["layers_0"]["kernel"]) == first
     alone = jax.tree.map(np.asarray, variables)
     with jax.set_mesh(mesh_of(AxisType.Auto)):
-        np.testing.assert_allclose(y, model.apply(alone, x), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(y, jax.jit(model.apply)(alone, x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("table", [(), ("model",), (None, "model"), (None, "data")])
@@ -133,7 +133,7 @@ def test_attention_with_split_heads(mesh):
     assert spec(y) == ("data", None, None)
     alone = jax.tree.map(np.asarray, variables)
     with jax.set_mesh(mesh_of(AxisType.Auto)):
-        expected = layer.apply(alone, x, mask=np.asarray(mask))
+        expected = jax.jit(layer.apply)(alone, x, mask=np.asarray(mask))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -164,13 +164,14 @@ def test_sequences_of_different_lengths(cell, time_major, mesh):
     carries = not isinstance(cell, Average)
     rnn = nn.RNN(cell, time_major=time_major, return_carry=carries, reverse=True, keep_order=True)
     batch = (None, "data") if time_major else ("data",)
-    variables = rnn.init(KEY, x)
+    variables = jax.jit(rnn.init)(KEY, x)
     split = put(x, mesh, *batch)
     done = rnn.apply(variables, split, seq_lengths=lengths)
     y = done[1] if carries else done
     assert spec(y)[int(time_major)] == "data"
     with jax.set_mesh(mesh_of(AxisType.Auto)):
-        expected = rnn.apply(jax.tree.map(np.asarray, variables), x, seq_lengths=lengths)
+        whole = jax.tree.map(np.asarray, variables)
+        expected = jax.jit(lambda v, x: rnn.apply(v, x, seq_lengths=lengths))(whole, x)
     for a, b in zip(jax.tree.leaves(done), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -231,7 +232,7 @@ MOVES = re.compile(COLLECTIVE.pattern.replace("all-reduce|", ""))
 )
 def test_convolutions_keep_the_split_of_any_batch_dimension(layer, shape, kind):
     x = numbers(*shape)
-    variables = layer.init(KEY, x)
+    variables = jax.jit(layer.init)(KEY, x)
 
     @jax.jit
     def program(variables, x):
