@@ -5,10 +5,10 @@ takes its gradient: for one device, for a batch split over a mesh whose axes are
 one over a mesh whose axes are explicit. Of the last two a device computes an eighth of what the
 first one does, no array is gathered, and the values are the same.
 
-A process has eight devices from its start on or never, so the tests (`contracts`,
-`nnx_contracts`) run this file, which prints what fails:
+A process has eight devices from its start on or never, so a test in `contracts` runs this file,
+which prints what fails of a package's tables of both styles:
 
-    python mesh_contract.py .../tests/test_contract.py
+    python mesh_contract.py .../tests/test_contract.py .../tests/test_nnx_contract.py
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ BATCH = 1024
 MOVES = re.compile(r" ((?:all-gather|all-to-all|collective-permute)(?:-start)?)\(")
 
 
-def failures(test_module: Path, *, compile_explicit: bool = True) -> list[str]:
-    """What fails of the rows of a test module's table, found in a process of eight devices.
+def failures(linen: Path, nnx: Path) -> list[str]:
+    """What fails of the rows of two test modules' tables, found in one process of eight devices.
 
     Args:
-      test_module: has the table as `LAYERS`.
-      compile_explicit: compile for the mesh with explicit axes, too, and not only trace, which
-        shows how results are split but not what is gathered on the way.
+      linen: a test module that has the table of linen layers as `LAYERS`.
+      nnx: one that has the table of nnx layers. For the mesh with explicit axes these are traced,
+        which shows how results are split, but not compiled: the arithmetic is the same.
     """
     done = subprocess.run(
-        [sys.executable, __file__, str(test_module), *(["--compile"] if compile_explicit else [])],
+        [sys.executable, __file__, str(linen), str(nnx)],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": str(DEVICES), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
@@ -188,6 +188,11 @@ if __name__ == "__main__":
 
     # Most of the time goes into compiling programs that run once.
     jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
-    compiles = "--compile" in sys.argv
-    rows = table_of(Path(sys.argv[1]))
-    print(json.dumps([p for row in rows for p in check(row, compile_explicit=compiles)]))
+    linen, nnx = map(Path, sys.argv[1:])
+    problems = [
+        f"{style} {problem}"
+        for style, module in (("linen", linen), ("nnx", nnx))
+        for row in table_of(module)
+        for problem in check(row, compile_explicit=style == "linen")
+    ]
+    print(json.dumps(problems))
