@@ -1,11 +1,9 @@
-"""Run as a program, on 8 virtual devices: some training steps, the data on one or divided.
+"""Run as a program, on 8 virtual devices: some training steps, the data on one, then divided.
 
-    python distributed.py [data]
+    python distributed.py
 
-Prints on how many devices the weights are, the weights, and what the model predicts.
+Prints each time on how many devices the weights are, the weights, and what the model predicts.
 """
-
-import sys
 
 import jax
 import keras
@@ -20,11 +18,11 @@ from linnet.keras_bridge import FlaxLayer, NNXLayer
 from linnet.module_core import nnx
 
 
-def main():
+def train(distribution=None):
     """Trains a model of both styles, with given weights and others, with state and keys."""
-    assert len(jax.devices()) == 8
-    if sys.argv[1:] == ["data"]:
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    keras.utils.clear_session()
+    if distribution is not None:
+        keras.distribution.set_distribution(distribution)
     keras.utils.set_random_seed(0)
     given = modules.Dense(3).init(jax.random.key(0), np.ones((1, 3)))
     layers = [
@@ -43,4 +41,6 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    assert len(jax.devices()) == 8
+    train()
+    train(keras.distribution.DataParallel())
