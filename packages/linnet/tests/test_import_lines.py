@@ -26,6 +26,8 @@ from linnet.linen.fp8_ops import Fp8DirectDotGeneralOp
 from linnet.linen.initializers import lecun_normal
 from linnet.linen.linear import Dense
 from linnet.linen.module import Module, compact
+from linnet.metrics import tensorboard
+from linnet.metrics.tensorboard import SummaryWriter
 from linnet.nnx import bridge
 from linnet.serialization import from_state_dict, msgpack_restore, to_bytes
 from linnet.struct import PyTreeNode, dataclass, field

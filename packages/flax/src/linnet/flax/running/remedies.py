@@ -153,7 +153,6 @@ _LACKING = {
 }
 
 _INSTEAD = {
-    "flax.metrics.tensorboard": "Use tensorboardX.SummaryWriter, or clu.metric_writers.",
     "flax.nnx.deprecations": _INSIDE,
     "flax.nnx.extract": _INSIDE,
     "flax.nnx.transforms.general": _INSIDE,

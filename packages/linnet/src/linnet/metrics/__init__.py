@@ -1,0 +1,3 @@
+"""What a training run reports: `linnet.metrics.tensorboard`."""
+
+from . import tensorboard as tensorboard
