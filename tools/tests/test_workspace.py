@@ -17,7 +17,7 @@ PACKAGES = workspace.packages()
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.short_name)
 
 # Distributions that are imported under another name than their own.
-IMPORTED_AS = {"scikit-learn": "sklearn"}
+IMPORTED_AS = {"scikit-learn": "sklearn", "tensorboardx": "tensorboardX"}
 
 
 def imports(package, *, at_start):

@@ -136,7 +136,7 @@ def test_mistakes(tmp_path, mistake, error, words):
 
 
 def test_the_extra_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "tensorboardX.record_writer", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(MissingExtraError, match=r"linnet-module-core\[tensorboard\]"):
         SummaryWriter(tmp_path)
 

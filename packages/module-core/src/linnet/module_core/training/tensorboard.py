@@ -15,7 +15,6 @@ import time
 import wave
 import zlib
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +46,23 @@ class SummaryWriter:
 
     def __init__(self, log_dir: str | os.PathLike[str], auto_flush: bool = True) -> None:
         try:
-            records = import_module("tensorboardX.record_writer")
-        except ModuleNotFoundError:
+            from tensorboardX import record_writer, summary
+            from tensorboardX.proto import event_pb2, summary_pb2
+        except ImportError:
             raise MissingExtraError(
                 "SummaryWriter needs tensorboardX, which is not installed.",
                 hint='python -m pip install "linnet-module-core[tensorboard]"',
             ) from None
-        self._protocol = import_module("tensorboardX.proto.summary_pb2")
-        self._summaries = import_module("tensorboardX.summary")
-        self._event = import_module("tensorboardX.proto.event_pb2").Event
+        self._protocol: Any = summary_pb2
+        self._summaries: Any = summary
+        self._event: Any = event_pb2.Event
         self._auto_flush = auto_flush
         self._writer: Any = None
         if jax.process_index() == 0:
             folder = Path(log_dir)
             folder.mkdir(parents=True, exist_ok=True)
             name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
-            self._writer = records.RecordWriter(str(folder / name))
+            self._writer = record_writer.RecordWriter(str(folder / name))
             self._write(file_version="brain.Event:2")
 
     def close(self) -> None:
