@@ -23,7 +23,8 @@ PICTURE = ROOT / "docs" / "images" / "benchmarks.svg"
 # Kinds of cases, by how their names begin.
 KINDS = {
     "trace": "Tracing",
-    "first": "Tracing",
+    "first-step": "Time to the first step",
+    "first-trace": "Tracing",
     "init": "Initialization",
     "flops": "The compiled program",
     "bytes": "The compiled program",
@@ -50,6 +51,8 @@ SHOWN = {
     "trace-transformer-scan": "tracing nn.scan over 24 layers",
     "init-transformer-abstract": "eval_shape of init, 24 layers",
     "init-transformer-eager": "init, 24 layers",
+    "first-step-jit-init": "compiling and running init, 24 layers",
+    "first-step-nnx-jit": "compiling and running a constructor (nnx), 24 layers",
     "attention-memory-gradient": "memory of attention, 4096 tokens, gradient",
     "attention-4096-gradient": "attention, 4096 tokens, gradient",
     "recurrent-lstm-gradient": "LSTM, 256 steps, gradient",
@@ -86,7 +89,7 @@ def markdown(cases: Iterable[dict[str, Any]]) -> str:
     """A table for each kind of case."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
-        kind = KINDS.get(case["name"].split("-")[0], "Others")
+        kind = next((k for start, k in KINDS.items() if case["name"].startswith(start)), "Others")
         kinds.setdefault(kind, []).append(case)
     lines = []
     for kind, chosen in kinds.items():

@@ -42,6 +42,11 @@ def model(form: str, layers: int = LAYERS, *, scanned: bool = False) -> Model:
     return _make(form, layers, scanned)
 
 
+def made(form: str) -> Model:
+    """The same without a check that all forms agree: in a process that has compiled nothing."""
+    return _make(form, LAYERS, False)
+
+
 @functools.cache
 def parameters(layers: int = LAYERS, *, scanned: bool = False) -> Params:
     """Parameters of the transformer, the same for all forms."""
