@@ -4,7 +4,6 @@
 #
 # [tool.linnet]
 # library = "brax"
-# tests = ["brax/training/agents/ppo/checkpoint_test.py", "brax/training/types_test.py"]
 # ///
 """PPO and SAC of brax, a few steps in an environment of its own that is quick to compile."""
 

@@ -4,7 +4,6 @@
 #
 # [tool.linnet]
 # library = "cax"
-# tests = ["tests/test_core/test_update/test_nca_update.py", "tests/test_core/test_cs.py"]
 # ///
 """Cellular automata of cax, which are modules of nnx: a fixed rule, and one that is learned."""
 
@@ -23,7 +22,7 @@ def main():
     """Runs rule 110, trains an update rule, and encodes with a VAE."""
     rule = Elementary.wolfram_code_from_rule_number(110)
     start = jnp.zeros((16, 1)).at[8].set(1.0)
-    end, states = Elementary(rule)(start, num_steps=8, return_states=True)
+    end, states = Elementary(wolfram_code=rule)(start, num_steps=8, return_states=True)
     show("rule 110", (end, states))
 
     rngs = nnx.Rngs(0)

@@ -7,14 +7,12 @@
 # ///
 """Flow matching between two distributions, with a network of nnx from ott."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from ott.neural.methods import flow_matching as fm
-from ott.neural.networks.velocity_field import MLP
+from ott.neural.networks.velocity_field.mlp import MLP
 from showing import show, step
 
 
@@ -24,7 +22,7 @@ def main():
     optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
     source = jax.random.normal(jax.random.key(1), (16, 2))
     target = source * 0.5 + jnp.array([1.0, -1.0])
-    train_step = nnx.jit(functools.partial(fm.flow_matching_step))
+    train_step = nnx.jit(fm.flow_matching_step)
     rngs = nnx.Rngs(dropout=2)
     losses = []
     for number in range(4):
@@ -34,7 +32,7 @@ def main():
             step()
     show("losses", losses)
     show("state", nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-    show("velocity", model(jnp.array(0.3), source[0]))
+    show("velocity", model(jnp.full(16, 0.3), source, rngs=rngs))
 
 
 if __name__ == "__main__":
