@@ -14,6 +14,7 @@ HEAD = (
     "| program | library | numbers | its own tests | first step on Flax | on Linnet |\n"
     "|---|---|---|---|---|---|\n"
 )
+USUAL = "0.12.8"  # the control's Flax, unless the table says another
 ROW = re.compile(r"^\| \[`(\w+)`\].*\n", re.MULTILINE)
 
 
@@ -33,9 +34,11 @@ def row(outcome: Outcome) -> str:
     program = outcome.program
     passed = f"{outcome.tests} pass in both" if outcome.tests else "none in the release"
     reason = f" ({program.reason})" if outcome.distance else ""
+    (flax,) = (need for need in program.needs if need.startswith("flax=="))
+    control = "" if flax == f"flax=={USUAL}" else f", Flax {flax.removeprefix('flax==')}"
     cells = [
         f"[`{program.name}`](../tools/clients/programs/{program.path.name})",
-        f"{program.library} {outcome.version}",
+        f"{program.library} {outcome.version}{control}",
         f"{outcome.numbers} {outcome.verdict}{reason}",
         passed,
         *(f"{seconds:.1f} s" for seconds in outcome.seconds),

@@ -25,7 +25,7 @@ def outcome_of(flax, linnet, tests=None, program=PROGRAMS[0]):
 def test_every_program_has_a_head_and_pins():
     assert len(PROGRAMS) >= 9
     for program in PROGRAMS:
-        assert "flax==0.12.8" in program.needs, program.name
+        assert any(need.startswith("flax==") for need in program.needs), program.name
         assert any(need.startswith(f"{program.library}==") for need in program.needs)
 
 

@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11,<3.13"
-# dependencies = ["brax==0.14.0", "flax==0.12.8", "jax==0.9.2"]
+# dependencies = ["brax==0.14.0", "flax==0.12.6", "jax==0.9.2"]
 #
 # [tool.linnet]
 # library = "brax"

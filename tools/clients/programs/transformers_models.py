@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11,<3.13"
-# dependencies = ["transformers==4.48.3", "flax==0.12.8", "jax==0.6.2", "numpy==2.3.5"]
+# dependencies = ["transformers==4.48.3", "flax==0.11.2", "jax==0.6.2", "numpy==2.3.5"]
 #
 # [tool.linnet]
 # library = "transformers"
