@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import is_
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -98,18 +98,19 @@ def init_with_output(
 
 
 def _grouped(variables: dict[str, Any], recorder: Recorder) -> dict[str, Any]:
-    """The variables with their draws in groups. Dicts keep their order, which trees would sort."""
-    grouped = iter(recorder.grouped(_leaves(variables)))
+    """The variables with their draws in groups."""
+    grouped: dict[str, Any] = _with_leaves(variables, iter(recorder.grouped(_leaves(variables))))
+    return grouped
 
-    def copy(value: object) -> Any:
-        if type(value) is dict:
-            return {name: copy(item) for name, item in value.items()}
-        leaves, structure = jax.tree.flatten(value)
-        found = [next(grouped) for _ in leaves]
-        return value if all(map(is_, leaves, found)) else jax.tree.unflatten(structure, found)
 
-    copied: dict[str, Any] = copy(variables)
-    return copied
+def _with_leaves(value: object, new: Iterator[Any]) -> Any:
+    """`value` with the next leaves of `new`. Dicts keep their order, which trees would sort."""
+    # Not a function inside of `_grouped`: its reference to itself would keep the tracers.
+    if type(value) is dict:
+        return {name: _with_leaves(item, new) for name, item in value.items()}
+    leaves, structure = jax.tree.flatten(value)
+    found = [next(new) for _ in leaves]
+    return value if all(map(is_, leaves, found)) else jax.tree.unflatten(structure, found)
 
 
 def _leaves(value: object) -> list[Any]:
