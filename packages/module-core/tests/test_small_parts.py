@@ -1,5 +1,7 @@
 """Filters, switches, dtypes, and what importing brings."""
 
+import contextvars
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -83,6 +85,11 @@ def test_switches_that_have_one_value(name, always, monkeypatch):
 
 
 def test_switches_of_modes():
+    # In a context of its own: where a mode has been set, by a test before, switches have no effect.
+    contextvars.Context().run(check_switches_of_modes)
+
+
+def check_switches_of_modes():
     config = config_module.config
     for name, current in (
         ("nnx_graph_mode", nnx.set_graph_mode.current_value),
