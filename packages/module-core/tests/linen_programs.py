@@ -115,6 +115,11 @@ TABLES = SOURCES / "tables"
 # What each table of hints is about; "modules" has the rest.
 PARTS = {
     "transforms": [LINEN / "transforms", LINEN / "lifting.py", LINEN / "axes.py"],
+    "cursor": [SOURCES / "cursor.py"],
+    "repeat": [
+        *(LINEN / "repeat.py", SOURCES / "nnx" / "repeat.py"),
+        *(SOURCES / "repeating.py", SOURCES / "stacking.py"),
+    ],
     "axes": [SOURCES / "axis_rules.py", SOURCES / "boxes.py", LINEN / "sharding"],
 }
 

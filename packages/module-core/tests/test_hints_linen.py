@@ -10,8 +10,9 @@ import pytest
 
 import hints
 from hints import Remedy
-from linnet.module_core import config, dtypes
+from linnet.module_core import config, dtypes, functional, nnx
 from linnet.module_core import linen as nn
+from linnet.module_core.linen import filters
 from linnet.module_core.tables import drawing
 
 from . import test_hints_linen_of_models as of_models
@@ -34,9 +35,13 @@ from .linen_programs import (
 )
 
 
-def with_environment(**values):
+def with_environment(read=False, **values):
     with mock.patch.dict(os.environ, values):
-        return config.Config()
+        return config.static_int_env("A_NUMBER", 3) if read else config.Config()
+
+
+def named_w(scope):
+    return scope.param("w", ones, (3,))
 
 
 def tabulated(**options):
@@ -497,6 +502,51 @@ REMEDIES = [
             X,
             rngs={"noise": jax.random.key(0)},
         ),
+    ),
+    Remedy(
+        "Leave it out for {}.",
+        lambda: with_environment(A_NUMBER="many", read=True),
+        lambda: with_environment(read=True),
+        filled=("3",),
+    ),
+    Remedy(
+        "Leave it out: assignment changes variables.",
+        lambda: config.Config().update("flax_hijax_variable", True),
+        lambda: config.Config(),
+    ),
+    Remedy(
+        "For one class, write `class Model(nnx.Module, pytree=False)`.",
+        lambda: config.Config().update("flax_pytree_module", False),
+        lambda: type("Model", (nnx.Module,), {}, pytree=False),
+    ),
+    Remedy(
+        "Use in_filter to ask about one name.",
+        lambda: filters.filter_to_set(nn.DenyList("params")),
+        lambda: filters.in_filter(nn.DenyList("params"), "params"),
+    ),
+    Remedy(
+        "Return what the call computes rather than the scope, or make one that lasts with",
+        lambda: functional.apply(lambda scope: scope)({}).make_rng("params"),
+        lambda: [
+            functional.apply(lambda scope: scope.make_rng("params"))({}, rngs={"params": KEY}),
+            functional.bind({}, {"params": KEY}).make_rng("params"),
+        ],
+    ),
+    Remedy(
+        "Give one of the two another name. Call scope.rewound() to run a function again on",
+        lambda: functional.init(lambda s: [s.child(named_w, "a")(), s.child(named_w, "a")()])(KEY),
+        lambda: [
+            functional.init(lambda s: [s.child(named_w, "a")(), s.child(named_w, "b")()])(KEY),
+            functional.init(lambda s: [named_w(s), named_w(s.rewound())])(KEY),
+        ],
+    ),
+    Remedy(
+        "Pass flags={...} to init, apply or bind, or give get_flag a default.",
+        lambda: functional.init(lambda scope: scope.get_flag("train"))(KEY),
+        lambda: [
+            functional.init(lambda s: s.get_flag("train"), flags={"train": True})(KEY),
+            functional.init(lambda s: s.get_flag("train", False))(KEY),
+        ],
     ),
     Remedy(
         "depth=1 shows the model and its submodules; None shows all modules.",

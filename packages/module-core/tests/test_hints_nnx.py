@@ -538,8 +538,8 @@ def test_a_remedy_works(remedy):
 
 
 def test_every_hint_has_a_remedy():
-    elsewhere = {SOURCES / "training", SOURCES / "transforms"}
-    files = [f for f in sorted(SOURCES.rglob("*.py")) if not elsewhere & set(f.parents)]
+    elsewhere = {SOURCES / "training", SOURCES / "transforms", SOURCES / "repeat.py"}
+    files = [f for f in sorted(SOURCES.rglob("*.py")) if not elsewhere & {f, *f.parents}]
     found = [hint for file in files for hint in hints.hints_in(file)]
     words = [remedy.words for remedy in REMEDIES]
     assert hints.untried(found, REMEDIES, EXPLAINED) == []

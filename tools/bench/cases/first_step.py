@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -92,7 +93,7 @@ def _memory(form: str) -> Builder:
     def build() -> Measure:
         init, x = transformer.made(form).init, transformer.inputs(1, 16)
         compiled = jax.jit(lambda key: init(key, x)).lower(jax.random.key(0)).compile()
-        memory = compiled.memory_analysis()
+        memory: Any = compiled.memory_analysis()
         return lambda: float(memory.temp_size_in_bytes)
 
     return build

@@ -203,17 +203,21 @@ _DEFAULTS: dict[str, bool | int | None] = {
     "flax_pytree_module": True,
 }
 
-_ALWAYS = {
-    "flax_array_ref": (False, "Leave it out: assignment changes variables."),
-    "flax_hijax_variable": (False, "Leave it out: assignment changes variables."),
-    "flax_pytree_module": (True, "For one class, write `class Model(nnx.Module, pytree=False)`."),
-}
+_ALWAYS = {"flax_array_ref": False, "flax_hijax_variable": False, "flax_pytree_module": True}
 
 
 def _require_possible(name: str, value: object) -> None:
-    always, hint = _ALWAYS.get(name, (value, ""))
-    if bool(value) is not bool(always):
-        raise ArgumentError(f"{name} is always {always} in Linnet, got {value!r}.", hint=hint)
+    always = _ALWAYS.get(name, bool(value))
+    if bool(value) is not always:
+        raise ArgumentError(
+            f"{name} is always {always} in Linnet, got {value!r}.", hint=_instead(name)
+        )
+
+
+def _instead(name: str) -> str:
+    if name == "flax_pytree_module":
+        return "For one class, write `class Model(nnx.Module, pytree=False)`."
+    return "Leave it out: assignment changes variables."
 
 
 config = Config()

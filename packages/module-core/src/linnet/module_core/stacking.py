@@ -199,7 +199,7 @@ def _converted(tree: T, convert: Callable[[Any], Any], what: str) -> T:
         raise ArgumentError(
             f"The tree has no {what!r}.",
             hint="Give the path of the layers within the collection. "
-            + (did_you_mean(pattern, names) or f"There are {', '.join(sorted(names)[:8])}."),
+            + did_you_mean(pattern, names),
         )
     return result
 
