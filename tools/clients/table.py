@@ -32,7 +32,7 @@ def row(outcome: Outcome) -> str:
     The program's link leads to its source.
     """
     program = outcome.program
-    passed = f"{outcome.tests} pass in both" if outcome.tests else "none in the release"
+    passed = f"{outcome.tests} pass in both" if outcome.tests else "not run"
     reason = f" ({program.reason})" if outcome.distance else ""
     (flax,) = (need for need in program.needs if need.startswith("flax=="))
     control = "" if flax == f"flax=={USUAL}" else f", Flax {flax.removeprefix('flax==')}"
