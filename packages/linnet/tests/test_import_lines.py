@@ -9,6 +9,7 @@ LINES = """
 from linnet import linen as nn
 from linnet import nnx
 from linnet import struct, serialization, traverse_util, jax_utils, core, errors, training
+from linnet.config import config
 from linnet.core import FrozenDict, freeze, lift, meta, scope, unfreeze
 from linnet.core import Scope, apply, bind, init, lazy_init
 from linnet.core.frozen_dict import FrozenDict, freeze, unfreeze
