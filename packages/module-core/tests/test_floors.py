@@ -22,6 +22,7 @@ FLOORS = [
     {"stacking", "tables"},
     {"linen", "nnx"},
     {"bridge", "functional", "layers", "training"},
+    {"weights"},
     {"__init__"},
 ]
 NNX = [

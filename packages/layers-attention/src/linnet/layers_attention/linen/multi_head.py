@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention import functional
+from linnet.layers_attention._torch import ATTENTION
 from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_attention.functional._attention_fn import call_attention_fn
 from linnet.layers_attention.functional._checks import Implementation, check_implementation
@@ -112,6 +113,8 @@ class MultiHeadDotProductAttention(Module):
     >>> layer.apply(variables, x, is_causal=True).shape
     (2, 6, 12)
     """
+
+    __torch_layout__ = ATTENTION
 
     num_heads: int
     dtype: DTypeLike | None = None

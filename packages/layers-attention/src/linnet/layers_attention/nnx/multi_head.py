@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_attention import functional
+from linnet.layers_attention._torch import ATTENTION
 from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_attention.functional._attention_fn import call_attention_fn
 from linnet.layers_attention.functional._checks import Implementation, check_implementation
@@ -157,6 +158,8 @@ class MultiHeadAttention(Layer):
     >>> layer.cache_index[...]
     Array(7, dtype=int32)
     """
+
+    __torch_layout__ = ATTENTION
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import CONV
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
@@ -60,6 +61,8 @@ class Conv(Module):
     >>> y.shape
     (2, 6, 6, 16)
     """
+
+    __torch_layout__ = CONV
 
     features: int
     kernel_size: int | Sequence[int]

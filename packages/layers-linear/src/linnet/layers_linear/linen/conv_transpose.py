@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import CONV_TRANSPOSE
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
@@ -54,6 +55,8 @@ class ConvTranspose(Module):
     >>> y.shape
     (2, 12, 12, 16)
     """
+
+    __torch_layout__ = CONV_TRANSPOSE
 
     features: int
     kernel_size: int | Sequence[int]

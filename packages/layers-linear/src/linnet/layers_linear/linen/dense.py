@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import DENSE
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
@@ -45,6 +46,8 @@ class Dense(Module):
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'bias': (8,), 'kernel': (2, 8)}}
     """
+
+    __torch_layout__ = DENSE
 
     features: int
     use_bias: bool = True

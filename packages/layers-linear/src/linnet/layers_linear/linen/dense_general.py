@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import DENSE_GENERAL
 from linnet.module_core.boxes import contents, replace_boxed
 from linnet.module_core.draws import draws_of
 from linnet.module_core.dtypes import promote_dtype
@@ -81,6 +82,8 @@ class DenseGeneral(Module):
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'bias': (8, 16), 'kernel': (32, 8, 16)}}
     """
+
+    __torch_layout__ = DENSE_GENERAL
 
     features: int | Sequence[int]
     axis: int | Sequence[int] = -1

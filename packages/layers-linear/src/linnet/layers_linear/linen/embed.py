@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_embed_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import EMBED
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, integer
 from linnet.module_core.linen import Module
@@ -36,6 +37,8 @@ class Embed(Module):
     >>> words.apply(variables, jnp.ones((2, 8)), method="attend").shape
     (2, 100)
     """
+
+    __torch_layout__ = EMBED
 
     num_embeddings: int
     features: int

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from linnet.initializers import constant
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import PRELU
 from linnet.module_core.layers import Array, DTypeLike
 from linnet.module_core.linen import Module, compact
 
@@ -24,6 +25,8 @@ class PReLU(Module):
     >>> variables
     {'params': {'negative_slope': Array(0.01, dtype=float32)}}
     """
+
+    __torch_layout__ = PRELU
 
     param_dtype: DTypeLike = jnp.float32
     negative_slope_init: float = 0.01

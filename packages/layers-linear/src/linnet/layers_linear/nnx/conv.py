@@ -10,6 +10,7 @@ from jax import lax
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import CONV
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -69,6 +70,8 @@ class Conv(Layer):
     >>> layer(jnp.ones((1, 8, 3))).shape
     (1, 6, 4)
     """
+
+    __torch_layout__ = CONV
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import CONV_TRANSPOSE
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -65,6 +66,8 @@ class ConvTranspose(Layer):
     >>> layer(jnp.ones((1, 8, 3))).shape
     (1, 16, 4)
     """
+
+    __torch_layout__ = CONV_TRANSPOSE
 
     def __init__(
         self,

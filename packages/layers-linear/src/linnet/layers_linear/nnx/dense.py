@@ -8,6 +8,7 @@ from jax import lax
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import DENSE
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -55,6 +56,8 @@ class Linear(Layer):
     >>> layer(jnp.ones((2, 3))).shape
     (2, 4)
     """
+
+    __torch_layout__ = DENSE
 
     def __init__(
         self,

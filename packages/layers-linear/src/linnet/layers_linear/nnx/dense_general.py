@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import DENSE_GENERAL
 from linnet.module_core.draws import draws_of
 from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.layers import (
@@ -69,6 +70,8 @@ class LinearGeneral(Layer):
     >>> layer(jnp.ones((1, 3, 6, 7))).shape
     (1, 6, 4, 5)
     """
+
+    __torch_layout__ = DENSE_GENERAL
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_embed_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import EMBED
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -48,6 +49,8 @@ class Embed(Layer):
     >>> layer.attend(jnp.ones((2, 3))).shape
     (2, 5)
     """
+
+    __torch_layout__ = EMBED
 
     def __init__(
         self,

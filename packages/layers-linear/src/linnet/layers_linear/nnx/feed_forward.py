@@ -14,6 +14,7 @@ from jax import lax
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import GLU
 from linnet.layers_linear.functional.feed_forward import activated
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -74,6 +75,8 @@ class GLU(Layer):
     >>> layer.gate.kernel.shape, layer.down.kernel.shape, layer(jnp.ones((5, 2))).shape
     ((2, 8), (8, 2), (5, 2))
     """
+
+    __torch_layout__ = GLU
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from linnet.layers_linear import functional
+from linnet.layers_linear._torch import PRELU
 from linnet.module_core.layers import NO_METADATA, Array, DTypeLike, Metadata, PromoteDtype
 from linnet.module_core.layers.nnx import Layer, promote_dtype, value_of
 from linnet.module_core.nnx import Param
@@ -27,6 +28,8 @@ class PReLU(Layer):
     >>> PReLU()(jnp.array([-1.0, 1.0]))
     Array([-0.01,  1.  ], dtype=float32)
     """
+
+    __torch_layout__ = PRELU
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import BATCH_NORM
 from linnet.layers_norm.functional._checks import check_momentum, feature_shape
 from linnet.layers_norm.functional.batch import check_statistics
 from linnet.module_core.layers import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, as_array
@@ -55,6 +56,8 @@ class BatchNorm(Module):
     ... )
     >>> y = layer.apply({**variables, **updates}, x, use_running_average=True)
     """
+
+    __torch_layout__ = BATCH_NORM
 
     use_running_average: bool | None = None
     axis: Axes = -1

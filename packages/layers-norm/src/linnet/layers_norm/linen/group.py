@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import NORM
 from linnet.layers_norm.functional._checks import feature_shape
 from linnet.module_core.layers import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, as_array
 from linnet.module_core.linen import Module, compact
@@ -45,6 +46,8 @@ class GroupNorm(Module):
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'bias': (16,), 'scale': (16,)}}
     """
+
+    __torch_layout__ = NORM
 
     num_groups: int | None = 32
     group_size: int | None = None

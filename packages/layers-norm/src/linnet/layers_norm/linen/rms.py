@@ -8,6 +8,7 @@ from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
 from linnet.layers_norm._defaults import scale_init_of
+from linnet.layers_norm._torch import NORM
 from linnet.layers_norm.functional._checks import feature_shape
 from linnet.module_core.layers import Array, Axes, AxisIndexGroups, AxisName, DTypeLike, as_array
 from linnet.module_core.linen import Module, compact
@@ -42,6 +43,8 @@ class RMSNorm(Module):
     >>> jax.tree.map(jnp.shape, variables)
     {'params': {'scale': (6,)}}
     """
+
+    __torch_layout__ = NORM
 
     epsilon: float = 1e-6
     dtype: DTypeLike | None = None

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import SPECTRAL_NORM
 from linnet.layers_norm.functional.spectral import check_matrix
 from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
 from linnet.module_core.linen import Module, compact
@@ -49,6 +50,8 @@ class SpectralNorm(Module):
     >>> jnp.linalg.norm(kernel, ord=2).round(3)
     Array(1., dtype=float32)
     """
+
+    __torch_layout__ = SPECTRAL_NORM
 
     layer_instance: Module
     n_steps: int = 1

@@ -8,6 +8,7 @@ from jax import lax
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import BATCH_NORM
 from linnet.layers_norm.functional._checks import check_momentum
 from linnet.layers_norm.functional.batch import check_statistics
 from linnet.module_core.layers import (
@@ -76,6 +77,8 @@ class BatchNorm(Layer):
     >>> layer.eval()
     >>> y = layer(jnp.ones((1, 2)))
     """
+
+    __torch_layout__ = BATCH_NORM
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import NORM
 from linnet.layers_norm.functional.group import count_groups
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -68,6 +69,8 @@ class GroupNorm(Layer):
     >>> layer.group_size, layer(jnp.ones((3, 4, 5, 6))).shape
     (2, (3, 4, 5, 6))
     """
+
+    __torch_layout__ = NORM
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import NORM
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -62,6 +63,8 @@ class InstanceNorm(Layer):
     >>> layer(jnp.ones((3, 4, 5, 6))).shape
     (3, 4, 5, 6)
     """
+
+    __torch_layout__ = NORM
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import NORM
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -62,6 +63,8 @@ class LayerNorm(Layer):
     >>> layer(jnp.array([[1.0, 2.0, 3.0]])).round(3)
     Array([[-1.225,  0.   ,  1.225]], dtype=float32)
     """
+
+    __torch_layout__ = NORM
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
 from linnet.layers_norm._defaults import scale_init_of
+from linnet.layers_norm._torch import NORM
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -60,6 +61,8 @@ class RMSNorm(Layer):
     >>> layer(jnp.array([[3.0, 3.0, -3.0]])).round(3)
     Array([[ 1.,  1., -1.]], dtype=float32)
     """
+
+    __torch_layout__ = NORM
 
     def __init__(
         self,

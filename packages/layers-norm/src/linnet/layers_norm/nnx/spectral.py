@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import SPECTRAL_NORM
 from linnet.layers_norm.functional.spectral import check_matrix
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Array, DTypeLike, integer, not_negative
@@ -63,6 +64,8 @@ class SpectralNorm(Layer):
     >>> jnp.linalg.norm(layer.layer_instance.kernel[...], ord=2).round(3)
     Array(1., dtype=float32)
     """
+
+    __torch_layout__ = SPECTRAL_NORM
 
     def __init__(
         self,

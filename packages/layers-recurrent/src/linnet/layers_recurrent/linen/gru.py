@@ -17,6 +17,7 @@ from linnet.initializers.defaults import (
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import carried_of, initial_state
+from linnet.layers_recurrent._torch import GRU
 from linnet.layers_recurrent.functional import GRUMaps
 from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import compact, nowrap
@@ -49,6 +50,8 @@ class GRUCell(RNNCellBase):
     >>> y.shape
     (2, 4)
     """
+
+    __torch_layout__ = GRU
 
     features: int
     gate_fn: Activation = sigmoid

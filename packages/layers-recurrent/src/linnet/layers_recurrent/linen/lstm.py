@@ -19,6 +19,7 @@ from linnet.initializers.defaults import (
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import carried_of, initial_state
+from linnet.layers_recurrent._torch import LSTM
 from linnet.layers_recurrent.functional import LSTMMaps
 from linnet.module_core.layers import Activation, Array, DTypeLike, vector_features
 from linnet.module_core.linen import Module, compact, nowrap
@@ -127,6 +128,8 @@ class LSTMCell(_LSTMCellBase):
     (2, 4)
     """
 
+    __torch_layout__ = LSTM
+
     @compact
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:
         """Takes one step.
@@ -174,6 +177,8 @@ class OptimizedLSTMCell(_LSTMCellBase):
     >>> y.shape
     (2, 4)
     """
+
+    __torch_layout__ = LSTM
 
     @compact
     def __call__(self, carry: LSTMCarry, inputs: Array) -> tuple[LSTMCarry, Array]:

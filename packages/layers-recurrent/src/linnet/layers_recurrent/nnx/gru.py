@@ -18,6 +18,7 @@ from linnet.layers_linear.nnx import Linear
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import state_of
+from linnet.layers_recurrent._torch import GRU
 from linnet.layers_recurrent.functional import GRUMaps
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -36,7 +37,9 @@ from .lstm import apart
 
 
 class GRUCell(HiddenStateCell):
-    """A gated recurrent unit; see `functional.gru` for the equations. `hn` has no bias here.
+    """A gated recurrent unit; see `functional.gru` for the equations.
+
+    `hn` has a bias only with `use_recurrent_bias`.
 
     Args:
       in_features: D, features of the inputs.
@@ -51,12 +54,14 @@ class GRUCell(HiddenStateCell):
       carry_init: initializer of the carry; None for zeros.
       promote_dtype: casts the tuples of input and parameters to the computation dtype.
       keep_rngs: keeps a stream for carries, from 'carry'.
-      rngs: draws the parameters: kernel and bias of the input, then the kernel of the state.
+      rngs: draws the parameters: kernel and bias of the input, then those of the state.
       kernel_metadata, recurrent_kernel_metadata, bias_metadata: metadata of the parameters.
+      use_recurrent_bias: the maps of the hidden state add a bias, as in PyTorch.
 
     Attributes:
       dense_i: `Linear` of the input, [D] to [3H] (gates r, z, n).
-      dense_h: `Linear` of the hidden state, [H] to [3H], without bias.
+      dense_h: `Linear` of the hidden state, [H] to [3H], without bias unless
+        `use_recurrent_bias`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs
@@ -67,6 +72,8 @@ class GRUCell(HiddenStateCell):
     >>> y.shape
     (2, 4)
     """
+
+    __torch_layout__ = GRU
 
     def __init__(
         self,
@@ -87,6 +94,7 @@ class GRUCell(HiddenStateCell):
         kernel_metadata: Metadata = NO_METADATA,
         recurrent_kernel_metadata: Metadata = NO_METADATA,
         bias_metadata: Metadata = NO_METADATA,
+        use_recurrent_bias: bool = False,
     ) -> None:
         options = self._begin(in_features, hidden_features, dtype, param_dtype, promote_dtype, rngs)
         self.gate_fn = gate_fn
@@ -103,9 +111,11 @@ class GRUCell(HiddenStateCell):
         self.dense_h = linear(
             hidden_features,
             3 * self.hidden_features,
-            use_bias=False,
+            use_bias=use_recurrent_bias,
             kernel_init=recurrent_kernel_init,
+            bias_init=bias_init,
             kernel_metadata=recurrent_kernel_metadata,
+            bias_metadata=bias_metadata,
         )
         self.rngs = kept_stream(rngs, keep_rngs)
         self.carry_init = carry_init

@@ -20,6 +20,7 @@ from linnet.layers_linear.nnx import Linear
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import state_of
+from linnet.layers_recurrent._torch import LSTM
 from linnet.layers_recurrent.functional import Affine, LSTMMaps
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -160,6 +161,8 @@ class LSTMCell(_LSTMCellBase):
     (2, 4)
     """
 
+    __torch_layout__ = LSTM
+
     def _make_layers(
         self, of_input: Callable[[int], Linear], of_state: Callable[[int], Linear]
     ) -> None:
@@ -199,6 +202,8 @@ class OptimizedLSTMCell(_LSTMCellBase):
     >>> cell.dense_h.kernel.shape, y.shape
     ((4, 16), (2, 4))
     """
+
+    __torch_layout__ = LSTM
 
     def _make_layers(
         self, of_input: Callable[[int], Linear], of_state: Callable[[int], Linear]

@@ -18,6 +18,7 @@ from linnet.layers_linear.nnx import Linear
 from linnet.layers_recurrent import functional
 from linnet.layers_recurrent._activations import usual
 from linnet.layers_recurrent._states import state_of
+from linnet.layers_recurrent._torch import SIMPLE
 from linnet.layers_recurrent.functional import SimpleMaps
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -66,6 +67,8 @@ class SimpleCell(HiddenStateCell):
     >>> y.shape
     (2, 4)
     """
+
+    __torch_layout__ = SIMPLE
 
     def __init__(
         self,

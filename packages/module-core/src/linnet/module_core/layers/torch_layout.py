@@ -1,0 +1,215 @@
+"""How a layer's parameters are stored in PyTorch: data that is declared beside each layer.
+
+A layer class has an attribute `__torch_layout__`, a `Layout`: a list of rules, each of which says
+which of PyTorch's tensors hold which of the layer's variables, and how their axes are arranged.
+`linnet.module_core.weights` reads these; layers only declare them. Both styles of a layer share
+one layout, and a subclass inherits it. Variables that no rule mentions have the same name and
+shape on both sides.
+
+Names of variables are paths within the layer ("query/kernel"). A rule applies if the layer has all
+of its variables and the state dict all of its tensors, so a layout may list alternatives: one fused
+tensor, or several separate ones. Alternative names of a tensor are separated by "|".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers: TypeAlias = npt.NDArray[Any]
+
+Loading: TypeAlias = Callable[[Any, Sequence[Numbers], Sequence[tuple[int, ...]]], list[Numbers]]
+"""(layer, PyTorch's tensors, shapes of the variables) -> the variables."""
+
+Saving: TypeAlias = Callable[[Any, Sequence[Numbers], Sequence[Numbers] | None], list[Numbers]]
+"""(layer, the variables, the tensors they were loaded from or None) -> PyTorch's tensors."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which tensors hold which variables.
+
+    Attributes:
+      torch: names of PyTorch's tensors; alternatives are separated by "|".
+      ours: paths of the layer's variables.
+      load: converts tensors to variables.
+      save: converts variables to tensors.
+      problem: (layer, tensors) -> why they can't be loaded, if that depends on their values.
+    """
+
+    torch: tuple[str, ...]
+    ours: tuple[str, ...]
+    load: Loading
+    save: Saving
+    problem: Callable[[Any, Sequence[Numbers]], str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rules of a layer.
+
+    Attributes:
+      rules: tried in this order.
+      constants: tensors without a counterpart, with the value to save.
+      wraps: for a layer around another one, in its attribute `layer_instance`: converts the rule
+        of the inner layer's kernel.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    constants: Mapping[str, Numbers] = field(default_factory=dict)
+    wraps: Callable[[Rule], Rule] | None = None
+
+
+def same(torch: str, ours: str) -> Rule:
+    """A tensor with the elements of a variable, in the same order."""
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        return [tensors[0].reshape(shapes[0])]
+
+    return Rule((torch,), (ours,), load, lambda layer, ours, like: [ours[0]])
+
+
+def scalar_or_vector(torch: str, ours: str) -> Rule:
+    """A vector, or a scalar that PyTorch stores as a vector of one element."""
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        return [tensors[0].reshape(shapes[0])]
+
+    return Rule((torch,), (ours,), load, lambda layer, ours, like: [np.atleast_1d(ours[0])])
+
+
+def flat(torch: str, ours: str) -> Rule:
+    """A variable of several dimensions, flattened: the bias of several heads."""
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        return [tensors[0].reshape(shapes[0])]
+
+    return Rule((torch,), (ours,), load, lambda layer, ours, like: [ours[0].reshape(-1)])
+
+
+def matrix(torch: str, ours: str, inputs: Callable[[Any], int] = lambda layer: 1) -> Rule:
+    """A kernel [*inputs, *outputs], as a matrix [outputs, inputs] in PyTorch.
+
+    `inputs` gives the number of the kernel's input dimensions.
+    """
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        return [tensors[0].T.reshape(shapes[0])]
+
+    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+        return [_as_matrix(ours[0], inputs(layer))]
+
+    return Rule((torch,), (ours,), load, save)
+
+
+def _as_matrix(kernel: Numbers, inputs: int) -> Numbers:
+    rows = math.prod(kernel.shape[:inputs])
+    return kernel.reshape(rows, math.prod(kernel.shape[inputs:])).T
+
+
+def divided(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
+    """The outputs of several kernels [inputs, *outputs], or biases, below one another."""
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        sizes = [math.prod(s[1:] if of_kernel else s) for s in shapes]
+        parts = np.split(tensors[0], np.cumsum(sizes)[:-1])
+        return [(p.T if of_kernel else p).reshape(s) for p, s in zip(parts, shapes, strict=True)]
+
+    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+        return [np.concatenate([_as_matrix(k, 1) if of_kernel else k.reshape(-1) for k in ours])]
+
+    return Rule((torch,), tuple(ours), load, save)
+
+
+def joined(torch: Sequence[str], ours: str, *, of_kernel: bool) -> Rule:
+    """Several tensors, whose outputs are side by side in one kernel [inputs, outputs] or bias."""
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        together = np.concatenate(tensors)
+        return [together.T if of_kernel else together]
+
+    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+        return np.split(ours[0].T if of_kernel else ours[0], len(torch))
+
+    return Rule(tuple(torch), (ours,), load, save)
+
+
+def summed(torch: tuple[str, str], ours: Sequence[str]) -> Rule:
+    """Biases of which PyTorch adds two where we have one: the second is zero when saved.
+
+    Saved over the tensors that they were loaded from, the second one stays as it was.
+    """
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        return np.split(tensors[0] + tensors[1], len(ours))
+
+    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+        both = np.concatenate(ours)
+        second = np.zeros_like(both) if like is None else like[1].astype(both.dtype)
+        return [both - second, second]
+
+    return Rule(torch, tuple(ours), load, save)
+
+
+def convolution(torch: str, ours: str) -> Rule:
+    """A kernel [*window, in, out] that is [out, in, *window] in PyTorch."""
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        return [np.moveaxis(tensors[0], (1, 0), (-2, -1))]
+
+    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+        return [np.moveaxis(ours[0], (-2, -1), (1, 0))]
+
+    return Rule((torch,), (ours,), load, save)
+
+
+def transposed_convolution(torch: str, ours: str) -> Rule:
+    """The kernel of a transposed convolution, [in, out, *window] in PyTorch.
+
+    PyTorch's is the kernel of the convolution whose transpose this is, as ours is with
+    `transpose_kernel`: [*window, out, in]. Without it, ours is that of a convolution over the
+    dilated inputs, flipped and [*window, in, out].
+    """
+
+    def load(
+        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        if layer.transpose_kernel:
+            return [np.moveaxis(tensors[0], (1, 0), (-2, -1))]
+        return [_flipped(np.moveaxis(tensors[0], (0, 1), (-2, -1)))]
+
+    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+        if layer.transpose_kernel:
+            return [np.moveaxis(ours[0], (-2, -1), (1, 0))]
+        return [np.moveaxis(_flipped(ours[0]), (-2, -1), (0, 1))]
+
+    return Rule((torch,), (ours,), load, save)
+
+
+def _flipped(kernel: Numbers) -> Numbers:
+    return np.flip(kernel, tuple(range(kernel.ndim - 2)))
+
+
+WEIGHT = "weight|parametrizations.weight.original|weight_orig"
+"""The name of a weight, also of a parametrized one."""

@@ -1,0 +1,123 @@
+"""Names of tensors as paths of modules: renames in both directions, and a common spelling.
+
+A name in a state dict, "encoder.layers.3.norm.weight", is a path like those of our modules,
+"encoder/layers/3/norm/weight". A table of renames gives parts of it other names; in a target,
+"[3]" behind a part means index 3 along the first axis of variables that hold several layers.
+
+Linen numbers the modules of a list as `layers_3`, and keywords get an underscore (`if_`); both are
+spelled alike for the comparison: "layers/3", "if".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ..errors import ArgumentError, ArgumentTypeError
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+_SLOT = re.compile(r"\[(\d+)\]")
+
+
+def canonical(path: str) -> str:
+    """The spelling of a path that equal ones share.
+
+    >>> canonical("decoder.layers_3.if_.kernel")
+    'decoder/layers/3/if/kernel'
+    """
+    parts = []
+    for part in path.replace(".", "/").split("/"):
+        name, _, number = part.rpartition("_")
+        if name and number.isdecimal():
+            parts += [name, number]
+        elif part:
+            parts.append(part.rstrip("_") or part)
+    return "/".join(parts)
+
+
+def slots_of(path: str) -> tuple[str, tuple[int, ...]]:
+    """A path without its indices of stacked layers, and these.
+
+    >>> slots_of("layers/block[3]/dense/weight")
+    ('layers/block/dense/weight', (3,))
+    """
+    return _SLOT.sub("", path), tuple(int(n) for n in _SLOT.findall(path))
+
+
+class Renames:
+    """A table of renames, applied in order, each at most once.
+
+    Args:
+      table: PyTorch's names -> ours. A key is a prefix of names, or if it begins with a dot, a part
+        anywhere in them. `{i}`, `{j}`, `{k}`, `{n}` match numbers and other words in braces one
+        part of a name or the rest of one.
+
+    Raises:
+      ArgumentTypeError: it is not a mapping of strings.
+      ArgumentError: a value has a placeholder that its key doesn't have.
+    """
+
+    def __init__(self, table: Mapping[str, str] | None) -> None:
+        self.table: list[tuple[str, str]] = []
+        if table is None:
+            return
+        if not isinstance(table, Mapping):
+            raise ArgumentTypeError(
+                f"rename must be a mapping of names, got a {type(table).__name__}.",
+                hint='Write {"model.layers.{i}": "layers/{i}"}.',
+            )
+        for key, value in table.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise ArgumentTypeError(f"rename has {key!r}: {value!r}, expected two strings.")
+            unknown = set(_PLACEHOLDER.findall(value)) - set(_PLACEHOLDER.findall(key))
+            if unknown:
+                raise ArgumentError(
+                    f"rename has {key!r}: {value!r}, and {{{min(unknown)}}} isn't in the key.",
+                )
+            self.table.append((key.replace(".", "/"), value.replace(".", "/").strip("/")))
+
+    def add(self, key: str, value: str) -> None:
+        """Appends a rename."""
+        self.table.append((key, value))
+
+    def forward(self, name: str) -> str:
+        """PyTorch's name as a path of ours."""
+        path = name.replace(".", "/")
+        for key, value in self.table:
+            path = _renamed(path, key, value)
+        return path
+
+    def backward(self, path: str) -> str:
+        """A path of ours as PyTorch's name."""
+        for key, value in reversed(self.table):
+            if set(_PLACEHOLDER.findall(key)) <= set(_PLACEHOLDER.findall(value)):
+                anywhere = key.startswith("/")
+                path = _renamed(path, "/" * anywhere + value, key.strip("/"))
+        return path.replace("/", ".")
+
+    def stacked(self) -> list[str]:
+        """The paths of variables that hold several layers, without the index."""
+        found = [value for _, value in self.table if "[{" in value]
+        return [re.sub(r"\[\{\w+\}\].*", "", value) for value in found]
+
+
+def _renamed(path: str, key: str, value: str) -> str:
+    anywhere, key = key.startswith("/"), key.strip("/")
+    pattern, end = "", 0
+    for match in _PLACEHOLDER.finditer(key):
+        word = match[1]
+        pattern += re.escape(key[end : match.start()])
+        pattern += rf"(?P<{word}>\d+)" if word in "ijkn" else rf"(?P<{word}>[^/\[\]]+?)"
+        end = match.end()
+    pattern += re.escape(key[end:])
+    pattern = (r"(?:(?<=/)|^)" if anywhere else "^") + pattern
+    # A number in brackets belongs to the part before it.
+    pattern += r"(?=/|$)" if key else ""
+
+    def new(match: re.Match[str]) -> str:
+        return _PLACEHOLDER.sub(lambda word: match[word[1]], value)
+
+    result = re.sub(pattern, new, path, count=1)
+    if result == path:
+        return path
+    return (result if key else f"{value}/{path}").strip("/")

@@ -1,0 +1,279 @@
+"""What is loaded into: the variables of an nnx module or of a linen module, and its layers.
+
+An nnx module holds both. Linen's variables don't say which layers they belong to, so the module is
+called once without computing anything, on inputs of which only the shapes matter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import linen, nnx
+from ..boxes import AxisMetadata, contents, is_axis_metadata, replace_boxed
+from ..errors import ArgumentError, ArgumentTypeError
+from ..layers.torch_layout import Layout, Numbers
+from ..linen.repeat import Repeat as LinenRepeat
+from ..nnx.repeat import Repeat as NnxRepeat
+
+Path: TypeAlias = tuple[str, ...]
+
+
+@dataclasses.dataclass
+class Leaf:
+    """A variable to be loaded.
+
+    Attributes:
+      name: as messages have it.
+      shape, dtype: of its value.
+      required: whether loading must give it a value.
+      get: the value.
+      put: replaces it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    required: bool
+    get: Callable[[], Any]
+    put: Callable[[Any], None]
+
+    def store(self, value: Numbers) -> None:
+        """Replaces the value, with its dtype and where it was."""
+        sharding = getattr(self.get(), "sharding", None)
+        value = np.asarray(value, dtype=self.dtype)
+        self.put(jnp.asarray(value) if sharding is None else jax.device_put(value, sharding))
+
+
+@dataclasses.dataclass
+class Target:
+    """The variables and the layers of a module, by path.
+
+    Attributes:
+      leaves: the variables.
+      layers: layers with a layout.
+      places: for layers whose tensors PyTorch has under other paths: these, with what follows the
+        tensors' names.
+      wrapped: for layers in a wrapper: the wrapper's layout.
+      stacks: the paths of `Repeat`s.
+      sequences: the paths of `Sequential`s, with the names of their layers.
+      complete: whether all layers are known.
+      result: what `from_torch` returns.
+    """
+
+    leaves: dict[Path, Leaf] = dataclasses.field(default_factory=dict)
+    layers: dict[Path, Any] = dataclasses.field(default_factory=dict)
+    places: dict[Path, list[tuple[Path, str]]] = dataclasses.field(default_factory=dict)
+    wrapped: dict[Path, Layout] = dataclasses.field(default_factory=dict)
+    stacks: list[Path] = dataclasses.field(default_factory=list)
+    sequences: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
+    complete: bool = True
+    result: Callable[[], Any] = lambda: None
+
+    def note(self, path: Path, layer: Any, inner: Callable[[str], Path | None]) -> None:
+        """Adds a layer; `inner` gives the path of a layer in one of its attributes."""
+        if isinstance(layer, LinenRepeat | NnxRepeat):
+            self.stacks.append(path)
+        elif isinstance(layer, linen.Sequential | nnx.Sequential):
+            names = "layers_{i}" if isinstance(layer, linen.Sequential) else "layers/{i}"
+            self.sequences.append((path, names))
+        layout: Layout | None = getattr(type(layer), "__torch_layout__", None)
+        if layout is not None:
+            self.layers[path] = layer
+        cell = inner("cell")
+        if cell is not None:
+            self.places.setdefault(cell, []).append((path, "_l0"))
+        for name, suffix in (("forward_rnn", "_l0"), ("backward_rnn", "_l0_reverse")):
+            rnn = inner(name)
+            if rnn is not None:
+                # The layer within it is noted first or later; its cell is found by either.
+                self.places.setdefault(rnn, []).append((path, suffix))
+        wrapped = inner("layer_instance")
+        if wrapped is not None and layout is not None and layout.wraps is not None:
+            self.wrapped[wrapped] = layout
+            self.places.setdefault(wrapped, []).append((path, ""))
+
+    def prefixes(self, path: Path) -> list[tuple[Path, str]]:
+        """Where PyTorch has the tensors of a layer: path, and what follows the names."""
+        found: list[tuple[Path, str]] = []
+        for place, suffix in self.places.get(path, []):
+            found += [(outer, end) for outer, end in self.places.get(place, []) if end]
+            found.append((place, suffix))
+        return [*found, (path, "")]
+
+
+def target_of(
+    module: object,
+    variables: Mapping[str, Any] | None,
+    inputs: Sequence[object] | None,
+    options: Mapping[str, Any] | None,
+) -> Target:
+    """What can be loaded into a module.
+
+    Raises:
+      ArgumentTypeError: `module` is not a module.
+      ArgumentError: it is a linen module without variables and without inputs.
+    """
+    if isinstance(module, nnx.Module):
+        if variables is not None:
+            raise ArgumentError(
+                "variables= is for linen modules; an nnx module holds its own.",
+                hint="Leave it out.",
+            )
+        return _of_nnx(module)
+    if isinstance(module, linen.Module):
+        return _of_linen(module, variables, inputs, options or {})
+    raise ArgumentTypeError(
+        f"The target is a {type(module).__name__}, expected an nnx module or a linen module.",
+        hint="Pass the module first, then the state dict.",
+    )
+
+
+def _of_nnx(module: nnx.Module) -> Target:
+    target = Target(result=lambda: module)
+    paths: dict[int, Path] = {}
+    modules: list[tuple[Path, nnx.Module]] = []
+    for path, value in nnx.iter_graph(module):
+        names = tuple(map(str, path))
+        if isinstance(value, nnx.Variable):
+            last = path[-1] if path else ""
+            if isinstance(last, tuple):
+                names = _statistic(("layer_instance", *map(str, last)), names[:-2])
+            _add_variable(target, names, value)
+        elif isinstance(value, nnx.Module):
+            paths[id(value)] = names
+            modules.append((names, value))
+    for names, layer in modules:
+
+        def inner(name: str, layer: nnx.Module = layer) -> Path | None:
+            return paths.get(id(getattr(layer, name, None)))
+
+        target.note(names, layer, inner)
+    return target
+
+
+def _add_variable(target: Target, path: Path, variable: nnx.Variable[Any]) -> None:
+    value = variable.raw_value
+    if not hasattr(value, "shape") or jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return
+    target.leaves[path] = Leaf(
+        "/".join(path),
+        tuple(value.shape),
+        np.dtype(value.dtype),
+        isinstance(variable, nnx.Param | nnx.BatchStat),
+        lambda: variable.raw_value,
+        variable.set_value,
+    )
+
+
+def _statistic(inner: Path, wrapper: Path) -> Path:
+    """The path of a wrapper's statistic, beside the parameter that it belongs to."""
+    *above, parameter, name = inner
+    return (*wrapper, *above, f"{parameter}:{name}")
+
+
+def _of_linen(
+    module: linen.Module,
+    variables: Mapping[str, Any] | None,
+    inputs: Sequence[object] | None,
+    options: Mapping[str, Any],
+) -> Target:
+    target = Target()
+    if inputs is None:
+        if variables is None:
+            raise ArgumentError(
+                "A linen module has no variables of its own.",
+                hint="Pass variables=, or inputs= for those that init makes, or both.",
+            )
+        target.complete = False
+        _note_fields(target, module, ())
+    else:
+        shapes = _called(target, module, tuple(inputs), options)
+        variables = shapes if variables is None else variables
+    if not isinstance(variables, Mapping):
+        raise ArgumentTypeError(
+            f"variables is a {type(variables).__name__}, expected a mapping of collections.",
+            hint='Pass what init returned: {"params": ...}.',
+        )
+    flat, structure = jax.tree_util.tree_flatten_with_path(variables, is_leaf=is_axis_metadata)
+    values = [value for _, value in flat]
+    for i, (keys, _) in enumerate(flat):
+        collection, *names = (str(getattr(k, "key", getattr(k, "name", k))) for k in keys)
+        if names and "/" in names[-1]:
+            of_parameter = tuple(names[-1].split("/"))
+            alone = of_parameter[0] == "layer_instance"
+            names = list(_statistic(of_parameter, tuple(names[: -1 if alone else -2])))
+        _add_value(target, tuple(names), collection, values, i)
+    target.result = lambda: jax.tree_util.tree_unflatten(structure, values)
+    return target
+
+
+def _add_value(target: Target, path: Path, collection: str, values: list[Any], i: int) -> None:
+    inside = contents(values[i])
+    if not hasattr(inside, "shape") or jax.dtypes.issubdtype(inside.dtype, jax.dtypes.prng_key):
+        return
+
+    def put(value: Any) -> None:
+        box = values[i]
+        values[i] = replace_boxed(box, value) if isinstance(box, AxisMetadata) else value
+
+    target.leaves[path] = Leaf(
+        "/".join((collection, *path)),
+        tuple(inside.shape),
+        np.dtype(inside.dtype),
+        collection in ("params", "batch_stats"),
+        lambda: contents(values[i]),
+        put,
+    )
+
+
+def _note_fields(target: Target, module: linen.Module, path: Path) -> None:
+    """The layers in the fields of a module that isn't called."""
+    fields = [(f.name, getattr(module, f.name, None)) for f in dataclasses.fields(module)]
+    inside = {n: v for n, v in fields if isinstance(v, linen.Module) and n != "parent"}
+    target.note(path, module, lambda name: (*path, name) if name in inside else None)
+    for name, value in inside.items():
+        _note_fields(target, value, (*path, name))
+
+
+def _called(
+    target: Target, module: linen.Module, inputs: tuple[Any, ...], options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Notes the layers that a call reaches; the shapes of the variables that `init` makes."""
+
+    def interceptor(next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        result = next_fun(*args, **kwargs)
+        for layer in _reached(context.module):
+            path = tuple(layer.path)
+            if path not in noted:
+                noted.add(path)
+
+                def inner(name: str, layer: linen.Module = layer) -> Path | None:
+                    value = getattr(layer, name, None)
+                    return tuple(value.path) if isinstance(value, linen.Module) else None
+
+                target.note(path, layer.clone(parent=None), inner)
+                # `note` keeps an unbound copy, but asks the bound one for its inner layers.
+        return result
+
+    noted: set[Path] = set()
+
+    def init(key: Any, *args: Any) -> Any:
+        with linen.intercept_methods(interceptor):
+            return module.init(key, *args, **options)
+
+    variables: Mapping[str, Any] = jax.eval_shape(init, jax.random.key(0), *inputs)
+    return variables
+
+
+def _reached(module: linen.Module) -> Iterator[linen.Module]:
+    yield module
+    for name in ("cell", "layer_instance"):
+        inner = getattr(module, name, None)
+        if isinstance(inner, linen.Module) and inner.scope is not None:
+            yield inner
