@@ -6,13 +6,15 @@ layers or of a small model, in float32, in evaluation mode and with random weigh
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from comparing import identical, near
 from linnet import linen as nn
 from linnet import nnx
-from linnet.errors import ArgumentError
+from linnet.errors import ArgumentError, ArgumentTypeError, ShapeError
 from linnet.weights import from_torch, to_torch
 
 DATA = Path(__file__).parent / "data" / "torch_layers"
@@ -314,3 +316,206 @@ def test_linen_flatten():
     variables = from_torch(module, state_dict, **options)
     near(module.apply(variables, last(x)), expected, 1e-5)
     identical(to_torch(module, variables=variables, like=state_dict, **options), state_dict)
+
+
+def linear(seed=0, **options):
+    return nnx.Linear(5, 7, rngs=nnx.Rngs(seed), **options)
+
+
+def state_of(**shapes):
+    draw = np.random.default_rng(0)
+    return {k: draw.normal(size=shape).astype(np.float32) for k, shape in shapes.items()}
+
+
+def refused(error, model, state_dict, match, **options):
+    """The message of the error, after a check that nothing was changed."""
+    before = nnx.to_pure_dict(nnx.state(model))
+    with pytest.raises(error, match=match) as caught:
+        from_torch(model, state_dict, **options)
+    identical(nnx.to_pure_dict(nnx.state(model)), before)
+    return str(caught.value)
+
+
+def test_what_is_left_over_is_listed():
+    model = Encoder(nnx.Rngs(0))
+    state_dict, *_ = encoder_state()
+    state_dict["linear_1.weight"] = state_dict.pop("linear1.weight")
+    state_dict["head.weight"] = np.zeros((3, 8), np.float32)
+    state_dict["norm1.bias"] = np.zeros(9, np.float32)
+    text = refused(ArgumentError, model, state_dict, "doesn't fit", ignore=["pooler.*"])
+    assert "no tensor for linear1/kernel; nearest:" in text
+    assert "no place for linear_1.weight" in text
+    assert "no place for head.weight" in text
+    assert "norm1.bias has shape (9,), expected (8,) for norm1/bias of shape (8,)" in text
+    del state_dict["norm1.bias"], state_dict["head.weight"]
+    text = refused(ArgumentError, model, state_dict, "norm1/bias", rename={"linear_1": "linear1"})
+    assert "linear" not in text
+
+
+def test_shapes():
+    wrong = state_of(weight=(5, 7), bias=(7,))
+    refused(ShapeError, linear(), wrong, r"weight has shape \(5, 7\), expected \(7, 5\)")
+    from_torch(linear(), wrong, transposed="weight")
+    heads = nnx.MultiHeadAttention(2, 8, decode=False, use_bias=False, rngs=nnx.Rngs(0))
+    odd = {"in_proj_weight": np.zeros((25, 8)), "out_proj.weight": np.zeros((8, 8))}
+    refused(ShapeError, heads, odd, r"in_proj_weight has shape \(25, 8\), expected \(24, 8\)")
+
+
+def test_dtypes():
+    state_dict = state_of(weight=(7, 5), bias=(7,))
+    layer = from_torch(linear(param_dtype=jnp.bfloat16), state_dict)
+    assert layer.kernel.dtype == jnp.bfloat16
+    whole = {k: v.astype(np.int32) for k, v in state_dict.items()}
+    refused(ShapeError, linear(), whole, "weight has dtype int32, expected float32 for kernel")
+
+
+def test_mistakes():
+    state_dict = state_of(weight=(7, 5), bias=(7,))
+    refused(ArgumentTypeError, linear(), "model.safetensors", "is a path")
+    refused(ArgumentTypeError, linear(), {1: np.zeros(2)}, "name 1, expected a string")
+    refused(ArgumentTypeError, linear(), state_dict | {"bias": "text"}, "a str called 'bias'")
+    refused(ArgumentTypeError, linear(), state_dict, "rename must be", rename=["a"])
+    refused(ArgumentTypeError, linear(), state_dict, "expected two strings", rename={"a": 1})
+    refused(ArgumentError, linear(), state_dict, "isn't in the key", rename={"a": "b{i}"})
+    refused(ArgumentError, linear(), state_dict, "both called 'bias'", rename={"weight": "bias"})
+    refused(ArgumentError, linear(), state_dict, "is for linen modules", variables={})
+    with pytest.raises(ArgumentTypeError, match="The target is a dict"):
+        from_torch(state_dict, linear())
+    with pytest.raises(ArgumentError, match="no variables of its own"):
+        from_torch(nn.Dense(7), state_dict)
+    variables = LinenEncoder().init(jax.random.key(0), jnp.ones((1, 3, 8)))
+    with pytest.raises(ArgumentError, match=r"pass inputs=, such as"):
+        from_torch(LinenEncoder(), encoder_state()[0], variables=variables, rename=LINEN_NAMES)
+
+
+def test_a_bias_without_a_place():
+    state_dict, *_ = case("gru")
+    cell = nnx.RNN(nnx.GRUCell(5, 7, rngs=rngs))
+    refused(ShapeError, cell, state_dict, "use_recurrent_bias=True")
+    state_dict["bias_hh_l0"][14:] = 0
+    from_torch(cell, state_dict)
+    identical(to_torch(cell, like=state_dict), state_dict)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_after_training(name):
+    """The biases that PyTorch adds are as they were, together with the change."""
+    state_dict, [x], _ = case(name)
+    cells = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}
+    options = {"use_recurrent_bias": True} if name == "gru" else {}
+    make = lambda: nnx.RNN(cells[name](5, 7, rngs=rngs, **options))  # noqa: E731
+    model = from_torch(make(), state_dict)
+    trained = jax.tree.map(lambda v: v + 0.5, nnx.state(model, nnx.Param))
+    nnx.update(model, trained)
+    back = to_torch(model, like=state_dict)
+    near(from_torch(make(), back)(x), model(x))
+    assert not np.array_equal(back["weight_ih_l0"], state_dict["weight_ih_l0"])
+
+
+@pytest.mark.parametrize("transpose_kernel", [False, True])
+def test_transposed_kernels(transpose_kernel):
+    state_dict, [x], [expected] = case("convtranspose2d")
+    options = {**TRANSPOSED, "transpose_kernel": transpose_kernel}
+    layer = from_torch(nnx.ConvTranspose(4, 6, (3, 4), rngs=rngs, **options), state_dict)
+    near(channels_last(layer(last(x)))[0], expected, 1e-5)
+    identical(to_torch(layer), state_dict)
+
+
+def test_bidirectional():
+    state_dict, [x], _ = case("lstm")
+    both = state_dict | {f"{k}_reverse": v * 2 for k, v in state_dict.items()}
+    cell = lambda: nnx.LSTMCell(5, 7, rngs=rngs)  # noqa: E731
+    model = from_torch(nnx.Bidirectional(nnx.RNN(cell()), nnx.RNN(cell())), both)
+    one = from_torch(nnx.RNN(cell()), state_dict)
+    other = from_torch(nnx.RNN(cell()), {k: v * 2 for k, v in state_dict.items()})
+    near(model(x), jnp.concatenate([one(x), other(x[:, ::-1])[:, ::-1]], -1))
+    identical(to_torch(model, like=both), both)
+    assert set(to_torch(model)) == set(both)
+
+
+def test_feed_forward():
+    """Fused and separate kernels load from the same tensors."""
+    shapes = {"gate_proj.weight": (7, 4), "up_proj.weight": (7, 4), "down_proj.weight": (4, 7)}
+    state_dict = state_of(**shapes)
+    apart, fused = (
+        from_torch(nnx.GLU(4, 7, fused=fused, rngs=rngs), state_dict) for fused in (False, True)
+    )
+    x = np.ones((2, 4), np.float32)
+    near(apart(x), fused(x))
+    for layer in (apart, fused):
+        identical(to_torch(layer), state_dict)
+    module = nn.GLU(7)
+    near(module.apply(from_torch(module, state_dict, inputs=[x]), x), apart(x))
+
+
+class Tied(nnx.Module):
+    def __init__(self):
+        self.embed = nnx.Embed(5, 3, rngs=nnx.Rngs(0))
+        self.scale = nnx.Param(jnp.ones(3))
+
+
+def test_tied_heads_and_ignored_tensors():
+    state_dict = state_of(**{"embed.weight": (5, 3), "scale": (3,), "rotary.inv_freq": (4,)})
+    state_dict["head.weight"] = state_dict["embed.weight"]
+    model = from_torch(Tied(), state_dict, ignore=["*.inv_freq"])
+    model.embed.embedding[...] += 1
+    back = to_torch(model, like=state_dict, ignore=["*.inv_freq"])
+    identical(back["head.weight"], back["embed.weight"])
+    identical(back["rotary.inv_freq"], state_dict["rotary.inv_freq"])
+    state_dict["head.weight"] = state_dict["embed.weight"] + 1
+    refused(ArgumentError, Tied(), state_dict, "no place for head.weight", ignore=["*.inv_freq"])
+
+
+class FromTorch:
+    """What of a PyTorch tensor is used."""
+
+    def __init__(self, array, dtype):
+        self.array, self.dtype, self.shape = array, dtype, array.shape
+
+    def detach(self):
+        return self
+
+    cpu = detach
+
+    def float(self):
+        return FromTorch(self.array.astype(np.float32), "torch.float32")
+
+    def numpy(self):
+        assert self.dtype != "torch.bfloat16"
+        return self.array
+
+
+def test_tensors_of_pytorch():
+    half = {k: v.astype(jnp.bfloat16) for k, v in state_of(weight=(7, 5), bias=(7,)).items()}
+    tensors = {k: FromTorch(v, "torch.bfloat16") for k, v in half.items()}
+    layer = from_torch(linear(param_dtype=jnp.bfloat16), tensors)
+    identical(to_torch(layer), half)
+
+
+def test_the_state_dict_may_change_later():
+    state_dict = state_of(weight=(64, 64), bias=(64,))
+    layer = from_torch(nnx.Linear(64, 64, rngs=rngs), state_dict)
+    before = to_torch(layer)["bias"].copy()
+    state_dict["bias"][:] = 0
+    identical(to_torch(layer)["bias"], before)
+
+
+def test_an_abstract_module():
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    layer = nnx.eval_shape(linear)
+    for variable in jax.tree.leaves(nnx.state(layer), is_leaf=lambda v: isinstance(v, nnx.Param)):
+        value = variable.get_value()
+        struct = jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
+        variable.set_value(struct)
+    state_dict, [x], [expected] = case("linear")
+    near(from_torch(layer, state_dict)(x), expected, 1e-5)
+
+
+def test_boxes_stay():
+    module = nn.Dense(7, kernel_init=nn.with_partitioning(nn.initializers.ones, (None, "x")))
+    state_dict, [x], [expected] = case("linear")
+    variables = module.init(jax.random.key(0), x)
+    loaded = from_torch(module, state_dict, variables=variables)
+    assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+    near(module.apply(nn.unbox(loaded), x), expected, 1e-5)
+    identical(to_torch(module, variables=loaded), state_dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,3 +47,8 @@ def numbers(tensor: Any, name: str) -> Numbers:
             hint="Pass the model's state dict: names and tensors.",
         )
     return array
+
+
+def placed(array: Numbers, sharding: Any) -> Any:
+    """A NumPy array that nobody else changes, as an array of jax with that sharding."""
+    return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)

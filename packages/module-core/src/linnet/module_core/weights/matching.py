@@ -218,6 +218,13 @@ def _index(tensors: Mapping[str, Any], renames: Renames) -> Index:
     for name in tensors:
         if not isinstance(name, str):
             raise ArgumentTypeError(f"The state dict has the name {name!r}, expected a string.")
+        if not hasattr(tensors[name], "shape"):
+            raise ArgumentTypeError(
+                f"The state dict has a {type(tensors[name]).__name__} called {name!r}, expected an"
+                " array.",
+                hint="A checkpoint often holds the state dict beside other things: pass that"
+                " alone, such as checkpoint['model'].",
+            )
         path, slot = slots_of(renames.forward(name))
         layers = index.setdefault(canonical(path), {})
         if slot in layers:

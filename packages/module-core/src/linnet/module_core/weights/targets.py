@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import linen, nnx
@@ -20,6 +19,7 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..layers.torch_layout import Layout, Numbers
 from ..linen.repeat import Repeat as LinenRepeat
 from ..nnx.repeat import Repeat as NnxRepeat
+from .arrays import placed
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -43,11 +43,15 @@ class Leaf:
     get: Callable[[], Any]
     put: Callable[[Any], None]
 
-    def store(self, value: Numbers) -> None:
-        """Replaces the value, with its dtype and where it was."""
+    def store(self, value: Numbers, *, own: bool) -> None:
+        """Replaces the value, with its dtype and where it was.
+
+        Unless the numbers are our `own`, they are copied: jax may use the memory of an array of
+        NumPy, and a PyTorch model may go on training in it.
+        """
         sharding = getattr(self.get(), "sharding", None)
-        value = np.asarray(value, dtype=self.dtype)
-        self.put(jnp.asarray(value) if sharding is None else jax.device_put(value, sharding))
+        value = np.asarray(value, dtype=self.dtype) if own else np.array(value, dtype=self.dtype)
+        self.put(placed(value, sharding))
 
 
 @dataclasses.dataclass

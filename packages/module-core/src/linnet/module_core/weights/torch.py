@@ -18,6 +18,7 @@ from ..layers.torch_layout import Numbers, same
 from .arrays import numbers, shape_of
 from .matching import Arrangement, Slot, Step, layout_of, matched, twin_of, with_repeats
 from .names import Renames, canonical
+from .safetensors import Tensor
 from .targets import Path, Target, target_of
 
 
@@ -79,8 +80,9 @@ def from_torch(
     arranged = _arrangement(flattened, transposed)
     steps = matched(into, state_dict, Renames(rename), arranged, ignore)
     for step in steps:
+        own = all(isinstance(state_dict[n], Tensor) for names in step.names.values() for n in names)
         for leaf, value in zip(step.leaves, _loaded(step, state_dict, arranged), strict=True):
-            leaf.store(value)
+            leaf.store(value, own=own)
     return into.result()
 
 
