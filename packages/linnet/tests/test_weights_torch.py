@@ -380,7 +380,7 @@ def test_mistakes():
     refused(ArgumentError, linear(), state_dict, "both called 'bias'", rename={"weight": "bias"})
     refused(ArgumentError, linear(), state_dict, "is for linen modules", variables={})
     with pytest.raises(ArgumentTypeError, match="The target is a dict"):
-        from_torch(state_dict, linear())
+        from_torch(state_dict, state_dict)
     with pytest.raises(ArgumentError, match="no variables of its own"):
         from_torch(nn.Dense(7), state_dict)
     variables = LinenEncoder().init(jax.random.key(0), jnp.ones((1, 3, 8)))

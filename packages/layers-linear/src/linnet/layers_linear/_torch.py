@@ -28,7 +28,7 @@ CONV_TRANSPOSE = Layout((transposed_convolution(WEIGHT, "kernel"), BIAS))
 EMBED = Layout((same(WEIGHT, "embedding"),))
 PRELU = Layout((scalar_or_vector("weight", "negative_slope"),))
 # The names of the gated feed-forward layers of Llama and its relatives.
-GLU = Layout(
+GATED = Layout(
     (
         joined(
             ("gate_proj.weight|gate.weight", "up_proj.weight|up.weight"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -23,14 +22,16 @@ def _spectral(weight: Rule) -> Rule:
     """
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         original, u, v = tensors
         (kernel,) = weight.load(layer, [original], shapes[:1])
         sigma = u @ original.reshape(original.shape[0], -1) @ v
         return [kernel, u.reshape(shapes[1]), np.asarray(sigma)]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         kernel, u, _ = ours
         (original,) = weight.save(layer, [kernel], None)
         v = u.reshape(-1) @ original.reshape(original.shape[0], -1)

@@ -10,7 +10,6 @@ except for the GRU's n, in which the reset gate multiplies the second:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -47,14 +46,16 @@ def _gru_biases(ours: Sequence[str]) -> Rule:
     has_last = len(ours) > 1
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         of_input, of_state = tensors
         r, z, _ = np.split(of_input + of_state, 3)
         n, last = np.split(of_input, 3)[2], np.split(of_state, 3)[2]
         return [r, z, n, last] if has_last else [np.concatenate([r, z, n])]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         both = np.concatenate(ours[:3])
         size = both.size // 3
         of_state = np.zeros_like(both) if like is None else like[1].astype(both.dtype)
@@ -65,7 +66,7 @@ def _gru_biases(ours: Sequence[str]) -> Rule:
         of_input[: 2 * size] -= of_state[: 2 * size]
         return [of_input, of_state]
 
-    def problem(layer: Any, tensors: Sequence[Numbers]) -> str | None:
+    def problem(layer: object, tensors: Sequence[Numbers]) -> str | None:
         if has_last or not np.any(np.split(tensors[1], 3)[2]):
             return None
         return (

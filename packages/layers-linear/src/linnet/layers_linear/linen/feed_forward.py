@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
-from linnet.layers_linear._torch import GLU
+from linnet.layers_linear._torch import GATED
 from linnet.layers_linear.functional.feed_forward import activated
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
@@ -106,7 +106,7 @@ class GLU(_FeedForward):
     {'down': {'kernel': (8, 2)}, 'gate': {'kernel': (2, 8)}, 'up': {'kernel': (2, 8)}}
     """
 
-    __torch_layout__ = GLU
+    __torch_layout__ = GATED
 
     hidden_features: int
     activation: Activation = functional.silu

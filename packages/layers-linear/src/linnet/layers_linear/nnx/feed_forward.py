@@ -14,7 +14,7 @@ from jax import lax
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
-from linnet.layers_linear._torch import GLU
+from linnet.layers_linear._torch import GATED
 from linnet.layers_linear.functional.feed_forward import activated
 from linnet.module_core.layers import (
     NO_METADATA,
@@ -76,7 +76,7 @@ class GLU(Layer):
     ((2, 8), (8, 2), (5, 2))
     """
 
-    __torch_layout__ = GLU
+    __torch_layout__ = GATED
 
     def __init__(
         self,

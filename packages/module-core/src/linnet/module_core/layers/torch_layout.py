@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 Numbers: TypeAlias = npt.NDArray[Any]
 
-Loading: TypeAlias = Callable[[Any, Sequence[Numbers], Sequence[tuple[int, ...]]], list[Numbers]]
+Loading: TypeAlias = Callable[[object, Sequence[Numbers], Sequence[tuple[int, ...]]], list[Numbers]]
 """(layer, PyTorch's tensors, shapes of the variables) -> the variables."""
 
-Saving: TypeAlias = Callable[[Any, Sequence[Numbers], Sequence[Numbers] | None], list[Numbers]]
+Saving: TypeAlias = Callable[[object, Sequence[Numbers], Sequence[Numbers] | None], list[Numbers]]
 """(layer, the variables, the tensors they were loaded from or None) -> PyTorch's tensors."""
 
 
@@ -46,7 +46,7 @@ class Rule:
     ours: tuple[str, ...]
     load: Loading
     save: Saving
-    problem: Callable[[Any, Sequence[Numbers]], str | None] | None = None
+    problem: Callable[[object, Sequence[Numbers]], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def same(torch: str, ours: str) -> Rule:
     """A tensor with the elements of a variable, in the same order."""
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         return [tensors[0].reshape(shapes[0])]
 
@@ -80,7 +80,7 @@ def scalar_or_vector(torch: str, ours: str) -> Rule:
     """A vector, or a scalar that PyTorch stores as a vector of one element."""
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         return [tensors[0].reshape(shapes[0])]
 
@@ -91,7 +91,7 @@ def flat(torch: str, ours: str) -> Rule:
     """A variable of several dimensions, flattened: the bias of several heads."""
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         return [tensors[0].reshape(shapes[0])]
 
@@ -105,11 +105,13 @@ def matrix(torch: str, ours: str, inputs: Callable[[Any], int] = lambda layer: 1
     """
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         return [tensors[0].T.reshape(shapes[0])]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         return [_as_matrix(ours[0], inputs(layer))]
 
     return Rule((torch,), (ours,), load, save)
@@ -124,13 +126,15 @@ def divided(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
     """The outputs of several kernels [inputs, *outputs], or biases, below one another."""
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         sizes = [math.prod(s[1:] if of_kernel else s) for s in shapes]
         parts = np.split(tensors[0], np.cumsum(sizes)[:-1])
         return [(p.T if of_kernel else p).reshape(s) for p, s in zip(parts, shapes, strict=True)]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         return [np.concatenate([_as_matrix(k, 1) if of_kernel else k.reshape(-1) for k in ours])]
 
     return Rule((torch,), tuple(ours), load, save)
@@ -140,12 +144,14 @@ def joined(torch: Sequence[str], ours: str, *, of_kernel: bool) -> Rule:
     """Several tensors, whose outputs are side by side in one kernel [inputs, outputs] or bias."""
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         together = np.concatenate(tensors)
         return [together.T if of_kernel else together]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         return np.split(ours[0].T if of_kernel else ours[0], len(torch))
 
     return Rule(tuple(torch), (ours,), load, save)
@@ -158,11 +164,13 @@ def summed(torch: tuple[str, str], ours: Sequence[str]) -> Rule:
     """
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         return np.split(tensors[0] + tensors[1], len(ours))
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         both = np.concatenate(ours)
         second = np.zeros_like(both) if like is None else like[1].astype(both.dtype)
         return [both - second, second]
@@ -174,11 +182,13 @@ def convolution(torch: str, ours: str) -> Rule:
     """A kernel [*window, in, out] that is [out, in, *window] in PyTorch."""
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         return [np.moveaxis(tensors[0], (1, 0), (-2, -1))]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
         return [np.moveaxis(ours[0], (-2, -1), (1, 0))]
 
     return Rule((torch,), (ours,), load, save)
@@ -193,14 +203,16 @@ def transposed_convolution(torch: str, ours: str) -> Rule:
     """
 
     def load(
-        layer: Any, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
-        if layer.transpose_kernel:
+        if getattr(layer, "transpose_kernel", False):
             return [np.moveaxis(tensors[0], (1, 0), (-2, -1))]
         return [_flipped(np.moveaxis(tensors[0], (0, 1), (-2, -1)))]
 
-    def save(layer: Any, ours: Sequence[Numbers], like: Sequence[Numbers] | None) -> list[Numbers]:
-        if layer.transpose_kernel:
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
+        if getattr(layer, "transpose_kernel", False):
             return [np.moveaxis(ours[0], (-2, -1), (1, 0))]
         return [np.moveaxis(_flipped(ours[0]), (-2, -1), (0, 1))]
 

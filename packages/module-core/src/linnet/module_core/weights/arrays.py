@@ -12,17 +12,17 @@ from ..errors import ArgumentTypeError
 from ..layers.torch_layout import Numbers
 
 
-def shape_of(tensor: Any) -> tuple[int, ...]:
+def shape_of(tensor: object) -> tuple[int, ...]:
     """The shape, without reading the numbers."""
-    shape = getattr(tensor, "shape", None)
-    return np.shape(tensor) if shape is None else tuple(int(n) for n in shape)
+    return tuple(int(n) for n in getattr(tensor, "shape", ()))
 
 
-def dtype_of(tensor: Any) -> np.dtype[Any] | None:
+def dtype_of(tensor: object) -> np.dtype[Any] | None:
     """The dtype if it is one of NumPy's or jax's, otherwise None."""
+    found = getattr(tensor, "dtype", None)
     try:
-        return np.dtype(tensor.dtype)
-    except (AttributeError, TypeError):
+        return None if found is None else np.dtype(found)
+    except TypeError:
         return None
 
 

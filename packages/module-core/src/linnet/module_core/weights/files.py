@@ -133,7 +133,7 @@ def save(
     path.unlink(missing_ok=True)  # otherwise a folder would have two models
 
 
-def _entries(tree: Any) -> tuple[dict[str, _Entry], Callable[[], Any]]:
+def _entries(tree: object) -> tuple[dict[str, _Entry], Callable[[], Any]]:
     """The values of a tree by name, and what makes the tree of their replacements."""
     found: dict[str, _Entry] = {}
 
@@ -153,7 +153,7 @@ def _entries(tree: Any) -> tuple[dict[str, _Entry], Callable[[], Any]]:
     values = [value for _, value in flat_tree]
     for i, (keys, value) in enumerate(flat_tree):
 
-        def put_at(new: Any, i: int = i) -> None:
+        def put_at(new: object, i: int = i) -> None:
             boxed = is_axis_metadata(values[i])
             values[i] = replace_boxed(values[i], new) if boxed else new
 
@@ -162,7 +162,7 @@ def _entries(tree: Any) -> tuple[dict[str, _Entry], Callable[[], Any]]:
     return found, lambda: jax.tree_util.tree_unflatten(structure, values)
 
 
-def _part(key: Any) -> str:
+def _part(key: object) -> str:
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             part = str(getattr(key, attribute))
@@ -171,14 +171,14 @@ def _part(key: Any) -> str:
     return str(key)
 
 
-def _is_key(value: Any) -> bool:
+def _is_key(value: object) -> bool:
     dtype = getattr(value, "dtype", None)
-    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
-def _storable(name: str, value: Any) -> Any:
+def _storable(name: str, value: object) -> Any:
     if _is_key(value):
-        return jax.random.key_data(value)
+        return jax.random.key_data(cast(jax.Array, value))
     if isinstance(value, bool | int | float | complex):
         return np.asarray(value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
@@ -191,7 +191,8 @@ def _storable(name: str, value: Any) -> Any:
 
 
 def _size(value: Any) -> int:
-    return math.prod(value.shape) * np.dtype(value.dtype).itemsize
+    size: int = math.prod(value.shape) * np.dtype(value.dtype).itemsize
+    return size
 
 
 def _shards(values: Mapping[str, Any], most: int | None) -> list[list[str]]:
@@ -240,7 +241,8 @@ def _check(
             if got != wanted:
                 dtypes.append(f"{name!r} is {got}, expected {wanted}")
                 continue
-            data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(value.shape, got))
+            struct = jax.ShapeDtypeStruct(value.shape, got)  # type: ignore[no-untyped-call]
+            data = jax.eval_shape(jax.random.key_data, struct)
             if (tensor.shape, tensor.dtype) != (data.shape, data.dtype):
                 shapes.append(f"{name!r} has shape {tensor.shape}, expected {data.shape}")
             continue

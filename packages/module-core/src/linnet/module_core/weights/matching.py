@@ -42,7 +42,7 @@ class Step:
     """
 
     rule: Rule
-    layer: Any
+    layer: object
     leaves: list[Leaf]
     names: dict[Slot, list[str]]
 
@@ -123,7 +123,7 @@ def matched(
                 return found
         return None
 
-    def apply(rule: Rule, layer: Any, path: Path, prefixes: Sequence[tuple[Path, str]]) -> None:
+    def apply(rule: Rule, layer: object, path: Path, prefixes: Sequence[tuple[Path, str]]) -> None:
         ours = [by_name.get(canonical("/".join((*path, *n.split("/"))))) for n in rule.ours]
         paths = [p for p in ours if p is not None]
         if len(paths) < len(ours) or claimed & set(paths):

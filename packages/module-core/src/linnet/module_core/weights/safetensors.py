@@ -22,6 +22,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ArgumentError
 from ..layers.torch_layout import Numbers
@@ -65,7 +66,7 @@ class Tensor:
     shape: tuple[int, ...]
     offset: int
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Numbers:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Numbers:
         array: Numbers = np.empty(self.shape, self.dtype)
         with self.file.open("rb") as file:
             file.seek(self.offset)
@@ -200,7 +201,7 @@ def _of_file(path: Path) -> Tensors:
     return Tensors(tensors, metadata)
 
 
-def _entry(name: str, entry: Any, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+def _entry(name: str, entry: object, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
     where = f"{path}: the tensor {name!r}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ArgumentError(f"{where} must have dtype, shape and data_offsets, got {entry!r:.80}.")
@@ -224,7 +225,7 @@ def _entry(name: str, entry: Any, path: Path) -> tuple[np.dtype[Any], tuple[int,
     return dtype, tuple(shape), begin, end
 
 
-def _naturals(values: Any) -> bool:
+def _naturals(values: object) -> bool:
     return isinstance(values, list) and all(type(n) is int and n >= 0 for n in values)
 
 

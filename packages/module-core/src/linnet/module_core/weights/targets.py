@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .. import linen, nnx
@@ -79,7 +80,7 @@ class Target:
     complete: bool = True
     result: Callable[[], Any] = lambda: None
 
-    def note(self, path: Path, layer: Any, inner: Callable[[str], Path | None]) -> None:
+    def note(self, path: Path, layer: object, inner: Callable[[str], Path | None]) -> None:
         """Adds a layer; `inner` gives the path of a layer in one of its attributes."""
         if isinstance(layer, LinenRepeat | NnxRepeat):
             self.stacks.append(path)
@@ -163,7 +164,7 @@ def _of_nnx(module: nnx.Module) -> Target:
 
 def _add_variable(target: Target, path: Path, variable: nnx.Variable[Any]) -> None:
     value = variable.raw_value
-    if not hasattr(value, "shape") or jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if not hasattr(value, "shape") or jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return
     target.leaves[path] = Leaf(
         "/".join(path),
@@ -219,10 +220,10 @@ def _of_linen(
 
 def _add_value(target: Target, path: Path, collection: str, values: list[Any], i: int) -> None:
     inside = contents(values[i])
-    if not hasattr(inside, "shape") or jax.dtypes.issubdtype(inside.dtype, jax.dtypes.prng_key):
+    if not hasattr(inside, "shape") or jnp.issubdtype(inside.dtype, jax.dtypes.prng_key):
         return
 
-    def put(value: Any) -> None:
+    def put(value: object) -> None:
         box = values[i]
         values[i] = replace_boxed(box, value) if isinstance(box, AxisMetadata) else value
 
@@ -250,7 +251,12 @@ def _called(
 ) -> Mapping[str, Any]:
     """Notes the layers that a call reaches; the shapes of the variables that `init` makes."""
 
-    def interceptor(next_fun: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+    def interceptor(
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: linen.InterceptorContext,
+    ) -> object:
         result = next_fun(*args, **kwargs)
         for layer in _reached(context.module):
             path = tuple(layer.path)

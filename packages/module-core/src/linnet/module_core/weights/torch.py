@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentTypeError
-from ..layers.torch_layout import Numbers, same
+from ..layers.torch_layout import Numbers, Rule, same
 from .arrays import numbers, shape_of
 from .matching import Arrangement, Slot, Step, layout_of, matched, twin_of, with_repeats
 from .names import Renames, canonical
@@ -203,7 +203,7 @@ def _named(source: Target, renames: Renames, arranged: Arrangement) -> dict[str,
     claimed: set[Path] = set()
     found: dict[str, Numbers] = {}
 
-    def save(rule: Any, layer: Any, path: Path, prefix: Path, suffix: str) -> None:
+    def save(rule: Rule, layer: object, path: Path, prefix: Path, suffix: str) -> None:
         ours = [by_name.get(canonical("/".join((*path, *n.split("/"))))) for n in rule.ours]
         paths = [p for p in ours if p is not None]
         if len(paths) < len(ours) or claimed & set(paths):
