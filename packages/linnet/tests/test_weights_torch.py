@@ -519,3 +519,93 @@ def test_boxes_stay():
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
     near(module.apply(nn.unbox(loaded), x), expected, 1e-5)
     identical(to_torch(module, variables=loaded), state_dict)
+
+
+@pytest.mark.parametrize("style", ["nnx", "linen"])
+def test_weight_norm(style):
+    state_dict, [x], _ = case("linear")
+    weight = state_dict.pop("weight")
+    names = ["parametrizations.weight.original0", "parametrizations.weight.original1"]
+    length = np.arange(1, 8, dtype=np.float32)[:, None]
+    state_dict |= dict(zip(names, [length, weight], strict=True))
+    expected = x @ (weight / np.linalg.norm(weight, axis=1, keepdims=True) * length).T
+    expected += state_dict["bias"]
+    if style == "nnx":
+        layer = from_torch(nnx.WeightNorm(linear(), rngs=rngs), state_dict)
+        back, got = to_torch(layer), layer(x)
+    else:
+        module = nn.WeightNorm(nn.Dense(7))
+        variables = from_torch(module, state_dict, inputs=[x])
+        back = to_torch(module, variables=variables, inputs=[x])
+        got = module.apply(variables, x)
+    near(got, expected, 1e-5)
+    identical(back, state_dict)
+
+
+class Wrapped(nn.Module):
+    """Wrappers and cells whose layers are their neighbors."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.SpectralNorm(nn.Dense(4))(x, update_stats=False)
+        return nn.RNN(nn.LSTMCell(7), name="lstm")(x)
+
+
+def test_layers_beside_what_holds_them():
+    spectral, *_ = case("spectral_norm_linear")
+    cell = state_of(weight_ih_l0=(28, 4), weight_hh_l0=(28, 7), bias_ih_l0=(28,), bias_hh_l0=(28,))
+    state_dict = {f"dense.{k}": v for k, v in spectral.items()}
+    state_dict |= {f"lstm.{k}": v for k, v in cell.items()}
+    x = np.ones((2, 3, 6), np.float32)
+    options = {"inputs": [x], "rename": {"dense": "Dense_0"}}
+    variables = from_torch(Wrapped(), state_dict, **options)
+    identical(to_torch(Wrapped(), variables=variables, like=state_dict, **options), state_dict)
+    dense = from_torch(nn.SpectralNorm(nn.Dense(4)), spectral, inputs=[x], options=OFF)
+    y = nn.SpectralNorm(nn.Dense(4)).apply(dense, x, **OFF)
+    rnn = from_torch(nn.RNN(nn.LSTMCell(7)), cell, inputs=[y])
+    near(Wrapped().apply(variables, x), nn.RNN(nn.LSTMCell(7)).apply(rnn, y))
+
+
+OFF = {"update_stats": False}
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_without_biases(name):
+    state_dict, [x], _ = case(name)
+    zeros = {k: v if "weight" in k else np.zeros_like(v) for k, v in state_dict.items()}
+    alone = {k: v for k, v in state_dict.items() if "weight" in k}
+    module = nn.RNN({"lstm": nn.LSTMCell, "gru": nn.GRUCell}[name](7))
+    variables = from_torch(module, alone, inputs=[x])
+    identical(variables, from_torch(module, zeros, inputs=[x]))
+    identical(to_torch(module, variables=variables, like=alone), alone)
+
+
+def test_flattened_of_another_name():
+    state_dict, *_ = case("cnn_flatten")
+    flattened = {"classifier.2": (8, 2, 2)}
+    refused(ArgumentError, Convolutional(rngs), state_dict, "no classifier.2", flattened=flattened)
+
+
+@pytest.mark.parametrize("window", [(3,), (2, 3), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_convolutions(window, groups):
+    """Against a loop over the window; 4 groups of 4 channels are a depthwise convolution."""
+    state_dict = state_of(weight=(8, 4 // groups, *window), bias=(8,))
+    layer = nnx.Conv(4, 8, window, padding="VALID", feature_group_count=groups, rngs=rngs)
+    from_torch(layer, state_dict)
+    x = np.random.default_rng(1).normal(size=(4, *window)).astype(np.float32)
+    expected = state_dict["bias"].astype(np.float64)
+    for o in range(8):
+        first = o // (8 // groups) * (4 // groups)
+        expected[o] += np.sum(state_dict["weight"][o] * x[first : first + 4 // groups])
+    near(np.asarray(layer(np.moveaxis(x, 0, -1)[None])).ravel(), expected, 1e-5)
+    identical(to_torch(layer), state_dict)
+
+
+def test_separate_projections():
+    state_dict, [x, _, _], [expected, _] = case("mha")
+    q, k, v = np.split(state_dict.pop("in_proj_weight"), 3)
+    state_dict |= {"q_proj_weight": q, "k_proj_weight": k, "v_proj_weight": v}
+    model = from_torch(nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs), state_dict)
+    near(model(x), expected, 1e-5)
+    identical(to_torch(model, like=state_dict), state_dict)

@@ -48,4 +48,27 @@ def _spectral(weight: Rule) -> Rule:
     return Rule(tuple(names), ("kernel", "kernel:u", "kernel:sigma"), load, save)
 
 
+def _weight(weight: Rule) -> Rule:
+    """The direction of a kernel, and its length for each output: [outputs, 1, …] in PyTorch."""
+
+    def load(
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        length, direction = tensors
+        return [*weight.load(layer, [direction], shapes[:1]), length.reshape(shapes[1])]
+
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
+        (direction,) = weight.save(layer, ours[:1], None)
+        return [ours[1].reshape(-1, *(1 for _ in direction.shape[1:])), direction]
+
+    names = (
+        "parametrizations.weight.original0|weight_g",
+        "parametrizations.weight.original1|weight_v",
+    )
+    return Rule(names, ("kernel", "kernel:scale"), load, save)
+
+
+WEIGHT_NORM = Layout(wraps=_weight)
 SPECTRAL_NORM = Layout(wraps=_spectral)

@@ -74,7 +74,7 @@ def _gru_biases(ours: Sequence[str]) -> Rule:
             " Make it with use_recurrent_bias=True"
         )
 
-    return Rule(BIASES, tuple(ours), load, save, problem)
+    return Rule(BIASES, tuple(ours), load, save, problem, or_zeros=True)
 
 
 GRU = Layout(
@@ -89,6 +89,7 @@ GRU = Layout(
             ("dense_i/bias", "dense_h/bias"),
             lambda layer, tensors, shapes: list(tensors),
             lambda layer, ours, like: list(ours),
+            or_zeros=True,
         ),
         _gru_biases(["dense_i/bias"]),
     )

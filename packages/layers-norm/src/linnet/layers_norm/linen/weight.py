@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import WEIGHT_NORM
 from linnet.module_core.errors import ArgumentTypeError
 from linnet.module_core.layers import Array, Axes, DTypeLike, axes_of, not_negative
 from linnet.module_core.linen import Module, compact
@@ -49,6 +50,8 @@ class WeightNorm(Module):
     >>> jnp.linalg.norm(variables["params"]["layer_instance"]["kernel"], axis=0).round(3)
     Array([1., 1., 1., 1.], dtype=float32)
     """
+
+    __torch_layout__ = WEIGHT_NORM
 
     layer_instance: Module
     epsilon: float = 1e-12

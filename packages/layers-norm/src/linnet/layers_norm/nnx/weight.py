@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_scale_init
 from linnet.layers_norm import functional
+from linnet.layers_norm._torch import WEIGHT_NORM
 from linnet.layers_norm.functional._checks import feature_shape
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.layers import Array, Axes, DTypeLike, PromoteDtype, not_negative
@@ -57,6 +58,8 @@ class WeightNorm(Layer):
     >>> jnp.linalg.norm(layer.layer_instance.kernel[...], axis=0).round(3)
     Array([1., 1., 1., 1.], dtype=float32)
     """
+
+    __torch_layout__ = WEIGHT_NORM
 
     def __init__(
         self,

@@ -40,6 +40,8 @@ class Rule:
       load: converts tensors to variables.
       save: converts variables to tensors.
       problem: (layer, tensors) -> why they can't be loaded, if that depends on their values.
+      or_zeros: the variables are zeros if the state dict has none of the tensors, and has others of
+        the layer: biases that PyTorch's layer was made without, and ours always has.
     """
 
     torch: tuple[str, ...]
@@ -47,6 +49,7 @@ class Rule:
     load: Loading
     save: Saving
     problem: Callable[[object, Sequence[Numbers]], str | None] | None = None
+    or_zeros: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def summed(torch: tuple[str, str], ours: Sequence[str]) -> Rule:
         second = np.zeros_like(both) if like is None else like[1].astype(both.dtype)
         return [both - second, second]
 
-    return Rule(torch, tuple(ours), load, save)
+    return Rule(torch, tuple(ours), load, save, or_zeros=True)
 
 
 def convolution(torch: str, ours: str) -> Rule:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ArgumentError, ArgumentTypeError, LinnetError, ShapeError
+from ..errors import ArgumentError, ArgumentTypeError, LinnetError, ShapeError, did_you_mean
 from ..layers.torch_layout import Layout, Numbers, Rule, same
 from .arrays import dtype_of, numbers, shape_of
 from .names import Renames, canonical, slots_of
@@ -38,7 +38,8 @@ class Step:
       rule: the rule.
       layer: the layer, or None.
       leaves: the variables.
-      names: the tensors; for variables that hold several layers, of each of these.
+      names: the tensors; for variables that hold several layers, of each of these. Without any,
+        the variables are zeros.
     """
 
     rule: Rule
@@ -108,6 +109,12 @@ def matched(
       ArgumentError: tensors or variables are left over, or don't belong together.
       ShapeError: nothing is left over, but shapes differ.
     """
+    for layer_name in arranged.flattened:
+        if f"{layer_name}.weight" not in tensors:
+            raise ArgumentError(
+                f"flattened has {layer_name!r}, and the state dict has no {layer_name}.weight.",
+                hint=did_you_mean(f"{layer_name}.weight", tensors),
+            )
     renames = with_repeats(renames, target)
     index = _index(tensors, renames)
     problems: list[str] = []
@@ -150,11 +157,21 @@ def matched(
                 steps.append(step)
             return
 
+    def apply_zeros(rule: Rule, layer: object, path: Path, before: int) -> None:
+        paths = [by_name.get(canonical("/".join((*path, *n.split("/"))))) for n in rule.ours]
+        ours = [p for p in paths if p is not None and p not in claimed]
+        if rule.or_zeros and len(steps) > before and len(ours) == len(rule.ours):
+            claimed.update(ours)
+            steps.append(Step(rule, layer, [target.leaves[p] for p in ours], {}))
+
     constants: set[str] = set()
     for path, layer in sorted(target.layers.items(), key=lambda item: len(item[0])):
         layout, prefixes = layout_of(target, path), target.prefixes(path)
+        before = len(steps)
         for rule in layout.rules:
             apply(rule, layer, path, prefixes)
+        for rule in layout.rules:
+            apply_zeros(rule, layer, path, before)
         for name in layout.constants:
             found = find(name, path, "")
             constants.update((found or {}).values())
@@ -336,6 +353,8 @@ def _require_flattened(
     dense: list[tuple[str, int]] = []
     for step in steps:
         kernel = step.leaves[0]
+        if not step.names:
+            continue
         if step.rule.ours[0] != "kernel" or not hasattr(type(step.layer), "__torch_layout__"):
             outputs.update(leaf.shape[-1] for leaf in step.leaves if leaf.shape)
             continue

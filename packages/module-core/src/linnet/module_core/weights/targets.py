@@ -7,6 +7,7 @@ called once without computing anything, on inputs of which only the shapes matte
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -143,16 +144,22 @@ def _of_nnx(module: nnx.Module) -> Target:
     target = Target(result=lambda: module)
     paths: dict[int, Path] = {}
     modules: list[tuple[Path, nnx.Module]] = []
+    kept: list[tuple[tuple[Any, ...], Path]] = []
     for path, value in nnx.iter_graph(module):
         names = tuple(map(str, path))
+        last = path[-1] if path else ""
+        if isinstance(last, tuple):  # what a wrapper keeps for a parameter of its layer
+            scale = ("scale",) if path[-2] == "scales" else ()
+            names = _statistic(("layer_instance", *map(str, (*last, *scale))), names[:-2])
         if isinstance(value, nnx.Variable):
-            last = path[-1] if path else ""
-            if isinstance(last, tuple):
-                names = _statistic(("layer_instance", *map(str, last)), names[:-2])
             _add_variable(target, names, value)
+        elif isinstance(last, tuple) and isinstance(value, jax.Array):
+            kept.append((path, names))
         elif isinstance(value, nnx.Module):
             paths[id(value)] = names
             modules.append((names, value))
+    for path, names in kept:
+        _add_item(target, names, functools.reduce(_child, path[:-1], module), path[-1])
     for names, layer in modules:
 
         def inner(name: str, layer: nnx.Module = layer) -> Path | None:
@@ -160,6 +167,23 @@ def _of_nnx(module: nnx.Module) -> Target:
 
         target.note(names, layer, inner)
     return target
+
+
+def _child(parent: Any, name: Any) -> Any:
+    return getattr(parent, name) if isinstance(name, str) else parent[name]
+
+
+def _add_item(target: Target, path: Path, items: dict[Any, Any], key: object) -> None:
+    """Adds an array that is an item of a dict."""
+    value = items[key]
+    target.leaves[path] = Leaf(
+        "/".join(path),
+        tuple(value.shape),
+        np.dtype(value.dtype),
+        True,
+        lambda: items[key],
+        lambda new: items.__setitem__(key, new),
+    )
 
 
 def _add_variable(target: Target, path: Path, variable: nnx.Variable[Any]) -> None:

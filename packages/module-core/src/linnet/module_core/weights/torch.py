@@ -178,6 +178,8 @@ def _arrangement(
 
 
 def _loaded(step: Step, tensors: Mapping[str, Any], arranged: Arrangement) -> list[Numbers]:
+    if not step.names:
+        return [np.zeros(leaf.shape, leaf.dtype) for leaf in step.leaves]
     stacked: list[Numbers] = []
     for slot, names in step.names.items():
         parts = [arranged.usual(n, numbers(tensors[n], n)) for n in names]
