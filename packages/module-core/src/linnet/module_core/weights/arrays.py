@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -49,6 +50,34 @@ def numbers(tensor: Any, name: str) -> Numbers:
     return array
 
 
+_ALIGNMENT = 64  # bytes; jax's CPU backend uses such memory as it is, without a copy
+_TILE = 256
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Numbers:
+    """An array without values, in memory that jax can use."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def own_copy(array: Numbers, dtype: np.dtype[Any]) -> Numbers:
+    """A copy in memory that jax can use, with another dtype."""
+    copy = aligned(array.shape, dtype)
+    if array.ndim == 2 and array.T.flags.c_contiguous:
+        # Tile by tile: row by row, a transposed matrix is read from all over the memory.
+        for i in range(0, array.shape[0], _TILE):
+            for j in range(0, array.shape[1], _TILE):
+                copy[i : i + _TILE, j : j + _TILE] = array[i : i + _TILE, j : j + _TILE]
+    else:
+        copy[...] = array
+    return copy
+
+
 def placed(array: Numbers, sharding: Any) -> Any:
-    """A NumPy array that nobody else changes, as an array of jax with that sharding."""
-    return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
+    """A NumPy array that nobody else changes, as an array of jax with that sharding.
+
+    Waits until it is there: otherwise, the tensors that are on their way pile up in memory.
+    """
+    return jax.device_put(array, sharding).block_until_ready()

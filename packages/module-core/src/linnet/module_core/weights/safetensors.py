@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from ..errors import ArgumentError
 from ..layers.torch_layout import Numbers
+from .arrays import aligned
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -67,7 +68,7 @@ class Tensor:
     offset: int
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Numbers:
-        array: Numbers = np.empty(self.shape, self.dtype)
+        array = aligned(self.shape, self.dtype)
         with self.file.open("rb") as file:
             file.seek(self.offset)
             # A view as bytes: NumPy's buffers don't know dtypes such as bfloat16.

@@ -21,7 +21,7 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..layers.torch_layout import Layout, Numbers
 from ..linen.repeat import Repeat as LinenRepeat
 from ..nnx.repeat import Repeat as NnxRepeat
-from .arrays import placed
+from .arrays import own_copy, placed
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -52,7 +52,8 @@ class Leaf:
         NumPy, and a PyTorch model may go on training in it.
         """
         sharding = getattr(self.get(), "sharding", None)
-        value = np.asarray(value, dtype=self.dtype) if own else np.array(value, dtype=self.dtype)
+        if not own or value.dtype != self.dtype:
+            value = own_copy(value, self.dtype)
         self.put(placed(value, sharding))
 
 
@@ -159,7 +160,8 @@ def _of_nnx(module: nnx.Module) -> Target:
             paths[id(value)] = names
             modules.append((names, value))
     for path, names in kept:
-        _add_item(target, names, functools.reduce(_child, path[:-1], module), path[-1])
+        holder: Any = functools.reduce(_child, path[:-1], module)
+        _add_item(target, names, holder, path[-1])
     for names, layer in modules:
 
         def inner(name: str, layer: nnx.Module = layer) -> Path | None:
@@ -169,7 +171,7 @@ def _of_nnx(module: nnx.Module) -> Target:
     return target
 
 
-def _child(parent: Any, name: Any) -> Any:
+def _child(parent: Any, name: object) -> Any:
     return getattr(parent, name) if isinstance(name, str) else parent[name]
 
 

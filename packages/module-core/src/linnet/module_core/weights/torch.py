@@ -80,9 +80,7 @@ def from_torch(
     arranged = _arrangement(flattened, transposed)
     steps = matched(into, state_dict, Renames(rename), arranged, ignore)
     for step in steps:
-        own = all(isinstance(state_dict[n], Tensor) for names in step.names.values() for n in names)
-        for leaf, value in zip(step.leaves, _loaded(step, state_dict, arranged), strict=True):
-            leaf.store(value, own=own)
+        _load(step, state_dict, arranged)
     return into.result()
 
 
@@ -175,6 +173,13 @@ def _arrangement(
     if isinstance(transposed, str):
         transposed = (transposed,)
     return Arrangement(dict(flattened or {}), tuple(transposed))
+
+
+def _load(step: Step, tensors: Mapping[str, Any], arranged: Arrangement) -> None:
+    """Gives the variables of a step their values; the tensors are freed at the end."""
+    own = all(isinstance(tensors[n], Tensor) for names in step.names.values() for n in names)
+    for leaf, value in zip(step.leaves, _loaded(step, tensors, arranged), strict=True):
+        leaf.store(value, own=own)
 
 
 def _loaded(step: Step, tensors: Mapping[str, Any], arranged: Arrangement) -> list[Numbers]:
