@@ -379,6 +379,11 @@ def test_mistakes():
     refused(ArgumentError, linear(), state_dict, "isn't in the key", rename={"a": "b{i}"})
     refused(ArgumentError, linear(), state_dict, "both called 'bias'", rename={"weight": "bias"})
     refused(ArgumentError, linear(), state_dict, "is for linen modules", variables={})
+    refused(ArgumentError, linear(), state_dict, "channels first", flattened={"weight": (5,)})
+    with pytest.raises(ArgumentTypeError, match=r"Pass inputs=\[x\]"):
+        from_torch(nn.Dense(7), state_dict, inputs=jnp.ones((1, 5)))
+    with pytest.raises(ArgumentError, match="without numbers"):
+        to_torch(nn.Dense(7), inputs=[jnp.ones((1, 5))])
     with pytest.raises(ArgumentTypeError, match="The target is a dict"):
         from_torch(state_dict, state_dict)
     with pytest.raises(ArgumentError, match="no variables of its own"):
@@ -609,3 +614,92 @@ def test_separate_projections():
     model = from_torch(nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs), state_dict)
     near(model(x), expected, 1e-5)
     identical(to_torch(model, like=state_dict), state_dict)
+
+
+class Gpt(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Repeat(GptBlock, 2, name="h")(x)
+
+
+class GptBlock(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = x + nn.MultiHeadAttention(2, name="attn")(x, is_causal=True)
+        return x + nn.MLP(16, name="mlp")(x)
+
+
+GPT_NAMES = {
+    "transformer": "",
+    ".attn.c_attn.{kind}": "attn/in_proj_{kind}",
+    ".attn.c_proj": "attn/out_proj",
+    ".mlp.c_fc": "mlp/layers/0",
+    ".mlp.c_proj": "mlp/layers/1",
+}
+
+
+def test_names_of_gpt2():
+    """Matrices stored as [in, out], in layers of a list, with names that change in the middle."""
+    shapes = {"attn.c_attn": (8, 24), "attn.c_proj": (8, 8), "mlp.c_fc": (8, 16)}
+    shapes |= {"mlp.c_proj": (16, 8)}
+    state_dict = {}
+    for i in range(2):
+        for name, shape in shapes.items():
+            key = f"transformer.h.{i}.{name}"
+            state_dict |= state_of(**{f"{key}.weight": shape, f"{key}.bias": shape[1:]})
+    options = {
+        "inputs": [jnp.ones((1, 3, 8))],
+        "rename": GPT_NAMES,
+        "transposed": ["*.c_*.weight"],
+    }
+    variables = from_torch(Gpt(), state_dict, **options)
+    stacked = variables["params"]["h"]["block"]
+    first, second = stacked["mlp"]["layers_0"]["kernel"]
+    identical(np.asarray(first), state_dict["transformer.h.0.mlp.c_fc.weight"])
+    identical(np.asarray(second), state_dict["transformer.h.1.mlp.c_fc.weight"])
+    query = stacked["attn"]["query"]["kernel"][1].reshape(8, 8)
+    identical(np.asarray(query), state_dict["transformer.h.1.attn.c_attn.weight"][:, :8].copy())
+    back = to_torch(Gpt(), variables=variables, **options)
+    assert set(back) == set(state_dict)
+    identical(back, {k: state_dict[k] for k in back})
+    wrong = {k: v for k, v in state_dict.items() if ".1.mlp.c_fc.weight" not in k}
+    with pytest.raises(ShapeError, match="holds 2 layers, and the state dict has 1"):
+        from_torch(Gpt(), wrong, **options)
+
+
+def test_variables_without_tensors():
+    """What is added to a loaded model keeps its values."""
+    state_dict, [x], [expected] = case("linear")
+    layer = nnx.LoRALinear(5, 7, lora_rank=2, rngs=nnx.Rngs(0))
+    refused(ArgumentError, layer, state_dict, "no tensor for lora/lora_a")
+    before = np.asarray(layer.lora.lora_a[...])
+    from_torch(layer, state_dict, ignore=["*lora_?"])
+    identical(np.asarray(layer.lora.lora_a[...]), before)
+    near(layer(x), expected, 1e-5)
+    identical(to_torch(layer, like=state_dict, ignore="*lora_?"), state_dict)
+
+
+def test_layers_of_a_recurrent_stack():
+    """The names of an LSTM with two layers in both directions."""
+    cell, _, _ = case("lstm")
+    state_dict = {}
+    for i, end in ((0, ""), (0, "_reverse"), (1, ""), (1, "_reverse")):
+        wide = {"weight_ih_l0": (28, 14 if i else 5)}
+        shapes = {k.replace("_l0", ""): wide.get(k, v.shape) for k, v in cell.items()}
+        state_dict |= state_of(**{f"lstm.{k}_l{i}{end}": v for k, v in shapes.items()})
+
+    class Stack(nnx.Module):
+        def __init__(self):
+            def one(features):
+                return nnx.RNN(nnx.LSTMCell(features, 7, rngs=rngs))
+
+            self.rnns = nnx.List([nnx.Bidirectional(one(n), one(n)) for n in (5, 14)])
+
+    names = {
+        "lstm.{name}_l{i}_reverse": "rnns/{i}/backward_rnn/cell/{name}",
+        "lstm.{name}_l{i}": "rnns/{i}/forward_rnn/cell/{name}",
+    }
+    model = from_torch(Stack(), state_dict, rename=names)
+    kernel = np.asarray(model.rnns[1].backward_rnn.cell.hg.kernel[...])
+    identical(kernel, state_dict["lstm.weight_hh_l1_reverse"][14:21].T.copy())
+    identical(to_torch(model, like=state_dict, rename=names), state_dict)

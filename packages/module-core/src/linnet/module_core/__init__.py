@@ -2,9 +2,9 @@
 
 `linen` has immutable modules whose variables live outside of them, and `nnx` has modules that own
 their variables. `boxes` defines values with metadata, `errors` all errors, `dtypes` the rule for
-computation dtypes, `config` the switches, `typing` the names for annotations, and `training` what a
-training loop takes beside the model. Each is loaded on first use: importing one style never imports
-the other.
+computation dtypes, `config` the switches, `typing` the names for annotations, `training` what a
+training loop takes beside the model, and `weights` loads parameters from PyTorch and from files.
+Each is loaded on first use: importing one style never imports the other.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from . import nnx as nnx
     from . import training as training
     from . import typing as typing
+    from . import weights as weights
 
 from .__about__ import __version__ as __version__
 
-_PARTS = ("boxes", "config", "dtypes", "errors", "linen", "nnx", "training", "typing")
+_PARTS = ("boxes", "config", "dtypes", "errors", "linen", "nnx", "training", "typing", "weights")
 
 __all__ = ["__version__", *_PARTS]
 

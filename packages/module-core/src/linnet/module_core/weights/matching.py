@@ -93,7 +93,7 @@ class Arrangement:
         return None if shape is None else tuple(shape)
 
     def _is_transposed(self, name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.transposed)
+        return fits(name, self.transposed)
 
 
 def matched(
@@ -179,14 +179,11 @@ def matched(
         if path not in claimed:
             apply(same(path[-1], path[-1]), None, path[:-1], [(path[:-1], "")])
     missing = [
-        leaf for path, leaf in target.leaves.items() if leaf.required and path not in claimed
+        leaf
+        for path, leaf in target.leaves.items()
+        if leaf.required and path not in claimed and not fits(leaf.name, ignore)
     ]
-    unused = [
-        name
-        for name in tensors
-        if name not in taken | constants
-        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore)
-    ]
+    unused = [name for name in tensors if name not in taken | constants and not fits(name, ignore)]
     unused = _untied(unused, sorted(taken), tensors)
     left_over = _left_over(missing, unused)
     if left_over or problems:
@@ -203,6 +200,11 @@ def matched(
         )
     _require_flattened(target, steps, tensors, arranged)
     return steps
+
+
+def fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name fits one of the patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def layout_of(target: Target, path: Path) -> Layout:

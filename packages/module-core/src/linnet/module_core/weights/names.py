@@ -110,8 +110,9 @@ def _renamed(path: str, key: str, value: str) -> str:
         pattern += rf"(?P<{word}>\d+)" if word in "ijkn" else rf"(?P<{word}>[^/\[\]]+?)"
         end = match.end()
     pattern += re.escape(key[end:])
+    # Both spellings of a number: "layers_3" and "layers/3".
+    pattern = re.sub(r"[/_](?=\d|\(\?P<[ijkn]>)", "[/_]", pattern)
     pattern = (r"(?:(?<=/)|^)" if anywhere else "^") + pattern
-    # A number in brackets belongs to the part before it.
     pattern += r"(?=/|$)" if key else ""
 
     def new(match: re.Match[str]) -> str:

@@ -215,6 +215,11 @@ def _of_linen(
     options: Mapping[str, Any],
 ) -> Target:
     target = Target()
+    if inputs is not None and not isinstance(inputs, Sequence):
+        raise ArgumentTypeError(
+            f"inputs is a {type(inputs).__name__}, expected a list of a call's arguments.",
+            hint="Pass inputs=[x].",
+        )
     if inputs is None:
         if variables is None:
             raise ArgumentError(

@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from ..errors import ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError
 from ..layers.torch_layout import Numbers, Rule, same
 from .arrays import numbers, shape_of
 from .matching import Arrangement, Slot, Step, layout_of, matched, twin_of, with_repeats
@@ -56,7 +57,8 @@ def from_torch(
         None for nothing.
       transposed: patterns of the names of matrices that are stored as [in, out], such as
         "*.c_attn.weight".
-      ignore: patterns of the names of tensors that have no counterpart.
+      ignore: patterns of the names of tensors and variables that have no counterpart, such as
+        "*.inv_freq" or "*/lora_?"; these variables keep their values.
 
     Returns:
       The nnx module, whose variables were replaced, or the variables of the linen module.
@@ -76,6 +78,7 @@ def from_torch(
     [3.0, 4.0]
     """
     _require_mapping(state_dict)
+    ignore = (ignore,) if isinstance(ignore, str) else ignore
     into = target_of(target, variables, inputs, options)
     arranged = _arrangement(flattened, transposed)
     steps = matched(into, state_dict, Renames(rename), arranged, ignore)
@@ -123,7 +126,15 @@ def to_torch(
     >>> to_torch(Scale(), rename={"layer.weight": "gamma"})
     {'layer.weight': array([1., 1.], dtype=float32)}
     """
+    ignore = (ignore,) if isinstance(ignore, str) else ignore
     source = target_of(target, variables, inputs, options)
+    for leaf in source.leaves.values():
+        if isinstance(leaf.get(), jax.ShapeDtypeStruct):
+            raise ArgumentError(
+                f"{leaf.name} is only a shape and a dtype, without numbers.",
+                hint="Pass the variables of a linen module as variables=, and load an abstract"
+                " nnx module first.",
+            )
     arranged = _arrangement(flattened, transposed)
     renames = Renames(rename)
     if like is None:
@@ -172,6 +183,13 @@ def _arrangement(
 ) -> Arrangement:
     if isinstance(transposed, str):
         transposed = (transposed,)
+    for name, shape in (flattened or {}).items():
+        sizes = () if shape is None else tuple(shape)
+        if shape is not None and not (len(sizes) > 1 and all(isinstance(n, int) for n in sizes)):
+            raise ArgumentError(
+                f"flattened has {shape!r} for {name!r}, expected the sizes of several dimensions,"
+                " channels first: (C, H, W)."
+            )
     return Arrangement(dict(flattened or {}), tuple(transposed))
 
 
