@@ -244,6 +244,10 @@ def _index(tensors: Mapping[str, Any], renames: Renames) -> Index:
                 hint="A checkpoint often holds the state dict beside other things: pass that"
                 " alone, such as checkpoint['model'].",
             )
+        kind = dtype_of(tensors[name])
+        unknown = kind is None and not hasattr(tensors[name], "detach")
+        if unknown or (kind is not None and kind.kind in "OSUMm"):
+            numbers(tensors[name], name)  # raises an error unless these are numbers
         path, slot = slots_of(renames.forward(name))
         layers = index.setdefault(canonical(path), {})
         if slot in layers:

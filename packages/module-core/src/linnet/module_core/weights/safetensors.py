@@ -293,6 +293,6 @@ def name_of(dtype: np.dtype[Any], name: str) -> str:
     if dtype not in _NAMES:
         raise ArgumentError(
             f"{name!r} has dtype {dtype}, which safetensors files can't hold.",
-            hint=f"They hold {', '.join(str(d) for d in _NAMES)}.",
+            hint=f"Cast it to one that they hold: {', '.join(str(d) for d in _NAMES)}.",
         )
     return _NAMES[dtype]
