@@ -703,3 +703,46 @@ def test_layers_of_a_recurrent_stack():
     kernel = np.asarray(model.rnns[1].backward_rnn.cell.hg.kernel[...])
     identical(kernel, state_dict["lstm.weight_hh_l1_reverse"][14:21].T.copy())
     identical(to_torch(model, like=state_dict, rename=names), state_dict)
+
+
+def test_places_and_dtypes_stay():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "x"))
+    state_dict, *_ = case("linear")
+    layer = linear(param_dtype=jnp.bfloat16)
+    layer.kernel[...] = jax.device_put(layer.kernel[...], sharding)
+    from_torch(layer, state_dict)
+    assert (layer.kernel[...].sharding, layer.kernel.dtype) == (sharding, jnp.bfloat16)
+    identical(np.asarray(layer.kernel[...]), state_dict["weight"].T.astype(jnp.bfloat16))
+    module = nn.Dense(7, param_dtype=jnp.bfloat16)
+    place = jax.ShapeDtypeStruct((5, 7), jnp.float16, sharding=sharding)
+    variables = {"params": {"kernel": place, "bias": jnp.zeros(7)}}
+    kernel = from_torch(module, state_dict, variables=variables)["params"]["kernel"]
+    assert (kernel.sharding, kernel.dtype) == (sharding, jnp.float16)
+
+
+class Biased(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.MultiHeadAttention(2, use_bias=False, name="self")(
+            x, bias=nn.RelativePositionBias(2, name="relative_attention_bias")()
+        )
+
+
+def test_names_of_t5():
+    shapes = {f"SelfAttention.{n}.weight": (8, 8) for n in "qkvo"}
+    state_dict = state_of(**shapes, **{"SelfAttention.relative_attention_bias.weight": (32, 2)})
+    parts = {"q": "query", "k": "key", "v": "value", "o": "out"}
+    options = {
+        "inputs": [jnp.ones((1, 3, 8))],
+        "rename": {
+            "SelfAttention.relative_attention_bias": "relative_attention_bias",
+            **{f"SelfAttention.{old}": f"self/{new}" for old, new in parts.items()},
+        },
+    }
+    variables = from_torch(Biased(), state_dict, **options)
+    bias = variables["params"]["relative_attention_bias"]["embedding"]
+    identical(np.asarray(bias), state_dict["SelfAttention.relative_attention_bias.weight"])
+    back = to_torch(Biased(), variables=variables, **options)
+    assert set(back) == set(state_dict)
+    identical(back, {k: state_dict[k] for k in back})

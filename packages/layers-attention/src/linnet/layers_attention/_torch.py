@@ -19,3 +19,4 @@ ATTENTION = Layout(
         same("out_proj.bias|o_proj.bias", "out/bias"),
     )
 )
+POSITION_BIAS = Layout((same("weight", "embedding"),))

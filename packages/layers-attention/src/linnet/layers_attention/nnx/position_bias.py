@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from linnet.initializers import Initializer, normal
+from linnet.layers_attention._torch import POSITION_BIAS
 from linnet.layers_attention.functional import RelativeBuckets
 from linnet.layers_attention.functional.position_bias import check_buckets
 from linnet.module_core.layers import NO_METADATA, Array, DTypeLike, Metadata, integer
@@ -39,6 +40,8 @@ class RelativePositionBias(Layer):
     >>> bias.embedding.shape, bias()(jnp.array([-1, 0, 1])).shape
     ((32, 2), (2, 3))
     """
+
+    __torch_layout__ = POSITION_BIAS
 
     def __init__(
         self,

@@ -78,6 +78,6 @@ def own_copy(array: Numbers, dtype: np.dtype[Any]) -> Numbers:
 def placed(array: Numbers, sharding: Any) -> Any:
     """A NumPy array that nobody else changes, as an array of jax with that sharding.
 
-    Waits until it is there: otherwise, the tensors that are on their way pile up in memory.
+    Waits for the transfer: otherwise, tensors that are still on their way pile up in memory.
     """
     return jax.device_put(array, sharding).block_until_ready()

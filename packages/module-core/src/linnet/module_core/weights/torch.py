@@ -228,10 +228,19 @@ def _named(source: Target, renames: Renames, arranged: Arrangement) -> dict[str,
     claimed: set[Path] = set()
     found: dict[str, Numbers] = {}
 
+    def renamed_inside(rule: Rule, path: Path) -> bool:
+        """Whether `rename` has names for the layers within this one: then these are saved."""
+        own = renames.backward("/".join(path))
+        inner = {name.partition("/")[0] for name in rule.ours if "/" in name}
+        return any(
+            renames.backward("/".join((*path, name))) != f"{own}.{name}".strip(".")
+            for name in inner
+        )
+
     def save(rule: Rule, layer: object, path: Path, prefix: Path, suffix: str) -> None:
         ours = [by_name.get(canonical("/".join((*path, *n.split("/"))))) for n in rule.ours]
         paths = [p for p in ours if p is not None]
-        if len(paths) < len(ours) or claimed & set(paths):
+        if len(paths) < len(ours) or claimed & set(paths) or renamed_inside(rule, path):
             return
         claimed.update(paths)
         values = [np.asarray(source.leaves[p].get()) for p in paths]
