@@ -249,6 +249,7 @@ def test_counts_after_construction(name):
 
 METHODS = [lambda c: c.__init__, lambda c: c.__call__]
 WIDER = {
+    "RMSNorm.__init__": {"zero_centered"},  # Gemma's variant
     "SpectralNorm.__call__": {"kwargs"},  # of a wrapped layer whose call takes more
 }
 
