@@ -36,6 +36,7 @@ HELPERS = [
     "training.checkpoints",
     "training.dynamic_scale",
     "training.early_stopping",
+    "training.orbax_utils",
     "training.lr_schedule",
     "training.prefetch_iterator",
     "jax_utils",

@@ -34,6 +34,7 @@ from linnet.serialization import from_state_dict, msgpack_restore, to_bytes
 from linnet.struct import PyTreeNode, dataclass, field
 from linnet.training import checkpoints, common_utils, lr_schedule, prefetch_iterator, train_state
 from linnet.training import dynamic_scale as dynamic_scale_lib
+from linnet.training import orbax_utils
 from linnet.training.common_utils import get_metrics, onehot, shard
 from linnet.training.early_stopping import EarlyStopping
 from linnet.training.train_state import TrainState

@@ -99,6 +99,7 @@ ELSEWHERE = [  # they need several devices or processes, orbax, or tensorboardX
     "Drop the last elements, or pad them",
     "Pass orbax_checkpointer=orbax.checkpoint.PyTreeCheckpointer().",
     "Install orbax-checkpoint, or pass an orbax_checkpointer.",
+    "Install orbax-checkpoint.",
     "Reduce it first, e.g. with jnp.mean, or use `histogram`.",
     "Channels come last.",
     "Samples come before channels.",

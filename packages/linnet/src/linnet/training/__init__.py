@@ -29,6 +29,7 @@ if _typing.TYPE_CHECKING:
     from . import dynamic_scale as dynamic_scale
     from . import early_stopping as early_stopping
     from . import lr_schedule as lr_schedule
+    from . import orbax_utils as orbax_utils
     from . import prefetch_iterator as prefetch_iterator
     from . import train_state as train_state
 else:

@@ -13,7 +13,6 @@ _FP8_META = (
     "Keep scales and histories in float32, and give each call of a loop its own: jax has no public"
     " way to make a dtype whose gradients are compared instead of added."
 )
-_ORBAX = "Pass the tree itself: orbax reads and writes it without arguments for each array."
 
 _GRAPH = (
     "ApplyCaller ArrayRefDef ArrayRefOutput AttrType BaseConfigContext CallableProxy "
@@ -157,7 +156,6 @@ _INSTEAD = {
     "flax.nnx.extract": _INSIDE,
     "flax.nnx.transforms.general": _INSIDE,
     "flax.testing": "Use pytest-benchmark.",
-    "flax.training.orbax_utils": _ORBAX,
     **{
         f"flax.linen.fp8_ops.{name}": _FP8_META
         for name in (

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from . import early_stopping as early_stopping
     from . import jax_utils as jax_utils
     from . import lr_schedule as lr_schedule
+    from . import orbax_utils as orbax_utils
     from . import prefetch_iterator as prefetch_iterator
     from . import train_state as train_state
     from .checkpoints import latest_checkpoint as latest_checkpoint

@@ -1,0 +1,115 @@
+"""Arguments of orbax for each array of a tree, under the names that programs written for Flax use.
+
+Today's orbax reads and writes a tree without such arguments. They say how an array is restored: on
+the sharding that the target has there, or as a NumPy array where the target has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ..errors import MissingExtraError
+from ..typing import PyTree
+
+__all__ = [
+    "is_multi_device_array",
+    "maybe_construct_transformations",
+    "restore_args_from_target",
+    "save_args_from_target",
+]
+
+
+def is_multi_device_array(value: object) -> bool:
+    """Whether a value is an array of which no device has all.
+
+    >>> import jax.numpy as jnp
+    >>> is_multi_device_array(jnp.ones(3))
+    False
+    """
+    return isinstance(value, jax.Array) and not value.is_fully_replicated
+
+
+def save_args_from_target(target: PyTree) -> PyTree:
+    """For each leaf of `target`, orbax's `SaveArgs`.
+
+    Raises:
+      MissingExtraError: orbax is not installed.
+    """
+    library = _orbax()
+    return jax.tree.map(lambda _: library.SaveArgs(), target)
+
+
+def restore_args_from_target(target: PyTree, mesh: Mesh | None = None) -> PyTree:
+    """For each leaf of `target`, how orbax restores it.
+
+    Args:
+      target: arrays, or `jax.ShapeDtypeStruct`s. What has a sharding is restored as an array of
+        jax with it. Beside such arrays, Python's numbers and texts are restored as what they are;
+        anything else is restored as an array of NumPy.
+      mesh: the mesh to restore arrays on, with the partition specs that they have; an array on one
+        device is then replicated.
+
+    Raises:
+      MissingExtraError: orbax is not installed.
+    """
+    library = _orbax()
+    mixed = any(getattr(leaf, "sharding", None) is not None for leaf in jax.tree.leaves(target))
+
+    def arguments(leaf: object) -> object:
+        sharding = getattr(leaf, "sharding", None)
+        if sharding is None and mixed and isinstance(leaf, int | float | str | bytes):
+            return library.RestoreArgs(restore_type=type(leaf))
+        if sharding is None:
+            dtype = getattr(leaf, "dtype", None) if mixed else None
+            return library.RestoreArgs(restore_type=np.ndarray, dtype=dtype)
+        if mesh is not None:
+            sharding = NamedSharding(mesh, getattr(sharding, "spec", PartitionSpec()))  # type: ignore[no-untyped-call]
+        dtype = getattr(leaf, "dtype", None)
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            dtype = np.dtype(np.uint32)  # orbax stores the data of a key
+        return library.ArrayRestoreArgs(dtype=dtype, sharding=sharding)
+
+    return jax.tree.map(arguments, target)
+
+
+def maybe_construct_transformations(
+    target: PyTree, transforms: Mapping[str, object] | None
+) -> Mapping[str, object]:
+    """Transformations of orbax: the given ones, or those that restore what `target` doesn't know.
+
+    Returns:
+      `transforms` unless they are None; else, for the path of each None in `target`, a `Transform`
+      that restores what the file has there.
+
+    Raises:
+      MissingExtraError: a transformation is needed, and orbax is not installed.
+    """
+    if transforms is not None:
+        return transforms
+    leaves = jax.tree_util.tree_leaves_with_path(target, is_leaf=lambda x: x is None)
+    unknown = ["/".join(map(_name, path)) for path, leaf in leaves if leaf is None]
+    return {path: _orbax().Transform(use_fallback=True) for path in unknown}
+
+
+def _name(key: object) -> str:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _orbax() -> Any:  # a library that is not installed with this package
+    try:
+        return import_module("orbax.checkpoint")
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "The arguments are orbax's, and orbax is not installed.",
+            hint="Install orbax-checkpoint.",
+        ) from None
