@@ -63,16 +63,14 @@ def restore_args_from_target(target: PyTree, mesh: Mesh | None = None) -> PyTree
     mixed = any(getattr(leaf, "sharding", None) is not None for leaf in jax.tree.leaves(target))
 
     def arguments(leaf: object) -> object:
-        sharding = getattr(leaf, "sharding", None)
+        sharding, dtype = getattr(leaf, "sharding", None), getattr(leaf, "dtype", None)
         if sharding is None and mixed and isinstance(leaf, int | float | str | bytes):
             return library.RestoreArgs(restore_type=type(leaf))
         if sharding is None:
-            dtype = getattr(leaf, "dtype", None) if mixed else None
-            return library.RestoreArgs(restore_type=np.ndarray, dtype=dtype)
+            return library.RestoreArgs(restore_type=np.ndarray, dtype=dtype if mixed else None)
         if mesh is not None:
             sharding = NamedSharding(mesh, getattr(sharding, "spec", PartitionSpec()))  # type: ignore[no-untyped-call]
-        dtype = getattr(leaf, "dtype", None)
-        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
             dtype = np.dtype(np.uint32)  # orbax stores the data of a key
         return library.ArrayRestoreArgs(dtype=dtype, sharding=sharding)
 
