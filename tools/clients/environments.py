@@ -69,7 +69,7 @@ class Environments:
             for line in (self.folder / "pins.txt").read_text().splitlines()
             if "==" in line
         )
-        return f"{pins[self.program.library]}, jax {pins['jax']}"
+        return f"{pins[self.program.distribution]}, jax {pins['jax']}"
 
     def run_program(self, name: str) -> Mapping[str, np.ndarray]:
         """What the program shows in an environment.
@@ -108,7 +108,7 @@ class Environments:
     def _source(self) -> Path:
         """The library's source distribution, unpacked; wheels mostly come without tests."""
         pins = (self.folder / "pins.txt").read_text().splitlines()
-        pin = next(p for p in pins if p.startswith(f"{self.program.library}=="))
+        pin = next(p for p in pins if p.startswith(f"{self.program.distribution}=="))
         folder = self.folder / f"source-{pin.partition('==')[2]}"
         if not folder.exists():
             archives = self.folder / "archives"

@@ -22,7 +22,7 @@ class Program:
       what: the first line of its docstring.
       python: which Pythons it runs on.
       needs: requirements, Flax among them.
-      library: the distribution whose use it shows.
+      distribution: the one whose use it shows.
       tests: files of the library's source distribution, run by pytest.
       deselect: parts of them that are left out, in pytest's notation.
       tests_need: what they need beside `needs`.
@@ -34,7 +34,7 @@ class Program:
     what: str
     python: str
     needs: Sequence[str]
-    library: str
+    distribution: str
     tests: Sequence[str]
     deselect: Sequence[str]
     tests_need: Sequence[str]

@@ -38,7 +38,7 @@ def row(outcome: Outcome) -> str:
     control = "" if flax == f"flax=={USUAL}" else f", Flax {flax.removeprefix('flax==')}"
     cells = [
         f"[`{program.name}`](../tools/clients/programs/{program.path.name})",
-        f"{program.library} {outcome.version}{control}",
+        f"{program.distribution} {outcome.version}{control}",
         f"{outcome.numbers} {outcome.verdict}{reason}",
         passed,
         *(f"{seconds:.1f} s" for seconds in outcome.seconds),

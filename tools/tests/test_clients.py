@@ -26,7 +26,7 @@ def test_every_program_has_a_head_and_pins():
     assert len(PROGRAMS) >= 9
     for program in PROGRAMS:
         assert any(need.startswith("flax==") for need in program.needs), program.name
-        assert any(need.startswith(f"{program.library}==") for need in program.needs)
+        assert any(need.startswith(f"{program.distribution}==") for need in program.needs)
 
 
 def test_a_head_that_pins_nothing_is_refused(tmp_path):

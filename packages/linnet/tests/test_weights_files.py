@@ -193,7 +193,7 @@ def test_another_target(tmp_path):
         load(path, fits | {"kernel": struct((3, 2), jnp.float32)})
     with pytest.raises(DtypeError, match="'n' has dtype int32, expected float32"):
         load(path, fits | {"n": struct((1,), jnp.float32)})
-    with pytest.raises(DtypeError, match="'n' is no key"):
+    with pytest.raises(DtypeError, match="'n' is not a key, expected key<"):
         load(path, fits | {"n": jax.random.split(jax.random.key(0), 1)})
 
 

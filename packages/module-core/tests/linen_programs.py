@@ -114,7 +114,7 @@ TABLES = SOURCES / "tables"
 
 # What each table of hints is about; "modules" has the rest.
 PARTS = {
-    "transforms": [LINEN / "transforms", LINEN / "lifting.py", LINEN / "axes.py"],
+    "transforms": [LINEN / f for f in ("transforms", "lifting.py", "clones.py", "axes.py")],
     "cursor": [SOURCES / "cursor.py"],
     "repeat": [
         *(LINEN / "repeat.py", SOURCES / "nnx" / "repeat.py"),

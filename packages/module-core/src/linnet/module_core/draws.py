@@ -24,7 +24,7 @@ rounding sees that there are others. So it holds for every initializer, dtype, k
 generator, also those (rbg, threefry that is not partitionable) whose bits would depend on a batch.
 
 **Why memory does not rise.** The loop carries one buffer for each parameter, and in each step a
-conditional writes one of them: XLA does that in place, so there is no stacked array to be cut up.
+conditional writes one of them: XLA does that in place, and no stacked array has to be split.
 The temporary memory is that of one draw; the single draws of one program need more, because
 XLA keeps several under way. A step passes all conditionals, so a loop has at most `_LONGEST`
 parameters. With several devices or on a mesh, nothing is grouped: each parameter may get another

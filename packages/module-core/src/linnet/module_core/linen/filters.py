@@ -74,12 +74,12 @@ def filter_to_set(x: CollectionFilter) -> set[str]:
     """The names that a filter matches.
 
     Raises:
-      InvalidFilterError: there is no end of them.
+      InvalidFilterError: the filter matches infinitely many names.
     """
     complement, names = normal_form(x)
     if complement:
         raise InvalidFilterError(
-            f"The filter {x!r} matches all names except some, so there is no set of them.",
+            f"The filter {x!r} matches all names except some, which no set can hold.",
             hint="Use in_filter to ask about one name.",
         )
     return set(names)

@@ -236,7 +236,7 @@ def _check(
     for name, entry in entries.items():
         tensor, value = tensors[name], entry.value
         if _is_key(value) or name in keys:
-            wanted = value.dtype if _is_key(value) else "no key"
+            wanted = value.dtype if _is_key(value) else "an array of numbers"
             got = _key_dtype(keys.get(name))
             if got != wanted:
                 dtypes.append(f"{name!r} is {got}, expected {wanted}")
@@ -261,7 +261,7 @@ def _check(
 def _key_dtype(impl: str | None) -> Any:
     """The dtype of keys of that kind, or a word for what isn't one."""
     if impl is None:
-        return "no key"
+        return "not a key"
     try:
         return jax.eval_shape(lambda: jax.random.key(0, impl=cast(Any, impl))).dtype
     except ValueError:

@@ -23,6 +23,6 @@ def dropout(
       rng: a key to use instead of the scope's.
 
     Raises:
-      InvalidRngError: there is no key.
+      InvalidRngError: no key was given.
     """
     return linen.Dropout(rate, deterministic=deterministic, parent=scope)(inputs, rng=rng)
