@@ -17,7 +17,7 @@ from linnet.layers_attention import functional, linen, nnx
 from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_norm.linen import RMSNorm
 from linnet.layers_norm.nnx import RMSNorm as NNXRMSNorm
-from linnet.module_core.nnx import Rngs
+from linnet.module_core.nnx import Module, Repeat, Rngs, view
 
 ROWS, LENGTH, PROMPT = 6, 12, 5
 X = jnp.asarray(np.random.default_rng(0).normal(size=(ROWS, LENGTH, 8)), jnp.float32)
@@ -35,6 +35,14 @@ FIELDS = {
         "attention_fn": lambda q, k, v, mask: linen.dot_product_attention(q, k, v, mask=mask),
     },
 }
+
+
+class Residual(Module):
+    def __init__(self, attention):
+        self.attention = attention
+
+    def __call__(self, x, **options):
+        return x + self.attention(x, **options)
 
 
 def layers(ring=False, dtype=None, per_row=True, **fields):
@@ -226,3 +234,26 @@ def test_a_batch_that_is_split_over_devices_stays_split():
         assert found["moves"] == [], form
         assert found["rows of a device"] == 1, form
         assert found["error"] < 1e-5, form
+
+
+def test_repeated_layers_have_a_cache_each():
+    """`view` makes the caches of all layers in a Repeat, also of those that alternate."""
+    options = CacheOptions(per_row=True, dtype=jnp.float32)
+
+    def block(window, rngs):
+        attention = nnx.MultiHeadAttention(
+            2, 8, rotary=Rotary(), window=window, cache_options=options, decode=False, rngs=rngs
+        )
+        return Residual(attention)
+
+    model = Repeat([partial(block, None), partial(block, 3)], 4, rngs=Rngs(0))
+    expected = model(X, is_causal=True)
+    reader = view(model, decode=True, batch_size=ROWS, max_length=LENGTH)
+    assert reader.block_0.attention.cached_key.shape == (2, ROWS, LENGTH, 2, 4)
+    assert model.block_0.attention.cached_key is None
+    first = reader(X[:, :PROMPT], lengths=jnp.full(ROWS, PROMPT))
+    near(first, expected[:, :PROMPT], 1e-4, 1e-5)
+    for t in range(PROMPT, PROMPT + 3):
+        near(reader(X[:, t : t + 1])[:, 0], expected[:, t], 1e-4, 1e-5)
+    again = view(reader, batch_size=ROWS, max_length=LENGTH)
+    assert again.block_1.attention.cache_index is reader.block_1.attention.cache_index

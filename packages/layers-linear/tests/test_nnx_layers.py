@@ -208,6 +208,18 @@ def test_lora_is_the_product_beside_the_layer():
         np.testing.assert_allclose(layer(X), expected + X @ a @ b, rtol=1e-5, atol=1e-5)
 
 
+def test_lora_has_the_dimensions_of_the_layer_that_it_is_around():
+    base = nnx.LinearGeneral((2, 2), (3, 5), axis=(-2, -1), rngs=Rngs(0))
+    layer = nnx.LoRA((2, 2), 1, (3, 5), base_module=base, rngs=Rngs(1))
+    x = jnp.reshape(jnp.asarray(X), (3, 2, 2))
+    np.testing.assert_array_equal(layer(x), base(x))
+    layer.lora_b[...] = jnp.ones((1, 15))
+    change = np.asarray(X) @ np.asarray(layer.lora_a[...]) @ np.ones((1, 15), np.float32)
+    np.testing.assert_allclose(layer(x), base(x) + change.reshape(3, 3, 5), rtol=1e-5)
+    with pytest.raises(ShapeError, match=r"\(3, 4\), expected their last dimensions"):
+        layer(X)
+
+
 def test_lora_linear_is_a_linear_with_an_adapter():
     layer = nnx.LoRALinear(4, 5, lora_rank=2, rngs=Rngs(0))
     assert isinstance(layer, nnx.Linear)

@@ -35,8 +35,8 @@ NNX = [
     {"module"},
     {"containers"},
     {"transforms"},
-    {"abstract", "proxy_caller", "repeat", "spmd", "training", "viewing"},
-    {"summary"},
+    {"abstract", "proxy_caller", "repeat", "spmd", "training"},
+    {"summary", "viewing"},
     {"__init__"},
 ]
 

@@ -129,3 +129,64 @@ def test_there_is_one_kind_of_variables():
         ArgumentError, match="ref=True is not supported: Linnet has neither references"
     ):
         nnx.vars_as(model, ref=True)
+
+
+class Reader(nnx.Module):
+    """Keeps what it has seen, in a variable that a view makes; scales by another."""
+
+    def __init__(self):
+        self.scale = nnx.Param(jnp.ones(3))
+        self.count = nnx.Cache(jnp.zeros((), jnp.int32))
+        self.seen = None
+
+    def set_view(self, size: int | None = None, count: int | None = None):
+        assert self.scale.shape == (3,)
+        if count is not None:
+            self.count.set_value(jnp.asarray(count, jnp.int32))
+        if size is not None and (self.seen is None or self.seen.shape != (size,)):
+            self.seen = nnx.Cache(jnp.zeros(size))
+
+    def __call__(self, x):
+        if self.seen is not None:
+            self.seen.set_value(self.seen.get_value() + jnp.sum(x))
+        return x * self.scale
+
+
+@pytest.mark.parametrize(("each", "steps"), [(1, 4), (2, 2)])
+def test_a_view_makes_variables_for_all_layers_of_a_repeat(each, steps):
+    model = nnx.List([nnx.Repeat([Reader] * each, 4)])
+    reader = nnx.view(model, size=2)
+    names = ["block"] if each == 1 else ["block_0", "block_1"]
+    for name in names:
+        block, original = getattr(reader[0], name), getattr(model[0], name)
+        assert block.seen.shape == (steps, 2)
+        assert block.scale is original.scale
+        assert block.count is original.count
+        assert original.seen is None
+    assert reader[0](jnp.ones(3)).shape == (3,)
+    again = nnx.view(reader, size=2, count=7)
+    for name in names:
+        block = getattr(again[0], name)
+        assert block.seen is getattr(reader[0], name).seen
+        assert block.seen[...].tolist() == [[3.0, 3.0]] * steps
+        assert block.count[...].tolist() == [7] * steps
+
+
+def test_a_view_in_nested_repeats():
+    def inner():
+        return nnx.Repeat(Reader, 2)
+
+    abstract = nnx.eval_shape(lambda: nnx.Repeat(inner, 3))
+    reader = nnx.view(abstract, size=2)
+    assert reader.block.block.seen.shape == (3, 2, 2)
+    assert reader.block.block.scale.shape == (3, 2, 3)
+
+
+def test_caches_of_repeated_layers_have_the_name_of_the_layers_axis():
+    class Named(Reader):
+        def set_view(self, size: int | None = None):
+            if size is not None:
+                self.seen = nnx.Cache(jnp.zeros(size), out_sharding=("length",))
+
+    reader = nnx.view(nnx.Repeat(Named, 3, axis_name="layers"), size=2)
+    assert reader.block.seen.out_sharding == ("layers", "length")

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from linnet.module_core.layers.torch_layout import Layout, divided, flat, matrix, same
+from collections.abc import Sequence
+from dataclasses import replace
+
+from linnet.module_core.layers.torch_layout import Layout, Rule, divided, flat, matrix, same
 
 _PARTS = ("query", "key", "value")
 
+# The names of `torch.nn.MultiheadAttention`, then those of Llama and its relatives, of GPT-2, and
+# of others. Some models have no bias of the keys: without rotary positions, it would add the same
+# to all logits of a query.
+_FUSED = ("in_proj_{}", "qkv_proj.{}", "c_attn.{}", "qkv.{}")
+_OUT = ("out_proj.{}", "o_proj.{}", "c_proj.{}", "proj.{}", "dense.{}")
+
+
+def _any_of(names: Sequence[str], what: str) -> str:
+    return "|".join(name.format(what) for name in names)
+
+
+def _bias(part: str) -> Rule:
+    rule = flat(f"{part[0]}_proj.bias|{part}.bias", f"{part}/bias")
+    return replace(rule, or_zeros=part == "key")
+
+
 ATTENTION = Layout(
     (
-        divided("in_proj_weight", [f"{part}/kernel" for part in _PARTS], of_kernel=True),
-        divided("in_proj_bias", [f"{part}/bias" for part in _PARTS], of_kernel=False),
+        divided(_any_of(_FUSED, "weight"), [f"{part}/kernel" for part in _PARTS], of_kernel=True),
+        divided(_any_of(_FUSED, "bias"), [f"{part}/bias" for part in _PARTS], of_kernel=False),
         *(
-            matrix(f"{part[0]}_proj_weight|{part[0]}_proj.weight", f"{part}/kernel")
+            matrix(
+                f"{part[0]}_proj_weight|{part[0]}_proj.weight|{part}.weight",
+                f"{part}/kernel",
+            )
             for part in _PARTS
         ),
-        *(flat(f"{part[0]}_proj.bias", f"{part}/bias") for part in _PARTS),
-        matrix("out_proj.weight|o_proj.weight", "out/kernel", lambda layer: 2),
-        same("out_proj.bias|o_proj.bias", "out/bias"),
+        *map(_bias, _PARTS),
+        matrix(_any_of(_OUT, "weight"), "out/kernel", lambda layer: 2),
+        same(_any_of(_OUT, "bias"), "out/bias"),
     )
 )
 POSITION_BIAS = Layout((same("weight", "embedding"),))

@@ -6,6 +6,7 @@ Only the adapter's parameters are of type `LoRAParam`, so that filters select th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 from linnet.initializers import Initializer, he_uniform
 from linnet.initializers.defaults import default_bias_init
 from linnet.layers_linear import functional
-from linnet.module_core.errors import ArgumentError, describe
+from linnet.layers_linear._torch import LORA
+from linnet.module_core.errors import ArgumentError, ShapeError, describe
 from linnet.module_core.layers import (
     NO_METADATA,
     Array,
@@ -22,7 +24,9 @@ from linnet.module_core.layers import (
     Metadata,
     OutSharding,
     PromoteDtype,
+    Sizes,
     integer,
+    integers,
 )
 from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, value_of
 from linnet.module_core.nnx import LoRAParam, Module, Rngs, Variable
@@ -39,9 +43,10 @@ class LoRA(Layer):
     """A low-rank adapter, alone or around a module; see `functional.lora` for the equation.
 
     Args:
-      in_features: number of features of the inputs.
+      in_features: number of features of the inputs, or several numbers for the last dimensions.
       lora_rank: rank of the product, the number of columns of `lora_a`.
-      out_features: number of features of the output.
+      out_features: number of features of the output, or sizes of several dimensions, such as
+        (heads, depth) around a projection of `MultiHeadAttention`.
       base_module: a module or function that is called with the same inputs, and whose output is
         added; None for the adapter alone.
       dtype: the computation dtype; None for the common type of input and parameters.
@@ -55,8 +60,8 @@ class LoRA(Layer):
       a_metadata, b_metadata: metadata of the parameters.
 
     Attributes:
-      lora_a: `LoRAParam` of shape [in_features, lora_rank].
-      lora_b: `LoRAParam` of shape [lora_rank, out_features].
+      lora_a: `LoRAParam` of shape [I, lora_rank], with I the product of `in_features`.
+      lora_b: `LoRAParam` of shape [lora_rank, O], with O the product of `out_features`.
 
     >>> import jax.numpy as jnp
     >>> from linnet.module_core.nnx import Rngs
@@ -70,11 +75,13 @@ class LoRA(Layer):
     True
     """
 
+    __torch_layout__ = LORA
+
     def __init__(
         self,
-        in_features: int,
+        in_features: Sizes,
         lora_rank: int,
-        out_features: int,
+        out_features: Sizes,
         *,
         base_module: Module | Callable[..., Any] | None = None,
         dtype: DTypeLike | None = None,
@@ -92,8 +99,10 @@ class LoRA(Layer):
                 f"`base_module` must be callable, got {describe(base_module)}.",
                 hint="Pass a module that maps the same inputs, such as nnx.Linear.",
             )
-        self.in_features = integer(in_features, "in_features")
-        self.out_features = integer(out_features, "out_features")
+        inputs = integers(in_features, "in_features")
+        outputs = integers(out_features, "out_features")
+        self.in_features = in_features if isinstance(in_features, int) else inputs
+        self.out_features = out_features if isinstance(out_features, int) else outputs
         rank = integer(lora_rank, "lora_rank", least=1)
         self.dtype = dtype
         self.param_dtype = param_dtype
@@ -103,7 +112,7 @@ class LoRA(Layer):
         self.lora_a: Variable[Array] = new_param(
             self,
             a_initializer,
-            (self.in_features, rank),
+            (math.prod(inputs), rank),
             param_dtype,
             rngs,
             a_metadata,
@@ -112,7 +121,7 @@ class LoRA(Layer):
         self.lora_b: Variable[Array] = new_param(
             self,
             b_initializer,
-            (rank, self.out_features),
+            (rank, math.prod(outputs)),
             param_dtype,
             rngs,
             b_metadata,
@@ -123,16 +132,26 @@ class LoRA(Layer):
         """Applies the adapter, and `base_module` if there is one.
 
         Args:
-          x: [..., in_features].
+          x: [..., *in_features].
           **kwargs: for `base_module`.
 
         Returns:
-          [..., out_features].
+          [..., *out_features].
         """
         a, b = value_of(self.lora_a), value_of(self.lora_b)
-        require_features(x, a.shape[0])
+        inputs = integers(self.in_features, "in_features")
+        if len(inputs) == 1:
+            require_features(x, a.shape[0])
+        elif jnp.shape(x)[-len(inputs) :] != inputs:
+            raise ShapeError(
+                f"{type(self).__name__} got inputs of shape {jnp.shape(x)}, expected their last"
+                f" dimensions to be in_features={inputs}."
+            )
         x, a, b = self.promote_dtype((x, a, b), dtype=self.dtype)
-        out = functional.lora(x, a, b)  # [..., out_features]
+        flat = jnp.reshape(x, (*x.shape[: x.ndim - len(inputs)], -1)) if len(inputs) > 1 else x
+        out = functional.lora(flat, a, b)  # [..., O]
+        if not isinstance(self.out_features, int):
+            out = jnp.reshape(out, (*out.shape[:-1], *self.out_features))
         if self.base_module is not None:
             out = out + self.base_module(x, **kwargs)
         return out

@@ -4,22 +4,30 @@
 the original: its objects are new, but it shares the original's variables. One model can thus be
 in training and evaluation mode at once, without switching back and forth.
 
-A layer declares its settings by the parameters of its `set_view` method.
+A layer declares its settings by the parameters of its `set_view` method. Within `Repeat`, the
+method sees the variables of one layer, and those that it makes are made for all layers.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
 
 from ..accepted import accepted
 from ..errors import ArgumentError, did_you_mean
 from .filters import Filter, to_predicate
 from .module import set_attributes
+from .repeat import Repeat
 from .structure.graph import clone
 from .structure.iteration import iter_graph
+from .variable.sharding_metadata import add_axis_name, remove_axis_name
+from .variable.variable import Variable
 from .variable.variable_metadata import require_one_kind
 
 A = TypeVar("A")
@@ -60,13 +68,14 @@ def view(
     new = clone(node, variables=False, graph=graph)
     taken: set[str] = set()
     known: set[str] = set()
-    for module in _viewable(new, only):
+    for module, repeats in _viewable(new, only):
         parameters = inspect.signature(module.set_view).parameters
         known.update(parameters)
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         mine = {k: v for k, v in kwargs.items() if open_ended or k in parameters}
         if mine:
-            module.set_view(**mine)
+            with _as_one_layer(module, repeats):
+                module.set_view(**mine)
             taken.update(mine)
     unused = sorted(set(kwargs) - taken)
     if unused and raise_if_not_found:
@@ -85,7 +94,7 @@ def view_info(node: object, /, *, only: Filter = ..., graph: bool | None = None)
       only: which modules to list.
       graph: False raises an error for shared references.
     """
-    classes = {type(m).__name__: m.set_view for m in _viewable(node, only, graph)}
+    classes = {type(m).__name__: m.set_view for m, _ in _viewable(node, only, graph)}
     lines: list[str] = []
     for name, method in sorted(classes.items()):
         lines.append(f"{name}:")
@@ -158,11 +167,55 @@ vars_as = with_vars
 """An older name of `with_vars`."""
 
 
-def _viewable(node: object, only: Filter, graph: bool | None = None) -> Iterator[Any]:
+def _viewable(
+    node: object, only: Filter, graph: bool | None = None
+) -> Iterator[tuple[Any, list[Repeat]]]:
+    """The modules that have settings, each with the `Repeat`s that it is in."""
     predicate = to_predicate(only)
-    for path, value in iter_graph(node, graph=graph):
+    found = list(iter_graph(node, graph=graph))
+    repeats = {path: value for path, value in found if isinstance(value, Repeat)}
+    for path, value in found:
         if callable(getattr(type(value), "set_view", None)) and predicate(path, value):
-            yield value
+            yield value, [repeats[path[:n]] for n in range(len(path)) if path[:n] in repeats]
+
+
+@contextmanager
+def _as_one_layer(module: Any, repeats: Sequence[Repeat]) -> Iterator[None]:
+    """Lets a module within `Repeat` see its variables as those of a single layer.
+
+    Variables that it makes meanwhile, such as caches, are then made for all layers.
+    """
+    sizes = tuple(r.length // r.layers_per_block for r in repeats)
+    stacked: dict[str, tuple[Variable[Any], Variable[Any], Any]] = {}
+    for name, variable in vars(module).items() if repeats else ():
+        value = variable.raw_value if isinstance(variable, Variable) else None
+        if getattr(value, "shape", ())[: len(sizes)] != sizes:
+            continue
+        alone, value = variable.copy(), _first(value, len(sizes))
+        for repeat in repeats:
+            remove_axis_name(alone, 0, repeat.axis_name)
+        alone.set_raw_value(value)
+        stacked[name] = (variable, alone, value)
+    for name, (_, alone, _) in stacked.items():
+        setattr(module, name, alone)
+    yield
+    for name, variable in list(vars(module).items()) if repeats else ():
+        original, alone, value = stacked.get(name, (None, None, None))
+        if not isinstance(variable, Variable):
+            continue
+        if variable is alone and variable.raw_value is value:  # as it was
+            setattr(module, name, original)
+            continue
+        made = variable.raw_value
+        variable.set_raw_value(jnp.broadcast_to(made, (*sizes, *jnp.shape(made))))
+        for repeat in reversed(repeats):
+            add_axis_name(variable, 0, repeat.axis_name)
+
+
+def _first(value: Any, depth: int) -> Any:
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return jax.eval_shape(lambda x: x[(0,) * depth], value)
+    return value[(0,) * depth]
 
 
 def _text(annotation: object) -> str:

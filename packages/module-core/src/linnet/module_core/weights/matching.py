@@ -222,10 +222,16 @@ def with_repeats(renames: Renames, target: Target) -> Renames:
     result = Renames({})
     result.table = list(renames.table)
     named = set(renames.stacked())
-    for path in target.stacks:
+    for path, length, each in target.stacks:
         where = "/".join(path)
-        if f"{where}/block".strip("/") not in named:
+        if f"{where}/block".strip("/") in named or f"{where}/block_0".strip("/") in named:
+            continue
+        if each == 1:
             result.add(f"{where}/{{i}}".strip("/"), f"{where}/block[{{i}}]".strip("/"))
+            continue
+        for i in range(length):  # layer i is in step i // each
+            step = f"{where}/block_{i % each}[{i // each}]"
+            result.add(f"{where}/{i}".strip("/"), step.strip("/"))
     for path, names in target.sequences:
         where = "/".join(path)
         result.add(f"{where}/{{i}}".strip("/"), f"{where}/{names}".strip("/"))

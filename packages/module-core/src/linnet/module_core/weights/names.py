@@ -5,7 +5,8 @@ A name in a state dict, "encoder.layers.3.norm.weight", is a path like those of 
 "[3]" behind a part means index 3 along the first axis of variables that hold several layers.
 
 Linen numbers the modules of a list as `layers_3`, and keywords get an underscore (`if_`); both are
-spelled alike for the comparison: "layers/3", "if".
+spelled alike for the comparison: "layers/3", "if". A layer in an adapter, its `base_module`, is
+spelled as if it were in the adapter's place.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from collections.abc import Mapping
 
 from ..errors import ArgumentError, ArgumentTypeError
 
+WRAPPED = "base_module"
+"""The attribute in which an adapter (`nnx.LoRA`) holds the layer that it is around."""
+
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _SLOT = re.compile(r"\[(\d+)\]")
+_INDEX = re.compile(r"\[(?:\d+|\{\w+\})\]")
 
 
 def canonical(path: str) -> str:
@@ -24,9 +29,13 @@ def canonical(path: str) -> str:
 
     >>> canonical("decoder.layers_3.if_.kernel")
     'decoder/layers/3/if/kernel'
+    >>> canonical("query/base_module/kernel")
+    'query/kernel'
     """
     parts = []
     for part in path.replace(".", "/").split("/"):
+        if part == WRAPPED:
+            continue
         name, _, number = part.rpartition("_")
         if name and number.isdecimal():
             parts += [name, number]
@@ -97,8 +106,8 @@ class Renames:
 
     def stacked(self) -> list[str]:
         """The paths of variables that hold several layers, without the index."""
-        found = [value for _, value in self.table if "[{" in value]
-        return [re.sub(r"\[\{\w+\}\].*", "", value) for value in found]
+        found = [_INDEX.split(value)[0] for _, value in self.table if _INDEX.search(value)]
+        return list(dict.fromkeys(found))
 
 
 def _renamed(path: str, key: str, value: str) -> str:

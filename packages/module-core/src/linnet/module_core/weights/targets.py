@@ -67,7 +67,7 @@ class Target:
       places: for layers whose tensors PyTorch has under other paths: these, with what follows the
         tensors' names.
       wrapped: for layers in a wrapper: the wrapper's layout.
-      stacks: the paths of `Repeat`s.
+      stacks: the paths of `Repeat`s, with the numbers of their layers and of layers in a step.
       sequences: the paths of `Sequential`s, with the names of their layers.
       complete: whether all layers are known.
       result: what `from_torch` returns.
@@ -77,7 +77,7 @@ class Target:
     layers: dict[Path, Any] = dataclasses.field(default_factory=dict)
     places: dict[Path, list[tuple[Path, str]]] = dataclasses.field(default_factory=dict)
     wrapped: dict[Path, Layout] = dataclasses.field(default_factory=dict)
-    stacks: list[Path] = dataclasses.field(default_factory=list)
+    stacks: list[tuple[Path, int, int]] = dataclasses.field(default_factory=list)
     sequences: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
     complete: bool = True
     result: Callable[[], Any] = lambda: None
@@ -85,7 +85,7 @@ class Target:
     def note(self, path: Path, layer: object, inner: Callable[[str], Path | None]) -> None:
         """Adds a layer; `inner` gives the path of a layer in one of its attributes."""
         if isinstance(layer, LinenRepeat | NnxRepeat):
-            self.stacks.append(path)
+            self.stacks.append((path, int(layer.length), int(layer.layers_per_block)))
         elif isinstance(layer, linen.Sequential | nnx.Sequential):
             names = "layers_{i}" if isinstance(layer, linen.Sequential) else "layers/{i}"
             self.sequences.append((path, names))

@@ -18,7 +18,7 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..layers.torch_layout import Numbers, Rule, same
 from .arrays import numbers, shape_of
 from .matching import Arrangement, Slot, Step, layout_of, matched, twin_of, with_repeats
-from .names import Renames, canonical
+from .names import WRAPPED, Renames, canonical
 from .safetensors import Tensor
 from .targets import Path, Target, target_of
 
@@ -248,7 +248,8 @@ def _named(source: Target, renames: Renames, arranged: Arrangement) -> dict[str,
         for slot, where in _places(prefix, depth, values[0].shape):
             tensors = rule.save(layer, [v[slot] for v in values], None)
             for names, tensor in zip(rule.torch, tensors, strict=True):
-                full = "/".join((*where, *(names.split("|")[0] + suffix).split(".")))
+                parts = (*where, *(names.split("|")[0] + suffix).split("."))
+                full = "/".join(part for part in parts if part != WRAPPED)
                 name = renames.backward(full)
                 found[name] = np.ascontiguousarray(arranged.stored(name, tensor))
 
