@@ -1,6 +1,7 @@
 """Every hint of this package, followed to the letter."""
 
 import functools
+import json
 from pathlib import Path
 
 import jax
@@ -296,6 +297,28 @@ REMEDIES = [
         "Each token of each batch entry has one position.",
         lambda: functional.rotary(Q, jnp.arange(2)),
         lambda: functional.rotary(Q, jnp.arange(3)),
+    ),
+    Remedy(
+        "Read it with json.loads(path.read_text()).",
+        lambda: functional.rotary_from_config('{"rope_theta": 1e6}'),
+        lambda: functional.rotary_from_config(json.loads('{"rope_theta": 1e6}')),
+    ),
+    Remedy(
+        "Pass layer_type as one of {}.",
+        lambda: functional.rotary_from_config({"rope_parameters": {"sliding_attention": {}}}),
+        lambda: functional.rotary_from_config(
+            {"rope_parameters": {"sliding_attention": {}}}, layer_type="sliding_attention"
+        ),
+    ),
+    Remedy(
+        "Known are {}.",
+        lambda: functional.rotary_from_config({"rope_scaling": {"type": "lines", "factor": 2.0}}),
+        lambda: functional.rotary_from_config({"rope_scaling": {"type": "linear", "factor": 2.0}}),
+    ),
+    Remedy(
+        "A copy of the configuration may have it added.",
+        lambda: functional.rotary_from_config({"rope_scaling": {"type": "linear"}}),
+        lambda: functional.rotary_from_config({"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ),
     Remedy(
         "Half of the buckets of a direction hold one distance each, the others a range.",

@@ -16,7 +16,9 @@ from linnet.layers_attention.functional import (
     NTKScaling,
     Rotary,
     YaRNScaling,
+    rotary_from_config,
 )
+from linnet.module_core.errors import ArgumentError, ArgumentTypeError
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(2, 5, 3, 8))
@@ -151,3 +153,80 @@ def test_a_long_bias_takes_no_memory_of_its_square():
         return int(program.compile().memory_analysis().temp_size_in_bytes)
 
     assert temporary(8192) < 4.5 * temporary(2048)
+
+
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+GEMMA3 = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+YARN = {"type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096}
+
+
+@pytest.mark.parametrize(
+    ("config", "layer_type", "expected"),
+    [
+        ({}, "full_attention", Rotary()),
+        ({"rope_theta": 1e6, "rope_scaling": None}, "full_attention", Rotary(1e6)),
+        ({"rotary_emb_base": 1e5, "rotary_pct": 0.25}, "full_attention", Rotary(1e5, 0.25)),
+        (
+            {"rope_theta": 5e5, "rope_scaling": LLAMA3, "max_position_embeddings": 2048},
+            "full_attention",
+            Rotary(5e5, scaling=Llama3Scaling(8.0, 1.0, 4.0, 2048)),
+        ),
+        (
+            {
+                "rope_parameters": LLAMA3
+                | {
+                    "rope_theta": 5e5,
+                    "partial_rotary_factor": 0.5,
+                    "original_max_position_embeddings": 64,
+                },
+                "max_position_embeddings": 2048,
+            },
+            "full_attention",
+            Rotary(5e5, 0.5, scaling=Llama3Scaling(8.0, 1.0, 4.0, 64)),
+        ),
+        ({"rope_parameters": GEMMA3}, "sliding_attention", Rotary()),
+        (
+            {"rope_parameters": GEMMA3},
+            "full_attention",
+            Rotary(1e6, scaling=LinearScaling(8.0)),
+        ),
+        (
+            {"rope_theta": 1e6, "rope_scaling": {"type": "linear", "factor": 8.0}}
+            | {"rope_local_base_freq": 1e4},
+            "full_attention",
+            Rotary(1e6, scaling=LinearScaling(8.0)),
+        ),
+        ({"rope_theta": 1e6, "rope_local_base_freq": 2e4}, "sliding_attention", Rotary(2e4)),
+        (
+            {"rope_scaling": YARN | {"beta_fast": 16, "truncate": False}},
+            "full_attention",
+            Rotary(scaling=YaRNScaling(40.0, 4096, beta_fast=16, truncate=False)),
+        ),
+        (
+            {"rope_scaling": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}},
+            "full_attention",
+            Rotary(scaling=YaRNScaling(40.0, 4096, attention_factor=1.0)),
+        ),
+    ],
+)
+def test_configurations(config, layer_type, expected):
+    assert rotary_from_config(config, layer_type) == expected
+    assert rotary_from_config(config, layer_type, interleaved=True).interleaved
+
+
+@pytest.mark.parametrize(
+    ("config", "layer_type", "match"),
+    [
+        ({"rope_scaling": {"type": "spiral"}}, "full_attention", "by 'spiral'.*not known"),
+        ({"rope_scaling": {"type": "linear"}}, "full_attention", "'linear', and has no 'factor'"),
+        ({"rope_parameters": GEMMA3}, "no_attention", "layers of type 'no_attention'"),
+    ],
+)
+def test_configurations_that_cannot_be_read(config, layer_type, match):
+    with pytest.raises(ArgumentError, match=match):
+        rotary_from_config(config, layer_type)
+    with pytest.raises(ArgumentTypeError, match="config is a str"):
+        rotary_from_config("config.json")

@@ -33,3 +33,4 @@ from .rotary import NTKScaling as NTKScaling
 from .rotary import Rotary as Rotary
 from .rotary import YaRNScaling as YaRNScaling
 from .rotary import rotary as rotary
+from .rotary_config import rotary_from_config as rotary_from_config

@@ -20,6 +20,7 @@ from ..functional import alibi as alibi
 from ..functional import combine_masks as combine_masks
 from ..functional import make_attention_mask as make_attention_mask
 from ..functional import make_causal_mask as make_causal_mask
+from ..functional import rotary_from_config as rotary_from_config
 from .dot_product import dot_product_attention as dot_product_attention
 from .dot_product import dot_product_attention_weights as dot_product_attention_weights
 from .multi_head import MultiHeadAttention as MultiHeadAttention
