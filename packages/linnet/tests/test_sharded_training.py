@@ -1,10 +1,15 @@
-"""Training on a mesh: the files named here, in one process that has eight devices."""
+"""Training and loading on a mesh: the files named here, in one process that has eight devices."""
 
 from pathlib import Path
 
 from fixtures import pass_on_devices
 
-NAMES = ["sharded_training.py", "nnx_sharded_training.py", "explicit_mesh.py"]
+NAMES = [
+    "sharded_training.py",
+    "nnx_sharded_training.py",
+    "explicit_mesh.py",
+    "weights_on_mesh.py",
+]
 
 
 def test_on_eight_devices():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -73,11 +72,3 @@ def own_copy(array: Numbers, dtype: np.dtype[Any]) -> Numbers:
     else:
         copy[...] = array
     return copy
-
-
-def placed(array: Numbers, sharding: Any) -> Any:
-    """A NumPy array that nobody else changes, as an array of jax with that sharding.
-
-    Waits for the transfer: otherwise, tensors that are still on their way pile up in memory.
-    """
-    return jax.device_put(array, sharding).block_until_ready()

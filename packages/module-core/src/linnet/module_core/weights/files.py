@@ -1,7 +1,8 @@
 """Saves modules, variables and other trees of arrays as safetensors files, and loads them.
 
 A tensor has the name of its path, "params/dense/kernel". Tensors are read and written one by one,
-so no more than one of them is in the host's memory beside the arrays themselves.
+so no more than one of them is in the host's memory beside the arrays themselves; of one that is
+split over devices, no more than a device's piece.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any, TypeVar, cast, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
 from .. import nnx
 from ..boxes import contents, is_axis_metadata, replace_boxed
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, did_you_mean
-from .arrays import placed
+from .placing import place_of, placed
 from .safetensors import Tensor, Tensors, name_of, opened, write
 
 T = TypeVar("T")
@@ -31,10 +33,11 @@ _KEYS = "linnet.keys"
 
 @dataclass
 class _Entry:
-    """A value of a tree: what it is now, and how to replace it."""
+    """A value of a tree: what it is now, how to replace it, and the variable that holds it."""
 
     value: Any
     put: Callable[[Any], None]
+    variable: nnx.Variable[Any] | None = None
 
 
 @overload
@@ -48,16 +51,19 @@ def load(path: str | os.PathLike[str], target: Any = None) -> Any:
       path: a file, the index of several (`model.safetensors.index.json`), or a folder with one of
         them called `model.safetensors`.
       target: what was saved, with other values: an nnx module, linen variables, or any tree. Each
-        value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`. None for the
-        tensors by name, for `from_torch`.
+        value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`; a variable that is
+        only that lies as its metadata specifies on the mesh that is set. None for the tensors by
+        name, for `from_torch`.
 
     Returns:
       A mapping of names to tensors, each of which is read by `numpy.asarray`. With a target, the
       nnx module, whose variables were replaced, or a new tree.
 
     Raises:
-      ArgumentError: the file is not of this format, cut off, or has other names than the target.
-      ShapeError, DtypeError: a tensor doesn't fit; nothing was changed.
+      ArgumentError: the file is not of this format, cut off, or has other names than the target;
+        or a sharding is on an abstract mesh.
+      ShapeError, DtypeError: a tensor or sharding doesn't fit. All of this is checked before
+        anything is changed.
 
     >>> import pathlib, tempfile
     >>> import numpy as np
@@ -75,8 +81,10 @@ def load(path: str | os.PathLike[str], target: Any = None) -> Any:
     entries, result = _entries(target)
     keys = _key_impls(tensors.metadata, path)
     _check(entries, tensors, keys, path)
-    for name, entry in entries.items():
-        entry.put(_value(entry.value, tensors[name], keys.get(name)))
+    places = {name: place_of(e.value, repr(name), e.variable) for name, e in entries.items()}
+    for name in places:
+        entry = entries.pop(name)  # so that the old value is freed
+        entry.put(_value(entry.value, tensors[name], keys.get(name), places[name]))
     return result()
 
 
@@ -147,7 +155,7 @@ def _entries(tree: object) -> tuple[dict[str, _Entry], Callable[[], Any]]:
             if isinstance(variable, nnx.Variable):
                 flat = [p for part in path for p in (part if isinstance(part, tuple) else (part,))]
                 put = variable.set_value
-                add("/".join(map(str, flat)), _Entry(variable.raw_value, put))
+                add("/".join(map(str, flat)), _Entry(variable.raw_value, put, variable))
         return found, lambda: tree
     flat_tree, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_axis_metadata)
     values = [value for _, value in flat_tree]
@@ -275,13 +283,12 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return str(dtype)
 
 
-def _value(old: Any, tensor: Tensor, impl: str | None) -> Any:
-    array = np.asarray(tensor)
-    sharding = getattr(old, "sharding", None)
+def _value(old: Any, tensor: Tensor, impl: str | None, place: Sharding | None) -> Any:
     if impl is not None:
-        key = jax.random.wrap_key_data(jnp.asarray(array), impl=cast(Any, impl))
-        return key if sharding is None else jax.device_put(key, sharding)
+        key = jax.random.wrap_key_data(jnp.asarray(np.asarray(tensor)), impl=cast(Any, impl))
+        return key if place is None else jax.device_put(key, place)
     if isinstance(old, bool | int | float | complex):
-        return type(old)(array.item())
-    array = np.asarray(array, dtype=old.dtype)
-    return array if isinstance(old, np.ndarray | np.generic) else placed(array, sharding)
+        return type(old)(np.asarray(tensor).item())
+    if isinstance(old, np.ndarray | np.generic):
+        return np.asarray(np.asarray(tensor), dtype=old.dtype)
+    return placed(tensor, np.dtype(old.dtype), place, own=True)

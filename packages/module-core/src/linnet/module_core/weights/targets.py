@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
 from .. import linen, nnx
 from ..boxes import AxisMetadata, contents, is_axis_metadata, replace_boxed
@@ -21,7 +22,7 @@ from ..errors import ArgumentError, ArgumentTypeError
 from ..layers.torch_layout import Layout, Numbers
 from ..linen.repeat import Repeat as LinenRepeat
 from ..nnx.repeat import Repeat as NnxRepeat
-from .arrays import own_copy, placed
+from .placing import place_of, placed
 
 Path: TypeAlias = tuple[str, ...]
 
@@ -36,6 +37,7 @@ class Leaf:
       required: whether loading must give it a value.
       get: the value.
       put: replaces it.
+      place: where its next value is to be.
     """
 
     name: str
@@ -44,17 +46,15 @@ class Leaf:
     required: bool
     get: Callable[[], Any]
     put: Callable[[Any], None]
+    place: Callable[[], Sharding | None]
 
     def store(self, value: Numbers, *, own: bool) -> None:
         """Replaces the value, with its dtype and where it was.
 
-        Unless the numbers are our `own`, they are copied: jax may use the memory of an array of
-        NumPy, and a PyTorch model may go on training in it.
+        Unless the numbers are our `own`, they are copied: a PyTorch model may go on training in
+        their memory.
         """
-        sharding = getattr(self.get(), "sharding", None)
-        if not own or value.dtype != self.dtype:
-            value = own_copy(value, self.dtype)
-        self.put(placed(value, sharding))
+        self.put(placed(value, self.dtype, self.place(), own=own))
 
 
 @dataclasses.dataclass
@@ -185,6 +185,7 @@ def _add_item(target: Target, path: Path, items: dict[Any, Any], key: object) ->
         True,
         lambda: items[key],
         lambda new: items.__setitem__(key, new),
+        lambda: place_of(items[key], "/".join(path)),
     )
 
 
@@ -199,6 +200,7 @@ def _add_variable(target: Target, path: Path, variable: nnx.Variable[Any]) -> No
         isinstance(variable, nnx.Param | nnx.BatchStat),
         lambda: variable.raw_value,
         variable.set_value,
+        lambda: place_of(variable.raw_value, "/".join(path), variable),
     )
 
 
@@ -265,6 +267,7 @@ def _add_value(target: Target, path: Path, collection: str, values: list[Any], i
         collection in ("params", "batch_stats"),
         lambda: contents(values[i]),
         put,
+        lambda: place_of(contents(values[i]), "/".join((collection, *path))),
     )
 
 

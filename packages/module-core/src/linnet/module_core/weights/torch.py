@@ -82,6 +82,8 @@ def from_torch(
     into = target_of(target, variables, inputs, options)
     arranged = _arrangement(flattened, transposed)
     steps = matched(into, state_dict, Renames(rename), arranged, ignore)
+    for leaf in (leaf for step in steps for leaf in step.leaves):
+        leaf.place()  # raises an error before anything is replaced
     for step in steps:
         _load(step, state_dict, arranged)
     return into.result()

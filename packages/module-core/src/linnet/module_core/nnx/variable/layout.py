@@ -32,7 +32,7 @@ from jax.sharding import (
     get_abstract_mesh,
 )
 
-from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, reshard
+from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, mesh_that_is_set, reshard
 from ...errors import ArgumentError
 from ..nodes import edits
 from ..nodes.kinds import OBJECT, kind_of
@@ -41,7 +41,7 @@ from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sha
 if TYPE_CHECKING:
     from .variable import Variable
 
-    _Array = jax.Array | np.ndarray[Any, Any]
+    _Array = jax.Array | np.ndarray[Any, Any] | jax.ShapeDtypeStruct
     _Mesh = Mesh | AbstractMesh
 
 T = TypeVar("T")
@@ -63,8 +63,26 @@ def laid_out(variable: Variable[Any], value: T, *, names: object = _OWN, strict:
       ArgumentError: the metadata names more axes than the value has, or axes that the mesh lacks.
     """
     names = axis_names_of(variable) if names is _OWN else names
-    found = None if names is None else _layout_for(variable, value, names, strict)
+    if names is None or not isinstance(value, (jax.Array, np.ndarray)):
+        return value
+    found = _layout_for(variable, value, names, strict)
     return value if found is None else _put(value, *found)
+
+
+def sharding_for(variable: Variable[Any], value: jax.ShapeDtypeStruct) -> Sharding | None:
+    """The sharding that `loaded` gives a value of that shape, or None if it leaves it alone.
+
+    None also for a memory order (`Format`) and on a mesh that isn't known to have devices.
+    """
+    names = axis_names_of(variable)
+    found = None if names is None else _layout_for(variable, value, names, strict=False)
+    if found is None:
+        return None
+    layout, _ = found
+    if isinstance(layout, PartitionSpec):
+        mesh = mesh_that_is_set()
+        return None if mesh is None else NamedSharding(mesh, layout)
+    return layout if isinstance(layout, Sharding) else None
 
 
 def loaded(variable: Variable[Any], value: T) -> T:
@@ -83,11 +101,9 @@ def loaded(variable: Variable[Any], value: T) -> T:
 
 
 def _layout_for(
-    variable: Variable[Any], value: object, names: object, strict: bool
+    variable: Variable[Any], value: _Array, names: object, strict: bool
 ) -> tuple[Any, Any] | None:
     """The layout of a value and its mesh, or None if it has no layout."""
-    if not isinstance(value, (jax.Array, np.ndarray)):
-        return None
     if not variable._metadata.get("eager_sharding", using_eager_sharding()):
         return None
     whole = lies_as(names)
