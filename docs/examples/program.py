@@ -9,15 +9,28 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BLUE, ORANGE, GRAY = "#0072b2", "#d55e00", "#6b7075"  # told apart by the color-blind, too
 
 
-def read_options(description: str, steps: int) -> argparse.Namespace:
-    """The command line: `out` (a folder, which is made), `steps`, `seed` and `tiny`."""
+def read_options(description: str, steps: int, checkpoint: str = "") -> argparse.Namespace:
+    """The command line: `out` (a folder, which is made), `steps`, `seed` and `tiny`.
+
+    Args:
+      description: of the program.
+      steps: of the optimizer, unless others are given.
+      checkpoint: for programs that read one, the folder in checkpoints/ that is read unless another
+        is given.
+    """
     parser = argparse.ArgumentParser(description=description)
+    if checkpoint:
+        default = Path(__file__).parent / "checkpoints" / checkpoint
+        about = "a folder with config.json and model.safetensors"
+        parser.add_argument("checkpoint", type=Path, nargs="?", default=default, help=about)
     out = Path(__file__).parent / "out"
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write")
     parser.add_argument(
@@ -30,6 +43,8 @@ def read_options(description: str, steps: int) -> argparse.Namespace:
     options = parser.parse_args()
     if options.steps is not None and options.steps < 1:
         parser.error(f"--steps: expected 1 or more, got {options.steps}")
+    if checkpoint and not (options.checkpoint / "config.json").exists():
+        parser.error(f"checkpoint: {options.checkpoint} has no config.json")
     options.out = options.out.resolve()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -79,7 +94,7 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def tidy(axes: Axes, title: str, xlabel: str) -> None:
+def tidy(axes: "Axes", title: str, xlabel: str) -> None:
     """A title at the left, horizontal grid lines, and no frame but the axes."""
     axes.set_title(title, loc="left", weight="bold")
     axes.set_xlabel(xlabel)

@@ -335,6 +335,11 @@ REMEDIES = [
         lambda: nnx.LoRA(3, 2, 4, base_module=KERNEL, rngs=Rngs(0)),
         lambda: nnx.LoRA(3, 2, 4, base_module=nnx.Linear(3, 4, rngs=Rngs(0)), rngs=Rngs(0))(X),
     ),
+    Remedy(
+        "Pass a Linear or LinearGeneral as base_module.",
+        lambda: nnx.LoRA(3, 2, 4, rngs=Rngs(0)).merge(),
+        lambda: nnx.LoRA(3, 2, 4, base_module=nnx.Linear(3, 4, rngs=Rngs(0)), rngs=Rngs(0)).merge(),
+    ),
 ]
 
 

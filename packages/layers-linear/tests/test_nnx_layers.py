@@ -13,6 +13,7 @@ from linnet.module_core.nnx import (
     BatchStat,
     LoRAParam,
     Param,
+    Repeat,
     Rngs,
     RngStream,
     state,
@@ -218,6 +219,36 @@ def test_lora_has_the_dimensions_of_the_layer_that_it_is_around():
     np.testing.assert_allclose(layer(x), base(x) + change.reshape(3, 3, 5), rtol=1e-5)
     with pytest.raises(ShapeError, match=r"\(3, 4\), expected their last dimensions"):
         layer(X)
+
+
+def test_lora_is_merged_into_the_kernel():
+    base = nnx.LinearGeneral((2, 2), (3, 5), axis=(-2, -1), rngs=Rngs(0))
+    layer = nnx.LoRA((2, 2), 1, (3, 5), base_module=base, rngs=Rngs(1))
+    layer.lora_b[...] = jnp.arange(15.0)[None]
+    x = jnp.reshape(jnp.asarray(X), (3, 2, 2))
+    expected = layer(x)
+    layer.merge()
+    assert not layer.lora_b[...].any()
+    for merged in (layer(x), base(x)):
+        np.testing.assert_allclose(merged, expected, rtol=1e-5, atol=1e-5)
+    half = nnx.Linear(4, 5, param_dtype=jnp.bfloat16, rngs=Rngs(0))
+    adapter = nnx.LoRA(4, 2, 5, base_module=half, rngs=Rngs(0))
+    adapter.lora_b[...] = jnp.ones((2, 5))
+    adapter.merge()
+    assert half.kernel.dtype == jnp.bfloat16
+
+
+def test_repeated_adapters_are_merged():
+    def block(rngs):
+        base = nnx.Linear(4, 4, rngs=rngs)
+        return nnx.LoRA(4, 2, 4, base_module=base, rngs=rngs)
+
+    model = Repeat(block, 3, rngs=Rngs(0))
+    model.block.lora_b[...] = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 4)))
+    expected = model(X)
+    model.block.merge()
+    assert not model.block.lora_b[...].any()
+    np.testing.assert_allclose(model(X), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_lora_linear_is_a_linear_with_an_adapter():

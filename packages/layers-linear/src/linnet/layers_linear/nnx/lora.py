@@ -156,6 +156,39 @@ class LoRA(Layer):
             out = out + self.base_module(x, **kwargs)
         return out
 
+    def merge(self) -> None:
+        """Adds the adapter to the kernel of `base_module`, and sets `lora_b` to zero.
+
+        The output stays the same within rounding, and the kernel may be saved alone. In
+        `nnx.Repeat`, the adapters of all layers are merged.
+
+        Raises:
+          ArgumentError: `base_module` has no kernel of the adapter's size.
+
+        >>> import jax.numpy as jnp
+        >>> from linnet.module_core.nnx import Rngs
+        >>> base = Linear(2, 3, kernel_init=he_uniform(), rngs=Rngs(0))
+        >>> layer = LoRA(2, 1, 3, base_module=base, rngs=Rngs(1))
+        >>> layer.lora_b[...] = jnp.ones((1, 3))
+        >>> y = layer(jnp.ones((1, 2)))
+        >>> layer.merge()
+        >>> bool(jnp.allclose(base(jnp.ones((1, 2))), y))
+        True
+        """
+        kernel = getattr(self.base_module, "kernel", None)
+        a, b = self.lora_a.get_value(), self.lora_b.get_value()
+        change = a @ b  # [..., I, O]; in `Repeat`, the first axis is that of the layers
+        if not isinstance(kernel, Variable) or kernel.get_value().size != change.size:
+            got = "None" if self.base_module is None else describe(self.base_module)
+            raise ArgumentError(
+                f"An adapter from {self.in_features} to {self.out_features} can be merged into a"
+                f" kernel of that size only; `base_module` is {got}.",
+                hint="Pass a Linear or LinearGeneral as base_module.",
+            )
+        old = kernel.get_value()
+        kernel.set_value(old + jnp.reshape(change, old.shape).astype(old.dtype))
+        self.lora_b.set_value(jnp.zeros_like(b))
+
 
 class LoRALinear(Linear):
     """A linear transformation with a low-rank adapter: `Linear` plus `LoRA`.

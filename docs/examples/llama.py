@@ -1,0 +1,308 @@
+"""A Hugging Face checkpoint of the Llama family: loaded, checked, written with, fine-tuned, saved.
+
+    python docs/examples/llama.py [CHECKPOINT]
+
+CHECKPOINT is a folder with config.json and model.safetensors, which may be several files; unless it
+is given, a tiny model with random weights. One class is Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3,
+Phi-3 and Granite: config.json has their numbers, and the names of the tensors tell which parts they
+have. Layers are traced and compiled once (`nnx.Repeat`); those that alternate, once for each kind.
+
+The program writes twelve tokens after each of two prompts, with a cache. It then trains low-rank
+adapters (LoRA, arXiv:2106.09685) on a text, adds them to the kernels, and saves a folder that
+transformers can open: what was not trained is the same bit for bit. If CHECKPOINT has an
+expected.npz, outputs are compared with PyTorch's. Needs linnet and optax.
+
+Shapes: B batch, T time (tokens), W width, V tokens of the vocabulary.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from program import read_options, show_progress, stop_on_ctrl_c
+
+from linnet import nnx
+from linnet.weights import from_torch, load, save, to_torch
+
+EXACT_GELU = partial(nnx.gelu, approximate=False)
+ACTIVATIONS: dict[str, Any] = {"silu": nnx.silu, "gelu": EXACT_GELU, "gelu_pytorch_tanh": nnx.gelu}
+# PyTorch's names, and ours; layers know those of their own parameters.
+NAMES = {"model": "", "lm_head": "head", ".self_attn": "attention"}
+NAMES |= {".q_norm": "query_ln", ".k_norm": "key_ln"}
+# Gemma 2 and 3 also normalize what a layer returns.
+AROUND = {".post_attention_layernorm": "attention_post_norm"}
+AROUND |= {".pre_feedforward_layernorm": "post_attention_layernorm"}
+IGNORED = ["*/lora_?", "*.inv_freq"]
+Ids = jax.Array | np.ndarray
+
+# What a checkpoint says about its model ----------------------------------------------------------
+
+
+class Checkpoint(NamedTuple):
+    """A folder of Hugging Face: the numbers of config.json, and the tensors, read when needed."""
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Checkpoint":
+        """Reads config.json, and of the tensors only names and shapes."""
+        return cls(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
+
+    def has(self, *parts: str) -> bool:
+        """Whether one of these is in the name of a tensor."""
+        return any(part in name for name in self.tensors for part in parts)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters."""
+        return next(np.dtype(tensor.dtype) for tensor in self.tensors.values())
+
+    def names(self) -> dict[str, str]:
+        """The renames for `from_torch` and `to_torch`."""
+        return NAMES | AROUND if self.has(".post_feedforward_layernorm") else NAMES
+
+
+def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of attention in the first layers, which the layers after them repeat."""
+    layers, window = config["num_hidden_layers"], config.get("sliding_window")
+    local = {"rotary": nnx.rotary_from_config(config, "sliding_attention"), "window": window}
+    glob = {"rotary": nnx.rotary_from_config(config), "window": None}
+    if config.get("layer_types"):
+        slides = [kind == "sliding_attention" for kind in config["layer_types"]]
+    elif config["model_type"].startswith(("gemma2", "gemma3")):
+        every = config.get("sliding_window_pattern", 2)  # the last of so many layers sees all
+        slides = [(i + 1) % every > 0 for i in range(layers)]
+    else:  # Qwen 2 has a switch, and a layer from which on it slides
+        uses = window is not None and config.get("use_sliding_window", True)
+        slides = [uses and i >= config.get("max_window_layers", 0) for i in range(layers)]
+    kinds = [local if here else glob for here in slides]
+    return next(kinds[:k] for k in range(1, layers + 1) if kinds == kinds[:k] * (layers // k))
+
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Block(nnx.Module):
+    """Attention, then a feed-forward layer; each adds to its input.
+
+    Args:
+      kind: the options of attention in which layers may differ.
+      of: what has the sizes, and tells the parts.
+      rank: of adapters around the projections of attention; 0 for none.
+    """
+
+    def __init__(self, kind: dict[str, Any], of: Checkpoint, rank: int, *, rngs: nnx.Rngs) -> None:
+        config, norm = of.config, norm_of(of, rngs)
+        options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
+        width, heads = config["hidden_size"], config["num_attention_heads"]
+        scalar = config.get("query_pre_attn_scalar")
+        self.attention = nnx.MultiHeadAttention(
+            heads,
+            width,
+            qkv_features=heads * (config.get("head_dim") or width // heads),
+            num_kv_heads=config.get("num_key_value_heads"),
+            use_bias=of.has(".q_proj.bias", ".qkv_proj.bias"),
+            use_out_bias=of.has(".o_proj.bias"),
+            normalize_qk=norm if of.has(".q_norm.") else False,
+            scale=scalar**-0.5 if scalar else config.get("attention_multiplier"),
+            soft_cap=config.get("attn_logit_softcapping"),
+            cache_options=nnx.CacheOptions(of.dtype, per_row=True, ring=kind["window"] is not None),
+            decode=False,
+            **kind,
+            **options,
+        )
+        act = ACTIVATIONS[config.get("hidden_activation") or config["hidden_act"]]
+        glu = partial(nnx.GLU, activation=act, use_bias=of.has("up_proj.bias"))
+        self.mlp = glu(width, config["intermediate_size"], **options)
+        self.input_layernorm = norm(width)
+        self.post_attention_layernorm = norm(width)
+        around = of.has(".post_feedforward_layernorm")
+        self.attention_post_norm = norm(width) if around else None
+        self.post_feedforward_layernorm = norm(width) if around else None
+        self.factor = config.get("residual_multiplier", 1.0)
+        for part in ("query", "key", "value", "out") if rank else ():
+            base = getattr(self.attention, part)
+            sizes = base.in_features, rank, base.out_features
+            setattr(self.attention, part, nnx.LoRA(*sizes, base_module=base, rngs=rngs))
+
+    def __call__(self, x: jax.Array, *, lengths: Any) -> jax.Array:
+        """The features [B, T, W] for those of the layer before."""
+        y = self.attention(self.input_layernorm(x), is_causal=True, lengths=lengths)
+        y = y if self.attention_post_norm is None else self.attention_post_norm(y)
+        x = x + self.factor * y
+        y = self.mlp(self.post_attention_layernorm(x))
+        y = y if self.post_feedforward_layernorm is None else self.post_feedforward_layernorm(y)
+        return x + self.factor * y
+
+
+class Decoder(nnx.Module):
+    """Predicts each next token."""
+
+    def __init__(self, of: Checkpoint, rank: int = 0, *, rngs: nnx.Rngs) -> None:
+        config, width, words = of.config, of.config["hidden_size"], of.config["vocab_size"]
+        options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
+        self.embed_tokens = nnx.Embed(words, width, **options)
+        blocks = [partial(Block, kind, of, rank) for kind in kinds_of(config)]
+        self.layers = nnx.Repeat(blocks, config["num_hidden_layers"], rngs=rngs)
+        self.norm = norm_of(of, rngs)(width)
+        head = partial(nnx.Linear, width, words, use_bias=False, **options)
+        self.head = head() if of.has("lm_head.") else None  # otherwise the embedding
+        factor = width**0.5 if config["model_type"].startswith("gemma") else 1.0
+        self.factor = config.get("embedding_multiplier", factor)
+        self.divisor = config.get("logits_scaling", 1.0)
+        self.soft_cap = config.get("final_logit_softcapping")
+
+    def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
+        """The features [B, T, W] for `tokens` [B, T], of which each row has `lengths` [B]."""
+        x = self.embed_tokens(jnp.asarray(tokens))
+        return self.norm(self.layers(x * jnp.asarray(self.factor, x.dtype), lengths=lengths))
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """The logits [..., V] for features [..., W]."""
+        y = (self.embed_tokens.attend(x) if self.head is None else self.head(x)) / self.divisor
+        return y if self.soft_cap is None else self.soft_cap * jnp.tanh(y / self.soft_cap)
+
+    def __call__(self, tokens: Ids) -> jax.Array:
+        """The logits [B, T, V] for `tokens` [B, T]."""
+        return self.logits(self.hidden(tokens))
+
+
+def norm_of(of: Checkpoint, rngs: nnx.Rngs) -> Any:
+    """What makes a normalization."""
+    options = {"epsilon": of.config["rms_norm_eps"], "param_dtype": of.dtype, "rngs": rngs}
+    zero_centered = of.config["model_type"].startswith("gemma")
+    return lambda features, **_: nnx.RMSNorm(features, zero_centered=zero_centered, **options)
+
+
+def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:
+    """The model with the checkpoint's numbers; adapters are drawn, and add nothing at first."""
+    abstract = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))  # without any numbers
+    model = Decoder(of, rank, rngs=nnx.Rngs(seed)) if rank else abstract
+    return from_torch(model, of.tensors, rename=of.names(), ignore=IGNORED)
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+@nnx.jit
+def next_tokens(reader: Decoder, tokens: Ids, lengths: Ids) -> jax.Array:
+    """Reads the first `lengths` [B] of `tokens` [B, T]; returns the likeliest next ones, [B]."""
+    x = reader.hidden(tokens, lengths)
+    last = jnp.take_along_axis(x, lengths[:, None, None] - 1, axis=1)[:, 0]  # [B, W]
+    return reader.logits(last).argmax(-1)
+
+
+def write(model: Decoder, prompts: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """The likeliest `count` tokens after each prompt, which may differ in length: [B, count]."""
+    lengths = np.array([len(prompt) for prompt in prompts], np.int32)
+    padded = np.stack([np.pad(p, (0, lengths.max() - len(p))) for p in prompts])
+    room = int(lengths.max()) + count
+    # Shares the parameters, and has a cache in each layer.
+    reader = nnx.view(model, decode=True, batch_size=len(prompts), max_length=room)
+    written = [next_tokens(reader, padded, lengths)]
+    while len(written) < count:
+        written.append(next_tokens(reader, written[-1][:, None], np.ones_like(lengths)))
+    return np.stack(written, axis=1)
+
+
+# Fine-tuning -------------------------------------------------------------------------------------
+
+
+def loss_fn(model: Decoder, batch: np.ndarray) -> jax.Array:
+    """Bits for a token of `batch` [B, T], but for the first of each row."""
+    logits = model(batch[:, :-1]).astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
+    return losses.mean() / np.log(2)
+
+
+@nnx.jit
+def train_step(model: Decoder, optimizer: nnx.Optimizer, batch: np.ndarray) -> jax.Array:
+    """One gradient step for the adapters, in place; returns the bits per token."""
+    of_adapters = nnx.DiffState(0, nnx.LoRAParam)
+    loss, grads = nnx.value_and_grad(loss_fn, argnums=of_adapters)(model, batch)
+    optimizer.update(model, grads)
+    return loss
+
+
+def fine_tune(model: Decoder, tokens: np.ndarray, steps: int, seed: int) -> list[float]:
+    """Trains the adapters, until Ctrl-C; returns the bits per token before each step."""
+    adam = optax.adam(optax.cosine_onecycle_schedule(steps, 1e-2))
+    optimizer = nnx.Optimizer(model, adam, wrt=nnx.LoRAParam)
+    rng = np.random.default_rng(seed)
+    curve: list[float] = []
+    with stop_on_ctrl_c() as stop:
+        while len(curve) < steps and not stop.is_set():
+            starts = rng.integers(0, len(tokens) - 32, 8)
+            batch = tokens[starts[:, None] + np.arange(33)]
+            curve.append(float(train_step(model, optimizer, batch)))
+            keep = len(curve) % max(1, steps // 20) == 0
+            show_progress(len(curve), steps, f"{np.mean(curve[-10:]):.3f} bits", keep=keep)
+    return curve
+
+
+def save_model(model: Decoder, of: Checkpoint, folder: Path, out: Path) -> list[str]:
+    """Copies a folder with the model's numbers; returns the names of tensors that changed."""
+    tensors = to_torch(model, like=of.tensors, rename=of.names(), ignore=IGNORED)
+    changed = [n for n, x in tensors.items() if not np.array_equal(x, np.asarray(of.tensors[n]))]
+    weights = shutil.ignore_patterns("*.safetensors*", "*.bin*", "*.npz")
+    shutil.copytree(folder, out, dirs_exist_ok=True, ignore=weights)
+    save(out / "model.safetensors", tensors, max_shard_bytes=5 * 10**9, metadata={"format": "pt"})
+    return changed
+
+
+def tokens_in(rows: np.ndarray) -> str:
+    """The tokens of each row [B, T] in a line."""
+    return "\n           ".join(" ".join(f"{token:3}" for token in row) for row in rows)
+
+
+PROVERBS = """Practice makes perfect. Actions speak louder than words. Better late than never.
+The early bird catches the worm. Many hands make light work. Look before you leap.
+"""
+
+
+def main() -> int:
+    """Loads, writes, trains, saves; returns the exit status, 130 as shells have it after Ctrl-C."""
+    options = read_options(__doc__.partition("\n")[0], steps=200, checkpoint="llama")
+    of = Checkpoint.read(options.checkpoint)
+    model = load_model(of)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {of.config['model_type']}, {count:,} parameters in {of.dtype}")
+
+    words = of.config["vocab_size"]
+    prompts = np.random.default_rng(options.seed).integers(0, words, (2, 8))
+    if (expected := options.checkpoint / "expected.npz").exists():
+        torch = np.load(expected)
+        prompts = torch["in.input_ids"]
+        error = np.abs(model(prompts) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
+    print("writes    ", tokens_in(write(model, list(prompts), 12)))
+
+    # The characters' codes are the tokens: tokenizers are another library's concern.
+    tokens = np.frombuffer(PROVERBS.encode() * 4, np.uint8) % words
+    model = load_model(of, rank=4, seed=options.seed)
+    steps = options.steps or (20 if options.tiny else 200)
+    curve = fine_tune(model, tokens, steps, options.seed)
+    for _, layer in nnx.iter_graph(model):
+        if isinstance(layer, nnx.LoRA):
+            layer.merge()
+    out = options.out / f"{options.checkpoint.resolve().name}_tuned"
+    changed = save_model(model, of, options.checkpoint, out)
+    assert np.array_equal(load_model(Checkpoint.read(out))(prompts), model(prompts))
+    print(f"saved      {out}")
+    print(f"           {len(changed)} of {len(of.tensors)} tensors changed, the adapted ones")
+    print(f"tuned      from {curve[0]:.3f} to {np.mean(curve[-10:]):.3f} bits for a token")
+    return 130 if len(curve) < steps else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The examples that load a checkpoint: what PyTorch computed, in docs/examples/checkpoints."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optax", reason="the examples need it")
+
+
+from comparing import near
+from linnet import nnx
+from linnet.weights import load
+
+FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+CHECKPOINTS = FOLDER / "checkpoints"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def examples():
+    """Examples import each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield
+
+
+def example(name):
+    return importlib.import_module(name)
+
+
+def expected_of(name):
+    with np.load(CHECKPOINTS / name / "expected.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_decoder(name):
+    llama, expected = example("llama"), expected_of(name)
+    of = llama.Checkpoint.read(CHECKPOINTS / name)
+    model = llama.load_model(of)
+    prompts = expected["in.input_ids"]
+    near(nnx.jit(lambda model, x: model(x))(model, prompts), expected["out.logits"], 1e-4, 1e-4)
+    generated = expected["out.generated"][:, prompts.shape[1] :]
+    np.testing.assert_array_equal(llama.write(model, list(prompts), 12), generated)
+    # Rows of different lengths: the second one gets what it gets in a prompt of its own.
+    uneven = llama.write(model, [prompts[0], prompts[1, :5]], 4)
+    np.testing.assert_array_equal(uneven[0], generated[0, :4])
+    np.testing.assert_array_equal(uneven[1:], llama.write(model, [prompts[1, :5]], 4))
+
+
+def test_adapters_alone_learn_and_are_saved(tmp_path, monkeypatch, capsys):
+    llama = example("llama")
+    options = ["--tiny", "--steps", "12", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["llama.py", str(CHECKPOINTS / "llama"), *options])
+    assert llama.main() == 0
+    printed = capsys.readouterr().out
+    assert "16 of 39 tensors changed" in printed
+    first, last = (float(word) for word in printed.splitlines()[-1].split() if "." in word)
+    assert last < first
+    before, after = load(CHECKPOINTS / "llama"), load(tmp_path / "llama_tuned")
+    assert list(after) == list(before)
+    for name in before:
+        same = np.asarray(before[name]).tobytes() == np.asarray(after[name]).tobytes()
+        assert same == ("_proj" not in name or ".mlp." in name), name
+    config = (tmp_path / "llama_tuned" / "config.json").read_text("utf-8")
+    assert config == (CHECKPOINTS / "llama" / "config.json").read_text("utf-8")
