@@ -118,7 +118,7 @@ PARTS = {
     "cursor": [SOURCES / "cursor.py"],
     "repeat": [
         *(LINEN / "repeat.py", SOURCES / "nnx" / "repeat.py"),
-        *(SOURCES / "repeating.py", SOURCES / "stacking.py"),
+        *(SOURCES / "repeating.py", SOURCES / "recomputing.py", SOURCES / "stacking.py"),
     ],
     "axes": [SOURCES / "axis_rules.py", SOURCES / "boxes.py", LINEN / "sharding"],
 }

@@ -58,6 +58,7 @@ FORMS = {
     "class": (Model("class"), STEP),
     "instance": (Model("instance"), STEP),
     "remat": (Model("class", (("remat", "dots"),)), STEP),
+    "all kept": (Model("class", (("remat", False),)), STEP),
     "unrolled": (Model("class", (("unroll", True),)), STEP),
     "in steps": (Model("class", (("layers_per_block", 2),)), STEP + "_{j}"),
 }
@@ -232,6 +233,36 @@ def test_lazy_init_and_shapes():
     assert shapes["params"]["block"]["kernel"].shape == (N, WIDTH, WIDTH)
 
 
+def test_repeat_in_repeat():
+    """Each layer of each layer has its own keys, those of a loop in a loop."""
+
+    class Outer(nn.Module):
+        form: str
+
+        @nn.compact
+        def __call__(self, x, **kwargs):
+            if self.form == "repeat":
+                return nn.Repeat(Block, 2)(x, **kwargs)
+            for _ in range(2):
+                x = Block()(x, **kwargs)
+            return x
+
+    class Loop(nn.Module):
+        @nn.compact
+        def __call__(self, x, **kwargs):
+            for _ in range(3):
+                x = Outer("loop")(x, **kwargs)
+            return x
+
+    repeated = nn.Repeat(Outer("repeat"), 3)
+    wanted = Loop().init(KEYS["params"], X)
+    both = nn.stack_layers(wanted, "Block_{i}", "Repeat_0/block")
+    both = nn.stack_layers(both, "Outer_{i}", "block")
+    identical(repeated.init(KEYS["params"], X), both)
+    options = {"train": True, "rngs": {"dropout": KEYS["dropout"]}, "mutable": ["batch_stats"]}
+    near(repeated.apply(both, X, **options)[0], Loop().apply(wanted, X, **options)[0])
+
+
 def test_a_lifted_repeat_draws_the_same():
     class Outer(nn.Module):
         lift: bool
@@ -312,6 +343,7 @@ def nnx_step(model, x):
 OPTIONS = {
     "plain": {},
     "remat": {"remat": "nothing"},
+    "all kept": {"remat": False},
     "unrolled": {"unroll": True},
     "in steps": {"layers_per_block": 2},
 }
@@ -385,6 +417,34 @@ def test_nnx_carries_and_values_of_each_layer():
     for i in range(1, N + 1):
         wanted_x, wanted_y = wanted_x + i * wanted_y, wanted_y + i
     near((x, y, used), (wanted_x, wanted_y, rates))
+
+
+def test_caches_made_later():
+    """What a method of the layer makes is made for each layer by `nnx.vmap`."""
+
+    class Remembers(nnx.Module):
+        def start(self, size):
+            self.cache = nnx.Cache(jnp.zeros(size))
+            self.count = nnx.Cache(jnp.zeros((), int))
+
+        def __call__(self, x):
+            self.cache[self.count[...]] = x.sum()
+            self.count[...] += 1
+            return x + self.cache.sum()
+
+    model = nnx.Repeat(Remembers, N)
+    nnx.vmap(lambda layer: layer.start(2), axis_size=N)(model.block)
+    found = [model(jnp.ones(1)) for _ in range(2)]
+    layers = [Remembers() for _ in range(N)]
+    wanted = []
+    for layer in layers:
+        layer.start(2)
+    for _ in range(2):
+        x = jnp.ones(1)
+        for layer in layers:
+            x = layer(x)
+        wanted.append(x)
+    near(found, wanted)
 
 
 def wider(x):

@@ -21,8 +21,8 @@ passed for each of n layers, [n, ...], then correspond to values for each step, 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,16 +30,6 @@ import jax.numpy as jnp
 from .arrays import strong
 from .errors import ArgumentError, ArgumentTypeError, ShapeError
 from .typing import PyTree
-
-Policy: TypeAlias = Callable[..., Any]
-
-POLICIES: Mapping[str, str] = {
-    "nothing": "nothing_saveable",
-    "dots": "dots_saveable",
-    "dots_no_batch": "dots_with_no_batch_dims_saveable",
-    "everything": "everything_saveable",
-}
-"""Names for `remat`, each with the policy of `jax.checkpoint_policies` that it selects."""
 
 
 def steps_of(length: object, layers_per_block: object) -> int:
@@ -75,32 +65,6 @@ def positive(value: object, name: str) -> int:
     if number < 1 or isinstance(value, bool):
         raise ArgumentError(f"{name} must be at least 1, got {value!r}.")
     return number
-
-
-def rematerialize(remat: bool | str | Policy | None) -> tuple[bool, Policy | None]:
-    """Whether to rematerialize a layer, and with which policy.
-
-    Raises:
-      ArgumentError: `remat` is a string that names no policy.
-      ArgumentTypeError: `remat` is something else.
-    """
-    if remat is None or isinstance(remat, bool):
-        return bool(remat), None
-    if isinstance(remat, str):
-        if remat not in POLICIES:
-            raise ArgumentError(
-                f"Repeat has no policy remat={remat!r}.",
-                hint=f"Pass one of {', '.join(map(repr, POLICIES))}, True, or a policy of"
-                " jax.checkpoint_policies.",
-            )
-        return True, getattr(jax.checkpoint_policies, POLICIES[remat])
-    if callable(remat):
-        return True, remat
-    raise ArgumentTypeError(
-        f"remat must be True, the name of a policy, or a policy; got {type(remat).__name__}.",
-        hint=f"Pass one of {', '.join(map(repr, POLICIES))}, or a policy of"
-        " jax.checkpoint_policies.",
-    )
 
 
 class Arguments:
@@ -261,6 +225,11 @@ def _same(new: tuple[Any, ...], old: Sequence[Any], layer: str) -> tuple[Any, ..
                 f" {before.dtype} (dtype=).",
             )
     return new
+
+
+def unrolled(unroll: int | bool, steps: int) -> bool:
+    """Whether a loop of so many steps is compiled without a loop."""
+    return steps <= (steps if unroll is True else max(int(unroll), 1))
 
 
 def along_layers(outputs: Sequence[PyTree]) -> PyTree:

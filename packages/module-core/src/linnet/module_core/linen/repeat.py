@@ -19,24 +19,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import ArgumentError, ArgumentTypeError
-from ..repeating import (
-    Arguments,
-    Policy,
-    along_layers,
-    arguments_of,
-    divide,
-    rematerialize,
-    steps_of,
-    whole,
-)
+from ..recomputing import Policy, recomputing, rematerialize
+from ..repeating import Arguments, along_layers, arguments_of, divide, steps_of, unrolled, whole
 from ..tracebacks import named_after
-from ..typing import Output, PRNGKey, PyTree
+from ..typing import Output, PyTree
 from .axes import add_axis, axis_sizes, one_size, remove_axis, variable_name
 from .context import outside
 from .lifting import Lift
 from .methods import compact
 from .module import Module
-from .rng import PathHash, fold_in
+from .rng import PathHash
 from .sharding.partitioned import PARTITION_NAME
 
 Block = Module | Callable[..., Module]
@@ -78,9 +70,11 @@ class Repeat(Module):
       layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
         function of the number of the layer in its step, 0 to k - 1. The layers' variables are in
         "block_0" to "block_{k-1}", [n / k, ...].
-      remat: whether to recompute a layer's intermediate results in the backward pass: True, the
-        name of a policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a
-        policy of `jax.checkpoint_policies`, also one that offloads values by name.
+      remat: what the backward pass computes again instead of keeping it. By default, what is cheap,
+        except in layers with loops or effects: a loop is faster with less to write. False keeps
+        everything, True nothing. Otherwise the name of a policy ("nothing", "dots",
+        "dots_no_batch", "everything": what is kept), or a policy of `jax.checkpoint_policies`,
+        also one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       names: the names of the modules of the loop whose keys the layers draw, with "{i}" for the
         number of the layer. By default "layers_{i}" if the module's name is "layers", and
@@ -235,7 +229,8 @@ class _LayerHash(PathHash):
     """The hashes of the paths of all layers, of which a loop's step uses its own.
 
     Args:
-      hashes: the hash of each layer, by step.
+      hashes: the hash of each layer, by step. In a loop within a loop, each of them holds the
+        hashes of the outer loop's layers in turn.
       step: the number of the step, which may be traced.
     """
 
@@ -254,14 +249,27 @@ class _LayerHash(PathHash):
         suffix = tuple(suffix)
         return _LayerHash([h.extended(suffix) for h in self._hashes], self._step)
 
-    def fold(self, root: PRNGKey) -> PRNGKey:
-        return self._fold(root, [h.digest() for h in self._hashes]) if self.names else root
+    def number(self, n: int) -> np.uint32 | jax.Array:
+        return self._of_step(lambda layer: layer.number(n))
 
-    def key(self, root: PRNGKey, n: int) -> PRNGKey:
-        return self._fold(root, [h.number(n) for h in self._hashes])
+    def digest(self) -> np.uint32 | jax.Array:
+        return self._of_step(lambda layer: layer.digest())
 
-    def _fold(self, root: PRNGKey, numbers: Sequence[np.uint32]) -> PRNGKey:
-        return fold_in(root, jnp.asarray(np.array(numbers, np.uint32))[self._step])
+    def _of_step(self, number_of: Callable[[PathHash], Any]) -> jax.Array:
+        table, steps = self._table(number_of)
+        return jnp.asarray(table)[steps]
+
+    def _table(self, number_of: Callable[[PathHash], Any]) -> tuple[Any, tuple[Any, ...]]:
+        """The numbers of all layers, uint32 [steps, steps of the loop around it, ...]."""
+        outer: tuple[Any, ...] = ()
+        rows = []
+        for layer in self._hashes:
+            if isinstance(layer, _LayerHash):
+                row, outer = layer._table(number_of)
+            else:
+                row = number_of(layer)
+            rows.append(row)
+        return np.array(rows, np.uint32), (self._step, *outer)
 
 
 def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTree:
@@ -329,10 +337,9 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
             found.append(out)
         extras, changed = _stacked(found)
     else:
-        remat, policy = rematerialize(module.remat)
         body: Callable[..., Any] = functools.partial(step, concrete=False)
-        if remat and not lift.frame.initializing:
-            body = jax.checkpoint(body, prevent_cse=False, policy=policy)
+        if not lift.frame.initializing:
+            body = recomputing(body, module.remat, looped=not unrolled(module.unroll, steps))
         if split:
             # nn.scan traces its body twice, and counts the draws of both traces.
             jax.eval_shape(body, arguments.carried, jax.tree.map(lambda x: x[0], slices))

@@ -113,14 +113,14 @@ class PathHash:
         """`root` with the hash folded in; unchanged where the path is empty."""
         return fold_in(root, self.digest()) if self.names else root
 
-    def number(self, n: int) -> np.uint32:
+    def number(self, n: int) -> np.uint32 | jax.Array:
         """The number that is folded into the root key for the n-th draw."""
         last = self._hash.copy()
         count = _shortest(n)
         last.update(b"\0" + count if self.separate else count)
         return _first_bytes(last)
 
-    def digest(self) -> np.uint32:
+    def digest(self) -> np.uint32 | jax.Array:
         """The number of the path itself."""
         return _first_bytes(self._hash)
 

@@ -23,16 +23,8 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ArgumentError, ArgumentTypeError
-from ..repeating import (
-    Arguments,
-    Policy,
-    along_layers,
-    arguments_of,
-    divide,
-    rematerialize,
-    steps_of,
-    whole,
-)
+from ..recomputing import Policy, recomputing, rematerialize
+from ..repeating import Arguments, along_layers, arguments_of, divide, steps_of, unrolled, whole
 from ..stacking import renaming
 from ..typing import Output, PyTree
 from .filters import PathIn
@@ -43,8 +35,8 @@ from .structure.graph import clone, merge, split, state
 from .structure.iteration import follow, items_of, iter_graph
 from .structure.states import Path, path_text
 from .structure.updating import update
-from .transforms.scan import Carry, scan
-from .transforms.simple import remat as rematerialized
+from .transforms.scan import Carry, Scan, scan
+from .transforms.tree_mode import Modes
 from .transforms.vmap import StateAxes
 from .variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
 from .variable.variable import Variable
@@ -90,9 +82,11 @@ class Repeat(Module):
       layers_per_block: the number of layers, k, in a step of the loop. `block` may then be a
         function whose first argument is the number of the layer in its step, 0 to k - 1. The layers
         are the attributes `block_0` to `block_{k-1}`, with variables [n / k, ...].
-      remat: whether to recompute a layer's intermediate results in the backward pass: True, the
-        name of a policy ("nothing", "dots", "dots_no_batch", "everything": what is kept), or a
-        policy of `jax.checkpoint_policies`, also one that offloads values by name.
+      remat: what the backward pass computes again instead of keeping it. By default, what is cheap,
+        except in layers with loops or effects: a loop is faster with less to write. False keeps
+        everything, True nothing. Otherwise the name of a policy ("nothing", "dots",
+        "dots_no_batch", "everything": what is kept), or a policy of `jax.checkpoint_policies`,
+        also one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       axis_name: the name of the layers' axis in sharding metadata.
 
@@ -196,25 +190,21 @@ def _loop(
     shared: tuple[Any, ...],
 ) -> Callable[..., Any]:
     """The loop over the layers of each `Repeat` with these options, compiled once for each form."""
-    recompute, policy = rematerialize(remat)
 
     def step(blocks: PyTree, carried: PyTree, rest: PyTree, sliced: PyTree) -> PyTree:
-        def run(blocks: PyTree, carried: PyTree, sliced: PyTree) -> PyTree:
-            return _step(blocks, carried, rest, which, sliced)
-
-        # The arguments that all layers share are closed over, so that flags stay Python values.
-        if recompute:
-            run = rematerialized(run, prevent_cse=False, policy=policy)
-        return run(blocks, carried, sliced)
+        return _step(blocks, carried, rest, which, sliced)
 
     axes: PyTree = StateAxes({PathIn(*shared): Carry, ...: 0}) if shared else 0
-    return scan(
+    looped = not unrolled(unroll, steps)
+    return Scan(
         step,
-        length=steps,
+        (axes, Carry, None, 0),
+        (Carry, 0),
+        steps,
+        {PARTITION_NAME: axis_name},
+        Modes(None, None),
+        functools.partial(recomputing, remat=remat, looped=looped),
         unroll=unroll,
-        in_axes=(axes, Carry, None, 0),
-        out_axes=(Carry, 0),
-        transform_metadata={PARTITION_NAME: axis_name},
     )
 
 

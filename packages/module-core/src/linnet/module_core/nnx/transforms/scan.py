@@ -65,11 +65,13 @@ class Scan(Transformed[..., Any]):
         length: int | None,
         transform_metadata: Mapping[str, Any],
         modes: Modes,
+        wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(fun)
         self._fun, self._bound = resolve(fun)
         self._names = names_of(self._fun)
+        self._wrap = wrap  # of the body as a function of arrays
         in_axes, out_axes = bare_specs(in_axes, StateAxes), bare_specs(out_axes, StateAxes)
         self._in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         self._out_axes = tuple(out_axes) if isinstance(out_axes, list) else out_axes
@@ -269,8 +271,9 @@ class _Loop:
         def body(carry: PyTree, x: tuple[Any, Any]) -> tuple[Any, Any]:
             return self._body(carry, x)
 
+        wrapped = body if scan._wrap is None else scan._wrap(body)
         (carried, carried_output), (groups, output) = jax.lax.scan(
-            named_after(scan._fun, body), carry, xs, length=scan._length, **scan._options
+            named_after(scan._fun, wrapped), carry, xs, length=scan._length, **scan._options
         )
         groups = [
             [_moved(y, 0, axis) for y in group]
