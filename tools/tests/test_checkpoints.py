@@ -1,9 +1,11 @@
 """The examples that load a checkpoint: what PyTorch computed, in docs/examples/checkpoints."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -66,3 +68,39 @@ def test_adapters_alone_learn_and_are_saved(tmp_path, monkeypatch, capsys):
         assert same == ("_proj" not in name or ".mlp." in name), name
     config = (tmp_path / "llama_tuned" / "config.json").read_text("utf-8")
     assert config == (CHECKPOINTS / "llama" / "config.json").read_text("utf-8")
+
+
+def run(name, monkeypatch, *options):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *options])
+    assert example(name).main() == 0
+
+
+def test_bert(monkeypatch, capsys, tmp_path):
+    bert, expected = example("bert"), expected_of("bert")
+    model = bert.load_model(CHECKPOINTS / "bert")
+    names = "input_ids", "attention_mask", "token_type_ids"
+    hidden, pooled = bert.features(model, *[expected[f"in.{name}"] for name in names])
+    near(pooled, expected["out.pooler_output"], 1e-4, 1e-4)
+    real = expected["in.attention_mask"][..., None]
+    near(hidden * real, expected["out.last_hidden_state"] * real, 1e-4, 1e-4)
+    run("bert", monkeypatch, "--out", str(tmp_path))
+    assert "55 of 55 tensors as they were" in capsys.readouterr().out
+
+
+def test_resnet(monkeypatch, capsys, tmp_path):
+    resnet, expected = example("resnet"), expected_of("resnet")
+    model = resnet.load_model(CHECKPOINTS / "resnet")
+    images = np.moveaxis(expected["in.pixel_values"], 1, -1)
+    near(model(jnp.asarray(images)), expected["out.logits"], 1e-4, 1e-4)
+    run("resnet", monkeypatch, "--tiny", "--steps", "3", "--out", str(tmp_path))
+    assert "116 of 116 tensors are as they were" in capsys.readouterr().out
+
+
+def test_a_resnet_of_basic_blocks():
+    resnet = example("resnet")
+    config = json.loads((CHECKPOINTS / "resnet" / "config.json").read_text("utf-8"))
+    config |= {"layer_type": "basic", "depths": [1, 2], "hidden_sizes": [16, 32]}
+    model = nnx.eval_shape(lambda: resnet.ResNet(config, rngs=nnx.Rngs(0)))
+    assert [len(block.layers) for stage in model.stages for block in stage] == [2, 2, 2]
+    shape = jnp.zeros((1, 32, 32, 3))
+    assert nnx.eval_shape(lambda m: m(shape), model).shape == (1, 5)

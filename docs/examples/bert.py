@@ -1,0 +1,179 @@
+"""A BERT from a Hugging Face checkpoint: loaded, checked, and used to compare sentences.
+
+    python docs/examples/bert.py [CHECKPOINT]
+
+CHECKPOINT is a folder with config.json and model.safetensors; unless it is given, a tiny model with
+random weights. Layers are traced and compiled once (`nnx.Repeat`), and padding is masked. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. Needs linnet.
+
+Shapes: B batch, T time (tokens), W width.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from program import read_options
+
+from linnet import nnx
+from linnet.weights import from_torch, load, to_torch
+
+ACTIVATIONS: dict[str, Any] = {
+    "gelu": partial(nnx.gelu, approximate=False),
+    "gelu_new": nnx.gelu,
+    "gelu_pytorch_tanh": nnx.gelu,
+    "relu": nnx.relu,
+}
+NAMES = {  # PyTorch's, and ours; the first is that of models with a head, such as BertForMaskedLM
+    "bert": "",
+    "embeddings": "",
+    "LayerNorm": "norm",
+    "encoder.layer": "layers",
+    ".attention.self": "attention",
+    ".attention.output.dense": "attention.out",
+    ".attention.output.LayerNorm": "attention_norm",
+    ".intermediate.dense": "mlp.layers.0",
+    ".output.dense": "mlp.layers.1",
+    ".output.LayerNorm": "mlp_norm",
+    "pooler.dense": "pooler",
+}
+IGNORED = ["cls.*", "*.position_ids"]  # the head that guesses words; numbers that aren't learned
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Layer(nnx.Module):
+    """Attention, then two dense layers; each adds to its input, and the sum is normalized."""
+
+    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+        width = config["hidden_size"]
+        norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
+        heads, act = config["num_attention_heads"], ACTIVATIONS[config["hidden_act"]]
+        self.attention = nnx.MultiHeadAttention(heads, width, decode=False, rngs=rngs)
+        self.attention_norm = norm()
+        self.mlp = nnx.MLP(width, config["intermediate_size"], activation=act, rngs=rngs)
+        self.mlp_norm = norm()
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+        """The features [B, T, W] for those of the layer before; `mask` is [B, 1, T, T]."""
+        x = self.attention_norm(x + self.attention(x, mask=mask))
+        return self.mlp_norm(x + self.mlp(x))
+
+
+class Outputs(NamedTuple):
+    """What a BERT returns.
+
+    Attributes:
+      hidden: the features of each token, [B, T, W].
+      pooled: those of each text, [B, W]; those of its first token if the model has no pooler.
+    """
+
+    hidden: jax.Array
+    pooled: jax.Array
+
+
+class Bert(nnx.Module):
+    """Features of texts and of their tokens, each of which sees all others of its text."""
+
+    def __init__(self, config: Mapping[str, Any], pools: bool, *, rngs: nnx.Rngs) -> None:
+        width = config["hidden_size"]
+        embed = partial(nnx.Embed, features=width, rngs=rngs)
+        self.word_embeddings = embed(config["vocab_size"])
+        self.position_embeddings = embed(config["max_position_embeddings"])
+        self.token_type_embeddings = embed(config["type_vocab_size"])
+        self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
+        self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
+        self.pooler = nnx.Linear(width, width, rngs=rngs) if pools else None
+
+    def __call__(
+        self,
+        tokens: jax.Array | np.ndarray,
+        is_real: jax.Array | np.ndarray | None = None,
+        kinds: jax.Array | np.ndarray | None = None,
+    ) -> Outputs:
+        """Features of `tokens` [B, T].
+
+        Args:
+          tokens: [B, T].
+          is_real: [B, T], 0 for padding; None if there is none.
+          kinds: [B, T], 0 for the first sentence of a pair and 1 for the second; None for 0.
+        """
+        kinds = jnp.zeros_like(tokens) if kinds is None else jnp.asarray(kinds)
+        x = self.word_embeddings(jnp.asarray(tokens)) + self.token_type_embeddings(kinds)
+        x = self.norm(x + self.position_embeddings(jnp.arange(tokens.shape[1])))
+        mask = None
+        if is_real is not None:
+            mask = nnx.make_attention_mask(jnp.ones_like(kinds), jnp.asarray(is_real))
+        x = self.layers(x, mask)
+        return Outputs(x, x[:, 0] if self.pooler is None else jnp.tanh(self.pooler(x[:, 0])))
+
+
+def load_model(folder: Path) -> Bert:
+    """The model of a folder; without numbers of its own before they are loaded."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    tensors = load(folder)
+    pools = any("pooler." in name for name in tensors)
+    model = nnx.eval_shape(lambda: Bert(config, pools, rngs=nnx.Rngs(0)))
+    return from_torch(model, tensors, rename=NAMES, ignore=IGNORED)
+
+
+# The program -------------------------------------------------------------------------------------
+
+
+@nnx.jit
+def features(
+    model: Bert, tokens: np.ndarray, is_real: np.ndarray, kinds: np.ndarray | None = None
+) -> Outputs:
+    """The outputs of the model, compiled once for texts of a size."""
+    return model(tokens, is_real, kinds)
+
+
+def text_vectors(model: Bert, texts: list[np.ndarray]) -> np.ndarray:
+    """The mean features of texts of different lengths, of length 1: [B, W]."""
+    longest = max(len(text) for text in texts)
+    tokens = np.stack([np.pad(text, (0, longest - len(text))) for text in texts])
+    is_real = np.stack([np.arange(longest) < len(text) for text in texts])
+    x = np.asarray(features(model, tokens, is_real).hidden)  # [B, T, W]
+    mean = (x * is_real[..., None]).sum(1) / is_real.sum(1, keepdims=True)
+    return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
+
+
+def main() -> int:
+    """Loads, compares; returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="bert")
+    folder = options.checkpoint
+    model = load_model(folder)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {folder.name}, {count:,} parameters")
+
+    rng = np.random.default_rng(options.seed)
+    words = model.word_embeddings.num_embeddings
+    if (expected := folder / "expected.npz").exists():
+        torch = np.load(expected)
+        inputs = [torch[f"in.{key}"] for key in ("input_ids", "attention_mask", "token_type_ids")]
+        outputs = features(model, *inputs)
+        for name, ours in zip(("last_hidden_state", "pooler_output"), outputs, strict=True):
+            error = np.abs(ours - torch[f"out.{name}"]).max()
+            print(f"{name:18} differs by {error:.1e} from PyTorch's")
+
+    first = rng.integers(1, words, 12)
+    texts = [first, first[:-2], rng.permutation(first), rng.integers(1, words, 12)]
+    vectors = text_vectors(model, texts)
+    names = ["itself", "without its end", "in another order", "other words"]
+    for name, cosine in zip(names, vectors @ vectors[0], strict=True):
+        print(f"{name:18} {cosine:.3f} similar to the first text")
+    tensors = load(folder)
+    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
+    same = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {same} of {len(tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
