@@ -19,6 +19,11 @@ class _Constant(Recipe):
     __slots__ = ()
 
     @property
+    def fills(self) -> Recipe | None:
+        """Itself if equal recipes fill equal arrays at any time: the value is not a traced one."""
+        return self if self._is_static else None
+
+    @property
     def draws(self) -> None:
         """None: nothing is drawn."""
         return None
@@ -98,7 +103,7 @@ def ones(
 
 # No key needs to be derived for them, which would take longer than filling an array.
 for _fill in (zeros, ones):
-    vars(_fill)["ignores_key"] = True
+    vars(_fill).update(ignores_key=True, fills=_fill)
 
 
 def zeros_init() -> Callable[..., Array]:

@@ -24,6 +24,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from . import _checks as checks
+from ._threefry import is_quicker, with_rounds_written_out
 
 Shape = tuple[Any, ...]
 """Ints, or the symbolic dimensions of `jax.export`."""
@@ -112,12 +113,15 @@ class Recipe(ABC):
         # No warning: float64 is the default even where x64 is disabled.
         wanted = jax.dtypes.canonicalize_dtype(wanted)
         placed = checks.placed(self, out_sharding)
+        quicker = not placed and is_quicker(key, shape)
         staged = type(key) is _staged() or not isinstance(key, jax.core.Tracer)
         if self._is_static and staged and not self._folds(wanted):
             checks.key_of(self, key)
-            static = {"recipe": self, "shape": shape, "dtype": wanted}
+            static = {"recipe": self, "shape": shape, "dtype": wanted, "quicker": quicker}
             result: Array = _draw_once(key, **static, placed=tuple(placed.items()))
             return result
+        if quicker:
+            key = _converted(key)
         return self._draw(key, shape, wanted, **placed)
 
     def _folds(self, dtype: np.dtype[Any]) -> bool:
@@ -183,15 +187,21 @@ def _staged() -> type:
     return types[0]
 
 
-@partial(jax.jit, static_argnames=("recipe", "shape", "dtype", "placed"))
+_converted = jax.jit(with_rounds_written_out)
+
+
+@partial(jax.jit, static_argnames=("recipe", "shape", "dtype", "quicker", "placed"))
 def _draw_once(
     key: object,
     *,
     recipe: Recipe,
     shape: Shape,
     dtype: np.dtype[Any],
+    quicker: bool,
     placed: tuple[tuple[str, Any], ...],
 ) -> Array:
+    if quicker:
+        key = with_rounds_written_out(key)
     return recipe._draw(key, shape, dtype, **dict(placed))
 
 

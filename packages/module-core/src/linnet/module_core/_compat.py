@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import sys
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
@@ -28,6 +30,16 @@ def _trace_state_function() -> Callable[[], object]:
 def trace_state() -> object:
     """A value that identifies the current stack of jax traces, and can be compared."""
     return _trace_state_function()()
+
+
+def is_alive(state: object) -> bool:
+    """Whether anything still refers to the trace, or to a value of it, that was current then.
+
+    `state` is a value of `trace_state`.
+    """
+    # It refers to the trace weakly, in every version; if it didn't, the trace would be alive.
+    held = gc.get_referents(vars(state))
+    return not any(isinstance(ref, weakref.ref) and ref() is None for ref in held)
 
 
 def own_annotations(cls: type) -> dict[str, Any]:

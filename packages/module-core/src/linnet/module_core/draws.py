@@ -135,6 +135,14 @@ def draws_of(init: Any) -> Any:
     return getattr(init, "draws", None)
 
 
+def fills_of(init: Any) -> Any:
+    """What fills the array that `init` returns or puts into a box with given values, or None.
+
+    It depends on its shape and dtype alone, may be called again, and equals what fills the same.
+    """
+    return getattr(init, "fills", None)
+
+
 @functools.cache
 def _module_of_jax() -> str:
     """Where jax defines the functions that its factories return."""

@@ -13,7 +13,7 @@ from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
 from linnet.layers_linear._torch import DENSE_GENERAL
 from linnet.module_core.boxes import contents, replace_boxed
-from linnet.module_core.draws import draws_of
+from linnet.module_core.draws import draws_of, fills_of
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
@@ -48,6 +48,12 @@ class _Flattened:
     def draws(self) -> _Flattened | None:
         """What draws the array, without a box; None if it isn't known (`module_core.draws`)."""
         init = draws_of(self.init)
+        return None if init is None else _Flattened(init, self.flat_shape)
+
+    @property
+    def fills(self) -> _Flattened | None:
+        """What fills the array, without a box; None if it isn't known (`module_core.draws`)."""
+        init = fills_of(self.init)
         return None if init is None else _Flattened(init, self.flat_shape)
 
     def __call__(self, key: object, shape: Shape, dtype: object) -> Output:

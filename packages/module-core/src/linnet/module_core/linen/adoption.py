@@ -171,9 +171,11 @@ def bind(module: Module, parent: object, name: str | None, scope: Scope) -> None
     attributes["parent"] = parent
     attributes["name"] = name
     attributes["scope"] = scope
-    bound = scope.frame.bound
-    if bound is not None:
-        bound.append(module)
+    frame = scope.frame
+    if frame.bound is not None:
+        frame.bound.append(module)
+    if frame.deferred is not None:
+        frame.deferred.adopts(module)
     for field in module._fields:
         value = attributes.get(field)
         if type(value) in _PLAIN:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from operator import is_
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
-
-import jax
 
 from linnet.struct import FrozenDict
 
@@ -26,7 +23,8 @@ from ..errors import (
 )
 from ..tracebacks import entry
 from ..typing import PRNGKey, RNGSequences
-from . import adoption
+from . import adoption, eager_init
+from .eager_init import leaves_of, with_leaves
 from .filters import CollectionFilter, DenyList, NamedCollections, union_filters
 from .frame import CaptureFilter, Frame, collections_of
 from .hints import mismatch
@@ -80,17 +78,30 @@ def init_with_output(
     fn = resolve_method(module, method)
     if capture:
         mutable = union_filters(mutable, "intermediates")
-    frame = Frame(
-        {},
-        as_streams(rngs, type(module).__name__, required=True),
-        mutable,
-        initializing=True,
-        concrete=concrete,
-        capture=_capture_filter(capture),
-    )
-    if not output_is_used and is_groupable(frame.keys.get("params")):
+    keys = as_streams(rngs, type(module).__name__, required=True)
+
+    def new_frame() -> Frame:
+        return Frame(
+            {},
+            keys,
+            mutable,
+            initializing=True,
+            concrete=concrete,
+            capture=_capture_filter(capture),
+        )
+
+    frame = new_frame()
+    is_traced = not (output_is_used or capture) and eager_init.may_trace(module, frame)
+    if is_traced:
+        made = eager_init.variables_by_trace(frame, lambda: _run(module, fn, frame, args, kwargs))
+        if made is not None:
+            return None, returned(made)
+        frame = new_frame()
+    elif not output_is_used and is_groupable(keys.get("params")):
         frame.recorder = Recorder()
     output = _run(module, fn, frame, args, kwargs)
+    if is_traced:
+        eager_init.run_eagerly_from_now_on(module)
     variables = frame.mutated()
     if frame.recorder is not None:
         variables = _grouped(variables, frame.recorder)
@@ -99,24 +110,8 @@ def init_with_output(
 
 def _grouped(variables: dict[str, Any], recorder: Recorder) -> dict[str, Any]:
     """The variables with their draws in groups."""
-    grouped: dict[str, Any] = _with_leaves(variables, iter(recorder.grouped(_leaves(variables))))
+    grouped: dict[str, Any] = with_leaves(variables, iter(recorder.grouped(leaves_of(variables))))
     return grouped
-
-
-def _with_leaves(value: object, new: Iterator[Any]) -> Any:
-    """`value` with the next leaves of `new`. Dicts keep their order, which trees would sort."""
-    # Not a function inside of `_grouped`: its reference to itself would keep the tracers.
-    if type(value) is dict:
-        return {name: _with_leaves(item, new) for name, item in value.items()}
-    leaves, structure = jax.tree.flatten(value)
-    found = [next(new) for _ in leaves]
-    return value if all(map(is_, leaves, found)) else jax.tree.unflatten(structure, found)
-
-
-def _leaves(value: object) -> list[Any]:
-    if type(value) is dict:
-        return [leaf for item in value.values() for leaf in _leaves(item)]
-    return jax.tree.leaves(value)
 
 
 def bind(module: M, variables: object, rngs: object, mutable: CollectionFilter) -> M:

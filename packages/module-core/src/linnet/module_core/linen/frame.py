@@ -10,7 +10,7 @@ arrays) when the frame is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from linnet.struct import FrozenDict, unfreeze
 
@@ -24,6 +24,9 @@ from ..errors import (
 from ..typing import RNGSequences
 from .filters import CollectionFilter, in_filter
 from .hints import is_output_with_variables
+
+if TYPE_CHECKING:
+    from .eager_init import Deferred
 
 Collection = dict[str, Any]
 Collections = dict[str, Collection]
@@ -47,6 +50,7 @@ class Frame:
 
     Attributes:
       recorder: the draws of parameters, if they are to be grouped (see `draws`).
+      deferred: the parameters that are drawn after the trace (see `eager_init`), or None.
       bound: the modules that have a place in the frame, until the call ends.
     """
 
@@ -57,6 +61,7 @@ class Frame:
         "capture",
         "collections",
         "concrete",
+        "deferred",
         "flags",
         "initializing",
         "keys",
@@ -90,6 +95,7 @@ class Frame:
         self.concrete = concrete
         self.capture = capture
         self.recorder: Recorder | None = None
+        self.deferred: Deferred | None = None
         self.lifted = lifted
         self.adopted: dict[int, tuple[Any, Any]] = {}  # id(module): (module to keep alive, clone)
         self.bound: list[Any] | None = None if lasting else []

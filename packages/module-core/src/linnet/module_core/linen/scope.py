@@ -277,7 +277,7 @@ class Scope(ScopeMethods):
           ModifyScopeVariableError: a collection is immutable.
           JaxTransformError: a value of an inner trace is stored outside of it.
         """
-        same_trace = _compat.trace_state() == self.frame.trace
+        same_trace = self.in_own_trace()
         for collection, tree in collections.items():
             for name, value in tree.items():
                 self.check_mutable(collection, name)
@@ -367,6 +367,11 @@ class Scope(ScopeMethods):
     def _drawn(
         self, init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
+        deferred = self.frame.deferred
+        if deferred is not None:
+            value = deferred.parameter(self, init_fn, args, kwargs)
+            if value is not None:
+                return value
         recorder = self.frame.recorder
         if recorder is None or getattr(init_fn, "ignores_key", False):
             return self.evaluate(lambda: init_fn(self._key_for(init_fn), *args, **kwargs))
@@ -386,15 +391,20 @@ class Scope(ScopeMethods):
         return root
 
     def evaluate(self, make: Callable[[], T]) -> T:
-        """An initial value; computed at once also where inputs are abstract (`lazy_init`).
+        """An initial value; computed at once also in a trace (`lazy_init`, `eager_init`).
 
         Its arrays have strong types: for a weakly typed value (`jnp.full((), 0.5)`), a training
         step returns a strongly typed one, and the second step would be compiled again.
         """
-        if self.frame.concrete:
+        frame = self.frame
+        if frame.concrete or (frame.deferred is not None and self.in_own_trace()):
             with jax.ensure_compile_time_eval():
                 return strong(make())
         return strong(make())
+
+    def in_own_trace(self) -> bool:
+        """Whether no other trace began since the call's: not in a `jax.jit` in a method, say."""
+        return _compat.trace_state() == self.frame.trace
 
     def _check_shape(
         self,

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from linnet.struct import PyTreeNode, field
 
 from ...boxes import AxisMetadata, is_axis_metadata
-from ...draws import draws_of
+from ...draws import draws_of, fills_of
 from ...errors import ArgumentError, ArgumentTypeError, PartitioningUnspecifiedError
 from ...typing import LogicalNames
 from .mesh import constrain, named_sharding, spec_of
@@ -206,6 +206,7 @@ def boxed(fn: Callable[P, A], box: Callable[[Any], B]) -> Callable[P, B]:
     wrapper.ignores_key = getattr(fn, "ignores_key", False)  # type: ignore[attr-defined]
     # What it draws can be drawn with others, in a box or not (`draws`).
     wrapper.draws = draws_of(fn)  # type: ignore[attr-defined]
+    wrapper.fills = fills_of(fn)  # type: ignore[attr-defined]
     return wrapper
 
 
