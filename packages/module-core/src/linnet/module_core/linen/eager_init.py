@@ -56,7 +56,7 @@ class _Draw(NamedTuple):
     placeholders: list[Any]
     init: Callable[..., Any]
     root: Any
-    number: np.uint32 | None  # folded into the root key; None: the key is ignored
+    number: np.uint32 | jax.Array | None  # folded into the root key; None: the key is ignored
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
