@@ -14,7 +14,7 @@ from hints import Remedy
 from linnet import linen as nn
 from linnet import nnx
 from linnet.module_core import weights
-from linnet.weights import from_torch, load, save, to_torch
+from linnet.weights import compare_intermediates, from_torch, load, save, to_torch
 
 SOURCES = Path(weights.__file__).parent
 X = jnp.ones((1, 8))
@@ -82,6 +82,34 @@ def on_a_mesh(set_it):
 
 
 REMEDIES = [
+    Remedy(
+        "Collect them in a dict, with a forward hook on each module.",
+        lambda: compare_intermediates({"a": X}, [X]),
+        lambda: compare_intermediates({"a": X}, {"a": X}),
+    ),
+    Remedy(
+        "Pass nnx.capture(model, method_outputs=nnx.Intermediate)(*inputs)[1], or in linen",
+        lambda: compare_intermediates(None, {"": X}),
+        lambda: [
+            compare_intermediates(
+                nnx.capture(nnx.Linear(8, 4, rngs=nnx.Rngs(0)), method_outputs=nnx.Intermediate)(X)[
+                    1
+                ],
+                {"": X[:, :4]},
+            ),
+            compare_intermediates(
+                nn.Dense(4).apply(DENSE, X, capture_intermediates=True, mutable=["intermediates"])[
+                    1
+                ],
+                {"": X[:, :4]},
+            ),
+        ],
+    ),
+    Remedy(
+        "Pass the renames of from_torch as rename=.",
+        lambda: compare_intermediates({"a": X}, {"b": X}),
+        lambda: compare_intermediates({"a": X}, {"b": X}, rename={"b": "a"}),
+    ),
     Remedy(
         "Pass the model's state dict: names and tensors.",
         lambda: linear(ONES | {"bias": np.array(["a"] * 4)}),
