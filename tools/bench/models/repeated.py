@@ -61,14 +61,14 @@ def _linen(form: str, layers: int, remat: Any) -> tuple[Callable[..., Any], Any]
 def _model(form: str, layers: int, remat: Any) -> Any:
     nn = importlib.import_module({LINNET: "linnet.linen", FLAX: "flax.linen"}[form])
 
-    class Block(nn.Module):  # type: ignore[misc]
+    class Block(nn.Module):  # type: ignore[misc, name-defined]
         @nn.compact  # type: ignore[untyped-decorator]
         def __call__(self, x: jax.Array) -> Any:
             x = x + nn.MultiHeadDotProductAttention(num_heads=HEADS)(nn.LayerNorm()(x))
             y = nn.gelu(nn.Dense(4 * FEATURES)(nn.LayerNorm()(x)))
             return x + nn.Dense(FEATURES)(y)
 
-    class Loop(nn.Module):  # type: ignore[misc]
+    class Loop(nn.Module):  # type: ignore[misc, name-defined]
         @nn.compact  # type: ignore[untyped-decorator]
         def __call__(self, x: jax.Array) -> Any:
             for _ in range(layers):
