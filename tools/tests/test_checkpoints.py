@@ -104,3 +104,14 @@ def test_a_resnet_of_basic_blocks():
     assert [len(block.layers) for stage in model.stages for block in stage] == [2, 2, 2]
     shape = jnp.zeros((1, 32, 32, 3))
     assert nnx.eval_shape(lambda m: m(shape), model).shape == (1, 5)
+
+
+def test_t5(monkeypatch, capsys, tmp_path):
+    t5, expected = example("t5"), expected_of("t5")
+    model, _ = t5.load_model(CHECKPOINTS / "t5")
+    inputs = expected["in.input_ids"], expected["in.decoder_input_ids"]
+    near(nnx.jit(lambda m, *x: m(*x))(model, *inputs), expected["out.logits"], 1e-4, 1e-4)
+    run("t5", monkeypatch, "--out", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert "the second row is the same without the cache" in printed
+    assert "51 of 51 tensors as they were" in printed

@@ -1,0 +1,233 @@
+"""A T5 from a Hugging Face checkpoint: encoder, decoder, and writing with a cache.
+
+    python docs/examples/t5.py [CHECKPOINT]
+
+CHECKPOINT is a folder with config.json and model.safetensors, of T5 or T5 1.1 (arXiv:1910.10683);
+unless it is given, a tiny model with random weights. Positions are learned biases of distances in
+buckets, which all layers of a stack share. The decoder writes with a cache, from inputs that differ
+in length. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. Needs linnet.
+
+Shapes: B batch, S tokens of the input, T of the output, W width, V tokens of the vocabulary.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from program import read_options
+
+from linnet import nnx
+from linnet.weights import from_torch, load, to_torch
+
+ACTIVATIONS: dict[str, Any] = {
+    "relu": nnx.relu,
+    "gelu": partial(nnx.gelu, approximate=False),
+    "gelu_new": nnx.gelu,
+}
+NAMES = {  # PyTorch's, and ours
+    "lm_head": "head",
+    "{stack}.block.0.layer.0.SelfAttention.relative_attention_bias": "{stack}.bias",
+    "{stack}.block.{i}": "{stack}.layers.{i}",
+    "{stack}.final_layer_norm": "{stack}.norm",
+    ".layer.0.SelfAttention": "attention",
+    ".layer.0.layer_norm": "attention_norm",
+    ".layer.1.EncDecAttention": "cross",
+    "decoder.layers.{i}.layer.1.layer_norm": "decoder.layers.{i}.cross_norm",
+    ".layer.{n}.layer_norm": "mlp_norm",
+    ".layer.{n}.DenseReluDense": "mlp",
+    ".wi_0": "gate",
+    ".wi_1": "up",
+    ".mlp.wi": "mlp.layers.0",
+    ".q": "query",
+    ".k": "key",
+    ".v": "value",
+    ".o": "out",
+}
+IGNORED = ["encoder.embed_tokens.*", "decoder.embed_tokens.*", "*EncDecAttention.relative*"]
+Ids = jax.Array | np.ndarray
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Layer(nnx.Module):
+    """Attention, in a decoder also to the encoder's features, then a feed-forward layer."""
+
+    def __init__(self, config: Mapping[str, Any], decodes: bool, *, rngs: nnx.Rngs) -> None:
+        width, heads = config["d_model"], config["num_heads"]
+        norm = partial(nnx.RMSNorm, width, epsilon=config["layer_norm_epsilon"], rngs=rngs)
+        attention = partial(
+            nnx.MultiHeadAttention,
+            heads,
+            width,
+            qkv_features=heads * config["d_kv"],
+            scale=1.0,
+            use_bias=False,
+            decode=False,
+            cache_options=nnx.CacheOptions(per_row=True),
+            rngs=rngs,
+        )
+        kind = config.get("feed_forward_proj", "relu")  # "gated-gelu" means the approximate one
+        act = config.get("dense_act_fn") or ("gelu_new" if kind == "gated-gelu" else kind)
+        gated = kind.startswith("gated-")
+        mlp: Any = nnx.GLU if gated else nnx.MLP
+        self.attention_norm, self.attention = norm(), attention()
+        self.cross_norm = norm() if decodes else None
+        self.cross = attention() if decodes else None
+        self.mlp_norm = norm()
+        self.mlp = mlp(
+            width, config["d_ff"], activation=ACTIVATIONS[act], use_bias=False, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array, *, memory: Any, **options: Any) -> jax.Array:
+        """The features [B, T, W] for those of the layer before; `options` are attention's.
+
+        Args:
+          x: [B, T, W].
+          memory: in a decoder, the encoder's features [B, S, W] and their mask [B, 1, T, S].
+          **options: for the attention of a stack to itself.
+        """
+        x = x + self.attention(self.attention_norm(x), **options)
+        if self.cross is not None and self.cross_norm is not None:
+            features, mask = memory
+            x = x + self.cross(self.cross_norm(x), features, mask=mask, decode=False)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Stack(nnx.Module):
+    """The encoder or the decoder."""
+
+    def __init__(self, config: Mapping[str, Any], decodes: bool, *, rngs: nnx.Rngs) -> None:
+        layers = config["num_decoder_layers" if decodes else "num_layers"]
+        self.bias = nnx.RelativePositionBias(
+            config["num_heads"],
+            config["relative_attention_num_buckets"],
+            bidirectional=not decodes,
+            max_distance=config.get("relative_attention_max_distance", 128),
+            rngs=rngs,
+        )
+        self.layers = nnx.Repeat(Layer, layers, config, decodes, rngs=rngs)
+        epsilon = config["layer_norm_epsilon"]
+        self.norm = nnx.RMSNorm(config["d_model"], epsilon=epsilon, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, memory: Any = None, **options: Any) -> jax.Array:
+        """The features [B, T, W] of embeddings [B, T, W]."""
+        return self.norm(self.layers(x, memory=memory, bias=self.bias(), **options))
+
+
+class T5(nnx.Module):
+    """Reads a text, and predicts each next token of another."""
+
+    def __init__(self, config: Mapping[str, Any], has_head: bool, *, rngs: nnx.Rngs) -> None:
+        width, words = config["d_model"], config["vocab_size"]
+        config = {"num_decoder_layers": config["num_layers"], **config}
+        self.shared = nnx.Embed(words, width, rngs=rngs)
+        self.encoder = Stack(config, False, rngs=rngs)
+        self.decoder = Stack(config, True, rngs=rngs)
+        self.head = nnx.Linear(width, words, use_bias=False, rngs=rngs) if has_head else None
+        scales = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+        self.factor = width**-0.5 if scales else 1.0
+
+    def encode(self, tokens: Ids, is_real: Ids | None = None) -> jax.Array:
+        """The features [B, S, W] of `tokens` [B, S]; `is_real` [B, S] is 0 for padding."""
+        mask = None if is_real is None else jnp.asarray(is_real)[:, None, None, :]
+        return self.encoder(self.shared(jnp.asarray(tokens)), mask=mask)
+
+    def decode(
+        self, tokens: Ids, memory: jax.Array, is_real: Ids | None = None, **options: Any
+    ) -> jax.Array:
+        """The logits [B, T, V] for `tokens` [B, T], after the encoder's features [B, S, W]."""
+        mask = None if is_real is None else jnp.asarray(is_real)[:, None, None, :]
+        x = self.shared(jnp.asarray(tokens))
+        x = self.decoder(x, memory=(memory, mask), is_causal=True, **options)
+        return self.shared.attend(x * self.factor) if self.head is None else self.head(x)
+
+    def __call__(self, tokens: Ids, outputs: Ids, is_real: Ids | None = None) -> jax.Array:
+        """The logits [B, T, V] for `outputs` [B, T], after reading `tokens` [B, S]."""
+        return self.decode(outputs, self.encode(tokens, is_real), is_real)
+
+
+def names_of(tensors: Mapping[str, Any]) -> dict[str, str]:
+    """The renames; the feed-forward layer of T5 1.1 has a gate."""
+    gated = any(".wi_0." in name for name in tensors)
+    return NAMES | {".mlp.wo": "mlp.down" if gated else "mlp.layers.1"}
+
+
+def load_model(folder: Path) -> tuple[T5, Mapping[str, Any]]:
+    """The model of a folder, and its config.json."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    tensors = load(folder)
+    model = nnx.eval_shape(lambda: T5(config, "lm_head.weight" in tensors, rngs=nnx.Rngs(0)))
+    return from_torch(model, tensors, rename=names_of(tensors), ignore=IGNORED), config
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+@nnx.jit
+def encode(model: T5, tokens: np.ndarray, is_real: np.ndarray) -> jax.Array:
+    """The features [B, S, W] of `tokens` [B, S]."""
+    return model.encode(tokens, is_real)
+
+
+@nnx.jit
+def next_tokens(writer: T5, tokens: Ids, memory: jax.Array, is_real: np.ndarray) -> jax.Array:
+    """The likeliest tokens [B] after `tokens` [B, 1], which the cache keeps."""
+    return writer.decode(tokens, memory, is_real)[:, -1].argmax(-1)
+
+
+def write(model: T5, texts: Sequence[np.ndarray], start: int, count: int) -> np.ndarray:
+    """The likeliest `count` tokens for each text, which may differ in length: [B, count]."""
+    longest = max(len(text) for text in texts)
+    tokens = np.stack([np.pad(text, (0, longest - len(text))) for text in texts])
+    is_real = np.stack([np.arange(longest) < len(text) for text in texts])
+    memory = encode(model, tokens, is_real)
+    # Only the decoder's attention to itself has a cache.
+    own = nnx.All(nnx.PathContains("decoder"), nnx.Not(nnx.PathContains("cross")))
+    size: dict[str, Any] = {"batch_size": len(texts), "max_length": count}
+    writer = nnx.view(model, decode=True, only=own, **size)
+    written = [jnp.full(len(texts), start)]
+    for _ in range(count):
+        written.append(next_tokens(writer, written[-1][:, None], memory, is_real))
+    return np.stack(written[1:], axis=1)
+
+
+def main() -> int:
+    """Loads, compares, writes; returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="t5")
+    folder = options.checkpoint
+    model, config = load_model(folder)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {folder.name}, {count:,} parameters")
+
+    rng, start = np.random.default_rng(options.seed), config["decoder_start_token_id"]
+    texts = list(rng.integers(2, config["vocab_size"], (2, 8)))
+    if (expected := folder / "expected.npz").exists():
+        torch = np.load(expected)
+        texts, outputs = list(torch["in.input_ids"]), torch["in.decoder_input_ids"]
+        error = np.abs(model(np.stack(texts), outputs) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+    texts[1] = texts[1][:-3]
+    written = write(model, texts, start, 12)
+    for row in written:
+        print("writes    ", " ".join(f"{token:3}" for token in row))
+    again = np.full((1, 1), start)
+    while again.shape[1] < 13:  # everything anew for each token, without a cache or padding
+        last = model(texts[1][None], again)[:, -1].argmax(-1)
+        again = np.concatenate([again, last[:, None]], axis=1)
+    same = np.array_equal(again[0, 1:], written[1])
+    print(f"           the second row is {'the same' if same else 'ANOTHER'} without the cache")
+    tensors = load(folder)
+    back = to_torch(model, like=tensors, rename=names_of(tensors), ignore=IGNORED)
+    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
