@@ -115,3 +115,13 @@ def test_t5(monkeypatch, capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "the second row is the same without the cache" in printed
     assert "51 of 51 tensors as they were" in printed
+
+
+def test_gpt2(monkeypatch, capsys, tmp_path):
+    gpt2, expected = example("gpt2"), expected_of("gpt2")
+    model, prompts = gpt2.load_model(CHECKPOINTS / "gpt2"), expected["in.input_ids"]
+    near(nnx.jit(lambda m, x: m(x))(model, prompts), expected["out.logits"], 1e-4, 1e-4)
+    generated = expected["out.generated"][:, prompts.shape[1] :]
+    np.testing.assert_array_equal(gpt2.write(model, prompts, 12), generated)
+    run("gpt2", monkeypatch, "--out", str(tmp_path))
+    assert "40 of 40 tensors as they were" in capsys.readouterr().out
