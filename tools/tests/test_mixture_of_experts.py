@@ -1,0 +1,26 @@
+"""docs/examples/mixture_of_experts.py: what it computes, and that it learns."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("optax", reason="the example needs it")
+
+FOLDER = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def test_the_experts(monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    program = importlib.import_module("mixture_of_experts")
+    monkeypatch.setattr(sys, "argv", ["mixture_of_experts.py", "--tiny", "--out", str(tmp_path)])
+    assert program.main() == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"loop over tokens and experts gives, within \d[.]\de-0[6-9]", printed)
+    errors = [float(x) for x in re.findall(r"mixture error (\d[.]\d+)", printed)]
+    assert errors[-1] < errors[0]
+    seen = [line.split()[1:] for line in printed.splitlines() if re.match(r" +\d  ", line)]
+    assert len(seen) == 8
+    assert all(abs(sum(map(int, row)) - 200) < 5 for row in seen)  # two experts for each token
