@@ -316,8 +316,21 @@ def path_order(path: Path) -> tuple[tuple[int, Any], ...]:
     return tuple((0, k) if isinstance(k, int) else (1, str(k)) for k in path)
 
 
+def _sorted(keys: Iterable[Any]) -> list[Any]:
+    """Keys of one level, in the order of paths."""
+    keys = list(keys)
+    if len(keys) > 1:
+        types = set(map(type, keys))
+        # Names alone, or numbers alone, are in Python's order.
+        keys.sort(key=None if types in (_NAMES, _NUMBERS) else lambda k: path_order((k,)))
+    return keys
+
+
+_NAMES, _NUMBERS = {str}, {int}
+
+
 def _flatten_state(state: State) -> tuple[list[Any], tuple[Any, ...]]:
-    keys = sorted(state._mapping, key=lambda k: path_order((k,)))
+    keys = _sorted(state._mapping)
     return [_child(state._mapping[k]) for k in keys], tuple(keys)
 
 

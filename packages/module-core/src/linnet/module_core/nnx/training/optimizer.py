@@ -256,6 +256,10 @@ def _divided(variables: object, values: T) -> T:
 
 def _put(variable: Variable[Any], value: object) -> None:
     value = strong(value)
+    if isinstance(value, jax.Array):  # the usual case: not a tree
+        if value is not variable.raw_value:
+            variable.set_raw_value(value)
+        return
     old, new = jax.tree.leaves(variable.raw_value), jax.tree.leaves(value)
     if not all(a is b for a, b in zip(old, new, strict=True)):
         variable.set_raw_value(value)
@@ -275,13 +279,22 @@ def _add_whole(variable: object, update: object) -> object:
 def _add(variable: object, update: object) -> object:
     """Adds an update to a variable in place, and returns the sum if it is an array."""
 
-    def add(param: Any, change: Any) -> jax.Array:
-        return jnp.asarray(param + change).astype(jnp.asarray(param).dtype)
-
     if not isinstance(variable, Variable):
-        return add(variable, update)
-    variable.set_raw_value(jax.tree.map(add, variable.raw_value, update))
+        return _sum(variable, update)
+    value = variable.raw_value
+    if isinstance(value, jax.Array):  # the usual case: not a tree
+        variable.set_raw_value(_sum(value, update))
+    else:
+        variable.set_raw_value(jax.tree.map(_sum, value, update))
     return None
+
+
+def _sum(param: Any, change: Any) -> jax.Array:
+    """The sum in the parameter's dtype, with a strong type."""
+    total = param + change
+    if isinstance(total, jax.Array) and not total.weak_type and total.dtype == param.dtype:
+        return total  # the usual case; each conversion costs as much as the addition
+    return jnp.asarray(total).astype(jnp.asarray(param).dtype)
 
 
 def _make_array(variable: object) -> None:
@@ -291,7 +304,10 @@ def _make_array(variable: object) -> None:
     """
     if not isinstance(variable, Variable):
         return
-    old, structure = jax.tree.flatten(variable.raw_value)
+    value = variable.raw_value
+    if isinstance(value, jax.Array) and not value.weak_type:
+        return
+    old, structure = jax.tree.flatten(value)
     new = [strong(jnp.asarray(x)) if isinstance(x, (float, complex)) else strong(x) for x in old]
     if not all(map(is_, old, new)):
         variable.set_raw_value(jax.tree.unflatten(structure, new))
@@ -348,6 +364,8 @@ def _name_of(wrt: Filter) -> str:
 
 def _has_gradient(leaf: object) -> bool:
     value = leaf.raw_value if isinstance(leaf, Variable) else leaf
+    if isinstance(value, jax.Array):
+        return bool(jnp.issubdtype(value.dtype, jnp.inexact))
     return all(
         jnp.issubdtype(getattr(x, "dtype", None) or type(x), jnp.inexact)
         for x in jax.tree.leaves(value)
