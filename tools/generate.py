@@ -7,7 +7,7 @@ Such a part begins with `<!-- KIND, a remark -->` or `<!-- KIND: ARGUMENT -->`, 
 `<!-- end -->`. The project files give the table of packages in README.md, how to install and to pin
 each package in its own README, and the version in CITATION.cff. The layers' files give the table of
 layers in a package's README: their names, and the first line of their docstrings. `differences`
-gives docs/differences.md, and `website.benchmarks` docs/benchmarks.md with its picture.
+gives docs/differences.md, and `website.benchmarks` docs/benchmarks.md with its pictures.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def generated() -> dict[Path, str]:
         differences.PAGE: filled(differences.PAGE, differences.written),
         benchmarks.PAGE: filled(benchmarks.PAGE, lambda *_: benchmarks.tables(results)),
         benchmarks.PICTURE: benchmarks.svg(results["cases"]),
+        benchmarks.FIRST_STEP: benchmarks.first_step_svg(results["cases"]),
         citation: version.sub(f"version: {find('linnet').version}", citation.read_text("utf-8")),
         **{p.folder / "README.md": _package_readme(p) for p in packages()},
     }

@@ -63,6 +63,8 @@ class Case:
       comparisons: which ratios are shown, each a line of the table.
       unit: of the contenders' numbers.
       exact: the numbers are counted, not measured: one round says all.
+      warm: each contender is measured once without counting, which fills caches; False where
+        nothing is kept from one measurement to the next.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Case:
     comparisons: Sequence[Comparison]
     unit: Unit = Unit.SECONDS
     exact: bool = False
+    warm: bool = True
 
 
 def timed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import measure, report
@@ -21,11 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{case.name:<34}{case.about}")
         return 0
     chosen = _select(cases, options.only)
-    effort = measure.QUICK if options.quick else measure.FULL
+    efforts = _efforts(options, len(chosen))
     print(report.HEADER, flush=True)
     results = []
     for case in chosen:
-        result = measure.run(case, effort)
+        result = measure.run(case, efforts())
         results.append(result)
         print("\n".join(report.lines(result)), flush=True)
     print(report.summary(results))
@@ -47,10 +47,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the results there, too")
     parser.add_argument(
-        "--quick", action="store_true", help="a few rounds a case: rough figures in a minute or two"
+        "--quick", action="store_true", help="a round or a few for each case: rough figures"
+    )
+    parser.add_argument(
+        "--minutes",
+        metavar="N",
+        type=float,
+        help="divide so much time between the cases: what one doesn't need is for the next",
     )
     parser.add_argument("--list", action="store_true", help="show the cases and stop")
     return parser
+
+
+def _efforts(options: argparse.Namespace, cases: int) -> Callable[[], measure.Effort]:
+    """What gives the effort for each case in turn."""
+    if options.minutes is not None:
+        return measure.Budget(60 * options.minutes, cases).next
+    return lambda: measure.QUICK if options.quick else measure.FULL
 
 
 def _select(cases: list[Case], only: list[str] | None) -> list[Case]:

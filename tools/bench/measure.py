@@ -4,7 +4,8 @@ A round measures every contender once, so that whatever slows the machine down f
 of them; a comparison's ratio is taken within each round, and the median of those is its result. The
 contender that begins moves on by one each round, so that none always follows the same other.
 
-Rounds go on until each ratio is known to a hundredth, or the case's time is up.
+Rounds go on until each ratio is known to a hundredth, or the case's time is up. A case whose rounds
+are long has fewer of them, two or three.
 """
 
 from __future__ import annotations
@@ -23,16 +24,40 @@ class Effort:
     """How long a case may take.
 
     Attributes:
-      seconds: no round begins after that many.
-      rounds: the fewest and the most.
+      seconds: no round begins after that many, if there were enough.
+      rounds: the fewest, and the most.
+      few: how many are enough after three times that many seconds.
     """
 
     seconds: float
     rounds: tuple[int, int]
+    few: int = 3
 
 
 FULL = Effort(seconds=20.0, rounds=(9, 100))
-QUICK = Effort(seconds=3.0, rounds=(3, 15))
+QUICK = Effort(seconds=3.0, rounds=(1, 15), few=1)
+
+
+class Budget:
+    """Divides the time for all cases: what a case leaves of its share is for those after it.
+
+    Args:
+      seconds: for all cases together. A case whose fewest rounds take longer than its share, and
+        the preparations of a case, leave less to the others.
+      cases: how many there are.
+    """
+
+    def __init__(self, seconds: float, cases: int) -> None:
+        self._end = time.perf_counter() + seconds
+        self._left = cases
+
+    def next(self) -> Effort:
+        """The effort for the next case."""
+        share = max(self._end - time.perf_counter(), 0.0) / max(self._left, 1)
+        self._left -= 1
+        # Shares that many cases don't use up add up to long ones for the last.
+        return Effort(seconds=min(share / 2, FULL.seconds), rounds=(5, FULL.rounds[1]), few=2)
+
 
 # A median of n values is uncertain by about 1.25 σ / √n, and σ of a normal distribution is its
 # interquartile range / 1.35: of ratios with long tails, the latter is the one that means something.
@@ -83,8 +108,9 @@ def run(case: Case, effort: Effort) -> Result:
     measures = {name: build() for name, build in case.contenders.items()}
     if case.exact:
         return _result(case, [{name: measure() for name, measure in measures.items()}])
-    for measure in measures.values():
-        measure()  # fills caches, compiles, writes bytecode
+    if case.warm:
+        for measure in measures.values():
+            measure()  # fills caches, compiles, writes bytecode
     # What is alive by now stays: the collection before each measurement need not look at it.
     gc.collect()
     gc.freeze()
@@ -99,14 +125,14 @@ def _rounds(
 ) -> list[dict[str, float]]:
     fewest, most = effort.rounds
     rounds: list[dict[str, float]] = []
-    end = time.perf_counter() + effort.seconds
+    start = time.perf_counter()
     while len(rounds) < most:
         first = len(rounds) % len(measures)
         rounds.append({name: measure() for name, measure in measures[first:] + measures[:first]})
-        if len(rounds) < fewest:
+        seconds = time.perf_counter() - start
+        if len(rounds) < (fewest if seconds < 3 * effort.seconds else effort.few):
             continue
-        ratios = _ratios(case, rounds)
-        if time.perf_counter() > end or all(r.error <= _PRECISION * r.value for r in ratios):
+        if seconds > effort.seconds or _is_precise(_ratios(case, rounds)):
             break
     return rounds
 
@@ -122,6 +148,10 @@ def _ratios(case: Case, rounds: Sequence[dict[str, float]]) -> list[Ratio]:
         values = [r[comparison.of] / r[comparison.to] for r in rounds]
         found.append(Ratio(comparison, statistics.median(values), _error(values)))
     return found
+
+
+def _is_precise(ratios: Sequence[Ratio]) -> bool:
+    return all(0 < r.error <= _PRECISION * r.value for r in ratios)
 
 
 def _error(values: list[float]) -> float:

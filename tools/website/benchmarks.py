@@ -19,6 +19,7 @@ from workspace import ROOT
 RESULTS = ROOT / "docs" / "assets" / "benchmarks.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = ROOT / "docs" / "images" / "benchmarks.svg"
+FIRST_STEP = ROOT / "docs" / "images" / "first_step.svg"
 
 # Kinds of cases, by how their names begin.
 KINDS = {
@@ -36,6 +37,7 @@ KINDS = {
     "nnx": "Stateful modules",
     "import": "Import",
     "keras": "Keras",
+    "scale": "70 billion parameters",
 }
 
 # What the picture shows: cases that are compared with Flax.
@@ -58,6 +60,22 @@ SHOWN = {
     "recurrent-lstm-gradient": "LSTM, 256 steps, gradient",
     "recurrent-gru-gradient": "GRU, 256 steps, gradient",
     "run-transformer-grad-step": "running the compiled step, 24 layers",
+}
+
+# What the second picture shows, in seconds: cases, and what their contenders are called there.
+STEPS = {
+    "first-step-init": "init",
+    "first-step-jit-init": "jax.jit(init)",
+    "first-step-nnx": "constructor (nnx)",
+    "first-step-nnx-jit": "nnx.jit(constructor)",
+    "first-step-train": "first training step",
+    "first-step-nnx-train": "first training step (nnx)",
+}
+CONTENDERS = {
+    "linnet": "Linnet",
+    "linnet loop": "Linnet",
+    "linnet repeat": "Linnet, Repeat",
+    "flax": "Flax",
 }
 
 
@@ -152,6 +170,45 @@ def svg(cases: Iterable[dict[str, Any]]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _x(value: float) -> float:
+def _x(value: float, highest: float = HIGHEST) -> float:
     """Where a ratio is drawn between the edges."""
-    return round(LEFT + value / HIGHEST * (WIDTH - LEFT - RIGHT), 1)
+    return round(LEFT + value / highest * (WIDTH - LEFT - RIGHT), 1)
+
+
+def first_step_svg(cases: Iterable[dict[str, Any]]) -> str:
+    """Bars: the seconds until something is there, for each contender of each case."""
+    medians = {case["name"]: case["medians"] for case in cases}
+    groups = [
+        (label, [(CONTENDERS[c], medians[name][c]) for c in CONTENDERS if c in medians[name]])
+        for name, label in STEPS.items()
+        if medians.get(name)
+    ]
+    highest = max((seconds for _, bars in groups for _, seconds in bars), default=1.0) * 1.05
+    line, gap = STEP - 5, 14
+    height = 48 + sum(len(bars) * line + gap for _, bars in groups) + BOTTOM - gap
+    words = "; ".join(
+        f"{label}: {', '.join(f'{who} {seconds:.3g} s' for who, seconds in bars)}"
+        for label, bars in groups
+    )
+    title = "Processor time from nothing, 24 layers, in seconds"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
+        f'height="{height}" role="img" font-family="system-ui, sans-serif" font-size="13">',
+        f"<title>{escape(f'{title}. {words}.')}</title>",
+        f'<rect width="{WIDTH}" height="{height}" rx="14" fill="{BACKGROUND}"/>',
+        f'<text x="24" y="28" fill="{INK}" font-weight="600">{title}</text>',
+    ]
+    y = 48
+    for label, bars in groups:
+        parts.append(f'<text x="24" y="{y + 12}" fill="{INK}">{escape(label)}</text>')
+        for who, seconds in bars:
+            end, color = _x(seconds, highest), MUTED if who == "Flax" else BAR
+            parts += [
+                f'<text x="{LEFT - 12}" y="{y + 12}" fill="{MUTED}" text-anchor="end">{who}</text>',
+                f'<rect x="{LEFT}" y="{y}" width="{max(end - LEFT, 2):.1f}" height="15" rx="3" '
+                f'fill="{color}"/>',
+                f'<text x="{end + 7:.1f}" y="{y + 12}" fill="{INK}">{seconds:.3g}</text>',
+            ]
+            y += line
+        y += gap
+    return "\n".join([*parts, "</svg>"]) + "\n"

@@ -1,9 +1,8 @@
 """Multi-head attention over one sequence: its memory and its time, forwards and with gradient.
 
 The layer is left as it comes (`implementation="auto"`); windows are causal. Memory is what the
-compiled program needs
-besides its inputs and outputs. The gradient is that of the sum of the outputs' squares by
-parameters and inputs.
+compiled program needs besides its inputs and outputs. The gradient is that of the sum of the
+outputs' squares by parameters and inputs.
 """
 
 from __future__ import annotations
@@ -141,6 +140,7 @@ def _against(
                 f"run {title}: {kind}",
                 {str(f): _running_form(f, kind) for f in forms},
                 [comparison(at_most=time)],
+                warm=False,
             )
         )
     return cases
@@ -194,6 +194,7 @@ CASES = [
             f"run attention over {tokens} tokens: {kind}",
             {form: _running(form, kind, tokens) for form in _LIBRARIES},
             [Comparison(LINNET, FLAX, at_most=at_most)],
+            warm=tokens == SHORT,
         )
         for (tokens, kind), at_most in _TIME.items()
     ),

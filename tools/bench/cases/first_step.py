@@ -1,37 +1,24 @@
-"""Time to the first step: making a model of 24 transformer layers, from nothing.
+"""Time to the first step: making a transformer of 24 layers, and training it for one step.
 
 In a fresh interpreter each time, without jax's cache of compiled programs, in the processor's time:
 what is counted is tracing, compiling and drawing, all of which wait for nothing. Imports, the key
 and the inputs are there before.
+
+A training step is one of gradient descent on one example of 16 tokens, so that hardly any of its
+time is computing. `repeat` has its layers in `Repeat`; `loop` has 24 of them.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from bench.case import FLAX, LINNET, Builder, Case, Comparison, Measure, Unit
+from bench.fresh import fresh
 from bench.models import transformer
-
-_PROGRAM = """
-import sys, time
-sys.path.insert(0, {tools!r})
-import jax
-from bench.cases import first_step
-
-run = first_step.{making}({form!r})
-start = time.process_time()
-jax.block_until_ready(run())
-print(time.process_time() - start)
-"""
-
-_TOOLS = str(Path(__file__).parent.parent.parent)
 
 
 def linen_init(form: str, *, jitted: bool = False) -> Callable[[], object]:
@@ -69,24 +56,42 @@ def nnx_jit_constructor(form: str) -> Callable[[], object]:
     return nnx_constructor(form, jitted=True)
 
 
-def _fresh(making: str, form: str) -> Builder:
-    def build() -> Measure:
-        program = _PROGRAM.format(tools=_TOOLS, making=making, form=form)
-        environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+def linen_first_step(
+    form: str, layers: int = transformer.LAYERS, repeated: bool = False
+) -> Callable[[], object]:
+    """A function that makes linen's variables and trains them for one step, both jitted."""
+    model, x = transformer.made(form, layers, repeated=repeated), transformer.inputs(1, 16)
+    key = jax.block_until_ready(jax.random.key(0))  # type: ignore[no-untyped-call]
 
-        def measure() -> float:
-            finished = subprocess.run(
-                [sys.executable, "-P", "-c", program],
-                env=environment,
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            return float(finished.stdout)
+    def step(params: Any, x: Any, key: Any) -> Any:
+        def loss(params: Any) -> Any:
+            return jnp.mean(jnp.square(model.train(params, x, key)))
 
-        return measure
+        return jax.tree.map(lambda p, g: p - 1e-3 * g, params, jax.grad(loss)(params))
 
-    return build
+    return lambda: jax.jit(step)(jax.jit(model.init)(key, x), x, key)
+
+
+def nnx_first_step(
+    form: str, layers: int = transformer.LAYERS, repeated: bool = False
+) -> Callable[[], object]:
+    """A function that makes nnx's model and trains it for one step, both jitted."""
+    from bench.models import modules
+
+    nnx, model = modules.nnx_of(form), modules.transformer(form, repeated=repeated)
+    x = transformer.inputs(1, 16)
+
+    def step(model: Any, x: Any) -> None:
+        gradients = nnx.grad(lambda model: jnp.mean(jnp.square(model(x))))(model)
+        params = nnx.state(model, nnx.Param)
+        nnx.update(model, jax.tree.map(lambda p, g: p - 1e-3 * g, params, gradients))
+
+    def run() -> object:
+        made = nnx.jit(lambda: model(layers, nnx.Rngs(0)))()
+        nnx.jit(step)(made, x)
+        return jax.tree.leaves(nnx.state(made, nnx.Param))
+
+    return run
 
 
 def _memory(form: str) -> Builder:
@@ -103,16 +108,48 @@ def _case(name: str, about: str, making: str, at_most: float) -> Case:
     return Case(
         f"first-step-{name}",
         about,
-        {form: _fresh(making, form) for form in (LINNET, FLAX)},
+        {form: fresh(__name__, making, form) for form in (LINNET, FLAX)},
         [Comparison(LINNET, FLAX, at_most=at_most)],
+        warm=False,
     )
 
+
+LOOP = f"{LINNET} loop"
+REPEAT = f"{LINNET} repeat"
+
+
+def _until_trained(name: str, about: str, making: str, loop: float) -> Case:
+    return Case(
+        f"first-step-{name}",
+        about,
+        {
+            REPEAT: fresh(__name__, making, LINNET, transformer.LAYERS, True),
+            LOOP: fresh(__name__, making, LINNET),
+            FLAX: fresh(__name__, making, FLAX),
+        },
+        [Comparison(REPEAT, FLAX, at_most=0.15), Comparison(LOOP, FLAX, at_most=loop)],
+        warm=False,
+    )
+
+
+DEEP, SHALLOW = 96, 6
 
 CASES = [
     _case("init", "init of 24 layers, cold", "linen_init", 0.35),
     _case("jit-init", "jax.jit of init of 24 layers, cold", "linen_jit_init", 0.4),
     _case("nnx", "make a transformer of 24 layers, cold", "nnx_constructor", 0.5),
     _case("nnx-jit", "nnx.jit of its constructor, cold", "nnx_jit_constructor", 0.4),
+    _until_trained("train", "init of 24 layers and a training step", "linen_first_step", 0.7),
+    _until_trained(
+        "nnx-train", "constructor of 24 layers and a training step", "nnx_first_step", 0.7
+    ),
+    Case(
+        "first-step-depth",
+        f"init of {DEEP} layers in Repeat and a training step, over {SHALLOW} layers",
+        {str(n): fresh(__name__, "linen_first_step", LINNET, n, True) for n in (DEEP, SHALLOW)},
+        [Comparison(str(DEEP), str(SHALLOW), at_most=1.2)],
+        warm=False,
+    ),
     Case(
         "first-step-memory",
         "temporary memory of the jitted init",

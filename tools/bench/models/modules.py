@@ -79,8 +79,13 @@ def step(form: str) -> Any:
 
 
 @functools.cache
-def transformer(form: str) -> Any:
-    """The class of the transformer: `Transformer(layers, rngs)`."""
+def transformer(form: str, *, repeated: bool = False) -> Any:
+    """The class of the transformer: `Transformer(layers, rngs)`.
+
+    Args:
+      form: who makes it.
+      repeated: its layers are one `Repeat`, which Linnet alone has.
+    """
     nnx = nnx_of(form)
 
     class Layer(nnx.Module):  # type: ignore[misc, name-defined]
@@ -97,12 +102,15 @@ def transformer(form: str) -> Any:
 
     class Transformer(nnx.Module):  # type: ignore[misc, name-defined]
         def __init__(self, layers: int, rngs: Any) -> None:
-            self.layers = nnx.List([Layer(rngs) for _ in range(layers)])
+            if repeated:
+                self.layers = nnx.Repeat(Layer, layers, rngs=rngs)
+            else:
+                self.layers = nnx.List([Layer(rngs) for _ in range(layers)])
             self.last = nnx.LayerNorm(FEATURES, rngs=rngs)
 
         def __call__(self, x: Any) -> Any:
             mask = nnx.make_causal_mask(x[..., 0])
-            for layer in self.layers:
+            for layer in (self.layers,) if repeated else self.layers:
                 x = layer(x, mask)
             return self.last(x)
 

@@ -42,9 +42,15 @@ def model(form: str, layers: int = LAYERS, *, scanned: bool = False) -> Model:
     return _make(form, layers, scanned)
 
 
-def made(form: str) -> Model:
-    """The same without a check that all forms agree: in a process that has compiled nothing."""
-    return _make(form, LAYERS, False)
+def made(form: str, layers: int = LAYERS, *, repeated: bool = False) -> Model:
+    """The same without a check that all forms agree: in a process that has compiled nothing.
+
+    Args:
+      form: who makes it.
+      layers: how many.
+      repeated: its layers are one `Repeat`, which Linnet alone has.
+    """
+    return _make(form, layers, False, repeated)
 
 
 @functools.cache
@@ -55,7 +61,7 @@ def parameters(layers: int = LAYERS, *, scanned: bool = False) -> Params:
 
 
 @functools.cache
-def _make(form: str, layers: int, scanned: bool) -> Model:
+def _make(form: str, layers: int, scanned: bool, repeated: bool = False) -> Model:
     if form == BY_HAND:
         run = functools.partial(_by_hand, layers=layers, scanned=scanned)
         return Model(
@@ -64,7 +70,7 @@ def _make(form: str, layers: int, scanned: bool) -> Model:
             init=functools.partial(_init_by_hand, layers=layers, scanned=scanned),
         )
     nn = importlib.import_module({LINNET: "linnet.linen", FLAX: "flax.linen"}[form])
-    transformer = _transformer_of(nn)(layers, scanned)
+    transformer = _transformer_of(nn)(layers, scanned, repeated)
 
     def train(params: Params, x: Array, key: Array) -> Array:
         y: Array = transformer.apply({"params": params}, x, train=True, rngs={"dropout": key})
@@ -96,6 +102,7 @@ def _transformer_of(nn: Any) -> Any:
     class Transformer(nn.Module):  # type: ignore[misc]
         layers: int
         scanned: bool
+        repeated: bool
 
         @nn.compact  # type: ignore[untyped-decorator]
         def __call__(self, x: Array, train: bool) -> Array:
@@ -109,6 +116,8 @@ def _transformer_of(nn: Any) -> Any:
                     length=self.layers,
                 )
                 x, _ = scan(train, name="layers")(x, mask)
+            elif self.repeated:
+                x, _ = nn.Repeat(lambda: Layer(train), self.layers, name="layers")(x, mask)
             else:
                 for i in range(self.layers):
                     x, _ = Layer(train, name=f"layer_{i}")(x, mask)

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Numbers: TypeAlias = npt.NDArray[Any]
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]  # numpy.typing takes 1 ms to import
 
 Loading: TypeAlias = Callable[[object, Sequence[Numbers], Sequence[tuple[int, ...]]], list[Numbers]]
 """(layer, PyTorch's tensors, shapes of the variables) -> the variables."""

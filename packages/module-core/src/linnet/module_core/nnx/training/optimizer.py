@@ -278,7 +278,6 @@ def _add_whole(variable: object, update: object) -> object:
 
 def _add(variable: object, update: object) -> object:
     """Adds an update to a variable in place, and returns the sum if it is an array."""
-
     if not isinstance(variable, Variable):
         return _sum(variable, update)
     value = variable.raw_value
