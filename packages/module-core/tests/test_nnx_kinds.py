@@ -120,6 +120,28 @@ class TestClassesAreLetGo:
 
         assert collected(use)
 
+    def test_of_linen_modules_under_jit(self):
+        """Not even jax's caches, which keep the static arguments, hold them."""
+
+        def use():
+            class Layer(linen.Module):
+                @linen.compact
+                def __call__(self, x):
+                    return x * self.param("scale", lambda key: jnp.ones(()))
+
+            class Outer(linen.Module):
+                inner: linen.Module
+
+                @linen.compact
+                def __call__(self, x):
+                    return linen.jit(lambda module, x: module(x))(self.inner, x)
+
+            for layer in (linen.jit(Layer)(), Outer(Layer())):
+                layer.init(jax.random.key(0), 1.0)
+            return Layer
+
+        assert collected(use)
+
     def test_of_modules_that_are_no_trees(self):
         def use():
             class Layer(nnx.Module, pytree=False):

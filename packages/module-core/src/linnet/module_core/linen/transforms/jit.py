@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import CodeType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import jax
 
@@ -140,10 +140,12 @@ class _Call:
 
 
 def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
+    # Classes and what is called are there as weak references, which are equal as long as these
+    # live: jax keeps keys beyond that, and a class that is made in a loop shall be collected.
     frame = lift.frame
     modules = _Modules(lift)
     key = (
-        lift.call,
+        ref(lift.call),
         modules.key(),
         lift.counts(),
         normal_form(mutable),
@@ -201,7 +203,7 @@ class _Modules:
         else:
             place = self._place(value.scope)
         fields = tuple(fingerprint(getattr(value, name), self._of) for name in value._fields)
-        return type(value), place, value._state.in_compact, fields
+        return ref(type(value)), place, value._state.in_compact, fields
 
 
 _readers: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
