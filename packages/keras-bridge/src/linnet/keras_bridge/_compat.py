@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import keras
 from keras.src.backend.common.stateless_scope import in_stateless_scope as _in_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator as _global_seed_generator
 
 
-def global_seed_generator() -> Any:
+def global_seed_generator() -> keras.random.SeedGenerator:
     """The generator that `keras.utils.set_random_seed` seeds.
 
     Keras's own `FlaxLayer` draws from it, and the same program must get the same weights; Keras's

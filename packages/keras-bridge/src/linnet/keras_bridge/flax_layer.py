@@ -166,11 +166,13 @@ class FlaxLayer(ModuleLayer):
         )
         return as_arrays(self._without_sown(variables, examples, rngs))  # type: ignore[no-any-return]
 
-    def _without_sown(self, variables: Any, examples: PyTree, rngs: object) -> dict[str, Any]:
+    def _without_sown(
+        self, variables: dict[str, Any], examples: PyTree, rngs: object
+    ) -> dict[str, Any]:
         """The variables without the tuples that another call would make longer."""
         paths = [path for path, value in _entries(variables) if type(value) is tuple]
         if not paths:
-            return variables  # type: ignore[no-any-return]
+            return variables
         args, kwargs = self._method.arguments(examples, training=True)
         after = jax.eval_shape(
             lambda: self.module.apply(

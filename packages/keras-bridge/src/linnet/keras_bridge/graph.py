@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from linnet.module_core import nnx
 
 
 class Graph:
@@ -20,7 +24,7 @@ class Graph:
       rng: the paths in `state` that belong to random streams.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: nnx.Module) -> None:
         from linnet.module_core import nnx
 
         copy = nnx.clone(module)
@@ -63,7 +67,7 @@ class Graph:
         """The trainable values, and the others."""
         return {n: values[n] for n in self.params}, {n: values[n] for n in self.state}
 
-    def module(self, training: bool | None, values: dict[str, Any]) -> Any:
+    def module(self, training: bool | None, values: dict[str, Any]) -> nnx.Module:
         """A new module with these values.
 
         Args:
@@ -73,10 +77,11 @@ class Graph:
         from linnet.module_core import nnx
 
         pairs = [(path, values[name]) for name, path in self._paths.items()]
-        return nnx.merge(self._structures[training], nnx.FlatState(pairs, sort=True))
+        made: nnx.Module = nnx.merge(self._structures[training], nnx.FlatState(pairs, sort=True))
+        return made
 
 
-def _leaves(module: object) -> Any:
+def _leaves(module: object) -> Iterable[tuple[tuple[Any, ...], Any]]:
     from linnet.module_core import nnx
 
     return nnx.to_flat_state(nnx.state(module))

@@ -22,10 +22,11 @@ _LINNET, _JAX = "linnet.initializers", "jax.nn.initializers"
 Call = tuple[str, str, dict[str, Any]]
 
 
-def call_of(value: Any) -> Call | None:
+def call_of(value: object) -> Call | None:
     """Library, factory and arguments of an initializer; None for anything else."""
     if type(value).__module__.startswith(f"{_LINNET}.") and hasattr(value, "__name__"):
-        _, (factory, arguments, dtype) = value.__reduce__()
+        recorded: Any = value.__reduce__()
+        _, (factory, arguments, dtype) = recorded
         return _LINNET, factory, {**arguments, "dtype": dtype}
     if not inspect.isfunction(value):
         return None
@@ -45,7 +46,7 @@ def call_of(value: Any) -> Call | None:
     return _JAX, name, arguments
 
 
-def make(library: str, factory: str, arguments: dict[str, Any], where: Place) -> Any:
+def make(library: str, factory: str, arguments: dict[str, Any], where: Place) -> object:
     """Calls a factory.
 
     Raises:

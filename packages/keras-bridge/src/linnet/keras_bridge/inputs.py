@@ -6,16 +6,18 @@ needs integers, so the dtypes of the first call are stored, and saved with the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 
+Shape = Sequence[int | None]
 
-def is_shape(value: object) -> bool:
+
+def is_shape(value: object) -> TypeGuard[Shape]:
     """Whether a value is one shape, not a list or tuple of several."""
     return isinstance(value, (list, tuple)) and all(
         v is None or isinstance(v, (int, np.integer)) for v in value
@@ -30,7 +32,7 @@ def dtypes_of(inputs: object) -> list[str]:
     ]
 
 
-def examples(shapes: object, dtypes: list[str] | None) -> Any:
+def examples(shapes: object, dtypes: list[str] | None) -> object:
     """Inputs of these shapes: ones in float32, zeros where an integer or a bool is expected.
 
     Args:
@@ -58,7 +60,7 @@ def as_integers(inputs: object) -> object:
     return jax.tree.map(lambda x: x.astype("int32") if are_floats(x) else x, inputs)
 
 
-def _example(shape: Any, dtype: str) -> object:
+def _example(shape: Shape, dtype: str) -> object:
     size = tuple(1 if n is None else int(n) for n in shape)
     if jnp.issubdtype(dtype, jnp.inexact):
         # In float32 whatever the policy, as in Keras's own FlaxLayer: only the variables' shapes
@@ -67,7 +69,7 @@ def _example(shape: Any, dtype: str) -> object:
     return jnp.zeros(size, dtype)
 
 
-def _shapes(shapes: object) -> Iterator[Any]:
+def _shapes(shapes: object) -> Iterator[Shape]:
     if is_shape(shapes):
         yield shapes
     else:
@@ -75,22 +77,23 @@ def _shapes(shapes: object) -> Iterator[Any]:
             yield from _shapes(child)
 
 
-def _children(shapes: Any) -> list[tuple[Any, Any]]:
+def _children(shapes: object) -> list[tuple[Any, object]]:
+    assert isinstance(shapes, Iterable)
     # By key, in the order in which jax flattens a dict.
     return sorted(shapes.items()) if isinstance(shapes, dict) else list(enumerate(shapes))
 
 
-def _filled(shapes: Any, leaves: Iterator[Any]) -> object:
+def _filled(shapes: object, leaves: Iterator[object]) -> object:
     if is_shape(shapes):
         return next(leaves)
     filled = {key: _filled(child, leaves) for key, child in _children(shapes)}
-    return filled if isinstance(shapes, dict) else type(shapes)(filled.values())
+    return filled if isinstance(shapes, dict) else type(shapes)(filled.values())  # type: ignore[call-arg]
 
 
-def as_lists(shapes: Any) -> object:
+def as_lists(shapes: object) -> object:
     """The same shapes as JSON types."""
     if is_shape(shapes):
         return [None if n is None else int(n) for n in shapes]
     if isinstance(shapes, dict):
         return {key: as_lists(child) for key, child in shapes.items()}
-    return [as_lists(child) for child in shapes]
+    return [as_lists(child) for _, child in _children(shapes)]

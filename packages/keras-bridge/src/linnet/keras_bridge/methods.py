@@ -40,7 +40,7 @@ class Method(NamedTuple):
         return ((), {"inputs": inputs, **flags}) if self.inputs_by_name else ((inputs,), flags)
 
 
-def find_method(module: object, method: Any, layer: str) -> Method:
+def find_method(module: object, method: object, layer: str) -> Method:
     """The method from the user's argument: None, a name, or a method or function of a module.
 
     Args:
@@ -59,7 +59,7 @@ def find_method(module: object, method: Any, layer: str) -> Method:
     if name is not None:
         # Not the metaclass's attribute: every class has a `__call__`.
         found = any(name in vars(base) for base in cls.__mro__)
-        function = getattr(cls, name) if found else None
+        function: Any = getattr(cls, name) if found else None
         if not callable(function):
             public = [n for n in dir(cls) if not n.startswith("_") and callable(getattr(cls, n))]
             raise ArgumentError(
@@ -79,15 +79,14 @@ def find_method(module: object, method: Any, layer: str) -> Method:
     return _checked(function, name, cls)
 
 
-def _name_of(cls: type, method: Any) -> str | None:
+def _name_of(cls: type, method: object) -> str | None:
     """The name under which the class has this method, bound or not."""
     function = getattr(method, "__func__", method)
     name = getattr(function, "__name__", None)
-    if isinstance(name, str) and inspect.unwrap(getattr(cls, name, _nothing)) is inspect.unwrap(
-        function
-    ):
-        return name
-    return None
+    if not isinstance(name, str) or not callable(function):
+        return None
+    known = inspect.unwrap(getattr(cls, name, _nothing))
+    return name if known is inspect.unwrap(function) else None
 
 
 def _nothing() -> None:
@@ -159,10 +158,10 @@ def _called(function: Callable[..., Any], name: str | None) -> str:
     return f"{own if own.isidentifier() else 'function'}(module, "
 
 
-def _parameters(function: Any) -> list[inspect.Parameter]:
+def _parameters(function: Callable[..., object] | None) -> list[inspect.Parameter]:
     """A method's parameters; without a method or signature, the module and its inputs."""
     try:
-        return list(inspect.signature(function).parameters.values())
+        return list(inspect.signature(function).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return list(inspect.signature(lambda self, inputs: None).parameters.values())
 

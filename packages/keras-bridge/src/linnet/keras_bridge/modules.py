@@ -25,7 +25,7 @@ from .place import Convert, Place
 _UNTOLD = ("parent", "name")
 
 
-def _base(style: str) -> Any:
+def _base(style: str) -> type[Any] | None:
     # If a style hasn't been imported, no value can be of it.
     module = sys.modules.get(f"linnet.module_core.{style}")
     return getattr(module, "Module", None)
@@ -124,7 +124,7 @@ def _class_of(cls: type, where: Place) -> names.Reference:
     return found
 
 
-def from_config(stored: object, where: Place, from_json: Convert) -> Any:
+def from_config(stored: object, where: Place, from_json: Convert) -> object:
     """The module that `to_config` wrote.
 
     Args:
@@ -164,7 +164,7 @@ def from_config(stored: object, where: Place, from_json: Convert) -> Any:
     return made
 
 
-def _remade(cls: Any, stored: dict[str, Any], where: Place, from_json: Convert) -> object:
+def _remade(cls: type[Any], stored: dict[str, Any], where: Place, from_json: Convert) -> object:
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     unknown = sorted(set(stored["fields"]) - known)
     if unknown:

@@ -49,7 +49,7 @@ def reference(value: object) -> Reference | None:
     return None
 
 
-def find(stored: Any, what: object) -> Any:
+def find(stored: object, what: object) -> Any:
     """The class or function of a reference.
 
     Args:
@@ -59,8 +59,11 @@ def find(stored: Any, what: object) -> Any:
     Raises:
       ArgumentError: no allowed location has that name.
     """
-    name = stored.get("name") if isinstance(stored, dict) else None
-    if not isinstance(name, str) or ":" not in name:
+    if (
+        not isinstance(stored, dict)
+        or not isinstance(name := stored.get("name"), str)
+        or ":" not in name
+    ):
         raise ArgumentError(
             f"{what} should be stored as {{'name': 'module:name'}}, got {describe(stored)}.",
             hint="Was the file written by another version of linnet-keras-bridge?",

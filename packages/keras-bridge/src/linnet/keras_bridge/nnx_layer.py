@@ -12,7 +12,7 @@ import inspect
 import uuid
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,9 @@ from .layer import ModuleLayer
 from .methods import find_method
 from .place import Place
 from .weights import as_arrays
+
+if TYPE_CHECKING:
+    from linnet.module_core import nnx
 
 _LIVING: weakref.WeakValueDictionary[str, NNXLayer] = weakref.WeakValueDictionary()
 """Layers by the token in their configurations, so that a clone in this program starts like them."""
@@ -91,7 +94,7 @@ class NNXLayer(ModuleLayer):
         self._token = uuid.uuid4().hex
         _LIVING[self._token] = self
 
-    def _module_of(self, given: object) -> object:
+    def _module_of(self, given: object) -> nnx.Module:
         from linnet.module_core import nnx
 
         if isinstance(given, nnx.Module):
@@ -135,7 +138,7 @@ class NNXLayer(ModuleLayer):
         """Does nothing: an nnx module knows its shapes from the start."""
         self.built = True
 
-    def module(self) -> Any:
+    def module(self) -> nnx.Module:
         """A copy of the module with the current weights, in its original mode."""
         return self._graph.module(None, jax.tree.map(jnp.copy, self._values()))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import Any
 
 from .place import Convert, Place
 
 
-def _nnx() -> Any:
+def _nnx() -> ModuleType | None:
     return sys.modules.get("linnet.module_core.nnx")
 
 
@@ -27,6 +28,7 @@ def is_object_class(cls: object) -> bool:
 def to_config(value: Any, where: Place, to_json: Convert) -> dict[str, Any]:
     """The attributes of an object, or the value and the metadata of a variable."""
     nnx = _nnx()
+    assert nnx is not None
     if isinstance(value, nnx.Variable):
         return {
             "attributes": {"value": to_json(value.raw_value, where.weights())},
@@ -42,15 +44,16 @@ def to_config(value: Any, where: Place, to_json: Convert) -> dict[str, Any]:
     return {"attributes": attributes, "marks": dict(marks)}
 
 
-def from_config(cls: Any, stored: Any, where: Place, from_json: Convert) -> Any:
+def from_config(cls: type[Any], stored: dict[str, Any], where: Place, from_json: Convert) -> object:
     """An object of a class with the stored attributes; its constructor doesn't run."""
     nnx = _nnx()
+    assert nnx is not None
     if issubclass(cls, nnx.Variable):
         value = from_json(stored["attributes"]["value"], where.weights())
-        made = cls(value, **from_json(stored["metadata"], where.field("metadata")))
-        where.made[stored["id"]] = made
-        return made
-    made = cls.__new__(cls)
+        variable = cls(value, **from_json(stored["metadata"], where.field("metadata")))
+        where.made[stored["id"]] = variable
+        return variable
+    made: Any = cls.__new__(cls)  # type: ignore[call-overload]
     where.made[stored["id"]] = made
     state = {
         name: from_json(attribute, where.field(name).weights())

@@ -12,7 +12,7 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import EllipsisType
 from typing import Any
 
@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.typing import DTypeLike
 
 from linnet.module_core.errors import ArgumentError, describe
 from linnet.struct import FrozenDict
@@ -43,7 +44,7 @@ _OF_VALUES = (
 )
 
 
-def to_json(value: object, where: Place) -> Any:
+def to_json(value: object, where: Place) -> object:
     """A value as JSON.
 
     Args:
@@ -98,7 +99,7 @@ def module_to_json(module: object, where: Place) -> dict[str, Any]:
     return modules.to_config(module, where, to_json)
 
 
-def module_from_json(stored: object, where: Place) -> Any:
+def module_from_json(stored: object, where: Place) -> object:
     """The module that `module_to_json` wrote; see `modules.from_config`."""
     return modules.from_config(stored, where, from_json)
 
@@ -106,15 +107,15 @@ def module_from_json(stored: object, where: Place) -> Any:
 # For each kind: whether a value is of it, its name, writing, reading.
 
 
-def _items(value: Mapping[Any, Any], where: Place) -> object:
+def _items(value: Mapping[Any, object], where: Place) -> object:
     return [[to_json(k, where), to_json(v, where.item(k))] for k, v in value.items()]
 
 
-def _read_items(stored: Any, where: Place) -> dict[Any, Any]:
+def _read_items(stored: Iterable[tuple[object, object]], where: Place) -> dict[Any, Any]:
     return {from_json(k, where): from_json(v, where.item(k)) for k, v in stored}
 
 
-def _sequence(value: Any, where: Place) -> object:
+def _sequence(value: Iterable[object], where: Place) -> object:
     return to_json(list(value), where)
 
 
@@ -134,11 +135,11 @@ def _is_of_numpy(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, np.generic)
 
 
-def _scalar_type(value: Any, where: Place) -> object:
+def _scalar_type(value: DTypeLike, where: Place) -> object:
     return {"name": np.dtype(value).name, "of": "numpy" if _is_of_numpy(value) else "jax"}
 
 
-def _read_scalar_type(stored: Any, where: Place) -> object:
+def _read_scalar_type(stored: dict[str, str], where: Place) -> object:
     dtype = jnp.dtype(stored["name"])
     return getattr(jnp, stored["name"]) if stored["of"] == "jax" else dtype.type
 
@@ -176,7 +177,7 @@ def _array(value: Any, where: Place) -> object:
     return {**stored, "dtype": numbers.dtype.name, "data": data}
 
 
-def _read_array(stored: Any, where: Place) -> object:
+def _read_array(stored: dict[str, Any], where: Place) -> object:
     shape, key = tuple(stored["shape"]), stored["key"]
     if "data" not in stored:
         if key is not None:
@@ -211,7 +212,7 @@ def _is_own_class(cls: type) -> bool:
     return modules.is_written_class(cls) or dataclasses.is_dataclass(cls)
 
 
-def _partial(value: Any, where: Place) -> object:
+def _partial(value: functools.partial[object], where: Place) -> object:
     return [
         to_json(value.func, where.field("func")),
         to_json(list(value.args), where.field("args")),
@@ -219,7 +220,7 @@ def _partial(value: Any, where: Place) -> object:
     ]
 
 
-def _read_partial(stored: Any, where: Place) -> object:
+def _read_partial(stored: Sequence[Any], where: Place) -> object:
     func, args, keywords = stored
     return functools.partial(
         from_json(func, where.field("func")),
@@ -228,7 +229,7 @@ def _read_partial(stored: Any, where: Place) -> object:
     )
 
 
-def _enum(value: Any, where: Place) -> object:
+def _enum(value: enum.Enum, where: Place) -> object:
     return {"class": _enum_class(value), "member": value.name}
 
 
@@ -240,7 +241,7 @@ def _is_enum(value: object) -> bool:
     return isinstance(value, enum.Enum) and _enum_class(value) is not None
 
 
-def _read_enum(stored: Any, where: Place) -> object:
+def _read_enum(stored: dict[str, Any], where: Place) -> object:
     found = names.find(stored["class"], where)
     if not (isinstance(found, type) and issubclass(found, enum.Enum)):
         raise ArgumentError(f"{where} should be a member of an enum, got {describe(found)}.")
@@ -256,10 +257,11 @@ def _is_data(value: object) -> bool:
     )
 
 
-def _data(value: Any, where: Place) -> object:
+def _data(value: object, where: Place) -> object:
     if isinstance(value, tuple):
         field_names = value._fields  # type: ignore[attr-defined]
     else:
+        assert dataclasses.is_dataclass(value)
         field_names = [f.name for f in dataclasses.fields(value) if f.init]
     return {
         "class": names.reference(type(value)),
@@ -267,7 +269,7 @@ def _data(value: Any, where: Place) -> object:
     }
 
 
-def _read_data(stored: Any, where: Place) -> object:
+def _read_data(stored: dict[str, Any], where: Place) -> object:
     found = names.find(stored["class"], where)
     is_tuple = isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")
     if not (isinstance(found, type) and (dataclasses.is_dataclass(found) or is_tuple)):
@@ -283,7 +285,7 @@ def _initializer(value: object, where: Place) -> object:
     return [library, factory, {k: to_json(v, where.field(k)) for k, v in arguments.items()}]
 
 
-def _read_initializer(stored: Any, where: Place) -> object:
+def _read_initializer(stored: tuple[str, str, dict[str, object]], where: Place) -> object:
     library, factory, arguments = stored
     read = {k: from_json(v, where.field(k)) for k, v in arguments.items()}
     return initializers.make(library, factory, read, where)

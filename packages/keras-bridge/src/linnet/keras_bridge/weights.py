@@ -7,7 +7,7 @@ converts between the two. Typed random keys are stored as their raw data, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.typing import DTypeLike
 
 from linnet.module_core.errors import ArgumentError
 from linnet.module_core.typing import Output
@@ -44,7 +45,7 @@ class Weights:
 
     def __init__(
         self,
-        layer: Any,
+        layer: keras.Layer,
         tree: object,
         values: Maker,
         *,
@@ -126,7 +127,7 @@ def _opened(scopes: Sequence[str], path: str) -> Iterator[str]:
         yield name
 
 
-def _value(variable: Any, key: str | None) -> object:
+def _value(variable: keras.Variable, key: str | None) -> object:
     value = variable.value
     return jax.random.wrap_key_data(value, impl=key) if key else value
 
@@ -138,7 +139,7 @@ class _Value:
         self._values = values
         self._index = index
 
-    def __call__(self, shape: object, dtype: Any = None) -> Output:
+    def __call__(self, shape: object, dtype: DTypeLike | None = None) -> Output:
         if in_stateless_scope() and is_tracing():
             # Keras is only inferring shapes; it requests the value afterwards.
             return jnp.zeros(shape, dtype)
@@ -179,7 +180,7 @@ def key_kind(leaf: object) -> str | None:
     return kinds[0]
 
 
-def path_text(path: Any) -> str:
+def path_text(path: Iterable[object]) -> str:
     """A tree path in readable form: params/Dense_0/kernel."""
     parts = (getattr(p, "key", getattr(p, "name", getattr(p, "idx", p))) for p in path)
     return "/".join(map(str, parts))
