@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -19,7 +18,7 @@ from linnet.layers_linear.functional import fp8_rounded_dot_general, fp8_scaled_
 from linnet.layers_linear.functional.einsum import two_operand_einsum
 from linnet.layers_linear.functional.fp8 import DotDimensions, Fp8Scales
 from linnet.module_core.layers import Array, DTypeLike, PrecisionLike, integer
-from linnet.module_core.linen import Module
+from linnet.module_core.linen import Module, nowrap
 from linnet.module_core.training.train_state import OVERWRITE_WITH_GRADIENT
 
 
@@ -67,7 +66,35 @@ class Fp8DotGeneralBase(Module):
         }
 
 
-class Fp8DotGeneralOp(Fp8DotGeneralBase):
+class _DotGeneral(Fp8DotGeneralBase):
+    """Called like `jax.lax.dot_general`; a subclass has the product of operands of one dtype."""
+
+    def __call__(
+        self,
+        lhs: Array,
+        rhs: Array,
+        dimension_numbers: DotDimensions,
+        precision: PrecisionLike = None,
+        preferred_element_type: DTypeLike | None = None,
+        out_sharding: object = None,
+    ) -> Array:
+        """The product, in the dtype of `rhs`.
+
+        Args:
+          lhs, rhs: the operands.
+          dimension_numbers: see `jax.lax.dot_general`.
+          precision: accepted because layers pass it; not used.
+          preferred_element_type: accepted likewise; not used.
+          out_sharding: accepted likewise; not used.
+        """
+        return self._product(lhs.astype(rhs.dtype), rhs, dimension_numbers)
+
+    @nowrap
+    def _product(self, lhs: Array, rhs: Array, dimension_numbers: DotDimensions) -> Array:
+        raise NotImplementedError
+
+
+class Fp8DotGeneralOp(_DotGeneral):
     """Deprecated: a product of rounded operands; see `functional.fp8_rounded_dot_general`.
 
     Args:
@@ -94,26 +121,10 @@ class Fp8DotGeneralOp(Fp8DotGeneralBase):
             )
         super().setup()
 
-    def __call__(
-        self,
-        lhs: Array,
-        rhs: Array,
-        dimension_numbers: DotDimensions,
-        precision: PrecisionLike = None,
-        preferred_element_type: DTypeLike | None = None,
-        out_sharding: Any = None,
-    ) -> Array:
-        """The product, in the dtype of `rhs`.
-
-        Args:
-          lhs, rhs: the operands.
-          dimension_numbers: see `jax.lax.dot_general`.
-          precision: accepted because layers pass it; not used.
-          preferred_element_type: accepted likewise; not used.
-          out_sharding: accepted likewise; not used.
-        """
+    @nowrap
+    def _product(self, lhs: Array, rhs: Array, dimension_numbers: DotDimensions) -> Array:
         return fp8_rounded_dot_general(
-            lhs.astype(rhs.dtype),
+            lhs,
             rhs,
             dimension_numbers,
             input_dtype=self.e4m3_dtype,
@@ -122,7 +133,7 @@ class Fp8DotGeneralOp(Fp8DotGeneralBase):
         )
 
 
-class Fp8DirectDotGeneralOp(Fp8DotGeneralBase):
+class Fp8DirectDotGeneralOp(_DotGeneral):
     """A product of 8-bit numbers; see `functional.fp8_scaled_dot_general`.
 
     Args:
@@ -138,26 +149,10 @@ class Fp8DirectDotGeneralOp(Fp8DotGeneralBase):
     ['_overwrite_with_gradient', 'params']
     """
 
-    def __call__(
-        self,
-        lhs: Array,
-        rhs: Array,
-        dimension_numbers: DotDimensions,
-        precision: PrecisionLike = None,
-        preferred_element_type: DTypeLike | None = None,
-        out_sharding: Any = None,
-    ) -> Array:
-        """The product, in the dtype of `rhs`.
-
-        Args:
-          lhs, rhs: the operands.
-          dimension_numbers: see `jax.lax.dot_general`.
-          precision: accepted because layers pass it; not used.
-          preferred_element_type: accepted likewise; not used.
-          out_sharding: accepted likewise; not used.
-        """
+    @nowrap
+    def _product(self, lhs: Array, rhs: Array, dimension_numbers: DotDimensions) -> Array:
         return fp8_scaled_dot_general(
-            lhs.astype(rhs.dtype),
+            lhs,
             rhs,
             dimension_numbers,
             preferred_element_type=rhs.dtype,
