@@ -73,9 +73,11 @@ def layers(package: Package) -> str:
     """The table of a package's layers, with a row for each file of `functional`, `linen` and `nnx`.
 
     A row has the modules and functions that the folders' `__init__.py` pass on from these
-    files, and the first line of the first file's docstring.
+    files, and the first line of the first file's docstring. The classes of `functional` are there
+    if `linen` passes them on: what users make of them are arguments, the others are results.
     """
     (source,) = (package.folder / "src" / "linnet").iterdir()
+    arguments = _public_names(source / "linen", level=2).get("functional", [])
     styles = [_public_names(source / style) for style in ("linen", "nnx", "functional")]
     lines = ["| linen | nnx | functional | what it is |", "|---|---|---|---|"]
     for file in sorted(set().union(*styles)):
@@ -83,7 +85,7 @@ def layers(package: Package) -> str:
         names = [
             [name for name in linen if name not in functions],
             [name for name in nnx if name not in functions],
-            [name for name in functions if name.islower()],  # not the types of their results
+            [name for name in functions if name.islower() or name in arguments],
         ]
         if any(names):
             cells = [", ".join(f"`{name}`" for name in cell) for cell in names]
@@ -91,11 +93,11 @@ def layers(package: Package) -> str:
     return "\n".join(re.sub(r"\|  (?=\|)", "| ", line) for line in lines) + "\n"
 
 
-def _public_names(folder: Path) -> dict[str, list[str]]:
-    """What `folder/__init__.py` imports from each public file beside it."""
+def _public_names(folder: Path, level: int = 1) -> dict[str, list[str]]:
+    """What `folder/__init__.py` imports from each public file beside it, or `level - 1` above."""
     names: dict[str, list[str]] = {}
     for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ImportFrom) or node.level != 1 or node.module is None:
+        if not isinstance(node, ast.ImportFrom) or node.level != level or node.module is None:
             continue
         if not node.module.startswith("_"):
             names.setdefault(node.module, []).extend(alias.name for alias in node.names)
