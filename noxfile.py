@@ -9,6 +9,7 @@
     python -m nox -s lint types parity bench
     python -m nox -s fuzz -- --seconds 600 --seed 7      random programs, on Flax as well
     python -m nox -s clients -- clu_metrics              programs of libraries written for Flax
+    python -m nox -s processes -- --jax 0.6.2            several processes that compute together
     python -m nox -s isolated                            each package's wheel, alone with its needs
     python -m nox -s "floors(struct)"                    one, on the oldest of all that it declares
     python -m nox -s "matrix-3.12(jax-0.8.3)"            everything on that Python and that jax
@@ -95,6 +96,27 @@ def tests_on(session: nox.Session, jax: str) -> None:
     """What `tests` runs, for one jax version."""
     _, chosen, options = test_arguments(session.posargs)
     run_tests(session, [f"jax=={jax}"], chosen, options)
+
+
+@nox.session(python=False)
+def processes(session: nox.Session) -> None:
+    """Run the tests of several processes: -- [--jax VERSION] [-- PYTEST ARGUMENTS]."""
+    jax, *_ = test_arguments(session.posargs)
+    session.notify(f"processes_on(jax-{jax})", posargs=session.posargs)
+
+
+@nox.session(default=False)
+@each_jax
+def processes_on(session: nox.Session, jax: str) -> None:
+    """What `processes` runs, for one jax version."""
+    *_, options = test_arguments(session.posargs)
+    needs = [f"jax=={jax}"]
+    if jax == JAX[0]:
+        # Newer ones enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 has not.
+        needs.append("orbax-checkpoint==0.11.24")
+    install(session, workspace.packages(), "tests", "examples", requirements=needs)
+    environment = compiled_before(session) | COMPILED_QUICKLY
+    session.run("pytest", "tools/processes", *options, env=environment)
 
 
 @nox.session(python=PYTHON, default=False)
@@ -248,6 +270,8 @@ def types(session: nox.Session) -> None:
         *sources,
         *tools,
         "tools/bench",
+        "tools/processes/groups.py",
+        "tools/processes/member.py",
         "tools/releasing",
         "tools/website",
         "noxfile.py",

@@ -1,4 +1,4 @@
-"""Arrays in variables: copies that share no buffers, and strong types."""
+"""Arrays in variables: copies that share no buffers, strong types, arrays of several processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from .errors import ArgumentError
 
 T = TypeVar("T")
 
@@ -64,3 +66,32 @@ def _strong_leaf(x: T) -> T:
     if isinstance(x, jax.Array) and getattr(x, "weak_type", False):
         return _converted(x, x)
     return x
+
+
+def is_here(x: object) -> bool:
+    """Whether this process can read all of an array: it isn't spread over several processes."""
+    if not isinstance(x, jax.Array) or isinstance(x, jax.core.Tracer):
+        return True
+    return x.is_fully_addressable or x.is_fully_replicated
+
+
+def check_is_here(x: object, what: str, action: str) -> None:
+    """Checks that this process can read all of an array.
+
+    Args:
+      x: an array; anything else is accepted.
+      what: a description of it, with its path.
+      action: what needs the whole array, as in "pickled".
+
+    Raises:
+      ArgumentError: other processes have a part of it.
+    """
+    if is_here(x):
+        return
+    shape = getattr(x, "shape", None)
+    raise ArgumentError(
+        f"{what} cannot be {action}: it has shape {shape} and is spread over several"
+        " processes, of which this one has only a part.",
+        hint="Gather it in all processes: jax.experimental.multihost_utils.process_allgather(tree,"
+        " tiled=True); or save it with orbax, where each process writes its part.",
+    )

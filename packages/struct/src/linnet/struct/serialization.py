@@ -84,7 +84,8 @@ def to_bytes(target: object) -> bytes:
         keys, numbers (including complex ones), bools, strings, bytes and None.
 
     Raises:
-      NotSerializableError: (a TypeError) a leaf is something else; names its path.
+      NotSerializableError: (a TypeError) a leaf is something else, or an array of which other
+        processes have a part; names its path.
       ImportError: msgpack is not installed.
 
     >>> from linnet.struct import serialization
@@ -133,7 +134,8 @@ def msgpack_serialize(pytree: object, in_place: bool = False) -> bytes:
         tree is not changed in either case.
 
     Raises:
-      NotSerializableError: (a TypeError) the tree holds something else; names its path.
+      NotSerializableError: (a TypeError) the tree holds something else, or an array of which other
+        processes have a part; names its path.
       ImportError: msgpack is not installed.
 
     >>> from linnet.struct import serialization
@@ -223,8 +225,10 @@ def _writable(x: Any, path: str, *, ordered: bool, largest: int) -> object:
             _writable(item, f"{path}/{i}", ordered=ordered, largest=_LARGEST_EXTENSION)
             for i, item in enumerate(x)
         ]
-    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return _key_as_dict(x, path, largest)
+    if isinstance(x, jax.Array):
+        _check_is_here(x, path)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return _key_as_dict(x, path, largest)
     if isinstance(x, np.ndarray | jax.Array):
         return _as_chunks(_checked_array(x, path), largest)
     if isinstance(x, np.generic):
@@ -269,6 +273,19 @@ def _check_keys(xs: dict[Any, Any], path: str) -> None:
             )
         if key in (_CHUNKED, _PRNG_KEY):
             raise NotSerializableError(f"{path}: the key {key!r} is reserved by the format.")
+
+
+def _check_is_here(x: jax.Array, path: str) -> None:
+    if isinstance(x, jax.core.Tracer) or x.is_fully_addressable or x.is_fully_replicated:
+        return
+    raise NotSerializableError(
+        message(
+            f"{path}: an array of shape {x.shape} is spread over several processes, and this one"
+            " has only a part of it.",
+            "Gather the tree in all processes: jax.experimental.multihost_utils.process_allgather("
+            "tree, tiled=True); or save it with orbax, where each process writes its part.",
+        )
+    )
 
 
 def _checked_array(x: object, path: str) -> np.ndarray:

@@ -29,6 +29,7 @@ import jax
 
 from linnet.struct import serialization
 
+from ..arrays import is_here
 from ..config import config
 from ..errors import ArgumentError, InvalidCheckpointError, MissingExtraError
 
@@ -186,7 +187,7 @@ def save_checkpoint_multiprocess(
     """
     if orbax_checkpointer is None:
         for key, leaf in jax.tree_util.tree_leaves_with_path(target):
-            if not getattr(leaf, "is_fully_addressable", True):
+            if not is_here(leaf):
                 raise ArgumentError(
                     f"save_checkpoint_multiprocess: {jax.tree_util.keystr(key)} is spread over"
                     " several processes.",

@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 from .. import nnx
+from ..arrays import check_is_here
 from ..boxes import contents, is_axis_metadata, replace_boxed
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, did_you_mean
 from .placing import place_of, placed
@@ -105,7 +106,8 @@ def save(
       metadata: strings to store in the file, such as {"format": "pt"}.
 
     Raises:
-      ArgumentError: a value can't be stored, or two have the same name.
+      ArgumentError: a value can't be stored, another process has a part of it, or two have the same
+        name.
       ArgumentTypeError: a value is neither an array nor a number.
 
     >>> import pathlib, tempfile
@@ -117,6 +119,8 @@ def save(
     path = Path(path)
     entries, _ = _entries(tree)
     values = {name: entry.value for name, entry in entries.items()}
+    for name, value in values.items():
+        check_is_here(value, f"{name!r}", "written by one process")
     keys = {n: str(jax.random.key_impl(v)) for n, v in values.items() if _is_key(v)}
     values = {name: _storable(name, value) for name, value in values.items()}
     for name, value in values.items():

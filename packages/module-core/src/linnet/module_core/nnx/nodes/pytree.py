@@ -14,18 +14,28 @@ the structure. jax's transforms therefore accept modules, though without sharing
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Self,
+    SupportsIndex,
+    TypeVar,
+    dataclass_transform,
+)
 
 import jax
 
+from ...arrays import check_is_here
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ...field_order import made_dataclass
 from ...typing import PyTree
 from . import edits
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
-from .kinds import OBJECT
+from .kinds import OBJECT, VARIABLE, kind_of
 from .marks import Marked, declared_marks
 from .representation import Entries, represent, treescope_of
 from .statics import static_key
@@ -104,6 +114,12 @@ class Pytree:
     def __getstate__(self) -> dict[str, Any]:
         marks = own_marks(self)
         return {**self.__dict__, "_nnx_marks": marks} if marks else dict(self.__dict__)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> str | tuple[Any, ...]:
+        # A copy may be of any arrays; deepcopy asks for it in this way as well.
+        if jax.distributed.is_initialized() and sys._getframe(1).f_globals["__name__"] != "copy":
+            _check_is_here(self)
+        return super().__reduce_ex__(protocol)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         marks = state.pop("_nnx_marks", None)
@@ -338,6 +354,15 @@ def _register(cls: type[Pytree]) -> None:
         return new
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+def _check_is_here(root: Pytree) -> None:
+    from ..structure.iteration import iter_graph  # which is about objects of this class
+
+    for path, value in iter_graph(root):
+        for x in jax.tree.leaves(value.raw_value) if kind_of(value) == VARIABLE else (value,):
+            where = "/".join(map(str, path))
+            check_is_here(x, f"{type(root).__name__}: {where!r}", "pickled")
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, overload
 import jax
 import numpy as np
 
+from ...arrays import check_is_here
 from ...errors import ArgumentError
 from ..filters import Filter, PathIn, filters_to_predicates, first_passing
 from ..nodes.representation import Entries, represent, treescope_of
@@ -128,6 +129,9 @@ class State(MutableMapping[Any, Any]):
         return State(copy.deepcopy(self._mapping, memo), _copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        for path, leaf in to_flat_state(self):
+            for x in jax.tree.leaves(leaf):
+                check_is_here(x, f"{path_text(path)!r}", "pickled")
         return State, (self._mapping,)
 
     def __dir__(self) -> list[str]:

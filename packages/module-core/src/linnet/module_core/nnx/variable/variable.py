@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...arrays import strong
+from ...arrays import check_is_here, strong
 from ...errors import ArgumentError
 from ..nodes import edits
 from ..nodes.kinds import VARIABLE
@@ -330,6 +330,8 @@ class Variable(Operators[A], Generic[A]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         value, metadata = self.raw_value, dict(self._metadata)
+        for x in jax.tree.leaves(value):
+            check_is_here(x, f"A {type(self).__name__}", "pickled")
         if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             # jax 0.8 can't pickle typed keys: store their bits and the name of their generator.
             bits, generator = np.asarray(jax.random.key_data(value)), jax.random.key_impl(value)

@@ -1,0 +1,1 @@
+"""Tests of several processes that compute together: `nox -s processes`."""

@@ -1,0 +1,35 @@
+"""A process of a group: joins it, then runs tests or a program as the only process would.
+
+    python member.py HOST:PORT COUNT INDEX pytest ARGUMENTS...
+    python member.py HOST:PORT COUNT INDEX PROGRAM ARGUMENTS...
+
+Tests must not differ between processes in what they compute together: a process that skips a
+collective operation leaves the others waiting. `groups` ends them all once one has failed.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+
+
+def main(coordinator: str, count: str, index: str, program: str, *arguments: str) -> int:
+    """Runs a program as process `index` of `count`; one of them is a program without a group."""
+    if int(count) > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
+        jax.distributed.initialize(coordinator, int(count), int(index))
+    if program == "pytest":
+        import pytest
+
+        return int(pytest.main(list(arguments)))
+    sys.argv = [program, *arguments]
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for this package, as in the tests
+    runpy.run_path(program, run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,203 @@
+"""What works on arrays that are only partly in a process; test_processes.py runs this in groups."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding
+
+from linnet import linen, nnx
+from linnet.module_core import weights
+from linnet.module_core.training import checkpoints
+from linnet.struct import serialization
+from processes.models import (
+    FEATURES,
+    HIDDEN,
+    LinenModel,
+    NnxModel,
+    X,
+    mesh_of_all,
+    over_processes,
+    set_mesh,
+    spec,
+    whole,
+)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return mesh_of_all()
+
+
+@pytest.fixture
+def model(mesh):
+    with set_mesh(mesh):
+        return nnx.jit(lambda: NnxModel("data", rngs=nnx.Rngs(0)))()
+
+
+@pytest.fixture(scope="module")
+def variables(mesh):
+    model = LinenModel("data")
+
+    def make():
+        return model.init(jax.random.key(0), jnp.zeros(X.shape), train=False)
+
+    shardings = linen.get_sharding(jax.eval_shape(make), mesh)
+    return jax.jit(make, out_shardings=shardings)()
+
+
+@pytest.fixture(scope="module")
+def x(mesh):
+    return over_processes(X, mesh, "data")
+
+
+def test_the_fixtures_are_partly_here(model, variables, x):
+    for array in (model.up.kernel[...], variables["params"]["out"]["kernel"].value, x):
+        assert not array.is_fully_addressable
+
+
+def test_repr(model, variables, x):
+    text = repr(model)
+    assert f"({FEATURES}, {HIDDEN})" in text
+    assert "float32" in text
+    assert f"({FEATURES}, {HIDDEN})" in str(nnx.state(model))
+    assert "data" in repr(variables)
+    assert "Param" in repr(model.up.kernel)
+    assert repr(linen.Dense(3).bind({"params": variables["params"]["out"]}))
+    assert repr(nnx.graphdef(model))
+
+
+def test_tabulate(model, x):
+    table = nnx.tabulate(model, x)
+    assert f"{FEATURES},{HIDDEN}" in table
+    table = LinenModel("data").tabulate(jax.random.key(0), x, train=False)
+    assert f"[{FEATURES},{HIDDEN}]" in table
+
+
+def test_display(model, variables, capsys):
+    nnx.display(model)
+    nnx.display(nnx.state(model))
+    assert f"({FEATURES}, {HIDDEN})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("copied", [nnx.clone, copy.deepcopy], ids=["clone", "deepcopy"])
+def test_clone(copied, model):
+    twin = copied(model)
+    assert twin.up.kernel[...].sharding == model.up.kernel[...].sharding
+    np.testing.assert_array_equal(whole(twin.up.kernel[...]), whole(model.up.kernel[...]))
+    assert twin.up.kernel is not model.up.kernel
+    # Copies share no buffer: the one may be donated.
+    twin.up.kernel[...].delete()
+    assert not model.up.kernel[...].is_deleted()
+
+
+def test_average(model, mesh):
+    before = whole(model.up.kernel[...])
+    average = nnx.EMA(model, decay=0.5)
+    model.up.kernel[...] = model.up.kernel[...] + 1
+    average.update(model)
+    nnx.jit(lambda average, model: average.update(model))(average, model)
+    found = average.params.up.kernel[...]
+    assert found.sharding == model.up.kernel[...].sharding
+    np.testing.assert_allclose(whole(found), before + 0.75, rtol=1e-6)
+    assert average.apply_to(model).up.kernel[...].sharding == found.sharding
+
+
+def test_metrics(x, mesh):
+    metric = nnx.MultiMetric(mean=nnx.metrics.Average(), spread=nnx.metrics.Welford())
+
+    @nnx.jit
+    def update(metric, x):
+        metric.update(values=x)
+
+    update(metric, x)
+    found = metric.compute()
+    np.testing.assert_allclose(found["mean"], X.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["spread"].mean, X.mean(), rtol=1e-5)
+    metric.reset()
+    metric.update(values=x)
+    np.testing.assert_allclose(metric.compute()["mean"], X.mean(), rtol=1e-5)
+
+
+def test_batch_statistics_in_shard_map(model, x, mesh):
+    norm = nnx.BatchNorm(FEATURES, axis_name="data", momentum=0.0, rngs=nnx.Rngs(0))
+
+    @nnx.shard_map(
+        mesh=mesh, in_specs=(nnx.StateSharding({...: spec()}), spec("data")), out_specs=spec("data")
+    )
+    def call(norm, x):
+        return norm(x)
+
+    y = call(norm, x)
+    expected = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-5)
+    np.testing.assert_allclose(whole(y), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(norm.mean[...], X.mean(0), rtol=1e-4, atol=1e-6)
+
+
+PARTLY = "spread over several processes"
+
+
+def writes_of(model, variables, path):
+    """What writes arrays from one process, and the path that its error names."""
+    unboxed, kernel, keys = linen.unbox(variables), model.up.kernel, model_keys(model)
+    in_steps = checkpoints.save_checkpoint_multiprocess
+    return [
+        (lambda: serialization.to_bytes(unboxed), "./params/Dense_0/kernel"),
+        (lambda: serialization.to_bytes(kernel[...]), "."),
+        (lambda: serialization.to_bytes({"keys": [keys]}), "./keys/0"),
+        (lambda: pickle.dumps(model), "NnxModel: 'out/kernel'"),
+        (lambda: pickle.dumps(nnx.state(model)), "'out/kernel'"),
+        (lambda: pickle.dumps(kernel), "A Param"),
+        (lambda: weights.save(path, model), "'out/kernel'"),
+        (lambda: weights.save(path, variables), "'params/Dense_0/kernel'"),
+        (lambda: weights.save(path, {"keys": keys}), "'keys'"),
+        (lambda: in_steps(path, unboxed, 0), "['Dense_0']['kernel']"),
+    ]
+
+
+def model_keys(model):
+    mesh = model.up.kernel[...].sharding.mesh
+    split = jax.jit(
+        lambda: jax.random.split(jax.random.key(0), 8),
+        out_shardings=NamedSharding(mesh, spec("data")),
+    )
+    return split()
+
+
+def test_one_process_does_not_write_what_others_have(model, variables, tmp_path):
+    for write, where in writes_of(model, variables, tmp_path / "model.safetensors"):
+        with pytest.raises((ValueError, TypeError), match=PARTLY) as caught:
+            write()
+        assert where in str(caught.value).splitlines()[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_hint(model, variables, tmp_path):
+    """Arrays that are gathered, as the errors recommend, can be written in each process."""
+    gathered = multihost_utils.process_allgather(linen.unbox(variables), tiled=True)
+    read = serialization.from_bytes(None, serialization.to_bytes(gathered))
+    np.testing.assert_array_equal(
+        read["params"]["out"]["kernel"], whole(variables["params"]["out"]["kernel"].value)
+    )
+    graphdef, state = nnx.split(model)
+    params, rest = nnx.split_state(state, nnx.Param, ...)
+    gathered = multihost_utils.process_allgather(params, tiled=True)
+    twin = nnx.merge(graphdef, gathered, rest)
+    weights.save(tmp_path / "model.safetensors", twin)
+    again = pickle.loads(pickle.dumps(twin))
+    np.testing.assert_array_equal(again.up.kernel[...], whole(model.up.kernel[...]))
+
+
+def test_whole_arrays_are_written_wherever_they_are(mesh, tmp_path):
+    everywhere = over_processes(X, mesh)
+    assert not everywhere.is_fully_addressable
+    for write in (
+        serialization.to_bytes,
+        lambda tree: pickle.dumps(nnx.State({"x": nnx.Param(tree["x"])})),
+        lambda tree: weights.save(tmp_path / "x.safetensors", tree),
+    ):
+        write({"x": everywhere})

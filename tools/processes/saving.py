@@ -1,0 +1,31 @@
+"""A group saves models in training, which others restore; test_processes.py runs this.
+
+Each process writes its part, while the next steps are computed. What these return is kept beside,
+for comparison.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+import pytest
+
+from processes.models import STYLES, X, Y, mesh_of_all, over_processes, set_mesh
+
+FOLDER = Path(os.environ["CHECKPOINTS"])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_saving(style):
+    mesh = mesh_of_all()
+    with set_mesh(mesh):
+        training = STYLES[style]("data", mesh)
+        x, y = (over_processes(v, mesh, "data") for v in (X, Y))
+        training.train(x, y)
+        with ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(FOLDER / style, args=ocp.args.StandardSave(training.state))
+            losses = training.train(x, y)  # which donates what is being saved
+    if jax.process_index() == 0:
+        (FOLDER / f"{style}.json").write_text(json.dumps(losses))

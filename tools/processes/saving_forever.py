@@ -1,0 +1,42 @@
+"""Trains and saves at each step until it is killed: test_processes.py does that during a save.
+
+Beside the model, an array is saved that takes a while to write, whose numbers are the step.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding
+
+from processes.models import LinenTraining, X, Y, mesh_of_all, over_processes, set_mesh, spec
+
+NUMBERS = 2**22
+ENOUGH = 2
+"""The step from whose checkpoint on it may be killed."""
+
+
+def main(folder):
+    mesh = mesh_of_all()
+    layout = NamedSharding(mesh, spec("data"))
+    filled = jax.jit(lambda step: jnp.full(NUMBERS, step, jnp.int32), out_shardings=layout)
+    options = ocp.CheckpointManagerOptions(max_to_keep=3)
+    with set_mesh(mesh), ocp.CheckpointManager(folder / "steps", options=options) as manager:
+        training = LinenTraining("data", mesh)
+        x, y = (over_processes(v, mesh, "data") for v in (X, Y))
+        losses = []
+        for step in range(10**6):
+            losses += training.train(x, y, steps=1)
+            if jax.process_index() == 0:
+                new = folder / "losses.new"
+                new.write_text(json.dumps(losses))
+                new.replace(folder / "losses.json")
+            state = {"training": training.state, "numbers": filled(step)}
+            manager.save(step, args=ocp.args.StandardSave(state))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

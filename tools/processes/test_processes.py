@@ -1,0 +1,58 @@
+"""Several processes: each of these starts a group of them, which runs the files that it names.
+
+Only a few groups are started, since that takes as long as all that they do.
+"""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from processes import groups, saving_forever
+
+HERE = Path(__file__).parent
+TOGETHER = [HERE / "computing_together.py", HERE / "partly_here.py"]
+
+
+def is_being_saved(steps):
+    """Whether there are whole checkpoints, and one in the making."""
+    names = [path.name for path in steps.iterdir()] if steps.exists() else []
+    whole = [int(name) for name in names if name.isdigit()]
+    return max(whole, default=-1) >= saving_forever.ENOUGH and len(whole) < len(names)
+
+
+def kill_while_saving(folder, seconds=120):
+    """Trains and saves in two processes, of which one is killed in the middle of a save."""
+    program = str(HERE / "saving_forever.py")
+    with groups.started(2, program, str(folder)) as group:
+        end = time.monotonic() + seconds
+        while not is_being_saved(folder / "steps"):
+            assert all(p.poll() is None for p in group.processes), group.printed()
+            assert time.monotonic() < end, group.printed()
+            time.sleep(0.002)
+        group.processes[1].kill()
+        # The other one finds itself alone, or waits: it can't complete what both were writing.
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """What two processes have saved, and have left behind."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHECKPOINTS", str(folder))
+        groups.passed(2, HERE / "saving.py", *TOGETHER)
+        kill_while_saving(folder)
+        yield folder
+
+
+def test_two_processes(checkpoints):
+    assert {path.name for path in checkpoints.iterdir()} >= {"linen", "nnx", "steps"}
+
+
+def test_four_processes(checkpoints):
+    groups.passed(4, HERE / "restoring.py", *TOGETHER)
+
+
+def test_one_process_of_four_devices(checkpoints):
+    groups.passed(1, HERE / "restoring.py", devices=4)
