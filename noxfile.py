@@ -98,22 +98,13 @@ def tests_on(session: nox.Session, jax: str) -> None:
     run_tests(session, [f"jax=={jax}"], chosen, options)
 
 
-@nox.session(python=False)
+@nox.session
 def processes(session: nox.Session) -> None:
     """Run the tests of several processes: -- [--jax VERSION] [-- PYTEST ARGUMENTS]."""
-    jax, *_ = test_arguments(session.posargs)
-    session.notify(f"processes_on(jax-{jax})", posargs=session.posargs)
-
-
-@nox.session(default=False)
-@each_jax
-def processes_on(session: nox.Session, jax: str) -> None:
-    """What `processes` runs, for one jax version."""
-    *_, options = test_arguments(session.posargs)
+    jax, _, options = test_arguments(session.posargs)
     needs = [f"jax=={jax}"]
-    if jax == JAX[0]:
-        # Newer ones enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 has not.
-        needs.append("orbax-checkpoint==0.11.24")
+    # Newer ones enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 has not.
+    needs.append("orbax-checkpoint" + ("==0.11.24" if jax == JAX[0] else ""))
     install(session, workspace.packages(), "tests", "examples", requirements=needs)
     environment = compiled_before(session) | COMPILED_QUICKLY
     session.run("pytest", "tools/processes", *options, env=environment)

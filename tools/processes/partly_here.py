@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
 from linnet import linen, nnx
-from linnet.module_core import weights
+from linnet.module_core import sharding, weights
 from linnet.module_core.training import checkpoints
 from linnet.struct import serialization
 from processes.models import (
@@ -201,3 +201,73 @@ def test_whole_arrays_are_written_wherever_they_are(mesh, tmp_path):
         lambda tree: weights.save(tmp_path / "x.safetensors", tree),
     ):
         write({"x": everywhere})
+
+
+def as_read(tree):
+    """What a file has: NumPy arrays, and keys on one device."""
+    return jax.tree.map(
+        lambda x: (
+            jax.random.wrap_key_data(whole(x))
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+            else whole(x)
+        ),
+        tree,
+    )
+
+
+def test_place(model, variables, mesh):
+    with set_mesh(mesh):
+        made = nnx.jit(lambda: NnxModel("data", rngs=nnx.Rngs(1)))()
+    read = nnx.to_pure_dict(nnx.state(made))
+    placed = sharding.place(as_read(read), like=model)
+    nnx.replace_by_pure_dict(state := nnx.state(model), placed)
+    nnx.update(model, state)
+    for (path, new), (_, old) in zip(
+        nnx.to_flat_state(nnx.state(model)), nnx.to_flat_state(nnx.state(made)), strict=True
+    ):
+        new, old = new.raw_value, old.raw_value
+        assert new.sharding.is_equivalent_to(old.sharding, new.ndim), path
+        np.testing.assert_array_equal(whole(new), whole(old), err_msg=path)
+    # What is spread already is moved.
+    kernel = variables["params"]["out"]["kernel"].value
+    everywhere = NamedSharding(mesh, spec())
+    moved = sharding.place({"x": kernel}, {"x": everywhere})["x"]
+    assert moved.is_fully_replicated
+    np.testing.assert_array_equal(moved, whole(kernel))
+    keys = jax.random.split(jax.random.key(3, impl="rbg"), 8)
+    placed = sharding.place({"x": keys}, {"x": NamedSharding(mesh, spec("data"))})["x"]
+    assert not placed.is_fully_addressable
+    assert jax.random.key_impl(placed) == "rbg"
+    np.testing.assert_array_equal(whole(placed), jax.random.key_data(keys))
+    with pytest.raises(ValueError, match="'x' cannot be laid out"):
+        sharding.place({"x": np.ones(9)}, {"x": NamedSharding(mesh, spec("data"))})
+
+
+def test_a_file_keeps_the_target_s_layout(model, mesh, tmp_path):
+    gathered = as_read(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+    weights.save(tmp_path / "model.safetensors", gathered)
+    state = nnx.state(model, nnx.Param)
+    loaded = weights.load(tmp_path / "model.safetensors", state)
+    for new, old in zip(jax.tree.leaves(loaded), jax.tree.leaves(state), strict=True):
+        assert new.sharding.is_equivalent_to(old.sharding, new.ndim)
+        np.testing.assert_array_equal(whole(new), whole(old))
+    read = serialization.from_bytes(gathered, serialization.to_bytes(gathered))
+    placed = sharding.place(read, like=state)
+    assert placed["up"]["kernel"].sharding == model.up.kernel[...].sharding
+
+
+def test_check_replicated(model, variables, mesh, x):
+    sharding.check_replicated(model)
+    sharding.check_replicated((variables, x, nnx.Rngs(0), np.ones(3), 1.0))
+    rngs = nnx.Rngs(jax.process_index(), dropout=1)
+    with pytest.raises(ValueError, match="Copies of 1 values differ") as caught:
+        sharding.check_replicated({"model": model, "rngs": rngs})
+    line = str(caught.value).splitlines()[1]
+    assert "rngs/default/key: process 0 differs from process 1" in line
+    # One of the devices that hold a copy has another one.
+    mine = [jax.device_put(np.float32(device.id == 1), device) for device in mesh.local_devices]
+    array = jax.make_array_from_single_device_arrays((), NamedSharding(mesh, spec()), mine)
+    with pytest.raises(ValueError, match="step: device 0.* differs from device 1"):
+        sharding.check_replicated({"step": array})
+    with pytest.raises(ValueError, match="different arrays"):
+        sharding.check_replicated({f"of {jax.process_index()}": np.ones(3)})

@@ -24,12 +24,14 @@ def main(folder):
     layout = NamedSharding(mesh, spec("data"))
     filled = jax.jit(lambda step: jnp.full(NUMBERS, step, jnp.int32), out_shardings=layout)
     options = ocp.CheckpointManagerOptions(max_to_keep=3)
-    with set_mesh(mesh), ocp.CheckpointManager(folder / "steps", options=options) as manager:
+    with set_mesh(mesh):
         training = LinenTraining("data", mesh)
+    with ocp.CheckpointManager(folder / "steps", options=options) as manager:
         x, y = (over_processes(v, mesh, "data") for v in (X, Y))
         losses = []
         for step in range(10**6):
-            losses += training.train(x, y, steps=1)
+            with set_mesh(mesh):  # not around the save; see saving.py
+                losses += training.train(x, y, steps=1)
             if jax.process_index() == 0:
                 new = folder / "losses.new"
                 new.write_text(json.dumps(losses))

@@ -20,6 +20,8 @@ GRAPHS = {name: imports.graph_of(files, name) for name, files in FILES.items()}
 WHEN_ASKED = {
     # A table takes as long to import as a seventh of linen, and few programs draw one.
     ("linnet.module_core", "linen.module"): {"linen.summary"},
+    # Importing one style never imports the other, and these are of use with linen alone.
+    ("linnet.module_core", "sharding.rules"): {"nnx.filters"},
 }
 # What starts before the user's program loads little of its own.
 STARTS_FIRST = {"linnet.flax": "running."}

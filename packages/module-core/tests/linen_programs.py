@@ -120,6 +120,7 @@ PARTS = {
         *(LINEN / "repeat.py", SOURCES / "nnx" / "repeat.py"),
         *(SOURCES / "repeating.py", SOURCES / "recomputing.py", SOURCES / "stacking.py"),
     ],
+    "sharding": [SOURCES / "sharding", SOURCES / "arrays.py"],
     "axes": [SOURCES / "axis_rules.py", SOURCES / "boxes.py", LINEN / "sharding"],
 }
 

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from fixtures import pass_on_devices
 
-NAMES = ["nnx_mesh.py", "nnx_layout_mesh.py", "partitioned_mesh.py", "training_devices.py"]
+NAMES = [
+    "nnx_mesh.py",
+    "nnx_layout_mesh.py",
+    "partitioned_mesh.py",
+    "sharding_mesh.py",
+    "training_devices.py",
+]
 
 
 def test_on_eight_devices():

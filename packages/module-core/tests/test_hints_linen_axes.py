@@ -8,6 +8,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 import hints
 from hints import Remedy
 from linnet.module_core import linen as nn
+from linnet.module_core.axis_rules import strict_axis_rules
 from linnet.module_core.linen.sharding import partitioning
 
 from .linen_programs import KEY, Inline, X, hints_of, in_setup, inside, ones
@@ -59,6 +60,11 @@ def boxed_layers(**options):
 
 def from_nnx(metadata):
     return nn.Partitioned.from_nnx_metadata(metadata)
+
+
+def strictly(rules):
+    with strict_axis_rules(rules):
+        return nn.logical_to_mesh_axes(("embed", "mlp"))
 
 
 REMEDIES = [
@@ -190,6 +196,12 @@ REMEDIES = [
             named(with_names(("mlp",)).init(KEY), ("mlp",)),
             named(with_names(("embed",)).init(KEY), ("mlp",), drop=["params_axes"]),
         ],
+    ),
+    Remedy(
+        "Names of axes that are not split need a rule, too: ({}, None).",
+        lambda: strictly([("mlp", "data")]),
+        lambda: strictly([("mlp", "data"), ("embed", None)]),
+        ("'embed'",),
     ),
 ]
 

@@ -3,8 +3,9 @@
 `linen` has immutable modules whose variables live outside of them, and `nnx` has modules that own
 their variables. `boxes` defines values with metadata, `errors` all errors, `dtypes` the rule for
 computation dtypes, `config` the switches, `typing` the names for annotations, `training` what a
-training loop takes beside the model, and `weights` loads parameters from PyTorch and from files.
-Each is loaded on first use: importing one style never imports the other.
+training loop takes beside the model, `sharding` how whole models are laid out on a mesh, and
+`weights` loads parameters from PyTorch and from files. Each is loaded on first use: importing one
+style never imports the other.
 """
 
 from __future__ import annotations
@@ -19,13 +20,25 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import linen as linen
     from . import nnx as nnx
+    from . import sharding as sharding
     from . import training as training
     from . import typing as typing
     from . import weights as weights
 
 from .__about__ import __version__ as __version__
 
-_PARTS = ("boxes", "config", "dtypes", "errors", "linen", "nnx", "training", "typing", "weights")
+_PARTS = (
+    "boxes",
+    "config",
+    "dtypes",
+    "errors",
+    "linen",
+    "nnx",
+    "sharding",
+    "training",
+    "typing",
+    "weights",
+)
 
 __all__ = ["__version__", *_PARTS]
 

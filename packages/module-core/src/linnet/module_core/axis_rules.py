@@ -15,7 +15,7 @@ from typing import Any
 
 from jax.sharding import PartitionSpec
 
-from .errors import ArgumentError, ArgumentTypeError
+from .errors import ArgumentError, ArgumentTypeError, did_you_mean
 from .typing import LogicalRules
 
 # Each thread starts without rules, like jax's settings that are limited to a `with` block.
@@ -54,6 +54,53 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
         yield
     finally:
         _rules.reset(token)
+
+
+_strict: ContextVar[bool] = ContextVar("strict_axis_rules", default=False)
+
+
+@contextmanager
+def strict_axis_rules(rules: LogicalRules) -> Iterator[None]:
+    """`logical_axis_rules` in which a name without a rule is an error, as a misspelled one is.
+
+    Otherwise, an axis of such a name is not split, or the name is one of the mesh's own axes.
+
+    >>> with strict_axis_rules([("mlp", "model")]):
+    ...     assign_mesh_axes(("mpl",), get_logical_axis_rules())
+    Traceback (most recent call last):
+    ...
+    linnet.module_core.errors.ArgumentError: No rule for the logical axis name 'mpl' of ('mpl',).
+      Did you mean 'mlp'? Names of axes that are not split need a rule, too: ('mpl', None).
+
+    Raises:
+      ArgumentError: a rule is not a pair of a name and mesh axes; and within the block, a name has
+        no rule.
+    """
+    with logical_axis_rules(rules):
+        token = _strict.set(True)
+        try:
+            yield
+        finally:
+            _strict.reset(token)
+
+
+def check_known(names: Iterable[object], rules: LogicalRules | None) -> None:
+    """Checks that each name has a rule, within `strict_axis_rules`.
+
+    Raises:
+      ArgumentError: a name has none.
+    """
+    if not _strict.get():
+        return
+    known = [rule[0] for rule in rules or ()]
+    names = tuple(names)
+    for name in names:
+        if isinstance(name, str) and name not in known:
+            raise ArgumentError(
+                f"No rule for the logical axis name {name!r} of {names}.",
+                hint=f"{did_you_mean(name, known)} Names of axes that are not split need a rule,"
+                f" too: ({name!r}, None).",
+            )
 
 
 def check_rules(rules: object) -> None:
@@ -104,6 +151,7 @@ def assign_mesh_axes(names: Sequence[str | None] | PartitionSpec, rules: Logical
     """
     check_names(names)
     check_rules(rules)
+    check_known(names, rules)
     counts = Counter(n for n in names if isinstance(n, str))
     repeated = tuple(n for n, count in counts.items() if count > 1)
     if repeated:

@@ -24,6 +24,7 @@ from .. import nnx
 from ..arrays import check_is_here
 from ..boxes import contents, is_axis_metadata, replace_boxed
 from ..errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, did_you_mean
+from ..sharding.leaves import path_part
 from .placing import place_of, placed
 from .safetensors import Tensor, Tensors, name_of, opened, write
 
@@ -169,18 +170,9 @@ def _entries(tree: object) -> tuple[dict[str, _Entry], Callable[[], Any]]:
             boxed = is_axis_metadata(values[i])
             values[i] = replace_boxed(values[i], new) if boxed else new
 
-        parts = [p for p in map(_part, keys) if p]
+        parts = [p for p in map(path_part, keys) if p]
         add("/".join(parts) or "value", _Entry(contents(value), put_at))
     return found, lambda: jax.tree_util.tree_unflatten(structure, values)
-
-
-def _part(key: object) -> str:
-    for attribute in ("key", "idx", "name"):
-        if hasattr(key, attribute):
-            part = str(getattr(key, attribute))
-            # The variables of an nnx state hold their values under this name.
-            return "" if attribute == "name" and part in ("value", "raw_value") else part
-    return str(key)
 
 
 def _is_key(value: object) -> bool:

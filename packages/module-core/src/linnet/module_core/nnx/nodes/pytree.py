@@ -33,6 +33,7 @@ from ...arrays import check_is_here
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ...field_order import made_dataclass
 from ...typing import PyTree
+from ..structure.iteration import iter_graph
 from . import edits
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
 from .kinds import OBJECT, VARIABLE, kind_of
@@ -357,8 +358,6 @@ def _register(cls: type[Pytree]) -> None:
 
 
 def _check_is_here(root: Pytree) -> None:
-    from ..structure.iteration import iter_graph  # which is about objects of this class
-
     for path, value in iter_graph(root):
         for x in jax.tree.leaves(value.raw_value) if kind_of(value) == VARIABLE else (value,):
             where = "/".join(map(str, path))

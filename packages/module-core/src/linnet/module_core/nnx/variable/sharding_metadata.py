@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from ...axis_rules import UNASSIGNED, assign_mesh_axes, get_logical_axis_rules
+from ...axis_rules import UNASSIGNED, assign_mesh_axes, check_known, get_logical_axis_rules
 from ...config import config
 from ...errors import ArgumentError
 
@@ -78,6 +78,7 @@ def spec_for(names: Any, metadata: Mapping[str, Any]) -> PartitionSpec:
     if lies_as(names) is not None:
         return _spec_in(names)
     rules = metadata.get("sharding_rules") or get_logical_axis_rules()
+    check_known(names, rules)
     logical = {rule[0] for rule in rules or ()}
     if logical.isdisjoint(n for n in names if isinstance(n, str)):
         return make(*names)  # type: ignore[no-any-return]

@@ -1,0 +1,104 @@
+"""The arrays of a tree by path, the same for linen variables, nnx modules and states, and others.
+
+A path is text, "blocks/0/attention/kernel". Boxes and variables add nothing to it, so an array has
+the same path in a tree of them, in a tree of their values, and in one of their layouts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import jax
+
+from ..boxes import contents, is_axis_metadata, replace_boxed
+
+T = TypeVar("T")
+
+ForEach = Callable[[str, Any, Any], Any]
+"""Takes an array's path, the variable or array that filters see, and the array."""
+
+
+def mapped(f: ForEach, tree: T, *, keep_boxes: bool) -> T:
+    """A copy of `tree` with `f(path, leaf, array)` in place of each array.
+
+    Args:
+      f: what to replace each by. It also gets what isn't an array, such as numbers.
+      tree: linen variables, nnx modules or states, or any tree.
+      keep_boxes: whether results replace the arrays in boxes, or the boxes.
+    """
+    made: T = _mapped(f, tree, (), keep_boxes)
+    return made
+
+
+def by_path(tree: object) -> dict[str, Any]:
+    """The arrays of a tree, or what stands for them, by path."""
+    found: dict[str, Any] = {}
+
+    def note(path: str, leaf: object, value: object) -> object:
+        found[path] = value
+        return value
+
+    mapped(note, tree, keep_boxes=True)
+    return found
+
+
+def path_part(key: object) -> str:
+    """A key of jax's as a part of a path; empty for that of a variable's value."""
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            part = str(getattr(key, attribute))
+            # The variables of an nnx state hold their values under this name.
+            return "" if attribute == "name" and part in ("value", "raw_value") else part
+    return str(key)
+
+
+def is_array(x: object) -> bool:
+    """Whether `x` is an array, or the shape and dtype of one."""
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def is_key(x: object) -> bool:
+    """Whether `x` is an array of typed random keys, or the shape of one."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and bool(jax.numpy.issubdtype(dtype, jax.dtypes.prng_key))
+
+
+def _mapped(f: ForEach, tree: Any, prefix: tuple[str, ...], keep_boxes: bool) -> Any:
+    # Without the module, there are no objects of it: a program of linen doesn't load nnx.
+    nnx: Any = sys.modules.get("linnet.module_core.nnx")
+    variables: tuple[Any, ...] = () if nnx is None else (nnx.Variable,)
+    modules: tuple[Any, ...] = () if nnx is None else (nnx.Pytree,)
+
+    def values(path: tuple[str, ...], leaf: object, value: object) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda keys, x: f(_text((*path, *map(path_part, keys))), leaf, x), value
+        )
+
+    def new(path: tuple[str, ...], leaf: Any) -> Any:
+        if isinstance(leaf, variables):
+            return leaf.copy(values(path, leaf, leaf.raw_value))
+        if is_axis_metadata(leaf):
+            inside = values(path, leaf, contents(leaf))
+            return replace_boxed(leaf, inside) if keep_boxes else inside
+        return f(_text(path), leaf, leaf)
+
+    if isinstance(tree, modules):
+        return nnx.map(
+            lambda path, leaf: new((*prefix, *map(str, path)), leaf), tree, recreate_variables=False
+        )
+
+    def in_tree(keys: Iterable[object], leaf: object) -> Any:
+        path = (*prefix, *map(path_part, keys))
+        return _mapped(f, leaf, path, keep_boxes) if isinstance(leaf, modules) else new(path, leaf)
+
+    return jax.tree_util.tree_map_with_path(
+        in_tree,
+        tree,
+        is_leaf=lambda x: is_axis_metadata(x) or isinstance(x, (*variables, *modules)),
+    )
+
+
+def _text(parts: Iterable[str]) -> str:
+    return "/".join(p for p in parts if p) or "the root"

@@ -1,0 +1,145 @@
+"""`linnet.sharding` on eight devices, which test_devices.py runs: models made in their layouts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from linnet.module_core import linen as nn
+from linnet.module_core import nnx, sharding
+from linnet.module_core.errors import ArgumentError
+
+P = PartitionSpec
+WIDTH, LAYERS = 64, 12
+TX = optax.adam(1e-3)
+RULES = [("kernel", P(None, "data", "model")), ("cache", P(None, "data")), (..., P())]
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model"))
+
+
+def normal(key, *shape):
+    return jax.random.normal(key, shape) / WIDTH
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs):
+        self.kernel = nnx.Param(normal(rngs.params(), WIDTH, WIDTH))
+        self.scale = nnx.Param(jnp.ones(WIDTH))
+        self.cached = nnx.Cache(jnp.zeros((16, WIDTH)))
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs):
+        # In a loop, layer by layer; vmap would draw the numbers of all layers at once.
+        self.blocks = nnx.Repeat(Block, LAYERS, rngs=rngs)
+
+
+def nnx_state():
+    model = Model(nnx.Rngs(0))
+    return model, nnx.Optimizer(model, TX, wrt=nnx.Param), nnx.EMA(model, 0.99, only=nnx.Param)
+
+
+class LinenBlock(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        kernel = self.param("kernel", normal, WIDTH, WIDTH)
+        cached = self.variable("cache", "cached", jnp.zeros, (16, WIDTH))
+        return x @ kernel + cached.value.sum(), None
+
+
+class LinenModel(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        blocks = nn.scan(
+            LinenBlock,
+            variable_axes={"params": 0, "cache": 0},
+            split_rngs={"params": True},
+            length=LAYERS,
+        )
+        return blocks(name="blocks")(x, None)[0]
+
+
+def linen_state():
+    variables = LinenModel().init(jax.random.key(0), jnp.ones((1, WIDTH)))
+    average = jax.tree.map(jnp.copy, variables["params"])
+    return variables, TX.init(variables["params"]), average
+
+
+def peak(compiled):
+    memory = compiled.memory_analysis()
+    return memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+
+
+@pytest.mark.parametrize("style", ["linen", "nnx"])
+def test_made_in_one_program_each_device_makes_its_part(style, mesh):
+    """Parameters, moments, averages, stacks and caches; and no device has more at any time."""
+    make = nnx_state if style == "nnx" else linen_state
+    shapes = nnx.eval_shape(make) if style == "nnx" else jax.eval_shape(make)
+    layouts = sharding.named_shardings(shapes, RULES, mesh)
+    report = sharding.byte_report(shapes, layouts)
+    if style == "nnx":
+        made = nnx.jit(make, out_shardings=layouts)()
+        compiled = nnx.jit(make, out_shardings=layouts).lower().compile()
+    else:
+        compiled = jax.jit(make, out_shardings=layouts).lower().compile()
+        made = compiled()
+    of = sharding.byte_report(made)
+    assert of.per_device == report.per_device
+    split = [row.path for row in of.rows if row.per_device < row.total]
+    kernels = LAYERS * WIDTH * WIDTH * 4
+    caches = LAYERS * 16 * WIDTH * 4
+    # A kernel, two moments of it, and its average; and a cache.
+    assert len(split) == 5, split
+    assert sum(row.per_device for row in of.rows if row.path in split) == (
+        4 * kernels // 8 + caches // 4
+    )
+    layer = WIDTH * WIDTH * 4
+    assert peak(compiled) <= 1.05 * report.per_device + layer
+
+
+def test_optimizer_sharding_by_rules(mesh):
+    """ZeRO-1: parameters are whole, moments are split."""
+    state = jax.eval_shape(linen_state)
+    rules = [("^0/", P()), ("kernel", P(None, "data")), (..., P())]
+    layouts = sharding.named_shardings(state, rules, mesh)
+    variables, moments, _ = jax.jit(linen_state, out_shardings=layouts)()
+    assert variables["params"]["blocks"]["kernel"].sharding.is_fully_replicated
+    assert moments[0].mu["blocks"]["kernel"].sharding.spec == P(None, "data")
+
+
+def test_place_from_anywhere(mesh):
+    layout = NamedSharding(mesh, P("data", "model"))
+    x = np.arange(32.0, dtype=np.float32).reshape(8, 4)
+    keys = jax.random.split(jax.random.key(0), 8)
+    sources = [x, jnp.asarray(x), jax.device_put(x, jax.devices()[3])]
+    sources += [jax.device_put(x, NamedSharding(mesh, P("model")))]
+    for source in sources:
+        placed = sharding.place({"x": source, "k": keys}, {"x": layout, "k": layout_of_keys(mesh)})
+        assert placed["x"].sharding == layout
+        np.testing.assert_array_equal(placed["x"], x)
+        assert placed["k"].sharding == layout_of_keys(mesh)
+        assert (placed["k"] == keys).all()
+    inside = jax.jit(lambda x: sharding.place({"x": x}, {"x": layout})["x"])(x)
+    assert inside.sharding.is_equivalent_to(layout, 2)
+    with pytest.raises(ArgumentError, match="'x' cannot be laid out"):
+        sharding.place({"x": x[:3]}, {"x": layout})
+
+
+def layout_of_keys(mesh):
+    return NamedSharding(mesh, P("data"))
+
+
+def test_copies_that_differ(mesh):
+    everywhere = NamedSharding(mesh, P("model"))
+    good = jax.device_put(np.arange(4.0), everywhere)
+    parts = [shard.data for shard in good.addressable_shards]
+    parts[5] = parts[5] + 1
+    bad = jax.make_array_from_single_device_arrays((4,), everywhere, parts)
+    sharding.check_replicated({"good": good})
+    with pytest.raises(ArgumentError, match="Copies of 1 values differ:\n  bad: device .*5"):
+        sharding.check_replicated({"good": good, "bad": bad})
