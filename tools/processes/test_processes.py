@@ -11,6 +11,7 @@ import pytest
 from processes import groups, saving_forever
 
 HERE = Path(__file__).parent
+GUIDE = HERE.with_name("tests") / "test_docs_blocks.py::test_page[docs/guides/processes.md]"
 TOGETHER = [HERE / "computing_together.py", HERE / "partly_here.py"]
 
 
@@ -41,7 +42,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHECKPOINTS", str(folder))
-        groups.passed(2, HERE / "saving.py", *TOGETHER)
+        groups.passed(2, HERE / "saving.py", *TOGETHER, GUIDE)
         kill_while_saving(folder)
         yield folder
 
