@@ -21,7 +21,7 @@ FLOORS = [
     {"draws", "recomputing", "repeating", "tracebacks"},
     {"stacking", "tables"},
     {"linen", "nnx"},
-    {"bridge", "functional", "layers", "training"},
+    {"bridge", "functional", "layers", "sharding", "training"},
     {"weights"},
     {"__init__"},
 ]

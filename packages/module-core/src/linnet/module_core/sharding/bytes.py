@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Sharding
 
 from ..errors import ArgumentError, did_you_mean
-from .leaves import by_path, is_array, is_key
+from .leaves import Shaped, by_path, is_array, is_key
 
 _SHOWN = 30  # rows of a printed report
 
@@ -128,7 +127,7 @@ def byte_report(tree: object, shardings: object = None) -> ByteReport:
     return ByteReport(tuple(sorted(rows, key=lambda row: -row.per_device)))
 
 
-def _bytes_of(path: str, x: Any, layout: object) -> Bytes:
+def _bytes_of(path: str, x: Shaped, layout: object) -> Bytes:
     shape, each = tuple(x.shape), _itemsize(x)
     part = shape
     if isinstance(layout, Sharding):
@@ -143,7 +142,7 @@ def _bytes_of(path: str, x: Any, layout: object) -> Bytes:
     return Bytes(path, shape, str(x.dtype), _text(layout), total, own)
 
 
-def _itemsize(x: Any) -> int:
+def _itemsize(x: Shaped) -> int:
     if is_key(x):
         key = jax.ShapeDtypeStruct((), x.dtype)  # type: ignore[no-untyped-call]
         data = jax.eval_shape(jax.random.key_data, key)

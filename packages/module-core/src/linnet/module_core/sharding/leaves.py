@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import jax
 
@@ -16,7 +16,20 @@ from ..boxes import contents, is_axis_metadata, replace_boxed
 
 T = TypeVar("T")
 
-ForEach = Callable[[str, Any, Any], Any]
+
+class Shaped(Protocol):
+    """An array, or the shape and dtype of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def dtype(self) -> Any:
+        """Its dtype, which may be one of keys."""
+
+
+ForEach = Callable[[str, object, object], object]
 """Takes an array's path, the variable or array that filters see, and the array."""
 
 
@@ -54,7 +67,7 @@ def path_part(key: object) -> str:
     return str(key)
 
 
-def is_array(x: object) -> bool:
+def is_array(x: object) -> TypeGuard[Shaped]:
     """Whether `x` is an array, or the shape and dtype of one."""
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
@@ -65,7 +78,7 @@ def is_key(x: object) -> bool:
     return dtype is not None and bool(jax.numpy.issubdtype(dtype, jax.dtypes.prng_key))
 
 
-def _mapped(f: ForEach, tree: Any, prefix: tuple[str, ...], keep_boxes: bool) -> Any:
+def _mapped(f: ForEach, tree: object, prefix: tuple[str, ...], keep_boxes: bool) -> Any:
     # Without the module, there are no objects of it: a program of linen doesn't load nnx.
     nnx: Any = sys.modules.get("linnet.module_core.nnx")
     variables: tuple[Any, ...] = () if nnx is None else (nnx.Variable,)
@@ -76,9 +89,10 @@ def _mapped(f: ForEach, tree: Any, prefix: tuple[str, ...], keep_boxes: bool) ->
             lambda keys, x: f(_text((*path, *map(path_part, keys))), leaf, x), value
         )
 
-    def new(path: tuple[str, ...], leaf: Any) -> Any:
+    def new(path: tuple[str, ...], leaf: object) -> object:
         if isinstance(leaf, variables):
-            return leaf.copy(values(path, leaf, leaf.raw_value))
+            variable: Any = leaf
+            return variable.copy(values(path, leaf, variable.raw_value))
         if is_axis_metadata(leaf):
             inside = values(path, leaf, contents(leaf))
             return replace_boxed(leaf, inside) if keep_boxes else inside
@@ -89,7 +103,7 @@ def _mapped(f: ForEach, tree: Any, prefix: tuple[str, ...], keep_boxes: bool) ->
             lambda path, leaf: new((*prefix, *map(str, path)), leaf), tree, recreate_variables=False
         )
 
-    def in_tree(keys: Iterable[object], leaf: object) -> Any:
+    def in_tree(keys: Iterable[object], leaf: object) -> object:
         path = (*prefix, *map(path_part, keys))
         return _mapped(f, leaf, path, keep_boxes) if isinstance(leaf, modules) else new(path, leaf)
 

@@ -54,8 +54,8 @@ def place(tree: T, like: object) -> T:
             hint="Pass a target with the same paths, for example the one that was saved.",
         )
 
-    def put(path: str, leaf: object, x: Any) -> Any:
-        if not is_array(x):
+    def put(path: str, leaf: object, x: object) -> object:
+        if not isinstance(x, jax.Array | np.ndarray | np.generic):
             return x
         target = targets[path]
         if is_array(target) and tuple(target.shape) != tuple(x.shape):

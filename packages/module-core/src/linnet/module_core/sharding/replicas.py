@@ -77,13 +77,11 @@ def check_replicated(tree: object) -> None:
 _NONE = 2**32 - 1  # in place of a device, for what a process has of its own
 
 
-def _parts(x: Any) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+def _parts(x: object) -> Iterator[tuple[str, int, tuple[int, ...]]]:
     """Each part of an array that this process has: which one, where, and its digest."""
-    if is_key(x):
-        kind = str(x.dtype)
+    kind = f"{getattr(x, 'dtype', None)}{getattr(x, 'shape', ())}"
+    if isinstance(x, jax.Array) and is_key(x):
         x = jax.random.key_data(x)
-    else:
-        kind = f"{x.dtype}{tuple(x.shape)}"
     if not isinstance(x, jax.Array) or len(x.sharding.device_set) == 1:
         yield "all", _NONE, _digest(x, kind)
         return
@@ -93,7 +91,7 @@ def _parts(x: Any) -> Iterator[tuple[str, int, tuple[int, ...]]]:
         yield str(shard.index), holder, _digest(shard.data, kind)
 
 
-def _digest(x: Any, kind: str) -> tuple[int, ...]:
+def _digest(x: object, kind: str) -> tuple[int, ...]:
     return _words(kind.encode() + np.ascontiguousarray(np.asarray(x)).tobytes())
 
 

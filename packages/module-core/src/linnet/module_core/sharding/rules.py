@@ -101,7 +101,7 @@ def named_shardings(
     return _applied(tree, rules, mesh, all_used)
 
 
-def _applied(tree: T, rules: Sequence[Rule], mesh: Any, all_used: bool) -> T:
+def _applied(tree: T, rules: Sequence[Rule], mesh: Mesh | AbstractMesh | None, all_used: bool) -> T:
     checked = [_matcher(rule, i) for i, rule in enumerate(rules)]
     used: set[int] = set()
     unmatched: list[str] = []
@@ -109,7 +109,7 @@ def _applied(tree: T, rules: Sequence[Rule], mesh: Any, all_used: bool) -> T:
     unknown: list[str] = []
     indivisible: list[str] = []
 
-    def apply(path: str, leaf: object, x: Any) -> object:
+    def apply(path: str, leaf: object, x: object) -> object:
         if not is_array(x):
             return None
         found = next((i for i, (match, _) in enumerate(checked) if match(path, leaf)), None)
@@ -151,11 +151,12 @@ def _applied(tree: T, rules: Sequence[Rule], mesh: Any, all_used: bool) -> T:
         unmatched[:] = [f"no rule matches {path}" for path in unmatched]
         listed = "".join(f"\n  {line}" for kind in kinds for line in _lines(kind))
         first = next(i for i, kind in enumerate(kinds) if kind)
-        raise ArgumentError(f"Rules don't fit the arrays:{listed}", hint=_remedy(first, mesh))
+        axes = () if mesh is None else mesh.axis_names
+        raise ArgumentError(f"Rules don't fit the arrays:{listed}", hint=_remedy(first, axes))
     return made
 
 
-def _remedy(kind: int, mesh: Any) -> str:
+def _remedy(kind: int, axes: Sequence[object]) -> str:
     """How to fix the first kind of problem that there is."""
     if kind == 0:
         return "End with a rule for the rest: (..., PartitionSpec())."
@@ -164,7 +165,7 @@ def _remedy(kind: int, mesh: Any) -> str:
     if kind == 2:
         return "Give a spec at most one entry for each axis of the array."
     if kind == 3:
-        return f"The mesh has the axes {tuple(mesh.axis_names)}."
+        return f"The mesh has the axes {tuple(axes)}."
     return (
         "Choose sizes that are multiples of the parts, or None for such an axis in a rule before."
     )
@@ -175,9 +176,9 @@ def _lines(found: list[str]) -> list[str]:
     return found[:_MOST] + more
 
 
-def _matcher(rule: Any, i: int) -> tuple[Callable[[str, Any], bool], PartitionSpec]:
-    pair = isinstance(rule, tuple | list) and len(rule) == 2
-    spec = rule[1] if pair else ()
+def _matcher(rule: object, i: int) -> tuple[Callable[[str, Any], bool], PartitionSpec]:
+    pair = rule if isinstance(rule, tuple | list) and len(rule) == 2 else None
+    spec = pair[1] if pair else ""
     if not pair or isinstance(spec, str) or not isinstance(spec, PartitionSpec | Sequence | None):
         raise ArgumentTypeError(
             f"Rule {i} is {rule!r:.80}, expected a pair of a regular expression or filter and a"
@@ -185,7 +186,7 @@ def _matcher(rule: Any, i: int) -> tuple[Callable[[str, Any], bool], PartitionSp
             hint='Write for example ("kernel$", PartitionSpec("data", "model")).',
         )
     entries = PartitionSpec(*(spec or ()))  # type: ignore[no-untyped-call]
-    wanted = rule[0]
+    wanted = pair[0]
     if wanted is ...:
         return lambda path, leaf: True, entries
     if isinstance(wanted, str | re.Pattern):

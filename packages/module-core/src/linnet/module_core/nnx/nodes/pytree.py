@@ -33,10 +33,9 @@ from ...arrays import check_is_here
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ...field_order import made_dataclass
 from ...typing import PyTree
-from ..structure.iteration import iter_graph
 from . import edits
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
-from .kinds import OBJECT, VARIABLE, kind_of
+from .kinds import DICT, LIST, OBJECT, VARIABLE, kind_of
 from .marks import Marked, declared_marks
 from .representation import Entries, represent, treescope_of
 from .statics import static_key
@@ -358,10 +357,31 @@ def _register(cls: type[Pytree]) -> None:
 
 
 def _check_is_here(root: Pytree) -> None:
-    for path, value in iter_graph(root):
-        for x in jax.tree.leaves(value.raw_value) if kind_of(value) == VARIABLE else (value,):
-            where = "/".join(map(str, path))
-            check_is_here(x, f"{type(root).__name__}: {where!r}", "pickled")
+    """Checks that this process can read all arrays of an object."""
+    seen: dict[int, object] = {}
+
+    def visit(value: object, path: tuple[str, ...]) -> None:
+        kind = kind_of(value)
+        if kind in (OBJECT, LIST, DICT):
+            if id(value) in seen:
+                return
+            seen[id(value)] = value
+            for name, child in _children(value):
+                visit(child, (*path, str(name)))
+            return
+        for x in jax.tree.leaves(value.raw_value if kind == VARIABLE else value):  # type: ignore[attr-defined]
+            if kind_of(x) == OBJECT:
+                visit(x, path)
+            else:
+                check_is_here(x, f"{type(root).__name__}: {'/'.join(path)!r}", "pickled")
+
+    visit(root, ())
+
+
+def _children(value: Any) -> Iterable[tuple[object, object]]:
+    if isinstance(value, Pytree):
+        return [(path_name(type(value), name), child) for name, child in vars(value).items()]
+    return value.items() if isinstance(value, Mapping) else enumerate(value)
 
 
 @dataclass_transform(field_specifiers=(dataclasses.field,))
