@@ -358,6 +358,10 @@ def defaults(function):
     }
 
 
+WIDER = {  # after Flax's
+    ("ConvTranspose", "__init__"): {"feature_group_count"},
+    ("PReLU", "__init__"): {"num_features"},
+}
 METHODS = [(n, "__init__") for n in LAYERS] + [(n, "__call__") for n in LAYERS]
 METHODS += [("Embed", "attend"), ("Dropout", "set_view")]
 
@@ -365,8 +369,9 @@ METHODS += [("Embed", "attend"), ("Dropout", "set_view")]
 @pytest.mark.parametrize(("name", "method"), METHODS)
 def test_signatures(name, method):
     mine, other = (getattr(getattr(n, name), method) for n in (ours, theirs))
-    assert parameters(mine) == parameters(other)
-    assert defaults(mine) == defaults(other)
+    more = WIDER.get((name, method), ())
+    assert [p for p in parameters(mine) if p[0] not in more] == parameters(other)
+    assert {n: d for n, d in defaults(mine).items() if n not in more} == defaults(other)
 
 
 @pytest.mark.parametrize("name", POOLS)

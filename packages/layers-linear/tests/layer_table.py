@@ -81,6 +81,13 @@ LAYERS = [
         {"kernel": (3, 2, 4), "bias": (2,)},
     ),
     Layer(
+        "ConvTranspose grouped",
+        lambda **fields: linen.ConvTranspose(6, 3, strides=2, feature_group_count=2, **fields),
+        SEQUENCE,
+        {"kernel": (3, 2, 6), "bias": (6,)},
+        share=1.15,
+    ),
+    Layer(
         "ConvLocal",
         lambda **fields: linen.ConvLocal(2, 3, strides=2, **fields),
         SEQUENCE,
@@ -97,6 +104,12 @@ LAYERS = [
         lambda **fields: linen.Embed(7, 3, **fields),
         (Input((3, 4), below=7),),
         {"embedding": (7, 3)},
+    ),
+    Layer(
+        "PReLU per feature",
+        lambda **fields: linen.PReLU(per_feature=True, **fields),
+        VECTORS,
+        {"negative_slope": (4,)},
     ),
     Layer(
         "PReLU",

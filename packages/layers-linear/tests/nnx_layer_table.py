@@ -126,6 +126,16 @@ LAYERS = [
         twin=twin(linen.ConvTranspose(2, 3, strides=2, padding="CIRCULAR", transpose_kernel=True)),
     ),
     Layer(
+        "ConvTranspose grouped",
+        lambda rngs, **options: nnx.ConvTranspose(
+            4, 6, 3, strides=2, feature_group_count=2, rngs=rngs, **options
+        ),
+        SEQUENCE,
+        {"kernel": (3, 2, 6), "bias": (6,)},
+        twin=twin(linen.ConvTranspose(6, 3, strides=2, feature_group_count=2)),
+        share=1.15,
+    ),
+    Layer(
         "Einsum",
         lambda rngs, **options: nnx.Einsum(
             "...a,ahd->...hd", (4, 2, 3), (2, 3), rngs=rngs, **options
@@ -140,6 +150,13 @@ LAYERS = [
         (Input((3, 4), below=7),),
         {"embedding": (7, 3)},
         twin=twin(linen.Embed(7, 3)),
+    ),
+    Layer(
+        "PReLU per feature",
+        lambda rngs, **options: nnx.PReLU(num_features=4, **options),
+        VECTORS,
+        {"negative_slope": (4,)},
+        twin=twin(linen.PReLU(per_feature=True)),
     ),
     Layer(
         "PReLU",

@@ -212,6 +212,27 @@ def test_conv_transpose_scatters(strides):
     near(ours[:, rows:], np.broadcast_to(bias, ours[:, rows:].shape))  # a stride beyond the kernel
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("transpose_kernel", [False, True])
+def test_conv_transpose_in_groups(groups, transpose_kernel):
+    x = rng.normal(size=(2, 5, 4, 4))
+    features = (8 // groups, 4) if transpose_kernel else (4 // groups, 8)
+    kernel = rng.normal(size=(3, 2, *features))
+    expected = []
+    for a, k in zip(np.split(x, groups, -1), np.split(kernel, groups, -1), strict=True):
+        k = k.swapaxes(-1, -2) if transpose_kernel else flipped(k)
+        expected.append(scattered(a, k, (2, 3)))
+    ours = functional.conv_transpose(
+        *single(x, kernel),
+        strides=(2, 3),
+        padding="VALID",
+        transpose_kernel=transpose_kernel,
+        feature_group_count=groups,
+    )
+    expected = np.concatenate(expected, -1)
+    near(ours[:, : expected.shape[1], : expected.shape[2]], expected)
+
+
 def test_conv_transpose_is_the_transpose_of_conv():
     x, y = rng.normal(size=(2, 9, 4)), rng.normal(size=(2, 3, 5))
     kernel = rng.normal(size=(3, 4, 5))

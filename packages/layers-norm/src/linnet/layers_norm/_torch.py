@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,26 +17,31 @@ BATCH_NORM = Layout(
 )
 
 
-def _spectral(weight: Rule) -> Rule:
+def _spectral(wrapper: object, weight: Rule) -> Rule:
     """The kernel with the vectors of its largest singular value; u and v of unit length.
 
     We store u and σ = u W v; PyTorch stores u and v, with W as the matrix [outputs, the rest].
     """
+
+    def matrix(original: Numbers) -> Numbers:
+        return np.moveaxis(original, weight.outputs, 0).reshape(
+            original.shape[weight.outputs],
+            math.prod(original.shape) // original.shape[weight.outputs],
+        )
 
     def load(
         layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         original, u, v = tensors
         (kernel,) = weight.load(layer, [original], shapes[:1])
-        sigma = u @ original.reshape(original.shape[0], -1) @ v
-        return [kernel, u.reshape(shapes[1]), np.asarray(sigma)]
+        return [kernel, u.reshape(shapes[1]), np.asarray(u @ matrix(original) @ v)]
 
     def save(
         layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
     ) -> list[Numbers]:
         kernel, u, _ = ours
         (original,) = weight.save(layer, [kernel], None)
-        v = u.reshape(-1) @ original.reshape(original.shape[0], -1)
+        v = u.reshape(-1) @ matrix(original)
         return [original, u.reshape(-1), v / max(np.linalg.norm(v), 1e-12)]
 
     names = [
@@ -48,20 +55,47 @@ def _spectral(weight: Rule) -> Rule:
     return Rule(tuple(names), ("kernel", "kernel:u", "kernel:sigma"), load, save)
 
 
-def _weight(weight: Rule) -> Rule:
-    """The direction of a kernel, and its length for each output: [outputs, 1, …] in PyTorch."""
+def _weight(wrapper: Any, weight: Rule) -> Rule:
+    """The direction of a kernel, and the lengths of its slices.
+
+    PyTorch has a length for each index of one axis, in a tensor of as many dimensions as the
+    kernel; we have one for each index of `feature_axes`. Both are found in a tensor like the kernel
+    in which each number is the length of its slice.
+    """
+
+    def slices(kernel: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of our lengths among the kernel's dimensions."""
+        axes = () if wrapper.feature_axes is None else wrapper.feature_axes
+        axes = {a % len(kernel) for a in ((axes,) if isinstance(axes, int) else axes)}
+        return tuple(n if a in axes else 1 for a, n in enumerate(kernel))
 
     def load(
         layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
-        length, direction = tensors
-        return [*weight.load(layer, [direction], shapes[:1]), length.reshape(shapes[1])]
+        lengths, direction = tensors
+        (kernel,) = weight.load(layer, [direction], shapes[:1])
+        (each,) = weight.load(layer, [np.broadcast_to(lengths, direction.shape)], shapes[:1])
+        firsts = each[tuple(map(slice, slices(shapes[0])))]
+        return [kernel, firsts.reshape(shapes[1])]
 
     def save(
         layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
     ) -> list[Numbers]:
-        (direction,) = weight.save(layer, ours[:1], None)
-        return [ours[1].reshape(-1, *(1 for _ in direction.shape[1:])), direction]
+        kernel, lengths = ours
+        (direction,) = weight.save(layer, [kernel], None)
+        if not lengths.ndim:
+            return [lengths, direction]
+        shape = slices(kernel.shape)
+
+        def each(numbers: Numbers) -> Numbers:
+            numbers = np.broadcast_to(numbers.reshape(shape), kernel.shape)
+            return weight.save(layer, [numbers], None)[0]
+
+        numbered, firsts = each(np.arange(lengths.size)), each(lengths)
+        for axis in range(firsts.ndim):
+            if not np.diff(numbered, axis=axis).any():
+                firsts = firsts.take([0], axis)
+        return [firsts, direction]
 
     names = (
         "parametrizations.weight.original0|weight_g",

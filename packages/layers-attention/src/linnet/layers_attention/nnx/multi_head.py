@@ -93,7 +93,8 @@ class MultiHeadAttention(Layer):
       out_features: features of the output; None for `in_features`.
       num_kv_heads: H/G, heads of keys and values, each of which serves G heads of queries
         (arXiv:2305.13245); None for `num_heads`.
-      in_kv_features: features of `inputs_k` and `inputs_v`; None for `in_features`.
+      in_kv_features: features of `inputs_k` and `inputs_v`, one number or two; None for
+        `in_features`.
       dtype: the computation dtype; None for the common type of inputs and parameters.
       param_dtype: dtype of the parameters.
       broadcast_dropout: all batch entries and heads drop the same weights.
@@ -168,7 +169,7 @@ class MultiHeadAttention(Layer):
         qkv_features: int | None = None,
         out_features: int | None = None,
         num_kv_heads: int | None = None,
-        in_kv_features: int | None = None,
+        in_kv_features: int | tuple[int, int] | None = None,
         *,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
@@ -216,7 +217,13 @@ class MultiHeadAttention(Layer):
         self.in_features = in_features
         self.qkv_features = qkv_features or in_features
         self.out_features = integer(out_features or in_features, "out_features")
-        self.in_kv_features = integer(in_kv_features or in_features, "in_kv_features")
+        self.in_kv_features: int | tuple[int, int] = in_features
+        of_key = of_value = in_features
+        if isinstance(in_kv_features, tuple) and len(in_kv_features) == 2:
+            of_key, of_value = (integer(n, "in_kv_features", least=1) for n in in_kv_features)
+            self.in_kv_features = (of_key, of_value)
+        elif in_kv_features:
+            of_key = of_value = self.in_kv_features = integer(in_kv_features, "in_kv_features")
         self.num_kv_heads = heads.keys
         self.dtype = dtype
         self.param_dtype = param_dtype
@@ -266,8 +273,8 @@ class MultiHeadAttention(Layer):
             bias_metadata=bias_metadata,
         )
         self.query = project(in_features, (heads.queries, heads.depth))
-        self.key = project(self.in_kv_features, (heads.keys, heads.depth))
-        self.value = project(self.in_kv_features, (heads.keys, heads.depth))
+        self.key = project(of_key, (heads.keys, heads.depth))
+        self.value = project(of_value, (heads.keys, heads.depth))
         self.query_ln: Any = None
         self.key_ln: Any = None
         if callable(normalize_qk):
@@ -334,8 +341,8 @@ class MultiHeadAttention(Layer):
 
         Args:
           inputs_q: [*B, Q, in_features].
-          inputs_k: [*B, K, in_kv_features]; None for `inputs_q`.
-          inputs_v: [*B, K, in_kv_features]; None for `inputs_k`.
+          inputs_k: [*B, K, in_kv_features, or the first of two]; None for `inputs_q`.
+          inputs_v: [*B, K, in_kv_features, or the second of two]; None for `inputs_k`.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
             query gets the mean of all values. While decoding, K is the cache's length.
           deterministic: disables dropout; takes precedence over the layer's setting.

@@ -71,14 +71,24 @@ def conv_kernel_shape(
     (3, 3, 3, 4)
     """
     require_spatial(input_shape, len(kernel_size))
+    groups = checked_groups(feature_group_count, input_shape[-1], features)
+    return (*kernel_size, input_shape[-1] // groups, features)
+
+
+def checked_groups(feature_group_count: object, inputs: int, features: int) -> int:
+    """The number of groups, which divides the numbers of features of inputs and output.
+
+    Raises:
+      ArgumentError: it doesn't.
+    """
     groups = integer(feature_group_count, "feature_group_count", least=1)
-    for size, what in ((input_shape[-1], "the inputs'"), (features, "the output's")):
+    for size, what in ((inputs, "the inputs'"), (features, "the output's")):
         if size % groups:
             raise ArgumentError(
                 f"feature_group_count={groups} doesn't divide {what} {size} features.",
                 hint="The features of inputs and output are split into groups of the same size.",
             )
-    return (*kernel_size, input_shape[-1] // groups, features)
+    return groups
 
 
 def masked(kernel: Array, mask: Array | None) -> Array:

@@ -8,8 +8,9 @@ Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4. D features in, F features ou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -22,8 +23,10 @@ from linnet.module_core.layers import (
     PrecisionLike,
     PromoteDtype,
     Shape,
+    integer,
     same_shape,
 )
+from linnet.module_core.layout import is_on_mesh
 
 from ._batch import (
     channels_first,
@@ -36,23 +39,40 @@ from ._batch import (
 from ._bias import add_bias
 from ._checks import per_dimension
 from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding, with_zeros
-from .conv import masked
+from .conv import checked_groups, masked
 
 
 def conv_transpose_kernel_shape(
-    input_shape: Shape, features: int, kernel_size: Shape, transpose_kernel: bool = False
+    input_shape: Shape,
+    features: int,
+    kernel_size: Shape,
+    transpose_kernel: bool = False,
+    feature_group_count: int = 1,
 ) -> Shape:
-    """The shape of the kernel: (*kernel_size, D, F), or (*kernel_size, F, D) if transposed.
+    """The shape of the kernel.
+
+    Args:
+      input_shape: [*batch, *spatial, D].
+      features: F.
+      kernel_size: size of the window in each spatial dimension.
+      transpose_kernel: as in `conv_transpose`.
+      feature_group_count: G, the number of groups into which the input's features are split.
+
+    Returns:
+      (*kernel_size, D // G, F), or (*kernel_size, F // G, D) if transposed.
 
     Raises:
+      ArgumentError: the number of groups G doesn't divide both D and F.
       ShapeError: the input has too few dimensions.
 
     >>> conv_transpose_kernel_shape((1, 15, 15, 3), 4, (6, 6), transpose_kernel=True)
     (6, 6, 4, 3)
     """
     require_spatial(input_shape, len(kernel_size))
-    channels = (input_shape[-1], features)
-    return (*kernel_size, *(channels[::-1] if transpose_kernel else channels))
+    groups = checked_groups(feature_group_count, input_shape[-1], features)
+    inputs = input_shape[-1]
+    channels = (features // groups, inputs) if transpose_kernel else (inputs // groups, features)
+    return (*kernel_size, *channels)
 
 
 def conv_transpose(
@@ -64,6 +84,7 @@ def conv_transpose(
     padding: PaddingLike = "SAME",
     kernel_dilation: int | Sequence[int] | None = None,
     transpose_kernel: bool = False,
+    feature_group_count: int = 1,
     mask: Array | None = None,
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
@@ -74,7 +95,7 @@ def conv_transpose(
 
     Args:
       x: [*batch, *spatial, D], any number of batch dimensions.
-      kernel: [*window, D, F], or [*window, F, D] if `transpose_kernel`.
+      kernel: [*window, D // G, F], or [*window, F // G, D] if `transpose_kernel`.
       bias: [F], or None.
       strides: spacing of the positions of `x`; None for 1.
       padding: 'SAME' (spatial · strides positions), 'VALID' (every position that a window touches),
@@ -83,6 +104,7 @@ def conv_transpose(
       kernel_dilation: spacing of the kernel's entries; None for 1.
       transpose_kernel: flips the kernel's spatial dimensions and swaps its features, which makes
         this the transpose of `conv` with the same kernel.
+      feature_group_count: G; each group of D // G input features produces F // G output features.
       mask: multiplied by the kernel, with its shape; or None.
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
@@ -94,8 +116,8 @@ def conv_transpose(
 
     Raises:
       ShapeError: `kernel`, `bias` or `mask` don't fit.
-      ArgumentError: the padding is unknown, or the number of strides or dilations doesn't match the
-        window.
+      ArgumentError: the padding is unknown, the number of strides or dilations doesn't match the
+        window, or the groups don't divide the features.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((1, 8, 3)), jnp.ones((3, 3, 4))
@@ -109,31 +131,40 @@ def conv_transpose(
         raise ShapeError(
             f"kernel has shape {kernel.shape}, expected (*window, inputs' features, features)."
         )
-    window, features = kernel.shape[:rank], kernel.shape[-2 if transpose_kernel else -1]
+    groups = integer(feature_group_count, "feature_group_count", least=1)
+    window = kernel.shape[:rank]
+    features = kernel.shape[-2] * groups if transpose_kernel else kernel.shape[-1]
     strides = per_dimension(strides, rank, "strides")
     kernel_dilation = per_dimension(kernel_dilation, rank, "kernel_dilation")
     padding = canonicalize_padding(padding, rank, TRANSPOSE_PADDINGS)
     same_shape(
         kernel,
-        conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel),
+        conv_transpose_kernel_shape(x.shape, features, window, transpose_kernel, groups),
         "kernel",
-        hint=channels_first(x.shape, rank, kernel.shape[-1 if transpose_kernel else -2])
+        hint=channels_first(
+            x.shape, rank, kernel.shape[-1] if transpose_kernel else kernel.shape[-2] * groups
+        )
         or f"Inputs of shape {x.shape} need this shape with transpose_kernel={transpose_kernel}.",
     )
     x, batch = flatten_batch(x, rank)  # [B, *E, *spatial, D]
     spatial = x.shape[-1 - rank : -1]
     extra = x.ndim - rank - 2
     ones = (1,) * extra
-    y: Array = lax.conv_transpose(
-        x,
-        with_ones(kernel, extra),
-        (*ones, *strides),
-        "VALID" if padding == "CIRCULAR" else with_zeros(padding, extra),
-        rhs_dilation=(*ones, *kernel_dilation),
-        transpose_kernel=transpose_kernel,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )  # [B, *E, *spatial, F]
+
+    def convolved(x: Array, kernel: Array) -> Array:
+        y: Array = lax.conv_transpose(
+            x,
+            with_ones(kernel, extra),
+            (*ones, *strides),
+            "VALID" if padding == "CIRCULAR" else with_zeros(padding, extra),
+            rhs_dilation=(*ones, *kernel_dilation),
+            transpose_kernel=transpose_kernel,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+        )
+        return y  # [B, *E, *spatial, F]
+
+    y = _in_groups(convolved, x, kernel, groups)
     require_output(y.shape[-1 - rank : -1], spatial, window, "transposed convolution's")
     if padding == "CIRCULAR":
         periods = tuple(n * s for n, s in zip(spatial, strides, strict=True))
@@ -144,6 +175,20 @@ def conv_transpose(
         )
         y = add_bias(y, bias)
     return restore_batch(y, batch)
+
+
+def _in_groups(
+    convolved: Callable[[Array, Array], Array], x: Array, kernel: Array, groups: int
+) -> Array:
+    """The outputs of each group of inputs with its part of the kernel, side by side."""
+    if groups == 1:
+        return convolved(x, kernel)
+    if is_on_mesh(x):  # XLA would gather the batch of a convolution in groups
+        pairs = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+        return jnp.concatenate([convolved(a, k) for a, k in pairs], -1)
+    parts = [lax.reshape(a, (*a.shape[:-1], groups, a.shape[-1] // groups)) for a in (x, kernel)]
+    y: Array = jax.vmap(convolved, in_axes=-2, out_axes=-2)(*parts)
+    return lax.reshape(y, (*y.shape[:-2], y.shape[-2] * y.shape[-1]))
 
 
 def _wrap(y: Array, periods: Shape, *, low_first: bool) -> Array:

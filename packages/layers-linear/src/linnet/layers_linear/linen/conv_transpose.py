@@ -46,6 +46,7 @@ class ConvTranspose(Module):
       transpose_kernel: flips the kernel's spatial axes and swaps its input and output channels.
       promote_dtype: casts input and parameters to the computation dtype.
       preferred_element_type: dtype of the accumulation and of the result.
+      feature_group_count: number of groups into which the features of input and output are split.
 
     >>> import jax, jax.numpy as jnp
     >>> upsample = ConvTranspose(16, (2, 2), strides=(2, 2))
@@ -73,6 +74,7 @@ class ConvTranspose(Module):
     transpose_kernel: bool = False
     promote_dtype: PromoteDtype = promote_dtype
     preferred_element_type: DTypeLike | None = None
+    feature_group_count: int = 1
 
     @compact
     def __call__(self, inputs: Array) -> Array:
@@ -91,7 +93,7 @@ class ConvTranspose(Module):
         features = integer(self.features, "features")
         window = integers(self.kernel_size, "kernel_size", least=1)
         shape = functional.conv_transpose_kernel_shape(
-            shape_of(inputs), features, window, self.transpose_kernel
+            shape_of(inputs), features, window, self.transpose_kernel, self.feature_group_count
         )
         kernel = kernel_of(
             self, self.kernel_init, shape, self.param_dtype, shape_of(inputs), len(window)
@@ -107,6 +109,7 @@ class ConvTranspose(Module):
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
             transpose_kernel=self.transpose_kernel,
+            feature_group_count=self.feature_group_count,
             mask=self.mask,
             dtype=self.dtype,
             precision=self.precision,

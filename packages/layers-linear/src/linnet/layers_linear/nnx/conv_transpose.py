@@ -52,10 +52,12 @@ class ConvTranspose(Layer):
       preferred_element_type: dtype of the accumulation and of the result.
       rngs: draws the parameters: kernel, then bias.
       kernel_metadata, bias_metadata: metadata of the parameters.
+      feature_group_count: G, the number of groups into which the features of input and output are
+        split.
 
     Attributes:
-      kernel: `Param` of shape [*kernel_size, in_features, out_features], or, if `transpose_kernel`,
-        [*kernel_size, out_features, in_features].
+      kernel: `Param` of shape [*kernel_size, in_features // G, out_features], or, if
+        `transpose_kernel`, [*kernel_size, out_features // G, in_features].
       bias: `Param` of shape [out_features], or None.
 
     >>> import jax.numpy as jnp
@@ -91,6 +93,7 @@ class ConvTranspose(Layer):
         rngs: Rngs,
         kernel_metadata: Metadata = NO_METADATA,
         bias_metadata: Metadata = NO_METADATA,
+        feature_group_count: int = 1,
     ) -> None:
         self.in_features = integer(in_features, "in_features")
         self.out_features = integer(out_features, "out_features")
@@ -100,7 +103,11 @@ class ConvTranspose(Layer):
         )
         window = (1,) * len(self.kernel_size)
         self.kernel_shape = functional.conv_transpose_kernel_shape(
-            (*window, self.in_features), self.out_features, self.kernel_size, transpose_kernel
+            (*window, self.in_features),
+            self.out_features,
+            self.kernel_size,
+            transpose_kernel,
+            feature_group_count,
         )
         self.kernel: Param[Array] = new_param(
             self, kernel_init, self.kernel_shape, param_dtype, rngs, kernel_metadata
@@ -118,6 +125,7 @@ class ConvTranspose(Layer):
         self.param_dtype = param_dtype
         self.precision = precision
         self.transpose_kernel = transpose_kernel
+        self.feature_group_count = feature_group_count
         self.promote_dtype = promote_dtype
         self.preferred_element_type = preferred_element_type
 
@@ -134,7 +142,8 @@ class ConvTranspose(Layer):
           [*batch, *spatial, out_features].
         """
         kernel = value_of(self.kernel)
-        features = kernel.shape[-1 if self.transpose_kernel else -2]
+        groups = self.feature_group_count
+        features = kernel.shape[-1] if self.transpose_kernel else kernel.shape[-2] * groups
         require_features(inputs, features, rank=kernel.ndim - 2)
         return functional.conv_transpose(
             inputs,
@@ -144,6 +153,7 @@ class ConvTranspose(Layer):
             padding=self.padding,
             kernel_dilation=self.kernel_dilation,
             transpose_kernel=self.transpose_kernel,
+            feature_group_count=groups,
             mask=self.mask,
             dtype=self.dtype,
             precision=self.precision,

@@ -41,6 +41,7 @@ class Rule:
       problem: (layer, tensors) -> why they can't be loaded, if that depends on their values.
       or_zeros: the variables are zeros if the state dict has none of the tensors, and has others of
         the layer: biases that PyTorch's layer was made without, and ours always has.
+      outputs: the axis of the first tensor along which the layer's outputs are.
     """
 
     torch: tuple[str, ...]
@@ -49,6 +50,7 @@ class Rule:
     save: Saving
     problem: Callable[[object, Sequence[Numbers]], str | None] | None = None
     or_zeros: bool = False
+    outputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,13 @@ class Layout:
     Attributes:
       rules: tried in this order.
       constants: tensors without a counterpart, with the value to save.
-      wraps: for a layer around another one, in its attribute `layer_instance`: converts the rule
-        of the inner layer's kernel.
+      wraps: for a layer around another one, in its attribute `layer_instance`: (this layer, the
+        rule of the inner layer's kernel) -> the rule that replaces it.
     """
 
     rules: tuple[Rule, ...] = ()
     constants: Mapping[str, Numbers] = field(default_factory=dict)
-    wraps: Callable[[Rule], Rule] | None = None
+    wraps: Callable[[Any, Rule], Rule] | None = None
 
 
 def same(torch: str, ours: str) -> Rule:
@@ -197,28 +199,41 @@ def convolution(torch: str, ours: str) -> Rule:
 
 
 def transposed_convolution(torch: str, ours: str) -> Rule:
-    """The kernel of a transposed convolution, [in, out, *window] in PyTorch.
+    """The kernel of a transposed convolution, [in, out / groups, *window] in PyTorch.
 
     PyTorch's is the kernel of the convolution whose transpose this is, as ours is with
-    `transpose_kernel`: [*window, out, in]. Without it, ours is that of a convolution over the
-    dilated inputs, flipped and [*window, in, out].
+    `transpose_kernel`: [*window, out / groups, in]. Without it, ours is that of a convolution over
+    the dilated inputs, flipped and [*window, in / groups, out].
     """
+
+    def groups_of(layer: object) -> int:
+        return int(getattr(layer, "feature_group_count", 1))
 
     def load(
         layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
     ) -> list[Numbers]:
         if getattr(layer, "transpose_kernel", False):
             return [np.moveaxis(tensors[0], (1, 0), (-2, -1))]
-        return [_flipped(np.moveaxis(tensors[0], (0, 1), (-2, -1)))]
+        return [_flipped(np.moveaxis(_regrouped(tensors[0], groups_of(layer)), (0, 1), (-2, -1)))]
 
     def save(
         layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
     ) -> list[Numbers]:
         if getattr(layer, "transpose_kernel", False):
             return [np.moveaxis(ours[0], (-2, -1), (1, 0))]
-        return [np.moveaxis(_flipped(ours[0]), (-2, -1), (0, 1))]
+        kernel = np.moveaxis(_flipped(ours[0]), (-1, -2), (0, 1))  # [out, in / groups, *window]
+        return [_regrouped(kernel, groups_of(layer)).swapaxes(0, 1)]
 
-    return Rule((torch,), (ours,), load, save)
+    return Rule((torch,), (ours,), load, save, outputs=1)
+
+
+def _regrouped(kernel: Numbers, groups: int) -> Numbers:
+    """[a, b, *window] in groups along a, as [a / groups, groups · b, *window]."""
+    if groups == 1:
+        return kernel
+    a, b, *window = kernel.shape
+    parts = kernel.reshape(groups, a // groups, b, *window).swapaxes(0, 1)
+    return parts.reshape(a // groups, groups * b, *window)
 
 
 def _flipped(kernel: Numbers) -> Numbers:

@@ -211,10 +211,11 @@ def layout_of(target: Target, path: Path) -> Layout:
     """The layout of a layer, with the rule that its wrapper makes of its kernel's."""
     layout: Layout = type(target.layers[path]).__torch_layout__
     wrapper = target.wrapped.get(path)
-    if wrapper is None or wrapper.wraps is None:
+    wraps = None if wrapper is None else type(wrapper).__torch_layout__.wraps
+    if wraps is None:
         return layout
-    kernel = [rule for rule in layout.rules if rule.ours == ("kernel",)]
-    return Layout((*map(wrapper.wraps, kernel), *layout.rules), layout.constants)
+    changed = [wraps(wrapper, rule) for rule in layout.rules if rule.ours == ("kernel",)]
+    return Layout((*changed, *layout.rules), layout.constants)
 
 
 def with_repeats(renames: Renames, target: Target) -> Renames:

@@ -66,7 +66,7 @@ class Target:
       layers: layers with a layout.
       places: for layers whose tensors PyTorch has under other paths: these, with what follows the
         tensors' names.
-      wrapped: for layers in a wrapper: the wrapper's layout.
+      wrapped: for layers in a wrapper: the wrapper.
       stacks: the paths of `Repeat`s, with the numbers of their layers and of layers in a step.
       sequences: the paths of `Sequential`s, with the names of their layers.
       complete: whether all layers are known.
@@ -76,7 +76,7 @@ class Target:
     leaves: dict[Path, Leaf] = dataclasses.field(default_factory=dict)
     layers: dict[Path, Any] = dataclasses.field(default_factory=dict)
     places: dict[Path, list[tuple[Path, str]]] = dataclasses.field(default_factory=dict)
-    wrapped: dict[Path, Layout] = dataclasses.field(default_factory=dict)
+    wrapped: dict[Path, Any] = dataclasses.field(default_factory=dict)
     stacks: list[tuple[Path, int, int]] = dataclasses.field(default_factory=list)
     sequences: list[tuple[Path, str]] = dataclasses.field(default_factory=list)
     complete: bool = True
@@ -102,7 +102,7 @@ class Target:
                 self.places.setdefault(rnn, []).append((path, suffix))
         wrapped = inner("layer_instance")
         if wrapped is not None and layout is not None and layout.wraps is not None:
-            self.wrapped[wrapped] = layout
+            self.wrapped[wrapped] = layer
             self.places.setdefault(wrapped, []).append((path, ""))
 
     def prefixes(self, path: Path) -> list[tuple[Path, str]]:
