@@ -277,6 +277,13 @@ def test_segments_of_other_keys_are_needed():
         (lambda: functional.Llama3Scaling(2.0, 4.0, 1.0), ValueError, ("high_frequency_factor=1",)),
         (lambda: functional.YaRNScaling(2.0, 0), ValueError, ("original_length", "got 0")),
         (lambda: functional.YaRNScaling(2.0, 8, 1.0, 2.0), ValueError, ("beta_fast=1.0",)),
+        (lambda: functional.LongRoPEScaling((1.0, 0.0)), ValueError, ("factors[1]=0.0",)),
+        (
+            lambda: functional.rotary(Q, scaling=functional.LongRoPEScaling((1.0,))),
+            ValueError,
+            ("1 factors", "expected 4"),
+        ),
+        (lambda: functional.rotary_from_config({}, length=0), ValueError, ("'length'",)),
         (lambda: functional.alibi(0), ValueError, ("'num_heads'", "at least 1")),
         (lambda: functional.RelativeBuckets(jnp.ones(3)), ValueError, ("(buckets, heads)",)),
         (lambda: functional.RelativeBuckets(jnp.ones((5, 2))), ValueError, ("num_buckets=5",)),

@@ -13,6 +13,7 @@ from linnet.layers_attention import functional
 from linnet.layers_attention.functional import (
     LinearScaling,
     Llama3Scaling,
+    LongRoPEScaling,
     NTKScaling,
     Rotary,
     YaRNScaling,
@@ -89,6 +90,11 @@ def yarn(base, rotated, factor, length):
         ),
         (YaRNScaling(4.0, 256), list(yarn(1e4, 16, 4.0, 256)), 0.1 * math.log(4) + 1),
         (YaRNScaling(4.0, 256, attention_factor=1.5), list(yarn(1e4, 16, 4.0, 256)), 1.5),
+        (
+            LongRoPEScaling(tuple(range(1, 9)), 1.25),
+            [f / (i + 1) for i, f in enumerate(plain(1e4, 16))],
+            1.25,
+        ),
     ],
     ids=lambda x: type(x).__name__ if hasattr(x, "factor") else "",
 )
@@ -215,6 +221,44 @@ YARN = {"type": "yarn", "factor": 40.0, "original_max_position_embeddings": 4096
 def test_configurations(config, layer_type, expected):
     assert rotary_from_config(config, layer_type) == expected
     assert rotary_from_config(config, layer_type, interleaved=True).interleaved
+
+
+LONG = {"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 8.0]}
+PHI = {
+    "rope_scaling": LONG,
+    "max_position_embeddings": 131072,
+    "original_max_position_embeddings": 4096,
+}
+TEMPERATURE = math.sqrt(1 + math.log(32) / math.log(4096))
+DYNAMIC = {
+    "rope_scaling": {"rope_type": "dynamic", "factor": 2.0},
+    "max_position_embeddings": 1000,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "length", "scaling"),
+    [
+        (PHI, None, LongRoPEScaling((1.0, 1.5), TEMPERATURE)),
+        (PHI, 4096, LongRoPEScaling((1.0, 1.5), TEMPERATURE)),
+        (PHI, 4097, LongRoPEScaling((2.0, 8.0), TEMPERATURE)),
+        (
+            {"rope_scaling": LONG | {"attention_factor": 1.5}, "max_position_embeddings": 64},
+            None,
+            LongRoPEScaling((1.0, 1.5), 1.5),
+        ),
+        (
+            {"rope_scaling": LONG | {"factor": 4.0}, "max_position_embeddings": 64},
+            None,
+            LongRoPEScaling((1.0, 1.5), math.sqrt(1 + math.log(4) / math.log(64))),
+        ),
+        (DYNAMIC, None, None),
+        (DYNAMIC, 1000, None),
+        (DYNAMIC, 3000, NTKScaling(5.0)),
+    ],
+)
+def test_configurations_that_depend_on_the_length(config, length, scaling):
+    assert rotary_from_config(config, length=length).scaling == scaling
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from .position_bias import RelativeBuckets as RelativeBuckets
 from .position_bias import alibi as alibi
 from .rotary import LinearScaling as LinearScaling
 from .rotary import Llama3Scaling as Llama3Scaling
+from .rotary import LongRoPEScaling as LongRoPEScaling
 from .rotary import NTKScaling as NTKScaling
 from .rotary import Rotary as Rotary
 from .rotary import YaRNScaling as YaRNScaling

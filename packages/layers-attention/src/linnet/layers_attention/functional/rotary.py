@@ -17,6 +17,7 @@ A scaling changes the frequencies of a model that was trained on `original_lengt
     Llama 3 (arXiv:2407.21783)                       low frequencies / factor, with a ramp
     YaRN (arXiv:2309.00071, §3.4)                    the same by a ramp over features, and a
                                                      temperature of the logits
+    LongRoPE (Ding et al. 2024, arXiv:2402.13753)    each frequency / a factor of its own
 
 B batch (any number of dimensions), T time, H heads, D depth of a head, R rotated features.
 """
@@ -247,7 +248,50 @@ class YaRNScaling:
         return 0.1 * math.log(self.factor) + 1.0 if self.factor > 1 else 1.0
 
 
-Scaling: TypeAlias = LinearScaling | NTKScaling | Llama3Scaling | YaRNScaling
+@dataclass(frozen=True)
+class LongRoPEScaling:
+    """LongRoPE (Ding et al. 2024, arXiv:2402.13753): a factor for each frequency.
+
+    Models have one list of factors for texts up to the length of the training and another for
+    longer ones. A text keeps its list: cached keys were turned with it.
+
+    Attributes:
+      factors: what each of the R / 2 frequencies is divided by.
+      attention_factor: the factor of sines and cosines, the root of the logits' temperature.
+
+    >>> Rotary(scaling=LongRoPEScaling((1.0, 4.0))).frequencies(4)
+    array([1.    , 0.0025])
+    """
+
+    factors: tuple[float, ...]
+    attention_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        for i, factor in enumerate(self.factors):
+            _positive(factor, f"factors[{i}]")
+        object.__setattr__(self, "factors", tuple(map(float, self.factors)))
+        _positive(self.attention_factor, "attention_factor")
+
+    def scaled(self, frequencies: Frequencies, base: float, rotated: int) -> Frequencies:
+        """The scaled frequencies: [R / 2].
+
+        Raises:
+          ArgumentError: the number of factors isn't R / 2.
+        """
+        if len(self.factors) != rotated // 2:
+            raise ArgumentError(
+                f"LongRoPEScaling has {len(self.factors)} factors, expected {rotated // 2}: one for"
+                f" each pair of the {rotated} rotated features."
+            )
+        return frequencies / np.asarray(self.factors)
+
+    @property
+    def amplitude(self) -> float:
+        """The factor of sines and cosines."""
+        return float(self.attention_factor)
+
+
+Scaling: TypeAlias = LinearScaling | NTKScaling | Llama3Scaling | YaRNScaling | LongRoPEScaling
 
 
 @dataclass(frozen=True)
@@ -259,7 +303,7 @@ class Rotary:
       fraction: the part of the features of a head that is rotated, within (0, 1].
       interleaved: pairs are neighbors; otherwise a feature of the first half and one of the second.
       scaling: for texts longer than those of the training: `LinearScaling`, `NTKScaling`,
-        `Llama3Scaling` or `YaRNScaling`; None for none.
+        `Llama3Scaling`, `YaRNScaling` or `LongRoPEScaling`; None for none.
 
     Raises:
       ArgumentError: `base` or `fraction` is outside of its range.
@@ -284,8 +328,8 @@ class Rotary:
             )
         if not (self.scaling is None or isinstance(self.scaling, Scaling)):
             raise ArgumentTypeError(
-                "scaling must be a LinearScaling, NTKScaling, Llama3Scaling or YaRNScaling, got "
-                f"{self.scaling!r}."
+                "scaling must be a LinearScaling, NTKScaling, Llama3Scaling, YaRNScaling or "
+                f"LongRoPEScaling, got {self.scaling!r}."
             )
 
     def features(self, depth: int) -> int:

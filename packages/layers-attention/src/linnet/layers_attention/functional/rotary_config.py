@@ -11,8 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError
+from linnet.module_core.layers import integer
 
-from .rotary import LinearScaling, Llama3Scaling, Rotary, Scaling, YaRNScaling
+from .rotary import (
+    LinearScaling,
+    Llama3Scaling,
+    LongRoPEScaling,
+    NTKScaling,
+    Rotary,
+    Scaling,
+    YaRNScaling,
+)
 
 
 def rotary_from_config(
@@ -20,6 +29,7 @@ def rotary_from_config(
     layer_type: str = "full_attention",
     *,
     interleaved: bool = False,
+    length: int | None = None,
 ) -> Rotary:
     """The rotary positions of a model, as its config.json describes them.
 
@@ -30,12 +40,14 @@ def rotary_from_config(
       layer_type: the type of the layers, if it has options for each: "full_attention" or
         "sliding_attention", as in `layer_types`.
       interleaved: pairs are neighbors (GPT-J, Cohere); configurations don't say so.
+      length: the most positions of a text, with those that are generated. "longrope" and "dynamic"
+        depend on it; None for texts no longer than those of the training.
 
     Returns:
       The argument `rotary` of a layer.
 
     Raises:
-      ArgumentError: the scaling is not known, or lacks a number.
+      ArgumentError: the scaling is not known, or lacks a number, or `length` is less than one.
       ArgumentTypeError: `config` is not a mapping.
 
     >>> rotary_from_config({"rope_theta": 500000.0, "max_position_embeddings": 4096})
@@ -58,6 +70,8 @@ def rotary_from_config(
             )
         rope = types[layer_type]
     both = {**config, **rope}
+    if length is not None:
+        integer(length, "length", least=1)
 
     def first(*names: str, otherwise: float) -> float:
         return next((float(both[n]) for n in names if both.get(n) is not None), otherwise)
@@ -66,11 +80,13 @@ def rotary_from_config(
         first("rope_theta", "rotary_emb_base", otherwise=10_000.0),
         first("partial_rotary_factor", "rotary_pct", otherwise=1.0),
         interleaved,
-        _scaling(rope, both),
+        _scaling(rope, both, length),
     )
 
 
-def _scaling(rope: Mapping[str, Any], config: Mapping[str, Any]) -> Scaling | None:
+def _scaling(
+    rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None
+) -> Scaling | None:
     kind = rope.get("rope_type", rope.get("type")) or "default"
     if kind == "default":
         return None
@@ -80,7 +96,7 @@ def _scaling(rope: Mapping[str, Any], config: Mapping[str, Any]) -> Scaling | No
             hint=f"Known are {', '.join(map(repr, _SCALINGS))}.",
         )
     try:
-        return _SCALINGS[kind](rope, config)
+        return _SCALINGS[kind](rope, config, length)
     except KeyError as error:
         raise ArgumentError(
             f"The configuration scales rotary positions by {kind!r}, and has no {error}.",
@@ -93,16 +109,39 @@ def _original_length(config: Mapping[str, Any]) -> int:
     return int(config.get(key) or config["max_position_embeddings"])
 
 
-def _linear(rope: Mapping[str, Any], config: Mapping[str, Any]) -> Scaling:
+def _linear(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None) -> Scaling:
     return LinearScaling(rope["factor"])
 
 
-def _llama3(rope: Mapping[str, Any], config: Mapping[str, Any]) -> Scaling:
+def _llama3(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None) -> Scaling:
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     return Llama3Scaling(rope["factor"], low, high, _original_length(config))
 
 
-def _yarn(rope: Mapping[str, Any], config: Mapping[str, Any]) -> Scaling:
+def _dynamic(
+    rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None
+) -> Scaling | None:
+    """NTK-aware scaling by as much as the text is longer than those of the training."""
+    trained = _original_length(config)
+    if length is None or length <= trained:
+        return None
+    return NTKScaling(rope["factor"] * length / trained - (rope["factor"] - 1))
+
+
+def _longrope(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None) -> Scaling:
+    trained = _original_length(config)
+    times = config.get("max_position_embeddings", trained) / trained
+    if times == 1:
+        times = rope.get("factor") or 1.0
+    attention_factor = rope.get("attention_factor")
+    if attention_factor is None:
+        attention_factor = math.sqrt(1 + math.log(times) / math.log(trained)) if times > 1 else 1.0
+    is_long = length is not None and length > trained
+    factors = rope["long_factor" if is_long else "short_factor"]
+    return LongRoPEScaling(tuple(factors), attention_factor)
+
+
+def _yarn(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None) -> Scaling:
     names = "beta_fast", "beta_slow", "attention_factor", "truncate"
     given: dict[str, Any] = {n: rope[n] for n in names if rope.get(n) is not None}
     factor = rope["factor"]
@@ -116,8 +155,13 @@ def _yarn(rope: Mapping[str, Any], config: Mapping[str, Any]) -> Scaling:
     return YaRNScaling(factor, _original_length(config), **given)
 
 
-_SCALINGS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Scaling]] = {
+_SCALINGS: Mapping[
+    str, Callable[[Mapping[str, Any], Mapping[str, Any], int | None], Scaling | None]
+] = {
     "linear": _linear,
+    "dynamic": _dynamic,
     "llama3": _llama3,
     "yarn": _yarn,
+    "longrope": _longrope,
+    "su": _longrope,  # the name in Phi-3's first configurations
 }

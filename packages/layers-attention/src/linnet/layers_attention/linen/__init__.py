@@ -12,6 +12,7 @@ from ..functional import ALiBi as ALiBi
 from ..functional import CacheOptions as CacheOptions
 from ..functional import LinearScaling as LinearScaling
 from ..functional import Llama3Scaling as Llama3Scaling
+from ..functional import LongRoPEScaling as LongRoPEScaling
 from ..functional import NTKScaling as NTKScaling
 from ..functional import RelativeBuckets as RelativeBuckets
 from ..functional import Rotary as Rotary
