@@ -10,6 +10,7 @@ from jax import lax
 
 from comparing import near
 from linnet.layers_attention import functional, linen
+from linnet.layers_attention.functional._choice import _FUNCTIONS
 from linnet.module_core import errors
 from linnet.module_core.linen import Module, compact
 
@@ -352,3 +353,41 @@ def test_the_fused_kernel_gets_the_same_problem():
             query_offset=offset,
         )
         near(fused.attend_in_one(call, "xla"), exact.attend(call))
+
+
+SUITED = jax.ShapeDtypeStruct((2, 1024, 4, 64), jnp.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "used"),
+    [
+        ({}, {}, "cudnn"),
+        ({}, {"is_causal": True}, "cudnn"),
+        ({}, {"is_causal": True, "window": 128, "scale": 0.5}, "cudnn"),
+        ({}, {"window": (128, 64)}, "chunked"),  # it would be a mask
+        ({}, {"is_causal": True, "query_offset": 3}, "chunked"),
+        ({}, {"soft_cap": 30.0}, "chunked"),
+        ({}, {"sinks": jnp.zeros(4)}, "chunked"),
+        ({}, {"mask": jnp.ones((1, 1, 1024), bool)}, "chunked"),
+        ({}, {"bias": jnp.zeros((1024, 1024))}, "chunked"),
+        ({}, {"segment_ids": jnp.zeros((2, 1024), int)}, "chunked"),
+        ({"dtype": jnp.float32}, {}, "chunked"),
+        ({"shape": (2, 1024, 4, 68)}, {}, "chunked"),
+        ({"shape": (2, 1024, 4, 256)}, {}, "chunked"),
+        ({"shape": (2, 1023, 4, 64)}, {}, "chunked"),
+        ({"shape": (2, 64, 4, 64)}, {}, "exact"),
+        ({"capability": 7.5}, {}, "chunked"),
+        ({"capability": 0.0}, {}, "chunked"),
+    ],
+)
+def test_the_choice_on_a_gpu(monkeypatch, changed, options, used):
+    """With a GPU that isn't there, and jax's own implementation in place of its kernel."""
+    from linnet.layers_attention.functional import fused
+
+    monkeypatch.setattr(fused, "compute_capability", lambda: changed.get("capability", 9.0))
+    monkeypatch.setitem(_FUNCTIONS, "cudnn", lambda call: fused.attend_in_one(call, "xla"))
+    x = jax.ShapeDtypeStruct(changed.get("shape", SUITED.shape), changed.get("dtype", SUITED.dtype))
+    with functional.record_implementations() as found:
+        y = jax.eval_shape(functools.partial(functional.dot_product_attention, **options), x, x, x)
+    assert found == [used]
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)

@@ -3,7 +3,7 @@
 "auto" means "exact" for short sequences, so that their results stay the same to the last bit, and
 "chunked" for long ones. On a CPU, chunked attention takes 0.4 to 0.9 of the time of exact attention
 from 512 tokens on, whatever the number of heads and batch entries, and 0.2 to 0.3 at 4096; below
-512 it may be slower.
+512 it may be slower. On an NVIDIA GPU, cuDNN's kernel replaces "chunked" where it suits the call.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def implementation_for(call: Call, name: str) -> str:
         "chunked": block by block, in memory that is linear in the length, with a custom backward
         pass; no forward-mode differentiation.
         "cudnn": the kernel of NVIDIA's library, for half precision.
-        "auto": "chunked" from 512² logits per head on (512 queries of 512 keys) if it supports the
-        options, otherwise "exact".
+        "auto": "exact" below 512² logits per head (512 queries of 512 keys), or if nothing else
+        supports the options; above, "cudnn" on an NVIDIA GPU where it needs no array of [Q, K]
+        (half precision, causality or a causal window, no mask, bias or dropout), else "chunked".
 
     Raises:
       ArgumentError: the name is unknown, or that implementation doesn't support the options.
@@ -93,7 +94,9 @@ def implementation_for(call: Call, name: str) -> str:
         return "exact"
     obstacle = _obstacle(call)
     if name == "auto":
-        return "exact" if obstacle or _is_short(call) else "chunked"
+        if obstacle or _is_short(call):
+            return "exact"
+        return "cudnn" if fused.suits(call, fused.compute_capability()) else "chunked"
     if obstacle:
         raise ArgumentError(
             f"implementation={name!r} cannot {obstacle}.", hint="implementation='exact' can."

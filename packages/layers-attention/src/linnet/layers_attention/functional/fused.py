@@ -2,7 +2,9 @@
 
 The kernel supports only half precision and computes its softmax in float32. Its dropout could not
 be reproduced elsewhere, so dropout is not supported; nor are soft caps and sinks. A causal window
-is the kernel's own; other windows and segments become a mask, and biases one array.
+is the kernel's own; other windows and segments become a mask, and biases one array. What needs
+neither, in shapes that the kernel takes, "auto" leaves to it: only then is memory linear in the
+length.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
 of values.
@@ -18,11 +20,56 @@ import jax.numpy as jnp
 
 from linnet.module_core.errors import ArgumentError, DtypeError
 from linnet.module_core.layers import Array
+from linnet.module_core.layout import is_on_mesh
 from linnet.module_core.replaced import dot_is_replaced, einsum_is_replaced
 
 from ._call import Call
 from ._visible import as_bool
 from .exact import whole_bias
+
+_OLDEST_GPU = 8.0
+"""The compute capability that cuDNN's fused attention needs (Ampere)."""
+
+
+def suits(call: Call, capability: float) -> bool:
+    """Whether a GPU's kernel computes a call without an array of [Q, K].
+
+    Args:
+      call: the arguments of the attention.
+      capability: the GPU's compute capability; 0 without a GPU.
+    """
+    visible, sizes = call.visible, call.sizes
+    depths = (call.query.shape[-1], 0 if call.value is None else call.value.shape[-1])
+    lengths = (sizes.queries, sizes.keys)
+    return (
+        capability >= _OLDEST_GPU
+        and call.query.dtype in (jnp.bfloat16, jnp.float16)
+        and all(0 < n <= 128 and n % 8 == 0 for n in depths)
+        and all(isinstance(n, int) and n % 2 == 0 for n in lengths)
+        and (call.scale is None or isinstance(call.scale, float))
+        and all(
+            x is None
+            for x in (call.dropout, call.soft_cap, call.sinks, call.bias, call.distance_bias)
+        )
+        and all(x is None for x in (visible.mask, visible.segments, visible.key_segments))
+        and (_has_own_causality(call) or not visible.is_local)
+        and not is_on_mesh(call.query)
+    )
+
+
+def compute_capability() -> float:
+    """That of the NVIDIA GPU on which jax computes by default, or 0."""
+    if jax.default_backend() not in ("gpu", "cuda"):
+        return 0.0
+    try:
+        return float(getattr(jax.devices()[0], "compute_capability", 0.0))
+    except ValueError:  # a GPU of another kind, such as "gfx90a"
+        return 0.0
+
+
+def _has_own_causality(call: Call) -> bool:
+    """Whether the causality of a call is the kernel's, which starts at the first key."""
+    return call.visible.right == 1 and call.visible.known_offset == 0
 
 
 def attend(call: Call) -> Array:
@@ -68,9 +115,8 @@ def attend_in_one(call: Call, kernel: Literal["cudnn", "xla"]) -> Array:
     extras = [x for x in (call.bias, visible.mask) if x is not None]
     batch = jnp.broadcast_shapes(sizes.batch, *(x.shape[:-3] for x in extras))
     entries = math.prod(batch)
-    # The kernel's causal mask starts at the first key; its window needs causality.
-    own_causality = visible.right == 1 and visible.known_offset == 0
-    window = None
+    own_causality = _has_own_causality(call)
+    window = None  # the kernel's needs causality
     if own_causality:
         if visible.left is not None:
             window = (visible.left - 1, 0)
