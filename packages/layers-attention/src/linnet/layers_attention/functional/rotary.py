@@ -283,7 +283,8 @@ class LongRoPEScaling:
                 f"LongRoPEScaling has {len(self.factors)} factors, expected {rotated // 2}: one for"
                 f" each pair of the {rotated} rotated features."
             )
-        return frequencies / np.asarray(self.factors)
+        scaled: Frequencies = frequencies / np.asarray(self.factors)
+        return scaled
 
     @property
     def amplitude(self) -> float:
