@@ -357,3 +357,8 @@ assert_type(nnx.metrics.Accuracy().compute(), jax.Array)
 assert_type(nnx.metrics.Welford().compute().mean, jax.Array)
 assert_type(nnx.EMA(net, 0.9).apply_to(net), Net)
 averages: Callable[[], dict[str, Any]] = metrics.compute
+
+deep = nnx.Repeat(Net, 24, 4, rngs=rngs)
+assert_type(deep, nnx.Repeat[Net])
+assert_type(deep.block.layer, nnx.Linear)
+assert_type(nnx.Repeat([nnx.Linear, nnx.Linear], 4, 2, 2, rngs=rngs), nnx.Repeat[nnx.Linear])

@@ -17,7 +17,7 @@ from collections.abc import (
     MutableSequence,
     Sequence,
 )
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +42,11 @@ from .variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_ax
 from .variable.variable import Variable
 
 Block = Callable[..., Module]
+Layer = TypeVar("Layer", bound=Module)
 _Shared = (Pytree, Variable)
 
 
-class Repeat(Module):
+class Repeat(Module, Generic[Layer]):
     """Applies n equal layers in sequence, and traces and compiles the layer once.
 
     Computes what a list of layers computes when it is called in a Python loop, with the parameters
@@ -100,9 +101,11 @@ class Repeat(Module):
       ShapeError: a layer returns another shape than it got.
     """
 
+    block: Layer
+
     def __init__(
         self,
-        block: Block | Sequence[Block],
+        block: Callable[..., Layer] | Sequence[Callable[..., Layer]],
         length: int,
         /,
         *args: PyTree,
