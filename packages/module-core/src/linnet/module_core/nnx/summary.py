@@ -255,7 +255,7 @@ def calls_of(
 
 
 def _note_layers(
-    module: Repeat, path: Path, places: _Places, args: Any, kwargs: dict[str, Any]
+    module: Repeat[Any], path: Path, places: _Places, args: Any, kwargs: dict[str, Any]
 ) -> list[Path]:
     """Records the calls inside of a repeated layer, by running the first one; their paths."""
     found: list[Path] = []

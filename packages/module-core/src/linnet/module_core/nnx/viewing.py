@@ -169,7 +169,7 @@ vars_as = with_vars
 
 def _viewable(
     node: object, only: Filter, graph: bool | None = None
-) -> Iterator[tuple[Any, list[Repeat]]]:
+) -> Iterator[tuple[Any, list[Repeat[Any]]]]:
     """The modules that have settings, each with the `Repeat`s that it is in."""
     predicate = to_predicate(only)
     found = list(iter_graph(node, graph=graph))
@@ -180,7 +180,7 @@ def _viewable(
 
 
 @contextmanager
-def _as_one_layer(module: Any, repeats: Sequence[Repeat]) -> Iterator[None]:
+def _as_one_layer(module: Any, repeats: Sequence[Repeat[Any]]) -> Iterator[None]:
     """Lets a module within `Repeat` see its variables as those of a single layer.
 
     Variables that it makes meanwhile, such as caches, are then made for all layers.
