@@ -132,7 +132,8 @@ class Block(nnx.Module):
         for part in ("query", "key", "value", "out") if rank else ():
             base = getattr(self.attention, part)
             sizes = base.in_features, rank, base.out_features
-            setattr(self.attention, part, nnx.LoRA(*sizes, base_module=base, rngs=rngs))
+            adapted = nnx.LoRA(*sizes, base_module=base, dtype=of.dtype, rngs=rngs)
+            setattr(self.attention, part, adapted)
 
     def __call__(self, x: jax.Array, *, lengths: Any) -> jax.Array:
         """The features [B, T, W] for those of the layer before."""
@@ -178,9 +179,8 @@ class Decoder(nnx.Module):
 
 def norm_of(of: Checkpoint, rngs: nnx.Rngs) -> Any:
     """What makes a normalization."""
-    options = {"epsilon": of.config["rms_norm_eps"], "param_dtype": of.dtype, "rngs": rngs}
-    zero_centered = of.config["model_type"].startswith("gemma")
-    return lambda features, **_: nnx.RMSNorm(features, zero_centered=zero_centered, **options)
+    rest = {"epsilon": of.config["rms_norm_eps"], "param_dtype": of.dtype, "rngs": rngs}
+    return partial(nnx.RMSNorm, zero_centered=of.config["model_type"].startswith("gemma"), **rest)
 
 
 def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:

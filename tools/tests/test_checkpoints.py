@@ -70,6 +70,24 @@ def test_adapters_alone_learn_and_are_saved(tmp_path, monkeypatch, capsys):
     assert config == (CHECKPOINTS / "llama" / "config.json").read_text("utf-8")
 
 
+def test_half_precision():
+    """Parameters and cache are bfloat16, adapters float32 until they are merged."""
+    llama = example("llama")
+    config, tensors = llama.Checkpoint.read(CHECKPOINTS / "gemma3")
+    half = {name: np.asarray(x).astype(jnp.bfloat16) for name, x in tensors.items()}
+    of = llama.Checkpoint(config, half)
+    model = llama.load_model(of, rank=2)
+    kernel = model.layers.block_0.attention.query.base_module.kernel
+    before = np.asarray(kernel[...])
+    llama.fine_tune(model, np.arange(80) % 96, 2, 0)
+    np.testing.assert_array_equal(kernel[...], before)
+    model.layers.block_0.attention.query.merge()
+    assert kernel.dtype == jnp.bfloat16
+    assert not np.array_equal(kernel[...], before)
+    written = llama.write(llama.load_model(of), [np.arange(12), np.arange(5)], 2)
+    assert written.shape == (2, 2)
+
+
 def run(name, monkeypatch, *options):
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *options])
     assert example(name).main() == 0
