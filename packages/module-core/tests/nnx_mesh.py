@@ -201,3 +201,33 @@ def test_an_array_is_named_that_its_sharding_does_not_fit(transform, x, words):
         call({"a": x})
     assert all(word in str(info.value) for word in [f"nnx.{transform} cannot lay out", *words])
     assert call({"a": jnp.ones(16)}).shape == (16,)
+
+
+class Drawn(nnx.Module):
+    def __init__(self, rows, *, rngs):
+        init = nnx.with_partitioning(jax.nn.initializers.uniform(), ("data", "model"))
+        self.kernel = nnx.Param(init(rngs.params(), (rows, 4)))
+        self.bias = nnx.Param(jax.random.uniform(rngs.params(), (4,)))
+        self.rows = rows
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_a_model_is_created_on_its_shardings(kind):
+    mesh = Mesh(DEVICES, ("data", "model"), axis_types=(kind,) * 2)
+    rngs, others = nnx.Rngs(0), nnx.Rngs(0)
+    made, expected = nnx.create(Drawn, 8, rngs=rngs, mesh=mesh), Drawn(8, rngs=others)
+    assert specs(made)[0] == P("data", "model")
+    assert made.bias.get_value().sharding.is_fully_replicated
+    assert made.bias.get_value().sharding.mesh == mesh
+    assert made.rows == 8
+    assert rngs.default.count.get_value() == others.default.count.get_value() == 2
+    np.testing.assert_array_equal(made.kernel.get_value(), expected.kernel.get_value())
+    np.testing.assert_array_equal(made.bias.get_value(), expected.bias.get_value())
+
+    whole = nnx.create(Drawn, 8, rngs=nnx.Rngs(0), shardings=NamedSharding(mesh, P("model")))
+    assert [spec[0] for spec in specs(whole)] == ["model", "model"]
+    state = nnx.get_named_sharding(nnx.state(nnx.eval_shape(lambda: expected)), mesh)
+    given = nnx.create(Drawn, 8, rngs=nnx.Rngs(0), shardings=nnx.StateSharding(state))
+    assert specs(given)[0] == P("data", "model")
+    with pytest.raises(ArgumentError, match="don't divide its axis 0, of size 3"):
+        nnx.create(Drawn, 3, rngs=nnx.Rngs(0), mesh=mesh)

@@ -21,6 +21,7 @@ SOURCES = Path(nnx.__file__).parent
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
 MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+WHOLE = jax.sharding.NamedSharding(MESH, jax.sharding.PartitionSpec())
 
 
 class Layer(nnx.Module):
@@ -524,7 +525,20 @@ ADVICE = [  # which is part of a message
     ),
 ]
 
-REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA]
+CREATING = [
+    Remedy(
+        "Pass the class and its arguments: nnx.create(Model, 64, rngs=nnx.Rngs(0)).",
+        lambda: nnx.create(layer()),
+        lambda: nnx.create(Layer, 64, rngs=nnx.Rngs(0)),
+    ),
+    Remedy(
+        "A sharding has a mesh already: leave `mesh` out.",
+        lambda: nnx.create(Layer, rngs=nnx.Rngs(0), mesh=MESH, shardings=WHOLE),
+        lambda: nnx.create(Layer, rngs=nnx.Rngs(0), shardings=WHOLE),
+    ),
+]
+
+REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA, *CREATING]
 
 EXPLAINED = [
     # Needs several devices; nnx_layout_mesh.py follows it.

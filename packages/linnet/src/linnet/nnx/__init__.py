@@ -111,6 +111,7 @@ from linnet.module_core.nnx import checkify as checkify
 from linnet.module_core.nnx import checkpoint as checkpoint
 from linnet.module_core.nnx import clone as clone
 from linnet.module_core.nnx import cond as cond
+from linnet.module_core.nnx import create as create
 from linnet.module_core.nnx import custom_vjp as custom_vjp
 from linnet.module_core.nnx import data as data
 from linnet.module_core.nnx import dataclass as dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -74,6 +75,14 @@ def mesh_that_is_set() -> jax.sharding.Mesh | None:
     except ValueError:  # inside a jit, where meshes are abstract
         return None
     return None if mesh.empty else mesh
+
+
+def set_mesh(mesh: jax.sharding.Mesh) -> contextlib.AbstractContextManager[object]:
+    """A context in which `mesh` is the one that the program has set."""
+    # In jax since 0.7. Can be removed with jax 0.6.
+    function = getattr(jax, "set_mesh", None) or jax.sharding.use_mesh  # type: ignore[attr-defined]
+    context: contextlib.AbstractContextManager[object] = function(mesh)
+    return context
 
 
 def auto_axes(function: Callable[..., Any], sharding: object) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from .capturing import capture as capture
 from .containers import Dict as Dict
 from .containers import List as List
 from .containers import Sequential as Sequential
+from .creating import create as create
 from .filters import All as All
 from .filters import Any as Any
 from .filters import Everything as Everything
