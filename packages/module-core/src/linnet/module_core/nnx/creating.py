@@ -65,8 +65,8 @@ def create(
     ...         init = nnx.with_partitioning(jax.nn.initializers.normal(), (None, "model"))
     ...         self.kernel = nnx.Param(init(rngs.params(), (8, features)))
     >>> model = nnx.create(Model, 4, rngs=nnx.Rngs(0), mesh=jax.make_mesh((1,), ("model",)))
-    >>> model.kernel.value.sharding.spec
-    PartitionSpec(None, 'model')
+    >>> tuple(model.kernel.value.sharding.spec)
+    (None, 'model')
     """
     if not callable(make) or isinstance(make, Pytree):
         raise ArgumentTypeError(
