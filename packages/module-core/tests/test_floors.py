@@ -36,7 +36,7 @@ NNX = [
     {"containers"},
     {"transforms"},
     {"abstract", "proxy_caller", "repeat", "spmd", "training"},
-    {"summary", "viewing"},
+    {"creating", "summary", "viewing"},
     {"__init__"},
 ]
 
