@@ -132,7 +132,10 @@ class Environments:
         statuses: Sequence[int] = (0,),
     ) -> None:
         through = ["-m", "linnet.flax"] if name == "linnet" else []
-        environment = os.environ | {"JAX_PLATFORMS": "cpu"} | dict(settings or {})
+        # Libraries iterate over sets of names: their order is that of the operations that jax
+        # records, and XLA rounds as it groups these.
+        fixed = {"JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0"}
+        environment = os.environ | fixed | dict(settings or {})
         command = [str(self.python(name)), *through, *arguments]
         done = subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False

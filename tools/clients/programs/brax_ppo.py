@@ -4,6 +4,11 @@
 #
 # [tool.linnet]
 # library = "brax"
+# tests = [
+#   "brax/training/types_test.py",
+#   "brax/training/agents/ppo/checkpoint_test.py",
+#   "brax/training/agents/sac/checkpoint_test.py",
+# ]
 # ///
 """PPO and SAC of brax, a few steps in an environment of its own that is quick to compile."""
 

@@ -4,8 +4,6 @@
 #
 # [tool.linnet]
 # library = "numpyro"
-# tolerance = 2e-7
-# reason = "the last bit of a loss; parameters and samples are equal"
 # ///
 """Networks of linen and nnx in probabilistic models of numpyro, fitted by SVI and NUTS."""
 

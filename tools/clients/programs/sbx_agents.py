@@ -4,6 +4,7 @@
 #
 # [tool.linnet]
 # library = "sbx-rl"
+# tests = ["tests/test_flatten.py", "tests/test_cnn.py", "tests/test_buffers.py"]
 # ///
 """PPO and SAC of sbx, a few steps in environments of gymnasium."""
 
