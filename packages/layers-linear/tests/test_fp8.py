@@ -1,8 +1,12 @@
 """Products in 8-bit floating point, against the formulas in NumPy, and in training."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -323,3 +327,12 @@ def test_the_deprecated_operation_says_what_to_use():
         warnings.simplefilter("error")
         linen.NANOOFp8DotGeneralOp().init(jax.random.key(0), x, jnp.ones((3, 1)), CONTRACT)
     assert linen.Fp8DotGeneral is linen.Fp8DirectDotGeneralOp
+
+
+def test_on_a_mesh_of_eight_devices():
+    program = Path(__file__).parent / "fp8_mesh.py"
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "equal on 8 devices\n"), done.stderr

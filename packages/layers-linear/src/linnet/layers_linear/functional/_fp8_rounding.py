@@ -147,7 +147,7 @@ def compute_amax_history(x: Array, amax_history: Array) -> Array:
     Array([3., 5., 1.], dtype=float32)
     """
     latest = jnp.max(jnp.abs(x), initial=0).astype(amax_history.dtype)
-    return jnp.roll(amax_history, -1, 0).at[0].set(latest)
+    return jnp.concatenate([latest[None], jnp.roll(amax_history, -1, 0)[1:]])
 
 
 def update_fp8_meta(
@@ -309,18 +309,16 @@ def in_q(
 
 def _in_q_fwd(
     compute_dtype: DTypeLike, q_dtype: DTypeLike, inp: Array, scale: Array, amax_history: Array
-) -> tuple[tuple[Array, Array], tuple[Array, Array, Array]]:
+) -> tuple[tuple[Array, Array], _Saved]:
     new_scale, new_history = update_fp8_meta(inp, q_dtype, scale, amax_history)
     q = quantize(inp, q_dtype, new_scale, compute_dtype)
-    like = jnp.zeros((), inp.dtype)  # What the backward pass needs of `inp`.
-    return (q, new_scale), (new_scale, new_history, like)
+    return (q, new_scale), (new_scale, new_history)
 
 
 def _in_q_bwd(
-    compute_dtype: DTypeLike, q_dtype: DTypeLike, saved: tuple[Array, Array, Array], g: Any
-) -> tuple[Array, Array, Array]:
-    new_scale, new_history, like = saved
-    return jnp.zeros(g[0].shape, like.dtype), new_scale, new_history
+    compute_dtype: DTypeLike, q_dtype: DTypeLike, saved: _Saved, g: Any
+) -> tuple[None, Array, Array]:
+    return None, *saved  # zero for `inp`, in whatever way it is split
 
 
 in_q.defvjp(_in_q_fwd, _in_q_bwd)

@@ -21,9 +21,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from linnet.module_core.layers import Array, DTypeLike, PrecisionLike
+from linnet.module_core.layers import Array, DTypeLike, OutSharding, PrecisionLike
+from linnet.module_core.layout import dot_layout, entries_of, layout_of, split
 
 from ._fp8_rounding import dequantize, in_q, in_qdq, out_qdq, quantize, update_fp8_meta
+from ._options import given
 
 DotDimensions: TypeAlias = tuple[
     tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]
@@ -44,13 +46,14 @@ class Fp8Scales(TypedDict):
     grad_amax_history: Array
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4, 5))
 def dot_general_with_precision(
     lhs: Array,
     rhs: Array,
     dimension_numbers: DotDimensions,
     precision: PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
 ) -> Array:
     """`lax.dot_general` at the default precision, with derivatives at the highest.
 
@@ -59,13 +62,16 @@ def dot_general_with_precision(
       dimension_numbers: see `jax.lax.dot_general`.
       precision: accepted because layers pass it; not used.
       preferred_element_type: accepted likewise; not used.
+      out_sharding: the result's sharding, on a mesh with explicit axes; None if it follows.
 
     >>> import jax.numpy as jnp
     >>> dot_general_with_precision(jnp.ones((2, 3)), jnp.ones((3, 1)), (((1,), (0,)), ((), ())))
     Array([[3.],
            [3.]], dtype=float32)
     """
-    return lax.dot_general(lhs, rhs, dimension_numbers, precision=lax.Precision.DEFAULT)
+    default = lax.Precision.DEFAULT
+    options = given(out_sharding=out_sharding)
+    return lax.dot_general(lhs, rhs, dimension_numbers, precision=default, **options)
 
 
 @dot_general_with_precision.defjvp
@@ -73,14 +79,16 @@ def _dot_general_jvp(
     dimension_numbers: DotDimensions,
     precision: PrecisionLike,
     preferred_element_type: DTypeLike | None,
+    out_sharding: OutSharding | None,
     primals: _Operands,
     tangents: _Operands,
 ) -> tuple[Array, Array]:
     (lhs, rhs), (lhs_tangent, rhs_tangent) = primals, tangents
-    highest = partial(
-        lax.dot_general, dimension_numbers=dimension_numbers, precision=lax.Precision.HIGHEST
+    product = partial(
+        lax.dot_general, dimension_numbers=dimension_numbers, **given(out_sharding=out_sharding)
     )
-    out = lax.dot_general(lhs, rhs, dimension_numbers, precision=lax.Precision.DEFAULT)
+    highest = partial(product, precision=lax.Precision.HIGHEST)
+    out = product(lhs, rhs, precision=lax.Precision.DEFAULT)
     return out, highest(lhs, rhs_tangent) + highest(lhs_tangent, rhs)
 
 
@@ -100,7 +108,7 @@ def dot_general_transpose_lhs(
 
     Args:
       g: the gradient of the result: [*batch, *free dimensions of x, *of y].
-      x: the first operand; only its number of dimensions is used.
+      x: the first operand; only its dimensions and their sharding are used.
       y: the second operand.
       dimension_numbers: those of the product.
       precision: see `jax.lax.Precision`.
@@ -122,6 +130,12 @@ def dot_general_transpose_lhs(
     x_free = [i for i in range(x.ndim) if i not in (*x_contracted, *x_batch)]
     y_free = [i for i in range(y.ndim) if i not in (*y_contracted, *y_batch)]
     batch, end = len(x_batch), g.ndim
+    order = sorted(range(len(y_contracted)), key=lambda i: y_contracted[i])
+    positions = [*x_batch, *x_free, *(x_contracted[i] for i in order)]  # of the product, in x
+    layout = layout_of(x)
+    if layout is not None:  # On a mesh with explicit axes, a gradient lies as its variable does.
+        entries = entries_of(layout, x.ndim)
+        layout = split(layout, (entries[i] for i in positions))
     g_of_y = range(batch, batch + len(y_free)) if swap_ans else range(end - len(y_free), end)
     product = lax.dot_general(
         g,
@@ -129,9 +143,8 @@ def dot_general_transpose_lhs(
         ((tuple(g_of_y), tuple(y_free)), (tuple(range(batch)), tuple(y_batch))),
         precision=precision,
         preferred_element_type=preferred_element_type,
+        **given(out_sharding=layout),
     )  # [*batch, *free of x, *contracted, as they follow one another in y]
-    order = sorted(range(len(y_contracted)), key=lambda i: y_contracted[i])
-    positions = [*x_batch, *x_free, *(x_contracted[i] for i in order)]
     return jnp.transpose(product, sorted(range(x.ndim), key=lambda i: positions[i]))
 
 
@@ -149,7 +162,7 @@ def dot_general_transpose_rhs(
     Args:
       g: the gradient of the result: [*batch, *free dimensions of x, *of y].
       x: the first operand.
-      y: the second operand; only its number of dimensions is used.
+      y: the second operand; only its dimensions and their sharding are used.
       dimension_numbers: those of the product.
       precision: see `jax.lax.Precision`.
       preferred_element_type: dtype of the accumulation and of the result.
@@ -206,7 +219,7 @@ def _out_dq_bwd(dq_type: DTypeLike, scales: _Operands, g: Array) -> tuple[Array,
 out_dq.defvjp(_out_dq_fwd, _out_dq_bwd)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(8, 9, 10))
+@partial(jax.custom_vjp, nondiff_argnums=(8, 9, 10, 11))
 def quantized_dot(
     lhs: Array,
     q_lhs: Array,
@@ -219,6 +232,7 @@ def quantized_dot(
     dimension_numbers: DotDimensions,
     preferred_element_type: DTypeLike | None = None,
     grad_dtype: DTypeLike = jnp.float8_e5m2,
+    out_sharding: OutSharding | None = None,
 ) -> Array:
     """The product of 8-bit operands, before the scales; its gradients are those of the originals.
 
@@ -231,6 +245,7 @@ def quantized_dot(
       dimension_numbers: see `jax.lax.dot_general`.
       preferred_element_type: dtype of the accumulation and of the result.
       grad_dtype: the 8-bit format of the result's gradient.
+      out_sharding: the result's sharding, on a mesh with explicit axes; None if it follows.
 
     >>> import jax.numpy as jnp
     >>> x, s = jnp.ones((2, 2)), jnp.ones(1)
@@ -246,6 +261,7 @@ def quantized_dot(
         dimension_numbers,
         precision=lax.Precision.DEFAULT,
         preferred_element_type=preferred_element_type,
+        **given(out_sharding=out_sharding),
     )
 
 
@@ -261,10 +277,11 @@ def _quantized_dot_fwd(
     dimension_numbers: DotDimensions,
     preferred_element_type: DTypeLike | None,
     grad_dtype: DTypeLike,
+    out_sharding: OutSharding | None,
 ) -> tuple[Array, tuple[Array, ...]]:
     operands = (lhs, q_lhs, lhs_scale, rhs, q_rhs, rhs_scale)
     gradient = (out_grad_scale, out_grad_amax_history)
-    options = (dimension_numbers, preferred_element_type, grad_dtype)
+    options = (dimension_numbers, preferred_element_type, grad_dtype, out_sharding)
     out = quantized_dot(*operands, *gradient, *options)
     likes = (jnp.zeros((), lhs.dtype), jnp.zeros((), rhs.dtype))  # `lhs` and `rhs` aren't kept.
     return out, (q_lhs, lhs_scale, q_rhs, rhs_scale, *gradient, *likes)
@@ -274,6 +291,7 @@ def _quantized_dot_bwd(
     dimension_numbers: DotDimensions,
     preferred_element_type: DTypeLike | None,
     grad_dtype: DTypeLike,
+    out_sharding: OutSharding | None,
     saved: tuple[Array, ...],
     g: Array,
 ) -> tuple[Any, ...]:
@@ -312,6 +330,7 @@ def fp8_scaled_dot_general(
     quantize_compute_type: DTypeLike = jnp.float32,
     input_dtype: DTypeLike = jnp.float8_e4m3fn,
     grad_dtype: DTypeLike = jnp.float8_e5m2,
+    out_sharding: OutSharding | None = None,
 ) -> Array:
     """`lax.dot_general` of 8-bit numbers, whose gradients are products of 8-bit numbers too.
 
@@ -328,6 +347,8 @@ def fp8_scaled_dot_general(
       quantize_compute_type: dtype of the division by the scales.
       input_dtype: the 8-bit format of the operands.
       grad_dtype: that of the result's gradient.
+      out_sharding: the result's sharding, on a mesh with explicit axes. By default the result is
+        split as the operands' free dimensions are.
 
     Returns:
       The product, as of `jax.lax.dot_general`.
@@ -341,6 +362,8 @@ def fp8_scaled_dot_general(
     """
     if preferred_element_type is None:
         preferred_element_type = jnp.result_type(lhs, rhs)
+    if out_sharding is None:
+        out_sharding = dot_layout(lhs, rhs, dimension_numbers)
     compute = quantize_compute_type
     q_lhs, lhs_scale = in_q(compute, input_dtype, lhs, lhs_scale, lhs_amax_history)
     q_rhs, rhs_scale = in_q(compute, input_dtype, rhs, rhs_scale, rhs_amax_history)
@@ -356,6 +379,7 @@ def fp8_scaled_dot_general(
         dimension_numbers,
         preferred_element_type,
         grad_dtype,
+        out_sharding,
     )
     return out_dq(preferred_element_type, lhs_scale, rhs_scale, out)
 
@@ -373,6 +397,7 @@ def fp8_rounded_dot_general(
     grad_amax_history: Array,
     input_dtype: DTypeLike = jnp.float8_e4m3fn,
     grad_dtype: DTypeLike = jnp.float8_e5m2,
+    out_sharding: OutSharding | None = None,
 ) -> Array:
     """`lax.dot_general` of operands that are rounded to 8 bits, in their own dtype.
 
@@ -386,6 +411,8 @@ def fp8_rounded_dot_general(
       lhs_amax_history, rhs_amax_history, grad_amax_history: [n].
       input_dtype: the 8-bit format of the operands.
       grad_dtype: that of the result's gradient.
+      out_sharding: the result's sharding, on a mesh with explicit axes. By default the result is
+        split as the operands' free dimensions are.
 
     Returns:
       The product, in the operands' dtype.
@@ -400,5 +427,7 @@ def fp8_rounded_dot_general(
     dtype = rhs.dtype
     lhs = in_qdq(dtype, input_dtype, lhs, lhs_scale, lhs_amax_history)
     rhs = in_qdq(dtype, input_dtype, rhs, rhs_scale, rhs_amax_history)
-    out = dot_general_with_precision(lhs, rhs, dimension_numbers)
+    if out_sharding is None:
+        out_sharding = dot_layout(lhs, rhs, dimension_numbers)
+    out = dot_general_with_precision(lhs, rhs, dimension_numbers, out_sharding=out_sharding)
     return out_qdq(dtype, grad_dtype, out, grad_scale, grad_amax_history)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from linnet.layers_linear.functional import fp8_rounded_dot_general, fp8_scaled_dot_general
 from linnet.layers_linear.functional.einsum import two_operand_einsum
 from linnet.layers_linear.functional.fp8 import DotDimensions, Fp8Scales
-from linnet.module_core.layers import Array, DTypeLike, PrecisionLike, integer
+from linnet.module_core.layers import Array, DTypeLike, OutSharding, PrecisionLike, integer
 from linnet.module_core.linen import Module, nowrap
 from linnet.module_core.training.train_state import OVERWRITE_WITH_GRADIENT
 
@@ -76,7 +76,7 @@ class _DotGeneral(Fp8DotGeneralBase):
         dimension_numbers: DotDimensions,
         precision: PrecisionLike = None,
         preferred_element_type: DTypeLike | None = None,
-        out_sharding: object = None,
+        out_sharding: OutSharding | None = None,
     ) -> Array:
         """The product, in the dtype of `rhs`.
 
@@ -85,12 +85,18 @@ class _DotGeneral(Fp8DotGeneralBase):
           dimension_numbers: see `jax.lax.dot_general`.
           precision: accepted because layers pass it; not used.
           preferred_element_type: accepted likewise; not used.
-          out_sharding: accepted likewise; not used.
+          out_sharding: the result's sharding, on a mesh with explicit axes.
         """
-        return self._product(lhs.astype(rhs.dtype), rhs, dimension_numbers)
+        return self._product(lhs.astype(rhs.dtype), rhs, dimension_numbers, out_sharding)
 
     @nowrap
-    def _product(self, lhs: Array, rhs: Array, dimension_numbers: DotDimensions) -> Array:
+    def _product(
+        self,
+        lhs: Array,
+        rhs: Array,
+        dimension_numbers: DotDimensions,
+        out_sharding: OutSharding | None,
+    ) -> Array:
         raise NotImplementedError
 
 
@@ -122,13 +128,20 @@ class Fp8DotGeneralOp(_DotGeneral):
         super().setup()
 
     @nowrap
-    def _product(self, lhs: Array, rhs: Array, dimension_numbers: DotDimensions) -> Array:
+    def _product(
+        self,
+        lhs: Array,
+        rhs: Array,
+        dimension_numbers: DotDimensions,
+        out_sharding: OutSharding | None,
+    ) -> Array:
         return fp8_rounded_dot_general(
             lhs,
             rhs,
             dimension_numbers,
             input_dtype=self.e4m3_dtype,
             grad_dtype=self.e5m2_dtype,
+            out_sharding=out_sharding,
             **self._scales(),
         )
 
@@ -150,7 +163,13 @@ class Fp8DirectDotGeneralOp(_DotGeneral):
     """
 
     @nowrap
-    def _product(self, lhs: Array, rhs: Array, dimension_numbers: DotDimensions) -> Array:
+    def _product(
+        self,
+        lhs: Array,
+        rhs: Array,
+        dimension_numbers: DotDimensions,
+        out_sharding: OutSharding | None,
+    ) -> Array:
         return fp8_scaled_dot_general(
             lhs,
             rhs,
@@ -159,6 +178,7 @@ class Fp8DirectDotGeneralOp(_DotGeneral):
             quantize_compute_type=rhs.dtype,
             input_dtype=self.e4m3_dtype,
             grad_dtype=self.e5m2_dtype,
+            out_sharding=out_sharding,
             **self._scales(),
         )
 
