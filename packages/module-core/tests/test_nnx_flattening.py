@@ -287,3 +287,20 @@ class TestTrees:
         assert (prefixes.states, prefixes.metadata) == ((0, None), "axes")
         with pytest.raises(ArgumentError, match="exactly one state, got 2"):
             prefixes.state
+
+
+def half(x):
+    return x / 2
+
+
+class WithFunction(nnx.Module):
+    def __init__(self):
+        self.act, self.kind, self.weight = half, float, nnx.Param(jnp.ones(2))
+
+
+def test_the_structure_of_an_object_with_functions_pickles():
+    graphdef, state = nnx.split(WithFunction())
+    loaded = pickle.loads(pickle.dumps(graphdef))
+    assert loaded == graphdef
+    assert hash(loaded) == hash(graphdef)
+    assert nnx.merge(loaded, state).act is half

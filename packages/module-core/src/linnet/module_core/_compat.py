@@ -10,9 +10,12 @@ import sys
 import weakref
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
+
+if TYPE_CHECKING:
+    from jax.experimental.layout import Format
 
 T = TypeVar("T")
 
@@ -113,3 +116,10 @@ def bernoulli(
 # If shard_map splits only some axes of a mesh, jax accepts sharding constraints inside it since
 # 0.8; older versions raise NotImplementedError for any. Can be removed with jax 0.7.
 CONSTRAINS_BESIDE_MANUAL_AXES = jax.__version_info__ >= (0, 8)
+
+
+def format_elsewhere(format: Format, sharding: object) -> Format:
+    """A format with the same layout in memory, and another sharding."""
+    # The layout is `device_local_layout` until jax 0.7. Can be removed with jax 0.6.
+    layout = getattr(format, "layout", None) or getattr(format, "device_local_layout", None)
+    return type(format)(layout, sharding)  # type: ignore[arg-type]

@@ -67,8 +67,18 @@ def _strip_one(error: BaseException, only_hide: bool) -> None:
     error.__traceback__ = rebuilt
 
 
+_left_out: set[str] = set()
+
+
+def leave_out(path: str) -> None:
+    """Removes the frames of another file, too."""
+    _left_out.add(path)
+
+
 def _is_ours(traceback: TracebackType) -> bool:
-    return str(traceback.tb_frame.f_globals.get("__name__")).startswith("linnet.")
+    frame = traceback.tb_frame
+    name = str(frame.f_globals.get("__name__"))
+    return name.startswith("linnet.") or frame.f_code.co_filename in _left_out
 
 
 def entry(fun: Callable[P, R]) -> Callable[P, R]:

@@ -85,6 +85,7 @@ class Lift:
       modules: the modules that are lifted, the main one first.
       handles: the variables and scopes among the arguments.
       args, kwargs: the arguments without their modules, as a jax transform accepts them.
+      given, arguments, named: module, args and kwargs, as they were given.
       roots: the scopes that are lifted; none is below another.
       frame: the caller's frame.
     """
@@ -97,14 +98,14 @@ class Lift:
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.call = call
-        self._module = module
-        self._arguments = tuple(args)
+        self.given = module
+        self.arguments = tuple(args)
+        self.named = dict(kwargs or {})
         self.modules: list[Module] = []
         self.handles: list[Variable[Any] | Scope] = []
         self._main = self._take_modules(module)
         self.args = tuple(self._take_modules(arg) for arg in args)
-        named = kwargs or {}
-        self.kwargs = {name: self._take_modules(arg) for name, arg in named.items()}
+        self.kwargs = {name: self._take_modules(arg) for name, arg in self.named.items()}
         if not self.modules and not any(isinstance(h, Scope) for h in self.handles):
             raise TransformTargetError(
                 "A lifted transform needs a module or scope as its first argument, got "
@@ -240,7 +241,7 @@ class Lift:
 
     def directly(self, call: Callable[..., T]) -> T:
         """Runs another function on the modules themselves, for transforms composed of others."""
-        return call(self._module, *self._arguments)
+        return call(self.given, *self.arguments)
 
     def as_tree(self, collections: Sequence[Collections]) -> PyTree:
         """The collections of each root, arranged as the scopes that the call was made with."""
@@ -349,7 +350,7 @@ class Body:
         self._scopes = scopes
         self._before = before
         clones = Clones(lift.roots, scopes, lift._cursors)
-        self._modules = [clones.of(m) for m in lift.modules]
+        self.givens = [clones.of(m) for m in lift.modules]
         for module in lift.modules:
             clones.reserve(module)
         self._handles = [clones.of(h) for h in lift.handles]
@@ -364,12 +365,12 @@ class Body:
     def _put(self, x: object) -> object:
         if not isinstance(x, _Slot):
             return x
-        return (self._modules if x.kind is Module else self._handles)[x.index]
+        return (self.givens if x.kind is Module else self._handles)[x.index]
 
     def leave(self) -> tuple[list[Collections], list[Collections]]:
         """The mutable collections of each root after the run, and the changes in them."""
         lift = self._lift
-        for original, clone in zip(lift.modules, self._modules, strict=True):
+        for original, clone in zip(lift.modules, self.givens, strict=True):
             if clone is not original:
                 original._state.cursors = clone._state.cursors
         after = [

@@ -289,6 +289,9 @@ class Module(_Dataclass, VariableAccess):
         return {k: v for k, v in self.__dict__.items() if k not in _INTERNAL}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_parent_ref" in state:  # a pickle that Flax wrote
+            state = {k: v for k, v in state.items() if k not in ("_parent_ref", "_id", "scope")}
+            state["parent"] = None
         self.__dict__.update(state)
         self.__dict__["scope"] = None
         self.__dict__["_state"] = _State()

@@ -35,7 +35,7 @@ from ...field_order import made_dataclass
 from ...typing import PyTree
 from . import edits
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
-from .kinds import DICT, LIST, OBJECT, VARIABLE, kind_of
+from .kinds import DICT, LIST, OBJECT, TREE, VARIABLE, kind_of
 from .marks import Marked, declared_marks
 from .representation import Entries, represent, treescope_of
 from .statics import static_key
@@ -122,6 +122,9 @@ class Pytree:
         return super().__reduce_ex__(protocol)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_pytree__nodes" in state:
+            adopt(self, state)
+            return
         marks = state.pop("_nnx_marks", None)
         _set_stamp(self, edits.stamp())
         if marks:
@@ -183,6 +186,32 @@ def new_object(cls: type[T], stamp: object = None) -> T:
     new = object.__new__(cls)
     _set_stamp(new, edits.stamp() if stamp is None else stamp)
     return new
+
+
+def adopt(obj: Pytree, state: Mapping[str, Any]) -> None:
+    """Gives a new object the attributes that an object of Flax's had.
+
+    Among them is whether each is data. It is marked where it doesn't follow from the value, and
+    for containers of data, which Flax's programs have to mark.
+    """
+    attributes = {k: v for k, v in state.items() if not k.startswith("_pytree__")}
+    _set_stamp(obj, edits.stamp())
+    obj.__dict__.update(attributes)
+    said: Mapping[str, bool] = state.get("_pytree__nodes", {})
+    marks = marks_of(obj)
+    added = {
+        name: said[name]
+        for name, value in attributes.items()
+        if name in said
+        and value is not None  # static in Flax, whatever its mark
+        and said[name] != marks.get(name)
+        and (said[name] != holds_data(value) or (said[name] and kind_of(value) in _CONTAINERS))
+    }
+    if added:
+        _set_marks(obj, {**marks, **added})
+
+
+_CONTAINERS = frozenset((LIST, DICT, TREE))
 
 
 def own_marks(obj: Pytree) -> dict[str, bool] | None:

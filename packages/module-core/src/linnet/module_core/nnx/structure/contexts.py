@@ -53,9 +53,12 @@ class UpdateContext:
 _active = threading.local()
 
 
-def _context(tag: Hashable | None) -> UpdateContext | None:
-    if tag is None:
-        return None
+def current_update_context(tag: Hashable) -> UpdateContext:
+    """The innermost open context with this tag.
+
+    Raises:
+      ArgumentError: there is none.
+    """
     stack: list[UpdateContext] = getattr(_active, "stack", [])
     for context in reversed(stack):
         if context.tag == tag:
@@ -64,6 +67,10 @@ def _context(tag: Hashable | None) -> UpdateContext | None:
         f"No update context is open for the tag {tag!r}.",
         hint="Run all four steps inside `with nnx.update_context(tag):`.",
     )
+
+
+def _context(tag: Hashable | None) -> UpdateContext | None:
+    return None if tag is None else current_update_context(tag)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from ..nodes.kinds import DICT, LIST, OBJECT, REFERENCE, TREE, VARIABLE
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # pickled as its fields in order, as Flax's is
 class NodeDef:
     """An object or a container.
 

@@ -8,14 +8,14 @@ interned, so that they share this data.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 import jax
 
 from ..nodes.contents import path_name
-from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, TREE, VARIABLE
-from ..nodes.statics import can_change
+from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE
+from ..nodes.statics import can_change, static_key
 from .definitions import nodes_of
 from .states import Path
 
@@ -108,14 +108,24 @@ class GraphDef(Generic[N]):
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GraphDef, (
-            self.tokens,
+        # Without the keys of statics: they name types that pickle doesn't find, such as functions'.
+        tokens = tuple((STATIC,) if token[0] == STATIC else token for token in self.tokens)
+        return _unpickled, (
+            tokens,
             self.statics,
             self.num_leaves,
             self.num_nodes,
             self.num_roots,
             self.num_before,
         )
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        # Only a pickle that Flax wrote has a state; ours calls `GraphDef`.
+        from .written_by_flax import graphdef_of
+
+        found = graphdef_of(state)
+        counts = found.num_leaves, found.num_nodes, found.num_roots, found.num_before
+        self.__init__(found.tokens, found.statics, *counts)  # type: ignore[misc]
 
     def __repr__(self) -> str:
         names = [t[1].__name__ for t in self.tokens if t[0] == OBJECT]
@@ -163,6 +173,14 @@ class GraphDef(Generic[N]):
         for i in range(self.num_roots):
             _read_paths(tokens, (i,) if several else (), paths, types)
         self._paths, self._leaf_types = paths, types
+
+
+def _unpickled(tokens: tuple[Any, ...], statics: tuple[Any, ...], *counts: int) -> GraphDef:
+    values = iter(statics)
+    with_keys = (
+        (STATIC, static_key(next(values))) if token[0] == STATIC else token for token in tokens
+    )
+    return GraphDef(tuple(with_keys), statics, *counts)  # type: ignore[arg-type]
 
 
 def _read_paths(

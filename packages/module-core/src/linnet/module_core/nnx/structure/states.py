@@ -134,6 +134,10 @@ class State(MutableMapping[Any, Any]):
                 check_is_here(x, f"{path_text(path)!r}", "pickled")
         return State, (self._mapping,)
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # Only a pickle that Flax wrote has a state; ours calls `State`.
+        object.__setattr__(self, "_mapping", _copied(state["_mapping"]))
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(k for k in self._mapping if isinstance(k, str))]
 
@@ -228,6 +232,13 @@ class FlatState(Sequence[tuple[Path, V]], Generic[V]):
             pairs.sort(key=lambda pair: path_order(pair[0]))
         self._paths = tuple(p for p, _ in pairs)
         self._values = [v for _, v in pairs]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FlatState.from_sorted_keys_values, (self._paths, self._values)
+
+    def __setstate__(self, state: tuple[object, Mapping[str, Any]]) -> None:
+        # Only a pickle that Flax wrote has a state.
+        self._paths, self._values = state[1]["_keys"], state[1]["_values"]
 
     @staticmethod
     def from_sorted_keys_values(keys: tuple[Path, ...], values: list[Any], /) -> FlatState[Any]:

@@ -275,6 +275,11 @@ class MultiMetric(Metric):
         # Keeps the order of declaration: transforms return attributes sorted by name.
         self._names = tuple(metrics)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_metric_names" in state:  # a pickle that Flax wrote
+            state = {**state, "_names": state.pop("_metric_names")}
+        super().__setstate__(state)
+
     def reset(self) -> None:
         """Resets all metrics."""
         for name in self._names:

@@ -64,6 +64,13 @@ class FilterMapping:
         self._specs = tuple(s for _, s in pairs)
         self._predicates = tuple(map(to_predicate, self._filters))
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # A pickle that Flax wrote has no predicates, and another name for the specs.
+        names = ("_specs", "_axes", "_shardings")
+        self._filters = state["_filters"]
+        self._specs = next(state[name] for name in names if name in state)
+        self._predicates = tuple(map(to_predicate, self._filters))
+
     @property
     def filters(self) -> tuple[Filter, ...]:
         """The filters, in order."""

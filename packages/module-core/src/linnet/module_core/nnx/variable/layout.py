@@ -66,7 +66,7 @@ def laid_out(variable: Variable[Any], value: T, *, names: object = _OWN, strict:
     if names is None or not isinstance(value, (jax.Array, np.ndarray)):
         return value
     found = _layout_for(variable, value, names, strict)
-    return value if found is None else _put(value, *found)
+    return value if found is None else put(value, *found)
 
 
 def sharding_for(variable: Variable[Any], value: jax.ShapeDtypeStruct) -> Sharding | None:
@@ -174,7 +174,8 @@ def _place(value: _Array) -> str:
     return f"{maker}, of shape {tuple(value.shape)},"
 
 
-def _put(value: T, layout: object, mesh: object) -> T:
+def put(value: T, layout: object, mesh: object) -> T:
+    """A value laid out on a mesh: placed, or constrained in a trace."""
     if isinstance(value, jax.core.Tracer):
         return lay_out(value, layout)
     if is_eager():

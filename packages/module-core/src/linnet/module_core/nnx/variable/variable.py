@@ -338,6 +338,13 @@ class Variable(Operators[A], Generic[A]):
             return _new_key_variable, (type(self), bits, generator, metadata)
         return new_variable, (type(self), value, metadata)
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        # Only a pickle that Flax wrote has a state; ours calls `new_variable`.
+        _set_stamp(self, edits.stamp())
+        _set_made_at(self, None)
+        _set_metadata(self, without_kinds(state["_var_metadata"]) or _NOTHING)
+        set_raw_value(self, state["_raw_value"])
+
     # Attributes.
 
     def __getattr__(self, name: str) -> Any:
@@ -409,6 +416,17 @@ _NAMES_OF_AXES = frozenset({"out_sharding", "sharding", "sharding_names"})
 def _names_axes(variable: Variable[Any]) -> bool:
     metadata = variable._metadata
     return bool(metadata) and not _NAMES_OF_AXES.isdisjoint(metadata)
+
+
+def without_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a variable of Flax's, as it would be here: without what every variable has.
+
+    Raises:
+      ArgumentError: it is a reference or a hijax variable, which Linnet doesn't have.
+    """
+    require_one_kind(**{name: metadata.get(name) for name in _KINDS})
+    every: dict[str, bool] = {"hijax": False, "ref": False, "eager_sharding": True}
+    return {k: v for k, v in metadata.items() if k not in every or v is not every[k]}
 
 
 def _new_key_variable(
