@@ -2,8 +2,15 @@
 
 from linnet.module_core.config import config as config
 from linnet.module_core.tracebacks import entry as api_boundary
+from linnet.module_core.tracebacks import leave_out
 
-__all__ = ["api_boundary", "config", "hide_flax_in_tracebacks", "show_flax_in_tracebacks"]
+__all__ = [
+    "api_boundary",
+    "config",
+    "hide_flax_in_tracebacks",
+    "register_exclusion",
+    "show_flax_in_tracebacks",
+]
 
 
 def hide_flax_in_tracebacks() -> None:
@@ -14,3 +21,12 @@ def hide_flax_in_tracebacks() -> None:
 def show_flax_in_tracebacks() -> None:
     """Leaves the library's frames in tracebacks."""
     config.update("flax_filter_frames", False)
+
+
+def register_exclusion(path: str) -> None:
+    """Removes the frames of another file from tracebacks, too.
+
+    Args:
+      path: the file's, as tracebacks show it: `__file__` of a module.
+    """
+    leave_out(path)

@@ -1,5 +1,6 @@
 """The names of `flax.core.scope`."""
 
+from linnet.flax.ids import uuid as uuid
 from linnet.linen.module import CollectionFilter as CollectionFilter
 from linnet.linen.module import DenyList as DenyList
 from linnet.linen.module import FrozenDict as FrozenDict

@@ -1,10 +1,142 @@
-"""The names of `flax.core.spmd`: rules from logical axes to those of a mesh."""
+"""`flax.core.spmd`: rules from logical axes to those of a mesh, applied to any form of sharding.
 
+A sharding is a `PartitionSpec`, a tuple of names, a `NamedSharding`, or a `Format` that has one.
+Each function takes all of them, and leaves None. A rule here replaces one entry by another; that an
+array uses an axis of the mesh only once is up to `linen.logical_to_mesh_axes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jax.experimental.layout import Format as Format
+from jax.sharding import Mesh as _Mesh
 from jax.sharding import NamedSharding as NamedSharding
 from jax.sharding import PartitionSpec as PartitionSpec
+from jax.sharding import get_abstract_mesh as _get_abstract_mesh
 
 from linnet.linen.spmd import get_logical_axis_rules as get_logical_axis_rules
 from linnet.linen.spmd import logical_axis_rules as logical_axis_rules
 from linnet.linen.spmd import set_logical_axis_rules as set_logical_axis_rules
+from linnet.module_core._compat import format_elsewhere as _format_elsewhere
+from linnet.module_core.errors import ArgumentError as _ArgumentError
+from linnet.module_core.nnx.variable.layout import put as _put
 from linnet.module_core.typing import LogicalRules as LogicalRules
 from linnet.module_core.typing import Sharding as Sharding
+
+Axes = str | tuple[str, ...] | None
+"""One entry of a sharding."""
+
+
+def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> LogicalRules:
+    """The rules of both, the first ones first.
+
+    Raises:
+      ArgumentError: both have a rule for the same name, and they differ.
+
+    >>> composite_rules([("embed", "x")], [("mlp", "y"), ("embed", "x")])
+    (('embed', 'x'), ('mlp', 'y'))
+    """
+    first, second = dict(rule1 or ()), dict(rule2 or ())
+    for name in first.keys() & second.keys():
+        if first[name] != second[name]:
+            raise _ArgumentError(
+                f"Two rules for the axis {name!r}: one says {first[name]!r}, the other"
+                f" {second[name]!r}.",
+                hint="Leave out one of them: the variable's own rules, or those of"
+                " logical_axis_rules.",
+            )
+    return tuple({**first, **second}.items())
+
+
+def from_sharding_rules(sharding: Sequence[Axes], sharding_rules: LogicalRules) -> tuple[Axes, ...]:
+    """The entries of a sharding with each name replaced as a rule says.
+
+    >>> from_sharding_rules(("embed", None, "mlp"), [("embed", "x")])
+    ('x', None, 'mlp')
+    """
+    rules = dict(sharding_rules)
+    return tuple(axis if axis is None else rules.get(axis, axis) for axis in sharding)  # type: ignore[arg-type]
+
+
+def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
+    """A sharding with each name replaced as a rule says: of these rules, or of those that are set.
+
+    >>> from jax.sharding import PartitionSpec
+    >>> tuple(apply_rules(PartitionSpec("embed", "mlp"), [("embed", "x"), ("mlp", None)]))
+    ('x', None)
+    """
+    rules = dict(composite_rules(get_logical_axis_rules(), sharding_rules))
+    return map_sharding(lambda axis: axis if axis is None else rules.get(axis, axis), sharding)  # type: ignore[arg-type]
+
+
+def get_pspec(sharding: Any, sharding_rules: LogicalRules | None = None) -> Any:
+    """The sharding in the names of the mesh: a `PartitionSpec`, where it is one or a tuple."""
+    return apply_rules(sharding, sharding_rules)
+
+
+def map_sharding(f: Callable[[Axes], Axes], sharding: Any) -> Any:
+    """A sharding with `f` applied to each of its entries.
+
+    >>> from jax.sharding import PartitionSpec
+    >>> tuple(map_sharding(str.upper, PartitionSpec("x", "y")))
+    ('X', 'Y')
+
+    Returns:
+      The same kind of sharding, a `PartitionSpec` for a tuple; None for anything else.
+    """
+    if isinstance(sharding, (PartitionSpec, tuple, list)):
+        return PartitionSpec(*map(f, sharding))
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, map_sharding(f, sharding.spec))
+    if isinstance(sharding, Format):
+        return _format_elsewhere(sharding, map_sharding(f, sharding.sharding))
+    return None
+
+
+def get_mesh(sharding: Any) -> Any:
+    """The mesh of a `NamedSharding`, or of a `Format` that has one; None for anything else."""
+    return getattr(getattr(sharding, "sharding", sharding), "mesh", None)
+
+
+def shard_value(
+    value: Any, out_sharding: Any, sharding_rules: LogicalRules | None, mesh: _Mesh | None
+) -> Any:
+    """A value laid out as a sharding says, on any kind of mesh.
+
+    Args:
+      value: an array, or a tree of them.
+      out_sharding: how it lies; None leaves the value.
+      sharding_rules: from logical axes to those of the mesh; those that are set apply as well.
+      mesh: which one; None for that of the sharding, or the one that is set.
+
+    Raises:
+      ArgumentError: there is no mesh, or it lacks an axis.
+    """
+    if out_sharding is None:
+        return value
+    layout = get_pspec(out_sharding, sharding_rules)
+    mesh = get_mesh(layout) if mesh is None else mesh
+    if isinstance(layout, PartitionSpec):
+        here = _get_abstract_mesh() if mesh is None else mesh
+        lacking = [
+            name
+            for entry in layout
+            for name in (entry if isinstance(entry, tuple) else (entry,))
+            if isinstance(name, str) and name not in here.axis_names
+        ]
+        if not here.axis_names or lacking:
+            raise _ArgumentError(
+                f"{tuple(layout)} needs a mesh with the axes {', '.join(map(repr, lacking))};"
+                f" this one has {tuple(here.axis_names)}."
+                if here.axis_names
+                else f"A value can't be laid out as {tuple(layout)} without a mesh.",
+                hint="Pass the mesh, or set one: with jax.set_mesh(mesh).",
+            )
+        if mesh is not None:
+            layout = NamedSharding(mesh, layout)
+        mesh = here
+    import jax
+
+    return jax.tree.map(lambda x: _put(jax.numpy.asarray(x), layout, mesh), value)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from jax import eval_shape as eval_shape
 from jax import lax
+from jax.core import ShapedArray as ShapedArray
 
 from linnet.layers_linear.functional.conv import dimension_numbers
 from linnet.linen.linear import *  # noqa: F403

@@ -1,3 +1,3 @@
-"""The names of `flax.nnx.graph`."""
+"""The names of `flax.nnx.graph`: an older name of `graphlib`."""
 
-from linnet.nnx.graph import *  # noqa: F403
+from linnet.flax.nnx.graphlib import *  # noqa: F403

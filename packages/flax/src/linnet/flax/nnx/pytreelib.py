@@ -1,3 +1,30 @@
-"""The names of `flax.nnx.pytreelib`."""
+"""The names of `flax.nnx.pytreelib`, and what Flax's pickles of nnx objects hold."""
 
+from __future__ import annotations
+
+import jax
+
+from linnet.flax.typing import MISSING as MISSING
+from linnet.flax.typing import Missing as Missing
+from linnet.module_core.config import config as config
 from linnet.nnx.pytreelib import *  # noqa: F403
+
+
+class PytreeMeta(type):
+    """The metaclass of nnx objects in Flax. Here they have none: classes of it work as others."""
+
+
+ObjectMeta = PytreeMeta
+
+
+class PytreeState:
+    """What Flax pickles with each nnx object. Nothing of it is used."""
+
+    def __setstate__(self, state: object) -> None:
+        """Keeps nothing."""
+
+
+# In the structure of a jax pytree that Flax has pickled, it is a node without children.
+jax.tree_util.register_pytree_node(
+    PytreeState, lambda _: ((), (False, False)), lambda *_: PytreeState()
+)

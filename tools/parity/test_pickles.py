@@ -1,0 +1,148 @@
+"""What Flax has pickled, loaded here where `linnet.flax` answers for Flax's names.
+
+A process with Flax writes; one with the hook reads, and compares with what it makes itself.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+MODEL = """
+import importlib, pickle, sys
+
+import jax, jax.numpy as jnp, numpy as np
+import flax
+from flax import linen as nn, nnx
+from flax.core import freeze
+from flax.training.dynamic_scale import DynamicScale
+from flax.training.early_stopping import EarlyStopping
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(2, 3, rngs=rngs)
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.list = nnx.List([nnx.Param(jnp.ones(2)), 3, jnp.ones(1)])
+        self.dict = nnx.Dict(x=nnx.Param(jnp.zeros(1), tag="x"), plain=2)
+        self.again = self.first
+        self.mixed = nnx.data({"a": [nnx.Param(jnp.ones(1)), 5], "b": (jnp.ones(2), None)})
+        self.number = nnx.data(4)
+        self.names = ("a", "b")
+        self.array = jnp.ones(3)
+        self.act = "relu"
+
+
+def objects():
+    net = Net(nnx.Rngs(0))
+    made = {
+        "model": net,
+        "state": nnx.state(net),
+        "flat": nnx.to_flat_state(nnx.state(net)),
+        "graphdef": nnx.graphdef(net),
+        "of a dict": nnx.graphdef({"a": net.first, "b": [net.first.bias]}),
+        "rngs": nnx.Rngs(0, params=1),
+        "variable": nnx.BatchStat(jnp.ones(2), tag="x"),
+        "metrics": nnx.MultiMetric(a=nnx.metrics.Accuracy(), b=nnx.metrics.Average()),
+        "attention": nnx.MultiHeadAttention(2, 4, rngs=nnx.Rngs(0)),
+        "axes": nnx.StateAxes({nnx.Param: 0, ...: None}),
+        "filter": nnx.All(nnx.Param, nnx.Not(nnx.BatchStat)),
+        "frozen": freeze({"a": jnp.ones(2)}),
+        "box": nn.LogicallyPartitioned(jnp.ones(2), ("x",)),
+        "bridge": nnx.bridge.ToLinen(nnx.Linear, args=(1, 1)),
+        "dropout": nn.Dropout(0.5),
+        "scale": DynamicScale(),
+        "stopping": EarlyStopping(),
+    }
+    return made
+"""
+
+WRITE = (
+    MODEL
+    + """
+with open(sys.argv[1], "wb") as file:
+    picklers = [pickle, importlib.import_module("cloudpickle")] if len(sys.argv) > 2 else [pickle]
+    # Classes of this module are found under its name, as those of a program's own modules are.
+    pickle.dump({(n, p.__name__): p.dumps(x) for p in picklers for n, x in objects().items()}, file)
+"""
+)
+
+READ = (
+    MODEL
+    + """
+assert flax.__name__ == "linnet.flax"
+mine = objects()
+for (name, pickler), written in pickle.load(open(sys.argv[1], "rb")).items():
+    loaded, own = pickle.loads(written), mine[name]
+    if isinstance(own, nnx.Pytree):
+        both = [nnx.graphdef(x) for x in (loaded, own)]
+        if pickler == "pickle":
+            pairs = zip(*(graphdef.tokens for graphdef in both))
+            assert both[0] == both[1], (name, [pair for pair in pairs if pair[0] != pair[1]])
+        assert nnx.graphdef(pickle.loads(pickle.dumps(own))) == both[1], name
+        loaded, own = nnx.state(loaded), nnx.state(own)
+    if isinstance(own, (nnx.State, nnx.FlatState, nnx.Variable)):
+        a, b = jax.tree.flatten_with_path(loaded), jax.tree.flatten_with_path(own)
+        assert a[1] == b[1], (name, a[1], b[1])
+        for (at, x), (_, y) in zip(a[0], b[0]):
+            x, y = (v if isinstance(v, jax.Array) else np.asarray(v) for v in (x, y))
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                x, y = jax.random.key_data(x), jax.random.key_data(y)
+            assert x.dtype == y.dtype and np.array_equal(x, y), (name, at)
+    elif name != "graphdef" or pickler == "pickle":
+        assert repr(loaded) == repr(own), (name, loaded, own)
+    if isinstance(own, (nnx.GraphDef, nnx.StateAxes, nn.Module)) and pickler == "pickle":
+        assert loaded == own, (name, loaded, own)
+    if name == "model":
+        loaded = pickle.loads(written)
+        assert loaded.first is loaded.again
+        loaded.first.kernel[...] += 1  # it can be changed, and be called
+        loaded.number = 3
+        x = jnp.ones((4, 2))
+        model = nnx.clone(mine[name])
+        model.first.kernel[...] += 1
+        for step in range(2):
+            y, z = (nnx.jit(lambda m, x: m.drop(m.norm(m.first(x))))(m, x) for m in (loaded, model))
+            assert np.array_equal(y, z), step
+print("loaded")
+"""
+)
+
+
+def run(folder, program, *arguments, hook=False):
+    (folder / "models.py").write_text(program)
+    code = "import sys, models"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LINNET_FLAX")}
+    if hook:
+        environment["LINNET_FLAX"] = "1"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_what_flax_has_pickled_loads(tmp_path):
+    pytest.importorskip("cloudpickle")
+    file = str(tmp_path / "pickles")
+    run(tmp_path, WRITE, file, "and cloudpickle")
+    assert run(tmp_path, READ, file, hook=True) == "loaded\n"
+
+
+def test_what_is_pickled_under_the_hook_loads_without_it_and_the_other_way_round(tmp_path):
+    file = str(tmp_path / "pickles")
+    plain = MODEL.replace("import flax\n", "from linnet import flax\n").replace(
+        "from flax", "from linnet.flax"
+    )
+    run(tmp_path, WRITE, file, hook=True)
+    read = READ.replace(MODEL, plain)
+    assert run(tmp_path, read, file) == "loaded\n"
+    run(tmp_path, WRITE.replace(MODEL, plain), file)
+    assert run(tmp_path, READ, file, hook=True) == "loaded\n"
