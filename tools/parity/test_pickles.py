@@ -29,16 +29,21 @@ class Net(nnx.Module):
         self.dict = nnx.Dict(x=nnx.Param(jnp.zeros(1), tag="x"), plain=2)
         self.again = self.first
         self.mixed = nnx.data({"a": [nnx.Param(jnp.ones(1)), 5], "b": (jnp.ones(2), None)})
-        self.number = nnx.data(4)
         self.names = ("a", "b")
         self.array = jnp.ones(3)
         self.act = "relu"
+
+
+class Numbered(nnx.Module):
+    def __init__(self):
+        self.number = nnx.data(4)
 
 
 def objects():
     net = Net(nnx.Rngs(0))
     made = {
         "model": net,
+        "numbered": Numbered(),
         "state": nnx.state(net),
         "flat": nnx.to_flat_state(nnx.state(net)),
         "graphdef": nnx.graphdef(net),
@@ -99,7 +104,6 @@ for (name, pickler), written in pickle.load(open(sys.argv[1], "rb")).items():
         loaded = pickle.loads(written)
         assert loaded.first is loaded.again
         loaded.first.kernel[...] += 1  # it can be changed, and be called
-        loaded.number = 3
         x = jnp.ones((4, 2))
         model = nnx.clone(mine[name])
         model.first.kernel[...] += 1

@@ -331,7 +331,11 @@ def test_the_deprecated_operation_says_what_to_use():
 
 def test_on_a_mesh_of_eight_devices():
     program = Path(__file__).parent / "fp8_mesh.py"
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": "8",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     done = subprocess.run(
         [sys.executable, program], env=environment, capture_output=True, text=True, check=False
     )

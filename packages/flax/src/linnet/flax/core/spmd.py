@@ -87,7 +87,7 @@ def map_sharding(f: Callable[[Axes], Axes], sharding: Any) -> Any:
       The same kind of sharding, a `PartitionSpec` for a tuple; None for anything else.
     """
     if isinstance(sharding, (PartitionSpec, tuple, list)):
-        return PartitionSpec(*map(f, sharding))
+        return PartitionSpec(*map(f, sharding))  # type: ignore[no-untyped-call]
     if isinstance(sharding, NamedSharding):
         return NamedSharding(sharding.mesh, map_sharding(f, sharding.spec))
     if isinstance(sharding, Format):
@@ -117,9 +117,9 @@ def shard_value(
     if out_sharding is None:
         return value
     layout = get_pspec(out_sharding, sharding_rules)
-    mesh = get_mesh(layout) if mesh is None else mesh
+    given = get_mesh(layout) if mesh is None else mesh
+    here = _get_abstract_mesh() if given is None else given
     if isinstance(layout, PartitionSpec):
-        here = _get_abstract_mesh() if mesh is None else mesh
         lacking = [
             name
             for entry in layout
@@ -134,9 +134,8 @@ def shard_value(
                 else f"A value can't be laid out as {tuple(layout)} without a mesh.",
                 hint="Pass the mesh, or set one: with jax.set_mesh(mesh).",
             )
-        if mesh is not None:
-            layout = NamedSharding(mesh, layout)
-        mesh = here
+        if given is not None:
+            layout = NamedSharding(given, layout)
     import jax
 
-    return jax.tree.map(lambda x: _put(jax.numpy.asarray(x), layout, mesh), value)
+    return jax.tree.map(lambda x: _put(jax.numpy.asarray(x), layout, here), value)

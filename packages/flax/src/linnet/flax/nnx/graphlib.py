@@ -26,7 +26,7 @@ from linnet.module_core.typing import PathParts as PathParts
 from linnet.nnx.graphlib import *  # noqa: F403
 
 Index = int
-Static = Value  # type: ignore[assignment, misc]  # not the annotation
+Static = Value  # type: ignore[misc]  # not the annotation
 LeafAttr = LeafAttribute
 NodeAttr = NodeAttribute
 Names = Iterable[Any] | None
@@ -69,4 +69,4 @@ def jax_to_nnx_path(path: Iterable[Any], /) -> tuple[Any, ...]:
     >>> jax_to_nnx_path(path)
     ('a', 0)
     """
-    return tuple(map(key_of, path))
+    return tuple(key_of(entry) for entry in path)

@@ -13,7 +13,7 @@ Backward passes are more sensitive to rounding, so they run at the highest preci
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypedDict
 
@@ -84,7 +84,7 @@ def _dot_general_jvp(
     tangents: _Operands,
 ) -> tuple[Array, Array]:
     (lhs, rhs), (lhs_tangent, rhs_tangent) = primals, tangents
-    product = partial(
+    product: Callable[..., Array] = partial(
         lax.dot_general, dimension_numbers=dimension_numbers, **given(out_sharding=out_sharding)
     )
     highest = partial(product, precision=lax.Precision.HIGHEST)

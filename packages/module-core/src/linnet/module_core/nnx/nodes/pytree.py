@@ -200,12 +200,11 @@ def adopt(obj: Pytree, state: Mapping[str, Any]) -> None:
     said: Mapping[str, bool] = state.get("_pytree__nodes", {})
     marks = marks_of(obj)
     added = {
-        name: said[name]
-        for name, value in attributes.items()
-        if name in said
-        and value is not None  # static in Flax, whatever its mark
-        and said[name] != marks.get(name)
-        and (said[name] != holds_data(value) or (said[name] and kind_of(value) in _CONTAINERS))
+        name: is_data
+        for name, is_data in said.items()  # in the order in which the attributes were set
+        if (value := attributes.get(name)) is not None  # None is static in Flax, whatever its mark
+        and is_data != marks.get(name)
+        and (is_data != holds_data(value) or (is_data and kind_of(value) in _CONTAINERS))
     }
     if added:
         _set_marks(obj, {**marks, **added})

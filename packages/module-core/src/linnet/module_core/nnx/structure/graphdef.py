@@ -180,7 +180,7 @@ def _unpickled(tokens: tuple[Any, ...], statics: tuple[Any, ...], *counts: int) 
     with_keys = (
         (STATIC, static_key(next(values))) if token[0] == STATIC else token for token in tokens
     )
-    return GraphDef(tuple(with_keys), statics, *counts)  # type: ignore[arg-type]
+    return GraphDef(tuple(with_keys), statics, *counts)
 
 
 def _read_paths(

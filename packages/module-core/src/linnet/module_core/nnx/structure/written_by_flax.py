@@ -63,6 +63,8 @@ class LeafAttribute(NodeAttribute):
 def graphdef_of(state: Sequence[Any]) -> GraphDef:
     """The structure that Flax has pickled as (nodes, attributes, number of leaves).
 
+    Every leaf is taken for an array: that a Python number was marked as data isn't told.
+
     Raises:
       ArgumentError: it is part of a transform's bookkeeping.
     """
@@ -105,6 +107,8 @@ class _Reader:
             index, treedef = node.metadata
             children = dict(self._items(node.num_attributes))
             return treedef.unflatten([children[key] for key in sorted(index, key=index.get)])
+        if node.type is type(None):
+            return None
         if node.type in (list, tuple):
             return node.type(value for _, value in self._items(node.num_attributes))
         if node.type is dict:

@@ -277,7 +277,7 @@ class MultiMetric(Metric):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_metric_names" in state:  # a pickle that Flax wrote
-            state = {**state, "_names": state.pop("_metric_names")}
+            state = {"_names" if k == "_metric_names" else k: v for k, v in state.items()}
         super().__setstate__(state)
 
     def reset(self) -> None:
