@@ -52,6 +52,9 @@ def objects():
         "variable": nnx.BatchStat(jnp.ones(2), tag="x"),
         "metrics": nnx.MultiMetric(a=nnx.metrics.Accuracy(), b=nnx.metrics.Average()),
         "attention": nnx.MultiHeadAttention(2, 4, rngs=nnx.Rngs(0)),
+        "norms": nnx.List([norm(4, rngs=nnx.Rngs(0)) for norm in (nnx.RMSNorm, nnx.LayerNorm)]),
+        "groups": nnx.GroupNorm(4, num_groups=2, rngs=nnx.Rngs(0)),
+        "linen": nnx.bridge.ToNNX(nn.Dropout(0.5), rngs=nnx.Rngs(0)),
         "axes": nnx.StateAxes({nnx.Param: 0, ...: None}),
         "filter": nnx.All(nnx.Param, nnx.Not(nnx.BatchStat)),
         "frozen": freeze({"a": jnp.ones(2)}),
@@ -100,6 +103,9 @@ for (name, pickler), written in pickle.load(open(sys.argv[1], "rb")).items():
         assert repr(loaded) == repr(own), (name, loaded, own)
     if isinstance(own, (nnx.GraphDef, nnx.StateAxes, nn.Module)) and pickler == "pickle":
         assert loaded == own, (name, loaded, own)
+    if name == "attention":
+        x = jnp.ones((1, 3, 4))
+        assert np.array_equal(pickle.loads(written)(x, decode=False), mine[name](x, decode=False))
     if name == "model":
         loaded = pickle.loads(written)
         assert loaded.first is loaded.again

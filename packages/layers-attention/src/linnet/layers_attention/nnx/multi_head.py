@@ -11,7 +11,7 @@ heads that share a key head, D depth of a head, L capacity of the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -161,6 +161,11 @@ class MultiHeadAttention(Layer):
     """
 
     __torch_layout__ = ATTENTION
+
+    @staticmethod
+    def _beyond_flax(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        absent = dict.fromkeys(("rotary", "scale", "sinks", "soft_cap", "window"))
+        return {**absent, "implementation": "auto", "cache_options": PLAIN_CACHE}
 
     def __init__(
         self,

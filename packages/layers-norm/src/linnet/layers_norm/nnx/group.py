@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from linnet.initializers import Initializer
@@ -71,6 +74,10 @@ class GroupNorm(Layer):
     """
 
     __torch_layout__ = NORM
+
+    @staticmethod
+    def _beyond_flax(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"num_features": attributes["num_groups"] * attributes["group_size"]}
 
     def __init__(
         self,

@@ -64,6 +64,8 @@ class RMSNorm(Layer):
 
     __torch_layout__ = NORM
 
+    _beyond_flax = staticmethod(lambda attributes: {"zero_centered": False})
+
     def __init__(
         self,
         num_features: Sizes,

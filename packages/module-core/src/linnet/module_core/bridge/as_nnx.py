@@ -69,6 +69,8 @@ class ToNNX(Module):
     ([2.0, 2.0], [2.0, 2.0])
     """
 
+    _beyond_flax = staticmethod(lambda attributes: {"to_nnx__mutable": False})
+
     def __init__(self, module: linen.Module, rngs: Rngs | jax.Array | None = None) -> None:
         if not isinstance(module, linen.Module):
             raise ArgumentError(
