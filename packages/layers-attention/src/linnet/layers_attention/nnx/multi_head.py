@@ -162,8 +162,8 @@ class MultiHeadAttention(Layer):
 
     __torch_layout__ = ATTENTION
 
-    @staticmethod
-    def _beyond_flax(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
         absent = dict.fromkeys(("rotary", "scale", "sinks", "soft_cap", "window"))
         return {**absent, "implementation": "auto", "cache_options": PLAIN_CACHE}
 

@@ -75,8 +75,8 @@ class GroupNorm(Layer):
 
     __torch_layout__ = NORM
 
-    @staticmethod
-    def _beyond_flax(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"num_features": attributes["num_groups"] * attributes["group_size"]}
 
     def __init__(

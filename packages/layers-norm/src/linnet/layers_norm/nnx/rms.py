@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from linnet.initializers import Initializer
@@ -64,7 +67,9 @@ class RMSNorm(Layer):
 
     __torch_layout__ = NORM
 
-    _beyond_flax = staticmethod(lambda attributes: {"zero_centered": False})
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"zero_centered": False}
 
     def __init__(
         self,

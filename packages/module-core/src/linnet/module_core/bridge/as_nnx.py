@@ -69,7 +69,9 @@ class ToNNX(Module):
     ([2.0, 2.0], [2.0, 2.0])
     """
 
-    _beyond_flax = staticmethod(lambda attributes: {"to_nnx__mutable": False})
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"to_nnx__mutable": False}
 
     def __init__(self, module: linen.Module, rngs: Rngs | jax.Array | None = None) -> None:
         if not isinstance(module, linen.Module):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
@@ -65,9 +65,6 @@ class Pytree:
 
     _declared_marks: ClassVar[Mapping[str, bool]] = MappingProxyType({})
     _has_marks: ClassVar[bool] = False  # whether the class or any instance has marks
-    # What Flax's class of this name lacks, for objects that Flax has pickled: attributes of
-    # options that are off, computed from the others.
-    _beyond_flax: ClassVar[Callable[[Mapping[str, Any]], Mapping[str, Any]] | None] = None
     _is_pytree = True
     _nnx_kind: ClassVar[int] = OBJECT
     _serialization_hint: ClassVar[str] = (  # of linnet.struct.serialization
@@ -134,6 +131,11 @@ class Pytree:
             _set_marks(self, marks)
         self.__dict__.update(state)
 
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What objects of Flax's class of this name lack: attributes of options that are off."""
+        return {}
+
     def __copy__(self) -> Self:
         new = new_object(type(self))
         new.__setstate__(self.__getstate__())
@@ -198,9 +200,7 @@ def adopt(obj: Pytree, state: Mapping[str, Any]) -> None:
     for containers of data, which Flax's programs have to mark.
     """
     attributes = {k: v for k, v in state.items() if not k.startswith("_pytree__")}
-    beyond = type(obj)._beyond_flax
-    if beyond is not None:
-        attributes = {**beyond(attributes), **attributes}
+    attributes = {**type(obj)._beyond_flax(attributes), **attributes}
     _set_stamp(obj, edits.stamp())
     obj.__dict__.update(attributes)
     said: Mapping[str, bool] = state.get("_pytree__nodes", {})
