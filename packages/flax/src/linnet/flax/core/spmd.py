@@ -8,9 +8,10 @@ array uses an axis of the mesh only once is up to `linen.logical_to_mesh_axes`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from jax.experimental.layout import Format as Format
+from jax.sharding import AbstractMesh as _AbstractMesh
 from jax.sharding import Mesh as _Mesh
 from jax.sharding import NamedSharding as NamedSharding
 from jax.sharding import PartitionSpec as PartitionSpec
@@ -25,6 +26,8 @@ from linnet.module_core.nnx.variable.layout import put as _put
 from linnet.module_core.typing import LogicalRules as LogicalRules
 from linnet.module_core.typing import Sharding as Sharding
 
+_T = TypeVar("_T")
+_Layout = PartitionSpec | NamedSharding | Format
 Axes = str | tuple[str, ...] | None
 """One entry of a sharding."""
 
@@ -60,7 +63,7 @@ def from_sharding_rules(sharding: Sequence[Axes], sharding_rules: LogicalRules) 
     return tuple(axis if axis is None else rules.get(axis, axis) for axis in sharding)  # type: ignore[arg-type]
 
 
-def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
+def apply_rules(sharding: object, sharding_rules: LogicalRules | None) -> _Layout | None:
     """A sharding with each name replaced as a rule says: of these rules, or of those that are set.
 
     >>> from jax.sharding import PartitionSpec
@@ -71,12 +74,12 @@ def apply_rules(sharding: Any, sharding_rules: LogicalRules | None) -> Any:
     return map_sharding(lambda axis: axis if axis is None else rules.get(axis, axis), sharding)  # type: ignore[arg-type]
 
 
-def get_pspec(sharding: Any, sharding_rules: LogicalRules | None = None) -> Any:
+def get_pspec(sharding: object, sharding_rules: LogicalRules | None = None) -> _Layout | None:
     """The sharding in the names of the mesh: a `PartitionSpec`, where it is one or a tuple."""
     return apply_rules(sharding, sharding_rules)
 
 
-def map_sharding(f: Callable[[Axes], Axes], sharding: Any) -> Any:
+def map_sharding(f: Callable[[Axes], Axes], sharding: object) -> _Layout | None:
     """A sharding with `f` applied to each of its entries.
 
     >>> from jax.sharding import PartitionSpec
@@ -89,20 +92,25 @@ def map_sharding(f: Callable[[Axes], Axes], sharding: Any) -> Any:
     if isinstance(sharding, (PartitionSpec, tuple, list)):
         return PartitionSpec(*map(f, sharding))  # type: ignore[no-untyped-call]
     if isinstance(sharding, NamedSharding):
-        return NamedSharding(sharding.mesh, map_sharding(f, sharding.spec))
+        return NamedSharding(sharding.mesh, PartitionSpec(*map(f, sharding.spec)))  # type: ignore[no-untyped-call]
     if isinstance(sharding, Format):
         return _format_elsewhere(sharding, map_sharding(f, sharding.sharding))
     return None
 
 
-def get_mesh(sharding: Any) -> Any:
+def get_mesh(sharding: object) -> _Mesh | _AbstractMesh | None:
     """The mesh of a `NamedSharding`, or of a `Format` that has one; None for anything else."""
-    return getattr(getattr(sharding, "sharding", sharding), "mesh", None)
+    found: _Mesh | _AbstractMesh | None
+    found = getattr(getattr(sharding, "sharding", sharding), "mesh", None)
+    return found
 
 
 def shard_value(
-    value: Any, out_sharding: Any, sharding_rules: LogicalRules | None, mesh: _Mesh | None
-) -> Any:
+    value: _T,
+    out_sharding: object,
+    sharding_rules: LogicalRules | None,
+    mesh: _Mesh | _AbstractMesh | None,
+) -> _T:
     """A value laid out as a sharding says, on any kind of mesh.
 
     Args:
@@ -138,4 +146,5 @@ def shard_value(
             layout = NamedSharding(given, layout)
     import jax
 
-    return jax.tree.map(lambda x: _put(jax.numpy.asarray(x), layout, here), value)
+    laid_out: _T = jax.tree.map(lambda x: _put(jax.numpy.asarray(x), layout, here), value)
+    return laid_out

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from linnet.linen.batch_apply import *  # noqa: F403
 
 
-def ndim_at_least(x: Any, num_dims: int) -> bool:
+def ndim_at_least(x: ArrayLike, num_dims: int) -> bool:
     """Whether an array, or a number, has at least so many dimensions."""
     return bool(np.ndim(x) >= num_dims)
 
 
 def arbitrary_mergeable_leaf(
-    min_num_dims: int, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Any:
+    min_num_dims: int, args: Sequence[object], kwargs: Mapping[str, object]
+) -> ArrayLike | None:
     """The first array among arguments with at least so many dimensions, or None."""
     leaves = jax.tree.leaves((tuple(args), dict(kwargs)))
     return next((x for x in leaves if ndim_at_least(x, min_num_dims)), None)
 
 
-def merge_leading_dims(x: Any, num_dims: int) -> Any:
+def merge_leading_dims(x: ArrayLike, num_dims: int) -> ArrayLike:
     """An array [d1, ..., dn, ...] as [d1 · … · dn, ...]; one of lower rank stays as it is.
 
     >>> import jax.numpy as jnp
@@ -37,7 +37,7 @@ def merge_leading_dims(x: Any, num_dims: int) -> Any:
     return jnp.reshape(x, (-1, *np.shape(x)[num_dims:]))
 
 
-def split_leading_dim(x: Any, to_dim: Sequence[int]) -> jax.Array:
+def split_leading_dim(x: ArrayLike, to_dim: Sequence[int]) -> jax.Array:
     """An array [d1 · … · dn, ...] as [d1, ..., dn, ...].
 
     >>> import jax.numpy as jnp

@@ -34,11 +34,11 @@ def capture_call_intermediates(_: object, method_name: str) -> bool:
     return method_name == "__call__"
 
 
-def tuple_init() -> tuple[Any, ...]:
+def tuple_init() -> tuple[()]:
     """What `sow` starts from."""
     return ()
 
 
-def tuple_reduce(xs: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
+def tuple_reduce(xs: tuple[object, ...], x: object) -> tuple[object, ...]:
     """How `sow` adds a value."""
     return (*xs, x)

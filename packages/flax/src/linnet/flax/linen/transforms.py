@@ -2,7 +2,7 @@
 
 A transform of `linnet.flax.core.lift`, or a function that is written with these, takes a function
 of a scope. `lift_transform` applies one to a module class, or to a function of a module. The
-function that the transform gets runs on a module, or a tree of them, in the place of scopes.
+function that the transform gets runs on a module, or a tree of them, instead of on scopes.
 
 >>> import jax, jax.numpy as jnp
 >>> from linnet.flax.core import lift
@@ -17,27 +17,30 @@ function that the transform gets runs on a module, or a tree of them, in the pla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from linnet.flax.ids import FlaxId as FlaxId
 from linnet.linen.transforms import *  # noqa: F403
 from linnet.linen.transforms import Module
-from linnet.module_core.linen.lifting import Lift, lift_target
+from linnet.module_core.linen.lifting import Lift, Methods, lift_target
 from linnet.module_core.linen.methods import wrap_method_once as wrap_method_once
 from linnet.module_core.linen.rng import LazyRng as LazyRng
 
 Transform = Callable[..., Any]
 TransformTarget = type[Module] | Callable[..., Any]
+Target = TypeVar("Target", bound=TransformTarget)
+M = TypeVar("M", bound=Module)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def lift_transform(
     transform: Transform,
-    target: Any,
-    *trafo_args: Any,
-    methods: Iterable[str] | Mapping[str, Any] | None = None,
-    **trafo_kwargs: Any,
-) -> Any:
+    target: Target,
+    *trafo_args: object,
+    methods: Methods = None,
+    **trafo_kwargs: object,
+) -> Target:
     """Applies a transform of functions of a scope to a module class, or a function of a module.
 
     Args:
@@ -50,7 +53,7 @@ def lift_transform(
       TransformTargetError: the target is neither.
     """
 
-    def run(lift: Lift, **options: Any) -> Any:
+    def run(lift: Lift, **options: object) -> object:
         return transform(lift.call, *trafo_args, **options)(
             lift.given, *lift.arguments, **lift.named
         )
@@ -61,33 +64,33 @@ def lift_transform(
 
 def module_class_lift_transform(
     transform: Transform,
-    module_class: type[Module],
-    *trafo_args: Any,
-    methods: Iterable[str] | Mapping[str, Any] | None = None,
-    **trafo_kwargs: Any,
-) -> Any:
+    module_class: type[M],
+    *trafo_args: object,
+    methods: Methods = None,
+    **trafo_kwargs: object,
+) -> type[M]:
     """`lift_transform` of a class."""
     return lift_transform(transform, module_class, *trafo_args, methods=methods, **trafo_kwargs)
 
 
 def decorator_lift_transform(
     transform: Transform,
-    class_fn: Callable[..., Any],
-    *trafo_args: Any,
+    class_fn: F,
+    *trafo_args: object,
     multi_scope: bool = True,
-    **trafo_kwargs: Any,
-) -> Any:
+    **trafo_kwargs: object,
+) -> F:
     """`lift_transform` of a function or method."""
-    return lift_transform(transform, class_fn, *trafo_args, **trafo_kwargs)
+    return lift_transform(transform, class_fn, *trafo_args, methods=None, **trafo_kwargs)
 
 
 def lift_direct_transform(
     transform: Transform,
     targets: tuple[Callable[..., Any], ...],
     mdl: Module,
-    *args: Any,
+    *args: object,
     multi_scope: bool = True,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Any:
     """Runs a transform that takes the scope as an argument, such as `lift.vjp` or `lift.cond`.
 

@@ -61,7 +61,7 @@ def is_array_ref(x: object) -> bool:
     return isinstance(x, getattr(jax, "Ref", ()))
 
 
-def jax_to_nnx_path(path: Iterable[Any], /) -> tuple[Any, ...]:
+def jax_to_nnx_path(path: Iterable[object], /) -> tuple[Key, ...]:
     """The path of jax's that these keys are, as nnx writes it.
 
     >>> import jax
