@@ -8,7 +8,7 @@ interned, so that they share this data.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic
 
 import jax
@@ -118,14 +118,6 @@ class GraphDef(Generic[N]):
             self.num_roots,
             self.num_before,
         )
-
-    def __setstate__(self, state: Sequence[Any]) -> None:
-        # Only a pickle that Flax wrote has a state; ours calls `GraphDef`.
-        from .written_by_flax import graphdef_of
-
-        found = graphdef_of(state)
-        counts = found.num_leaves, found.num_nodes, found.num_roots, found.num_before
-        self.__init__(found.tokens, found.statics, *counts)  # type: ignore[misc]
 
     def __repr__(self) -> str:
         names = [t[1].__name__ for t in self.tokens if t[0] == OBJECT]

@@ -130,3 +130,13 @@ class _Reader:
                 yield name, _PLACEHOLDER
             else:
                 yield name, self.node()
+
+
+def _read(self: GraphDef, state: Sequence[Any]) -> None:
+    found = graphdef_of(state)
+    counts = found.num_leaves, found.num_nodes, found.num_roots, found.num_before
+    self.__init__(found.tokens, found.statics, *counts)  # type: ignore[misc]
+
+
+# Only a pickle that Flax wrote has a state. It names `flax.nnx.graphlib`, which imports this file.
+GraphDef.__setstate__ = _read  # type: ignore[attr-defined]
