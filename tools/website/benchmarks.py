@@ -33,6 +33,7 @@ KINDS = {
     "eager": "Calls without `jax.jit`",
     "depth": "Depth",
     "recurrent": "Recurrence",
+    "repeat": "Repeated layers",
     "attention": "Attention",
     "nnx": "Stateful modules",
     "import": "Import",

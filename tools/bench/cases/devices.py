@@ -7,6 +7,7 @@ the processor's time of the thread that calls.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ IN, BOTH = "flat, in", "flat, in and out"
 COUNTS = (2000, 7700)
 
 
+@functools.cache
 def model_of(count: int) -> Any:
     """A module with so many variables, two in each layer."""
     nnx = modules.nnx_of(LINNET)
