@@ -119,6 +119,13 @@ def sharded(mesh, shardings):
         return jax.jit(init, out_shardings=shardings)(jax.random.key(0))
 
 
+@pytest.fixture(scope="module")
+def compiled_step(mesh, sharded, shardings):
+    with set_mesh(mesh), nn.logical_axis_rules(RULES):
+        program = jax.jit(step, out_shardings=(shardings, None))
+        return program.lower(sharded, on_mesh(mesh)).compile()
+
+
 def on_mesh(mesh):
     return jax.device_put(TOKENS, NamedSharding(mesh, PartitionSpec("data")))
 
@@ -159,10 +166,9 @@ def test_parameters_are_made_where_they_belong(sharded, shardings, one_device):
         assert box.sharding.is_equivalent_to(sharding, box.ndim)
 
 
-def test_a_step_gives_what_it_gives_on_one_device(mesh, sharded, shardings, one_device):
+def test_a_step_gives_what_it_gives_on_one_device(mesh, sharded, compiled_step, one_device):
     _, expected, expected_loss = one_device
-    with set_mesh(mesh), nn.logical_axis_rules(RULES):
-        params, value = jax.jit(step, out_shardings=(shardings, None))(sharded, on_mesh(mesh))
+    params, value = compiled_step(sharded, on_mesh(mesh))
     np.testing.assert_allclose(value, expected_loss, rtol=1e-5)
     moved = 0.0
     for (path, new), (_, want), (_, old) in zip(
@@ -184,12 +190,8 @@ def test_collectives_of_the_forward_pass(mesh, sharded):
     assert collectives(compiled) == {"all-reduce": 2}
 
 
-def test_collectives_of_a_step(mesh, sharded, shardings):
-    with set_mesh(mesh), nn.logical_axis_rules(RULES):
-        compiled = (
-            jax.jit(step, out_shardings=(shardings, None)).lower(sharded, on_mesh(mesh)).compile()
-        )
-    found = collectives(compiled)
+def test_collectives_of_a_step(sharded, compiled_step):
+    found = collectives(compiled_step)
     # Sums alone: parameters and activations stay where they are. At most one for each gradient,
     # and for the two of each block forwards and backwards, the loss and its normalization; newer
     # versions of XLA join most of them.
@@ -199,10 +201,16 @@ def test_collectives_of_a_step(mesh, sharded, shardings):
 
 def test_without_rules_for_the_model_axis_there_is_nothing_to_send(mesh):
     rules = (("batch", "data"),)
-    specs = nn.get_partition_spec(jax.eval_shape(init, jax.random.key(0)))
-    replicated = nn.logical_to_mesh_sharding(specs, mesh, rules)
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    replicated = nn.logical_to_mesh_sharding(nn.get_partition_spec(shapes), mesh, rules)
+
+    def placed(sharding, box):
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), box
+        )
+
+    params = jax.tree.map(placed, replicated, shapes)
     with set_mesh(mesh), nn.logical_axis_rules(rules):
-        params = jax.jit(init, out_shardings=replicated)(jax.random.key(0))
         forward = jax.jit(lambda p, t: model.apply({"params": p}, t))
         compiled = forward.lower(params, on_mesh(mesh)[:, :-1]).compile()
     assert not collectives(compiled)
