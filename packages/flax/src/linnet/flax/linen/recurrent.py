@@ -23,8 +23,8 @@ class DenseParams(Module):
     """The parameters of a dense layer, without the layer: a cell may apply them itself.
 
     Args:
-      features: the number of output features.
-      use_bias: whether there is a bias.
+      features: how many columns the kernel has.
+      use_bias: False leaves the bias out.
       param_dtype: dtype of the parameters.
       precision: not used here.
       kernel_init, bias_init: initializers.
