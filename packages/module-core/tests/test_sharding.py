@@ -57,7 +57,10 @@ def test_specs_of_linen_variables():
     }
 
 
-@pytest.mark.parametrize("form", [lambda m: m, nnx.state, nnx.eval_shape], ids=str)
+FORMS = {"module": lambda m: m, "state": nnx.state, "abstract": nnx.eval_shape}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_specs_of_nnx(form):
     tree = nnx.eval_shape(Model) if form is nnx.eval_shape else form(Model())
     specs = sharding.partition_specs(tree, RULES)
