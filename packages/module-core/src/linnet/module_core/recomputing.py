@@ -19,12 +19,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
-from jax.extend.core import Jaxpr, jaxpr_as_fun
 
 from .errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
-    from jax.extend.core import ClosedJaxpr
+    from jax.extend.core import ClosedJaxpr, Jaxpr
 
 Policy: TypeAlias = Callable[..., Any]
 
@@ -119,6 +118,8 @@ def recomputing(
         return body
 
     def run(*args: Any) -> Any:
+        from jax.extend.core import jaxpr_as_fun  # `import jax.extend` takes 35 ms
+
         program, shapes = jax.make_jaxpr(body, return_shape=True)(*args)
         call: Callable[..., list[Any]] = jaxpr_as_fun(program)
         inputs = jax.tree.leaves(args)
@@ -143,6 +144,8 @@ def _is_cheap(program: ClosedJaxpr) -> bool:
 
 
 def _equations(program: Jaxpr) -> Iterator[Any]:
+    from jax.extend.core import Jaxpr
+
     for equation in program.eqns:
         yield equation
         for inner in jax.tree.leaves(list(equation.params.values())):
