@@ -3,10 +3,10 @@
     python docs/examples/char_transformer.py
 
 The text is the one behind Python's `help()`, in the standard library: 370,000 characters. The last
-twentieth of it is held out, and the final figure is how many bits the model needs for a character
-of that, beside what a good compressor needs. Then the model writes on from three words, with a
+twentieth of it is held out, and the final figure is how many bits per character the model needs for
+that part, next to what a good compressor needs. Then the model continues from three words, with a
 cache of keys and values: the words go in at once, and each further character costs one step of
-length 1. Needs linnet, optax and matplotlib.
+length 1. The program needs linnet, optax and matplotlib.
 
 Shapes: B batch, T time (characters), W width, V characters of the vocabulary.
 """
@@ -83,7 +83,7 @@ class Transformer(nn.Module):
     def __call__(
         self, tokens: jax.Array, first: int | jax.Array = 0, train: bool = False
     ) -> jax.Array:
-        """Logits [B, T, V] for `tokens` [B, T], which stand at `first`, `first` + 1 and so on."""
+        """Logits [B, T, V] for `tokens` [B, T] at the positions `first`, `first` + 1 and so on."""
         embed = nn.Embed(self.vocabulary, self.width, name="characters")
         positions = first + jnp.arange(tokens.shape[1])  # [T]
         x = embed(tokens) * self.width**0.5 + waves(positions, self.width)  # [B, T, W]
@@ -164,7 +164,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def bits(logits: jax.Array, tokens: jax.Array | np.ndarray) -> jax.Array:
-    """-log₂ of the probability that was given to each character of `tokens`; its shape."""
+    """-log₂ of the probability given to each character of `tokens`, in the shape of `tokens`."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, tokens) / math.log(2)
 
 
@@ -188,7 +188,7 @@ def train_step(
 
 @partial(jax.jit, static_argnums=0)
 def surprise(model: Transformer, params: Variables, passages: np.ndarray) -> jax.Array:
-    """Bits for each character of `passages` [B, T] but the first: [B, T - 1]."""
+    """Bits for each character of `passages` [B, T] except the first: [B, T - 1]."""
     return bits(model.apply({"params": params}, passages[:, :-1]), passages[:, 1:])
 
 
@@ -244,7 +244,7 @@ def generate(
     key: jax.Array,
     temperature: float = 0.7,
 ) -> np.ndarray:
-    """Writes on from each of `prompts` [B, T] until the context is full, in one compiled loop."""
+    """Continues each of `prompts` [B, T] until the context is full, in one compiled loop."""
     model = model.clone(decode=True)
     count, length = prompts.shape
     room = jnp.zeros((count, model.context), jnp.int32)  # the cache is as long as what `init` sees
@@ -275,7 +275,7 @@ def generate(
 
 
 def cache_error(model: Transformer, params: Variables, tokens: np.ndarray) -> float:
-    """How far the logits with a cache, a piece at a time, are from those without, at most."""
+    """The largest difference between logits with a cache, piece by piece, and without one."""
     expected = model.apply({"params": params}, tokens[None])
     model = model.clone(decode=True)
     cache = model.init(jax.random.key(0), tokens[None])["cache"]

@@ -1,11 +1,12 @@
-"""A Hugging Face checkpoint of the Llama family: loaded, checked, written with, fine-tuned, saved.
+"""Loads a Hugging Face checkpoint of the Llama family, generates text, fine-tunes and saves it.
 
     python docs/examples/llama.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors, which may be several files; unless it
-is given, a tiny model with random weights. One class is Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3,
-Phi-3 and Granite: config.json has their numbers, and the names of the tensors tell which parts they
-have. Layers are traced and compiled once (`nnx.Repeat`); those that alternate, once for each kind.
+CHECKPOINT is a folder with config.json and model.safetensors, which may be several files. If it is
+omitted, a tiny model with random weights is loaded. One class serves for Llama, Mistral, Qwen 2 and
+3, Gemma 1 to 3, Phi-3 and Granite: their sizes and options are in config.json, and the names of the
+tensors tell which parts they have. The layers are traced and compiled once (`nnx.Repeat`), or, if
+they alternate, once for each kind.
 
 The program writes twelve tokens after each of two prompts, with a cache. It then trains low-rank
 adapters (LoRA, arXiv:2106.09685) on a text, adds them to the kernels, and saves a folder that
@@ -47,14 +48,14 @@ Ids = jax.Array | np.ndarray
 
 
 class Checkpoint(NamedTuple):
-    """A folder of Hugging Face: the numbers of config.json, and the tensors, read when needed."""
+    """A Hugging Face folder: the settings in config.json, and the tensors, read when needed."""
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: Path) -> "Checkpoint":
-        """Reads config.json, and of the tensors only names and shapes."""
+        """Reads config.json, and the names and shapes of the tensors."""
         return cls(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
 
     def has(self, *parts: str) -> bool:
@@ -79,9 +80,9 @@ def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     if config.get("layer_types"):
         slides = [kind == "sliding_attention" for kind in config["layer_types"]]
     elif config["model_type"].startswith(("gemma2", "gemma3")):
-        every = config.get("sliding_window_pattern", 2)  # the last of so many layers sees all
+        every = config.get("sliding_window_pattern", 2)  # of so many layers, the last sees all
         slides = [(i + 1) % every > 0 for i in range(layers)]
-    else:  # Qwen 2 has a switch, and a layer from which on it slides
+    else:  # Qwen 2 has a switch, and the index of the first layer that slides
         uses = window is not None and config.get("use_sliding_window", True)
         slides = [uses and i >= config.get("max_window_layers", 0) for i in range(layers)]
     kinds = [local if here else glob for here in slides]
@@ -96,7 +97,7 @@ class Block(nnx.Module):
 
     Args:
       kind: the options of attention in which layers may differ.
-      of: what has the sizes, and tells the parts.
+      of: the checkpoint, which has the sizes and tells which parts exist.
       rank: of adapters around the projections of attention; 0 for none.
     """
 
@@ -178,14 +179,14 @@ class Decoder(nnx.Module):
 
 
 def norm_of(of: Checkpoint, rngs: nnx.Rngs) -> Any:
-    """What makes a normalization."""
+    """A constructor of the normalization layers."""
     rest = {"epsilon": of.config["rms_norm_eps"], "param_dtype": of.dtype, "rngs": rngs}
     return partial(nnx.RMSNorm, zero_centered=of.config["model_type"].startswith("gemma"), **rest)
 
 
 def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:
-    """The model with the checkpoint's numbers; adapters are drawn, and add nothing at first."""
-    abstract = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))  # without any numbers
+    """The model with the checkpoint's values; adapters are drawn, and add nothing at first."""
+    abstract = nnx.eval_shape(lambda: Decoder(of, rngs=nnx.Rngs(0)))  # without any values
     model = Decoder(of, rank, rngs=nnx.Rngs(seed)) if rank else abstract
     return from_torch(model, of.tensors, rename=of.names(), ignore=IGNORED)
 
@@ -218,7 +219,7 @@ def write(model: Decoder, prompts: Sequence[np.ndarray], count: int) -> np.ndarr
 
 
 def loss_fn(model: Decoder, batch: np.ndarray) -> jax.Array:
-    """Bits for a token of `batch` [B, T], but for the first of each row."""
+    """Mean bits per token of `batch` [B, T], without the first of each row."""
     logits = model(batch[:, :-1]).astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch[:, 1:])
     return losses.mean() / np.log(2)
@@ -250,7 +251,7 @@ def fine_tune(model: Decoder, tokens: np.ndarray, steps: int, seed: int) -> list
 
 
 def save_model(model: Decoder, of: Checkpoint, folder: Path, out: Path) -> list[str]:
-    """Copies a folder with the model's numbers; returns the names of tensors that changed."""
+    """Copies a folder, with the model's values; returns the names of tensors that changed."""
     tensors = to_torch(model, like=of.tensors, rename=of.names(), ignore=IGNORED)
     changed = [n for n, x in tensors.items() if not np.array_equal(x, np.asarray(of.tensors[n]))]
     weights = shutil.ignore_patterns("*.safetensors*", "*.bin*", "*.npz")

@@ -1,14 +1,14 @@
-"""The GPT of nnx_char_gpt.py learns to write Python instead of its manual, by small adapters alone.
+"""Low-rank adapters teach the GPT of nnx_char_gpt.py to write Python instead of its manual.
 
     python docs/examples/nnx_char_gpt.py
     python docs/examples/nnx_lora.py
 
-Each dense layer gets a low-rank adapter (LoRA, arXiv:2106.09685): `nnx.LoRA` around the layer that
-is there. `nnx.DiffState(0, nnx.LoRAParam)` says that gradients are taken of the adapters alone,
-`wrt=nnx.LoRAParam` that the optimizer changes no more than these; that the model's own parameters
-stay as they were, to the last bit, is checked. The new text is the source of the standard library's
-decimal arithmetic, 229,000 characters. The final figures are the bits for a held-out character of
-either text, before and after. Where nnx_char_gpt.py has left no model, its training is done first.
+Each dense layer gets a low-rank adapter (LoRA, arXiv:2106.09685): an `nnx.LoRA` around the existing
+layer. With `nnx.DiffState(0, nnx.LoRAParam)`, gradients are taken of the adapters alone; with
+`wrt=nnx.LoRAParam`, the optimizer changes only these. The program checks that the model's own
+parameters stay the same, bit for bit. The new text is the source of the standard library's decimal
+arithmetic, 229,000 characters. The final figures are the bits per held-out character of both texts,
+before and after. If nnx_char_gpt.py has not saved a model, its training is done first.
 
 Shapes: B batch, T time (characters), W width, V characters of the vocabulary.
 """
@@ -57,7 +57,7 @@ BASE = nnx.All(nnx.Param, nnx.Not(nnx.LoRAParam))  # an adapter's parameters are
 
 
 def add_adapters(model: GPT, rank: int, rngs: nnx.Rngs) -> None:
-    """Puts an adapter around each dense layer. Until it has learned, it adds nothing."""
+    """Puts an adapter around each dense layer. Untrained adapters add nothing."""
 
     def around(layer: Dense) -> nnx.LoRA:
         return nnx.LoRA(layer.in_features, rank, layer.out_features, base_module=layer, rngs=rngs)
@@ -79,7 +79,7 @@ def values(model: GPT, which: Any) -> dict[tuple[Any, ...], np.ndarray]:
 def load_code(manual: Text) -> Text:
     """The new text in the manual's characters; every twentieth piece is held out.
 
-    Its end alone, tables and patterns, would be a text of another kind.
+    The end of the text consists of tables and patterns, which would not be representative.
     """
     source = Path(_pydecimal.__file__).read_text("utf-8")
     number = {c: i for i, c in enumerate(manual.characters)}

@@ -100,7 +100,7 @@ def batches(digits: Digits, rng: np.random.Generator) -> Iterator[Digits]:
     """An epoch in random order, each batch shifted by up to a pixel in each direction."""
     padded = np.pad(digits.images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     order = rng.permutation(len(padded))
-    for start in range(0, len(order) - BATCH + 1, BATCH):  # the last few digits sit this one out
+    for start in range(0, len(order) - BATCH + 1, BATCH):  # the last few digits are left out
         chosen = order[start : start + BATCH]
         y, x = rng.integers(0, 3, size=2)
         yield Digits(padded[chosen, y : y + 8, x : x + 8], digits.labels[chosen])
@@ -294,7 +294,7 @@ def main() -> int:
     except OSError as error:
         parser.error(f"--out: {error}")
     picture, parameters = folder / "digits.png", folder / "digits.safetensors"
-    if isinstance(sys.stdout, io.TextIOWrapper):  # live through a pipe, whole in any encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # line by line through a pipe, in any encoding
         sys.stdout.reconfigure(line_buffering=True, errors="replace")
     print(model.tabulate(jax.random.key(0), held_out.images[:1]))
     print(f"{len(digits.images)} digits to learn from, {len(held_out.images)} held out")
@@ -321,7 +321,7 @@ def main() -> int:
 
 
 def show_progress(now: Epoch, epochs: int, epoch_ends: bool = False) -> None:
-    """On a terminal, a line that is written over and over; elsewhere, a line an epoch."""
+    """On a terminal, a line that is overwritten; elsewhere, one line per epoch."""
     number = f"epoch {math.ceil(now.end):2}/{epochs}"
     text = f"loss {now.loss:.4f}  accuracy {now.accuracy:.3f}"
     if not math.isnan(now.held_out_accuracy):

@@ -3,11 +3,11 @@
     python docs/examples/resnet_digits.py
 
 BatchNorm has two kinds of variables: parameters, which the optimizer changes, and running averages
-of the activations' mean and variance, which each training step hands back as the collection
-"batch_stats" and which take the place of the batch's own statistics when the network is used. Both
-are kept in the training state. The final figure is the accuracy on a fifth of the digits that was
-held out, beside that of the nearest neighbor. The 1,797 scans of 8x8 pixels come with scikit-learn;
-needs linnet, optax, scikit-learn and matplotlib, and no network.
+of the activations' mean and variance, which each training step returns as the collection
+"batch_stats" and which replace the batch's own statistics when the network is used. Both are kept
+in the training state. The final figure is the accuracy on the fifth of the digits that was held
+out, next to that of the nearest neighbor. The program needs linnet, optax, scikit-learn and
+matplotlib, and no network: the 1,797 scans of 8x8 pixels come with scikit-learn.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """
@@ -51,12 +51,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        conv = partial(nn.Conv, self.channels, use_bias=False)  # the norm behind it has a bias
+        conv = partial(nn.Conv, self.channels, use_bias=False)  # the norm after it has a bias
         norm = partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
         y = conv((3, 3), strides=self.stride)(x)  # [B, 8/stride, 8/stride, C]
         y = nn.relu(norm()(y))
         y = conv((3, 3))(y)
-        y = norm(scale_init=nn.initializers.zeros)(y)  # at first, all goes by the short cut
+        y = norm(scale_init=nn.initializers.zeros)(y)  # at first, only the shortcut counts
         if x.shape != y.shape:
             x = norm()(conv((1, 1), strides=self.stride)(x))
         return nn.relu(x + y)

@@ -5,8 +5,8 @@
 A batch holds sequences of up to 12 numbers from 0 to 99, padded at the end; `seq_lengths`
 tells the layers where each one ends, so that the padding changes nothing. The output at step t is
 the network's guess at the t-th smallest number. The final figure is the share of new sequences that
-it sorts without a single mistake; the picture shows it for each length, also for lengths that never
-occurred in training. Needs linnet, optax and matplotlib.
+it sorts without a single mistake; the picture shows it for each length, including some that never
+occurred in training. The program needs linnet, optax and matplotlib.
 
 Shapes: B batch, T time (places in a sequence), W width, N = 100 numbers.
 """
@@ -156,7 +156,7 @@ def train(model: Sorter, steps: int, batch: int, seed: int) -> tuple[TrainState,
 
 def accuracy_by_length(state: TrainState, count: int, seed: int) -> np.ndarray:
     """The share of `count` new sequences that are sorted, for each length from 1 to LONGER."""
-    rng = np.random.default_rng([seed, 1])  # a separate stream: none of the training sequences
+    rng = np.random.default_rng([seed, 1])  # a separate stream, not that of the training sequences
     return np.array(
         [
             is_sorted(state, make_batch(rng, np.full(count, length), LONGER)).mean()

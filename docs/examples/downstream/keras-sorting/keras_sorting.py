@@ -1,7 +1,7 @@
-"""A Keras model whose middle is a bidirectional LSTM of Linnet's, fitted, saved and loaded.
+"""A Keras model around a bidirectional LSTM of Linnet: fitted, saved and loaded.
 
-What is around the layer is Keras's own: embedding, optimizer, metrics, the file. The model puts the
-digits of a short sequence into order, position by position.
+Everything around the layer is Keras's own: embedding, optimizer, metrics, the file. The model sorts
+the digits of a short sequence, position by position.
 
 B: batch, T: tokens, V: digits.
 """
@@ -22,7 +22,7 @@ T, V = 6, 10
 
 
 def sequences(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Digits [B, T], and the same in order."""
+    """Digits [B, T], and the same digits in order."""
     x = np.random.default_rng(seed).integers(0, V, (number, T))
     return x, np.sort(x, axis=1)
 
@@ -41,7 +41,7 @@ def sorter() -> keras.Model:
 
 
 def main() -> None:
-    """Fits, saves, loads, and says how many digits stand where they should."""
+    """Fits, saves and loads the model, and prints the share of digits in their place."""
     keras.utils.set_random_seed(0)
     model = sorter()
     model.compile(

@@ -1,8 +1,8 @@
 """Networks of sines for signals (Sitzmann et al. 2020, https://arxiv.org/abs/2006.09661).
 
-A library of its own, in plain JAX, that takes Linnet's initializers and no module system:
-`linnet-initializers` brings jax and numpy, and nothing else. Run as a program, it learns a signal
-whose frequencies a network of tanh would not reach in that time.
+A library in plain JAX that uses Linnet's initializers and no module system: `linnet-initializers`
+installs jax and NumPy, and nothing else. Run as a program, it learns a signal whose frequencies a
+network with tanh would not reach in that time.
 
 B: batch, I: inputs, O: outputs.
 """
@@ -74,7 +74,7 @@ def step(
 
 
 def main() -> None:
-    """Learns a chirp, and says how well."""
+    """Learns a chirp, and prints how well."""
     x = jnp.linspace(-1.0, 1.0, 256)[:, None]  # [B, 1]
     y = jnp.sin(8 * math.pi * x**2)
     parameters = init(jax.random.key(0), (1, 64, 64, 1))
