@@ -49,7 +49,8 @@ REMEDIES = [
         ("('data', 'model')",),
     ),
     Remedy(
-        "Choose sizes that are multiples of the parts, or None for such an axis in a rule before.",
+        "Choose sizes that are multiples of the parts, or None for such an axis in an earlier "
+        "rule.",
         lambda: laid_out([(..., P("data"))], {"w": jax.ShapeDtypeStruct((6,), "float32")}),
         lambda: [
             laid_out([(..., P("data"))], {"w": jax.ShapeDtypeStruct((8,), "float32")}),
@@ -64,7 +65,7 @@ REMEDIES = [
         lambda: laid_out([("w$", PartitionSpec("data", "model"))]),
     ),
     Remedy(
-        "Escape characters such as ( and [ that stand for themselves: re.escape.",
+        "Escape literal characters such as ( and [: re.escape.",
         lambda: laid_out([("w(", P())], {"w(": W}),
         lambda: laid_out([(r"w\(", P())], {"w(": W}),
     ),

@@ -1,9 +1,9 @@
 """Equal draws of a traced program, compiled once.
 
-A program that makes a model draws a parameter for each kernel: in 24 transformer layers 144, of
-three kinds. XLA compiles each draw by itself, with its key, in 0.1 s of processor time; that is
-nearly all of the time that `jax.jit(model.init)` takes. Here, all draws of one kind become one loop
-over their keys, whose body is compiled once.
+A program that makes a model draws each kernel by itself: for 24 transformer layers, that is 144
+draws of three kinds. XLA compiles each draw, with its key, in 0.1 s of processor time, which adds
+up to nearly all of the time that `jax.jit(model.init)` takes. Here, all draws of one kind become
+one loop over their keys, whose body is compiled once.
 
 **What is recorded.** A draw is (initializer, its arguments, root key, number folded into it). Linen
 records it in `Scope.param`, nnx where a layer makes a parameter. Nothing else changes while the
@@ -11,7 +11,7 @@ model runs: a parameter is the value that its initializer returned, traced as al
 program's results are known, `Recorder.grouped` replaces those of them that *are* recorded values
 (by identity) with elements of groups. The draws that were replaced, and everything that was
 computed from them only for an output that nobody asked for, are dead code, which `jax.jit` drops.
-A value that was cast, constrained or stored otherwise is not a recorded value any more, and stays.
+A value that was cast, constrained or changed otherwise is no longer a recorded value, and stays.
 
 **Which draws are recorded.** Those of initializers whose result depends on key, shape and dtype
 alone, and which may be called again: ours (their attribute `draws` is a hashable kind; a box around
@@ -20,15 +20,16 @@ under an inner transform belong to another trace and are left alone.
 
 **Why the bits are equal.** A group runs the initializer on one key at a time, in a `scan`: the
 equations are those of a single draw, with the same constants, and no generator, factorization or
-rounding sees that there are others. So it holds for every initializer, dtype, kind of key and
-generator, also those (rbg, threefry that is not partitionable) whose bits would depend on a batch.
+rounding sees that there are others. The bits are therefore equal for every initializer, dtype, kind
+of key and generator, including those (rbg, threefry that is not partitionable) whose bits would
+depend on a batch.
 
 **Why memory does not rise.** The loop carries one buffer for each parameter, and in each step a
 conditional writes one of them: XLA does that in place, and no stacked array has to be split.
 The temporary memory is that of one draw; the single draws of one program need more, because
-XLA keeps several under way. A step passes all conditionals, so a loop has at most `_LONGEST`
-parameters. With several devices or on a mesh, nothing is grouped: each parameter may get another
-layout, and drawn by itself each device computes its part of it.
+XLA works on several at a time. Each step evaluates all conditionals, so a loop has at most
+`_LONGEST` parameters. With several devices or on a mesh, nothing is grouped: each parameter may get
+another layout, and of a parameter that is drawn by itself, each device computes only its part.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class Recorder:
 def draws_of(init: Any) -> Any:
     """What draws the array that `init` returns or puts into a box; None if it isn't known.
 
-    It depends on its arguments alone, may be called again, and equals what draws the same.
+    Its result depends on its arguments alone. It may be called again, and equals whatever draws
+    the same.
     """
     if inspect.isfunction(init) and init.__module__ == _module_of_jax():
         held = [cell.cell_contents for cell in init.__closure__ or ()]
@@ -138,7 +140,8 @@ def draws_of(init: Any) -> Any:
 def fills_of(init: Any) -> Any:
     """What fills the array that `init` returns or puts into a box with given values, or None.
 
-    It depends on its shape and dtype alone, may be called again, and equals what fills the same.
+    Its result depends on shape and dtype alone. It may be called again, and equals whatever fills
+    the same.
     """
     return getattr(init, "fills", None)
 
@@ -177,7 +180,7 @@ def _draw_all(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> tuple[Any, ...]:
-    """Draws of one kind, in a loop over their keys. Jitted: a second trace finds the first one's.
+    """Draws of one kind, in a loop over their keys. Jitted: a second trace reuses the first.
 
     Args:
       root: the root key.
@@ -212,7 +215,7 @@ def is_groupable(key: object) -> bool:
 
 
 def is_for_one_device() -> bool:
-    """Whether the program that is traced will run on one device."""
+    """Whether the program that is being traced will run on one device."""
     return jax.device_count() == 1 and not jax.sharding.get_abstract_mesh().axis_names
 
 

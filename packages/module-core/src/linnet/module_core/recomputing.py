@@ -1,11 +1,11 @@
 """What a repeated layer keeps for its backward pass, and what it computes again.
 
-Whatever the backward pass of a loop needs from the forward pass, it writes to memory in each step.
+In each step, a loop writes to memory whatever its backward pass needs from the forward pass.
 Unrolled layers need less: XLA computes cheap values again where that is faster than reading them.
-In a loop it can't, because the two passes are two loops. So the choice is made here: products,
+It can't do so for a loop, whose two passes are two loops. So the choice is made here: products,
 convolutions, random bits and everything else that is costly are kept; elementwise functions,
 reductions and copies are computed again. For a transformer block on a CPU, the backward pass takes
-half of the time that it takes when everything is kept, and a quarter of the memory.
+half of the time, and a quarter of the memory, that it takes when everything is kept.
 
 Everything is kept where computing again could cost more than a write: if a layer has a loop of its
 own (a recurrent layer), which would run again, or effects (callbacks, `jax.debug.print`), which
@@ -81,7 +81,7 @@ def rematerialize(remat: bool | str | Policy | None) -> tuple[bool, Policy | Non
     if callable(remat):
         return True, remat
     raise ArgumentTypeError(
-        f"remat must be True, the name of a policy, or a policy; got {type(remat).__name__}.",
+        f"remat must be a bool, the name of a policy, or a policy; got {type(remat).__name__}.",
         hint=f"Pass one of {', '.join(map(repr, POLICIES))}, or a policy of"
         " jax.checkpoint_policies.",
     )
@@ -95,8 +95,8 @@ def keeps_costly(primitive: Any, *inputs: Any, **params: Any) -> bool:
     (contracted, _), (batch, _) = params["dimension_numbers"]
     if not batch:
         return True  # a product with a layer's weights
-    # Attention weights are larger than the queries and keys of which they are the product: for
-    # each of them there are few operations, and much to write.
+    # Attention weights are larger than the queries and keys whose product they are: each of them
+    # takes few operations to compute, and there are many to write.
     terms, batches = (math.prod(left.shape[i] for i in axes) for axes in (contracted, batch))
     size = left.size * right.size // max(terms * terms * batches, 1)
     return bool(size <= left.size + right.size)
@@ -105,13 +105,13 @@ def keeps_costly(primitive: Any, *inputs: Any, **params: Any) -> bool:
 def recomputing(
     body: Callable[..., Any], remat: bool | str | Policy | None, *, looped: bool
 ) -> Callable[..., Any]:
-    """The body of a loop, with what its backward pass computes again.
+    """The body of a loop, whose backward pass computes again what `remat` doesn't keep.
 
     Args:
       body: a function of arrays; traced once.
       remat: as in `Repeat`.
-      looped: whether the loop remains one when it is compiled; otherwise, XLA would find that
-        values are computed twice, and keep them.
+      looped: whether the loop is still one once it is compiled. If it is unrolled, XLA has to be
+        kept from merging values that are computed twice.
     """
     again, policy = rematerialize(remat)
     if not again:

@@ -1,26 +1,26 @@
 """`init` outside of `jit`: one trace of the method, then the initial values.
 
-An eager forward pass compiles and runs each of its operations, for results that `init` drops. Here
-the method is traced instead, with the arguments as they are, and the program is thrown away.
+An eager forward pass compiles and runs each of its operations, for results that `init` discards.
+Here the method is traced instead, with the arguments as they are, and the program is discarded.
 
 * A parameter whose initializer may be called again (`draws`) is a tracer while the method runs, and
-  drawn after it, by the same call as ever.
+  is drawn afterwards, by the call that an eager run would make.
 * Any other initial value is computed during the trace (`Scope.evaluate`).
 
-So every variable is computed by the operations that compute it in an eager forward pass, and has
-their bits. That would not hold for a value that is computed by the method itself, because a program
-may round otherwise than its operations. Therefore the method runs again, eagerly, where a trace
-cannot tell what `init` returns or does:
+Every variable is therefore computed by the same operations as in an eager forward pass, and has the
+same bits. That would not hold for a value that the method itself computes, because a compiled
+program may round differently from its operations run one by one. Therefore the method runs again,
+eagerly, where a trace cannot tell what `init` returns or does:
 
 * a variable is computed from others, or from inputs (sown losses, data-dependent initialization);
 * the program has effects (`jax.debug.print`, callbacks);
-* Python looks at a value, or any error is raised: the eager run raises it, or doesn't;
-* a traced value outlives the trace, in a list outside, for example;
+* Python looks at a value, or any error is raised: the eager run raises the same error, or none;
+* a traced value outlives the trace, for example in a list outside;
 * a method prints, which would show tracers.
 
-The class of such a module is remembered, so its method runs twice at its first `init` only. Under
-a transform, on a mesh, with `jax.disable_jit`, `jax_debug_nans` or interceptors, nothing is traced
-at all.
+The class of such a module is remembered, so its method runs twice only at its first `init`. Under a
+transform, on a mesh, with interceptors, and with `jax.disable_jit` or one of jax's options for
+debugging (`_MODES`), nothing is traced.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Deferred:
     """The parameters that are drawn after the trace.
 
     Attributes:
-      reads_values: a module's method must not be traced.
+      reads_values: whether a module in the call has a method that must not be traced.
     """
 
     def __init__(self) -> None:
@@ -243,12 +243,12 @@ _PRINTING = {"print", "pprint", "breakpoint", "set_trace", "logging", "logger"}
 _OURS = __name__.split(".")[0] + "."
 
 
-# Dicts keep their order, which trees would sort.
+# Dicts keep their order; jax.tree would sort their keys.
 
 
 def with_leaves(value: object, new: Iterator[Any]) -> Any:
     """`value` with the next leaves of `new`."""
-    # Not a function inside of another: its reference to itself would keep the tracers.
+    # At module level: a nested function's reference to itself would keep the tracers alive.
     if type(value) is dict:
         return {name: with_leaves(item, new) for name, item in value.items()}
     leaves, structure = jax.tree.flatten(value)

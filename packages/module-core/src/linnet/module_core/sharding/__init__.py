@@ -1,4 +1,4 @@
-"""Layouts of whole models on a mesh: rules by path, placing values, bytes a device, replicas.
+"""Layouts of whole models on a mesh: rules by path, placing values, bytes per device, replicas.
 
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)
     layouts = sharding.named_shardings(shapes, [("kernel", P("data", "model")), (..., P())], mesh)
@@ -8,7 +8,7 @@
 A model may name the axes of its arrays itself (`with_partitioning`); rules are for models that
 don't, and for what belongs to them, such as the moments of an optimizer: their paths end like those
 of the parameters. Everything here takes linen variables, nnx modules and states, and other trees,
-and tells arrays by their paths, such as "params/blocks/attention/query/kernel".
+and identifies arrays by their paths, such as "params/blocks/attention/query/kernel".
 
 This is a part of module-core, not a package of its own: it knows boxes and variables, and has no
 other dependency.

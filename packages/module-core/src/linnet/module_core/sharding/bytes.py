@@ -22,7 +22,7 @@ class Bytes:
     Attributes:
       path: the array's path.
       shape, dtype: of the whole array.
-      layout: its partition spec as text, or what else its sharding is.
+      layout: its partition spec as text, or the class of any other sharding.
       total: bytes of the whole array.
       per_device: bytes of a device's part.
     """
@@ -37,7 +37,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class ByteReport:
-    """Bytes of each array, of all and of a device's part; prints as a table.
+    """Bytes of each array and of all arrays, as a whole and per device; prints as a table.
 
     Attributes:
       rows: the arrays, largest part first.
@@ -90,7 +90,7 @@ def byte_report(tree: object, shardings: object = None) -> ByteReport:
     """How many bytes of each array a device holds.
 
     Args:
-      tree: linen variables, an nnx module or state, or any tree of arrays or of their shapes:
+      tree: linen variables, an nnx module or state, or any tree of arrays or of their shapes;
         nothing has to be allocated.
       shardings: the layouts, as `named_shardings` returns them; None for those that the arrays or
         shapes have. An array without a layout counts as whole on each device.

@@ -1,7 +1,7 @@
 """The arrays of a tree by path, the same for linen variables, nnx modules and states, and others.
 
-A path is text, "blocks/0/attention/kernel". Boxes and variables add nothing to it, so an array has
-the same path in a tree of them, in a tree of their values, and in one of their layouts.
+A path is text, such as "blocks/0/attention/kernel". Boxes and variables add nothing to it, so an
+array has the same path in a tree of them, in a tree of their values, and in one of their layouts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def mapped(f: ForEach, tree: T, *, keep_boxes: bool) -> T:
     """A copy of `tree` with `f(path, leaf, array)` in place of each array.
 
     Args:
-      f: what to replace each by. It also gets what isn't an array, such as numbers.
+      f: returns what replaces a leaf. It is also called for leaves that aren't arrays, such as
+        numbers.
       tree: linen variables, nnx modules or states, or any tree.
       keep_boxes: whether results replace the arrays in boxes, or the boxes.
     """
@@ -46,7 +47,7 @@ def mapped(f: ForEach, tree: T, *, keep_boxes: bool) -> T:
 
 
 def by_path(tree: object) -> dict[str, Any]:
-    """The arrays of a tree, or what stands for them, by path."""
+    """The leaves of a tree by path: arrays, or what represents them, such as layouts."""
     found: dict[str, Any] = {}
 
     def note(path: str, leaf: object, value: object) -> object:
@@ -58,7 +59,7 @@ def by_path(tree: object) -> dict[str, Any]:
 
 
 def path_part(key: object) -> str:
-    """A key of jax's as a part of a path; empty for that of a variable's value."""
+    """A jax key of a tree as a part of a path; empty for the key of a variable's value."""
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             part = str(getattr(key, attribute))
@@ -79,7 +80,7 @@ def is_key(x: object) -> bool:
 
 
 def _mapped(f: ForEach, tree: object, prefix: tuple[str, ...], keep_boxes: bool) -> Any:
-    # Without the module, there are no objects of it: a program of linen doesn't load nnx.
+    # If nnx isn't loaded, the tree has no objects of it: a linen program doesn't load nnx.
     nnx: Any = sys.modules.get("linnet.module_core.nnx")
     variables: tuple[Any, ...] = () if nnx is None else (nnx.Variable,)
     modules: tuple[Any, ...] = () if nnx is None else (nnx.Pytree,)

@@ -1,8 +1,8 @@
-"""`place`: values from anywhere, laid out like a target, also across processes.
+"""`place`: values from anywhere, laid out like a target, on one process or across several.
 
 A value that every process has as a whole (a NumPy array from a file, an array on one device, a key)
-is cut by each process into the parts that its devices hold: nothing is sent. A value that is spread
-over processes already is moved by a compiled program.
+is cut by each process into the parts that its devices hold: nothing is sent. A value that is
+already spread over processes is moved by a compiled program.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def place(tree: T, like: object) -> T:
         or any tree. In a program of several processes, all of them pass the same values; see
         `check_replicated`.
       like: a tree that has the same paths: arrays, `jax.ShapeDtypeStruct`s with shardings, or
-        shardings. It may have more, and be of another kind: values of a dict of arrays are laid out
-        like those of an nnx state. Where it has no sharding, a value stays as it is.
+        shardings. It may have further paths, and be a tree of another kind: values in a dict can be
+        laid out like those of an nnx state. Where it has no sharding, a value stays as it is.
 
     Returns:
       `tree` with arrays of jax; values keep their dtypes. What isn't an array stays as it is.
@@ -79,6 +79,10 @@ def laid_out(x: Any, layout: Sharding) -> jax.Array:
     Args:
       x: the same value in all processes, or an array that is spread over the same devices.
       layout: the layout.
+
+    Raises:
+      ValueError: the layout doesn't divide the array, or keys across processes have a layout that
+        is not a `NamedSharding`.
     """
     if isinstance(x, jax.core.Tracer):
         traced: jax.Array = jax.lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]

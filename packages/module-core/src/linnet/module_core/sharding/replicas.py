@@ -1,8 +1,8 @@
-"""`check_replicated`: whether the copies of a value are copies.
+"""`check_replicated`: whether all copies of a value are equal.
 
-JAX takes it for granted that devices which hold the same part of an array hold the same numbers,
-and that processes which pass the same value to a program pass the same numbers. Nothing checks it:
-a model whose keys come from `Rngs(jax.process_index())` trains, and is another one in each process.
+JAX assumes that devices with the same part of an array hold the same numbers, and that processes
+which pass the same value to a program pass the same numbers. It checks neither: a model whose keys
+come from `Rngs(jax.process_index())` trains, but is a different model in each process.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from ..errors import ArgumentError
 from .leaves import by_path, is_array, is_key
 
-_WORDS = 2  # of 32 bits, of a digest
+_WORDS = 2  # of 32 bits, in a digest
 _MOST = 20
 
 
 def check_replicated(tree: object) -> None:
     """Checks that all copies of each value are equal, bit for bit.
 
-    Copies are the parts of an array that several devices hold, and what each process has of its
-    own: NumPy arrays, and arrays on its devices alone. In a program of several processes, all of
-    them have to call this, with trees of the same paths. Each array is read once; between processes
-    only checksums of 64 bits are sent.
+    Copies are the parts of an array that several devices hold, and the values that each process
+    has to itself: NumPy arrays, and arrays on its devices alone. In a program of several processes,
+    all of them have to call this function, with trees of the same paths. Each array is read once;
+    between processes, only checksums of 64 bits are sent.
 
     Args:
       tree: linen variables, an nnx module or state, or any tree of arrays.
@@ -74,7 +74,7 @@ def check_replicated(tree: object) -> None:
     )
 
 
-_NONE = 2**32 - 1  # in place of a device, for what a process has of its own
+_NONE = 2**32 - 1  # in place of a device, for what a process has to itself
 
 
 def _parts(x: object) -> Iterator[tuple[str, int, tuple[int, ...]]]:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 Rule: TypeAlias = tuple[Any, PartitionSpec | Sequence[Any] | None]
 """A regular expression or filter, and a spec."""
 
-_MOST = 20  # problems of a kind that a message lists
+_MOST = 20  # problems of one kind that a message lists
 
 
 def partition_specs(tree: T, rules: Sequence[Rule], *, all_used: bool = True) -> T:
@@ -32,11 +32,11 @@ def partition_specs(tree: T, rules: Sequence[Rule], *, all_used: bool = True) ->
     Args:
       tree: linen variables, an nnx module or state, or any tree of arrays or of their shapes
         (`jax.eval_shape`).
-      rules: pairs, of which the first that matches an array applies. The first of a pair is a
-        regular expression, searched for in the array's path ("params/blocks/mlp/kernel"), or a
-        filter as nnx takes it: a type of variables, `...` for the rest, or a function of path and
-        leaf. The second is a spec, or None for arrays that are not split. Arrays of one element
-        need no rule, and are not split.
+      rules: pairs, the first of which that matches an array applies. A pair begins with a regular
+        expression, searched for in the array's path ("params/blocks/mlp/kernel"), or with a filter
+        as nnx takes it: a type of variables, `...` for the rest, or a function of path and leaf. It
+        ends with a spec, or with None for arrays that are not split. Arrays of one element need no
+        rule, and are not split.
       all_used: whether a rule that matches no array is an error; False for rules that several
         models share.
 
@@ -64,8 +64,8 @@ def named_shardings(
 ) -> T:
     """The `NamedSharding` of each array of a tree, by rules.
 
-    Ready for `out_shardings` of `jax.jit` and `nnx.jit`, so that each device makes its own part of
-    a model, and for `place`.
+    The result can be passed to `out_shardings` of `jax.jit` and `nnx.jit`, so that each device
+    makes its own part of a model, and to `place`.
 
     Args:
       tree, rules, all_used: as for `partition_specs`.
@@ -91,7 +91,7 @@ def named_shardings(
     ...
     linnet.module_core.errors.ArgumentError: Rules don't fit the arrays:
       kernel, of shape (16, 6): 'data' splits axis 1 into 4 parts, which do not divide its size 6
-      Choose sizes that are multiples of the parts, or None for such an axis in a rule before.
+      Choose sizes that are multiples of the parts, or None for such an axis in an earlier rule.
     """
     if not isinstance(mesh, Mesh | AbstractMesh):
         raise ArgumentTypeError(
@@ -167,7 +167,7 @@ def _remedy(kind: int, axes: Sequence[object]) -> str:
     if kind == 3:
         return f"The mesh has the axes {tuple(axes)}."
     return (
-        "Choose sizes that are multiples of the parts, or None for such an axis in a rule before."
+        "Choose sizes that are multiples of the parts, or None for such an axis in an earlier rule."
     )
 
 
@@ -195,7 +195,7 @@ def _matcher(rule: object, i: int) -> tuple[Callable[[str, Any], bool], Partitio
         except re.error as error:
             raise ArgumentError(
                 f"Rule {i}: {wanted!r} is not a regular expression: {error}.",
-                hint="Escape characters such as ( and [ that stand for themselves: re.escape.",
+                hint="Escape literal characters such as ( and [: re.escape.",
             ) from error
         return lambda path, leaf: search(path) is not None, entries
     from ..nnx.filters import to_predicate

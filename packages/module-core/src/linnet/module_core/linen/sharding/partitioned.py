@@ -188,13 +188,16 @@ def with_partitioning(
     Args:
       fn: an initializer, or any function that returns an array.
       names, mesh: attributes of the box.
+
+    Raises:
+      ArgumentTypeError: `names` is a string.
     """
     return boxed(fn, lambda value: Partitioned(value, names, mesh))
 
 
 def boxed(fn: Callable[P, A], box: Callable[[Any], B]) -> Callable[P, B]:
     """Wraps `fn` so that its results are in boxes."""
-    box(None)  # raises the error for bad names here, where they are written
+    box(None)  # raises the error for invalid names here, where they are written
 
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> B:
         return box(fn(*args, **kwargs))
@@ -204,7 +207,7 @@ def boxed(fn: Callable[P, A], box: Callable[[Any], B]) -> Callable[P, B]:
     wrapper.__doc__ = fn.__doc__
     # An initializer that ignores its key still does so in a box.
     wrapper.ignores_key = getattr(fn, "ignores_key", False)  # type: ignore[attr-defined]
-    # What it draws can be drawn with others, in a box or not (`draws`).
+    # Its draws can be grouped with others, in a box or not (`draws`).
     wrapper.draws = draws_of(fn)  # type: ignore[attr-defined]
     wrapper.fills = fills_of(fn)  # type: ignore[attr-defined]
     return wrapper

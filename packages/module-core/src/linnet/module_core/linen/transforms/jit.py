@@ -8,8 +8,8 @@ when it does not trace.
 
 Each stream is drawn from once outside, and that key, which already has the path folded in, is the
 root key inside. Two calls of one module, or of two equal modules, therefore share one program: the
-path is not part of the static argument. It is only if the trace may have seen it (a method that
-reads `self.path` or `self.name`, an interceptor, a filter that chooses what to capture).
+path is part of the static argument only if the trace may have seen it (a method that reads
+`self.path` or `self.name`, an interceptor, a filter that chooses what to capture).
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ def jit(
       donate_argnums: numbers of arguments whose memory the program may reuse.
       device, backend: as in `jax.jit`; best left to jax.
       methods: for a class: names of the methods to transform (default `__call__`).
+
+    Raises:
+      ArgumentError: a static argument doesn't exist, is the module, or holds an array.
     """
     options = {
         "variables": variables,
@@ -140,8 +143,8 @@ class _Call:
 
 
 def _key(lift: Lift, mutable: CollectionFilter, paths: object) -> object:
-    # Classes and what is called are there as weak references, which are equal as long as these
-    # live: jax keeps keys beyond that, and a class that is made in a loop shall be collected.
+    # Weak references to classes and to what is called, equal as long as their objects live: jax
+    # keeps keys longer than that, and a class that is made in a loop should be collected.
     frame = lift.frame
     modules = _Modules(lift)
     key = (
@@ -269,7 +272,7 @@ def run_jit(
 ) -> Output:
     """The transform itself: runs the lifted call under `jax.jit`.
 
-    `folded`: a draw from each stream is the root key inside; else its own root key is.
+    With `folded`, the root key inside is a draw from each stream; otherwise the stream's root key.
     """
     positions, names = static.resolve(lift)
     static.refuse_arrays(lift, positions, names)
