@@ -1,7 +1,7 @@
 """How Linnet differs from Flax: read from tools/parity/differences.toml, shown on a page.
 
-The tests in tools/parity compare names and parameters with what is listed, both ways; those that a
-sentence on behavior names have to exist. `generate` writes the page, docs/differences.md.
+The tests in tools/parity compare names and parameters with what is listed, both ways; a test that
+an entry on behavior names has to exist. `generate` writes the page, docs/differences.md.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Names:
     """Names that differ in the same way.
 
     Attributes:
-      where: the module of Flax that they stand in, without `flax.`.
-      names: as they are written behind it.
+      where: the module of Flax that has them, without `flax.`.
+      names: as they are written after it.
       difference: in parameters, what is different.
       reason: why.
     """
@@ -37,13 +37,13 @@ class Names:
 
 @dataclass(frozen=True)
 class Behavior:
-    """A sentence or two on what is done differently, and the tests that see to it.
+    """A sentence or two on what is done differently, and the tests that check it.
 
     Attributes:
       section: of the page.
       text: in Markdown.
       tests: as pytest names them.
-      fuzz: how tools/parity/fuzz knows it again, `ARM: PATTERN` of what a finding says.
+      fuzz: how tools/parity/fuzz recognizes it: `ARM: PATTERN` of what a finding says.
     """
 
     section: str

@@ -6,8 +6,8 @@
     python tools/release.py check-tag linnet-layers-norm-v0.2.0     before it is built from a tag
     python tools/release.py notes linnet-layers-norm-v0.2.0         what to say about it
 
-Nothing is committed, tagged or uploaded. What is refused leaves everything as it was. How and why:
-docs/maintaining/releases.md. `nox -s release -- plan` brings what this needs.
+Nothing is committed, tagged or uploaded. A command that is refused changes nothing. How and why:
+docs/maintaining/releases.md. `nox -s release -- plan` installs what this needs.
 """
 
 from __future__ import annotations

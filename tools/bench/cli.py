@@ -47,13 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the results there, too")
     parser.add_argument(
-        "--quick", action="store_true", help="a round or a few for each case: rough figures"
+        "--quick", action="store_true", help="one or a few rounds per case: rough figures"
     )
     parser.add_argument(
         "--minutes",
         metavar="N",
         type=float,
-        help="divide so much time between the cases: what one doesn't need is for the next",
+        help="divide this much time among the cases: what one doesn't need goes to the next",
     )
     parser.add_argument("--list", action="store_true", help="show the cases and stop")
     return parser

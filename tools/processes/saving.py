@@ -1,7 +1,7 @@
-"""A group saves models in training, which others restore; test_processes.py runs this.
+"""Processes save models in training, for other groups to restore; test_processes.py runs this.
 
-Each process writes its part, while the next steps are computed. What these return is kept beside,
-for comparison.
+Each process writes its part while the next steps are computed. The losses of these steps are stored
+beside the models, for comparison.
 """
 
 import json
@@ -24,7 +24,7 @@ def test_saving(style):
         training = STYLES[style]("data", mesh)
         x, y = (over_processes(v, mesh, "data") for v in (X, Y))
         training.train(x, y)
-    # On jax 0.6, orbax fails where a mesh is set.
+    # On jax 0.6, orbax raises an error where a mesh is set.
     with ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         checkpointer.save(FOLDER / style, args=ocp.args.StandardSave(training.state))
         with set_mesh(mesh):

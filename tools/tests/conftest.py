@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def programs_take_what_was_compiled_before(tmp_path_factory):
-    """Most of the time goes into examples that run several times, compiling the same."""
+    """Most of the time goes into examples that run several times and compile the same programs."""
     with pytest.MonkeyPatch.context() as patch:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
             folder = tmp_path_factory.mktemp("compiled")

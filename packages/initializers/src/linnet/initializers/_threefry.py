@@ -5,11 +5,12 @@ Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
 An eager draw is a program of its own, and three quarters of the time that XLA takes to compile it
 for a CPU go into JAX's generator, which is a loop there. Here its 20 rounds are written out: they
 compile in a quarter of the time and run in half of it. They are integer arithmetic, so the bits are
-those of JAX, which keeps the rest: its functions draw with a key of this generator. A barrier
-separates the bits from what is made of them, so that XLA compiles that part as it always does, and
-rounds alike.
+those of JAX. Everything else is still JAX's code: its functions draw with a key of this generator.
+A barrier separates the bits from what is computed from them, so that XLA compiles that part as it
+does with JAX's generator, with the same rounding.
 
-On accelerators JAX's generator is quick already, and a program that is being traced may run on one.
+On accelerators, JAX's own generator is quick already, and a program that is being traced may run on
+one; both keep JAX's generator.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def _weight(wrapper: Any, weight: Rule) -> Rule:
     """The direction of a kernel, and the lengths of its slices.
 
     PyTorch has a length for each index of one axis, in a tensor of as many dimensions as the
-    kernel; we have one for each index of `feature_axes`. Both are found in a tensor like the kernel
-    in which each number is the length of its slice.
+    kernel; we have one for each index of `feature_axes`. Both can be read from a tensor of the
+    kernel's shape in which each number is the length of its slice.
     """
 
     def slices(kernel: tuple[int, ...]) -> tuple[int, ...]:

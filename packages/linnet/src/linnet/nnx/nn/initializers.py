@@ -1,4 +1,4 @@
-"""Initializers: functions that draw the first values of parameters."""
+"""Initializers: functions that draw the initial values of parameters."""
 
 from linnet.initializers import Initializer as Initializer
 from linnet.initializers import constant as constant
