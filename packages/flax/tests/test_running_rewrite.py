@@ -1,12 +1,14 @@
 """`python -m linnet.flax rewrite`: what becomes of a program's text."""
 
 import builtins
+import json
 import textwrap
 
 import pytest
 
 from linnet.flax.running import remedies, rewriting
 from linnet.flax.running.homes import home
+from linnet.flax.running.notebooks import rewrite_notebook
 from linnet.module_core.errors import MissingExtraError
 
 PAIRS = {
@@ -150,3 +152,60 @@ def test_without_libcst_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"pip install 'linnet-flax\[rewrite\]'"):
         rewriting.rewrite(b"import flax")
+
+
+def notebook(*cells, indent=1, **options):
+    made = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["import flax.linen as nn é"]},
+        *(
+            {
+                "cell_type": "code",
+                "execution_count": 1,
+                "metadata": {"a": [1, 2.50, True, None]},
+                "outputs": [{"text": ["import flax.linen as nn\n"]}],
+                "source": cell,
+            }
+            for cell in cells
+        ),
+    ]
+    return json.dumps({"cells": made, "nbformat": 4}, indent=indent, **options) + "\n"
+
+
+CELLS = [
+    ["%load_ext autoreload\n", "import flax.linen as nn\n", "from flax import struct  # é\n"],
+    ["%%bash\n", "import flax.linen as nn\n"],
+    [
+        "!pip install flax\n",
+        "if True:\n",
+        "    !ls\n",
+        "a = !ls flax\n",
+        "nn.Dense?\n",
+        "nn.Dense(3)",
+    ],
+    ["import flax\n"],
+    ["a cell of flax in no language"],
+    ["%%time\n", "flax.linen.Dense(3) % 2"],
+    [],
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"indent": None}, {"ensure_ascii": False, "indent": 4}])
+def test_notebooks(options):
+    source = notebook(*CELLS, "import flax.linen\nx = 1", **options)
+    result = rewrite_notebook(source.encode(), rewriting.rewrite)
+    cells = [list(c) for c in CELLS]
+    cells[0][1:] = ["import linnet.linen as nn\n", "from linnet import struct  # é\n"]
+    cells[3][0] = "import linnet.linen\n"
+    cells[5][1] = "linnet.linen.Dense(3) % 2"
+    expected = notebook(*cells, "import linnet.linen\nx = 1", **options)
+    assert result.code.decode() == expected
+    assert rewrite_notebook(result.code, rewriting.rewrite).code == result.code
+
+
+def test_what_is_left_of_a_notebook_names_the_cell(tmp_path, capsys):
+    (tmp_path / "a.ipynb").write_text(notebook(["x = 1\n", "y = 2"], ["import flax\n", "flax.no"]))
+    assert rewriting.main([str(tmp_path), "--check"]) == 1
+    assert "a.ipynb:2: (cell, line 2) flax.no is not in Linnet." in capsys.readouterr().out
+    (tmp_path / "b.ipynb").write_text('{"flax": [')
+    assert rewriting.main([str(tmp_path / "b.ipynb")]) == 1
+    assert "b.ipynb: not rewritten: it isn't a notebook" in capsys.readouterr().err

@@ -6,8 +6,9 @@
 
 LibCST tells which names of a program are Flax's (it knows scopes and shadowing), and where they
 are in the text. Only these places are replaced, so comments, formatting and strings stay as they
-are. A name that Linnet doesn't have stays as it is, gets a comment line, and is listed at the end;
-so do strings that name a module of Flax, without a comment. A second run changes nothing.
+are; in a notebook (.ipynb), only code cells are rewritten. A name that Linnet doesn't have stays as
+it is, gets a comment line, and is listed at the end; so do strings that name a module of Flax,
+without a comment. A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from linnet.flax.running.homes import home
+from linnet.flax.running.notebooks import rewrite_notebook
 from linnet.flax.running.remedies import REMEDIES
+from linnet.flax.running.rewritten import Rewritten
 
 is_module = attrgetter("is_module")
 is_in_module = attrgetter("is_in_module")
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     for path in files(options.paths):
         source = path.read_bytes()
         try:
-            result = rewrite(source)
+            result = rewritten(path, source)
         except ImportError as error:
             print(f"{parser.prog}: {error}", file=sys.stderr)
             return 2
@@ -69,31 +72,30 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The Python files among `paths` and in the folders among them, without hidden folders."""
+    """The Python files and notebooks among `paths` and in their folders, hidden ones left out."""
     for path in paths:
         if not path.exists():
             raise SystemExit(f"python -m linnet.flax rewrite: there is no {path}")
         if path.is_file():
             yield path
             continue
-        for file in sorted(path.rglob("*.py")):
+        for file in sorted([*path.rglob("*.py"), *path.rglob("*.ipynb")]):
             folders = file.relative_to(path).parts[:-1]
             if not any(part in SKIPPED or part.startswith(".") for part in folders):
                 yield file
+
+
+def rewritten(path: Path, source: bytes) -> Rewritten:
+    """Rewrites a program or a notebook, by the ending of its name."""
+    if path.suffix != ".ipynb":
+        return rewrite(source)
+    return rewrite_notebook(source, rewrite)
 
 
 def diff(path: Path, old: bytes, new: bytes) -> str:
     """The change of a file, as `diff -u` shows it."""
     before, after = (t.decode("utf-8", "replace").splitlines(keepends=True) for t in (old, new))
     return "".join(difflib.unified_diff(before, after, str(path), str(path)))
-
-
-@dataclass
-class Rewritten:
-    """A rewritten program, and what was left as it is: numbers of lines, and why."""
-
-    code: bytes
-    left: list[tuple[int, str]]
 
 
 def rewrite(source: bytes) -> Rewritten:

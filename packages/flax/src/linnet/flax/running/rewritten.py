@@ -1,0 +1,18 @@
+"""What `rewrite` makes of a program or a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Rewritten:
+    """The new text of a file, and what was left as it is.
+
+    Attributes:
+      code: the text, encoded as the file is.
+      left: numbers of lines (of cells in a notebook), and why each is left.
+    """
+
+    code: bytes
+    left: list[tuple[int, str]]
