@@ -348,9 +348,16 @@ def _origin(module: str, node: ast.ImportFrom) -> str:
 
 @cache
 def _listed(module: str) -> tuple[str, ...] | None:
-    """`__all__`, where it is a list of strings; names that are put into it from a tuple, too."""
+    """`__all__`, where it is a list of strings; names that are put into it from a tuple, too.
+
+    The tuple may be the `__all__` of another module, imported under another name.
+    """
     constants: dict[str, tuple[str, ...]] = {}
     for node in _tree(module).body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if alias.name == "__all__":
+                    constants[alias.asname or alias.name] = _listed(_origin(module, node)) or ()
         if not isinstance(node, ast.Assign):
             continue
         for name in _targets(node):
