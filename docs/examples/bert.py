@@ -2,9 +2,9 @@
 
     python docs/examples/bert.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors; unless it is given, a tiny model with
-random weights. Layers are traced and compiled once (`nnx.Repeat`), and padding is masked. If
-CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. Needs linnet.
+CHECKPOINT is a folder with config.json and model.safetensors. If it is omitted, a tiny model with
+random weights is loaded. Layers are traced and compiled once (`nnx.Repeat`), and padding is masked.
+If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch, T time (tokens), W width.
 """

@@ -2,9 +2,10 @@
 
     python docs/examples/gpt2.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors; unless it is given, a tiny model with
-random weights. `transposed=` names the tensors that `Linear` would store the other way. If
-CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. Needs linnet and optax.
+CHECKPOINT is a folder with config.json and model.safetensors. If it is omitted, a tiny model with
+random weights is loaded. `transposed=` names the tensors that PyTorch's `Linear` would store as
+[out, in]. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs
+linnet and optax.
 
 Shapes: B batch, T time (tokens), W width, V tokens of the vocabulary.
 """

@@ -8,10 +8,10 @@ omitted, a tiny model with random weights is loaded. One class serves for Llama,
 tensors tell which parts they have. The layers are traced and compiled once (`nnx.Repeat`), or, if
 they alternate, once for each kind.
 
-The program writes twelve tokens after each of two prompts, with a cache. It then trains low-rank
+The program generates twelve tokens after each of two prompts, with a cache. It then trains low-rank
 adapters (LoRA, arXiv:2106.09685) on a text, adds them to the kernels, and saves a folder that
 transformers can open: what was not trained is the same bit for bit. If CHECKPOINT has an
-expected.npz, outputs are compared with PyTorch's. Needs linnet and optax.
+expected.npz, outputs are compared with PyTorch's. The program needs linnet and optax.
 
 Shapes: B batch, T time (tokens), W width, V tokens of the vocabulary.
 """

@@ -7,7 +7,8 @@ parameters, its random streams and, where it writes, its caches of keys and valu
 in at once, and each further character costs one step of length 1. Orbax saves all that training
 needs; another process resumes it, and its next losses are the same to the last bit, Dropout
 included. The model stays in the folder, where nnx_lora.py finds it. The final figure is how many
-bits the model needs for a held-out character. Needs linnet, optax, matplotlib and orbax-checkpoint.
+bits the model needs per held-out character. The program needs linnet, optax, matplotlib and
+orbax-checkpoint.
 
 Shapes: B batch, T time (characters), W width, V characters of the vocabulary.
 """

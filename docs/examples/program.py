@@ -50,13 +50,13 @@ def read_options(description: str, steps: int, checkpoint: str = "") -> argparse
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--out: {error}")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # live through a pipe, whole in any encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # line by line through a pipe, in any encoding
         sys.stdout.reconfigure(line_buffering=True, errors="replace")
     return options
 
 
 def show_progress(step: int, steps: int, text: str, *, keep: bool) -> None:
-    """On a terminal, a line that is written over and over; elsewhere, those lines to keep."""
+    """On a terminal, a line that is overwritten; elsewhere, only the lines to keep."""
     number = f"step {step:{len(str(steps))}}/{steps}"
     if sys.stdout.isatty():
         columns = shutil.get_terminal_size().columns

@@ -3,12 +3,12 @@
     python docs/examples/resnet.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors, of a network with basic blocks (such
-as ResNet-18) or bottlenecks (ResNet-50); unless it is given, a tiny one with random weights. The
-running statistics of its BatchNorm layers come along, and are what evaluation uses.
+as ResNet-18) or bottlenecks (ResNet-50). If it is omitted, a tiny one with random weights is used.
+The running statistics of its BatchNorm layers are loaded, too, and are used in evaluation.
 
 The program then replaces the last layer, and trains it alone to tell striped images by the
 direction of the stripes; the rest is frozen, its statistics included. If CHECKPOINT has an
-expected.npz, outputs are compared with PyTorch's. Needs linnet and optax.
+expected.npz, outputs are compared with PyTorch's. The program needs linnet and optax.
 
 Shapes: B batch, H height, W width, C channels: last here, first in PyTorch.
 """

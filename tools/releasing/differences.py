@@ -36,7 +36,7 @@ class Difference:
       name: dotted; an argument in parentheses, `linnet.struct.field(pytree_node)`.
       what: what became of it.
       place: file and line, of the old version for what is gone.
-      gone: whether nothing stands there any more.
+      gone: whether nothing is there any more.
     """
 
     name: str

@@ -20,6 +20,7 @@ PHRASES = {
     r"in the place of": "in place of",
     r"\bmend(s|ed|ing)?\b": "fix",
     r"\bRefuses\b": "Raises an error for, or Checks that",
+    r"\b(is|are) refused\b": "raises an error",
     r"(?<!there )\b(is|are) no (array|key|module|integer|number|mesh|tree|string)s?\b": "is not",
     r"\b(it|which|that|they) (is|are) there\b(?! for)": "exists",
     r"\b(stands?|stood) (in(?! for)|at|under|beside|behind|there|on|among|the|still)\b": "is in",
@@ -52,6 +53,6 @@ def test_phrases_that_have_a_better_word():
 def test_each_phrase_is_one_that_can_be_found(phrase):
     examples = (
         "what to compute in; goes before it; takes the place of; in the place of; to mend; "
-        "Refuses; is no array; it is there; stands in; lies about; by hand"
+        "Refuses; is refused; is no array; it is there; stands in; lies about; by hand"
     )
     assert re.search(phrase, examples)

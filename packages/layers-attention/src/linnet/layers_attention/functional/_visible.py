@@ -95,7 +95,7 @@ def within(left: int | None, right: int | None, queries: Array, keys: Array) -> 
 
 
 def both(a: Array | None, b: Array) -> Array:
-    """Whether both hold, of which the first may be None for everywhere."""
+    """Where both hold; `a` may be None, which holds everywhere."""
     return b if a is None else jnp.logical_and(a, b)
 
 

@@ -65,7 +65,7 @@ def lazily(
     Args:
       run: (args, kwargs) -> variables.
       args, kwargs: the arguments.
-      unknown: the types of arguments of which no more than the shape is used.
+      unknown: the types of arguments of which only the shape is used.
 
     Raises:
       LazyInitError: a variable depends on the values of an input.

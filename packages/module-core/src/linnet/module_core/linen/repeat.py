@@ -226,7 +226,7 @@ def _filled(pattern: str, i: int) -> str:
 
 
 class _LayerHash(PathHash):
-    """The hashes of the paths of all layers, of which a loop's step uses its own.
+    """The hashes of all layers' paths; each step of a loop uses those of its own layer.
 
     Args:
       hashes: the hash of each layer, by step. In a loop within a loop, each of them holds the

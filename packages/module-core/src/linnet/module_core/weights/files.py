@@ -1,8 +1,8 @@
 """Saves modules, variables and other trees of arrays as safetensors files, and loads them.
 
 A tensor has the name of its path, "params/dense/kernel". Tensors are read and written one by one,
-so no more than one of them is in the host's memory beside the arrays themselves; of one that is
-split over devices, no more than a device's piece.
+so at most one of them is in the host's memory beside the arrays themselves; of a tensor that is
+split over devices, at most one device's piece.
 """
 
 from __future__ import annotations
