@@ -3,10 +3,10 @@
     KERAS_BACKEND=jax python docs/examples/keras_digits.py
 
 The convolutions, with batch normalization and dropout, are a linen module; the augmentation before
-it and the classifier after it are Keras's own layers. Keras fits, evaluates and saves the model, and
-another process loads it and predicts the same, to the last bit. The final figure is the accuracy on
-the fifth of the digits that was held out. The program needs linnet[keras], scikit-learn and
-matplotlib, and no network: the 1,797 scans of 8x8 pixels come with scikit-learn.
+it and the classifier after it are Keras's own layers. Keras fits, evaluates and saves the model,
+and another process loads it and predicts the same, to the last bit. The final figure is the
+accuracy on the fifth of the digits that was held out. The program needs linnet[keras], scikit-learn
+and matplotlib, and no network: the 1,797 scans of 8x8 pixels come with scikit-learn.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """

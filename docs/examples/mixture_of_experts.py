@@ -7,9 +7,9 @@ that were chosen. Tokens are sorted by expert, and `jax.lax.ragged_dot` multipli
 own matrix, so that no token is dropped and no expert computes more than its own. A loss of its own
 keeps the experts equally busy (arXiv:2101.03961).
 
-The tokens are of eight kinds, each with its own function of 16 numbers that has to be learned;
-nobody tells the kind. A dense layer that does as much work for each token is the comparison. Needs
-linnet and optax.
+The tokens are of eight kinds, each with its own function of 16 numbers that has to be learned; the
+model isn't told the kind. It is compared with a dense layer that does as much work per token. The
+program needs linnet and optax.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token.
 """

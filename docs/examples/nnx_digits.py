@@ -4,11 +4,11 @@
 
 In `linnet.nnx` a model holds its variables: parameters, the running averages of BatchNorm, the
 random streams of Dropout. A training step changes them in place, also through `nnx.jit`; nothing is
-passed in and handed back by name. `model.train()` and `model.eval()` say for all layers at once
-what the model is used for, and `nnx.MultiMetric` adds up loss and accuracy inside of the compiled
-step. The final figure is the accuracy on a fifth of the digits that was held out, beside that of
-the nearest neighbor. The 1,797 scans of 8x8 pixels come with scikit-learn; needs linnet, optax,
-scikit-learn and matplotlib, and no network.
+passed in and returned by name. `model.train()` and `model.eval()` switch all layers at once between
+training and evaluation, and `nnx.MultiMetric` adds up loss and accuracy inside of the compiled
+step. The final figure is the accuracy on the fifth of the digits that was held out, next to that of
+the nearest neighbor. The program needs linnet, optax, scikit-learn and matplotlib, and no network:
+the 1,797 scans of 8x8 pixels come with scikit-learn.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """

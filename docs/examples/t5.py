@@ -3,10 +3,10 @@
     python docs/examples/t5.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors, of T5 or T5 1.1 (arXiv:1910.10683).
-If it is omitted, a tiny model with random weights is loaded. Positions are learned biases by distance,
-in buckets, which all layers of a stack share. The decoder generates text with a cache, from inputs
-that differ in length. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The
-program needs linnet.
+If it is omitted, a tiny model with random weights is loaded. Positions are learned biases by
+distance, in buckets, which all layers of a stack share. The decoder generates text with a cache,
+from inputs that differ in length. If CHECKPOINT has an expected.npz, outputs are compared with
+PyTorch's. The program needs linnet.
 
 Shapes: B batch, S tokens of the input, T of the output, W width, V tokens of the vocabulary.
 """

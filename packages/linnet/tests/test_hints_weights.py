@@ -126,7 +126,7 @@ REMEDIES = [
         lambda: from_torch(Flat(), FLAT, flattened={"head": (2, 5)}),
     ),
     Remedy(
-        "Write what is called otherwise into rename=, and what has no place into ignore=.",
+        "Put names that differ into rename=, and names without a counterpart into ignore=.",
         lambda: linear(BOTH),
         lambda: linear(BOTH, rename={"a": ""}, ignore=["b.weight"]),
     ),

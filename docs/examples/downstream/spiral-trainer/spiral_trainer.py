@@ -1,8 +1,9 @@
 """Trains a linen module with batch normalization to tell two spirals apart.
 
 The project takes the layers that it uses from their own packages, each pinned to a minor version:
-below 1.0 the next minor may break something, and pip shall say so when it installs, not Python when
-it runs. The facade `linnet.linen` isn't needed; it would bring attention and recurrence along.
+below 1.0, the next minor version may break something, and pip should report that when it installs,
+not Python when it runs. The facade `linnet.linen` isn't needed; it would bring attention and
+recurrence along.
 
 B: batch.
 """

@@ -1,7 +1,7 @@
 """Reads rotary positions from a model's configuration, the config.json of Hugging Face.
 
-Their options have had several names and places over the years: beside the others (`rope_theta`),
-in `rope_scaling`, in `rope_parameters`, and there once more for each type of layer.
+The options have had several names and places over the years: at the top level (`rope_theta`), in
+`rope_scaling`, in `rope_parameters`, and in the latter separately for each type of layer.
 """
 
 from __future__ import annotations

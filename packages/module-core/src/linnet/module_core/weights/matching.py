@@ -187,7 +187,7 @@ def matched(
     unused = _untied(unused, sorted(taken), tensors)
     left_over = _left_over(missing, unused)
     if left_over or problems:
-        hint = "Write what is called otherwise into rename=, and what has no place into ignore=."
+        hint = "Put names that differ into rename=, and names without a counterpart into ignore=."
         if missing and not target.complete:
             hint = (
                 "The layers within a linen module are known from a call: pass inputs=, such as"

@@ -1,7 +1,7 @@
 """Loads PyTorch's state dicts into modules, and makes state dicts of modules.
 
-A state dict is any mapping of names to arrays; PyTorch itself isn't needed. Each layer declares
-beside it how PyTorch stores its parameters (`linnet.module_core.layers.torch_layout`).
+A state dict is any mapping of names to arrays; PyTorch itself isn't needed. Each layer's class
+declares how PyTorch stores its parameters (`linnet.module_core.layers.torch_layout`).
 """
 
 from __future__ import annotations
