@@ -1,7 +1,8 @@
 """Sets up a call of `init`, `apply` or `bind`.
 
 A call makes a frame from the user's arguments, binds a clone of the module to the frame's root,
-runs the method once, and returns what the frame holds. The module itself never changes.
+runs the method, and returns what the frame holds. The module itself never changes. `init` traces
+the method instead where it can; see `eager_init`.
 """
 
 from __future__ import annotations
