@@ -3,7 +3,7 @@
 `linen` has immutable modules whose variables live outside of them, and `nnx` has modules that own
 their variables. `boxes` defines values with metadata, `errors` all errors, `dtypes` the rule for
 computation dtypes, `config` the switches, `typing` the names for annotations, `training` what a
-training loop takes beside the model, `sharding` how whole models are laid out on a mesh, and
+training loop needs besides the model, `sharding` how whole models are laid out on a mesh, and
 `weights` loads parameters from PyTorch and from files. Each is loaded on first use: importing one
 style never imports the other.
 """

@@ -227,7 +227,7 @@ def _rebuilt(like: PyTree, items: dict[Any, Any]) -> PyTree:
 
 
 def _without(mapping: PyTree, path: tuple[str, ...], keys: Iterable[Any]) -> PyTree:
-    """A copy without some keys of the mapping at a path; mappings that get empty are left out."""
+    """A copy without some keys of the mapping at a path, and without mappings that become empty."""
     items = dict(mapping.items())
     if not path:
         for key in keys:

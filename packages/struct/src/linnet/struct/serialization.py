@@ -84,8 +84,8 @@ def to_bytes(target: object) -> bytes:
         keys, numbers (including complex ones), bools, strings, bytes and None.
 
     Raises:
-      NotSerializableError: (a TypeError) a leaf is something else, or an array of which other
-        processes have a part; names its path.
+      NotSerializableError: (a TypeError) a leaf is something else, or an array that other
+        processes hold parts of; names its path.
       ImportError: msgpack is not installed.
 
     >>> from linnet.struct import serialization
@@ -134,8 +134,8 @@ def msgpack_serialize(pytree: object, in_place: bool = False) -> bytes:
         tree is not changed in either case.
 
     Raises:
-      NotSerializableError: (a TypeError) the tree holds something else, or an array of which other
-        processes have a part; names its path.
+      NotSerializableError: (a TypeError) the tree holds something else, or an array that other
+        processes hold parts of; names its path.
       ImportError: msgpack is not installed.
 
     >>> from linnet.struct import serialization

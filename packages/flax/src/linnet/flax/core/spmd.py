@@ -1,8 +1,8 @@
 """`flax.core.spmd`: rules from logical axes to those of a mesh, applied to any form of sharding.
 
 A sharding is a `PartitionSpec`, a tuple of names, a `NamedSharding`, or a `Format` that has one.
-Each function takes all of them, and leaves None. A rule here replaces one entry by another; that an
-array uses an axis of the mesh only once is up to `linen.logical_to_mesh_axes`.
+Each function takes all of them, and leaves None. A rule here replaces one entry by another;
+`linen.logical_to_mesh_axes` also ensures that an array uses an axis of the mesh only once.
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ def shard_value(
 
     Args:
       value: an array, or a tree of them.
-      out_sharding: how it lies; None leaves the value.
+      out_sharding: its sharding; None leaves the value as it is.
       sharding_rules: from logical axes to those of the mesh; those that are set apply as well.
-      mesh: which one; None for that of the sharding, or the one that is set.
+      mesh: the mesh; None for that of the sharding, or the one that is set.
 
     Raises:
       ArgumentError: there is no mesh, or it lacks an axis.

@@ -26,7 +26,7 @@ class SetupState(IntEnum):
 
 
 class _ModuleInternalState:
-    """What Flax pickles with a module. Nothing of it is used."""
+    """What Flax pickles with a module. None of it is used."""
 
 
 def capture_call_intermediates(_: object, method_name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The names of `flax.linen.transforms`: linen's own, and what makes more of them.
+"""The names of `flax.linen.transforms`: linen's own, and functions that make more of them.
 
 A transform of `linnet.flax.core.lift`, or a function that is written with these, takes a function
 of a scope. `lift_transform` applies one to a module class, or to a function of a module. The
@@ -99,7 +99,7 @@ def lift_direct_transform(
       targets: functions of a module.
       mdl: the module.
       args, kwargs: the further arguments.
-      multi_scope: any number of scopes is taken, whatever this says.
+      multi_scope: ignored; any number of scopes is accepted.
     """
     return transform(*targets, mdl, *args, **kwargs)
 

@@ -2,7 +2,7 @@
 
 A user's function need only accept query, key and value, and the options that it uses. If the layer
 is called with an option that the function has no parameter for, the call raises an error, because
-the option would be ignored silently.
+the option would otherwise be ignored silently.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def call_attention_fn(
 ) -> Array:
     """Calls `function(query, key, value, ...)` with the options that it accepts.
 
-    What says which keys a query sees is passed as a mask if the function lacks a parameter for it.
+    Options that determine which keys a query sees are passed as a mask if the function lacks a
+    parameter for them.
 
     Args:
       function: the function, with parameters named as in `dot_product_attention`.

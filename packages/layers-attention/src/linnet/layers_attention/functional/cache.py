@@ -42,7 +42,7 @@ class Cache(NamedTuple):
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """The options of a layer's cache: `cache=CacheOptions(per_row=True)`.
+    """The options of a layer's cache: `cache_options=CacheOptions(per_row=True)`.
 
     Attributes:
       dtype: dtype of keys and values in the cache; None for that of the layer's keys and values.
@@ -148,7 +148,7 @@ def append_to_cache(
       value: [*B, N, H, E].
       lengths: broadcasts to [*B]; how many of the N new positions of each row are tokens, the
         others being padding behind them. None for all. It needs `filled` per row.
-      ring: a position is stored in its remainder modulo L, in place of the one L before it.
+      ring: position p is stored in slot p modulo L, in place of position p - L.
 
     Raises:
       ShapeError: the new positions or lengths don't fit the cache.

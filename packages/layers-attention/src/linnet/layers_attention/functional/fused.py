@@ -2,9 +2,9 @@
 
 The kernel supports only half precision and computes its softmax in float32. Its dropout could not
 be reproduced elsewhere, so dropout is not supported; nor are soft caps and sinks. A causal window
-is the kernel's own; other windows and segments become a mask, and biases one array. What needs
-neither, in shapes that the kernel takes, "auto" leaves to it: only then is memory linear in the
-length.
+is the kernel's own; other windows and segments become a mask, and biases one array. "auto"
+chooses the kernel only for calls that need neither, in shapes that it takes: only then is memory
+linear in the length.
 
 B batch (any number of dimensions), Q queries, K keys, H heads, D depth of queries and keys, E depth
 of values.

@@ -95,7 +95,7 @@ class RelativeBuckets:
       max_distance: the distance from which on all keys are in the last bucket.
 
     Raises:
-      ShapeError: the table has not two dimensions.
+      ShapeError: the table doesn't have two dimensions.
       ArgumentError: there are too few buckets, or `max_distance` is too small for them.
 
     >>> import jax.numpy as jnp
@@ -242,8 +242,8 @@ def in_a_row(function: DistanceBias, first: int | Array, q: int, k: int, heads: 
 def skewed(x: Array, q: int, k: int) -> Array:
     """[H, q, k] with `x[h, j - i + q - 1]` at i, j; from [H, q + k - 1].
 
-    A repetition of rows that are one longer than what is read of each shifts them by one each: no
-    gather, and its gradient is a sum, no scatter.
+    Repeating rows that are one number longer than what is read of each shifts each row by one. This
+    takes no gather, and its gradient is a sum instead of a scatter.
     """
     heads, width = x.shape[0], q + k - 1
     x = jnp.pad(x, ((0, 0), (0, 1)))

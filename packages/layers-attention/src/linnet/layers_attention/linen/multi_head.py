@@ -178,7 +178,8 @@ class MultiHeadDotProductAttention(Module):
           inputs_v: [*B, K, C]; None for `inputs_k`.
           inputs_kv: deprecated; sets both `inputs_k` and `inputs_v`.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
-            query gets the mean of all values. While decoding, K is the cache's length.
+            query gets the mean of all values, or zeros if there are sinks. While
+            decoding, K is the cache's length.
           deterministic: disables dropout; required if the constructor didn't get it.
           dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".

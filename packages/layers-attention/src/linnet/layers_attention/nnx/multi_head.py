@@ -349,7 +349,8 @@ class MultiHeadAttention(Layer):
           inputs_k: [*B, K, in_kv_features, or the first of two]; None for `inputs_q`.
           inputs_v: [*B, K, in_kv_features, or the second of two]; None for `inputs_k`.
           mask: broadcasts to [*B, H, Q, K]; attention is forbidden where it is zero. A fully masked
-            query gets the mean of all values. While decoding, K is the cache's length.
+            query gets the mean of all values, or zeros if there are sinks. While
+            decoding, K is the cache's length.
           deterministic: disables dropout; takes precedence over the layer's setting.
           rngs: streams, of which 'dropout' is used, or one stream, or a key; takes precedence over
             the layer's own stream.

@@ -27,7 +27,7 @@ __all__ = [
 
 
 def is_multi_device_array(value: object) -> bool:
-    """Whether a value is an array of which no device has all.
+    """Whether a value is an array that no device holds as a whole.
 
     >>> import jax.numpy as jnp
     >>> is_multi_device_array(jnp.ones(3))
@@ -51,8 +51,8 @@ def restore_args_from_target(target: PyTree, mesh: Mesh | None = None) -> PyTree
 
     Args:
       target: arrays, or `jax.ShapeDtypeStruct`s. What has a sharding is restored as an array of
-        jax with it. Beside such arrays, Python's numbers and texts are restored as what they are;
-        anything else is restored as an array of NumPy.
+        jax with it. Python's numbers and strings beside such arrays are restored as they are;
+        anything else is restored as a NumPy array.
       mesh: the mesh to restore arrays on, with the partition specs that they have; an array on one
         device is then replicated.
 

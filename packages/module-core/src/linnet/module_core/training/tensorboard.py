@@ -66,7 +66,7 @@ class SummaryWriter:
             self._write(file_version="brain.Event:2")
 
     def close(self) -> None:
-        """Writes what is left, and closes the file. The writer takes nothing afterwards."""
+        """Writes what is left, and closes the file. The writer can't be used afterwards."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -74,7 +74,7 @@ def dense_general(
 ) -> jax.Array:
     """An affine map of any dimensions; see `linnet.linen.DenseGeneral`.
 
-    Along `batch_dims`, all kernels begin equal.
+    Along `batch_dims`, all initial kernels are equal.
 
     Args:
       scope: gets "kernel" [*batch, *contracted, *features], and "bias" [*batch, *features].

@@ -1,4 +1,4 @@
-"""Reads what Flax 0.12 has pickled: a `GraphDef` of its, and the attributes of its objects.
+"""Reads what Flax 0.12 has pickled: a `GraphDef` of Flax, and the attributes of its objects.
 
 A pickle names classes and holds their attributes. Where `linnet.flax` answers for Flax's names,
 Python makes objects of our classes and hands them what Flax's held. A `GraphDef` of Flax's is a
@@ -63,7 +63,8 @@ class LeafAttribute(NodeAttribute):
 def graphdef_of(state: Sequence[Any]) -> GraphDef:
     """The structure that Flax has pickled as (nodes, attributes, number of leaves).
 
-    Every leaf is taken for an array: that a Python number was marked as data isn't told.
+    Every leaf is taken for an array: the pickle doesn't say whether a Python number was marked as
+    data.
 
     Raises:
       ArgumentError: it is part of a transform's bookkeeping.
