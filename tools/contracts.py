@@ -9,7 +9,7 @@ them. pytest finds this module by its setting `pythonpath`. A test module that d
 
 has all the tests below, each run over the rows of its `LAYERS` that it applies to (see
 `pytest_generate_tests`), and fails for a module class in `MODULES` without a row. Classes that
-don't promise all this, because they are no layers, are in its `TESTED_APART`.
+don't promise all this, because they are not layers, are in its `TESTED_APART`.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Layer(NamedTuple):
 
 
 # Most of the time goes into compiling: what several promises compare with is compiled once a layer.
-# A row holds dicts, so it stands for itself.
+# A row holds dicts, so it is compared by identity.
 _compiled: dict[tuple[int, str], tuple[Layer, Any]] = {}
 
 

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-# Beside all that pytest and jax keep, Python's collector takes a tenth of the tests' time and finds
-# next to nothing: it shall look less often. Conftests import this file before tests are collected.
+# With all that pytest and jax keep, Python's collector takes a tenth of the tests' time and finds
+# almost nothing, so it runs less often here. Conftests import this file before tests are collected.
 gc.set_threshold(50_000, 20, 100)
 
 _states: dict[int, tuple[np.random.Generator, Any]] = {}
@@ -54,7 +54,7 @@ def programs_of_its_own() -> Iterator[None]:
 def only_new_garbage() -> Iterator[None]:
     """For tests that call `gc.collect`: it visits what the test makes, and no older object.
 
-    Beside all that jax keeps of the tests before, a collection takes most of a second.
+    With all that jax keeps from earlier tests, a collection takes most of a second.
     """
     gc.freeze()
     yield
@@ -72,8 +72,8 @@ def x64() -> Iterator[None]:
 def pass_on_devices(*files: Path, count: int = 8, options: tuple[str, ...] = ()) -> str:
     """Runs the tests in files in one process that has several CPU devices; fails if one does.
 
-    A process has them from its start on or never. Starting one takes longer than most tests, so
-    all files of a package that need it share it.
+    The number of devices is fixed when a process starts. Starting one takes longer than most tests,
+    so all files of a package that need it share it.
 
     Args:
       files: have names that pytest doesn't find by itself, since they fail on one device.

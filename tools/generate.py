@@ -1,7 +1,7 @@
 """Writes the parts of the repository's files that follow from other files.
 
-    python tools/generate.py                 writes them anew; a test says when one is out of date
-    python tools/generate.py figures.json    takes over results of `tools/bench --json` first
+    python tools/generate.py                 writes them again; a test fails if one is out of date
+    python tools/generate.py figures.json    first reads results of `tools/bench --json`
 
 Such a part begins with `<!-- KIND, a remark -->` or `<!-- KIND: ARGUMENT -->`, and ends with
 `<!-- end -->`. The project files give the table of packages in README.md, how to install and to pin

@@ -1,9 +1,9 @@
 """Reads from the sources of a package which hints its errors give.
 
-A hint is what a call passes as `hint=`. Its words may be written there, or have a name; they may be
-what a function returns, of this file or of one that it imports from; or they may come in through a
-parameter, and then they are where the function is called. All of these are followed. What can't be
-read is a hint, too, whose text says so: nothing that reaches a user goes unnoticed.
+A hint is what a call passes as `hint=`. Its words may be written there, or have a name; a function
+of this file, or of one that it imports from, may return them; or they may be passed in through a
+parameter, so that they are where the function is called. All of these are followed. What can't be
+read also counts as a hint, whose text says so: no hint that reaches a user goes unnoticed.
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     python tools/isolation.py linnet-struct    checks the package's installation
     python tools/isolation.py --list           what is installed, as JSON
 
-A package stands alone if an environment that was empty holds, after its installation, no more than
-what it declares and what that brings; if it declares no more than the project allows itself; and if
-each of its modules is then imported from there, without a warning. The metadata of what is
-installed tells the first two, so nothing here knows how it was installed. Only the standard
-library: were `packaging` needed, something undeclared would have to be there as well.
+A package works alone if an environment that was empty contains, after its installation, only what
+it declares and what that requires; if it declares only what the project allows; and if each of its
+modules can then be imported from there, without a warning. The first two follow from the metadata
+of what is installed, so nothing here depends on how it was installed. This file needs only the
+standard library, since `packaging` would be something undeclared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 
-# What packages may require beside each other; jaxlib is jax's other half.
+# What packages may require besides each other; jaxlib belongs to jax.
 ALLOWED = {"jax", "jaxlib", "numpy"}
 ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}, "linnet-flax": {"msgpack"}}
 
@@ -59,7 +59,7 @@ def closure(name: str, present: dict[str, Distribution]) -> set[str]:
 
 
 def complaints(name: str, present: dict[str, Distribution]) -> list[str]:
-    """Why the package `name` doesn't stand alone here; empty if it does."""
+    """Why the package `name` doesn't work alone here; empty if it does."""
     if name not in present:
         return [f"{name} is not installed for {sys.executable}."]
     found = []

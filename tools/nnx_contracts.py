@@ -314,7 +314,7 @@ def test_copies_are_layers_of_their_own(layer: Layer) -> None:
 
 
 class ArrayLike:
-    """No array, but turns into one."""
+    """Not an array, but can be converted to one."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -324,7 +324,7 @@ class ArrayLike:
 
 
 class Indexed:
-    """No array, but gives one where a variable would: `parameter[...]`."""
+    """Not an array, but returns one like a variable: `parameter[...]`."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

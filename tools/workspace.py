@@ -1,7 +1,7 @@
 """What packages there are, what they need, and in which order: read from packages/*/pyproject.toml.
 
-The one place that knows. noxfile.py, the workflow in .github and the documents ask it, so a new
-package is a new folder and nothing else. Only the standard library, so that any Python can run it:
+This is the only list of packages: noxfile.py, the workflow in .github and the documents use it, so
+adding a package takes a new folder and nothing else. It needs only the standard library:
 
     python tools/workspace.py               a table for people
     python tools/workspace.py --packages    their folders' names, as JSON, and
@@ -31,14 +31,14 @@ class Package:
 
     Attributes:
       name: the distribution's name, such as `linnet-layers-linear`.
-      folder: where it stands, an absolute path; the folder's name is the package's short name.
+      folder: its absolute path; the folder's name is the package's short name.
       description: one sentence.
-      import_names: the packages it installs, such as `linnet.layers_linear`; one, but for a facade.
+      import_names: the packages it installs, such as `linnet.layers_linear`; a facade has several.
       version: from the package's `__about__.py`.
       siblings: requirements for packages of this repository, as declared, by distribution name.
       third_party: requirements for all others, as declared, by distribution name.
       extras: optional requirements by extra, then by distribution name.
-      tests_need: requirements of its tests alone, beside what all tests need.
+      tests_need: requirements of its tests alone, in addition to those of all tests.
     """
 
     name: str
@@ -139,7 +139,7 @@ def oldest_requirements(chosen: Iterable[Package]) -> list[str]:
 
 
 def project(folder: Path = ROOT) -> dict[str, Any]:
-    """What stands in a folder's pyproject.toml."""
+    """The contents of a folder's pyproject.toml."""
     with (folder / "pyproject.toml").open("rb") as file:
         return tomllib.load(file)
 

@@ -1,8 +1,8 @@
-"""Rounds of measurements, until their ratios stand still.
+"""Rounds of measurements, repeated until their ratios are stable.
 
 A round measures every contender once, so that whatever slows the machine down for a while slows all
 of them; a comparison's ratio is taken within each round, and the median of those is its result. The
-contender that begins moves on by one each round, so that none always follows the same other.
+first contender changes from round to round, so that none always follows the same other one.
 
 Rounds go on until each ratio is known to a hundredth, or the case's time is up. A case whose rounds
 are long has fewer of them, two or three.
@@ -24,8 +24,8 @@ class Effort:
     """How long a case may take.
 
     Attributes:
-      seconds: no round begins after that many, if there were enough.
-      rounds: the fewest, and the most.
+      seconds: no round begins after this time, if there were enough rounds.
+      rounds: the smallest and the largest number of rounds.
       few: how many are enough after three times that many seconds.
     """
 
@@ -39,7 +39,7 @@ QUICK = Effort(seconds=3.0, rounds=(1, 15), few=1)
 
 
 class Budget:
-    """Divides the time for all cases: what a case leaves of its share is for those after it.
+    """Divides the time among all cases: what a case leaves of its share goes to later ones.
 
     Args:
       seconds: for all cases together. A case whose fewest rounds take longer than its share, and
@@ -111,7 +111,7 @@ def run(case: Case, effort: Effort) -> Result:
     if case.warm:
         for measure in measures.values():
             measure()  # fills caches, compiles, writes bytecode
-    # What is alive by now stays: the collection before each measurement need not look at it.
+    # Objects alive by now stay alive: the collection before each measurement need not visit them.
     gc.collect()
     gc.freeze()
     try:

@@ -1,6 +1,6 @@
 """The table, and the same as JSON.
 
-The JSON says what it was measured with and no date: two files differ where the figures do.
+The JSON contains the environment but no date, so two files differ only where the figures do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What came out of a program in both environments, and whether it is equal."""
+"""The results of a program in both environments, and whether they are equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The programs, and what their heads say."""
+"""The programs, and the settings in their heads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read(path: Path) -> Program:
     """A program, from its head.
 
     Raises:
-      ValueError: the head is missing, lacks a pin, or has a key that nobody reads.
+      ValueError: the head is missing, lacks a pin, or has an unknown key.
     """
     text = _text(path)
     found = HEAD.search(text)

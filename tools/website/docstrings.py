@@ -1,4 +1,4 @@
-"""What Linnet's docstrings mean to griffe, the tool that reads them for the API pages.
+"""Explains Linnet's docstrings to griffe, the tool that reads them for the API pages.
 
 Four things that it doesn't know by itself:
 

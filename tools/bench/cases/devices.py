@@ -1,8 +1,8 @@
-"""nnx on eight devices: what a call of `nnx.jit` costs beside `jax.jit` on a list of the arrays.
+"""nnx on eight devices: what a call of `nnx.jit` costs, next to `jax.jit` on a list of the arrays.
 
 Each array, [8, 8], is split over the devices. `flat, in` takes the same arrays and returns nothing,
-as the function under `nnx.jit` does; `flat, in and out` returns each of them plus one. Counted is
-the processor's time of the thread that calls.
+as the function under `nnx.jit` does; `flat, in and out` returns each of them plus one. The
+processor time of the calling thread is counted.
 """
 
 from __future__ import annotations

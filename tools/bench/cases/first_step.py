@@ -1,8 +1,8 @@
 """Time to the first step: making a transformer of 24 layers, and training it for one step.
 
-In a fresh interpreter each time, without jax's cache of compiled programs, in the processor's time:
-what is counted is tracing, compiling and drawing, all of which wait for nothing. Imports, the key
-and the inputs are there before.
+Measured in a fresh interpreter each time, without jax's cache of compiled programs, in processor
+time: tracing, compiling and drawing are counted, none of which waits for anything. Imports, the key
+and the inputs are made beforehand.
 
 A training step is one of gradient descent on one example of 16 tokens, so that hardly any of its
 time is computing. `repeat` has its layers in `Repeat`; `loop` has 24 of them.

@@ -1,6 +1,6 @@
 """Importing, after jax: in a fresh interpreter each time, with bytecode written beforehand.
 
-In the processor's time, as tracing is: reading the files waits for the disk only the first time.
+Measured in processor time, as tracing is: reading the files waits for the disk only the first time.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The gradient is that of the sum of the outputs' squares by parameters and inputs. torch's own LSTM
 and GRU take part where torch is installed, with as many threads as there are cores, as JAX has.
-They have one bias more for each gate of the LSTM and of the GRU, added to the same sums.
+They have one more bias for each gate of the LSTM and of the GRU, added to the same sums.
 
 Shapes: T time, B batch, D input features, H hidden features.
 """

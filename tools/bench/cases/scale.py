@@ -1,4 +1,4 @@
-"""A language model of 70 billion parameters on 16 x 16 devices, before any of them is there.
+"""A language model of 70 billion parameters on 16 x 16 devices, before any of them exists.
 
 From shapes alone, in the processor's time: what one waits for before a large model is compiled, and
 what each device will hold. See `models/llama.py`.

@@ -1,10 +1,11 @@
 """Tracing `apply` of 24 blocks: what is paid before anything is compiled.
 
-The function handed to `jax.jit` is a new one each time, so that its trace is never remembered. What
-jax remembers inside (the traces of its own jitted functions, such as gelu and bernoulli) differs:
+The function passed to `jax.jit` is a new one each time, so that its trace is never cached. The
+cases differ in what jax caches inside (the traces of its own jitted functions, such as gelu and
+bernoulli):
 
 * `trace-*`: kept, as in a program that has traced such layers before;
-* `first-trace-*`: forgotten before each measurement, by `jax.clear_caches()`: a program's first
+* `first-trace-*`: cleared before each measurement, by `jax.clear_caches()`, as in a program's first
   trace.
 """
 

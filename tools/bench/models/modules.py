@@ -1,7 +1,8 @@
 """Stateful models, made by Linnet's and by Flax's nnx from the same source.
 
-`stack` is many small layers, so that what a call costs is not computing: 50 times a `Linear` and a
-`BatchNorm`; with Adam, 702 arrays. `transformer` is a pre-norm transformer with causal attention.
+`stack` has many small layers, so that the cost of a call isn't that of computing: 50 times a
+`Linear` and a `BatchNorm`; with Adam, 702 arrays. `transformer` is a pre-norm transformer with
+causal attention.
 """
 
 from __future__ import annotations

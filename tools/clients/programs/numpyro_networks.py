@@ -70,7 +70,7 @@ def random_nnx(x, y=None):
 
 
 def fitted(model, guide, steps=20):
-    """What SVI arrives at."""
+    """The result of SVI."""
     svi = SVI(model, guide, numpyro.optim.Adam(0.01), Trace_ELBO())
     return svi.run(jax.random.key(0), steps, X, Y, progress_bar=False)
 

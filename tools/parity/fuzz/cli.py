@@ -29,7 +29,7 @@ ARMS: dict[str, Arm] = {
         stored.Stored(),
     )
 }
-# Seconds of programs after which what jax has compiled is dropped: else memory grows for ever.
+# After so many seconds of programs, what jax has compiled is dropped; else memory grows forever.
 CLEAR_AFTER = 60
 
 

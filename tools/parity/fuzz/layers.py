@@ -1,7 +1,7 @@
 """Layers with random options, shapes and types: the same parameters bit for bit, near outputs.
 
 A row of the tables below says how a layer's options, its inputs and its call are drawn; what is
-drawn needs not make sense, as long as both libraries refuse what does not.
+drawn need not make sense, as long as both libraries raise an error for what doesn't.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """linen: lifted transforms, nested, over small modules with parameters, state, dropout and sowing.
 
 Each node of a program becomes a class of its own whose input and output have one shape; a lifted
-node calls its transformed inner node so that this stays true. Compared are the variables of `init`,
-bit for bit, then `apply` with what it changes, again under `jax.jit`, and gradients.
+node calls its transformed inner node so that this stays true. The variables of
+`init` are compared bit for bit, then `apply` with what it changes, again under `jax.jit`, and
+gradients.
 """
 
 from __future__ import annotations
