@@ -30,7 +30,7 @@ class Remedy:
         from others.
       mistake: raises the error.
       corrected: the same program, changed as the hint says.
-      filled: what stands in this error for the `{}`s, where that matters.
+      filled: what replaces the `{}`s in this error, where that matters.
     """
 
     words: str

@@ -66,7 +66,7 @@ def complaints(name: str, present: dict[str, Distribution]) -> list[str]:
     if strangers := sorted(set(present) - closure(name, present)):
         found.append(
             f"{', '.join(strangers)}: installed, though neither {name} nor what it needs asks for "
-            f"it. The environment was not empty, or a requirement stands in no metadata."
+            f"it. The environment was not empty, or a requirement is missing from the metadata."
         )
     for own in sorted(ours(closure(name, present))):
         allowed = ALLOWED | ALLOWED_FOR.get(own, set())

@@ -1,8 +1,8 @@
-"""What every layer accepts, and in which words it refuses the rest: one rule for each question.
+"""What every layer accepts, and the errors that it raises for the rest: one rule for each question.
 
 The rules are those of `linnet.module_core.layers.checks`. Here they are asked of a layer from
 outside: each argument that is a size, an axis or a rate is given values that break its rule, and
-each input values that are no array. `contracts` and `nnx_contracts` do so for each row of their
+each input values that are not arrays. `contracts` and `nnx_contracts` do so for each row of their
 tables.
 """
 
@@ -62,7 +62,7 @@ def _wrong(name: str, value: Any) -> Iterator[tuple[Any, type[Exception], str]]:
 
 
 def require_rule_of_inputs(inputs: tuple[Any, ...], call: Callable[..., Any]) -> None:
-    """Gives the last of the inputs as nested lists, which do, and as what is no array of numbers.
+    """Passes the last input as nested lists, which are accepted, and as what isn't numeric.
 
     Args:
       inputs: arrays that fit.

@@ -68,7 +68,7 @@ def digest(file: Path) -> str:
 
 
 def check_committed(package: Package) -> None:
-    """Refuses a package whose folder lacks something, or whose source holds what is none.
+    """Checks that a package's folder lacks nothing, and that its source holds nothing else.
 
     Raises:
       Refused: a file is missing, or should not be there.
@@ -86,7 +86,7 @@ def check_committed(package: Package) -> None:
 
 
 def check_wheel(package: Package, wheel: Path) -> None:
-    """Refuses a wheel that does not hold exactly the package's committed source and its metadata.
+    """Checks that a wheel holds exactly the package's committed source and its metadata.
 
     Raises:
       Refused: a file is missing, or should not be there.
@@ -101,7 +101,7 @@ def check_wheel(package: Package, wheel: Path) -> None:
 
 
 def check_source_distribution(package: Package, file: Path) -> None:
-    """Refuses a source distribution that is not all of the package's folder, as committed.
+    """Checks that a source distribution is all of the package's folder, as committed.
 
     Raises:
       Refused: a file is missing, or should not be there.

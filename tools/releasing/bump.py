@@ -75,7 +75,7 @@ def bump(package: Package, part: str, date: str) -> Bump:
       date: of the release, `2026-11-21`.
 
     Raises:
-      Refused: something stands against it; the message says what, where, and how to mend it.
+      Refused: the bump isn't allowed; the message says why, where, and how to fix it.
     """
     require_whole_history()
     if changes := uncommitted():

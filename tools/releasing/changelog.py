@@ -42,14 +42,14 @@ SECTIONS: Mapping[str, Step] = {
 
 @dataclass(frozen=True)
 class Changelog:
-    """The text of a changelog, and where it stands."""
+    """The text of a changelog, and its path."""
 
     where: str
     text: str
 
     @classmethod
     def of(cls, package: Package) -> Changelog:
-        """The changelog of a package as it stands there."""
+        """The changelog in a package's folder."""
         path = package.folder / "CHANGELOG.md"
         where = path.relative_to(workspace.ROOT).as_posix()
         if not path.exists():
@@ -64,7 +64,7 @@ class Changelog:
         return workspace.ROOT / self.where
 
     def part(self, heading: str) -> str | None:
-        """What stands below `## heading`, or None; a version is found with any date."""
+        """The text below `## heading`, or None; a version is found with any date."""
         pattern = rf"^## {re.escape(heading)}(?: - \d{{4}}-\d\d-\d\d)?$(.*?)(?=^## |\Z)"
         found = re.search(pattern, self.text, re.MULTILINE | re.DOTALL)
         return found[1].strip() if found else None

@@ -59,7 +59,7 @@ def last_tag(package: Package, below: Version | None = None) -> Version | None:
 
 
 def project_at(package: Package, version: Version) -> dict[str, Any]:
-    """What stood in a package's pyproject.toml when a version of it was released."""
+    """The contents of a package's pyproject.toml when a version of it was released."""
     name = f"{folder_name(package)}/pyproject.toml"
     return tomllib.loads(git("show", f"{tag_name(package, version)}:{name}"))
 
@@ -82,12 +82,12 @@ def changed_since(tag: str, package: Package) -> list[str]:
 
 
 def folder_name(package: Package) -> str:
-    """Where a package stands in the repository: `packages/struct`."""
+    """A package's folder in the repository: `packages/struct`."""
     return package.folder.relative_to(workspace.ROOT).as_posix()
 
 
 def require_whole_history() -> None:
-    """Refuses a clone that lacks older commits: what is missing there looks like a first release.
+    """Checks that a clone has all older commits: without them, a release looks like the first.
 
     Raises:
       Refused: the clone is shallow.
@@ -107,7 +107,7 @@ def sources(commit: str, into: Path) -> dict[str, str]:
       into: an empty folder.
 
     Returns:
-      Where each file stands in the repository, by where it stands in `into`.
+      The path of each file in the repository, by its path in `into`.
     """
     origin = {}
     with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "packages"))) as archive:

@@ -1,6 +1,6 @@
 """Why a command was not carried out: an error for the person at the command line.
 
-The first line says what was refused and why; the others where it stands and how to mend it.
+The first line says what was refused and why; the others say where, and how to fix it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A package offers what its `__init__` offers: the names in `__all__`, or where th
 defined there and those imported `as` themselves; a module among them offers its own names in the
 same way. A module that no `__init__` offers is internal, whatever it is called, with one exception:
 what a sibling imports from it is offered too, for an older sibling may be installed beside a newer
-package. Sources are read, not imported: what is loaded lazily stands under `TYPE_CHECKING`.
+package. Sources are read, not imported: what is loaded lazily is under `TYPE_CHECKING`.
 
 All packages are loaded together, as if they were installed, so that what one passes on of another
 and what a class inherits from another is known to the end.
@@ -90,7 +90,7 @@ class Surface:
         return _home(self.tree, name) if anywhere else self.offered.get(name)
 
     def passes_on(self, sibling: Package) -> bool:
-        """Whether something is offered here that stands in a sibling."""
+        """Whether something is offered here that is defined in a sibling."""
         found = (thing for thing in self.offered.values() if isinstance(thing, griffe.Object))
         return any(_inside(thing.path, sibling.import_names) for thing in found)
 
@@ -103,7 +103,7 @@ def tree_at(commit: str) -> Tree:
 
 
 def tree_in(folder: Path, origin: dict[str, str] | None = None) -> Tree:
-    """All packages whose sources stand in one folder, as if they were installed there."""
+    """All packages whose sources are in one folder, as if they were installed there."""
     (folder / "linnet").mkdir(exist_ok=True)
     seen = _Imports()
     loader = griffe.GriffeLoader(

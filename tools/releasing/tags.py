@@ -1,6 +1,7 @@
-"""What must hold before a tag becomes a release. The workflow asks this before it builds.
+"""What must be true before a tag becomes a release. The workflow checks it before it builds.
 
-A bump already took care of it, but a tag can be made by hand, in a wrong place or on a wrong day.
+A bump ensures this already, but a tag can also be created manually, in a wrong place or on a wrong
+day.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def check_tag(tag: str) -> Package:
     """The package that a tag releases, once all that a release needs is there.
 
     Raises:
-      Refused: something is missing; the message says what, where, and how to mend it.
+      Refused: something is missing; the message says what, where, and how to fix it.
     """
     package, version = tagged(tag)
     require_whole_history()

@@ -1,9 +1,9 @@
 """Versions as this project counts them, and the ranges that siblings declare.
 
-A version is three numbers. Below 1.0 a new minor version may break what was there and a new patch
-version may not, whether it mends or adds; from 1.0 on a break is a major version, an addition a
-minor and a mend a patch one. A sibling is declared from some version up to the next that may
-break, `>=0.2,<0.3`. A range has to move exactly when a version left it.
+A version is three numbers. Below 1.0, a new minor version may break something and a new patch
+version may not, whether it fixes or adds; from 1.0 on, a breaking change takes a major version, an
+addition a minor one, and a fix a patch. A sibling is declared from some version up to the next that
+may break something, `>=0.2,<0.3`. A range has to move exactly when a version is outside of it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Every block of Python in docs/ and README.md runs, and prints what stands behind it.
+"""Every block of Python in docs/ and README.md runs, and prints what the page says.
 
-The blocks of a page run one after the other, in one namespace. Whatever a statement prints stands
-as a comment behind it, at the end of its last line or in the lines below. What statements of a
-block print that have no such comment stands in a block of plain text behind theirs, at most one
-line ("It prints") further down.
+The blocks of a page run one after the other, in one namespace. What a statement prints is written
+as a comment after it, at the end of its last line or in the lines below. For the statements of a
+block without such a comment, it is in a block of plain text after theirs, at most one line ("It
+prints") further down.
 
     print(x.shape)  # (2, 3)
 
@@ -14,8 +14,8 @@ line ("It prints") further down.
     # the first line of the message
     # the second one, and ...
 
-What is printed and what stands there is compared as text, where "..." stands for anything, and a
-number with three or more digits behind the point may differ by one in the last: it was rounded, and
+What is printed and what the page says are compared as text, where "..." matches anything, and a
+number with three or more digits after the point may differ by one in the last: it was rounded, and
 versions of jax may differ. A statement is one of the page's own, such as a whole loop.
 """
 
@@ -125,7 +125,7 @@ def compare(printed, promised, page, line):
 
 
 def promise(statement, comments):
-    """What stands behind a statement, without the marks of a comment."""
+    """The comment after a statement, without its marks."""
     assert statement.end_lineno is not None
     line = statement.end_lineno
     if line in comments:

@@ -1,4 +1,4 @@
-"""What stands in .github agrees with the rest of the repository, and may do no more than it must.
+"""The files in .github agree with the rest of the repository, and may do only what they must.
 
 Whether GitHub understands it is checked by `nox -s workflows`, with tools made for that.
 """

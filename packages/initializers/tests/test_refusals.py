@@ -1,4 +1,4 @@
-"""Bad arguments are refused by name, with what was expected and what came."""
+"""Errors name the bad argument, what was expected and what was passed."""
 
 import inspect
 import math

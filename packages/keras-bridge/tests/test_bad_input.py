@@ -1,4 +1,4 @@
-"""What is refused, and in which words."""
+"""Bad input raises errors, and what they say."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What cannot be computed is refused; the message says what was expected, what came, and where."""
+"""Bad input raises an error that says what was expected, what was passed, and where."""
 
 import re
 

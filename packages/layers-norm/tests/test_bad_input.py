@@ -1,4 +1,4 @@
-"""What cannot be computed is refused, and the message says what was expected, what came, and where.
+"""Bad input raises an error that says what was expected, what was passed, and where.
 
 Each row: a call, the type that a plain Python handler would catch, and what the message must say.
 """

@@ -1,4 +1,4 @@
-"""What is refused, and what the messages say."""
+"""Bad input raises errors, and what they say."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What `linnet.nnx` offers, what stands behind it, and what importing it brings."""
+"""What `linnet.nnx` offers, where it is defined, and what importing it brings."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Mistakes that people make, and what they are told: enough to mend them without a search."""
+"""Mistakes that people make, and what they are told: enough to fix them without a search."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Trees as bytes: what goes in comes out, and foreign bytes are refused."""
+"""Trees as bytes: what goes in comes out, and foreign bytes raise an error."""
 
 import collections
 import contextlib

@@ -1,8 +1,9 @@
 """Makes a program smaller as long as it shows the same fault.
 
 The rules know JSON alone: leave something out of a list or a dict, take a part of the program's
-kind for the whole, make a number smaller. A program that makes no sense then is refused by all
-libraries alike and so shows no fault. Arms therefore give each key that may be left out a default.
+kind for the whole, make a number smaller. A program that then makes no sense raises an error
+in all libraries alike, and so shows no fault. Arms therefore give each key that may be left out a
+default.
 """
 
 from __future__ import annotations
