@@ -473,6 +473,20 @@ def test_tied_heads_and_ignored_tensors():
     refused(ArgumentError, Tied(), state_dict, "no place for head.weight", ignore=["*.inv_freq"])
 
 
+def test_a_new_head_keeps_its_values():
+    model = nnx.Dict(body=linear(), head=linear())
+    before = nnx.to_pure_dict(nnx.state(model.head))
+    old = {"body.weight": (7, 5), "body.bias": (7,), "head.weight": (3, 5), "head.bias": (3,)}
+    state_dict = state_of(**old)
+    from_torch(model, state_dict, ignore=["head?*"])
+    identical(nnx.to_pure_dict(nnx.state(model.head)), before)
+    identical(np.asarray(model.body.bias[...]), state_dict["body.bias"])
+    back = to_torch(model, like=state_dict, ignore=["head?*"])
+    identical(back, state_dict)
+    text = refused(ArgumentError, model, state_dict, "doesn't fit", ignore=["head.*"])
+    assert "no tensor for head/kernel" in text
+
+
 class FromTorch:
     """What of a PyTorch tensor is used."""
 

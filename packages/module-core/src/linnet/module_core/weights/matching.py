@@ -116,7 +116,8 @@ def matched(
                 hint=did_you_mean(f"{layer_name}.weight", tensors),
             )
     renames = with_repeats(renames, target)
-    index = _index(tensors, renames)
+    kept = [name for name in tensors if not (isinstance(name, str) and fits(name, ignore))]
+    index = _index(kept, tensors, renames)
     problems: list[str] = []
     steps: list[Step] = []
     taken: set[str] = set()
@@ -183,7 +184,7 @@ def matched(
         for path, leaf in target.leaves.items()
         if leaf.required and path not in claimed and not fits(leaf.name, ignore)
     ]
-    unused = [name for name in tensors if name not in taken | constants and not fits(name, ignore)]
+    unused = [name for name in kept if name not in taken | constants]
     unused = _untied(unused, sorted(taken), tensors)
     left_over = _left_over(missing, unused)
     if left_over or problems:
@@ -239,9 +240,9 @@ def with_repeats(renames: Renames, target: Target) -> Renames:
     return result
 
 
-def _index(tensors: Mapping[str, Any], renames: Renames) -> Index:
+def _index(names: Sequence[str], tensors: Mapping[str, Any], renames: Renames) -> Index:
     index: Index = {}
-    for name in tensors:
+    for name in names:
         if not isinstance(name, str):
             raise ArgumentTypeError(f"The state dict has the name {name!r}, expected a string.")
         if not hasattr(tensors[name], "shape"):

@@ -57,8 +57,8 @@ def from_torch(
         None for nothing.
       transposed: patterns of the names of matrices that are stored as [in, out], such as
         "*.c_attn.weight".
-      ignore: patterns of the names of tensors and variables that have no counterpart, such as
-        "*.inv_freq" or "*/lora_?"; these variables keep their values.
+      ignore: patterns of the names of tensors that are left out, such as "*.inv_freq", and of
+        variables that keep their values, such as "*/lora_?"; "head?*" is both, for a new head.
 
     Returns:
       The nnx module, whose variables were replaced, or the variables of the linen module.
