@@ -116,6 +116,7 @@ TABLES = SOURCES / "tables"
 PARTS = {
     "transforms": [LINEN / f for f in ("transforms", "lifting.py", "clones.py", "axes.py")],
     "cursor": [SOURCES / "cursor.py"],
+    "functional": [SOURCES / "functional"],
     "repeat": [
         *(LINEN / "repeat.py", SOURCES / "nnx" / "repeat.py"),
         *(SOURCES / "repeating.py", SOURCES / "recomputing.py", SOURCES / "stacking.py"),
