@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from hints import Remedy
 from linnet.module_core import nnx
 from linnet.module_core.layers.nnx import dropout_key, names_layer, params_key
 from linnet.module_core.nnx.structure.flattening import RefMap
+from linnet.module_core.nnx.structure.written_by_flax import graphdef_of
 from linnet.struct.serialization import msgpack_restore, to_bytes
 
 SOURCES = Path(nnx.__file__).parent
@@ -538,7 +541,39 @@ CREATING = [
     ),
 ]
 
-REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA, *CREATING]
+
+def of_flax(leaves=0, **attributes):
+    """The structure of None, as Flax pickles one."""
+    node = SimpleNamespace(type=type(None), metadata=None, **attributes)
+    return graphdef_of(([node], [], leaves))
+
+
+def values_pickled():
+    values = pickle.loads(pickle.dumps(nnx.to_pure_dict(nnx.state(layer()))))
+    made = Layer(rngs=nnx.Rngs(1))
+    state = nnx.state(made)
+    nnx.replace_by_pure_dict(state, values)
+    nnx.update(made, state)
+    assert (made.kernel[...] == layer().kernel[...]).all()
+
+
+PICKLED = [
+    Remedy(
+        "With Flax, pickle nnx.to_pure_dict(nnx.state(module)); here, create the module",
+        lambda: of_flax(leaves=1),
+        values_pickled,
+    ),
+    Remedy(
+        "Pickle the result of nnx.split or nnx.graphdef.",
+        lambda: of_flax(outer_index=0),
+        lambda: [
+            pickle.loads(pickle.dumps(nnx.graphdef(layer()))),
+            pickle.loads(pickle.dumps(nnx.split(layer()))),
+        ],
+    ),
+]
+
+REMEDIES = [*OBJECTS, *STRUCTURE, *STREAMS, *METADATA, *CREATING, *PICKLED]
 
 EXPLAINED = [
     # Needs several devices; nnx_layout_mesh.py follows it.

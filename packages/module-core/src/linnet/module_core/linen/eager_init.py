@@ -143,19 +143,25 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
     """
     deferred = frame.deferred = Deferred()
     traces: list[object] = []
+    ended = []
 
     def traced() -> tuple[()]:
         traces.append(_compat.trace_state())
         frame.trace = traces[0]
-        run()
+        # Caught here, since jax 0.6 ties an error that reaches it, and its modules, into a ring.
+        try:
+            run()
+        except Exception:  # the eager run raises it where it belongs, or does not
+            return ()
+        ended.append(True)
         return ()
 
     try:
         effects = jax.make_jaxpr(traced)().effects
-        if effects or deferred.reads_values:
-            raise _NotToldError
+        if effects or deferred.reads_values or not ended:
+            return None
         variables = deferred.drawn(frame.mutated())
-    except Exception:  # the eager run raises it where it belongs, or does not
+    except Exception:  # an initializer's, or a variable isn't an initial value
         return None
     finally:
         frame.collections = {}

@@ -65,8 +65,8 @@ def create(
     ...         init = nnx.with_partitioning(jax.nn.initializers.normal(), (None, "model"))
     ...         self.kernel = nnx.Param(init(rngs.params(), (8, features)))
     >>> model = nnx.create(Model, 4, rngs=nnx.Rngs(0), mesh=jax.make_mesh((1,), ("model",)))
-    >>> tuple(model.kernel.value.sharding.spec)
-    (None, 'model')
+    >>> model.kernel.value.sharding.mesh.axis_names
+    ('model',)
     """
     if not callable(make) or isinstance(make, Pytree):
         raise ArgumentTypeError(
