@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -70,6 +71,10 @@ class ConvTranspose(Layer):
     """
 
     __torch_layout__ = CONV_TRANSPOSE
+
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"feature_group_count": 1}
 
     def __init__(
         self,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from linnet.layers_linear import functional
@@ -41,6 +44,10 @@ class PReLU(Layer):
     """
 
     __torch_layout__ = PRELU
+
+    @classmethod
+    def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"num_features": None}
 
     def __init__(
         self,
