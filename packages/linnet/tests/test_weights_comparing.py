@@ -165,7 +165,7 @@ def test_names_without_a_counterpart():
     [
         ({"a": X}, [X], {}, ArgumentTypeError, "theirs is a list"),
         ({"a": X}, {"a": "x"}, {}, ArgumentTypeError, "'a' is a str"),
-        ({}, {"a": X}, {}, ArgumentError, "no outputs of ours"),
+        ({}, {"a": X}, {}, ArgumentError, "no outputs to compare"),
         ({"a": X}, {"b": X}, {}, ArgumentError, "None of PyTorch's 1 names, such as 'b'"),
         ({"a": X}, {"a": X}, {"tolerance": 0}, ArgumentError, "tolerance=0"),
     ],

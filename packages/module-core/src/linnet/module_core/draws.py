@@ -11,7 +11,7 @@ model runs: a parameter is the value that its initializer returned, traced as al
 program's results are known, `Recorder.grouped` replaces those of them that *are* recorded values
 (by identity) with elements of groups. The draws that were replaced, and everything that was
 computed from them only for an output that nobody asked for, are dead code, which `jax.jit` drops.
-A value that was cast, constrained or changed otherwise is no longer a recorded value, and stays.
+A value that was cast, constrained or otherwise changed is not replaced.
 
 **Which draws are recorded.** Those of initializers whose result depends on key, shape and dtype
 alone, and which may be called again: ours (their attribute `draws` is a hashable kind; a box around

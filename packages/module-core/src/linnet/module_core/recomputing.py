@@ -137,7 +137,7 @@ def recomputing(
 
 
 def _is_cheap(program: ClosedJaxpr) -> bool:
-    """Whether cheap operations may run twice: there are no loops around them, and no effects."""
+    """Whether cheap operations may run twice: the function has neither loops nor effects."""
     if program.effects:
         return False
     return not any(equation.primitive.name in _LOOPS for equation in _equations(program.jaxpr))

@@ -120,7 +120,7 @@ def shard_value(
       mesh: the mesh; None for that of the sharding, or the one that is set.
 
     Raises:
-      ArgumentError: there is no mesh, or it lacks an axis.
+      ArgumentError: no mesh is set, or it lacks an axis.
     """
     if out_sharding is None:
         return value

@@ -97,7 +97,8 @@ class _DotGeneral(Fp8DotGeneralBase):
         dimension_numbers: DotDimensions,
         out_sharding: OutSharding | None,
     ) -> Array:
-        raise NotImplementedError
+        """The product of operands of one dtype; each subclass has its own."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _product.")
 
 
 class Fp8DotGeneralOp(_DotGeneral):

@@ -147,7 +147,7 @@ def compare_intermediates(
     table = _by_name(ours)
     if not table:
         raise ArgumentError(
-            "There are no outputs of ours to compare.",
+            "`ours` has no outputs to compare.",
             hint="Pass nnx.capture(model, method_outputs=nnx.Intermediate)(*inputs)[1], or in linen"
             ' apply(..., capture_intermediates=True, mutable=["intermediates"])[1].',
         )

@@ -91,7 +91,7 @@ class _Reader:
         self.made: dict[int, Any] = {}
 
     def node(self) -> Any:
-        """What the next node stands for."""
+        """The object, variable or container that the next node describes."""
         node = next(self.nodes)
         if isinstance(node, NodeRef):
             return self.made[node.index]
