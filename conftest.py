@@ -1,6 +1,23 @@
 """What holds for the tests of every package."""
 
+import os
+
 import pytest
+
+STARTED_BY_A_TEST = "PYTEST_CURRENT_TEST" in os.environ
+"""Whether a test of another process has started this one."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Raises an error if a process that a test has started would share its temporary folders.
+
+    At its end pytest removes old folders, and fails where another process does the same.
+    """
+    if STARTED_BY_A_TEST and config.getoption("basetemp") is None:
+        raise pytest.UsageError(
+            "This pytest was started by a test and has no folder of its own. Start it with "
+            "--basetemp=FOLDER."
+        )
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

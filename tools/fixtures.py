@@ -5,6 +5,7 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,13 @@ def pass_on_devices(*files: Path, count: int = 8, options: tuple[str, ...] = ())
       What pytest printed, with a line for each test.
     """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", *options]
-    done = subprocess.run(
-        [*command, *map(str, files)],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory() as own:
+        done = subprocess.run(
+            [*command, f"--basetemp={own}", *map(str, files)],
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(count), "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -24,7 +25,8 @@ def main(coordinator: str, count: str, index: str, program: str, *arguments: str
     if program == "pytest":
         import pytest
 
-        return int(pytest.main(list(arguments)))
+        with tempfile.TemporaryDirectory() as own:
+            return int(pytest.main([f"--basetemp={own}", *arguments]))
     sys.argv = [program, *arguments]
     sys.path.insert(0, str(Path(__file__).parents[1]))  # for this package, as in the tests
     runpy.run_path(program, run_name="__main__")

@@ -124,6 +124,7 @@ def test_the_layer_that_contributing_adds_is_complete(tmp_path):
     assert row in generate.layers(dataclasses.replace(package, folder=folder))
     tests = ["test_contract.py", "test_nnx_contract.py", "test_values.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules"]
+    command += [f"--basetemp={tmp_path / 'own'}"]
     command += [f"--config-file={workspace.ROOT / 'pyproject.toml'}", f"--rootdir={tmp_path}"]
     command += ["-k", "LayerScale or layer_scale", *map(str, new)]
     command += [str(folder / "tests" / name) for name in tests]

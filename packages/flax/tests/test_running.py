@@ -155,7 +155,8 @@ def test_pytest_plugin(tmp_path):
         "import sys\n\ndef test_it():\n    import flax\n    assert flax.__name__ == 'linnet.flax'\n"
     )
     line = ["-m", "pytest", "-q", "-W", "error", "-p", "linnet.flax", "-p", "no:cacheprovider"]
-    result = run(*line, "--linnet-report", cwd=tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    line += [f"--basetemp={tmp_path / 'own'}", "--linnet-report"]
+    result = run(*line, cwd=tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "what this program used of Flax" in result.stderr
 
