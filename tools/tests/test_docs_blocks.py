@@ -17,6 +17,16 @@ prints") further down.
 What is printed and what the page says are compared as text, where "..." matches anything, and a
 number with three or more digits after the point may differ by one in the last: it was rounded, and
 versions of jax may differ. A statement is one of the page's own, such as a whole loop.
+
+A page with tabs runs once for each label, as its readers read it: everything outside of tabs, and
+of each set of tabs the one with that label, or the first if there is none.
+
+    /// tab | linen
+    ...
+    ///
+    /// tab | nnx
+    ...
+    ///
 """
 
 import ast
@@ -40,6 +50,7 @@ DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 PLAIN = re.compile(r"\s*(?:^[^#`|\n]+\n\n)?^```(?:text)?\n(.*?)^```$", re.M | re.S)
 OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | re.I)
+TAB = re.compile(r"^/// tab \| ([^\n]+)\n(.*?)^///$", re.M | re.S)
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
 # What only some sessions install: `tests` where everything is tested, on the newest jax.
@@ -54,6 +65,15 @@ class Block(NamedTuple):
     text: str = ""
 
 
+class Tab(NamedTuple):
+    """A tab: its label, the labels of its set, and from where to where it goes."""
+
+    label: str
+    labels: list[str]
+    start: int
+    end: int
+
+
 def blocks(page):
     """All blocks of a page."""
     found = []
@@ -64,8 +84,42 @@ def blocks(page):
     return found
 
 
+def tabs(page):
+    """All tabs of a page; those with nothing between them are a set."""
+    found, labels, end = [], [], None
+    for match in TAB.finditer(page):
+        if end is None or page[end : match.start()].strip():
+            labels = []
+        labels.append(match[1])
+        end = match.end()
+        found.append(Tab(match[1], labels, match.start(), end))
+    return found
+
+
+def readers(page):
+    """The labels that a page is to be read by; "" alone for a page whose tabs hold no Python."""
+    labels = [tab.label for tab in tabs(page) if blocks(page[tab.start : tab.end])]
+    return list(dict.fromkeys(labels)) or [""]
+
+
+def as_read(page, reader):
+    """A page without the tabs that a reader doesn't open, with the same numbers of lines."""
+    for tab in reversed(tabs(page)):
+        if tab.label != (reader if reader in tab.labels else tab.labels[0]):
+            page = page[: tab.start] + "\n" * page.count("\n", tab.start, tab.end) + page[tab.end :]
+    return page
+
+
 FILES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-PAGES = [file for file in FILES if blocks(file.read_text(encoding="utf-8"))]
+TEXTS = {file: file.read_text(encoding="utf-8") for file in FILES}
+PAGES = [
+    pytest.param(
+        file, reader, id="-".join(filter(None, [file.relative_to(ROOT).as_posix(), reader]))
+    )
+    for file, text in TEXTS.items()
+    if blocks(text)
+    for reader in readers(text)
+]
 
 
 @pytest.fixture
@@ -80,16 +134,17 @@ def module():
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_block_is_overlooked(file):
     """One that is indented, or has another spelling, would not run."""
-    text = file.read_text(encoding="utf-8")
+    text = TEXTS[file]
     assert len(OPENING.findall(text)) == len(blocks(text))
+    assert text.count("\n/// tab") == len(tabs(text)), "every /// tab | LABEL has its own ///"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(("page", "reader"), PAGES)
 # Keras's own warning: in numpy 2, copying an array asks for more than it has.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_page(page, module, tmp_path, monkeypatch):
+def test_page(page, reader, module, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported
-    text = page.read_text(encoding="utf-8")
+    text = as_read(TEXTS[page], reader)
     for name in OPTIONAL:
         if re.search(rf"^(import|from) {name}\b", text, re.M) and not installed(name):
             pytest.skip(f"{name} is not installed")
@@ -211,6 +266,15 @@ def test_promises_are_found():
 def test_plain_text_is_found(between, found):
     (block,) = blocks(f"# Page\n\n```python\nprint(1)\n```{between}1\n```\n")
     assert block == Block(4, "print(1)\n", "1\n" if found else "")
+
+
+def test_a_page_is_read_by_each_label_of_its_tabs():
+    tab = "/// tab | {}\n\n```python\nx = {}\n```\n\n///\n"
+    page = f"# Page\n\n{tab.format('a', 1)}{tab.format('b', 2)}\nText\n\n{tab.format('c', 3)}"
+    assert readers(page) == ["a", "b", "c"]
+    assert [block.code for block in blocks(as_read(page, "a"))] == ["x = 1\n", "x = 3\n"]
+    assert [block.line for block in blocks(as_read(page, "b"))] == [13, 23]
+    assert readers("# Page\n\n/// tab | pip\n\nText\n\n///\n") == [""]
 
 
 def installed(name):
