@@ -1,8 +1,8 @@
-"""The project's tasks, each in an environment of its own that is kept between runs.
+"""The project's tasks. Each has its own environment, which is kept between runs.
 
     python -m pip install "nox[uv]"
     python -m nox -s quickstart                          a first model learns to read digits
-    python -m nox -s examples -- resnet_digits           a longer program; all of them unless named
+    python -m nox -s examples -- resnet_digits           a longer program, or all of them
     python -m nox -s tests                               every package, on the newest jax
     python -m nox -s tests -- --jax 0.6.2 struct         one package, on another jax
     python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
@@ -10,14 +10,14 @@
     python -m nox -s fuzz -- --seconds 600 --seed 7      random programs, on Flax as well
     python -m nox -s clients -- clu_metrics              programs of libraries written for Flax
     python -m nox -s processes -- --jax 0.6.2            several processes that compute together
-    python -m nox -s isolated                            each package's wheel, alone with its needs
-    python -m nox -s "floors(struct)"                    one, on the oldest of all that it declares
+    python -m nox -s isolated                            each package's wheel, installed by itself
+    python -m nox -s "floors(struct)"                    one wheel, on its oldest requirements
     python -m nox -s "matrix-3.12(jax-0.8.3)"            everything on that Python and that jax
     python -m nox -s downstream                          projects that need one or two packages
 
-Packages are installed from this checkout, editable, so a change needs no new installation; but
-isolated, floors and downstream install wheels, as users do. Which packages there are, and what they
-need, is known to tools/workspace.py alone.
+Most sessions install the packages from this checkout in editable mode, so a change needs no new
+installation; isolated, floors and downstream install wheels, as users do. tools/workspace.py is the
+only list of packages and their requirements.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["tests"]
 
-# The Python that runs nox is the one to use; uv shall not fetch another.
+# Sessions use the Python that runs nox; uv must not download another.
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 
 EXAMPLES = ROOT / "docs" / "examples"
 DOWNSTREAM = sorted(p.parent for p in EXAMPLES.glob("downstream/*/pyproject.toml"))
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
-# The tests' programs run once, on a few numbers: they are to be compiled quickly, not well. The
-# flags of XLA more than halve the time that takes. All supported versions of jax know them.
+# Tests run a program once, on a few numbers, so compiling it quickly matters more than its speed.
+# These XLA flags more than halve the compile time; all supported versions of jax know them.
 COMPILED_QUICKLY = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
@@ -74,7 +74,7 @@ def quickstart(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run programs of docs/examples: -- [NAME ...] [OPTIONS OF THE PROGRAM]; all unless named."""
+    """Run programs of docs/examples: -- [NAME ...] [OPTIONS OF THE PROGRAM]; all without a name."""
     names, options = example_arguments(session.posargs)
     install(session, workspace.packages(), "examples")
     for name in names:
@@ -135,21 +135,21 @@ def nightly(session: nox.Session) -> None:
 @nox.session(reuse_venv=False, default=False)
 @each_package
 def isolated(session: nox.Session, package: workspace.Package) -> None:
-    """Test a package's wheel, installed with what it declares alone: -- PYTEST ARGUMENTS."""
+    """Test a package's wheel with only its declared requirements: -- PYTEST ARGUMENTS."""
     run_alone(session, package, f"jax=={JAX[-1]}")
 
 
 @nox.session(python=PYTHON[0], reuse_venv=False, default=False)
 @each_package
 def floors(session: nox.Session, package: workspace.Package) -> None:
-    """Test a package's wheel on the lowest versions of what it declares: -- PYTEST ARGUMENTS."""
+    """Test a package's wheel on the lowest versions of its requirements: -- PYTEST ARGUMENTS."""
     run_alone(session, package, *declared(package), resolution="lowest-direct")
 
 
 @nox.session(reuse_venv=False, default=False)
 @nox.parametrize("project", [nox.param(folder, id=folder.name) for folder in DOWNSTREAM])
 def downstream(session: nox.Session, project: Path) -> None:
-    """Install and run a project that needs one or two packages, then break what it pins."""
+    """Install and run projects that require one or two packages, then break their pins."""
     needs = workspace.project(project)["project"]["dependencies"]
     used = [workspace.find(workspace.requirement_name(need)) for need in needs]
     wheels = build(session, workspace.with_siblings(used))
@@ -212,10 +212,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def workflows(session: nox.Session) -> None:
-    """Check what stands in .github, and CITATION.cff; nothing of it is run."""
+    """Check the workflows in .github and CITATION.cff without running them."""
     install(session, [], "workflows")
     session.run("jactionlint", "--strict-exit")
-    # The strictest of zizmor's three views; what it would ask GitHub about stays unasked.
+    # The strictest of zizmor's three levels, offline.
     session.run("zizmor", "--offline", "--persona=auditor", "--strict-collection", ".github")
     forms = [p for p in sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")) if p.stem != "config"]
     schemas: dict[str, Sequence[str | Path]] = {
@@ -232,7 +232,7 @@ def workflows(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into site/, with its links checked; -- --serve shows it while one writes."""
+    """Build the site into site/ and check its links; -- --serve shows it while you write."""
     install(session, [], "docs")
     # The theme's notice of its end in 2027; docs/maintaining/documentation.md has it.
     env = {"NO_MKDOCS_2_WARNING": "1"}
@@ -245,14 +245,14 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Plan, bump or build a release: -- [COMMAND ...]; -- --help lists them, plan unless given."""
+    """Plan, bump or build a release: -- [COMMAND ...], by default plan; -- --help lists them."""
     install(session, [], "release")
     session.run("python", "tools/release.py", *(session.posargs or ["plan"]))
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of packages, tools and examples, and those that users see of them."""
+    """Check the types of packages, tools and examples, and the types that users see."""
     install(session, workspace.packages(), "types")
     sources = [str(p.source.relative_to(ROOT)) for p in workspace.packages()]
     tools = [str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("tools/*.py"))]
@@ -285,7 +285,7 @@ def install(
     *groups: str,
     requirements: Iterable[str] = (),
 ) -> None:
-    """Installs packages from here with all their extras, dependency groups, and the rest."""
+    """Installs local packages with all their extras, dependency groups, and other requirements."""
     arguments = [*nox.project.dependency_groups(GROUPS, *groups), *requirements]
     for package in packages:
         # A package that an extra would bring is installed from here as well, or isn't asked for.
@@ -301,7 +301,7 @@ def run_tests(
     options: Sequence[str],
     flags: dict[str, str] = COMPILED_QUICKLY,
 ) -> None:
-    """Tests packages, installed from here, with the jax that the requirements `jax` ask for."""
+    """Tests local packages with the jax that the requirements `jax` select."""
     everything = len(chosen) == len(workspace.packages())
     # The examples' own tests run where everything is tested, on the newest jax.
     examples = ["quickstart", "guides"] if everything and jax == [f"jax=={JAX[-1]}"] else []
@@ -328,12 +328,12 @@ def run_alone(
     *requirements: str,
     resolution: str = "highest",
 ) -> None:
-    """Tests a package's wheel in an environment that has what it declares, and test tools.
+    """Tests a package's wheel in an environment with its requirements and the test tools.
 
     Args:
       session: whose environment is empty.
       package: its wheel is built here, as are those of the siblings that it needs.
-      requirements: narrower ones than the package's own.
+      requirements: narrower than the package's own.
       resolution: which versions uv takes of `requirements`, `highest` or `lowest-direct`.
     """
     if resolution == "highest":
@@ -382,22 +382,22 @@ def build(
 
 
 def declared(package: workspace.Package) -> list[str]:
-    """What the package requires, siblings and others."""
+    """The package's requirements, siblings included."""
     return [*package.siblings.values(), *package.third_party.values()]
 
 
 def versions(session: nox.Session) -> dict[str, str]:
-    """What is installed for a session."""
+    """The distributions that are installed for a session."""
     output = session.run("python", "tools/isolation.py", "--list", silent=True)
     return dict(json.loads(str(output)))
 
 
 def compiled_before(session: nox.Session) -> dict[str, str]:
-    """An environment in which what a run has compiled is there for the next one.
+    """Environment variables that keep compiled programs and bytecode for the next run.
 
-    Compiling takes two thirds of the time of the tests; a second run goes without it. Where Python
-    is told not to write bytecode beside the sources, it would compile those of jax in every
-    process, which more than doubles the time that one takes to start: it writes into nox's folder.
+    Compilation takes two thirds of the tests' time, and a second run needs none. Where Python must
+    not write bytecode beside the sources, it would compile those of jax in each process, which more
+    than doubles the start-up time; so it writes bytecode into nox's folder.
     """
     folder = session.cache_dir.resolve()
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}

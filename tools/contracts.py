@@ -1,15 +1,15 @@
-"""What every layer promises, whatever it computes: one test a promise, over a table of layers.
+"""The contract of every layer: one test for each promise, over a table of layers.
 
-Nothing in here knows of a package: a table's rows name shapes, and what is promised follows from
-them. pytest finds this module by its setting `pythonpath`. A test module that does
+This module knows no package: the rows of a table name shapes, and the promises follow from them.
+pytest finds it through the setting `pythonpath`. A test module with
 
     from contracts import *
     from .layer_table import LAYERS
     MODULES = linen
 
-has all the tests below, each run over the rows of its `LAYERS` that it applies to (see
-`pytest_generate_tests`), and fails for a module class in `MODULES` without a row. Classes that
-don't promise all this, because they are not layers, are in its `TESTED_APART`.
+contains all the tests below, each over the rows of its `LAYERS` to which it applies (see
+`pytest_generate_tests`), and fails if a module class in `MODULES` has no row. Classes that are not
+layers, and so don't keep this contract, are in its `TESTED_APART`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ RNGS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 
 
 class Input(NamedTuple):
-    """An input by its shape and kind: floats, or integers below a bound."""
+    """An input, given by its shape and kind: floats, or integers below a bound."""
 
     shape: tuple[int, ...]
     below: int | None = None
 
     def array(self, dtype: Any = np.float32, *, seed: int = 0, batch: int | None = None) -> Any:
-        """Values as a training set has them: no zeros, no two alike."""
+        """Values like those of a training set: not zero, and all different."""
         shape = self.shape if batch is None else (batch, *self.shape[1:])
         rng = np.random.default_rng(seed)
         if self.below is not None:
@@ -106,7 +106,7 @@ class Layer(NamedTuple):
         )
 
     def run(self, module: Module, variables: Any, *inputs: Any) -> tuple[Any, Any]:
-        """Output and new state of a call."""
+        """The output and the new state of a call."""
         rngs = {"dropout": RNGS["dropout"]} if self.random else None
         return module.apply(  # type: ignore[no-any-return]
             variables, *inputs, rngs=rngs, mutable=list(self.state), **self.call

@@ -1,7 +1,7 @@
-"""How Linnet differs from Flax: read from tools/parity/differences.toml, shown on a page.
+"""How Linnet differs from Flax, read from tools/parity/differences.toml.
 
-The tests in tools/parity compare names and parameters with what is listed, both ways; a test that
-an entry on behavior names has to exist. `generate` writes the page, docs/differences.md.
+The tests in tools/parity compare names and parameters with this list in both directions; the tests
+that an entry on behavior names must exist. `generate` writes the page docs/differences.md from it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Names:
     """Names that differ in the same way.
 
     Attributes:
-      where: the module of Flax that has them, without `flax.`.
-      names: as they are written after it.
-      difference: in parameters, what is different.
+      where: the module of Flax, without `flax.`.
+      names: the names in that module.
+      difference: the difference in the parameters.
       reason: why.
     """
 
@@ -37,13 +37,13 @@ class Names:
 
 @dataclass(frozen=True)
 class Behavior:
-    """A sentence or two on what is done differently, and the tests that check it.
+    """A difference in behavior in a sentence or two, and the tests that check it.
 
     Attributes:
       section: of the page.
       text: in Markdown.
       tests: as pytest names them.
-      fuzz: how tools/parity/fuzz recognizes it: `ARM: PATTERN` of what a finding says.
+      fuzz: `ARM: PATTERN`, by which tools/parity/fuzz recognizes it in the text of a finding.
     """
 
     section: str
@@ -54,7 +54,7 @@ class Behavior:
 
 @cache
 def data() -> dict[str, Any]:
-    """The file as it is."""
+    """The parsed file."""
     with DATA.open("rb") as file:
         return tomllib.load(file)
 
@@ -70,7 +70,7 @@ def names(kind: str, *where: str) -> set[str]:
 
 
 def behaviors() -> list[Behavior]:
-    """All that is done differently."""
+    """All differences in behavior."""
     lists = ("tests", "fuzz")
     return [Behavior(**b | {n: tuple(b.get(n, ())) for n in lists}) for b in data()["behavior"]]
 

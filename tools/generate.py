@@ -1,13 +1,14 @@
-"""Writes the parts of the repository's files that follow from other files.
+"""Writes the generated parts of the repository's files.
 
-    python tools/generate.py                 writes them again; a test fails if one is out of date
-    python tools/generate.py figures.json    first reads results of `tools/bench --json`
+    python tools/generate.py                 updates them; a test fails if one is out of date
+    python tools/generate.py figures.json    first reads the results of `tools/bench --json`
 
-Such a part begins with `<!-- KIND, a remark -->` or `<!-- KIND: ARGUMENT -->`, and ends with
-`<!-- end -->`. The project files give the table of packages in README.md, how to install and to pin
-each package in its own README, and the version in CITATION.cff. The layers' files give the table of
-layers in a package's README: their names, and the first line of their docstrings. `differences`
-gives docs/differences.md, and `website.benchmarks` docs/benchmarks.md with its pictures.
+A generated part begins with `<!-- KIND, a remark -->` or `<!-- KIND: ARGUMENT -->`, and ends with
+`<!-- end -->`. The table of packages in README.md, the commands that install and pin a package in
+its own README, and the version in CITATION.cff come from the pyproject.toml files; the table of
+layers in a package's README comes from their names and the first lines of their docstrings.
+`differences` writes docs/differences.md, and `website.benchmarks` writes docs/benchmarks.md and its
+pictures.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PART = re.compile(r"(<!-- (\w+)(?:: ([^\n]*)|, [^\n]*) -->\n).*?(<!-- end -->)",
 
 
 def generated() -> dict[Path, str]:
-    """What the files should hold."""
+    """The files and their expected contents."""
     results = benchmarks.results()
     citation = ROOT / "CITATION.cff"
     version = re.compile(r"^version: \S+", re.MULTILINE)
@@ -136,7 +137,7 @@ def _install(package: Package) -> str:
     }
     command, note = package.name, ""
     changelog = (package.folder / "CHANGELOG.md").read_text(encoding="utf-8")
-    if not re.search(r"^## \d", changelog, re.MULTILINE):  # it was never released
+    if not re.search(r"^## \d", changelog, re.MULTILINE):  # never released
         command = " ".join(f"./packages/{p.short_name}" for p in with_siblings([package]))
         note = "\nThat is in a clone of the repository: Linnet is not on PyPI yet.\n"
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text)

@@ -1,9 +1,9 @@
-"""Reads from the sources of a package which hints its errors give.
+"""Finds the hints of a package's errors in its sources.
 
-A hint is what a call passes as `hint=`. Its words may be written there, or have a name; a function
-of this file, or of one that it imports from, may return them; or they may be passed in through a
-parameter, so that they are where the function is called. All of these are followed. What can't be
-read also counts as a hint, whose text says so: no hint that reaches a user goes unnoticed.
+A hint is the argument `hint=` of a call. It may be a literal or a name, the result of a function in
+this file or in one that it imports, or a parameter, whose value is then at the function's calls.
+All of these are followed. An expression that cannot be read also counts as a hint, with a text that
+says so; so no hint that reaches a user is missed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 UNREAD = "not readable: "
-"""How the text of a hint begins that is an expression which this module can't read."""
+"""The beginning of the text of a hint that this module cannot read."""
 
-# What these return names the candidates for a misspelled name, whichever package defines them.
+# Functions that return the candidates for a misspelled name, in whichever package.
 _NAMES_CANDIDATES = frozenset(("did_you_mean",))
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -33,7 +33,7 @@ class Hint:
 
     Attributes:
       where: file and line.
-      text: its words; what is filled in at run time is `{}`.
+      text: its words, with `{}` for the parts that are filled in at run time.
     """
 
     where: str
@@ -41,14 +41,14 @@ class Hint:
 
 
 def hints_in(folder: Path) -> list[Hint]:
-    """All hints that the sources below a folder, or one file, give to errors."""
+    """All hints in the sources below a folder, or in one file."""
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.py"))
     return [hint for file in files for hint in _hints_of(file)]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an expression is: its file, and the functions around it, the innermost first."""
+    """The place of an expression: its file and the functions around it, innermost first."""
 
     file: Path
     functions: tuple[Function, ...] = ()
@@ -71,7 +71,7 @@ def _hints_of(file: Path) -> Iterator[Hint]:
 
 
 def _given(call: ast.Call, carriers: dict[str, _Carrier]) -> Iterator[ast.expr]:
-    """What a call gives as a hint: by its name, or to a function that passes it on as one."""
+    """The hint that a call passes, by name or to a function that passes it on."""
     parameter, position = carriers.get(_name_of(call.func), ("hint", None))
     yield from (k.value for k in call.keywords if k.arg in ("hint", parameter))
     if position is not None:
@@ -80,7 +80,7 @@ def _given(call: ast.Call, carriers: dict[str, _Carrier]) -> Iterator[ast.expr]:
 
 @functools.cache
 def _carriers(files: tuple[Path, ...]) -> dict[str, _Carrier]:
-    """The functions that take a hint, and the parameter that takes it, whatever its name."""
+    """The functions that take a hint, each with the parameter that takes it."""
     found: dict[str, _Carrier] = {}
     new = [
         (node, "hint")
@@ -135,12 +135,12 @@ def _parameter(value: ast.expr, place: _Place) -> tuple[Function, str] | None:
 
 
 def _texts(value: ast.expr, place: _Place, on_the_way: tuple[ast.AST, ...] = ()) -> list[str]:
-    """The texts that an expression may have, of a conditional one both; none if it is no text.
+    """The possible texts of an expression, both of a conditional one; none if it is not a text.
 
     Args:
       value: the expression.
-      place: where it is, for the names in it.
-      on_the_way: the functions, and the values of names, that were followed to it.
+      place: where it is, to look up names.
+      on_the_way: the functions and names that were followed to it.
     """
 
     def of(part: ast.expr) -> list[str]:
@@ -184,7 +184,7 @@ def _texts(value: ast.expr, place: _Place, on_the_way: tuple[ast.AST, ...] = ())
 
 
 def _words(part: ast.expr, place: _Place, on_the_way: tuple[ast.AST, ...]) -> list[str]:
-    """The texts that a part of a longer text may have; `{}` stands for what can't be read."""
+    """The possible texts of a part of a longer text; `{}` if it cannot be read."""
     if isinstance(part, ast.Constant):
         return [str(part.value)]
     if isinstance(part, ast.FormattedValue):
@@ -215,7 +215,7 @@ def _assigned(name: str, scope: ast.AST) -> list[ast.expr]:
 
 
 def _function(func: ast.expr, place: _Place) -> tuple[Function, _Place] | None:
-    """The function that is called, and the place of what is inside it."""
+    """The called function, and the place of its body."""
     match func:
         case ast.Name(id=name):
             return _defined(name, place.file)
@@ -239,7 +239,7 @@ def _defined(name: str, file: Path, *, in_class: bool = False) -> tuple[Function
 
 
 def _imported(name: str, file: Path) -> Path | None:
-    """The file that `name` is imported from, or that it is, if it is a module."""
+    """The file that `name` is imported from, or its own file if it is a module."""
     for node in ast.walk(_parsed(file)):
         if isinstance(node, ast.ImportFrom) and name in [a.asname or a.name for a in node.names]:
             inside = _file_of(node, file)
@@ -278,7 +278,7 @@ def _calls(file: Path) -> tuple[tuple[ast.Call, _Place], ...]:
 
 
 def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function, or a module, without those of functions inside it."""
+    """The nodes of a function or module, except those of nested functions."""
     for child in ast.iter_child_nodes(scope):
         if not isinstance(child, Function):
             yield child
@@ -291,7 +291,7 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _package(file: Path) -> tuple[Path, ...]:
-    """All files of the package that a file is in."""
+    """All files of the package that contains a file."""
     root = file
     while (root.parent / "__init__.py").exists():
         root = root.parent

@@ -1,9 +1,9 @@
-"""Hints are tried: each remedy that an error of a package suggests is a program that runs.
+"""Tries hints: each remedy that a package's errors suggest is followed by a program that runs.
 
-A hint that does not work costs its reader more than none. So a package's tests have a table: a
-mistake, words of the hint that it is answered with, and the program that follows the hint to the
-letter. `hints_in` reads from the sources which hints they give (see `hint_sources`), and `untried`
-tells which of them no row of a table covers, so that a new hint without a row fails a test.
+A hint that does not work is worse than none. So the tests of a package have a table whose rows are
+a mistake, words of the hint in its error, and the program that follows the hint literally.
+`hints_in` finds the hints in the sources (see `hint_sources`), and `untried` lists those that no
+row covers, so that a test fails for a new hint without a row.
 
 A hint that asks ("Was the model initialized with a differently shaped input?") suggests a cause and
 no program; it needs no row.
@@ -26,11 +26,11 @@ class Remedy:
     """A mistake, and the program that its hint leads to.
 
     Attributes:
-      words: of the hint, as in the source, with `{}` for what is filled in; long enough to tell it
-        from others.
+      words: words of the hint as in the source, with `{}` for parts that are filled in; enough of
+        them to distinguish it from other hints.
       mistake: raises the error.
       corrected: the same program, changed as the hint says.
-      filled: what replaces the `{}`s in this error, where that matters.
+      filled: the texts for the `{}`s in this error, where they matter.
     """
 
     words: str
@@ -47,7 +47,7 @@ class Remedy:
 
 
 def told(error: BaseException) -> str:
-    """Everything that is printed of an error, in one line."""
+    """All that is printed for an error, in one line."""
     text = "\n".join([str(error), *getattr(error, "__notes__", [])])
     return " ".join(text.split())
 
@@ -56,7 +56,7 @@ def try_remedy(remedy: Remedy) -> None:
     """Makes the mistake, reads the hint, and follows it.
 
     Raises:
-      AssertionError: there is no error, or another one.
+      AssertionError: the mistake raises no error, or another one.
     """
     try:
         result = remedy.mistake()
@@ -73,7 +73,7 @@ def try_remedy(remedy: Remedy) -> None:
 def untried(
     hints: Iterable[Hint], remedies: Sequence[Remedy], explained: Sequence[str] = ()
 ) -> list[str]:
-    """The hints that suggest something and that no remedy covers, a line each.
+    """The hints that suggest a program and that no remedy covers, one per line.
 
     Args:
       hints: from `hints_in`.
@@ -89,7 +89,7 @@ def untried(
 
 
 def unknown(hints: Sequence[Hint], words: Iterable[str]) -> list[str]:
-    """Words of a table that are in no hint (any more)."""
+    """Words in a table that no hint contains (any more)."""
     return [w for w in words if not any(w in hint.text for hint in hints)]
 
 

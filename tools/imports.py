@@ -1,6 +1,6 @@
-"""Which file of a package imports which, read from the sources.
+"""The imports between the files of a package, read from the sources.
 
-Imports inside of functions count; those under `TYPE_CHECKING` don't run and don't.
+Imports inside functions count; those under `TYPE_CHECKING` don't, since they don't run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def files_of(root: Path) -> dict[str, Path]:
 
 
 def imports_of(name: str, files: dict[str, Path], package: str) -> Iterator[Import]:
-    """What a file imports of its own package.
+    """What a file imports from its own package.
 
     Args:
-      name: of the file, one of `files`.
-      files: the package's, by name.
-      package: name of the package: "linnet.module_core".
+      name: the name of the file, one of `files`.
+      files: the files of the package, by name.
+      package: the name of the package: "linnet.module_core".
 
     Raises:
-      LookupError: it imports what is no file of the package, nor a name in one.
+      LookupError: it imports something that is neither a file of the package nor a name in one.
     """
     folder = name.split(".")[:-1]
     for node, is_top in _running(ast.parse(files[name].read_text(encoding="utf-8")), True):
@@ -70,7 +70,7 @@ def imports_of(name: str, files: dict[str, Path], package: str) -> Iterator[Impo
 
 
 def _running(node: ast.AST, is_top: bool) -> Iterator[tuple[ast.AST, bool]]:
-    """The statements below a node that run, and whether they do when the file is loaded."""
+    """The statements below a node that run, and whether they run when the file is loaded."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             for other in child.orelse:

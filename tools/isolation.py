@@ -1,13 +1,13 @@
-"""What a package brings when it is installed by itself; run by the Python it was installed for.
+"""Checks a package that was installed by itself; run it with the Python of that environment.
 
     python tools/isolation.py linnet-struct    checks the package's installation
-    python tools/isolation.py --list           what is installed, as JSON
+    python tools/isolation.py --list           lists what is installed, as JSON
 
-A package works alone if an environment that was empty contains, after its installation, only what
-it declares and what that requires; if it declares only what the project allows; and if each of its
-modules can then be imported from there, without a warning. The first two follow from the metadata
-of what is installed, so nothing here depends on how it was installed. This file needs only the
-standard library, since `packaging` would be something undeclared.
+A package works alone if an environment that was empty before its installation contains only the
+package's requirements and theirs, if the package requires only what the project allows, and if
+each of its modules can be imported from that environment without a warning. The first two follow
+from the metadata of the installed distributions, so the check does not depend on the installer.
+This file uses only the standard library, because `packaging` would be an undeclared requirement.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution
 from pathlib import Path
 
-# What packages may require besides each other; jaxlib belongs to jax.
+# What packages may require besides each other.
 ALLOWED = {"jax", "jaxlib", "numpy"}
 ALLOWED_FOR = {"linnet-keras-bridge": {"keras"}, "linnet-flax": {"msgpack"}}
 
 
 def installed() -> dict[str, Distribution]:
-    """All distributions of this environment, by name."""
+    """All distributions in this environment, by name."""
     return {
         normalized(distribution.metadata["Name"]): distribution
         for distribution in importlib.metadata.distributions()
@@ -37,7 +37,7 @@ def installed() -> dict[str, Distribution]:
 
 
 def requirements(distribution: Distribution) -> set[str]:
-    """The names of what a distribution requires, without its extras."""
+    """The names of a distribution's requirements, without those of its extras."""
     found = set()
     for line in distribution.requires or ():
         requirement, _, marker = line.partition(";")
@@ -47,7 +47,7 @@ def requirements(distribution: Distribution) -> set[str]:
 
 
 def closure(name: str, present: dict[str, Distribution]) -> set[str]:
-    """The distribution `name` and all that it brings, as far as they are installed."""
+    """The distribution `name` and its requirements, recursively, as far as they are installed."""
     found: set[str] = set()
     queue = [name]
     while queue:
@@ -65,28 +65,28 @@ def complaints(name: str, present: dict[str, Distribution]) -> list[str]:
     found = []
     if strangers := sorted(set(present) - closure(name, present)):
         found.append(
-            f"{', '.join(strangers)}: installed, though neither {name} nor what it needs asks for "
-            f"it. The environment was not empty, or a requirement is missing from the metadata."
+            f"{', '.join(strangers)}: installed, although neither {name} nor its requirements "
+            f"declare it. The environment was not empty, or the metadata lack a requirement."
         )
     for own in sorted(ours(closure(name, present))):
         allowed = ALLOWED | ALLOWED_FOR.get(own, set())
         if more := {n for n in requirements(present[own]) if n not in allowed and not ours([n])}:
             found.append(
                 f"{own} requires {', '.join(sorted(more))}. Packages require each other and "
-                f"{', '.join(sorted(allowed))} alone; what else serves a purpose is an extra."
+                f"{', '.join(sorted(allowed))} only; declare other requirements as an extra."
             )
     return found + import_complaints(modules(present[name]))
 
 
 def modules(distribution: Distribution) -> list[str]:
-    """The modules that a distribution has installed, those that run a program left out."""
+    """The modules of a distribution, except those that run as a program."""
     paths = [Path(str(file)) for file in distribution.files or ()]
     names = [".".join(p.with_suffix("").parts) for p in paths if p.suffix == ".py"]
     return sorted(n.removesuffix(".__init__") for n in names if not n.endswith(".__main__"))
 
 
 def import_complaints(names: Sequence[str]) -> list[str]:
-    """What is wrong about importing modules: one failed, warned, or came from elsewhere."""
+    """Problems with importing modules: one failed, warned, or came from elsewhere."""
     finished = python("-W", "error", "-c", _IMPORT, *names)
     if finished.returncode:
         return [finished.stderr.strip()]
@@ -97,7 +97,7 @@ def import_complaints(names: Sequence[str]) -> list[str]:
     ]
 
 
-# Imports what it is given, and prints where each came from.
+# Imports the modules, and prints the file of each.
 _IMPORT = """
 import importlib, json, sys
 files = {}
@@ -112,9 +112,9 @@ print(json.dumps(files))
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # Isolated (-I): neither this folder nor PYTHONPATH lends it modules.
+    # Isolated (-I): modules come neither from this folder nor from PYTHONPATH.
     command = [sys.executable, "-I", *arguments]
-    # As the bridge's README has it; without, Keras asks for TensorFlow.
+    # As the bridge's README says; otherwise Keras requires TensorFlow.
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -131,7 +131,7 @@ def normalized(name: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Checks one package's installation, or lists what is installed."""
-    parser = argparse.ArgumentParser(description="What a package brings, installed by itself.")
+    parser = argparse.ArgumentParser(description="Checks a package that was installed by itself.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("package", nargs="?", help="the distribution's name")
     what.add_argument("--list", action="store_true", help="names and versions, as JSON")
@@ -140,10 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.list:
         print(json.dumps({name: present[name].version for name in sorted(present)}))
     elif found := complaints(options.package, present):
-        sys.exit("\n".join([f"{options.package} does not stand alone:", *found]))
+        sys.exit("\n".join([f"{options.package} does not work alone:", *found]))
     else:
         brought = sorted(closure(options.package, present) - {options.package})
-        print(f"{options.package} stands alone, with {', '.join(brought)}.")
+        print(f"{options.package} works alone, with {', '.join(brought)}.")
 
 
 if __name__ == "__main__":

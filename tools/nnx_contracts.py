@@ -1,16 +1,16 @@
-"""What every nnx layer promises, whatever it computes: one test a promise, over a table of layers.
+"""The contract of every nnx layer: one test for each promise, over a table of layers.
 
-The counterpart of `contracts`, for modules that own their variables. A test module that does
+The counterpart of `contracts`, for modules that own their variables. A test module with
 
     from nnx_contracts import *
     from linnet.layers_norm import nnx as MODULES
     from .nnx_layer_table import LAYERS
 
-has all the tests below, each run over the rows of its `LAYERS` that it applies to, and fails for a
-module class in `MODULES` without a row.
+contains all the tests below, each over the rows of its `LAYERS` to which it applies, and fails if a
+module class in `MODULES` has no row.
 
-Most tests see a layer as a function of its state: `Layer.function` takes values by path, and
-returns output and values by path. That is what any transform of jax does with it.
+Most tests treat a layer as a function of its state, as jax's transforms do: `Layer.function` takes
+values by path, and returns the output and values by path.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from contracts import Input, in_lanes, needs_field
 from linnet.module_core import errors, nnx
 
 Values = dict[str, Any]
-"""What a module's variables hold, by path: "query/kernel"."""
+"""The values of a module's variables, by path: "query/kernel"."""
 
 
 class Layer(NamedTuple):

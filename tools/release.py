@@ -1,4 +1,4 @@
-"""Releases: what is due, a new version of a package, the files to upload, the tag that does it.
+"""Releases: plans them, bumps versions, builds and checks the files to upload, checks tags.
 
     python tools/release.py plan                       what would be released, in which order
     python tools/release.py bump layers-norm minor     a new version, written into the files
@@ -6,7 +6,7 @@
     python tools/release.py check-tag linnet-layers-norm-v0.2.0     before it is built from a tag
     python tools/release.py notes linnet-layers-norm-v0.2.0         what to say about it
 
-Nothing is committed, tagged or uploaded. A command that is refused changes nothing. How and why:
+Nothing is committed, tagged or uploaded. A command that fails changes nothing. How and why:
 docs/maintaining/releases.md. `nox -s release -- plan` installs what this needs.
 """
 
@@ -25,7 +25,7 @@ from releasing.versions import PARTS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Does what is asked for, or says why not and exits with 1."""
+    """Runs a command; if it fails, prints why and exits with status 1."""
     options = _parser().parse_args(arguments)
     try:
         print(options.run(options))

@@ -1,13 +1,13 @@
-"""Wheels and source distributions of the packages here, the same bytes every time.
+"""Builds the packages' wheels and source distributions reproducibly.
 
     python tools/wheelhouse.py dist                        the wheel of every package
-    python tools/wheelhouse.py dist struct --sdist         one, and its source distribution
-    python tools/wheelhouse.py dist layers-norm --lowest   with each sibling as old as may be
+    python tools/wheelhouse.py dist struct --sdist         one wheel and its source distribution
+    python tools/wheelhouse.py dist layers-norm --lowest   with the oldest siblings that it admits
     python tools/wheelhouse.py dist struct --as 0.2.0      as if it had that version
 
-Built by hatchling in the running Python, without an environment of its own: nothing is fetched.
-Every file in an archive bears the date of the last commit, so who builds that commit again, at
-another time and in another folder, gets the same file (see https://reproducible-builds.org).
+Hatchling runs in the current Python, without a build environment, so nothing is downloaded. Every
+file in an archive has the date of the last commit, so building the same commit again, at another
+time and in another folder, gives the same bytes (see https://reproducible-builds.org).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from packaging.version import Version
 import workspace
 from workspace import Package
 
-# In what has no history, such as an exported tree: zip knows no date before 1980.
+# For a tree without history, such as an exported one: zip cannot store a date before 1980.
 FIRST_DAY_OF_ZIP = 315532800
 
 
@@ -39,14 +39,14 @@ def build(packages: Iterable[Package], into: Path, sdist: bool = False) -> list[
 
     Args:
       packages: those to build.
-      into: the folder for the files; made if it isn't there.
+      into: the folder for the files; created if it doesn't exist.
       sdist: whether source distributions are built as well.
 
     Returns:
       The files: each package's source distribution before its wheel.
 
     Raises:
-      RuntimeError: a package cannot be built; the message holds what hatchling says.
+      RuntimeError: a package cannot be built; the message includes hatchling's output.
     """
     return [
         file
@@ -79,9 +79,9 @@ def build_released(package: Package, version: str, into: Path) -> Path:
 
 
 def lowest_siblings(package: Package) -> dict[str, str]:
-    """The oldest version of each sibling that every range in the tree admits, by its name.
+    """The oldest version of each sibling that all ranges in the tree admit, by name.
 
-    Among those that were released, and the one in the tree.
+    The candidates are the released versions and the one in the tree.
     """
     chosen = workspace.with_siblings([package])
     found = {}
@@ -103,19 +103,19 @@ def lowest_siblings(package: Package) -> dict[str, str]:
 
 
 def released(package: Package) -> list[str]:
-    """The versions of a package that a tag names."""
+    """The versions of a package that have a tag."""
     prefix = tag_of(package, "")
     tags = _git("tag", "--list", f"{prefix}*").decode().split()
     return [tag.removeprefix(prefix) for tag in tags if re.fullmatch(r"\d.*", tag[len(prefix) :])]
 
 
 def tag_of(package: Package, version: str) -> str:
-    """What the commit is tagged with that a version is built from."""
+    """The tag of the commit that a version is built from."""
     return f"{package.name}-v{version}"
 
 
 def committed(revision: str = "HEAD") -> int:
-    """When a commit was made, in seconds since 1970; the oldest date where there is none."""
+    """The time of a commit in seconds since 1970; without history, zip's oldest date."""
     output = _git("log", "-1", "--format=%ct", revision, check=False)
     return int(output) if output.strip() else FIRST_DAY_OF_ZIP
 
@@ -149,7 +149,7 @@ def _git(*arguments: str, check: bool = True) -> bytes:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Builds what is asked for, and prints the files with their sizes."""
+    """Builds the requested files, and prints them with their sizes."""
     parser = argparse.ArgumentParser(description="Build the packages of this repository.")
     parser.add_argument("into", type=Path, help="the folder for the files")
     parser.add_argument("packages", nargs="*", metavar="PACKAGE", help="default: all")

@@ -1,11 +1,11 @@
-"""What packages there are, what they need, and in which order: read from packages/*/pyproject.toml.
+"""The packages and their requirements, in order of dependence, read from their pyproject.toml.
 
-This is the only list of packages: noxfile.py, the workflow in .github and the documents use it, so
-adding a package takes a new folder and nothing else. It needs only the standard library:
+This is the only list of packages: noxfile.py, the workflows in .github and the documents use it, so
+a new package needs a folder and nothing else. It uses only the standard library:
 
     python tools/workspace.py               a table for people
-    python tools/workspace.py --packages    their folders' names, as JSON, and
-    python tools/workspace.py --matrix      every jax on every Python: what workflows run over
+    python tools/workspace.py --packages    the folders' names, as JSON for workflows
+    python tools/workspace.py --matrix      each pair of jax and Python, as JSON for workflows
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Package:
       import_names: the packages it installs, such as `linnet.layers_linear`; a facade has several.
       version: from the package's `__about__.py`.
       siblings: requirements for packages of this repository, as declared, by distribution name.
-      third_party: requirements for all others, as declared, by distribution name.
+      third_party: all other requirements, as declared, by distribution name.
       extras: optional requirements by extra, then by distribution name.
-      tests_need: requirements of its tests alone, in addition to those of all tests.
+      tests_need: requirements of its own tests, in addition to those of all tests.
     """
 
     name: str
@@ -58,24 +58,24 @@ class Package:
 
     @property
     def source(self) -> Path:
-        """The folder that is put on the path."""
+        """The folder to add to the path."""
         return self.folder / "src"
 
     @property
     def foreign_extras(self) -> list[str]:
-        """The extras that bring no package of this repository."""
+        """The extras that require no package of this repository."""
         names = {p.name for p in packages()}
         return [extra for extra, needs in self.extras.items() if names.isdisjoint(needs)]
 
     @property
     def modules(self) -> list[Path]:
-        """All Python files that are installed."""
+        """All Python files that the package installs."""
         return sorted(self.source.rglob("*.py"))
 
 
 @cache
 def packages() -> tuple[Package, ...]:
-    """All packages, each after those that it needs, otherwise by name."""
+    """All packages, each after those that it requires, otherwise by name."""
     folders = sorted(p.parent for p in ROOT.glob("packages/*/pyproject.toml"))
     projects = {folder: project(folder) for folder in folders}
     names = {normalized(p["project"]["name"]) for p in projects.values()}
@@ -85,10 +85,10 @@ def packages() -> tuple[Package, ...]:
 
 
 def find(name: str) -> Package:
-    """The package of that distribution name or folder name.
+    """The package with that distribution name or folder name.
 
     Raises:
-      LookupError: there is none; the message says which there are.
+      LookupError: it does not exist; the message lists the packages.
     """
     for package in packages():
         if name in (package.name, package.short_name):
@@ -98,7 +98,7 @@ def find(name: str) -> Package:
 
 
 def with_siblings(chosen: Iterable[Package]) -> list[Package]:
-    """The chosen packages and all that they need, in order."""
+    """The chosen packages and those that they require, in order."""
     wanted: set[str] = set()
     queue = [p.name for p in chosen]
     while queue:
@@ -110,7 +110,7 @@ def with_siblings(chosen: Iterable[Package]) -> list[Package]:
 
 
 def dependents(package: Package) -> list[Package]:
-    """The packages that need this one, directly or not, in order."""
+    """The packages that require this one, directly or indirectly, in order."""
     return [p for p in packages() if p != package and package in with_siblings([p])]
 
 
@@ -125,14 +125,14 @@ def supported_python() -> list[str]:
 
 
 def runs_on(jax: str, python: str) -> bool:
-    """Whether that jax has wheels for that Python."""
+    """Whether a jax version has wheels for a Python version."""
     first = project()["tool"]["linnet"]["first_jax"].get(python)
     versions = supported_jax()
     return first is None or versions.index(jax) >= versions.index(first)
 
 
 def oldest_requirements(chosen: Iterable[Package]) -> list[str]:
-    """What the chosen packages need that is tested at its lower bound, pinned to it."""
+    """The requirements that are tested at their lower bounds, pinned to these."""
     names = project()["tool"]["linnet"]["oldest"]
     found = {name: p.third_party[name] for p in chosen for name in names if name in p.third_party}
     return [requirement.replace(">=", "==") for requirement in found.values()]
@@ -145,7 +145,7 @@ def project(folder: Path = ROOT) -> dict[str, Any]:
 
 
 def matrix() -> dict[str, list[dict[str, str]]]:
-    """The jobs of the workflow: every jax on every Python that it has wheels for."""
+    """The jobs of the workflow: each jax on each Python for which it has wheels."""
     pairs = itertools.product(supported_python(), supported_jax())
     return {
         "include": [{"python": p, "jax": jax} for p, jax in pairs if runs_on(jax, p)],
@@ -158,13 +158,13 @@ def normalized(name: str) -> str:
 
 
 def next_breaking(version: str) -> str:
-    """The next version that may break something: 0.3.0 after 0.2.1, 2.0.0 after 1.4.0."""
+    """The next version that may be incompatible: 0.3.0 after 0.2.1, 2.0.0 after 1.4.0."""
     major, minor = (int(part) for part in version.split(".")[:2])
     return f"0.{minor + 1}.0" if major == 0 else f"{major + 1}.0.0"
 
 
 def range_from(version: str) -> str:
-    """From the first version that is compatible with `version` to the next that may not be."""
+    """The range from the first version compatible with `version` to the next incompatible one."""
     first, end = version.split("."), next_breaking(version).split(".")
     return f">={_short(first)},<{_short(end)}"
 
@@ -224,7 +224,7 @@ def _table() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints what is asked for."""
+    """Prints the table, or the requested list."""
     parser = argparse.ArgumentParser(description="The packages of this repository.")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--packages", action="store_true", help="their names alone, as JSON")
