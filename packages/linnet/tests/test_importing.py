@@ -27,8 +27,11 @@ def layers():
 """
 
 LINEN_ALONE = f"""{LOADED}
-import linnet.linen
-assert not sys.modules.keys() & {{*{OPTIONAL}, *{NNX}}}, loaded()
+import linnet.linen as nn
+absent = {{*{OPTIONAL}, *{NNX}, *{LINEN[2:]}}}
+assert not sys.modules.keys() & absent, loaded("linnet", *absent)
+nn.activation.Dense
+assert "linnet.layers_linear.linen" in sys.modules
 """
 
 NNX_ALONE = f"""{LOADED}

@@ -37,3 +37,13 @@ def test_a_package_that_gathers_others(tmp_path, monkeypatch):
     for name in ("nothing", "_private", "traverse_util"):  # the last is a module of that package
         with pytest.raises(AttributeError, match=f"module 'gathered' has no attribute '{name}'"):
             getattr(gathered, name)
+
+
+def test_a_module_that_is_not_a_package(tmp_path, monkeypatch):
+    (tmp_path / "single.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    single = importlib.import_module("single")
+    assert single.FrozenDict is FrozenDict
+    assert {"here", "pi", "FrozenDict", "freeze"} <= set(dir(single))
+    with pytest.raises(AttributeError, match="module 'single' has no attribute 'part'"):
+        _ = single.part

@@ -1,11 +1,11 @@
-"""Loads names of a package when they are first used (PEP 562).
+"""Loads names of a module when they are first used (PEP 562).
 
-A package that re-exports names of other packages declares these at run time by
+A module that re-exports names of other packages declares these at run time by
 
     __getattr__, __dir__ = names_on_demand(__name__, packages=[...], homes={...})
 
-and for type checkers by `from ... import *` under `TYPE_CHECKING`. Modules of the package itself
-are included. Names are cached in the package after the first lookup.
+and for type checkers by `from ... import *` under `TYPE_CHECKING`. If the module is a package, its own
+modules are included. Names are cached in the module after the first lookup.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 def names_on_demand(
     module: str, *, packages: Sequence[str] = (), homes: Mapping[str, str] = {}
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Creates `__getattr__` and `__dir__` of a package.
+    """Creates `__getattr__` and `__dir__` of a module.
 
     Args:
-      module: the name of the package.
+      module: the name of the module, often a package.
       packages: packages whose public names, except modules, it re-exports; tried in this order.
       homes: the location of other names: a module (".nn.linear"), or a module and the name in it
         ("linnet.initializers:Initializer").
@@ -66,6 +66,6 @@ def _public(module: ModuleType) -> set[str]:
     }
 
 
-def _submodules(package: str) -> set[str]:
-    found = pkgutil.iter_modules(sys.modules[package].__path__)
+def _submodules(module: str) -> set[str]:
+    found = pkgutil.iter_modules(vars(sys.modules[module]).get("__path__", []))
     return {entry.name for entry in found if not entry.name.startswith("_")}
