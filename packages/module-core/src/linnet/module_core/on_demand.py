@@ -4,8 +4,8 @@ A module that re-exports names of other packages declares these at run time by
 
     __getattr__, __dir__ = names_on_demand(__name__, packages=[...], homes={...})
 
-and for type checkers by `from ... import *` under `TYPE_CHECKING`. If the module is a package, its own
-modules are included. Names are cached in the module after the first lookup.
+and for type checkers by `from ... import *` under `TYPE_CHECKING`. If the module is a package, its
+own modules are included. Names are cached in the module after the first lookup.
 """
 
 from __future__ import annotations
