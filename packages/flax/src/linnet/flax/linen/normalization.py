@@ -16,7 +16,7 @@ from linnet.module_core.layers import (
     axes_in_range,
 )
 from linnet.module_core.linen import Module
-from linnet.module_core.typing import Initializer
+from linnet.module_core.typing import Initializer as _Initializer
 
 
 def _canonicalize_axes(rank: int, axes: Axes) -> tuple[int, ...]:
@@ -73,8 +73,8 @@ def _normalize(
     epsilon: float,
     use_bias: bool,
     use_scale: bool,
-    bias_init: Initializer,
-    scale_init: Initializer,
+    bias_init: _Initializer,
+    scale_init: _Initializer,
     force_float32_reductions: bool = True,
 ) -> Array:
     """`x` with these statistics normalized, by parameters "scale" and "bias" of a module."""
