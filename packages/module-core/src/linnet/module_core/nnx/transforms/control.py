@@ -7,6 +7,8 @@ some branch or iteration wrote to reach the caller's objects.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ from ..structure.effect import After, Effect, Inside
 from ..structure.states import path_text
 from .calling import names_of, resolve
 from .prefixes import join_text, place_text
+from .replacing import Carried, Kept
 from .tree_mode import Modes
 from .wording import form_text, tree_text
 
@@ -231,6 +234,7 @@ class _Loop:
         self.modes = modes
         self.name = name
         self.done: list[_Done] = []
+        self.kept: list[Kept] = []
 
     def start(self) -> tuple[Any, Any]:
         return self.bundle.values(), self.detached
@@ -245,10 +249,17 @@ class _Loop:
     ) -> tuple[Any, Any]:
         inside, detached = self.inside(state)
         fun, bound = resolve(fun)
+        before = Carried(put_back(detached, inside.roots))
         output = inside.call(fun, (*bound, *first, detached), {})
         outcome = inside.leave(output, everything=True)
         self.done.append(_Done(inside.after, outcome.values, outcome.output))
-        if not inside.after.in_place or _shape(outcome.output) != _shape(detached):
+        returned, values = outcome.output, outcome.values
+        same = inside.after.in_place and _shape(outcome.output) == _shape(detached)
+        replaced = None if same or self.modes.tree else before.replaced(output)
+        if replaced is not None:
+            self.kept.append(replaced.kept)
+            returned, values = replaced.detached, replaced.values
+        elif not same:
             roots = self.bundle.roots
             raise ArgumentError(
                 f"The body of nnx.{self.name} must return the structure that it takes:"
@@ -256,12 +267,12 @@ class _Loop:
                 + _difference(self.bundle.graphdef.paths, outcome.effect.graphdef.paths),
                 hint="Return the same modules that came in, with values set in place.",
             )
-        for i, (old, new) in enumerate(zip(inside.values, outcome.values, strict=True)):
-            before, now = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
-            if before != now:
+        for i, (old, new) in enumerate(zip(inside.values, values, strict=True)):
+            shape, now = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
+            if shape != now:
                 raise ArgumentError(
                     f"The variable at {_where(i, self.bundle, self.detached)} changes its shape"
-                    f" from {before} to {now} in nnx.{self.name}.",
+                    f" from {shape} to {now} in nnx.{self.name}.",
                 )
             weak = any(getattr(x, "weak_type", True) for x in jax.tree_util.tree_leaves(old))
             if not weak and _types(old) != _types(new):
@@ -270,12 +281,17 @@ class _Loop:
                     f" {_type_text(_types(old))} to {_type_text(_types(new))} in nnx.{self.name}.",
                     hint="Set it to a value of its own type: value.astype(...).",
                 )
-        return outcome.values, outcome.output
+        return values, returned
 
     def finish(self, state: tuple[Any, C]) -> C:
         values, detached = state
         if not self.done:  # no iteration, and nothing traced
             return put_back(detached, self.bundle.roots)
+        if self.kept:
+            kept = functools.reduce(operator.and_, self.kept)
+            before = Carried(put_back(self.detached, self.bundle.roots))
+            replaced: C = before.after(detached, values, kept)
+            return replaced
         written = frozenset[int]().union(*[d.written for d in self.done])
         outcome = self.done[0].plan.only(written, values, None)
         if self.modes.tree:

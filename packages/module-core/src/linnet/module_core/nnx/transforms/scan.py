@@ -30,6 +30,7 @@ from ...tracebacks import entry, named_after
 from ...typing import Output, Prefix, PyTree
 from ..capturing import CAPTURES
 from ..nodes.statics import static_key
+from ..structure.bundle import detach_nodes, put_back
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.iteration import follow, iter_references
 from ..variable.variable import Variable
@@ -45,6 +46,7 @@ from .calling import (
 from .lifting import AxisMetadata, Form, Lifted, Run, Static, groups_of, put_together
 from .naming import axis_misfit, places_of
 from .prefixes import FilterMapping, bare_specs, is_spec_leaf, join_text, plain, spread
+from .replacing import Carried, Kept, Replaced
 from .tree_mode import Modes
 from .vmap import StateAxes
 from .wording import tree_text
@@ -120,12 +122,18 @@ class Scan(Transformed[..., Any]):
             if misfit is None:
                 raise
             raise misfit from error
-        output, carried, unchanged = outcome.output
+        output, carried, unchanged, replaced = outcome.output
         if unchanged.value:
             leaves, structure = jax.tree_util.tree_flatten(carried)
             for i, k in unchanged.value:
                 leaves[i] = given[k]
             carried = jax.tree_util.tree_unflatten(structure, leaves)
+        if replaced is not None:
+            values, kept = replaced
+            outcome.output = output
+            output = lifted.modes.apply(lifted.bundle, outcome, "scan")
+            before = Carried(put_back(lifted.args[call.carried], lifted.bundle.roots))
+            return self._whole(output, before.after(carried, values, kept.value))
         if self._modes.structure:
             outcome.output = self._whole(output, carried)
             return lifted.modes.apply(lifted.bundle, outcome, "scan")
@@ -147,12 +155,12 @@ class Scan(Transformed[..., Any]):
         while True:
             try:
                 outcome = _Loop(self, call, values, leaves, handed_on).run()
-                output, carried = outcome.output
+                output, carried, replaced = outcome.output
                 # Like jax.lax.scan, returns the same object for whatever no step changes.
                 found = {id(x): k for k, x in enumerate(given)}
                 ends = enumerate(jax.tree_util.tree_leaves(carried))
                 unchanged = tuple([(i, found[id(x)]) for i, x in ends if id(x) in found])
-                outcome.output = (output, carried, Static(unchanged))
+                outcome.output = (output, carried, Static(unchanged), replaced)
                 return outcome
             except _WrittenTo as found:
                 handed_on |= found.leaves
@@ -286,7 +294,13 @@ class _Loop:
         axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
         leaves = [jnp.moveaxis(y, 0, axis) for axis, y in zip(axes, leaves, strict=True)]
         output = jax.tree_util.tree_unflatten(structure, leaves)
-        return Outcome((output, carried_output), [sent[i] for i in effect.changed], effect)
+        replaced = None
+        if self.replaced is not None:
+            leaves_replaced, kept = self.replaced
+            replaced = ([carried[self.carried.index(i)] for i in leaves_replaced], Static(kept))
+        return Outcome(
+            (output, carried_output, replaced), [sent[i] for i in effect.changed], effect
+        )
 
     def _body(self, carry: PyTree, x: tuple[Any, Any]) -> tuple[Any, Any]:
         call, scan = self.call, self.scan
@@ -308,10 +322,22 @@ class _Loop:
         # The next step receives a carried object with all changes that this step made to it.
         undone = scan._modes.tree and Carry not in call.form.specs
         run = Run(call.form, values, scan._metadata, undone)
+        before = Carried(put_back(carried_argument, run.inside.roots))
+        leaves_of_carry = self._leaves_of(run, before)
         output = run.call(scan._fun, tuple(args), {})
         self._check_count(output)
-        output = run.detach(scan._out_axes, output, "scan out_axes")
-        rest, carried_output = self._divided(run, output, carried_argument)
+        rest, new = self._divided(output)
+        replaced = self._replaced(run, before, new, carried_argument)
+        if replaced is not None:
+            rest = run.detach(self._out_prefix(scan._out_axes), rest, "scan out_axes")
+            carried_output = jax.tree_util.tree_unflatten(
+                jax.tree_util.tree_structure(carried_argument),
+                jax.tree_util.tree_leaves(replaced.detached),
+            )
+        else:
+            output = run.detach(scan._out_axes, output, "scan out_axes")
+            rest, carried_output = self._divided(output)
+            self._check_same(run, carried_argument, carried_output)
         after = run.finish()
         specs = [
             spec if source is None else self.specs[source]
@@ -337,10 +363,17 @@ class _Loop:
         if sorted(last) != self.carried:
             self._refuse_new(run, after, None, Carry)
         self._refuse_moved(run, after)
+        self.written = after.written()
+        self.replaced: tuple[list[int], Kept] | None = None
+        if replaced is not None:
+            last.update(zip(leaves_of_carry, replaced.values, strict=True))
+            self.replaced = leaves_of_carry, replaced.kept
+            kept = zip(leaves_of_carry, replaced.kept.leaves, strict=True)
+            lost = {i for i, is_kept in kept if not is_kept}
+            self.written -= {i for i, source in enumerate(after.sources) if source in lost}
         after_carried = [self._checked(last[i], carried[k], i) for k, i in enumerate(self.carried)]
         # Static results; the last trace of the body leaves them on this loop.
         self.plan: Plan = after.plan
-        self.written = after.written()
         self.sent = outcome.effect.changed
         self.layout = tuple(layout)
         self.order = tuple(map(self.carried.index, last))  # the order of carried values as sent
@@ -370,26 +403,42 @@ class _Loop:
                 f" values, got {type(output).__name__ if count == 1 else count}."
             )
 
-    def _divided(self, run: Run, output: Output, carried: object) -> tuple[Any, Any]:
+    def _divided(self, output: Output) -> tuple[Any, Any]:
         """The stacked and the carried part of the output."""
         position = self.scan._carried_out
         if position is None:
             return output, None
         if position == _ALL_CARRIED:
-            rest, new = None, output
-        else:
-            rest, new = (*output[:position], None, *output[position + 1 :]), output[position]
-        before: Any = jax.tree_util.tree_structure(carried)
-        now: Any = jax.tree_util.tree_structure(new)
-        if before != now:
-            roots = run.inside.roots
-            raise ArgumentError(
-                "A step returned other modules than it was carried: the carry was"
-                f" {tree_text(carried, roots)} and became"
-                f" {tree_text(new, roots)}.",
-                hint="Return the same module that was carried in, changed in place.",
-            )
-        return rest, new
+            return None, output
+        return (*output[:position], None, *output[position + 1 :]), output[position]
+
+    def _replaced(self, run: Run, before: Carried, new: object, carried: object) -> Replaced | None:
+        """What a step returned for the carry, unless it returned the objects that came in."""
+        if self.scan._modes.tree:
+            return None
+        roots = list(run.inside.roots)
+        found = detach_nodes(new, roots, {id(r): i for i, r in enumerate(roots)})
+        structures: list[Any] = [jax.tree_util.tree_structure(x) for x in (carried, found)]
+        return None if structures[0] == structures[1] else before.replaced(new)
+
+    def _leaves_of(self, run: Run, before: Carried) -> list[int]:
+        """The index of each leaf of the carry's objects."""
+        index_of = {id(run.inside.values[i]): i for i in self.carried}
+        index_of.update({id(v): i for i, v in run.inside.variables.items()})
+        return [index_of[id(leaf)] for leaf in before.walk.leaves]
+
+    def _check_same(self, run: Run, before: object, now: object) -> None:
+        """Checks that a step returned what it was carried, changed in place."""
+        structures: list[Any] = [jax.tree_util.tree_structure(x) for x in (before, now)]
+        if structures[0] == structures[1]:
+            return
+        roots = run.inside.roots
+        raise ArgumentError(
+            "A step returned other modules than it was carried: the carry was"
+            f" {tree_text(before, roots)} and became"
+            f" {tree_text(now, roots)}.",
+            hint="Return the same module that was carried in, changed in place.",
+        )
 
     def _out_prefix(self, prefix: Prefix) -> object:
         position = self.scan._carried_out
