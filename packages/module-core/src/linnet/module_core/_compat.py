@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from importlib import import_module
@@ -34,6 +35,21 @@ def _trace_state_function() -> Callable[[], object]:
 def trace_state() -> object:
     """A value that identifies the current stack of jax traces, and can be compared."""
     return _trace_state_function()()
+
+
+@functools.cache
+def _state_without_traces() -> object:
+    # A new thread has no traces; jax has no public name for that.
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(trace_state()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def is_tracing() -> bool:
+    """Whether any jax trace is running in this thread."""
+    return trace_state() != _state_without_traces()
 
 
 def is_alive(state: object) -> bool:

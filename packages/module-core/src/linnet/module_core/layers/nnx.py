@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from .. import dtypes
+from ..config import config
 from ..draws import current
 from ..errors import ArgumentError, ArgumentTypeError, LinnetError, describe
 from ..nnx import Module, Param, Rngs, RngStream, Variable, data
 from ..nnx.structure.locating import does_locate, locate, mark
+from ..nnx.structure.operation_names import named
 from ..tracebacks import strip
 from ..typing import Output
 from .types import DTypeLike, Metadata, PromoteDtype, Shape
@@ -125,7 +127,9 @@ def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax
 
 
 def names_layer(method: Callable[P, R]) -> Callable[P, R]:
-    """Wraps a method of a layer so that its errors name the layer's path in the model (`locating`).
+    """Wraps a method of a layer: its errors and its operations name the layer in the model.
+
+    See `locating` and `operation_names`.
 
     If `rngs` is missing in a call of the constructor, the error explains what to pass.
     """
@@ -135,6 +139,8 @@ def names_layer(method: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(method)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            if config.flax_profile and not constructs:
+                return named(method, args[0], args[1:], kwargs)
             return method(*args, **kwargs)
         except Exception as error:
             if not constructs:

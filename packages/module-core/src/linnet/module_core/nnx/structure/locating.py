@@ -16,10 +16,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...config import config
 from ...errors import LinnetError
 from ...layout import ambiguous
 from ...tracebacks import strip
 from .iteration import iter_graph
+from .operation_names import named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,11 +29,13 @@ _LOCATES = "_linnet_locates"
 
 
 def locates(method: F) -> F:
-    """Wraps a method of a module so that its errors name the module."""
+    """Wraps a method of a module so that its errors and its operations name the module."""
 
     @functools.wraps(method)
     def wrapper(self: object, /, *args: object, **kwargs: object) -> object:
         try:
+            if config.flax_profile:
+                return named(method, self, args, kwargs)
             return method(self, *args, **kwargs)
         except Exception as error:
             locate(error, self, method.__name__)

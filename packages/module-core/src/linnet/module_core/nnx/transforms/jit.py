@@ -27,6 +27,7 @@ from ..structure.effect import After, Inside, Outcome
 from ..structure.graphdef import GraphDef
 from ..variable.layout import lay_out
 from .calling import P, R, Transformed, given, names_of, optional_function, resolve
+from .explaining import Explainer
 from .lifting import Form
 from .naming import places_of_objects, sharding_misfit
 from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
@@ -128,6 +129,7 @@ class Jitted(Transformed[P, R]):
         self._options = {name: value for name, value in given.items() if value not in (None, False)}
         self._compiled = self._jit({})
         self._by_shardings: dict[Any, Any] = {}
+        self._explainer = Explainer(self._fun, self._names)
 
     def _arguments_named(
         self,
@@ -189,6 +191,7 @@ class Jitted(Transformed[P, R]):
             for position in sorted(p for p in positions if isinstance(p, int)):
                 all_args.insert(position, positions[position])
             kwargs = {**kwargs, **{n: v for n, v in positions.items() if isinstance(n, str)}}
+        self._explainer.traced(graphdef, values, all_args, kwargs, static)
         recorder = Recorder() if is_for_one_device() else None
         with recording(recorder):
             output = inside.call(self._fun, all_args, kwargs)
