@@ -1,7 +1,7 @@
-"""What a case is: contenders that do the same work, and which of them are compared.
+"""A case: contenders that do the same work, and the comparisons between them.
 
-A contender is built once (its model, its parameters, whatever need not be measured) and then
-measured once a round. A measurement is a number in the case's unit; `timed` makes one of a
+A contender is built once (its model, its parameters, and all else that is not measured) and then
+measured once per round. A measurement returns a number in the case's unit; `timed` makes one from a
 function.
 """
 
@@ -18,8 +18,8 @@ import jax
 Measure = Callable[[], float]
 Builder = Callable[[], Measure]
 
-# Kinds of seconds. Those that the processor spends on a thread or process, unlike those that pass,
-# hardly depend on what else it does; but they leave out what is waited for, an accelerator say.
+# Clocks. Processor time of a thread or process, unlike elapsed time, hardly depends on the load of
+# the machine, but leaves out waiting, for example for an accelerator.
 Clock = Callable[[], float]
 WALL: Clock = time.perf_counter
 THREAD: Clock = time.thread_time
@@ -31,7 +31,7 @@ BY_HAND = "by hand"
 
 
 class Unit(enum.Enum):
-    """What a case's numbers count."""
+    """The unit of a case's numbers."""
 
     SECONDS = "s"
     FLOPS = "FLOP"
@@ -44,7 +44,7 @@ class Comparison:
 
     Attributes:
       of, to: their names; the ratio is `of / to`, less than 1 where `of` costs less.
-      at_most: the bound that the ratio is to keep, or None if it is only shown.
+      at_most: the bound on the ratio, or None if the ratio is only shown.
     """
 
     of: str
@@ -54,17 +54,17 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One measured thing.
+    """One thing to measure.
 
     Attributes:
-      name: what `--only` selects it by.
-      about: one line that says what is measured.
+      name: the name by which `--only` selects it.
+      about: a line that says what is measured.
       contenders: a builder for each, in the order of measurement.
-      comparisons: which ratios are shown, each a line of the table.
-      unit: of the contenders' numbers.
-      exact: the numbers are counted, not measured: one round says all.
-      warm: each contender is measured once without counting, which fills caches; False where
-        nothing is kept from one measurement to the next.
+      comparisons: the ratios to show, each a line of the table.
+      unit: the unit of the contenders' numbers.
+      exact: the numbers are counted, not measured, so one round is enough.
+      warm: whether to measure each contender once beforehand, to fill caches; False where nothing
+        is kept from one measurement to the next.
     """
 
     name: str
@@ -82,14 +82,14 @@ def timed(
     clock: Clock = WALL,
     before: Callable[[], None] | None = None,
 ) -> Measure:
-    """A measurement of the seconds that `run` takes until its arrays are there.
+    """Measures the seconds that `run` takes until its arrays are computed.
 
-    Garbage is collected beforehand and not in the meantime; the result is released afterwards.
+    Garbage is collected beforehand but not during the run; the result is released afterwards.
 
     Args:
       run: does the work once; its result may hold arrays.
-      clock: what kind of seconds.
-      before: runs before each measurement, not counted.
+      clock: the clock to read.
+      before: runs before each measurement, and is not counted.
     """
 
     def measure() -> float:
@@ -110,11 +110,11 @@ def timed(
 
 
 def per_part(count: int, whole: Measure, nothing: Measure) -> Measure:
-    """A measurement of one of `count` equal parts.
+    """Measures one of `count` equal parts.
 
     Args:
-      count: how many parts there are in `whole`.
+      count: the number of parts in `whole`.
       whole: measures all of them.
-      nothing: measures the same work with no parts: what is paid once, and no matter how many.
+      nothing: measures the same work without parts, which is the cost that is paid once.
     """
     return lambda: (whole() - nothing()) / count

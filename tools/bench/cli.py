@@ -13,7 +13,7 @@ from .cases import all_cases
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures the cases asked for, prints a table and writes JSON."""
+    """Measures the chosen cases, prints a table and writes JSON."""
     options = _parser().parse_args(arguments)
     cases = all_cases()
     if options.list:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="bench", description="What Linnet costs, next to Flax and to plain JAX."
+        prog="bench", description="Compares the cost of Linnet with that of Flax and of plain JAX."
     )
     parser.add_argument(
         "--only",
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _efforts(options: argparse.Namespace, cases: int) -> Callable[[], measure.Effort]:
-    """What gives the effort for each case in turn."""
+    """Returns the effort for each case in turn."""
     if options.minutes is not None:
         return measure.Budget(60 * options.minutes, cases).next
     return lambda: measure.QUICK if options.quick else measure.FULL

@@ -1,4 +1,4 @@
-"""Measurements in other processes: in a new one each time, or in one that has eight devices."""
+"""Measurements in other processes: a new one each time, or one with eight devices."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ for name in map(str.strip, sys.stdin):
 
 
 def _command(program: str) -> list[str]:
-    # -P: the working directory must not hide what is installed.
+    # -P: the working directory must not hide installed packages.
     return [sys.executable, "-P", "-c", program]
 
 
 def fresh(module: str, function: str, *arguments: object) -> Builder:
-    """The seconds that the processor spends in a new process, which has compiled nothing.
+    """Processor seconds in a new process, which has compiled nothing.
 
     Args:
-      module, function: where to find what prepares a run; imports and the like are not counted.
-      *arguments: of `function`. It returns the function that is measured.
+      module, function: the function that prepares a run and returns the function to measure;
+        imports and preparation are not counted.
+      *arguments: the arguments of `function`.
     """
 
     def build() -> Measure:
@@ -68,8 +69,8 @@ class EightDevices:
     """A process whose CPU counts as eight devices, where all contenders of a file are measured.
 
     Args:
-      module: the file.
-      builders: the name of a dictionary there: of contenders' builders, by name.
+      module: the name of the file.
+      builders: the name of its dictionary of contenders' builders.
     """
 
     def __init__(self, module: str, builders: str) -> None:

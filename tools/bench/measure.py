@@ -1,11 +1,11 @@
 """Rounds of measurements, repeated until their ratios are stable.
 
-A round measures every contender once, so that whatever slows the machine down for a while slows all
-of them; a comparison's ratio is taken within each round, and the median of those is its result. The
-first contender changes from round to round, so that none always follows the same other one.
+A round measures every contender once, so that a machine that slows down for a while slows all of
+them. The ratio of a comparison is taken within each round, and its result is the median of these.
+The first contender changes from round to round, so that none always follows the same one.
 
-Rounds go on until each ratio is known to a hundredth, or the case's time is up. A case whose rounds
-are long has fewer of them, two or three.
+Rounds continue until each ratio is known to a hundredth, or the case's time is up. A case whose
+rounds are long has only two or three.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .case import Case, Comparison, Measure
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How long a case may take.
+    """The time that a case may take.
 
     Attributes:
-      seconds: no round begins after this time, if there were enough rounds.
+      seconds: after this time no round begins, unless there were too few.
       rounds: the smallest and the largest number of rounds.
-      few: how many are enough after three times that many seconds.
+      few: the number that is enough after three times `seconds`.
     """
 
     seconds: float
@@ -39,12 +39,12 @@ QUICK = Effort(seconds=3.0, rounds=(1, 15), few=1)
 
 
 class Budget:
-    """Divides the time among all cases: what a case leaves of its share goes to later ones.
+    """Divides the time among all cases; the rest of a case's share goes to later ones.
 
     Args:
-      seconds: for all cases together. A case whose fewest rounds take longer than its share, and
-        the preparations of a case, leave less to the others.
-      cases: how many there are.
+      seconds: the time for all cases together. Preparations, and a case whose fewest rounds take
+        longer than its share, leave less to the others.
+      cases: the number of cases.
     """
 
     def __init__(self, seconds: float, cases: int) -> None:
@@ -55,12 +55,12 @@ class Budget:
         """The effort for the next case."""
         share = max(self._end - time.perf_counter(), 0.0) / max(self._left, 1)
         self._left -= 1
-        # Shares that many cases don't use up add up to long ones for the last.
+        # The unused shares of many cases would add up to a very long one for the last.
         return Effort(seconds=min(share / 2, FULL.seconds), rounds=(5, FULL.rounds[1]), few=2)
 
 
-# A median of n values is uncertain by about 1.25 σ / √n, and σ of a normal distribution is its
-# interquartile range / 1.35: of ratios with long tails, the latter is the one that means something.
+# The standard error of the median of n values is about 1.25 σ / √n. For a normal distribution, σ is
+# the interquartile range / 1.35, which is the more meaningful figure for ratios with long tails.
 _ERROR_OF_MEDIAN = 1.25 / 1.35
 _PRECISION = 0.01
 
@@ -70,8 +70,8 @@ class Ratio:
     """The result of a comparison.
 
     Attributes:
-      comparison: what was compared.
-      value: median over the rounds of the ratio within a round.
+      comparison: the comparison.
+      value: the median over the rounds of the ratio within a round.
       error: the standard error of that median.
     """
 
@@ -81,7 +81,7 @@ class Ratio:
 
     @property
     def met(self) -> bool | None:
-        """Whether the bound is kept; None where there is none."""
+        """Whether the bound is kept; None without a bound."""
         bound = self.comparison.at_most
         return None if bound is None else self.value <= bound
 
@@ -91,10 +91,10 @@ class Result:
     """A measured case.
 
     Attributes:
-      case: what was measured.
-      medians: of each contender, in the case's unit.
-      ratios: of each comparison.
-      rounds: how many there were.
+      case: the case.
+      medians: the median of each contender, in the case's unit.
+      ratios: the result of each comparison.
+      rounds: the number of rounds.
     """
 
     case: Case
@@ -111,7 +111,7 @@ def run(case: Case, effort: Effort) -> Result:
     if case.warm:
         for measure in measures.values():
             measure()  # fills caches, compiles, writes bytecode
-    # Objects alive by now stay alive: the collection before each measurement need not visit them.
+    # Existing objects stay alive, so the collection before each measurement need not visit them.
     gc.collect()
     gc.freeze()
     try:

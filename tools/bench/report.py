@@ -1,6 +1,6 @@
 """The table, and the same as JSON.
 
-The JSON contains the environment but no date, so two files differ only where the figures do.
+The JSON contains the environment but not the date, so two files differ only in their figures.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def summary(results: Iterable[Result]) -> str:
 
 
 def as_json(results: Iterable[Result]) -> dict[str, Any]:
-    """All results and the environment, as JSON holds them."""
+    """All results and the environment, for JSON."""
     return {"environment": environment(), "cases": [_case(result) for result in results]}
 
 
@@ -87,7 +87,7 @@ def _case(result: Result) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine."""
+    """The versions and the machine."""
     names = {d.metadata["Name"] for d in metadata.distributions()}
     shown = {"jax", "jaxlib", "flax", "numpy"}
     shown |= {name for name in names if name == "linnet" or name.startswith("linnet-")}

@@ -1,14 +1,14 @@
-"""Programs that use libraries written for Flax, run on Linnet and on Flax: their numbers compared.
+"""Runs programs that use libraries written for Flax, on Linnet and on Flax, and compares them.
 
     python tools/clients                        all programs of tools/clients/programs
-    python tools/clients clu_metrics qwix_ptq   some
-    python tools/clients --write                and docs/clients.md with the results
+    python tools/clients clu_metrics qwix_ptq   some of them
+    python tools/clients --write                all, and writes the results to docs/clients.md
 
-A program is a script whose head (PEP 723) says what it needs, at pinned versions, and how it is
-checked. Each gets two environments with the same versions of everything: one has Flax, the other
-has this checkout and nothing called flax. The program runs in the second one through
-`python -m linnet.flax`. What it shows is compared, bit for bit unless its head says otherwise, and
-so is which of the library's own tests pass.
+A program is a script whose metadata (PEP 723) list its requirements, at pinned versions, and how it
+is checked. Each gets two environments with the same versions of everything: one has Flax, the other
+has this checkout and no package called flax. In the second one the program runs through
+`python -m linnet.flax`. The arrays that it shows are compared, bit for bit unless its metadata say
+otherwise, and so are the results of the library's own tests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import workspace
 
 
 def main() -> int:
-    """Runs the command line; the exit status is 1 if something was not equal."""
+    """Runs the command line; the exit status is 1 if anything differs."""
     known = {program.name: program for program in programs()}
     parser = argparse.ArgumentParser(
         prog="nox -s clients --",

@@ -1,8 +1,8 @@
-"""The two environments of a program, made by uv with the same versions, and what runs in them.
+"""The two environments of a program, which uv makes with the same versions, and their processes.
 
-Libraries require Flax, so a plain installation would bring it. uv's overrides replace what packages
-require: `flax; python_version < "0"` is a requirement that never applies. What the environment with
-Flax resolved to is the constraint of the other one.
+Libraries require Flax, so a plain installation would include it. uv's overrides replace the
+requirements of packages: `flax; python_version < "0"` never applies. The versions in the
+environment with Flax are constraints for the other one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Environments:
         return self.folder / name / PYTHON
 
     def version(self) -> str:
-        """Which version of the library, and which jax, both environments have."""
+        """The versions of the library and of jax, which are the same in both environments."""
         pins = dict(
             line.split("==")
             for line in (self.folder / "pins.txt").read_text().splitlines()
@@ -72,7 +72,7 @@ class Environments:
         return f"{pins[self.program.distribution]}, jax {pins['jax']}"
 
     def run_program(self, name: str) -> Mapping[str, np.ndarray]:
-        """What the program shows in an environment.
+        """The arrays that the program shows in an environment.
 
         Raises:
           RuntimeError: it failed; its output has been printed.
@@ -85,7 +85,7 @@ class Environments:
             return dict(arrays)
 
     def run_tests(self, name: str) -> Mapping[str, str]:
-        """How each of the library's tests ended in an environment: passed, failed, skipped."""
+        """The outcome of each of the library's tests in an environment: passed, failed, skipped."""
         report = self.folder / f"{name}.xml"
         report.unlink(missing_ok=True)
         options = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
@@ -95,7 +95,7 @@ class Environments:
             name,
             ["-m", "pytest", *options, *self.program.tests],
             self._source(),
-            # pytest's status is 1 where a test failed: the report says which.
+            # pytest's status is 1 if a test failed; the report says which.
             statuses=(0, 1),
         )
         ended = {}
@@ -132,8 +132,8 @@ class Environments:
         statuses: Sequence[int] = (0,),
     ) -> None:
         through = ["-m", "linnet.flax"] if name == "linnet" else []
-        # Libraries iterate over sets of names: their order is that of the operations that jax
-        # records, and XLA rounds as it groups these.
+        # Libraries iterate over sets of names, so the order of jax's operations depends on the
+        # hash seed, and XLA's rounding on how it groups these.
         fixed = {"JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": "0"}
         environment = os.environ | fixed | dict(settings or {})
         command = [str(self.python(name)), *through, *arguments]

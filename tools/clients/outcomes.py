@@ -18,13 +18,13 @@ class Outcome:
     """One program's results.
 
     Attributes:
-      program: which one.
-      version: of its library, and of jax.
-      numbers: how many arrays were compared.
-      tests: how many of the library's tests passed on Linnet.
+      program: the program.
+      version: the versions of its library and of jax.
+      numbers: the number of arrays that were compared.
+      tests: the number of the library's tests that passed on Linnet.
       seconds: from the start of the command to the end of the first step, on Flax and on Linnet.
       distance: the largest difference between two numbers, relative to the largest of their array.
-      details: a line for everything that differs.
+      details: a line for each difference.
     """
 
     program: Program
@@ -37,7 +37,7 @@ class Outcome:
 
     @property
     def equal(self) -> bool:
-        """Whether everything is as the program's head asks for."""
+        """Whether everything is equal, as far as the program's metadata require."""
         return not self.details
 
     @property
@@ -59,7 +59,7 @@ def compare(
     results: Mapping[str, Arrays],
     tests: Mapping[str, Tests],
 ) -> Outcome:
-    """Compares what a program showed, and how the tests ended, on Flax and on Linnet."""
+    """Compares the arrays of a program and the outcomes of tests on Flax and on Linnet."""
     flax, linnet = (dict(results[name]) for name in ("flax", "linnet"))
     seconds = float(flax.pop("seconds")), float(linnet.pop("seconds"))
     details, distances = [], [0.0]
@@ -79,7 +79,7 @@ def compare(
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """How far apart two arrays are, relative to the largest number of the first.
+    """The distance between two arrays, relative to the largest number of the first.
 
     >>> distance(np.array([1.0, np.nan]), np.array([1.0, np.nan]))
     0.0

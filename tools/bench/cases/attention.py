@@ -1,8 +1,8 @@
-"""Multi-head attention over one sequence: its memory and its time, forwards and with gradient.
+"""Multi-head attention over one sequence: memory and time of the forward pass and of the gradient.
 
-The layer is left as it comes (`implementation="auto"`); windows are causal. Memory is what the
-compiled program needs besides its inputs and outputs. The gradient is that of the sum of the
-outputs' squares by parameters and inputs.
+The layer has its default options (`implementation="auto"`); windows are causal. Memory is the
+temporary memory of the compiled program, without inputs and outputs. The gradient is that of the
+sum of the squared outputs with respect to parameters and inputs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _TIME = {
 
 
 class Form(NamedTuple):
-    """A form of causal attention over a number of tokens, as a contender."""
+    """A contender: a form of causal attention over a number of tokens."""
 
     tokens: int
     causal: bool = True

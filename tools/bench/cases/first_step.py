@@ -1,11 +1,11 @@
 """Time to the first step: making a transformer of 24 layers, and training it for one step.
 
-Measured in a fresh interpreter each time, without jax's cache of compiled programs, in processor
-time: tracing, compiling and drawing are counted, none of which waits for anything. Imports, the key
-and the inputs are made beforehand.
+Each measurement runs in a new interpreter without jax's cache of compiled programs, and counts the
+processor time of tracing, compiling and drawing, none of which waits. Imports, the key and the
+inputs are made beforehand.
 
-A training step is one of gradient descent on one example of 16 tokens, so that hardly any of its
-time is computing. `repeat` has its layers in `Repeat`; `loop` has 24 of them.
+A training step is one of gradient descent on one example of 16 tokens, so that it hardly computes.
+`repeat` has its layers in `Repeat`; `loop` has 24 separate ones.
 """
 
 from __future__ import annotations

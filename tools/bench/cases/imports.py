@@ -1,6 +1,6 @@
-"""Importing, after jax: in a fresh interpreter each time, with bytecode written beforehand.
+"""Importing after jax: in a new interpreter each time, with bytecode written beforehand.
 
-Measured in processor time, as tracing is: reading the files waits for the disk only the first time.
+The clock is processor time, as for tracing: only the first read of the files waits for the disk.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def _environment() -> dict[str, str]:
 
 
 def importing(module: str, after: str = "jax") -> Builder:
-    """A measurement of the seconds that importing `module` takes once `after` is imported."""
+    """Measures the seconds that importing `module` takes once `after` is imported."""
 
     def build() -> Measure:
-        # -P: the working directory must not hide what is installed.
+        # -P: the working directory must not hide installed packages.
         command = [sys.executable, "-P", "-c", _PROGRAM.format(module=module, after=after)]
         environment = _environment()
 

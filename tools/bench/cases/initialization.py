@@ -1,8 +1,8 @@
 """Making the parameters of 24 blocks.
 
-Abstractly by `jax.eval_shape` of a new function each time, and eagerly. Both are measured warm: jax
-has seen the shapes, the eager operations are compiled. The inputs are one example of 16 tokens, as
-one initializes with: of a large batch the forward pass would be most of the eager time.
+They are made abstractly, by `jax.eval_shape` of a new function each time, and eagerly. Both are
+measured warm: jax has seen the shapes and compiled the eager operations. The input is one example
+of 16 tokens, as usual for initialization; with a large batch the forward pass would dominate.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A linen network in a Keras model, next to Keras's own FlaxLayer around Flax's network.
+"""A linen network in a Keras model, beside Keras's own FlaxLayer around Flax's network.
 
-Both start from the same variables, in the same model, on a batch of 64 images; what is measured is
-a call of `train_on_batch` and of `predict_on_batch`, compiled before, Keras's own work included.
-Importing is measured as the other imports are, after Keras, against the 50 ms that it may take.
+Both start from the same variables, in the same model, on a batch of 64 images. The cases measure a
+compiled call of `train_on_batch` and of `predict_on_batch`, including Keras's own work. The import
+is measured like the others, after Keras, against a limit of 50 ms.
 """
 
 from __future__ import annotations

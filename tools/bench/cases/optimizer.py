@@ -1,7 +1,7 @@
 """`nnx.Optimizer` over thousands of variables, made and used without `nnx.jit`.
 
-`optax` is Adam's `init` and `update` alone, on a list of the same arrays, with the updates added:
-what the optimizer calls. In the processor's time.
+`optax` is what the optimizer calls: Adam's `init` and `update` on a list of the same arrays, with
+the updates added. The clock is processor time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the compiled program does: floating-point operations and bytes moved, as XLA counts them."""
+"""Floating-point operations and bytes accessed of the compiled program, as XLA counts them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Running a cell over a batch of sequences, forwards and with the gradient of all it depends on.
+"""Running a cell over a batch of sequences: the forward pass, and the gradient.
 
-The gradient is that of the sum of the outputs' squares by parameters and inputs. torch's own LSTM
-and GRU take part where torch is installed, with as many threads as there are cores, as JAX has.
-They have one more bias for each gate of the LSTM and of the GRU, added to the same sums.
+The gradient is that of the sum of the squared outputs with respect to parameters and inputs. Where
+torch is installed, its LSTM and GRU take part, with one thread per core, as JAX has. They have one
+more bias for each gate, added to the same sums.
 
 Shapes: T time, B batch, D input features, H hidden features.
 """

@@ -1,8 +1,8 @@
 """Repeated blocks: a training step of 24 transformer blocks, against Flax's loop over them.
 
-Running is measured in the processor's time too: a loop keeps as many threads busy as unrolled
-layers do, and the figure doesn't depend on what else the machine does. The memory is the temporary
-memory of the compiled step.
+Running is measured in processor time, too: a loop keeps as many threads busy as unrolled layers do,
+and the figure does not depend on the machine's load. Memory is the temporary memory of the compiled
+step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _compiling(form: str, layers: int = repeated.LAYERS) -> Builder:
         step = repeated.step(form, layers)
 
         def compile_anew() -> object:
-            # A function of its own, which jax has not traced before.
+            # A new function, which jax has not traced before.
             jax.jit(lambda *args: step.run(*args)).lower(*step.arguments).compile()
             return None
 

@@ -1,7 +1,7 @@
 """Running the model: compiled, and operation by operation.
 
-Compiled programs are built beforehand. Eagerly, jax has compiled each operation for these shapes
-before; what is left is the interpreter, on one example of 16 tokens so that it shows.
+Compiled programs are built beforehand. In the eager cases jax has already compiled each operation
+for these shapes, so they measure the interpreter, on one example of 16 tokens.
 """
 
 from __future__ import annotations

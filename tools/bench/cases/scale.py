@@ -1,7 +1,7 @@
 """A language model of 70 billion parameters on 16 x 16 devices, before any of them exists.
 
-From shapes alone, in the processor's time: what one waits for before a large model is compiled, and
-what each device will hold. See `models/llama.py`.
+The cases work on shapes alone. They measure the processor time before a large model is compiled,
+and count the bytes that each device will hold. See `models/llama.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""nnx: what a call of `nnx.jit` costs beside `jax.jit` on a flat list of the same arrays.
+"""nnx: the cost of a call of `nnx.jit`, beside `jax.jit` on a flat list of the same arrays.
 
 `flat` is `jax.jit(lambda arrays: [a + 1 for a in arrays])`, over the arrays of model and optimizer;
 `flat, in` takes them and returns nothing.
@@ -32,7 +32,7 @@ from bench.models import transformer as linen_transformer
 FLAT, FLAT_IN = "flat jax.jit", "flat, in"
 EQUINOX = "equinox"
 CALLS = 20
-"""Calls in one measurement, so that reading the clock is no part of it."""
+"""Calls in one measurement, so that reading the clock does not count."""
 
 _HAS_EQUINOX = importlib.util.find_spec("equinox") is not None
 
@@ -115,7 +115,7 @@ def _step_by_hand() -> Measure:
 
 
 def _per_array(form: str, make: Any) -> Builder:
-    """The dispatch of one array more: many arrays, less a call with one."""
+    """The dispatch of one more array: a call with many arrays, minus a call with one."""
 
     def build() -> Measure:
         whole, nothing = make(200), make(0)
@@ -160,7 +160,7 @@ def _graph_function(form: str, name: str) -> Builder:
             "merge": lambda: nnx.merge(graphdef, state),
             "update": lambda: nnx.update(model, state),
         }
-        # The arrays are there; to look for them in the result would cost more than to make it.
+        # The arrays are ready; looking for them in the result would cost more than making it.
         return _repeated(runs[name], wait=False)
 
     return build

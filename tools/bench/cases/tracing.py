@@ -1,8 +1,7 @@
-"""Tracing `apply` of 24 blocks: what is paid before anything is compiled.
+"""Tracing `apply` of 24 blocks, before anything is compiled.
 
-The function passed to `jax.jit` is a new one each time, so that its trace is never cached. The
-cases differ in what jax caches inside (the traces of its own jitted functions, such as gelu and
-bernoulli):
+`jax.jit` gets a new function each time, so its trace is never cached. The cases differ in jax's
+caches of the jitted functions inside, such as gelu and bernoulli:
 
 * `trace-*`: kept, as in a program that has traced such layers before;
 * `first-trace-*`: cleared before each measurement, by `jax.clear_caches()`, as in a program's first

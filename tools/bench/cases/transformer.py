@@ -1,7 +1,7 @@
-"""A transformer of 24 layers: tracing, making its parameters, and what is compiled.
+"""A transformer of 24 layers: tracing, making its parameters, and the compiled program.
 
-Measured as in the cases of the same names for the simpler stack of blocks: warm, tracing in the
-processor's time. `trace-transformer-scan` traces the same layers as one that is scanned over.
+The cases are like those of the same names for the simpler stack of blocks: warm, with tracing in
+processor time. `trace-transformer-scan` traces one layer that is scanned over instead of 24.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _init(form: str, *, abstract: bool) -> Builder:
 
 @functools.cache
 def _compiled(form: str, kind: str) -> Any:
-    """`apply` without dropout, or a step of gradient descent with it."""
+    """`apply` without dropout, or a step of gradient descent with dropout."""
     model = transformer.model(form)
 
     def step(params: Any, x: Any, key: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A language model of 70 billion parameters, as shapes: nothing here is ever computed.
+"""A language model of 70 billion parameters, as shapes: nothing is ever computed.
 
 The sizes are those of Llama 3 70B (Grattafiori et al. 2024, arXiv:2407.21783): RMSNorm, attention
 with 8 key and value heads for 64 query heads, a gated feed-forward layer, no biases. Parameters are
@@ -31,14 +31,14 @@ OPTIMIZER = optax.adam(1e-4)
 
 
 class State(NamedTuple):
-    """What a training step takes and returns."""
+    """The arguments and results of a training step."""
 
     params: Any
     moments: Any
 
 
 def bytes_by_hand() -> float:
-    """What a device holds of parameters and Adam's moments, in bytes, counted with a pencil."""
+    """Bytes of parameters and Adam's moments on a device, calculated by hand."""
     attention = D * HEADS * K + 2 * D * KV_HEADS * K + HEADS * K * D
     split = LAYERS * (attention + 3 * D * F) + 2 * V * D
     whole = LAYERS * 2 * D + D  # the norms' scales
@@ -46,7 +46,7 @@ def bytes_by_hand() -> float:
 
 
 def bytes_of_a_device(tree: Any) -> float:
-    """What a device holds of abstract arrays with shardings, in bytes."""
+    """Bytes of abstract arrays with shardings on a device."""
     return float(
         sum(
             math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize

@@ -1,8 +1,8 @@
 """A stack of residual blocks, x + dropout(Dense(gelu(Dense(x)))), in three forms.
 
-Linnet's and Flax's are made from the same source, with another `nn`. The hand-written one takes the
+Linnet's and Flax's forms have the same source, with different `nn`. The hand-written one takes the
 same parameters and does the same arithmetic with `jax.numpy`; its dropout keys come from `fold_in`
-with the block's number.
+with the number of the block.
 
 B batch, T tokens, D features, F hidden features
 """
@@ -48,7 +48,7 @@ class Model:
 
 
 def inputs(batch: int = 4, tokens: int = 64) -> Array:
-    """The inputs that a model is called with, [B, T, D]."""
+    """The inputs of a model, [B, T, D]."""
     x = np.random.default_rng(0).normal(size=(batch, tokens, FEATURES))
     return jnp.asarray(x, jnp.float32)
 
@@ -141,7 +141,7 @@ def _init_by_hand(key: Array, x: Array, *, blocks: int) -> Params:
 
 @functools.cache
 def check_agreement() -> None:
-    """Makes sure that all forms compute the same: else comparing their costs would mean nothing.
+    """Checks that all forms compute the same, so that their costs can be compared.
 
     Raises:
       RuntimeError: they don't.
@@ -155,7 +155,7 @@ def check_agreement() -> None:
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
             raise RuntimeError(f"The model by {form} is not the model by hand.")
-        # The hand-written dropout draws other keys: compared is how much of a change it makes.
+        # The hand-written dropout draws other keys, so the size of its effect is compared.
         change = jnp.std(made.train(params, x, key) - expected)
         spread = jnp.std(forms[BY_HAND].train(params, x, key) - expected)
         if not 0.5 < change / spread < 2.0:

@@ -1,6 +1,6 @@
-"""Stateful models, made by Linnet's and by Flax's nnx from the same source.
+"""Stateful models in Linnet's and in Flax's nnx, from the same source.
 
-`stack` has many small layers, so that the cost of a call isn't that of computing: 50 times a
+`stack` has many small layers, so that computing hardly counts in the cost of a call: 50 times a
 `Linear` and a `BatchNorm`; with Adam, 702 arrays. `transformer` is a pre-norm transformer with
 causal attention.
 """
@@ -63,12 +63,12 @@ def optimizer(form: str, model: Any) -> Any:
 
 
 def batch() -> jax.Array:
-    """What the stack is called with."""
+    """The inputs of the stack."""
     return jnp.linspace(-1.0, 1.0, 4 * WIDTH).reshape(4, WIDTH)
 
 
 def step(form: str) -> Any:
-    """A training step of the stack, not jitted: of model, optimizer and inputs, gives the loss."""
+    """A training step of the stack, not jitted: (model, optimizer, inputs) -> loss."""
     nnx = nnx_of(form)
 
     def run(model: Any, optimizer: Any, x: Any) -> Any:
@@ -84,8 +84,8 @@ def transformer(form: str, *, repeated: bool = False) -> Any:
     """The class of the transformer: `Transformer(layers, rngs)`.
 
     Args:
-      form: who makes it.
-      repeated: its layers are one `Repeat`, which Linnet alone has.
+      form: the library.
+      repeated: whether its layers are a `Repeat`, which only Linnet has.
     """
     nnx = nnx_of(form)
 

@@ -14,7 +14,7 @@ KINDS = ("eval", "train", "grad-step")
 
 
 def arguments() -> tuple[Any, ...]:
-    """What a program is called with: parameters, inputs, dropout key."""
+    """The arguments of a program: parameters, inputs, dropout key."""
     return mlp.parameters(), mlp.inputs(), jax.random.key(0)
 
 

@@ -1,6 +1,6 @@
-"""A training step of a stack of transformer blocks: Linnet's `Repeat`, or a Python loop by Flax.
+"""A training step of a stack of transformer blocks: Linnet's `Repeat`, or a Python loop in Flax.
 
-The same blocks and parameters in all forms; the step takes a gradient and an update by Adam.
+All forms have the same blocks and parameters; a step is a gradient and an update by Adam.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def step(form: str, layers: int = LAYERS, remat: Any = None) -> Step:
 
     Args:
       form: LINNET or NNX for repeated blocks, FLAX for a loop.
-      layers: how many.
-      remat: an option of the repeated blocks.
+      layers: the number of blocks.
+      remat: the option of the repeated blocks.
     """
     apply, params = _nnx(layers, remat) if form == NNX else _linen(form, layers, remat)
     optimizer = optax.adam(1e-3)

@@ -1,8 +1,8 @@
 """A pre-norm transformer with causal attention, in three forms, and its layers in a scan.
 
-Linnet's and Flax's are made from the same source, with another `nn`. The hand-written one takes the
-same parameters and does the same arithmetic with `jax.numpy`, as one writes it; its dropout keys
-come from `fold_in` with the number of the layer and of the dropout in it.
+Linnet's and Flax's forms have the same source, with different `nn`. The hand-written one takes the
+same parameters and does the same arithmetic with `jax.numpy` as usual; its dropout keys come from
+`fold_in` with the numbers of the layer and of the dropout in it.
 
 B batch, T tokens, D features, H heads, F hidden features
 """
@@ -34,21 +34,21 @@ def model(form: str, layers: int = LAYERS, *, scanned: bool = False) -> Model:
     """The transformer by Linnet, by Flax or by hand.
 
     Args:
-      form: who makes it.
-      layers: how many.
-      scanned: its layers are one, with stacked parameters, that is scanned over.
+      form: the library, or hand-written.
+      layers: the number of layers.
+      scanned: whether one layer with stacked parameters is scanned over.
     """
     check_agreement(scanned)
     return _make(form, layers, scanned)
 
 
 def made(form: str, layers: int = LAYERS, *, repeated: bool = False) -> Model:
-    """The same without a check that all forms agree: in a process that has compiled nothing.
+    """The same without checking that all forms agree, for a process that has compiled nothing.
 
     Args:
-      form: who makes it.
-      layers: how many.
-      repeated: its layers are one `Repeat`, which Linnet alone has.
+      form: the library, or hand-written.
+      layers: the number of layers.
+      repeated: whether its layers are a `Repeat`, which only Linnet has.
     """
     return _make(form, layers, False, repeated)
 
@@ -216,7 +216,7 @@ def _norm_parameters() -> Params:
 
 @functools.cache
 def check_agreement(scanned: bool) -> None:
-    """Makes sure that all forms compute the same: else comparing their costs would mean nothing.
+    """Checks that all forms compute the same, so that their costs can be compared.
 
     Raises:
       RuntimeError: they don't.
@@ -230,7 +230,7 @@ def check_agreement(scanned: bool) -> None:
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
             raise RuntimeError(f"The transformer by {form} is not the transformer by hand.")
-        # The hand-written dropout draws other keys: compared is how much of a change it makes.
+        # The hand-written dropout draws other keys, so the size of its effect is compared.
         change, spread = (
             jnp.std(jax.jit(m.train)(params, x, key) - expected) for m in (made, forms[BY_HAND])
         )
