@@ -150,7 +150,7 @@ def svg(cases: Iterable[dict[str, Any]]) -> str:
         f'height="{height}" role="img" font-family="system-ui, sans-serif" font-size="13">',
         f"<title>Ratios of cost, Linnet to Flax: {words}.</title>",
         f'<rect width="{WIDTH}" height="{height}" rx="14" fill="{BACKGROUND}"/>',
-        f'<text x="24" y="28" fill="{INK}" font-weight="600">What Linnet costs, Flax = 1</text>',
+        f'<text x="24" y="28" fill="{INK}" font-weight="600">Cost of Linnet, Flax = 1</text>',
     ]
     for mark in (0, 0.25, 0.5, 0.75, 1):
         x = _x(mark)
