@@ -1,9 +1,8 @@
-"""How packages are released; tools/release.py is the command line of it.
+"""How packages are released; tools/release.py is the command line.
 
-Two questions are answered from what is committed, never from memory: does the package still offer
-what its last tag offered (`surface`, `differences`), and what does its changelog tell
-(`changelog`). Together they say how far the version has to go (`versions`, `demand`); `plan` shows
-that for all packages, `bump` writes it for one, `artifacts` builds what is uploaded and `tags`
-checks the tag that a release is made from. Whatever is wrong becomes a `Refused`, before
-anything is changed.
+The committed files answer two questions: does the package still offer what it offered at its last
+tag (`surface`, `differences`), and what does its changelog say (`changelog`)? From the answers
+follows the smallest allowed version (`versions`, `demand`). `plan` shows it for all packages,
+`bump` writes it for one, `artifacts` builds the files to upload, and `tags` checks the tag of a
+release. Every problem raises `Refused` before anything is changed.
 """

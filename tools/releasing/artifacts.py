@@ -1,11 +1,11 @@
-"""The two files that are uploaded for a package, built so that anyone can build them again.
+"""The two files to upload for a package, built reproducibly.
 
-Both are built twice from clones of the current commit, which hold what is committed and nothing
-else. The second time all is different that should not matter: the folder, the time zone, the
-permissions of new files, the order of Python's sets. If a byte differs the build is refused:
-otherwise nobody could tell whether what is offered for download was made from this source.
+Both are built twice from clones of the current commit, which contain only committed files. The
+second build differs in everything that should not matter: the folder, the time zone, the
+permissions of new files, the order of Python's sets. If a byte differs, the build fails; otherwise
+nobody could verify that a download was built from this source.
 
-Then it is checked that the files hold what they should, and only that.
+Then the contents of the files are checked: nothing is missing, and nothing is extra.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _OTHER = {"TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
 
 
 def build(package: Package, into: Path) -> list[Path]:
-    """Builds a package's source distribution and wheel from what is committed, and checks them.
+    """Builds a package's source distribution and wheel from the commit, and checks them.
 
     Args:
-      package: which one.
-      into: the folder for the two files; made if it isn't there.
+      package: the package.
+      into: the folder for the two files; created if it doesn't exist.
 
     Returns:
       The files.
 
     Raises:
-      Refused: they cannot be built, differ when built again, or hold what they should not.
+      Refused: they cannot be built, differ when built again, or have wrong contents.
     """
     check_committed(package)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -68,7 +68,7 @@ def digest(file: Path) -> str:
 
 
 def check_committed(package: Package) -> None:
-    """Checks that a package's folder lacks nothing, and that its source holds nothing else.
+    """Checks that a package's folder is complete, and that its sources contain nothing else.
 
     Raises:
       Refused: a file is missing, or should not be there.
@@ -86,7 +86,7 @@ def check_committed(package: Package) -> None:
 
 
 def check_wheel(package: Package, wheel: Path) -> None:
-    """Checks that a wheel holds exactly the package's committed source and its metadata.
+    """Checks that a wheel contains exactly the package's committed sources and its metadata.
 
     Raises:
       Refused: a file is missing, or should not be there.
@@ -101,7 +101,7 @@ def check_wheel(package: Package, wheel: Path) -> None:
 
 
 def check_source_distribution(package: Package, file: Path) -> None:
-    """Checks that a source distribution is all of the package's folder, as committed.
+    """Checks that a source distribution is the package's whole folder, as committed.
 
     Raises:
       Refused: a file is missing, or should not be there.
@@ -144,7 +144,7 @@ def _refuse(name: str, reasons: list[str]) -> None:
 
 
 def _committed(package: Package, below: str = "") -> set[str]:
-    """The files of a package's folder that are committed, by their path in it."""
+    """The committed files in a package's folder, by their path in it."""
     folder = folder_name(package)
     names = git("ls-tree", "-r", "--name-only", "HEAD", f"{folder}/{below}").splitlines()
     return {name.removeprefix(f"{folder}/") for name in names}
@@ -185,7 +185,7 @@ def _checked(
 
 
 def _differing(one: Path, other: Path) -> Iterable[str]:
-    """The files in two archives that are not the same."""
+    """The files that differ between two archives."""
     first, second = _content(one), _content(other)
     names = sorted(n for n in {*first, *second} if first.get(n) != second.get(n))
     return names or ["the archives' own bytes: dates, permissions or order of their files"]

@@ -1,9 +1,9 @@
-"""A new version of one package, written into the files that say so.
+"""Writes a new version of one package into its files.
 
-All edits are worked out before the first is written, so a refusal leaves nothing behind. There are
-three kinds: the version in `__about__.py`, the changelog's unreleased part that gets a date, and,
-where the version leaves the range that a sibling declares, that range, with an entry in the
-sibling's own changelog that makes it due in turn.
+All edits are prepared before the first one is written, so an error leaves no trace. There are three
+kinds: the version in `__about__.py`; the date of the changelog's unreleased part; and, if the
+version leaves the range that a sibling declares, that range, with an entry in the sibling's
+changelog, after which the sibling is due as well.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .versions import Step, allowed, bumped, moved, part_for, raised
 
 @dataclass(frozen=True)
 class Bump:
-    """What a bump writes.
+    """The edits of a bump.
 
     Attributes:
       edits: the new text of each file.
-      moved: the requirement that each sibling has to declare from now on, by its short name.
+      moved: the new requirement that each sibling declares, by its short name.
     """
 
     package: Package
@@ -40,12 +40,12 @@ class Bump:
     moved: dict[str, str]
 
     def write(self) -> None:
-        """Changes the files."""
+        """Writes the files."""
         for path, text in self.edits.items():
             path.write_text(text, encoding="utf-8")
 
     def report(self) -> str:
-        """What was changed and what to do next, for people."""
+        """A text for people: the changes, and what to do next."""
         files = [path.relative_to(workspace.ROOT).as_posix() for path in self.edits]
         lines = [f"{self.package.name} {self.package.version} -> {self.version}"]
         lines += [f"  {name}" for name in files]
@@ -67,12 +67,12 @@ class Bump:
 
 
 def bump(package: Package, part: str, date: str) -> Bump:
-    """Works out a bump.
+    """Prepares a bump.
 
     Args:
-      package: which one.
+      package: the package.
       part: `major`, `minor`, `patch`, or `first` for a first release of the version as it is.
-      date: of the release, `2026-11-21`.
+      date: the date of the release, `2026-11-21`.
 
     Raises:
       Refused: the bump isn't allowed; the message says why, where, and how to fix it.

@@ -1,6 +1,6 @@
-"""A package's CHANGELOG.md: what it tells, and what a release does to it.
+"""A package's CHANGELOG.md: its entries, and how a release changes it.
 
-One form, so that it can be read by people and by the tools:
+It has one form, which people and tools can read:
 
     # Changelog
 
@@ -8,13 +8,13 @@ One form, so that it can be read by people and by the tools:
 
     ### Added
 
-    - One line for a capability, which may go on in the next, indented line.
+    - One line for a capability, which may continue in the next, indented line.
 
     ## 0.1.0 - 2026-11-21
 
-The sections are those of `SECTIONS`, and each says how far the version has to go. `Compatible` is
-for what looks like a break to the tools but is none: an entry there begins with the name of what
-differs, as the tools print it, and says why nobody's code can notice.
+The sections are those of `SECTIONS`, and each requires a smallest bump. `Compatible` is for a
+change that the tools take for a break although it is not one: an entry begins with the name that
+the tools print, and says why no program is affected.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Changelog:
 
     @classmethod
     def of(cls, package: Package) -> Changelog:
-        """The changelog in a package's folder."""
+        """Reads the changelog in a package's folder."""
         path = package.folder / "CHANGELOG.md"
         where = path.relative_to(workspace.ROOT).as_posix()
         if not path.exists():
@@ -60,7 +60,7 @@ class Changelog:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return workspace.ROOT / self.where
 
     def part(self, heading: str) -> str | None:
@@ -70,7 +70,7 @@ class Changelog:
         return found[1].strip() if found else None
 
     def is_dated(self, version: str) -> bool:
-        """Whether there is a part of that version with the day of its release."""
+        """Whether a part has that version and the date of its release."""
         pattern = rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$"
         return re.search(pattern, self.text, re.MULTILINE) is not None
 
@@ -78,7 +78,7 @@ class Changelog:
         """The entries of a part, by section.
 
         Raises:
-          Refused: there is no such part, or it has another form than the module says.
+          Refused: the part does not exist, or does not have the form that the module describes.
         """
         body = self.part(heading)
         if body is None:
@@ -104,14 +104,14 @@ class Changelog:
         return {section: entries for section, entries in found.items() if entries}
 
     def asks_for(self, heading: str = "Unreleased") -> Step:
-        """How far the version has to go for what a part tells."""
+        """The smallest bump for the entries of a part."""
         return max((SECTIONS[s] for s in self.sections(heading)), default=Step.MEND)
 
     def compatible(self, heading: str = "Unreleased") -> set[str]:
-        """The names of what a part says is no break, whatever the tools think.
+        """The names of differences that a part calls compatible.
 
         Raises:
-          Refused: an entry names nothing, or gives no reason.
+          Refused: an entry lacks a name or a reason.
         """
         names = set()
         for entry in self.sections(heading).get("Compatible", []):
@@ -126,12 +126,12 @@ class Changelog:
         return names
 
     def released(self, version: str, date: str) -> Changelog:
-        """With what is unreleased under that version and date, and an empty part on top."""
+        """The changelog with the unreleased entries under that version and date."""
         heading = f"{UNRELEASED}\n\n## {version} - {date}"
         return Changelog(self.where, self.text.replace(UNRELEASED, heading, 1))
 
     def needing(self, requirement: str, section: str = "Changed") -> Changelog:
-        """With an entry in a section that tells of a sibling's new range; the only one."""
+        """The changelog with one entry in a section for a sibling's new range."""
         name = workspace.requirement_name(requirement)
         before, after = self.text.split(UNRELEASED, 1)
         body, *older = re.split(r"^(?=## )", after, maxsplit=1, flags=re.MULTILINE)

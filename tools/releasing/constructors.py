@@ -1,11 +1,11 @@
-"""The constructors that nobody wrote: those of dataclasses in every form that is in use here.
+"""Generated constructors: those of all forms of dataclasses in this project.
 
-griffe knows the constructor of a `dataclasses.dataclass`. It does not know that a linen module's
-annotated attributes are arguments, so a field that is removed or moved would pass unseen. PEP 681
-tells type checkers which classes are like that: those below a base, or with a decorator, that is
-marked `dataclass_transform`. The same mark is read here, so there is no list of such classes to
-keep. Named tuples are added: their fields are arguments as well. So are the constructors that a
-class has from a private base: a reader knows the class alone.
+griffe knows the constructor of a `dataclasses.dataclass`. It does not know that the annotated
+attributes of a linen module are arguments, so it would miss a field that is removed or moved. By
+PEP 681, classes of this kind have a base or a decorator that is marked `dataclass_transform`. This
+module reads the same mark, so nobody keeps a list of such classes. Named tuples are included, since
+their fields are arguments as well, and so are constructors that a class inherits from a private
+base.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SELF = griffe.Parameter("self", kind=_KINDS.positional_or_keyword)
 
 
 def add_constructors(tree: griffe.Module) -> None:
-    """Gives each class without an `__init__` that of its fields or of its private base."""
-    # A named tuple's parameters need no other class; all is read before anything is written.
+    """Adds to each class without an `__init__` that of its fields or of its private base."""
+    # The parameters of a named tuple depend on no other class. Everything is read before a change.
     made = [(cls, _constructor(cls)) for cls in _classes(tree) if "__init__" not in cls.members]
     for cls, constructor in made:
         if constructor is not None:
@@ -29,7 +29,7 @@ def add_constructors(tree: griffe.Module) -> None:
 
 
 def is_named_tuple(cls: griffe.Class) -> bool:
-    """Whether a class is a tuple as well, so that its number of fields matters."""
+    """Whether a class is also a tuple, so that the number of its fields matters."""
     return any(_path(base) in ("typing.NamedTuple", "NamedTuple") for base in cls.bases)
 
 
@@ -46,7 +46,7 @@ def _constructor(cls: griffe.Class) -> griffe.Function | None:
     if not _has_fields(cls):
         return _inherited(cls)
     fields: dict[str, griffe.Parameter] = {}
-    for base in reversed(line):  # a field that is declared again keeps its place
+    for base in reversed(line):  # a redeclared field keeps its position
         if _has_fields(base):
             fields |= {field.name: field for field in _fields(base)}
     ordered = sorted(fields.values(), key=lambda f: f.kind is _KINDS.keyword_only)
@@ -106,9 +106,9 @@ def _fields(cls: griffe.Class) -> Iterator[griffe.Parameter]:
         if not isinstance(member, griffe.Attribute) or member.annotation is None:
             continue
         if "property" in member.labels or "instance-attribute" not in member.labels:
-            continue  # griffe says so of a ClassVar
+            continue  # griffe's label of a ClassVar
         if any((m.lineno or 0) <= (member.lineno or 0) <= (m.endlineno or 0) for m in methods):
-            continue  # annotated where a method assigns it
+            continue  # annotated in an assignment inside a method
         if _path(member.annotation) == "dataclasses.KW_ONLY":
             by_keyword = True
             continue
@@ -129,7 +129,7 @@ def _fields(cls: griffe.Class) -> Iterator[griffe.Parameter]:
 
 
 def _is_specifier(value: object) -> bool:
-    """Whether a field's value is `field(...)`: of dataclasses, or one that passes it on."""
+    """Whether a field's value is a call of `dataclasses.field`, or of a function around it."""
     return isinstance(value, griffe.ExprCall) and _path(value.function).endswith("field")
 
 

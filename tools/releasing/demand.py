@@ -1,6 +1,6 @@
-"""How far a package's version has to go: for what its users would notice, and what they are told.
+"""The smallest bump that a package needs, by its sources and by its changelog.
 
-The sources are compared with the last tag, and the changelog is read; the larger of the two counts.
+The sources are compared with the last tag; the larger of the two bumps counts.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a package asks of its next version.
+    """The reasons for a package's next version.
 
     Attributes:
       last: the version of the last tag, or None; then nothing is compared.
-      broken: what the next version breaks.
-      new: what it adds.
-      told: how far the changelog asks to go.
+      broken: the differences that break programs.
+      new: the additions.
+      told: the bump that the changelog requires.
     """
 
     package: Package
@@ -40,16 +40,16 @@ class Demand:
 
     @property
     def step(self) -> Step:
-        """How far the next version has to go."""
+        """The smallest bump for the next version."""
         seen = Step.BREAK if self.broken else Step.ADDITION if self.new else Step.MEND
         return max(seen, self.told)
 
 
 def breaks_with(package: Package, sibling: Demand) -> bool:
-    """Whether a sibling's break is one for the users of a package that passes on what it gives.
+    """Whether a sibling's break also breaks users of a package that re-exports its names.
 
-    Where the break shows in what is passed on, the comparison finds it; where only behavior is
-    different, the sibling's changelog is all that says so.
+    The comparison finds a break in re-exported names; a break in behavior is only in the sibling's
+    changelog.
     """
     if sibling.told is not Step.BREAK:
         return False
@@ -59,20 +59,20 @@ def breaks_with(package: Package, sibling: Demand) -> bool:
 
 
 def demand(package: Package, heading: str = "Unreleased", below: Version | None = None) -> Demand:
-    """Compares what is committed with the last tag.
+    """Compares the commit with the last tag.
 
     Args:
-      package: which one.
-      heading: the part of the changelog that tells of the next version.
+      package: the package.
+      heading: the changelog's part for the next version.
       below: only tags before this version count.
 
     Raises:
-      Refused: the changelog excuses a break that is not there.
+      Refused: the changelog calls a difference compatible that does not exist.
     """
     log, last = Changelog.of(package), last_tag(package, below)
     if last is None:
         return Demand(package, None, (), (), log.asks_for(heading))
-    # Most refusals come before this; they need not wait for griffe.
+    # Most errors are raised before this, without waiting for griffe.
     from .differences import additions, breaks
     from .surface import surface
 

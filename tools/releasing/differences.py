@@ -1,13 +1,13 @@
-"""What would fail for users of the old version, and what is new.
+"""The differences between two versions: what breaks for users of the old one, and what is new.
 
-Functions are compared by griffe: arguments that are gone, moved, required, given another way or
-with another default. What it leaves open is added: names that are gone from where they could be
-imported, base classes that users may test for, constants, and the length of named tuples.
+griffe compares functions: arguments that were removed, moved, became required, changed their kind
+or their default. This module adds what griffe omits: names that can no longer be imported from a
+place, base classes that users may test for, constants, and the length of named tuples.
 
-An addition is what would be a break on the way back, so one comparison finds both.
+An addition is a break in the opposite direction, so one comparison finds both.
 
-Neither sees what a function does, nor do they compare annotations: these are a reviewer's work,
-and the changelog's section `Breaking` is where it shows.
+The comparison covers neither behavior nor annotations. A reviewer does, and records the result in
+the changelog's section `Breaking`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .surface import Offered, Surface, Tree
 
 _KINDS = griffe.BreakageKind
 
-# Part of every class, or called by Python alone: nothing is lost with a definition of one's own.
+# Every class has these, or only Python calls them, so removing a definition breaks nothing.
 _NOT_OFFERED = {*dir(object), "__init_subclass__", "__post_init__", "__slots__", "__match_args__"}
 _BASES_WITHOUT_MEANING = {"object", "typing.Generic", "typing.Protocol", "abc.ABC"}
 
 
 @dataclass(frozen=True, order=True)
 class Difference:
-    """One thing that isn't as it was.
+    """One difference.
 
     Attributes:
-      name: dotted; an argument in parentheses, `linnet.struct.field(pytree_node)`.
-      what: what became of it.
-      place: file and line, of the old version for what is gone.
-      gone: whether nothing is there any more.
+      name: the dotted name, with an argument in parentheses, `linnet.struct.field(pytree_node)`.
+      what: the change.
+      place: file and line; in the old version if the name was removed.
+      gone: whether the name was removed.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Difference:
 
 
 def breaks(old: Surface, new: Surface) -> list[Difference]:
-    """What users of `old` may rely on and `new` does not give them."""
+    """What `old` offers its users and `new` does not."""
     found: dict[tuple[str, str], Difference] = {}
     compared: set[tuple[str, str]] = set()
     gone: list[str] = []
-    # The shortest name first: it is the one to report where a thing has several.
+    # The shortest name first: of several names of one thing, it is the one to report.
     for name in sorted(old.offered, key=lambda n: (n.count("."), n)):
         before, after = old.offered[name], new.find(name, anywhere=name in old.used)
         if after is None and before is not None:
@@ -59,7 +59,7 @@ def breaks(old: Surface, new: Surface) -> list[Difference]:
             gone.append(name)
             continue
         if not isinstance(before, griffe.Object) or not isinstance(after, griffe.Object):
-            continue  # of another library, or known to a running program alone
+            continue  # in another library, or known only at run time
         if (pair := (before.path, after.path)) not in compared:
             compared.add(pair)
             for difference in _compared(name, before, after, old.tree, new.tree):
@@ -68,7 +68,7 @@ def breaks(old: Surface, new: Surface) -> list[Difference]:
 
 
 def additions(old: Surface, new: Surface) -> list[Difference]:
-    """What `new` gives to users that `old` did not."""
+    """What `new` offers its users and `old` did not."""
     return [Difference(d.name, "is new", d.place) for d in breaks(new, old) if d.gone]
 
 
@@ -122,7 +122,7 @@ def _classes(
         if (short.startswith("_") and not own) or (member.is_alias and not member.inherited):
             continue
         if short not in members_now:
-            if short not in fields:  # reported as an argument already
+            if short not in fields:  # already reported as an argument
                 yield Difference(f"{name}.{short}", "is gone", before.place(member), gone=True)
             continue
         was, is_now = _target(member), _target(members_now[short])
@@ -136,13 +136,13 @@ def _values(
     try:
         was, is_now = ast.literal_eval(str(old.value)), ast.literal_eval(str(new.value))
     except (ValueError, SyntaxError):
-        return  # an expression: another spelling is not another value
+        return  # an expression; a different spelling need not be a different value
     if was != is_now:
         yield Difference(name, f"was {was!r}, is {is_now!r}", after.place(new))
 
 
 def _ancestors(cls: griffe.Class, tree: Tree) -> set[str]:
-    """The names of all base classes that users know: public here, or of another library."""
+    """The names of all public base classes, here or in another library."""
     found: set[str] = set()
     for base in cls.bases:
         path = str(getattr(base, "canonical_path", base))
@@ -175,7 +175,7 @@ def _constructor(cls: griffe.Class) -> griffe.Function:
 
 
 def _place(function: griffe.Function, argument: griffe.Parameter, tree: Tree) -> str:
-    """Where an argument stands: a constructor that nobody wrote has its fields' places."""
+    """The place of an argument; in a generated constructor, the place of the field."""
     owner = function.parent
     if function.name != "__init__" or not isinstance(owner, griffe.Class):
         return tree.place(function)
@@ -194,8 +194,8 @@ def _target(member: Offered) -> griffe.Object | None:
 
 
 def _alone(function: griffe.Function) -> griffe.Module:
-    """A module that holds one function alone, public whatever its name is."""
-    # A copy: the function must stay what it is in the tree.
+    """A module that contains only one function, public whatever its name."""
+    # A copy, so that the function in the tree does not change.
     copy = griffe.Function(
         function.name, parameters=function.parameters, returns=None, lineno=function.lineno
     )

@@ -1,7 +1,7 @@
-"""What git knows: tags, changes since one of them, the sources at a commit.
+"""Reads from git: tags, changes since one of them, the sources at a commit.
 
 A tag is called `<distribution>-v<version>`. The last one of a package is the highest that the
-current commit descends from, so that a branch for an older version has a last tag of its own.
+current commit descends from, so a branch for an older version has its own last tag.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from workspace import Package
 
 from .refusal import Refused
 
-# What a user of a package gets. Its tests and its changelog alone are no reason to release it.
+# The files that users get. Changes of only the tests or the changelog don't require a release.
 RELEASED = ("src", "pyproject.toml", "README.md")
 
 
 def git(*arguments: str) -> str:
-    """What a git command prints, run in the repository.
+    """The output of a git command in the repository.
 
     Raises:
-      Refused: git failed; the message holds what it said.
+      Refused: git failed; the message includes its output.
     """
     return _git(*arguments).decode().rstrip("\n")
 
@@ -44,11 +44,11 @@ def last_tag(package: Package, below: Version | None = None) -> Version | None:
     """The version of the package's last release before this commit.
 
     Args:
-      package: whose.
-      below: only those before this version.
+      package: the package.
+      below: only versions before this one count.
 
     Returns:
-      The version, or None where there was no release.
+      The version, or None without a release.
     """
     versions = [
         Version(match[1])
@@ -65,17 +65,17 @@ def project_at(package: Package, version: Version) -> dict[str, Any]:
 
 
 def tag_exists(tag: str) -> bool:
-    """Whether there is such a tag, on whichever branch."""
+    """Whether a tag exists, on any branch."""
     return bool(git("tag", "--list", tag))
 
 
 def uncommitted() -> list[str]:
-    """What `git status` lists: files that are changed, or new and not ignored."""
+    """The files that `git status` lists: changed, or new and not ignored."""
     return git("status", "--porcelain").splitlines()
 
 
 def changed_since(tag: str, package: Package) -> list[str]:
-    """The files of a package that a release would bring and that differ from the tag's."""
+    """The released files of a package that differ from those at a tag."""
     folder = folder_name(package)
     paths = [f"{folder}/{name}" for name in RELEASED]
     return git("diff", "--name-only", tag, "HEAD", "--", *paths).splitlines()
@@ -87,7 +87,7 @@ def folder_name(package: Package) -> str:
 
 
 def require_whole_history() -> None:
-    """Checks that a clone has all older commits: without them, a release looks like the first.
+    """Checks that a clone has all older commits; without them, each release seems the first.
 
     Raises:
       Refused: the clone is shallow.
@@ -100,7 +100,7 @@ def require_whole_history() -> None:
 
 
 def sources(commit: str, into: Path) -> dict[str, str]:
-    """Writes the packages' Python files as they were at a commit, as if all were installed.
+    """Writes the packages' Python files at a commit, as if all packages were installed.
 
     Args:
       commit: a commit or a tag.

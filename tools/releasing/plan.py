@@ -1,7 +1,8 @@
-"""What would be released now, and in which order: each package after those that it needs.
+"""The packages to release now, each after those that it requires.
 
-A package is due when something that its users get has changed since its last tag, or when a sibling
-that is due leaves the range that it declares. Versions are the smallest that `demand` allows.
+A package is due if a file that its users get has changed since its last tag, or if a sibling that
+is due leaves the range that the package declares. The versions are the smallest that `demand`
+allows.
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ from .versions import Step, admits, bumped, part_for
 
 @dataclass(frozen=True)
 class Due:
-    """A package that is to be released.
+    """A package to release.
 
     Attributes:
-      bump: `first`, `patch`, `minor` or `major`; None where that is done and a tag is all that
-        is missing.
+      bump: `first`, `patch`, `minor` or `major`; None if only the tag is missing.
       next: the version to release.
       changed: the files that differ from the last tag.
       follows: the siblings that leave the range declared for them.
-      inherits: those of them whose break is one here, for it is passed on.
-      is_told: whether the changelog says anything about it.
+      inherits: those of them whose break also breaks this package, which re-exports their names.
+      is_told: whether the changelog has entries for it.
     """
 
     demand: Demand
@@ -55,7 +55,7 @@ class Due:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is due, and what is still missing."""
+        """The reasons why it is due, and what is still missing."""
         found = [] if self.demand.last else ["first release"]
         if self.changed:
             count = len(self.changed)
@@ -109,7 +109,7 @@ def plan() -> list[Due]:
 
 
 def table(due: list[Due]) -> str:
-    """For people."""
+    """The plan as a text for people."""
     if not due:
         return "Nothing has changed since the last tags."
     rows = [("package", "last release", "now", "bump", "next", "because")]
@@ -136,7 +136,7 @@ def table(due: list[Due]) -> str:
 
 
 def as_json(due: list[Due]) -> dict[str, Any]:
-    """The same for programs."""
+    """The plan as data for programs."""
     return {
         "packages": [
             {

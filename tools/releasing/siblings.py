@@ -1,10 +1,10 @@
-"""The ranges that packages declare for one another, extras included, and how they follow.
+"""The ranges that packages declare for each other, extras included, and how they change.
 
-A range moves when a sibling's version leaves it, to the new version's own range. It is never
-widened over a break: the old end would be a promise that nothing here tests.
+When a sibling's version leaves a range, the range moves to that of the new version. It is never
+widened across a break, because no test would cover its old end.
 
-Its lower end rises when the sibling's versions before this one cannot be installed beside what else
-the package needs: they were made for what came before a break in a third package.
+Its lower end rises when older versions of the sibling cannot be installed beside the package's
+other requirements, because they depend on a third package before a break.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .versions import admits, are_disjoint
 
 
 def requirements(package: Package) -> dict[str, list[str]]:
-    """What a package declares of its siblings, by the sibling's name."""
+    """The requirements of a package for its siblings, by the sibling's name."""
     return _declared(workspace.project(package.folder))
 
 
 def excluding(sibling: Package, version: Version) -> list[Package]:
-    """The packages whose ranges do not admit a sibling at that version, in order."""
+    """The packages whose ranges exclude a sibling at that version, in order."""
     return [
         package
         for package in workspace.packages()
@@ -39,7 +39,7 @@ def excluding(sibling: Package, version: Version) -> list[Package]:
 def beyond(sibling: Package, last: Version) -> list[Package]:
     """The packages that admit a sibling's last version but cannot be installed with it, in order.
 
-    That version needs another version of a third package than they do.
+    That version requires another version of a third package than they do.
     """
     needed = _declared(project_at(sibling, last))
     found = []
@@ -61,14 +61,14 @@ def rewritten(
     """The package's pyproject.toml with another range for a sibling.
 
     Args:
-      package: the one that declares the range.
-      sibling: the one that it is for.
-      version: of the sibling.
-      change: of a requirement: `versions.moved` lets the range follow the sibling to that version,
-        `versions.raised` lets it begin there.
+      package: the package that declares the range.
+      sibling: the sibling that the range is for.
+      version: the version of the sibling.
+      change: `versions.moved`, which moves the range to that version, or `versions.raised`, which
+        lets it begin there.
 
     Returns:
-      The text, and the requirement as it is now.
+      The text, and the new requirement.
 
     Raises:
       Refused: the requirement is not written as one string in double quotes.

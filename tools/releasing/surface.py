@@ -1,13 +1,13 @@
-"""What a package offers: every name that its users, or its siblings, may rely on.
+"""The public interface of a package: every name that its users, or its siblings, may rely on.
 
-A package offers what its `__init__` offers: the names in `__all__`, or where there is none, those
+A package offers the names in the `__all__` of its `__init__`, or without `__all__`, the names
 defined there and those imported `as` themselves; a module among them offers its own names in the
-same way. A module that no `__init__` offers is internal, whatever it is called, with one exception:
-what a sibling imports from it is offered too, for an older sibling may be installed beside a newer
-package. Sources are read, not imported: what is loaded lazily is under `TYPE_CHECKING`.
+same way. A module that no `__init__` offers is internal, whatever its name. The exception is a name
+that a sibling imports from it, since an older sibling may be installed beside a newer package.
+Sources are read, not imported; names that are loaded lazily are under `TYPE_CHECKING`.
 
-All packages are loaded together, as if they were installed, so that what one passes on of another
-and what a class inherits from another is known to the end.
+All packages are loaded together, as if they were installed, so that re-exported names and inherited
+members can be followed to their definitions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workspace import Package
 from .constructors import add_constructors
 from .history import sources
 
-# None: the name is offered, but only a running program could say what it is.
+# None: the name is offered, but its value is known only at run time.
 Offered: TypeAlias = "griffe.Object | griffe.Alias | None"
 
 _UNRESOLVED = (griffe.AliasResolutionError, griffe.CyclicAliasError, KeyError)
@@ -36,15 +36,15 @@ _UNRESOLVED = (griffe.AliasResolutionError, griffe.CyclicAliasError, KeyError)
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """All packages as they were at one commit.
+    """All packages at one commit.
 
     Attributes:
       root: the namespace that holds them.
       again: the names that each module imports as themselves, by the module's path; "a.b.*" for
-        all of another's.
-      uses: what each module imports of this namespace, wherever in its code.
-      folder: where the sources were when they were read.
-      origin: where in the repository each file stands, by where it was in `folder`.
+        all names of another module.
+      uses: the names that each module imports from this namespace, anywhere in its code.
+      folder: the folder in which the sources were read.
+      origin: the path of each file in the repository, by its path in `folder`.
     """
 
     root: griffe.Module
@@ -54,7 +54,7 @@ class Tree:
     origin: dict[str, str]
 
     def place(self, thing: griffe.Object | griffe.Alias) -> str:
-        """The file and line of something: `packages/struct/src/linnet/struct/_field.py:12`."""
+        """The file and line of an object: `packages/struct/src/linnet/struct/_field.py:12`."""
         try:
             name = Path(str(thing.filepath)).relative_to(self.folder).as_posix()
         except (ValueError, *_UNRESOLVED):
@@ -63,7 +63,7 @@ class Tree:
 
     @cached_property
     def public_classes(self) -> set[str]:
-        """Where the classes stand that some package offers."""
+        """The paths of the classes that a package offers."""
         return {
             found.path
             for name in self.root.members
@@ -74,10 +74,10 @@ class Tree:
 
 @dataclass(frozen=True)
 class Surface:
-    """What one package offers at one commit.
+    """The interface of one package at one commit.
 
     Attributes:
-      offered: what it is, by dotted name.
+      offered: the objects by dotted name.
       used: the names that are offered only because a sibling imports them.
     """
 
@@ -86,24 +86,24 @@ class Surface:
     used: set[str]
 
     def find(self, name: str, *, anywhere: bool) -> Offered:
-        """What a name stands for, or None; `anywhere`: also if it isn't offered."""
+        """The object that a name refers to, or None; with `anywhere`, also if it isn't offered."""
         return _home(self.tree, name) if anywhere else self.offered.get(name)
 
     def passes_on(self, sibling: Package) -> bool:
-        """Whether something is offered here that is defined in a sibling."""
+        """Whether the package offers an object that a sibling defines."""
         found = (thing for thing in self.offered.values() if isinstance(thing, griffe.Object))
         return any(_inside(thing.path, sibling.import_names) for thing in found)
 
 
 @cache
 def tree_at(commit: str) -> Tree:
-    """All packages as they were at a commit, read once."""
+    """All packages at a commit, read once."""
     with tempfile.TemporaryDirectory() as name:
         return tree_in(Path(name), sources(commit, Path(name)))
 
 
 def tree_in(folder: Path, origin: dict[str, str] | None = None) -> Tree:
-    """All packages whose sources are in one folder, as if they were installed there."""
+    """All packages with sources in one folder, as if they were installed there."""
     (folder / "linnet").mkdir(exist_ok=True)
     seen = _Imports()
     loader = griffe.GriffeLoader(
@@ -118,12 +118,12 @@ def tree_in(folder: Path, origin: dict[str, str] | None = None) -> Tree:
 
 
 def surface(package: Package, commit: str) -> Surface:
-    """What a package offers at a commit."""
+    """The interface of a package at a commit."""
     return surface_of(tree_at(commit), package.import_names)
 
 
 def surface_of(tree: Tree, import_names: tuple[str, ...]) -> Surface:
-    """What a package of those import names offers in a tree."""
+    """The interface of a package with these import names in a tree."""
     offered: dict[str, Offered] = {}
     for name in import_names:
         offered.update(_offers(tree, name))
@@ -137,7 +137,7 @@ def surface_of(tree: Tree, import_names: tuple[str, ...]) -> Surface:
 
 
 class _Imports(griffe.Extension):
-    """Notes while modules are read what they import: griffe itself forgets how."""
+    """Records the imports of modules while griffe reads them; griffe does not keep their form."""
 
     def __init__(self) -> None:
         self.again: dict[str, set[str]] = {}
@@ -158,7 +158,7 @@ class _Imports(griffe.Extension):
 
 
 def _absolute(statement: ast.ImportFrom, module: griffe.Module) -> str:
-    """The module that something is imported from."""
+    """The module that a name is imported from."""
     if not statement.level:
         return statement.module or ""
     parts = module.path.split(".")
@@ -167,7 +167,7 @@ def _absolute(statement: ast.ImportFrom, module: griffe.Module) -> str:
 
 
 def _offers(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tuple[str, Offered]]:
-    """What a module offers, and the modules that it offers in turn, under its name."""
+    """The names that a module offers, with those of the modules that it offers."""
     module = _resolved(_member(tree, name))
     if not isinstance(module, griffe.Module) or module.path in inside:
         return
@@ -185,7 +185,7 @@ def _named(tree: Tree, name: str, inside: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 def _home(tree: Tree, name: str) -> Offered:
-    """What a name stands for in the end."""
+    """The object that a name finally refers to."""
     found = _resolved(_member(tree, name))
     if isinstance(found, griffe.Module) and isinstance(found.parent, griffe.Module):
         # `from .conv import conv`: griffe keeps the module of that name, Python the function.
@@ -229,7 +229,7 @@ def _member(tree: Tree, name: str) -> Offered:
 
 
 def _resolved(member: Offered) -> Offered:
-    """What a name stands for in the end; the alias itself if that is in another library."""
+    """The object that a name finally refers to; the alias itself for another library's."""
     if isinstance(member, griffe.Alias):
         try:
             return member.final_target

@@ -1,7 +1,7 @@
-"""What must be true before a tag becomes a release. The workflow checks it before it builds.
+"""Checks a tag before it becomes a release; the workflow runs this before it builds.
 
-A bump ensures this already, but a tag can also be created manually, in a wrong place or on a wrong
-day.
+A bump already ensures these conditions, but a tag can also be created manually, in the wrong place
+or on the wrong day.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def tagged(tag: str) -> tuple[Package, Version]:
     """The package and the version that a tag names.
 
     Raises:
-      Refused: it names neither.
+      Refused: the tag does not name both.
     """
     found = re.fullmatch(r"(.+)-v(\d+\.\d+\.\d+)", tag)
     package = next((p for p in workspace.packages() if found and p.name == found[1]), None)
@@ -40,7 +40,7 @@ def tagged(tag: str) -> tuple[Package, Version]:
 
 
 def check_tag(tag: str) -> Package:
-    """The package that a tag releases, once all that a release needs is there.
+    """The package that a tag releases, after checking that nothing is missing.
 
     Raises:
       Refused: something is missing; the message says what, where, and how to fix it.
@@ -86,10 +86,10 @@ def check_tag(tag: str) -> Package:
 
 
 def notes(tag: str) -> str:
-    """The part of the changelog that tells of a tag's release.
+    """The changelog's part for a tag's release.
 
     Raises:
-      Refused: there is none.
+      Refused: the changelog has no such part.
     """
     package, version = tagged(tag)
     log = Changelog.of(package)

@@ -1,9 +1,10 @@
-"""Versions as this project counts them, and the ranges that siblings declare.
+"""Versions, and the ranges that siblings declare.
 
-A version is three numbers. Below 1.0, a new minor version may break something and a new patch
-version may not, whether it fixes or adds; from 1.0 on, a breaking change takes a major version, an
-addition a minor one, and a fix a patch. A sibling is declared from some version up to the next that
-may break something, `>=0.2,<0.3`. A range has to move exactly when a version is outside of it.
+A version consists of three numbers. Below 1.0, a new minor version may break programs, and a new
+patch version contains only fixes and additions; from 1.0 on, a breaking change requires a major
+version, an addition a minor one, and a fix a patch. The range for a sibling extends from some
+version to the next that may break programs, `>=0.2,<0.3`. A range moves exactly when a version is
+outside of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ PARTS = ("first", "patch", "minor", "major")
 
 
 class Step(enum.IntEnum):
-    """How much a release changes for those who use the package."""
+    """The size of a release's change for users of the package."""
 
     MEND = 0
     ADDITION = 1
@@ -27,7 +28,7 @@ class Step(enum.IntEnum):
 
 
 def bumped(version: Version, part: str) -> Version:
-    """The version that follows: 0.1.2 becomes 0.1.3, 0.2.0 or 1.0.0, and stays at `first`."""
+    """The next version: 0.1.2 becomes 0.1.3, 0.2.0 or 1.0.0, or stays for `first`."""
     major, minor, patch = version.release
     return {
         "first": version,
@@ -38,12 +39,12 @@ def bumped(version: Version, part: str) -> Version:
 
 
 def next_break(version: Version) -> Version:
-    """The first version above that may break what was there: 0.2 for 0.1.3, 2 for 1.4.0."""
+    """The next version that may break programs: 0.2 for 0.1.3, 2 for 1.4.0."""
     return Version(workspace.next_breaking(str(version)))
 
 
 def allowed(old: Version, new: Version) -> Step:
-    """What may have changed between two versions."""
+    """The largest change that two versions allow between them."""
     if new >= next_break(old):
         return Step.BREAK
     if old.major == 0 or new.minor > old.minor:
@@ -52,36 +53,36 @@ def allowed(old: Version, new: Version) -> Step:
 
 
 def part_for(version: Version, step: Step) -> str:
-    """The smallest bump of `version` that allows such a change."""
+    """The smallest bump of `version` that allows a change."""
     return next(p for p in PARTS[1:] if allowed(version, bumped(version, p)) >= step)
 
 
 def admits(requirement: str, version: Version) -> bool:
-    """Whether a requirement, such as `linnet-struct>=0.1,<0.2`, can be met by that version."""
+    """Whether a version meets a requirement such as `linnet-struct>=0.1,<0.2`."""
     return Requirement(requirement).specifier.contains(version, prereleases=True)
 
 
 def moved(requirement: str, version: Version) -> str:
-    """The requirement for a sibling that is now at `version`; the same if it can be met."""
+    """The requirement for a sibling at `version`; unchanged if the version meets it."""
     if admits(requirement, version):
         return requirement
     return _with(requirement, workspace.range_from(str(version)))
 
 
 def raised(requirement: str, version: Version) -> str:
-    """The requirement for a sibling, from `version` on and no further than before."""
+    """The requirement for a sibling, raised to begin at `version`, with the same end."""
     return _with(requirement, f">={version},<{_end(version)}")
 
 
 def are_disjoint(one: str, other: str) -> bool:
-    """Whether no version meets both of two requirements, each from a version up to another."""
+    """Whether no version meets both of two requirements."""
     (start, end), (other_start, other_end) = _bounds(one), _bounds(other)
     return end <= other_start or other_end <= start
 
 
 def _bounds(requirement: str) -> tuple[Version, Version]:
     found = {s.operator: Version(s.version) for s in Requirement(requirement).specifier}
-    # A version of epoch 1 is above all that have none.
+    # A version with epoch 1 is above all without an epoch.
     return found.get(">=", Version("0")), found.get("<", Version("1!0"))
 
 
