@@ -1,4 +1,4 @@
-"""What a module of Flax shows and does not define: no program imports it from there."""
+"""Names that a module of Flax contains but does not define, and that no program imports from it."""
 
 import __future__
 

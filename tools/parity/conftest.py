@@ -1,4 +1,4 @@
-"""Settings that several files of the comparison with Flax share."""
+"""Settings that several files share."""
 
 import jax
 import pytest
@@ -6,10 +6,10 @@ import pytest
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """Most of the time goes into compiling programs that run once, on a few numbers.
+    """Compiles quickly: most of the tests' time is compilation of programs that run once.
 
-    jax keeps what it compiled whatever the level, and the levels round differently: without empty
-    caches on both sides, one library would meet programs of the one level and Flax of the other.
+    jax's caches ignore the optimization level, and the levels round differently. So the caches are
+    emptied before and after; otherwise Linnet and Flax could run programs of different levels.
     """
     jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)

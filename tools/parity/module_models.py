@@ -1,8 +1,8 @@
 """Models written once and built twice: `build(flax.linen)` and `build(linnet.linen)`.
 
-Each entry of the result is a case: how to make the model, its inputs, and the random streams of its
-calls. They cover what decides a parameter's value: how a module comes by its name, which stream a
-key is drawn from, and how often that was done before.
+Each entry of the result is a case: a function that makes the model, its inputs, and the random
+streams of its calls. The cases cover all that determines a parameter's value: the name of a module,
+the stream of a key, and the number of earlier draws from it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model, what it is called with, and how.
+    """A model and its call.
 
     Attributes:
       make: makes the module.
-      args: of the method.
-      init_streams, apply_streams: names of the random streams given to `init` and `apply`.
-      mutable: of `apply`.
-      kwargs: of `init` and `apply`, among them `method`.
+      args: arguments of the method.
+      init_streams, apply_streams: names of the random streams for `init` and `apply`.
+      mutable: the argument of `apply`.
+      kwargs: keyword arguments of `init` and `apply`, among them `method`.
     """
 
     make: Callable[[], Any]

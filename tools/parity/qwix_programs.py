@@ -1,8 +1,8 @@
-"""qwix's documented uses on linen and nnx models; prints what they compute, as JSON.
+"""Runs qwix's documented uses on linen and nnx models, and prints the results as JSON.
 
     python tools/parity/qwix_programs.py flax|linnet PROGRAM
 
-A process for each library: qwix imports the one that is called `flax`, and patches functions.
+Each library needs its own process: qwix imports the package called `flax`, and patches functions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def linen_model():
 
 
 def nnx_model():
-    """The same in the other style."""
+    """The same model in nnx."""
     import jax
     from flax import nnx
 
@@ -94,7 +94,7 @@ def linen_ptq():
     )
     abstract = jax.eval_shape(quantized.init, jax.random.key(0), x)["params"]
     weights = qwix.quantize_params(params, abstract)
-    again = model.apply({"params": params}, x)  # the model itself is as it was
+    again = model.apply({"params": params}, x)  # the model itself is unchanged
     jitted = jax.jit(model.apply)({"params": params}, x)
     return weights, quantized.apply({"params": weights}, x), again, jitted
 
@@ -198,7 +198,7 @@ def nnx_qat():
 
 
 def nnx_lora():
-    """LoRA on an nnx model: gradients of the new parameters alone."""
+    """LoRA on an nnx model: gradients of only the new parameters."""
     import jax
     import jax.numpy as jnp
     import qwix

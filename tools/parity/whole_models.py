@@ -1,8 +1,8 @@
 """Whole models, written once and built twice: `build(flax.linen)` and `build(linnet.linen)`.
 
-They are what people write: a language model, a model of padded texts, a ResNet, a U-Net, a
-translator, a tagger of ragged sequences, a generator of tokens with a cache, and the discriminator
-of a GAN. All of them are tiny.
+They are models that people write: a language model, a model of padded texts, a ResNet, a U-Net, a
+translator, a tagger of sequences of different lengths, a token generator with a cache, and the
+discriminator of a GAN. All are tiny.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ rng = np.random.default_rng(5)
 
 
 def tokens(*shape, below=11):
-    """Random tokens; 0 stands for padding and doesn't occur."""
+    """Random tokens; 0, which means padding, doesn't occur."""
     return jnp.asarray(rng.integers(1, below, shape), jnp.int32)
 
 
@@ -39,15 +39,15 @@ TIMES = jnp.array([0.1, 0.4, 0.6, 0.9])
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model and how it is run.
+    """A model and its calls.
 
     Attributes:
       make: makes the module.
-      inputs: of `__call__`.
+      inputs: arguments of `__call__`.
       mutable: collections that a call in training changes.
       streams: random streams of a call in training, besides those of `init`.
-      rounded: Linnet computes it otherwise than Flax (recurrence, with all time steps' products in
-        one): outputs are compared within rounding. Parameters never are.
+      rounded: whether Linnet computes the output differently (recurrence, with the products of all
+        time steps in one), so that it is compared with a tolerance. Parameters never are.
       modes: keyword arguments of a call in training, and of one in evaluation.
     """
 
@@ -127,7 +127,7 @@ def language_model(nn):
 
 
 def text_model(nn):
-    """A post-norm transformer (setup style) over padded texts, that predicts its own input."""
+    """A post-norm transformer (setup style) over padded texts, which predicts its input."""
 
     class Layer(nn.Module):
         features: int
@@ -168,7 +168,7 @@ def text_model(nn):
 
 
 def resnet(nn):
-    """A ResNet with batch statistics, its layers partially applied, as people write it."""
+    """A ResNet with batch statistics, whose layers are partially applied."""
 
     class Block(nn.Module):
         filters: int
@@ -210,7 +210,7 @@ def resnet(nn):
 
 
 def unet(nn):
-    """A U-Net conditioned on a time, as diffusion models have it."""
+    """A U-Net conditioned on a time, as in diffusion models."""
 
     class Block(nn.Module):
         features: int
@@ -249,7 +249,7 @@ def unet(nn):
 
 
 def translator(nn):
-    """Encoder and decoder; the decoder's layers are scanned, each of them computed anew (remat)."""
+    """Encoder and decoder; the decoder's layers are scanned and rematerialized."""
 
     class Layer(nn.Module):
         features: int
@@ -322,7 +322,7 @@ def tagger(nn):
 
 
 def decoder(nn):
-    """A transformer that can generate a token at a time: then with `generate=True`."""
+    """A transformer that generates one token at a time with `generate=True`."""
 
     class Decoder(nn.Module):
         generate: bool = False
@@ -354,7 +354,7 @@ def decoder(nn):
 
 
 def discriminator(nn):
-    """The discriminator of a GAN: its layers keep the spectral norm of their kernels at 1."""
+    """The discriminator of a GAN, with spectral normalization in its layers."""
 
     class Discriminator(nn.Module):
         features: int = 4

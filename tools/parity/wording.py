@@ -1,13 +1,13 @@
-"""What of our wording another library has, too: runs of the same words, and of the same code.
+"""Finds wording that we share with another library: runs of the same words, and of the same code.
 
-Nothing in this repository is copied. Names, numbers and facts are everybody's; a sentence or an
-example that two libraries share word for word is not. So this module reads the strings, comments
-and examples of both at run time, and tells the runs that they share by where *ours* are.
+Nothing in this repository is copied. Names, numbers and facts belong to everyone; a sentence or an
+example that two libraries share word for word does not. So this module reads the strings, comments
+and examples of both at run time, and reports the runs that they share by their places in *ours*.
 
-A text is the sequence of its words: what a docstring, a message or a comment says, without its
-examples. Identifiers (`param_dtype`, `jax.lax.scan`), single letters (those of equations) and
-arguments with defaults belong to a run but don't count, since both libraries have to name the same
-things. Of an f-string, each part between two values is a text.
+A text is the sequence of words of a docstring, a message or a comment, without examples.
+Identifiers (`param_dtype`, `jax.lax.scan`), single letters (those of equations) and arguments with
+defaults are part of a run but don't count, since both libraries must name the same things. In an
+f-string, each part between two values is a text.
 
 An example is the sequence of its code's tokens, without imports, which are the same for everyone.
 """
@@ -30,7 +30,7 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True)
 class Passage:
-    """A text or an example: where it begins, and the words or tokens that it consists of."""
+    """A text or an example: its place, and its words or tokens."""
 
     file: Path
     line: int
@@ -76,12 +76,12 @@ def examples(file, *, doctests_only=False):
 
 
 def shared(ours, theirs, *, at_least, weight="words"):
-    """The longest runs that ours and theirs have in common, at least so many words or characters.
+    """The longest runs that ours and theirs have in common.
 
     Args:
-      ours, theirs: what to compare.
-      at_least: how long a run has to be in order to be told.
-      weight: what is counted, `words` (identifiers are not) or `characters`.
+      ours, theirs: the passages to compare.
+      at_least: the smallest length of a reported run.
+      weight: the unit of length, `words` (without identifiers) or `characters`.
     """
     known = defaultdict(list)
     seed = 4 if weight == "words" else 8
@@ -106,7 +106,7 @@ def shared(ours, theirs, *, at_least, weight="words"):
 
 
 def _agree(ours, start, theirs, other):
-    """How many words from `start` on are those of `theirs` from `other` on."""
+    """The number of equal words, from `start` in ours and from `other` in theirs."""
     most = min(len(ours) - start, len(theirs) - other)
     return next((i for i in range(most) if ours[start + i] != theirs[other + i]), most)
 
@@ -129,7 +129,7 @@ def _strings(tree):
 
 
 def _comments(source):
-    """Comments, those of lines that follow each other as one."""
+    """Comments; those in consecutive lines are one."""
     first, last, parts = 0, -1, list[str]()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT or token.string.startswith("# type:"):
@@ -147,7 +147,7 @@ def _comments(source):
 
 
 def _without_examples(text):
-    """A docstring without its doctests; what they print goes up to the next empty line."""
+    """A docstring without its doctests, whose output extends to the next empty line."""
     kept, inside = [], False
     for line in text.splitlines():
         inside = line.lstrip().startswith(">>>") or (inside and bool(line.strip()))

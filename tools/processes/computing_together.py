@@ -1,4 +1,4 @@
-"""Training of a group of processes gives what one process computes; test_processes.py runs this."""
+"""A group of processes trains like one process; test_processes.py runs these tests."""
 
 import jax
 import numpy as np
@@ -50,7 +50,7 @@ def test_training(style, layout, mesh, alone):
     for path, x in training.arrays().items():
         assert len(x.sharding.device_set) == jax.device_count(), path
         split += not x.is_fully_replicated
-        if x.is_fully_replicated:  # as a whole here, too
+        if x.is_fully_replicated:  # whole in this process, too
             multihost_utils.assert_equal(np.asarray(raw(x)), path)
         # The first bias is in front of a norm: see eps in models.TX.
         np.testing.assert_allclose(whole(x), arrays[path], rtol=1e-4, atol=1e-5, err_msg=path)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 MEMBER = Path(__file__).with_name("member.py")
 DEVICES = 2
-"""How many devices each process has, unless told otherwise."""
+"""The default number of devices per process."""
 
 
 class Group:
@@ -29,7 +29,7 @@ class Group:
 
     Attributes:
       processes: in the order of their indices.
-      outputs: a file for each with what it has printed.
+      outputs: for each process, the file with its output.
     """
 
     def __init__(self, folder: Path, count: int, arguments: tuple[str, ...], devices: int) -> None:
@@ -58,7 +58,7 @@ class Group:
         """The exit statuses; once a process has failed, the others are ended.
 
         Raises:
-          TimeoutError: they took longer; what each has printed is in the message.
+          TimeoutError: they took longer; the message includes their output.
         """
         end = time.monotonic() + seconds
         while (statuses := [p.poll() for p in self.processes]).count(None):
@@ -78,19 +78,19 @@ class Group:
             process.wait()
 
     def printed(self) -> str:
-        """What the processes have printed, one after the other."""
+        """The output of all processes, one after the other."""
         texts = [output.read_text("utf-8", "replace") for output in self.outputs]
         return "\n".join(f"=== process {i}\n{text}" for i, text in enumerate(texts))
 
 
 @contextlib.contextmanager
 def started(count: int, *arguments: str, devices: int = DEVICES) -> Iterator[Group]:
-    """A group of `count` processes, which are ended with the block.
+    """A group of `count` processes, which are ended after the `with` block.
 
     Args:
-      count: how many processes.
+      count: the number of processes.
       *arguments: `pytest` and its arguments, or a program and its arguments.
-      devices: how many devices each of them has.
+      devices: the number of devices per process.
     """
     with tempfile.TemporaryDirectory() as folder:
         group = Group(Path(folder), count, arguments, devices)
@@ -101,7 +101,7 @@ def started(count: int, *arguments: str, devices: int = DEVICES) -> Iterator[Gro
 
 
 def run(count: int, *arguments: str, devices: int = DEVICES, seconds: float = 300) -> str:
-    """What the processes of a group print; all of them have to exit with status 0."""
+    """The output of a group's processes, all of which must exit with status 0."""
     with started(count, *arguments, devices=devices) as group:
         statuses = group.wait(seconds)
         printed = group.printed()
@@ -110,13 +110,15 @@ def run(count: int, *arguments: str, devices: int = DEVICES, seconds: float = 30
 
 
 def passed(count: int, *files: Path, devices: int = DEVICES, options: tuple[str, ...] = ()) -> None:
-    """Runs the tests in files in each process of a group; fails if one does, or if there is none.
+    """Runs the tests in files in each process of a group, and fails if a process has a failed test.
+
+    A process that runs no test fails as well.
 
     Args:
-      count: how many processes.
-      *files: have names that pytest doesn't find by itself.
-      devices: how many devices each process has.
-      options: more of pytest's.
+      count: the number of processes.
+      *files: files whose names pytest does not collect by itself.
+      devices: the number of devices per process.
+      options: further options of pytest.
     """
     pytest = ("pytest", "-q", "-x", "-p", "no:cacheprovider", *options)
     printed = run(count, *pytest, *map(str, files), devices=devices)

@@ -1,10 +1,10 @@
-"""A process of a group: joins it, then runs tests or a program as the only process would.
+"""A process of a group: it joins the group, and then runs tests or a program.
 
     python member.py HOST:PORT COUNT INDEX pytest ARGUMENTS...
     python member.py HOST:PORT COUNT INDEX PROGRAM ARGUMENTS...
 
-Tests must not differ between processes in what they compute together: a process that skips a
-collective operation leaves the others waiting. `groups` ends them all once one has failed.
+Tests must run the same collective operations in all processes: if a process skips one, the others
+wait. `groups` ends all processes once one has failed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax
 
 
 def main(coordinator: str, count: str, index: str, program: str, *arguments: str) -> int:
-    """Runs a program as process `index` of `count`; one of them is a program without a group."""
+    """Runs a program as process `index` of `count`; without a group if `count` is 1."""
     if int(count) > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")  # type: ignore[no-untyped-call]
         jax.distributed.initialize(coordinator, int(count), int(index))
@@ -28,7 +28,7 @@ def main(coordinator: str, count: str, index: str, program: str, *arguments: str
         with tempfile.TemporaryDirectory() as own:
             return int(pytest.main([f"--basetemp={own}", *arguments]))
     sys.argv = [program, *arguments]
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # for this package, as in the tests
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # for this package
     runpy.run_path(program, run_name="__main__")
     return 0
 

@@ -1,7 +1,7 @@
-"""The models that a group of processes trains, in both styles, and how they are laid out.
+"""The models that a group of processes trains, in both styles, and their layouts.
 
-A hidden layer of 16 features with batch statistics and dropout: a parameter that can be split, one
-that cannot, state, and keys.
+A model has a hidden layer of 16 features with batch statistics and dropout, and so a parameter that
+can be split, one that cannot, state, and keys.
 """
 
 import jax
@@ -34,7 +34,7 @@ def mesh_of_all(*shape, axes=("data",)):
 
 
 def over_processes(x, mesh, *entries):
-    """A global array of which each process contributes what its devices hold."""
+    """A global array, to which each process contributes the parts on its devices."""
     x = np.asarray(x)
     return jax.make_array_from_callback(
         x.shape, NamedSharding(mesh, spec(*entries)), lambda index: x[index]
@@ -47,7 +47,7 @@ def raw(x):
 
 
 def whole(x):
-    """The value of an array that is spread over processes, in each of them."""
+    """The whole value of an array that is spread over processes."""
     return np.asarray(multihost_utils.process_allgather(raw(x), tiled=True))
 
 

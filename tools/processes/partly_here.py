@@ -1,4 +1,4 @@
-"""What works on arrays that are only partly in a process; test_processes.py runs this in groups."""
+"""Functions on arrays that are only partly in a process; test_processes.py runs these tests."""
 
 import copy
 import pickle
@@ -142,7 +142,7 @@ PARTLY = "spread over several processes"
 
 
 def writes_of(model, variables, path):
-    """What writes arrays from one process, and the path that its error names."""
+    """Functions that write arrays from one process, and the path that their error names."""
     unboxed, kernel, keys = linen.unbox(variables), model.up.kernel, model_keys(model)
     in_steps = checkpoints.save_checkpoint_multiprocess
     return [
@@ -204,7 +204,7 @@ def test_whole_arrays_are_written_wherever_they_are(mesh, tmp_path):
 
 
 def as_read(tree):
-    """What a file has: NumPy arrays, and keys on one device."""
+    """The contents of a file: NumPy arrays, and keys on one device."""
     return jax.tree.map(
         lambda x: (
             jax.random.wrap_key_data(whole(x))
@@ -228,7 +228,7 @@ def test_place(model, variables, mesh):
         new, old = new.raw_value, old.raw_value
         assert new.sharding.is_equivalent_to(old.sharding, new.ndim), path
         np.testing.assert_array_equal(whole(new), whole(old), err_msg=path)
-    # What is spread already is moved.
+    # An array that is already spread is moved.
     kernel = variables["params"]["out"]["kernel"].value
     everywhere = NamedSharding(mesh, spec())
     moved = sharding.place({"x": kernel}, {"x": everywhere})["x"]
@@ -264,7 +264,7 @@ def test_check_replicated(model, variables, mesh, x):
         sharding.check_replicated({"model": model, "rngs": rngs})
     line = str(caught.value).splitlines()[1]
     assert "rngs/default/key: process 0 differs from process 1" in line
-    # One of the devices that hold a copy has another one.
+    # One of the devices with a copy has a different value.
     mine = [jax.device_put(np.float32(device.id == 1), device) for device in mesh.local_devices]
     array = jax.make_array_from_single_device_arrays((), NamedSharding(mesh, spec()), mine)
     with pytest.raises(ValueError, match="step: device 0.* differs from device 1"):

@@ -1,7 +1,7 @@
-"""What others have saved goes on in another group and on another mesh, with the same losses.
+"""Training continues from a checkpoint in another group and on another mesh, with equal losses.
 
 `saving.py` has saved a model of each style, and `saving_forever.py` several until it was killed.
-test_processes.py runs this.
+test_processes.py runs these tests.
 """
 
 import json

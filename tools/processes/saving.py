@@ -1,7 +1,7 @@
-"""Processes save models in training, for other groups to restore; test_processes.py runs this.
+"""Processes save models during training, which other groups restore; see test_processes.py.
 
-Each process writes its part while the next steps are computed. The losses of these steps are stored
-beside the models, for comparison.
+Each process writes its part during the next steps, whose losses are stored beside the models for
+comparison.
 """
 
 import json
@@ -24,10 +24,10 @@ def test_saving(style):
         training = STYLES[style]("data", mesh)
         x, y = (over_processes(v, mesh, "data") for v in (X, Y))
         training.train(x, y)
-    # On jax 0.6, orbax raises an error where a mesh is set.
+    # On jax 0.6, orbax raises an error if a mesh is set.
     with ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         checkpointer.save(FOLDER / style, args=ocp.args.StandardSave(training.state))
         with set_mesh(mesh):
-            losses = training.train(x, y)  # which donates what is being saved
+            losses = training.train(x, y)  # which donates the arrays that are being saved
     if jax.process_index() == 0:
         (FOLDER / f"{style}.json").write_text(json.dumps(losses))

@@ -1,6 +1,7 @@
-"""Trains and saves at each step until it is killed: test_processes.py does that during a save.
+"""Trains and saves at each step until test_processes.py kills it during a save.
 
-Beside the model, an array is saved that takes a while to write, whose numbers are the step.
+Each checkpoint also contains a large array filled with the number of the step, so that writing
+takes a while.
 """
 
 import json
@@ -16,7 +17,7 @@ from processes.models import LinenTraining, X, Y, mesh_of_all, over_processes, s
 
 NUMBERS = 2**22
 ENOUGH = 2
-"""The step from whose checkpoint on it may be killed."""
+"""The step after whose checkpoint it may be killed."""
 
 
 def main(folder):

@@ -1,6 +1,6 @@
-"""Several processes: each of these starts a group of them, which runs the files that it names.
+"""Tests of several processes: each starts a group, which runs the tests in other files.
 
-Only a few groups are started, since that takes as long as all that they do.
+There are only a few groups, since starting one takes as long as its tests.
 """
 
 import time
@@ -16,7 +16,7 @@ TOGETHER = [HERE / "computing_together.py", HERE / "partly_here.py"]
 
 
 def is_being_saved(steps):
-    """Whether there are whole checkpoints, and one in the making."""
+    """Whether some checkpoints are complete and another is being written."""
     names = [path.name for path in steps.iterdir()] if steps.exists() else []
     whole = [int(name) for name in names if name.isdigit()]
     return max(whole, default=-1) >= saving_forever.ENOUGH and len(whole) < len(names)
@@ -32,13 +32,13 @@ def kill_while_saving(folder, seconds=120):
             assert time.monotonic() < end, group.printed()
             time.sleep(0.002)
         group.processes[1].kill()
-        # The other one finds itself alone, or waits: it can't complete what both were writing.
+        # The other one fails, or waits: it cannot complete the checkpoint alone.
         time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """What two processes have saved, and have left behind."""
+    """The checkpoints of two processes."""
     folder = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHECKPOINTS", str(folder))

@@ -34,9 +34,9 @@ UNRELEASED = "## Unreleased"
 SECTIONS: Mapping[str, Step] = {
     "Breaking": Step.BREAK,
     "Added": Step.ADDITION,
-    "Changed": Step.MEND,
-    "Fixed": Step.MEND,
-    "Compatible": Step.MEND,
+    "Changed": Step.FIX,
+    "Fixed": Step.FIX,
+    "Compatible": Step.FIX,
 }
 
 
@@ -105,7 +105,7 @@ class Changelog:
 
     def asks_for(self, heading: str = "Unreleased") -> Step:
         """The smallest bump for the entries of a part."""
-        return max((SECTIONS[s] for s in self.sections(heading)), default=Step.MEND)
+        return max((SECTIONS[s] for s in self.sections(heading)), default=Step.FIX)
 
     def compatible(self, heading: str = "Unreleased") -> set[str]:
         """The names of differences that a part calls compatible.

@@ -41,7 +41,7 @@ class Demand:
     @property
     def step(self) -> Step:
         """The smallest bump for the next version."""
-        seen = Step.BREAK if self.broken else Step.ADDITION if self.new else Step.MEND
+        seen = Step.BREAK if self.broken else Step.ADDITION if self.new else Step.FIX
         return max(seen, self.told)
 
 

@@ -22,7 +22,7 @@ PARTS = ("first", "patch", "minor", "major")
 class Step(enum.IntEnum):
     """The size of a release's change for users of the package."""
 
-    MEND = 0
+    FIX = 0
     ADDITION = 1
     BREAK = 2
 
@@ -49,7 +49,7 @@ def allowed(old: Version, new: Version) -> Step:
         return Step.BREAK
     if old.major == 0 or new.minor > old.minor:
         return Step.ADDITION
-    return Step.MEND
+    return Step.FIX
 
 
 def part_for(version: Version, step: Step) -> str:

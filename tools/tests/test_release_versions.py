@@ -53,7 +53,7 @@ def test_versions_by_hand(version, patch, minor, major, range_):
         ("0.1.0", "0.2.0", Step.BREAK),
         ("0.1.0", "0.2.5", Step.BREAK),
         ("0.1.0", "1.0.0", Step.BREAK),
-        ("1.0.0", "1.0.1", Step.MEND),
+        ("1.0.0", "1.0.1", Step.FIX),
         ("1.0.0", "1.1.0", Step.ADDITION),
         ("1.9.0", "2.0.0", Step.BREAK),
     ],

@@ -9,8 +9,8 @@ if __package__:
 
     sys.exit(main())
 
-# Started as a folder: this file is not part of a package yet, and the path begins with the folder
-# itself, whose files could hide modules of the same name.
+# When the folder is run as a program, this file is not part of a package, and `sys.path` begins
+# with the folder, whose files could hide modules of the same name.
 here = Path(__file__).resolve().parent
 sys.path[:] = [
     str(here.parent.parent),

@@ -1,4 +1,4 @@
-"""The command: runs programs until the time is up, prints findings and counts."""
+"""The command line: runs programs until the time is up, and prints findings and counts."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ ARMS: dict[str, Arm] = {
         stored.Stored(),
     )
 }
-# After so many seconds of programs, what jax has compiled is dropped; else memory grows forever.
+# Seconds after which compiled programs are dropped; otherwise memory would grow without bound.
 CLEAR_AFTER = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 1 where there are findings."""
+    """Runs the command; the exit status is 1 if there are findings."""
     options = parser().parse_args(arguments)
-    # Most of the time goes into compiling programs that run once, on a few numbers.
+    # Most of the time is compilation of programs that run once, on a few numbers.
     jax.config.update("jax_disable_most_optimizations", True)
     if options.replay:
         return replay(options.replay)
@@ -68,7 +68,7 @@ def replay(line: str) -> int:
 
 
 def fuzz(arms: Sequence[Arm], seconds: float, seed: int, programs: int | None = None) -> int:
-    """Runs programs of the arms in turns; each arm gets the same time."""
+    """Runs programs of the arms in turn; each arm gets the same time."""
     started = time.monotonic()
     spent: dict[str, float] = dict.fromkeys((arm.name for arm in arms), 0.0)
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -110,7 +110,7 @@ def fuzz(arms: Sequence[Arm], seconds: float, seed: int, programs: int | None = 
 
 
 def minimized(arm: Arm, finding: Finding) -> Finding:
-    """The same finding on a smaller program."""
+    """The same finding for a smaller program."""
 
     def again(program: dict[str, object]) -> Finding | None:
         other = check(arm, program).finding
@@ -122,7 +122,7 @@ def minimized(arm: Arm, finding: Finding) -> Finding:
 
 
 def known(finding: Finding) -> str:
-    """The sentence of differences.toml that a finding falls under, or nothing."""
+    """The sentence of differences.toml that covers a finding, or an empty one."""
     for behavior in differences.behaviors():
         for entry in behavior.fuzz:
             arm, _, pattern = entry.partition(": ")

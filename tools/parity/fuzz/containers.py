@@ -1,7 +1,7 @@
-"""Containers against Python's own: the same methods called on both, content compared after each.
+"""Containers beside Python's own: both get the same calls, and the contents are compared each time.
 
-Linnet has to do what the list or dict does, or what Flax does where Flax is not like Python. A
-method that raises is an event as another; its exception counts by the built-in class it is of.
+Linnet must do what the list or dict does, or what Flax does where Flax differs from Python. A
+method that raises is an event like others; exceptions are compared by their built-in class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ERRORS = (IndexError, KeyError, AttributeError, ValueError, TypeError)
 EVERY_OTHER = slice(None, None, 2)
 KEYS = ("a", "b", "c", "d_e")
 
-# Methods of a list: what to do with it, and how many whole numbers it takes.
+# Methods of a list, with the number of integer arguments.
 LIST: dict[str, tuple[int, Callable[..., Any]]] = {
     "append": (1, lambda m, x, v: x.append(v(m))),
     "insert": (2, lambda m, x, v, i: x.insert(i - 2, v(m))),
@@ -60,7 +60,7 @@ LIST: dict[str, tuple[int, Callable[..., Any]]] = {
     "while it grows": (0, lambda x, v: [x.append(v(7)) for _, y in zip(range(2), x, strict=False)]),
 }  # fmt: skip
 
-# Methods of a mapping: how many keys and numbers it takes, and what it does.
+# Methods of a mapping, with the number of keys and of numbers.
 MAPPING: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "get item": (1, 0, lambda x, v, k: x[k]),
     "get": (1, 0, lambda x, v, k: x.get(k)),
@@ -125,7 +125,7 @@ FROZEN_ALONE: dict[str, tuple[int, int, Callable[..., Any]]] = {
 
 
 class Containers:
-    """The arm; a program is a container's kind, what it holds at first, and the methods called."""
+    """The arm; a program is a kind of container, its initial contents, and the methods to call."""
 
     name = "containers"
     lenient = True
@@ -169,7 +169,7 @@ class Containers:
             yield from _paths(program, library)
             return
         box = _make(of, program["start"], library)
-        # A peer that does something else goes on with what Linnet has then.
+        # A peer that differs continues with the contents of Linnet's container.
         lead = _make(of, program["start"], LINNET)
         for step in program["steps"]:
             box, result = _called(step, of, box, library)
@@ -181,7 +181,7 @@ class Containers:
 
 
 def _called(step: Program, of: str, box: Any, library: Library) -> tuple[Any, Any]:
-    """The container after a step, and what the method returned or raised."""
+    """The container after a step, and the method's result or exception."""
     do, numbers, keys = step["do"], step.get("n", []), step.get("k", [])
     value = _element(of, library)
     try:
@@ -221,10 +221,10 @@ def _element(of: str, library: Library) -> Callable[[int], Any]:
 
 
 def _paths(program: Program, library: Library) -> Iterator[Event]:
-    """flatten_dict and back."""
+    """`flatten_dict` and back."""
     util = library.struct.traverse_util
     flat = util.flatten_dict(program["start"], keep_empty_nodes=program["keep"], sep=program["sep"])
-    # An empty node is an object of the library's own.
+    # An empty node is an object of the library.
     yield Event("paths: flat", {k: v if isinstance(v, int) else "empty" for k, v in flat.items()})
     yield Event("paths: nested again", util.unflatten_dict(flat, sep=program["sep"]))
 
@@ -244,7 +244,7 @@ def _raised(error: Exception) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Without the libraries' classes."""
+    """The contents without the libraries' classes."""
     if isinstance(value, Mapping) or hasattr(value, "items"):
         return {k: _plain(value[k]) for k in sorted(value)}
     if isinstance(value, (str, int, float, bool)) or value is None:

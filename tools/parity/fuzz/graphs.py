@@ -1,8 +1,9 @@
-"""nnx: graphs of modules that share and nest, taken apart, put together and transformed.
+"""nnx: graphs of modules that share and nest, split, merged and transformed.
 
-A program builds a graph, then takes steps with it: functions of the API, and functions that change
-the graph under a stack of transforms. After each step the whole graph is shown, with what is shared
-by number. Peers are Flax, and Linnet with the transforms left out: the same function run eagerly.
+A program builds a graph and then performs steps: functions of the API, and functions that change
+the graph under a stack of transforms. After each step the event is the whole graph, in which shared
+objects are numbered. The peers are Flax, and Linnet without transforms: the same function, run
+eagerly.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FILTERS = (
     ["path", 0], ["any", "Cache", "BatchStat"], ["type", "LoRAParam"], "Nothing",
     ["all", "Variable", ["not", "Cache"]],
 )  # fmt: skip
-# Those that run a function as it is, as far as what it computes goes.
+# Transforms that don't change what the function computes.
 PLAIN = ("jit", "jit twice", "remat", "cond", "switch", "fori", "while", "scan",
          "two", "parts", "closure", "out", "cond of two", "method")  # fmt: skip
 OTHERS = (
@@ -42,13 +43,13 @@ OTHERS = (
     "grad of state",
     "vjp",
 )
-# Those that may have changed something before they are refused.
+# Steps that may have changed something before they raise an error.
 CHANGING = {"jit twice", "closure", "raw jit", "grad of state", "vjp"}
 TOLERANCE = 1e-5
 
 
 class Graphs:
-    """The arm; a program is a graph and what is done with it."""
+    """The arm; a program is a graph and the steps to perform."""
 
     name = "graphs"
     lenient = True
@@ -90,14 +91,14 @@ class Graphs:
             if step["do"] == "run":
                 with_, label = step["with"], ">".join(step["with"]) or "eagerly"
                 seen: list[Any] = []
-                # Python knows nothing of gradients and mapped axes; Linnet's result goes on there.
+                # Python has no gradients and mapped axes; there it continues with Linnet's result.
                 abstains = library.eager and not {*with_}.issubset(PLAIN)
                 among = LINNET if abstains else library
                 before = shown(nnx, root)
                 try:
                     y = _under(among, with_, step["body"], seen)(root, x)
                 except Exception:
-                    # What is refused has changed nothing.
+                    # A step that raises an error has changed nothing.
                     whole = library is LINNET and not CHANGING.intersection(with_[:1] or CHANGING)
                     if whole and (changed := difference(shown(nnx, root), before)):
                         yield Event(f"run {label}: changed though refused", changed, fault=True)
@@ -123,7 +124,7 @@ def _step(draw: Draw) -> Program:
             stack = []
         body = [_micro(draw) for _ in range(draw.randint(1, 3))]
         if not {*stack}.issubset(PLAIN):
-            # Flax forgets metadata that these change, and nothing else says what is right.
+            # Flax drops metadata that these change, and no other peer has them.
             body = [micro for micro in body if micro[0] != "note"]
         return {"do": "run", "with": stack, "body": body}
     step: Program = {"do": draw.choice(list(STEPS)), "n": draw.randrange(3)}
@@ -194,7 +195,7 @@ def _build(program: Program, library: Library) -> Any:
 
 
 def children(nnx: Any, node: Any) -> list[tuple[Any, Any]]:
-    """What an object holds, in an order that both libraries share."""
+    """The contents of an object, in the same order for both libraries."""
     if isinstance(node, (nnx.List, list, tuple)):
         return list(enumerate(node))
     if isinstance(node, (nnx.Dict, dict, nnx.State)):
@@ -208,7 +209,7 @@ def is_node(nnx: Any, value: Any) -> bool:
 
 
 def shown(nnx: Any, value: Any, seen: dict[int, int] | None = None) -> Any:
-    """An object as nested lists; what was met before is its number."""
+    """An object as nested lists, with a number for an object that occurred before."""
     seen = {} if seen is None else seen
     variable = isinstance(value, nnx.Variable)
     if not variable and not is_node(nnx, value):
@@ -248,7 +249,7 @@ def found(nnx: Any, root: Any) -> tuple[list[Any], list[Any]]:
 
 
 def refuse_cycle(nnx: Any, node: Any, above: tuple[int, ...] = ()) -> None:
-    """Raises for a graph that holds itself: jax's walk over one leaves Python's stack full."""
+    """Raises an error for a graph that contains itself, which would overflow the stack in jax."""
     if id(node) in above:
         raise ValueError("it holds itself")
     if is_node(nnx, node):
@@ -458,7 +459,7 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
         elif do == "array":
             setattr(module, name, x * other)
         elif do == "static":
-            # Flax takes a number for data where a module or an array was before.
+            # Flax treats a number as data where a module or an array was before.
             setattr(module, f"{name}_size", other)
         elif do == "replace":
             variable.set_value(jnp.full((2,), other, jnp.float32) * x.sum())
@@ -467,7 +468,8 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
         elif do == "delete":
             node = nodes[at % len(nodes)]
             held = children(nnx, node)
-            # A list or dict that is the argument itself is a tree: jax hands functions a copy.
+            # A list or dict that is itself the argument is a tree, of which the function gets a
+            # copy.
             if held and not (node is root and isinstance(node, (list, dict))):
                 key, _ = held[other % len(held)]
                 if isinstance(node, (nnx.List, nnx.Dict, list, dict)):
@@ -484,10 +486,10 @@ def _body(library: Library, body: list[Any], root: Any, x: Any) -> Any:
 def _under(
     library: Library, stack: list[str], body: list[Any], seen: list[Any]
 ) -> Callable[..., Any]:
-    """The function under a stack of transforms, the first outermost."""
+    """The function under a stack of transforms, outermost first."""
     if not stack:
         return lambda root, x: _body(library, body, root, x)
-    inner = _under(library, stack[1:], body, [])  # what is seen within is traced
+    inner = _under(library, stack[1:], body, [])  # values inside are traced
     if library.eager:
         return _eagerly(library.nnx, stack[0], inner, seen)
     return functools.partial(_lifted, library.nnx, stack[0], inner, seen)
@@ -551,7 +553,7 @@ def _lifted(nnx: Any, kind: str, f: Callable[..., Any], seen: list[Any], root: A
         def step(state: Any, x: Any) -> Any:
             copy = nnx.merge(graph, state)
             y = f(copy, x)
-            # Without plain arrays: those made here are lost in Flax.
+            # Without plain arrays: Flax loses those made here.
             return nnx.state(copy, nnx.Variable), y
 
         state, y = step(state, x)

@@ -1,7 +1,7 @@
-"""Layers with random options, shapes and types: the same parameters bit for bit, near outputs.
+"""Layers with random options, shapes and types: parameters equal bit for bit, outputs nearly.
 
-A row of the tables below says how a layer's options, its inputs and its call are drawn; what is
-drawn need not make sense, as long as both libraries raise an error for what doesn't.
+A row of the tables below says how to draw a layer's options, its inputs and its call. The result
+may be invalid, as long as both libraries raise an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ INITS = (None,) * 4 + (
 
 
 def generate_options(draw: Draw, table: dict[str, Any], chance: float = 0.4) -> dict[str, Any]:
-    """Some of the options of a table, each one of its values."""
+    """Random options of a table, each with one of its values."""
     return {k: draw.choice(values) for k, values in table.items() if draw.random() < chance}
 
 
@@ -152,7 +152,7 @@ def embed(draw: Draw) -> Program:
 
 
 def norm(*names: str) -> Callable[[Draw], Program]:
-    """Draws a norm of those options."""
+    """Draws a norm with these options."""
 
     def drawn(draw: Draw) -> Program:
         axes = [-1, -2, 0, 1, ["tuple", -1, -2], ["tuple", 1, 2], ["tuple", 0, 2]]
@@ -625,7 +625,7 @@ def _run_nnx(program: Program, library: Library) -> Iterator[Event]:
 
 
 def _tolerance(program: Program) -> float:
-    """Sums in another order, gates of a sequence at once: some roundings of the coarsest type."""
+    """A few roundings of the coarsest type: Linnet sums in another order, and joins gates."""
     half = "float16" in json.dumps(program)  # bfloat16 as well
     return 16 * 2.0**-8 if half else 64 * 2.0**-23
 
@@ -644,7 +644,7 @@ def _loss(output: Any) -> Any:
 
 
 def _value(value: Any, names: Any, option: str, rngs: Any = None) -> Any:
-    """An option, from its description."""
+    """An option from its description."""
     if isinstance(value, list):
         kind, *parts = value
         if kind in ("tuple", "list"):
@@ -675,7 +675,7 @@ def _inputs(program: Program, carry: Callable[[list[int]], Any]) -> tuple[Any, .
 
 
 def _input(value: Any, seed: int) -> Any:
-    """An argument of the call, from its description."""
+    """An argument of the call from its description."""
     if not isinstance(value, list):
         return value
     kind, dims, dtype, *more = value

@@ -1,4 +1,4 @@
-"""The two libraries under one set of names, and plain Python as a third where an arm has it."""
+"""The two libraries under the same names, and in some arms plain Python as a third."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ import linnet.struct.traverse_util
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Library:
-    """Where a program finds what it uses.
+    """The modules that a program uses.
 
     Attributes:
-      name: of the library.
+      name: the name of the library.
       linen, nnx: the two styles.
       struct: dataclasses, FrozenDict, state dicts and bytes, traversals.
-      eager: whether transforms are left out, and their functions run as they are.
+      eager: whether functions run without their transforms.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Library:
 
 
 def _library(package: Any, frozen: Any) -> Library:
-    """A library by its package, and by the module that has FrozenDict."""
+    """A library by its package and its module with FrozenDict."""
     struct = SimpleNamespace(
         dataclass=package.struct.dataclass,
         field=package.struct.field,

@@ -1,9 +1,8 @@
 """linen: lifted transforms, nested, over small modules with parameters, state, dropout and sowing.
 
-Each node of a program becomes a class of its own whose input and output have one shape; a lifted
-node calls its transformed inner node so that this stays true. The variables of
-`init` are compared bit for bit, then `apply` with what it changes, again under `jax.jit`, and
-gradients.
+Each node of a program becomes a class whose input and output have the same shape; a lifted node
+calls its transformed inner node so that this remains true. The variables of `init` are compared bit
+for bit; then `apply` with its changes, eagerly and under `jax.jit`, and the gradients.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ TOLERANCE = 2e-5
 
 
 class Nests:
-    """The arm; a program is a tree of modules, and how it is called."""
+    """The arm; a program is a tree of modules and its call."""
 
     name = "nests"
     lenient = True
@@ -169,7 +168,7 @@ def _leaf(nn: Any, do: str, n: int) -> Any:
 def _call(nn: Any, node: Program, inner: list[Any]) -> Any:
     do, n = node["do"], node.get("n", 0)
 
-    # Flax maps variables anew at each call of `init`; differences.toml has it.
+    # Flax maps variables again in each call of `init`; see differences.toml.
     called_once = "map_variables" in json.dumps(node)
 
     def plain(self: Any, x: Any) -> Any:
@@ -221,7 +220,7 @@ def _call(nn: Any, node: Program, inner: list[Any]) -> Any:
             return nn.fold_rngs(part)()(x)
         if do == "remat_scan":
             return nn.remat_scan(part, lengths=(2, 1 + n % 2))()(x)
-        # The function gets the submodule from the transform: one from outside would write outside.
+        # The function gets the submodule from the transform; an outer one would write outside.
         a = part()
         act = lambda a, x: a(x)  # noqa: E731
         if do in ("cond", "switch"):

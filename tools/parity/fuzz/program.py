@@ -1,4 +1,4 @@
-"""What an arm is, and how a program's run on Linnet is compared with those of its peers."""
+"""The interface of an arm, and the comparison of a program's run with those of its peers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Program = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """Something that a program shows.
+    """A value that a program shows.
 
     Attributes:
-      label: what it is, without numbers that differ from program to program.
-      value: nested dicts, lists and tuples of arrays and Python's own values.
-      tolerance: how much a number may be off, of the largest one; nothing unless given.
-      fault: whether it is a fault whatever the peers do.
+      label: what the value is, without numbers that differ from program to program.
+      value: nested dicts, lists and tuples of arrays and of Python's own values.
+      tolerance: the allowed difference, relative to the largest number; by default 0.
+      fault: whether it is a fault regardless of the peers.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Event(NamedTuple):
     fault: bool = False
 
 
-ABSTAINS = "abstains"  # the value of a peer's event that says nothing about Linnet's
+ABSTAINS = "abstains"  # the value of a peer's event that allows any value of Linnet's
 
 
 class Refused(NamedTuple):
@@ -52,9 +52,9 @@ class Arm(Protocol):
     """Makes programs of one kind, and runs them.
 
     Attributes:
-      name: in commands and in counts.
-      lenient: whether Linnet may compute what its peers refuse.
-      follows: whether a peer that disagreed goes on from Linnet's state, and so still counts.
+      name: the name in commands and counts.
+      lenient: whether Linnet may compute what raises an error in its peers.
+      follows: whether a peer that disagreed continues from Linnet's state, and so still counts.
     """
 
     name: str
@@ -62,24 +62,24 @@ class Arm(Protocol):
     follows: bool
 
     def generate(self, random: random.Random) -> Program:
-        """A program, made of JSON's types."""
+        """A random program, of JSON's types."""
 
     def peers(self, program: Program) -> Sequence[Library]:
-        """Whom Linnet has to agree with, in the order in which they are named in a finding."""
+        """The peers, in the order in which findings name them."""
 
     def run(self, program: Program, library: Library) -> Iterator[Event]:
-        """Runs a program; it ends with an exception where it is refused."""
+        """Runs a program, and yields its events; an exception ends the run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A program on which Linnet agrees with none of its peers.
+    """A program for which Linnet agrees with none of its peers.
 
     Attributes:
-      arm, program: what to run to see it.
-      label: of the event.
+      arm, program: the program that shows it.
+      label: the label of the event.
       kind: `refuses`, `accepts` or `differs`.
-      detail: what each of them has.
+      detail: the value of each library.
     """
 
     arm: str
@@ -90,17 +90,17 @@ class Finding:
 
     @property
     def fault(self) -> tuple[str, ...]:
-        """Equal for programs that show the same fault, but for what they are made of."""
+        """A key that is equal for programs with the same fault, whatever they consist of."""
         error = self.detail.split(":")[0] if self.kind == "refuses" else ""
         return self.arm, self.label, self.kind, error
 
     @property
     def parts(self) -> frozenset[str]:
-        """What the program is made of."""
+        """The parts that the program consists of."""
         return frozenset(_parts(self.program))
 
     def is_like(self, smaller: Finding) -> bool:
-        """Whether this shows what a smaller one does: all that it needs is in here."""
+        """Whether this contains all that a smaller finding with the same fault needs."""
         return self.fault == smaller.fault and self.parts >= smaller.parts
 
     @property
@@ -123,21 +123,21 @@ def _parts(value: Any) -> Iterator[str]:
 
 
 class Result(NamedTuple):
-    """What came of a program: a finding, and whether it was refused before it could show much."""
+    """The result of a program: a finding or None, and whether an error ended it early."""
 
     finding: Finding | None
     refused: bool = False
 
 
 def check(arm: Arm, program: Program) -> Result:
-    """Runs a program everywhere, event by event."""
+    """Runs a program on all libraries, event by event."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _check(arm, program)
 
 
 def _check(arm: Arm, program: Program) -> Result:
-    # Each gets a copy, so that none can change another's.
+    # Each library gets a copy, so that none can change another's.
     text = json.dumps(program)
     ours = _events(arm, json.loads(text), LINNET)
     live = {peer: _events(arm, json.loads(text), peer) for peer in arm.peers(program)}
@@ -175,9 +175,9 @@ def _check(arm: Arm, program: Program) -> Result:
 
 
 def _computing(rest: dict[Library, list[Event | Refused | None]]) -> list[Library]:
-    """Peers that compute what Linnet refuses, up to their end, and as it is computed eagerly.
+    """Peers that run a program to its end for which Linnet raises an error.
 
-    What runs eagerly may be nothing that a transform can do: alone it does not count.
+    The eager run alone does not count, since a transform may be unable to do the same.
     """
     eager = [events for peer, events in rest.items() if peer.eager]
     return [
@@ -195,7 +195,7 @@ def _computing(rest: dict[Library, list[Event | Refused | None]]) -> list[Librar
 
 
 def _events(arm: Arm, program: Program, library: Library) -> Iterator[Event | Refused | None]:
-    """The events of a run, then what ended it: an exception, or None."""
+    """The events of a run, then the exception that ended it, or None."""
     try:
         for event in arm.run(program, library):
             if library is not LINNET and _leak(event):
@@ -216,7 +216,7 @@ def _leak(event: Event | Refused | None) -> bool:
 
 
 def disagreement(mine: Event | Refused | None, other: Event | Refused | None) -> str:
-    """Where two events differ, in one line; empty where they agree."""
+    """The first difference between two events, in one line; empty if they agree."""
     if isinstance(mine, Refused) or isinstance(other, Refused):
         if isinstance(mine, Refused) and isinstance(other, Refused):
             return ""
@@ -229,7 +229,7 @@ def disagreement(mine: Event | Refused | None, other: Event | Refused | None) ->
 
 
 def difference(a: Any, b: Any, tolerance: float = 0, where: str = "") -> str:
-    """The first place where two values differ, what `a` has and what `b` has."""
+    """The first place where two values differ, and the values of `a` and `b` there."""
     if isinstance(a, jax.core.Tracer):
         return f"{where}: a tracer, outside of its trace"
     if isinstance(a, (jax.Array, np.ndarray, np.generic)):
