@@ -39,7 +39,7 @@ def test_strangers_are_named(folder):
     install(folder, "msgpack")  # an extra, which nobody asked for
     (complaint,) = isolation.complaints("linnet-struct", present(folder))
     assert complaint.startswith(
-        "msgpack: installed, though neither linnet-struct nor what it needs"
+        "msgpack: installed, although neither linnet-struct nor its requirements"
     )
 
 
