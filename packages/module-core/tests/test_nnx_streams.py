@@ -157,12 +157,21 @@ def test_copies_share_everything_but_streams():
 def test_reseeding_counts_streams_of_one_tag():
     node = {"x": nnx.Rngs(a=5), "y": nnx.Rngs(a=6, b=7)}
     node["y"].b()
-    nnx.reseed(node, a=9, unknown=1)
+    nnx.reseed(node, a=9)
     assert_stream(node["x"].a, jax.random.fold_in(jax.random.key(9), 0), 0)
     assert_stream(node["y"].a, jax.random.fold_in(jax.random.key(9), 1), 0)
     assert_stream(node["y"].b, jax.random.key(7), 1)
     nnx.reseed(node, b=nnx.RngStream(3, tag="other"))
     assert_stream(node["y"].b, jax.random.fold_in(jax.random.key(3), 0), 0)
+
+
+def test_a_tag_that_no_stream_has():
+    rngs = nnx.Rngs(0, params=1)
+    with pytest.warns(UserWarning, match=r"tag 'dropout'; the tags are 'default', 'params'"):
+        nnx.reseed(rngs, params=2, dropout=3)
+    assert_stream(rngs.params, jax.random.fold_in(jax.random.key(2), 0), 0)
+    assert_stream(rngs.default, jax.random.key(0), 0)
+    nnx.reseed({"no": nnx.Variable(1)}, dropout=3)  # a model without streams needs no seed
 
 
 def test_policies_of_reseeding():

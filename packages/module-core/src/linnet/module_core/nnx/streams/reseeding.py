@@ -6,6 +6,7 @@ Streams with the same tag get different keys from one seed, in the order of trav
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -28,7 +29,12 @@ def reseed(
     policy: Literal["scalars_only", "match_shape"] | Policy = "scalars_only",
     **stream_keys: object,
 ) -> None:
-    """Restarts streams from new seeds, in place; tags that no stream has are ignored.
+    """Restarts streams from new seeds, in place.
+
+    A tag that no stream has reseeds nothing. If the object has streams of other tags, a warning
+    says so: a layer that found no stream of its own name in its `Rngs` draws from "default", and
+    has that tag. An object without streams is left as it is, so that a program can reseed
+    whatever model it trains.
 
     Args:
       node: an object with streams.
@@ -41,6 +47,9 @@ def reseed(
     Raises:
       ArgumentError: a value is not a seed, key or stream; or a stream is split and the policy
         doesn't allow it. No stream is changed in this case.
+
+    Warns:
+      UserWarning: no stream has a tag.
 
     >>> from linnet.module_core import nnx
     >>> rngs = nnx.Rngs(params=0, dropout=1)
@@ -59,15 +68,25 @@ def reseed(
         for tag, value in stream_keys.items()
     }
     met = dict.fromkeys(keys, 0)
+    tags: set[str] = set()
     chosen: list[tuple[RngStream, Array]] = []
     for path, stream in iter_streams(node, graph=graph):
         tag = stream.tag
+        tags.add(str(tag))
         if tag in keys:
             key = jax.random.fold_in(keys[tag], met[tag])
             met[tag] += 1
             chosen.append((stream, choose(path, key, stream.key.shape)))
     for stream, key in chosen:
         replace_key(stream, key)
+    unknown = [tag for tag, times in met.items() if times == 0]
+    if unknown and tags:
+        warnings.warn(
+            f"nnx.reseed: no stream has the tag {' or '.join(map(repr, unknown))}; the tags are"
+            f" {', '.join(map(repr, sorted(tags)))}. Layers that were made from an Rngs without"
+            " such a stream draw from 'default'.",
+            stacklevel=2,
+        )
 
 
 def _scalars_only(path: Path, key: Array, shape: tuple[int, ...]) -> Array:
