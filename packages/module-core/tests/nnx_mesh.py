@@ -203,6 +203,26 @@ def test_an_array_is_named_that_its_sharding_does_not_fit(transform, x, words):
     assert call({"a": jnp.ones(16)}).shape == (16,)
 
 
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (Layer, r"the result.bias, of shape (4,)"),
+        (lambda: {"layers": [Layer()]}, r"the result['layers'][0].bias, of shape (4,)"),
+        (lambda: [jnp.ones((8, 4)), jnp.ones(4)], r"the result[1], of shape (4,)"),
+    ],
+)
+def test_a_result_is_named_that_its_sharding_does_not_fit(make, where):
+    for run in (nnx.jit(make, out_shardings=on("data", "model")), created(make)):
+        with pytest.raises(ArgumentError) as info:
+            run()
+        text = str(info.value)
+        assert f"nnx.jit cannot lay out {where} by ('data', 'model'), which is for 2 axes" in text
+
+
+def created(make):
+    return lambda: nnx.create(make, shardings=on("data", "model"))
+
+
 class Drawn(nnx.Module):
     def __init__(self, rows, *, rngs):
         init = nnx.with_partitioning(jax.nn.initializers.uniform(), ("data", "model"))

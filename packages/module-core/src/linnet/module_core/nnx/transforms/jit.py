@@ -29,7 +29,12 @@ from ..variable.layout import lay_out
 from .calling import P, R, Transformed, given, names_of, optional_function, resolve
 from .explaining import Explainer
 from .lifting import Form
-from .naming import places_of_objects, sharding_misfit
+from .naming import (
+    places_of_argument,
+    places_of_objects,
+    places_of_results,
+    sharding_misfit,
+)
 from .placing import has_formats, moved, output_laid_out, settled, shardings_after, with_formats
 from .prefixes import FilterMapping, bare_specs, detach_with_specs, plain, spec_of_each_leaf
 from .refusals import Refused, explained, raised_in
@@ -221,11 +226,20 @@ class Jitted(Transformed[P, R]):
                 or bool(donated_leaves and donated_leaves[source])
             )
 
-        outcome = inside.outcome(output_laid_out(plain(prefix), output), after, is_sent)
+        try:
+            laid = output_laid_out(plain(prefix), output)
+        except (ValueError, AssertionError, IndexError) as error:
+            places = places_of_argument(prefix, output, "the result", "out_shardings")
+            raise sharding_misfit(places, "jit") or error from error
+        outcome = inside.outcome(laid, after, is_sent)
         given = layout[2] if layout is not None else ()
         of_leaf = shardings_after(after, constraints, given, occurrences, roots[:before], roots)
         of_values = [of_leaf[i] for i in outcome.effect.changed]
-        outcome.values = list(map(lay_out, outcome.values, of_values))
+        try:
+            outcome.values = list(map(lay_out, outcome.values, of_values))
+        except (ValueError, AssertionError, IndexError) as error:
+            places = places_of_results(after, outcome, of_values, occurrences)
+            raise sharding_misfit(places, "jit") or error from error
         if self._has_formats:
             with_formats(outcome, plain(prefix), of_values)
         return outcome

@@ -19,11 +19,12 @@ from jax.sharding import NamedSharding
 
 from ...errors import ArgumentError
 from ..structure.bundle import Bundle, is_node
+from ..structure.effect import After, Outcome
 from ..structure.graph import flat_leaves
 from ..variable.variable import Variable
 from ..variable.variable_types import RngState
 from .lifting import Form, Lifted
-from .prefixes import join_text, place_text, plain, spread, with_path
+from .prefixes import Occurrence, join_text, place_text, plain, spread, with_path
 
 
 class Place(NamedTuple):
@@ -70,6 +71,30 @@ def places_of_argument(prefix: object, detached: object, name: str, what: str) -
         Place(name + place_text(path), spec, value)
         for path, spec, value in _with_specs(prefix, detached, what)
     ]
+
+
+def places_of_results(
+    after: After, outcome: Outcome, specs: Sequence[Any], occurrences: Sequence[Occurrence]
+) -> list[Place]:
+    """The values that a run sends back, with their specs.
+
+    Args:
+      after: the objects after the run.
+      outcome: its outcome, before values are laid out.
+      specs: the spec of each value that is sent.
+      occurrences: the occurrences of objects in the output.
+    """
+    graphdef = after.walk.graphdef
+    names = {o.root: f"the result{o.where}" for o in reversed(occurrences)}
+    found: list[Place] = []
+    for i, spec, value in zip(outcome.effect.changed, specs, outcome.values, strict=True):
+        path, leaf = graphdef.paths[i], after.walk.leaves[i]
+        root, path = (path[0], path[1:]) if graphdef.num_roots != 1 else (0, path)
+        where = join_text(names.get(root, ""), path)
+        variable = leaf if isinstance(leaf, Variable) else None
+        for inner, part in jax.tree_util.tree_flatten_with_path(value)[0]:
+            found.append(Place(where + place_text(inner), spec, part, variable))
+    return found
 
 
 def _with_specs(
