@@ -31,9 +31,10 @@ from ..structure.graph import pure, state
 from ..structure.states import Path, State, from_flat_state, path_text, to_flat_state
 from ..structure.updating import update
 from ..variable.layout import laid_out
-from ..variable.sharding_metadata import axis_names_of
+from ..variable.sharding_metadata import OPTIMIZER_SHARDING, axis_names_of, optimizer_metadata
 from ..variable.variable import Variable
 from ..variable.variable_types import OptArray, OptState, OptVariable, Param
+from .initial_states import initial_state
 
 _MISSING: Any = object()
 
@@ -122,7 +123,8 @@ class Optimizer(Pytree, Generic[M]):
         jax.tree.map(_make_array, params, is_leaf=_is_variable)
         self.step = OptState(jnp.zeros((), jnp.uint32))
         self.tx = static(tx)
-        self.opt_state = jax.tree.map(_as_variable, tx.init(params), is_leaf=_is_variable)
+        state_of_tx = initial_state(tx.init, params)
+        self.opt_state = jax.tree.map(_as_variable, state_of_tx, is_leaf=_is_variable)
         self.wrt = static(wrt)
 
     def __getattr__(self, name: str) -> Any:
@@ -226,20 +228,16 @@ def _is_variable(x: object) -> bool:
 def _as_variable(x: object) -> Variable[Any]:
     if not isinstance(x, Variable):
         return OptArray(x)
-    metadata = x.get_metadata()
-    names = metadata.pop(_DIVIDED, None)
-    if names is not None:
-        metadata = {**metadata, "out_sharding": names}
-    return OptVariable.from_metadata(x.raw_value, metadata)
-
-
-_DIVIDED = "optimizer_sharding"
-"""The metadata key for the axis names by which a variable's optimizer state is sharded."""
+    return OptVariable.from_metadata(x.raw_value, optimizer_metadata(x.get_metadata()))
 
 
 def _is_divided(variables: object) -> bool:
     found = jax.tree.leaves(variables, is_leaf=_is_variable)
-    return any(isinstance(v, Variable) and v._metadata.get(_DIVIDED) is not None for v in found)
+    return any(isinstance(v, Variable) and _division(v) is not None for v in found)
+
+
+def _division(variable: Variable[Any]) -> object:
+    return variable._metadata.get(OPTIMIZER_SHARDING)
 
 
 def _divided(variables: object, values: T) -> T:
@@ -248,7 +246,7 @@ def _divided(variables: object, values: T) -> T:
     def of_one(variable: object, value: object) -> object:
         if not isinstance(variable, Variable):
             return value
-        return laid_out(variable, value, names=variable._metadata.get(_DIVIDED))
+        return laid_out(variable, value, names=_division(variable))
 
     divided: T = jax.tree.map(of_one, variables, values, is_leaf=_is_variable)
     return divided
@@ -270,7 +268,7 @@ def _put_divided(variable: Variable[Any], value: object) -> None:
 
 
 def _add_whole(variable: object, update: object) -> object:
-    if isinstance(variable, Variable) and variable._metadata.get(_DIVIDED) is not None:
+    if isinstance(variable, Variable) and _division(variable) is not None:
         names = axis_names_of(variable)
         update = laid_out(variable, update, names=() if names is None else names)
     return _add(variable, update)

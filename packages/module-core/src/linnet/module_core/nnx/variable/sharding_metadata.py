@@ -92,6 +92,17 @@ def spec_for(names: Any, metadata: Mapping[str, Any]) -> PartitionSpec:
     )
 
 
+OPTIMIZER_SHARDING = "optimizer_sharding"
+"""The metadata key for the axis names by which a variable's optimizer state is sharded."""
+
+
+def optimizer_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a variable's optimizer state, for that of the variable."""
+    rest = {k: v for k, v in metadata.items() if k != OPTIMIZER_SHARDING}
+    names = metadata.get(OPTIMIZER_SHARDING)
+    return rest if names is None else {**rest, "out_sharding": names}
+
+
 _eager: ContextVar[bool | None] = ContextVar("eager_sharding", default=None)
 
 
@@ -118,13 +129,16 @@ class use_eager_sharding:
         _eager.set(self._before)
 
 
+# The optimizer's part of a stacked variable is stacked, too.
+_WITH_AXES = (*_SPELLINGS, OPTIMIZER_SHARDING)
+
 PARTITION_NAME = "partition_name"
 """The key of `transform_metadata` for the name of the axis."""
 
 
 def add_axis_name(variable: Variable[Any], axis: int, name: str | None) -> None:
     """Adds the name of a new axis to a variable's metadata, and runs its hooks."""
-    for key in _SPELLINGS:
+    for key in _WITH_AXES:
         names = variable._metadata.get(key)
         if names is not None:
             entries = listed(names)
@@ -138,7 +152,7 @@ def add_axis_name(variable: Variable[Any], axis: int, name: str | None) -> None:
 
 def remove_axis_name(variable: Variable[Any], axis: int, name: str | None) -> None:
     """Removes the name of a dropped axis from a variable's metadata, and runs its hooks."""
-    for key in _SPELLINGS:
+    for key in _WITH_AXES:
         names = variable._metadata.get(key)
         entries = [] if names is None else listed(names)
         if not entries:
