@@ -4,7 +4,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -67,18 +66,6 @@ def written(variables):
     save(path, ONES)
     model = nnx.Linear(8, 4, rngs=nnx.Rngs(0))
     return load(path, model) if variables else from_torch(model, load(path))
-
-
-def on_a_mesh(set_it):
-    """Loads into shapes on an abstract mesh."""
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
-    rows = jax.sharding.NamedSharding(mesh.abstract_mesh, jax.sharding.PartitionSpec("x"))
-    layer = nnx.eval_shape(lambda: nnx.Linear(8, 4, rngs=nnx.Rngs(0)))
-    layer.kernel.set_value(jax.ShapeDtypeStruct((8, 4), jnp.float32, sharding=rows))
-    if set_it and hasattr(jax, "set_mesh"):
-        with jax.set_mesh(mesh):
-            return from_torch(layer, ONES)
-    return None if set_it else from_torch(layer, ONES)
 
 
 REMEDIES = [
@@ -155,11 +142,6 @@ REMEDIES = [
         'Write {"model.layers.{i}": "layers/{i}"}.',
         lambda: linear(ONES, rename=["model"]),
         lambda: linear(ONES, rename={"model.layers.{i}": "layers/{i}"}),
-    ),
-    Remedy(
-        "Load within jax.set_mesh(mesh), with a mesh of devices that has these axes.",
-        lambda: on_a_mesh(False),
-        lambda: on_a_mesh(True),
     ),
     Remedy(
         "Pass the path of the file.",

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 import hints
 from hints import Remedy
@@ -19,6 +19,17 @@ P = PartitionSpec
 
 def laid_out(rules, tree=None, mesh=MESH, **options):
     return sharding.named_shardings({"w": W} if tree is None else tree, rules, mesh, **options)
+
+
+def on_an_abstract_mesh(*, set_it):
+    mesh = Mesh(np.array(jax.devices()[:1]), ("x",))
+    rows = {"w": NamedSharding(mesh.abstract_mesh, P("x"))}
+    if not set_it:
+        return sharding.place({"w": np.ones(2)}, rows)
+    if not hasattr(jax, "set_mesh"):  # jax 0.6 doesn't tell which mesh is set
+        return None
+    with jax.set_mesh(mesh):
+        return sharding.place({"w": np.ones(2)}, rows)
 
 
 REMEDIES = [
@@ -86,6 +97,11 @@ REMEDIES = [
         "Pass a target with the same paths, for example the one that was saved.",
         lambda: sharding.place({"w": np.ones(2)}, {"v": np.ones(2)}),
         lambda: sharding.place({"w": np.ones(2)}, {"w": np.ones(2)}),
+    ),
+    Remedy(
+        "Load within jax.set_mesh(mesh), with a mesh of devices that has these axes.",
+        lambda: on_an_abstract_mesh(set_it=False),
+        lambda: on_an_abstract_mesh(set_it=True),
     ),
 ]
 # Tried in groups of processes: tools/processes/partly_here.py.

@@ -18,6 +18,7 @@ import numpy as np
 
 from linnet.struct._containers import container_of, is_namedtuple
 from linnet.struct._errors import message
+from linnet.struct._placing import in_place_of
 
 Path = tuple[str, ...]
 T = TypeVar("T")
@@ -182,7 +183,9 @@ def from_state_dict(target: object, state: object, name: str = ".") -> object:
       name: the name of `target` in paths.
 
     Returns:
-      A new tree; `target` is not changed.
+      A new tree; `target` is not changed. Where an array of the target is spread over devices, an
+      array that nobody has placed (one of NumPy, as files have them) is cut into the same parts.
+      Everything else is what the state dict holds.
 
     Raises:
       StateDictError: (a ValueError) names all keys that are missing, unknown or of the wrong kind.
@@ -262,7 +265,7 @@ def _restore(target: object, state: Any, path: Path, differences: _Differences) 
             _path.reset(token)
     container = container_of(type(target))
     if container is None:
-        return state
+        return in_place_of(target, state)
     state = _without_legacy(target, state)
     restored = {
         name: _restore(child, state[name], (*path, name), differences)

@@ -108,7 +108,8 @@ def from_bytes(target: object, encoded_bytes: bytes) -> object:
       encoded_bytes: the bytes that `to_bytes` returned for a tree of that structure.
 
     Returns:
-      A new tree; its arrays are read-only NumPy arrays.
+      A new tree; its arrays are read-only NumPy arrays. Where the target's array is spread over
+      devices, it is an array of jax with the same layout.
 
     Raises:
       InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.

@@ -1,0 +1,49 @@
+"""Values from a file, laid out over devices like the arrays that they replace.
+
+A restored value is an array of NumPy, and the next step of a training program would put it on one
+device, or on each as a whole. Where the target's array is spread over devices, each device gets
+its part instead. With a target on one device, values stay what they are: a program that reads
+files without a mesh gets arrays of NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AbstractMesh, Sharding, SingleDeviceSharding
+
+
+def in_place_of(old: object, new: object) -> object:
+    """`new`, with the layout of `old` if that is spread over devices and nobody has placed `new`.
+
+    Args:
+      old: the target's leaf; its layout is used if it is an array of several devices, or the shape
+        and dtype of one.
+      new: the value that replaces it. An array of jax that a program has put somewhere
+        (`committed`) stays there, and so does one of another shape.
+    """
+    if new is old or not isinstance(old, jax.Array | jax.ShapeDtypeStruct):
+        return new
+    if isinstance(old, jax.core.Tracer) or isinstance(new, jax.core.Tracer):
+        return new
+    layout = old.sharding
+    if type(layout) is SingleDeviceSharding or not isinstance(layout, Sharding):
+        return new
+    if not isinstance(new, jax.Array | np.ndarray | np.generic) or new.shape != old.shape:
+        return new
+    if isinstance(getattr(layout, "mesh", None), AbstractMesh) or len(layout.device_set) < 2:
+        return new
+    if isinstance(jnp.zeros(()), jax.core.Tracer):
+        return new  # under a jax transform, XLA decides
+    if isinstance(new, jax.Array):
+        if new.committed:
+            return new
+        if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
+            return jax.device_put(new, layout) if layout.is_fully_addressable else new
+    elif new.dtype.kind in "OSUMm":  # jax has no such arrays
+        return new
+    values: np.ndarray[Any, Any] = np.asarray(new)
+    return jax.make_array_from_callback(values.shape, layout, lambda index: values[index])
