@@ -121,7 +121,7 @@ PARTS = {
         *(LINEN / "repeat.py", SOURCES / "nnx" / "repeat.py"),
         *(SOURCES / "repeating.py", SOURCES / "recomputing.py", SOURCES / "stacking.py"),
     ],
-    "sharding": [SOURCES / "sharding", SOURCES / "arrays.py"],
+    "sharding": [SOURCES / f for f in ("sharding", "arrays.py", "placing.py")],
     "axes": [SOURCES / "axis_rules.py", SOURCES / "boxes.py", LINEN / "sharding"],
 }
 

@@ -7,6 +7,8 @@ from fixtures import pass_on_devices
 NAMES = [
     "nnx_mesh.py",
     "nnx_layout_mesh.py",
+    "loading_mesh.py",
+    "forgotten_mesh.py",
     "partitioned_mesh.py",
     "sharding_mesh.py",
     "training_devices.py",

@@ -18,6 +18,7 @@ ROOT = Path(module_core.__file__).parent
 FLOORS = [
     {"__about__", "_compat", "accepted", "on_demand", "replaced", "typing", "structs", "errors"},
     {"arrays", "axis_rules", "boxes", "config", "cursor", "dtypes", "field_order", "layout"},
+    {"forgotten_mesh", "placing"},
     {"draws", "recomputing", "repeating", "tracebacks"},
     {"stacking", "tables"},
     {"linen", "nnx"},

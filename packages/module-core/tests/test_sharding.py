@@ -232,6 +232,7 @@ def test_copies_on_one_device_are_equal():
 
 def test_strict_rules():
     rules = [("embed", None), ("mlp", "model")]
+    param = nnx.Param(W, out_sharding=("embed", "mpl"))
     with sharding.strict_axis_rules(rules):
         assert assign_mesh_axes(("embed", None, "mlp"), get_logical_axis_rules()) == [
             None,
@@ -239,8 +240,8 @@ def test_strict_rules():
             "model",
         ]
         assert nn.logical_to_mesh_axes(("embed", "mlp")) == P(None, "model")
-        param = nnx.Param(W, out_sharding=("embed", "mpl"))
         for use in (
+            lambda: nnx.Param(W, out_sharding=("embed", "mpl")),  # without a mesh, too
             lambda: nn.logical_to_mesh_axes(("mpl",)),
             lambda: nn.with_logical_constraint(W, ("embed", "mpl")),
             lambda: nnx.get_partition_spec(nnx.State({"w": param})),

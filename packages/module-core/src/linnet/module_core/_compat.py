@@ -104,6 +104,12 @@ def set_mesh(mesh: jax.sharding.Mesh) -> contextlib.AbstractContextManager[objec
     return context
 
 
+def name_of_set_mesh() -> str:
+    """What sets a mesh, for messages."""
+    # In jax since 0.7. Can be removed with jax 0.6.
+    return "jax.set_mesh" if hasattr(jax, "set_mesh") else "jax.sharding.use_mesh"
+
+
 def auto_axes(function: Callable[..., Any], sharding: object) -> Callable[..., Any]:
     """Traces `function` as on a mesh without explicit axes; its result has `sharding`."""
     # In jax.sharding since 0.7. Can be removed with jax 0.6.

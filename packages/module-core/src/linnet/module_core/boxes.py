@@ -32,6 +32,9 @@ class AxisMetadata(abc.ABC, Generic[T]):
         """The stored value, which `unbox` may transform."""
         return self.unbox()
 
+    def _notice_mesh(self) -> None:
+        """Warns if the box names axes of a mesh, but none is set; see `forgotten_mesh`."""
+
     @abc.abstractmethod
     def replace_boxed(self, val: object) -> AxisMetadata[Any]:
         """A copy of the box that holds `val`."""

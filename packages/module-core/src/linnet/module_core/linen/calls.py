@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from linnet.struct import FrozenDict
 
+from ..boxes import map_axis_meta
 from ..config import config
 from ..draws import Recorder, is_groupable
 from ..errors import (
@@ -22,6 +23,7 @@ from ..errors import (
     InvalidInstanceModuleError,
     describe,
 )
+from ..forgotten_mesh import may_be_forgotten
 from ..tracebacks import entry
 from ..typing import PRNGKey, RNGSequences
 from . import adoption, eager_init
@@ -96,6 +98,8 @@ def init_with_output(
     if is_traced:
         made = eager_init.variables_by_trace(frame, lambda: _run(module, fn, frame, args, kwargs))
         if made is not None:
+            if may_be_forgotten():  # a box that is read warns by itself
+                map_axis_meta(lambda box: box._notice_mesh(), made)
             return None, returned(made)
         frame = new_frame()
     elif not output_is_used and is_groupable(keys.get("params")):

@@ -2,7 +2,7 @@
 
 A value that is split over devices is read in pieces, one after another: of a tensor in a file, only
 the bytes of a piece are read, and the host never holds the tensor as a whole. Where a value is to
-be is decided for all of them before the first is replaced. `sharding.placing` does the rest.
+be is decided for all of them before the first is replaced. `module_core.placing` does the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import ShapeError
 from ..layers.torch_layout import Numbers
 from ..nnx import Variable
 from ..nnx.variable.layout import sharding_for
-from ..sharding.placing import Index, assembled, on_devices
+from ..placing import Index, assembled, on_devices
 from .arrays import own_copy
 from .safetensors import Tensor
 

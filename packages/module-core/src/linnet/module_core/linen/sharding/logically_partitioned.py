@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Self, TypeVar
 
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from linnet.struct import field
 
 from ...errors import ArgumentTypeError
 from ...typing import LogicalNames, LogicalRules
-from .logical_axes import check_rules
+from .logical_axes import check_rules, get_logical_axis_rules, logical_to_mesh_axes
 from .logical_constraint import with_logical_constraint
 from .mesh import spec_of
 from .partitioned import Partitioned, boxed
@@ -63,9 +63,15 @@ class LogicallyPartitioned(Partitioned[A]):
         """
         if not apply_constraint or self.names is None:
             return self.value
+        self._notice_mesh()
         return with_logical_constraint(
             self.value, spec_of(self.names), rules=self.rules, mesh=self.mesh
         )
+
+    def _mesh_axes(self) -> PartitionSpec:
+        rules = get_logical_axis_rules() if self.rules is None else self.rules
+        # Without rules, logical names don't say yet what they are for.
+        return (logical_to_mesh_axes(self.names, rules) if rules else None) or spec_of(())
 
     def to_nnx_metadata(self) -> dict[str, Any]:
         """The fields as the metadata of a variable with state, `value` included."""

@@ -20,8 +20,9 @@ from linnet.struct import PyTreeNode, field
 from ...boxes import AxisMetadata, is_axis_metadata
 from ...draws import draws_of, fills_of
 from ...errors import ArgumentError, ArgumentTypeError, PartitioningUnspecifiedError
+from ...forgotten_mesh import may_be_forgotten, notice
 from ...typing import LogicalNames
-from .mesh import constrain, named_sharding, spec_of
+from .mesh import constrain, get_global_mesh, named_sharding, spec_of
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -78,7 +79,19 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         """
         if not apply_constraint:
             return self.value
+        self._notice_mesh()
         return constrain(self.value, self.get_partition_spec(), self.mesh)
+
+    def _notice_mesh(self) -> None:
+        """Warns, once in a program, if the names have no mesh and the value is whole."""
+        if self.mesh is None and get_global_mesh() is None and may_be_forgotten():
+            name = type(self).__name__
+            shape = getattr(self.value, "shape", ())
+            notice(self.value, lambda: f"A {name} of shape {shape}", self._mesh_axes)
+
+    def _mesh_axes(self) -> PartitionSpec:
+        """The mesh axes that the value is split over."""
+        return self.get_partition_spec()
 
     def _contents(self) -> object:
         return self.value

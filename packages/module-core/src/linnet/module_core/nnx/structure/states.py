@@ -20,6 +20,7 @@ from ...arrays import check_is_here
 from ...errors import ArgumentError
 from ..filters import Filter, PathIn, filters_to_predicates, first_passing
 from ..nodes.representation import Entries, represent, treescope_of
+from ..variable.layout import in_place_of
 from ..variable.variable import Variable
 
 Path = tuple[Any, ...]
@@ -555,14 +556,16 @@ def replace_by_pure_dict(
       state: the state to change.
       pure_dict: nested dicts of values; string keys of digits match integer keys.
       replace_fn: maps `(leaf, value)` to the new leaf; by default, a variable is replaced by a copy
-        with the value.
+        with the value, laid out over devices like the old one, as `nnx.update` does.
 
     Raises:
       ArgumentError: the state lacks some of the paths; nothing changes then.
     """
 
     def replaced(leaf: object, value: object) -> object:
-        return leaf.copy(value) if isinstance(leaf, Variable) else value
+        if isinstance(leaf, Variable):
+            return leaf.copy(in_place_of(leaf.raw_value, value))
+        return in_place_of(leaf, value)
 
     present = dict(to_flat_state(state))
     given = dict(to_flat_state(pure_dict))

@@ -19,6 +19,7 @@ from ..nodes import edits
 from ..nodes.contents import one_level
 from ..nodes.kinds import ARRAY, DICT, LIST, OBJECT, STATIC, TREE, VARIABLE, kind_of
 from ..nodes.pytree import Pytree, marks_of
+from ..variable.layout import in_place_of
 from ..variable.variable import Variable, store, take_over
 from .iteration import items_of
 from .states import FlatState, Path, State, from_flat_state, path_text
@@ -30,6 +31,10 @@ def update(node: object, state: object, /, *states: object) -> None:
     Existing variables keep their identity and take the value and metadata of the state's variables;
     a bare value only sets the value. Leaves at new paths are added, variables as copies, since the
     state's variables belong to another object.
+
+    An array that is spread over devices keeps its layout: an array of NumPy, or one that jax has
+    put on its default device, is cut into the same parts. An array that was placed somewhere
+    (`jax.device_put` with a device or sharding) stays there.
 
     Args:
       node: the object, or a variable.
@@ -130,7 +135,7 @@ class _Plan:
                 hint="The object has another object there; pass a nested state.",
             )
         else:
-            self._set(node, key, _own(value))
+            self._set(node, key, in_place_of(present, _own(value)))
 
     def _tree(
         self, node: object, key: object, present: object, new: Mapping[Any, Any], path: Path

@@ -12,14 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import get_abstract_mesh
 
 from ...errors import ArgumentError
 from ...typing import Output, Prefix
-from ..structure.bundle import Bundle
+from ..structure.bundle import Bundle, is_node
 from ..structure.effect import After, Effect, Inside, Outcome
+from ..structure.graph import flat_leaves
 from ..structure.graphdef import GraphDef
+from ..variable.layout import laid_out, loaded
 from ..variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name
-from ..variable.variable import Variable
+from ..variable.variable import Variable, set_raw_value
 from .prefixes import (
     FilterMapping,
     Occurrence,
@@ -284,3 +287,18 @@ class AxisMetadata:
         """Inserts the name of an axis that the value gains."""
         if isinstance(axis, int):
             add_axis_name(variable, axis, self.options.get(PARTITION_NAME))
+
+    def laid_out(self, output: Output) -> Output:
+        """The output, with stacked variables laid out as their new names specify.
+
+        Inside the transform, only a part of each was laid out, without the new axis.
+        """
+        if self and get_abstract_mesh().axis_names:
+            for part in jax.tree_util.tree_leaves(output, is_leaf=is_node):
+                for leaf in flat_leaves(part)[1] if is_node(part) else ():
+                    if isinstance(leaf, Variable):
+                        value = leaf.raw_value
+                        traced = isinstance(value, jax.core.Tracer)
+                        place = laid_out if traced else loaded
+                        set_raw_value(leaf, place(leaf, value))
+        return output

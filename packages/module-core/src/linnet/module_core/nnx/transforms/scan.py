@@ -136,10 +136,11 @@ class Scan(Transformed[..., Any]):
             return self._whole(output, before.after(carried, values, kept.value))
         if self._modes.structure:
             outcome.output = self._whole(output, carried)
-            return lifted.modes.apply(lifted.bundle, outcome, "scan")
+            return self._metadata.laid_out(lifted.modes.apply(lifted.bundle, outcome, "scan"))
         carried = self._modes.carried(lifted.bundle, outcome, carried)
         outcome.output = output
-        return self._whole(lifted.modes.apply(lifted.bundle, outcome, "scan"), carried)
+        output = self._metadata.laid_out(lifted.modes.apply(lifted.bundle, outcome, "scan"))
+        return self._whole(output, carried)
 
     def _whole(self, output: Output, carried: object) -> object:
         position = self._carried_out

@@ -128,7 +128,9 @@ class Vmap(Transformed[..., Any]):
         except ValueError as error:
             raise self._explained(error, lifted, in_axes, kwargs, suspects) from error
         effect, layout = static.value
-        return lifted.apply(output, put_together(values_of, layout), effect)
+        return self._metadata.laid_out(
+            lifted.apply(output, put_together(values_of, layout), effect)
+        )
 
     def _check_out_axes(self, run: Run, after: After, outcome: Outcome) -> None:
         """Checks that outputs and variables can be stacked along their axes."""

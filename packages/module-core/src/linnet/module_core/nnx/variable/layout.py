@@ -1,6 +1,6 @@
 """Lays out values on the devices of a mesh, as the metadata of their variables specifies.
 
-Every value of a variable passes through one of two functions, unless its metadata names no axes:
+Every value of a variable passes through one of two functions if its metadata names axes:
 
 - `laid_out`, when a variable is created: in a constructor, from metadata, in an optimizer or an
   average, traced or not. The value is laid out as the metadata specifies.
@@ -10,6 +10,10 @@ Every value of a variable passes through one of two functions, unless its metada
   or it was computed from correctly sharded values. In a trace, XLA decides.
 
 The mesh is the one in the metadata, or else the one that is set; without a mesh, nothing moves.
+
+Whatever the metadata, a new value that nobody has placed is first laid out like the value that it
+replaces (`in_place_of`), if that is spread over devices: a model that rules or `out_shardings` have
+laid out is loaded into without losing its layout.
 """
 
 from __future__ import annotations
@@ -33,7 +37,11 @@ from jax.sharding import (
 )
 
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, mesh_that_is_set, reshard
+from ...axis_rules import check_known, get_logical_axis_rules
 from ...errors import ArgumentError
+from ...forgotten_mesh import may_be_forgotten, notice
+from ...placing import laid_out as put_on
+from ...placing import target_layout
 from ..nodes import edits
 from ..nodes.kinds import OBJECT, kind_of
 from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sharding
@@ -66,7 +74,26 @@ def laid_out(variable: Variable[Any], value: T, *, names: object = _OWN, strict:
     if names is None or not isinstance(value, (jax.Array, np.ndarray)):
         return value
     found = _layout_for(variable, value, names, strict)
-    return value if found is None else put(value, *found)
+    if found is not None:
+        return put(value, *found)
+    if may_be_forgotten() and not _has_mesh(variable, names):
+        notice(
+            value,
+            lambda: f"A {type(variable).__name__}{_place(value)}",
+            lambda: spec_for(names, variable._metadata),
+        )
+    return value
+
+
+def _has_mesh(variable: Variable[Any], names: object) -> bool:
+    """Whether names have a mesh, or aren't meant to be applied at once."""
+    metadata = variable._metadata
+    return (
+        lies_as(names) is not None
+        or metadata.get("mesh") is not None
+        or bool(get_abstract_mesh().axis_names)
+        or not metadata.get("eager_sharding", using_eager_sharding())
+    )
 
 
 def sharding_for(variable: Variable[Any], value: jax.ShapeDtypeStruct) -> Sharding | None:
@@ -100,8 +127,34 @@ def loaded(variable: Variable[Any], value: T) -> T:
     return laid_out(variable, value)
 
 
+def in_place_of(old: object, new: T) -> T:
+    """The value that replaces another one, laid out like it if nobody has placed the new one.
+
+    See `target_layout` for when. On one device, nothing changes: an array of NumPy remains one.
+    """
+    if new is old:
+        return new
+    layout = target_layout(old, new)
+    if layout is not None:
+        # In a trace, a concrete value would become a tracer.
+        placed: Any = put_on(new, layout) if is_eager() else new
+        return placed  # type: ignore[no-any-return]
+    if hasattr(new, "shape") or isinstance(new, _SINGLE):
+        return new
+    structure = jax.tree.structure(new)
+    same: bool = jax.tree.structure(old) == structure  # type: ignore[operator]
+    if not same or jax.tree_util.treedef_is_leaf(structure):
+        return new
+    parts = map(in_place_of, jax.tree.leaves(old), jax.tree.leaves(new))
+    placed_tree: T = jax.tree.unflatten(structure, parts)
+    return placed_tree
+
+
+_SINGLE = (int, float, complex, str, bytes, type(None))
+
+
 def _layout_for(
-    variable: Variable[Any], value: _Array, names: object, strict: bool
+    variable: Variable[Any], value: _Array, names: Any, strict: bool
 ) -> tuple[Any, Any] | None:
     """The layout of a value and its mesh, or None if it has no layout."""
     if not variable._metadata.get("eager_sharding", using_eager_sharding()):
@@ -111,6 +164,7 @@ def _layout_for(
         mesh = getattr(getattr(whole, "sharding", whole), "mesh", None)
     else:
         mesh = variable._metadata.get("mesh")
+        check_known(names, variable._metadata.get("sharding_rules") or get_logical_axis_rules())
     here: Any = mesh if mesh is not None else get_abstract_mesh()
     if whole is None and not here.axis_names:
         return None

@@ -27,7 +27,7 @@ from ..nodes.kinds import VARIABLE
 from ..nodes.representation import Entries, represent, treescope_of
 from ..nodes.statics import static_key
 from .arithmetic import Operators
-from .layout import is_eager, laid_out, loaded
+from .layout import in_place_of, is_eager, laid_out, loaded
 from .sharding_metadata import axis_names_of, one_spelling
 from .variable_metadata import HOOKS, VariableMetadata, hooks_of, merge_hooks, require_one_kind
 
@@ -150,7 +150,7 @@ class Variable(Operators[A], Generic[A]):
             else:
                 current[index] = value  # type: ignore[index]
                 value = current
-        elif self._metadata:
+        else:
             value = self._placed(value)
         set_raw_value(self, value)
 
@@ -164,6 +164,7 @@ class Variable(Operators[A], Generic[A]):
         set_raw_value(self, value)
 
     def _placed(self, value: object) -> object:
+        value = in_place_of(self.raw_value, value)
         return loaded(self, value) if _names_axes(self) else value
 
     def create_value(self, value: A) -> A:
@@ -437,7 +438,7 @@ def _new_key_variable(
 
 
 def load(variable: Variable[Any], value: object) -> None:
-    """Stores a value without running hooks, laid out as the variable's metadata specifies."""
+    """Stores a value without running hooks, laid out like the old one or by the metadata."""
     edits.check_trace(variable._nnx_stamp, variable._nnx_description)
     store(variable, value)
 

@@ -1,0 +1,101 @@
+"""The warning that axes are named for a mesh, but no mesh is set.
+
+Without a mesh, names of axes do nothing, so that a model runs unchanged on one device. A program
+that forgets to set its mesh runs as well: everything is whole on one device, and the others idle.
+
+The warning comes once in a program, and only where names are certainly ignored:
+
+* there are several devices;
+* the value is an array that jax has put on its default device. Whatever a trace computes may be
+  laid out by `out_shardings`, and an array on a device that the program chose is there on purpose;
+* its names split an axis, as mapped by the rules that are set. Logical names without rules don't
+  say yet what they are for.
+
+It is logged (logger "linnet.mesh"), as jax logs that an accelerator isn't used, and not one of
+Python's warnings: a test that compares a model on a mesh with the same one on a single device
+makes the latter without a mesh on purpose, and must not fail where warnings are errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from . import _compat
+
+_log = logging.getLogger("linnet.mesh")
+_given = False
+
+
+def may_be_forgotten() -> bool:
+    """Whether there is still something to warn of: several devices, and no warning so far."""
+    return not _given and jax.device_count() > 1
+
+
+def notice(value: object, what: Callable[[], str], spec: Callable[[], PartitionSpec]) -> None:
+    """Warns if a value lies whole on one device, and its names split it; no mesh is set.
+
+    Args:
+      value: an array whose axes are named.
+      what: describes it, for the message.
+      spec: the mesh axes that its names map to.
+    """
+    if not may_be_forgotten() or isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, jax.Array):
+        if value.committed or len(value.sharding.device_set) > 1:
+            return
+    elif not isinstance(value, np.ndarray):
+        return
+    axes = spec()
+    if all(entry is None for entry in axes) or isinstance(jnp.zeros(()), jax.core.Tracer):
+        return
+    _warn(what(), axes)
+
+
+def _warn(what: str, axes: PartitionSpec) -> None:
+    global _given
+    _given = True
+    set_mesh = _compat.name_of_set_mesh()
+    remedy = (
+        f"`with mesh:` doesn't count; write `with {set_mesh}(mesh):`"
+        if _is_older_mesh_set()
+        else f"Make and call the model within `with {set_mesh}(mesh):`"
+    )
+    _log.warning(
+        "%s: %s names axes of a mesh that split it, %s, but no mesh is set: it lies whole on one of"
+        " %d devices. %s, or pass shardings to jax.jit. (This is said once.)",
+        _line_of_user(),
+        what,
+        tuple(axes),
+        jax.device_count(),
+        remedy,
+    )
+
+
+def _is_older_mesh_set() -> bool:
+    """Whether the program is within `with mesh:`."""
+    # jax has no function that tells; with the mesh, it knows what a specification refers to.
+    constrain = jax.lax.with_sharding_constraint
+    try:
+        jax.eval_shape(lambda x: constrain(x, PartitionSpec()), jnp.zeros(()))  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return False
+    return True
+
+
+def _line_of_user() -> str:
+    """File and line of the innermost caller outside of Linnet and jax."""
+    frame = sys._getframe(1)
+    while frame.f_globals.get("__name__", "").startswith(_OURS) and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+_OURS = ("linnet.", "jax.")
