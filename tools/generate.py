@@ -7,8 +7,8 @@ A generated part begins with `<!-- KIND, a remark -->` or `<!-- KIND: ARGUMENT -
 `<!-- end -->`. The table of packages in README.md, the commands that install and pin a package in
 its own README, and the version in CITATION.cff come from the pyproject.toml files; the table of
 layers in a package's README comes from their names and the first lines of their docstrings.
-`differences` writes docs/differences.md, and `website.benchmarks` writes docs/benchmarks.md and its
-pictures.
+`differences` writes docs/differences.md, `website.benchmarks` writes docs/benchmarks.md and its
+pictures, and `notebooks` writes docs/notebooks.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import differences
+import notebooks
 from website import benchmarks
-from workspace import ROOT, Package, find, packages, project, range_from, with_siblings
+from workspace import ROOT, Package, find, packages, project, range_from
 
 PART = re.compile(r"(<!-- (\w+)(?:: ([^\n]*)|, [^\n]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -38,6 +39,7 @@ def generated() -> dict[Path, str]:
         benchmarks.PICTURE: benchmarks.svg(results["cases"]),
         benchmarks.FIRST_STEP: benchmarks.first_step_svg(results["cases"]),
         citation: version.sub(f"version: {find('linnet').version}", citation.read_text("utf-8")),
+        **notebooks.notebooks(),
         **{p.folder / "README.md": _package_readme(p) for p in packages()},
     }
 
@@ -138,7 +140,7 @@ def _install(package: Package) -> str:
     command, note = package.name, ""
     changelog = (package.folder / "CHANGELOG.md").read_text(encoding="utf-8")
     if not re.search(r"^## \d", changelog, re.MULTILINE):  # never released
-        command = " ".join(f"./packages/{p.short_name}" for p in with_siblings([package]))
+        command = f"$(python tools/workspace.py --paths {package.short_name})"
         note = "\nThat is in a clone of the repository: Linnet is not on PyPI yet.\n"
     table = "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text)
     return f"```\npython -m pip install {command}\n```\n{note}\n| | |\n|---|---|\n{table}\n"

@@ -44,13 +44,13 @@ from typing import NamedTuple
 import pytest
 
 from fixtures import programs_of_its_own as programs_of_its_own
+from notebooks import TAB
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 PLAIN = re.compile(r"\s*(?:^[^#`|\n]+\n\n)?^```(?:text)?\n(.*?)^```$", re.M | re.S)
 OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | re.I)
-TAB = re.compile(r"^/// tab \| ([^\n]+)\n(.*?)^///$", re.M | re.S)
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
 # What only some sessions install: `tests` where everything is tested, on the newest jax.

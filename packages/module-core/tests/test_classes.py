@@ -104,7 +104,7 @@ def test_fields_without_init_are_set_in_setup_and_not_compared():
 
 
 def test_repr_is_a_tree():
-    assert repr(Dense(3)) == "Dense(\n    # attributes\n    features = 3\n    use_bias = True\n)"
+    assert repr(Dense(3)) == "Dense(\n    # attributes\n    features = 3\n)"
 
     class Net(Module):
         activation: Any = jax.nn.relu
@@ -119,13 +119,10 @@ def test_repr_is_a_tree():
     bound(X)
     assert repr(bound) == (
         "Net(\n"
-        "    # attributes\n"
-        "    activation = relu\n"
         "    # children\n"
         "    first = Dense(\n"
         "        # attributes\n"
         "        features = 3\n"
-        "        use_bias = True\n"
         "    )\n"
         ")"
     )

@@ -26,6 +26,7 @@ from ..errors import (
     SetAttributeFrozenModuleError,
     SetAttributeInModuleSetupError,
 )
+from ..notebook import as_html
 from ..tracebacks import entry, strip
 from ..typing import PRNGKey, RNGSequences
 from . import adoption, calls, lazy
@@ -301,6 +302,9 @@ class Module(_Dataclass, VariableAccess):
 
     def __repr__(self) -> str:
         return module_repr(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __dir__(self) -> list[str]:
         if self.__dict__.get("scope") is not None:

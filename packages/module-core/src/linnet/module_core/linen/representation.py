@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ..defaults import is_default
 from .adoption import is_module
 
 if TYPE_CHECKING:
@@ -14,11 +15,12 @@ _INDENT = "    "
 
 
 def module_repr(module: Module) -> str:
-    """A tree of fields and children, indented by four spaces per level."""
+    """A tree of the fields that have no default values, and of children; see `is_default`."""
     attributes = {
         f.name: getattr(module, f.name, None)
         for f in dataclasses.fields(module)
         if f.repr and f.name not in ("parent", "name")
+        if not is_default(type(module), f.name, getattr(module, f.name, None))
     }
     state = module.__dict__.get("_state")
     children = {} if state is None else {k: v for k, v in state.children.items() if is_module(v)}

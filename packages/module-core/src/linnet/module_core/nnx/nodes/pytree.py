@@ -30,8 +30,10 @@ from typing import (
 import jax
 
 from ...arrays import check_is_here
+from ...defaults import is_default
 from ...errors import ArgumentError, ArgumentTypeError, describe
 from ...field_order import made_dataclass
+from ...notebook import as_html
 from ...typing import PyTree
 from . import edits
 from .contents import attribute_names, holds_data, is_pure_data, iter_data, path_name, split_static
@@ -146,13 +148,17 @@ class Pytree:
 
     def _nnx_entries(self) -> Entries:
         cls = type(self)
-        items = [(path_name(cls, k), v) for k, v in self.__dict__.items() if k != "_length"]
+        shown = {k: v for k, v in self.__dict__.items() if k != "_length"}
+        items = [(path_name(cls, k), v) for k, v in shown.items() if not is_default(cls, k, v)]
         if items and all(isinstance(k, int) for k, _ in items):
             return Entries(f"{cls.__name__}([", "])", [("", v) for _, v in items], "")
         return Entries(f"{cls.__name__}(", ")", items, "=", sized=True)
 
     def __repr__(self) -> str:
         return represent(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __treescope_repr__(self, path: object, subtree_renderer: object) -> object:
         return treescope_of(self, self.__dict__, path, subtree_renderer)

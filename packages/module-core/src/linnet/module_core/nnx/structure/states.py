@@ -18,6 +18,7 @@ import numpy as np
 
 from ...arrays import check_is_here
 from ...errors import ArgumentError
+from ...notebook import as_html
 from ..filters import Filter, PathIn, filters_to_predicates, first_passing
 from ..nodes.representation import Entries, represent, treescope_of
 from ..variable.layout import in_place_of
@@ -193,6 +194,9 @@ class State(MutableMapping[Any, Any]):
 
     def __repr__(self) -> str:
         return represent(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __treescope_repr__(self, path: object, subtree_renderer: object) -> object:
         return treescope_of(self, self._mapping, path, subtree_renderer)

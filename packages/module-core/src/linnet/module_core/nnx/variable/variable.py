@@ -22,6 +22,7 @@ import numpy as np
 
 from ...arrays import check_is_here, strong
 from ...errors import ArgumentError
+from ...notebook import as_html
 from ..nodes import edits
 from ..nodes.kinds import VARIABLE
 from ..nodes.representation import Entries, represent, treescope_of
@@ -396,6 +397,9 @@ class Variable(Operators[A], Generic[A]):
 
     def __repr__(self) -> str:
         return represent(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def __treescope_repr__(self, path: object, subtree_renderer: object) -> object:
         attributes = {"value": self.raw_value, **self._metadata}
