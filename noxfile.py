@@ -3,6 +3,7 @@
     python -m pip install "nox[uv]"
     python -m nox -s quickstart                          a first model learns to read digits
     python -m nox -s examples -- resnet_digits           a longer program, or all of them
+    python -m nox -R -s quickstart                       again, without a network
     python -m nox -s tests                               every package, on the newest jax
     python -m nox -s tests -- --jax 0.6.2 struct         one package, on another jax
     python -m nox -s tests -- struct -- -k frozen -x     the rest goes to pytest
@@ -49,6 +50,8 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 EXAMPLES = ROOT / "docs" / "examples"
 DOWNSTREAM = sorted(p.parent for p in EXAMPLES.glob("downstream/*/pyproject.toml"))
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
+# Examples that train for minutes; where all of them run, they are the last.
+LONG = ("sequence_sorter", "nnx_lora", "char_transformer", "nnx_char_gpt")
 # Tests run a program once, on a few numbers, so compiling it quickly matters more than its speed.
 # These XLA flags more than halve the compile time; all supported versions of jax know them.
 COMPILED_QUICKLY = {
@@ -77,7 +80,8 @@ def examples(session: nox.Session) -> None:
     """Run programs of docs/examples: -- [NAME ...] [OPTIONS OF THE PROGRAM]; all without a name."""
     names, options = example_arguments(session.posargs)
     install(session, workspace.packages(), "examples")
-    for name in names:
+    for number, name in enumerate(names, 1):
+        session.log(f"{number} of {len(names)}: {name}")
         # After Ctrl-C a program evaluates and draws what it has: give it the time.
         session.run("python", f"docs/examples/{name}.py", *options, interrupt_timeout=60)
 
@@ -416,6 +420,7 @@ def example_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     names, options = arguments[:split], arguments[split:]
     if unknown := set(names).difference(known):
         sys.exit(f"no example is called {', '.join(unknown)}; there are {', '.join(known)}")
+    known.sort(key=lambda name: LONG.index(name) if name in LONG else -1)
     return names or known, options
 
 

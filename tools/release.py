@@ -3,6 +3,7 @@
     python tools/release.py plan                       what would be released, in which order
     python tools/release.py bump layers-norm minor     a new version, written into the files
     python tools/release.py build layers-norm          the files to upload, checked, in dist
+    python tools/release.py build --into wheels        those of all packages, for a folder or index
     python tools/release.py check-tag linnet-layers-norm-v0.2.0     before it is built from a tag
     python tools/release.py notes linnet-layers-norm-v0.2.0         what to say about it
 
@@ -51,7 +52,8 @@ def _bump(options: argparse.Namespace) -> str:
 def _build(options: argparse.Namespace) -> str:
     from releasing.artifacts import build, digest
 
-    files = build(_package(options.package), options.into)
+    chosen = [_package(name) for name in options.packages] or workspace.packages()
+    files = [file for package in chosen for file in build(package, options.into)]
     lines = [f"{digest(file)}  {file}" for file in files]
     return "\n".join([*lines, "Built twice with the same bytes; content and metadata checked."])
 
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     bump.set_defaults(run=_bump)
 
     build = commands.add_parser("build", help="build the files to upload, and check them")
-    build.add_argument("package", metavar="PACKAGE")
+    build.add_argument("packages", metavar="PACKAGE", nargs="*", help="all of them unless named")
     build.add_argument("--into", type=Path, default=Path("dist"), help="default: dist")
     build.set_defaults(run=_build)
 

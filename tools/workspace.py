@@ -4,6 +4,7 @@ This is the only list of packages: noxfile.py, the workflows in .github and the 
 a new package needs a folder and nothing else. It uses only the standard library:
 
     python tools/workspace.py               a table for people
+    python tools/workspace.py --paths flax  folders of a package and of those that it needs, for pip
     python tools/workspace.py --packages    the folders' names, as JSON for workflows
     python tools/workspace.py --matrix      each pair of jax and Python, as JSON for workflows
 """
@@ -14,6 +15,14 @@ import argparse
 import itertools
 import json
 import re
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  (before an import that it doesn't have)
+    sys.exit(
+        "Linnet needs Python 3.11 or newer, and this is {}.{}. Run it with a newer one, such as "
+        "python3.11.".format(*sys.version_info)
+    )
+
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -229,8 +238,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--packages", action="store_true", help="their names alone, as JSON")
     output.add_argument("--matrix", action="store_true", help="the workflow's jobs, as JSON")
+    output.add_argument(
+        "--paths", nargs="+", metavar="PACKAGE", help="their folders and those of what they need"
+    )
     options = parser.parse_args(arguments)
-    if options.matrix:
+    if options.paths:
+        for package in with_siblings([find(name) for name in options.paths]):
+            print(f"./{package.folder.relative_to(ROOT).as_posix()}")
+    elif options.matrix:
         print(json.dumps(matrix()))
     elif options.packages:
         print(json.dumps([p.short_name for p in packages()]))

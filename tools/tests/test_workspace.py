@@ -245,6 +245,21 @@ def test_command_line():
     assert all(p.name in output() for p in PACKAGES)
     assert json.loads(output("--packages")) == [p.short_name for p in PACKAGES]
     assert json.loads(output("--matrix")) == workspace.matrix()
+    assert output("--paths", "layers-norm", "struct").split() == [
+        f"./packages/{name}" for name in ("struct", "initializers", "module-core", "layers-norm")
+    ]
+
+
+def test_an_old_python_gets_a_sentence():
+    program = (
+        "import runpy, sys; sys.version_info = (3, 10, 4); sys.modules['nox'] = sys;"
+        "runpy.run_path(sys.argv[1])"
+    )
+    for file in (Path(workspace.__file__), workspace.ROOT / "noxfile.py"):
+        command = [sys.executable, "-c", program, str(file)]
+        said = subprocess.run(command, capture_output=True, text=True)
+        assert said.returncode == 1
+        assert said.stderr.startswith("Linnet needs Python 3.11 or newer, and this is 3.10."), said
 
 
 @pytest.mark.parametrize(
