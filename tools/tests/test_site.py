@@ -12,6 +12,7 @@ import workspace
 from website import api as site_api
 from website import benchmarks as site_benchmarks
 from website import pages as site_pages
+from website import reference
 from workspace import ROOT
 
 PARTS = [part for of in site_api.api().parts.values() for part in of.walk()]
@@ -45,11 +46,44 @@ def test_a_facade_lists_all_that_it_gives(facade):
 
 def test_every_definition_is_described_once():
     pages = site_pages.pages()
-    shown = [name for text in pages.values() for name in re.findall(r"^::: (\S+)$", text, re.M)]
+    written = [reference.expanded(text) for text in reference.texts().values()]
+    texts = [*pages.values(), *written]
+    shown = [name for text in texts for name in re.findall(r"^::: (\S+)$", text, re.M)]
     assert sorted(shown) == sorted(site_api.api().paths)
     assert len(shown) > 500
     for package in workspace.packages():
         assert site_pages.package_page(package) in pages
+
+
+@pytest.mark.parametrize("short", ["nn", "nnx"])
+def test_pages_have_every_name_of_a_style(short):
+    named = {name for text in reference.texts().values() for name in reference.names(text)}
+    entries = site_api.api().parts[reference.SHORT[short]].entries
+    missing = {f"{short}.{entry.name}" for entry in entries} - named
+    assert not missing, "each belongs on a page in docs/api, as a line such as `::: nn.Dense`"
+
+
+def test_every_name_on_a_page_is_there():
+    for page, text in reference.texts().items():
+        for name in reference.names(text):
+            home = site_api.resolve(reference.full(name))
+            assert home or site_api.external(reference.full(name)).startswith("jax."), (page, name)
+
+
+def test_every_name_of_a_style_has_an_example():
+    """A doctest in its docstring, or a block on its page that uses it."""
+    lacking = []
+    for page, text in reference.texts().items():
+        code = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S))
+        for name in reference.names(text):
+            home = site_api.resolve(reference.full(name))
+            if home is None or reference.described()[home] != name:
+                continue  # jax has it, or another page
+            if site_api.has_example(home) or re.search(rf"\b{re.escape(name)}\b", code):
+                continue
+            if re.fullmatch(r"nnx?\.\w+", name):
+                lacking.append(f"{page}: {name}")
+    assert not lacking
 
 
 def test_a_function_called_like_its_file_is_the_function():
@@ -59,7 +93,7 @@ def test_a_function_called_like_its_file_is_the_function():
 
 
 def test_a_facade_s_own_links_lead_to_descriptions():
-    text = site_pages.pages()["api/linnet.md"]
+    text = site_pages.pages()["api/packages/linnet.md"]
     targets = set(re.findall(r"\]\[([\w.]+)\]", text))
     assert len(targets) > 250
     assert targets <= set(site_api.api().paths)

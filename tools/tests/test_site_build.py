@@ -15,6 +15,7 @@ from mkdocs.exceptions import PluginError
 import workspace
 from website import docstrings as site_docstrings
 from website import hooks as site_hooks
+from website import searching
 
 SOURCE = '''
 from linnet.module_core.linen import Module
@@ -105,8 +106,8 @@ def test_a_path_that_leads_nowhere_is_a_warning(loader, caplog):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[s](../../packages/struct)", "[s](../api/struct.md)"),
-        ("[s](../../packages/module-core/README.md)", "[s](../api/module_core/index.md)"),
+        ("[s](../../packages/struct)", "[s](../api/packages/struct.md)"),
+        ("[s](../../packages/module-core/README.md)", "[s](../api/packages/module_core.md)"),
         ("[s](../../packages/struct/CHANGELOG.md)", "[s](../changelogs.md)"),
         ("[s](../examples/quickstart.py)", "[s](../examples/quickstart.md)"),
         ("[s](../examples/program.py)", "s"),
@@ -144,6 +145,40 @@ def test_every_written_page_is_in_the_navigation():
     for page in site_hooks._written():
         folder = Path(page).parent.as_posix()
         assert page in text or f"- {folder}/\n" in text or folder.startswith("examples"), page
+
+
+# What users search for, and the page that answers.
+SEARCHES = {
+    "nn.Module": "api/linen/module/",
+    "nnx.Module": "api/nnx/module/",
+    "nnx.Linear": "api/nnx/linear/",
+    "nn.Dense": "api/linen/linear/",
+    "nn.BatchNorm": "api/linen/normalization/",
+    "nnx.MultiHeadAttention": "api/nnx/attention/",
+    "nn.scan": "api/linen/transforms/",
+    "nnx.jit": "api/nnx/transforms/",
+    "nnx.split": "api/nnx/state/",
+    "nnx.Rngs": "api/nnx/randomness/",
+    "nnx.Optimizer": "api/nnx/training/",
+    "nn.relu": "api/linen/activations/",
+    "nnx.bridge.ToNNX": "api/nnx/bridge/",
+    "freeze parameters": "guides/fine_tuning/",
+    "LoRA": "guides/fine_tuning/",
+    "mixed precision": "guides/training_recipes/",
+    "gradient accumulation": "guides/training_recipes/",
+    "early stopping": "guides/training_recipes/",
+    "FSDP": "guides/sharding/",
+    "hugging face": "guides/torch_weights/",
+    "checkpoint": "guides/checkpoints/",
+    "keras": "guides/keras/",
+    "install": "installing/",
+    "recompilation": "guides/debugging/",
+}
+
+
+@pytest.mark.parametrize("query", SEARCHES)
+def test_a_search_finds_first_what_answers_it(query):
+    assert searching.pages(query)[:1] == [SEARCHES[query]], searching.pages(query)[:5]
 
 
 LOADED = re.compile(

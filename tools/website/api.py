@@ -19,9 +19,6 @@ from pathlib import Path
 import workspace
 from workspace import Package
 
-LARGE = 80
-"""A package with more names than this gets a page for each part."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -118,11 +115,6 @@ def _describe_the_rest(found: Api, facade: Part) -> None:
         nearest.entries.append(Entry(entry.home, entry.home))
 
 
-def large(part: Part) -> bool:
-    """Whether the package's parts have pages of their own."""
-    return sum(len(p.entries) for p in part.walk()) > LARGE
-
-
 def _part(module: str, package: str | None, found: Api) -> Part:
     """The part of that name; `found` gets what is described in it.
 
@@ -169,6 +161,9 @@ def resolve(path: str) -> str | None:
     """Where `path` is defined: a name in a module, or a module; None if outside of the packages."""
     for _ in range(20):
         module, _, name = path.rpartition(".")
+        if module and file_of(module) is None:  # it may be another module's name here
+            found = resolve(module)
+            return None if found in (None, module) else resolve(f"{found}.{name}")
         # A package may hold a function called like the file that defines it: the function counts.
         source = _bindings(module).get(name) if file_of(module) is not None else None
         if source in (None, path):
@@ -231,6 +226,13 @@ def summary(home: str) -> str:
     ]
     text = next(filter(None, found), "") or _comment_below(module, name)
     return text.split("\n\n")[0].replace("\n", " ")
+
+
+def has_example(home: str) -> bool:
+    """Whether the docstring of a definition, or of one of its methods, has a doctest."""
+    module, _, name = home.rpartition(".")
+    found = [node for node in _tree(module).body if name in _targets(node)]
+    return any(">>> " in ast.unparse(node) for node in found)
 
 
 def methods(home: str) -> set[str]:

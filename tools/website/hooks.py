@@ -23,18 +23,28 @@ from mkdocs.structure.pages import Page
 import workspace
 from website import api as site_api
 from website import pages as site_pages
+from website import reference
 from workspace import ROOT
 
 DOCS = ROOT / "docs"
 SHOWN = (".md", ".svg", ".png")
 INCLUDED = re.compile(r"^<!-- README\.md: (.*) -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|#|mailto:)([^()\s]+)\)")
+SOURCE = '<details class="mkdocstrings-source"'
 FENCE = re.compile(r"(^(```+|~~~+).*?^\2\s*?$)", re.MULTILINE | re.DOTALL)
 
 
 @event_priority(100)
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Completes the navigation: an entry `folder/` stands for what is in it and not named."""
+    """Completes the navigation: an entry `folder/` stands for what is in it and not named.
+
+    The version is in the header and in the titles.
+    """
+    for kept in (reference.texts, reference.described, reference._on_lines_of_their_own):
+        kept.cache_clear()  # while one writes, pages change
+    config.site_name += f" {workspace.find('linnet').version}"
+    if not config.repo_url:
+        config.edit_uri = None
     known = sorted({*site_pages.pages(), *_written()})
     named = set(_named(config.nav))
     config.nav = _completed(config.nav, known, named)
@@ -52,14 +62,17 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns links that leave docs/, and puts in what comes from the README."""
     uri = page.file.src_uri
-    if "/" not in uri:
-        page.meta.setdefault("hide", []).append("navigation")  # there is nothing beside it
     text = _turned(markdown, uri, _origin(uri))
+    if uri in reference.texts():
+        text = reference.expanded(text)
     return INCLUDED.sub(lambda m: _turned(_section(m[1]), uri, "."), text)
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leaves methods out of the table of contents of an API page, and of changelogs the parts."""
+    """Leaves methods out of the table of contents of an API page, and of changelogs the parts.
+
+    Sources, which mkdocstrings shows folded, aren't searched: they mention too much.
+    """
     if page.file.src_uri == "changelogs.md":
         for item in _items(page.toc.items):
             if item.level == 2:
@@ -69,7 +82,7 @@ def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files
         for item in _items(page.toc.items):
             if item.id in described:
                 item.children = []
-    return html
+    return html.replace(SOURCE, f"{SOURCE} data-search-exclude")
 
 
 def _items(items: list[Any]) -> list[Any]:
@@ -99,27 +112,11 @@ def _completed(nav: Any, known: list[str], named: set[str]) -> Any:
         return nav
     result: list[Any] = []
     for item in nav:
-        if item == "api/":
-            result.extend(_api())
-        elif isinstance(item, str) and item.endswith("/"):
+        if isinstance(item, str) and item.endswith("/"):
             result.extend(p for p in known if posixpath.dirname(p) + "/" == item and p not in named)
         else:
             result.append(_completed(item, known, named))
     return result
-
-
-def _api() -> list[Any]:
-    """The packages, the facade first; a large one with its modules below it."""
-    entries: list[Any] = []
-    for package in reversed(workspace.packages()):
-        page = site_pages.package_page(package)
-        parts = [site_api.api().parts[name] for name in package.import_names]
-        if not site_api.is_facade(package) and site_api.large(parts[0]):
-            inside = [{p.path.rpartition(".")[2]: site_pages.part_page(p)} for p in parts[0].parts]
-            entries.append({package.name: [page, *inside]})
-        else:
-            entries.append({package.name: page})
-    return entries
 
 
 # Links.

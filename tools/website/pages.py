@@ -1,7 +1,8 @@
 """The pages of the site that no one writes: the API, the programs, the changelogs.
 
-Each is Markdown, by the path that it would have in docs/. Names are not listed by hand anywhere:
-packages come from tools/workspace.py, names from `api`, programs from docs/examples.
+Each is Markdown, by the path that it would have in docs/. Packages come from tools/workspace.py,
+names from `api`, programs from docs/examples. What users of `linnet.linen` and `linnet.nnx` write
+is described on pages in docs/api (`website.reference`); a package's own page has the rest.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from pathlib import Path
 
 import workspace
 from website import api as site_api
+from website import reference
 from website.api import Entry, Part
 from workspace import ROOT, Package
 
+# In searches, what guides and the pages in docs/api say comes before.
+LOWER = "---\nsearch: {boost: 0.5}\n---\n\n"
 EXAMPLES = ROOT / "docs" / "examples"
 
 
 def pages() -> dict[str, str]:
     """All generated pages by path."""
-    found = {"api/index.md": _api_index(), "changelogs.md": _changelogs()}
-    for package in workspace.packages():
-        found |= _package_pages(package)
+    found = {"api/packages/index.md": _packages(), "changelogs.md": _changelogs()}
+    found |= {package_page(package): _package(package) for package in workspace.packages()}
     found |= {f"examples/{p.stem}.md": _program(p) for p in programs()}
     found |= {
         f"maintaining/{name.lower()}.md": (ROOT / f"{name}.md").read_text(encoding="utf-8")
@@ -35,69 +38,42 @@ def pages() -> dict[str, str]:
 
 
 def package_page(package: Package) -> str:
-    """The path of the page of a package; if there are more below it, it is their index."""
-    name = package.short_name.replace("-", "_")
-    (part, *others) = (site_api.api().parts[name] for name in package.import_names)
-    return f"api/{name}/index.md" if not others and site_api.large(part) else f"api/{name}.md"
-
-
-def part_page(part: Part) -> str:
-    """The path of the page of a part that has its own."""
-    return f"api/{part.path.removeprefix('linnet.').replace('.', '/')}.md"
-
-
-def _between(page: str, other: str) -> str:
-    """The link from one page to another."""
-    return posixpath.relpath(other, posixpath.dirname(page))
+    """The path of the page of a package."""
+    return f"api/packages/{package.short_name.replace('-', '_')}.md"
 
 
 # API.
 
 
-def _api_index() -> str:
+def _packages() -> str:
     lines = [
-        "# API",
+        "# Packages",
         "",
-        "A page for each package, written from the docstrings of its sources. A name stands where"
-        " it is defined; `linnet.linen` and `linnet.nnx` give all of them under one name each.",
+        "What each package gives by itself: functions of arrays, and what only other packages use.",
         "",
         "| package | import | what it holds |",
         "|---|---|---|",
     ]
     for package in reversed(workspace.packages()):
         names = ", ".join(f"`{name}`" for name in package.import_names)
-        page = package_page(package).removeprefix("api/")
+        page = posixpath.basename(package_page(package))
         lines.append(f"| [{package.name}]({page}) | {names} | {package.description} |")
     return "\n".join(lines) + "\n"
 
 
-def _package_pages(package: Package) -> dict[str, str]:
-    """The page of a package, and those of its parts where it is large."""
+def _package(package: Package) -> str:
+    """The page of a package: what no written page describes, and links to what one does."""
     parts = [site_api.api().parts[name] for name in package.import_names]
     names = ", ".join(f"`import {part.path}`" for part in parts)
     folder = package.folder.relative_to(ROOT).as_posix()
-    changes = _between(package_page(package), "changelogs.md")
     head = (
         f"# {package.name}\n\n{package.description}\n\n"
-        f"{names} · version {package.version} · [changelog]({changes}#{package.name}) ·"
+        f"{names} · version {package.version} · [changelog](../../changelogs.md#{package.name}) ·"
         f" sources in `{folder}`\n"
     )
     if site_api.is_facade(package):
-        text = "\n".join([head, *(_facade(part) for part in parts)])
-        return {package_page(package): text}
-    (part,) = parts
-    if not site_api.large(part):
-        return {package_page(package): "\n".join([head, *_part(part, 2, titled=False)])}
-    lines = [head, _prose(part.doc), "", "| module | what it holds |", "|---|---|"]
-    found: dict[str, str] = {}
-    for child in part.parts:
-        page = part_page(child)
-        link = _between(package_page(package), page)
-        lines.append(f"| [`{child.path}`]({link}) | {_first(child.doc)} |")
-        found[page] = f"# {child.path}\n\n" + "\n".join(_part(child, 2, titled=False))
-    if part.entries:  # what only a facade makes public, in modules that are no part
-        lines += ["", *_part(Part(part.path, part.entries, []), 2, titled=False)[2:]]
-    return {package_page(package): "\n".join(lines) + "\n", **found}
+        return f"---\nsearch: {{exclude: true}}\n---\n\n{head}\n{_facade(parts)}"
+    return "\n".join([f"{LOWER}{head}", *_part(parts[0], 2, titled=False)])
 
 
 def _part(part: Part, level: int, *, titled: bool = True) -> list[str]:
@@ -105,8 +81,12 @@ def _part(part: Part, level: int, *, titled: bool = True) -> list[str]:
     lines = [f"{'#' * level} `{part.path}`", ""] if titled else []
     lines += [_prose(part.doc), ""]
     level += titled
-    files = [entry.file for entry in part.entries]
-    ordered = sorted(part.entries, key=lambda e: files.index(e.file))
+    elsewhere = [_reference(e) for e in part.entries if e.home in reference.described()]
+    if elsewhere:
+        lines += [f"Described on pages of their own: {', '.join(elsewhere)}.", ""]
+    here = [entry for entry in part.entries if entry.home not in reference.described()]
+    files = [entry.file for entry in here]
+    ordered = sorted(here, key=lambda e: files.index(e.file))
     for file, group in groupby(ordered, key=lambda e: e.file):
         entries = list(group)
         inside = level
@@ -117,22 +97,11 @@ def _part(part: Part, level: int, *, titled: bool = True) -> list[str]:
             lines += [_prose(doc if functional else doc.split("\n\n")[0]), ""]
             inside += 1
         for entry in entries:
-            lines += _entry(entry, inside)
+            others = site_api.api().others.get(entry.home, [])
+            heading = entry.path.removeprefix("linnet.")
+            lines += reference.entry(entry.home, heading, inside, [entry.path, *others])
     for child in part.parts:
         lines += _part(child, level)
-    return lines
-
-
-def _entry(entry: Entry, level: int) -> list[str]:
-    others = site_api.api().others.get(entry.home, [])
-    anchors = "".join(f"[](){{#{path}}}" for path in [entry.path, *others] if path != entry.home)
-    lines = [anchors, ""] if anchors else []
-    lines += [f"::: {entry.home}", "    options:", f"      heading_level: {level}"]
-    if inherited := sorted(site_api.inherited(entry.home)):
-        lines += [f"      inherited_members: [{', '.join(inherited)}]"]
-    lines += [""]
-    if others:
-        lines += ["Also: " + ", ".join(f"`{path}`" for path in others) + ".", ""]
     return lines
 
 
@@ -141,30 +110,12 @@ def _title(doc: str) -> str:
     return re.split(r" \(|[:;.](?:\s|$)", doc.split("\n\n")[0], maxsplit=1)[0].replace("\n", " ")
 
 
-def _facade(part: Part) -> str:
-    """A list of names, by the package that each comes from, and of namespaces."""
-    lines = [f"## {part.path}", "", _prose(part.doc), ""]
-    names = [n for p in workspace.packages() for n in p.import_names if n != part.path]
-
-    def source(entry: Entry) -> str:
-        of = next((n for n in names if entry.home.startswith(f"{n}.")), "")
-        return of or entry.home.split(".")[0]
-
-    for origin, group in groupby(sorted(part.entries, key=source), key=source):
-        entries = sorted(group, key=lambda e: e.name.lower())
-        lines += [f"### From {origin}", ""]
-        if any(site_api.summary(e.home) for e in entries):
-            lines += ["| name | what it is |", "|---|---|"]
-            lines += [f"| {_reference(e)} | {_cell(site_api.summary(e.home))} |" for e in entries]
-        else:  # jax's own
-            lines.append(", ".join(_reference(e) for e in entries) + ".")
-        lines.append("")
-    spaces = list(dict.fromkeys(p.path for p in part.walk() if p.path != part.path and p.entries))
-    by_path = {p.path: p for p in part.walk()}
-    lines += ["### Namespaces", "", "| module | names |", "|---|---|"]
-    for path in spaces:
-        held = ", ".join(_reference(e) for e in by_path[path].entries)
-        lines.append(f"| `{path}` | {held} |")
+def _facade(parts: list[Part]) -> str:
+    """The names of each module, with links to where they are described."""
+    by_path = {part.path: part for of in parts for part in of.walk() if part.entries}
+    lines = ["| module | names |", "|---|---|"]
+    for path, part in by_path.items():
+        lines.append(f"| `{path}` | {', '.join(_reference(e) for e in part.entries)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -173,14 +124,6 @@ def _reference(entry: Entry) -> str:
     if entry.home in site_api.api().paths:
         return f"[`{entry.name}`][{entry.home}]"
     return f"`{entry.name}`"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def _first(doc: str) -> str:
-    return _cell(doc.split("\n\n")[0].replace("\n", " "))
 
 
 def _prose(doc: str) -> str:
@@ -205,7 +148,7 @@ def _program(path: Path) -> str:
     """A program's page: what it says of itself, and its source."""
     text = path.read_text(encoding="utf-8")
     doc = ast.get_docstring(ast.parse(text)) or ""
-    return f"# {path.stem}.py\n\n{_prose(doc)}\n\n## Source\n\n```py\n{text.rstrip()}\n```\n"
+    return f"{LOWER}# {path.stem}.py\n\n{_prose(doc)}\n\n## Source\n\n```py\n{text.rstrip()}\n```\n"
 
 
 # Changelogs.

@@ -1,0 +1,120 @@
+"""The pages in docs/api: what a line such as `::: nn.Dense` stands for.
+
+These pages are written, so that names are in an order that somebody chose, under the names that
+users type. A line is one of
+
+    ::: nn.Dense                      what the docstring and the signature say of it
+    ::: nnx.bridge.ToNNX              the same of a name in a namespace
+    ::: nn from linnet.layers_norm    all that is from there and on no line of its own
+
+A name that an earlier page describes leads there, and one of jax's to jax's documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from website import api as site_api
+from workspace import ROOT
+
+PAGES = ROOT / "docs" / "api"
+SHORT = {"nn": "linnet.linen", "nnx": "linnet.nnx"}
+LINE = re.compile(r"^::: ((?:nn|nnx|linnet)(?:\.\w+)*)(?: from (\S+))?$", re.MULTILINE)
+JAX = "https://docs.jax.dev/en/latest/_autosummary"
+
+
+@cache
+def texts() -> dict[str, str]:
+    """The written pages of the API, by their paths in docs/."""
+    found = sorted(PAGES.rglob("*.md"))
+    return {p.relative_to(PAGES.parent).as_posix(): p.read_text(encoding="utf-8") for p in found}
+
+
+@cache
+def described() -> dict[str, str]:
+    """Where each definition is described: the name that a line gives it."""
+    found: dict[str, str] = {}
+    for text in texts().values():
+        for name in names(text):
+            home = site_api.resolve(full(name))
+            if home is not None:
+                found.setdefault(home, name)
+    return found
+
+
+def names(text: str) -> list[str]:
+    """What the lines of a page name."""
+    return [name for match in LINE.finditer(text) for name in _names(match)]
+
+
+def full(name: str) -> str:
+    """What a program imports: `linnet.linen.Dense` for `nn.Dense`."""
+    first, dot, rest = name.partition(".")
+    return f"{SHORT.get(first, first)}{dot}{rest}"
+
+
+def expanded(text: str) -> str:
+    """A page with each line replaced by what mkdocstrings makes a description of."""
+
+    def replaced(match: re.Match[str]) -> str:
+        level = 3 if re.search(r"^## ", text[: match.start()], re.MULTILINE) else 2
+        alone = match[2] is None
+        return "\n".join(line for name in _names(match) for line in _lines(name, level, alone))
+
+    return LINE.sub(replaced, text)
+
+
+def entry(home: str, heading: str, level: int, paths: list[str]) -> list[str]:
+    """The lines of a description.
+
+    Args:
+      home: where it is defined.
+      heading: what the page calls it.
+      level: of the heading.
+      paths: what else leads there.
+    """
+    anchors = "".join(f"[](){{#{path}}}" for path in dict.fromkeys(paths) if path != home)
+    lines = [anchors, ""] if anchors else []
+    lines += [f"::: {home}", "    options:", f"      heading: {heading}"]
+    lines += [f"      toc_label: {heading}", f"      heading_level: {level}"]
+    if inherited := sorted(site_api.inherited(home)):
+        lines += [f"      inherited_members: [{', '.join(inherited)}]"]
+    return [*lines, ""]
+
+
+def _names(match: re.Match[str]) -> list[str]:
+    if match[2] is None:
+        return [match[1]]
+    module = full(match[1])
+    alone = _on_lines_of_their_own()
+    return [
+        f"{match[1]}.{name}"
+        for name in site_api.exports(module)
+        if f"{match[1]}.{name}" not in alone
+        if (home := site_api.resolve(f"{module}.{name}") or site_api.external(f"{module}.{name}"))
+        if home.startswith(f"{match[2]}.") and not site_api.is_module(home)
+    ]
+
+
+@cache
+def _on_lines_of_their_own() -> frozenset[str]:
+    return frozenset(m[1] for text in texts().values() for m in LINE.finditer(text) if not m[2])
+
+
+def _lines(name: str, level: int, alone: bool) -> Iterator[str]:
+    path = full(name)
+    home = site_api.resolve(path)
+    if home is None:
+        of_jax = site_api.external(path)
+        yield f"{'#' * level} `{name}` {{ #{path} }}\n"
+        yield f"This is jax's own [`{of_jax}`]({JAX}/{of_jax}.html).\n"
+    elif described()[home] != name and not alone:  # no heading, which searches would find first
+        yield f"[](){{#{path}}}`{name}` is [`{described()[home]}`][{home}].\n"
+    elif described()[home] != name:
+        yield f"{'#' * level} `{name}` {{ #{path} }}\n"
+        yield f"{site_api.summary(home)} It is [`{described()[home]}`][{home}].\n"
+    else:
+        others = site_api.api().others.get(home, [])
+        yield from entry(home, name, level, [path, site_api.api().paths[home], *others])
