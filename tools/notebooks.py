@@ -52,7 +52,7 @@ def written(notebook: Notebook) -> str:
     page = (DOCS / notebook.page).read_text(encoding="utf-8")
     cells = [("code", notebook.first)] if notebook.first else []
     cells += list(_cells(page, notebook))
-    found = [
+    found: list[dict[str, object]] = [
         {
             "cell_type": kind,
             "id": f"cell-{i}",
