@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from linnet.module_core.layers.torch_layout import Layout, Rule, divided, flat, matrix, same
+from linnet.module_core.layers.torch_layout import (
+    Layout,
+    Rule,
+    divided,
+    flat,
+    grouped,
+    matrix,
+    same,
+)
 
 _PARTS = ("query", "key", "value")
 
 # The names of `torch.nn.MultiheadAttention`, then those of Llama and its relatives, of GPT-2, and
 # of others. Some models have no bias of the keys: without rotary positions, it would add the same
 # to all logits of a query.
-_FUSED = ("in_proj_{}", "qkv_proj.{}", "c_attn.{}", "qkv.{}")
-_OUT = ("out_proj.{}", "o_proj.{}", "c_proj.{}", "proj.{}", "dense.{}")
+_FUSED = ("in_proj_{}", "qkv_proj.{}", "c_attn.{}", "qkv.{}", "Wqkv.{}")
+# GPT-NeoX, BLOOM and Falcon have queries, keys and values of each head together.
+_GROUPED = "query_key_value.{}"
+_OUT = ("out_proj.{}", "o_proj.{}", "c_proj.{}", "proj.{}", "dense.{}", "Wo.{}")
 
 
 def _any_of(names: Sequence[str], what: str) -> str:
@@ -25,10 +35,15 @@ def _bias(part: str) -> Rule:
     return replace(rule, or_zeros=part == "key")
 
 
+_KERNELS = [f"{part}/kernel" for part in _PARTS]
+_BIASES = [f"{part}/bias" for part in _PARTS]
+
 ATTENTION = Layout(
     (
-        divided(_any_of(_FUSED, "weight"), [f"{part}/kernel" for part in _PARTS], of_kernel=True),
-        divided(_any_of(_FUSED, "bias"), [f"{part}/bias" for part in _PARTS], of_kernel=False),
+        divided(_any_of(_FUSED, "weight"), _KERNELS, of_kernel=True),
+        divided(_any_of(_FUSED, "bias"), _BIASES, of_kernel=False),
+        grouped(_GROUPED.format("weight"), _KERNELS, of_kernel=True),
+        grouped(_GROUPED.format("bias"), _BIASES, of_kernel=False),
         *(
             matrix(
                 f"{part[0]}_proj_weight|{part[0]}_proj.weight|{part}.weight",

@@ -144,6 +144,38 @@ def divided(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
     return Rule((torch,), tuple(ours), load, save)
 
 
+def grouped(torch: str, ours: Sequence[str], *, of_kernel: bool) -> Rule:
+    """Projections of attention, divided by key head: [K, G + 2, D] outputs.
+
+    For each of K heads of keys, the tensor holds the G heads of queries that share it, its keys,
+    and its values. With G = 1, queries, keys and values of a head follow one another. `ours` are
+    the kernels [inputs, heads, D] or biases [heads, D] of queries, keys and values.
+    """
+
+    def load(
+        layer: object, tensors: Sequence[Numbers], shapes: Sequence[tuple[int, ...]]
+    ) -> list[Numbers]:
+        heads, depth = shapes[1][-2:]
+        shared = shapes[0][-2] // heads
+        parts = tensors[0].reshape(heads, shared + 2, depth, *tensors[0].shape[1:])
+        found = np.split(parts, (shared, shared + 1), axis=1)
+        return [
+            part.reshape(-1, *tensors[0].shape[1:]).T.reshape(shape)
+            for part, shape in zip(found, shapes, strict=True)
+        ]
+
+    def save(
+        layer: object, ours: Sequence[Numbers], like: Sequence[Numbers] | None
+    ) -> list[Numbers]:
+        heads, depth = ours[1].shape[-2:]
+        parts = [_as_matrix(k, 1) if of_kernel else k.reshape(-1) for k in ours]
+        rest = parts[0].shape[1:]
+        together = np.concatenate([p.reshape(heads, -1, depth, *rest) for p in parts], axis=1)
+        return [together.reshape(-1, *rest)]
+
+    return Rule((torch,), tuple(ours), load, save)
+
+
 def joined(torch: Sequence[str], ours: str, *, of_kernel: bool) -> Rule:
     """Several tensors, whose outputs are side by side in one kernel [inputs, outputs] or bias."""
 

@@ -1,0 +1,262 @@
+"""Decoders with other blocks than Llama's: attention beside the feed-forward layer, and more.
+
+    python docs/examples/decoders.py [CHECKPOINT]
+
+CHECKPOINT is a folder with config.json and model.safetensors, of one of these families: GPT-NeoX
+(Pythia), GPT-J, Phi 1 to 2, Falcon, BLOOM, Cohere's Command R, StableLM, StarCoder 2, OLMo 1 to 3,
+GLM 4 and SmolLM 3. If it is omitted, a tiny model with random weights is loaded. One class serves
+for all of them. They differ in
+
+- the normalization, which is before a layer, after it, or both, with or without a mean and a bias;
+- whether the feed-forward layer gets what attention gets, or its output (Wang & Komatsuzaki 2021);
+- what is normalized in queries and keys: each head, or all features together;
+- positions: all features of a head are rotated or some, in pairs of neighbors or of halves, in all
+  layers or some; or distances are penalized (ALiBi, arXiv:2108.12409);
+- the names of tensors.
+
+What is the same as in llama.py is imported from there: reading a checkpoint, writing text. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
+
+Shapes: B batch, T time (tokens), W width, H heads, D depth of a head, V tokens of the vocabulary.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import llama
+import numpy as np
+from llama import Checkpoint, Ids, tokens_in, write
+from program import read_options
+
+from linnet import nnx
+from linnet.weights import from_torch, to_torch
+
+ACTIVATIONS = llama.ACTIVATIONS | {"gelu_new": nnx.gelu, "gelu_fast": nnx.gelu, "relu": nnx.relu}
+IGNORED = ["*.inv_freq", "*.attn.bias", "*.attn.masked_bias", "*.attention.bias", "*.masked_bias"]
+
+NAMES = {  # PyTorch's, and ours; each family has some of these
+    **dict.fromkeys(("model", "transformer", "gpt_neox"), ""),
+    **dict.fromkeys(("word_embeddings", "embed_in", "wte"), "embed_tokens"),
+    "word_embeddings_layernorm": "embed_norm",
+    "h": "layers",
+    **dict.fromkeys(("final_layernorm", "final_layer_norm", "ln_f"), "norm"),
+    **dict.fromkeys(("lm_head", "embed_out"), "head"),
+    **dict.fromkeys((".self_attn", ".self_attention", ".attn"), "attention"),
+    **dict.fromkeys((".input_layernorm", ".ln_1", ".ln_attn"), "attention_norm"),
+    ".post_self_attn_layernorm": "attention_post_norm",
+    **dict.fromkeys((".post_attention_layernorm", ".ln_mlp"), "mlp_norm"),
+    **dict.fromkeys((".post_feedforward_layernorm", ".post_mlp_layernorm"), "mlp_post_norm"),
+    **dict.fromkeys((".fc1", ".fc_in", ".c_fc", ".dense_h_to_4h"), "layers.0"),
+    **dict.fromkeys((".fc2", ".fc_out", ".dense_4h_to_h"), "layers.1"),
+    ".mlp.c_proj": "mlp.layers.1",
+    ".q_norm": "query_ln",
+    ".k_norm": "key_ln",
+    ".q_layernorm.norms.{n}": "query_ln[{n}]",
+    ".k_layernorm.norms.{n}": "key_ln[{n}]",
+}
+AFTER = {".post_attention_layernorm": "attention_post_norm"}  # of OLMo 2 and 3
+AFTER |= {".q_norm": "query_ln.norm", ".k_norm": "key_ln.norm"}
+PARALLEL = ("phi", "gptj", "cohere", "cohere2")  # others have an option for it, or never are
+NEIGHBORS = ("gptj", "cohere", "cohere2", "glm", "glm4")  # are rotated in pairs
+# Our names of options, and those that they have in older configurations.
+SPELLINGS = {
+    "hidden_size": ("n_embd",),
+    "num_hidden_layers": ("n_layer",),
+    "num_attention_heads": ("n_head",),
+    "intermediate_size": ("n_inner", "ffn_hidden_size"),
+    "layer_norm_eps": ("layer_norm_epsilon", "norm_epsilon"),
+    "hidden_act": ("activation_function", "activation"),
+}
+
+# What a checkpoint says about its model ----------------------------------------------------------
+
+
+def usual(of: Checkpoint) -> Checkpoint:
+    """The checkpoint, with options by their usual names."""
+    config = dict(of.config)
+    for name, others in SPELLINGS.items():
+        given = [config[n] for n in (name, *others) if config.get(n) is not None]
+        config |= {name: given[0]} if given else {}
+    width, heads = config["hidden_size"], config["num_attention_heads"]
+    config.setdefault("intermediate_size", 4 * width)
+    config.setdefault("hidden_act", "gelu_new")
+    config["head_dim"] = config.get("head_dim") or width // heads
+    if config.get("rotary_dim"):
+        config["partial_rotary_factor"] = config["rotary_dim"] / config["head_dim"]
+    if config["model_type"] == "falcon" and not config.get("new_decoder_architecture"):
+        config["num_kv_heads"] = 1 if config["multi_query"] else heads
+    config.setdefault("num_key_value_heads", config.get("num_kv_heads", heads))
+    return Checkpoint(config, of.tensors)
+
+
+def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of attention in the first layers, which the layers after them repeat."""
+    kinds, family = llama.kinds_of(config), config["model_type"]
+    turns = config.get("no_rope_layers") or [True] * len(kinds)  # SmolLM 3 leaves positions out
+    kinds *= max(1, len(turns) // len(kinds))
+    turns *= max(1, len(kinds) // len(turns))
+    found = []
+    for kind, turned in zip(kinds, turns, strict=True):
+        rotary = dataclasses.replace(kind["rotary"], interleaved=family in NEIGHBORS)
+        fixed = family == "cohere2" and kind["window"] is None
+        has_none = fixed or not turned or family == "bloom" or config.get("alibi")
+        found.append({"rotary": None if has_none else rotary, "window": kind["window"]})
+    return next(
+        found[:k] for k in range(1, len(found) + 1) if found == found[:k] * (len(found) // k)
+    )
+
+
+def norm_of(of: Checkpoint, rngs: nnx.Rngs) -> Any:
+    """A constructor of the normalization layers."""
+    rest: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
+    if "rms_norm_eps" in of.config:
+        return partial(nnx.RMSNorm, epsilon=of.config["rms_norm_eps"], **rest)
+    norms = [name for name in of.tensors if "norm" in name or ".ln_" in name]
+    scale, bias = (any(name.endswith(end) for name in norms) for end in (".weight", ".bias"))
+    rest |= {"epsilon": of.config.get("layer_norm_eps", 1e-5)}
+    return partial(nnx.LayerNorm, use_scale=scale, use_bias=bias, **rest)
+
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class AllHeads(nnx.Module):
+    """Normalizes the features of all heads together."""
+
+    def __init__(self, norm: Any, heads: int, depth: int) -> None:
+        self.norm = norm(heads * depth)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., H, D], as given."""
+        return self.norm(x.reshape(*x.shape[:-2], -1)).reshape(x.shape)
+
+
+class Block(nnx.Module):
+    """Attention and a feed-forward layer, one after the other or side by side.
+
+    Args:
+      kind: the options of attention in which layers may differ.
+      of: the checkpoint, which has the sizes and tells which parts exist.
+    """
+
+    def __init__(self, kind: dict[str, Any], of: Checkpoint, *, rngs: nnx.Rngs) -> None:
+        config, norm, family = of.config, norm_of(of, rngs), of.config["model_type"]
+        options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
+        width, depth = config["hidden_size"], config["head_dim"]
+        heads, keys = config["num_attention_heads"], config["num_key_value_heads"]
+        self.attention = nnx.MultiHeadAttention(
+            heads,
+            width,
+            qkv_features=heads * depth,
+            num_kv_heads=keys,
+            use_bias=of.has(".q_proj.bias", ".query_key_value.bias"),
+            use_out_bias=of.has(".o_proj.bias", "attn.dense.bias", "attention.dense.bias"),
+            cache_options=nnx.CacheOptions(of.dtype, per_row=True, ring=kind["window"] is not None),
+            decode=False,
+            **kind,
+            **options,
+        )
+        if of.has(".q_norm.", ".q_layernorm."):
+            each = partial(norm, reduction_axes=-1, feature_axes=(-2, -1), use_bias=False)
+            whole = "rms_norm_eps" in config
+            for name, n in (("query_ln", heads), ("key_ln", keys)):
+                made = AllHeads(norm, n, depth) if whole else each((n, depth))
+                setattr(self.attention, name, made)
+        act = ACTIVATIONS[config["hidden_act"]]
+        gated = of.has(".gate_proj.", ".gate_up_proj.")
+        biased = of.has("up_proj.bias", "fc1.bias", "fc_in.bias", "c_fc.bias", "h_to_4h.bias")
+        feed_forward: Any = partial(nnx.GLU if gated else nnx.MLP, use_bias=biased)
+        self.mlp = feed_forward(width, config["intermediate_size"], activation=act, **options)
+        self.parallel = config.get(
+            "use_parallel_residual", config.get("parallel_attn", family in PARALLEL)
+        )
+        after = of.has(".post_feedforward_layernorm.", ".post_mlp_layernorm.")
+        before = not after or of.has(".input_layernorm.")
+        shared = self.parallel and not of.has(".post_attention_layernorm.", ".ln_mlp.")
+        self.attention_norm = norm(width) if before else None
+        self.attention_post_norm = norm(width) if after else None
+        self.mlp_norm = norm(width) if before and not shared else None
+        self.mlp_post_norm = norm(width) if after else None
+
+    def __call__(self, x: jax.Array, *, lengths: Any, bias: Any) -> jax.Array:
+        """The features [B, T, W] for those of the layer before."""
+        first = either(self.attention_norm, x)
+        y = self.attention(first, is_causal=True, lengths=lengths, bias=bias)
+        y = either(self.attention_post_norm, y)
+        if self.parallel:
+            return x + y + self.mlp(first if self.mlp_norm is None else self.mlp_norm(x))
+        x = x + y
+        return x + either(self.mlp_post_norm, self.mlp(either(self.mlp_norm, x)))
+
+
+def either(norm: Any, x: jax.Array) -> jax.Array:
+    """`x`, normalized if there is a normalization."""
+    return x if norm is None else norm(x)
+
+
+class Decoder(llama.Decoder):
+    """Predicts each next token."""
+
+    def __init__(self, of: Checkpoint, *, rngs: nnx.Rngs) -> None:
+        config, norm = of.config, norm_of(of, rngs)
+        options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
+        width, words, layers = (
+            config[n] for n in ("hidden_size", "vocab_size", "num_hidden_layers")
+        )
+        self.embed_tokens = nnx.Embed(words, width, **options)
+        self.embed_norm = norm(width) if of.has("word_embeddings_layernorm.") else None
+        blocks = [partial(Block, kind, of) for kind in kinds_of(config)]
+        self.layers = nnx.Repeat(blocks, layers, rngs=rngs)
+        self.norm = norm(width)
+        head = partial(nnx.Linear, width, words, use_bias=of.has("lm_head.bias"), **options)
+        self.head = head() if of.has("lm_head.", "embed_out.") else None  # otherwise the embedding
+        penalized = config["model_type"] == "bloom" or config.get("alibi")
+        self.penalized_heads = config["num_attention_heads"] if penalized else 0
+        self.divisor, self.soft_cap = 1 / config.get("logit_scale", 1.0), None
+
+    def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
+        """The features [B, T, W] for `tokens` [B, T], of which each row has `lengths` [B]."""
+        x = either(self.embed_norm, self.embed_tokens(jnp.asarray(tokens)))
+        bias = nnx.alibi(self.penalized_heads) if self.penalized_heads else None
+        return self.norm(self.layers(x, lengths=lengths, bias=bias))
+
+
+def names_of(of: Checkpoint) -> Mapping[str, str]:
+    """The renames for `from_torch` and `to_torch`."""
+    return NAMES | (AFTER if of.config["model_type"] in ("olmo2", "olmo3") else {})
+
+
+def load_model(of: Checkpoint) -> Decoder:
+    """The model with the checkpoint's values."""
+    model = nnx.eval_shape(lambda: Decoder(usual(of), rngs=nnx.Rngs(0)))
+    return from_torch(model, of.tensors, rename=names_of(of), ignore=IGNORED)
+
+
+def main() -> int:
+    """Loads, compares, writes; returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="gpt_neox")
+    of = Checkpoint.read(options.checkpoint)
+    model = load_model(of)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {of.config['model_type']}, {count:,} parameters in {of.dtype}")
+    prompts = np.random.default_rng(options.seed).integers(0, of.config["vocab_size"], (2, 8))
+    if (expected := options.checkpoint / "expected.npz").exists():
+        torch = np.load(expected)
+        prompts = torch["in.input_ids"]
+        error = np.abs(model(prompts) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+        print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
+    print("writes    ", tokens_in(write(model, list(prompts), 12)))
+    back = to_torch(model, like=of.tensors, rename=names_of(of), ignore=IGNORED)
+    kept = sum(x.tobytes() == np.asarray(of.tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(of.tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

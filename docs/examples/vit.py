@@ -1,0 +1,202 @@
+"""A vision transformer from a Hugging Face checkpoint: images as texts of patches.
+
+    python docs/examples/vit.py [CHECKPOINT]
+
+CHECKPOINT is a folder with config.json and model.safetensors, of a ViT (arXiv:2010.11929), a DeiT
+(arXiv:2012.12877) or a DINOv2 (arXiv:2304.07193). If it is omitted, a tiny model with random
+weights is loaded. Images may be larger than those of the training: positions are interpolated. If
+CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+
+Shapes: B batch, H height, W width, C channels: last here, first in PyTorch; h, w of patches;
+T = 1 + h·w tokens, the first of which is for the image as a whole; F features.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from program import read_options
+
+from linnet import nnx
+from linnet.weights import from_torch, load, to_torch
+
+ACTIVATIONS: dict[str, Any] = {
+    "gelu": partial(nnx.gelu, approximate=False),
+    "gelu_new": nnx.gelu,
+    "relu": nnx.relu,
+}
+NAMES = {  # PyTorch's, and ours
+    **dict.fromkeys(("vit", "deit", "dinov2"), ""),
+    "embeddings": "",
+    "patch_embeddings.projection": "patches",
+    "encoder.layer": "layers",
+    "layernorm": "norm",
+    "pooler.dense": "pooler",
+    **dict.fromkeys(("classifier", "cls_classifier"), "head"),
+    "distillation_classifier": "distilled_head",
+    ".attention.attention": "attention",
+    ".attention.output.dense": "attention.out",
+    **dict.fromkeys((".layernorm_before", ".norm1"), "attention_norm"),
+    **dict.fromkeys((".layernorm_after", ".norm2"), "mlp_norm"),
+    **dict.fromkeys((".intermediate.dense", ".mlp.fc1"), "mlp.layers.0"),
+    **dict.fromkeys((".output.dense", ".mlp.fc2"), "mlp.layers.1"),
+    ".layer_scale1.lambda1": "attention_scale",
+    ".layer_scale2.lambda1": "mlp_scale",
+}
+IGNORED = ["*mask_token"]  # for patches that a model has to guess in its training
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Layer(nnx.Module):
+    """Attention, then two dense layers; each adds to its input, in DINOv2 by a learned factor."""
+
+    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+        width, hidden = config["hidden_size"], hidden_features(config)
+        norm = partial(nnx.LayerNorm, width, epsilon=config["layer_norm_eps"], rngs=rngs)
+        act = ACTIVATIONS[config["hidden_act"]]
+        self.attention_norm, self.mlp_norm = norm(), norm()
+        heads, biased = config["num_attention_heads"], config.get("qkv_bias", True)
+        self.attention = nnx.MultiHeadAttention(
+            heads, width, use_bias=biased, use_out_bias=True, decode=False, rngs=rngs
+        )
+        self.mlp = nnx.MLP(width, hidden, activation=act, rngs=rngs)
+        scaled = "layerscale_value" in config
+        self.attention_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
+        self.mlp_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The features [B, T, F] for those of the layer before."""
+        x = x + self.attention_scale * self.attention(self.attention_norm(x))
+        return x + self.mlp_scale * self.mlp(self.mlp_norm(x))
+
+
+class ViT(nnx.Module):
+    """Classifies images by the features of their patches.
+
+    Args:
+      config: sizes and options.
+      tensors: tell which parts exist.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], tensors: Mapping[str, Any], *, rngs: nnx.Rngs
+    ) -> None:
+        def has(part: str) -> bool:
+            return any(part in name for name in tensors)
+
+        width, size, patch = config["hidden_size"], config["image_size"], config["patch_size"]
+        token = partial(nnx.Param, jnp.zeros((1, 1, width)))
+        self.cls_token = token()
+        self.distillation_token = token() if has("distillation_token") else None
+        self.grid = size // patch
+        count = self.grid**2 + (1 if self.distillation_token is None else 2)
+        self.position_embeddings = nnx.Param(jnp.zeros((1, count, width)))
+        self.patches = nnx.Conv(
+            config["num_channels"],
+            width,
+            (patch, patch),
+            strides=patch,
+            padding="VALID",
+            rngs=rngs,
+        )
+        self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
+        self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
+        self.pooler = nnx.Linear(width, width, rngs=rngs) if has("pooler.") else None
+        self.of_all = config["model_type"] == "dinov2"  # its head gets the mean of patches, too
+        head = partial(nnx.Linear, width * (1 + self.of_all), len(config["id2label"]), rngs=rngs)
+        self.head = head() if has("classifier.") else None
+        self.distilled_head = head() if has("distillation_classifier.") else None
+
+    def features(self, images: jax.Array) -> jax.Array:
+        """The features [B, T, F] of images [B, H, W, C]."""
+        x = self.patches(images)  # [B, h, w, F]
+        batch, height, wide, width = x.shape
+        tokens = [t for t in (self.cls_token, self.distillation_token) if t is not None]
+        first, grid = jnp.split(self.position_embeddings[...], [len(tokens)], axis=1)
+        if (height, wide) != (self.grid, self.grid):
+            grid = grid.reshape(self.grid, self.grid, width)
+            rows, columns = cubic(self.grid, height), cubic(self.grid, wide)
+            grid = jnp.einsum("yi,xj,ijf->yxf", rows, columns, grid).astype(x.dtype)
+        x = x.reshape(batch, -1, width) + grid.reshape(1, -1, width)
+        start = jnp.concatenate([t[...] for t in tokens], axis=1) + first
+        start = jnp.broadcast_to(start, (batch, *start.shape[1:]))
+        return self.norm(self.layers(jnp.concatenate([start, x], axis=1)))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """The logits [B, classes] of images [B, H, W, C]; without a head, the image's features."""
+        x = self.features(images)
+        y = x[:, 0]
+        if self.of_all:
+            y = jnp.concatenate([y, x[:, 1:].mean(1)], axis=-1)
+        if self.head is None:
+            return y if self.pooler is None else jnp.tanh(self.pooler(y))
+        if self.distilled_head is None:
+            return self.head(y)
+        return (self.head(y) + self.distilled_head(x[:, 1])) / 2
+
+
+def hidden_features(config: Mapping[str, Any]) -> int:
+    """The width within a feed-forward layer."""
+    given = config.get("intermediate_size")
+    return given or int(config["hidden_size"] * config.get("mlp_ratio", 4))
+
+
+def cubic(old: int, new: int) -> np.ndarray:
+    """Weights [new, old] that interpolate along an axis, as PyTorch does (Keys 1981, a = -0.75)."""
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    weights = np.zeros((new, old), np.float32)
+    for tap in range(-1, 3):
+        distance = np.abs(at - np.floor(at) - tap)
+        near = 1.25 * distance**3 - 2.25 * distance**2 + 1
+        far = -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+        where = np.clip(np.floor(at) + tap, 0, old - 1).astype(int)
+        np.add.at(weights, (np.arange(new), where), np.where(distance <= 1, near, far))
+    return weights
+
+
+def load_model(folder: Path) -> tuple[ViT, Mapping[str, Any]]:
+    """The model of a folder, and its config.json."""
+    config, tensors = json.loads((folder / "config.json").read_text("utf-8")), load(folder)
+    model = nnx.eval_shape(lambda: ViT(config, tensors, rngs=nnx.Rngs(0)))
+    return from_torch(model, tensors, rename=NAMES, ignore=IGNORED), config
+
+
+@nnx.jit
+def logits(model: ViT, images: Any) -> jax.Array:
+    """The logits of the model, compiled once for images of a size."""
+    return model(images)
+
+
+def main() -> int:
+    """Loads, compares; returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="vit")
+    folder = options.checkpoint
+    model, config = load_model(folder)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {folder.name}, {count:,} parameters")
+    size, rng = config["image_size"], np.random.default_rng(options.seed)
+    images = rng.normal(size=(2, size, size, config["num_channels"])).astype(np.float32)
+    if (expected := folder / "expected.npz").exists():
+        torch = np.load(expected)
+        images = np.moveaxis(torch["in.pixel_values"], 1, -1)
+        error = np.abs(logits(model, images) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+    larger = np.repeat(np.repeat(images, 2, axis=1), 2, axis=2)
+    for name, shown in (("images", images), ("twice the size", larger)):
+        print(f"{name:15}", " ".join(f"{x:7.3f}" for x in logits(model, shown)[0]))
+    tensors = load(folder)
+    back = to_torch(model, like=tensors, rename=NAMES, ignore=IGNORED)
+    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""A Whisper from a Hugging Face checkpoint: from the spectrogram of speech to text.
+
+    python docs/examples/whisper.py [CHECKPOINT]
+
+CHECKPOINT is a folder with config.json and model.safetensors (Radford et al. 2022,
+arXiv:2212.04356). If it is omitted, a tiny model with random weights is loaded. The encoder reads a
+spectrogram, and the decoder attends to its features while it writes. Their keys and values are
+computed once for a text; those of the text itself are in a cache. If CHECKPOINT has an
+expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+
+Shapes: B batch, F frames of the spectrogram, M its frequencies, S = F / 2 features, T tokens,
+W width, H heads, D depth of a head, L layers, V tokens of the vocabulary.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from llama import Ids, tokens_in
+from program import read_options
+
+from linnet import nnx
+from linnet.weights import from_torch, load, to_torch
+
+ACTIVATIONS: dict[str, Any] = {
+    "gelu": partial(nnx.gelu, approximate=False),
+    "gelu_new": nnx.gelu,
+    "relu": nnx.relu,
+}
+NAMES = {  # PyTorch's, and ours
+    "model": "",
+    "{stack}.layer_norm": "{stack}.norm",
+    ".self_attn": "attention",
+    ".self_attn_layer_norm": "attention_norm",
+    ".encoder_attn": "cross",
+    ".encoder_attn_layer_norm": "cross_norm",
+    ".final_layer_norm": "mlp_norm",
+    ".fc1": "mlp.layers.0",
+    ".fc2": "mlp.layers.1",
+}
+Memory: TypeAlias = tuple[jax.Array, jax.Array]
+"""Keys and values [L, B, S, H, D] of the encoder's features, in each layer of the decoder."""
+
+# The model ---------------------------------------------------------------------------------------
+
+
+class Layer(nnx.Module):
+    """Attention, in the decoder also to the encoder's features, then two dense layers."""
+
+    def __init__(self, config: Mapping[str, Any], stack: str, *, rngs: nnx.Rngs) -> None:
+        width, heads = config["d_model"], config[f"{stack}_attention_heads"]
+        norm = partial(nnx.LayerNorm, width, epsilon=1e-5, rngs=rngs)
+        attention = partial(nnx.MultiHeadAttention, heads, width, decode=False, rngs=rngs)
+        self.attention_norm, self.attention = norm(), attention()
+        self.cross_norm = norm() if stack == "decoder" else None
+        self.cross = attention() if stack == "decoder" else None
+        self.mlp_norm = norm()
+        act = ACTIVATIONS[config["activation_function"]]
+        self.mlp = nnx.MLP(width, config[f"{stack}_ffn_dim"], activation=act, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, memory: Memory | None, is_causal: bool) -> jax.Array:
+        """The features [B, T, W] for those of the layer before.
+
+        Args:
+          x: [B, T, W].
+          memory: in the decoder, keys and values [B, S, H, D] of the encoder's features.
+          is_causal: position t sees those up to t only.
+        """
+        x = x + self.attention(self.attention_norm(x), is_causal=is_causal)
+        if self.cross is not None and self.cross_norm is not None and memory is not None:
+            query = self.cross.query(self.cross_norm(x))  # [B, T, H, D]
+            x = x + self.cross.out(nnx.dot_product_attention(query, *memory))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Encoder(nnx.Module):
+    """Two convolutions over time, the second of which halves it, then layers of attention."""
+
+    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+        width = config["d_model"]
+        conv = partial(nnx.Conv, kernel_size=(3,), padding=1, rngs=rngs)
+        self.conv1 = conv(config["num_mel_bins"], width)
+        self.conv2 = conv(width, width, strides=2)
+        self.embed_positions = nnx.Embed(config["max_source_positions"], width, rngs=rngs)
+        self.layers = nnx.Repeat(Layer, config["encoder_layers"], config, "encoder", rngs=rngs)
+        self.norm = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
+        self.act = ACTIVATIONS["gelu"]
+
+    def __call__(self, sound: jax.Array) -> jax.Array:
+        """The features [B, S, W] of a spectrogram [B, F, M]."""
+        x = self.act(self.conv2(self.act(self.conv1(sound))))
+        x = x + self.embed_positions(jnp.arange(x.shape[1]))
+        return self.norm(self.layers(x, memory=None, is_causal=False))
+
+
+class Decoder(nnx.Module):
+    """Predicts each next token of what was said."""
+
+    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+        embed = partial(nnx.Embed, features=config["d_model"], rngs=rngs)
+        self.embed_tokens = embed(config["vocab_size"])
+        self.embed_positions = embed(config["max_target_positions"])
+        layers: dict[str, Any] = {"per_layer": ["memory"], "rngs": rngs}
+        self.layers = nnx.Repeat(Layer, config["decoder_layers"], config, "decoder", **layers)
+        self.norm = nnx.LayerNorm(config["d_model"], epsilon=1e-5, rngs=rngs)
+        self.factor = config["d_model"] ** 0.5 if config.get("scale_embedding") else 1.0
+
+    def remember(self, features: jax.Array) -> Memory:
+        """What all layers look up in the encoder's features [B, S, W]."""
+
+        def keys_and_values(cross: nnx.MultiHeadAttention, x: jax.Array) -> Memory:
+            return cross.key(x), cross.value(x)
+
+        return nnx.vmap(keys_and_values, in_axes=(0, None))(self.layers.block.cross, features)
+
+    def __call__(self, tokens: Ids, memory: Memory, first: Any = 0) -> jax.Array:
+        """The logits [B, T, V] for `tokens` [B, T], of which the first one is at that position."""
+        x = self.embed_tokens(jnp.asarray(tokens)) * self.factor
+        x = x + self.embed_positions(first + jnp.arange(tokens.shape[1]))
+        x = self.norm(self.layers(x, memory=memory, is_causal=True))
+        return self.embed_tokens.attend(x)
+
+
+class Whisper(nnx.Module):
+    """Writes down what it hears."""
+
+    def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
+        self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
+
+    def __call__(self, sound: jax.Array, tokens: Ids) -> jax.Array:
+        """The logits [B, T, V] for `tokens` [B, T], after a spectrogram [B, F, M]."""
+        return self.decoder(tokens, self.decoder.remember(self.encoder(sound)))
+
+
+def load_model(folder: Path) -> tuple[Whisper, Mapping[str, Any]]:
+    """The model of a folder, and its config.json."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    model = nnx.eval_shape(lambda: Whisper(config, rngs=nnx.Rngs(0)))
+    return from_torch(model, load(folder), rename=NAMES), config
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+@nnx.jit
+def listen(model: Whisper, sound: Any) -> Memory:
+    """What the decoder looks up in a spectrogram [B, F, M]."""
+    return model.decoder.remember(model.encoder(sound))
+
+
+@nnx.jit
+def next_tokens(decoder: Decoder, tokens: Ids, memory: Memory, first: Any) -> jax.Array:
+    """Reads `tokens` [B, T] from position `first` on; returns the likeliest next ones, [B]."""
+    return decoder(tokens, memory, first)[:, -1].argmax(-1)
+
+
+def write(model: Whisper, sound: Any, prompts: np.ndarray, count: int) -> np.ndarray:
+    """The likeliest `count` tokens after the prompts [B, T], which name the language: [B, count].
+
+    Args:
+      model: the model.
+      sound: [B, F, M].
+      prompts: [B, T].
+      count: of the tokens to be written.
+    """
+    memory, (rows, length) = listen(model, sound), prompts.shape
+    own = nnx.Not(nnx.PathContains("cross"))  # only attention to the text has a cache
+    size: dict[str, Any] = {"batch_size": rows, "max_length": length + count}
+    writer = nnx.view(model.decoder, decode=True, only=own, **size)
+    written = [next_tokens(writer, prompts, memory, 0)]
+    for position in range(length, length + count - 1):
+        written.append(next_tokens(writer, written[-1][:, None], memory, position))
+    return np.stack(written, axis=1)
+
+
+def main() -> int:
+    """Loads, compares, writes; returns the exit status."""
+    options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="whisper")
+    folder = options.checkpoint
+    model, config = load_model(folder)
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    print(f"loaded     {folder.name}, {count:,} parameters")
+    rng, start = np.random.default_rng(options.seed), config["decoder_start_token_id"]
+    frames = 2 * config["max_source_positions"]
+    sound = rng.normal(size=(2, frames, config["num_mel_bins"])).astype(np.float32)
+    if (expected := folder / "expected.npz").exists():
+        torch = np.load(expected)
+        sound = torch["in.input_features"].swapaxes(1, 2)  # PyTorch has time last
+        error = np.abs(model(sound, torch["in.decoder_input_ids"]) - torch["out.logits"]).max()
+        print(f"logits     differ by {error:.1e} from PyTorch's")
+    written = write(model, sound, np.full((len(sound), 1), start), 12)
+    print("writes    ", tokens_in(written))
+    again = np.full((len(sound), 1), start)
+    while again.shape[1] < 13:  # everything anew for each token
+        last = model(sound, again)[:, -1].argmax(-1)
+        again = np.concatenate([again, last[:, None]], axis=1)
+    print(f"           {'the same' if np.array_equal(again[:, 1:], written) else 'OTHERS'} anew")
+    tensors = load(folder)
+    back = to_torch(model, like=tensors, rename=NAMES)
+    kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())
+    print(f"back       {kept} of {len(tensors)} tensors as they were")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
