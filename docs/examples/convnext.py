@@ -79,7 +79,7 @@ class Stage(nnx.Module):
     def __init__(
         self, into: int, out: int, depth: int, block: Any, halves: bool, *, rngs: nnx.Rngs
     ) -> None:
-        self.downsampling_layer = nnx.List()
+        self.downsampling_layer: nnx.List[Any] = nnx.List()
         if halves:
             norm = nnx.LayerNorm(into, epsilon=1e-6, rngs=rngs)
             conv = nnx.Conv(into, out, (2, 2), strides=2, padding="VALID", rngs=rngs)
@@ -125,9 +125,13 @@ class ConvNeXt(nnx.Module):
 
 def load_model(folder: Path) -> ConvNeXt:
     """The model of a folder."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return filled(json.loads((folder / "config.json").read_text("utf-8")), load(folder))
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ConvNeXt:
+    """The model with these values."""
     model = nnx.eval_shape(lambda: ConvNeXt(config, rngs=nnx.Rngs(0)))
-    return from_torch(model, load(folder), rename=NAMES)
+    return from_torch(model, tensors, rename=NAMES)
 
 
 @nnx.jit

@@ -3,9 +3,9 @@
     python docs/examples/decoders.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors, of one of these families: GPT-NeoX
-(Pythia), GPT-J, Phi 1 to 2, Falcon, BLOOM, Cohere's Command R, StableLM, StarCoder 2, OLMo 1 to 3,
-GLM 4 and SmolLM 3. If it is omitted, a tiny model with random weights is loaded. One class serves
-for all of them. They differ in
+(Pythia), GPT-J, Phi 1 to 2, Falcon, BLOOM, MPT, Cohere's Command R, StableLM, StarCoder 2, OLMo 1
+to 3, EXAONE 4, GLM 4, ERNIE 4.5, Helium and SmolLM 3. If it is omitted, a tiny model with random
+weights is loaded. One class serves for all of them. They differ in
 
 - the normalization, which is before a layer, after it, or both, with or without a mean and a bias;
 - whether the feed-forward layer gets what attention gets, or its output (Wang & Komatsuzaki 2021);
@@ -43,31 +43,32 @@ NAMES = {  # PyTorch's, and ours; each family has some of these
     **dict.fromkeys(("model", "transformer", "gpt_neox"), ""),
     **dict.fromkeys(("word_embeddings", "embed_in", "wte"), "embed_tokens"),
     "word_embeddings_layernorm": "embed_norm",
-    "h": "layers",
-    **dict.fromkeys(("final_layernorm", "final_layer_norm", "ln_f"), "norm"),
+    **dict.fromkeys(("h", "blocks"), "layers"),
+    **dict.fromkeys(("final_layernorm", "final_layer_norm", "ln_f", "norm_f"), "norm"),
     **dict.fromkeys(("lm_head", "embed_out"), "head"),
     **dict.fromkeys((".self_attn", ".self_attention", ".attn"), "attention"),
-    **dict.fromkeys((".input_layernorm", ".ln_1", ".ln_attn"), "attention_norm"),
+    **dict.fromkeys((".input_layernorm", ".ln_1", ".ln_attn", ".norm_1"), "attention_norm"),
     ".post_self_attn_layernorm": "attention_post_norm",
-    **dict.fromkeys((".post_attention_layernorm", ".ln_mlp"), "mlp_norm"),
+    **dict.fromkeys((".post_attention_layernorm", ".ln_mlp", ".norm_2"), "mlp_norm"),
     **dict.fromkeys((".post_feedforward_layernorm", ".post_mlp_layernorm"), "mlp_post_norm"),
     **dict.fromkeys((".fc1", ".fc_in", ".c_fc", ".dense_h_to_4h"), "layers.0"),
     **dict.fromkeys((".fc2", ".fc_out", ".dense_4h_to_h"), "layers.1"),
     ".mlp.c_proj": "mlp.layers.1",
+    ".ffn.up_proj": "mlp.layers.0",
+    ".ffn.down_proj": "mlp.layers.1",
     ".q_norm": "query_ln",
     ".k_norm": "key_ln",
     ".q_layernorm.norms.{n}": "query_ln[{n}]",
     ".k_layernorm.norms.{n}": "key_ln[{n}]",
 }
-AFTER = {".post_attention_layernorm": "attention_post_norm"}  # of OLMo 2 and 3
-AFTER |= {".q_norm": "query_ln.norm", ".k_norm": "key_ln.norm"}
 PARALLEL = ("phi", "gptj", "cohere", "cohere2")  # others have an option for it, or never are
-NEIGHBORS = ("gptj", "cohere", "cohere2", "glm", "glm4")  # are rotated in pairs
+NEIGHBORS = ("gptj", "cohere", "cohere2", "glm", "glm4", "ernie4_5", "helium")  # rotated in pairs
+PENALIZED = ("bloom", "mpt")  # have penalties for distances; others have an option for it
 # Our names of options, and those that they have in older configurations.
 SPELLINGS = {
-    "hidden_size": ("n_embd",),
-    "num_hidden_layers": ("n_layer",),
-    "num_attention_heads": ("n_head",),
+    "hidden_size": ("n_embd", "d_model"),
+    "num_hidden_layers": ("n_layer", "n_layers"),
+    "num_attention_heads": ("n_head", "n_heads"),
     "intermediate_size": ("n_inner", "ffn_hidden_size"),
     "layer_norm_eps": ("layer_norm_epsilon", "norm_epsilon"),
     "hidden_act": ("activation_function", "activation"),
@@ -84,7 +85,7 @@ def usual(of: Checkpoint) -> Checkpoint:
         config |= {name: given[0]} if given else {}
     width, heads = config["hidden_size"], config["num_attention_heads"]
     config.setdefault("intermediate_size", 4 * width)
-    config.setdefault("hidden_act", "gelu_new")
+    config.setdefault("hidden_act", "gelu" if config["model_type"] == "mpt" else "gelu_new")
     config["head_dim"] = config.get("head_dim") or width // heads
     if config.get("rotary_dim"):
         config["partial_rotary_factor"] = config["rotary_dim"] / config["head_dim"]
@@ -103,8 +104,8 @@ def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for kind, turned in zip(kinds, turns, strict=True):
         rotary = dataclasses.replace(kind["rotary"], interleaved=family in NEIGHBORS)
-        fixed = family == "cohere2" and kind["window"] is None
-        has_none = fixed or not turned or family == "bloom" or config.get("alibi")
+        fixed = family in ("cohere2", "exaone4") and kind["window"] is None
+        has_none = fixed or not turned or family in PENALIZED or config.get("alibi")
         found.append({"rotary": None if has_none else rotary, "window": kind["window"]})
     return next(
         found[:k] for k in range(1, len(found) + 1) if found == found[:k] * (len(found) // k)
@@ -163,9 +164,9 @@ class Block(nnx.Module):
         )
         if of.has(".q_norm.", ".q_layernorm."):
             each = partial(norm, reduction_axes=-1, feature_axes=(-2, -1), use_bias=False)
-            whole = "rms_norm_eps" in config
             for name, n in (("query_ln", heads), ("key_ln", keys)):
-                made = AllHeads(norm, n, depth) if whole else each((n, depth))
+                rms = AllHeads(norm, n, depth) if normalizes_all(of) else norm(depth)
+                made = rms if "rms_norm_eps" in config else each((n, depth))
                 setattr(self.attention, name, made)
         act = ACTIVATIONS[config["hidden_act"]]
         gated = of.has(".gate_proj.", ".gate_up_proj.")
@@ -215,20 +216,35 @@ class Decoder(llama.Decoder):
         self.norm = norm(width)
         head = partial(nnx.Linear, width, words, use_bias=of.has("lm_head.bias"), **options)
         self.head = head() if of.has("lm_head.", "embed_out.") else None  # otherwise the embedding
-        penalized = config["model_type"] == "bloom" or config.get("alibi")
+        penalized = config["model_type"] in PENALIZED or config.get("alibi")
         self.penalized_heads = config["num_attention_heads"] if penalized else 0
-        self.divisor, self.soft_cap = 1 / config.get("logit_scale", 1.0), None
+        scaled = config["model_type"] == "falcon"  # penalties, as products are
+        self.penalty = config["head_dim"] ** -0.5 if scaled else 1.0
+        self.divisor, self.soft_cap = 1 / (config.get("logit_scale") or 1.0), None
 
     def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
         """The features [B, T, W] for `tokens` [B, T], of which each row has `lengths` [B]."""
         x = either(self.embed_norm, self.embed_tokens(jnp.asarray(tokens)))
-        bias = nnx.alibi(self.penalized_heads) if self.penalized_heads else None
+        bias = None
+        if self.penalized_heads:
+            bias = nnx.ALiBi(nnx.alibi(self.penalized_heads).slopes * self.penalty)
         return self.norm(self.layers(x, lengths=lengths, bias=bias))
 
 
-def names_of(of: Checkpoint) -> Mapping[str, str]:
+def normalizes_all(of: Checkpoint) -> bool:
+    """Whether the features of all heads are normalized together, as in OLMo 2."""
+    depth = usual(of).config["head_dim"]
+    return any(x.shape[0] > depth for name, x in of.tensors.items() if ".q_norm." in name)
+
+
+def names_of(of: Checkpoint) -> dict[str, str]:
     """The renames for `from_torch` and `to_torch`."""
-    return NAMES | (AFTER if of.config["model_type"] in ("olmo2", "olmo3") else {})
+    names = NAMES.copy()
+    if not of.has(".input_layernorm.") and of.has(".post_feedforward_layernorm."):
+        names[".post_attention_layernorm"] = "attention_post_norm"
+    if "rms_norm_eps" in of.config and normalizes_all(of):
+        names |= {".q_norm": "query_ln.norm", ".k_norm": "key_ln.norm"}
+    return names
 
 
 def load_model(of: Checkpoint) -> Decoder:

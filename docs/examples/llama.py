@@ -123,7 +123,7 @@ class Block(nnx.Module):
         )
         act = ACTIVATIONS[config.get("hidden_activation") or config["hidden_act"]]
         glu = partial(nnx.GLU, activation=act, use_bias=of.has("up_proj.bias"))
-        self.mlp = glu(width, config["intermediate_size"], **options)
+        self.mlp: Any = glu(width, config["intermediate_size"], **options)
         self.input_layernorm = norm(width)
         self.post_attention_layernorm = norm(width)
         around = of.has(".post_feedforward_layernorm")
@@ -154,7 +154,7 @@ class Decoder(nnx.Module):
         options: dict[str, Any] = {"param_dtype": of.dtype, "rngs": rngs}
         self.embed_tokens = nnx.Embed(words, width, **options)
         blocks = [partial(Block, kind, of, rank) for kind in kinds_of(config)]
-        self.layers = nnx.Repeat(blocks, config["num_hidden_layers"], rngs=rngs)
+        self.layers: nnx.Repeat[Any] = nnx.Repeat(blocks, config["num_hidden_layers"], rngs=rngs)
         self.norm = norm_of(of, rngs)(width)
         head = partial(nnx.Linear, width, words, use_bias=False, **options)
         self.head = head() if of.has("lm_head.") else None  # otherwise the embedding

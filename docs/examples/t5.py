@@ -5,10 +5,11 @@
 CHECKPOINT is a folder with config.json and model.safetensors, of T5 or T5 1.1 (arXiv:1910.10683).
 If it is omitted, a tiny model with random weights is loaded. Positions are learned biases by
 distance, in buckets, which all layers of a stack share. The decoder generates text with a cache,
-from inputs that differ in length. If CHECKPOINT has an expected.npz, outputs are compared with
-PyTorch's. The program needs linnet.
+from inputs that differ in length; what it looks up in an input is computed once. If CHECKPOINT has
+an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
-Shapes: B batch, S tokens of the input, T of the output, W width, V tokens of the vocabulary.
+Shapes: B batch, S tokens of the input, T of the output, W width, H heads, D depth of a head,
+L layers, V tokens of the vocabulary.
 """
 
 import json
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,8 @@ NAMES = {  # PyTorch's, and ours
 }
 IGNORED = ["encoder.embed_tokens.*", "decoder.embed_tokens.*", "*EncDecAttention.relative*"]
 Ids = jax.Array | np.ndarray
+Memory: TypeAlias = tuple[jax.Array, jax.Array]
+"""Keys and values [L, B, S, H, D] of the encoder's features, in each layer of the decoder."""
 
 # The model ---------------------------------------------------------------------------------------
 
@@ -85,18 +88,22 @@ class Layer(nnx.Module):
             width, config["d_ff"], activation=ACTIVATIONS[act], use_bias=False, rngs=rngs
         )
 
-    def __call__(self, x: jax.Array, *, memory: Any, **options: Any) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, memory: Memory | None, read: jax.Array | None, **options: Any
+    ) -> jax.Array:
         """The features [B, T, W] for those of the layer before; `options` are attention's.
 
         Args:
           x: [B, T, W].
-          memory: in a decoder, the encoder's features [B, S, W] and their mask [B, 1, T, S].
+          memory: in a decoder, keys and values [B, S, H, D] of the encoder's features.
+          read: which of these are no padding, [B, 1, 1, S]; None for all.
           **options: for the attention of a stack to itself.
         """
         x = x + self.attention(self.attention_norm(x), **options)
-        if self.cross is not None and self.cross_norm is not None:
-            features, mask = memory
-            x = x + self.cross(self.cross_norm(x), features, mask=mask, decode=False)
+        if self.cross is not None and self.cross_norm is not None and memory is not None:
+            query = self.cross.query(self.cross_norm(x))  # [B, T, H, D]
+            found = nnx.dot_product_attention(query, *memory, mask=read, scale=self.cross.scale)
+            x = x + self.cross.out(found)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -112,13 +119,31 @@ class Stack(nnx.Module):
             max_distance=config.get("relative_attention_max_distance", 128),
             rngs=rngs,
         )
-        self.layers = nnx.Repeat(Layer, layers, config, decodes, rngs=rngs)
+        per_layer = ["memory"] if decodes else []
+        self.layers = nnx.Repeat(Layer, layers, config, decodes, rngs=rngs, per_layer=per_layer)
         epsilon = config["layer_norm_epsilon"]
         self.norm = nnx.RMSNorm(config["d_model"], epsilon=epsilon, rngs=rngs)
 
-    def __call__(self, x: jax.Array, *, memory: Any = None, **options: Any) -> jax.Array:
+    def remember(self, features: jax.Array) -> Memory:
+        """What all layers look up in the encoder's features [B, S, W]."""
+
+        def keys_and_values(cross: nnx.MultiHeadAttention, x: jax.Array) -> Memory:
+            return cross.key(x), cross.value(x)
+
+        cross: Any = self.layers.block.cross  # of all layers, stacked
+        return nnx.vmap(keys_and_values, in_axes=(0, None))(cross, features)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        *,
+        memory: Memory | None = None,
+        read: jax.Array | None = None,
+        **options: Any,
+    ) -> jax.Array:
         """The features [B, T, W] of embeddings [B, T, W]."""
-        return self.norm(self.layers(x, memory=memory, bias=self.bias(), **options))
+        options |= {"memory": memory, "read": read, "bias": self.bias()}
+        return self.norm(self.layers(x, **options))
 
 
 class T5(nnx.Module):
@@ -134,23 +159,24 @@ class T5(nnx.Module):
         scales = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
         self.factor = width**-0.5 if scales else 1.0
 
-    def encode(self, tokens: Ids, is_real: Ids | None = None) -> jax.Array:
-        """The features [B, S, W] of `tokens` [B, S]; `is_real` [B, S] is 0 for padding."""
-        mask = None if is_real is None else jnp.asarray(is_real)[:, None, None, :]
-        return self.encoder(self.shared(jnp.asarray(tokens)), mask=mask)
+    def encode(self, tokens: Ids, is_real: Ids | None = None) -> Memory:
+        """What the decoder looks up in `tokens` [B, S]; `is_real` [B, S] is 0 for padding."""
+        features = self.encoder(self.shared(jnp.asarray(tokens)), mask=_mask(is_real))
+        return self.decoder.remember(features)
 
-    def decode(
-        self, tokens: Ids, memory: jax.Array, is_real: Ids | None = None, **options: Any
-    ) -> jax.Array:
-        """The logits [B, T, V] for `tokens` [B, T], after the encoder's features [B, S, W]."""
-        mask = None if is_real is None else jnp.asarray(is_real)[:, None, None, :]
+    def decode(self, tokens: Ids, memory: Memory, is_real: Ids | None = None) -> jax.Array:
+        """The logits [B, T, V] for `tokens` [B, T], after what `encode` returned."""
         x = self.shared(jnp.asarray(tokens))
-        x = self.decoder(x, memory=(memory, mask), is_causal=True, **options)
+        x = self.decoder(x, memory=memory, read=_mask(is_real), is_causal=True)
         return self.shared.attend(x * self.factor) if self.head is None else self.head(x)
 
     def __call__(self, tokens: Ids, outputs: Ids, is_real: Ids | None = None) -> jax.Array:
         """The logits [B, T, V] for `outputs` [B, T], after reading `tokens` [B, S]."""
         return self.decode(outputs, self.encode(tokens, is_real), is_real)
+
+
+def _mask(is_real: Ids | None) -> jax.Array | None:
+    return None if is_real is None else jnp.asarray(is_real)[:, None, None, :]
 
 
 def names_of(tensors: Mapping[str, Any]) -> dict[str, str]:
@@ -171,13 +197,13 @@ def load_model(folder: Path) -> tuple[T5, Mapping[str, Any]]:
 
 
 @nnx.jit
-def encode(model: T5, tokens: np.ndarray, is_real: np.ndarray) -> jax.Array:
-    """The features [B, S, W] of `tokens` [B, S]."""
+def encode(model: T5, tokens: np.ndarray, is_real: np.ndarray) -> Memory:
+    """What the decoder looks up in `tokens` [B, S]."""
     return model.encode(tokens, is_real)
 
 
 @nnx.jit
-def next_tokens(writer: T5, tokens: Ids, memory: jax.Array, is_real: np.ndarray) -> jax.Array:
+def next_tokens(writer: T5, tokens: Ids, memory: Memory, is_real: np.ndarray) -> jax.Array:
     """The likeliest tokens [B] after `tokens` [B, 1], which the cache keeps."""
     return writer.decode(tokens, memory, is_real)[:, -1].argmax(-1)
 

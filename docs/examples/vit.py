@@ -144,8 +144,9 @@ class ViT(nnx.Module):
 
 def hidden_features(config: Mapping[str, Any]) -> int:
     """The width within a feed-forward layer."""
-    given = config.get("intermediate_size")
-    return given or int(config["hidden_size"] * config.get("mlp_ratio", 4))
+    if "mlp_ratio" in config:
+        return int(config["hidden_size"] * config["mlp_ratio"])
+    return int(config["intermediate_size"])
 
 
 def cubic(old: int, new: int) -> np.ndarray:
@@ -164,8 +165,15 @@ def cubic(old: int, new: int) -> np.ndarray:
 def load_model(folder: Path) -> tuple[ViT, Mapping[str, Any]]:
     """The model of a folder, and its config.json."""
     config, tensors = json.loads((folder / "config.json").read_text("utf-8")), load(folder)
+    return filled(config, tensors), config
+
+
+def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ViT:
+    """The model with these values."""
     model = nnx.eval_shape(lambda: ViT(config, tensors, rngs=nnx.Rngs(0)))
-    return from_torch(model, tensors, rename=NAMES, ignore=IGNORED), config
+    # The inputs of DINOv2's head are features of two kinds, not an image that was flattened.
+    flattened = {"classifier": None} if model.of_all else None
+    return from_torch(model, tensors, rename=NAMES, ignore=IGNORED, flattened=flattened)
 
 
 @nnx.jit

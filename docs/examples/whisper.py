@@ -117,7 +117,8 @@ class Decoder(nnx.Module):
         def keys_and_values(cross: nnx.MultiHeadAttention, x: jax.Array) -> Memory:
             return cross.key(x), cross.value(x)
 
-        return nnx.vmap(keys_and_values, in_axes=(0, None))(self.layers.block.cross, features)
+        cross: Any = self.layers.block.cross  # of all layers, stacked
+        return nnx.vmap(keys_and_values, in_axes=(0, None))(cross, features)
 
     def __call__(self, tokens: Ids, memory: Memory, first: Any = 0) -> jax.Array:
         """The logits [B, T, V] for `tokens` [B, T], of which the first one is at that position."""
@@ -133,7 +134,7 @@ class Whisper(nnx.Module):
     def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
         self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
 
-    def __call__(self, sound: jax.Array, tokens: Ids) -> jax.Array:
+    def __call__(self, sound: Any, tokens: Ids) -> jax.Array:
         """The logits [B, T, V] for `tokens` [B, T], after a spectrogram [B, F, M]."""
         return self.decoder(tokens, self.decoder.remember(self.encoder(sound)))
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -143,3 +144,62 @@ def test_gpt2(monkeypatch, capsys, tmp_path):
     np.testing.assert_array_equal(gpt2.write(model, prompts, 12), generated)
     run("gpt2", monkeypatch, "--out", str(tmp_path))
     assert "40 of 40 tensors as they were" in capsys.readouterr().out
+
+
+def test_whisper(monkeypatch, capsys, tmp_path):
+    whisper, expected = example("whisper"), expected_of("whisper")
+    model, _ = whisper.load_model(CHECKPOINTS / "whisper")
+    sound, tokens = expected["in.input_features"].swapaxes(1, 2), expected["in.decoder_input_ids"]
+    logits = nnx.jit(lambda m, *x: m(*x))(model, sound, tokens)
+    near(logits, expected["out.logits"], 1e-4, 1e-4)
+    after = whisper.write(model, sound, tokens, 3)
+    np.testing.assert_array_equal(after[:, 0], expected["out.logits"][:, -1].argmax(-1))
+    longer = np.concatenate([tokens, after[:, :2]], axis=1)
+    np.testing.assert_array_equal(after[:, 2], model(sound, longer)[:, -1].argmax(-1))
+    run("whisper", monkeypatch, "--out", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert "the same anew" in printed
+    assert "113 of 113 tensors as they were" in printed
+
+
+def test_vit(monkeypatch, capsys, tmp_path):
+    vit, expected = example("vit"), expected_of("vit")
+    model, _ = vit.load_model(CHECKPOINTS / "vit")
+    for size, name in (("pixel_values", "logits"), ("larger", "larger")):
+        images = np.moveaxis(expected[f"in.{size}"], 1, -1)
+        near(vit.logits(model, images), expected[f"out.{name}"], 1e-4, 1e-4)
+    run("vit", monkeypatch, "--out", str(tmp_path))
+    assert "56 of 56 tensors as they were" in capsys.readouterr().out
+
+
+def test_convnext(monkeypatch, capsys, tmp_path):
+    run("convnext", monkeypatch, "--out", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert re.search(r"differ by \d\.\de-0[6-9] from", printed), printed
+    assert "61 of 61 tensors as they were" in printed
+
+
+@pytest.mark.parametrize("name", ["deit", "dinov2", "convnextv2"])
+def test_other_images(name):
+    """Weights are drawn as in test_other_decoders.py, and transformers 5.24 computed the logits."""
+    with np.load(Path(__file__).parent / "data" / "images.npz") as file:
+        data = dict(file)
+    config, shapes = (json.loads(str(data[f"{name}.{part}"])) for part in ("config", "shapes"))
+    draw, tensors = np.random.default_rng(0), {}
+    for key, shape in sorted(shapes.items()):
+        tensors[key] = draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)
+    module = example("convnext" if name == "convnextv2" else "vit")
+    model = module.filled(config, tensors)
+    cases = [("images", "logits")] + [("larger", "larger")] * (name == "dinov2")
+    for images, logits in cases:
+        got = module.logits(model, np.moveaxis(data[images], 1, -1))
+        near(got, data[f"{name}.{logits}"], 1e-4, 1e-4)
+
+
+@pytest.mark.parametrize(("name", "tensors"), [("decoders", 52), ("sparse_decoders", 41)])
+def test_programs_of_other_decoders(name, tensors, monkeypatch, capsys, tmp_path):
+    run(name, monkeypatch, "--out", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert f"{tensors} of {tensors} tensors as they were" in printed
+    rows = [re.findall(r"\d+", line)[-12:] for line in printed.splitlines()[2:6]]
+    assert rows[:2] == rows[2:]

@@ -243,12 +243,17 @@ def test_repeated_adapters_are_merged():
         base = nnx.Linear(4, 4, rngs=rngs)
         return nnx.LoRA(4, 2, 4, base_module=base, rngs=rngs)
 
-    model = Repeat(block, 3, rngs=Rngs(0))
-    model.block.lora_b[...] = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 4)))
-    expected = model(X)
-    model.block.merge()
-    assert not model.block.lora_b[...].any()
-    np.testing.assert_allclose(model(X), expected, rtol=1e-4, atol=1e-5)
+    def linear(rngs):
+        return nnx.LoRALinear(4, 4, lora_rank=2, rngs=rngs)
+
+    for make in (block, linear):
+        model = Repeat(make, 3, rngs=Rngs(0))
+        adapter = getattr(model.block, "lora", model.block)
+        adapter.lora_b[...] = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 4)))
+        expected = model(X)
+        model.block.merge()
+        assert not adapter.lora_b[...].any()
+        np.testing.assert_allclose(model(X), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_lora_linear_is_a_linear_with_an_adapter():
@@ -256,7 +261,14 @@ def test_lora_linear_is_a_linear_with_an_adapter():
     assert isinstance(layer, nnx.Linear)
     np.testing.assert_array_equal(layer(X), nnx.Linear(4, 5, rngs=Rngs(0))(X))
     layer.lora.lora_b[...] = jnp.ones((2, 5))
-    assert not np.allclose(layer(X), nnx.Linear(4, 5, rngs=Rngs(0))(X))
+    expected = layer(X)
+    assert not np.allclose(expected, nnx.Linear(4, 5, rngs=Rngs(0))(X))
+    layer.merge()
+    assert not layer.lora.lora_b[...].any()
+    alone = nnx.Linear(4, 5, rngs=Rngs(1))
+    alone.kernel, alone.bias = layer.kernel, layer.bias
+    for merged in (layer, alone):
+        np.testing.assert_allclose(merged(X), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_only_the_adapter_is_of_its_type():

@@ -270,6 +270,101 @@ def test_layers_that_alternate(style):
 DENSE_SHAPES = {"weight": (8, 8), "bias": (8,)}
 
 
+class Nested(nnx.Module):
+    """Layers in lists and sequences, which are in a layer that is repeated itself."""
+
+    def __init__(self, rngs):
+        linear = functools.partial(nnx.Linear, 8, 8)
+        self.experts = nnx.Repeat(linear, 2, rngs=rngs)
+        self.pairs = nnx.Repeat([linear, linear], 4, rngs=rngs)
+        self.mlp = nnx.Sequential(linear(rngs=rngs), nnx.relu, linear(rngs=rngs))
+
+    def __call__(self, x):
+        return self.mlp(self.pairs(self.experts(x)))
+
+
+class LinenNested(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Repeat(nn.Dense(8), 2, name="experts")(x)
+        x = nn.Repeat([nn.Dense(8), nn.Dense(8)], 4, name="pairs")(x)
+        return nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(8)], name="mlp")(x)
+
+
+@pytest.mark.parametrize("style", ["nnx", "linen"])
+def test_lists_in_repeated_layers(style):
+    names = ["experts.0", "experts.1", *(f"pairs.{i}" for i in range(4)), "mlp.0", "mlp.2"]
+    shapes = {f"{name}.{k}": s for name in names for k, s in DENSE_SHAPES.items()}
+    state_dict = layers_of(3, **shapes)
+    x = expected = x_of()
+    for i in range(3):
+        for name in names:
+            weight, bias = (state_dict[f"layers.{i}.{name}.{k}"] for k in DENSE_SHAPES)
+            expected = expected @ weight.T.astype(np.float64) + bias
+            expected = np.maximum(expected, 0) if name == "mlp.0" else expected
+    if style == "nnx":
+
+        class Model(nnx.Module):
+            def __init__(self):
+                self.layers = nnx.Repeat(Nested, 3, rngs=nnx.Rngs(0))
+
+        model = from_torch(Model(), state_dict)
+        got, back = model.layers(x), to_torch(model)
+        like = to_torch(model, like=state_dict)
+    else:
+
+        class Model(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.Repeat(LinenNested(), 3, name="layers")(x)
+
+        options = {"inputs": [x], "rename": {".mlp.0": "Dense_1", ".mlp.2": "Dense_2"}}
+        variables = from_torch(Model(), state_dict, **options)
+        got = Model().apply(variables, x)
+        back = to_torch(Model(), variables=variables, **options)
+        like = to_torch(Model(), variables=variables, like=state_dict, **options)
+    near(got, expected, 1e-4, 1e-4 * float(np.abs(expected).max()))
+    identical(like, state_dict)
+    assert set(back) == set(state_dict)
+    identical({k: back[k] for k in state_dict}, state_dict)
+
+
+@pytest.mark.parametrize("key_heads", [4, 2, 1])
+@pytest.mark.parametrize("style", ["nnx", "linen"])
+def test_projections_head_by_head(key_heads, style):
+    """GPT-NeoX and BLOOM (as many heads of keys), Falcon (fewer, or one)."""
+    width, depth, shared = 8, 3, 4 // key_heads
+    rows = key_heads * (shared + 2) * depth
+    state_dict = state_of(
+        **{"query_key_value.weight": (rows, width), "query_key_value.bias": (rows,)},
+        **{"dense.weight": (width, 4 * depth), "dense.bias": (width,)},
+    )
+    x = x_of()
+    options = {"qkv_features": 4 * depth, "num_kv_heads": key_heads}
+    if style == "nnx":
+        layer = nnx.MultiHeadAttention(4, width, decode=False, rngs=nnx.Rngs(0), **options)
+        got = from_torch(layer, state_dict)(x)
+        identical(to_torch(layer, like=state_dict), state_dict)
+    else:
+        layer = nn.MultiHeadAttention(4, **options)
+        variables = from_torch(layer, state_dict, inputs=[x])
+        got = layer.apply(variables, x)
+        identical(to_torch(layer, variables=variables, like=state_dict), state_dict)
+    weight, bias = (state_dict[f"query_key_value.{k}"] for k in ("weight", "bias"))
+    expected = np.zeros((2, 3, 4 * depth))
+    for b in range(2):
+        joined = x[b].astype(np.float64) @ weight.T + bias  # [T, rows]
+        parts = joined.reshape(3, key_heads, shared + 2, depth)
+        for h in range(4):
+            of_key = parts[:, h // shared]
+            logits = of_key[:, h % shared] @ of_key[:, shared].T / np.sqrt(depth)
+            powers = np.exp(logits - logits.max(-1, keepdims=True))
+            y = powers / powers.sum(-1, keepdims=True) @ of_key[:, shared + 1]
+            expected[b, :, h * depth : (h + 1) * depth] = y
+    expected = expected @ state_dict["dense.weight"].T + state_dict["dense.bias"]
+    near(got, expected, 1e-4, 1e-4)
+
+
 @pytest.mark.parametrize("repeated", [False, True])
 def test_adapters_are_transparent(repeated):
     """A layer in a LoRA is found under its own name; the adapter has those of PEFT."""

@@ -176,18 +176,23 @@ class LoRA(Layer):
         True
         """
         kernel = getattr(self.base_module, "kernel", None)
-        a, b = self.lora_a.get_value(), self.lora_b.get_value()
-        change = a @ b  # [..., I, O]; in `Repeat`, the first axis is that of the layers
-        if not isinstance(kernel, Variable) or kernel.get_value().size != change.size:
+        if not isinstance(kernel, Variable) or not self._add_to(kernel):
             got = "None" if self.base_module is None else describe(self.base_module)
             raise ArgumentError(
                 f"An adapter from {self.in_features} to {self.out_features} can be merged into a"
                 f" kernel of that size only; `base_module` is {got}.",
                 hint="Pass a Linear or LinearGeneral as base_module.",
             )
-        old = kernel.get_value()
+
+    def _add_to(self, kernel: Variable[Array]) -> bool:
+        """Adds the adapter to a kernel and becomes zero itself; False if sizes differ."""
+        a, b, old = self.lora_a.get_value(), self.lora_b.get_value(), kernel.get_value()
+        change = a @ b  # [..., I, O]; in `Repeat`, the first axis is that of the layers
+        if old.size != change.size:
+            return False
         kernel.set_value(old + jnp.reshape(change, old.shape).astype(old.dtype))
         self.lora_b.set_value(jnp.zeros_like(b))
+        return True
 
 
 class LoRALinear(Linear):
@@ -265,3 +270,20 @@ class LoRALinear(Linear):
         """
         y = super().__call__(x, out_sharding=out_sharding)  # [..., out_features]
         return y + self.lora(x)
+
+    def merge(self) -> None:
+        """Adds the adapter to the kernel, and sets `lora_b` to zero.
+
+        The output stays the same within rounding, and kernel and bias are those of a `Linear`. In
+        `nnx.Repeat`, the adapters of all layers are merged.
+
+        >>> import jax.numpy as jnp
+        >>> from linnet.module_core.nnx import Rngs
+        >>> layer = LoRALinear(2, 3, lora_rank=1, rngs=Rngs(0))
+        >>> layer.lora.lora_b[...] = jnp.ones((1, 3))
+        >>> y = layer(jnp.ones((1, 2)))
+        >>> layer.merge()
+        >>> bool(jnp.allclose(jnp.ones((1, 2)) @ layer.kernel, y))
+        True
+        """
+        self.lora._add_to(self.kernel)

@@ -220,23 +220,40 @@ def layout_of(target: Target, path: Path) -> Layout:
 
 
 def with_repeats(renames: Renames, target: Target) -> Renames:
-    """The renames, and those of `Sequential` and `Repeat`, whose layer 3 PyTorch calls "3"."""
+    """The renames, and those of `Sequential` and `Repeat`, whose layer 3 PyTorch calls "3".
+
+    What is inside of a `Repeat` follows the index of its layer: "layers/block[{i}]/experts/{j}".
+    """
     result = Renames({})
     result.table = list(renames.table)
     named = set(renames.stacked())
-    for path, length, each in target.stacks:
-        where = "/".join(path)
-        if f"{where}/block".strip("/") in named or f"{where}/block_0".strip("/") in named:
+    repeated: dict[Path, str] = {}
+
+    def inside(path: Path) -> tuple[str, str]:
+        """The path with the indices of the layers that it is in, and a name for one more."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in repeated:
+                where = "/".join((repeated[path[:end]], *path[end:]))
+                return where, "i" * (1 + where.count("[{"))
+        return "/".join(path), "i"
+
+    for path, length, each in sorted(target.stacks, key=lambda stack: len(stack[0])):
+        whole = "/".join(path)
+        where, i = inside(path)
+        blocks = ["block"] if each == 1 else [f"block_{n}" for n in range(each)]
+        repeated.update({(*path, b): f"{where}/{b}[{{{i}}}]".strip("/") for b in blocks})
+        if f"{whole}/{blocks[0]}".strip("/") in named:
             continue
         if each == 1:
-            result.add(f"{where}/{{i}}".strip("/"), f"{where}/block[{{i}}]".strip("/"))
+            result.add(f"{where}/{{{i}}}".strip("/"), repeated[(*path, "block")])
             continue
-        for i in range(length):  # layer i is in step i // each
-            step = f"{where}/block_{i % each}[{i // each}]"
-            result.add(f"{where}/{i}".strip("/"), step.strip("/"))
+        for n in range(length):  # layer n is in step n // each
+            step = f"{where}/block_{n % each}[{n // each}]"
+            result.add(f"{where}/{n}".strip("/"), step.strip("/"))
     for path, names in target.sequences:
-        where = "/".join(path)
-        result.add(f"{where}/{{i}}".strip("/"), f"{where}/{names}".strip("/"))
+        where, i = inside(path)
+        numbered = names.replace("{i}", f"{{{i}}}")
+        result.add(f"{where}/{{{i}}}".strip("/"), f"{where}/{numbered}".strip("/"))
     return result
 
 

@@ -106,8 +106,17 @@ class Renames:
 
     def stacked(self) -> list[str]:
         """The paths of variables that hold several layers, without the index."""
-        found = [_INDEX.split(value)[0] for _, value in self.table if _INDEX.search(value)]
+        found = [
+            _INDEX.sub("", value[: index.start()])
+            for _, value in self.table
+            for index in _INDEX.finditer(value)
+        ]
         return list(dict.fromkeys(found))
+
+
+def _is_number(word: str) -> bool:
+    """Whether a placeholder matches numbers; `{ii}` is for a list in layer `{i}` of another."""
+    return word in ("j", "k", "n") or set(word) == {"i"}
 
 
 def _renamed(path: str, key: str, value: str) -> str:
@@ -116,11 +125,11 @@ def _renamed(path: str, key: str, value: str) -> str:
     for match in _PLACEHOLDER.finditer(key):
         word = match[1]
         pattern += re.escape(key[end : match.start()])
-        pattern += rf"(?P<{word}>\d+)" if word in "ijkn" else rf"(?P<{word}>[^/\[\]]+?)"
+        pattern += rf"(?P<{word}>\d+)" if _is_number(word) else rf"(?P<{word}>[^/\[\]]+?)"
         end = match.end()
     pattern += re.escape(key[end:])
     # Both spellings of a number: "layers_3" and "layers/3".
-    pattern = re.sub(r"[/_](?=\d|\(\?P<[ijkn]>)", "[/_]", pattern)
+    pattern = re.sub(r"[/_](?=\d|\(\?P<(?:[jkn]|i+)>)", "[/_]", pattern)
     pattern = (r"(?:(?<=/)|^)" if anywhere else "^") + pattern
     pattern += r"(?=/|$)" if key else ""
 

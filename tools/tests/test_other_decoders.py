@@ -1,0 +1,70 @@
+"""Decoders of many families against what PyTorch computed: `data/decoders.npz`.
+
+For each family it holds config.json, the names and shapes of the tensors, and what transformers
+5.24 computed in float32 after `drawn` had given the tensors their numbers: the logits of two rows
+of tokens, and the three likeliest tokens after them.
+"""
+
+import functools
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optax", reason="the examples need it")
+
+from comparing import near
+from linnet import nnx
+from linnet.weights import to_torch
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+with np.load(Path(__file__).parent / "data" / "decoders.npz") as file:
+    DATA = dict(file)
+FAMILIES = [name.removesuffix(".config") for name in DATA if name.endswith(".config")]
+SPARSE = ("mixtral", "qwen2_moe", "olmoe", "gpt_oss")
+WRITE = ("falcon_rw", "cohere2", "gpt_oss")  # penalties, a window in most layers, sinks
+
+
+@pytest.fixture(scope="module", autouse=True)
+def examples():
+    """Examples import each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        yield
+
+
+def drawn(shapes):
+    draw = np.random.default_rng(0)
+    return {
+        name: draw.normal(0.5 if len(shape) == 1 else 0, 0.4, shape).astype(np.float32)
+        for name, shape in sorted(shapes.items())
+    }
+
+
+@functools.cache
+def loaded(name):
+    """The module of the family, the checkpoint, and the model."""
+    module = importlib.import_module("sparse_decoders" if name in SPARSE else "decoders")
+    config, shapes = (json.loads(str(DATA[f"{name}.{part}"])) for part in ("config", "shapes"))
+    of = importlib.import_module("llama").Checkpoint(config, drawn(shapes))
+    return module, of, module.load_model(of)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logits(name):
+    module, of, model = loaded(name)
+    expected = DATA[f"{name}.logits"]
+    ours = nnx.jit(lambda model, x: model(x))(model, DATA["tokens"])
+    near(ours, expected, 1e-4, 1e-4 * float(np.abs(expected).max()))
+    ignore = getattr(module, "IGNORED", ())
+    back = to_torch(model, like=of.tensors, rename=module.names_of(of), ignore=ignore)
+    assert all(back[key].tobytes() == value.tobytes() for key, value in of.tensors.items())
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_generated(name):
+    module, _, model = loaded(name)
+    written = module.write(model, list(DATA["tokens"]), 3)
+    np.testing.assert_array_equal(written, DATA[f"{name}.generated"])
