@@ -54,7 +54,7 @@ OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | 
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
 # What only some sessions install: `tests` where everything is tested, on the newest jax.
-OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku")
+OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku", "flatbuffers")
 
 
 class Block(NamedTuple):
@@ -146,7 +146,8 @@ def test_page(page, reader, module, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported
     text = as_read(TEXTS[page], reader)
     for name in OPTIONAL:
-        if re.search(rf"^(import|from) {name}\b", text, re.M) and not installed(name):
+        needs = rf"^(import|from) {name}\b|\bpip install {name}\b"
+        if re.search(needs, text, re.M) and not installed(name):
             pytest.skip(f"{name} is not installed")
     for block in blocks(text):
         run(block, page, module)
