@@ -66,10 +66,15 @@ def test_named_things_exist(page):
     for name in {name for span in spans(page) for name in NAME.findall(span)}:
         if name.startswith("linnet.keras_bridge") or (name.startswith("optax.") and not HAS_OPTAX):
             continue  # the first asks for a backend when it is imported
+        if name.startswith("jax.") and jax.__version_info__ < (0, 10):
+            continue  # pages also tell of what newer versions have
         try:
             resolve(name)
-        except (AttributeError, ImportError) as error:
+        except AttributeError as error:
             missing.append(f"{name}: {error}")
+        except ModuleNotFoundError as error:
+            if name.startswith(str(error.name)):  # and not what the module itself needs
+                missing.append(f"{name}: {error}")
     assert not missing
 
 
