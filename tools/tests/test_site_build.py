@@ -166,11 +166,11 @@ SEARCHES = {
     "LoRA": "guides/fine_tuning/",
     "mixed precision": "guides/training_recipes/",
     "gradient accumulation": "guides/training_recipes/",
-    "early stopping": "guides/training_recipes/",
+    "early stopping": "guides/logging/",
     "FSDP": "guides/sharding/",
     "hugging face": "guides/torch_weights/",
     "checkpoint": "guides/checkpoints/",
-    "keras": "guides/keras/",
+    "keras": "guides/from_keras/",
     "install": "installing/",
     "recompilation": "guides/debugging/",
 }
@@ -179,6 +179,73 @@ SEARCHES = {
 @pytest.mark.parametrize("query", SEARCHES)
 def test_a_search_finds_first_what_answers_it(query):
     assert searching.pages(query)[:1] == [SEARCHES[query]], searching.pages(query)[:5]
+
+
+# Questions of users in public threads, as the words of a search, and the guide that answers. The
+# frequently asked questions lead there, too.
+QUESTIONS = {
+    "freeze layers": "fine_tuning",
+    "freeze entries array": "fine_tuning",
+    "weight decay bias": "from_pytorch",
+    "load parameters checkpoint": "surgery",
+    "new head": "fine_tuning",
+    "learning rate print": "faq",
+    "gradient accumulation": "training_recipes",
+    "EMA": "training_recipes",
+    "GAN": "training_recipes",
+    "L-BFGS": "training_recipes",
+    "batch normalization": "state",
+    "normalization vmap": "transforms",
+    "per-example gradients": "transforms",
+    "ensemble": "transforms",
+    "scan layers": "transforms",
+    "hypernetwork": "transforms",
+    "hessian": "transforms",
+    "MAML": "transforms",
+    "while loop": "transforms",
+    "dropout key": "randomness",
+    "reproduce run": "randomness",
+    "rename layer": "faq",
+    "intermediate activations": "faq",
+    "capture_intermediates": "state",
+    "sow": "state",
+    "perturb": "state",
+    "share parameters": "custom_layers",
+    "tie embedding": "custom_layers",
+    "initializer": "custom_layers",
+    "WeightNorm": "faq",
+    "pytorch weights": "torch_weights",
+    "pytorch outputs": "faq",
+    "pretrained models": "faq",
+    "pickle": "faq",
+    "orbax restore": "checkpoints",
+    "ONNX": "exporting",
+    "TensorFlow": "exporting",
+    "StableHLO": "exporting",
+    "compile again": "debugging",
+    "slower plain jax": "faq",
+    "NaN": "debugging",
+    "GPU memory": "faq",
+    "data loader": "from_pytorch",
+    "several GPUs": "faq",
+    "beam search": "seq2seq",
+    "teacher forcing": "seq2seq",
+    "scheduled sampling": "seq2seq",
+    "different lengths": "recurrent",
+    "linen in nnx": "mixing_styles",
+    "prune": "surgery",
+    "replace layers": "surgery",
+    "unit test model": "testing",
+    "tensorboard": "logging",
+    "early stopping": "logging",
+    "from keras": "from_keras",
+}
+
+
+@pytest.mark.parametrize("query", QUESTIONS)
+def test_a_search_finds_the_answer_to_a_question(query):
+    first = searching.pages(query)[:4]
+    assert {f"guides/{QUESTIONS[query]}/", "guides/faq/"} & set(first), first
 
 
 LOADED = re.compile(
