@@ -27,7 +27,7 @@ from website import reference
 from workspace import ROOT
 
 DOCS = ROOT / "docs"
-SHOWN = (".md", ".svg", ".png")
+SHOWN = (".md", ".svg", ".png", ".ipynb")
 INCLUDED = re.compile(r"^<!-- README\.md: (.*) -->$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!https?:|#|mailto:)([^()\s]+)\)")
 SOURCE = '<details class="mkdocstrings-source"'

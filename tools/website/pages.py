@@ -20,7 +20,7 @@ from website.api import Entry, Part
 from workspace import ROOT, Package
 
 # In searches, what guides and the pages in docs/api say comes before.
-LOWER = "---\nsearch: {boost: 0.5}\n---\n\n"
+LOWER = "---\nsearch: {boost: 0.2}\n---\n\n"
 EXAMPLES = ROOT / "docs" / "examples"
 
 
