@@ -149,6 +149,16 @@ def test_draws_of_an_inner_trace_are_left_alone(monkeypatch):
     assert compare(monkeypatch, Outer(), jax.random.key(0)) == 1
 
 
+def test_draws_inside_of_remat_are_grouped(monkeypatch):
+    class Two(linen.Module):
+        @linen.compact
+        def __call__(self):
+            for inner in (linen.remat(Leaves), linen.remat(linen.remat(Leaves))):
+                inner(("normal",))()
+
+    assert compare(monkeypatch, Two(), jax.random.key(0)) == 1
+
+
 def test_vmap_of_init_groups_nothing():
     keys = jax.random.split(jax.random.key(0), 3)
     init = Leaves(("normal",)).init

@@ -27,10 +27,11 @@ X = jnp.arange(6.0).reshape(2, 3)
 
 class Dense(Module):
     kernel_init: object = INIT.lecun_normal()
+    features: int = 4
 
     @compact
     def __call__(self, x):
-        return x @ self.param("kernel", self.kernel_init, (x.shape[-1], 4))
+        return x @ self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
 
 
 def with_body(body, **members):

@@ -263,6 +263,13 @@ def test_repeat_in_repeat():
     near(repeated.apply(both, X, **options)[0], Loop().apply(wanted, X, **options)[0])
 
 
+def test_a_repeat_as_a_layer_of_repeat():
+    """All layers of all layers differ."""
+    model = nn.Repeat(nn.Repeat(Block, 2), 3)
+    kernels = model.init(KEYS["params"], X)["params"]["block"]["block"]["kernel"]
+    assert len({kernel.tobytes() for row in np.asarray(kernels) for kernel in row}) == 6
+
+
 def test_a_lifted_repeat_draws_the_same():
     class Outer(nn.Module):
         lift: bool

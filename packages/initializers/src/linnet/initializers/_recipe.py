@@ -84,6 +84,18 @@ class Recipe(ABC):
         """
         return self if self._is_static else None
 
+    def quick_key(self, key: object, shape: Shape) -> object:
+        """`key`, or one that draws the same bits and compiles more quickly.
+
+        Libraries use it for a jitted loop of draws (`linnet.module_core.linen`), since the calls
+        inside of it get traced keys. Call it outside of the loop.
+
+        Args:
+          key: a PRNG key, typed or raw.
+          shape: of all draws together.
+        """
+        return _converted(key) if is_quicker(key, shape) else key
+
     def __call__(
         self,
         key: object,

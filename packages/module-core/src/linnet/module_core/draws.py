@@ -16,7 +16,8 @@ A value that was cast, constrained or otherwise changed is not replaced.
 **Which draws are recorded.** Those of initializers whose result depends on key, shape and dtype
 alone, and which may be called again: ours (their attribute `draws` is a hashable kind; a box around
 one passes it on) and those of `jax.nn.initializers`. Any other function runs once, as before. Draws
-under an inner transform belong to another trace and are left alone.
+under an inner transform belong to another trace and are left alone, except those inside of
+`linen.remat`, which returns them as they are (`linen.passages`).
 
 **Why the bits are equal.** A group runs the initializer on one key at a time, in a `scan`: the
 equations are those of a single draw, with the same constants, and no generator, factorization or
@@ -28,8 +29,13 @@ depend on a batch.
 conditional writes one of them: XLA does that in place, and no stacked array has to be split.
 The temporary memory is that of one draw; the single draws of one program need more, because
 XLA works on several at a time. Each step evaluates all conditionals, so a loop has at most
-`_LONGEST` parameters. With several devices or on a mesh, nothing is grouped: each parameter may get
-another layout, and of a parameter that is drawn by itself, each device computes only its part.
+`_LONGEST` parameters.
+
+**Several devices.** There, draws are grouped if they are constrained to the same sharding: each
+device computes its part of each step, and nothing is gathered. nnx notes the constraint
+(`laid_out`) where it lays out a parameter on a mesh, or as `out_shardings` say. A draw whose
+sharding isn't known in the trace, as under `jax.jit(model.init, out_shardings=...)`, is left alone:
+in a group with differently sharded ones, it would be computed in one layout and moved to the other.
 """
 
 from __future__ import annotations
@@ -66,6 +72,7 @@ class _Kind(NamedTuple):
     root: int  # id of the root key
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    layout: Any = None  # a sharding that the value is constrained to
 
 
 class _Draw(NamedTuple):
@@ -79,6 +86,11 @@ class Recorder:
     def __init__(self) -> None:
         self._sources: dict[int, tuple[Any, _Source]] = {}  # by id(key), with the key
         self._kinds: dict[_Kind, list[_Draw]] = {}
+        self._where: dict[int, tuple[_Kind, _Draw]] = {}  # by id(value)
+
+    def _add(self, kind: _Kind, draw: _Draw) -> None:
+        self._kinds.setdefault(kind, []).append(draw)
+        self._where[id(draw.value)] = kind, draw
 
     def derived(self, key: object, root: object, number: object) -> None:
         """Notes that `key` is `fold_in(root, number)`."""
@@ -105,17 +117,44 @@ class Recorder:
             return
         named = tuple(sorted(kwargs.items()))
         kind = _Kind(draws, args, named, id(source.root), leaf.shape, leaf.dtype)
-        try:
-            group = self._kinds.setdefault(kind, [])
-        except TypeError:  # an argument that cannot be compared
-            return
-        group.append(_Draw(leaf, source))
+        with contextlib.suppress(TypeError):  # an argument that cannot be compared
+            self._add(kind, _Draw(leaf, source))
+
+    def laid_out(self, value: object, laid: object, layout: Any) -> None:
+        """Notes that `laid` is `value`, constrained to a sharding."""
+        known = self._where.get(id(value))
+        if known is not None and is_staged(laid):
+            kind, draw = known
+            self._add(kind._replace(layout=layout), _Draw(laid, draw.source))
+
+    # In the body of a transform that returns parameters as they are; see `linen.passages`.
+
+    def inner(self) -> Recorder:
+        """A recorder for the body."""
+        return Recorder()
+
+    def find(self, value: object) -> tuple[object, Any] | None:
+        """The root key of the draw that `value` is, and the rest of it."""
+        known = self._where.get(id(value))
+        if known is None:
+            return None
+        kind, draw = known
+        return draw.source.root, (kind, draw.source.number)
+
+    def passed(self, value: Any, root: object, rest: Any, loops: object) -> None:
+        """Notes that the body has returned, as `value`, what was drawn inside."""
+        kind, number = rest
+        if is_staged(value):
+            self._add(kind._replace(root=id(root)), _Draw(value, _Source(root, number)))
 
     def grouped(self, values: Sequence[Any]) -> list[Any]:
         """The results of a program, where recorded values are drawn in groups."""
         wanted = {id(value) for value in values}
         drawn: dict[int, Any] = {}
+        alone = is_for_one_device()
         for kind, group in self._kinds.items():
+            if kind.layout is None and not alone:
+                continue
             used = [draw for draw in group if id(draw.value) in wanted]
             for start in range(0, len(used), _LONGEST):
                 part = used[start : start + _LONGEST]
@@ -164,11 +203,15 @@ def _draw_group(kind: _Kind, group: Sequence[_Draw]) -> tuple[Any, ...]:
         count=len(group),
         shape=kind.shape,
         dtype=kind.dtype,
+        layout=kind.layout,
     )
     return arrays
 
 
-@functools.partial(jax.jit, static_argnames=("draws", "args", "kwargs", "count", "shape", "dtype"))
+_STATIC = ("draws", "args", "kwargs", "count", "shape", "dtype", "layout")
+
+
+@functools.partial(jax.jit, static_argnames=_STATIC)
 def _draw_all(
     root: Any,
     numbers: Any,
@@ -179,6 +222,7 @@ def _draw_all(
     count: int,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
+    layout: Any,
 ) -> tuple[Any, ...]:
     """Draws of one kind, in a loop over their keys. Jitted: a second trace reuses the first.
 
@@ -187,16 +231,21 @@ def _draw_all(
       numbers: uint32 [count], folded into it.
       draws, args, kwargs: an array is `draws(key, *args, **dict(kwargs))`.
       count, shape, dtype: of the arrays.
+      layout: the sharding of each; None for one device.
     """
+
+    def laid_out(array: Any) -> Any:
+        constrain: Any = jax.lax.with_sharding_constraint
+        return array if layout is None else constrain(array, layout)
 
     def step(arrays: tuple[Any, ...], at: tuple[Any, Any]) -> tuple[tuple[Any, ...], None]:
         i, number = at
-        value = strong(draws(jax.random.fold_in(root, number), *args, **dict(kwargs)))
+        value = laid_out(strong(draws(jax.random.fold_in(root, number), *args, **dict(kwargs))))
         # One conditional for each: with a `switch`, XLA would copy all arrays in each step.
         written = (jax.lax.cond(i == j, _new, _old, value, old) for j, old in enumerate(arrays))
         return tuple(written), None
 
-    empty = tuple(jnp.zeros(shape, dtype) for _ in range(count))
+    empty = tuple(laid_out(jnp.zeros(shape, dtype)) for _ in range(count))
     arrays, _ = jax.lax.scan(step, empty, (np.arange(count, dtype=np.int32), numbers))
     return arrays
 

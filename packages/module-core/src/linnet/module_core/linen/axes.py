@@ -16,7 +16,7 @@ from ..typing import InOutAxis as InOutAxis
 from ..typing import InOutScanAxis as InOutScanAxis
 from ..typing import Out as Out
 from ..typing import PyTree
-from .filters import CollectionFilter, group_collections
+from .filters import CollectionFilter, group_collections, in_filter
 
 
 class _Broadcast:
@@ -51,6 +51,11 @@ def out_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
         for f, axis in axes.items()
         if not isinstance(axis, In)
     }
+
+
+def axis_in(axes: Axes, collection: str) -> Any:
+    """The axis of a collection, by the first filter that matches it; None if none does."""
+    return next((axis for f, axis in axes.items() if in_filter(f, collection)), None)
 
 
 def split_streams(

@@ -6,6 +6,8 @@ Here the method is traced instead, with the arguments as they are, and the progr
 * A parameter whose initializer may be called again (`draws`) is a tracer while the method runs, and
   is drawn afterwards, by the call that an eager run would make.
 * Any other initial value is computed during the trace (`Scope.evaluate`).
+* The bodies of `remat`, `vmap`, `scan` and `Repeat` are traces of their own; `passages` follows
+  their parameters to what the transform returns.
 
 Every variable is therefore computed by the same operations as in an eager forward pass, and has the
 same bits. That would not hold for a value that the method itself computes, because a compiled
@@ -16,6 +18,8 @@ eagerly, where a trace cannot tell what `init` returns or does:
 * the program has effects (`jax.debug.print`, callbacks);
 * Python looks at a value, or any error is raised: the eager run raises the same error, or none;
 * a traced value outlives the trace, for example in a list outside;
+* a lifted transform returns a value that it computes: of a function of the user, for example, that
+  gets its key inside, or of a transform that is not among those above;
 * a method prints, which would show tracers.
 
 The class of such a module is remembered, so its method runs twice only at its first `init`. Under a
@@ -40,9 +44,11 @@ import numpy as np
 
 from .. import _compat
 from ..arrays import strong
-from ..draws import draws_of, fills_of
+from ..draws import draws_of, fills_of, is_staged
+from ..typing import PyTree
 from .context import context
 from .frame import Frame
+from .passages import Loops, along, drawn
 from .rng import abstract_key, fold_in
 
 if TYPE_CHECKING:
@@ -51,25 +57,66 @@ if TYPE_CHECKING:
 
 
 class _Draw(NamedTuple):
-    """How a parameter is drawn after the trace."""
+    """How a parameter is drawn after the trace.
 
-    placeholders: list[Any]
+    Attributes:
+      init, args, kwargs: its initializer, and what that gets after the key.
+      root: the root key.
+      numbers: what is folded into it, with an axis for each numbered loop; None if the key is
+        ignored.
+      loops: of the transforms that it is inside of.
+    """
+
     init: Callable[..., Any]
-    root: Any
-    number: np.uint32 | jax.Array | None  # folded into the root key; None: the key is ignored
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    root: Any
+    numbers: Any
+    loops: Loops = ()
+
+    def value(self, shape: tuple[int, ...]) -> Any:
+        """The array, of this shape.
+
+        Raises:
+          _NotToldError: the root key is not known.
+        """
+        init, args, kwargs, root, numbers, loops = self
+        if isinstance(root, jax.core.Tracer):
+            raise _NotToldError
+        if loops and numbers is not None:
+            draws = draws_of(init)
+            quick = getattr(draws, "quick_key", None)
+            key = root if quick is None else quick(root, shape)
+            return drawn(draws, key, numbers, args, kwargs, loops)
+        key = root if numbers is None else fold_in(root, numbers)
+        (array,) = jax.tree.leaves(strong(init(key, *args, **kwargs)))
+        return functools.reduce(along, reversed(loops), array)
+
+
+class _Constant(NamedTuple):
+    """An initial value that was computed during the trace."""
+
+    array: Any
+    loops: Loops = ()
+
+    def value(self, shape: tuple[int, ...]) -> Any:
+        """The array, of this shape."""
+        return functools.reduce(along, reversed(self.loops), jnp.asarray(self.array))
 
 
 class Deferred:
     """The parameters that are drawn after the trace.
 
+    Args:
+      above: of the frame outside, in the body of a lifted transform.
+
     Attributes:
       reads_values: whether a module in the call has a method that must not be traced.
     """
 
-    def __init__(self) -> None:
-        self._draws: list[_Draw] = []
+    def __init__(self, above: Deferred | None = None) -> None:
+        self._above = above
+        self._draws: dict[int, tuple[Any, _Draw | _Constant]] = {}  # by id of the placeholder
         self.reads_values = False
 
     def parameter(
@@ -82,18 +129,44 @@ class Deferred:
         abstract = _abstract(init, args, kwargs)
         if abstract is None:
             return None
-        n = scope.draws.next("params")
-        number = None if _ignores_key(init) else scope.path_hash().number(n)
         leaves, structure = jax.tree.flatten(abstract)
-        placeholders = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
-        self._draws.append(_Draw(placeholders, init, root, number, args, kwargs))
-        return jax.tree.unflatten(structure, placeholders)
+        if len(leaves) != 1:
+            return None
+        n = scope.draws.next("params")
+        numbers = None if _ignores_key(init) else scope.path_hash().numbers(n)
+        placeholder = jnp.zeros(leaves[0].shape, leaves[0].dtype)
+        if numbers is not None and isinstance(root, jax.core.Tracer) and not is_staged(root):
+            placeholder = _mapped_as(root, placeholder)
+        self._draws[id(placeholder)] = placeholder, _Draw(init, args, kwargs, root, numbers)
+        return jax.tree.unflatten(structure, [placeholder])
 
     def adopts(self, module: Module) -> None:
         """Notes that `module` belongs to the call, and stops the trace if it cannot be traced."""
         if _prints(type(module)):
-            self.reads_values = True
+            ledger: Deferred | None = self
+            while ledger is not None:
+                ledger.reads_values = True
+                ledger = ledger._above
             raise _NotToldError
+
+    def inner(self) -> Deferred:
+        """A ledger for the body of a transform; see `passages`."""
+        return Deferred(self)
+
+    def find(self, value: Any) -> tuple[object, PyTree] | None:
+        """The draw or constant that `value` is: its root key (None if it has none), and itself."""
+        known = self._draws.get(id(value))
+        if known is not None:
+            return getattr(known[1], "root", None), known[1]
+        if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, jax.core.Tracer):
+            return None, _Constant(value)
+        return None
+
+    def passed(self, value: object, root: object, rest: PyTree, loops: Loops) -> None:
+        """Notes that a transform has returned what was drawn, or computed, inside."""
+        if isinstance(rest, _Draw):
+            rest = rest._replace(root=root)
+        self._draws[id(value)] = value, rest._replace(loops=(*loops, *rest.loops))
 
     def drawn(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The variables with their initial values.
@@ -101,20 +174,24 @@ class Deferred:
         Raises:
           _NotToldError: one of them is not an initial value.
         """
-        wanted = {id(leaf) for leaf in leaves_of(variables)}
-        values: dict[int, Any] = {}
-        for draw in self._draws:
-            if not any(id(leaf) in wanted for leaf in draw.placeholders):
-                continue
-            key = draw.root if draw.number is None else fold_in(draw.root, draw.number)
-            leaves = jax.tree.leaves(strong(draw.init(key, *draw.args, **draw.kwargs)))
-            for placeholder, leaf in zip(draw.placeholders, leaves, strict=True):
-                values[id(placeholder)] = leaf
-        leaves = [values.get(id(leaf), leaf) for leaf in leaves_of(variables)]
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            raise _NotToldError
+        leaves = [self._value(leaf) for leaf in leaves_of(variables)]
         filled: dict[str, Any] = with_leaves(variables, iter(leaves))
         return filled
+
+    def _value(self, leaf: Any) -> Any:
+        known = self._draws.get(id(leaf))
+        if known is not None:
+            return known[1].value(leaf.shape)
+        if isinstance(leaf, jax.core.Tracer):
+            raise _NotToldError
+        return leaf
+
+
+def _mapped_as(key: Any, placeholder: Any) -> Any:
+    """The placeholder as a value that differs between the examples of a `vmap`, as `key` does."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.key_data(key)
+    return jax.lax.select(key.ravel()[0] == 0, placeholder, placeholder)
 
 
 class _NotToldError(Exception):

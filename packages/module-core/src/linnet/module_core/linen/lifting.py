@@ -43,6 +43,7 @@ from .filters import CollectionFilter, group_collections, in_filter, intersect_f
 from .frame import Collections, Frame
 from .methods import UNWRAPPED_MARKS, is_compact, mark_capturing, mark_lifted, run_method
 from .module import Module
+from .passages import Loops, Passage
 from .rng import Names
 from .scope import Scope
 from .variable import Variable
@@ -116,6 +117,7 @@ class Lift:
         self.frame = self.roots[0].frame if self.roots else Frame({}, {}, False)
         self._cursors = {id(m): _cursors_of(m) for m in self.modules}
         self._changed: list[Any] = [{} for _ in self.roots]  # names of what any run has changed
+        self._passage: Passage | None = None
 
     def _take_modules(self, tree: object) -> object:
         if adoption.is_plain(tree):
@@ -131,6 +133,11 @@ class Lift:
             return _Slot(Module, len(self.modules) - 1)
 
         return jax.tree.map(take, tree, is_leaf=adoption.is_place)
+
+    def follow_draws(self, loops_of: Callable[[str], Loops | None]) -> None:
+        """Makes draws of parameters inside known outside; see `Passage`."""
+        if self.frame.deferred is not None or self.frame.recorder is not None:
+            self._passage = Passage(self.frame, [root.keys for root in self.roots], loops_of)
 
     # Inputs.
 
@@ -230,6 +237,8 @@ class Lift:
             lifted=True,
             flags=self.frame.flags,
         )
+        if self._passage is not None and not concrete:
+            self._passage.enter(frame)
         paths = [None] * len(self.roots) if suffixes is None else suffixes
         scopes = [
             root.lower(frame, _copy(tree), own_keys, fresh_hash=fresh_hash, suffix=suffix)
@@ -303,6 +312,8 @@ class Lift:
             root.check_write(collections)
         for root, collections in zip(self.roots, changed, strict=True):
             root.store(collections)
+        if self._passage is not None:
+            self._passage.arrive(changed)
 
     def pick(self, collections: Sequence[Collections]) -> list[Collections]:
         """The part of each root's collections that any run so far has changed."""
@@ -379,6 +390,8 @@ class Body:
         ]
         changed = [_changes(b, a) for b, a in zip(self._before, after, strict=True)]
         lift._changed = merge(lift._changed, _names(changed))
+        if lift._passage is not None:
+            lift._passage.leave(self.frame, [scope.keys for scope in self._scopes], changed)
         return after, changed
 
 

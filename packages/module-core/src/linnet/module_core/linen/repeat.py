@@ -28,6 +28,7 @@ from .context import outside
 from .lifting import Lift
 from .methods import compact
 from .module import Module
+from .passages import Loop
 from .rng import PathHash
 from .sharding.partitioned import PARTITION_NAME
 
@@ -252,6 +253,10 @@ class _LayerHash(PathHash):
     def number(self, n: int) -> np.uint32 | jax.Array:
         return self._of_step(lambda layer: layer.number(n))
 
+    def numbers(self, n: int) -> np.ndarray[Any, Any]:
+        table: np.ndarray[Any, Any] = self._table(lambda layer: layer.number(n))[0]
+        return table.T
+
     def digest(self) -> np.uint32 | jax.Array:
         return self._of_step(lambda layer: layer.digest())
 
@@ -300,6 +305,7 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
     mutable = lift.mutable(True)
     draws = module.scope.draws
     counts = draws.snapshot()
+    lift.follow_draws(lambda _: (Loop(steps, 0, split, numbered=not split),))
 
     def step(carried: PyTree, slices: PyTree, concrete: bool) -> PyTree:
         i, variables, sliced, own_keys = slices
@@ -309,7 +315,9 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
             nonlocal carried
             for j, block in enumerate(_blocks_of(clone)):
                 if not split:
-                    block.scope._hash = _LayerHash(hashes[j::each], i)  # type: ignore[union-attr]
+                    assert block.scope is not None
+                    block.scope._hash = _LayerHash(hashes[j::each], i)
+                    block.scope._above = block.scope._hash  # for a Repeat that is a layer itself
                 args, kwargs = arguments_of(carried, (rest, named), arguments.which, sliced, j)
                 output: PyTree = block(*args, **kwargs)  # type: ignore[operator]
                 carried, extra = divide(output, carried, f"The layer {type(block).__name__}")

@@ -115,14 +115,25 @@ class PathHash:
 
     def number(self, n: int) -> np.uint32 | jax.Array:
         """The number that is folded into the root key for the n-th draw."""
-        last = self._hash.copy()
-        count = _shortest(n)
-        last.update(b"\0" + count if self.separate else count)
-        return _first_bytes(last)
+        return _first_bytes(self._after(n))
+
+    def numbers(self, n: int) -> np.uint32 | np.ndarray[Any, Any]:
+        """The same; in a loop over layers that have paths of their own, of each layer.
+
+        Returns:
+          uint32 [length of each such loop, from the outermost].
+        """
+        return _first_bytes(self._after(n))
 
     def digest(self) -> np.uint32 | jax.Array:
         """The number of the path itself."""
         return _first_bytes(self._hash)
+
+    def _after(self, n: int) -> hashlib._Hash:
+        last = self._hash.copy()
+        count = _shortest(n)
+        last.update(b"\0" + count if self.separate else count)
+        return last
 
     def key(self, root: PRNGKey, n: int) -> PRNGKey:
         """The key of the n-th draw below `root`."""

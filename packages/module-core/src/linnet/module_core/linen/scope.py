@@ -135,7 +135,7 @@ class Scope(ScopeMethods):
         self.name = name
         self.path = path
         self._hash = path_hash
-        self._above: PathHash | None = None  # of a root scope: the hash of the path above it
+        self._above: PathHash | None = None  # the hash of the path above, if not the parent's
         self.draws = draws
         self.names: dict[str, set[str] | None] = {}
         self._dicts: dict[str, Collection] = {}
@@ -465,9 +465,9 @@ class Scope(ScopeMethods):
 
         Of the outermost module, and where a transform has folded the path into the keys, its own.
         """
-        if self.parent is not None:
-            return self.parent.path_hash()
-        return self.path_hash() if self._above is None else self._above
+        if self._above is not None:
+            return self._above
+        return self.path_hash() if self.parent is None else self.parent.path_hash()
 
     # Passing scopes to a transformed function; see the module docstring.
 
@@ -501,7 +501,7 @@ class Scope(ScopeMethods):
         name, path, draws = self.name, self.path, self.draws
         scope._place(frame, collections, keys, None, name, path, path_hash, draws)
         if not fresh_hash and suffix is None:
-            scope._above = self._above if self.parent is None else self.parent.path_hash()
+            scope._above = self.hash_above()
         return scope
 
     def store(self, collections: Collections) -> None:

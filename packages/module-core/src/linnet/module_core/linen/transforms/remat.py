@@ -19,6 +19,7 @@ from ...typing import Output
 from ..axes import Axes
 from ..filters import CollectionFilter
 from ..lifting import Inputs, Lift, Methods, Target, lift_target
+from ..passages import unchanged
 from .scan import scan
 from .static_arguments import StaticArguments
 
@@ -84,6 +85,7 @@ def run_checkpoint(
     policy: Callable[..., bool] | None,
 ) -> object:
     """The transform itself: runs the lifted call under `jax.checkpoint`."""
+    lift.follow_draws(unchanged)
     body = lift.plain(variables, rngs)
     positions, names = static.resolve(lift)
     # jax's static_argnums does not cover keywords, so static arguments do not pass through jax.

@@ -26,6 +26,7 @@ from ..axes import (
     Axes,
     add_axis,
     as_prefix,
+    axis_in,
     axis_sizes,
     broadcast,
     in_axes_of,
@@ -41,6 +42,7 @@ from ..axes import (
 from ..filters import CollectionFilter, subtract_filters, union_filters, union_of
 from ..frame import Collections
 from ..lifting import Lift, Methods, Target, group, lift_target, merge, ungroup
+from ..passages import Loop, Loops
 from ..tracing import COMPUTED, DEPENDENT, classify_outputs, compute_outputs
 
 
@@ -156,6 +158,14 @@ def run_scan(
     slices = (xs, [to_front(g, a) for g, a in zip(scanned, axes, strict=True)], split)
     scans_out = union_of(leave)
     out_axes = as_prefix(out_axes)
+    splits = any("params" in keys for keys in split)
+
+    def loops_of(collection: str) -> Loops | None:
+        axis = axis_in({variable_broadcast: None, variable_carry: None, **leave}, collection)
+        return None if axis is None else (Loop(steps, axis, splits),)
+
+    if data_transform is None:
+        lift.follow_draws(loops_of)
 
     def body(
         carry: Carry, slices: Any, shared_vars: object, mutable: CollectionFilter, concrete: bool

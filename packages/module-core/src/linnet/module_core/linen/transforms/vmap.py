@@ -15,6 +15,7 @@ from ..axes import (
     Axes,
     add_axis,
     as_prefix,
+    axis_in,
     axis_sizes,
     in_axes_of,
     input_name,
@@ -29,6 +30,7 @@ from ..axes import (
 from ..filters import union_of
 from ..frame import Collections
 from ..lifting import Lift, Methods, Target, group, lift_target, ungroup
+from ..passages import Loop, Loops
 
 
 def vmap(
@@ -115,6 +117,13 @@ def run_vmap(
         axis_size = one_size(sizes, axis_size, "batch axis sizes", "axis_size")
     split = jax.tree.map(lambda key: jax.random.split(key, axis_size), split)
     mutable = lift.mutable(union_of(leave))
+    splits = any("params" in keys for keys in split)
+
+    def loops_of(collection: str) -> Loops:
+        axis = axis_in(leave, collection)
+        return () if axis is None else (Loop(axis_size, axis, splits, mapped=True),)
+
+    lift.follow_draws(loops_of)
 
     differing: list[tuple[str, ...]] = []
 
