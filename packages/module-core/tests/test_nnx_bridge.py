@@ -251,6 +251,24 @@ def test_scanned_nnx_modules():
     assert updates["batch_stats"]["steps"].tolist() == [1, 1, 1]
 
 
+def test_streams_that_hold_an_array_of_keys():
+    class Noisy(nnx.Module):
+        def __init__(self, *, rngs):
+            self.noise = rngs.noise.fork()
+
+        def __call__(self, x):
+            return x + self.noise.normal(x.shape)
+
+    module = bridge.to_linen(nnx.Repeat, Noisy, 3)
+    first, variables = module.init_with_output({"params": KEY, "noise": KEY}, X)
+    assert first.shape == X.shape
+    a, b = (module.apply(variables, X, rngs={"noise": jax.random.key(i)}) for i in (1, 2))
+    assert not np.allclose(a, b)
+    assert np.array_equal(a, module.apply(variables, X, rngs={"noise": jax.random.key(1)}))
+    with pytest.raises(InvalidRngError, match="no key"):
+        module.apply(variables, X)
+
+
 def test_metadata_goes_into_boxes():
     module = bridge.to_linen(Dense, 3, 2, out_sharding=("a", None), unit="volt")
     variables = module.init(KEY, X)

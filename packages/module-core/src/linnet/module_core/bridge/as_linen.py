@@ -112,7 +112,7 @@ class ToLinen(linen.Module):
         module = self._filled(outline, may_lack=False)
         keys: dict[str, Any] = {name: self.make_rng(name) for name in self._streams_given()}
         forbid_streams(module, but=keys)
-        reseed(module, **keys)
+        reseed(module, policy="match_shape", **keys)
         return module
 
     def _filled(self, outline: Module, may_lack: bool) -> Module:
@@ -222,7 +222,7 @@ def _placeholder(leaf: Variable[Any]) -> object:
     if not isinstance(value, jax.ShapeDtypeStruct):
         return value
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        return jax.random.key(0)
+        return jnp.broadcast_to(jax.random.key(0), value.shape)
     return jnp.zeros(value.shape, value.dtype)
 
 
