@@ -10,8 +10,10 @@ from jax.experimental import layout as layouts
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import hints
-from linnet.module_core import nnx
+from linnet.module_core import draws, nnx
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.layers.nnx import Layer as LayerOfLinnet
+from linnet.module_core.layers.nnx import new_param
 
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
 # On the one device of those who import every file to look for doctests, (1, 1).
@@ -251,3 +253,35 @@ def test_a_model_is_created_on_its_shardings(kind):
     assert specs(given)[0] == P("data", "model")
     with pytest.raises(ArgumentError, match="don't divide its axis 0, of size 3"):
         nnx.create(Drawn, 3, rngs=nnx.Rngs(0), mesh=mesh)
+
+
+class Drawing(LayerOfLinnet):
+    """Draws of one kind, with two shardings."""
+
+    def __init__(self, *, rngs):
+        init = jax.nn.initializers.uniform()
+        for i, names in enumerate((("data", "model"), ("model", None)) * 3):
+            value = new_param(self, init, (512, 64), jnp.float32, rngs, {"out_sharding": names})
+            setattr(self, f"kernel_{i}", value)
+
+
+def test_equal_draws_of_one_sharding_are_grouped(monkeypatch):
+    def compiled():
+        with set_mesh(MESH):
+            lowered = nnx.jit(lambda: Drawing(rngs=nnx.Rngs(0))).lower()
+            return lowered.as_text(), lowered.compile()
+
+    text, grouped = compiled()
+    made = nnx.create(Drawing, rngs=nnx.Rngs(0), mesh=MESH)
+    monkeypatch.setattr(draws, "_LONGEST", 1)
+    alone_text, alone = compiled()
+    assert "_draw_all" in text
+    assert "_draw_all" not in alone_text
+    assert "all-gather" not in grouped.as_text()
+    memory = [one.memory_analysis().temp_size_in_bytes for one in (grouped, alone)]
+    assert memory[0] <= memory[1]
+    expected = nnx.create(Drawing, rngs=nnx.Rngs(0), mesh=MESH)
+    for path, value in nnx.state(made).flat_state():
+        other = nnx.state(expected)[path[0]].get_value()
+        np.testing.assert_array_equal(value.get_value(), other)
+        assert value.get_value().sharding == other.sharding

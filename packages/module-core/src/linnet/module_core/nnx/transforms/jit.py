@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict, Unpack, overload
 
 import jax
 
-from ...draws import Recorder, is_for_one_device, recording
+from ...draws import Recorder, recording
 from ...errors import ArgumentError
 from ...tracebacks import entry, named_after, strip
 from ...typing import Output, Prefix
@@ -197,15 +197,15 @@ class Jitted(Transformed[P, R]):
                 all_args.insert(position, positions[position])
             kwargs = {**kwargs, **{n: v for n, v in positions.items() if isinstance(n, str)}}
         self._explainer.traced(graphdef, values, all_args, kwargs, static)
-        recorder = Recorder() if is_for_one_device() else None
+        recorder = Recorder()
         with recording(recorder):
             output = inside.call(self._fun, all_args, kwargs)
-        if layout is None and self.out_shardings is None:
-            outcome = inside.leave(output)
-            if recorder is not None:
-                outcome.values = recorder.grouped(outcome.values)
-            return outcome
-        return self._constrained(inside, output, layout, constraints)
+            if layout is None and self.out_shardings is None:
+                outcome = inside.leave(output)
+            else:
+                outcome = self._constrained(inside, output, layout, constraints)
+        outcome.values = recorder.grouped(outcome.values)
+        return outcome
 
     def _constrained(
         self, inside: Inside, output: Output, layout: _Layout | None, constraints: object

@@ -38,6 +38,7 @@ from jax.sharding import (
 
 from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, mesh_that_is_set, reshard
 from ...axis_rules import check_known, get_logical_axis_rules
+from ...draws import current
 from ...errors import ArgumentError
 from ...forgotten_mesh import may_be_forgotten, notice
 from ...placing import laid_out as put_on
@@ -296,6 +297,9 @@ def lay_out(value: T, layout: object) -> T:
         return reshard(value, sharding)
     constrain: Any = jax.lax.with_sharding_constraint
     laid: T = constrain(value, sharding)
+    recorder = current()
+    if recorder is not None:
+        recorder.laid_out(value, laid, sharding)
     return laid
 
 
