@@ -126,6 +126,7 @@ THINGS = {
     "name scope": (Scoped(), runs),
     "jit": (used(nn.jit(Dense)()), runs),
     "remat": (nn.remat(Dense)(), runs),
+    "class that is transformed there": (Dense, lambda cls: runs(nn.remat(cls)())),
     "vmap": (nn.vmap(Dense, **SPLIT)(), runs),
     "map_variables": (nn.map_variables(Dense, "params", mutable=True, init=True)(), runs),
     "scan": (

@@ -41,6 +41,9 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
         if isinstance(value, dataclasses.Field) and not value.init:
             # Not a constructor argument: it is set in `setup`, and never compared.
             value.compare = value.hash = value.repr = False
+    for inherited in cls.__mro__[1:]:
+        for field in vars(inherited).get("__dataclass_fields__", {}).values():
+            _restore_missing(field)
     # Equality and hash are inherited: generating them for each class would take most of the import
     # time of a package of layers.
     own_init = "__init__" in vars(cls)
@@ -55,6 +58,16 @@ def make_dataclass(cls: type, kw_only: bool, *, base: bool = False) -> frozenset
     for name in RESERVED:
         fields[name] = fields.pop(name)
     return frozenset(f.name for f in fields.values() if f.init)
+
+
+def _restore_missing(field: dataclasses.Field[Any]) -> None:
+    """Makes a field have no default again where pickling its class by value has copied `MISSING`.
+
+    dataclasses compares by identity, so a subclass would take the copy for a default.
+    """
+    for name in ("default", "default_factory", "kw_only"):
+        if type(getattr(field, name)) is type(dataclasses.MISSING):
+            setattr(field, name, dataclasses.MISSING)
 
 
 def _bases(cls: type) -> str:
