@@ -12,7 +12,7 @@ import types
 import pytest
 
 import linnet.flax
-from linnet.flax.running import command, errors, hook, missing, plugins, remedies
+from linnet.flax.running import command, errors, hook, missing, plugins, remedies, report
 
 PROGRAM = """
 import sys, traceback, warnings
@@ -281,4 +281,38 @@ def test_a_missing_name_fails_where_it_is_used(hooked, monkeypatch):
         flax.version.Missing
     with pytest.raises(errors.MissingNameError, match="flax.gone is not in Linnet"):
         flax.gone.anything()
+    assert missing.used == {"flax.version.Missing", "flax.gone.anything"}
+    assert "  flax.gone.anything: " in report.text()
     del flax.gone  # of the package, which other tests look at
+
+
+OLDER = """
+import flax
+import flax.nnx as nnx
+
+for line, error in {
+    "from flax import optim": ImportError,
+    "flax.optim.Adam": AttributeError,
+    "import flax.nn": ModuleNotFoundError,
+    "nnx.Scan": AttributeError,
+    "from flax.nnx import Scan": ImportError,
+}.items():
+    try:
+        exec(line)
+    except error as raised:
+        assert type(raised) is error, line
+        print(str(raised).splitlines()[-1].strip())
+print(hasattr(flax, "optim"), getattr(nnx, "GraphNode", 0))
+"""
+
+
+def test_names_of_older_versions_of_flax_say_what_replaced_them(tmp_path):
+    (tmp_path / "older.py").write_text(OLDER)
+    result = run("-m", "linnet.flax", "older.py", cwd=tmp_path)
+    assert result.stdout.splitlines() == [
+        "Use optax, with flax.training.train_state.TrainState.",
+        "Use optax, with flax.training.train_state.TrainState.",
+        "No module named 'flax.nn'",
+        *["Use the transform of a function, such as nnx.jit, on a method or a function of it."] * 2,
+        "False 0",
+    ], result.stderr

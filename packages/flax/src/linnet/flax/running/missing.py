@@ -5,9 +5,10 @@ programs import more than a run needs. `nnx.Missing` raises an `AttributeError` 
 `hasattr` and `getattr` with a default answer truthfully. Both give the full name and say what to
 use instead.
 
-A name that Flax lacks, too, is not found, with Python's own error. A program that tests for
-it (`try: from flax import new ... except ImportError:`) thus takes the branch that it takes with
-Flax 0.12.8.
+A name that Flax lacks, too, is not found, with the class of Python's own error. A program that
+tests for it (`try: from flax import new ... except ImportError:`) thus takes the branch that it
+takes with Flax 0.12.8. For names of older versions (`flax.optim`), the error says what replaced
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
-from linnet.flax.running.remedies import REMEDIES
+from linnet.flax.running.remedies import REMEDIES, REMOVED
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
@@ -32,8 +33,11 @@ used: set[str] = set()
 
 def watch(name: str, module: ModuleType) -> None:
     """Adds the placeholders to a module that a program imports as `name`."""
-    lacking = {n.rpartition(".")[2] for n in REMEDIES if n.rpartition(".")[0] == name}
-    if not lacking or "_linnet_missing" in vars(module):
+    lacking, removed = [
+        {n.rpartition(".")[2] for n in names if n.rpartition(".")[0] == name}
+        for names in (REMEDIES, REMOVED)
+    ]
+    if not (lacking or removed) or "_linnet_missing" in vars(module):
         return
     vars(module)["_linnet_missing"] = frozenset(lacking)
     get = vars(module).get("__getattr__")
@@ -44,6 +48,12 @@ def watch(name: str, module: ModuleType) -> None:
             if _is_from_import():
                 return Missing(f"{name}.{attribute}")
             raise AttributeError(message(f"{name}.{attribute}"), name=attribute, obj=module)
+        if attribute in removed:
+            full = f"{name}.{attribute}"
+            text = f"{full} is of an older Flax; Flax 0.12.8 lacks it, too.\n  {REMOVED[full]}"
+            if _is_from_import():
+                raise ImportError(text, name=name)
+            raise AttributeError(text, name=attribute, obj=module)
         if get is not None:
             return get(attribute)
         raise AttributeError(f"module {module.__name__!r} has no attribute {attribute!r}")
@@ -81,6 +91,8 @@ class _Loader:
         def find(attribute: str) -> object:
             if attribute.startswith("__"):
                 raise AttributeError(attribute)
+            used.discard(module.__name__)  # the names in it are listed instead
+            used.add(f"{module.__name__}.{attribute}")
             return Missing(f"{module.__name__}.{attribute}", message(module.__name__))
 
         vars(module)["__getattr__"] = find

@@ -126,3 +126,25 @@ REMEDIES: dict[str, str] = {
     f"{module}.{name}": _INSIDE for module, names in _LACKING.items() for name in names.split()
 } | _INSTEAD
 """By full name, as a program writes it ("flax.nnx.Missing")."""
+
+_CLASS_TRANSFORM = (
+    "Use the transform of a function, such as nnx.jit, on a method or a function of it."
+)
+
+REMOVED = {
+    "flax.nn": "Its layers are in flax.linen, in which modules declare what they hold.",
+    "flax.optim": "Use optax, with flax.training.train_state.TrainState.",
+    "flax.deprecated": "Its layers are in flax.linen, in which modules declare what they hold.",
+    "flax.nnx.GraphNode": "Use nnx.Pytree.",
+    "flax.nnx.TreeNode": "Use nnx.Pytree.",
+    **{
+        f"flax.nnx.{name}": _CLASS_TRANSFORM
+        for name in ("Jit", "LiftedModule", "Pmap", "Remat", "Scan", "Vmap")
+    },
+}
+"""Names that Flax 0.12.8 lacks, too, but that older programs use."""
+
+
+def remedy(name: str) -> str:
+    """What to use instead of a name that Linnet lacks, or of one in a module that it lacks."""
+    return REMEDIES.get(name) or REMEDIES[name.rpartition(".")[0]]

@@ -213,7 +213,7 @@ def _time(owner: type, name: str, kind: str) -> None:
 def text() -> str:
     """The report."""
     from linnet.flax.__about__ import __version__
-    from linnet.flax.running.remedies import REMEDIES
+    from linnet.flax.running.remedies import remedy
 
     lines = [f"linnet.flax {__version__}: what this program used of Flax", ""]
     by_module: dict[str, list[str]] = {}
@@ -226,7 +226,7 @@ def text() -> str:
     if not by_module:
         lines.append("  nothing")
     lines += ["", "missing in Linnet", ""]
-    lines += [f"  {name}: {REMEDIES[name]}" for name in sorted(missing.used)] or ["  nothing"]
+    lines += [f"  {name}: {remedy(name)}" for name in sorted(missing.used)] or ["  nothing"]
     total = time.perf_counter() - _began
     lines += ["", f"{'seconds':>9}{'calls':>9}", ""]
     for kind, meaning in KINDS.items():
