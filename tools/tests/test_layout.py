@@ -60,6 +60,15 @@ def test_styles_know_functions_and_not_each_other(package):
     assert above < {name.split(".")[0] for name in GRAPHS[package]}
 
 
+@pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
+def test_no_two_files_are_the_same(package):
+    """The check of a release's wheel says no to it."""
+    seen = {}
+    for file in package.modules:
+        text = file.read_text(encoding="utf-8").strip()
+        assert not text or seen.setdefault(text, file) == file, (file, seen[text])
+
+
 def test_what_is_read_from_a_file(tmp_path):
     texts = {
         "__init__.py": "from . import a",
