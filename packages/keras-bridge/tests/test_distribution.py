@@ -1,4 +1,4 @@
-"""Training with the data divided among 8 devices: the same numbers as on one."""
+"""Training with data or weights divided among 8 devices: the same numbers as on one."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import numpy as np
 PROGRAM = Path(__file__).parent / "distributed.py"
 
 
-def test_data_parallel():
+def test_data_and_model_parallel():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     finished = subprocess.run(
@@ -22,12 +22,23 @@ def test_data_parallel():
     )
     assert finished.returncode == 0, finished.stderr
     printed = finished.stdout.splitlines()
-    half = len(printed) // 2
-    alone, divided = printed[:half], printed[half:]
-    assert alone[0] == "devices 1"
-    assert divided[0] == "devices 8"
+    numbers = [line for line in printed if not line.startswith("divided")]
+    third = len(numbers) // 3
+    alone, *others = [numbers[i * third : (i + 1) * third] for i in range(3)]
+    assert [alone[0], *(other[0] for other in others)] == ["devices 1", "devices 8", "devices 8"]
     assert len(alone) > 8
-    for a, b in zip(alone[1:], divided[1:], strict=True):
-        np.testing.assert_allclose(
-            np.array(a.split(), float), np.array(b.split(), float), atol=2e-3
-        )
+    for other in others:
+        for a, b in zip(alone[1:], other[1:], strict=True):
+            np.testing.assert_allclose(
+                np.array(a.split(), float), np.array(b.split(), float), atol=2e-3
+            )
+    divided = {line.split(maxsplit=2)[1] for line in printed if line.startswith("divided")}
+    weights = {path for path in divided if "momentum" not in path}
+    assert weights == {
+        "flax_layer/params/kernel",
+        "sequential/flax_layer_2/params/Dense_0/kernel",
+        "sequential/flax_layer_2/params/Dense_1/kernel",
+        "nnx_layer/layers/0/kernel",
+        "nnx_layer/layers/1/kernel",
+    }
+    assert len(divided - weights) == 5  # the momentum of each

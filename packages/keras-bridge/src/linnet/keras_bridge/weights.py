@@ -143,11 +143,14 @@ class _Value:
         if in_stateless_scope() and is_tracing():
             # Keras is only inferring shapes; it requests the value afterwards.
             return jnp.zeros(shape, dtype)
-        value = self._values()[self._index]
-        if key_kind(value):
-            value = jax.random.key_data(value)
-        # A copy, because training donates the buffers of weights.
-        return jnp.array(value, dtype=dtype, copy=True)
+        # Keras makes a large weight that is divided over devices in a compiled program, in which
+        # the values of the others must not be traced.
+        with jax.ensure_compile_time_eval():
+            value = self._values()[self._index]
+            if key_kind(value):
+                value = jax.random.key_data(value)
+            # A copy, because training donates the buffers of weights.
+            return jnp.array(value, dtype=dtype, copy=True)
 
 
 def is_number(leaf: object) -> bool:
