@@ -187,7 +187,7 @@ QUESTIONS = {
     "freeze layers": "fine_tuning",
     "freeze entries array": "fine_tuning",
     "weight decay bias": "from_pytorch",
-    "load parameters checkpoint": "surgery",
+    "rename parameters": "surgery",
     "new head": "fine_tuning",
     "learning rate print": "faq",
     "gradient accumulation": "training_recipes",
