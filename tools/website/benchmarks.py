@@ -37,6 +37,7 @@ KINDS = {
     "attention": "Attention",
     "nnx": "Stateful modules",
     "import": "Import",
+    "loading": "Loading files",
     "keras": "Keras",
     "scale": "70 billion parameters",
 }

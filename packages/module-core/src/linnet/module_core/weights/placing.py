@@ -66,6 +66,10 @@ def placed(
         if not own or array.dtype != dtype:
             array = own_copy(array, dtype)
         result: jax.Array = jax.device_put(array, sharding).block_until_ready()
+        if not array.flags.c_contiguous:
+            # jax has copied it in another order, and lets go of it with the next transfer only:
+            # by then, the next tensor would be in memory, too.
+            jax.device_put(np.zeros((), np.int32))
         return result
 
     def piece(index: Index) -> np.ndarray[Any, Any]:
