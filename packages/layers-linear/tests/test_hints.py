@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import hints
 from hints import Remedy
@@ -47,6 +48,20 @@ def evaluated(layer):
 
 def quantized(dtype):
     return rounding.quantize(X, dtype, jnp.ones(1), jnp.float32)
+
+
+def mesh_of(kind):
+    return Mesh(jax.devices()[:1], ("data",), axis_types=(kind,))
+
+
+WINDOW = jnp.ones((2, 2, 3, 4))
+EXPLICIT, BATCH = mesh_of(AxisType.Explicit), PartitionSpec("data")
+
+
+def on_mesh(kind, call):
+    set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+    with set_mesh(mesh_of(kind)):
+        return call()
 
 
 def fp8_einsum(equation, x):
@@ -339,6 +354,26 @@ REMEDIES = [
         "Pass a Linear or LinearGeneral as base_module.",
         lambda: nnx.LoRA(3, 2, 4, rngs=Rngs(0)).merge(),
         lambda: nnx.LoRA(3, 2, 4, base_module=nnx.Linear(3, 4, rngs=Rngs(0)), rngs=Rngs(0)).merge(),
+    ),
+    Remedy(
+        "Call the layer within `with jax.set_mesh(mesh)`, or pass a NamedSharding.",
+        lambda: functional.dense(X, KERNEL, out_sharding=BATCH),
+        lambda: [
+            on_mesh(AxisType.Explicit, lambda: functional.dense(X, KERNEL, out_sharding=BATCH)),
+            functional.dense(X, KERNEL, out_sharding=NamedSharding(EXPLICIT, BATCH)),
+        ],
+    ),
+    Remedy(
+        "Make the mesh with axes of AxisType.Explicit, or constrain the output: "
+        "jax.lax.with_sharding_constraint(y, sharding).",
+        lambda: on_mesh(AxisType.Auto, lambda: functional.conv(IMAGE, WINDOW, out_sharding=BATCH)),
+        lambda: [
+            on_mesh(AxisType.Explicit, lambda: functional.conv(IMAGE, WINDOW, out_sharding=BATCH)),
+            on_mesh(
+                AxisType.Auto,
+                lambda: jax.lax.with_sharding_constraint(functional.dense(X, KERNEL), BATCH),
+            ),
+        ],
     ),
 ]
 

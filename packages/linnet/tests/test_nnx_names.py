@@ -141,3 +141,23 @@ def test_activations_are_jax_s():
 
 def test_version():
     assert nnx.__version__ == linnet.linen.__about__.__version__
+
+
+def test_linen_layers_take_the_shardings_that_those_of_nnx_take():
+    twins = {"Linear": "Dense", "LinearGeneral": "DenseGeneral"}
+    asked = []
+    for name in dir(nnx):
+        theirs = getattr(linnet.linen, twins.get(name, name), None)
+        if inspect.isclass(theirs) and issubclass(theirs, linnet.linen.Module):
+            for method in ("__call__", "attend"):
+                of_nnx, of_linen = (
+                    {
+                        n
+                        for n in inspect.signature(getattr(c, method, id)).parameters
+                        if "_sharding" in n
+                    }
+                    for c in (getattr(nnx, name), theirs)
+                )
+                assert of_nnx == of_linen, name
+                asked += of_linen
+    assert len(asked) > 9

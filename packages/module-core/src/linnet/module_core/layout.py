@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from ._compat import auto_axes, bernoulli, reshard
 
@@ -75,11 +74,12 @@ def laid_out(x: T, layout: NamedSharding | None) -> T:
 
 
 def like(x: jax.Array, other: jax.Array) -> jax.Array:
-    """Splits `x` like `other`, to whose shape it broadcasts."""
-    layout = layout_of(other)
+    """Splits `x` like `other`, to whose shape it broadcasts; gathers it if `other` isn't split."""
+    of_other = layout_of(other)
+    layout = of_other or layout_of(x)
     if layout is None:
         return x
-    entries = entries_of(layout, other.ndim)[other.ndim - x.ndim :]
+    entries = entries_of(of_other, other.ndim)[other.ndim - x.ndim :]
     return reshard(
         x, split(layout, (None if n == 1 else e for n, e in zip(x.shape, entries, strict=True)))
     )
@@ -113,6 +113,22 @@ def leading(x: jax.Array, batch: Sequence[Any], layout: NamedSharding | None) ->
     return reshard(x, split(layout, (*batch, *rest)))
 
 
+def gathered(x: jax.Array, *dimensions: int) -> jax.Array:
+    """Gathers `x` along those of `dimensions` that its type splits.
+
+    Used before slicing along a dimension, which JAX supports only between the parts of devices.
+    """
+    layout = layout_of(x)
+    if layout is None:
+        return x
+    entries = list(entries_of(layout, x.ndim))
+    if all(entries[i] is None for i in dimensions):
+        return x
+    for i in dimensions:
+        entries[i] = None
+    return reshard(x, split(layout, entries))
+
+
 def whole(x: T, *dimensions: int) -> T:
     """Gathers `x` along `dimensions` (counted from the end) if it may be split along them.
 
@@ -120,17 +136,35 @@ def whole(x: T, *dimensions: int) -> T:
     with automatic axes, the layout of an array is unknown, so this is a constraint that leaves the
     other dimensions free.
     """
-    mesh = jax.typeof(x).sharding.mesh
-    if mesh.empty or not isinstance(x, jax.core.Tracer):
+    mesh = _mesh_of_automatic_axes(x)
+    if mesh is None:
         return x
-    if mesh.size == 1 or any(t != AxisType.Auto for t in mesh.axis_types):
-        return x
-    entries: list[Any] = [PartitionSpec.UNCONSTRAINED] * jnp.ndim(x)
+    rank = len(jax.typeof(x).shape)
+    entries: list[Any] = [PartitionSpec.UNCONSTRAINED] * rank
     for i in dimensions:
         entries[i] = None
     layout = NamedSharding(mesh, PartitionSpec(*entries))  # type: ignore[no-untyped-call]
-    gathered: T = lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]
-    return gathered
+    constrained: T = lax.with_sharding_constraint(x, layout)  # type: ignore[no-untyped-call]
+    return constrained
+
+
+def whole_pair(a: jax.Array, b: jax.Array, *dimensions: int) -> tuple[jax.Array, jax.Array]:
+    """`whole` of two arrays that differ in the last dimension only, gathered at once."""
+    if _mesh_of_automatic_axes(a) is None or a.dtype != b.dtype:
+        return whole(a, *dimensions), whole(b, *dimensions)
+    # Where nothing is gathered, XLA removes the concatenation and the slices.
+    both = whole(lax.concatenate([a, b], a.ndim - 1), *dimensions)
+    return both[..., : a.shape[-1]], both[..., a.shape[-1] :]
+
+
+def _mesh_of_automatic_axes(x: object) -> AbstractMesh | None:
+    """The mesh on which XLA chooses the layout of `x`; None if its type tells the layout."""
+    mesh: AbstractMesh = jax.typeof(x).sharding.mesh
+    if mesh.empty or not isinstance(x, jax.core.Tracer):
+        return None
+    if mesh.size == 1 or any(t != AxisType.Auto for t in mesh.axis_types):
+        return None
+    return mesh
 
 
 def ambiguous(error: Exception) -> str | None:
@@ -143,14 +177,14 @@ def ambiguous(error: Exception) -> str | None:
     )
 
 
-def automatic(function: Callable[..., Any], layout: NamedSharding) -> Callable[..., Any]:
+def automatic(function: Callable[..., Any], layout: object) -> Callable[..., Any]:
     """Traces a function of arrays as on a mesh without explicit axes.
 
     Used for arithmetic in which JAX would require a sharding for every intermediate result.
 
     Args:
       function: takes arrays and None; values that it closes over must not be split.
-      layout: layout of the result.
+      layout: layout of the result, or a tree of those of its parts.
     """
     return auto_axes(function, layout)
 

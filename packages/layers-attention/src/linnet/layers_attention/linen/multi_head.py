@@ -46,6 +46,7 @@ from linnet.module_core.layers import (
     DotGeneral,
     DTypeLike,
     EinsumOp,
+    OutSharding,
     PrecisionLike,
     check_rate,
     integer,
@@ -169,6 +170,8 @@ class MultiHeadDotProductAttention(Module):
         key_segment_ids: Array | None = None,
         positions: Array | None = None,
         lengths: Array | None = None,
+        out_sharding: OutSharding | None = None,
+        qkv_sharding: OutSharding | None = None,
     ) -> Array:
         """Projects the inputs, attends, and projects the result.
 
@@ -191,13 +194,15 @@ class MultiHeadDotProductAttention(Module):
             decoding those that follow the cached ones. Keys of other inputs are at 0, 1, ….
           lengths: while decoding with a cache per row, how many of the Q new positions of each row
             are tokens; the others are padding behind them, and what they give is arbitrary.
+          out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
+            mesh with explicit axes.
 
         Returns:
           [*B, Q, out_features].
         """
         itself = inputs_k is None and inputs_kv is None
         inputs_q, inputs_k, inputs_v = _inputs(inputs_q, inputs_k, inputs_v, inputs_kv)
-        query, key, value = self._projected(inputs_q, inputs_k, inputs_v)
+        query, key, value = self._projected(inputs_q, inputs_k, inputs_v, qkv_sharding)
         offset: int | Array = 0
         overflowed = key_positions = cache = None
         if self.decode:
@@ -266,7 +271,7 @@ class MultiHeadDotProductAttention(Module):
             dot_general=self.out_dot_general,
             dot_general_cls=self.out_dot_general_cls,
             name="out",
-        )(y)  # [*B, Q, C]
+        )(y, **_if_given(out_sharding))  # [*B, Q, C]
         return nan_past_the_end(y, overflowed)
 
     def _sinks(self, heads: int) -> Array | None:
@@ -277,7 +282,7 @@ class MultiHeadDotProductAttention(Module):
         return sinks
 
     def _projected(
-        self, inputs_q: Array, inputs_k: Array, inputs_v: Array
+        self, inputs_q: Array, inputs_k: Array, inputs_v: Array, sharding: OutSharding | None
     ) -> tuple[Array, Array, Array]:
         """Queries [*B, Q, H, D], keys and values [*B, K, H/G, D]."""
         heads, key_heads, depth = heads_of(
@@ -295,9 +300,10 @@ class MultiHeadDotProductAttention(Module):
             dot_general=self.qkv_dot_general,
             dot_general_cls=self.qkv_dot_general_cls,
         )
-        query = project(features=(heads, depth), name="query")(inputs_q)
-        key = project(features=(key_heads, depth), name="key")(inputs_k)
-        value = project(features=(key_heads, depth), name="value")(inputs_v)
+        laid_out = _if_given(sharding)
+        query = project(features=(heads, depth), name="query")(inputs_q, **laid_out)
+        key = project(features=(key_heads, depth), name="key")(inputs_k, **laid_out)
+        value = project(features=(key_heads, depth), name="value")(inputs_v, **laid_out)
         if self.normalize_qk:
             normalize: Callable[..., Callable[[Array], Array]] = partial(
                 LayerNorm, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype
@@ -364,6 +370,11 @@ class MultiHeadAttention(MultiHeadDotProductAttention):
     >>> variables["params"]["key"]["kernel"].shape
     (12, 2, 8)
     """
+
+
+def _if_given(sharding: OutSharding | None) -> dict[str, OutSharding]:
+    """The keyword argument of a projection, which interceptors and tables would see as None."""
+    return {} if sharding is None else {"out_sharding": sharding}
 
 
 def _inputs(

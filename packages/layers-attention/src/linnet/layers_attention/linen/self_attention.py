@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from linnet.module_core.layers import Array
+from linnet.module_core.layers import Array, OutSharding
 from linnet.module_core.linen import compact
 
 from .multi_head import MultiHeadDotProductAttention
@@ -32,6 +32,8 @@ class SelfAttention(MultiHeadDotProductAttention):
         sow_weights: bool = False,
         *,
         is_causal: bool = False,
+        out_sharding: OutSharding | None = None,
+        qkv_sharding: OutSharding | None = None,
     ) -> Array:
         """Attends from the inputs to themselves; see `MultiHeadDotProductAttention`.
 
@@ -42,6 +44,8 @@ class SelfAttention(MultiHeadDotProductAttention):
           dropout_rng: the random key for dropout; None draws one from the stream "dropout".
           sow_weights: sows the weights before dropout as "attention_weights" in "intermediates".
           is_causal: query i sees the keys up to i only.
+          out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
+            mesh with explicit axes.
 
         Returns:
           [*B, Q, out_features].
@@ -58,4 +62,6 @@ class SelfAttention(MultiHeadDotProductAttention):
             dropout_rng=dropout_rng,
             sow_weights=sow_weights,
             is_causal=is_causal,
+            out_sharding=out_sharding,
+            qkv_sharding=qkv_sharding,
         )

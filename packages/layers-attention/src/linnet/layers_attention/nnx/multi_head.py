@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
@@ -47,6 +46,7 @@ from linnet.module_core.layers import (
     DotGeneral,
     DTypeLike,
     Metadata,
+    OutSharding,
     PrecisionLike,
     Shape,
     check_rate,
@@ -334,8 +334,8 @@ class MultiHeadAttention(Layer):
         sow_weights: bool = False,
         decode: bool | None = None,
         is_causal: bool = False,
-        out_sharding: NamedSharding | PartitionSpec | None = None,
-        qkv_sharding: NamedSharding | PartitionSpec | None = None,
+        out_sharding: OutSharding | None = None,
+        qkv_sharding: OutSharding | None = None,
         bias: Array | DistanceBias | None = None,
         segment_ids: Array | None = None,
         key_segment_ids: Array | None = None,

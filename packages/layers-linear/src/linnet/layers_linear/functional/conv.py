@@ -27,7 +27,7 @@ from linnet.module_core.layers import (
     integer,
     same_shape,
 )
-from linnet.module_core.layout import entries_of, is_on_mesh, layout_of, split
+from linnet.module_core.layout import automatic, entries_of, is_on_mesh, layout_of, split
 
 from ._batch import (
     channels_first,
@@ -39,7 +39,7 @@ from ._batch import (
 )
 from ._bias import add_bias
 from ._checks import per_dimension
-from ._options import given
+from ._options import checked_sharding, given
 from ._padding import (
     CONV_PADDINGS,
     canonicalize_padding,
@@ -114,19 +114,30 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
     return lax.ConvDimensionNumbers(outer, (rank + 1, rank, *range(rank)), outer)
 
 
-def _layout(x: Array, kernel: Array, rank: int) -> OutSharding | None:
-    """The output's sharding where JAX requires one: that of the batch and the kernel's features.
+def layout_of_windows(x: Array, kernel: Array, features: int) -> OutSharding | None:
+    """The sharding of a convolution where JAX requires one: of the batch, and of the features.
 
     Spatial dimensions are not split, since each device would need its neighbors' margins.
+
+    Args:
+      x: [*batch, *spatial, D].
+      kernel: [*window, two more dimensions].
+      features: the dimension of the kernel that has the output's features.
+
+    Returns:
+      The sharding of [*batch, *spatial, F]; None if JAX infers it, as for a batch that is split.
     """
     of_x, of_kernel = layout_of(x), layout_of(kernel)
     entries = entries_of(of_x, x.ndim)
     either = of_x or of_kernel
-    batch = x.ndim - rank - 1
+    rank = kernel.ndim - 2
     if either is None or (of_kernel is None and not any(entries[1:])):
         return None
     inner = (None,) * rank
-    return split(either, (*entries[:batch], *inner, entries_of(of_kernel, kernel.ndim)[-1]))
+    return split(
+        either,
+        (*entries[: x.ndim - rank - 1], *inner, entries_of(of_kernel, kernel.ndim)[features]),
+    )
 
 
 def _group_by_group(convolved: Callable[..., Array], x: Array, kernel: Array, groups: int) -> Array:
@@ -184,8 +195,7 @@ def conv(
       precision: see `jax.lax.Precision`.
       conv_general_dilated: replaces `jax.lax.conv_general_dilated`.
       preferred_element_type: dtype of the accumulation and of the result.
-      out_sharding: the result's sharding, on a mesh with explicit axes; from jax 0.7 on, and with
-        at most three spatial dimensions and batch dimensions after the first.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -223,39 +233,48 @@ def conv(
     padding = canonicalize_padding(padding, rank, CONV_PADDINGS)
     refuse_name_for_dilated_inputs(padding, input_dilation)
 
-    x, batch = flatten_batch(x, rank, merge=conv_general_dilated is not None)
-    spatial = x.shape[-1 - rank : -1]
-    x, padding = pad_beforehand(x, padding, window, kernel_dilation)  # [B, *E, *spatial, D]
-    extra = x.ndim - rank - 2
-    ones = (1,) * extra
-    kernel, padding = with_ones(kernel, extra), with_zeros(padding, extra)
-    if conv_general_dilated is None and out_sharding is None:
-        out_sharding = _layout(x, kernel, rank)
-    options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
+    replaced = conv_general_dilated is not None
+    layout = out_sharding
+    if not replaced and checked_sharding(layout) is None:
+        layout = layout_of_windows(x, kernel, -1)
+    options = given(
+        preferred_element_type=preferred_element_type,
+        out_sharding=layout if replaced else None,
+    )
 
-    def convolved(x: Array, kernel: Array, groups: int) -> Array:
-        y: Array = (conv_general_dilated or lax.conv_general_dilated)(
-            x,
-            kernel,
-            (*ones, *strides),
-            padding,
-            lhs_dilation=(*ones, *input_dilation),
-            rhs_dilation=(*ones, *kernel_dilation),
-            dimension_numbers=dimension_numbers(extra + rank),
-            feature_group_count=groups,
-            precision=precision,
-            **options,
-        )
-        return y  # [B, *E, *spatial, F]
+    def of_all(x: Array, kernel: Array) -> Array:
+        x, batch = flatten_batch(x, rank, merge=replaced)
+        spatial = x.shape[-1 - rank : -1]
+        x, widths = pad_beforehand(x, padding, window, kernel_dilation)  # [B, *E, *spatial, D]
+        extra = x.ndim - rank - 2
+        ones = (1,) * extra
 
-    if conv_general_dilated is None and feature_group_count > 1 and is_on_mesh(x):
-        y = _group_by_group(convolved, x, kernel, feature_group_count)
-    else:
-        y = convolved(x, kernel, feature_group_count)
-    require_output(y.shape[-1 - rank : -1], spatial, window, "convolution's")
-    if bias is not None:
-        same_shape(
-            bias, (features,), "bias", hint="There is one bias for each feature of the output."
-        )
-        y = add_bias(y, bias)
-    return restore_batch(y, batch)
+        def convolved(x: Array, kernel: Array, groups: int) -> Array:
+            y: Array = (conv_general_dilated or lax.conv_general_dilated)(
+                x,
+                kernel,
+                (*ones, *strides),
+                with_zeros(widths, extra),
+                lhs_dilation=(*ones, *input_dilation),
+                rhs_dilation=(*ones, *kernel_dilation),
+                dimension_numbers=dimension_numbers(extra + rank),
+                feature_group_count=groups,
+                precision=precision,
+                **options,
+            )
+            return y  # [B, *E, *spatial, F]
+
+        kernel = with_ones(kernel, extra)
+        if not replaced and feature_group_count > 1 and is_on_mesh(x):
+            y = _group_by_group(convolved, x, kernel, feature_group_count)
+        else:
+            y = convolved(x, kernel, feature_group_count)
+        require_output(y.shape[-1 - rank : -1], spatial, window, "convolution's")
+        return restore_batch(y, batch)
+
+    convolve = of_all if layout is None or replaced else automatic(of_all, layout)
+    y: Array = convolve(x, kernel)
+    if bias is None:
+        return y
+    same_shape(bias, (features,), "bias", hint="There is one bias for each feature of the output.")
+    return add_bias(y, bias)

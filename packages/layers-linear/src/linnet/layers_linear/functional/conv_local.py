@@ -20,6 +20,7 @@ from linnet.module_core.dtypes import promote_dtype as default_promote_dtype
 from linnet.module_core.layers import (
     Array,
     DTypeLike,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -27,11 +28,12 @@ from linnet.module_core.layers import (
     integers,
     same_shape,
 )
-from linnet.module_core.layout import is_on_mesh
+from linnet.module_core.layout import automatic, is_on_mesh
 
 from ._batch import flatten_batch, require_output, require_spatial, restore_batch
 from ._bias import add_bias
 from ._checks import per_dimension
+from ._options import checked_sharding
 from ._padding import (
     CONV_PADDINGS,
     LaxPadding,
@@ -41,7 +43,7 @@ from ._padding import (
     pad_beforehand,
     refuse_name_for_dilated_inputs,
 )
-from .conv import dimension_numbers, masked
+from .conv import dimension_numbers, layout_of_windows, masked
 
 
 class _Window(NamedTuple):
@@ -148,6 +150,7 @@ def conv_local(
     mask: Array | None = None,
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """Multiplies each window of `x` by the kernel of its position and adds `bias`.
@@ -164,6 +167,7 @@ def conv_local(
       mask: multiplied by the kernel, with its shape; or None.
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -192,12 +196,13 @@ def conv_local(
         ),
     )
     rank = len(window.size)
-    if is_on_mesh(x):
-        y = _of_patches(_patches(x, window, shapes.bias[:-1]), kernel, rank, precision)
-    else:
+
+    def of_all(x: Array, kernel: Array) -> Array:
+        if is_on_mesh(x):
+            return _of_patches(_patches(x, window, shapes.bias[:-1]), kernel, rank, precision)
         x, batch = flatten_batch(x, rank)  # [B, *spatial, D]
         x, lax_padding = pad_beforehand(x, window.padding, window.size, window.kernel_dilation)
-        y = lax.conv_general_dilated_local(
+        y: Array = lax.conv_general_dilated_local(
             x,
             kernel,
             window.strides,
@@ -208,7 +213,12 @@ def conv_local(
             dimension_numbers=dimension_numbers(rank),
             precision=precision,
         )  # [B, *P, F]
-        y = restore_batch(y, batch)
+        return restore_batch(y, batch)
+
+    layout = out_sharding
+    if checked_sharding(layout) is None:
+        layout = layout_of_windows(x, kernel, -1)
+    y: Array = (of_all if layout is None else automatic(of_all, layout))(x, kernel)
     if bias is not None:
         same_shape(
             bias, shapes.bias, "bias", hint="There is one bias for each position and feature."

@@ -19,6 +19,7 @@ from linnet.module_core.errors import ShapeError
 from linnet.module_core.layers import (
     Array,
     DTypeLike,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -26,7 +27,7 @@ from linnet.module_core.layers import (
     integer,
     same_shape,
 )
-from linnet.module_core.layout import is_on_mesh
+from linnet.module_core.layout import automatic, is_on_mesh
 
 from ._batch import (
     channels_first,
@@ -38,8 +39,9 @@ from ._batch import (
 )
 from ._bias import add_bias
 from ._checks import per_dimension
+from ._options import checked_sharding
 from ._padding import TRANSPOSE_PADDINGS, canonicalize_padding, with_zeros
-from .conv import checked_groups, masked
+from .conv import checked_groups, layout_of_windows, masked
 
 
 def conv_transpose_kernel_shape(
@@ -89,6 +91,7 @@ def conv_transpose(
     dtype: DTypeLike | None = None,
     precision: PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
+    out_sharding: OutSharding | None = None,
     promote_dtype: PromoteDtype = default_promote_dtype,
 ) -> Array:
     """Convolves `x`, with its positions spread by `strides`, with `kernel` and adds `bias`.
@@ -109,6 +112,7 @@ def conv_transpose(
       dtype: the computation dtype; None for the common type of the arguments.
       precision: see `jax.lax.Precision`.
       preferred_element_type: dtype of the accumulation and of the result.
+      out_sharding: the result's sharding, on a mesh with explicit axes.
       promote_dtype: replaces `linnet.module_core.dtypes.promote_dtype`.
 
     Returns:
@@ -146,35 +150,41 @@ def conv_transpose(
         )
         or f"Inputs of shape {x.shape} need this shape with transpose_kernel={transpose_kernel}.",
     )
-    x, batch = flatten_batch(x, rank)  # [B, *E, *spatial, D]
     spatial = x.shape[-1 - rank : -1]
-    extra = x.ndim - rank - 2
-    ones = (1,) * extra
 
-    def convolved(x: Array, kernel: Array) -> Array:
-        y: Array = lax.conv_transpose(
-            x,
-            with_ones(kernel, extra),
-            (*ones, *strides),
-            "VALID" if padding == "CIRCULAR" else with_zeros(padding, extra),
-            rhs_dilation=(*ones, *kernel_dilation),
-            transpose_kernel=transpose_kernel,
-            precision=precision,
-            preferred_element_type=preferred_element_type,
-        )
-        return y  # [B, *E, *spatial, F]
+    def of_all(x: Array, kernel: Array) -> Array:
+        x, batch = flatten_batch(x, rank)  # [B, *E, *spatial, D]
+        extra = x.ndim - rank - 2
+        ones = (1,) * extra
 
-    y = _in_groups(convolved, x, kernel, groups)
-    require_output(y.shape[-1 - rank : -1], spatial, window, "transposed convolution's")
-    if padding == "CIRCULAR":
-        periods = tuple(n * s for n, s in zip(spatial, strides, strict=True))
-        y = _wrap(y, periods, low_first=not transpose_kernel)
-    if bias is not None:
-        same_shape(
-            bias, (features,), "bias", hint="There is one bias for each feature of the output."
-        )
-        y = add_bias(y, bias)
-    return restore_batch(y, batch)
+        def convolved(x: Array, kernel: Array) -> Array:
+            y: Array = lax.conv_transpose(
+                x,
+                with_ones(kernel, extra),
+                (*ones, *strides),
+                "VALID" if padding == "CIRCULAR" else with_zeros(padding, extra),
+                rhs_dilation=(*ones, *kernel_dilation),
+                transpose_kernel=transpose_kernel,
+                precision=precision,
+                preferred_element_type=preferred_element_type,
+            )
+            return y  # [B, *E, *spatial, F]
+
+        y = _in_groups(convolved, x, kernel, groups)
+        require_output(y.shape[-1 - rank : -1], spatial, window, "transposed convolution's")
+        if padding == "CIRCULAR":
+            periods = tuple(n * s for n, s in zip(spatial, strides, strict=True))
+            y = _wrap(y, periods, low_first=not transpose_kernel)
+        return restore_batch(y, batch)
+
+    layout = out_sharding
+    if checked_sharding(layout) is None:
+        layout = layout_of_windows(x, kernel, -2 if transpose_kernel else -1)
+    y: Array = (of_all if layout is None else automatic(of_all, layout))(x, kernel)
+    if bias is None:
+        return y
+    same_shape(bias, (features,), "bias", hint="There is one bias for each feature of the output.")
+    return add_bias(y, bias)
 
 
 def _in_groups(

@@ -29,7 +29,7 @@ from linnet.module_core.layout import dot_layout
 from linnet.module_core.replaced import dot_is_replaced
 
 from ._bias import add_bias
-from ._options import given
+from ._options import checked_sharding, given
 from ._staged import is_staged
 
 
@@ -80,7 +80,7 @@ def dense(
         columns = kernel.shape[1:]
         same_shape(bias, columns, "bias", hint="There is one bias for each column of the kernel.")
     contract = (((x.ndim - 1,), (0,)), ((), ()))
-    if dot_general is None and out_sharding is None:
+    if dot_general is None and checked_sharding(out_sharding) is None:
         out_sharding = dot_layout(x, kernel, contract)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
     if dot_general is None and not options and is_staged(x) and not dot_is_replaced():

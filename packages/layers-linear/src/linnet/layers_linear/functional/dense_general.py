@@ -30,7 +30,7 @@ from linnet.module_core.layers import (
 from linnet.module_core.layout import dot_layout
 
 from ._bias import add_bias
-from ._options import given
+from ._options import checked_sharding, given
 
 
 class DenseGeneralShapes(NamedTuple):
@@ -147,7 +147,7 @@ def dense_general(
     )
     contracted = tuple(range(len(batch), inner))
     dimensions = ((axes, contracted), (batch, batch))
-    if dot_general is None and out_sharding is None:
+    if dot_general is None and checked_sharding(out_sharding) is None:
         out_sharding = dot_layout(x, kernel, dimensions)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)
     y: Array = (dot_general or lax.dot_general)(

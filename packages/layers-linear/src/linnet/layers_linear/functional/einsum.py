@@ -27,7 +27,7 @@ from linnet.module_core.layers import (
 from linnet.module_core.layout import product_layout
 
 from ._bias import add_bias
-from ._options import given
+from ._options import checked_sharding, given
 
 
 class EinsumShapes(NamedTuple):
@@ -244,7 +244,7 @@ def einsum(
     """
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
     shapes = einsum_shapes(einsum_str, x.shape, kernel.shape)
-    if out_sharding is None and einsum_op is jnp.einsum:
+    if einsum_op is jnp.einsum and checked_sharding(out_sharding) is None:
         labels = partial(_all_labels, einsum_str, x.shape, kernel.shape)
         out_sharding = product_layout(x, kernel, labels)
     options = given(preferred_element_type=preferred_element_type, out_sharding=out_sharding)

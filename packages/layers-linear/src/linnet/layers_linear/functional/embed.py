@@ -23,6 +23,8 @@ from linnet.module_core.layers import (
 )
 from linnet.module_core.layout import dot_layout, entries_of, layout_of, split
 
+from ._options import checked_sharding
+
 
 def embed(
     ids: Array,
@@ -65,7 +67,7 @@ def embed(
     _require_matrix(embedding)
     # Not inexact: integer tables are supported.
     (embedding,) = promote_dtype(embedding, dtype=dtype, inexact=False)
-    if out_sharding is None:
+    if checked_sharding(out_sharding) is None:
         out_sharding = _layout(ids, embedding)
     if out_sharding is not None:
         rows: Any = embedding.at[ids if embedding.shape[0] > 1 else jnp.zeros_like(ids)]
@@ -114,7 +116,8 @@ def attend(
         )
     table = lax.transpose(embedding, (1, 0))  # [D, N]
     dimensions = (((query.ndim - 1,), (0,)), ((), ()))
-    out_sharding = out_sharding or dot_layout(query, table, dimensions)
+    if checked_sharding(out_sharding) is None:
+        out_sharding = dot_layout(query, table, dimensions)
     return lax.dot_general(query, table, dimensions, out_sharding=out_sharding)  # [..., N]
 
 

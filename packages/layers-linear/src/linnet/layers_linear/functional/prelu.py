@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from linnet.module_core.layers import Array, as_array
+from linnet.module_core.layout import like
 
 
 def prelu(x: Array, negative_slope: Array) -> Array:
@@ -25,4 +26,5 @@ def prelu(x: Array, negative_slope: Array) -> Array:
     Array([-0.5,  0. ,  2. ], dtype=float32)
     """
     x = as_array(x)
-    return jnp.where(x >= 0, x, jnp.asarray(negative_slope, x.dtype) * x)
+    slope = like(jnp.asarray(negative_slope, x.dtype), x)
+    return jnp.where(x >= 0, x, slope * x)

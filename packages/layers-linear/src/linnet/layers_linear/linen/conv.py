@@ -15,6 +15,7 @@ from linnet.module_core.layers import (
     Array,
     ConvGeneralDilated,
     DTypeLike,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -83,7 +84,7 @@ class Conv(Module):
     promote_dtype: PromoteDtype = promote_dtype
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the convolution.
 
         Merges all batch dimensions for the computation and restores them afterwards; an input
@@ -92,6 +93,7 @@ class Conv(Module):
 
         Args:
           inputs: [*batch, *spatial, D], channels last.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, *spatial, features].
@@ -123,5 +125,6 @@ class Conv(Module):
             dtype=self.dtype,
             precision=self.precision,
             conv_general_dilated=convolve,
+            out_sharding=out_sharding,
             promote_dtype=self.promote_dtype,
         )

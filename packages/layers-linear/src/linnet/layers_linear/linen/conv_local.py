@@ -15,6 +15,7 @@ from linnet.module_core.layers import (
     Array,
     ConvGeneralDilated,
     DTypeLike,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -72,7 +73,7 @@ class ConvLocal(Module):
     promote_dtype: PromoteDtype = promote_dtype
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the convolution.
 
         Merges all batch dimensions for the computation and restores them afterwards; an input
@@ -80,6 +81,7 @@ class ConvLocal(Module):
 
         Args:
           inputs: [*batch, *spatial, D], channels last.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, *spatial, features].
@@ -111,6 +113,7 @@ class ConvLocal(Module):
             mask=self.mask,
             dtype=self.dtype,
             precision=self.precision,
+            out_sharding=out_sharding,
             promote_dtype=self.promote_dtype,
         )
 

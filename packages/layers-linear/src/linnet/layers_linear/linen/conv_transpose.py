@@ -14,6 +14,7 @@ from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
     DTypeLike,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -77,7 +78,7 @@ class ConvTranspose(Module):
     feature_group_count: int = 1
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transposed convolution; mirrors `jax.lax.conv_transpose`.
 
         Merges all batch dimensions for the computation and restores them afterwards; an input
@@ -86,6 +87,7 @@ class ConvTranspose(Module):
 
         Args:
           inputs: [*batch, *spatial, D], channels last.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, *spatial, features].
@@ -114,5 +116,6 @@ class ConvTranspose(Module):
             dtype=self.dtype,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
+            out_sharding=out_sharding,
             promote_dtype=self.promote_dtype,
         )

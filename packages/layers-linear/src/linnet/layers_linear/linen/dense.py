@@ -15,6 +15,7 @@ from linnet.module_core.layers import (
     Array,
     DotGeneral,
     DTypeLike,
+    OutSharding,
     PrecisionLike,
     PromoteDtype,
     integer,
@@ -61,11 +62,12 @@ class Dense(Module):
     promote_dtype: PromoteDtype = promote_dtype
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transformation.
 
         Args:
           inputs: [..., D].
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., features].
@@ -84,5 +86,6 @@ class Dense(Module):
             dtype=self.dtype,
             precision=self.precision,
             dot_general=dot_general,
+            out_sharding=out_sharding,
             promote_dtype=self.promote_dtype,
         )

@@ -19,6 +19,7 @@ from linnet.module_core.layers import (
     Array,
     DotGeneral,
     DTypeLike,
+    OutSharding,
     PrecisionLike,
     PromoteDtype,
     Shape,
@@ -105,11 +106,12 @@ class DenseGeneral(Module):
     promote_dtype: PromoteDtype = promote_dtype
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transformation.
 
         Args:
           inputs: [*batch, ..., contracted dimensions anywhere].
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, ..., *features].
@@ -135,5 +137,6 @@ class DenseGeneral(Module):
             dtype=self.dtype,
             precision=self.precision,
             dot_general=dot_general,
+            out_sharding=out_sharding,
             promote_dtype=self.promote_dtype,
         )

@@ -13,6 +13,7 @@ from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
     Array,
     DTypeLike,
+    OutSharding,
     PrecisionLike,
     PromoteDtype,
     integers,
@@ -56,12 +57,19 @@ class Einsum(Module):
     preferred_element_type: DTypeLike | None = None
 
     @compact
-    def __call__(self, inputs: Array, einsum_str: str | None = None) -> Array:
+    def __call__(
+        self,
+        inputs: Array,
+        einsum_str: str | None = None,
+        *,
+        out_sharding: OutSharding | None = None,
+    ) -> Array:
         """Applies the transformation.
 
         Args:
           inputs: the equation's first operand.
           einsum_str: the equation; required if the constructor wasn't given one.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           An array with the dimensions of the equation's result.
@@ -81,5 +89,6 @@ class Einsum(Module):
             dtype=self.dtype,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
+            out_sharding=out_sharding,
             promote_dtype=self.promote_dtype,
         )

@@ -9,7 +9,7 @@ from linnet.initializers.defaults import default_embed_init
 from linnet.layers_linear import functional
 from linnet.layers_linear._torch import EMBED
 from linnet.module_core.dtypes import promote_dtype
-from linnet.module_core.layers import Array, DTypeLike, PromoteDtype, integer
+from linnet.module_core.layers import Array, DTypeLike, OutSharding, PromoteDtype, integer
 from linnet.module_core.linen import Module
 
 
@@ -55,28 +55,38 @@ class Embed(Module):
         )
         self.embedding = self.param("embedding", self.embedding_init, shape, self.param_dtype)
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Looks up the rows with the given ids.
 
         Args:
           inputs: [...], integers.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., features].
         """
         return functional.embed(
-            inputs, self.embedding, dtype=self.dtype, promote_dtype=self.promote_dtype
+            inputs,
+            self.embedding,
+            dtype=self.dtype,
+            out_sharding=out_sharding,
+            promote_dtype=self.promote_dtype,
         )
 
-    def attend(self, query: Array) -> Array:
+    def attend(self, query: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """The inner product of each query with each row: one table for ids and for logits.
 
         Args:
           query: [..., features].
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., num_embeddings].
         """
         return functional.attend(
-            query, self.embedding, dtype=self.dtype, promote_dtype=self.promote_dtype
+            query,
+            self.embedding,
+            dtype=self.dtype,
+            out_sharding=out_sharding,
+            promote_dtype=self.promote_dtype,
         )

@@ -13,6 +13,7 @@ from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_bias_init, default_kernel_init
 from linnet.layers_linear import functional
 from linnet.layers_linear._torch import GATED
+from linnet.layers_linear.functional._options import given
 from linnet.layers_linear.functional.feed_forward import activated
 from linnet.module_core.dtypes import promote_dtype
 from linnet.module_core.layers import (
@@ -20,6 +21,7 @@ from linnet.module_core.layers import (
     Array,
     DotGeneral,
     DTypeLike,
+    OutSharding,
     PrecisionLike,
     PromoteDtype,
     Sizes,
@@ -114,11 +116,12 @@ class GLU(_FeedForward):
     fused: bool = False
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the layer.
 
         Args:
           inputs: [..., D].
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., features].
@@ -128,9 +131,11 @@ class GLU(_FeedForward):
         width = integer(self.hidden_features, "hidden_features")
         if self.fused:
             both = self._hidden(2 * width, "gate_up")(inputs)  # [..., 2H]
-            return down(functional.gated_halves(both, activation=self.activation))
+            hidden = functional.gated_halves(both, activation=self.activation)
+            return down(hidden, **given(out_sharding=out_sharding))
         gate, up = (self._hidden(width, name)(inputs) for name in ("gate", "up"))  # [..., H]
-        return down(functional.gated(gate, up, activation=self.activation))
+        hidden = functional.gated(gate, up, activation=self.activation)
+        return down(hidden, **given(out_sharding=out_sharding))
 
 
 class MLP(_FeedForward):
@@ -160,11 +165,12 @@ class MLP(_FeedForward):
     """
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, *, out_sharding: OutSharding | None = None) -> Array:
         """Applies the layers.
 
         Args:
           inputs: [..., D].
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [..., features].
@@ -175,4 +181,4 @@ class MLP(_FeedForward):
         x = inputs
         for i, width in enumerate(widths):
             x = activated(self._hidden(width, f"layers_{i}")(x), self.activation)  # [..., H]
-        return out(x)
+        return out(x, **given(out_sharding=out_sharding))

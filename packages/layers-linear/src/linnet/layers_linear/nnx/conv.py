@@ -136,8 +136,7 @@ class Conv(Layer):
 
         Args:
           inputs: [*batch, *spatial, in_features], channels last.
-          out_sharding: the sharding of the output with one batch dimension, on a mesh with explicit
-            axes.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, *spatial, out_features].

@@ -16,6 +16,7 @@ from linnet.module_core.layers import (
     Array,
     DTypeLike,
     Metadata,
+    OutSharding,
     PaddingLike,
     PrecisionLike,
     PromoteDtype,
@@ -134,7 +135,7 @@ class ConvTranspose(Layer):
         self.promote_dtype = promote_dtype
         self.preferred_element_type = preferred_element_type
 
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: Array, out_sharding: OutSharding | None = None) -> Array:
         """Applies the transposed convolution.
 
         Merges all batch dimensions for the computation and restores them afterwards; an input
@@ -142,6 +143,7 @@ class ConvTranspose(Layer):
 
         Args:
           inputs: [*batch, *spatial, in_features], channels last.
+          out_sharding: the output's sharding, on a mesh with explicit axes.
 
         Returns:
           [*batch, *spatial, out_features].
@@ -163,5 +165,6 @@ class ConvTranspose(Layer):
             dtype=self.dtype,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
+            out_sharding=out_sharding,
             promote_dtype=spread(self.promote_dtype),
         )

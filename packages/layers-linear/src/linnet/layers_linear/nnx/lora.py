@@ -29,6 +29,7 @@ from linnet.module_core.layers import (
     integers,
 )
 from linnet.module_core.layers.nnx import Layer, new_param, promote_dtype, value_of
+from linnet.module_core.layout import like
 from linnet.module_core.nnx import LoRAParam, Module, Rngs, Variable
 
 from ._fields import require_features
@@ -269,7 +270,7 @@ class LoRALinear(Linear):
           [..., out_features].
         """
         y = super().__call__(x, out_sharding=out_sharding)  # [..., out_features]
-        return y + self.lora(x)
+        return y + like(self.lora(x), y)
 
     def merge(self) -> None:
         """Adds the adapter to the kernel, and sets `lora_b` to zero.
