@@ -89,3 +89,43 @@ def test_a_cache(implementation):
     assert all(
         x.sharding.shard_shape(x.shape)[2] == 1 for x in jax.tree.leaves(after) if x.ndim == 4
     )
+
+
+ROWS = jnp.asarray(np.random.default_rng(1).normal(size=(1, 1, 32, 32)), jnp.float32)
+ALONG_SEQUENCE = OPTIONS | {
+    "mask and bias": {"mask": ROWS > -1, "bias": ROWS},
+    "other keys": {"key_positions": jnp.arange(32)[::-1], "is_causal": True},
+    "an offset for each row": {"query_offset": jnp.array([3, -2]), "window": (9, 4)},
+}
+
+
+@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="jax.set_mesh is new in jax 0.7.1")
+@pytest.mark.parametrize(
+    ("name", "split_keys"), [*((name, True) for name in ALONG_SEQUENCE), ("mask and bias", False)]
+)
+def test_a_sequence(name, split_keys):
+    """Each device computes its rows; keys and values are gathered at once, and nothing else is."""
+    mesh = Mesh(np.array(jax.devices()), ("sequence",), axis_types=(AxisType.Explicit,))
+    options = ALONG_SEQUENCE[name]
+    arrays = [X[0], X[1][:, :, :2], X[2][:, :, :2]]  # four heads share a key head
+
+    def run(*x):
+        def of(*x):
+            return functional.dot_product_attention(*x, implementation="chunked", **options)
+
+        y, pull = jax.vjp(of, *x)
+        return y, pull(y)
+
+    expected = jax.jit(run)(*arrays)
+    with jax.set_mesh(mesh):
+        split, whole = (NamedSharding(mesh, PartitionSpec(None, x)) for x in ("sequence", None))
+        of_keys = split if split_keys else whole
+        layouts = (split, of_keys, of_keys)
+        placed = [jax.device_put(x, layout) for x, layout in zip(arrays, layouts, strict=True)]
+        program = jax.jit(run).lower(*placed).compile()
+        found = program(*placed)
+    moved = MOVES.findall(program.as_text())
+    assert [moved.count(kind) for kind in ("all-gather", "all-to-all")] == [int(split_keys), 0]
+    near(jax.tree.map(np.asarray, found), expected, 1e-4, 1e-5)
+    for y, x in zip((found[0], *found[1]), (placed[0], *placed), strict=True):
+        assert y.sharding.is_equivalent_to(x.sharding, y.ndim)

@@ -36,10 +36,11 @@ import numpy as np
 from jax import lax
 
 from linnet.module_core.layers import Array, DTypeLike, Shape
-from linnet.module_core.layout import automatic, layout_of, whole
+from linnet.module_core.layout import layout_of, whole, whole_pair
 
 from ._blocks import cut
 from ._call import Call
+from ._split_sequence import on_explicit_mesh
 from ._tiles import (
     Arrays,
     Static,
@@ -63,20 +64,7 @@ def attend(call: Call) -> Array:
     layout = layout_of(call.query)
     if layout is None:
         return _attend(call)
-    names = "query key value scale bias distance_bias sinks visible dropout".split()  # noqa: SIM905
-    arrays = tuple(getattr(call, name) for name in names)
-    leaves, tree = jax.tree.flatten(arrays)
-    traced = [isinstance(leaf, jax.Array) for leaf in leaves]
-
-    def of_arrays(*arrays: Array) -> Array:
-        rest = iter(arrays)
-        filled = [next(rest) if t else leaf for t, leaf in zip(traced, leaves, strict=True)]
-        return _attend(
-            call._replace(**dict(zip(names, jax.tree.unflatten(tree, filled), strict=True)))
-        )
-
-    result: Array = automatic(of_arrays, layout)(*(x for x in leaves if isinstance(x, jax.Array)))
-    return result
+    return on_explicit_mesh(_attend, call, layout)
 
 
 def _attend(call: Call) -> Array:
@@ -133,8 +121,9 @@ def _arrays(static: Static, call: Call, batch: Shape) -> Arrays:
         positions = visible.query_positions(blocks.queries)
     arrays = Arrays(
         whole(_rows_of_queries(static, query, call.sizes.key_heads), -2),
-        whole(_padded(key, blocks.padded_keys, -2), -2),
-        whole(_padded(value, blocks.padded_keys, -2), -2),
+        *whole_pair(
+            _padded(key, blocks.padded_keys, -2), _padded(value, blocks.padded_keys, -2), -2
+        ),
         _spread(static, call.bias, call.sizes.key_heads, n + 4),
         _spread(static, call.visible.mask, call.sizes.key_heads, n + 4),
         jnp.asarray(0 if positions is not None else visible.offset, jnp.int32),

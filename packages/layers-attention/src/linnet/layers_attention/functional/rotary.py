@@ -34,7 +34,7 @@ from jax import lax
 
 from linnet.module_core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from linnet.module_core.layers import Array, as_array, inexact, integer
-from linnet.module_core.layout import like
+from linnet.module_core.layout import gathered, like
 
 Frequencies: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -379,7 +379,7 @@ class Rotary:
         angles = angles * jnp.asarray(frequencies, wide)  # [*B, T, 1, R/2]
         amplitude = 1.0 if self.scaling is None else self.scaling.amplitude
         cosines, sines = jnp.cos(angles) * amplitude, jnp.sin(angles) * amplitude
-        return self._turned(x, cosines, sines, 2 * len(frequencies))
+        return like(self._turned(gathered(x, -1), cosines, sines, 2 * len(frequencies)), x)
 
     def _turned(self, x: Array, cosines: Array, sines: Array, rotated: int) -> Array:
         wide, rest = cosines.dtype, x[..., rotated:]

@@ -24,6 +24,7 @@ from linnet.layers_attention.functional.fused import attend_in_one
 from linnet.layers_attention.functional.position_bias import DistanceBias
 from linnet.module_core.layers import Array, DTypeLike, PrecisionLike
 from linnet.module_core.layers.nnx import promote_dtype
+from linnet.module_core.layout import entries_of, layout_of
 from linnet.module_core.nnx import Intermediate, Module
 
 
@@ -179,7 +180,13 @@ def _is_usual(call: Call) -> bool:
     dtype = call.query.dtype
     narrow = dtype.itemsize <= 4 and bool(jnp.issubdtype(dtype, jnp.floating))
     unchanged = call.soft_cap is None and call.sinks is None and call.scale is None
-    return narrow and unchanged and call.value.shape[-1] == call.sizes.depth
+    return narrow and unchanged and call.value.shape[-1] == call.sizes.depth and not _is_split(call)
+
+
+def _is_split(call: Call) -> bool:
+    """Whether the sequence or depth is split over explicit axes: jax's function raises an error."""
+    splits = (entries_of(layout_of(x), 3) for x in (call.query, call.key, call.value))
+    return any(entries[-3] or entries[-1] for entries in splits)
 
 
 def _sown_in(module: Module | None) -> OnWeights | None:
