@@ -10,6 +10,7 @@ NAMES = [
     "loading_mesh.py",
     "forgotten_mesh.py",
     "partitioned_mesh.py",
+    "repeat_mesh.py",
     "sharding_mesh.py",
     "training_devices.py",
 ]
