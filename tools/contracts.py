@@ -65,6 +65,11 @@ class Layer(NamedTuple):
       wraps: whether another layer, or a state that is passed in, decides on the output's type.
       carries: whether that is a state that the layer starts from by itself.
       share: what a device of eight may compute, in eighths of what one computes by itself.
+      sums_batch: whether the layer's formula has a sum over the batch, such as a mean.
+      sums_in_loop: whether each step of a loop adds to the gradient of its kernels, which is then
+        summed over devices in each step.
+      by_hand: the formula written out, of values and inputs; outputs are split over devices as JAX
+        splits its result.
     """
 
     name: str
@@ -77,9 +82,16 @@ class Layer(NamedTuple):
     wraps: bool = False
     carries: bool = False
     share: float = 1.1
+    sums_batch: bool = False
+    sums_in_loop: bool = False
+    by_hand: Callable[..., Any] | None = None
 
     def has_field(self, name: str) -> bool:
         return name in inspect.signature(type(self.linen())).parameters
+
+    def takes(self, argument: str) -> bool:
+        """Whether a call takes an argument."""
+        return argument in inspect.signature(type(self.linen()).__call__).parameters
 
     def declared(self) -> dict[str, Any]:
         return {**({"params": self.params} if self.params else {}), **self.state}
@@ -221,7 +233,7 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
     assert {type(layer.linen()) for layer in here.LAYERS} == classes - apart
 
 
-def test_a_batch_that_is_split_over_devices_stays_split(request: pytest.FixtureRequest) -> None:
+def test_what_is_split_over_devices_stays_split(request: pytest.FixtureRequest) -> None:
     """Of both styles: starting a process with eight devices takes as long as what it checks."""
     failures = mesh_contract.failures(request.path, request.path.with_name("test_nnx_contract.py"))
     assert not failures, "\n".join(failures)

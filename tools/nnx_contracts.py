@@ -63,6 +63,11 @@ class Layer(NamedTuple):
     inexact: bool = False
     share: float = 1.1
 
+    @property
+    def by_hand(self) -> Callable[..., Any] | None:
+        """What the layer is compared with on a mesh: it splits its output as linen's layer does."""
+        return self.twin
+
     def module(self, **options: Any) -> Any:
         """The layer with random parameters, which are positive: some stand for a variance."""
         module = self.make(nnx.Rngs(0), **options)
@@ -76,6 +81,10 @@ class Layer(NamedTuple):
         parameters = inspect.signature(type(self.make(nnx.Rngs(0))).__init__).parameters
         passed_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         return name in parameters or passed_on
+
+    def takes(self, argument: str) -> bool:
+        """Whether a call takes an argument."""
+        return argument in inspect.signature(type(self.make(nnx.Rngs(0))).__call__).parameters
 
     def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
         """What stands for the inputs in a call; `seed` and `batch` as an input has them."""

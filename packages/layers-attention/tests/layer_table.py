@@ -4,6 +4,7 @@ The cache has the batch size of the input that it was made for, other than a con
 tested in `test_cache.py`.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -31,6 +32,18 @@ def parameters(inputs, heads, depth, key_heads=None):
     }
 
 
+def attention(variables, x):
+    params = variables["params"]
+    query, key, value = (
+        jnp.einsum("bqc,chd->bqhd", x, params[name]["kernel"]) + params[name]["bias"]
+        for name in ("query", "key", "value")
+    )
+    logits = jnp.einsum("bqhd,bkhd->bhqk", query / np.sqrt(2), key)
+    weights = jax.nn.softmax(jnp.where(CAUSAL > 0, logits, -1e30))
+    y = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+    return jnp.einsum("bqhd,hdc->bqc", y, params["out"]["kernel"]) + params["out"]["bias"]
+
+
 LAYERS = [
     Layer(
         "MultiHeadDotProductAttention, masked",
@@ -38,6 +51,7 @@ LAYERS = [
         SEQUENCE,
         parameters(4, 2, 2),
         call={"mask": CAUSAL},
+        by_hand=attention,
     ),
     Layer(
         "MultiHeadDotProductAttention of three inputs, normalized",

@@ -6,6 +6,7 @@ a row fails there.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from contracts import Input, Layer
@@ -13,37 +14,54 @@ from linnet.layers_linear import linen
 
 VECTORS = (Input((3, 4)),)
 SEQUENCE = (Input((3, 6, 4)),)
-IMAGES = (Input((2, 5, 4, 3)),)
+IMAGES = (Input((2, 5, 4, 6)),)
 GLU = {
-    "gate": {"kernel": (4, 5), "bias": (5,)},
-    "up": {"kernel": (4, 5), "bias": (5,)},
-    "down": {"kernel": (5, 3), "bias": (3,)},
+    "gate": {"kernel": (4, 10), "bias": (10,)},
+    "up": {"kernel": (4, 10), "bias": (10,)},
+    "down": {"kernel": (10, 6), "bias": (6,)},
 }
+
+
+def affine(variables, x):
+    params = variables["params"]
+    return x @ params["kernel"] + params["bias"]
+
+
+def convolution(variables, x):
+    params = variables["params"]
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, params["kernel"], (2, 1), "SAME", dimension_numbers=layout)
+    return y + params["bias"]
+
 
 LAYERS = [
     Layer(
         "Dense",
-        lambda **fields: linen.Dense(5, **fields),
+        lambda **fields: linen.Dense(10, **fields),
         VECTORS,
-        {"kernel": (4, 5), "bias": (5,)},
+        {"kernel": (4, 10), "bias": (10,)},
+        by_hand=affine,
     ),
     Layer(
         "Dense without bias",
-        lambda **fields: linen.Dense(5, use_bias=False, **fields),
+        lambda **fields: linen.Dense(10, use_bias=False, **fields),
         SEQUENCE,
-        {"kernel": (4, 5)},
+        {"kernel": (4, 10)},
+        by_hand=lambda v, x: x @ v["params"]["kernel"],
     ),
     Layer(
         "DenseGeneral",
         lambda **fields: linen.DenseGeneral((2, 3), axis=(1, -1), **fields),
         SEQUENCE,
         {"kernel": (6, 4, 2, 3), "bias": (2, 3)},
+        by_hand=lambda v, x: jnp.tensordot(x, v["params"]["kernel"], 2) + v["params"]["bias"],
     ),
     Layer(
         "Conv",
         lambda **fields: linen.Conv(2, (3, 2), strides=(2, 1), **fields),
         IMAGES,
-        {"kernel": (3, 2, 3, 2), "bias": (2,)},
+        {"kernel": (3, 2, 6, 2), "bias": (2,)},
+        by_hand=convolution,
     ),
     Layer(
         "Conv circular",
@@ -70,7 +88,7 @@ LAYERS = [
         "ConvTranspose",
         lambda **fields: linen.ConvTranspose(2, (3, 2), strides=(2, 1), **fields),
         IMAGES,
-        {"kernel": (3, 2, 3, 2), "bias": (2,)},
+        {"kernel": (3, 2, 6, 2), "bias": (2,)},
     ),
     Layer(
         "ConvTranspose circular",
@@ -98,12 +116,16 @@ LAYERS = [
         lambda **fields: linen.Einsum((4, 2, 3), "...a,ahd->...hd", **fields),
         SEQUENCE,
         {"kernel": (4, 2, 3), "bias": (2, 3)},
+        by_hand=lambda v, x: (
+            jnp.einsum("...a,ahd->...hd", x, v["params"]["kernel"]) + v["params"]["bias"]
+        ),
     ),
     Layer(
         "Embed",
-        lambda **fields: linen.Embed(7, 3, **fields),
+        lambda **fields: linen.Embed(8, 6, **fields),
         (Input((3, 4), below=7),),
-        {"embedding": (7, 3)},
+        {"embedding": (8, 6)},
+        by_hand=lambda v, ids: v["params"]["embedding"][ids],
     ),
     Layer(
         "PReLU per feature",
@@ -127,24 +149,24 @@ LAYERS = [
     ),
     Layer(
         "GLU",
-        lambda **fields: linen.GLU(5, 3, use_bias=True, **fields),
+        lambda **fields: linen.GLU(10, 6, use_bias=True, **fields),
         VECTORS,
         GLU,
     ),
     Layer(
         "GLU, fused, GELU",
-        lambda **fields: linen.GLU(5, activation=jax.nn.gelu, fused=True, **fields),
+        lambda **fields: linen.GLU(6, activation=jax.nn.gelu, fused=True, **fields),
         VECTORS,
-        {"gate_up": {"kernel": (4, 10)}, "down": {"kernel": (5, 4)}},
+        {"gate_up": {"kernel": (4, 12)}, "down": {"kernel": (6, 4)}},
     ),
     Layer(
         "MLP",
-        lambda **fields: linen.MLP((5, 6), 3, **fields),
+        lambda **fields: linen.MLP((6, 2), 8, **fields),
         SEQUENCE,
         {
-            "layers_0": {"kernel": (4, 5), "bias": (5,)},
-            "layers_1": {"kernel": (5, 6), "bias": (6,)},
-            "layers_2": {"kernel": (6, 3), "bias": (3,)},
+            "layers_0": {"kernel": (4, 6), "bias": (6,)},
+            "layers_1": {"kernel": (6, 2), "bias": (2,)},
+            "layers_2": {"kernel": (2, 8), "bias": (8,)},
         },
     ),
 ]

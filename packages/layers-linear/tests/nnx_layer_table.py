@@ -43,7 +43,7 @@ def low_rank(prefix):
 
 VECTORS = (Input((3, 4)),)
 SEQUENCE = (Input((3, 6, 4)),)
-IMAGES = (Input((2, 5, 4, 3)),)
+IMAGES = (Input((2, 5, 4, 6)),)
 MASK = np.tril(np.ones((3, 2, 4), np.float32))
 # A mask is an array, and an array is data of the module.
 MASKED = {"mask": (3, 2, 4)}
@@ -51,17 +51,17 @@ MASKED = {"mask": (3, 2, 4)}
 LAYERS = [
     Layer(
         "Linear",
-        lambda rngs, **options: nnx.Linear(4, 5, rngs=rngs, **options),
+        lambda rngs, **options: nnx.Linear(4, 10, rngs=rngs, **options),
         VECTORS,
-        {"kernel": (4, 5), "bias": (5,)},
-        twin=twin(linen.Dense(5)),
+        {"kernel": (4, 10), "bias": (10,)},
+        twin=twin(linen.Dense(10)),
     ),
     Layer(
         "Linear without bias",
-        lambda rngs, **options: nnx.Linear(4, 5, use_bias=False, rngs=rngs, **options),
+        lambda rngs, **options: nnx.Linear(4, 10, use_bias=False, rngs=rngs, **options),
         SEQUENCE,
-        {"kernel": (4, 5)},
-        twin=twin(linen.Dense(5, use_bias=False)),
+        {"kernel": (4, 10)},
+        twin=twin(linen.Dense(10, use_bias=False)),
     ),
     Layer(
         "LinearGeneral",
@@ -74,9 +74,9 @@ LAYERS = [
     ),
     Layer(
         "Conv",
-        lambda rngs, **options: nnx.Conv(3, 2, (3, 2), strides=(2, 1), rngs=rngs, **options),
+        lambda rngs, **options: nnx.Conv(6, 2, (3, 2), strides=(2, 1), rngs=rngs, **options),
         IMAGES,
-        {"kernel": (3, 2, 3, 2), "bias": (2,)},
+        {"kernel": (3, 2, 6, 2), "bias": (2,)},
         twin=twin(linen.Conv(2, (3, 2), strides=(2, 1))),
     ),
     Layer(
@@ -110,10 +110,10 @@ LAYERS = [
     Layer(
         "ConvTranspose",
         lambda rngs, **options: nnx.ConvTranspose(
-            3, 2, (3, 2), strides=(2, 1), rngs=rngs, **options
+            6, 2, (3, 2), strides=(2, 1), rngs=rngs, **options
         ),
         IMAGES,
-        {"kernel": (3, 2, 3, 2), "bias": (2,)},
+        {"kernel": (3, 2, 6, 2), "bias": (2,)},
         twin=twin(linen.ConvTranspose(2, (3, 2), strides=(2, 1))),
     ),
     Layer(
@@ -146,10 +146,10 @@ LAYERS = [
     ),
     Layer(
         "Embed",
-        lambda rngs, **options: nnx.Embed(7, 3, rngs=rngs, **options),
+        lambda rngs, **options: nnx.Embed(8, 6, rngs=rngs, **options),
         (Input((3, 4), below=7),),
-        {"embedding": (7, 3)},
-        twin=twin(linen.Embed(7, 3)),
+        {"embedding": (8, 6)},
+        twin=twin(linen.Embed(8, 6)),
     ),
     Layer(
         "PReLU per feature",
@@ -173,9 +173,9 @@ LAYERS = [
     ),
     Layer(
         "LoRA",
-        lambda rngs, **options: nnx.LoRA(4, 2, 5, rngs=rngs, **options),
+        lambda rngs, **options: nnx.LoRA(4, 2, 10, rngs=rngs, **options),
         SEQUENCE,
-        {"lora_a": (4, 2), "lora_b": (2, 5)},
+        {"lora_a": (4, 2), "lora_b": (2, 10)},
         twin=low_rank(""),
     ),
     Layer(
@@ -183,69 +183,69 @@ LAYERS = [
         lambda rngs, **options: nnx.LoRA(
             4,
             2,
-            5,
-            base_module=nnx.Linear(4, 5, rngs=rngs, **options),
+            10,
+            base_module=nnx.Linear(4, 10, rngs=rngs, **options),
             rngs=rngs,
             **options,
         ),
         VECTORS,
         {
-            "base_module/kernel": (4, 5),
-            "base_module/bias": (5,),
+            "base_module/kernel": (4, 10),
+            "base_module/bias": (10,),
             "lora_a": (4, 2),
-            "lora_b": (2, 5),
+            "lora_b": (2, 10),
         },
-        twin=add(linen.Dense(5), ""),
+        twin=add(linen.Dense(10), ""),
     ),
     Layer(
         "LoRALinear",
         lambda rngs, **options: nnx.LoRALinear(
             4,
-            5,
+            10,
             lora_rank=2,
             rngs=rngs,
             **{f"lora_{name}": value for name, value in options.items()},
             **options,
         ),
         VECTORS,
-        {"kernel": (4, 5), "bias": (5,), "lora/lora_a": (4, 2), "lora/lora_b": (2, 5)},
-        twin=add(linen.Dense(5), "lora/"),
+        {"kernel": (4, 10), "bias": (10,), "lora/lora_a": (4, 2), "lora/lora_b": (2, 10)},
+        twin=add(linen.Dense(10), "lora/"),
     ),
     Layer(
         "GLU",
-        lambda rngs, **options: nnx.GLU(4, 5, 3, use_bias=True, rngs=rngs, **options),
+        lambda rngs, **options: nnx.GLU(4, 10, 6, use_bias=True, rngs=rngs, **options),
         VECTORS,
         {
-            "gate/kernel": (4, 5),
-            "gate/bias": (5,),
-            "up/kernel": (4, 5),
-            "up/bias": (5,),
-            "down/kernel": (5, 3),
-            "down/bias": (3,),
+            "gate/kernel": (4, 10),
+            "gate/bias": (10,),
+            "up/kernel": (4, 10),
+            "up/bias": (10,),
+            "down/kernel": (10, 6),
+            "down/bias": (6,),
         },
-        twin=nested_twin(linen.GLU(5, 3, use_bias=True)),
+        twin=nested_twin(linen.GLU(10, 6, use_bias=True)),
     ),
     Layer(
         "GLU, fused, GELU",
         lambda rngs, **options: nnx.GLU(
-            4, 5, activation=jax.nn.gelu, fused=True, rngs=rngs, **options
+            4, 6, activation=jax.nn.gelu, fused=True, rngs=rngs, **options
         ),
         VECTORS,
-        {"gate_up/kernel": (4, 10), "down/kernel": (5, 4)},
-        twin=nested_twin(linen.GLU(5, activation=jax.nn.gelu, fused=True)),
+        {"gate_up/kernel": (4, 12), "down/kernel": (6, 4)},
+        twin=nested_twin(linen.GLU(6, activation=jax.nn.gelu, fused=True)),
     ),
     Layer(
         "MLP",
-        lambda rngs, **options: nnx.MLP(4, (5, 6), 3, rngs=rngs, **options),
+        lambda rngs, **options: nnx.MLP(4, (6, 2), 8, rngs=rngs, **options),
         SEQUENCE,
         {
-            "layers/0/kernel": (4, 5),
-            "layers/0/bias": (5,),
-            "layers/1/kernel": (5, 6),
-            "layers/1/bias": (6,),
-            "layers/2/kernel": (6, 3),
-            "layers/2/bias": (3,),
+            "layers/0/kernel": (4, 6),
+            "layers/0/bias": (6,),
+            "layers/1/kernel": (6, 2),
+            "layers/1/bias": (2,),
+            "layers/2/kernel": (2, 8),
+            "layers/2/bias": (8,),
         },
-        twin=nested_twin(linen.MLP((5, 6), 3)),
+        twin=nested_twin(linen.MLP((6, 2), 8)),
     ),
 ]

@@ -42,6 +42,7 @@ SEQUENCE = (Input((3, 6, 4)),)
 IMAGES = (Input((2, 5, 4, 6)),)
 MASK = np.tril(np.ones((6, 4))) > 0
 
+
 LAYERS = [
     Layer(
         "BatchNorm",
@@ -50,6 +51,7 @@ LAYERS = [
         {"scale": (4,), "bias": (4,)},
         state={"batch_stats": {"mean": (4,), "var": (4,)}},
         call={"use_running_average": False},
+        sums_batch=True,
     ),
     Layer(
         "BatchNorm with running averages",
@@ -67,6 +69,7 @@ LAYERS = [
         {"scale": (4,)},
         state={"batch_stats": {"mean": (4,), "var": (4,)}},
         call={"mask": MASK},
+        sums_batch=True,
     ),
     Layer(
         "LayerNorm",

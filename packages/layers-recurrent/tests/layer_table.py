@@ -107,6 +107,7 @@ LAYERS = [
         {"cell": SIMPLE},
         wraps=True,
         carries=True,
+        sums_in_loop=True,  # as in any scan; LSTM and GRU define their derivative
     ),
     Layer(
         "Bidirectional",

@@ -30,6 +30,7 @@ from linnet.module_core.layers import (
     as_array,
     axes_of,
 )
+from linnet.module_core.layout import like
 
 from ._checks import check_momentum, feature_shape
 from ._moments import Moments, alike, constant, moments, normalize
@@ -180,8 +181,8 @@ def running_average(
     if observed is False:
         return average
     old = lax.mul(average, constant(momentum, average.dtype))
-    new = lax.mul(value, constant(1 - momentum, value.dtype))
+    new = lax.mul(like(value, average), constant(1 - momentum, value.dtype))
     updated = lax.add(*alike(old, new))
     if observed is True:
         return updated
-    return lax.select(observed, *alike(updated, average))
+    return lax.select(like(observed, average), *alike(updated, average))

@@ -21,6 +21,7 @@ from jax import lax
 from linnet.module_core.dtypes import canonicalize_dtype
 from linnet.module_core.errors import ShapeError
 from linnet.module_core.layers import Array, DTypeLike, as_array, integer, not_negative
+from linnet.module_core.layout import automatic, entries_of, layout_of, split
 
 from ._moments import abs_square, common_dtype, constant, is_complex
 
@@ -92,22 +93,36 @@ def spectral_norm(
     result_dtype = canonicalize_dtype(dtype=dtype) if dtype is not None else kept_dtype
     # In float32 or wider: bfloat16 products leave two significant digits of the singular value.
     wide = common_dtype(kept_dtype, np.dtype(np.float32))
-    matrix = lax.convert_element_type(kernel, wide)
-    matrix = lax.reshape(matrix, (kernel.size // max(features, 1), features))  # [N, F]
-    u = lax.convert_element_type(u, wide)
-    for _ in range(n_steps):
-        v = _unit(lax.dot(u, _adjoint(matrix)), epsilon)  # [1, N]
-        u = _unit(lax.dot(v, matrix), epsilon)  # [1, F]
-    u, v = lax.stop_gradient(u), lax.stop_gradient(v)
-    sigma = lax.reshape(lax.dot(lax.dot(v, matrix), _adjoint(u)), ())
-    sigma = lax.real(sigma) if is_complex(wide) else sigma
-    divisor = lax.select(lax.ne(sigma, constant(0, sigma.dtype)), sigma, lax.full_like(sigma, 1))
-    normed = lax.div(matrix, lax.convert_element_type(divisor, wide))
-    return SpectralNormed(
-        lax.convert_element_type(lax.reshape(normed, kernel.shape), result_dtype),
-        lax.convert_element_type(u, kept_dtype),
-        lax.convert_element_type(sigma, np.zeros((), kept_dtype).real.dtype),
+
+    def normed(kernel: Array, u: Array) -> SpectralNormed:
+        matrix = lax.convert_element_type(kernel, wide)
+        matrix = lax.reshape(matrix, (kernel.size // max(features, 1), features))  # [N, F]
+        u = lax.convert_element_type(u, wide)
+        for _ in range(n_steps):
+            v = _unit(lax.dot(u, _adjoint(matrix)), epsilon)  # [1, N]
+            u = _unit(lax.dot(v, matrix), epsilon)  # [1, F]
+        u, v = lax.stop_gradient(u), lax.stop_gradient(v)
+        sigma = lax.reshape(lax.dot(lax.dot(v, matrix), _adjoint(u)), ())
+        sigma = lax.real(sigma) if is_complex(wide) else sigma
+        is_zero = lax.eq(sigma, constant(0, sigma.dtype))
+        divisor = lax.select(is_zero, lax.full_like(sigma, 1), sigma)
+        result = lax.div(matrix, lax.convert_element_type(divisor, wide))
+        return SpectralNormed(
+            lax.convert_element_type(lax.reshape(result, kernel.shape), result_dtype),
+            lax.convert_element_type(u, kept_dtype),
+            lax.convert_element_type(sigma, np.zeros((), kept_dtype).real.dtype),
+        )
+
+    layout = layout_of(kernel) or layout_of(u)
+    if layout is None:
+        return normed(kernel, u)
+    layouts = SpectralNormed(
+        split(layout, entries_of(layout_of(kernel), kernel.ndim)),  # type: ignore[arg-type]
+        split(layout, entries_of(layout_of(u), 2)),  # type: ignore[arg-type]
+        split(layout, ()),  # type: ignore[arg-type]
     )
+    result: SpectralNormed = automatic(normed, layouts)(kernel, u)
+    return result
 
 
 def check_matrix(kernel: Array, *, error_on_non_matrix: bool) -> None:

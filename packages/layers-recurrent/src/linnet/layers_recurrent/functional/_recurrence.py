@@ -53,7 +53,7 @@ from linnet.module_core.layers import Array, DTypeLike, Shape
 from linnet.module_core.typing import PyTree
 
 from ._checks import entries_of, fitting
-from ._layout import laid_out_as
+from ._layout import as_before, laid_out_as
 from ._lengths import at_last_step, checked_lengths
 from ._preparation import in_one_dtype, without_recurrent_bias
 from ._products import is_zero, of_inputs, of_weights, product
@@ -218,7 +218,7 @@ def _steps(
 
     def step(carry: Carry, p: Blocks) -> tuple[Carry, Carry]:
         q = _recurrent(carry, kernels, biases, p[0].dtype)
-        carry = _like(gates.step(p, q, _like(carry, p)), carry)
+        carry = as_before(_like(gates.step(p, q, _like(carry, p)), carry), carry)
         return carry, carry if history else carry[-1:]
 
     return lax.scan(step, carry, ps, unroll=unroll)
@@ -235,7 +235,7 @@ def _steps_jvp(
     def step(carry: Carry, p: Blocks) -> tuple[Carry, Any]:
         q = _recurrent(carry, kernels, biases, dtype)
         after, factors = gates.linearize(p, q, _like(carry, p))
-        carry = _like(after, carry)
+        carry = as_before(_like(after, carry), carry)
         return carry, (carry if history else carry[-1:], factors)
 
     carry, (kept, factors) = lax.scan(step, before, ps, unroll=unroll)
@@ -264,7 +264,8 @@ def _steps_jvp(
             else product(dcarry[-1], k, dtype, axis=1) + d
             for k, d in zip(across, dq, strict=True)
         )
-        dcarry = _like(gates.tangent(factors, dp, dq, _like(dcarry, dq)), dcarry)
+        after = gates.tangent(factors, dp, dq, _like(dcarry, dq))
+        dcarry = as_before(_like(after, dcarry), dcarry)
         return dcarry, dcarry if history else dcarry[-1:]
 
     def tangent(dbefore: Carry, dps: object, dqs: object) -> tuple[Carry, Carry]:

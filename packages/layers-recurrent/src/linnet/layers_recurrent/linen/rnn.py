@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from linnet.layers_recurrent._runs import axes_of, checked_cell, choose, does_sequences
 from linnet.layers_recurrent.functional import flip_sequences
-from linnet.layers_recurrent.functional._layout import laid_out_as
+from linnet.layers_recurrent.functional._layout import as_before, laid_out_as
 from linnet.layers_recurrent.functional._lengths import checked_lengths
 from linnet.module_core.layers import Array, as_array, integer
 from linnet.module_core.linen import CollectionFilter, Module, PRNGSequenceFilter, scan
@@ -170,8 +170,9 @@ class RNN(Module):
 
         def step(cell: Any, carries: Carry, x: Array, t: Array) -> Any:
             # `last` stays fixed once a sequence has ended.
-            carry, last = carries
-            carry, y = cell(carry, x)
+            before, last = carries
+            carry, y = cell(before, x)
+            carry = as_before(carry, before)
             last = jax.tree.map(lambda new, old: choose(t < lengths, new, old), carry, last)
             return (carry, last), y
 
@@ -182,4 +183,5 @@ class RNN(Module):
 
 
 def _step(cell: Any, carry: object, x: Array) -> object:
-    return cell(carry, x)
+    after, y = cell(carry, x)
+    return as_before(after, carry), y

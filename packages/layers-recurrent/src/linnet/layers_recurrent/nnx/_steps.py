@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from linnet.layers_recurrent._runs import choose
+from linnet.layers_recurrent.functional._layout import as_before
 from linnet.module_core.errors import ArgumentError, ShapeError
 from linnet.module_core.layers import Array
 from linnet.module_core.nnx import (
@@ -109,6 +110,7 @@ def _loop(axes: Mapping[Any, Any], forked: All, unroll: int) -> Callable[..., An
         structure, given = graphdef(cell), same(cell)
         after, y = cell(before, x)
         _require_same_form(before, after)
+        after = as_before(after, before)
         if (found := graphdef(cell)) != structure:
             raise ArgumentError(
                 f"A step changed what {type(cell).__name__} consists of: it has"
