@@ -210,7 +210,7 @@ def _body(
     return body
 
 
-def along(value: Any, loop: Loop) -> Any:
+def along(value: jax.Array, loop: Loop) -> jax.Array:
     """An array that is the same in each step of a loop."""
     axis = loop.axis if loop.axis >= 0 else loop.axis + value.ndim + 1
     shape = (*value.shape[:axis], loop.length, *value.shape[axis:])

@@ -290,8 +290,7 @@ class _Loop:
         if self.kept:
             kept = functools.reduce(operator.and_, self.kept)
             before = Carried(put_back(self.detached, self.bundle.roots))
-            replaced: C = before.after(detached, values, kept)
-            return replaced
+            return before.after(detached, values, kept)
         written = frozenset[int]().union(*[d.written for d in self.done])
         outcome = self.done[0].plan.only(written, values, None)
         if self.modes.tree:

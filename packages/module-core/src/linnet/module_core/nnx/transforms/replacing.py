@@ -81,7 +81,7 @@ class Carried:
             return None
         return Replaced(self, detached, walk)
 
-    def after(self, carry: object, values: Sequence[Any], kept: Kept) -> Any:
+    def after(self, carry: T, values: Sequence[Any], kept: Kept) -> T:
         """The result of a loop that began with this carry.
 
         Args:
@@ -101,7 +101,9 @@ class Carried:
         refuse_other_values(self.walk.graphdef, nodes, values)
         roots, _ = build(self.walk.graphdef, values, nodes.__getitem__)
         leaves = jax.tree_util.tree_leaves(carry)
-        return put_back(jax.tree_util.tree_unflatten(_structure(self.detached), leaves), roots)
+        structure = jax.tree_util.tree_structure(self.detached)
+        result: T = put_back(jax.tree_util.tree_unflatten(structure, leaves), roots)
+        return result
 
 
 class Replaced:
@@ -124,7 +126,7 @@ class Replaced:
         )
 
 
-def _value(leaf: object) -> Any:
+def _value(leaf: object) -> object:
     return leaf.raw_value if isinstance(leaf, Variable) else leaf
 
 
@@ -132,5 +134,5 @@ def _is_kept(old: object, new: object) -> bool:
     return old is new or not isinstance(old, Variable)
 
 
-def _structure(tree: object) -> Any:
+def _structure(tree: object) -> object:
     return jax.tree_util.tree_structure(tree)

@@ -21,7 +21,6 @@ from __future__ import annotations
 import functools
 import math
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
@@ -36,14 +35,13 @@ from jax.sharding import (
     get_abstract_mesh,
 )
 
-from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, mesh_that_is_set, reshard
+from ..._compat import CONSTRAINS_BESIDE_MANUAL_AXES, is_tracing, mesh_that_is_set, reshard
 from ...axis_rules import check_known, get_logical_axis_rules
 from ...draws import current
 from ...errors import ArgumentError
 from ...forgotten_mesh import may_be_forgotten, notice
 from ...placing import laid_out as put_on
 from ...placing import target_layout
-from ..nodes import edits
 from ..nodes.kinds import OBJECT, kind_of
 from .sharding_metadata import axis_names_of, lies_as, spec_for, using_eager_sharding
 
@@ -265,17 +263,7 @@ def _constant_laid_out(value: T, layout: object) -> T:
 
 def is_eager() -> bool:
     """Whether the code runs outside of any trace."""
-    return bool(edits.trace_state() == _eager_state())
-
-
-@functools.cache
-def _eager_state() -> object:
-    """The trace state outside of any trace, read in a new thread."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(edits.trace_state()))
-    thread.start()
-    thread.join()
-    return found[0]
+    return not is_tracing()
 
 
 def lay_out(value: T, layout: object) -> T:
