@@ -234,8 +234,8 @@ def _draw_all(
       layout: the sharding of each; None for one device.
     """
 
-    def laid_out(array: Any) -> Any:
-        constrain: Any = jax.lax.with_sharding_constraint
+    def laid_out(array: jax.Array) -> jax.Array:
+        constrain: Callable[..., jax.Array] = jax.lax.with_sharding_constraint
         return array if layout is None else constrain(array, layout)
 
     def step(arrays: tuple[Any, ...], at: tuple[Any, Any]) -> tuple[tuple[Any, ...], None]:

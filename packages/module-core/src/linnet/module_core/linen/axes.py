@@ -53,7 +53,7 @@ def out_axes_of(axes: Axes) -> dict[CollectionFilter, Any]:
     }
 
 
-def axis_in(axes: Axes, collection: str) -> Any:
+def axis_in(axes: Axes, collection: str) -> int | None:
     """The axis of a collection, by the first filter that matches it; None if none does."""
     return next((axis for f, axis in axes.items() if in_filter(f, collection)), None)
 

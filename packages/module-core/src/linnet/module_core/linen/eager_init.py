@@ -74,7 +74,7 @@ class _Draw(NamedTuple):
     numbers: Any
     loops: Loops = ()
 
-    def value(self, shape: tuple[int, ...]) -> Any:
+    def value(self, shape: tuple[int, ...]) -> jax.Array:
         """The array, of this shape.
 
         Raises:
@@ -90,7 +90,7 @@ class _Draw(NamedTuple):
             return drawn(draws, key, numbers, args, kwargs, loops)
         key = root if numbers is None else fold_in(root, numbers)
         (array,) = jax.tree.leaves(strong(init(key, *args, **kwargs)))
-        return functools.reduce(along, reversed(loops), array)
+        return _in_loops(array, loops)
 
 
 class _Constant(NamedTuple):
@@ -99,9 +99,16 @@ class _Constant(NamedTuple):
     array: Any
     loops: Loops = ()
 
-    def value(self, shape: tuple[int, ...]) -> Any:
+    def value(self, shape: tuple[int, ...]) -> jax.Array:
         """The array, of this shape."""
-        return functools.reduce(along, reversed(self.loops), jnp.asarray(self.array))
+        return _in_loops(jnp.asarray(self.array), self.loops)
+
+
+def _in_loops(array: jax.Array, loops: Loops) -> jax.Array:
+    """An array that is the same in each step of the loops."""
+    for loop in reversed(loops):
+        array = along(array, loop)
+    return array
 
 
 class Deferred:
@@ -178,7 +185,7 @@ class Deferred:
         filled: dict[str, Any] = with_leaves(variables, iter(leaves))
         return filled
 
-    def _value(self, leaf: Any) -> Any:
+    def _value(self, leaf: Any) -> object:
         known = self._draws.get(id(leaf))
         if known is not None:
             return known[1].value(leaf.shape)
@@ -187,7 +194,7 @@ class Deferred:
         return leaf
 
 
-def _mapped_as(key: Any, placeholder: Any) -> Any:
+def _mapped_as(key: Any, placeholder: jax.Array) -> jax.Array:
     """The placeholder as a value that differs between the examples of a `vmap`, as `key` does."""
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)

@@ -143,7 +143,7 @@ def unchanged(collection: str) -> Loops:
     return ()
 
 
-def _noted(tree: Any, ledger: Ledger, roots: Mapping[int, int]) -> Any:
+def _noted(tree: Any, ledger: Ledger, roots: Mapping[int, int]) -> PyTree:
     """The draws in nested dicts: a list for each variable, with a note or None for each leaf."""
     if type(tree) is dict:
         return {name: _noted(item, ledger, roots) for name, item in tree.items()}
@@ -166,7 +166,7 @@ def drawn(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     loops: Loops,
-) -> Any:
+) -> jax.Array:
     """An array that is drawn in loops.
 
     Args:
@@ -177,7 +177,8 @@ def drawn(
       loops: the loops.
     """
     if not loops:
-        return strong(draws(jax.random.fold_in(root, numbers), *args, **kwargs))
+        array: jax.Array = strong(draws(jax.random.fold_in(root, numbers), *args, **kwargs))
+        return array
     loop, inner = loops[0], loops[1:]
     roots = jax.random.split(root, loop.length) if loop.splits else None
     if not loop.mapped:
@@ -201,7 +202,7 @@ def _body(
 ) -> Callable[..., Any]:
     """The body of a loop: the same function for equal draws, which jax compiles once."""
 
-    def body(shared: tuple[Any, Any], of_step: tuple[Any, Any]) -> tuple[Any, Any]:
+    def body(shared: tuple[Any, Any], of_step: tuple[Any, Any]) -> tuple[object, jax.Array]:
         root, numbers = (
             all_have if own is None else own for all_have, own in zip(shared, of_step, strict=True)
         )
@@ -214,4 +215,5 @@ def along(value: jax.Array, loop: Loop) -> jax.Array:
     """An array that is the same in each step of a loop."""
     axis = loop.axis if loop.axis >= 0 else loop.axis + value.ndim + 1
     shape = (*value.shape[:axis], loop.length, *value.shape[axis:])
-    return jnp.broadcast_to(jnp.expand_dims(value, axis), shape)
+    others = [i for i in range(len(shape)) if i != axis]
+    return jax.lax.broadcast_in_dim(value, shape, others)  # a single operation to compile
