@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -100,6 +101,7 @@ class StatefulBlock(nnx.Module):
         self.dense = nnx.Linear(width, width, rngs=rngs)
 
 
+@cache
 def names():
     """What the tables take for granted, in both columns."""
     x = jnp.ones((2, 4))
@@ -122,8 +124,9 @@ def names():
     return modules | floats | inputs | options | param | others
 
 
+@cache
 def stateful_names():
-    known = names()
+    known = dict(names())
     model, tx = Stateful(rngs=nnx.Rngs(0)), known["optax"].sgd(0.1)
 
     def loss(model):
@@ -135,8 +138,9 @@ def stateful_names():
     return known | {"Block": StatefulBlock, "Layer": StatefulBlock}
 
 
+@cache
 def linen_names():
-    known, model = names(), Block()
+    known, model = dict(names()), Block()
     variables = model.init(known["key"], known["x"])
 
     def loss(params):
@@ -189,11 +193,12 @@ def rows(page):
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
 def test_tables_of_names(page, capsys):
     failed = []
+    linen_names()  # made here, and not within a module's call
     for style, code in rows(page):
         keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
         try:
             if style == "nnx":
-                execute(code, stateful_names())
+                execute(code, dict(stateful_names()))
             else:
                 Probe(code).init(keys)
         except Exception as error:
@@ -211,4 +216,4 @@ def test_tables_are_found():
 )
 def test_wrong_code_is_found(code):
     with pytest.raises((AssertionError, AttributeError, ImportError, TypeError)):
-        execute(code, stateful_names())
+        execute(code, dict(stateful_names()))
