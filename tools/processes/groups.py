@@ -5,6 +5,10 @@ gloo for the collective operations of CPUs. Starting a process takes seconds, so
 whole file of tests.
 
     run(2, "pytest", "addressing.py")        two processes, each with two devices
+
+A program that joins a group itself gets what it needs in its arguments and environment:
+
+    run(2, "train.py", "--join", "{coordinator}", "{count}", "{index}", joins=True)
 """
 
 from __future__ import annotations
@@ -16,12 +20,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 MEMBER = Path(__file__).with_name("member.py")
 DEVICES = 2
 """The default number of devices per process."""
+
+
+class Options(TypedDict, total=False):
+    """How the processes of a group are started.
+
+    Attributes:
+      devices: the number of devices per process; `DEVICES` unless given.
+      joins: whether the program joins the group itself. Otherwise, it runs as in a single process.
+      environment: further variables. In these and in the arguments, {coordinator}, {count} and
+        {index} are replaced.
+    """
+
+    devices: int
+    joins: bool
+    environment: Mapping[str, str]
 
 
 class Group:
@@ -32,24 +52,34 @@ class Group:
       outputs: for each process, the file with its output.
     """
 
-    def __init__(self, folder: Path, count: int, arguments: tuple[str, ...], devices: int) -> None:
+    def __init__(
+        self, folder: Path, count: int, arguments: Sequence[str], options: Options
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             coordinator = f"127.0.0.1:{free.getsockname()[1]}"
         self.outputs = [folder / f"process-{index}" for index in range(count)]
         self.processes = []
+        joining = (
+            () if options.get("joins") else (str(MEMBER), "{coordinator}", "{count}", "{index}")
+        )
         for index, output in enumerate(self.outputs):
-            command = [sys.executable, str(MEMBER), coordinator, str(count), str(index)]
+            known = {"coordinator": coordinator, "count": count, "index": index}
+            command = [word.format(**known) for word in (*joining, *arguments)]
+            own = {
+                name: text.format(**known) for name, text in options.get("environment", {}).items()
+            }
             with output.open("wb") as file:
                 process = subprocess.Popen(
-                    [*command, *arguments],
+                    [sys.executable, *command],
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     env={
                         **os.environ,
                         "JAX_PLATFORMS": "cpu",
-                        "JAX_NUM_CPU_DEVICES": str(devices),
+                        "JAX_NUM_CPU_DEVICES": str(options.get("devices", DEVICES)),
                         "PYTHONUNBUFFERED": "1",
+                        **own,
                     },
                 )
             self.processes.append(process)
@@ -79,30 +109,34 @@ class Group:
 
     def printed(self) -> str:
         """The output of all processes, one after the other."""
-        texts = [output.read_text("utf-8", "replace") for output in self.outputs]
+        texts = map(self.printed_by, range(len(self.outputs)))
         return "\n".join(f"=== process {i}\n{text}" for i, text in enumerate(texts))
+
+    def printed_by(self, index: int) -> str:
+        """The output of one process so far."""
+        return self.outputs[index].read_text("utf-8", "replace")
 
 
 @contextlib.contextmanager
-def started(count: int, *arguments: str, devices: int = DEVICES) -> Iterator[Group]:
+def started(count: int, *arguments: str, **options: Unpack[Options]) -> Iterator[Group]:
     """A group of `count` processes, which are ended after the `with` block.
 
     Args:
       count: the number of processes.
       *arguments: `pytest` and its arguments, or a program and its arguments.
-      devices: the number of devices per process.
+      **options: see `Options`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        group = Group(Path(folder), count, arguments, devices)
+        group = Group(Path(folder), count, arguments, options)
         try:
             yield group
         finally:
             group.end()
 
 
-def run(count: int, *arguments: str, devices: int = DEVICES, seconds: float = 300) -> str:
+def run(count: int, *arguments: str, seconds: float = 300, **options: Unpack[Options]) -> str:
     """The output of a group's processes, all of which must exit with status 0."""
-    with started(count, *arguments, devices=devices) as group:
+    with started(count, *arguments, **options) as group:
         statuses = group.wait(seconds)
         printed = group.printed()
     assert not any(statuses), f"exit statuses {statuses}\n{printed}"

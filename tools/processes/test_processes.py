@@ -11,7 +11,10 @@ import pytest
 from processes import groups, saving_forever
 
 HERE = Path(__file__).parent
-GUIDE = HERE.with_name("tests") / "test_docs_blocks.py::test_page[docs/guides/processes.md]"
+GUIDES = [
+    HERE.with_name("tests") / f"test_docs_blocks.py::test_page[docs/guides/{name}.md]"
+    for name in ("processes", "checkpoints_at_scale")
+]
 TOGETHER = [HERE / "computing_together.py", HERE / "partly_here.py"]
 
 
@@ -42,7 +45,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHECKPOINTS", str(folder))
-        groups.passed(2, HERE / "saving.py", *TOGETHER, GUIDE)
+        groups.passed(2, HERE / "saving.py", *TOGETHER, *GUIDES)
         kill_while_saving(folder)
         yield folder
 
