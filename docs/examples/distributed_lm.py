@@ -215,13 +215,6 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=2)
         self.manager = ocp.CheckpointManager(folder, options=options)
-        self.terminated = threading.Event()
-        if jax.process_count() == 1:  # otherwise jax waits for the signal
-            signal.signal(signal.SIGTERM, lambda *_: self.terminated.set())
-
-    def preempted(self, step: int) -> bool:
-        """Whether a process has got SIGTERM; all processes are told so after the same step."""
-        return self.terminated.is_set() or self.manager.reached_preemption(step)
 
     def save(self, step: int, trained: Any) -> None:
         """Saves the state of modules; it is written while training goes on."""
@@ -229,14 +222,41 @@ class Checkpoints:
 
     def restore(self, step: int, shapes: Any, layouts: Any) -> Any:
         """The modules of that step, laid out for the devices that there are now."""
+
+        def laid_out(x: Any, layout: NamedSharding) -> jax.ShapeDtypeStruct:
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                x = jax.eval_shape(jax.random.key_data, x)  # orbax makes keys of them
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
+
         graphdef, expected = nnx.split(shapes)
-        target = jax.tree.map(
-            lambda x, layout: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout),
-            expected,
-            nnx.state(layouts),
-        )
+        target = jax.tree.map(laid_out, expected, nnx.state(layouts))
         restored = self.manager.restore(step, args=ocp.args.StandardRestore(target))
         return nnx.merge(graphdef, restored)
+
+
+class Termination:
+    """SIGTERM, which clusters send some time before they take a machine away.
+
+    If one process gets it, all have to save after the same step. So in each step, all processes
+    compute together whether one of them has got it. The answer is read in the next step: nothing
+    waits for the step that is being computed.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.here = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: self.here.set())
+        self.each = NamedSharding(mesh, P(mesh.axis_names))
+        self.any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, P()))
+        self.asked: jax.Array | None = None
+
+    def reached(self) -> bool:
+        """Whether to stop after this step, the same in all processes, which all have to call it."""
+        shape = (jax.device_count(),)
+        flags = jax.make_array_from_callback(
+            shape, self.each, lambda _: np.array([self.here.is_set()])
+        )
+        before, self.asked = self.asked, self.any(flags)
+        return before is not None and bool(before)
 
 
 # The program ------------------------------------------------------------------------------------
@@ -324,6 +344,7 @@ def main() -> int:
     say(f"mesh       {dict(mesh.shape)} in {jax.process_count()} processes")
     say(f"model      {count:,} parameters; with moments {report.per_device:,} bytes a device")
 
+    termination = Termination(mesh)
     checkpoints = Checkpoints(options.out.resolve() / "checkpoints")
     done = checkpoints.manager.latest_step() or 0
     if done:
@@ -341,7 +362,7 @@ def main() -> int:
         loss = step_fn(model, optimizer, batch_at(text, settings, step, mesh))
         if step % show_every == 0 or step == settings.steps:
             say(f"step {step:{len(str(settings.steps))}}/{settings.steps}  {loss:.7f} bits")
-        stopped = checkpoints.preempted(step)
+        stopped = termination.reached()
         if stopped or step % options.save_every == 0 or step == settings.steps:
             checkpoints.save(step, (model, optimizer))
         if stopped:
