@@ -91,7 +91,8 @@ class Block(nnx.Module):
     """Causal attention, then a gated feed-forward layer; each adds to its input."""
 
     def __init__(self, settings: Settings, batch: NamedSharding, *, rngs: nnx.Rngs) -> None:
-        width, options = settings.width, {"dtype": settings.dtype, "rngs": rngs}
+        width = settings.width
+        options: dict[str, Any] = {"dtype": settings.dtype, "rngs": rngs}
         self.batch = batch
         self.attention_norm = nnx.RMSNorm(width, **options)
         self.attention = nnx.MultiHeadAttention(
@@ -114,7 +115,8 @@ class Transformer(nnx.Module):
     """Predicts each next byte. Parameters are float32; products are computed in `dtype`."""
 
     def __init__(self, settings: Settings, mesh: Mesh, *, rngs: nnx.Rngs) -> None:
-        width, options = settings.width, {"dtype": settings.dtype, "rngs": rngs}
+        width = settings.width
+        options: dict[str, Any] = {"dtype": settings.dtype, "rngs": rngs}
         self.batch = NamedSharding(mesh, P("data"))
         self.embed = nnx.Embed(BYTES, width, **options)
         # One layer is compiled, and applied in a loop. Its backward pass computes it again.
@@ -173,7 +175,7 @@ def passages(text: np.ndarray, starts: np.ndarray, length: int, layout: NamedSha
     `jax.make_array_from_process_local_data(layout, examples)`.
     """
 
-    def cut(index: tuple[slice, ...]) -> np.ndarray:
+    def cut(index: Any) -> np.ndarray:
         *rows, columns = index
         offsets = np.arange(length)[columns]
         return text[starts[tuple(rows)][..., None] + offsets].astype(np.int32)
