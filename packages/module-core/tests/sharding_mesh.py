@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from linnet.module_core import linen as nn
 from linnet.module_core import nnx, sharding
 from linnet.module_core.errors import ArgumentError
+from linnet.module_core.nnx.training import initial_states, optimizer
 
 P = PartitionSpec
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
@@ -155,6 +156,50 @@ def test_optimizer_sharding_by_names(mesh):
     size = kernel.size * 4
     copies = size if jax.__version_info__ < (0, 7) else 0
     assert peak(compiled) <= 1.05 * (peak(alone) + 2 * size // 8) + copies
+
+
+def of_values(params):
+    """A first state that is computed from the values."""
+    return jax.tree.map(lambda p: jnp.full_like(p, jnp.max(p)), params)
+
+
+def started(init):
+    return optax.GradientTransformation(init, optax.identity().update)
+
+
+MANY_AT_A_TIME = {
+    "adam": optax.adam(1e-3, mu_dtype="bfloat16"),
+    "chain": optax.chain(optax.clip(1.0), optax.sgd(optax.constant_schedule(0.1), momentum=0.9)),
+    "masked": optax.masked(optax.adamw(1e-3), lambda p: jax.tree.map(lambda x: x.ndim == 2, p)),
+    "factored": optax.adafactor(1e-3, min_dim_size_to_factor=8),
+}
+ONE_BY_ONE = {
+    "copies and a number": started(lambda params: {"slow": params, "three": 3}),
+    "values": started(of_values),
+}
+TRANSFORMATIONS = MANY_AT_A_TIME | ONE_BY_ONE
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_states_made_many_at_a_time_are_those_made_one_by_one(name, mesh, monkeypatch):
+    tx = TRANSFORMATIONS[name]
+    initial_states._program.cache_clear()
+    monkeypatch.setattr(initial_states, "_AT_ONCE", 2)
+    put = lambda x, *axes: nnx.Param(jax.device_put(x, NamedSharding(mesh, P(*axes))))  # noqa: E731
+    kernels = [put(np.full((8, 16), i, np.float32), "data", "model") for i in range(5)]
+    model = nnx.Dict(kernels=nnx.List(kernels), bias=put(np.ones(4, np.float32), "data"))
+    made = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    assert bool(initial_states._program.cache_info().currsize) == (name in MANY_AT_A_TIME)
+    monkeypatch.setattr(optimizer, "initial_state", lambda init, params: init(params))
+    expected = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    a, b = (nnx.state(x) for x in (made, expected))
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert (type(x), jnp.shape(x)) == (type(y), jnp.shape(y))
+        np.testing.assert_array_equal(x, y)
+        if isinstance(x, jax.Array):
+            assert (x.dtype, x.weak_type) == (y.dtype, y.weak_type)
+            assert x.sharding.is_equivalent_to(y.sharding, x.ndim)
 
 
 def test_optimizer_sharding_by_rules(mesh):

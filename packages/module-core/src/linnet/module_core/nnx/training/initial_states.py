@@ -37,7 +37,7 @@ class _Fill(NamedTuple):
     layout: Sharding | None
 
 
-def initial_state(init: Callable[[Any], PyTree], params: PyTree) -> Any:
+def initial_state(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     """`init(params)`, where arrays that are filled with a number may be made many at a time.
 
     Args:
