@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import workspace
+from releasing import artifacts
 
 SETTINGS = """
 [tool.linnet]
@@ -482,6 +483,11 @@ def test_clone_without_history_is_refused(repository, tmp_path):
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
     for command in (["plan"], ["bump", "core", "first"], ["check-tag", "linnet-core-v0.1.0"]):
         assert "has not the whole history" in Repository(shallow).refusal(*command)
+
+
+@pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
+def test_what_is_committed_of_each_package_could_be_released(package):
+    artifacts.check_committed(package)
 
 
 def test_build(repository):
