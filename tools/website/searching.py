@@ -26,7 +26,9 @@ def _index(file: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
     found = json.loads(file.read_text(encoding="utf-8"))
     documents = {doc["location"]: doc for doc in found["docs"]}
     fields = ({"field_name": "title", "boost": 1000}, "text")
-    boosted = [(doc, {"boost": doc.get("boost", 1)}) for doc in documents.values()]
+    # lunr for Python takes a star in a document for a wildcard.
+    plain = [doc | {"text": doc["text"].replace("*", " ")} for doc in documents.values()]
+    boosted = [(doc, {"boost": doc.get("boost", 1)}) for doc in plain]
     builder = get_default_builder()
     builder.pipeline.reset()  # the theme indexes words as they are, not their stems
     builder.search_pipeline.reset()
