@@ -199,10 +199,11 @@ def evaluate(model: Transformer, text: np.ndarray, settings: Settings, mesh: Mes
     whole = len(starts) // settings.batch * settings.batch
     layout = NamedSharding(mesh, P("data"))
     losses = [
-        loss(reader, passages(text, part, settings.context + 1, layout))
+        # Read one by one: on CPUs, many programs in flight at once may wait for each other.
+        float(loss(reader, passages(text, part, settings.context + 1, layout)))
         for part in starts[:whole].reshape(-1, settings.batch)
     ]
-    return float(np.mean([float(x) for x in losses]))
+    return float(np.mean(losses))
 
 
 # Checkpoints ------------------------------------------------------------------------------------
