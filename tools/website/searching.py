@@ -3,7 +3,7 @@
 The theme searches in the browser with lunr: titles weigh 1000 times what text does, a page's front
 matter may boost it, and the last word of a query may be the beginning of one. Results of one page
 are shown together, by the best of them. lunr for Python ranks the same index in nearly the same
-way: the first page was compared with that in a browser for each query of the test.
+way: in a browser, 21 of the 23 queries that were compared had the same page first.
 """
 
 from __future__ import annotations
