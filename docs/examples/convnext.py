@@ -1,8 +1,8 @@
-"""A ConvNeXt from a Hugging Face checkpoint: depthwise convolutions, and norms of channels.
+"""A ConvNeXt from a Hugging Face checkpoint: depthwise convolutions, normalized channels.
 
     python docs/examples/convnext.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors, of a ConvNeXt (Liu et al. 2022,
+CHECKPOINT is a folder with the config.json and model.safetensors of a ConvNeXt (Liu et al. 2022,
 arXiv:2201.03545) or a ConvNeXt V2 (Woo et al. 2023, arXiv:2301.00808). If it is omitted, a tiny
 model with random weights is loaded. If CHECKPOINT has an expected.npz, outputs are compared with
 PyTorch's. The program needs linnet.
@@ -53,7 +53,7 @@ class ResponseNorm(nnx.Module):
 
 
 class Block(nnx.Module):
-    """A convolution of each channel, then two dense layers; all this adds to the input."""
+    """A depthwise convolution, then two dense layers; their output is added to the input."""
 
     def __init__(self, channels: int, act: Any, version: int, *, rngs: nnx.Rngs) -> None:
         self.dwconv = nnx.Conv(
@@ -74,7 +74,7 @@ class Block(nnx.Module):
 
 
 class Stage(nnx.Module):
-    """Blocks of a size, after what halves the image."""
+    """Blocks of one size, after a layer that halves the image, or after the stem."""
 
     def __init__(
         self, into: int, out: int, depth: int, block: Any, halves: bool, *, rngs: nnx.Rngs

@@ -2,19 +2,19 @@
 
     python docs/examples/decoders.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors, of one of these families: GPT-NeoX
-(Pythia), GPT-J, Phi 1 to 2, Falcon, BLOOM, MPT, Cohere's Command R, StableLM, StarCoder 2, OLMo 1
-to 3, EXAONE 4, GLM 4, ERNIE 4.5, Helium and SmolLM 3. If it is omitted, a tiny model with random
-weights is loaded. One class serves for all of them. They differ in
+CHECKPOINT is a folder with the config.json and model.safetensors of a model of one of these
+families: GPT-NeoX (Pythia), GPT-J, Phi 1 to 2, Falcon, BLOOM, MPT, Cohere's Command R, StableLM,
+StarCoder 2, OLMo 1 to 3, EXAONE 4, GLM 4, ERNIE 4.5, Helium and SmolLM 3. If it is omitted, a tiny
+model with random weights is loaded. One class implements all of them. They differ in
 
-- the normalization, which is before a layer, after it, or both, with or without a mean and a bias;
-- whether the feed-forward layer gets what attention gets, or its output (Wang & Komatsuzaki 2021);
-- what is normalized in queries and keys: each head, or all features together;
-- positions: all features of a head are rotated or some, in pairs of neighbors or of halves, in all
-  layers or some; or distances are penalized (ALiBi, arXiv:2108.12409);
-- the names of tensors.
+- the normalization, which comes before a layer, after it, or both, with or without mean and bias;
+- whether the feed-forward layer reads attention's input or its output (Wang & Komatsuzaki 2021);
+- how queries and keys are normalized: each head, or all features together;
+- positions: all or some features of a head are rotated, in pairs of neighbors or of halves, in all
+  or some layers; or distances are penalized (ALiBi, arXiv:2108.12409);
+- the names of the tensors.
 
-What is the same as in llama.py is imported from there: reading a checkpoint, writing text. If
+The code shared with llama.py is imported from there: reading a checkpoint and generating text. If
 CHECKPOINT has an expected.npz, outputs are compared with PyTorch's.
 
 Shapes: B batch, T time (tokens), W width, H heads, D depth of a head, V tokens of the vocabulary.
@@ -133,7 +133,7 @@ class AllHeads(nnx.Module):
         self.norm = norm(heads * depth)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., H, D], as given."""
+        """The features [..., H, D], normalized."""
         return self.norm(x.reshape(*x.shape[:-2], -1)).reshape(x.shape)
 
 
@@ -185,7 +185,7 @@ class Block(nnx.Module):
         self.mlp_post_norm = norm(width) if after else None
 
     def __call__(self, x: jax.Array, *, lengths: Any, bias: Any) -> jax.Array:
-        """The features [B, T, W] for those of the layer before."""
+        """The features [B, T, W], given those of the layer before."""
         first = either(self.attention_norm, x)
         y = self.attention(first, is_causal=True, lengths=lengths, bias=bias)
         y = either(self.attention_post_norm, y)

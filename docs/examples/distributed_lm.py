@@ -1,18 +1,18 @@
-r"""A transformer language model that any number of processes train, and any other number resume.
+r"""A transformer language model, trained by any number of processes, resumed by any other.
 
 On one machine, with all of its devices:
 
     python docs/examples/distributed_lm.py
 
-Two processes on one machine, in two terminals, each of them with two devices that the CPU provides:
+Two processes on one machine, in two terminals, each with two devices that the CPU provides:
 
     export JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=2
     python docs/examples/distributed_lm.py --model-parallel 2 --join 127.0.0.1:8476 2 0
     python docs/examples/distributed_lm.py --model-parallel 2 --join 127.0.0.1:8476 2 1
 
-Where a launcher starts the processes (SLURM, Open MPI, TPU pods; Kubernetes with jax[k8s]), they
-find each other: --launched. A job for SLURM, which is put back into the queue when it is preempted
-or runs out of time:
+If a launcher starts the processes (SLURM, Open MPI, TPU pods; Kubernetes with jax[k8s]), pass
+--launched: they find each other. This is a job for SLURM, which goes back into the queue when it is
+preempted or runs out of time:
 
     #!/bin/bash
     #SBATCH --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --time=8:00:00
@@ -23,10 +23,10 @@ or runs out of time:
 
 Rules for paths split parameters and moments over all devices (FSDP x tensor parallel). Each process
 reads its own part of a batch. Every --save-every steps, and when a process gets SIGTERM, all
-write a checkpoint, each its part; the same command goes on from it. With the same devices, the
-losses are then the same bit for bit; with another number of processes or devices, they are equal to
-rounding, since sums over devices are added up in another order. The text is the one behind Python's
-`help()`, or that of --text. The program needs linnet, optax and orbax-checkpoint.
+processes write a checkpoint, each its own part; the same command resumes from it. With the same
+devices, the losses are then the same bit for bit; with another number of processes or devices, they
+are equal up to rounding, since sums over devices are added in another order. The text is that of
+Python's `help()`, or the file of --text. The program needs linnet, optax and orbax-checkpoint.
 
 Shapes: K parts of a batch, B batch, T time (bytes), W width, H heads, D features of a head, V 256.
 """
@@ -68,7 +68,7 @@ STOPPED = 128 + signal.SIGTERM  # the exit status, as shells have it
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is made of, whatever devices it runs on; the same when it is resumed."""
+    """The settings of a run, which don't depend on its devices, nor change when it is resumed."""
 
     layers: int = 4
     heads: int = 4
@@ -88,7 +88,7 @@ TINY = Settings(layers=2, heads=4, width=16, context=32, batch=16, steps=20)
 
 
 class Block(nnx.Module):
-    """Causal attention, then a gated feed-forward layer; each adds to its input."""
+    """Causal attention, then a gated feed-forward layer; both are residual."""
 
     def __init__(self, settings: Settings, batch: NamedSharding, *, rngs: nnx.Rngs) -> None:
         width = settings.width
@@ -146,7 +146,7 @@ def make(settings: Settings, mesh: Mesh) -> tuple[Transformer, nnx.Optimizer]:
 
 
 def loss_fn(model: Transformer, tokens: jax.Array) -> jax.Array:
-    """Bits for a byte of `tokens` [B, T + 1], but for the first of each row."""
+    """Bits per byte of `tokens` [B, T + 1], except for the first byte of each row."""
     logits = model(tokens[:, :-1]).astype(jnp.float32)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
     return losses.mean() / np.log(2)
@@ -192,7 +192,7 @@ def batch_at(text: np.ndarray, settings: Settings, step: int, mesh: Mesh) -> jax
 
 
 def evaluate(model: Transformer, text: np.ndarray, settings: Settings, mesh: Mesh) -> float:
-    """Bits for a byte of the text, without Dropout; what fills no batch at its end is left out."""
+    """Bits per byte of the text, without dropout; an incomplete batch at its end is left out."""
     reader = nnx.view(model, deterministic=True)
     loss = nnx.jit(loss_fn)
     starts = np.arange(0, len(text) - settings.context, settings.context)
@@ -210,9 +210,9 @@ def evaluate(model: Transformer, text: np.ndarray, settings: Settings, mesh: Mes
 
 
 class Checkpoints:
-    """What training needs to go on: parameters, moments, random keys and the number of the step.
+    """What a resumed run needs: parameters, moments, random keys and the number of the step.
 
-    Each process writes and reads the parts that its devices hold, whoever has written them.
+    Each process writes and reads the parts that its devices hold, whichever process wrote them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -220,11 +220,11 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(folder, options=options)
 
     def save(self, step: int, trained: Any) -> None:
-        """Saves the state of modules; it is written while training goes on."""
+        """Saves the state of modules; the files are written while training continues."""
         self.manager.save(step, args=ocp.args.StandardSave(nnx.state(trained)))
 
     def restore(self, step: int, shapes: Any, layouts: Any) -> Any:
-        """The modules of that step, laid out for the devices that there are now."""
+        """The modules of that step, laid out for the current devices."""
 
         def laid_out(x: Any, layout: NamedSharding) -> jax.ShapeDtypeStruct:
             if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -322,7 +322,7 @@ def mesh_of(model_parallel: int, settings: Settings) -> Mesh:
 
 
 def read_text(file: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes to learn, and the last twentieth, which is held out."""
+    """The bytes to train on, and the last twentieth of the text, which is held out."""
     text = file.read_bytes() if file else "\n\n".join(topics.values()).encode()
     tokens = np.frombuffer(text, np.uint8)
     split = len(tokens) * 19 // 20
@@ -330,7 +330,7 @@ def read_text(file: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> int:
-    """Trains, or goes on with training; returns the exit status."""
+    """Trains, or resumes training; returns the exit status."""
     options, settings = read_options()
     join(options)
     first = jax.process_index() == 0

@@ -1,13 +1,13 @@
-"""Decoders with a mixture of experts: each token is computed by the few that a router chooses.
+"""Decoders with a mixture of experts: a router chooses the few experts that compute each token.
 
     python docs/examples/sparse_decoders.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors, of Mixtral (arXiv:2401.04088), Qwen 2
-or 3 MoE (arXiv:2505.09388), OLMoE (arXiv:2409.02060) or gpt-oss (arXiv:2508.10925). If it is
-omitted, a tiny model with random weights is loaded. The rest of these models is Llama's, and comes
-from llama.py: only the feed-forward layers differ, and gpt-oss has sinks in its attention.
-mixture_of_experts.py trains such a layer. If CHECKPOINT has an expected.npz, outputs are compared
-with PyTorch's.
+CHECKPOINT is a folder with the config.json and model.safetensors of Mixtral (arXiv:2401.04088),
+Qwen 2 or 3 MoE (arXiv:2505.09388), OLMoE (arXiv:2409.02060) or gpt-oss (arXiv:2508.10925). If it is
+omitted, a tiny model with random weights is loaded. These models differ from Llama only in their
+feed-forward layers, and gpt-oss also has sinks in its attention; the other parts are imported from
+llama.py. mixture_of_experts.py trains such a layer. If CHECKPOINT has an expected.npz, outputs are
+compared with PyTorch's.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token, R = N · K.
 """

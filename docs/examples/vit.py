@@ -1,11 +1,12 @@
-"""A vision transformer from a Hugging Face checkpoint: images as texts of patches.
+"""A vision transformer from a Hugging Face checkpoint: an image is a sequence of patches.
 
     python docs/examples/vit.py [CHECKPOINT]
 
-CHECKPOINT is a folder with config.json and model.safetensors, of a ViT (arXiv:2010.11929), a DeiT
-(arXiv:2012.12877) or a DINOv2 (arXiv:2304.07193). If it is omitted, a tiny model with random
-weights is loaded. Images may be larger than those of the training: positions are interpolated. If
-CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+CHECKPOINT is a folder with the config.json and model.safetensors of a ViT (arXiv:2010.11929), a
+DeiT (arXiv:2012.12877) or a DINOv2 (arXiv:2304.07193). If it is omitted, a tiny model with random
+weights is loaded. Images may be larger than in training: the embeddings of positions are
+interpolated. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program
+needs linnet.
 
 Shapes: B batch, H height, W width, C channels: last here, first in PyTorch; h, w of patches;
 T = 1 + h·w tokens, the first of which is for the image as a whole; F features.
@@ -55,7 +56,7 @@ IGNORED = ["*mask_token"]  # for patches that a model has to guess in its traini
 
 
 class Layer(nnx.Module):
-    """Attention, then two dense layers; each adds to its input, in DINOv2 by a learned factor."""
+    """Attention, then two dense layers; both are residual, in DINOv2 with a learned factor."""
 
     def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
         width, hidden = config["hidden_size"], hidden_features(config)
@@ -72,7 +73,7 @@ class Layer(nnx.Module):
         self.mlp_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The features [B, T, F] for those of the layer before."""
+        """The features [B, T, F], given those of the layer before."""
         x = x + self.attention_scale * self.attention(self.attention_norm(x))
         return x + self.mlp_scale * self.mlp(self.mlp_norm(x))
 
@@ -82,7 +83,7 @@ class ViT(nnx.Module):
 
     Args:
       config: sizes and options.
-      tensors: tell which parts exist.
+      tensors: those of the checkpoint, which tell which parts exist.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""A Whisper from a Hugging Face checkpoint: from the spectrogram of speech to text.
+"""Whisper from a Hugging Face checkpoint: transcribes the spectrogram of speech.
 
     python docs/examples/whisper.py [CHECKPOINT]
 
 CHECKPOINT is a folder with config.json and model.safetensors (Radford et al. 2022,
 arXiv:2212.04356). If it is omitted, a tiny model with random weights is loaded. The encoder reads a
-spectrogram, and the decoder attends to its features while it writes. Their keys and values are
-computed once for a text; those of the text itself are in a cache. If CHECKPOINT has an
-expected.npz, outputs are compared with PyTorch's. The program needs linnet.
+spectrogram, and the decoder attends to the encoder's features while it generates the text. The keys
+and values of these features are computed once for a text; those of the text itself are in a cache.
+If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program needs linnet.
 
 Shapes: B batch, F frames of the spectrogram, M its frequencies, S = F / 2 features, T tokens,
 W width, H heads, D depth of a head, L layers, V tokens of the vocabulary.
@@ -65,12 +65,12 @@ class Layer(nnx.Module):
         self.mlp = nnx.MLP(width, config[f"{stack}_ffn_dim"], activation=act, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, memory: Memory | None, is_causal: bool) -> jax.Array:
-        """The features [B, T, W] for those of the layer before.
+        """The features [B, T, W], given those of the layer before.
 
         Args:
           x: [B, T, W].
           memory: in the decoder, keys and values [B, S, H, D] of the encoder's features.
-          is_causal: position t sees those up to t only.
+          is_causal: whether position t attends only to positions up to t.
         """
         x = x + self.attention(self.attention_norm(x), is_causal=is_causal)
         if self.cross is not None and self.cross_norm is not None and memory is not None:
@@ -100,7 +100,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Predicts each next token of what was said."""
+    """Predicts each next token of the text."""
 
     def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
         embed = partial(nnx.Embed, features=config["d_model"], rngs=rngs)
@@ -112,7 +112,7 @@ class Decoder(nnx.Module):
         self.factor = config["d_model"] ** 0.5 if config.get("scale_embedding") else 1.0
 
     def remember(self, features: jax.Array) -> Memory:
-        """What all layers look up in the encoder's features [B, S, W]."""
+        """The keys and values of the encoder's features [B, S, W], for all layers."""
 
         def keys_and_values(cross: nnx.MultiHeadAttention, x: jax.Array) -> Memory:
             return cross.key(x), cross.value(x)
@@ -121,7 +121,7 @@ class Decoder(nnx.Module):
         return nnx.vmap(keys_and_values, in_axes=(0, None))(cross, features)
 
     def __call__(self, tokens: Ids, memory: Memory, first: Any = 0) -> jax.Array:
-        """The logits [B, T, V] for `tokens` [B, T], of which the first one is at that position."""
+        """The logits [B, T, V] for `tokens` [B, T], which begin at position `first`."""
         x = self.embed_tokens(jnp.asarray(tokens)) * self.factor
         x = x + self.embed_positions(first + jnp.arange(tokens.shape[1]))
         x = self.norm(self.layers(x, memory=memory, is_causal=True))
@@ -129,7 +129,7 @@ class Decoder(nnx.Module):
 
 
 class Whisper(nnx.Module):
-    """Writes down what it hears."""
+    """Transcribes the spectrogram of speech."""
 
     def __init__(self, config: Mapping[str, Any], *, rngs: nnx.Rngs) -> None:
         self.encoder, self.decoder = Encoder(config, rngs=rngs), Decoder(config, rngs=rngs)
@@ -151,7 +151,7 @@ def load_model(folder: Path) -> tuple[Whisper, Mapping[str, Any]]:
 
 @nnx.jit
 def listen(model: Whisper, sound: Any) -> Memory:
-    """What the decoder looks up in a spectrogram [B, F, M]."""
+    """The keys and values of a spectrogram [B, F, M], for the decoder."""
     return model.decoder.remember(model.encoder(sound))
 
 
@@ -168,7 +168,7 @@ def write(model: Whisper, sound: Any, prompts: np.ndarray, count: int) -> np.nda
       model: the model.
       sound: [B, F, M].
       prompts: [B, T].
-      count: of the tokens to be written.
+      count: the number of tokens to generate.
     """
     memory, (rows, length) = listen(model, sound), prompts.shape
     own = nnx.Not(nnx.PathContains("cross"))  # only attention to the text has a cache
