@@ -18,10 +18,11 @@ def display(*args: object) -> None:
     Args:
       *args: modules, states, arrays, linen's variables, or any other objects.
 
+    >>> import jax.numpy as jnp
     >>> from linnet.module_core import nnx
-    >>> nnx.display({"bias": nnx.Param(1.0)})
-    {'bias': Param( # 1 (4 B)
-      value=1.0
+    >>> nnx.display({"bias": nnx.Param(jnp.ones(2))})
+    {'bias': Param( # 2 (8 B)
+      value=Array([1., 1.], dtype=float32)
     )}
     """
     ipython = sys.modules.get("IPython")  # a running notebook has imported it
