@@ -363,6 +363,7 @@ def defaults(function):
 
 WIDER = {  # after Flax's
     ("ConvTranspose", "__init__"): {"feature_group_count"},
+    ("ConvTranspose", "__call__"): {"out_sharding"},
     ("PReLU", "__init__"): {"num_features"},
 }
 METHODS = [(n, "__init__") for n in LAYERS] + [(n, "__call__") for n in LAYERS]
