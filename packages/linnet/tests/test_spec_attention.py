@@ -145,6 +145,8 @@ OWN = (
     "key_segment_ids",
     "positions",
     "lengths",
+    "out_sharding",
+    "qkv_sharding",
 )
 
 
