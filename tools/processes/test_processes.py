@@ -6,14 +6,17 @@ There are only a few groups, since starting one takes as long as its tests.
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from processes import groups, saving_forever
 
 HERE = Path(__file__).parent
+# The orbax for jax 0.6 can fail or hang in the saves of checkpoints_at_scale, as the page says.
+PAGES = ["processes", "checkpoints_at_scale"][: 1 if jax.__version_info__ < (0, 7) else 2]
 GUIDES = [
     HERE.with_name("tests") / f"test_docs_blocks.py::test_page[docs/guides/{name}.md]"
-    for name in ("processes", "checkpoints_at_scale")
+    for name in PAGES
 ]
 TOGETHER = [HERE / "computing_together.py", HERE / "partly_here.py"]
 
