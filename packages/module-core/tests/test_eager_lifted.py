@@ -3,12 +3,15 @@
 Programs are compiled with all optimizations: rounding depends on them.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from comparing import identical
+from comparing import identical, near
 from fixtures import programs_of_its_own as programs_of_its_own
+from linnet.module_core.boxes import AxisMetadata
 from linnet.module_core.errors import LinnetError
 from linnet.module_core.linen import (
     Module,
@@ -21,6 +24,7 @@ from linnet.module_core.linen import (
     vmap,
     with_partitioning,
 )
+from linnet.struct import PyTreeNode
 
 INIT = jax.nn.initializers
 KEY = jax.random.key(0)
@@ -143,3 +147,43 @@ def test_an_error_of_vmap_is_raised():
 
     with pytest.raises(LinnetError, match="shared"):
         Model().init(KEY, X)
+
+
+class Total(PyTreeNode, AxisMetadata):
+    """A box for one value of all mapped modules: their sum."""
+
+    value: Any
+
+    def unbox(self):
+        return self.value
+
+    def replace_boxed(self, val):
+        return self.replace(value=val)
+
+    def add_axis(self, index, params):
+        return self.replace(value=jnp.sum(self.value, index))
+
+    def remove_axis(self, index, params):
+        shape = (params["members"], *self.value.shape)
+        return self.replace(value=jnp.broadcast_to(self.value / shape[0], shape))
+
+
+def test_a_box_that_changes_its_value_with_the_axis():
+    class Member(Module):
+        @compact
+        def __call__(self, x):
+            self.param("drawn", lambda key: Total(jax.random.normal(key, (2,))))
+            self.variable("state", "mass", lambda: Total(jnp.ones(2)))
+            return x
+
+    class Team(Module):
+        @compact
+        def __call__(self, x):
+            axes = {"params": 0, "state": 0}
+            options = {"split_rngs": {"params": True}, "metadata_params": {"members": 3}}
+            return vmap(Member, variable_axes=axes, **options)(name="members")(x)
+
+    made = Team().init(jax.random.key(0), jnp.zeros((3, 4)))
+    compiled = jax.jit(Team().init)(jax.random.key(0), jnp.zeros((3, 4)))
+    near(made["state"]["members"]["mass"].value, [3.0, 3.0])
+    near(made["params"]["members"]["drawn"].value, compiled["params"]["members"]["drawn"].value)

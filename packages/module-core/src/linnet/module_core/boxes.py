@@ -15,6 +15,13 @@ import numpy as np
 
 T = TypeVar("T")
 U = TypeVar("U")
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def keeps_value(add_axis: F) -> F:
+    """Marks the `add_axis` of a box that changes only its metadata, as that of most boxes does."""
+    add_axis.__dict__["keeps_value"] = True
+    return add_axis
 
 
 class AxisMetadata(abc.ABC, Generic[T]):
@@ -97,6 +104,13 @@ def replace_boxed(tree: T, updates: object) -> T:
 
     updated: T = jax.tree.map(put, tree, updates, is_leaf=is_axis_metadata)
     return updated
+
+
+def changes_value(tree: object) -> bool:
+    """Whether a box in `tree` may change its value when a transform adds an axis to it."""
+    if not isinstance(tree, AxisMetadata):
+        return False
+    return not hasattr(type(tree).add_axis, "keeps_value") or changes_value(tree._contents())
 
 
 def add_axis(tree: T, index: int | None, params: Mapping[Any, Any]) -> T:

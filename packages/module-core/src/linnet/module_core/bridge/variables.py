@@ -17,7 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from linnet.struct import PyTreeNode, field
 
-from ..boxes import AxisMetadata
+from ..boxes import AxisMetadata, keeps_value
 from ..errors import ArgumentError
 from ..linen.sharding.partitioned import PARTITION_NAME, Partitioned
 from ..nnx.structure.states import from_flat_state, path_text, to_flat_state
@@ -52,6 +52,7 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         """A copy of the box with another value."""
         return self.replace(value=val)
 
+    @keeps_value
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> NNXMeta[A]:
         """The box after its value gained an axis at `index`, named `params[PARTITION_NAME]`."""
         return self._with_names(lambda names: names.insert(index, params.get(PARTITION_NAME)))

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from ..arrays import strong
+from ..boxes import changes_value
 from ..typing import PyTree
 from .frame import Collections, Frame
 
@@ -148,6 +149,8 @@ def _noted(tree: Any, ledger: Ledger, roots: Mapping[int, int]) -> PyTree:
     if type(tree) is dict:
         return {name: _noted(item, ledger, roots) for name, item in tree.items()}
     notes: list[_Note | None] = []
+    if changes_value(tree):
+        return notes
     for leaf in jax.tree.leaves(tree):
         found = ledger.find(leaf)
         if found is None:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from linnet.struct import PyTreeNode, field
 
-from ...boxes import AxisMetadata, is_axis_metadata
+from ...boxes import AxisMetadata, is_axis_metadata, keeps_value
 from ...draws import draws_of, fills_of
 from ...errors import ArgumentError, ArgumentTypeError, PartitioningUnspecifiedError
 from ...forgotten_mesh import may_be_forgotten, notice
@@ -100,6 +100,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
         """The same names around another value."""
         return self.replace(value=val)
 
+    @keeps_value
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> Self:
         """The box for a value that has a new axis at `index`, named by `params[PARTITION_NAME]`.
 
