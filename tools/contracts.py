@@ -97,7 +97,7 @@ class Layer(NamedTuple):
         return {**({"params": self.params} if self.params else {}), **self.state}
 
     def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
-        """What stands for the inputs in a call; `seed` and `batch` as an input has them."""
+        """Random arrays for the inputs of a call, from `seed`, with `batch` examples."""
         shift = options.pop("seed", 0)
         leaves, tree = jax.tree.flatten(self.inputs, is_leaf=lambda i: isinstance(i, Input))
         arrays = (i.array(dtype, seed=n + shift, **options) for n, i in enumerate(leaves))
@@ -181,7 +181,7 @@ def slopes(layer: Layer) -> Any:
 
 
 def shape_of(x: Any, shape: tuple[Any, ...] | None = None) -> Any:
-    """What stands for `x` in a trace, with another shape if one is given."""
+    """The abstract value of `x` for a trace, with another shape if one is given."""
     dtype = jax.dtypes.canonicalize_dtype(x.dtype)
     return jax.ShapeDtypeStruct(x.shape if shape is None else shape, dtype)  # type: ignore[no-untyped-call]
 

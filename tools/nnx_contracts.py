@@ -87,7 +87,7 @@ class Layer(NamedTuple):
         return argument in inspect.signature(type(self.make(nnx.Rngs(0))).__call__).parameters
 
     def arrays(self, dtype: Any = np.float32, **options: Any) -> tuple[Any, ...]:
-        """What stands for the inputs in a call; `seed` and `batch` as an input has them."""
+        """Random arrays for the inputs of a call, from `seed`, with `batch` examples."""
         shift = options.pop("seed", 0)
         leaves, tree = jax.tree.flatten(self.inputs, is_leaf=lambda i: isinstance(i, Input))
         arrays = (i.array(dtype, seed=n + shift, **options) for n, i in enumerate(leaves))

@@ -96,7 +96,7 @@ class Layer(nnx.Module):
         Args:
           x: [B, T, W].
           memory: in a decoder, keys and values [B, S, H, D] of the encoder's features.
-          read: which of these are no padding, [B, 1, 1, S]; None for all.
+          read: True for tokens that are not padding, [B, 1, 1, S]; None if none is padding.
           **options: for the attention of a stack to itself.
         """
         x = x + self.attention(self.attention_norm(x), **options)

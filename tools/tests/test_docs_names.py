@@ -3,7 +3,7 @@
 Blocks are run by `test_docs_blocks`. A name such as `nnx.view` in a sentence is looked up here, and
 in the tables of the pages for people who come from other libraries, each piece of code in the
 columns for Linnet is executed: in the linen column within a module, so that `self.param(...)` runs.
-An argument `...` stands for what is left out; then only the function and its keywords are checked.
+If an argument is `...`, only the function and its keywords are checked.
 """
 
 import ast

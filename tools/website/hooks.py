@@ -36,7 +36,7 @@ FENCE = re.compile(r"(^(```+|~~~+).*?^\2\s*?$)", re.MULTILINE | re.DOTALL)
 
 @event_priority(100)
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Completes the navigation: an entry `folder/` stands for what is in it and not named.
+    """Completes the navigation: an entry `folder/` becomes the folder's pages that no entry names.
 
     The version is in the header and in the titles.
     """

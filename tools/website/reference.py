@@ -1,4 +1,4 @@
-"""The pages in docs/api: what a line such as `::: nn.Dense` stands for.
+"""The pages in docs/api: expands lines such as `::: nn.Dense`.
 
 These pages are written, so that names are in an order that somebody chose, under the names that
 users type. A line is one of

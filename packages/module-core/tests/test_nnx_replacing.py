@@ -81,8 +81,6 @@ def values_of(c):
 @pytest.mark.parametrize("step", [mapped, made, written_and_made, one_made])
 @pytest.mark.parametrize("loop", [*LOOPS, by_jitted_scan])
 def test_steps_may_return_new_variables(loop, step):
-    if loop is by_jitted_scan and step is one_made:
-        pytest.skip("the same as in scan")
     carry, expected = two(), two()
     for x in XS:
         expected = step(expected, x)
