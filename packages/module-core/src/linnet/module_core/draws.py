@@ -50,6 +50,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
 from .arrays import strong
 
@@ -72,7 +73,7 @@ class _Kind(NamedTuple):
     root: int  # id of the root key
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    layout: Any = None  # a sharding that the value is constrained to
+    layout: Sharding | None = None  # a sharding that the value is constrained to
 
 
 class _Draw(NamedTuple):
@@ -120,7 +121,7 @@ class Recorder:
         with contextlib.suppress(TypeError):  # an argument that cannot be compared
             self._add(kind, _Draw(leaf, source))
 
-    def laid_out(self, value: object, laid: object, layout: Any) -> None:
+    def laid_out(self, value: object, laid: object, layout: Sharding | None) -> None:
         """Notes that `laid` is `value`, constrained to a sharding."""
         known = self._where.get(id(value))
         if known is not None and is_staged(laid):
@@ -222,7 +223,7 @@ def _draw_all(
     count: int,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    layout: Any,
+    layout: Sharding | None,
 ) -> tuple[Any, ...]:
     """Draws of one kind, in a loop over their keys. Jitted: a second trace reuses the first.
 

@@ -194,7 +194,7 @@ class Deferred:
         return leaf
 
 
-def _mapped_as(key: Any, placeholder: jax.Array) -> jax.Array:
+def _mapped_as(key: jax.Array, placeholder: jax.Array) -> jax.Array:
     """The placeholder as a value that differs between the examples of a `vmap`, as `key` does."""
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = jax.random.key_data(key)
