@@ -135,8 +135,8 @@ from .transforms.metadata import transform_metadata as transform_metadata
 from .transforms.partial import cached_partial as cached_partial
 from .transforms.partial import jit_partial as jit_partial
 from .transforms.prefixing import prefix as prefix
-from .transforms.scan import Carry as Carry
 from .transforms.scan import scan as scan
+from .transforms.scan_specs import Carry as Carry
 from .transforms.shard_map import shard_map as shard_map
 from .transforms.simple import checkify as checkify
 from .transforms.simple import checkpoint as checkpoint

@@ -35,7 +35,8 @@ from .structure.graph import clone, merge, split, state
 from .structure.iteration import follow, items_of, iter_graph
 from .structure.states import Path, path_text
 from .structure.updating import update
-from .transforms.scan import Carry, Scan, scan
+from .transforms.scan import Scan, scan
+from .transforms.scan_specs import Carry
 from .transforms.tree_mode import Modes
 from .transforms.vmap import StateAxes
 from .variable.sharding_metadata import PARTITION_NAME, add_axis_name, remove_axis_name

@@ -23,13 +23,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ...errors import ArgumentError, ArgumentTypeError
 from ...tracebacks import entry, named_after
-from ...typing import Output, Prefix, PyTree
+from ...typing import Prefix, PyTree
 from ..capturing import CAPTURES
-from ..nodes.statics import static_key
 from ..structure.bundle import detach_nodes, put_back
 from ..structure.effect import After, Inside, Outcome, Plan
 from ..structure.iteration import follow, iter_references
@@ -43,17 +41,14 @@ from .calling import (
     refuse_bound_method,
     resolve,
 )
-from .lifting import AxisMetadata, Form, Lifted, Run, Static, groups_of, put_together
+from .lifting import AxisMetadata, Lifted, Run, Static, groups_of, put_together
 from .naming import axis_misfit, places_of
-from .prefixes import FilterMapping, bare_specs, is_spec_leaf, join_text, plain, spread
+from .prefixes import bare_specs, join_text
 from .replacing import Carried, Kept, Replaced
+from .scan_specs import Carry, OutAxes, ScanCall, call_of, carry_position, flat_specs, moved
 from .tree_mode import Modes
 from .vmap import StateAxes
 from .wording import tree_text
-
-
-class Carry:
-    """The spec of values that each step passes to the next."""
 
 
 class Scan(Transformed[..., Any]):
@@ -76,26 +71,19 @@ class Scan(Transformed[..., Any]):
         self._wrap = wrap  # of the body as a function of arrays
         in_axes, out_axes = bare_specs(in_axes, StateAxes), bare_specs(out_axes, StateAxes)
         self._in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
-        self._out_axes = tuple(out_axes) if isinstance(out_axes, list) else out_axes
+        self._out_axes = OutAxes(tuple(out_axes) if isinstance(out_axes, list) else out_axes)
         self._length = length
         self._metadata = AxisMetadata(transform_metadata)
         self._modes = modes
         modes.refuse_filters(self._in_axes, "in_axes")
-        modes.refuse_filters(self._out_axes, "out_axes")
+        modes.refuse_filters(self._out_axes.axes, "out_axes")
         self._options = options
-        carried_in = _carry_position(self._in_axes, "in_axes")
-        self._carried_out = _carry_position(self._out_axes, "out_axes")
-        if (carried_in is None) != (self._carried_out is None):
+        carried_in = carry_position(self._in_axes, "in_axes")
+        if (carried_in is None) != (self._out_axes.carried is None):
             raise ArgumentError(
                 "A Carry goes in and comes out: only one has it of"
                 f" in_axes={in_axes!r} and out_axes={out_axes!r}."
             )
-        for axis in jax.tree_util.tree_leaves(self._out_axes, is_leaf=is_spec_leaf):
-            if axis is None or (isinstance(axis, FilterMapping) and None in axis._specs):
-                raise ArgumentError(
-                    f"out_axes={out_axes!r} has None, but every step has an output of its own.",
-                    hint="Give each step's output an axis, and carry what stays the same.",
-                )
         # Inlined, so that differentiating or batching the loop acts on jax.lax.scan itself.
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
 
@@ -111,7 +99,7 @@ class Scan(Transformed[..., Any]):
             in_axes = (in_axes,) * (len(args) - len(self._bound))
         in_axes = (None,) * len(self._bound) + in_axes
         lifted = Lifted(in_axes, args, "scan in_axes", self._names, self._modes, "scan")
-        call, given = _call(lifted, in_axes)
+        call, given = call_of(lifted, in_axes)
         try:
             outcome = self._program(call, lifted.bundle.values(), given)
         except (ValueError, IndexError) as error:
@@ -133,24 +121,16 @@ class Scan(Transformed[..., Any]):
             outcome.output = output
             output = lifted.modes.apply(lifted.bundle, outcome, "scan")
             before = Carried(put_back(lifted.args[call.carried], lifted.bundle.roots))
-            return self._whole(output, before.after(carried, values, kept.value))
+            return self._out_axes.whole(output, before.after(carried, values, kept.value))
         if self._modes.structure:
-            outcome.output = self._whole(output, carried)
+            outcome.output = self._out_axes.whole(output, carried)
             return self._metadata.laid_out(lifted.modes.apply(lifted.bundle, outcome, "scan"))
         carried = self._modes.carried(lifted.bundle, outcome, carried)
         outcome.output = output
         output = self._metadata.laid_out(lifted.modes.apply(lifted.bundle, outcome, "scan"))
-        return self._whole(output, carried)
+        return self._out_axes.whole(output, carried)
 
-    def _whole(self, output: Output, carried: object) -> object:
-        position = self._carried_out
-        if position is None:
-            return output
-        if position == _ALL_CARRIED:
-            return carried
-        return (*output[:position], carried, *output[position + 1 :])
-
-    def _traced(self, call: _Call, values: list[Any], given: list[Any]) -> Outcome:
+    def _traced(self, call: ScanCall, values: list[Any], given: list[Any]) -> Outcome:
         leaves = call.filled(given)
         handed_on: set[int] = set()
         while True:
@@ -165,59 +145,6 @@ class Scan(Transformed[..., Any]):
                 return outcome
             except _WrittenTo as found:
                 handed_on |= found.leaves
-
-
-class _Call:
-    """The arguments of a call without their values; static, and the key of the call's program.
-
-    Attributes:
-      form: the objects.
-      in_axes: the spec of each argument.
-      carried: the position of the carried argument.
-      axes: the axes of the leaves outside the objects.
-      structure: the structure of the arguments.
-      fixed: broadcast numbers, text and flags, by position among the leaves.
-    """
-
-    def __init__(
-        self,
-        form: Form,
-        in_axes: tuple[Any, ...],
-        axes: Sequence[Any],
-        structure: object,
-        fixed: dict[int, Any],
-    ) -> None:
-        self.form = form
-        self.in_axes = in_axes
-        self.carried = _carry_position(in_axes, "in_axes")
-        self.axes = tuple(axes)
-        self.structure = structure
-        self.fixed = fixed
-        static = tuple([(i, static_key(leaf)) for i, leaf in fixed.items()])
-        self._key = (form, self.carried, self.axes, structure, static)
-
-    def filled(self, given: Sequence[Any]) -> list[Any]:
-        """All leaves of the arguments: the given ones and the fixed ones."""
-        rest = iter(given)
-        return [self.fixed[i] if i in self.fixed else next(rest) for i in range(len(self.axes))]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Call) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-
-def _call(lifted: Lifted, in_axes: tuple[Any, ...]) -> tuple[_Call, list[Any]]:
-    """The static part of a call, and its arrays outside the objects."""
-    axes, leaves, structure = _flat(plain(in_axes), lifted.args)
-    fixed = {
-        i: leaf
-        for i, (axis, leaf) in enumerate(zip(axes, leaves, strict=True))
-        if axis is None and not _is_traced(leaf)
-    }
-    given = [leaf for i, leaf in enumerate(leaves) if i not in fixed]
-    return _Call(lifted.form, in_axes, axes, structure, fixed), given
 
 
 class _WrittenTo(Exception):
@@ -238,7 +165,7 @@ class _Loop:
     def __init__(
         self,
         scan: Scan,
-        call: _Call,
+        call: ScanCall,
         values: list[Any],
         leaves: list[Any],
         handed_on: Collection[int],
@@ -252,7 +179,7 @@ class _Loop:
         ]
         self.carried = [i for i, s in enumerate(self.specs) if s is Carry]
         self.sliced = [i for i, s in enumerate(self.specs) if isinstance(s, int)]
-        found = groups_of(self.specs, call.in_axes, scan._out_axes)
+        found = groups_of(self.specs, call.in_axes, scan._out_axes.axes)
         self.groups = [g for g in found if isinstance(g, int)]
         self.args = jax.tree_util.tree_unflatten(call.structure, leaves)
 
@@ -263,9 +190,9 @@ class _Loop:
             None if call.carried is None else self.args[call.carried],
         )
         xs = (
-            [_moved(self.values[i], self.specs[i], 0) for i in self.sliced],
+            [moved(self.values[i], self.specs[i], 0) for i in self.sliced],
             [
-                _moved(x, axis, 0)
+                moved(x, axis, 0)
                 for axis, x in zip(call.axes, self.leaves, strict=True)
                 if isinstance(axis, int)
             ],
@@ -285,14 +212,14 @@ class _Loop:
             named_after(scan._fun, wrapped), carry, xs, length=scan._length, **scan._options
         )
         groups = [
-            [_moved(y, 0, axis) for y in group]
+            [moved(y, 0, axis) for y in group]
             for axis, group in zip(self.groups, groups, strict=True)
         ]
         values = put_together([*groups, [carried[i] for i in self.order]], self.layout)
         # Every carried value was sent; those that no step wrote to stay as they are.
         sent = dict(zip(self.sent, values, strict=True))
         effect = self.plan.effect([i for i in sent if i in self.written])
-        axes, leaves, structure = _flat(self._out_prefix(scan._out_axes), output)
+        axes, leaves, structure = flat_specs(scan._out_axes.prefix(), output)
         leaves = [jnp.moveaxis(y, 0, axis) for axis, y in zip(axes, leaves, strict=True)]
         output = jax.tree_util.tree_unflatten(structure, leaves)
         replaced = None
@@ -326,18 +253,18 @@ class _Loop:
         before = Carried(put_back(carried_argument, run.inside.roots))
         leaves_of_carry = self._leaves_of(run, before)
         output = run.call(scan._fun, tuple(args), {})
-        self._check_count(output)
-        rest, new = self._divided(output)
+        scan._out_axes.check_count(output)
+        rest, new = scan._out_axes.divided(output)
         replaced = self._replaced(run, before, new, carried_argument)
         if replaced is not None:
-            rest = run.detach(self._out_prefix(scan._out_axes), rest, "scan out_axes")
+            rest = run.detach(scan._out_axes.prefix(), rest, "scan out_axes")
             carried_output = jax.tree_util.tree_unflatten(
                 jax.tree_util.tree_structure(carried_argument),
                 jax.tree_util.tree_leaves(replaced.detached),
             )
         else:
-            output = run.detach(scan._out_axes, output, "scan out_axes")
-            rest, carried_output = self._divided(output)
+            output = run.detach(scan._out_axes.axes, output, "scan out_axes")
+            rest, carried_output = scan._out_axes.divided(output)
             self._check_same(run, carried_argument, carried_output)
         after = run.finish()
         specs = [
@@ -395,24 +322,6 @@ class _Loop:
         if lost:
             raise _WrittenTo(lost)
 
-    def _check_count(self, output: Output) -> None:
-        axes = self.scan._out_axes
-        count = len(output) if isinstance(output, tuple) else 1
-        if isinstance(axes, tuple) and count != len(axes):
-            raise ArgumentError(
-                f"nnx.scan with out_axes={axes!r} expects a function that returns {len(axes)}"
-                f" values, got {type(output).__name__ if count == 1 else count}."
-            )
-
-    def _divided(self, output: Output) -> tuple[Any, Any]:
-        """The stacked and the carried part of the output."""
-        position = self.scan._carried_out
-        if position is None:
-            return output, None
-        if position == _ALL_CARRIED:
-            return None, output
-        return (*output[:position], None, *output[position + 1 :]), output[position]
-
     def _replaced(self, run: Run, before: Carried, new: object, carried: object) -> Replaced | None:
         """What a step returned for the carry, unless it returned the objects that came in."""
         if self.scan._modes.tree:
@@ -440,14 +349,6 @@ class _Loop:
             f" {tree_text(now, roots)}.",
             hint="Return the same module that was carried in, changed in place.",
         )
-
-    def _out_prefix(self, prefix: Prefix) -> object:
-        position = self.scan._carried_out
-        if position is None:
-            return plain(prefix, 0)
-        if position == _ALL_CARRIED:
-            return None
-        return plain((*prefix[:position], None, *prefix[position + 1 :]), 0)
 
     def _checked(self, new: Any, old: Any, i: int) -> object:
         shapes = [jax.tree_util.tree_map(jnp.shape, x) for x in (old, new)]
@@ -513,54 +414,6 @@ class _Loop:
                     hint="Steps may set the values of carried variables, but not move them. Remove"
                     " or exchange them before or after the loop.",
                 )
-
-
-_ALL_CARRIED = -1
-
-
-def _carry_position(axes: object, what: str) -> int | None:
-    """The position of `Carry` among specs, or `_ALL_CARRIED` if `Carry` is the only spec."""
-    if axes is Carry:
-        return _ALL_CARRIED
-    found: list[int] = []
-    for i, axis in enumerate(axes if isinstance(axes, tuple) else ()):
-        if axis is Carry:
-            found.append(i)
-        elif not isinstance(axis, FilterMapping) and Carry in jax.tree_util.tree_leaves(
-            axis, is_leaf=lambda x: isinstance(x, FilterMapping)
-        ):
-            raise ArgumentError(
-                f"Carry stands for a whole argument or output, but is nested in {what}={axes!r}."
-            )
-    if len(found) > 1:
-        raise ArgumentError(
-            f"Found multiple Carry definitions, {what}[{found[0]}] and {what}[{found[1]}];"
-            " there may be one.",
-            hint="Carry one tuple of both.",
-        )
-    return found[0] if found else None
-
-
-def _is_traced(leaf: object) -> bool:
-    """Whether a leaf is an operand of the program rather than a part of it."""
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, float, complex))
-
-
-def _moved(value: object, source: int, destination: int) -> object:
-    """The value with one axis of each array moved."""
-    if source == destination:
-        return value
-    return jax.tree_util.tree_map(lambda x: jnp.moveaxis(x, source, destination), value)
-
-
-def _flat(prefix: Prefix, tree: PyTree) -> tuple[list[Any], list[Any], Any]:
-    """The spec of each array of a tree, the arrays, and the tree's structure."""
-    specs, subtrees, _ = spread(prefix, tree, "scan axes")
-    axes: list[Any] = []
-    for spec, subtree in zip(specs, subtrees, strict=True):
-        axes.extend([spec] * len(jax.tree_util.tree_leaves(subtree)))
-    leaves, structure = jax.tree_util.tree_flatten(tree)
-    return axes, leaves, structure
 
 
 @decorator
