@@ -55,8 +55,8 @@ class Layer(NamedTuple):
     """A layer and what it declares.
 
     Attributes:
-      name: of the row.
-      linen: makes the module; takes fields to set besides.
+      name: the row's name.
+      linen: makes the module; also takes fields to set.
       inputs: what it is called with, arrays or trees of arrays; the first dimension is the batch.
       params: shapes of the parameters.
       random: whether it draws from the stream "dropout".
@@ -64,7 +64,7 @@ class Layer(NamedTuple):
       call: keyword arguments of the call.
       wraps: whether another layer, or a state that is passed in, decides on the output's type.
       carries: whether that is a state that the layer starts from by itself.
-      share: what a device of eight may compute, in eighths of what one computes by itself.
+      share: the work that each of eight devices may do, in eighths of the work on one device.
       sums_batch: whether the layer's formula has a sum over the batch, such as a mean.
       sums_in_loop: whether each step of a loop adds to the gradient of its kernels, which is then
         summed over devices in each step.

@@ -40,8 +40,8 @@ class Behavior:
     """A difference in behavior in a sentence or two, and the tests that check it.
 
     Attributes:
-      section: of the page.
-      text: in Markdown.
+      section: the page's section.
+      text: the text in Markdown.
       tests: as pytest names them.
       fuzz: `ARM: PATTERN`, by which tools/parity/fuzz recognizes it in the text of a finding.
     """

@@ -66,7 +66,7 @@ def complaints(name: str, present: dict[str, Distribution]) -> list[str]:
     if strangers := sorted(set(present) - closure(name, present)):
         found.append(
             f"{', '.join(strangers)}: installed, although neither {name} nor its requirements "
-            f"declare it. The environment was not empty, or the metadata lack a requirement."
+            f"declare it. The environment was not empty, or the metadata lacks a requirement."
         )
     for own in sorted(ours(closure(name, present))):
         allowed = ALLOWED | ALLOWED_FOR.get(own, set())

@@ -23,7 +23,7 @@ def require_rules_of_arguments(arguments: Mapping[str, Any], call: Callable[...,
     """Gives each argument that has a rule values that break it.
 
     Args:
-      arguments: of a layer, by name, with values that fit.
+      arguments: a layer's arguments, by name, with valid values.
       call: makes the layer with another value for one of the arguments, and calls it.
     """
     for name, value in arguments.items():

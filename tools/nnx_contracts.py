@@ -40,16 +40,16 @@ class Layer(NamedTuple):
     """A layer and what it declares.
 
     Attributes:
-      name: of the row.
-      make: makes the module from streams; takes options of the constructor besides.
+      name: the row's name.
+      make: makes the module from streams; also takes options of the constructor.
       inputs: what it is called with, arrays or trees of arrays; the first dimension is the batch.
       params: shapes of the parameters by path.
-      state: shapes of all other variables and arrays by path, streams of keys left out.
+      state: shapes of all other variables and arrays by path, without streams of keys.
       call: keyword arguments of the call.
       twin: the output of linen's layer with the same parameters, given values by path and inputs.
       wraps: whether another layer, or a state that is passed in, decides on the output's type.
-      inexact: whether the gradient takes as a constant what depends on the parameters.
-      share: what a device of eight may compute, in eighths of what one computes by itself.
+      inexact: whether the gradient treats a value that depends on the parameters as a constant.
+      share: the work that each of eight devices may do, in eighths of the work on one device.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Layer(NamedTuple):
         return self.twin
 
     def module(self, **options: Any) -> Any:
-        """The layer with random parameters, which are positive: some stand for a variance."""
+        """The layer with random parameters, all positive, since some are variances."""
         module = self.make(nnx.Rngs(0), **options)
         rng = np.random.default_rng(3)
         for _, leaf in nnx.to_flat_state(nnx.state(module)):
@@ -95,7 +95,7 @@ class Layer(NamedTuple):
         return inputs
 
     def function(self, module: Any) -> tuple[Callable[..., tuple[Any, Values]], Values]:
-        """The module as a function of values by path and inputs; and its values."""
+        """The module as a function of values by path and inputs, and its values."""
         graphdef, state = nnx.split(module)
         leaves = list(nnx.to_flat_state(state))
 
@@ -116,7 +116,7 @@ class Layer(NamedTuple):
         return self.function(self.module())
 
     def loss(self, module: Any, inputs: tuple[Any, ...]) -> tuple[Any, Values, list[Any]]:
-        """A smooth function of parameters and floating inputs; and these."""
+        """A smooth function of parameters and floating inputs, and these arguments."""
         function, values = self.function(module)
         params = {path: values[path] for path in self.params}
         floating = [i for i in inputs if all(x.dtype.kind == "f" for x in jax.tree.leaves(i))]
@@ -344,7 +344,7 @@ class Indexed:
 
 def test_arrays_stand_for_parameters(layer: Layer) -> None:
     if any(path.startswith("layer_instance/") for path in layer.params):
-        return  # its parameters are written to, so that they are variables
+        return  # its parameters are written to, so they must be variables
     module, inputs = layer.module(), layer.arrays()
     expected = layer.module()(*inputs, **layer.call)
     kinds: Iterator[Callable[..., Any]] = itertools.cycle(

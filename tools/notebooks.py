@@ -1,8 +1,8 @@
 """Guides as notebooks: `python tools/generate.py` writes them into docs/notebooks.
 
-A block of Python is a cell of code, what is between two blocks a cell of text. Of tabs, a notebook
-has those of one label. What a block prints is left out where it is in a block of its own: running
-the notebook prints it. `tools/tests/test_notebooks.py` does so.
+A block of Python becomes a code cell, and the text between two blocks a text cell. A notebook has
+only the tabs of one label. Output that the page shows in a separate block is left out, because
+running the notebook prints it. `tools/tests/test_notebooks.py` runs them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)\s]+)\)")
 
 
 class Notebook(NamedTuple):
-    """A notebook: the page that it is made from, the label of its tabs, and what goes first."""
+    """A notebook: the page that it is made from, the label of its tabs, and its first cell."""
 
     page: str
     label: str = ""
@@ -37,7 +37,7 @@ NOTEBOOKS = {
     "several_devices": Notebook(
         "guides/sharding.md",
         "nnx",
-        "import jax\n\njax.config.update('jax_num_cpu_devices', 8)  # a CPU counts as eight\n",
+        "import jax\n\njax.config.update('jax_num_cpu_devices', 8)  # one CPU acts as eight\n",
     ),
 }
 

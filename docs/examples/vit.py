@@ -8,8 +8,8 @@ weights is loaded. Images may be larger than in training: the embeddings of posi
 interpolated. If CHECKPOINT has an expected.npz, outputs are compared with PyTorch's. The program
 needs linnet.
 
-Shapes: B batch, H height, W width, C channels: last here, first in PyTorch; h, w of patches;
-T = 1 + h·w tokens, the first of which is for the image as a whole; F features.
+Shapes: B batch; H height; W width; C channels, last here and first in PyTorch; h rows and w columns
+of patches; T = 1 + h·w tokens, the first of which is for the image as a whole; F features.
 """
 
 import json
@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Any] = {
     "gelu_new": nnx.gelu,
     "relu": nnx.relu,
 }
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     **dict.fromkeys(("vit", "deit", "dinov2"), ""),
     "embeddings": "",
     "patch_embeddings.projection": "patches",
@@ -73,7 +73,7 @@ class Layer(nnx.Module):
         self.mlp_scale = nnx.Param(jnp.ones(width)) if scaled else 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The features [B, T, F], given those of the layer before."""
+        """The features [B, T, F], given those of the previous layer."""
         x = x + self.attention_scale * self.attention(self.attention_norm(x))
         return x + self.mlp_scale * self.mlp(self.mlp_norm(x))
 
@@ -83,7 +83,7 @@ class ViT(nnx.Module):
 
     Args:
       config: sizes and options.
-      tensors: those of the checkpoint, which tell which parts exist.
+      tensors: the checkpoint's tensors, whose names say which parts the model has.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ViT(nnx.Module):
         self.layers = nnx.Repeat(Layer, config["num_hidden_layers"], config, rngs=rngs)
         self.norm = nnx.LayerNorm(width, epsilon=config["layer_norm_eps"], rngs=rngs)
         self.pooler = nnx.Linear(width, width, rngs=rngs) if has("pooler.") else None
-        self.of_all = config["model_type"] == "dinov2"  # its head gets the mean of patches, too
+        self.of_all = config["model_type"] == "dinov2"  # its head also gets the patches' mean
         head = partial(nnx.Linear, width * (1 + self.of_all), len(config["id2label"]), rngs=rngs)
         self.head = head() if has("classifier.") else None
         self.distilled_head = head() if has("distillation_classifier.") else None
@@ -179,12 +179,12 @@ def filled(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> ViT:
 
 @nnx.jit
 def logits(model: ViT, images: Any) -> jax.Array:
-    """The logits of the model, compiled once for images of a size."""
+    """The logits of the model, compiled once for each image size."""
     return model(images)
 
 
 def main() -> int:
-    """Loads, compares; returns the exit status."""
+    """Loads the model, compares its outputs, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="vit")
     folder = options.checkpoint
     model, config = load_model(folder)

@@ -1,8 +1,8 @@
-"""Keras is told which backend it has before anything imports it, and where its settings are."""
+"""Sets Keras's backend and the folder of its settings before anything imports Keras."""
 
 import os
 import tempfile
 
 os.environ["KERAS_BACKEND"] = "jax"
-# It writes a file there when it is imported; not into the home of whoever runs the tests.
+# Keras writes a file there when it is imported, so it must not be the user's home folder.
 os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="linnet-keras-"))

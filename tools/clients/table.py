@@ -14,12 +14,12 @@ HEAD = (
     "| program | library | numbers | its own tests | first step on Flax | on Linnet |\n"
     "|---|---|---|---|---|---|\n"
 )
-USUAL = "0.12.8"  # the control's Flax, unless the table says another
+USUAL = "0.12.8"  # the control's Flax, unless the table names another
 ROW = re.compile(r"^\| \[`(\w+)`\].*\n", re.MULTILINE)
 
 
 def updated(page: str, outcomes: Sequence[Outcome]) -> str:
-    """The page with rows of these outcomes; those of other programs stay."""
+    """The page with the rows of these outcomes; rows of other programs stay."""
     rows = {found.group(1): found.group(0) for found in ROW.finditer(page)}
     rows |= {outcome.program.name: row(outcome) for outcome in outcomes}
     before, _, behind = page.partition(HEAD)

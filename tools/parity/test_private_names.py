@@ -1,4 +1,4 @@
-"""Private names of Flax that published libraries use: what they return here and there."""
+"""Private names of Flax that published libraries use return the same in both libraries."""
 
 import flax.linen as theirs
 import flax.serialization

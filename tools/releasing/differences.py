@@ -6,8 +6,8 @@ place, base classes that users may test for, constants, and the length of named 
 
 An addition is a break in the opposite direction, so one comparison finds both.
 
-The comparison covers neither behavior nor annotations. A reviewer does, and records the result in
-the changelog's section `Breaking`.
+The comparison covers neither behavior nor annotations. A reviewer checks these and records the
+result in the changelog's section `Breaking`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _functions(
         place = _place(old, argument, before) if gone else _place(new, argument, after)
         yield Difference(f"{name}({argument.name})", say(breakage), place, gone)
     if "async" in old.labels ^ new.labels:
-        what = "is to be awaited" if "async" in new.labels else "is not to be awaited any more"
+        what = "must be awaited" if "async" in new.labels else "can no longer be awaited"
         yield Difference(name, what, after.place(new))
 
 
@@ -107,7 +107,7 @@ def _classes(
 ) -> Iterator[Difference]:
     now = _ancestors(new, after)
     for base in sorted(_ancestors(old, before) - now):
-        yield Difference(name, f"is no {base} any more", after.place(new))
+        yield Difference(name, f"is no longer a {base}", after.place(new))
     made, makes = _constructor(old), _constructor(new)
     yield from _functions(name, made, makes, before, after)
     if is_named_tuple(old) and is_named_tuple(new):

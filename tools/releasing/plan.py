@@ -109,7 +109,7 @@ def plan() -> list[Due]:
 
 
 def table(due: list[Due]) -> str:
-    """The plan as a text for people."""
+    """The plan as text for people."""
     if not due:
         return "Nothing has changed since the last tags."
     rows = [("package", "last release", "now", "bump", "next", "because")]
@@ -130,7 +130,7 @@ def table(due: list[Due]) -> str:
         if d.demand.broken:
             lines += ["", f"{d.package.name} breaks {d.demand.last}:"]
             lines += [f"  {b.name} {b.what}  ({b.place})" for b in d.demand.broken]
-    lines += ["", "Tags, in this order, each pushed by itself when the one before is released:"]
+    lines += ["", "Tags, in this order; push each one once the one before is released:"]
     lines += [f"  {d.tag}" for d in due]
     return "\n".join(line.rstrip() for line in lines)
 

@@ -66,10 +66,10 @@ def start(name, folder, *options, runs=()):
     """The program on a machine without a display, compiling in a hurry.
 
     Args:
-      name: of the program.
+      name: the program's name.
       folder: where it writes.
-      options: further ones.
-      runs: the options of each run, if it shall run several times, in one process.
+      options: further options.
+      runs: the options of each run, if it should run several times in one process.
     """
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     program = str(FOLDER / f"{name}.py")

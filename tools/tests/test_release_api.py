@@ -138,7 +138,7 @@ BREAKS = [
     ("x, /, scale=1.0, *", "x, /, *, scale=1.0", "call(scale) was positional or keyword, is key"),
     ("axis=-1, **options", "axis=-1, power, **options", "call(power) is new and required"),
     ("x, /, scale=1.0, *, axis=-1, **options", "x, /, scale=1.0, *, axis=-1", "call(options) is g"),
-    ("def call(", "async def call(", "call is to be awaited"),
+    ("def call(", "async def call(", "call must be awaited"),
     # Constructors that nobody wrote.
     ("    axis: int = -1\n", "", "Layer(axis) is gone"),
     ("features: int\n", "features: int\n    bias: int = 0\n", "Layer(axis) has another"),

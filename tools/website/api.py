@@ -68,7 +68,7 @@ class Api:
     """All packages.
 
     Attributes:
-      parts: of each import name, the part.
+      parts: for each import name, the part.
       paths: for each definition, the path under which it is described.
       others: for each definition, the further paths that packages give it.
     """

@@ -72,7 +72,7 @@ def entry(home: str, heading: str, level: int, paths: list[str]) -> list[str]:
     Args:
       home: where it is defined.
       heading: what the page calls it.
-      level: of the heading.
+      level: the heading's level.
       paths: what else leads there.
     """
     anchors = "".join(f"[](){{#{path}}}" for path in dict.fromkeys(paths) if path != home)

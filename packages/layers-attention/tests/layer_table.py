@@ -1,7 +1,7 @@
-"""The table of layers: one row a layer, from which every contract test follows.
+"""The table of layers: one row per layer, from which every contract test follows.
 
-The cache has the batch size of the input that it was made for, other than a contract's state: it is
-tested in `test_cache.py`.
+Unlike the state in a contract, the cache has the batch size of the input that it was made for, so
+it is tested in `test_cache.py`.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Attention as loops over single numbers, in float64: a formula that owes nothing to the code."""
+"""Attention as loops over single numbers, in float64: a formula independent of the code."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Any combination of attention's options is what a loop computes: drawn, not chosen.
+"""Random combinations of attention's options give what a loop over single numbers computes.
 
 All options at once, in both implementations; then texts that are read in pieces through a cache.
 """

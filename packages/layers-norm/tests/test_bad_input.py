@@ -34,7 +34,7 @@ class Refusal(NamedTuple):
 
 
 def refused(layer, x, error, *says, **call):
-    """A layer that `init` refuses for an input, and what the message must say."""
+    """A layer whose `init` raises an error for an input, and what the message must say."""
     return Refusal(layer, x, error, says, call)
 
 
@@ -143,7 +143,7 @@ def test_refused(refusal):
 
 
 class Model(Module):
-    """So that a message has a place to tell."""
+    """Gives messages a path to name."""
 
     @compact
     def __call__(self, x, train):

@@ -124,7 +124,7 @@ REMEDIES = [
         lambda: from_torch(Model(), BOTH, inputs=(jnp.ones((1, 8)),)),
     ),
     Remedy(
-        "A checkpoint often holds the state dict beside other things: pass that alone, such as"
+        "A checkpoint often holds the state dict among other things: pass that alone, such as"
         " checkpoint['model'].",
         lambda: linear({"model": ONES, "epoch": 3}),
         lambda: linear({"model": ONES, "epoch": 3}["model"]),

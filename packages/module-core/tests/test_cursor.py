@@ -307,7 +307,7 @@ MISTAKES = [
     (lambda: cursor({"kernel": 1})["kernle"], KeyError, "Did you mean 'kernel'"),
     (lambda: cursor([1])[1], IndexError, "index 1 is out of range"),
     (lambda: assign(cursor((1,)), -2), IndexError, "index -2 is out of range"),
-    (lambda: cursor(Record(1)).q, AttributeError, "has no attribute 'q'. There are: 'a', 'b'"),
+    (lambda: cursor(Record(1)).q, AttributeError, "has no attribute 'q'. Available: 'a', 'b'"),
     (lambda: setattr(cursor(Record(1)), "q", 1), AttributeError, "Record has no field 'q'"),
     (lambda: setattr(cursor(Pair(1, 2)), "z", 1), AttributeError, "Pair has no field 'z'"),
     (lambda: setattr(cursor([1]), "z", 1), ArgumentTypeError, "has items, not fields: got 'z'"),

@@ -449,7 +449,7 @@ SCAN = [
         lambda: scan(lambda m, x: (m, m(x))),
     ),
     Remedy(
-        "What is carried has the same shape at every step.",
+        "A carried variable has the same shape at every step.",
         lambda: scan(lambda m, x: [setting("w", jnp.ones((2, 3)))(m), (m, x)][1]),
         lambda: scan(lambda m, x: [setting("w", jnp.ones(3))(m), (m, x)][1]),
     ),

@@ -54,7 +54,7 @@ REMEDIES = [
         lambda: [saved(2, overwrite=True), saved(2, prefix="other_")],
     ),
     Remedy(
-        "There are: {}.",
+        "Available: {}.",
         lambda: checkpoints.restore_checkpoint(saved(), None, step=2),
         lambda: checkpoints.restore_checkpoint(saved(), None, step=3),
         ("checkpoint_1.5, checkpoint_3",),

@@ -84,7 +84,7 @@ def test_a_misspelled_field_is_told_with_the_one_that_was_meant(make):
 def test_a_field_that_resembles_none_is_told_with_all_there_are():
     with pytest.raises(ArgumentTypeError, match="unexpected keyword argument 'q'") as caught:
         Dense(3, q=1)
-    assert "There are: 'features', 'name', 'parent'." in told(caught.value)
+    assert "Available: 'features', 'name', 'parent'." in told(caught.value)
 
 
 def test_other_mistakes_in_fields_are_told_as_python_tells_them():

@@ -390,7 +390,7 @@ def test_scan_mistakes():
         scan(lambda m: block(1), in_axes=carry, out_axes=carry, length=2)(m)
     with pytest.raises(ArgumentError, match="over axis 0 of m.calls, of shape"):
         scan(lambda m, c: c, in_axes=(0, carry), out_axes=carry)(m, 0)
-    with pytest.raises(ArgumentError, match="A new Intermediate at m.new came to a broadcast"):
+    with pytest.raises(ArgumentError, match="A new Intermediate at m.new was added to a broadcast"):
         scan(lambda m, x: setattr(m, "new", nnx.Intermediate(x)), in_axes=(None, 0), out_axes=0)(
             m, X
         )

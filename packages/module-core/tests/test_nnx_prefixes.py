@@ -1,4 +1,4 @@
-"""What a transform is told of its arguments: mappings of filters, states of specs, by path."""
+"""The specs of a transform's arguments: mappings of filters, states of specs, by path."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_what_holds_axes_in_the_form_of_a_module_or_state_is_a_prefix_of_it():
     nnx.update(of_module, jax.tree.map(lambda _: 0, state))
     nnx.vmap(look, in_axes=(of_module,))(many)
     assert seen == [(3, 3), (3, 3)]
-    np.testing.assert_array_equal(many.calls[...], np.full(4, 2.0))  # a state's are the module's
+    np.testing.assert_array_equal(many.calls[...], np.full(4, 2.0))  # shared with the state
 
 
 def test_a_shared_variable_has_the_axis_of_its_first_path():

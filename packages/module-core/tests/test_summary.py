@@ -24,7 +24,7 @@ INIT = jax.nn.initializers
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch):
-    """A terminal of the width that tables have without one, whatever runs the tests."""
+    """Sets the terminal's width to the one that tables have without a terminal."""
     monkeypatch.setenv("COLUMNS", "120")
 
 
@@ -239,7 +239,7 @@ def test_methods_functions_and_unusual_calls(flops):
         ((), "first"),
         (("layers_0",), "__call__"),
     ]
-    # A function is no method; the model has its row, with its variables, all the same.
+    # A function is not a method, but the model still has its row, with its variables.
     for method, name in [(Parts.helper, "helper"), (lambda m, x: m.layers[1](x), "<lambda>")]:
         found = rows(parts, X, method=method, flops=flops)
         assert [(r.path, r.method) for r in found] == [((), name), (("layers_1",), "__call__")]

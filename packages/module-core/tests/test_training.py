@@ -1,4 +1,4 @@
-"""What a training loop takes beside the model, except what needs several devices."""
+"""What a training loop needs besides the model, except what needs several devices."""
 
 import os
 import sys

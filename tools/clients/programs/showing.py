@@ -1,6 +1,7 @@
 """What the programs of this folder share: `show` prints numbers and keeps them, `step` the time.
 
-The runner compares what two runs of a program kept. Started by hand, a program only prints.
+The runner compares the numbers that two runs of a program kept. A program that you start yourself
+only prints.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ STARTED = float(os.environ.get("CLIENT_STARTED", time.time()))
 
 
 def step() -> None:
-    """Tells how long it took from the start of the command to here, the end of the first step."""
+    """Prints the time from the start of the command to this call, the end of the first step."""
     seconds = time.time() - STARTED
     print(f"first step after {seconds:.1f} s")
     _keep("seconds", np.array(seconds))

@@ -37,7 +37,7 @@ class Initializer(Protocol):
     """Any function of a key, a shape and a dtype that returns an array of that shape and dtype.
 
     Use this type in annotations: this package's initializers satisfy it, and so do your functions.
-    The array may be in a box that describes its layout, such as `nn.with_partitioning` makes.
+    The array may be in a box that describes its layout, such as those of `nn.with_partitioning`.
     """
 
     def __call__(self, key: Any, shape: Any, dtype: Any, /) -> Any:
@@ -92,7 +92,7 @@ class Recipe(ABC):
 
         Args:
           key: a PRNG key, typed or raw.
-          shape: of all draws together.
+          shape: the shape of all draws together.
         """
         return _converted(key) if is_quicker(key, shape) else key
 

@@ -1,4 +1,4 @@
-"""Filters: which leaves of a module are meant."""
+"""Filters, which select leaves of a module."""
 
 from linnet.module_core.nnx.filters import All as All
 from linnet.module_core.nnx.filters import Any as Any

@@ -1,4 +1,4 @@
-"""Handles differences between supported jax and Python versions, and when each can be removed."""
+"""Differences between the supported jax and Python versions, and when each can be removed."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def is_tracing() -> bool:
 
 
 def is_alive(state: object) -> bool:
-    """Whether anything still refers to the trace, or to a value of it, that was current then.
+    """Whether anything still refers to the trace that `state` identifies, or to a value of it.
 
     `state` is a value of `trace_state`.
     """
-    # It refers to the trace weakly, in every version; if it didn't, the trace would be alive.
+    # `state` refers to the trace weakly in every version; otherwise the trace would stay alive.
     held = gc.get_referents(vars(state))
     return not any(isinstance(ref, weakref.ref) and ref() is None for ref in held)
 
@@ -111,7 +111,7 @@ def name_of_set_mesh() -> str:
 
 
 def auto_axes(function: Callable[..., Any], sharding: object) -> Callable[..., Any]:
-    """Traces `function` as on a mesh without explicit axes; its result has `sharding`."""
+    """Traces `function` as if on a mesh without explicit axes; its result has `sharding`."""
     # In jax.sharding since 0.7. Can be removed with jax 0.6.
     automatic = getattr(jax.sharding, "auto_axes", None)
     if automatic is None:
@@ -129,7 +129,7 @@ def bernoulli(
     key: jax.Array, p: float, shape: tuple[int, ...], sharding: jax.sharding.NamedSharding
 ) -> jax.Array:
     """`jax.random.bernoulli`, whose result has `sharding` on a mesh with explicit axes."""
-    # It takes a sharding in versions later than 0.6. Can be removed with the last one without.
+    # It takes a sharding in versions later than 0.6; remove this when all supported ones do.
     if _tosses_split_coins():
         return jax.random.bernoulli(key, p, shape, out_sharding=sharding)
     return reshard(jax.random.bernoulli(key, p, shape), sharding)

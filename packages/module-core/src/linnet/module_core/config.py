@@ -70,10 +70,10 @@ def static_int_env(varname: str, default: int | None) -> int | None:
 
 
 class FlagHolder(Generic[_T]):
-    """A switch as an object: its name, its meaning, and its value at the moment.
+    """A switch as an object: its name, its meaning, and its current value.
 
     Args:
-      name: of the switch.
+      name: the switch's name.
       help: what it does.
 
     >>> flax_return_frozendict.name, flax_return_frozendict.value
@@ -234,15 +234,15 @@ def _flag(name: str, read: Any, default: Any, help: str) -> FlagHolder[Any]:
 
 
 def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
-    """Makes a switch of a program's own, which is an attribute of `config`.
+    """Makes a switch for a program, available as an attribute of `config`.
 
     Args:
-      name: of the switch; in capitals, that of the environment variable with its value.
+      name: the switch's name; in capitals, the name of the environment variable with its value.
       default: the value if there is no such variable.
       help: what the switch does.
 
     Raises:
-      RuntimeError: there is one of that name.
+      RuntimeError: a switch of that name exists.
 
     >>> bool_flag("my_switch", default=True, help="An example.").value
     True

@@ -231,7 +231,7 @@ def _draw_all(
       root: the root key.
       numbers: uint32 [count], folded into it.
       draws, args, kwargs: an array is `draws(key, *args, **dict(kwargs))`.
-      count, shape, dtype: of the arrays.
+      count, shape, dtype: the number of arrays, and the shape and dtype of each.
       layout: the sharding of each; None for one device.
     """
 

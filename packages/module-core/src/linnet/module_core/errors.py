@@ -54,7 +54,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=3, cutoff=0.6)
     if near:
         return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "There are: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
+    return "Available: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
 
 
 def describe(value: object) -> str:
@@ -72,22 +72,22 @@ def describe(value: object) -> str:
 
 
 class AlreadyExistsError(LinnetError):
-    """A file exists already, and was not to be overwritten."""
+    """A file already exists, and overwriting was not requested."""
 
 
 class InvalidCheckpointError(LinnetError):
-    """A checkpoint of this step or of a later one exists already."""
+    """A checkpoint for this step or a later one already exists."""
 
 
 # Cursors.
 
 
 class CursorFindError(LinnetError):
-    """No object in a tree fulfills a condition, or several do."""
+    """No object in a tree satisfies a condition, or several do."""
 
 
 class TraverseTreeError(LinnetError):
-    """A tree is searched and updated at once, or neither."""
+    """A tree was to be both searched and updated, or neither."""
 
 
 # Arguments of layers and functions.

@@ -149,7 +149,7 @@ def whole(x: T, *dimensions: int) -> T:
 
 
 def whole_pair(a: jax.Array, b: jax.Array, *dimensions: int) -> tuple[jax.Array, jax.Array]:
-    """`whole` of two arrays that differ in the last dimension only, gathered at once."""
+    """`whole` of two arrays that differ in the last dimension only, gathered together."""
     if _mesh_of_automatic_axes(a) is None or a.dtype != b.dtype:
         return whole(a, *dimensions), whole(b, *dimensions)
     # Where nothing is gathered, XLA removes the concatenation and the slices.
@@ -158,7 +158,7 @@ def whole_pair(a: jax.Array, b: jax.Array, *dimensions: int) -> tuple[jax.Array,
 
 
 def _mesh_of_automatic_axes(x: object) -> AbstractMesh | None:
-    """The mesh on which XLA chooses the layout of `x`; None if its type tells the layout."""
+    """The mesh on which XLA chooses the layout of `x`; None if its type specifies the layout."""
     mesh: AbstractMesh = jax.typeof(x).sharding.mesh
     if mesh.empty or not isinstance(x, jax.core.Tracer):
         return None
@@ -178,7 +178,7 @@ def ambiguous(error: Exception) -> str | None:
 
 
 def automatic(function: Callable[..., Any], layout: object) -> Callable[..., Any]:
-    """Traces a function of arrays as on a mesh without explicit axes.
+    """Traces a function of arrays as if on a mesh without explicit axes.
 
     Used for arithmetic in which JAX would require a sharding for every intermediate result.
 
@@ -190,7 +190,7 @@ def automatic(function: Callable[..., Any], layout: object) -> Callable[..., Any
 
 
 DotDimensions = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
-"""The dimensions of a `lax.dot_general`: the contracted of both operands, and the batch ones."""
+"""The dimensions of a `lax.dot_general`: contracted ones of both operands, then batch ones."""
 
 Labels = Sequence[Any]
 """A label for each dimension, like the letters in an einsum equation."""

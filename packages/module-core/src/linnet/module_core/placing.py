@@ -85,12 +85,12 @@ def assembled(
 ) -> jax.Array:
     """An array made of the pieces that the devices of this process hold.
 
-    Each piece is asked for once, however many devices hold it. It is waited for before the next
-    one; otherwise, pieces that are still on their way pile up in memory.
+    Each piece is requested once, however many devices hold it, and transferred before the next one
+    is requested; otherwise, pieces in transit would pile up in memory.
 
     Args:
-      shape: of the whole array.
-      layout: of the array.
+      shape: the shape of the whole array.
+      layout: the array's layout.
       piece: returns the part of the array at an index, which has a slice for each axis.
     """
     devices_of: dict[_Bounds, list[Any]] = {}

@@ -18,4 +18,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return "Did you mean " + " or ".join(repr(n) for n in near) + "?"
-    return "There are: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."
+    return "Available: " + ", ".join(repr(n) for n in names) + "." if names else "There are none."

@@ -1,7 +1,7 @@
 """`flax.core.spmd`: rules from logical axes to those of a mesh, applied to any form of sharding.
 
 A sharding is a `PartitionSpec`, a tuple of names, a `NamedSharding`, or a `Format` that has one.
-Each function takes all of them, and leaves None. A rule here replaces one entry by another;
+Each function takes all of them, and leaves None unchanged. A rule replaces one entry by another;
 `linen.logical_to_mesh_axes` also ensures that an array uses an axis of the mesh only once.
 """
 
@@ -54,7 +54,7 @@ def composite_rules(rule1: LogicalRules | None, rule2: LogicalRules | None) -> L
 
 
 def from_sharding_rules(sharding: Sequence[Axes], sharding_rules: LogicalRules) -> tuple[Axes, ...]:
-    """The entries of a sharding with each name replaced as a rule says.
+    """The entries of a sharding, with names replaced according to the rules.
 
     >>> from_sharding_rules(("embed", None, "mlp"), [("embed", "x")])
     ('x', None, 'mlp')
@@ -64,7 +64,7 @@ def from_sharding_rules(sharding: Sequence[Axes], sharding_rules: LogicalRules) 
 
 
 def apply_rules(sharding: object, sharding_rules: LogicalRules | None) -> _Layout | None:
-    """A sharding with each name replaced as a rule says: of these rules, or of those that are set.
+    """A sharding with names replaced according to these rules and those that are set.
 
     >>> from jax.sharding import PartitionSpec
     >>> tuple(apply_rules(PartitionSpec("embed", "mlp"), [("embed", "x"), ("mlp", None)]))
@@ -75,7 +75,7 @@ def apply_rules(sharding: object, sharding_rules: LogicalRules | None) -> _Layou
 
 
 def get_pspec(sharding: object, sharding_rules: LogicalRules | None = None) -> _Layout | None:
-    """The sharding in the names of the mesh: a `PartitionSpec`, where it is one or a tuple."""
+    """The sharding in terms of the mesh's axes: a `PartitionSpec`, if given one or a tuple."""
     return apply_rules(sharding, sharding_rules)
 
 
@@ -111,7 +111,7 @@ def shard_value(
     sharding_rules: LogicalRules | None,
     mesh: _Mesh | _AbstractMesh | None,
 ) -> _T:
-    """A value laid out as a sharding says, on any kind of mesh.
+    """A value laid out as a sharding specifies, on any kind of mesh.
 
     Args:
       value: an array, or a tree of them.

@@ -94,7 +94,7 @@ def channels_first(shape: Shape, rank: int, features: int) -> str | None:
     """A hint if the inputs' channels seem to come before the spatial dimensions.
 
     Args:
-      shape: of the inputs.
+      shape: the inputs' shape.
       rank: the window's rank.
       features: number of channels expected in the last dimension.
     """

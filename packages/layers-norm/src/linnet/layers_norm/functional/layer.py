@@ -45,7 +45,7 @@ def layer_norm(
       feature_axes: the axes along which scale and bias differ.
       epsilon: added to the variance (same unit as x²).
       dtype: dtype of the result; None for the common type of `x`, `scale` and `bias`.
-      mask: broadcastable to `x`; False positions don't count in the statistics, but are
+      mask: broadcastable to `x`; False positions are excluded from the statistics, but are
         normalized as well. Where everything is masked, mean and variance are 0.
       axis_name: a mapped axis over which the statistics are also computed, weighted by the number
         of unmasked positions.

@@ -33,7 +33,7 @@ class BatchNorm(Module):
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
@@ -84,7 +84,7 @@ class BatchNorm(Module):
           x: any shape and type.
           use_running_average: True normalizes with the running averages and doesn't update them;
             required if the constructor wasn't given it.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well. Where everything is masked, the averages don't change.
 
         Returns:

@@ -26,7 +26,7 @@ class GroupNorm(Module):
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       reduction_axes: the axes over which the statistics are computed, including the last, which is
@@ -70,7 +70,7 @@ class GroupNorm(Module):
 
         Args:
           x: [B, ..., C], any type.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well.
 
         Returns:

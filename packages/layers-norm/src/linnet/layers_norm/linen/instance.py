@@ -24,7 +24,7 @@ class InstanceNorm(Module):
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       feature_axes: the channels, along which scale and bias differ. Statistics are computed over
@@ -65,7 +65,7 @@ class InstanceNorm(Module):
 
         Args:
           x: [B, ...], any type.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well.
 
         Returns:

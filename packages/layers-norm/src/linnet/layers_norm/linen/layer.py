@@ -24,7 +24,7 @@ class LayerNorm(Module):
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       reduction_axes: the axes over which mean and variance are computed.
@@ -67,7 +67,7 @@ class LayerNorm(Module):
 
         Args:
           x: any shape and type.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well.
 
         Returns:

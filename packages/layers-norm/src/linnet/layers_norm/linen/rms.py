@@ -24,7 +24,7 @@ class RMSNorm(Module):
       dtype: dtype of the result; None for the common type of input and parameters.
       param_dtype: dtype of the parameters.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       scale_init: initializer of the scale; with `zero_centered`, zeros replace the default ones.
       reduction_axes: the axes over which the mean square is computed.
       feature_axes: the axes along which the scale differs; it has the input's sizes along these
@@ -65,7 +65,7 @@ class RMSNorm(Module):
 
         Args:
           x: any shape and type.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well.
 
         Returns:

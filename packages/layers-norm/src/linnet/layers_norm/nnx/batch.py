@@ -50,7 +50,7 @@ class BatchNorm(Layer):
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       axis_name: an axis mapped over (`jax.vmap`, `jax.pmap`, `jax.shard_map`) that the statistics
@@ -141,7 +141,7 @@ class BatchNorm(Layer):
         Args:
           x: any shape and type.
           use_running_average: takes precedence over the layer's setting.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well. Where everything is masked, the averages don't change.
 
         Returns:

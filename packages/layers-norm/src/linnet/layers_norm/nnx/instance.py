@@ -34,12 +34,12 @@ class InstanceNorm(Layer):
       num_features: number of channels; several numbers for several `feature_axes`, in ascending
         order of the axes.
       epsilon: added to the variance, so that it is never zero.
-      dtype: the dtype to which input and parameters are cast, and of the result; None for their
-        common type.
+      dtype: dtype of the result, to which input and parameters are also cast; None for their common
+        type.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       feature_axes: the channels, along which scale and bias differ; the statistics are
@@ -108,7 +108,7 @@ class InstanceNorm(Layer):
 
         Args:
           x: [B, ...], any type.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well.
 
         Returns:

@@ -34,12 +34,12 @@ class LayerNorm(Layer):
       num_features: number of features; one for each of several `feature_axes`, in ascending
         order of the axes.
       epsilon: added to the variance, so that it is never zero.
-      dtype: the dtype to which input and parameters are cast, and of the result; None for their
-        common type.
+      dtype: dtype of the result, to which input and parameters are also cast; None for their common
+        type.
       param_dtype: dtype of the parameters.
       use_bias: adds a learned bias.
       use_scale: multiplies by a learned scale; redundant before a linear layer, or before a ReLU
-        that a linear layer follows.
+        followed by a linear layer.
       bias_init: initializer of the bias.
       scale_init: initializer of the scale.
       reduction_axes: the axes over which the statistics are computed.
@@ -110,7 +110,7 @@ class LayerNorm(Layer):
 
         Args:
           x: any shape and type.
-          mask: broadcastable to `x`; False positions don't count in the statistics, but are
+          mask: broadcastable to `x`; False positions are excluded from the statistics, but are
             normalized as well.
 
         Returns:

@@ -67,7 +67,7 @@ def of_weights(hs: Array, dkernel: Array, dbias: Array | None, dtype: DTypeLike)
       hs: [C, *batch, F].
       dkernel: [F, W], or a symbolic zero.
       dbias: [W], a symbolic zero, or None.
-      dtype: of the result.
+      dtype: dtype of the result.
     """
     dq = None if is_zero(dkernel) else _by_rows(hs, dkernel, dtype)
     if dbias is not None and not is_zero(dbias):

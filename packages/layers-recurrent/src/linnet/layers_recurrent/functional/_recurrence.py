@@ -75,7 +75,7 @@ class Gates(ABC):
     All arrays are of one dtype, float32 or wider.
 
     Attributes:
-      apart: the blocks whose p and q the formula uses apart, and not only through their sum.
+      apart: the blocks whose p and q the formula uses separately, not only through their sum.
       entries: the names of the carry's entries.
     """
 
@@ -94,8 +94,8 @@ class Gates(ABC):
     def tangent(self, factors: Any, dp: Blocks, dq: Blocks, dcarry: Carry) -> Carry:
         """The tangent of the next carry; linear in everything except `factors`.
 
-        Of the blocks that are `apart`, `dp` and `dq` are the tangents of p and q: `dp` has an entry
-        for these blocks only. Of the others, `dq` is the tangent of p + q.
+        For the blocks in `apart`, `dp` and `dq` are the tangents of p and q: `dp` has an entry for
+        these blocks only. For the others, `dq` is the tangent of p + q.
         """
 
     def carry_dtype(self, dtype: DTypeLike, carry: Carry) -> DTypeLike:

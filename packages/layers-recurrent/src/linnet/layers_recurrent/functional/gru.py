@@ -83,7 +83,7 @@ def gru_sequence(
       carry: [*batch, H], the hidden state before the first step.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.
-      unroll: steps in one iteration of the loop, at least.
+      unroll: the minimum number of steps in one iteration of the loop.
 
     Returns:
       The hidden state after the last step of each sequence, and the outputs [T, *batch, H].

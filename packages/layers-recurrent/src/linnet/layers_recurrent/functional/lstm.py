@@ -132,7 +132,7 @@ def lstm_sequence(
       carry: (c, h) before the first step, [*batch, H] each.
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.
-      unroll: steps in one iteration of the loop, at least.
+      unroll: the minimum number of steps in one iteration of the loop.
 
     Returns:
       (c, h) after the last step of each sequence, and the outputs [T, *batch, H]. Outputs continue

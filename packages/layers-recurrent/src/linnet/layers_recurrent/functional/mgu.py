@@ -87,7 +87,7 @@ def mgu_sequence(
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.
       reset_gate: the forget gate also scales what the hidden state adds to the candidate.
-      unroll: steps in one iteration of the loop, at least.
+      unroll: the minimum number of steps in one iteration of the loop.
 
     Returns:
       The hidden state after the last step of each sequence, and the outputs [T, *batch, H].

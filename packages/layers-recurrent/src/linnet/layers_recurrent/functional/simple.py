@@ -82,7 +82,7 @@ def simple_sequence(
       xs: [T, *batch, D].
       lengths: [*batch], the number of steps of each sequence; None if all have T.
       residual: adds the hidden state before the activation.
-      unroll: steps in one iteration of the loop, at least.
+      unroll: the minimum number of steps in one iteration of the loop.
 
     Returns:
       The hidden state after the last step of each sequence, and the outputs [T, *batch, H].

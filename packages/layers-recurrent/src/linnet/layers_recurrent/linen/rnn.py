@@ -41,7 +41,7 @@ class RNN(Module):
       reverse: runs from the last step to the first; the outputs are in the order of processing.
         With `seq_lengths`, padding stays at the end.
       keep_order: with `reverse`, returns the outputs in the order of the inputs.
-      unroll: steps in one iteration of the loop, at least.
+      unroll: the minimum number of steps in one iteration of the loop.
       variable_axes, variable_broadcast, variable_carry, split_rngs: how the scan treats the cell's
         collections and random streams, see `scan`.
 

@@ -42,7 +42,7 @@ class RNN(Layer):
       reverse: runs from the last step to the first; the outputs are in the order of processing.
         With `seq_lengths`, padding stays at the end.
       keep_order: with `reverse`, returns the outputs in the order of the inputs.
-      unroll: steps in one iteration of the loop, at least.
+      unroll: the minimum number of steps in one iteration of the loop.
       state_axes: maps filters of the cell's state to `nnx.Carry` (carried from step to step), None
         (the same in each step) or an axis (one slice for each step). None carries the whole state,
         so that a cell can count its steps, or drop different values in each.

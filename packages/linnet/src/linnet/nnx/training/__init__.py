@@ -1,4 +1,4 @@
-"""What training takes beside the model."""
+"""What training needs besides the model."""
 
 import typing as _typing
 

@@ -58,7 +58,7 @@ def pack(
       in_variable_filters: the collections in each of `variable_groups`.
       out_variable_filters: the collections in each of the groups that `fn` returns.
       rng_filters: the streams in each of `rng_groups`.
-      name: of the transform; accepted for Flax's sake.
+      name: the transform's name; accepted for compatibility with Flax.
       enable_kwargs: pass keywords on to `fn`; otherwise a warning says that they are ignored.
 
     Returns:

@@ -18,8 +18,8 @@ eagerly, where a trace cannot tell what `init` returns or does:
 * the program has effects (`jax.debug.print`, callbacks);
 * Python looks at a value, or any error is raised: the eager run raises the same error, or none;
 * a traced value outlives the trace, for example in a list outside;
-* a lifted transform returns a value that it computes: of a function of the user, for example, that
-  gets its key inside, or of a transform that is not among those above;
+* a lifted transform returns a value that it computes, for example that of a user's function that
+  gets its key inside, or any value of a transform that is not among those above;
 * a method prints, which would show tracers.
 
 The class of such a module is remembered, so its method runs twice only at its first `init`. Under a
@@ -60,11 +60,11 @@ class _Draw(NamedTuple):
     """How a parameter is drawn after the trace.
 
     Attributes:
-      init, args, kwargs: its initializer, and what that gets after the key.
+      init, args, kwargs: its initializer, and the arguments that follow the key.
       root: the root key.
-      numbers: what is folded into it, with an axis for each numbered loop; None if the key is
+      numbers: the numbers folded into it, with an axis for each numbered loop; None if the key is
         ignored.
-      loops: of the transforms that it is inside of.
+      loops: the loops of the transforms that surround it.
     """
 
     init: Callable[..., Any]
@@ -115,7 +115,7 @@ class Deferred:
     """The parameters that are drawn after the trace.
 
     Args:
-      above: of the frame outside, in the body of a lifted transform.
+      above: the `Deferred` of the frame outside, in the body of a lifted transform.
 
     Attributes:
       reads_values: whether a module in the call has a method that must not be traced.
@@ -222,7 +222,7 @@ def variables_by_trace(frame: Frame, run: Callable[[], object]) -> dict[str, Any
     """The variables, by a trace of `run`; None if `run` must be called eagerly, in another frame.
 
     Args:
-      frame: of the call.
+      frame: the call's frame.
       run: runs the method in the frame.
     """
     deferred = frame.deferred = Deferred()

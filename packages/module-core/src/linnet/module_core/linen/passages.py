@@ -107,7 +107,7 @@ class Passage:
         """Notes the draws among the changed variables of a body.
 
         Args:
-          frame: of the body.
+          frame: the body's frame.
           keys: the root keys of each root scope in the body.
           changed: what it has changed in each of them.
         """

@@ -21,7 +21,7 @@ class Bytes:
 
     Attributes:
       path: the array's path.
-      shape, dtype: of the whole array.
+      shape, dtype: shape and dtype of the whole array.
       layout: its partition spec as text, or the class of any other sharding.
       total: bytes of the whole array.
       per_device: bytes of a device's part.

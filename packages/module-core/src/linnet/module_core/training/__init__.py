@@ -1,4 +1,4 @@
-"""What a training loop needs beside the model: its state, files, devices and schedules.
+"""What a training loop needs besides the model: its state, files, devices and schedules.
 
 Each file holds one thing, under the name of its module in Flax, and none needs a style of modules:
 a training state carries any function and any tree of parameters. The most common names are here as

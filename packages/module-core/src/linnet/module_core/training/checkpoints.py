@@ -263,7 +263,7 @@ def restore_checkpoint(
             steps = [Path(p).name for p in natural_sort(_checkpoints(os.path.join(folder, prefix)))]
             raise ArgumentError(
                 f"Matching checkpoint not found: {path}",
-                hint=f"There are: {', '.join(steps)}." if steps else "There are no checkpoints.",
+                hint=f"Available: {', '.join(steps)}." if steps else "There are no checkpoints.",
             )
     elif os.path.isdir(folder) and not _is_orbax(folder):
         newest = latest_checkpoint(folder, prefix)

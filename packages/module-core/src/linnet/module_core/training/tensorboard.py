@@ -82,7 +82,7 @@ class SummaryWriter:
         Args:
           tag: the name of its curve.
           value: a number, or an array with one.
-          step: of training.
+          step: the training step.
 
         Raises:
           ShapeError: `value` is several numbers.
@@ -102,7 +102,7 @@ class SummaryWriter:
           tag: their name.
           image: [H, W], [H, W, C] or [N, H, W, C] with 1, 3 or 4 channels; of uint8, or numbers
             from 0 to 1.
-          step: of training.
+          step: the training step.
           max_outputs: how many of the N to write.
 
         Raises:
@@ -144,7 +144,7 @@ class SummaryWriter:
         Args:
           tag: their name.
           audiodata: [T], [T, C] or [N, T, C]: samples from -1 to 1 of C channels.
-          step: of training.
+          step: the training step.
           sample_rate: in Hz.
           max_outputs: how many of the N to write.
 
@@ -178,7 +178,7 @@ class SummaryWriter:
         Args:
           tag: the name.
           values: an array of any shape.
-          step: of training.
+          step: the training step.
           bins: how many; None for NumPy's choice.
 
         Raises:
@@ -196,7 +196,7 @@ class SummaryWriter:
         Args:
           tag: the name.
           textdata: the text.
-          step: of training.
+          step: the training step.
         """
         self._add(self._summaries.text(tag, textdata), step)
 

@@ -35,7 +35,7 @@ def numbers(tensor: Any, name: str) -> Numbers:
     value = tensor
     if hasattr(value, "detach"):  # a PyTorch tensor, maybe on another device
         value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # NumPy has none; float32 has all its numbers
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has none; float32 holds its values
             return np.asarray(value.float().numpy()).astype(jnp.bfloat16)
         value = value.numpy()
     elif not hasattr(value, "__array__") and hasattr(value, "numpy"):
@@ -65,7 +65,7 @@ def own_copy(array: Numbers, dtype: np.dtype[Any]) -> Numbers:
     """A copy in memory that jax can use, with another dtype."""
     copy = aligned(array.shape, dtype)
     if array.ndim == 2 and array.T.flags.c_contiguous:
-        # Tile by tile: row by row, a transposed matrix is read from all over the memory.
+        # In tiles: copied row by row, a transposed matrix would be read from all over the memory.
         for i in range(0, array.shape[0], _TILE):
             for j in range(0, array.shape[1], _TILE):
                 copy[i : i + _TILE, j : j + _TILE] = array[i : i + _TILE, j : j + _TILE]

@@ -34,7 +34,7 @@ class ComparedLayer(NamedTuple):
     Attributes:
       theirs: the name of PyTorch's layer.
       ours: the path of ours.
-      shape: of our output.
+      shape: the shape of our output.
       difference: the largest difference, as a part of the largest number in PyTorch's output; inf
         if the outputs have another number of elements, or not the same NaNs.
       note: how PyTorch's output was arranged, or why it can't be compared.

@@ -1,8 +1,8 @@
 """Saves modules, variables and other trees of arrays as safetensors files, and loads them.
 
-A tensor has the name of its path, "params/dense/kernel". Tensors are read and written one by one,
-so at most one of them is in the host's memory beside the arrays themselves; of a tensor that is
-split over devices, at most one device's piece.
+A tensor is named by its path, "params/dense/kernel". Tensors are read and written one by one, so
+the host's memory holds at most one of them in addition to the arrays themselves, or one device's
+piece of a tensor that is split over devices.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ def load(path: str | os.PathLike[str]) -> Tensors: ...
 @overload
 def load(path: str | os.PathLike[str], target: T) -> T: ...
 def load(path: str | os.PathLike[str], target: Any = None) -> Any:
-    """The tensors of a safetensors file, or these as the values of a tree or module.
+    """The tensors of a safetensors file, or a tree or module that has them as its values.
 
     Args:
       path: a file, the index of several (`model.safetensors.index.json`), or a folder with one of
         them called `model.safetensors`.
       target: what was saved, with other values: an nnx module, linen variables, or any tree. Each
-        value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`; a variable that is
-        only that lies as its metadata specifies on the mesh that is set. None for the tensors by
-        name, for `from_torch`.
+        value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`. A variable that
+        holds only such a struct is laid out on the current mesh as its metadata specifies. None
+        returns the tensors by name, as `from_torch` takes them.
 
     Returns:
       A mapping of names to tensors, each of which is read by `numpy.asarray`. With a target, the
       nnx module, whose variables were replaced, or a new tree.
 
     Raises:
-      ArgumentError: the file is not of this format, cut off, or has other names than the target;
-        or a sharding is on an abstract mesh.
+      ArgumentError: the file is not in this format, is truncated, or has other names than the
+        target; or a sharding is on an abstract mesh.
       ShapeError, DtypeError: a tensor or sharding doesn't fit. All of this is checked before
         anything is changed.
 
@@ -102,8 +102,9 @@ def save(
     Args:
       path: the file. A file that exists is replaced once the new one is complete.
       tree: arrays, typed keys and Python's numbers. A dict of names to arrays keeps these names.
-      max_shard_bytes: the most bytes of tensors in one file; more are divided among files
-        `NAME-00001-of-00003.safetensors`, beside an index `NAME.safetensors.index.json`.
+      max_shard_bytes: the maximum number of bytes of tensors in one file; larger trees are divided
+        among files `NAME-00001-of-00003.safetensors`, with an index
+        `NAME.safetensors.index.json`.
       metadata: strings to store in the file, such as {"format": "pt"}.
 
     Raises:
@@ -147,7 +148,7 @@ def save(
 
 
 def _entries(tree: object) -> tuple[dict[str, _Entry], Callable[[], Any]]:
-    """The values of a tree by name, and what makes the tree of their replacements."""
+    """The values of a tree by name, and a function that makes the tree of their replacements."""
     found: dict[str, _Entry] = {}
 
     def add(name: str, entry: _Entry) -> None:
@@ -263,7 +264,7 @@ def _check(
 
 
 def _key_dtype(impl: str | None) -> Any:
-    """The dtype of keys of that kind, or a word for what isn't one."""
+    """The dtype of keys of that kind, or a description if there is no such kind."""
     if impl is None:
         return "not a key"
     try:

@@ -266,7 +266,7 @@ def _index(names: Sequence[str], tensors: Mapping[str, Any], renames: Renames) -
             raise ArgumentTypeError(
                 f"The state dict has a {type(tensors[name]).__name__} called {name!r}, expected an"
                 " array.",
-                hint="A checkpoint often holds the state dict beside other things: pass that"
+                hint="A checkpoint often holds the state dict among other things: pass that"
                 " alone, such as checkpoint['model'].",
             )
         kind = dtype_of(tensors[name])

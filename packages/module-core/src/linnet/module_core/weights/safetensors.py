@@ -63,7 +63,7 @@ class Tensor:
       file: the file.
       dtype: the dtype.
       shape: the shape.
-      offset: of its first byte in the file.
+      offset: the position of its first byte in the file.
     """
 
     file: Path

@@ -33,7 +33,7 @@ class Leaf:
 
     Attributes:
       name: as messages have it.
-      shape, dtype: of its value.
+      shape, dtype: shape and dtype of its value.
       required: whether loading must give it a value.
       get: the value.
       put: replaces it.

@@ -37,17 +37,17 @@ def from_torch(
 ) -> Any:
     """Loads the parameters and statistics of a PyTorch model into a module.
 
-    Every tensor and every variable must find its counterpart; otherwise nothing is loaded, and the
+    Every tensor and every variable must have a counterpart; otherwise nothing is loaded, and the
     error lists all that are left over or have another shape. Tensors are read one after another,
-    cast to the dtype of the variable and put where its value was.
+    cast to the dtype of the variable, and placed on the devices of its old value.
 
     Args:
       target: an nnx module, or a linen module. An nnx module may be abstract, as from
         `nnx.eval_shape`.
       state_dict: names -> arrays: NumPy arrays, PyTorch tensors, or anything with `__array__`.
-      variables: of a linen module; None for those of `init(…, *inputs)`.
-      inputs: of a linen module that has other modules in it, arguments of a call, of which only
-        shapes and dtypes matter. It tells which layers the variables belong to.
+      variables: a linen module's variables; None for those of `init(…, *inputs)`.
+      inputs: for a linen module that contains other modules, the arguments of a call, of which only
+        shapes and dtypes matter. The call shows which layers the variables belong to.
       options: keyword arguments of that call.
       rename: PyTorch's names -> ours, applied in order: {"model.layers.{i}": "blocks/{i}",
         ".self_attn": "attention"}. Keys are prefixes, or with a dot at the beginning parts of names
@@ -105,12 +105,13 @@ def to_torch(
 
     Args:
       target: an nnx module, or a linen module.
-      variables: of a linen module.
-      inputs, options: of a linen module, as in `from_torch`.
-      like: the state dict that the module was loaded from. It gives names, dtypes and order;
-        tensors whose variables have not changed are returned as they are, and those that `ignore`
-        names too. Without it, layers have the names of the module, `rename` in reverse, and what
-        PyTorch stores in more tensors than we do (two biases of an LSTM) is all in the first.
+      variables: a linen module's variables.
+      inputs, options: for a linen module, as in `from_torch`.
+      like: the state dict that the module was loaded from. It determines names, dtypes and order;
+        tensors whose variables have not changed are returned as they are, as are those that
+        `ignore` names. Without it, layers have the names of the module, with `rename` applied in
+        reverse, and a value that PyTorch divides among several tensors (the two biases of an LSTM)
+        is all in the first.
       rename, flattened, transposed, ignore: as in `from_torch`.
 
     Returns:

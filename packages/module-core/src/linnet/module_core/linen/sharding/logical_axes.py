@@ -36,7 +36,7 @@ def logical_to_mesh_axes(
 
     Args:
       array_dim_names: the logical name of each axis, or None.
-      rules: default: the rules that are set.
+      rules: the rules; by default, those that are set.
 
     Returns:
       The mesh axis for each axis; None for a name without a rule, or whose mesh axes are taken by
@@ -58,7 +58,7 @@ def logical_to_mesh(tree: PyTree, rules: LogicalRules | None = None) -> Any:
 
     Args:
       tree: as `get_partition_spec` returns it; a `NamedSharding` in it stays as it is.
-      rules: default: the rules that are set.
+      rules: the rules; by default, those that are set.
     """
 
     def mesh_axes(spec: PartitionSpec | NamedSharding | None) -> object:
@@ -73,7 +73,7 @@ def logical_to_mesh_sharding(tree: PyTree, mesh: Mesh, rules: LogicalRules | Non
     Args:
       tree: as `get_partition_spec` returns it.
       mesh: the mesh whose axes the rules name.
-      rules: default: the rules that are set.
+      rules: the rules; by default, those that are set.
 
     Returns:
       The same tree, ready for `out_shardings` of `jax.jit`; None stays None.

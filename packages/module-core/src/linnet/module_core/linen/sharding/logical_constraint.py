@@ -46,8 +46,8 @@ def with_logical_constraint(
       logical_axis_resources: the logical names of the axes of `x`, as a tuple or `PartitionSpec`;
         for a tree, a tree of these (or a prefix of one), in which None means an array that is not
         split. None alone leaves `x` as it is.
-      rules: default: the rules that are set.
-      mesh: default: the mesh that is set (`jax.set_mesh`).
+      rules: the rules; by default, those that are set.
+      mesh: the mesh; by default, the one that is set (`jax.set_mesh`).
       fallback: how to handle names without a rule.
 
     Returns:

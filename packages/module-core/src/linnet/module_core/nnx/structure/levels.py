@@ -65,7 +65,7 @@ def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = Fals
 def _contents(
     graphdef: GraphDef, name_node: Callable[[int], Any], name_leaf: Callable[[int], Any]
 ) -> list[tuple[list[Any], int]]:
-    """The contents of each node, and the node with its stamp: for a list, the object's."""
+    """The contents of each node, and the node that has its stamp: a list uses its object's."""
     reader = _ContentsReader(graphdef, name_node, name_leaf)
     reader.read(graphdef.num_roots, [], 0)
     return reader.found

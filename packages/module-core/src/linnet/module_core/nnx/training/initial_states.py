@@ -38,11 +38,11 @@ class _Fill(NamedTuple):
 
 
 def initial_state(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
-    """`init(params)`, where arrays that are filled with a number may be made many at a time.
+    """`init(params)`, with arrays that are filled with a number made many at a time if possible.
 
     Args:
-      init: of a gradient transformation.
-      params: the variables, which the result has as `init` returns them.
+      init: the `init` function of a gradient transformation.
+      params: the variables, which are in the result where `init` puts them.
     """
     values = jax.tree.leaves(params)
     if not is_eager() or not any(map(_is_spread, values)):

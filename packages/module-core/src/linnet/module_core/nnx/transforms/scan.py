@@ -81,8 +81,8 @@ class Scan(Transformed[..., Any]):
         carried_in = carry_position(self._in_axes, "in_axes")
         if (carried_in is None) != (self._out_axes.carried is None):
             raise ArgumentError(
-                "A Carry goes in and comes out: only one has it of"
-                f" in_axes={in_axes!r} and out_axes={out_axes!r}."
+                "Carry must be in both in_axes and out_axes, but only one has it:"
+                f" in_axes={in_axes!r}, out_axes={out_axes!r}."
             )
         # Inlined, so that differentiating or batching the loop acts on jax.lax.scan itself.
         self._program = jax.jit(self._traced, static_argnums=(0,), inline=True)
@@ -137,7 +137,7 @@ class Scan(Transformed[..., Any]):
             try:
                 outcome = _Loop(self, call, values, leaves, handed_on).run()
                 output, carried, replaced = outcome.output
-                # Like jax.lax.scan, returns the same object for whatever no step changes.
+                # Like jax.lax.scan, returns the same object for each value that no step changes.
                 found = {id(x): k for k, x in enumerate(given)}
                 ends = enumerate(jax.tree_util.tree_leaves(carried))
                 unchanged = tuple([(i, found[id(x)]) for i, x in ends if id(x) in found])
@@ -156,7 +156,7 @@ class _WrittenTo(Exception):
 
 
 class _Loop:
-    """The loop of one call, inside its program: where every value goes, and the body.
+    """The loop of one call, inside its program: the route of every value, and the body.
 
     Args:
       handed_on: leaves that are carried although their spec broadcasts them.
@@ -338,13 +338,13 @@ class _Loop:
         return [index_of[id(leaf)] for leaf in before.walk.leaves]
 
     def _check_same(self, run: Run, before: object, now: object) -> None:
-        """Checks that a step returned what it was carried, changed in place."""
+        """Checks that a step returned the objects that were carried in, changed in place."""
         structures: list[Any] = [jax.tree_util.tree_structure(x) for x in (before, now)]
         if structures[0] == structures[1]:
             return
         roots = run.inside.roots
         raise ArgumentError(
-            "A step returned other modules than it was carried: the carry was"
+            "A step returned other modules than those that were carried in: the carry was"
             f" {tree_text(before, roots)} and became"
             f" {tree_text(now, roots)}.",
             hint="Return the same module that was carried in, changed in place.",
@@ -356,8 +356,8 @@ class _Loop:
         if shapes[0] != shapes[1] and cls and CAPTURES in self.call.form.graphdef.paths[i]:
             names = ", ".join([repr(name) for name in new if name not in old]) or "values"
             raise ArgumentError(
-                f"A step of nnx.scan sowed {names} as nnx.{cls.__name__}, which is carried: what is"
-                " carried has the same structure at every step.",
+                f"A step of nnx.scan sowed {names} as nnx.{cls.__name__}, which is carried: a"
+                " carried value has the same structure at every step.",
                 hint="Give the type an axis, along which each step has its own:"
                 f" nnx.StateAxes({{nnx.{cls.__name__}: 0, ...: nnx.Carry}}).",
             )
@@ -365,7 +365,7 @@ class _Loop:
             raise ArgumentError(
                 f"The carried variable at {self.call.form.where(i)} changes its"
                 f" shape from {shapes[0]} to {shapes[1]} in a step of nnx.scan.",
-                hint="What is carried has the same shape at every step.",
+                hint="A carried variable has the same shape at every step.",
             )
         for before, after in zip(*map(jax.tree_util.tree_leaves, (old, new)), strict=True):
             types = jnp.result_type(before), jnp.result_type(after)
@@ -386,8 +386,8 @@ class _Loop:
             name = type(leaf).__name__ if isinstance(leaf, Variable) else "array"
             what = f"A new {name} at {run.where(after, i)}"
         raise ArgumentError(
-            f"{what} {'came to' if i is not None else 'vanished from'} a {kind} object in a step of"
-            " nnx.scan.",
+            f"{what} {'was added to' if i is not None else 'vanished from'} a {kind} object in a"
+            " step of nnx.scan.",
             hint="Broadcast and carried objects keep their structure. Give what a step creates an"
             " axis (nnx.StateAxes), or create it before the loop.",
         )
@@ -412,7 +412,7 @@ class _Loop:
                     f" {'removes it' if found is None else 'puts something else there'}. The"
                     " function is traced for one step, which stands for all of them.",
                     hint="Steps may set the values of carried variables, but not move them. Remove"
-                    " or exchange them before or after the loop.",
+                    " or replace them before or after the loop.",
                 )
 
 

@@ -155,7 +155,7 @@ def carry_position(axes: object, what: str) -> int | None:
     if len(found) > 1:
         raise ArgumentError(
             f"Found multiple Carry definitions, {what}[{found[0]}] and {what}[{found[1]}];"
-            " there may be one.",
+            " only one is allowed.",
             hint="Carry one tuple of both.",
         )
     return found[0] if found else None
