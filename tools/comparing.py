@@ -19,17 +19,17 @@ def near(
 ) -> None:
     """Checks that trees have the same form and, to within rounding, the same numbers.
 
-    Shapes are equal, but a number may be expected for a whole array. Two arrays of jax have the
-    same dtype, too. For one array, anything that NumPy makes an array of may be expected.
+    Shapes must be equal, but a number may be expected for a whole array. Two jax arrays must also
+    have the same dtype. For one array, anything that NumPy converts to an array may be expected.
 
     Args:
       ours: the result.
       expected: what it should be.
       rtol: the largest relative error.
-      atol: the largest absolute error beside it.
-      half: the least that both are for numbers of 16 bits.
-      scaled: whether `atol` is a part of the largest number expected, where that is more than 1:
-        if numbers cancel, what is left has the error of the large ones beside it.
+      atol: the largest absolute error, added to the relative one.
+      half: the minimum of both for 16-bit numbers.
+      scaled: whether `atol` is a fraction of the largest expected number, if that is more than 1:
+        where large numbers cancel, their errors remain.
     """
     for path, a, b in _pairs(ours, expected):
         if isinstance(a, jax.Array) and isinstance(b, jax.Array):

@@ -234,7 +234,7 @@ def test_every_layer_has_a_row(request: pytest.FixtureRequest) -> None:
 
 
 def test_what_is_split_over_devices_stays_split(request: pytest.FixtureRequest) -> None:
-    """Of both styles: starting a process with eight devices takes as long as what it checks."""
+    """Checks both styles: starting a process with eight devices takes as long as the checks."""
     failures = mesh_contract.failures(request.path, request.path.with_name("test_nnx_contract.py"))
     assert not failures, "\n".join(failures)
 

@@ -77,9 +77,9 @@ def pass_on_devices(*files: Path, count: int = 8, options: tuple[str, ...] = ())
     so all files of a package that need it share it.
 
     Args:
-      files: have names that pytest doesn't find by itself, since they fail on one device.
-      count: how many devices.
-      options: more of pytest's.
+      files: named so that pytest doesn't collect them, since they fail on one device.
+      count: the number of devices.
+      options: further options of pytest.
 
     Returns:
       What pytest printed, with a line for each test.

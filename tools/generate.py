@@ -75,9 +75,9 @@ def _package_readme(package: Package) -> str:
 def layers(package: Package) -> str:
     """The table of a package's layers, with a row for each file of `functional`, `linen` and `nnx`.
 
-    A row has the modules and functions that the folders' `__init__.py` pass on from these
-    files, and the first line of the first file's docstring. The classes of `functional` are there
-    if `linen` passes them on: what users make of them are arguments, the others are results.
+    A row has the modules and functions that the folders' `__init__.py` re-export from these
+    files, and the first line of the first file's docstring. Classes of `functional` are included
+    if `linen` re-exports them, since users create them as arguments; the others are results.
     """
     (source,) = (package.folder / "src" / "linnet").iterdir()
     arguments = _public_names(source / "linen", level=2).get("functional", [])
@@ -97,7 +97,7 @@ def layers(package: Package) -> str:
 
 
 def _public_names(folder: Path, level: int = 1) -> dict[str, list[str]]:
-    """What `folder/__init__.py` imports from each public file beside it, or `level - 1` above."""
+    """What `folder/__init__.py` imports from each public file next to it, or `level - 1` above."""
     names: dict[str, list[str]] = {}
     for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body:
         if not isinstance(node, ast.ImportFrom) or node.level != level or node.module is None:

@@ -1,18 +1,18 @@
-"""What every layer promises on a mesh of eight devices: what is split stays split.
+"""The contract of every layer on a mesh of eight devices: what is split stays split.
 
 Each row of a table of layers is compiled for one device, and for meshes whose axes are automatic or
 explicit; a program calls the layer and takes its gradient.
 
-A batch that is split: a device computes an eighth of what one device does. Nothing is moved between
-devices in the call, and in the gradient only that of the parameters is summed over them, once.
+If the batch is split, each device does an eighth of the work of a single device. The call moves
+nothing between devices, and the backward pass sums only the gradients of the parameters, once.
 
-Parameters that are split, along columns or along rows, and a batch beside them: the values are
-those of one device, and each gradient is split like what it is the gradient of. If the row has a
-hand-written formula, the output is split as JAX splits that of the formula; if the layer takes
-`out_sharding`, the output is split by that.
+If parameters are split, along columns or along rows, and the batch as well, the values are those of
+one device, and each gradient is split like its parameter or input. If the row has a hand-written
+formula, the output is split as JAX splits that of the formula; if the layer takes `out_sharding`,
+the output is split accordingly.
 
-A process has eight devices from its start on or never, so a test in `contracts` runs this file,
-which prints what fails of a package's tables of both styles:
+The number of devices is fixed when a process starts, so a test in `contracts` runs this file, which
+prints the failures of a package's tables of both styles:
 
     python mesh_contract.py .../tests/test_contract.py .../tests/test_nnx_contract.py
 """
@@ -35,10 +35,10 @@ from typing import Any
 
 DEVICES = 8
 BATCH = 1024
-"""Large, so that what is computed of the parameters alone is of no weight."""
+"""Large, so that computations on the parameters alone are negligible."""
 
 MODEL = 2
-"""Devices over which a parameter is split, beside a batch that is split over the others."""
+"""Devices over which a parameter is split; the batch is split over the others."""
 
 COLLECTIVES = re.compile(
     r" ((?:all-gather|all-to-all|collective-permute|reduce-scatter|all-reduce)(?:-start)?)\("

@@ -1,4 +1,4 @@
-"""Decoders with other blocks than Llama's: attention beside the feed-forward layer, and more.
+"""Decoders whose blocks differ from Llama's: attention in parallel with the MLP, and more.
 
     python docs/examples/decoders.py [CHECKPOINT]
 

@@ -103,8 +103,8 @@ class Block(nnx.Module):
         self.dropout = nnx.Dropout(0.05, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        # Of features, the batch alone is split: XLA gathers a layer's parameters where they are
-        # needed, instead of moving the features to where parts of the parameters are.
+        # Features are split along the batch only, so XLA gathers a layer's parameters where they
+        # are needed, instead of moving the features to the devices that hold parts of them.
         x = jax.lax.with_sharding_constraint(x, self.batch)  # [B, T, W]
         x = x + self.dropout(self.attention(self.attention_norm(x), is_causal=True))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))

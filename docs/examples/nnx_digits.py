@@ -109,8 +109,8 @@ class Point(NamedTuple):
 
     step: int
     loss: float
-    train: float  # accuracies: of the batches since the last point, as they were learned from,
-    held_out: float  # and of the held-out digits
+    train: float  # accuracy on the batches since the last point, before each was learned from
+    held_out: float  # accuracy on the held-out digits
 
 
 def train(

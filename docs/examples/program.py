@@ -21,10 +21,9 @@ def read_options(description: str, steps: int, checkpoint: str = "") -> argparse
     """The command line: `out` (a folder, which is made), `steps`, `seed` and `tiny`.
 
     Args:
-      description: of the program.
-      steps: of the optimizer, unless others are given.
-      checkpoint: for programs that read one, the folder in checkpoints/ that is read unless another
-        is given.
+      description: the program's description.
+      steps: the default number of the optimizer's steps.
+      checkpoint: for programs that read one, the default folder in checkpoints/.
     """
     parser = argparse.ArgumentParser(description=description)
     if checkpoint:

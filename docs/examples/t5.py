@@ -244,7 +244,7 @@ def main() -> int:
     for row in written:
         print("writes    ", " ".join(f"{token:3}" for token in row))
     again = np.full((1, 1), start)
-    while again.shape[1] < 13:  # everything anew for each token, without a cache or padding
+    while again.shape[1] < 13:  # recomputed for each token, without a cache or padding
         last = model(texts[1][None], again)[:, -1].argmax(-1)
         again = np.concatenate([again, last[:, None]], axis=1)
     same = np.array_equal(again[0, 1:], written[1])

@@ -198,7 +198,7 @@ def main() -> int:
     written = write(model, sound, np.full((len(sound), 1), start), 12)
     print("writes    ", tokens_in(written))
     again = np.full((len(sound), 1), start)
-    while again.shape[1] < 13:  # everything anew for each token
+    while again.shape[1] < 13:  # recomputed for each token
         last = model(sound, again)[:, -1].argmax(-1)
         again = np.concatenate([again, last[:, None]], axis=1)
     print(f"           {'the same' if np.array_equal(again[:, 1:], written) else 'OTHERS'} anew")

@@ -20,13 +20,13 @@ class Program:
     Attributes:
       path: the script.
       what: the first line of its docstring.
-      python: which Pythons it runs on.
-      needs: requirements, Flax among them.
-      distribution: the one whose use it shows.
+      python: the Python versions that it runs on.
+      needs: requirements, including Flax.
+      distribution: the distribution whose use it shows.
       tests: files of the library's source distribution, run by pytest.
       deselect: parts of them that are left out, in pytest's notation.
-      tests_need: what they need beside `needs`.
-      tolerance: relative, to the largest number of an array; 0 asks for the same bits.
+      tests_need: their requirements besides `needs`.
+      tolerance: relative to the largest number of an array; 0 asks for the same bits.
       reason: why the tolerance isn't 0.
     """
 

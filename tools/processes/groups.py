@@ -101,7 +101,7 @@ class Group:
         return [status for status in statuses if status is not None]
 
     def end(self) -> None:
-        """Ends all processes, at once."""
+        """Ends all processes immediately."""
         for process in self.processes:
             process.kill()
         for process in self.processes:
@@ -150,7 +150,7 @@ def passed(count: int, *files: Path, devices: int = DEVICES, options: tuple[str,
 
     Args:
       count: the number of processes.
-      *files: files whose names pytest does not collect by itself.
+      *files: files, named so that pytest doesn't collect them.
       devices: the number of devices per process.
       options: further options of pytest.
     """

@@ -1,6 +1,6 @@
 """Processes save models during training, which other groups restore; see test_processes.py.
 
-Each process writes its part during the next steps, whose losses are stored beside the models for
+Each process writes its part during the next steps, whose losses are stored with the models for
 comparison.
 """
 

@@ -1,7 +1,7 @@
 """docs/examples/distributed_lm.py as its users run it: in 1, 2 and 4 processes, killed, preempted.
 
-A run in one process that nothing interrupts has the losses that all others must have. The program
-joins its processes by itself: by three arguments, or as SLURM's `srun` starts it.
+An uninterrupted run in one process has the losses that all others must have. The program joins its
+processes without help: by three arguments, or when SLURM's `srun` starts it.
 """
 
 import os
@@ -79,8 +79,8 @@ def test_killed_preempted_and_resumed_by_others(alone, tmp_path):
     near(killed, expected)
     assert len(killed) < STEPS
 
-    # Four as SLURM starts them. One of them is told that the time is up before the first step, when
-    # orbax's `reached_preemption` would miss it.
+    # Four processes, started as SLURM does. One of them learns before the first step that the time
+    # is up, when orbax's `reached_preemption` would miss it.
     variables = {
         "SLURM_JOB_ID": str(os.getpid()),
         "SLURM_STEP_NODELIST": "127.0.0.1",

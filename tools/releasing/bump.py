@@ -143,7 +143,7 @@ def _refuse_step(asked: Demand, last: Version, version: Version, log: Changelog)
         mend = f"Bump it by {part} ({last} -> {bumped(last, part)})"
         if asked.broken:
             raise Refused(
-                f"{name} {version} may not break what {tag_name(asked.package, last)} gave:",
+                f"{name} {version} may not break what {tag_name(asked.package, last)} offered:",
                 *(f"{d.name} {d.what}  ({d.place})" for d in asked.broken),
                 f"{mend}, or let what was written for {last} keep working.",
                 f"If nobody's code can notice, say so in {log.where} under '### Compatible'.",

@@ -19,7 +19,7 @@ number with three or more digits after the point may differ by one in the last: 
 versions of jax may differ. A statement is one of the page's own, such as a whole loop.
 
 A page with tabs runs once for each label, as its readers read it: everything outside of tabs, and
-of each set of tabs the one with that label, or the first if there is none.
+in each set of tabs the one with that label, or the first if there is none.
 
     /// tab | linen
     ...

@@ -281,7 +281,7 @@ def test_changed_signature_under_a_patch_is_refused(repository):
     repository.tell("layers", "Fixed", "Epsilon.")
     repository.commit()
     said = repository.refusal("bump", "layers", "patch")
-    assert "linnet-layers 0.1.1 may not break what linnet-layers-v0.1.0 gave" in said
+    assert "linnet-layers 0.1.1 may not break what linnet-layers-v0.1.0 offered" in said
     place = "packages/layers/src/linnet/layers/__init__.py:7"
     assert f"linnet.layers.Norm(epsilon) default was 1e-06, is 1e-05  ({place})" in said
     assert "Bump it by minor (0.1.0 -> 0.2.0), or let" in said

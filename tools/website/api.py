@@ -4,7 +4,7 @@ Read from the sources as text, without importing anything: a module's public nam
 `__all__`; without one, what it defines under a name without underscore, what it imports `as`
 itself, and what an `import *` brings. Names that are modules are parts, with names of their own. A
 package that holds nothing of its own (a facade: it installs several modules) gets a list of its
-names, each of which leads to where it is described. So a new package or name shows up by itself.
+names, each of which links to its description. A new package or name thus appears automatically.
 """
 
 from __future__ import annotations

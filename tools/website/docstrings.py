@@ -1,11 +1,11 @@
 """Explains Linnet's docstrings to griffe, the tool that reads them for the API pages.
 
-Four things that it doesn't know by itself:
+Four things that it doesn't know:
 
 - Linen's modules are dataclasses by inheritance: their fields are the constructor's parameters
   (`releasing.constructors`).
 - `scale, bias: ...` among the arguments describes two of them.
-- An example (`>>>`) is code wherever it stands.
+- An example (`>>>`) is code wherever it occurs.
 - A name in backticks that is described somewhere leads there.
 
 A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
@@ -208,7 +208,7 @@ def find(name: str, obj: griffe.Object) -> str | None:
 
 
 def _described(path: str) -> str | None:
-    """The identifier of a path's entry; of a method, that of the method."""
+    """The identifier of a path's entry; for a method, that of the method."""
     home = site_api.resolve(path)
     paths = site_api.api().paths
     if home is not None and home in paths:

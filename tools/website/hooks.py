@@ -1,7 +1,7 @@
-"""What mkdocs asks of us while it builds the site.
+"""The hooks that mkdocs calls while it builds the site.
 
-The pages that nobody writes are put beside those in docs/; the navigation is completed with them;
-and links out of docs/, which lead somewhere in the repository but not on the site, are turned.
+They add the generated pages to those in docs/, complete the navigation with them, and redirect
+links out of docs/, which lead somewhere in the repository but not on the site.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def case(batch=(2,), queries=33, keys=65, heads=2, key_heads=2, depth=4, value_d
 def some_mask(*shape):
     mask = np.random.default_rng(0).integers(0, 2, shape)
     mask[..., 5, :] = 0  # a query that sees nothing
-    mask[..., :24] = 0  # a block that nobody sees
+    mask[..., :24] = 0  # a block that no query sees
     return jnp.asarray(mask, jnp.float32)
 
 
@@ -245,7 +245,7 @@ def test_dropout_has_the_mean_and_the_spread_of_exact_dropout(broadcast):
         assert abs(draws.mean() - 1) < 0.01
         assert abs(draws.std() - (0.25 / 0.75 / 65) ** 0.5) < 0.01
         assert (np.ptp(draws, axis=(1, 3)).max() < 1e-6) == broadcast  # batch, heads
-        assert np.ptp(draws, axis=0).min() > 0  # every key tosses anew
+        assert np.ptp(draws, axis=0).min() > 0  # every key draws a new mask
         assert np.ptp(draws, axis=4).max() < 1e-6  # a weight is dropped for all of a value
     assert np.corrcoef(ours[:, 0, :, 0, 0].T)[~np.eye(33, dtype=bool)].max() < 0.8
 

@@ -56,7 +56,7 @@ def residual(params, h, x):
 
 
 def convolution(params, name, x):
-    """One dimension, same padding: of an even kernel, the odd one stands behind."""
+    """One dimension, same padding; an even kernel has its extra padding at the end."""
     kernel = np.asarray(params[name]["kernel"], np.float64)  # [K, D, F]
     width = kernel.shape[0]
     padded = np.pad(x, ((0, 0), ((width - 1) // 2, width // 2), (0, 0)))

@@ -347,7 +347,7 @@ REMEDIES = [
         lambda: not_assigned(assign=True),
     ),
     Remedy(
-        "setup runs by itself, before the first method of a bound module.",
+        "setup runs automatically, before the first method of a bound module.",
         lambda: Total().setup(),
         lambda: Total().bind({"state": {"total": 0.0}}, mutable=True).add(X),
     ),

@@ -2,8 +2,8 @@
 
 Its parameters are dicts and its layers functions; norms and attention come from the `functional`
 modules of two packages, and no module system is imported. The task is that of Olsson et al. 2022,
-https://arxiv.org/abs/2209.11895: a random sequence comes twice, and from its second half on, each
-token can be told by looking up what followed it the first time. That takes two layers of attention.
+https://arxiv.org/abs/2209.11895: a random sequence is repeated, and in the second half, each token
+can be predicted by looking up what came next the first time. That takes two layers of attention.
 
 B: batch, T: tokens, D: features, H: heads, V: vocabulary.
 """
@@ -67,7 +67,7 @@ def repeated(key: jax.Array) -> jax.Array:
 
 
 def loss(parameters: Parameters, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cross entropy of the second half, and the part of it that is told rightly."""
+    """Cross entropy of the second half, and the fraction of it that is predicted correctly."""
     logits = apply(parameters, tokens[:, :-1])[:, T // 2 :]  # [B, T/2-1, V]
     following = tokens[:, T // 2 + 1 :]  # [B, T/2-1]
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), following[..., None], axis=-1)

@@ -1,6 +1,6 @@
-"""The functions that walk graphs of objects, as Flax names them beside its tree mode.
+"""The functions that walk graphs of objects, under the names that Flax has next to its tree mode.
 
-Here a graph is what they always walk: these are the functions of the same names in `linnet.nnx`.
+In Linnet, they always walk a graph: these are the functions of the same names in `linnet.nnx`.
 """
 
 from linnet.module_core.nnx import backup_keys as backup_keys

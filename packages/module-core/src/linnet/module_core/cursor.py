@@ -514,7 +514,7 @@ def _traverse_tree(
     update_fn: Callable[[str, Node], Node] | None = None,
     cond_fn: Callable[[str, Node], bool] | None = None,
 ) -> Generator[Node]:
-    """Paths of the parts for which a condition holds, or with the part that takes their place."""
+    """Paths of the parts for which a condition holds, or paths with the parts to put there."""
     if (update_fn is None) == (cond_fn is None):
         raise TraverseTreeError("Give either `update_fn` or `cond_fn`, and not both.")
     for key, access, part in _parts(obj):

@@ -140,9 +140,9 @@ def on_devices(layout: Sharding, what: str) -> Sharding:
 def target_layout(old: object, new: object) -> Sharding | None:
     """The layout of a value that `new` replaces, if `new` should get it; None if it stays as it is.
 
-    It should if the old value is spread over several devices, both have the same shape, and nobody
-    has placed the new one: it is an array of NumPy, or an array of jax that is where jax puts
-    things by default (not `committed`). An array that a program has put somewhere stays there.
+    It should if the old value is spread over several devices, both have the same shape, and the
+    program hasn't placed the new one: it is a NumPy array, or a jax array on jax's default device
+    that is not `committed`. An array that a program has placed stays where it is.
     """
     if isinstance(old, jax.core.Tracer) or new is old:
         return None

@@ -17,13 +17,13 @@ from jax.sharding import AbstractMesh, Sharding, SingleDeviceSharding
 
 
 def in_place_of(old: object, new: object) -> object:
-    """`new`, with the layout of `old` if that is spread over devices and nobody has placed `new`.
+    """`new`, with the layout of `old` if that is spread over devices and `new` isn't placed yet.
 
     Args:
       old: the target's leaf; its layout is used if it is an array of several devices, or the shape
         and dtype of one.
-      new: the value that replaces it. An array of jax that a program has put somewhere
-        (`committed`) stays there, and so does one of another shape.
+      new: the value that replaces it. A jax array that the program has placed (`committed`) stays
+        where it is, and so does one of another shape.
     """
     if new is old or not isinstance(old, jax.Array | jax.ShapeDtypeStruct):
         return new

@@ -184,8 +184,8 @@ def from_state_dict(target: object, state: object, name: str = ".") -> object:
 
     Returns:
       A new tree; `target` is not changed. Where an array of the target is spread over devices, an
-      array that nobody has placed (one of NumPy, as files have them) is cut into the same parts.
-      Everything else is what the state dict holds.
+      array that the program has not placed (such as a NumPy array from a file) is split in the same
+      way. Everything else is what the state dict holds.
 
     Raises:
       StateDictError: (a ValueError) names all keys that are missing, unknown or of the wrong kind.

@@ -6,7 +6,7 @@ query at p sees the key at r if
     p - r < left    and    r - p < right
 
 so causality is `right` = 1, and a window bounds one side or both. Exact attention asks for all
-booleans at once, chunked attention block by block, and it skips the blocks that nobody sees.
+booleans at once; chunked attention asks block by block, and skips blocks that no query sees.
 
 B batch (any number of dimensions), Q queries, K keys, H heads.
 """

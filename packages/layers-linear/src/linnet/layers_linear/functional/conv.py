@@ -115,7 +115,7 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
 
 
 def layout_of_windows(x: Array, kernel: Array, features: int) -> OutSharding | None:
-    """The sharding of a convolution where JAX requires one: of the batch, and of the features.
+    """The sharding of a convolution where JAX requires one: it splits the batch and the features.
 
     Spatial dimensions are not split, since each device would need its neighbors' margins.
 

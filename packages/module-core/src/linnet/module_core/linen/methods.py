@@ -210,7 +210,7 @@ def wrap_method(fun: Callable[..., Any]) -> Callable[..., Any]:
             if is_setup:
                 raise CallSetupUnboundModuleError(
                     f"{type(self).__name__}.setup was called, but this module is not bound.",
-                    hint="setup runs by itself, before the first method of a bound module.",
+                    hint="setup runs automatically, before the first method of a bound module.",
                 )
         elif not state.setup_ran and not is_setup and not lifted:
             self._run_setup()

@@ -1,8 +1,8 @@
 """Draws inside of lifted transforms, and where their values come out.
 
 While a model is made, the draw of a parameter is known by the value that represents it (see
-`eager_init` and `draws`). A transform returns other values: of the trace outside, with an axis for
-its steps. A `Passage` follows the draws:
+`eager_init` and `draws`). A transform returns other values, which belong to the trace outside and
+have an axis for its steps. A `Passage` follows the draws:
 
 1. when the body is entered, its frame gets a ledger of its own, for the draws inside;
 2. when it ends, the changed variables that are draws are noted, by path;
@@ -37,8 +37,8 @@ class Loop(NamedTuple):
     Attributes:
       length: the number of steps.
       axis: where the parameter has the steps.
-      splits: whether each step has a key of its own, split from the key outside.
-      numbered: whether each step folds a number of its own into the key.
+      splits: whether each step has its own key, split from the key outside.
+      numbered: whether each step folds its own number into the key.
       mapped: whether the steps run under `vmap`, not in a compiled loop.
     """
 

@@ -391,7 +391,7 @@ class Scope(ScopeMethods):
         return root
 
     def evaluate(self, make: Callable[[], T]) -> T:
-        """An initial value; computed at once also in a trace (`lazy_init`, `eager_init`).
+        """An initial value; computed immediately, even in a trace (`lazy_init`, `eager_init`).
 
         Its arrays have strong types: for a weakly typed value (`jnp.full((), 0.5)`), a training
         step returns a strongly typed one, and the second step would be compiled again.
@@ -463,7 +463,8 @@ class Scope(ScopeMethods):
     def hash_above(self) -> PathHash:
         """The hash of the path of the enclosing module, from which a sibling's is derived.
 
-        Of the outermost module, and where a transform has folded the path into the keys, its own.
+        For the outermost module, and where a transform has folded the path into the keys, it is the
+        hash of its own path.
         """
         if self._above is not None:
             return self._above

@@ -1,9 +1,9 @@
 """Rules that map paths of arrays to partition specs.
 
-Rules are tried in order, and the first one that matches applies. What a set of rules gets wrong for
-a model is found before anything is compiled, and all of it at once: arrays that no rule matches,
-rules that match no array, specs with more entries than an array has axes, axes that the mesh lacks,
-and sizes that the devices don't divide.
+Rules are tried in order, and the first one that matches applies. All mistakes in a set of rules are
+reported together, before anything is compiled: arrays that no rule matches, rules that match no
+array, specs with more entries than an array has axes, axes that the mesh lacks, and sizes that the
+number of devices doesn't divide.
 """
 
 from __future__ import annotations

@@ -47,11 +47,11 @@ def save_args_from_target(target: PyTree) -> PyTree:
 
 
 def restore_args_from_target(target: PyTree, mesh: Mesh | None = None) -> PyTree:
-    """For each leaf of `target`, how orbax restores it.
+    """How orbax restores each leaf of `target`.
 
     Args:
-      target: arrays, or `jax.ShapeDtypeStruct`s. What has a sharding is restored as an array of
-        jax with it. Python's numbers and strings beside such arrays are restored as they are;
+      target: arrays, or `jax.ShapeDtypeStruct`s. A leaf with a sharding is restored as a jax array
+        with that sharding. Python numbers and strings next to such arrays are restored as they are;
         anything else is restored as a NumPy array.
       mesh: the mesh to restore arrays on, with the partition specs that they have; an array on one
         device is then replicated.

@@ -1,8 +1,8 @@
 """`SummaryWriter`: numbers, pictures, sounds, texts and histograms for TensorBoard.
 
-The records of the files are tensorboardX's, which needs no TensorFlow; they are written at once, in
-the calling thread. Pictures are encoded as PNG
-(https://www.w3.org/TR/png/) and sounds as WAV here, so that no further library is needed.
+The files' records are those of tensorboardX, which needs no TensorFlow; they are written
+immediately, in the calling thread. Pictures are encoded as PNG (https://www.w3.org/TR/png/) and
+sounds as WAV here, so that no further library is needed.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ The function that applies the model and the optax transformation are fields too,
 tree's structure, not of its leaves.
 
 Some parameters are not optimized but replaced: the scales of 8-bit layers, which the backward pass
-computes and hands out as their "gradient". They are in a collection of their own,
-`OVERWRITE_WITH_GRADIENT`, beside the collection "params"; the transformation never sees them.
+computes and returns as their "gradient". They are in a separate collection,
+`OVERWRITE_WITH_GRADIENT`, next to the collection "params"; the transformation never sees them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TrainState(PyTreeNode):
                 f"{type(self).__name__}: {has} has the collection {OVERWRITE_WITH_GRADIENT!r},"
                 f" {lacks} does not.",
                 hint="Take gradients with respect to the whole of `state.params`, which has that"
-                ' collection beside "params".',
+                ' collection besides "params".',
             )
         optimized, optimized_grads = self.params, grads
         if replaced:

@@ -235,7 +235,7 @@ def _first(value: Any, name: str) -> Numbers:
 
 
 def _compared(theirs: str, ours: str, other: Numbers, mine: Numbers) -> ComparedLayer:
-    """A row; of the arrangements that fit, the one that differs least."""
+    """A row for the arrangement with the smallest difference among those that fit."""
     candidates = [("", other)] if other.shape == mine.shape else []
     if other.ndim > 2:
         last = np.moveaxis(other, 1, -1)

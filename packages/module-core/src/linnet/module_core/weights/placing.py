@@ -1,8 +1,8 @@
 """Puts numbers where a value was: each device gets its piece, cast, and nothing more.
 
-A value that is split over devices is read in pieces, one after another: of a tensor in a file, only
-the bytes of a piece are read, and the host never holds the tensor as a whole. Where a value is to
-be is decided for all of them before the first is replaced. `module_core.placing` does the rest.
+A value that is split over devices is read in pieces, one after another: only the bytes of one piece
+of a tensor are read from a file, and the host never holds the whole tensor. The placement of all
+values is decided before the first is replaced. `module_core.placing` does the rest.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def placed(
 ) -> jax.Array:
     """An array of jax with the dtype and sharding.
 
-    Unless the numbers are our `own`, they are copied: jax may use the memory of an array of NumPy.
+    Unless the numbers are our `own`, they are copied: jax may use the memory of a NumPy array.
 
     Args:
       source: a tensor in a file, or an array.
-      dtype: cast to.
-      sharding: None for jax's default.
-      own: whether nobody else changes the array.
+      dtype: the dtype to cast to.
+      sharding: the sharding; None for jax's default.
+      own: whether no other code changes the array.
     """
     if sharding is None or len(sharding.device_set) == 1:
         array = np.asarray(source)

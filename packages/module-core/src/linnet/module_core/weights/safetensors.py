@@ -5,9 +5,9 @@
     {"layer.weight": {"dtype": "F32", "shape": [4, 3], "data_offsets": [0, 48]}, "__metadata__": {}}
 
 (https://huggingface.co/docs/safetensors.) Nothing in such a file is executed. The header is checked
-as a whole before anything is read: every byte of the data belongs to one tensor, so a file that is
-cut off, or isn't of this format, is told from its first bytes and its size. Checked so far, a
-tensor is a range of bytes, which is read when it is asked for; no other library is needed.
+as a whole before anything is read: every byte of the data must belong to one tensor, so a file that
+is truncated or in another format is recognized by its first bytes and its size. After this check, a
+tensor is a range of bytes, which is read on request; no other library is needed.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def opened(path: Path) -> Tensors:
     """The tensors of a file, of the shards of an index, or of a folder with one of these.
 
     Raises:
-      ArgumentError: there is no such file, it isn't of this format, it is cut off, or a shard is
+      ArgumentError: there is no such file, it is not in this format, it is truncated, or a shard is
         missing.
     """
     if path.is_dir():

@@ -120,7 +120,7 @@ def group_norm(
     """Group normalization; see `linnet.linen.GroupNorm`.
 
     Args:
-      scope: gets the parameters "scale" and "bias", of the shape [1, ..., 1, D].
+      scope: gets the parameters "scale" and "bias" of shape [1, ..., 1, D].
       x: [batch, ..., D].
       num_groups, group_size: the number of groups of features, or the size of each.
       epsilon: added to the variance.

@@ -11,9 +11,9 @@ Every value of a variable passes through one of two functions if its metadata na
 
 The mesh is the one in the metadata, or else the one that is set; without a mesh, nothing moves.
 
-Whatever the metadata, a new value that nobody has placed is first laid out like the value that it
-replaces (`in_place_of`), if that is spread over devices: a model that rules or `out_shardings` have
-laid out is loaded into without losing its layout.
+Regardless of the metadata, a new value that the program has not placed is first laid out like the
+value that it replaces (`in_place_of`), if that is spread over devices. Loading into a model thus
+keeps the layout that rules or `out_shardings` gave it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def laid_out(variable: Variable[Any], value: T, *, names: object = _OWN, strict:
 
 
 def _has_mesh(variable: Variable[Any], names: object) -> bool:
-    """Whether names have a mesh, or aren't meant to be applied at once."""
+    """Whether names have a mesh, or are not to be applied immediately."""
     metadata = variable._metadata
     return (
         lies_as(names) is not None
@@ -127,9 +127,9 @@ def loaded(variable: Variable[Any], value: T) -> T:
 
 
 def in_place_of(old: object, new: T) -> T:
-    """The value that replaces another one, laid out like it if nobody has placed the new one.
+    """The value that replaces `old`, laid out like it if the program hasn't placed `new`.
 
-    See `target_layout` for when. On one device, nothing changes: an array of NumPy remains one.
+    See `target_layout` for when. On one device, nothing changes: a NumPy array remains one.
     """
     if new is old:
         return new
@@ -268,7 +268,7 @@ def is_eager() -> bool:
 
 def lay_out(value: T, layout: object) -> T:
     """Lays out a traced value over devices; with `layout` None, XLA decides."""
-    # Of a Format, the sharding: XLA chooses the memory layout.
+    # For a Format, only the sharding is used: XLA chooses the memory layout.
     sharding: Any = getattr(layout, "sharding", layout)
     if sharding is None:
         return value
