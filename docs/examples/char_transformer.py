@@ -386,7 +386,7 @@ def main() -> int:
     picture = options.out / "char_transformer.png"
     draw(picture, curve, compressed, (text.decode(passage), shades), written)
     print(f"picture    {picture}")
-    print(f"held out   {curve[-1].held_out:.3f} bits for a character, LZMA {compressed:.3f}")
+    print(f"held out   {curve[-1].held_out:.3f} bits per character, LZMA {compressed:.3f}")
     return 130 if stopped else 0
 
 

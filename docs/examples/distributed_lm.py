@@ -238,7 +238,7 @@ class Checkpoints:
 
 
 class Termination:
-    """SIGTERM, which clusters send some time before they take a machine away.
+    """SIGTERM, which clusters send some time before they reclaim a machine.
 
     If one process gets it, all have to save after the same step. So in each step, all processes
     compute together whether one of them has got it. The answer is read in the next step: nothing
@@ -345,7 +345,7 @@ def main() -> int:
     report = sharding.byte_report(shapes, layouts)
     count = sum(x.size for x in jax.tree.leaves(nnx.state(shapes[0], nnx.Param)))
     say(f"mesh       {dict(mesh.shape)} in {jax.process_count()} processes")
-    say(f"model      {count:,} parameters; with moments {report.per_device:,} bytes a device")
+    say(f"model      {count:,} parameters; with moments {report.per_device:,} bytes per device")
 
     termination = Termination(mesh)
     checkpoints = Checkpoints(options.out.resolve() / "checkpoints")
@@ -369,13 +369,13 @@ def main() -> int:
         if stopped or step % options.save_every == 0 or step == settings.steps:
             checkpoints.save(step, (model, optimizer))
         if stopped:
-            say(f"stopped    by SIGTERM after step {step}; the same command goes on from here")
+            say(f"stopped    by SIGTERM after step {step}; the same command continues from here")
             break
     seconds = time.perf_counter() - start
     if not stopped:
         say(f"trained    for {seconds:.0f} s, compilation included")
         bits = evaluate(model, held_out, settings, mesh)
-        say(f"held out   {bits:.4f} bits for a byte")
+        say(f"held out   {bits:.4f} bits per byte")
     checkpoints.manager.close()  # once all has been written
     return STOPPED if stopped else 0
 

@@ -301,7 +301,7 @@ def main() -> int:
     assert np.array_equal(load_model(Checkpoint.read(out))(prompts), model(prompts))
     print(f"saved      {out}")
     print(f"           {len(changed)} of {len(of.tensors)} tensors changed, the adapted ones")
-    print(f"tuned      from {curve[0]:.3f} to {np.mean(curve[-10:]):.3f} bits for a token")
+    print(f"tuned      from {curve[0]:.3f} to {np.mean(curve[-10:]):.3f} bits per token")
     return 130 if len(curve) < steps else 0
 
 

@@ -359,7 +359,7 @@ def main() -> int:
     print(f"next here  {' '.join(f'{loss:.9f}' for loss in here)}, the losses of three more steps")
     print(f"resumed    {' '.join(f'{loss:.9f}' for loss in elsewhere)}, in a new process: the same")
     print(f"picture    {picture}")
-    print(f"held out   {curve[-1].held_out:.3f} bits for a character, LZMA {compressed:.3f}")
+    print(f"held out   {curve[-1].held_out:.3f} bits per character, LZMA {compressed:.3f}")
     return 130 if stopped else 0
 
 

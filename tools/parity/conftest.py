@@ -1,4 +1,4 @@
-"""Settings that several files share."""
+"""Fixtures that several files share."""
 
 import jax
 import pytest

@@ -23,12 +23,12 @@ pytestmark = pytest.mark.skipif(
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 FIGURES = {
-    "char_transformer": r"held out +\d\.\d{3} bits for a character, LZMA 1\.\d{3}",
+    "char_transformer": r"held out +\d\.\d{3} bits per character, LZMA 1\.\d{3}",
     "sequence_sorter": r"sorted +[01]\.\d{4} of new sequences of 1 to 12 numbers, [01]\.\d{4} of",
     "resnet_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits, nearest neighbor 35\d",
     "keras_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits",
     "nnx_digits": r"accuracy [01]\.\d{4}: \d+ of 360 held-out digits, nearest neighbor 35\d",
-    "nnx_char_gpt": r"held out +\d\.\d{3} bits for a character, LZMA 1\.\d{3}",
+    "nnx_char_gpt": r"held out +\d\.\d{3} bits per character, LZMA 1\.\d{3}",
     "nnx_lora": r"bits +decimal arithmetic \d\.\d{3} before, \d\.\d{3} after; manual \d\.\d{3}",
 }
 # What else only that example prints.

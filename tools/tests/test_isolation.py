@@ -8,7 +8,7 @@ import isolation
 
 
 def install(folder, name, *requires):
-    """As if a distribution without files were installed in `folder`."""
+    """Writes the metadata of a distribution without files, as if installed in `folder`."""
     info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
@@ -36,7 +36,7 @@ def test_what_jax_brings_is_welcome(folder):
 
 
 def test_strangers_are_named(folder):
-    install(folder, "msgpack")  # an extra, which nobody asked for
+    install(folder, "msgpack")  # an extra that wasn't requested
     (complaint,) = isolation.complaints("linnet-struct", present(folder))
     assert complaint.startswith(
         "msgpack: installed, although neither linnet-struct nor its requirements"
@@ -65,7 +65,7 @@ def test_not_installed(folder):
 
 
 def test_imports():
-    assert isolation.import_complaints(["json", "email.message"]) != []  # of Python, no package's
+    assert isolation.import_complaints(["json", "email.message"]) != []  # Python's own
     (complaint,) = isolation.import_complaints(["json", "no_such_module"])
     assert "ModuleNotFoundError: No module named 'no_such_module'" in complaint
     assert "This happened on import of no_such_module." in complaint

@@ -1,4 +1,4 @@
-"""The count of `Any`: what it takes for one."""
+"""The count of `Any`: which annotations it counts."""
 
 import unknown_types
 

@@ -1,4 +1,4 @@
-"""The table of layers: one row a layer, from which every contract test follows.
+"""The table of layers: one row per layer, from which every contract test follows.
 
 A row says how the layer is made, what it is called with and what it declares. What a layer must
 promise, whatever it computes, is tested in `test_contract.py` over all rows; a layer class without

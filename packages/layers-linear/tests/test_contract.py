@@ -1,4 +1,4 @@
-"""What every layer promises, over the table of layers."""
+"""The contract of every layer, over the table of layers."""
 
 from contracts import *  # noqa: F403  (the tests)
 from linnet.layers_linear import linen

@@ -1,4 +1,4 @@
-"""The table of layers: one row a layer, from which every contract test follows."""
+"""The table of layers: one row per layer, from which every contract test follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of nnx layers: one row a layer, from which every contract test follows."""
+"""The table of nnx layers: one row per layer, from which every contract test follows."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The table of layers: one row a layer, from which every contract test follows.
+"""The table of layers: one row per layer, from which every contract test follows.
 
 A cell is called with a carry, and `RNN` starts from one in the parameters' type: the output's type
 depends on it (`test_dtypes.py` has the rules). `float` is the widest type that JAX is set to.

@@ -1,8 +1,8 @@
-"""Models of a notebook go to another process by value: class, instance and what was made of them.
+"""A notebook's models are sent to another process by value: classes, instances and their results.
 
 A notebook's classes can't be imported elsewhere, so cloudpickle (joblib, Ray and Spark use it)
-pickles them whole, methods and all that these refer to. Here the classes of this file are treated
-so, and one fresh process runs all checks.
+pickles them whole, with their methods and everything that these refer to. Here the classes of this
+file are pickled in the same way, and one fresh process runs all checks.
 """
 
 import dataclasses
@@ -111,7 +111,7 @@ def runs_nnx(model):
 SPLIT = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
 RNGS = nnx.Rngs(0)
 
-# By name what is pickled, and what must be true of it elsewhere.
+# By name: the object to pickle, and a check that must hold in the other process.
 THINGS = {
     "class": (Dense, lambda cls: output(cls(4), X).shape == (1, 4)),
     "fields": (

@@ -252,7 +252,7 @@ CASES = [
         [
             Case(
                 "nnx-jit-array",
-                "what one array more costs in a call",
+                "the cost of one more array in a call",
                 {
                     LINNET: _per_array(LINNET, _with_nnx),
                     EQUINOX: _per_array(EQUINOX, _with_equinox),

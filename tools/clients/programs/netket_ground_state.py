@@ -18,7 +18,7 @@ SPINS = 6
 
 
 class OwnState(nnx.Module):
-    """A network of nnx; netket's own ones are of linen."""
+    """A network in nnx; netket's own are linen modules."""
 
     def __init__(self, features, *, rngs):
         self.first = nnx.Linear(SPINS, features, param_dtype=float, rngs=rngs)

@@ -62,7 +62,7 @@ class Arm(Protocol):
     follows: bool
 
     def generate(self, random: random.Random) -> Program:
-        """A random program, of JSON's types."""
+        """A random program, made of JSON's types."""
 
     def peers(self, program: Program) -> Sequence[Library]:
         """The peers, in the order in which findings name them."""
@@ -90,7 +90,7 @@ class Finding:
 
     @property
     def fault(self) -> tuple[str, ...]:
-        """A key that is equal for programs with the same fault, whatever they consist of."""
+        """A key that is equal for programs with the same fault, regardless of their parts."""
         error = self.detail.split(":")[0] if self.kind == "refuses" else ""
         return self.arm, self.label, self.kind, error
 

@@ -11,14 +11,14 @@ from linnet.nnx.pytreelib import *  # noqa: F403
 
 
 class PytreeMeta(type):
-    """The metaclass of nnx objects in Flax. Here they have none: classes of it work as others."""
+    """The metaclass of nnx objects in Flax. Linnet needs none; classes that use it still work."""
 
 
 ObjectMeta = PytreeMeta
 
 
 class PytreeState:
-    """What Flax pickles with each nnx object. Nothing of it is used."""
+    """What Flax pickles with each nnx object. None of it is used."""
 
     def __setstate__(self, state: object) -> None:
         """Keeps nothing."""

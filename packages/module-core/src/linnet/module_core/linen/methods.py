@@ -3,7 +3,7 @@
 A class's methods are wrapped once, when the class is created. The wrapper puts the module on this
 thread's stack (so that modules made inside become its children), runs `setup` if it has not run
 yet, names the operations, stores the result if it is captured, and, if an error passes through,
-adds the module's path to it. When no special feature is on, this costs four tests of flags.
+adds the module's path to it. When no special feature is on, this costs four checks of flags.
 """
 
 from __future__ import annotations

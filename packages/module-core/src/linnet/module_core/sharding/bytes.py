@@ -57,7 +57,7 @@ class ByteReport:
 
     def __str__(self) -> str:
         shown = self.rows[:_SHOWN]
-        table = [("bytes a device", "of", "dtype", "shape", "layout", "path")]
+        table = [("bytes per device", "of", "dtype", "shape", "layout", "path")]
         table += [
             (
                 f"{r.per_device:,}",
@@ -93,7 +93,7 @@ def byte_report(tree: object, shardings: object = None) -> ByteReport:
       tree: linen variables, an nnx module or state, or any tree of arrays or of their shapes;
         nothing has to be allocated.
       shardings: the layouts, as `named_shardings` returns them; None for those that the arrays or
-        shapes have. An array without a layout counts as whole on each device.
+        shapes have. An array without a layout is counted as replicated on each device.
 
     Raises:
       ArgumentError: an array has no counterpart in `shardings`, or its layout doesn't divide it.
@@ -108,9 +108,9 @@ def byte_report(tree: object, shardings: object = None) -> ByteReport:
     >>> report.total, report.per_device
     (4194304, 16384)
     >>> print(report)
-    bytes a device         of  dtype    shape      layout         path
-            16,384  4,194,304  float32  1024x1024  (data, model)  kernel
-            16,384  4,194,304                                     in all
+    bytes per device         of  dtype    shape      layout         path
+              16,384  4,194,304  float32  1024x1024  (data, model)  kernel
+              16,384  4,194,304                                     in all
     """
     layouts = None if shardings is None else by_path(shardings)
     rows = []

@@ -2,7 +2,7 @@
 
 `from_torch` loads a state dict into an nnx module or a linen module, and `to_torch` makes one.
 `compare_intermediates` finds the layer at which outputs start to differ from PyTorch's.
-`load` and `save` read and write safetensors files, of any tree of arrays.
+`load` and `save` read and write safetensors files with any tree of arrays.
 
 This is a part of module-core, not a package of its own: it needs both kinds of modules and what
 their layers declare about themselves, has no other dependency, and its users have module-core

@@ -1,7 +1,7 @@
 """The first state of a transformation, for variables that are spread over devices.
 
 An optimizer's state is mostly zeros, one array for each variable. `tx.init` makes them one by one,
-and each needs the attention of all devices: seconds for thousands of variables. So `tx.init` is
+and each involves all devices, which takes seconds for thousands of variables. So `tx.init` is
 traced instead. If everything in its result is filled with one number, or is one of the variables
 itself, equal arrays are made many at a time, each laid out like its variable (or as the variable's
 `optimizer_sharding` specifies, so that a moment is never whole anywhere). Any other result is left
@@ -33,7 +33,7 @@ class _Fill(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    number: bytes  # of that dtype; -0.0 is another one than 0.0
+    number: bytes  # of that dtype; -0.0 differs from 0.0
     layout: Sharding | None
 
 
@@ -72,7 +72,7 @@ def _is_spread(value: object) -> bool:
 
 
 def _outputs(traced: Any, values: list[Any]) -> list[Any] | None:
-    """What a traced function returns: arrays that exist already, and `_Fill`s; None if not."""
+    """The traced function's result as existing arrays and `_Fill`s; None for any other result."""
     if traced.effects:
         return None
     program = traced.jaxpr
