@@ -89,7 +89,7 @@ def examples(session: nox.Session) -> None:
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
     """Run the tests: -- [--jax VERSION] [PACKAGE ...] [-- PYTEST ARGUMENTS]."""
-    # Only hands over: each jax version has an environment of its own, in the session below.
+    # Only delegates: each jax version has its own environment, in the session below.
     jax, *_ = test_arguments(session.posargs)
     session.notify(f"tests_on(jax-{jax})", posargs=session.posargs)
 
@@ -132,7 +132,7 @@ def nightly(session: nox.Session) -> None:
     session.env["LINNET_HISTORIES"] = "500"
     # A bound with "dev" admits what isn't final, of these two alone.
     newest = [f"{name}>={JAX[-1]}.dev0" for name in ("jax", "jaxlib")]
-    # XLA aborts on flags that it doesn't know (any more).
+    # XLA aborts on flags that it doesn't know, or no longer knows.
     run_tests(session, newest, list(workspace.packages()), session.posargs, flags={})
 
 

@@ -57,7 +57,7 @@ class Layer(NamedTuple):
     Attributes:
       name: the row's name.
       linen: makes the module; also takes fields to set.
-      inputs: what it is called with, arrays or trees of arrays; the first dimension is the batch.
+      inputs: the inputs of a call, arrays or trees of arrays; the first dimension is the batch.
       params: shapes of the parameters.
       random: whether it draws from the stream "dropout".
       state: shapes of the variables in other collections; these are mutable in each call.

@@ -32,7 +32,7 @@ def quick_compilation() -> Iterator[None]:
 def same_draws(request: pytest.FixtureRequest) -> None:
     """Rewinds the module's generators to where its import left them.
 
-    A test then draws the same numbers alone, in the suite, and whichever worker it runs on.
+    A test then draws the same numbers alone, in the suite, and on any worker.
     """
     for value in vars(request.module).values():
         if isinstance(value, np.random.Generator):

@@ -20,7 +20,7 @@ from typing import TypeAlias
 UNREAD = "not readable: "
 """The beginning of the text of a hint that this module cannot read."""
 
-# Functions that return the candidates for a misspelled name, in whichever package.
+# Functions that return the candidates for a misspelled name, in any package.
 _NAMES_CANDIDATES = frozenset(("did_you_mean",))
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef

@@ -89,7 +89,7 @@ def untried(
 
 
 def unknown(hints: Sequence[Hint], words: Iterable[str]) -> list[str]:
-    """Words in a table that no hint contains (any more)."""
+    """Words in a table that no hint contains, or no longer contains."""
     return [w for w in words if not any(w in hint.text for hint in hints)]
 
 

@@ -42,7 +42,7 @@ class Layer(NamedTuple):
     Attributes:
       name: the row's name.
       make: makes the module from streams; also takes options of the constructor.
-      inputs: what it is called with, arrays or trees of arrays; the first dimension is the batch.
+      inputs: the inputs of a call, arrays or trees of arrays; the first dimension is the batch.
       params: shapes of the parameters by path.
       state: shapes of all other variables and arrays by path, without streams of keys.
       call: keyword arguments of the call.

@@ -35,7 +35,7 @@ def annotated(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def is_any(annotation: ast.expr) -> bool:
-    """Whether an annotation is exactly `Any`, in whichever way it is spelled."""
+    """Whether an annotation is exactly `Any`, in any spelling."""
     return ast.unparse(annotation).strip("'\"").rsplit(".", 1)[-1].lstrip("_") == "Any"
 
 

@@ -182,7 +182,7 @@ def requirement_name(requirement: str) -> str:
     """The distribution that a requirement is for."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
     if match is None:
-        raise ValueError(f"{requirement!r} is no requirement: it does not begin with a name.")
+        raise ValueError(f"{requirement!r} is not a requirement: it does not begin with a name.")
     return normalized(match[0])
 
 

@@ -145,7 +145,7 @@ def text_vectors(model: Bert, texts: list[np.ndarray]) -> np.ndarray:
 
 
 def main() -> int:
-    """Loads, compares; returns the exit status."""
+    """Loads the model, compares its outputs, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="bert")
     folder = options.checkpoint
     model = load_model(folder)

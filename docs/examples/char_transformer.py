@@ -1,4 +1,4 @@
-"""A small transformer learns to write Python's reference manual, a character at a time.
+"""A small transformer learns to write Python's reference manual, one character at a time.
 
     python docs/examples/char_transformer.py
 
@@ -319,7 +319,7 @@ def draw(
         axes.axhline(compressed, color=GRAY, ls="--", lw=1, label="LZMA, held out")
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-        tidy(axes, "Bits for a character", "step")
+        tidy(axes, "Bits per character", "step")
         axes.legend(frameon=False)
         above, below = right.subplots(2, 1)
         draw_text(above, "Held-out text, the darker the more surprising", *passage)
@@ -352,7 +352,7 @@ def draw_text(axes: Axes, title: str, text: str, shades: np.ndarray | None = Non
 
 
 def main() -> int:
-    """Trains, measures, writes; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains and evaluates a model; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=1500)
     text = load_text()
     model = Transformer(len(text.characters), **(TINY if options.tiny else FULL))
@@ -368,7 +368,7 @@ def main() -> int:
     params, curve = train(model, text, steps, batch, options.seed)
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := curve[-1].step < steps:
-        print(f"Stopped after step {curve[-1].step} of {steps}, writing what there is.")
+        print(f"Stopped after step {curve[-1].step} of {steps}, writing partial results.")
 
     passages = windows(text.held_out, model.context + 1)
     print(f"With the cache, logits differ by {cache_error(model, params, passages[0, :-1]):.1e}.")

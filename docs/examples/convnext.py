@@ -141,7 +141,7 @@ def logits(model: ConvNeXt, images: Any) -> jax.Array:
 
 
 def main() -> int:
-    """Loads, compares; returns the exit status."""
+    """Loads the model, compares its outputs, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="convnext")
     folder = options.checkpoint
     model = load_model(folder)

@@ -99,7 +99,7 @@ def write(model: GPT2, prompts: np.ndarray, count: int) -> np.ndarray:
 
 
 def main() -> int:
-    """Loads, compares, writes; returns the exit status."""
+    """Loads the model, compares outputs, generates, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="gpt2")
     folder = options.checkpoint
     model = load_model(folder)

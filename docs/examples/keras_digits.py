@@ -42,7 +42,7 @@ from linnet.keras_bridge import FlaxLayer
 
 
 class Features(nn.Module):
-    """Two stages of convolutions; Keras says with `training` what it is called for."""
+    """Two stages of convolutions; Keras passes `training`."""
 
     channels: int
     rate: float = 0.2
@@ -201,7 +201,7 @@ def draw(path: Path, history: dict[str, list[float]], held_out: Digits, logits: 
 
 
 def main() -> int:
-    """Trains, measures, saves, loads; returns the exit status, 130 as shells have it."""
+    """Trains, evaluates, saves and loads; returns the exit status, 130 after Ctrl-C."""
     options = read_options(__doc__.partition("\n")[0], steps=500)
     keras.utils.set_random_seed(options.seed)
     digits, held_out = load_data()
@@ -226,7 +226,7 @@ def main() -> int:
     ).history
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := len(history["loss"]) < epochs:
-        print(f"Stopped after epoch {len(history['loss'])} of {epochs}, writing what there is.")
+        print(f"Stopped after epoch {len(history['loss'])} of {epochs}, writing partial results.")
 
     _, accuracy = model.evaluate(*held_out, verbose=0)
     logits = model.predict(held_out.images, verbose=0)

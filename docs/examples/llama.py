@@ -271,7 +271,7 @@ The early bird catches the worm. Many hands make light work. Look before you lea
 
 
 def main() -> int:
-    """Loads, writes, trains, saves; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Loads, generates, trains and saves; returns the exit status, 130 after Ctrl-C."""
     options = read_options(__doc__.partition("\n")[0], steps=200, checkpoint="llama")
     of = Checkpoint.read(options.checkpoint)
     model = load_model(of)

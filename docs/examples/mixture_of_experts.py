@@ -123,7 +123,7 @@ def train_step(model: Any, optimizer: nnx.Optimizer, x: np.ndarray, y: np.ndarra
 
 
 def train(model: Any, task: Task, steps: int, seed: int, name: str) -> list[float]:
-    """Trains, until Ctrl-C; returns the errors."""
+    """Trains, at most until Ctrl-C, and returns the errors."""
     adam = optax.adam(optax.cosine_decay_schedule(1e-2, steps))
     optimizer = nnx.Optimizer(model, adam, wrt=nnx.Param)
     rng = np.random.default_rng(seed)
@@ -138,7 +138,7 @@ def train(model: Any, task: Task, steps: int, seed: int, name: str) -> list[floa
 
 
 def main() -> int:
-    """Trains, compares; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains and compares; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=1000)
     steps = options.steps or (20 if options.tiny else 1000)
     task, rngs = Task(options.seed), nnx.Rngs(options.seed)

@@ -2,7 +2,7 @@
 
     python docs/examples/nnx_char_gpt.py
 
-The text is that of char_transformer.py, a character at a time. In `linnet.nnx` the model holds its
+The text is that of char_transformer.py, read by characters. In `linnet.nnx` the model holds its
 parameters, its random streams and, where it writes, its caches of keys and values: the prompt goes
 in at once, and each further character costs one step of length 1. Orbax saves all that training
 needs; another process resumes it, and its next losses are the same to the last bit, Dropout
@@ -130,7 +130,7 @@ def batch_at(tokens: np.ndarray, settings: Settings, step: int) -> np.ndarray:
 
 
 def loss_fn(model: GPT, batch: np.ndarray) -> jax.Array:
-    """Bits for a character, but for the first of each passage."""
+    """Bits per character, but for the first of each passage."""
     return bits(model(batch[:, :-1]), batch[:, 1:]).mean()
 
 
@@ -291,7 +291,7 @@ def draw(
         axes.axhline(compressed, color=GRAY, ls="--", lw=1, label="LZMA, held out")
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-        tidy(axes, "Bits for a character", "step")
+        tidy(axes, "Bits per character", "step")
         axes.legend(frameon=False)
         above, below = right.subplots(2, 1)
         draw_text(above, "Held-out text, the darker the more surprising", *passage)
@@ -318,7 +318,7 @@ def checkpoint_of(options: Any) -> Path:
 
 
 def main() -> int:
-    """Trains, resumes, writes; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains or resumes, and generates; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=1000)
     text = load_text()
     settings = settings_of(options.tiny, len(text.characters), options.seed, options.steps)
@@ -333,7 +333,7 @@ def main() -> int:
     curve = train(model, optimizer, text, settings)
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := curve[-1].step < settings.steps:
-        print(f"Stopped after step {curve[-1].step} of {settings.steps}, writing what there is.")
+        print(f"Stopped after step {curve[-1].step} of {settings.steps}, writing partial results.")
 
     passages = windows(text.held_out, settings.context + 1)
     print(f"With the cache, logits differ by {cache_error(model, passages[0, :-1]):.1e}.")

@@ -196,7 +196,7 @@ def draw(path: Path, curve: list[Point], held_out: Digits, logits: np.ndarray) -
 
 
 def main() -> int:
-    """Trains, measures, draws; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains, evaluates and draws; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=600)
     digits, held_out = load_data()
     model = CNN(channels=8 if options.tiny else 32, rngs=nnx.Rngs(options.seed))
@@ -208,7 +208,7 @@ def main() -> int:
     curve = train(model, digits, held_out, steps, batch, options.seed)
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := curve[-1].step < steps:
-        print(f"Stopped after step {curve[-1].step} of {steps}, writing what there is.")
+        print(f"Stopped after step {curve[-1].step} of {steps}, writing partial results.")
 
     model.eval()
     logits = np.asarray(eval_step(model, make_metrics(), held_out))

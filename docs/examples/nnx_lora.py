@@ -164,7 +164,7 @@ def draw(path: Path, curve: list[Point], before: list[str], after: list[str]) ->
             )
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-        tidy(axes, "Bits for a held-out character", "step of the adapters")
+        tidy(axes, "Bits per held-out character", "step of the adapters")
         axes.legend(frameon=False, loc="lower right")
         above, below = right.subplots(2, 1)
         draw_text(above, f"Before: written after “{PROMPT.strip()}”", "\n\n".join(before))
@@ -219,7 +219,7 @@ def main() -> int:
     curve = fine_tune(model, code, manual, settings, steps)
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := curve[-1].step < steps:
-        print(f"Stopped after step {curve[-1].step} of {steps}, writing what there is.")
+        print(f"Stopped after step {curve[-1].step} of {steps}, writing partial results.")
 
     wrote_after = written()
     print("\n\n".join(wrote_after), end="\n\n")

@@ -273,7 +273,7 @@ def draw_curves(axes: Axes, name: str, history: list[Epoch]) -> None:
 
 
 def main() -> int:
-    """Trains, writes and checks; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains, saves and checks; returns the exit status, 130 after Ctrl-C, as in shells."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     out = Path(__file__).parent / "out"
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="where to write")
@@ -303,7 +303,7 @@ def main() -> int:
     params, history = train(digits, held_out, args.epochs, args.seed)
     print(f"\nTrained for {time.perf_counter() - start:.1f} s, compilation included.")
     if stopped := history[-1].end < args.epochs:
-        print(f"Stopped in epoch {len(history)} of {args.epochs}, writing what there is.")
+        print(f"Stopped in epoch {len(history)} of {args.epochs}, writing partial results.")
 
     logits = np.asarray(predict(params, held_out.images))
     save(parameters, params)

@@ -156,7 +156,7 @@ def train_step(
 
 
 def main() -> int:
-    """Loads, checks, trains; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Loads, checks and trains; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=200, checkpoint="resnet")
     folder = options.checkpoint
     model = load_model(folder)

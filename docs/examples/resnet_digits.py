@@ -255,7 +255,7 @@ def draw(
 
 
 def main() -> int:
-    """Trains, measures, writes; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains and evaluates a model; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=600)
     digits, held_out = load_data()
     model = ResNet(channels=8, blocks=1) if options.tiny else ResNet(channels=16, blocks=2)
@@ -267,7 +267,7 @@ def main() -> int:
     state, curve = train(model, digits, held_out, steps, batch, options.seed)
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := curve[-1].step < steps:
-        print(f"Stopped after step {curve[-1].step} of {steps}, writing what there is.")
+        print(f"Stopped after step {curve[-1].step} of {steps}, writing partial results.")
 
     logits, features = map(np.asarray, predict(state, held_out.images))
     predicted = logits.argmax(-1)

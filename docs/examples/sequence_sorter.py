@@ -216,7 +216,7 @@ def draw(
 
 
 def main() -> int:
-    """Trains, measures, writes; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Trains and evaluates a model; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=2000)
     model = Sorter(width=16 if options.tiny else 128)
     steps, batch, count = (
@@ -229,7 +229,7 @@ def main() -> int:
     state, curve = train(model, steps, batch, options.seed)
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")
     if stopped := curve[-1].step < steps:
-        print(f"Stopped after step {curve[-1].step} of {steps}, writing what there is.")
+        print(f"Stopped after step {curve[-1].step} of {steps}, writing partial results.")
 
     shares = accuracy_by_length(state, count, options.seed)
     rng = np.random.default_rng([options.seed, 2])

@@ -225,7 +225,7 @@ def write(model: T5, texts: Sequence[np.ndarray], start: int, count: int) -> np.
 
 
 def main() -> int:
-    """Loads, compares, writes; returns the exit status."""
+    """Loads the model, compares outputs, generates, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="t5")
     folder = options.checkpoint
     model, config = load_model(folder)

@@ -181,7 +181,7 @@ def write(model: Whisper, sound: Any, prompts: np.ndarray, count: int) -> np.nda
 
 
 def main() -> int:
-    """Loads, compares, writes; returns the exit status."""
+    """Loads the model, compares outputs, generates, and returns the exit status."""
     options = read_options(__doc__.partition("\n")[0], steps=0, checkpoint="whisper")
     folder = options.checkpoint
     model, config = load_model(folder)
@@ -201,7 +201,8 @@ def main() -> int:
     while again.shape[1] < 13:  # recomputed for each token
         last = model(sound, again)[:, -1].argmax(-1)
         again = np.concatenate([again, last[:, None]], axis=1)
-    print(f"           {'the same' if np.array_equal(again[:, 1:], written) else 'OTHERS'} anew")
+    same = np.array_equal(again[:, 1:], written)
+    print(f"           {'the same' if same else 'OTHERS'} without the cache")
     tensors = load(folder)
     back = to_torch(model, like=tensors, rename=NAMES)
     kept = sum(x.tobytes() == np.asarray(tensors[name]).tobytes() for name, x in back.items())

@@ -347,7 +347,7 @@ def parameters(function):
 
 
 def defaults(function):
-    """Functions by kind: initializers are made anew in each library."""
+    """Functions by kind: initializers are created separately in each library."""
     found = {p.name: p.default for p in inspect.signature(function).parameters.values()}
     return {
         name: "a function"

@@ -124,7 +124,7 @@ SENTINELS = ("Missing", "object")
 
 
 def text(default):
-    """A default, but for what each library makes anew: functions, sentinels, empty mappings."""
+    """A default, but for what each library creates itself: functions, sentinels, empty mappings."""
     if default is inspect.Parameter.empty:
         return "required"
     if default is None or type(default).__name__ in SENTINELS:

@@ -1,7 +1,7 @@
 """nnx recurrence: parameters, single steps and streams bit for bit; sequences within rounding.
 
-A whole sequence is computed at once here, step by step in Flax: those agree within rounding, as
-they do in linen (`test_recurrent`). A cell of the user's own goes step by step in both.
+Linnet computes a sequence as a whole, and Flax step by step: those agree within rounding, as they
+do in linen (`test_recurrent`). A user-defined cell runs step by step in both.
 """
 
 import functools
@@ -146,7 +146,7 @@ def test_the_streams_of_rnn_and_bidirectional(rngs):
 
 
 def noisy(library, package):
-    """A cell of the user's own, with everything that a step may change."""
+    """A user-defined cell, with everything that a step may change."""
 
     class Noisy(package.RNNCellBase):
         def __init__(self, rngs):

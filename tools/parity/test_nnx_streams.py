@@ -1,4 +1,4 @@
-"""Random streams through split, fork, copy and seeding anew: the keys and counts of Flax."""
+"""Random streams through split, fork, copy and reseeding: the keys and counts of Flax."""
 
 import jax
 import numpy as np

@@ -214,7 +214,7 @@ def test_any_names_and_rules(names, rules):
 
 
 def models(nn):
-    """Models by name, each with the options of `init` and what it is called with."""
+    """Models by name, each with the options of `init` and the inputs of a call."""
     boxed, older = nn.with_partitioning, nn.partitioning
 
     class Block(nn.Module):

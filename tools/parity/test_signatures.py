@@ -122,7 +122,7 @@ def differences(ours, theirs):
 
 
 def same(a, b):
-    # Functions, initializers and sentinels are made anew in each library: their kind is compared.
+    # Each library has its own functions, initializers and sentinels: their kind is compared.
     if a is b or (callable(a) and callable(b)):
         return True
     if "Sentinel" in type(b).__name__:

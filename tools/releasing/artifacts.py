@@ -126,7 +126,7 @@ def _stray(name: str, homes: tuple[str, ...]) -> str | None:
     if not name.startswith(homes):
         return f"is outside of {', '.join(homes)}"
     if {"tests", "test", "__pycache__"} & set(path.parts) or path.name.startswith("test_"):
-        return "is no part of what is installed"
+        return "is not part of what is installed"
     if path.suffix not in (".py", ".pyi") and path.name != "py.typed":
         return "is no Python source"
     return None

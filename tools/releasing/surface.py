@@ -3,7 +3,7 @@
 A package offers the names in the `__all__` of its `__init__`, or without `__all__`, the names
 defined there and those imported `as` themselves; a module among them offers its own names in the
 same way. A module that no `__init__` offers is internal, whatever its name. The exception is a name
-that a sibling imports from it, since an older sibling may be installed beside a newer package.
+that a sibling imports from it, since an older sibling may be installed next to a newer package.
 Sources are read, not imported; names that are loaded lazily are under `TYPE_CHECKING`.
 
 All packages are loaded together, as if they were installed, so that re-exported names and inherited

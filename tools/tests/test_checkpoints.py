@@ -158,7 +158,7 @@ def test_whisper(monkeypatch, capsys, tmp_path):
     np.testing.assert_array_equal(after[:, 2], model(sound, longer)[:, -1].argmax(-1))
     run("whisper", monkeypatch, "--out", str(tmp_path))
     printed = capsys.readouterr().out
-    assert "the same anew" in printed
+    assert "the same without the cache" in printed
     assert "113 of 113 tensors as they were" in printed
 
 

@@ -510,7 +510,7 @@ def test_build(repository):
     ("file", "reason"),
     [
         ("src/linnet/other/__init__.py", "is outside of src/linnet/core/"),
-        ("src/linnet/core/tests/test_it.py", "is no part of what is installed"),
+        ("src/linnet/core/tests/test_it.py", "is not part of what is installed"),
         ("src/linnet/core/notes.txt", "is no Python source"),
     ],
 )

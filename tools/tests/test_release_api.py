@@ -169,8 +169,8 @@ BREAKS = [
     ("self, width=0", "self, width", "Cell(width) was optional, is required"),
     ("mean: float\n", "mean: float\n    count: int\n", "Pair had 2 fields, has 3: unpacking fails"),
     # Classes.
-    ("WrongShape(ValueError)", "WrongShape(Exception)", "WrongShape is no ValueError any more"),
-    ("class Layer(Base)", "class Layer(Marked)", "Layer is no Base any more"),
+    ("WrongShape(ValueError)", "WrongShape(Exception)", "WrongShape is no longer a ValueError"),
+    ("class Layer(Base)", "class Layer(Marked)", "Layer is no longer a Base"),
     ("def apply(", "def applied(", "Base.apply is gone; Layer.apply is gone"),
     ("mutable=False", "mutable=True", "Base.apply(mutable) default was False, is True"),
     ("def __call__(self, x, *, mask", "def __call__(self, x, *, where", "Layer.__call__(mask) is"),

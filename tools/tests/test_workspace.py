@@ -204,7 +204,7 @@ def test_requirement_name(requirement, name):
 
 
 def test_not_a_requirement():
-    with pytest.raises(ValueError, match="'>=3' is no requirement"):
+    with pytest.raises(ValueError, match="'>=3' is not a requirement"):
         workspace.requirement_name(">=3")
 
 

@@ -277,7 +277,7 @@ def _comment_below(module: str, name: str) -> str:
 def _tree(module: str) -> ast.Module:
     path = file_of(module)
     if path is None:
-        raise LookupError(f"{module} is no module of these packages.")
+        raise LookupError(f"{module} is not a module of these packages.")
     return ast.parse(path.read_text(encoding="utf-8"))
 
 

@@ -70,10 +70,10 @@ def entry(home: str, heading: str, level: int, paths: list[str]) -> list[str]:
     """The lines of a description.
 
     Args:
-      home: where it is defined.
-      heading: what the page calls it.
+      home: the path of its definition.
+      heading: its heading on the page.
       level: the heading's level.
-      paths: what else leads there.
+      paths: other paths that lead there.
     """
     anchors = "".join(f"[](){{#{path}}}" for path in dict.fromkeys(paths) if path != home)
     lines = [anchors, ""] if anchors else []

@@ -1,9 +1,9 @@
-"""Run as a program, on 8 virtual devices: training on one, with the data and the weights divided.
+"""Run as a program on 8 virtual devices: trains on one, with divided data, with divided weights.
 
     python distributed.py
 
-Prints each time on how many devices the weights are, the weights, and what the model predicts; and
-how a LayoutMap has divided weights, of the model and of the optimizer.
+For each, prints the number of devices that hold the weights, the weights, and the predictions; and
+how a LayoutMap has divided the weights of the model and of the optimizer.
 """
 
 import jax
@@ -20,7 +20,7 @@ from linnet.module_core import nnx
 
 
 def train(distribution=None):
-    """Trains a model of both styles, with given weights and others, with state and keys."""
+    """Trains a model with layers of both styles, with given and drawn weights, state and keys."""
     keras.utils.clear_session()
     if distribution is not None:
         keras.distribution.set_distribution(distribution)

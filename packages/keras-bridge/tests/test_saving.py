@@ -35,7 +35,7 @@ def run(*arguments):
 
 
 def test_models_are_loaded_by_another_process(folder):
-    # Files name the classes as this process knows them; there they are in another module.
+    # Files name the classes as this process knows them; the other process has another module.
     copies = folder / "copies"
     copies.mkdir()
     for path in folder.glob("*.*"):
@@ -87,7 +87,7 @@ def test_a_process_that_has_not_imported_the_module_is_told_to(folder):
 def test_weights_go_into_a_model_that_was_made_anew(name, folder):
     layer = FlaxLayer(Net()) if name == "stateful" else NNXLayer(NNXNet, seed=9)
     model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
-    if name == "nnx":  # of an activation of its own
+    if name == "nnx":  # with a custom activation
         layer = NNXLayer(lambda rngs: NNXNet(activation=lambda x: 2 * x, rngs=rngs))
         model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
     model.load_weights(folder / f"{name}.weights.h5")
@@ -106,7 +106,7 @@ def test_json_alone_gives_the_same_architecture(folder):
 def test_the_seed_is_in_the_file(folder):
     model = keras.saving.load_model(folder / "seeded.keras")
     assert model.layers[0].seed == 3
-    assert model.layers[0].seed_generator.state.value.tolist() == [3, 0]  # counts anew, as Dropout
+    assert model.layers[0].seed_generator.state.value.tolist() == [3, 0]  # starts over
 
 
 def test_a_model_that_cannot_be_saved_can_save_its_weights(tmp_path):

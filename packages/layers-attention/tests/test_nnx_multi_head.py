@@ -1,4 +1,4 @@
-"""nnx attention beyond the contracts: the cache, streams, functions of the user's own, mistakes."""
+"""nnx attention beyond the contracts: the cache, streams, user-defined functions, mistakes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Attention against its formula, written down anew in float64 NumPy loops."""
+"""Attention against its formula, written again in float64 NumPy loops."""
 
 import functools
 

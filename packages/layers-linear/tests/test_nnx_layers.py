@@ -1,4 +1,4 @@
-"""What is special to single nnx layers: attributes, options handed on, streams, mistakes."""
+"""What is special to single nnx layers: attributes, options passed on, streams, mistakes."""
 
 import jax
 import jax.numpy as jnp

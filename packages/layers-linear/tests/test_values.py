@@ -1,4 +1,4 @@
-"""Each layer's numbers against its formula, written down anew in float64 NumPy loops."""
+"""Each layer's numbers against its formula, written again in float64 NumPy loops."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Each norm's numbers against its formula, written down anew in float64 NumPy."""
+"""Each norm's numbers against its formula, written again in float64 NumPy."""
 
 import functools
 
@@ -394,7 +394,7 @@ def test_dtypes_of_input_parameters_and_result():
     assert dtype_of(half, scale, dtype=jnp.bfloat16) == jnp.bfloat16
     assert dtype_of(x, scale, dtype=jnp.float16) == jnp.float16
     with jax.numpy_dtype_promotion("strict"):
-        # Statistics in float32 are no promotion of the user's.
+        # Statistics in float32 do not count as a promotion.
         assert dtype_of(half, scale.astype(half.dtype)) == jnp.bfloat16
         assert dtype_of(half, scale, dtype=jnp.bfloat16) == jnp.bfloat16
 

@@ -34,7 +34,7 @@ REFUSALS = {
         errors.ArgumentError,
         ["GRUCell: 'features' must be at least 1, got 0."],
     ),
-    "features that are no integer": (
+    "features that are not an integer": (
         cell_call(linen.LSTMCell(4.0), (STATE, STATE)),
         errors.ArgumentTypeError,
         ["'features' must be an integer, got 4.0 (float).", "Write 4"],
@@ -141,7 +141,7 @@ REFUSALS = {
         errors.ArgumentTypeError,
         ["seq_lengths must be an array of integers, got dtype bool.", "to convert a mask, sum it"],
     ),
-    "lengths that are no array": (
+    "lengths that are not an array": (
         rnn_call(RNN, seq_lengths="all"),
         errors.ArgumentTypeError,
         ["seq_lengths must be an array of integers, got str."],

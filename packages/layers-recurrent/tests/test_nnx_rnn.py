@@ -153,7 +153,7 @@ class Noisy(nnx.RNNCellBase):
     def __init__(self, rngs):
         self.weight = Param(jnp.ones(()))
         self.steps = BatchStat(jnp.zeros(()))
-        self.table = jnp.zeros(())  # an array that is no variable
+        self.table = jnp.zeros(())  # an array that is not a variable
         self.noise = rngs.dropout.fork()
 
     def __call__(self, carry, x):

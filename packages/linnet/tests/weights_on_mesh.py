@@ -74,7 +74,7 @@ def test_a_file(tmp_path, read, kind, split, dtype):
 
 @pytest.mark.parametrize(("wasted", "band"), [(0, 1), (48, 100), (10**6, 1), (10**6, 300)])
 def test_parts(tmp_path, monkeypatch, wasted, band):
-    """Of every part, whether its rows are read one by one or with their neighbors."""
+    """Checks for every part whether its rows are read one by one or with their neighbors."""
     module = "linnet.module_core.weights.safetensors"
     monkeypatch.setattr(f"{module}._WASTED", wasted)
     monkeypatch.setattr(f"{module}._BAND", band)
@@ -140,7 +140,7 @@ def refused(error, target, match, tmp_path):
 
 
 def test_a_place_that_does_not_fit(tmp_path):
-    """Nothing is replaced, the values before it included."""
+    """Nothing is replaced, not even the values before it."""
     abstract = AbstractMesh((4, 2), AXES)
     layer = nnx.eval_shape(lambda: nnx.Linear(24, 16, rngs=nnx.Rngs(0)))
     sharding = NamedSharding(abstract, PartitionSpec("fsdp"))

@@ -14,7 +14,7 @@ from linnet import module_core
 
 ROOT = Path(module_core.__file__).parent
 
-# From the ground up. A name is a file or folder; what no floor names is refused by a test.
+# From the ground up. A name is a file or folder; a test fails for one that no floor names.
 FLOORS = [
     {"__about__", "_compat", "accepted", "defaults", "errors"}
     | {"on_demand", "replaced", "structs", "typing"},
@@ -42,8 +42,8 @@ NNX = [
     {"__init__"},
 ]
 
-# Older names, for users: they import from wherever the thing is now, and nobody imports them but
-# the `__init__` beside them.
+# Older names, for users: they import from the current location, and only the `__init__` in the same
+# folder imports them.
 OLD_NAMES = {"linen.metadata", "nnx.bridge"}
 
 
@@ -88,7 +88,7 @@ def test_old_names_hand_on_and_nobody_uses_them():
 
 
 def test_arguments_without_effect_are_in_one_table():
-    """No function drops an argument of its own past `accepted`, which says why."""
+    """No function ignores one of its arguments without `accepted`, which says why."""
     dropped = []
     for name, path in FILES.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -228,7 +228,7 @@ NOTES = [
         lambda: added_key(in_place=False),
     ),
     Remedy(
-        "It takes (x); it was given 2 positional.",
+        "It takes (x); it got 2 positional arguments.",
         lambda: inside(lambda m, x: Dense()(x, True), X),
         lambda: inside(lambda m, x: Dense()(x), X),
     ),

@@ -24,7 +24,7 @@ class Calls(nn.Module):
 
 
 class Layer(nnx.Module):
-    """A layer that keeps what it is given."""
+    """A layer that keeps its input."""
 
     def __init__(self, width=None, *, kept=None, rngs=None):
         self.kept = kept

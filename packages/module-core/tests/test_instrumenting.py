@@ -1,6 +1,6 @@
 """What libraries need that change how a model computes: quantizers, profilers, adapters.
 
-They ask which module is running, wrap methods anew, and make variables from within.
+They ask which module is running, wrap methods again, and make variables from within.
 """
 
 import functools

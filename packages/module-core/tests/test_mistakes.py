@@ -1,4 +1,4 @@
-"""Mistakes that people make, and what they are told: enough to fix them without a search."""
+"""Common mistakes, and their error messages: enough to fix them without a search."""
 
 import re
 from typing import Any
@@ -49,12 +49,12 @@ VARIABLES = MODEL.init(KEY, X, train=False)
 
 
 def told(error):
-    """Everything that is printed of an error."""
+    """Everything that is printed for an error."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def compact_module(call):
-    """A module that does `call(self, x)`."""
+    """A module whose `__call__` is `call`."""
 
     class M(nn.Module):
         @nn.compact
@@ -112,13 +112,13 @@ def test_a_missing_argument_is_told_with_what_the_method_takes():
     with pytest.raises(TypeError, match="'train'") as caught:
         MODEL.init(KEY, X)
     assert "In Model, method __call__." in told(caught.value)
-    assert "It takes (x, train); it was given 1 positional." in told(caught.value)
+    assert "It takes (x, train); it got 1 positional argument." in told(caught.value)
 
 
 def test_a_misspelled_keyword_is_told_with_the_one_that_was_meant():
     with pytest.raises(TypeError, match="training") as caught:
         MODEL.apply(VARIABLES, X, training=True)
-    assert "It takes (x, train); it was given 1 positional, training=." in told(caught.value)
+    assert "It takes (x, train); it got 1 positional argument, training=." in told(caught.value)
     assert "Did you mean 'train'?" in told(caught.value)
     with pytest.raises(TypeError, match="sale") as caught:
         MODEL.apply(VARIABLES, X, sale=2.0, method="other")
@@ -139,7 +139,7 @@ def test_a_function_as_method_gets_the_module_first():
     with pytest.raises(TypeError) as caught:
         MODEL.apply(VARIABLES, X, method=lambda x: x)
     assert "gets the bound module first" in told(caught.value)
-    assert "it takes (); it was given 1 positional" in told(caught.value).replace("It", "it")
+    assert "it takes (); it got 1 positional argument" in told(caught.value).replace("It", "it")
 
 
 @pytest.mark.parametrize("call", ["init", "apply", "bind", "init_with_output"])

@@ -1,4 +1,4 @@
-"""Random streams: split and forked for a while, copied, seeded anew."""
+"""Random streams: split and forked for a while, copied, seeded again."""
 
 import jax
 import jax.numpy as jnp

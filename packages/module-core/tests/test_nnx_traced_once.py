@@ -176,7 +176,7 @@ def test_a_scan_in_tree_mode_keeps_what_steps_write_to_a_module_that_all_see(mod
     for calls in (3.0, 6.0):
         run(m, jnp.ones((3, 2, 3)))
         assert float(m.calls[...]) == calls
-    assert counted.traces == 2  # once to see that there is something to hand on
+    assert counted.traces == 2  # once to see that there is something to pass on
 
 
 @pytest.mark.parametrize("value", [0.5, jnp.float32(0.5), np.float32(0.5), "weak"])

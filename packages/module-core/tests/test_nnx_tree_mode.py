@@ -1,4 +1,4 @@
-"""`graph=False` and `graph_updates=False`: values are handed on, and nothing else."""
+"""`graph=False` and `graph_updates=False`: only values are passed on."""
 
 import jax
 import jax.numpy as jnp

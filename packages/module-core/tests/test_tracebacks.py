@@ -28,7 +28,7 @@ def refuse(x):
 
 
 def fail(how, x):
-    """Fails in the way that is asked for: in a layer's check, in jax, or in the user's code."""
+    """Fails in the requested place: in a layer's check, in jax, or in the user's code."""
     if how == "layer":
         refuse(x)
     if how == "jax":

@@ -45,7 +45,7 @@ def test_batches_are_on_the_devices_in_advance():
     assert fetched == [0, 1]
     assert on_each_device(first)
     assert [batch["x"][0, 0].item() for batch in ahead] == [1, 2, 3]
-    # What is no iterator would otherwise begin anew each time.
+    # An iterable that is not an iterator would otherwise start over each time.
     assert len(list(jax_utils.prefetch_to_device([np.ones((N, 1))] * 3, 2))) == 3
 
 

@@ -200,7 +200,7 @@ CASES = [
     ),
     *_against(
         "window",
-        f"attention of {LONGER} tokens, each to the last {WINDOW} over each to all before it",
+        f"attention of {LONGER} tokens, in a causal window of {WINDOW} over causal",
         Form(LONGER, window=WINDOW),
         Form(LONGER),
         time=0.25,
@@ -216,7 +216,7 @@ CASES = [
     ),
     *_against(
         "causal",
-        f"attention of {MIDDLE} tokens, each to all before it over each to all",
+        f"attention of {MIDDLE} tokens, causal over full",
         Form(MIDDLE),
         Form(MIDDLE, causal=False),
         time=0.6,

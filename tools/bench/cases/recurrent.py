@@ -1,8 +1,8 @@
 """Running a cell over a batch of sequences: the forward pass, and the gradient.
 
 The gradient is that of the sum of the squared outputs with respect to parameters and inputs. Where
-torch is installed, its LSTM and GRU take part, with one thread per core, as JAX has. They have one
-more bias for each gate, added to the same sums.
+torch is installed, its LSTM and GRU are measured, too, with one thread per core, as in JAX. They
+have one more bias for each gate, added to the same sums.
 
 Shapes: T time, B batch, D input features, H hidden features.
 """

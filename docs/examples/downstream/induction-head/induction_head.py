@@ -92,7 +92,7 @@ def step(
 
 
 def main() -> None:
-    """Trains, and says what was learned."""
+    """Trains, and prints what was learned."""
     parameters = init(jax.random.key(0))
     zeros = jax.tree.map(jnp.zeros_like, parameters)
     momenta = (zeros, jax.tree.map(jnp.zeros_like, parameters))

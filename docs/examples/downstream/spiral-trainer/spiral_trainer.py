@@ -61,7 +61,7 @@ def step(variables: Variables, x: jax.Array, y: jax.Array) -> tuple[Variables, j
 
 
 def main() -> None:
-    """Trains, and says how many points it tells rightly that it hasn't seen."""
+    """Trains, and prints the fraction of new points that it classifies correctly."""
     x, y = spirals(jax.random.key(0), 512)
     variables = Classifier().init(jax.random.key(1), x, train=False)
     for _ in range(500):

@@ -20,7 +20,7 @@ from linnet.training.train_state import TrainState
 
 
 class Block(nn.Module):
-    """A module of the user's own."""
+    """A user-defined module."""
 
     features: int
     rate: float = 0.1
@@ -195,7 +195,7 @@ assert_type(struct.serialization.from_bytes(Node(1), b""), Node)
 assert_type(struct.traverse_util.flatten_dict({"a": {"b": 1}}, sep="/"), dict[str, Any])
 
 
-# Training: a state of the user's own, and helpers that return what they are given.
+# Training: a user-defined state, and helpers that return their argument.
 
 
 class State(TrainState):

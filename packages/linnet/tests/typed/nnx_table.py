@@ -14,7 +14,7 @@ from linnet import nnx
 
 
 class Net(nnx.Module):
-    """A module of the user's own."""
+    """A user-defined module."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         self.layer = nnx.Linear(width, width, rngs=rngs)
@@ -203,7 +203,7 @@ assert_type(rngs.params.uniform((2,)), jax.Array)
 assert_type(rngs.fork(split=3), nnx.Rngs)
 assert_type(nnx.with_rngs(forward)(net, x), jax.Array)
 
-# Transforms: each keeps the signature of what it is given.
+# Transforms: each keeps the signature of its function.
 
 
 @nnx.jit

@@ -71,7 +71,7 @@ class Blocks(NamedTuple):
         if self.offset is not None:
             first_query = self.offset + rows * self.query_block
             first_key = columns * self.key_block
-            # Distances from the block's last query to its first key, and the other way round.
+            # Distances from the block's last query to its first key, and vice versa.
             visible = np.ones(rows.shape, bool)
             if self.right is not None:
                 visible &= first_key - (first_query + self.query_block - 1) < self.right

@@ -92,7 +92,7 @@ class RelativeBuckets:
       table: [buckets, H].
       bidirectional: half of the buckets are for keys after the query; otherwise all such keys are
         in bucket 0, together with the query's own position.
-      max_distance: the distance from which on all keys are in the last bucket.
+      max_distance: the distance from which all keys are in the last bucket.
 
     Raises:
       ShapeError: the table doesn't have two dimensions.

@@ -5,7 +5,7 @@ turned by the angle p·ω:
 
     (a, b) → (a cos pω - b sin pω,  b cos pω + a sin pω)        ω_i = base^(-2i / R),  i < R / 2
 
-so that the product of a query and a key depends on the distance of their positions. The first R of
+so the product of a query and a key depends on the distance between their positions. The first R of
 the D features of a head are turned; the others pass through. Pairs are feature i and i + R/2
 ("halves", as in GPT-NeoX and Llama), or neighbors 2i and 2i + 1 ("interleaved", as in the paper and
 in GPT-J).
@@ -59,7 +59,7 @@ def rotary(
       base: determines the frequencies; a larger one turns more slowly.
       fraction: the part of the D features that is rotated, within (0, 1].
       interleaved: pairs are neighbors; otherwise a feature of the first half and one of the second.
-      scaling: for texts longer than those of the training, see `Rotary`.
+      scaling: for texts longer than those in training, see `Rotary`.
 
     Returns:
       [*B, T, H, D], in the type of `x`.
@@ -190,11 +190,11 @@ class YaRNScaling:
 
     Attributes:
       factor: how many times longer the texts may be.
-      original_length: number of positions of the texts of the training.
+      original_length: number of positions of the texts in training.
       beta_fast, beta_slow: the numbers of turns between which the two are mixed.
       attention_factor: the factor of sines and cosines, the root of the logits' temperature; None
         for the paper's 0.1 ln(factor) + 1.
-      truncate: the indices are rounded to whole numbers, outwards.
+      truncate: the indices are rounded outwards to integers.
 
     >>> yarn = YaRNScaling(4.0, original_length=64)
     >>> Rotary(scaling=yarn).frequencies(8)
@@ -252,7 +252,7 @@ class YaRNScaling:
 class LongRoPEScaling:
     """LongRoPE (Ding et al. 2024, arXiv:2402.13753): a factor for each frequency.
 
-    Models have one list of factors for texts up to the length of the training and another for
+    Models have one list of factors for texts up to the length in training and another for
     longer ones. A text keeps its list: cached keys were turned with it.
 
     Attributes:
@@ -303,7 +303,7 @@ class Rotary:
       base: determines the frequencies; a larger one turns more slowly.
       fraction: the part of the features of a head that is rotated, within (0, 1].
       interleaved: pairs are neighbors; otherwise a feature of the first half and one of the second.
-      scaling: for texts longer than those of the training: `LinearScaling`, `NTKScaling`,
+      scaling: for texts longer than those in training: `LinearScaling`, `NTKScaling`,
         `Llama3Scaling`, `YaRNScaling` or `LongRoPEScaling`; None for none.
 
     Raises:

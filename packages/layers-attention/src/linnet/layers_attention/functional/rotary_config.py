@@ -41,7 +41,7 @@ def rotary_from_config(
         "sliding_attention", as in `layer_types`.
       interleaved: pairs are neighbors (GPT-J, Cohere); configurations don't say so.
       length: the most positions of a text, with those that are generated. "longrope" and "dynamic"
-        depend on it; None for texts no longer than those of the training.
+        depend on it; None for texts no longer than those in training.
 
     Returns:
       The argument `rotary` of a layer.
@@ -121,7 +121,7 @@ def _llama3(rope: Mapping[str, Any], config: Mapping[str, Any], length: int | No
 def _dynamic(
     rope: Mapping[str, Any], config: Mapping[str, Any], length: int | None
 ) -> Scaling | None:
-    """NTK-aware scaling by as much as the text is longer than those of the training."""
+    """NTK-aware scaling by the ratio of the text's length to that in training."""
     trained = _original_length(config)
     if length is None or length <= trained:
         return None

@@ -62,7 +62,8 @@ def dot_general_with_precision(
       dimension_numbers: see `jax.lax.dot_general`.
       precision: accepted because layers pass it; not used.
       preferred_element_type: accepted likewise; not used.
-      out_sharding: the result's sharding, on a mesh with explicit axes; None if it follows.
+      out_sharding: the result's sharding, on a mesh with explicit axes; None if it follows from the
+        operands'.
 
     >>> import jax.numpy as jnp
     >>> dot_general_with_precision(jnp.ones((2, 3)), jnp.ones((3, 1)), (((1,), (0,)), ((), ())))
@@ -133,7 +134,7 @@ def dot_general_transpose_lhs(
     order = sorted(range(len(y_contracted)), key=lambda i: y_contracted[i])
     positions = [*x_batch, *x_free, *(x_contracted[i] for i in order)]  # of the product, in x
     layout = layout_of(x)
-    if layout is not None:  # On a mesh with explicit axes, a gradient lies as its variable does.
+    if layout is not None:  # On a mesh with explicit axes, a gradient has its variable's layout.
         entries = entries_of(layout, x.ndim)
         layout = split(layout, (entries[i] for i in positions))
     g_of_y = range(batch, batch + len(y_free)) if swap_ans else range(end - len(y_free), end)
@@ -240,12 +241,13 @@ def quantized_dot(
       lhs, rhs: the operands before they were quantized.
       q_lhs, q_rhs: their 8-bit forms.
       lhs_scale, rhs_scale: [1], their scales.
-      out_grad_scale: [1], of the result's gradient; its gradient is the new scale.
-      out_grad_amax_history: [n], likewise.
+      out_grad_scale: [1], the scale of the result's gradient; its gradient is the new scale.
+      out_grad_amax_history: [n], the history of that gradient's magnitudes; likewise.
       dimension_numbers: see `jax.lax.dot_general`.
       preferred_element_type: dtype of the accumulation and of the result.
       grad_dtype: the 8-bit format of the result's gradient.
-      out_sharding: the result's sharding, on a mesh with explicit axes; None if it follows.
+      out_sharding: the result's sharding, on a mesh with explicit axes; None if it follows from the
+        operands'.
 
     >>> import jax.numpy as jnp
     >>> x, s = jnp.ones((2, 2)), jnp.ones(1)
@@ -342,7 +344,7 @@ def fp8_scaled_dot_general(
       precision: accepted because layers pass it; not used.
       preferred_element_type: dtype of the accumulation and of the result; None for the operands'
         common type.
-      lhs_scale, rhs_scale, grad_scale: [1]; of the operands and of the result's gradient.
+      lhs_scale, rhs_scale, grad_scale: [1], scales of the operands and of the result's gradient.
       lhs_amax_history, rhs_amax_history, grad_amax_history: [n].
       quantize_compute_type: dtype of the division by the scales.
       input_dtype: the 8-bit format of the operands.
@@ -351,7 +353,7 @@ def fp8_scaled_dot_general(
         split as the operands' free dimensions are.
 
     Returns:
-      The product, as of `jax.lax.dot_general`.
+      The product, as from `jax.lax.dot_general`.
 
     >>> import jax, jax.numpy as jnp
     >>> state = {f"{name}_scale": jnp.ones(1) for name in ("lhs", "rhs", "grad")}
@@ -407,7 +409,7 @@ def fp8_rounded_dot_general(
     Args:
       lhs, rhs: the operands, of one floating dtype.
       dimension_numbers: see `jax.lax.dot_general`.
-      lhs_scale, rhs_scale, grad_scale: [1]; of the operands and of the result's gradient.
+      lhs_scale, rhs_scale, grad_scale: [1], scales of the operands and of the result's gradient.
       lhs_amax_history, rhs_amax_history, grad_amax_history: [n].
       input_dtype: the 8-bit format of the operands.
       grad_dtype: that of the result's gradient.

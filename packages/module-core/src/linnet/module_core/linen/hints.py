@@ -38,8 +38,9 @@ def mismatch(
         return None
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     expected = signature.replace(parameters=bare[1:], return_annotation=signature.empty)
-    given = [f"{len(args) - 1} positional", *(f"{k}=" for k in kwargs)]
-    hint = f"It takes {expected}; it was given {', '.join(given)}."
+    count = len(args) - 1
+    given = [f"{count} positional argument{'s' * (count != 1)}", *(f"{k}=" for k in kwargs)]
+    hint = f"It takes {expected}; it got {', '.join(given)}."
     taken = [p.name for p in bare[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for name in kwargs:
         if name not in taken and (near := did_you_mean(name, taken)).startswith("Did"):

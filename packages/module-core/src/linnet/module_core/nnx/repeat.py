@@ -215,7 +215,7 @@ def _loop(
 def _step(
     blocks: Sequence[Any], carried: Any, rest: Any, which: Sequence[int | str], sliced: Any
 ) -> tuple[Any, list[Any]]:
-    """Applies the layers of a step: what the last one passes on, and what else each returns."""
+    """Applies the layers of a step; returns the last one's carry, and the other results of each."""
     extras = []
     for j, block in enumerate(blocks):
         args, kwargs = arguments_of(carried, rest, which, sliced, j)

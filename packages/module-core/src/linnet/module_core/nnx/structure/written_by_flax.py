@@ -63,7 +63,7 @@ class LeafAttribute(NodeAttribute):
 def graphdef_of(state: Sequence[Any]) -> GraphDef:
     """The structure that Flax has pickled as (nodes, attributes, number of leaves).
 
-    Every leaf is taken for an array: the pickle doesn't say whether a Python number was marked as
+    Every leaf is treated as an array: the pickle doesn't say whether a Python number was marked as
     data.
 
     Raises:

@@ -11,7 +11,7 @@ the objects and their specs, `spec_of_each_leaf` looks up the leaves and raises 
 with two different specs.
 """
 
-# Recursive inner functions are deleted when they are done, which ruff takes for undefined names.
+# Recursive inner functions are deleted when they are done, which ruff reports as undefined names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
