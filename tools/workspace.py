@@ -103,7 +103,7 @@ def find(name: str) -> Package:
         if name in (package.name, package.short_name):
             return package
     known = ", ".join(p.short_name for p in packages())
-    raise LookupError(f"no package is called {name!r}; there are: {known}")
+    raise LookupError(f"no package is called {name!r}; available: {known}")
 
 
 def with_siblings(chosen: Iterable[Package]) -> list[Package]:

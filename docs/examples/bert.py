@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Any] = {
     "gelu_pytorch_tanh": nnx.gelu,
     "relu": nnx.relu,
 }
-NAMES = {  # PyTorch's, and ours; the first is that of models with a head, such as BertForMaskedLM
+NAMES = {  # PyTorch's names, and ours; the first is that of models with a head (BertForMaskedLM)
     "bert": "",
     "embeddings": "",
     "LayerNorm": "norm",
@@ -61,7 +61,7 @@ class Layer(nnx.Module):
         self.mlp_norm = norm()
 
     def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """The features [B, T, W] for those of the layer before; `mask` is [B, 1, T, T]."""
+        """The features [B, T, W], given the previous layer's; `mask` is [B, 1, T, T]."""
         x = self.attention_norm(x + self.attention(x, mask=mask))
         return self.mlp_norm(x + self.mlp(x))
 

@@ -25,7 +25,7 @@ from program import read_options
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     **dict.fromkeys(("convnext", "convnextv2"), ""),
     "embeddings.patch_embeddings": "stem",
     "embeddings.layernorm": "stem_norm",

@@ -39,7 +39,7 @@ from linnet.weights import from_torch, to_torch
 ACTIVATIONS = llama.ACTIVATIONS | {"gelu_new": nnx.gelu, "gelu_fast": nnx.gelu, "relu": nnx.relu}
 IGNORED = ["*.inv_freq", "*.attn.bias", "*.attn.masked_bias", "*.attention.bias", "*.masked_bias"]
 
-NAMES = {  # PyTorch's, and ours; each family has some of these
+NAMES = {  # PyTorch's names, and ours; each family has some of these
     **dict.fromkeys(("model", "transformer", "gpt_neox"), ""),
     **dict.fromkeys(("word_embeddings", "embed_in", "wte"), "embed_tokens"),
     "word_embeddings_layernorm": "embed_norm",
@@ -142,7 +142,7 @@ class Block(nnx.Module):
 
     Args:
       kind: the options of attention in which layers may differ.
-      of: the checkpoint, which has the sizes and tells which parts exist.
+      of: the checkpoint, which has the sizes and shows which parts exist.
     """
 
     def __init__(self, kind: dict[str, Any], of: Checkpoint, *, rngs: nnx.Rngs) -> None:
@@ -185,7 +185,7 @@ class Block(nnx.Module):
         self.mlp_post_norm = norm(width) if after else None
 
     def __call__(self, x: jax.Array, *, lengths: Any, bias: Any) -> jax.Array:
-        """The features [B, T, W], given those of the layer before."""
+        """The features [B, T, W], given the previous layer's."""
         first = either(self.attention_norm, x)
         y = self.attention(first, is_causal=True, lengths=lengths, bias=bias)
         y = either(self.attention_post_norm, y)
@@ -223,7 +223,7 @@ class Decoder(llama.Decoder):
         self.divisor, self.soft_cap = 1 / (config.get("logit_scale") or 1.0), None
 
     def hidden(self, tokens: Ids, lengths: Ids | None = None) -> jax.Array:
-        """The features [B, T, W] for `tokens` [B, T], of which each row has `lengths` [B]."""
+        """The features [B, T, W] for `tokens` [B, T], with `lengths` [B] tokens in each row."""
         x = either(self.embed_norm, self.embed_tokens(jnp.asarray(tokens)))
         bias = None
         if self.penalized_heads:

@@ -26,7 +26,7 @@ from program import read_options
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     "transformer": "",
     "h": "layers",
     ".mlp.c_fc": "mlp.layers.0",
@@ -50,7 +50,7 @@ class Block(nnx.Module):
         self.mlp = nnx.MLP(width, hidden, activation=nnx.gelu, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The features [B, T, W] for those of the layer before."""
+        """The features [B, T, W], given the previous layer's."""
         x = x + self.attn(self.ln_1(x), is_causal=True)
         return x + self.mlp(self.ln_2(x))
 

@@ -137,7 +137,7 @@ class Block(nnx.Module):
             setattr(self.attention, part, adapted)
 
     def __call__(self, x: jax.Array, *, lengths: Any) -> jax.Array:
-        """The features [B, T, W] for those of the layer before."""
+        """The features [B, T, W], given the previous layer's."""
         y = self.attention(self.input_layernorm(x), is_causal=True, lengths=lengths)
         y = y if self.attention_post_norm is None else self.attention_post_norm(y)
         x = x + self.factor * y

@@ -29,7 +29,7 @@ from program import read_options, show_progress, stop_on_ctrl_c
 from linnet import nnx
 from linnet.weights import from_torch, load, to_torch
 
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     "resnet.embedder.embedder": "stem",
     "resnet.encoder.stages.{i}.layers": "stages/{i}",
     ".layer": "layers",

@@ -28,7 +28,7 @@ from program import read_options
 from linnet import nnx
 from linnet.weights import from_torch, to_torch
 
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     ".block_sparse_moe": "mlp",
     ".gate": "router",
     ".experts.{n}.w1": "experts.{n}.gate",

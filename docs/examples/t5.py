@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Any] = {
     "gelu": partial(nnx.gelu, approximate=False),
     "gelu_new": nnx.gelu,
 }
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     "lm_head": "head",
     "{stack}.block.0.layer.0.SelfAttention.relative_attention_bias": "{stack}.bias",
     "{stack}.block.{i}": "{stack}.layers.{i}",
@@ -91,7 +91,7 @@ class Layer(nnx.Module):
     def __call__(
         self, x: jax.Array, *, memory: Memory | None, read: jax.Array | None, **options: Any
     ) -> jax.Array:
-        """The features [B, T, W] for those of the layer before; `options` are attention's.
+        """The features [B, T, W], given the previous layer's; `options` are attention's.
 
         Args:
           x: [B, T, W].

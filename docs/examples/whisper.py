@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Any] = {
     "gelu_new": nnx.gelu,
     "relu": nnx.relu,
 }
-NAMES = {  # PyTorch's, and ours
+NAMES = {  # PyTorch's names, and ours
     "model": "",
     "{stack}.layer_norm": "{stack}.norm",
     ".self_attn": "attention",
@@ -65,7 +65,7 @@ class Layer(nnx.Module):
         self.mlp = nnx.MLP(width, config[f"{stack}_ffn_dim"], activation=act, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, memory: Memory | None, is_causal: bool) -> jax.Array:
-        """The features [B, T, W], given those of the layer before.
+        """The features [B, T, W], given the previous layer's.
 
         Args:
           x: [B, T, W].

@@ -72,5 +72,5 @@ def _select(cases: list[Case], only: list[str] | None) -> list[Case]:
     for name in only:
         if not any(case.name.startswith(name) for case in cases):
             names = ", ".join(case.name for case in cases)
-            raise SystemExit(f"bench: no case begins with {name!r}; there are: {names}.")
+            raise SystemExit(f"bench: no case begins with {name!r}; available: {names}.")
     return [case for case in cases if case.name.startswith(tuple(only))]

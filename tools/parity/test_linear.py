@@ -65,7 +65,7 @@ def built(nn, fields):
 
 
 def drawn(key, shape, dtype):
-    """A kernel that tells its key, shape and dtype apart, and needs no second of compilation."""
+    """A kernel that depends on key, shape and dtype, and takes no time to compile."""
     if isinstance(key, jax.core.Tracer):  # Flax asks for an initializer's shape
         return jnp.zeros(shape, dtype)
     seed = np.asarray(jax.random.key_data(key))
@@ -567,7 +567,7 @@ DTYPES = [None, jnp.float32, bf16, "float32", float, np.dtype("float16"), c64, i
 
 
 def outcome(function, *args, **options):
-    """Everything that can be told of a result, or that there is none."""
+    """Everything that a result shows, or that there is none."""
     try:
         result = function(*args, **options)
     except (TypeError, ValueError) as error:
@@ -597,7 +597,7 @@ def test_promotion(name, x64):
 
 # Names and signatures.
 
-ORDER = "the documents' order; what Flax has added since then comes behind, by keyword"
+ORDER = "the documented order; what Flax has added since then comes later, by keyword"
 DIFFERENT_ORDER = {
     "Dense": ORDER,
     "DenseGeneral": ORDER,

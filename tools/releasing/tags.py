@@ -33,7 +33,7 @@ def tagged(tag: str) -> tuple[Package, Version]:
         example = tag_name(workspace.packages()[0], Version("0.1.0"))
         raise Refused(
             f"{tag!r} names no release of a package here.",
-            f"A tag is <distribution>-v<version>, such as {example}; there are: "
+            f"A tag is <distribution>-v<version>, such as {example}; available: "
             + ", ".join(p.name for p in workspace.packages()),
         )
     return package, Version(found[2])

@@ -31,7 +31,7 @@ FIGURES = {
     "nnx_char_gpt": r"held out +\d\.\d{3} bits per character, LZMA 1\.\d{3}",
     "nnx_lora": r"bits +decimal arithmetic \d\.\d{3} before, \d\.\d{3} after; manual \d\.\d{3}",
 }
-# What else only that example prints.
+# Further output that only that example prints.
 PRINTED = {
     "char_transformer": r"With the cache, logits differ by \d\.\de-0[5-9]",
     "sequence_sorter": r"becomes +\[[ \d\n]+\]",
@@ -63,7 +63,7 @@ for options in runs:
 
 
 def start(name, folder, *options, runs=()):
-    """The program on a machine without a display, compiling in a hurry.
+    """The program on a machine without a display, compiled quickly.
 
     Args:
       name: the program's name.
@@ -106,7 +106,7 @@ def losses(printed):
 
 @pytest.fixture(scope="module")
 def sorter_runs(tmp_path_factory):
-    """Where the sorter wrote, and what it printed: in two runs alike, and with another seed."""
+    """The sorter's folders and output: two runs with the same seed, and one with another."""
     folder = tmp_path_factory.mktemp("sorter") / "new" / "folder"
     with start("sequence_sorter", folder, runs=([], ["--seed", "0"], ["--seed", "1"])) as program:
         printed, _ = program.communicate()
@@ -117,7 +117,7 @@ def sorter_runs(tmp_path_factory):
 
 
 def run(name, folder, *options):
-    """Where it wrote, and what it printed."""
+    """The folder that it wrote to, and what it printed."""
     with start(name, folder, *options) as program:
         printed, _ = program.communicate()
     assert program.returncode == 0, printed

@@ -407,7 +407,7 @@ def test_empty_changelog_is_refused(repository):
 
 def test_unknown_package_is_refused(repository):
     said = repository.refusal("bump", "cores", "patch")
-    assert "called 'cores'; there are: core, extra, layers, linnet" in said.lower()
+    assert "called 'cores'; available: core, extra, layers, linnet" in said.lower()
 
 
 def test_version_below_the_last_tag_is_refused(repository):

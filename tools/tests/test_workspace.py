@@ -187,7 +187,7 @@ def test_order_and_dependents():
 def test_find():
     for package in PACKAGES:
         assert workspace.find(package.name) is workspace.find(package.short_name) is package
-    with pytest.raises(LookupError, match="no package is called 'strcut'; there are: .*struct"):
+    with pytest.raises(LookupError, match="no package is called 'strcut'; available: .*struct"):
         workspace.find("strcut")
 
 

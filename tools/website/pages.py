@@ -1,8 +1,9 @@
-"""The pages of the site that no one writes: the API, the programs, the changelogs.
+"""The generated pages of the site: the API, the programs, the changelogs.
 
 Each is Markdown, by the path that it would have in docs/. Packages come from tools/workspace.py,
-names from `api`, programs from docs/examples. What users of `linnet.linen` and `linnet.nnx` write
-is described on pages in docs/api (`website.reference`); a package's own page has the rest.
+names from `api`, programs from docs/examples. The names that users of `linnet.linen` and
+`linnet.nnx` write are described on pages in docs/api (`website.reference`); a package's own page
+has the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from website import reference
 from website.api import Entry, Part
 from workspace import ROOT, Package
 
-# In searches, what guides and the pages in docs/api say comes before.
+# In searches, guides and the pages in docs/api come first.
 LOWER = "---\nsearch: {boost: 0.2}\n---\n\n"
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -49,7 +50,7 @@ def _packages() -> str:
     lines = [
         "# Packages",
         "",
-        "What each package gives by itself: functions of arrays, and what only other packages use.",
+        "What each package offers alone: functions of arrays, and names that only packages use.",
         "",
         "| package | import | what it holds |",
         "|---|---|---|",
@@ -62,7 +63,7 @@ def _packages() -> str:
 
 
 def _package(package: Package) -> str:
-    """The page of a package: what no written page describes, and links to what one does."""
+    """The page of a package: names that no page in docs/api describes, and links to the others."""
     parts = [site_api.api().parts[name] for name in package.import_names]
     names = ", ".join(f"`import {part.path}`" for part in parts)
     folder = package.folder.relative_to(ROOT).as_posix()
@@ -83,7 +84,7 @@ def _part(part: Part, level: int, *, titled: bool = True) -> list[str]:
     level += titled
     elsewhere = [_reference(e) for e in part.entries if e.home in reference.described()]
     if elsewhere:
-        lines += [f"Described on pages of their own: {', '.join(elsewhere)}.", ""]
+        lines += [f"Described on separate pages: {', '.join(elsewhere)}.", ""]
     here = [entry for entry in part.entries if entry.home not in reference.described()]
     files = [entry.file for entry in here]
     ordered = sorted(here, key=lambda e: files.index(e.file))
@@ -106,12 +107,12 @@ def _part(part: Part, level: int, *, titled: bool = True) -> list[str]:
 
 
 def _title(doc: str) -> str:
-    """What a docstring's first sentence is about: up to where it goes into detail."""
+    """The topic of a docstring's first sentence: the part before any details."""
     return re.split(r" \(|[:;.](?:\s|$)", doc.split("\n\n")[0], maxsplit=1)[0].replace("\n", " ")
 
 
 def _facade(parts: list[Part]) -> str:
-    """The names of each module, with links to where they are described."""
+    """The names of each module, with links to their descriptions."""
     by_path = {part.path: part for of in parts for part in of.walk() if part.entries}
     lines = ["| module | names |", "|---|---|"]
     for path, part in by_path.items():
@@ -120,7 +121,7 @@ def _facade(parts: list[Part]) -> str:
 
 
 def _reference(entry: Entry) -> str:
-    """A name that leads to where it is described; one of jax's says so."""
+    """A name, with a link to its description if the site has one."""
     if entry.home in site_api.api().paths:
         return f"[`{entry.name}`][{entry.home}]"
     return f"`{entry.name}`"
@@ -140,12 +141,12 @@ def _prose(doc: str) -> str:
 
 
 def programs() -> list[Path]:
-    """The programs of docs/examples that are there to be run."""
+    """The programs of docs/examples that users run."""
     return sorted(p for p in EXAMPLES.glob("*.py") if "__main__" in p.read_text(encoding="utf-8"))
 
 
 def _program(path: Path) -> str:
-    """A program's page: what it says of itself, and its source."""
+    """A program's page: its docstring, and its source."""
     text = path.read_text(encoding="utf-8")
     doc = ast.get_docstring(ast.parse(text)) or ""
     return f"{LOWER}# {path.stem}.py\n\n{_prose(doc)}\n\n## Source\n\n```py\n{text.rstrip()}\n```\n"
@@ -156,7 +157,7 @@ def _program(path: Path) -> str:
 
 def _changelogs() -> str:
     """The changelogs of all packages on one page."""
-    lines = ["# Changelogs", "", "Each package has a version of its own.", ""]
+    lines = ["# Changelogs", "", "Each package has its own version.", ""]
     for package in workspace.packages():
         text = (package.folder / "CHANGELOG.md").read_text(encoding="utf-8")
         lines += [f"## {package.name} {{ #{package.name} }}", ""]

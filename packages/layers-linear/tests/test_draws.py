@@ -14,7 +14,7 @@ from linnet.module_core import linen as core
 from linnet.module_core import nnx as nnx_core
 
 REQUIRED = {"constant": (2.5,), "variance_scaling": (1.5, "fan_avg", "normal")}
-# Aliases and what ignores its key aside; `delta_orthogonal` needs a window.
+# Except aliases and initializers that ignore their key; `delta_orthogonal` needs a window.
 NAMES = sorted(
     {*initializers.__all__}
     - {"Initializer", "zeros", "ones", "zeros_init", "ones_init", "constant", "delta_orthogonal"}

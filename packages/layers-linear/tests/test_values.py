@@ -204,7 +204,7 @@ def test_conv_transpose_scatters(strides):
         rng.normal(size=(3, 4, 3, 5)),
         rng.normal(size=5),
     )
-    # Without transpose_kernel the kernel is that of a cross-correlation: it lies the other way.
+    # Without transpose_kernel the kernel is that of a cross-correlation: it is flipped.
     full = scattered(x, flipped(kernel), strides)
     ours = functional.conv_transpose(*single(x, kernel, bias), strides=strides, padding="VALID")
     rows, columns = full.shape[1:3]

@@ -41,7 +41,7 @@ class Dense(Module):
 
 
 def check(monkeypatch, body, key=KEY, *, eagerly=1):
-    """Compares `init` of a module with an eager one; the first runs so many times without trace."""
+    """Compares `init` with an eager `init`; the former runs the method `eagerly` times untraced."""
     runs = []
 
     def run(self, x):

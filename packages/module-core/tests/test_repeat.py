@@ -104,7 +104,7 @@ def trained(model, variables=None):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_the_loop_s_bits(loop, name):
-    """Parameters have the loop's bits, and so have dropout masks: training agrees to rounding."""
+    """Parameters and dropout masks have the loop's bits; training agrees within rounding."""
     model, path = FORMS[name]
     variables, y, changed, gradients = trained(model)
     wanted = [jax.tree.map(lambda x: x, tree) for tree in loop]
@@ -179,7 +179,7 @@ def test_draws_of_scan():
 
 
 class Pair(nn.Module):
-    """Two values go on, the third is each layer's own."""
+    """Two values are carried on, and the third is one output per layer."""
 
     @nn.compact
     def __call__(self, x, y, rate, *, shift=0.0):

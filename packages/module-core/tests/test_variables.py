@@ -427,7 +427,7 @@ def test_an_error_is_located_once_and_only_in_modules():
 
 @pytest.mark.parametrize("init", ["init", "lazy_init", "jit"])
 def test_initial_values_have_strong_types(init):
-    """So that the second step of a training finds the program of the first."""
+    """The second training step then finds the program of the first."""
 
     class Scale(Module):
         @compact

@@ -53,7 +53,7 @@ def test_nested_dicts_come_out_frozen(params):
     assert isinstance(list(params.values())[1], FrozenDict)
     nested = FrozenDict({"a": collections.OrderedDict(b=1), "c": [{"d": 1}]})
     assert isinstance(nested["a"], FrozenDict)
-    assert isinstance(nested["c"][0], dict)  # what stands in a list is left as it is
+    assert isinstance(nested["c"][0], dict)  # a list's items are left as they are
 
 
 def test_views(params):

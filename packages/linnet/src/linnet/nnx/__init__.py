@@ -1,7 +1,7 @@
 """Neural networks as stateful modules: everything that nnx has, under one name.
 
 This package holds nothing of its own; each name is defined in the package that its module names.
-The core is loaded at once, layers and namespaces (`nnx.graph`, `nnx.nn`) on first use.
+The core is loaded immediately, layers and namespaces (`nnx.graph`, `nnx.nn`) on first use.
 
 >>> import jax.numpy as jnp
 >>> from linnet import nnx

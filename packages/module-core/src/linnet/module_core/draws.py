@@ -1,6 +1,6 @@
 """Equal draws of a traced program, compiled once.
 
-A program that makes a model draws each kernel by itself: for 24 transformer layers, that is 144
+A program that makes a model draws each kernel separately: for 24 transformer layers, that is 144
 draws of three kinds. XLA compiles each draw, with its key, in 0.1 s of processor time, which adds
 up to nearly all of the time that `jax.jit(model.init)` takes. Here, all draws of one kind become
 one loop over their keys, whose body is compiled once.
@@ -9,8 +9,8 @@ one loop over their keys, whose body is compiled once.
 records it in `Scope.param`, nnx where a layer makes a parameter. Nothing else changes while the
 model runs: a parameter is the value that its initializer returned, traced as always. When the
 program's results are known, `Recorder.grouped` replaces those of them that *are* recorded values
-(by identity) with elements of groups. The draws that were replaced, and everything that was
-computed from them only for an output that nobody asked for, are dead code, which `jax.jit` drops.
+(by identity) with elements of groups. The draws that were replaced, and all computations that only
+unrequested outputs need, are dead code, which `jax.jit` drops.
 A value that was cast, constrained or otherwise changed is not replaced.
 
 **Which draws are recorded.** Those of initializers whose result depends on key, shape and dtype
@@ -31,7 +31,7 @@ The temporary memory is that of one draw; the single draws of one program need m
 XLA works on several at a time. Each step evaluates all conditionals, so a loop has at most
 `_LONGEST` parameters.
 
-**Several devices.** There, draws are grouped if they are constrained to the same sharding: each
+**Several devices.** On these, draws are grouped if they are constrained to the same sharding: each
 device computes its part of each step, and nothing is gathered. nnx notes the constraint
 (`laid_out`) where it lays out a parameter on a mesh, or as `out_shardings` say. A draw whose
 sharding isn't known in the trace, as under `jax.jit(model.init, out_shardings=...)`, is left alone:
@@ -168,8 +168,8 @@ class Recorder:
 def draws_of(init: Any) -> Any:
     """What draws the array that `init` returns or puts into a box; None if it isn't known.
 
-    Its result depends on its arguments alone. It may be called again, and equals whatever draws
-    the same.
+    Its result depends on its arguments alone. It may be called again, and equals any other that
+    draws the same.
     """
     if inspect.isfunction(init) and init.__module__ == _module_of_jax():
         held = [cell.cell_contents for cell in init.__closure__ or ()]
@@ -180,8 +180,8 @@ def draws_of(init: Any) -> Any:
 def fills_of(init: Any) -> Any:
     """What fills the array that `init` returns or puts into a box with given values, or None.
 
-    Its result depends on shape and dtype alone. It may be called again, and equals whatever fills
-    the same.
+    Its result depends on shape and dtype alone. It may be called again, and equals any other that
+    fills the same.
     """
     return getattr(init, "fills", None)
 

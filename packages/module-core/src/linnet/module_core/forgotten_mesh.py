@@ -39,7 +39,7 @@ def may_be_forgotten() -> bool:
 
 
 def notice(value: object, what: Callable[[], str], spec: Callable[[], PartitionSpec]) -> None:
-    """Warns if a value lies whole on one device, and its names split it; no mesh is set.
+    """Warns if a value is whole on one device although its names split it, and no mesh is set.
 
     Args:
       value: an array whose axes are named.
@@ -69,7 +69,7 @@ def _warn(what: str, axes: PartitionSpec) -> None:
         else f"Make and call the model within `with {set_mesh}(mesh):`"
     )
     _log.warning(
-        "%s: %s names axes of a mesh that split it, %s, but no mesh is set: it lies whole on one of"
+        "%s: %s names axes of a mesh that split it, %s, but no mesh is set: it is whole on one of"
         " %d devices. %s, or pass shardings to jax.jit. (This is said once.)",
         _line_of_user(),
         what,

@@ -130,7 +130,7 @@ class RelativeBuckets:
 def bucket_of(
     distances: np.ndarray[Any, Any], buckets: int, bidirectional: bool, max_distance: int
 ) -> np.ndarray[Any, Any]:
-    """The bucket of each distance: one each up to half of them, then growing as the logarithm."""
+    """The bucket of each distance: half of the buckets hold one each, the rest grow as the log."""
     first: np.ndarray[Any, Any] = np.zeros_like(distances)
     if bidirectional:
         buckets //= 2
@@ -232,7 +232,7 @@ def in_a_row(function: DistanceBias, first: int | Array, q: int, k: int, heads: 
     Args:
       function: the bias.
       first: the distance from the first query to the first key.
-      q, k: their numbers.
+      q, k: the numbers of queries and keys.
       heads: H.
     """
     distances = lax.iota(jnp.int32, q + k - 1) + (first - (q - 1))
@@ -242,8 +242,8 @@ def in_a_row(function: DistanceBias, first: int | Array, q: int, k: int, heads: 
 def skewed(x: Array, q: int, k: int) -> Array:
     """[H, q, k] with `x[h, j - i + q - 1]` at i, j; from [H, q + k - 1].
 
-    Repeating rows that are one number longer than what is read of each shifts each row by one. This
-    takes no gather, and its gradient is a sum instead of a scatter.
+    The row is repeated with one more element than is read of it, so each copy is shifted by one.
+    This takes no gather, and its gradient is a sum instead of a scatter.
     """
     heads, width = x.shape[0], q + k - 1
     x = jnp.pad(x, ((0, 0), (0, 1)))

@@ -136,7 +136,7 @@ def _labels(term: str, shape: Shape, what: str, einsum_str: str) -> tuple[str, .
     missing = len(shape) - len(term.replace("...", ""))
     if missing < 0 or (missing and "..." not in term):
         raise ShapeError(
-            f"{einsum_str!r} gives the {what} the dimensions {term!r}, their shape is {shape}.",
+            f"{einsum_str!r} gives the {what} the dimensions {term!r}, but their shape is {shape}.",
             hint="Write one letter for each dimension; '...' matches any number of them.",
         )
     return _spread(term, tuple(f"...{i}" for i in reversed(range(missing))))
@@ -152,7 +152,7 @@ def _expanded(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def two_operand_einsum(einsum_str: str, x: Array, y: Array, dot_general: DotGeneral) -> Array:
-    """An einsum as one call of `dot_general`, with `x` first whatever the equation.
+    """An einsum as one call of `dot_general`, always with `x` as the first operand.
 
     Args:
       einsum_str: an equation with two operands and a result; no operand repeats a letter.

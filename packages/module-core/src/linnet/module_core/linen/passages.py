@@ -4,10 +4,10 @@ While a model is made, the draw of a parameter is known by the value that repres
 `eager_init` and `draws`). A transform returns other values, which belong to the trace outside and
 have an axis for its steps. A `Passage` follows the draws:
 
-1. when the body is entered, its frame gets a ledger of its own, for the draws inside;
+1. when the body is entered, its frame gets its own ledger, for the draws inside;
 2. when it ends, the changed variables that are draws are noted, by path;
 3. when the results of the transform are stored, the value at each of these paths is recorded
-   outside, as the same draw from the key outside, in one `Loop` more.
+   outside, as the same draw from the key outside, in one more `Loop`.
 
 The notes hold no value of the body, which ends with its trace.
 

@@ -307,7 +307,7 @@ class ScopeMethods:
         if key not in flags and default is no_flag:
             known = ", ".join(map(repr, flags)) or "none"
             raise ArgumentError(
-                f"The scope has no flag {key!r}; there are: {known}.",
+                f"The scope has no flag {key!r}; available: {known}.",
                 hint="Pass flags={...} to init, apply or bind, or give get_flag a default.",
             )
         return flags.get(key, default)

@@ -7,8 +7,8 @@ result of the loop then has new variables in the places of those that were repla
 caller's variables there keep their values.
 
 Modules are not replaced: a step that returns another module than it was passed would leave the
-caller's module as it was, which is rarely meant. Neither are variables if the caller's objects keep
-their structure (`graph=False`, `graph_updates=False`).
+caller's module as it was, which is rarely intended. Nor are variables replaced if the caller's
+objects keep their structure (`graph=False`, `graph_updates=False`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Kept(NamedTuple):
-    """What of a carry was not replaced; static.
+    """The parts of a carry that were not replaced; static.
 
     Attributes:
       nodes: which of its objects' nodes are those that came in.
