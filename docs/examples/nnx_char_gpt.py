@@ -44,7 +44,7 @@ PROMPT = "The for statement"
 
 
 class Settings(NamedTuple):
-    """What the model and its training are made from; the same in every process that resumes."""
+    """The settings of the model and its training; the same in every process that resumes."""
 
     vocabulary: int
     layers: int
@@ -90,7 +90,7 @@ class GPT(nnx.Module):
         self.logits: Dense = nnx.Linear(width, vocabulary, rngs=rngs)
 
     def __call__(self, tokens: jax.Array | np.ndarray) -> jax.Array:
-        """Logits [B, T, V] for `tokens` [B, T]; with a cache, these go on where the last ended."""
+        """Logits [B, T, V] for `tokens` [B, T]; with a cache, they continue the previous call's."""
         read = self.blocks[0].attention.cache_index  # how much, by those that keep a cache
         first = 0 if read is None else read.value
         positions = first + jnp.arange(tokens.shape[1])  # [T]
@@ -115,7 +115,7 @@ def make(settings: Settings) -> tuple[GPT, nnx.Optimizer]:
     """A new model and its optimizer, before the first step."""
     model = GPT(*settings[:5], rngs=nnx.Rngs(settings.seed))
     steps = settings.steps
-    # Not down to 0: those who resume learn on.
+    # Not down to 0, so that a resumed run still learns.
     rate = optax.warmup_cosine_decay_schedule(0.0, 3e-3, min(100, steps // 10), steps, 1e-4)
     adam = optax.adamw(rate, b2=0.99, weight_decay=0.1)
     clipped = optax.chain(optax.clip_by_global_norm(1.0), adam)
@@ -130,7 +130,7 @@ def batch_at(tokens: np.ndarray, settings: Settings, step: int) -> np.ndarray:
 
 
 def loss_fn(model: GPT, batch: np.ndarray) -> jax.Array:
-    """Bits per character, but for the first of each passage."""
+    """Bits per character, except for the first of each passage."""
     return bits(model(batch[:, :-1]), batch[:, 1:]).mean()
 
 
@@ -144,7 +144,7 @@ def train_step(model: GPT, optimizer: nnx.Optimizer, batch: np.ndarray) -> jax.A
 
 @nnx.jit
 def surprise(model: GPT, passages: np.ndarray) -> jax.Array:
-    """Bits for each character of `passages` [B, T] but the first: [B, T - 1]."""
+    """Bits for each character of `passages` [B, T] except the first: [B, T - 1]."""
     return bits(model(passages[:, :-1]), passages[:, 1:])
 
 
@@ -176,7 +176,7 @@ def train(model: GPT, optimizer: nnx.Optimizer, text: Text, settings: Settings) 
 
 
 def save(folder: Path, model: GPT, optimizer: nnx.Optimizer, settings: Settings) -> None:
-    """Saves what training needs to go on, in the place of what was saved before."""
+    """Saves what training needs to resume, and replaces the previous checkpoint."""
     shutil.rmtree(folder, ignore_errors=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / "state", nnx.state((model, optimizer)))
@@ -184,7 +184,7 @@ def save(folder: Path, model: GPT, optimizer: nnx.Optimizer, settings: Settings)
 
 
 def load(folder: Path) -> tuple[GPT, nnx.Optimizer, Settings]:
-    """What was saved, put into the structure that `make` would make: nothing is drawn."""
+    """The saved values in the structure that `make` would make; nothing is drawn."""
     settings = Settings(**json.loads((folder / "settings.json").read_text("utf-8")))
     graphdef, expected = nnx.split(nnx.eval_shape(lambda: make(settings)))
     with ocp.StandardCheckpointer() as checkpointer:
@@ -239,7 +239,7 @@ def read_and_choose(
 
 
 def write(model: GPT, prompts: np.ndarray, seed: int, temperature: float = 0.7) -> np.ndarray:
-    """Writes on from each of `prompts` [B, T] until the context is full."""
+    """Continues each of `prompts` [B, T] until the context is full."""
     count, length = prompts.shape
     writer, rngs = model.with_cache(count), nnx.Rngs(seed)
     tokens = read_and_choose(writer, jnp.asarray(prompts), rngs, temperature)
@@ -252,12 +252,12 @@ def write(model: GPT, prompts: np.ndarray, seed: int, temperature: float = 0.7) 
 
 @nnx.jit
 def read(model: GPT, tokens: np.ndarray) -> jax.Array:
-    """The logits; with a cache, that changes in place."""
+    """The logits; a cache changes in place."""
     return model(tokens)
 
 
 def cache_error(model: GPT, tokens: np.ndarray) -> float:
-    """How far the logits with a cache, a piece at a time, are from those without, at most."""
+    """The largest difference between logits with a cache, piece by piece, and without one."""
     expected = read(nnx.view(model, deterministic=True), tokens[None])
     writer = model.with_cache(1)
     ends = [0, len(tokens) - 2, len(tokens) - 1, len(tokens)]

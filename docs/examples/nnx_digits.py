@@ -42,7 +42,7 @@ class Stage(nnx.Module):
     """A convolution with normalization, then 2x2 max pooling."""
 
     def __init__(self, channels_in: int, channels: int, *, rngs: nnx.Rngs) -> None:
-        # Without a bias: the norm behind it has one.
+        # Without a bias: the norm after it has one.
         self.conv = nnx.Conv(channels_in, channels, (3, 3), use_bias=False, rngs=rngs)
         self.norm = nnx.BatchNorm(channels, momentum=0.9, rngs=rngs)
 

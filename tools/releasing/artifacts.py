@@ -128,7 +128,7 @@ def _stray(name: str, homes: tuple[str, ...]) -> str | None:
     if {"tests", "test", "__pycache__"} & set(path.parts) or path.name.startswith("test_"):
         return "is not part of what is installed"
     if path.suffix not in (".py", ".pyi") and path.name != "py.typed":
-        return "is no Python source"
+        return "is not Python source"
     return None
 
 

@@ -131,7 +131,7 @@ def _refuse_version(package: Package, part: str, last: Version | None, version: 
         )
     if tag_exists(tag := tag_name(package, version)):
         raise Refused(
-            f"There is a tag {tag} already, on another branch.",
+            f"The tag {tag} already exists, on another branch.",
             "Bump from that branch, or by a larger part.",
         )
 
@@ -158,7 +158,7 @@ def _refuse_step(asked: Demand, last: Version, version: Version, log: Changelog)
         raise Refused(f"{log.where} has entries under '### {told}'.", f"{mend}.")
     if asked.broken and asked.told < Step.BREAK:
         raise Refused(
-            f"{log.where} does not tell what {name} {version} breaks:",
+            f"{log.where} does not say what {name} {version} breaks:",
             *(f"{d.name} {d.what}  ({d.place})" for d in asked.broken),
             "Say under '### Breaking' what users have to change, and commit that.",
         )

@@ -94,7 +94,7 @@ def require_whole_history() -> None:
     """
     if git("rev-parse", "--is-shallow-repository") == "true":
         raise Refused(
-            "This clone has not the whole history, so the last release cannot be found.",
+            "This clone does not have the whole history, so the last release cannot be found.",
             "Fetch it: git fetch --unshallow --tags (for actions/checkout: fetch-depth: 0).",
         )
 

@@ -58,7 +58,7 @@ OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku", "flatb
 
 
 class Block(NamedTuple):
-    """A block of Python: the number of its first line, its code, and the plain text behind it."""
+    """A block of Python: the number of its first line, its code, and the plain text after it."""
 
     line: int
     code: str

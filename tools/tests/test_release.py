@@ -101,13 +101,13 @@ class Repository:
         return finished.stdout.strip()
 
     def release(self, *arguments):
-        """What a command prints that succeeds."""
+        """The output of a command that succeeds."""
         finished = self.run(sys.executable, "tools/release.py", *arguments)
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
     def refusal(self, *arguments):
-        """What a command says that is refused, and that has changed nothing."""
+        """The message of a command that fails and changes nothing."""
         before = self.git("status", "--porcelain"), self.git("diff")
         finished = self.run(sys.executable, "tools/release.py", *arguments)
         assert finished.returncode == 1, finished.stdout
@@ -285,9 +285,9 @@ def test_changed_signature_under_a_patch_is_refused(repository):
     place = "packages/layers/src/linnet/layers/__init__.py:7"
     assert f"linnet.layers.Norm(epsilon) default was 1e-06, is 1e-05  ({place})" in said
     assert "Bump it by minor (0.1.0 -> 0.2.0), or let" in said
-    # As a break, it is to be told.
+    # A break must be listed.
     said = repository.refusal("bump", "layers", "minor")
-    assert "packages/layers/CHANGELOG.md does not tell what linnet-layers 0.2.0 breaks" in said
+    assert "packages/layers/CHANGELOG.md does not say what linnet-layers 0.2.0 breaks" in said
 
 
 def test_what_only_looks_like_a_break_is_excused_in_the_changelog(repository):
@@ -331,7 +331,7 @@ def test_breaking_bump_moves_the_ranges_of_those_who_need_it(repository):
     repository.git("tag", "linnet-layers-v0.2.0")
     assert repository.release("check-tag", "linnet-layers-v0.2.0") == "layers\n"
 
-    # Who passes the class on breaks as well.
+    # A package that re-exports the class breaks as well.
     said = repository.refusal("bump", "linnet", "patch")
     assert "linnet.linen.Norm(use_bias) is gone" in said
     repository.release("bump", "linnet", "minor")
@@ -348,7 +348,7 @@ def test_breaking_bump_at_the_root_reaches_extras(repository):
     assert "has entries under '### Breaking'" in repository.refusal("bump", "extra", "patch")
     repository.release("bump", "extra", "minor")
     assert 'more = ["linnet-extra>=0.2,<0.3"]' in repository.read("packages/linnet/pyproject.toml")
-    # Nothing of it is passed on, so those who have the facade without it notice nothing.
+    # None of it is re-exported, so users of the facade who don't have it notice nothing.
     assert "### Changed\n\n- Needs `linnet-extra>=0.2,<0.3`.\n" in repository.read(
         "packages/linnet/CHANGELOG.md"
     )
@@ -429,7 +429,7 @@ def test_older_branch_has_a_last_tag_of_its_own(repository):
     repository.tell("core", "Fixed", "It, here as well.")
     repository.commit()
     said = repository.refusal("bump", "core", "patch")
-    assert "There is a tag linnet-core-v0.1.1 already" in said
+    assert "The tag linnet-core-v0.1.1 already exists" in said
 
 
 def test_tags_that_release_nothing(repository):
@@ -482,7 +482,7 @@ def test_clone_without_history_is_refused(repository, tmp_path):
     shallow = tmp_path / "shallow"
     repository.git("clone", "--quiet", "--depth=1", repository.root.as_uri(), str(shallow))
     for command in (["plan"], ["bump", "core", "first"], ["check-tag", "linnet-core-v0.1.0"]):
-        assert "has not the whole history" in Repository(shallow).refusal(*command)
+        assert "does not have the whole history" in Repository(shallow).refusal(*command)
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
@@ -511,7 +511,7 @@ def test_build(repository):
     [
         ("src/linnet/other/__init__.py", "is outside of src/linnet/core/"),
         ("src/linnet/core/tests/test_it.py", "is not part of what is installed"),
-        ("src/linnet/core/notes.txt", "is no Python source"),
+        ("src/linnet/core/notes.txt", "is not Python source"),
     ],
 )
 def test_stray_file_in_the_source_is_refused(repository, file, reason):
@@ -533,7 +533,7 @@ def test_wheel_with_a_stray_file_is_refused(repository):
 
 
 def test_build_that_depends_on_its_surroundings_is_refused(repository):
-    """Here a file that says in which folder it was built."""
+    """Here, a file contains the folder in which it was built."""
     core = repository.root / "packages/core"
     (core / "hatch_build.py").write_text(
         "import os\n"

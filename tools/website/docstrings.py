@@ -6,7 +6,7 @@ Four things that it doesn't know:
   (`releasing.constructors`).
 - `scale, bias: ...` among the arguments describes two of them.
 - An example (`>>>`) is code wherever it occurs.
-- A name in backticks that is described somewhere leads there.
+- A name in backticks that is described somewhere becomes a link.
 
 A path such as `functional.layer_norm` or `linnet.struct.field` that leads nowhere is a warning, and
 so an error of the strict build.
@@ -65,7 +65,7 @@ def _everything(obj: griffe.Object) -> Any:
 
 
 def _show_no_private_default(cls: griffe.Class) -> None:
-    """None for a constructor's default that only the package can name: both mean "not given"."""
+    """Shows private defaults of a constructor as None: both mean "not given"."""
     constructor = cls.members.get("__init__")
     if isinstance(constructor, griffe.Function):
         for parameter in constructor.parameters:
@@ -74,7 +74,7 @@ def _show_no_private_default(cls: griffe.Class) -> None:
 
 
 def _know_errors(obj: griffe.Object) -> None:
-    """Makes known in an object's module the errors that its docstring names, for links."""
+    """Adds the errors that an object's docstring names to its module, for links."""
     text = obj.docstring.value if obj.docstring is not None else ""
     raised = re.search(r"^Raises:\n((?: .*\n?|\n)*)", text, re.MULTILINE)
     for name in re.findall(r"^  (\w+):", raised[1], re.MULTILINE) if raised else []:
@@ -87,7 +87,7 @@ def _know_errors(obj: griffe.Object) -> None:
 
 
 def rewritten(text: str, obj: griffe.Object) -> str:
-    """A docstring as griffe and Markdown take it."""
+    """A docstring in the form that griffe and Markdown need."""
     lines: list[str] = []
     section, fence = "", None  # the indentation of the example that is being read
     for line in _taken_apart(text.splitlines()):
@@ -116,7 +116,7 @@ def rewritten(text: str, obj: griffe.Object) -> str:
 
 
 def _empty_line_after(lines: list[str]) -> list[str]:
-    """What Markdown wants before a list or a block of code."""
+    """The empty line that Markdown needs before a list or a block of code."""
     return [""] if lines and lines[-1].strip() and not SECTION.match(lines[-1]) else []
 
 
@@ -135,7 +135,7 @@ def _taken_apart(lines: list[str]) -> list[str]:
             section = heading[1]
         elif line and not line.startswith(" "):
             section = ""
-        # Names that go on in the next line.
+        # Names that continue on the next line.
         while section in OF_NAMES and NAMES_ALONE.match(line) and i < len(lines):
             line = f"{line} {lines[i].strip()}"
             i += 1
@@ -153,7 +153,7 @@ def _taken_apart(lines: list[str]) -> list[str]:
 
 
 def linked(line: str, obj: griffe.Object) -> str:
-    """Makes links of the names in a line that are described somewhere."""
+    """Turns the names in a line that are described somewhere into links."""
     return NAME.sub(lambda m: _link(m, obj), line)
 
 
@@ -172,7 +172,7 @@ def _link(match: re.Match[str], obj: griffe.Object) -> str:
 
 
 def _own_words(obj: griffe.Object) -> set[str]:
-    """What a backticked word in an object's docstring means before anything else."""
+    """Backticked words that mean the object itself or its parameters, and never become links."""
     words = {obj.name}
     parent = obj.parent
     for owner in (obj, parent):
@@ -186,7 +186,7 @@ def _own_words(obj: griffe.Object) -> set[str]:
 
 
 def described_at(obj: griffe.Object) -> str | None:
-    """Where an object is described, or the class that it belongs to."""
+    """The path that describes an object or the class that it belongs to."""
     return site_api.api().paths.get(obj.path)
 
 

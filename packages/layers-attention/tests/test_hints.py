@@ -228,7 +228,7 @@ REMEDIES = [
         lambda: appended(lengths=jnp.array([1]), per_row=True),
     ),
     Remedy(
-        "The tokens of a row come first, and padding behind them.",
+        "The tokens of a row come first, followed by padding.",
         lambda: appended(lengths=jnp.array([4]), per_row=True),
         lambda: appended(lengths=jnp.array([2]), per_row=True),
     ),

@@ -1,7 +1,7 @@
 """8-bit products on a mesh of eight devices, run by test_fp8 in a process that has them.
 
 The batch is split over four devices, and the kernel's columns or rows over two. Results and
-gradients are those of one device, and lie as the operands do.
+gradients are those of one device, and are laid out like the operands.
 """
 
 import jax

@@ -228,7 +228,7 @@ def test_an_example_that_is_all_padding_gives_numbers(norm):
     near(whole[1:], others)
 
 
-# Over a named axis: the same numbers as of the whole.
+# Over a named axis: the same numbers as for the whole.
 
 
 def over_lanes(norm, *lanes, **options):
@@ -513,7 +513,7 @@ def test_weight_norm_separates_length_and_direction(feature_axes, others, kind):
 
 
 class Stack(Module):
-    """Two wrapped layers beside a plain one."""
+    """Two wrapped layers next to a plain one."""
 
     @compact
     def __call__(self, x, train=False):

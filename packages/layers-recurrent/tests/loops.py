@@ -80,7 +80,7 @@ def entries(carry):
 def run(step, params, carry, xs, *, lengths=None, reverse=False, keep_order=False):
     """One sequence after the other, xs [B, T, ...]: the last carry's entries, and the outputs.
 
-    Outputs behind a sequence's end are NaN: nothing is promised of them.
+    Outputs after a sequence's end are NaN: they are unspecified.
     """
     xs = np.asarray(xs, np.float64)
     size, time = xs.shape[:2]

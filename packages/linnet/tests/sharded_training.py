@@ -1,8 +1,8 @@
 """A transformer on a mesh of eight devices, which test_sharded_training.py runs.
 
 Batches are split over "data"; heads and the hidden layer of the MLP over "model" (Shoeybi et al.
-2019, arXiv:1909.08053): each block then needs one sum over "model" behind its attention, and one
-behind its MLP.
+2019, arXiv:1909.08053): each block then needs one sum over "model" after its attention, and one
+after its MLP.
 """
 
 import functools
@@ -186,7 +186,7 @@ def test_collectives_of_the_forward_pass(mesh, sharded):
 
     with set_mesh(mesh), nn.logical_axis_rules(RULES):
         compiled = jax.jit(forward).lower(sharded, on_mesh(mesh)[:, :-1]).compile()
-    # In the one body of the loop: behind the attention, behind the MLP.
+    # In the one body of the loop: after the attention, and after the MLP.
     assert collectives(compiled) == {"all-reduce": 2}
 
 

@@ -99,7 +99,7 @@ def main() -> None:
     for number in range(STEPS):
         parameters, momenta, _ = step(parameters, momenta, jnp.asarray(number))
     _, accuracy = loss(parameters, repeated(jax.random.key(2)))
-    print(f"told rightly after {STEPS} steps: {float(accuracy):.1%} (guessing: {1 / V:.1%})")
+    print(f"correct after {STEPS} steps: {float(accuracy):.1%} (guessing: {1 / V:.1%})")
     if not accuracy > 0.9:
         raise SystemExit("the sequences were not learned")
     if "linnet.module_core.linen" in sys.modules or "linnet.module_core.nnx" in sys.modules:

@@ -2,8 +2,8 @@
 
 The project takes the layers that it uses from their own packages, each pinned to a minor version:
 below 1.0, the next minor version may break something, and pip should report that when it installs,
-not Python when it runs. The facade `linnet.linen` isn't needed; it would bring attention and
-recurrence along.
+not Python when it runs. The facade `linnet.linen` isn't needed; it would also bring attention and
+recurrence.
 
 B: batch.
 """
@@ -36,7 +36,7 @@ class Classifier(linen.Module):
 
 
 def spirals(key: jax.Array, points: int) -> tuple[jax.Array, jax.Array]:
-    """Points [B, 2] of two spirals, with a little noise, and which spiral each is of [B]."""
+    """Points [B, 2] of two spirals, with a little noise, and the spiral of each point [B]."""
     turn, noise = jax.random.split(key)
     spiral = jnp.arange(points) % 2
     radius = jnp.sqrt(jax.random.uniform(turn, (points,)))  # as many points outside as inside
@@ -69,7 +69,7 @@ def main() -> None:
     x, y = spirals(jax.random.key(2), 512)
     logits = Classifier().apply(variables, x, train=False)
     accuracy = float(jnp.mean((logits > 0) == (y == 1)))
-    print(f"told rightly after 500 steps: {accuracy:.1%}")
+    print(f"correct after 500 steps: {accuracy:.1%}")
     if not accuracy > 0.95:
         raise SystemExit("the spirals were not learned")
 

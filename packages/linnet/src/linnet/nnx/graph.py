@@ -1,4 +1,4 @@
-"""An older name of `graphlib`."""
+"""An older name for `graphlib`."""
 
 from linnet.module_core.nnx import A as A
 from linnet.module_core.nnx import FlatState as FlatState

@@ -53,7 +53,7 @@ class DenseParams(Module):
 
 
 class RNNBase(Protocol):
-    """What `RNN` and `Bidirectional` are, to a caller."""
+    """The interface of `RNN` and `Bidirectional`."""
 
     def __call__(
         self,

@@ -132,7 +132,7 @@ def _written(text: str, cell: _Value, code: str) -> str:
 
 
 def _parse(text: str, at: int) -> tuple[_Value, int]:
-    """Reads the JSON value at a position; returns it and the position behind it."""
+    """Reads the JSON value at a position; returns it and the position after it."""
     at = start = _skip(text, at)
     opening = text[at]
     if opening in "[{":

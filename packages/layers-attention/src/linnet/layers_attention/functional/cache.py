@@ -147,7 +147,7 @@ def append_to_cache(
       key: [*B, N, H, D].
       value: [*B, N, H, E].
       lengths: broadcasts to [*B]; how many of the N new positions of each row are tokens, the
-        others being padding behind them. None for all. It needs `filled` per row.
+        others being padding after them. None for all. It needs `filled` per row.
       ring: position p is stored in slot p modulo L, in place of position p - L.
 
     Raises:
@@ -274,7 +274,7 @@ def _lengths(lengths: object, cache: Cache, most: int) -> Array:
             raise ArgumentError(
                 f"lengths must be from 0 to {most}, the number of new positions, got "
                 f"{numbers.tolist()}.",
-                hint="The tokens of a row come first, and padding behind them.",
+                hint="The tokens of a row come first, followed by padding.",
             )
     return array
 

@@ -58,7 +58,7 @@ def suits(call: Call, capability: float) -> bool:
 
 
 def compute_capability() -> float:
-    """That of the NVIDIA GPU on which jax computes by default, or 0."""
+    """The compute capability of the NVIDIA GPU on which jax computes by default, or 0."""
     if jax.default_backend() not in ("gpu", "cuda"):
         return 0.0
     try:

@@ -193,7 +193,7 @@ class MultiHeadDotProductAttention(Module):
           positions: broadcasts to [*B, Q], for rotary positions; None for 0, 1, …, or while
             decoding those that follow the cached ones. Keys of other inputs are at 0, 1, ….
           lengths: while decoding with a cache per row, how many of the Q new positions of each row
-            are tokens; the others are padding behind them, and what they give is arbitrary.
+            are tokens; the others are padding after them, and their outputs are arbitrary.
           out_sharding, qkv_sharding: shardings of the output, and of queries, keys and values, on a
             mesh with explicit axes.
 

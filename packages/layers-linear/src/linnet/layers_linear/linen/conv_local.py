@@ -35,7 +35,7 @@ class ConvLocal(Module):
       padding: as for `Conv`.
       input_dilation: an int or one for each spatial dimension.
       kernel_dilation: an int or one for each spatial dimension.
-      feature_group_count: must be 1; exists for the same arguments as in `Conv`.
+      feature_group_count: must be 1; exists so that the arguments match those of `Conv`.
       use_bias: adds a bias, one for each position and feature.
       mask: multiplied by the kernel; has the kernel's shape.
       dtype: the computation dtype; None for the common type of input and parameters.

@@ -26,12 +26,12 @@ LSTMCarry = tuple[Array, Array]
 class ConvLSTMCell(RNNCellBase):
     """A convolutional LSTM cell; see `functional.conv_lstm` for the equations.
 
-    The forget gate starts almost open: 1 is added before its activation, whatever the bias.
+    The forget gate starts almost open: 1 is always added before its activation.
 
     Args:
       features: channels of the output.
       kernel_size: size of the window in each spatial dimension.
-      strides: step between windows, one for each spatial dimension; only 1 keeps their size.
+      strides: step between windows, one for each spatial dimension; only 1 keeps the size.
       padding: 'SAME', or (low, high) pairs for each spatial dimension.
       use_bias: the convolutions add a bias.
       dtype: the computation dtype; None for the common type of input and parameters.

@@ -24,7 +24,7 @@ from .cell import LSTMCarry, MemoryCell, kept_stream
 class ConvLSTMCell(MemoryCell):
     """A convolutional LSTM cell; see `functional.conv_lstm` for the equations.
 
-    The forget gate starts almost open: 1 is added before its activation, whatever the bias.
+    The forget gate starts almost open: 1 is always added before its activation.
 
     Args:
       in_features: D, features of the inputs.

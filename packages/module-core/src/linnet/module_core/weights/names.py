@@ -2,7 +2,7 @@
 
 A name in a state dict, "encoder.layers.3.norm.weight", is a path like those of our modules,
 "encoder/layers/3/norm/weight". A table of renames gives parts of it other names; in a target,
-"[3]" behind a part means index 3 along the first axis of variables that hold several layers.
+"[3]" after a part means index 3 along the first axis of variables that hold several layers.
 
 Linen numbers the modules of a list as `layers_3`, and keywords get an underscore (`if_`); both are
 spelled alike for the comparison: "layers/3", "if". A layer in an adapter, its `base_module`, is
