@@ -102,7 +102,7 @@ def load_data() -> tuple[Digits, Digits]:
 
 
 class Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """A line for each epoch where Keras draws no bar; and Ctrl-C ends training after an epoch."""
+    """Prints a line per epoch where Keras draws no bar; ends training after an epoch on Ctrl-C."""
 
     def __init__(self, epochs: int, in_epoch: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
             show_progress(done, steps, text, keep=True)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Gives Ctrl-C back."""
+        """Restores the usual effect of Ctrl-C."""
         signal.signal(signal.SIGINT, self.before)
 
 
@@ -136,7 +136,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
 LOADING = """
 import sys
 import keras, numpy
-from keras_digits import Features  # the file names the class; whoever loads it says which that is
+from keras_digits import Features  # the file only names the class
 model, images, logits = sys.argv[1:]
 loaded = keras.saving.load_model(model, custom_objects={"Features": Features})
 numpy.save(logits, loaded.predict(numpy.load(images), verbose=0))
@@ -158,7 +158,7 @@ def predict_elsewhere(model: Path, images: np.ndarray) -> np.ndarray:
 
 
 def draw(path: Path, history: dict[str, list[float]], held_out: Digits, logits: np.ndarray) -> None:
-    """The learning curve, and the held-out digits of which the model is least sure."""
+    """The learning curve, and the held-out digits about which the model is least sure."""
     with matplotlib.style.context("default"):
         # A `Figure` without pyplot opens no window and needs no display.
         figure = Figure(figsize=(11, 5), dpi=150, layout="constrained")
@@ -221,7 +221,7 @@ def main() -> int:
         batch_size=batch,
         epochs=epochs,
         validation_data=tuple(held_out),
-        verbose=1 if sys.stdout.isatty() else 0,  # Keras's bar, where somebody watches
+        verbose=1 if sys.stdout.isatty() else 0,  # Keras's bar, on a terminal
         callbacks=[Progress(epochs, in_epoch)],
     ).history
     print(f"Trained for {time.perf_counter() - start:.0f} s, compilation included.")

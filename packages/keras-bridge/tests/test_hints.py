@@ -125,7 +125,7 @@ def local_class():
 
 
 def registered_class():
-    """As the hint says, and taken back."""
+    """Registers a class, as the hint says, and removes it again."""
     local = local_class()
     keras.saving.get_custom_objects()["Local"] = local
     try:
@@ -299,7 +299,7 @@ REMEDIES = [
     Remedy(
         "Select it before importing Keras: os.environ['KERAS_BACKEND'] = 'jax'.",
         on_another_backend,
-        # As it was in the program that this is.
+        # This program did so.
         lambda: [os.environ["KERAS_BACKEND"].index("jax"), FlaxLayer(Dense(2))(X)],
     ),
     Remedy(

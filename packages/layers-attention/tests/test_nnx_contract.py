@@ -1,4 +1,4 @@
-"""What every nnx layer promises, over the table of layers."""
+"""The contract of every nnx layer, over the table of layers."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What every nnx layer promises, over the table of layers."""
+"""The contract of every nnx layer, over the table of layers."""
 
 from linnet.layers_norm import nnx as MODULES
 from nnx_contracts import *  # noqa: F403  (the tests)

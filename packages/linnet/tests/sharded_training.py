@@ -131,7 +131,7 @@ def on_mesh(mesh):
 
 
 def collectives(compiled):
-    """How often each collective operation stands in the compiled program; loops count once."""
+    """How often each collective operation occurs in the compiled program; loops count once."""
     names = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
     return Counter(re.findall(rf" ({names})(?:-start)?\(", compiled.as_text()))
 

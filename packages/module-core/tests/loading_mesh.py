@@ -1,7 +1,7 @@
 """Loading into what is spread over eight devices, which test_devices.py runs: layouts are kept.
 
 The target has no metadata: rules or `out_shardings` have laid it out. Values come as files have
-them, as arrays of NumPy, or as jax makes them, on the default device.
+them, as NumPy arrays, or as jax makes them, on the default device.
 """
 
 import jax

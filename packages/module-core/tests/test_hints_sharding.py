@@ -81,7 +81,7 @@ REMEDIES = [
         lambda: laid_out([(r"w\(", P())], {"w(": W}),
     ),
     Remedy(
-        "Make them of the same tree: named_shardings(tree, rules, mesh).",
+        "Make them from the same tree: named_shardings(tree, rules, mesh).",
         lambda: sharding.byte_report({"w": W}, laid_out([(..., P())], {"v": W})),
         lambda: sharding.byte_report({"w": W}, laid_out([(..., P())])),
     ),

@@ -1,4 +1,4 @@
-"""What mypy and pyright know of dataclasses: the constructor's fields, and `replace`."""
+"""What mypy and pyright know about dataclasses: the constructor's fields, and `replace`."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Behind each line that a checker must refuse stands "# bad"; types are named by `reveal_type`.
+# A line that a checker must reject ends in "# bad"; `reveal_type` names the types.
 PROGRAM = """
 from collections.abc import Callable
 from typing import Any, reveal_type
@@ -101,7 +101,7 @@ def test_mypy(tmp_path):
 
 
 def test_pyright(tmp_path):
-    # Pyright with its program in the wheel: the package pyright would fetch it in its first run.
+    # Pyright with its program in the wheel: the package pyright would fetch it on its first run.
     pytest.importorskip("basedpyright")
     (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')

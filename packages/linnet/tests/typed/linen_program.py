@@ -1,6 +1,6 @@
 """A program of a linen user, typed throughout: mypy and pyright accept it under strict settings.
 
-It is also run. It learns to continue sequences of letters, with a recurrent and an attending model.
+It is also run. It learns to continue sequences of letters, with recurrence and with attention.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 class Config(struct.PyTreeNode):
-    """What a run is made from."""
+    """The settings of a run."""
 
     vocabulary: int = struct.field(pytree_node=False, default=8)
     features: int = struct.field(pytree_node=False, default=8)
@@ -47,7 +47,7 @@ class Feedforward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feedforward network, each beside a shortcut."""
+    """Attention and a feedforward network, each with a shortcut."""
 
     config: Config
 

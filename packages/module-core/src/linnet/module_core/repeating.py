@@ -139,7 +139,7 @@ def arguments_of(
     """The arguments of the j-th layer of a step: positional ones, and by keyword.
 
     Args:
-      carried: what the layer before has returned.
+      carried: the values that the previous layer returned.
       shared, which: as in `Arguments`.
       sliced: the step's part of `Arguments.sliced`, each value [each, ...].
       j: the number of the layer in its step.

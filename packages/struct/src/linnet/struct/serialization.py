@@ -109,7 +109,7 @@ def from_bytes(target: object, encoded_bytes: bytes) -> object:
 
     Returns:
       A new tree; its arrays are read-only NumPy arrays. Where the target's array is spread over
-      devices, it is an array of jax with the same layout.
+      devices, it is a jax array with the same layout.
 
     Raises:
       InvalidBytesError: (a ValueError) the bytes are cut off, or are something else.

@@ -1,7 +1,7 @@
 """Per-thread state: the stack of running modules and the interceptors.
 
 A module that is made while another module's method runs becomes its child: the parent is on top of
-this thread's stack. Interceptors, which see every method call, are stored beside it.
+this thread's stack. Interceptors, which see every method call, are stored next to it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ context = _Context()
 
 @contextmanager
 def outside() -> Iterator[None]:
-    """Makes modules unbound, also while a module's method is running."""
+    """Makes modules unbound, even while a module's method is running."""
     stack, context.stack = context.stack, []
     try:
         yield

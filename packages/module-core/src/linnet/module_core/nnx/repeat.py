@@ -88,7 +88,7 @@ class Repeat(Module, Generic[Layer]):
         except in layers with loops or effects: a loop is faster with less to write. False keeps
         everything, True nothing. Otherwise the name of a policy ("nothing", "dots",
         "dots_no_batch", "everything": what is kept), or a policy of `jax.checkpoint_policies`,
-        also one that offloads values by name.
+        including one that offloads values by name.
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       axis_name: the name of the layers' axis in sharding metadata.
 
@@ -158,7 +158,7 @@ class Repeat(Module, Generic[Layer]):
         return whole(carried, along_layers(extras))
 
     def _first_step(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The layers of the first step as modules of their own, and a function that runs them.
+        """The layers of the first step as separate modules, and a function that runs them.
 
         For tables, which show what happens inside of a layer.
         """

@@ -120,7 +120,7 @@ def byte_report(tree: object, shardings: object = None) -> ByteReport:
         if layouts is not None and path not in layouts:
             raise ArgumentError(
                 f"The layouts have none for {path!r}. {did_you_mean(path, layouts)}",
-                hint="Make them of the same tree: named_shardings(tree, rules, mesh).",
+                hint="Make them from the same tree: named_shardings(tree, rules, mesh).",
             )
         layout = getattr(x, "sharding", None) if layouts is None else layouts[path]
         rows.append(_bytes_of(path, x, layout))

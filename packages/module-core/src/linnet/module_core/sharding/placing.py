@@ -19,7 +19,7 @@ def place(tree: T, like: object) -> T:
     """The values of `tree`, laid out over devices like those of `like`.
 
     Args:
-      tree: NumPy arrays, arrays of jax and typed keys, in linen variables, an nnx module or state,
+      tree: NumPy arrays, jax arrays and typed keys, in linen variables, an nnx module or state,
         or any tree. In a program of several processes, all of them pass the same values; see
         `check_replicated`.
       like: a tree that has the same paths: arrays, `jax.ShapeDtypeStruct`s with shardings, or
@@ -27,7 +27,7 @@ def place(tree: T, like: object) -> T:
         laid out like those of an nnx state. Where it has no sharding, a value stays as it is.
 
     Returns:
-      `tree` with arrays of jax; values keep their dtypes. What isn't an array stays as it is.
+      `tree` with jax arrays; values keep their dtypes. What isn't an array stays as it is.
 
     Raises:
       ArgumentError: `like` has no counterpart of an array, its layout doesn't divide the array, or

@@ -1,6 +1,6 @@
 """What a training loop needs besides the model: its state, files, devices and schedules.
 
-Each file holds one thing, under the name of its module in Flax, and none needs a style of modules:
+Each file has the name of its module in Flax, and none depends on a style of modules:
 a training state carries any function and any tree of parameters. The most common names are here as
 well:
 

@@ -51,7 +51,7 @@ def place_of(value: Any, name: str, variable: Variable[Any] | None = None) -> Sh
 def placed(
     source: Numbers | Tensor, dtype: np.dtype[Any], sharding: Sharding | None, *, own: bool
 ) -> jax.Array:
-    """An array of jax with the dtype and sharding.
+    """A jax array with the dtype and sharding.
 
     Unless the numbers are our `own`, they are copied: jax may use the memory of a NumPy array.
 

@@ -7,7 +7,7 @@ the user called, and no path is computed unless an error is raised.
 
     In blocks[0].attention (Attention), method __call__.
 
-An error of this library has the path in front of its message, any other error in a note.
+The message of an error of this library begins with the path; any other error has it in a note.
 """
 
 from __future__ import annotations

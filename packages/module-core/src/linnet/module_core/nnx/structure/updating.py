@@ -32,7 +32,7 @@ def update(node: object, state: object, /, *states: object) -> None:
     a bare value only sets the value. Leaves at new paths are added, variables as copies, since the
     state's variables belong to another object.
 
-    An array that is spread over devices keeps its layout: an array of NumPy, or one that jax has
+    An array that is spread over devices keeps its layout: a NumPy array, or one that jax has
     put on its default device, is cut into the same parts. An array that was placed somewhere
     (`jax.device_put` with a device or sharding) stays there.
 
