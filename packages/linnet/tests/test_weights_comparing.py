@@ -112,7 +112,7 @@ def test_the_first_layer_that_differs(style, repeated):
     assert found.layers.index(found.first) == 7
     text = str(found)
     assert "<- first" in next(line for line in text.splitlines() if "model.h.2.ln" in line)
-    assert "part at model.h.2.ln" in text
+    assert "diverge at model.h.2.ln" in text
     assert text.endswith("after 7 that agree.")
 
 
