@@ -265,3 +265,45 @@ def test_numbers_in_a_state_become_weights():
     for layer, after in ((given, 7), (made, 7)):
         np.testing.assert_array_equal(layer(x), 2 * x)
         assert int(layer.state["trip"]["distance"].value) == after
+
+
+def as_numbers(x):
+    """Uses the batch size in every way in which it has to be a number."""
+    n = len(x)
+    if n > 1:
+        x = x.reshape(n, -1)
+    rows = [x[i] for i in range(x.shape[0])]
+    return jnp.stack(rows), x.sum(0, keepdims=True) / float(n), {"half": x[: n // 2]}
+
+
+def call_linen(module, inputs):
+    return as_numbers(module(inputs))
+
+
+class Numbers(nnx.Module):
+    def __init__(self, *, rngs):
+        self.w = nnx.Param(jnp.ones((3, 2)))
+
+    def __call__(self, inputs):
+        return as_numbers(inputs @ self.w)
+
+
+@pytest.mark.parametrize(
+    "layer", [FlaxLayer(Dense(2), method=call_linen), NNXLayer(Numbers)], ids=["linen", "nnx"]
+)
+def test_a_module_may_compute_with_an_unknown_batch_size(layer):
+    inputs = keras.Input((3,))
+    rows, mean, halves = layer(inputs)
+    assert (rows.shape, mean.shape, halves["half"].shape) == ((None, 2), (1, 2), (None, 2))
+    model = keras.Model(inputs, keras.layers.Dense(2)(rows))
+    model.compile("sgd", "mse")
+    model.fit(X, Y, batch_size=4, verbose=0)
+    assert model.predict(X, verbose=0).shape == (8, 2)
+
+
+def test_an_error_with_an_unknown_batch_size_is_that_of_a_known_one():
+    def fails(module, inputs):
+        return inputs if len(inputs) == 1 else inputs.reshape(len(inputs), 2)
+
+    with pytest.raises(TypeError, match=r"shape \(97, 3\) .*shape \(97, 2\)"):
+        FlaxLayer(Dense(2), method=fails)(keras.Input((3,)))

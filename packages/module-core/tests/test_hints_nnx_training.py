@@ -20,8 +20,8 @@ TX = optax.adam(0.1)
 class Model(nnx.Module):
     """A kernel and a running mean, and whole numbers that one may ask for."""
 
-    def __init__(self, counted=None, parts=1):
-        self.kernel = nnx.Param(jnp.ones((2, 3)))
+    def __init__(self, counted=None, parts=1, size=3):
+        self.kernel = nnx.Param(jnp.ones((2, size)))
         self.mean = nnx.BatchStat(jnp.zeros(3))
         self.decoder = nnx.List([nnx.Dict(w=nnx.Param(jnp.ones(3))) for _ in range(parts)])
         if counted is not None:
@@ -160,6 +160,11 @@ REMEDIES = [
         "Make a new optimizer after adding or removing parameters, or to train another model",
         lambda: updated(model := Model(parts=2), gradients(model), made_for=Model()),
         lambda: updated(model := Model(parts=2), gradients(model), made_for=model),
+    ),
+    Remedy(
+        "Was a layer replaced after the optimizer was made? Make a new optimizer afterwards.",
+        lambda: updated(model := Model(size=4), gradients(model), made_for=Model()),
+        lambda: updated(model := Model(size=4), gradients(model), made_for=model),
     ),
 ]
 

@@ -227,6 +227,14 @@ def test_mistakes_with_optimizers_are_named():
         ArgumentError, match="The 4 variables of the model that Param selects aren't"
     ):
         adam.update(model, nnx.state(model, nnx.Param))
+    model = Model()
+    model.low = nnx.LoRAParam(jnp.ones(5))
+    adam = nnx.Optimizer(Model(), optax.adam(0.1), wrt=nnx.Param)
+    with pytest.raises(
+        ArgumentError,
+        match=r"of other shapes: opt_state\[0\]\.mu\['low'\] has \(3,\), expected \(5,\); .*\.nu",
+    ):
+        adam.update(model, nnx.state(model, nnx.Param))
 
     def fail(*_):
         raise ValueError("my own")
@@ -237,6 +245,15 @@ def test_mistakes_with_optimizers_are_named():
     with pytest.raises(ValueError, match="^my own$"):
         own.update(model, nnx.state(model, nnx.Param))
     assert int(optimizer.step.value) == int(adam.step.value) == 0
+
+
+def test_running_averages_that_a_filter_selects_beside_parameters_are_named():
+    model = Model()
+    with pytest.warns(UserWarning, match=r"running averages of batch statistics.*: mean\.\n"):
+        nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Not(nnx.PathContains("calls")))
+    alone = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.BatchStat)  # asked for: no warning
+    alone.update(model, {"mean": jnp.ones(3)})
+    assert float(model.mean[0]) == pytest.approx(-0.1)
 
 
 def test_averages_of_parameters():

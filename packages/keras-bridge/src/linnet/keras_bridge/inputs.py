@@ -2,6 +2,9 @@
 
 Keras builds a layer from shapes only. A module is initialized with example inputs, and an embedding
 needs integers, so the dtypes of the first call are stored, and saved with the shapes.
+
+A placeholder may have unknown sizes, such as that of the batch. `with_sizes` replaces them with a
+number; the outputs for two numbers show which of their sizes are unknown as well.
 """
 
 from __future__ import annotations
@@ -58,6 +61,47 @@ def are_floats(inputs: object) -> bool:
 def as_integers(inputs: object) -> object:
     """The same inputs as 32-bit integers, if they aren't integers already."""
     return jax.tree.map(lambda x: x.astype("int32") if are_floats(x) else x, inputs)
+
+
+def has_unknown_sizes(inputs: object) -> bool:
+    """Whether a placeholder among the inputs has an unknown size."""
+    return any(_is_placeholder(x) and None in x.shape for x in jax.tree.leaves(inputs))
+
+
+def with_sizes(inputs: object, size: int) -> object:
+    """The same inputs, with placeholders in which `size` replaces each unknown size.
+
+    >>> with_sizes({"x": keras.KerasTensor((None, 3))}, 2)["x"].shape
+    (2, 3)
+    """
+
+    def of_one(x: Any) -> object:
+        if not _is_placeholder(x):
+            return x
+        return keras.KerasTensor([size if n is None else n for n in x.shape], x.dtype)
+
+    return jax.tree.map(of_one, inputs)
+
+
+def common(first: object, second: object) -> object:
+    """Placeholders for outputs of both kinds: a size that differs is unknown.
+
+    >>> common(keras.KerasTensor((2, 3)), keras.KerasTensor((5, 3))).shape
+    (None, 3)
+    """
+
+    def of_one(a: Any, b: Any) -> object:
+        if not _is_placeholder(a):
+            return a
+        return keras.KerasTensor(
+            [n if n == m else None for n, m in zip(a.shape, b.shape, strict=True)], a.dtype
+        )
+
+    return jax.tree.map(of_one, first, second)
+
+
+def _is_placeholder(x: object) -> bool:
+    return isinstance(x, keras.KerasTensor)
 
 
 def _example(shape: Shape, dtype: str) -> object:

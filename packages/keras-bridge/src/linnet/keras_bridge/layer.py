@@ -28,6 +28,9 @@ from ._compat import global_seed_generator, in_stateless_scope
 from .place import Place
 from .weights import Weights, abstract_key, is_tracing
 
+# What an unknown size is tried with. Far apart, so that they differ after strides and pooling.
+SIZES = 97, 211
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -223,6 +226,27 @@ class ModuleLayer(keras.Layer, ABC):  # type: ignore[misc]  # Keras has no types
             error.args = (text,)
             error.message, error.where, error.hint = text, None, None
             raise
+
+    def compute_output_spec(self, *args: object, **kwargs: object) -> Any:
+        """The outputs for placeholders, as placeholders.
+
+        Keras represents an unknown batch size by a symbol. A module that needs a number, as in
+        `len(x)` or `range(x.shape[0])`, is traced with two sizes instead; the sizes in which the
+        outputs differ are unknown.
+        """
+        try:
+            return super().compute_output_spec(*args, **kwargs)
+        except LinnetError:
+            raise
+        except Exception:
+            if not known_inputs.has_unknown_sizes((args, kwargs)):
+                raise
+        # Outside of the handler, so that an error of the module doesn't mention the symbol.
+        found = []
+        for size in SIZES:
+            given: Any = known_inputs.with_sizes((args, kwargs), size)
+            found.append(super().compute_output_spec(*given[0], **given[1]))
+        return known_inputs.common(*found)
 
     def _checked_outputs(self, inputs: object, is_training: bool) -> object:
         outputs = self._call_with(lambda x: self._run(x, is_training), inputs)

@@ -14,6 +14,7 @@ it is added (Rajbhandari et al. 2020, ZeRO, arXiv:1910.02054, stage 1).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any, Generic, Protocol
@@ -33,7 +34,7 @@ from ..structure.updating import update
 from ..variable.layout import laid_out
 from ..variable.sharding_metadata import OPTIMIZER_SHARDING, axis_names_of, optimizer_metadata
 from ..variable.variable import Variable
-from ..variable.variable_types import OptArray, OptState, OptVariable, Param
+from ..variable.variable_types import BatchStat, OptArray, OptState, OptVariable, Param
 from .initial_states import initial_state
 
 _MISSING: Any = object()
@@ -68,7 +69,8 @@ class Optimizer(Pytree, Generic[M]):
     Args:
       model: the model to optimize; the optimizer keeps no reference to it.
       tx: an optax transformation, or anything with its `init` and `update`.
-      wrt: filter for the variables to optimize; usually `nnx.Param`.
+      wrt: filter for the variables to optimize; usually `nnx.Param`. A filter by path alone also
+        selects batch statistics, and warns of it.
       graph: accepted for Flax's programs.
 
     Attributes:
@@ -188,7 +190,8 @@ class Optimizer(Pytree, Generic[M]):
 
     def _explain(self, error: Exception, params: object, opt_state: object) -> None:
         """Raises the underlying error if the model caused the transformation's error."""
-        wanted: Any = jax.tree.structure(jax.eval_shape(self.tx.init, params))
+        expected: Any = jax.eval_shape(self.tx.init, params)
+        wanted: Any = jax.tree.structure(expected)
         if wanted != jax.tree.structure(opt_state):
             raise ArgumentError(
                 f"The {len(_flat(params))} variables of the model that {_name_of(self.wrt)} "
@@ -196,6 +199,22 @@ class Optimizer(Pytree, Generic[M]):
                 hint=(
                     "Make a new optimizer after adding or removing parameters, or to train "
                     "another model."
+                ),
+            ) from error
+        there: list[Any] = jax.tree.leaves(opt_state)
+        wrong = [
+            f"opt_state{jax.tree_util.keystr(path)} has {jnp.shape(old)}, expected {new.shape}"
+            for (path, new), old in zip(
+                jax.tree_util.tree_leaves_with_path(expected), there, strict=True
+            )
+            if jnp.shape(old) != new.shape
+        ]
+        if wrong:
+            raise ArgumentError(
+                f"The optimizer was made for variables of other shapes: {'; '.join(wrong[:8])}.",
+                hint=(
+                    "Was a layer replaced after the optimizer was made? Make a new optimizer "
+                    "afterwards."
                 ),
             ) from error
 
@@ -352,6 +371,16 @@ def _check_optimizable(model: object, params: object, wrt: Filter) -> None:
                 "Give them another Variable type than the parameters, or leave them out: "
                 "wrt=nnx.All(nnx.Param, nnx.Not(nnx.PathContains('count')))."
             ),
+        )
+
+    averages = [p for p, v in flat.items() if isinstance(v, BatchStat)]
+    if averages and len(averages) < len(flat):
+        warnings.warn(
+            f"wrt={_name_of(wrt)} selects running averages of batch statistics beside parameters, "
+            f"and the optimizer will change them: {_listed(averages)}.\n"
+            "  To train the parameters alone, write nnx.All(nnx.Param, ...) around the filter, for "
+            "the gradient as well.",
+            stacklevel=3,
         )
 
 
