@@ -1,9 +1,8 @@
 """What every layer accepts, and the errors that it raises for the rest: one rule for each question.
 
-The rules are those of `linnet.module_core.layers.checks`. Here they are asked of a layer from
-outside: each argument that is a size, an axis or a rate is given values that break its rule, and
-each input values that are not arrays. `contracts` and `nnx_contracts` do so for each row of their
-tables.
+The rules are those of `linnet.module_core.layers.checks`. Here they are tested on a whole layer:
+each argument that is a size, an axis or a rate gets values that break its rule, and each input gets
+values that are not arrays. `contracts` and `nnx_contracts` do so for each row of their tables.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ AXES = ("axis", "axes")
 
 
 def require_rules_of_arguments(arguments: Mapping[str, Any], call: Callable[..., Any]) -> None:
-    """Gives each argument that has a rule values that break it.
+    """Passes values that break the rule of each argument that has one.
 
     Args:
       arguments: a layer's arguments, by name, with valid values.
@@ -62,7 +61,7 @@ def _wrong(name: str, value: Any) -> Iterator[tuple[Any, type[Exception], str]]:
 
 
 def require_rule_of_inputs(inputs: tuple[Any, ...], call: Callable[..., Any]) -> None:
-    """Passes the last input as nested lists, which are accepted, and as what isn't numeric.
+    """Passes the last input as nested lists, which are accepted, and as non-numeric values.
 
     Args:
       inputs: arrays that fit.

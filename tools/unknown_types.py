@@ -1,9 +1,9 @@
-"""How often the sources say `Any`: the share of annotated arguments and of returns that are it.
+"""How often the sources say `Any`: its share among annotated arguments and returns.
 
-What is `Any` tells an editor nothing. It is right where the value is the user's own; everywhere
-else it hides what the code knows. `[tool.linnet.any]` in pyproject.toml holds the highest shares
-that are allowed, so that they only fall. An alias of `Any` says what the value is, but a type
-checker knows no more of it: the shares that count aliases as `Any` have ceilings, too.
+`Any` tells an editor nothing. It is right where the value is the user's own; everywhere else it
+hides what the code knows. `[tool.linnet.any]` in pyproject.toml holds the highest shares that are
+allowed, so that they only fall. An alias of `Any` says what the value is, but tells a type checker
+nothing more: the shares that count aliases as `Any` have ceilings, too.
 
     python tools/unknown_types.py          the figures of each package; fails above the ceiling
 """

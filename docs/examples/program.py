@@ -68,7 +68,7 @@ def show_progress(step: int, steps: int, text: str, *, keep: bool) -> None:
 
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second ends the program at once."""
+    """An event that the first Ctrl-C sets; the second ends the program immediately."""
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:

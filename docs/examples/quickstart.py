@@ -5,7 +5,7 @@
 Read it from top to bottom: the model, the data, the training step, the loop, what is written, the
 program. It needs linnet, optax, scikit-learn, matplotlib and safetensors, and no network: the
 1,797 scans of 8x8 pixels come with scikit-learn. The learning curves, the digits that are misread
-and the parameters end up in the folder `out` beside this file, or in the one of `--out`.
+and the parameters end up in the folder `out` next to this file, or in the one of `--out`.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """
@@ -53,7 +53,7 @@ BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by the color-blind, too
 
 
 class CNN(nn.Module):
-    """Three convolutions and two dense layers, with Dropout in front of the dense ones."""
+    """Three convolutions and two dense layers, with Dropout before the dense ones."""
 
     channels: int = 32
     dropout: float = 0.25
@@ -337,7 +337,7 @@ def show_progress(now: Epoch, epochs: int, epoch_ends: bool = False) -> None:
 
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second ends the program at once."""
+    """An event that the first Ctrl-C sets; the second ends the program immediately."""
     stop = threading.Event()
 
     def on_signal(*_: object) -> None:

@@ -98,7 +98,7 @@ class Changelog:
             elif line:
                 raise Refused(
                     f"{self.where}: {line!r} is neither a section nor an entry of one.",
-                    f"Under '## {heading}' stand sections, '### ' and one of "
+                    f"'## {heading}' has sections, '### ' and one of "
                     f"{', '.join(SECTIONS)}; in these, entries that begin with '- '.",
                 )
         return {section: entries for section, entries in found.items() if entries}

@@ -128,7 +128,7 @@ def test_links_out_of_the_documents(text, expected):
 
 @pytest.mark.parametrize("folder", ["tools", "packages/struct"])
 def test_a_link_to_a_file_that_is_not_there_is_an_error(folder):
-    with pytest.raises(PluginError, match="nothing.py, which isn't there"):
+    with pytest.raises(PluginError, match="nothing.py, which doesn't exist"):
         site_hooks._turned(f"[s](../../{folder}/nothing.py)", "guides/x.md", "docs/guides")
 
 

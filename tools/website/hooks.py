@@ -41,7 +41,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     The version is in the header and in the titles.
     """
     for kept in (reference.texts, reference.described, reference._on_lines_of_their_own):
-        kept.cache_clear()  # while one writes, pages change
+        kept.cache_clear()  # pages change while you write
     config.site_name += f" {workspace.find('linnet').version}"
     if not config.repo_url:
         config.edit_uri = None
@@ -60,7 +60,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns links that leave docs/, and puts in what comes from the README."""
+    """Redirects links that leave docs/, and inserts the parts that come from the README."""
     uri = page.file.src_uri
     text = _turned(markdown, uri, _origin(uri))
     if uri in reference.texts():
@@ -69,9 +69,9 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leaves methods out of the table of contents of an API page, and of changelogs the parts.
+    """Leaves methods out of the table of contents of API pages, and parts out of the changelogs'.
 
-    Sources, which mkdocstrings shows folded, aren't searched: they mention too much.
+    Sources, which mkdocstrings shows folded, aren't searched: they contain too many names.
     """
     if page.file.src_uri == "changelogs.md":
         for item in _items(page.toc.items):
@@ -147,13 +147,13 @@ def _section(title: str) -> str:
 def _link(match: re.Match[str], page: str, base: str) -> str:
     """A link that leads to a page of the site, or its text alone.
 
-    A package's folder becomes its API page, a program its own page, a file that the site shows
-    elsewhere that page. Of anything else that is in the repository the text is left.
+    A link to a package's folder leads to its API page, one to a program or another file that the
+    site shows leads to its page. Of links to other files in the repository, only the text remains.
     """
     label, (target, _, anchor) = match[1], match[2].partition("#")
     path = posixpath.normpath(posixpath.join(base, target))
     if not path.startswith("docs/") and not (ROOT / path).exists():
-        raise PluginError(f"{page} links to {target}, which isn't there.")
+        raise PluginError(f"{page} links to {target}, which doesn't exist.")
     shown = _shown(path)
     if shown is None and path.startswith("docs/") and path.endswith(SHOWN):
         shown = path.removeprefix("docs/")  # if it isn't there, mkdocs says so

@@ -147,12 +147,12 @@ def test_scanned_parameters():
 def test_random_streams_are_split_or_copied(split):
     noise, _ = run(split_rngs={"params": False, "dropout": split})
     same = [np.array_equal(noise[:, 0], noise[:, t]) for t in range(1, 5)]
-    # Of six zeros or twos, two steps may well draw the same.
+    # Each draw has six values, zeros or twos, so two steps may well draw the same.
     assert all(same) != split
 
 
 def test_a_cell_s_parameters_may_be_scanned_too():
-    """Fields other than the defaults: a built-in cell is run step by step, one step a row."""
+    """Fields other than the defaults: a built-in cell is run step by step, one step per row."""
     layer = linen.RNN(
         linen.SimpleCell(4),
         variable_axes={"params": 0},
@@ -177,7 +177,7 @@ def test_a_subclass_that_changes_the_step_is_run_step_by_step():
             return carry, 2 * y
 
     class Renamed(linen.GRUCell):
-        """Changes nothing of the step."""
+        """Doesn't change the step."""
 
     plain, variables = linen.RNN(linen.GRUCell(4)).init_with_output(jax.random.key(0), X)
     np.testing.assert_allclose(linen.RNN(Doubled(4)).apply(variables, X), 2 * plain, rtol=1e-5)

@@ -1,6 +1,6 @@
 """Hints whose text depends on the model, and all notes, followed to the letter.
 
-`test_hints_linen.py` looks whether the hints are complete. Notes aren't read from the sources.
+`test_hints_linen.py` checks that the hints are complete. Notes aren't read from the sources.
 """
 
 import jax

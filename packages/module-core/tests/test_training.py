@@ -376,7 +376,7 @@ class TestCheckpoints:
 
     def test_orbax_s_checkpointer_writes_and_reads_a_folder(self, tmp_path, monkeypatch):
         class Checkpointer:
-            """As much of orbax as is called."""
+            """The part of orbax that is called."""
 
             def save(self, path, item, force):
                 path.mkdir()

@@ -115,7 +115,7 @@ def _bounds(index: Index | None, shape: tuple[int, ...]) -> _Bounds:
 
 
 def on_devices(layout: Sharding, what: str) -> Sharding:
-    """A layout, or instead of one on an abstract mesh, the same on the mesh that is set.
+    """A layout; for one on an abstract mesh, the same layout on the mesh that is set.
 
     Args:
       layout: the layout.

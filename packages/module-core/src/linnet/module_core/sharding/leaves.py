@@ -26,7 +26,7 @@ class Shaped(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """Its dtype, which may be one of keys."""
+        """Its dtype, which may be a dtype of random keys."""
 
 
 ForEach = Callable[[str, object, object], object]
