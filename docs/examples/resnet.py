@@ -6,8 +6,8 @@ CHECKPOINT is a folder with config.json and model.safetensors, of a network with
 as ResNet-18) or bottlenecks (ResNet-50). If it is omitted, a tiny one with random weights is used.
 The running statistics of its BatchNorm layers are loaded, too, and are used in evaluation.
 
-The program then replaces the last layer, and trains it alone to tell striped images by the
-direction of the stripes; the rest is frozen, its statistics included. If CHECKPOINT has an
+The program then replaces the last layer, and trains it alone to classify images by the direction of
+their stripes; the rest is frozen, including its statistics. If CHECKPOINT has an
 expected.npz, outputs are compared with PyTorch's. The program needs linnet and optax.
 
 Shapes: B batch, H height, W width, C channels: last here, first in PyTorch.
@@ -59,7 +59,7 @@ class Unit(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Two convolutions, or three with fewer channels within, beside the identity."""
+    """Two convolutions, or three with fewer channels within, added to the identity."""
 
     def __init__(
         self, config: Mapping[str, Any], into: int, out: int, stride: int, *, rngs: nnx.Rngs
@@ -119,7 +119,7 @@ class ResNet(nnx.Module):
 
 
 def load_model(folder: Path) -> ResNet:
-    """The model of a folder, which evaluates: it uses the running statistics."""
+    """The model in a folder, in evaluation mode: it uses the running statistics."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     model = nnx.eval_shape(lambda: ResNet(config, rngs=nnx.Rngs(0)))
     model.eval()

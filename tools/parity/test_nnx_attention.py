@@ -1,7 +1,7 @@
 """nnx attention: what Flax computes, bit for bit where Flax's own path is taken.
 
 The same layer is built from both libraries: parameters, streams' counts and caches are compared bit
-by bit, outputs as well where the sequence of operations is one (jax's attention for short
+by bit, outputs as well where the sequence of operations is the same (jax's attention for short
 sequences, the explicit formula with dropout or sown weights), eager with eager.
 """
 
@@ -247,7 +247,7 @@ def test_what_is_refused_by_both():
 
 
 def test_difference_the_end_of_the_cache():
-    """Flax goes on past it, overwriting the last position; several tokens at once it refuses."""
+    """Flax overwrites the last position, and raises an error for several tokens in one call."""
     ours, theirs = pair(4, 8, decode=True)
     for layer in (ours, theirs):
         layer.init_cache((2, 2, 8))
@@ -272,7 +272,7 @@ def x64():
 
 @pytest.mark.usefixtures("x64")
 def test_difference_float64():
-    """Through jax's attention Flax rounds the softmax to float32."""
+    """By using jax's attention, Flax rounds the softmax to float32."""
     x = np.random.default_rng(0).normal(size=(5, 1, 8))
     logits = np.einsum("qhd,khd->hqk", x, x) / np.sqrt(8)
     weights = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

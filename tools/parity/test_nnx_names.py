@@ -107,7 +107,7 @@ def functions():
 
 
 def parameters(function):
-    """Name, kind and default of each parameter; no name where it goes by position alone."""
+    """Name, kind and default of each parameter; no name if it is positional-only."""
     try:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

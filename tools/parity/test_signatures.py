@@ -95,7 +95,7 @@ def helper_names():
 
 
 def kinds(function):
-    """Which parameters go by position alone, or by name alone; a module's own two are fields."""
+    """Which parameters are positional-only or keyword-only; a module's own two are fields."""
     found = parameters(function) or ()
     return [(n, str(p.kind)) for n, p in found if n not in ("parent", "name")]
 

@@ -18,12 +18,12 @@ GRAPHS = {name: imports.graph_of(files, name) for name, files in FILES.items()}
 
 # Imports inside of functions, with the reason.
 WHEN_ASKED = {
-    # A table takes as long to import as a seventh of linen, and few programs draw one.
+    # Importing tables takes a seventh of the time of linen, and few programs draw one.
     ("linnet.module_core", "linen.module"): {"linen.summary"},
-    # Importing one style never imports the other, and these are of use with linen alone.
+    # Importing one style never imports the other, and these are useful with linen alone.
     ("linnet.module_core", "sharding.rules"): {"nnx.filters"},
 }
-# What starts before the user's program loads little of its own.
+# Code that runs before the user's program loads few files.
 STARTS_FIRST = {"linnet.flax": "running."}
 
 
@@ -62,7 +62,7 @@ def test_styles_know_functions_and_not_each_other(package):
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)
 def test_no_two_files_are_the_same(package):
-    """The check of a release's wheel says no to it."""
+    """The check of a release's wheel rejects them."""
     seen = {}
     for file in package.modules:
         text = file.read_text(encoding="utf-8").strip()

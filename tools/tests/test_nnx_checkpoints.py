@@ -12,7 +12,7 @@ from linnet.struct import serialization
 
 
 class Model(nnx.Module):
-    """All that a state can hold: shared, listed, of low precision, whole numbers, kinds of keys."""
+    """All that a state can hold: shared, listed, of low precision, integers, kinds of keys."""
 
     def __init__(self, seed):
         rngs = nnx.Rngs(seed, fast=jax.random.key(seed, impl="rbg"))
@@ -61,7 +61,7 @@ def test_orbax(tmp_path):
         checkpointer.wait_until_finished()
         graphdef, expected = nnx.split(nnx.eval_shape(lambda: make(0)))
         same(nnx.merge(graphdef, checkpointer.restore(tmp_path / "model", expected)), model)
-        # Into a model that is there already, whose variables keep their identity.
+        # Into a model that already exists, whose variables keep their identity.
         other = Model(2)
         kernel = other.layers[0]
         nnx.update(other, checkpointer.restore(tmp_path / "model", nnx.state(other)))

@@ -1,4 +1,4 @@
-"""The guides that are notebooks, too, run in a kernel; `test_site` sees that they are current."""
+"""The guides that are also notebooks run in a kernel; `test_site` checks that they are current."""
 
 import importlib.util
 import json

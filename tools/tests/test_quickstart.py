@@ -25,7 +25,7 @@ FILES = {"digits.png", "digits.safetensors"}
 
 
 def start(folder, *, epochs):
-    """The program on a machine without a display, compiling in a hurry."""
+    """The program on a machine without a display, compiled quickly."""
     env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), "--out", str(folder), "--epochs", str(epochs)],

@@ -1,13 +1,14 @@
 """The pages in docs/api: expands lines such as `::: nn.Dense`.
 
-These pages are written, so that names are in an order that somebody chose, under the names that
-users type. A line is one of
+People write these pages, so names are in a chosen order, in the form that users type. A line is one
+of
 
-    ::: nn.Dense                      what the docstring and the signature say of it
-    ::: nnx.bridge.ToNNX              the same of a name in a namespace
-    ::: nn from linnet.layers_norm    all that is from there and on no line of its own
+    ::: nn.Dense                      the docstring and the signature
+    ::: nnx.bridge.ToNNX              the same for a name in a namespace
+    ::: nn from linnet.layers_norm    all names from there that have no separate line
 
-A name that an earlier page describes leads there, and one of jax's to jax's documentation.
+A name that an earlier page describes becomes a link to it, and a name of jax a link to jax's
+documentation.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def described() -> dict[str, str]:
 
 
 def names(text: str) -> list[str]:
-    """What the lines of a page name."""
+    """The names in the lines of a page."""
     return [name for match in LINE.finditer(text) for name in _names(match)]
 
 
@@ -56,7 +57,7 @@ def full(name: str) -> str:
 
 
 def expanded(text: str) -> str:
-    """A page with each line replaced by what mkdocstrings makes a description of."""
+    """A page with each line replaced by the text from which mkdocstrings makes a description."""
 
     def replaced(match: re.Match[str]) -> str:
         level = 3 if re.search(r"^## ", text[: match.start()], re.MULTILINE) else 2

@@ -96,7 +96,7 @@ def test_spectral_norm_finds_the_singular_value_step_by_step():
     inner = Linear(Rngs(0))
     kernel = np.asarray(inner.kernel[...])
     layer = nnx.SpectralNorm(inner, rngs=Rngs(1))
-    for _ in range(60):  # the kernel is replaced by the quotient: its own value comes to be one
+    for _ in range(60):  # the kernel is replaced by the quotient, whose singular value becomes 1
         y = layer(X)
     np.testing.assert_allclose(np.linalg.norm(inner.kernel[...], 2), 1, rtol=1e-4)
     np.testing.assert_allclose(layer.batch_stats["kernel", "sigma"][...], 1, rtol=1e-4)
@@ -199,7 +199,7 @@ MISTAKES = [
     (
         lambda: nnx.InstanceNorm(6, feature_axes=0, rngs=Rngs(0))(X),
         ArgumentError,
-        r"InstanceNorm: feature_axes=0 contain the leading axis",
+        r"InstanceNorm: feature_axes=0 contains the leading axis",
     ),
     (
         lambda: nnx.SpectralNorm(Linear, rngs=Rngs(0)),

@@ -76,7 +76,7 @@ def test_several_batch_dimensions_leave_the_parameters_as_they_are():
     assert variables["params"]["query"]["kernel"].shape == (5, 2, 3)
 
 
-# Signatures: names, order and defaults; Linnet's own arguments come after them, by name alone.
+# Signatures: names, order and defaults; Linnet's own arguments come after them, keyword-only.
 
 FIELDS = {
     "num_heads": inspect.Parameter.empty,

@@ -30,7 +30,7 @@ def normal(key, *shape):
     return jax.random.normal(key, shape) / WIDTH
 
 
-# The names that arrays have of their own; rules say the same, of stacks.
+# The names in the arrays' own metadata; the rules for stacks say the same.
 NAMES = {"kernel": ("data", "model"), "scale": (None,), "cached": ("data", None)}
 
 
@@ -125,7 +125,7 @@ def run(style, make, layouts):
 
 
 class Divided(nnx.Module):
-    """Its optimizer alone is divided."""
+    """Only its optimizer is divided."""
 
     def __init__(self, rngs):
         def block(rngs):

@@ -1,7 +1,7 @@
 """Lifted transforms within plain ones: nothing traced reaches a variable of an outer trace.
 
-Each lifted transform, over each plain transform of jax, over a module that is bound outside of it.
-What is written is refused as a plain write is, and nothing has changed; what is only read works.
+Each lifted transform runs under each plain transform of jax, on a module bound outside of it. A
+write raises an error, as a plain write does, and changes nothing; a read works.
 """
 
 import jax
@@ -65,7 +65,7 @@ def repeated(m, x, write):
 
 
 def stacked(m, x, write):
-    """Statistics of its own for each example: made inside, since those outside have no axis."""
+    """Separate statistics for each example: made inside, since those outside have no axis."""
     axes = {"state": None} if not write else {"state": nn.Out(0)}
     if not write:
         return nn.vmap(writing(write), variable_axes=axes)(m, x[None])[0]

@@ -1,6 +1,6 @@
 """`GLU` and `MLP`: the feed-forward layers of transformers, with and without a gate, as modules.
 
-Their maps are `Dense` layers of their own, which interceptors, quantizers and adapters can find.
+Their maps are separate `Dense` layers, which interceptors, quantizers and adapters can find.
 """
 
 from __future__ import annotations

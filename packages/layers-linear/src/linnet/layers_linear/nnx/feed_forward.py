@@ -1,6 +1,6 @@
 """`GLU` and `MLP`: the feed-forward layers of transformers, with and without a gate, as modules.
 
-Their maps are `Linear` layers of their own, which can be replaced or wrapped in adapters.
+Their maps are separate `Linear` layers, which can be replaced or wrapped in adapters.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def instance_norm(
     features = axes_of(feature_axes, x.ndim, "feature_axes")
     if 0 in features:
         raise ArgumentError(
-            f"feature_axes={feature_axes!r} contain the leading axis of the inputs, whose shape "
+            f"feature_axes={feature_axes!r} contains the leading axis of the inputs, whose shape "
             f"is {x.shape}; that axis is the batch.",
             hint="Add a batch dimension, e.g. with x[None], or name other axes.",
         )
