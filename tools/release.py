@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     bump = commands.add_parser("bump", help="write a new version into the files")
     bump.add_argument("package", metavar="PACKAGE", help="such as layers-norm")
     bump.add_argument("part", choices=PARTS, help="first: the version stays, nothing was released")
-    bump.add_argument("--date", type=_date, default=_today(), help="the release date; default: today")
+    bump.add_argument("--date", type=_date, default=_today(), help="release date; default: today")
     bump.set_defaults(run=_bump)
 
     build = commands.add_parser("build", help="build the files to upload, and check them")
