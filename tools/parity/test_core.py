@@ -436,7 +436,7 @@ LIFTED = {
     "remat_scan": on(
         lambda f, s, x: f.lift.remat_scan(lambda s, x: step(s, x, 0.0)[0], (2, 2))(s, x)
     ),
-    # Flax keeps what a trace did by the first argument, so each program has another one.
+    # Flax caches what a trace did by the first argument, so each program has a different one.
     "jit": on(lambda f, s, x: f.lift.jit(lambda s, _, x: two_layers(s, x))(s, "a", x)),
     "jit, static": on(
         lambda f, s, x: f.lift.jit(lambda s, *args: dense(s, *args[1:]), static_argnums=(2,))(
@@ -591,7 +591,7 @@ def embed(method, *args):
 
 
 def attend(*args, **kwargs):
-    """What the real positions get: those of the padding are not defined."""
+    """The outputs at the real positions: those at the padding are not defined."""
 
     def fn(f):
         y, variables = layer("multi_head_dot_product_attention", *args, **kwargs)(f)

@@ -76,7 +76,7 @@ def test_apply(name):
     assert_same(ours, theirs)
 
 
-# Compiling takes seconds a model: those whose arithmetic differs, not those that differ in names.
+# Compiling takes seconds per model: only models whose arithmetic differs, not just their names.
 @pytest.mark.parametrize("name", ["streams", "noisy", "deep", "counter", "images", "tokens"])
 def test_jitted(name):
     variables = flax_variables(name)

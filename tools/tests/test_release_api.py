@@ -110,7 +110,7 @@ FILES = {
 
 
 def package(folder, replaced=("", "")):
-    """What `toy` offers, with the one place that holds the first string holding the second."""
+    """The API of `toy` after the only occurrence of one string is replaced by another."""
     folder.mkdir()
     before, after = replaced
     assert before == "" or sum(t.count(before) for t in FILES.values()) == 1, before
@@ -139,7 +139,7 @@ BREAKS = [
     ("axis=-1, **options", "axis=-1, power, **options", "call(power) is new and required"),
     ("x, /, scale=1.0, *, axis=-1, **options", "x, /, scale=1.0, *, axis=-1", "call(options) is g"),
     ("def call(", "async def call(", "call must be awaited"),
-    # Constructors that nobody wrote.
+    # Generated constructors.
     ("    axis: int = -1\n", "", "Layer(axis) is gone"),
     ("features: int\n", "features: int\n    bias: int = 0\n", "Layer(axis) has another"),
     (
@@ -251,7 +251,7 @@ def here(tmp_path_factory):
 
 
 def test_constructors_are_read_as_python_makes_them(here):
-    """Of every dataclass, linen module and named tuple: what is read is what can be called."""
+    """For every dataclass, linen module and named tuple, what is read is what can be called."""
     compared = 0
     for p in workspace.packages():
         if p.short_name == "keras-bridge":  # cannot be imported without Keras

@@ -1,6 +1,6 @@
 """The files in .github agree with the rest of the repository, and may do only what they must.
 
-Whether GitHub understands it is checked by `nox -s workflows`, with tools made for that.
+Whether GitHub understands them is checked by `nox -s workflows`, with tools made for that.
 """
 
 import ast
@@ -51,7 +51,7 @@ def steps():
 
 
 def sessions_of(job, step):
-    """The nox sessions that a step runs, whatever the matrix puts in for its variables."""
+    """The nox sessions that a step runs, for every value of the variables in the matrix."""
     found = set()
     for name in re.findall(r'nox -s "?(\$?[\w]+)', step.get("run", "")):
         if name.startswith("$"):
@@ -84,7 +84,7 @@ def test_every_session_that_is_run_exists():
 
 
 def test_every_session_that_checks_is_run():
-    """A session that no workflow runs checks nothing; the rest is for people at their desks."""
+    """A session that no workflow runs checks nothing; the others are for developers' machines."""
     run = set().union(*(sessions_of(job, step) for job, step in steps()))
     at_desks = {"tests", "tests_on", "examples", "bench"}  # `matrix` is `tests` on each jax
     assert sessions_of_noxfile() - run == at_desks

@@ -22,7 +22,7 @@ def test_files(tmp_path):
     assert io.getsize(folder / "x.txt") == 4
     assert io.isdir(folder)
     io.copy(folder / "x.txt", folder / "y.txt")
-    with pytest.raises(AlreadyExistsError, match=r"y.txt exists already.\n.*overwrite=True"):
+    with pytest.raises(AlreadyExistsError, match=r"y.txt already exists.\n.*overwrite=True"):
         io.copy(folder / "x.txt", folder / "y.txt")
     with pytest.raises(AlreadyExistsError):
         io.rename(folder / "x.txt", folder / "y.txt")
@@ -48,7 +48,7 @@ def test_files_that_are_elsewhere_are_refused():
 
 
 def test_bytes_are_written_without_an_extra():
-    """Programs and libraries find what Flax always brings with it: msgpack, to write bytes."""
+    """Programs and libraries find what Flax always installs: msgpack, to write bytes."""
     written = linnet.flax.serialization.to_bytes({"kernel": jax.numpy.ones(2)})
     restored = linnet.flax.serialization.msgpack_restore(written)
     assert restored["kernel"].tolist() == [1, 1]

@@ -1,4 +1,4 @@
-"""Decoding with a cache gives what full causal attention gives, however the tokens come."""
+"""Decoding with a cache gives what full causal attention gives, however the input is split."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def start(**fields):
 
 
 def decode(layer, params, cache, x, *sizes, **call):
-    """Outputs and cache after `x` came in pieces of these sizes."""
+    """Outputs and cache after `x` was passed in pieces of these sizes."""
     return run(step_of(layer, params, **call), cache, x, *sizes)
 
 

@@ -1,4 +1,4 @@
-"""Decoding rows that are at different places: each gives what it would give alone."""
+"""Decoding rows that are at different positions: each gives what it would give alone."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from linnet.module_core.nnx import Module, Repeat, Rngs, view
 
 ROWS, LENGTH, PROMPT = 6, 12, 5
 X = jnp.asarray(np.random.default_rng(0).normal(size=(ROWS, LENGTH, 8)), jnp.float32)
-PROMPTS = np.array([5, 1, 3, 0, 2, 4])  # how long each row's prompt is
+PROMPTS = np.array([5, 1, 3, 0, 2, 4])  # the length of each row's prompt
 
 FIELDS = {
     "plain": {},
@@ -181,7 +181,7 @@ def test_positions_replace_those_that_follow_the_cached_ones():
 
 
 def test_packed_texts_are_what_they_are_alone():
-    """Two texts in a row, with positions that begin again, against each by itself."""
+    """Two texts in one row, with positions that start again, against each text on its own."""
     layer = linen.MultiHeadAttention(2, rotary=Rotary(base=20.0), window=4)
     params = layer.init(jax.random.key(0), X)
     segments = jnp.repeat(jnp.array([0, 1]), jnp.array([5, 7]), total_repeat_length=LENGTH)
@@ -237,7 +237,7 @@ def test_a_batch_that_is_split_over_devices_stays_split():
 
 
 def test_repeated_layers_have_a_cache_each():
-    """`view` makes the caches of all layers in a Repeat, also of those that alternate."""
+    """`view` makes the caches of all layers in a Repeat, including layers that alternate."""
     options = CacheOptions(per_row=True, dtype=jnp.float32)
 
     def block(window, rngs):

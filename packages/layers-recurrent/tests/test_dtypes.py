@@ -19,7 +19,7 @@ def types(tree):
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_sequence_has_the_types_of_its_steps(name):
-    """Whatever inputs, parameters, carry and `dtype` are."""
+    """For all types of inputs, parameters and carry, and every `dtype`."""
     cell, _ = CELLS[name]
     params, carry = declared(name)
     xs = inputs(name, B, 2)
@@ -55,7 +55,7 @@ def test_a_sequence_has_the_types_of_its_steps(name):
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", FAST)
 def test_half_precision_is_near_the_loop(name, dtype):
-    """Within two units in the last place a step: gates are computed in float32."""
+    """Within two units in the last place per step: gates are computed in float32."""
     cell, step = CELLS[name]
     params, carry = jax.tree.map(lambda a: jnp.asarray(a, dtype), declared(name))
     xs = jnp.asarray(inputs(name, B, 3), dtype)
@@ -101,7 +101,7 @@ def test_param_dtype_is_that_of_parameters_and_carry(name):
     ("name", "dtype"), [("lstm", jnp.bfloat16), ("gru", jnp.float16), ("simple", jnp.bfloat16)]
 )
 def test_gradients_in_half_precision(name, dtype):
-    """In the type of what they are by, near those in float32."""
+    """They have the types of what is differentiated, and are near those in float32."""
     cell, _ = CELLS[name]
     at = (*declared(name), inputs(name, B, 3))
 

@@ -1,7 +1,7 @@
 """A stateful model on a mesh of eight devices, which test_sharded_training.py runs.
 
-The batch is split over "data", the hidden layer over "model". Variables are laid out as they are
-made, the optimizer's follow them, and a step keeps every layout.
+The batch is split over "data", the hidden layer over "model". Variables are laid out when they are
+made, those of the optimizer follow them, and a step keeps every layout.
 """
 
 import jax
@@ -43,7 +43,7 @@ class Model(nnx.Module):
 
 def train(x, steps=3):
     model = Model(nnx.Rngs(0))
-    # The first bias stands before a norm: its gradient is rounding, which eps keeps small.
+    # The first bias comes before a norm: its gradient is rounding error, which eps keeps small.
     optimizer = nnx.Optimizer(model, optax.adam(1e-2, eps=1e-3), wrt=nnx.Param)
 
     @nnx.jit

@@ -179,11 +179,11 @@ def test_signature_begins_as_documented(path):
     documented = SIGNATURES[path].split(", ")
     ours = [written(p) for p in parameters]
     assert ours[: len(documented)] == documented
-    # What came later has a default.
+    # Parameters that were added later have a default.
     assert all("=" in p for p in ours[len(documented) :])
 
 
-# What holds for several layers.
+# Tests that several layers share.
 
 X = jax.random.normal(jax.random.key(3), (2, 8, 3))
 MAKERS = {

@@ -357,7 +357,7 @@ def test_a_mask_says_where_mean_and_variance_are_computed(make):
     y, _ = run(make(), mask=mask)
     assert y.shape == X.shape
     near(y[:, :2], run(make(), X[:, :2])[0])
-    # Of any shape that broadcasts.
+    # The mask can have any shape that broadcasts.
     near(run(make(), mask=mask[0, :, :1, :1])[0], y)
     other = X.at[:, 2:].set(1000.0)
     near(run(make(), other, mask=mask)[0][:, :2], y[:, :2])
@@ -384,7 +384,7 @@ def test_axis_name_combines_the_statistics_of_several_devices(make):
 
 
 def test_axis_index_groups_normalize_examples_of_some_devices_together():
-    """As in the documents: [[0, 1], [2, 3]]. `vmap` knows no groups: a program of four devices."""
+    """As in the docs: [[0, 1], [2, 3]]. `vmap` has no groups, so it is a four-device program."""
     layer = nn.BatchNorm(
         use_running_average=False, axis_name="devices", axis_index_groups=[[0, 1], [2, 3]]
     )

@@ -1,4 +1,4 @@
-"""What needs several devices: the files named here, in one process that has eight."""
+"""Tests that need several devices: the files named here, in one process that has eight."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ TX = optax.adam(0.1)
 
 
 class Model(nnx.Module):
-    """A kernel and a running mean, and whole numbers that one may ask for."""
+    """A kernel and a running mean, and optionally integers."""
 
     def __init__(self, counted=None, parts=1, size=3):
         self.kernel = nnx.Param(jnp.ones((2, size)))
@@ -42,7 +42,7 @@ def updated(model, grads, made_for=None):
 
 
 def differentiated(chosen):
-    """An update by gradients of two models, or of the one that is trained."""
+    """An update with gradients of two models, or of the one that is trained."""
     model, teacher = Model(), Model()
     both = nnx.grad(lambda m, t: (m.kernel * t.kernel).sum(), argnums=(0, 1))(model, teacher)
     return updated(model, chosen(both))

@@ -33,7 +33,7 @@ def call(model, x):
 
 @pytest.fixture
 def explained(caplog):
-    """A function that makes a call, and returns what Linnet said meanwhile."""
+    """A function that makes a call, and returns what Linnet logged during it."""
     logging.getLogger("jax").setLevel(logging.ERROR)
 
     def run(f, *args, **kwargs):

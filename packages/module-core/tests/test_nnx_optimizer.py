@@ -100,7 +100,7 @@ def test_filters_leave_the_rest_alone():
     model = Model()
     optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.LoRAParam)
     before = values(model)
-    optimizer.update(model, gradient(model))  # of more than is optimized
+    optimizer.update(model, gradient(model))  # a gradient of more than is optimized
     after = values(model)
     assert [k for k in before if np.any(before[k] != after[k])] == ["low"]
     both = nnx.Optimizer(model, optax.sgd(0.1), wrt=[nnx.LoRAParam, nnx.PathContains("layers")])
@@ -284,7 +284,7 @@ def test_averages_inside_jit_keep_types():
     nnx.jit(lambda ema, model: ema.update(model))(ema, Mixed(3))
     assert ema.params.half.dtype == jnp.bfloat16
     assert ema.params.half.value.tolist() == [2.0, 2.0]
-    assert int(ema.params["count"].value) == 3  # whole numbers and keys have no average
+    assert int(ema.params["count"].value) == 3  # integers and keys have no average
     assert ema.params["rngs"]["default"]["key"].value == jax.random.key(3)
 
 
@@ -380,7 +380,7 @@ SEARCHES = {
 
 
 class TestLineSearches:
-    """Extra arguments reach the transformation, with bare values as it has them everywhere."""
+    """Extra arguments reach the transformation, with bare values as everywhere in optax."""
 
     @pytest.mark.parametrize("name", SEARCHES)
     @pytest.mark.parametrize("transform", [lambda f: f, nnx.jit], ids=["eager", "jit"])

@@ -140,7 +140,7 @@ def rmtree(path: Path) -> None:
 def _check_free(path: Path, overwrite: bool) -> None:
     if not overwrite and os.path.exists(_local(path)):
         raise AlreadyExistsError(
-            f"{os.fspath(path)} exists already.", hint="Set overwrite=True to replace it."
+            f"{os.fspath(path)} already exists.", hint="Set overwrite=True to replace it."
         )
 
 

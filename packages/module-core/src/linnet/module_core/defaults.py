@@ -1,4 +1,4 @@
-"""What a constructor's arguments are by default, so that representations can leave it out."""
+"""The defaults of a constructor's arguments, which representations leave out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def defaults_of(cls: type) -> Mapping[str, object]:
 
 
 def is_default(cls: type, name: str, value: object) -> bool:
-    """Whether an attribute has the value that the constructor's argument of its name has anyway."""
+    """Whether an attribute's value is the default of the constructor's argument of its name."""
     defaults = defaults_of(cls)
     if name not in defaults:
         return False
@@ -50,5 +50,5 @@ def _default_of(field: dataclasses.Field[object]) -> object:
 def _parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(cls).parameters
-    except (TypeError, ValueError):  # a constructor that says nothing of itself
+    except (TypeError, ValueError):  # a constructor without a signature
         return {}

@@ -21,7 +21,7 @@ def per_dimension(value: object, rank: int, name: str, *, least: int = 1) -> Sha
         return numbers * rank
     if len(numbers) != rank:
         raise ArgumentError(
-            f"'{name}' has {len(numbers)} entries, the window has {rank} spatial dimensions: "
+            f"'{name}' has {len(numbers)} entries, but the window has {rank} spatial dimensions: "
             f"{name}={value!r}.",
             hint=f"Pass one int for all dimensions, or {rank} ints.",
         )

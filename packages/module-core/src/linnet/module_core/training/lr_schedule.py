@@ -36,7 +36,7 @@ def create_constant_learning_rate_schedule(
 
     Args:
       base_learning_rate: the rate.
-      steps_per_epoch: how many steps an epoch has.
+      steps_per_epoch: the number of steps per epoch.
       warmup_length: the length of the warm-up in epochs.
     """
     return _warmed_up(lambda step: base_learning_rate, steps_per_epoch, warmup_length)
@@ -52,7 +52,7 @@ def create_stepped_learning_rate_schedule(
 
     Args:
       base_learning_rate: the rate before the first change.
-      steps_per_epoch: how many steps an epoch has.
+      steps_per_epoch: the number of steps per epoch.
       lr_sched_steps: pairs of an epoch and the factor of the base rate that holds after it, in the
         order of the epochs.
       warmup_length: the length of the warm-up in epochs.
@@ -78,7 +78,7 @@ def create_cosine_learning_rate_schedule(
 
     Args:
       base_learning_rate: the rate at step 0, without a warm-up.
-      steps_per_epoch: how many steps an epoch has.
+      steps_per_epoch: the number of steps per epoch.
       halfcos_epochs: the number of epochs until the rate is 0.
       warmup_length: the length of the warm-up in epochs.
     """

@@ -118,7 +118,7 @@ class Pytree:
         return {**self.__dict__, "_nnx_marks": marks} if marks else dict(self.__dict__)
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> str | tuple[Any, ...]:
-        # A copy may be of any arrays; deepcopy asks for it in this way as well.
+        # deepcopy calls this too, and a copy may hold any arrays.
         if jax.distributed.is_initialized() and sys._getframe(1).f_globals["__name__"] != "copy":
             _check_is_here(self)
         return super().__reduce_ex__(protocol)
@@ -135,7 +135,7 @@ class Pytree:
 
     @classmethod
     def _beyond_flax(cls, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What objects of Flax's class of this name lack: attributes of options that are off."""
+        """Attributes that objects of Flax's class of this name lack, for options that are off."""
         return {}
 
     def __copy__(self) -> Self:

@@ -424,7 +424,7 @@ def _names_axes(variable: Variable[Any]) -> bool:
 
 
 def without_kinds(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of a variable of Flax's, as it would be here: without what every variable has.
+    """The metadata of one of Flax's variables without the entries that every variable has there.
 
     Raises:
       ArgumentError: it is a reference or a hijax variable, which Linnet doesn't have.
