@@ -10,7 +10,7 @@ FILES = [
     file
     for pattern in ("packages/*/src/**/*.py", "packages/*/README.md", "docs/**/*.md", "*.md")
     for file in sorted(ROOT.glob(pattern))
-    if file.name not in ("writing.md", "differences.md", "benchmarks.md")
+    if file.name not in ("writing.md", "benchmarks.md")
 ]
 
 PHRASES = {
@@ -26,6 +26,21 @@ PHRASES = {
     r"\b(stands?|stood) (in(?! for)|at|under|beside|behind|there|on|among|the|still)\b": "is in",
     r"\blies? about\b": "is left over",
     r"\bby hand\b": "explicitly, or hand-written",
+    r"\banew\b": "again",
+    r"^ +[`*\w, ]+: of (the|its|our|an?|each|every)\b": "a noun: the rate of the layer",
+    r"\b(bits|bytes|seconds|parameters|rows?|tokens) an? (byte|device|layer|model|step|token)\b": (
+        "per"
+    ),
+    r"\bbeside\b": "next to, with, besides",
+    r"\b(is|are|was|were) told\b": "gets, is passed",
+    r"\bgo(es)? by (position|name|path|type)s?\b": "follows, or is matched by",
+    r"\barrays? of (NumPy|jax)\b": "a NumPy array",
+    r"\b(is|are) no \w+ any ?more\b": "is no longer",
+    r"\b(has|have) not (the|an?|any)\b": "does not have",
+    r"\bThere are: ": "Available: ",
+    r"\bexists already\b": "already exists",
+    r"\b(any|no|some)thing else than\b": "something other than",
+    r"\bbroadcasts? to each other\b": "broadcast together",
 }
 
 EXCEPTIONS = {
@@ -53,6 +68,9 @@ def test_phrases_that_have_a_better_word():
 def test_each_phrase_is_one_that_can_be_found(phrase):
     examples = (
         "what to compute in; goes before it; takes the place of; in the place of; to mend; "
-        "Refuses; is refused; is no array; it is there; stands in; lies about; by hand"
+        "Refuses; is refused; is no array; it is there; stands in; lies about; by hand; anew; "
+        "bytes a device; beside; is told; goes by name; array of NumPy; is no array any more; "
+        "has not the; There are: a, b; exists already; something else than; "
+        "broadcast to each other\n  rate: of the layer"
     )
-    assert re.search(phrase, examples)
+    assert re.search(phrase, examples, re.MULTILINE)

@@ -56,7 +56,7 @@ def set_mode(override: BackendMode) -> None:
     """Chooses Python's own library.
 
     Raises:
-      ArgumentError: it is another one.
+      ArgumentError: `override` is another library.
     """
     if override is not BackendMode.DEFAULT:
         raise ArgumentError(

@@ -1,7 +1,7 @@
-"""`cursor`: edits deep inside of an immutable tree, written as if it could be changed.
+"""`cursor`: edits deep inside an immutable tree, written as if it could be changed.
 
-A cursor points at an object and keeps the changes beside it; `build` makes a tree with the changes,
-and shares everything else with the old one. It follows dicts, `FrozenDict`s, lists, tuples, named
+A cursor points at an object and records changes to it; `build` makes a tree with the changes, which
+shares everything else with the old one. It follows dicts, `FrozenDict`s, lists, tuples, named
 tuples, and dataclasses such as a `TrainState`:
 
 >>> params = {"encoder": {"layers": [1.0, 2.0]}, "step": 0}
@@ -205,7 +205,7 @@ class Cursor(Generic[A]):
         return built
 
     def apply_update(self, update_fn: Callable[[str, Node], Node]) -> Cursor[A]:
-        """Replaces every object inside for which a function returns another one.
+        """Replaces every object inside for which a function returns a different object.
 
         Objects are visited from the outside in, and what is inside of a replaced one is not.
 

@@ -279,7 +279,7 @@ _LEGACY = {"name", "fields", "values"}
 
 
 def _without_legacy(target: Any, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The state of a named tuple in today's form; old files store field names beside values."""
+    """The state of a named tuple in today's form; old files store field names and values."""
     if not is_namedtuple(type(target)) or set(state) != _LEGACY or set(target._fields) == _LEGACY:
         return state
     fields, values = state["fields"], state["values"]

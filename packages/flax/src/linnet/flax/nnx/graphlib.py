@@ -62,7 +62,7 @@ def is_array_ref(x: object) -> bool:
 
 
 def jax_to_nnx_path(path: Iterable[object], /) -> tuple[Key, ...]:
-    """The path of jax's that these keys are, as nnx writes it.
+    """The nnx form of a path of jax's keys.
 
     >>> import jax
     >>> ((path, _),), _ = jax.tree_util.tree_flatten_with_path({"a": [1]})

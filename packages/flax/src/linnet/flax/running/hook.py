@@ -109,9 +109,9 @@ def install(*, report: bool = False) -> None:
 
 
 def uninstall() -> None:
-    """Undoes `install`: `import flax` gives the real Flax again, if it is installed.
+    """Undoes `install`: `import flax` imports the real Flax again, if it is installed.
 
-    What the program has imported so far stays Linnet's.
+    Objects that the program has imported so far are still Linnet's.
     """
     if finder in sys.meta_path:
         sys.meta_path.remove(finder)

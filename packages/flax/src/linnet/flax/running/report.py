@@ -71,7 +71,7 @@ class Clock(threading.local):
         self.open: set[str] = set()
 
     def event(self, kind: str, start: float, end: float) -> None:
-        """Counts what jax reports: all that happened meanwhile is part of it."""
+        """Counts what jax reports, which includes everything that happened during that time."""
         inside = 0.0
         while self.past and self.past[-1].start >= start:
             interval = self.past.pop()

@@ -83,7 +83,7 @@ class Visible(NamedTuple):
 
 
 def within(left: int | None, right: int | None, queries: Array, keys: Array) -> Array | None:
-    """Whether positions are within the bounds; the two arrays broadcast to each other."""
+    """Whether positions are within the bounds; the two arrays broadcast together."""
     seen = None
     if right == 1:
         seen = jnp.less_equal(keys, queries)

@@ -110,7 +110,7 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
     """The intersection of masks: it allows what all of them allow.
 
     Args:
-      *masks: arrays of one rank that broadcast to each other; None is skipped.
+      *masks: arrays of one rank that broadcast against each other; None is skipped.
       dtype: dtype of the mask.
 
     Returns:
@@ -137,7 +137,7 @@ def combine_masks(*masks: Array | None, dtype: DTypeLike = jnp.float32) -> Array
     try:
         jnp.broadcast_shapes(*shapes)
     except ValueError:
-        raise ShapeError(f"masks must broadcast to each other, got shapes {shapes}.") from None
+        raise ShapeError(f"masks must broadcast together, got shapes {shapes}.") from None
     combined = present[0]
     for mask in present[1:]:
         combined = jnp.logical_and(combined, mask)

@@ -284,7 +284,7 @@ def in_q(
 ) -> tuple[Array, Array]:
     """`inp` in 8 bits, and the scale it was divided by.
 
-    The gradient with respect to `inp` is zero: `quantized_dot` takes `inp` itself beside its 8-bit
+    The gradient with respect to `inp` is zero: `quantized_dot` takes `inp` itself and its 8-bit
     form, and returns its gradient there.
 
     Args:

@@ -1,4 +1,4 @@
-"""How a layer's parameters are stored in PyTorch: data that is declared beside each layer.
+"""How a layer's parameters are stored in PyTorch: data that is declared next to each layer.
 
 A layer class has an attribute `__torch_layout__`, a `Layout`: a list of rules, each of which says
 which of PyTorch's tensors hold which of the layer's variables, and how their axes are arranged.
@@ -60,7 +60,7 @@ class Layout:
     Attributes:
       rules: tried in this order.
       constants: tensors without a counterpart, with the value to save.
-      wraps: for a layer around another one, in its attribute `layer_instance`: (this layer, the
+      wraps: for a layer that wraps another, in its attribute `layer_instance`: (this layer, the
         rule of the inner layer's kernel) -> the rule that replaces it.
     """
 

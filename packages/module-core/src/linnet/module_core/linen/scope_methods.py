@@ -1,8 +1,8 @@
-"""What programs call on a scope: the methods by which a function of a scope makes its variables.
+"""The methods of a scope that programs call, with which a function of a scope makes its variables.
 
 A module checks names and states before it uses its scope; a function of a scope has nothing but the
 scope. So these methods do both: each reserves the name that it is given, and checks that the call
-has not ended. They have the names and arguments of Flax's, and `scope` has what they are made of.
+has not ended. They have the same names and arguments as in Flax, and use the functions in `scope`.
 
 >>> import jax
 >>> from linnet.module_core.functional import init

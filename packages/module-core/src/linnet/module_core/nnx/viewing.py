@@ -183,7 +183,7 @@ def _viewable(
 def _as_one_layer(module: Any, repeats: Sequence[Repeat[Any]]) -> Iterator[None]:
     """Lets a module within `Repeat` see its variables as those of a single layer.
 
-    Variables that it makes meanwhile, such as caches, are then made for all layers.
+    Variables that it makes in the meantime, such as caches, are made for all layers.
     """
     sizes = tuple(r.length // r.layers_per_block for r in repeats)
     stacked: dict[str, tuple[Variable[Any], Variable[Any], Any]] = {}

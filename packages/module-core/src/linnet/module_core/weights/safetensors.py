@@ -303,7 +303,7 @@ def _parsed(text: bytes, path: Path) -> dict[str, Any]:
 def write(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Writes a file; it appears under its name once it is complete.
 
-    Tensors are made NumPy arrays one after another; they have `shape` and `dtype`.
+    Tensors become NumPy arrays one after another; they have `shape` and `dtype`.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     order = sorted(tensors, key=lambda name: (-np.dtype(tensors[name].dtype).itemsize, name))

@@ -205,7 +205,7 @@ def _add_variable(target: Target, path: Path, variable: nnx.Variable[Any]) -> No
 
 
 def _statistic(inner: Path, wrapper: Path) -> Path:
-    """The path of a wrapper's statistic, beside the parameter that it belongs to."""
+    """The path of a wrapper's statistic, next to the parameter that it belongs to."""
     *above, parameter, name = inner
     return (*wrapper, *above, f"{parameter}:{name}")
 

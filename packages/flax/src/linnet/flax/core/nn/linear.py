@@ -252,9 +252,9 @@ def embedding(
 
     Args:
       scope: gets "table" [num_embeddings, features].
-      num_embeddings: how many there are.
-      features: size of each.
-      init_fn: initializer.
+      num_embeddings: the number of vectors.
+      features: the size of each.
+      init_fn: the initializer.
 
     >>> from linnet.flax.core import init
     >>> def embed(scope, ids):

@@ -1,4 +1,4 @@
-"""The older partitioning interface: axis names are stored beside the variables, not around them.
+"""The older partitioning interface: axis names are stored next to the variables, not around them.
 
 The names of a variable `kernel` in "params" are stored as `kernel_axes` in a collection
 "params_axes", which has the same structure but contains no arrays. Transforms must treat both

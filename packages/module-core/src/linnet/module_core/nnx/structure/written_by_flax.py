@@ -1,7 +1,7 @@
-"""Reads what Flax 0.12 has pickled: a `GraphDef` of Flax, and the attributes of its objects.
+"""Reads what Flax 0.12 has pickled: Flax's `GraphDef`s, and the attributes of its objects.
 
-A pickle names classes and holds their attributes. Where `linnet.flax` answers for Flax's names,
-Python makes objects of our classes and hands them what Flax's held. A `GraphDef` of Flax's is a
+A pickle names classes and holds their attributes. If `linnet.flax` provides Flax's names, Python
+makes objects of our classes and passes them what Flax's objects held. In Flax, a `GraphDef` is a
 list of nodes in the order of a walk, and a list of their attributes in the same order: an object
 with this structure is built, with a placeholder for each array, and walked.
 """
