@@ -376,7 +376,7 @@ def _check_optimizable(model: object, params: object, wrt: Filter) -> None:
     averages = [p for p, v in flat.items() if isinstance(v, BatchStat)]
     if averages and len(averages) < len(flat):
         warnings.warn(
-            f"wrt={_name_of(wrt)} selects running averages of batch statistics beside parameters, "
+            f"wrt={_name_of(wrt)} selects running averages of batch statistics and parameters, "
             f"and the optimizer will change them: {_listed(averages)}.\n"
             "  To train the parameters alone, write nnx.All(nnx.Param, ...) around the filter, for "
             "the gradient as well.",
