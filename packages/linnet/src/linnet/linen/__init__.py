@@ -20,6 +20,26 @@ The core is loaded immediately, layers and namespaces (`nn.attention`) on first 
 
 import typing as _typing
 
+from jax.nn import celu as celu
+from jax.nn import elu as elu
+from jax.nn import glu as glu
+from jax.nn import hard_sigmoid as hard_sigmoid
+from jax.nn import hard_silu as hard_silu
+from jax.nn import hard_swish as hard_swish
+from jax.nn import hard_tanh as hard_tanh
+from jax.nn import leaky_relu as leaky_relu
+from jax.nn import log_sigmoid as log_sigmoid
+from jax.nn import log_softmax as log_softmax
+from jax.nn import one_hot as one_hot
+from jax.nn import selu as selu
+from jax.nn import sigmoid as sigmoid
+from jax.nn import silu as silu
+from jax.nn import soft_sign as soft_sign
+from jax.nn import softplus as softplus
+from jax.nn import standardize as standardize
+from jax.nn import swish as swish
+from jax.numpy import tanh as tanh
+
 from linnet.initializers import ones as ones
 from linnet.initializers import ones_init as ones_init
 from linnet.initializers import zeros as zeros
@@ -81,42 +101,22 @@ from linnet.module_core.linen import with_partitioning as with_partitioning
 from linnet.module_core.on_demand import names_on_demand as _names_on_demand
 from linnet.struct import FrozenDict as FrozenDict
 
-from . import activation as activation
 from . import initializers as initializers
 from .__about__ import __version__ as __version__
-from .activation import celu as celu
-from .activation import elu as elu
-from .activation import gelu as gelu
-from .activation import glu as glu
-from .activation import hard_sigmoid as hard_sigmoid
-from .activation import hard_silu as hard_silu
-from .activation import hard_swish as hard_swish
-from .activation import hard_tanh as hard_tanh
-from .activation import leaky_relu as leaky_relu
-from .activation import log_sigmoid as log_sigmoid
-from .activation import log_softmax as log_softmax
-from .activation import logsumexp as logsumexp
-from .activation import normalize as normalize
-from .activation import one_hot as one_hot
-from .activation import relu as relu
-from .activation import relu6 as relu6
-from .activation import selu as selu
-from .activation import sigmoid as sigmoid
-from .activation import silu as silu
-from .activation import soft_sign as soft_sign
-from .activation import softmax as softmax
-from .activation import softplus as softplus
-from .activation import standardize as standardize
-from .activation import swish as swish
-from .activation import tanh as tanh
 
 if _typing.TYPE_CHECKING:
     from linnet.layers_attention.linen import *  # noqa: F403
+    from linnet.layers_linear.functional import gelu as gelu
+    from linnet.layers_linear.functional import logsumexp as logsumexp
+    from linnet.layers_linear.functional import relu as relu
+    from linnet.layers_linear.functional import relu6 as relu6
+    from linnet.layers_linear.functional import softmax as softmax
     from linnet.layers_linear.linen import *  # noqa: F403
     from linnet.layers_norm.linen import *  # noqa: F403
     from linnet.layers_recurrent.linen import *  # noqa: F403
     from linnet.module_core.linen import tabulate as tabulate
 
+    from . import activation as activation
     from . import attention as attention
     from . import batch_apply as batch_apply
     from . import combinators as combinators
@@ -134,6 +134,7 @@ if _typing.TYPE_CHECKING:
     from . import stochastic as stochastic
     from . import summary as summary
     from . import transforms as transforms
+    from .activation import normalize as normalize
 else:
     __getattr__, __dir__ = _names_on_demand(
         __name__,
@@ -143,5 +144,13 @@ else:
             "linnet.layers_attention.linen",
             "linnet.layers_recurrent.linen",
         ],
-        homes={"tabulate": "linnet.module_core.linen:tabulate"},
+        homes={
+            "gelu": "linnet.layers_linear.functional:gelu",
+            "logsumexp": "linnet.layers_linear.functional:logsumexp",
+            "normalize": "jax.nn:standardize",
+            "relu": "linnet.layers_linear.functional:relu",
+            "relu6": "linnet.layers_linear.functional:relu6",
+            "softmax": "linnet.layers_linear.functional:softmax",
+            "tabulate": "linnet.module_core.linen:tabulate",
+        },
     )

@@ -15,7 +15,6 @@ types for a checker alone. They have the names that published programs import:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -24,6 +23,8 @@ from jax.lax import PrecisionLike
 from jax.typing import DTypeLike
 
 from linnet.struct import FrozenDict as FrozenDict
+
+from .records import Record
 
 # Arrays.
 
@@ -106,18 +107,22 @@ ScanAxis: TypeAlias = int
 # Axes of collections in lifted transforms.
 
 
-@dataclasses.dataclass(frozen=True)
-class In:
+class In(Record):
     """A collection that is an input along `axis` and not an output."""
 
     axis: Any
 
+    def __init__(self, axis: object) -> None:
+        vars(self).update(axis=axis)
 
-@dataclasses.dataclass(frozen=True)
-class Out:
+
+class Out(Record):
     """A collection that is an output along `axis` and not an input."""
 
     axis: Any
+
+    def __init__(self, axis: object) -> None:
+        vars(self).update(axis=axis)
 
 
 InOutAxis: TypeAlias = int | In | Out | None

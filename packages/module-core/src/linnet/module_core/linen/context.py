@@ -6,13 +6,13 @@ this thread's stack. Interceptors, which see every method call, are stored next 
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import config
+from ..records import Record
 from ..typing import Output
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def outside() -> Iterator[None]:
         context.stack = stack
 
 
-@dataclasses.dataclass(frozen=True)
-class InterceptorContext:
+class InterceptorContext(Record):
     """The method call that an interceptor replaces.
 
     Attributes:
@@ -66,6 +65,9 @@ class InterceptorContext:
     module: Module
     method_name: str
     orig_method: Callable[..., Any]
+
+    def __init__(self, module: Module, method_name: str, orig_method: Callable[..., Any]) -> None:
+        vars(self).update(module=module, method_name=method_name, orig_method=orig_method)
 
 
 class Interceptor(Protocol):

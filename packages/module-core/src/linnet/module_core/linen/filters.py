@@ -7,15 +7,14 @@ only this form.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from ..errors import InvalidFilterError
+from ..records import Record
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class DenyList:
+class DenyList(Record):
     """All names except those that `deny` matches.
 
     >>> in_filter(DenyList("intermediates"), "params")
@@ -23,6 +22,9 @@ class DenyList:
     """
 
     deny: CollectionFilter
+
+    def __init__(self, deny: CollectionFilter) -> None:
+        vars(self).update(deny=deny)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DenyList) and normal_form(self) == normal_form(other)

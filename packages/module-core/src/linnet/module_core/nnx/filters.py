@@ -15,16 +15,19 @@ a raw array:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any as AnyType
+from typing import TypeAlias
 
 from ..errors import ArgumentError, InvalidFilterError
+from ..records import Record
 
 Predicate = Callable[[tuple[AnyType, ...], AnyType], bool]
 """Returns whether a leaf passes the filter, given its path and value."""
 
 Filter = AnyType
+
+_Type: TypeAlias = type  # where `type` is an argument
 
 
 def to_predicate(filter: Filter) -> Predicate:
@@ -80,11 +83,13 @@ def _is_rest(filter: Filter) -> bool:
     return filter is ... or filter is True
 
 
-@dataclasses.dataclass(frozen=True)
-class WithTag:
+class WithTag(Record):
     """Selects leaves whose metadata `tag` is `tag`."""
 
     tag: str
+
+    def __init__(self, tag: str) -> None:
+        vars(self).update(tag=tag)
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         metadata = getattr(x, "_metadata", None)
@@ -95,12 +100,14 @@ class WithTag:
 HasTag = WithTag
 
 
-@dataclasses.dataclass(frozen=True)
-class PathContains:
+class PathContains(Record):
     """Selects leaves with `key` in their path; without `exact`, part of an entry is enough."""
 
     key: AnyType
-    exact: bool = True
+    exact: bool
+
+    def __init__(self, key: AnyType, exact: bool = True) -> None:
+        vars(self).update(key=key, exact=exact)
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         if self.exact:
@@ -127,11 +134,13 @@ class PathIn:
         return hash(self.paths)
 
 
-@dataclasses.dataclass(frozen=True)
-class OfType:
+class OfType(Record):
     """Selects leaves of a type, or whose value is of the type."""
 
     type: type
+
+    def __init__(self, type: _Type) -> None:
+        vars(self).update(type=type)
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         if isinstance(x, self.type):
@@ -187,16 +196,14 @@ class Not:
         return hash((Not, self.predicate))
 
 
-@dataclasses.dataclass(frozen=True)
-class Everything:
+class Everything(Record):
     """Selects every leaf."""
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:
         return True
 
 
-@dataclasses.dataclass(frozen=True)
-class Nothing:
+class Nothing(Record):
     """Selects no leaf."""
 
     def __call__(self, path: tuple[AnyType, ...], x: AnyType) -> bool:

@@ -13,16 +13,18 @@ Range(low=1, high=2)
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
+
+from ..records import Fields
 
 A = TypeVar("A")
 B = TypeVar("B")
 
+_Type: TypeAlias = type  # where `type` is an argument
 
-@dataclasses.dataclass
-class Object:
+
+class Object(Fields):
     """The beginning and format of an object's text.
 
     Attributes:
@@ -37,13 +39,33 @@ class Object:
     """
 
     type: str | type
-    start: str = "("
-    end: str = ")"
-    kv_sep: str = "="
-    indent: str = "  "
-    empty_repr: str = ""
-    comment: str = ""
-    same_line: bool = False
+    start: str
+    end: str
+    kv_sep: str
+    indent: str
+    empty_repr: str
+    comment: str
+    same_line: bool
+
+    def __init__(
+        self,
+        type: str | _Type,
+        start: str = "(",
+        end: str = ")",
+        kv_sep: str = "=",
+        indent: str = "  ",
+        empty_repr: str = "",
+        comment: str = "",
+        same_line: bool = False,
+    ) -> None:
+        self.type = type
+        self.start = start
+        self.end = end
+        self.kv_sep = kv_sep
+        self.indent = indent
+        self.empty_repr = empty_repr
+        self.comment = comment
+        self.same_line = same_line
 
     @property
     def elem_sep(self) -> str:
@@ -51,8 +73,7 @@ class Object:
         return ", " if self.same_line else ",\n"
 
 
-@dataclasses.dataclass
-class Attr:
+class Attr(Fields):
     """One attribute of the text.
 
     Attributes:
@@ -65,10 +86,26 @@ class Attr:
 
     key: Any
     value: Any
-    start: str = ""
-    end: str = ""
-    use_raw_value: bool = False
-    use_raw_key: bool = False
+    start: str
+    end: str
+    use_raw_value: bool
+    use_raw_key: bool
+
+    def __init__(
+        self,
+        key: object,
+        value: object,
+        start: str = "",
+        end: str = "",
+        use_raw_value: bool = False,
+        use_raw_key: bool = False,
+    ) -> None:
+        self.key = key
+        self.value = value
+        self.start = start
+        self.end = end
+        self.use_raw_value = use_raw_value
+        self.use_raw_key = use_raw_key
 
 
 class Representable:

@@ -7,7 +7,6 @@ error then says which argument that is and how to make it static.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,13 +16,13 @@ import jax
 import numpy as np
 
 from ...errors import ArgumentError, describe, did_you_mean
+from ...records import Record
 from ..lifting import Lift
 
 Parameters = Sequence[inspect.Parameter]
 
 
-@dataclasses.dataclass(frozen=True)
-class StaticArguments:
+class StaticArguments(Record):
     """The user's `static_argnums` and `static_argnames`.
 
     Attributes:
@@ -35,8 +34,17 @@ class StaticArguments:
 
     numbers: tuple[int, ...]
     names: frozenset[str]
-    first: int = 1
-    option: str = "static_argnums"
+    first: int
+    option: str
+
+    def __init__(
+        self,
+        numbers: tuple[int, ...],
+        names: frozenset[str],
+        first: int = 1,
+        option: str = "static_argnums",
+    ) -> None:
+        vars(self).update(numbers=numbers, names=names, first=first, option=option)
 
     @classmethod
     def of(

@@ -6,47 +6,53 @@ the module, follows the recorded steps to the method, and splits the module agai
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from ...accepted import accepted
+from ...records import Record
 from ...typing import Output
 from .graph import merge, split
 from .graphdef import GraphDef
 
 
-@dataclasses.dataclass(frozen=True)
-class GetAttr:
+class GetAttr(Record):
     """A recorded attribute access."""
 
     name: str
+
+    def __init__(self, name: str) -> None:
+        vars(self).update(name=name)
 
     def __call__(self, x: object) -> Output:
         """The attribute of `x`."""
         return getattr(x, self.name)
 
 
-@dataclasses.dataclass(frozen=True)
-class GetItem:
+class GetItem(Record):
     """A recorded item access."""
 
     key: Any
+
+    def __init__(self, key: object) -> None:
+        vars(self).update(key=key)
 
     def __call__(self, x: Any) -> Output:
         """The item of `x`."""
         return x[self.key]
 
 
-@dataclasses.dataclass(frozen=True)
-class DelayedAccessor:
+class DelayedAccessor(Record):
     """Records attribute and item accesses, and applies them when called with an object.
 
     >>> DelayedAccessor()["layers"][0]({"layers": [3]})
     3
     """
 
-    actions: tuple[Callable[[Any], Any], ...] = ()
+    actions: tuple[Callable[[Any], Any], ...]
+
+    def __init__(self, actions: tuple[Callable[[Any], Any], ...] = ()) -> None:
+        vars(self).update(actions=actions)
 
     def __call__(self, x: object) -> Output:
         """Applies the recorded accesses to `x`."""

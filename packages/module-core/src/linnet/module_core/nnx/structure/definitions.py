@@ -6,15 +6,14 @@ and a `NodeRef` for each repeated one, in the order of the walk.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...records import Record
 from ..nodes.kinds import DICT, LIST, OBJECT, REFERENCE, TREE, VARIABLE
 
 
-@dataclasses.dataclass(frozen=True, slots=True)  # pickled as its fields in order, as Flax's is
-class NodeDef:
+class NodeDef(Record):
     """An object or a container.
 
     Attributes:
@@ -29,11 +28,34 @@ class NodeDef:
     index: int | None
     outer_index: int | None
     num_attributes: int
-    metadata: Any = None
+    metadata: Any
+
+    def __init__(
+        self,
+        type: object,
+        index: int | None,
+        outer_index: int | None,
+        num_attributes: int,
+        metadata: object = None,
+    ) -> None:
+        vars(self).update(
+            type=type,
+            index=index,
+            outer_index=outer_index,
+            num_attributes=num_attributes,
+            metadata=metadata,
+        )
+
+    # Pickled as its fields in order, as Flax's is.
+
+    def __getstate__(self) -> list[Any]:
+        return list(vars(self).values())
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        vars(self).update(zip(self.__match_args__, state, strict=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class VariableDef:
+class VariableDef(Record):
     """A variable.
 
     Attributes:
@@ -48,9 +70,13 @@ class VariableDef:
     outer_index: int | None
     metadata: Mapping[str, Any]
 
+    def __init__(
+        self, type: object, index: int, outer_index: int | None, metadata: Mapping[str, Any]
+    ) -> None:
+        vars(self).update(type=type, index=index, outer_index=outer_index, metadata=metadata)
 
-@dataclasses.dataclass(frozen=True)
-class NodeRef:
+
+class NodeRef(Record):
     """A repeated occurrence of a node.
 
     Attributes:
@@ -58,6 +84,9 @@ class NodeRef:
     """
 
     index: int
+
+    def __init__(self, index: int) -> None:
+        vars(self).update(index=index)
 
 
 def nodes_of(tokens: tuple[Any, ...], first: int = 0) -> list[NodeDef | VariableDef | NodeRef]:

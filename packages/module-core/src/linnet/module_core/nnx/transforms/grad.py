@@ -8,7 +8,6 @@ returned as auxiliary data.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ...errors import ArgumentError, ArgumentTypeError
+from ...records import Record
 from ...tracebacks import entry
 from ..filters import Filter
 from ..structure.bundle import Hole
@@ -39,12 +39,14 @@ from .prefixes import FilterMapping, part_of
 from .tree_mode import Modes
 
 
-@dataclasses.dataclass(frozen=True)
-class DiffState:
+class DiffState(Record):
     """Selects variables of differentiation: the leaves of argument `argnum` that pass `filter`."""
 
     argnum: int
     filter: Filter
+
+    def __init__(self, argnum: int, filter: Filter) -> None:
+        vars(self).update(argnum=argnum, filter=filter)
 
 
 class Chosen(FilterMapping):
