@@ -401,7 +401,7 @@ def compiled_before(session: nox.Session) -> dict[str, str]:
     """Environment variables that keep compiled programs and bytecode for the next run.
 
     Compilation takes two thirds of the tests' time, and a second run needs none. Where Python must
-    not write bytecode beside the sources, it would compile those of jax in each process, which more
+    not write bytecode next to the sources, it would compile jax's in each process, which more
     than doubles the start-up time; so it writes bytecode into nox's folder.
     """
     folder = session.cache_dir.resolve()

@@ -181,7 +181,7 @@ def slopes(layer: Layer) -> Any:
 
 
 def shape_of(x: Any, shape: tuple[Any, ...] | None = None) -> Any:
-    """The abstract value of `x` for a trace, with another shape if one is given."""
+    """The abstract value of `x` for a trace, with a different shape if one is given."""
     dtype = jax.dtypes.canonicalize_dtype(x.dtype)
     return jax.ShapeDtypeStruct(x.shape if shape is None else shape, dtype)  # type: ignore[no-untyped-call]
 

@@ -126,15 +126,15 @@ def _install(package: Package) -> str:
     python = project(package.folder)["project"]["requires-python"]
     needs = [f"Python{python}", *package.third_party.values(), *package.siblings]
     extras = [
-        f"`{package.name}[{extra}]` brings {', '.join(f'`{name}`' for name in requirements)}"
+        f"`{package.name}[{extra}]` adds {', '.join(f'`{name}`' for name in requirements)}"
         for extra, requirements in package.extras.items()
     ]
     first, then = ("minor", "a patch") if package.version.startswith("0.") else ("major", "another")
     rows = {
         "needs": re.sub(r"([\w-]+)>=([^,]+)", r"\1 ≥ \2", ", ".join(needs)) + "; nothing else",
         "extras": "; ".join(extras),
-        "pin": f"`{package.name}{range_from(package.version)}`, as a new {first} version may break "
-        f"something and {then} does not",
+        "pin": f"`{package.name}{range_from(package.version)}`, since a new {first} version may "
+        f"break something and {then} version does not",
         "changes": "the package's CHANGELOG.md",
     }
     command, note = package.name, ""

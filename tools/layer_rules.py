@@ -23,7 +23,7 @@ def require_rules_of_arguments(arguments: Mapping[str, Any], call: Callable[...,
 
     Args:
       arguments: a layer's arguments, by name, with valid values.
-      call: makes the layer with another value for one of the arguments, and calls it.
+      call: makes the layer with a different value for one of the arguments, and calls it.
     """
     for name, value in arguments.items():
         for wrong, error, words in _wrong(name, value):

@@ -390,7 +390,7 @@ def _differences(ours: Any, expected: Any) -> Iterator[str]:
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         try:
-            # Gradients of parameters are sums over the batch, added up in another order.
+            # Gradients of parameters are sums over the batch, added up in a different order.
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
         except AssertionError as error:
             yield f"{jax.tree_util.keystr(path)} differs: {' '.join(str(error).split())}"

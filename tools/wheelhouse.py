@@ -56,7 +56,7 @@ def build(packages: Iterable[Package], into: Path, sdist: bool = False) -> list[
 
 
 def build_as(package: Package, version: str, into: Path) -> Path:
-    """Builds a package's wheel as if it had another version; the package stays as it is."""
+    """Builds a package's wheel as if it had a different version; the package stays as it is."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / package.short_name
         shutil.copytree(package.folder, copy, ignore=shutil.ignore_patterns("__pycache__"))

@@ -165,7 +165,7 @@ def main() -> int:
     first = rng.integers(1, words, 12)
     texts = [first, first[:-2], rng.permutation(first), rng.integers(1, words, 12)]
     vectors = text_vectors(model, texts)
-    names = ["itself", "without its end", "in another order", "other words"]
+    names = ["itself", "without its end", "in a different order", "other words"]
     for name, cosine in zip(names, vectors @ vectors[0], strict=True):
         print(f"{name:18} {cosine:.3f} similar to the first text")
     tensors = load(folder)

@@ -24,9 +24,10 @@ preempted or runs out of time:
 Rules for paths split parameters and moments over all devices (FSDP x tensor parallel). Each process
 reads its own part of a batch. Every --save-every steps, and when a process gets SIGTERM, all
 processes write a checkpoint, each its own part; the same command resumes from it. With the same
-devices, the losses are then the same bit for bit; with another number of processes or devices, they
-are equal up to rounding, since sums over devices are added in another order. The text is that of
-Python's `help()`, or the file of --text. The program needs linnet, optax and orbax-checkpoint.
+devices, the losses are then the same bit for bit; with a different number of processes or devices,
+they are equal up to rounding, since sums over devices are added in a different order. The text is
+that of Python's `help()`, or the file of --text. The program needs linnet, optax and
+orbax-checkpoint.
 
 Shapes: K parts of a batch, B batch, T time (bytes), W width, H heads, D features of a head, V 256.
 """

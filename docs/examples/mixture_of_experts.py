@@ -1,4 +1,4 @@
-"""A mixture of experts: each token is computed by the two of eight experts that a router chooses.
+"""A mixture of experts: each token is processed by two of eight experts, chosen by a router.
 
     python docs/examples/mixture_of_experts.py
 
@@ -8,7 +8,7 @@ own matrix, so that no token is dropped and no expert computes more than its own
 keeps the experts equally busy (arXiv:2101.03961).
 
 The tokens are of eight kinds, each with its own function of 16 numbers that has to be learned; the
-model isn't told the kind. It is compared with a dense layer that does as much work per token. The
+model doesn't get the kind. It is compared with a dense layer that does as much work per token. The
 program needs linnet and optax.
 
 Shapes: N tokens, W width, H hidden, E experts, K experts for a token.
@@ -34,8 +34,8 @@ class MixtureOfExperts(nnx.Module):
     Args:
       width: W, of inputs and outputs.
       hidden: H, the hidden width of an expert.
-      experts: E, how many there are.
-      chosen: K, how many compute a token.
+      experts: E, the number of experts.
+      chosen: K, the number of experts per token.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class MixtureOfExperts(nnx.Module):
         hidden = nnx.silu(gate) * jax.lax.ragged_dot(rows, self.up[...], sizes)
         y = jax.lax.ragged_dot(hidden, self.down[...], sizes)  # [N·K, W]
         y = y[jnp.argsort(order)].reshape(*experts.shape, -1)  # [N, K, W], as the tokens were
-        busy = sizes / flat.size  # the part of the work that each expert has
+        busy = sizes / flat.size  # each expert's share of the work
         balance = self.experts * jnp.sum(busy * probabilities.mean(0))
         return jnp.sum(y * weights[..., None].astype(y.dtype), axis=1), balance
 

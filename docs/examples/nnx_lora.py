@@ -192,7 +192,7 @@ def base_model(folder: Path, wanted: Settings, manual: Text) -> tuple[GPT, Setti
 
 
 def main() -> int:
-    """Adapts, measures, writes; returns the exit status, 130 as shells have it after Ctrl-C."""
+    """Adapts, measures, writes; returns the exit status, 130 after Ctrl-C, as in shells."""
     options = read_options(__doc__.partition("\n")[0], steps=400)
     manual = load_text()
     code = load_code(manual)
@@ -209,9 +209,7 @@ def main() -> int:
     add_adapters(model, 2 if options.tiny else 8, nnx.Rngs(options.seed))
     adapters = values(model, nnx.LoRAParam)
     small, large = (sum(x.size for x in some.values()) for some in (adapters, before))
-    print(
-        f"{len(adapters)} parameters of adapters, {small:,} numbers, beside {large:,} of the model"
-    )
+    print(f"{len(adapters)} adapter parameters, {small:,} numbers; the model has {large:,}")
     print(f"{len(code.train):,} characters to learn from, {len(code.held_out):,} held out")
 
     start = time.perf_counter()

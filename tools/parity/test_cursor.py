@@ -1,4 +1,4 @@
-"""Cursors make the trees that Flax's make, visit the same parts, and show themselves the same."""
+"""Cursors make the same trees as Flax's, visit the same parts, and have the same repr."""
 
 import collections
 import dataclasses

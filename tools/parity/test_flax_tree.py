@@ -1,8 +1,8 @@
 """Every public name of every module of Flax, and whether `linnet.flax` has it.
 
-Flax's modules are listed as this runs. What is missing is in `remedies`, with what to use instead;
-what is there has the same parameters. Left out of the comparison are modules that a module imports,
-and what it imports from Python.
+Flax's modules are listed at run time. What is missing is in `remedies`, with what to use instead;
+everything else has the same parameters. Modules that a module imports, and what it imports from
+Python, are not compared.
 """
 
 import importlib

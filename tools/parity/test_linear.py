@@ -92,7 +92,7 @@ def doubled(lhs, rhs, dimension_numbers, precision=None):
 
 
 def to_half(lhs, rhs, dimension_numbers, precision=None):
-    """Returns another dtype than the bias has."""
+    """Returns a dtype that differs from the bias's."""
     return lax.dot_general(lhs, rhs, dimension_numbers, precision=precision).astype(jnp.bfloat16)
 
 
@@ -126,7 +126,7 @@ DENSE = [
     dense("two precisions", precision=(lax.Precision.HIGHEST, lax.Precision.DEFAULT)),
     dense("initializers", kernel_init=of_glorot, bias_init=of_normal),
     dense("dot_general", dot_general=doubled),
-    dense("dot_general of another dtype", dot_general=to_half),
+    dense("dot_general of a different dtype", dot_general=to_half),
     dense("dot_general_cls", dot_general_cls=lambda: doubled, dot_general=to_half),
     dense("promote_dtype", promote_dtype=of_narrow),
 ]

@@ -1,7 +1,7 @@
 """Every name that a program finds in `flax.nnx`, and whether it is here, with the same parameters.
 
-What is left out, and what has other parameters, has its reason in differences.toml; so has what is
-here and not in Flax. A reason that no longer applies fails a test.
+What is left out, what has different parameters, and what is here but not in Flax has a reason in
+differences.toml. A reason that no longer applies fails a test.
 """
 
 import inspect

@@ -1,7 +1,7 @@
-"""nnx transforms beside Flax's: the same programs, written once, with either library.
+"""nnx transforms against Flax's: the same programs, written once, with either library.
 
-A program returns arrays, and whatever of its modules is to be the same. What both compute with the
-same operations in the same order is compared bit by bit, gradients within rounding.
+A program returns arrays, and the parts of its modules that should be the same. Results of the same
+operations in the same order are compared bit by bit, gradients within rounding.
 """
 
 import flax.nnx

@@ -1,4 +1,4 @@
-"""What Flax has pickled, loaded here where `linnet.flax` answers for Flax's names.
+"""What Flax has pickled, loaded here with `linnet.flax` providing Flax's names.
 
 A process with Flax writes; one with the hook reads, and compares with what it makes itself.
 """

@@ -108,7 +108,7 @@ def parameters(function):
 
 
 def differences(ours, theirs):
-    """The parameters that differ: missing, elsewhere, or with another default."""
+    """The parameters that differ: missing, elsewhere, or with a different default."""
     ours, theirs = parameters(ours), parameters(theirs)
     if ours is None or theirs is None:
         return []

@@ -52,6 +52,6 @@ def test_training(style, layout, mesh, alone):
         split += not x.is_fully_replicated
         if x.is_fully_replicated:  # whole in this process, too
             multihost_utils.assert_equal(np.asarray(raw(x)), path)
-        # The first bias is in front of a norm: see eps in models.TX.
+        # The first bias comes before a norm: see eps in models.TX.
         np.testing.assert_allclose(whole(x), arrays[path], rtol=1e-4, atol=1e-5, err_msg=path)
     assert split == (0 if axis is None else 6)  # two kernels and their moments

@@ -79,7 +79,7 @@ def check_committed(package: Package) -> None:
     reasons = [f"{name}: is missing" for name in sorted(needed - committed)]
     if not any(name.startswith("tests/") for name in committed):
         reasons.append("tests/: is missing")
-    for name in sorted(committed - _put_beside(package)):
+    for name in sorted(committed - _put_next_to(package)):
         if name.startswith("src/") and (reason := _stray(name, homes)):
             reasons.append(f"{name}: {reason}")
     _refuse(folder_name(package), reasons)
@@ -114,8 +114,8 @@ def check_source_distribution(package: Package, file: Path) -> None:
     _refuse_other_files(file.name, found, expected)
 
 
-def _put_beside(package: Package) -> set[str]:
-    """The files that the package's project file puts beside its modules, such as a `.pth`."""
+def _put_next_to(package: Package) -> set[str]:
+    """The files that the package's project file puts next to its modules, such as a `.pth`."""
     settings = workspace.project(package.folder).get("tool", {}).get("hatch", {}).get("build", {})
     wheel = settings.get("targets", {}).get("wheel", {})
     return set(wheel.get("force-include", {}))

@@ -55,7 +55,7 @@ class Changelog:
         if not path.exists():
             raise Refused(f"{package.name} has no changelog.", f"Write {where}.")
         changelog = cls(where, path.read_text(encoding="utf-8"))
-        changelog.sections()  # refuses another form
+        changelog.sections()  # refuses a different form
         return changelog
 
     @property

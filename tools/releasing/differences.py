@@ -215,7 +215,7 @@ def _kind(parameter: griffe.Parameter) -> str:
 
 _SAID: dict[griffe.BreakageKind, Callable[[griffe.Breakage], str]] = {
     _KINDS.PARAMETER_REMOVED: lambda b: "is gone",
-    _KINDS.PARAMETER_MOVED: lambda b: "has another position",
+    _KINDS.PARAMETER_MOVED: lambda b: "has a different position",
     _KINDS.PARAMETER_CHANGED_KIND: lambda b: f"was {_kind(b.old_value)}, is {_kind(b.new_value)}",
     _KINDS.PARAMETER_CHANGED_DEFAULT: lambda b: (
         f"default was {_default(b.old_value)}, is {_default(b.new_value)}"

@@ -3,8 +3,8 @@
 When a sibling's version leaves a range, the range moves to that of the new version. It is never
 widened across a break, because no test would cover its old end.
 
-Its lower end rises when older versions of the sibling cannot be installed beside the package's
-other requirements, because they depend on a third package before a break.
+Its lower end rises when older versions of the sibling cannot be installed with the package's other
+requirements, because they depend on a version of a third package before a break.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def beyond(sibling: Package, last: Version) -> list[Package]:
 def rewritten(
     package: Package, sibling: Package, version: Version, change: Callable[[str, Version], str]
 ) -> tuple[str, str]:
-    """The package's pyproject.toml with another range for a sibling.
+    """The package's pyproject.toml with a different range for a sibling.
 
     Args:
       package: the package that declares the range.

@@ -133,7 +133,7 @@ def module():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_no_block_is_overlooked(file):
-    """One that is indented, or has another spelling, would not run."""
+    """One that is indented, or has a different spelling, would not run."""
     text = TEXTS[file]
     assert len(OPENING.findall(text)) == len(blocks(text))
     assert text.count("\n/// tab") == len(tabs(text)), "every /// tab | LABEL has its own ///"

@@ -134,7 +134,7 @@ BREAKS = [
     # Arguments.
     ("x, /, scale=1.0", "x, /, scale=2.0", "call(scale) default was 1.0, is 2.0"),
     ("x, /, scale=1.0", "x, /, scale", "call(scale) was optional, is required"),
-    ("x, /, scale=1.0", "x, /, offset=0.0, scale=1.0", "call(scale) has another position"),
+    ("x, /, scale=1.0", "x, /, offset=0.0, scale=1.0", "call(scale) has a different position"),
     ("x, /, scale=1.0, *", "x, /, *, scale=1.0", "call(scale) was positional or keyword, is key"),
     ("axis=-1, **options", "axis=-1, power, **options", "call(power) is new and required"),
     ("x, /, scale=1.0, *, axis=-1, **options", "x, /, scale=1.0, *, axis=-1", "call(options) is g"),
@@ -145,7 +145,7 @@ BREAKS = [
     (
         "use_bias: bool = True\n    axis: int = -1",
         "axis: int = -1\n    use_bias: bool = True",
-        "Layer(axis) has another position; Layer(use_bias) has another position",
+        "Layer(axis) has a different position; Layer(use_bias) has a different position",
     ),
     ("axis: int = -1\n", "axis: int = 0\n", "Layer(axis) default was -1, is 0"),
     ("    axis: int = -1\n", "    axis: int\n", "Layer(axis) was optional, is required"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("griffe", reason="only the group docs brings it")
-pytest.importorskip("mkdocs", reason="only the group docs brings it")
+pytest.importorskip("griffe", reason="only the group docs installs it")
+pytest.importorskip("mkdocs", reason="only the group docs installs it")
 
 import griffe
 from mkdocs.exceptions import PluginError
@@ -49,7 +49,7 @@ class Layer(Module):
 
 @pytest.fixture(scope="module")
 def loader(tmp_path_factory):
-    """All packages, and one of our own beside them."""
+    """All packages, and one for these tests."""
     folder = tmp_path_factory.mktemp("source")
     (folder / "linnet" / "example").mkdir(parents=True)
     (folder / "linnet" / "example" / "__init__.py").write_text(SOURCE, encoding="utf-8")
@@ -147,7 +147,7 @@ def test_every_written_page_is_in_the_navigation():
         assert page in text or f"- {folder}/\n" in text or folder.startswith("examples"), page
 
 
-# What users search for, and the page that answers.
+# What users search for, and the page that answers it.
 SEARCHES = {
     "nn.Module": "api/linen/module/",
     "nnx.Module": "api/nnx/module/",

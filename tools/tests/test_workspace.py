@@ -1,4 +1,4 @@
-"""The packages' project files tell the truth, and every package is complete."""
+"""The packages' project files are correct, and every package is complete."""
 
 import ast
 import json
@@ -16,7 +16,7 @@ import workspace
 PACKAGES = workspace.packages()
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda p: p.short_name)
 
-# Distributions that are imported under another name than their own.
+# Distributions that are imported under a name other than their own.
 IMPORTED_AS = {"scikit-learn": "sklearn", "tensorboardx": "tensorboardX"}
 
 
@@ -54,7 +54,7 @@ def statements(tree, *, at_start):
 
 
 def import_names(distributions):
-    """Under which names distributions are imported."""
+    """The names under which distributions are imported."""
     siblings = {p.name: p.import_names for p in PACKAGES}
     return {
         name
@@ -78,7 +78,7 @@ def test_every_import_is_declared(package):
 @each_package
 def test_everything_declared_is_imported(package):
     imported = imports(package, at_start=False)
-    # An extra may bring a sibling that stands beside the package, not below it.
+    # An extra may install a sibling that the package doesn't depend on.
     extras = {name for extra in package.foreign_extras for name in package.extras[extra]}
     # A package may require what a sibling imports only where it is installed.
     siblings = [workspace.find(name) for name in package.siblings]

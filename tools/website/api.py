@@ -352,7 +352,7 @@ def _origin(module: str, node: ast.ImportFrom) -> str:
 def _listed(module: str) -> tuple[str, ...] | None:
     """`__all__`, where it is a list of strings; names that are put into it from a tuple, too.
 
-    The tuple may be the `__all__` of another module, imported under another name.
+    The tuple may be the `__all__` of another module, imported under a different name.
     """
     constants: dict[str, tuple[str, ...]] = {}
     for node in _tree(module).body:

@@ -1,4 +1,4 @@
-"""get_config and from_config: every kind of field there and back, and what is refused."""
+"""get_config and from_config: round trips of every kind of field, and what is rejected."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from .modules import (
 
 
 def back(layer):
-    """The layer of a configuration that was a file in between."""
+    """The layer of a configuration that was converted to JSON and back."""
     config = json.loads(json.dumps(layer.get_config()))
     return type(layer).from_config(config)
 

@@ -124,7 +124,7 @@ REMEDIES = [
         ],
     ),
     Remedy(
-        "features, or another number of heads; by default there are as many features as",
+        "features, or a different number of heads; by default there are as many features as",
         lambda: layer(heads=3),
         lambda: [layer(heads=3, qkv_features=3), layer(heads=3, qkv_features=6), layer(heads=2)],
     ),

@@ -96,7 +96,7 @@ def test_set_view_sets_what_is_given():
     assert layer.cached_key is not None
     assert layer.cached_key.shape == (2, 5, 2, 2)
     layer(X[:, :2])
-    layer.set_view(batch_size=(2,), max_length=5)  # as it is: what it holds stays
+    layer.set_view(batch_size=(2,), max_length=5)  # no change: it keeps its contents
     assert layer.cache_index[...] == 2
     with pytest.raises(ArgumentError, match="A cache needs both"):
         layer.set_view(max_length=3)

@@ -27,7 +27,7 @@ def nested_twin(module):
 
 
 def add(module, prefix):
-    """Linen's layer with a low-rank adapter beside it, written out."""
+    """Linen's layer with a low-rank adapter next to it, written out."""
 
     def output(values, x):
         base = {k: v for k, v in values.items() if "lora" not in k}

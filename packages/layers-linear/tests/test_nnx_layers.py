@@ -502,7 +502,7 @@ MISTAKES = {
         ShapeError,
         r"LinearGeneral: .* expected sizes \(3, 5\) in the dimensions \(0, 1\), got \(3, 4\)",
     ),
-    "another batch": (
+    "a different batch": (
         lambda: nnx.LinearGeneral(4, 2, batch_axis={0: 6}, rngs=Rngs(0))(X),
         ShapeError,
         r"expected sizes \(6, 4\) .* got \(3, 4\)(.|\n)*batch sizes \(6,\)",
@@ -532,7 +532,7 @@ MISTAKES = {
         ArgumentError,
         "ConvTranspose: Unknown padding 'CAUSAL'",
     ),
-    "a mask of another shape": (
+    "a mask of a different shape": (
         lambda: nnx.Conv(4, 3, 2, mask=jnp.ones((2, 4, 1)), rngs=Rngs(0))(X),
         ShapeError,
         r"Conv: The mask has shape \(2, 4, 1\), but the kernel has shape \(2, 4, 3\)",

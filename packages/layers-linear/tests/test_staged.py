@@ -1,4 +1,4 @@
-"""What is recorded once is the same equations, and nothing else changes."""
+"""Recorded equations are the same as computed ones, and nothing else changes."""
 
 import inspect
 import pickle
@@ -135,5 +135,5 @@ def test_a_function_put_in_jax_s_place_is_called_under_jit_too(monkeypatch):
         patch.setattr(lax, "dot_general", lambda *args, **kwargs: 2 * dot_general(*args, **kwargs))
         np.testing.assert_array_equal(jax.jit(lambda: layer.apply(variables, x))(), 2 * before)
         np.testing.assert_array_equal(layer.apply(variables, x), 2 * before)
-    # What ran meanwhile has left no recording behind.
+    # The call in between has left no recording behind.
     np.testing.assert_array_equal(jax.jit(lambda: layer.apply(variables, x))(), before)

@@ -126,7 +126,7 @@ REFUSALS = {
         errors.ArgumentError,
         ["RNN: 'unroll' must be at least 1, got 0."],
     ),
-    "lengths of another batch": (
+    "lengths of a different batch": (
         rnn_call(RNN, seq_lengths=jnp.array([1, 2, 3])),
         errors.ShapeError,
         ["seq_lengths has shape (3,), expected the batch's (2,).", "Is the time dimension"],
@@ -156,7 +156,7 @@ REFUSALS = {
         errors.ArgumentError,
         ["seq_lengths must be between 0 and the 5 steps of the inputs, got -1."],
     ),
-    "an initial carry of another batch": (
+    "an initial carry of a different batch": (
         rnn_call(linen.RNN(GRU), initial_carry=jnp.zeros((3, 4))),
         errors.ShapeError,
         ["'h' of the carry has shape (3, 4), expected (2, 4).", "the batch dimensions of"],

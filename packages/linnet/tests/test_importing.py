@@ -1,4 +1,4 @@
-"""What importing a style brings, and what not."""
+"""What importing a style loads, and what it doesn't."""
 
 from fixtures import run_afresh
 
@@ -86,7 +86,7 @@ from linnet import nnx
 
 
 def test_importing():
-    """Neither the other style nor an optional package, and layers when they are asked for.
+    """Neither the other style nor an optional package, and layers on access.
 
     The first computation looks for a device. Importing must not, so there need be none.
     """

@@ -41,7 +41,7 @@ def test_a_module_is_made_and_called():
 
 
 class Stage(nnx.Module):
-    """A layer of each kind that train() and eval() set, beside one that they leave alone."""
+    """A layer of each kind that train() and eval() set, and one that they leave alone."""
 
     def __init__(self, rngs, off=False):
         self.mix = nnx.Linear(3, 4, rngs=rngs)

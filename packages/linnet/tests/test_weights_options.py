@@ -1,4 +1,4 @@
-"""PyTorch's layers with other options than the usual: `data/torch_options.npz`.
+"""PyTorch's layers with unusual options: `data/torch_options.npz`.
 
 For each, it holds the state dict (`NAME.sd.*`), inputs and outputs that PyTorch 1.13 computed in
 evaluation mode, with random parameters.

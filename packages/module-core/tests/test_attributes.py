@@ -23,7 +23,7 @@ class Dense(nn.Module):
 
 
 class Stored:
-    """A descriptor that keeps what it is set to under another name."""
+    """A descriptor that keeps what it is set to under a different name."""
 
     def __set_name__(self, owner, name):
         self.name = f"_{name}"
@@ -180,7 +180,7 @@ def test_a_transformed_class_has_no_call_either(transform):
     assert jnp.array_equal(model.apply({}, X, method="encode"), X)
 
 
-# What is told of attributes that can't be set.
+# Errors about attributes that can't be set.
 
 
 def test_a_submodule_s_name_is_given_when_it_is_made():

@@ -1,4 +1,4 @@
-"""Cursors: edits deep inside of immutable trees."""
+"""Cursors: edits deep inside immutable trees."""
 
 import collections
 import copy
@@ -107,7 +107,7 @@ def test_the_last_assignment_counts():
     c = cursor({"b": [1, 2]})
     left = c["b"]
     c["b"] = [7, 8]
-    left[0] = 3  # of what is no longer in the tree
+    left[0] = 3  # changes what is no longer in the tree
     c["b"][-1] = 9
     assert c.build() == {"b": [7, 9]}
     assert c["b"][1].build() == 9
@@ -351,7 +351,7 @@ REMEDIES = [
         lambda: assign(cursor([1]), 0),
     ),
     Remedy(
-        "Cursors follow mappings, lists, tuples, and dataclasses. Set the object whole.",
+        "Cursors follow mappings, lists, tuples, and dataclasses. Set the whole object.",
         lambda: assign(cursor({"x": np.ones(2)})["x"], 0),
         lambda: cursor({"x": np.ones(2)})["x"].set(np.zeros(2)),
     ),

@@ -65,7 +65,7 @@ CURSOR = [
         filled=("x",),
     ),
     Remedy(
-        "Cursors follow mappings, lists, tuples, and dataclasses. Set the object whole.",
+        "Cursors follow mappings, lists, tuples, and dataclasses. Set the whole object.",
         lambda: edited(lambda c: assigned(c["n"], "real", 3)),
         lambda: edited(lambda c: c.__setitem__("n", 4)),
     ),

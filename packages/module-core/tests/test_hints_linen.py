@@ -296,7 +296,9 @@ REMEDIES = [
         lambda: tabulated(table_kwargs={"title": "Model"}),
         lambda: [names_an_extra("rich"), tabulated()],
     ),
-    Remedy("Every module has them; give your field another name.", reserved_field, renamed_field),
+    Remedy(
+        "Every module has them; give your field a different name.", reserved_field, renamed_field
+    ),
     Remedy(
         "Expected True, False, a collection's name, a list of names or DenyList(...).",
         lambda: Total().apply({}, X, mutable=3),

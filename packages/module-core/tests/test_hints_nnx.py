@@ -1,4 +1,4 @@
-"""Every hint about objects of nnx, followed to the letter; those of its folders are beside it."""
+"""Every hint about nnx objects, followed to the letter; other files here test its subfolders."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ OBJECTS = [
         lambda: sown("outputs", nnx.Intermediate),
     ),
     Remedy(
-        "Sow under another name, or with the same variable type as before.",
+        "Sow under a different name, or with the same variable type as before.",
         lambda: sown("outputs", nnx.Intermediate, nnx.BatchStat),
         lambda: [
             sown("outputs", nnx.Intermediate, nnx.Intermediate),
@@ -262,7 +262,7 @@ OBJECTS = [
         ],
     ),
     Remedy(
-        "Perturb under another name, or with the same variable type as before.",
+        "Perturb under a different name, or with the same variable type as before.",
         lambda: perturbed(("y", nnx.Perturbation), ("y", nnx.BatchStat)),
         lambda: [
             perturbed(("y", nnx.Perturbation), ("z", nnx.BatchStat)),

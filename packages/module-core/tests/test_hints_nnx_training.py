@@ -81,7 +81,7 @@ REMEDIES = [
         lambda: averaged(model := Model(), model),
     ),
     Remedy(
-        "Call update({}=...), or give the metric another argname.",
+        "Call update({}=...), or give the metric a different argname.",
         lambda: average("values", loss=jnp.ones(2)),
         lambda: [average("values", values=jnp.ones(2)), average("loss", loss=jnp.ones(2))],
     ),

@@ -126,7 +126,7 @@ REPEAT = [
         ],
     ),
     Remedy(
-        "Every step runs {} layers: pass length={}, or another layers_per_block.",
+        "Every step runs {} layers: pass length={}, or a different layers_per_block.",
         lambda: nn.Repeat(Dense, 5, layers_per_block=2),
         lambda: [nn.Repeat(Dense, 4, layers_per_block=2), nn.Repeat(Dense, 5, layers_per_block=5)],
         filled=("2", "4"),

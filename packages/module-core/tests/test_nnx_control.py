@@ -127,7 +127,7 @@ def test_stages_of_jit():
 def test_donated_modules_hold_the_new_buffers(option):
     m = block()
     other = jnp.ones((3, 3))
-    kernel = m.dense.kernel[...] + 0  # kept beside the module
+    kernel = m.dense.kernel[...] + 0  # kept outside the module
 
     @nnx.jit(**option)
     def f(m, x, other):

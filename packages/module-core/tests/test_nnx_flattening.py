@@ -135,7 +135,7 @@ class TestFlatten:
         b = nnx.unflatten(second, none, index_ref=made)
         assert a.a is b.b
         assert len(made) == len(refs) == 3
-        with pytest.raises(ArgumentError, match="refers to an object of another structure"):
+        with pytest.raises(ArgumentError, match="refers to an object of a different structure"):
             nnx.unflatten(second, none)
 
     def test_what_was_flattened_before_is_never_taken_for_a_part(self):
@@ -146,7 +146,7 @@ class TestFlatten:
         holder.own_again = holder.own
         graphdef, leaves = nnx.flatten(holder, ref_index=refs)
         assert [n.index for n in graphdef.nodes] == [1, 2, 2, 0]
-        with pytest.raises(ArgumentError, match="refers to an object of another structure"):
+        with pytest.raises(ArgumentError, match="refers to an object of a different structure"):
             nnx.unflatten(graphdef, leaves)
         made[0] = weight
         again = nnx.unflatten(graphdef, leaves, index_ref=made)

@@ -1,11 +1,11 @@
-"""Random histories: modules edited inside and between jitted calls, beside the same without jit.
+"""Random histories: modules edited inside and between jitted calls, compared with no jit.
 
 A history is a list of steps on two modules that may share anything. A step edits one of them (its
 variables, plain lists, dicts and tuples, static attributes, raw arrays, what it shares) either
-outside or inside of a function under `nnx.jit`, and then both are looked at. A plain copy has the
-same done to it without jit. After each step values, structure and sharing are equal.
+outside or inside a function under `nnx.jit`, and then both are inspected. The same is done to a
+plain copy without jit. After each step, values, structure and sharing are equal.
 
-LINNET_HISTORIES sets how many there are in each test; each compiles programs of its own.
+LINNET_HISTORIES sets their number in each test; each compiles programs of its own.
 """
 
 import os

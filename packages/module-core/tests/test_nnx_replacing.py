@@ -1,4 +1,4 @@
-"""Loops whose steps return other variables than they were passed."""
+"""Loops whose steps return variables other than those they were passed."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,8 @@
 """A transform's changes reach objects of the caller's trace level, and no others.
 
-A contract over every pair: `OUTER` are ways to run a function at another trace level, `INNER` the
-nnx transforms, applied inside to a module from outside. What is added to `nnx` has to be added to
-`INNER`, or a test here fails.
+A contract over every pair: `OUTER` are ways to run a function at a different trace level, `INNER`
+the nnx transforms, applied inside to a module from outside. What is added to `nnx` has to be added
+to `INNER`, or a test here fails.
 """
 
 import inspect
@@ -22,7 +22,7 @@ WHOLE = PartitionSpec()
 
 
 class Layer(nnx.Module):
-    """Weights that nobody writes to, a count, a stream, and a raw array in a tuple."""
+    """Weights that are never written, a count, a stream, and a raw array in a tuple."""
 
     def __init__(self):
         self.weight = nnx.Param(jnp.full((2,), 2.0))
@@ -169,7 +169,7 @@ def test_reading_a_module_from_outside_works_and_changes_nothing(inner):
     run = INNER[inner](Layer.read)
     for name in READING:
         if inner == "while_loop" and name == "jax.grad":
-            continue  # which jax refuses
+            continue  # which jax rejects
         got = OUTER[name](lambda x: run(model, x))
         np.testing.assert_allclose(got, [2.0, 2.0], err_msg=name)
         after = leaves(model)

@@ -1,4 +1,4 @@
-"""Views of a module: its variables in other objects, with other settings."""
+"""Views of a module: its variables in other objects, with different settings."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The older vocabulary: axis names in collections beside the variables."""
+"""The older vocabulary: axis names in collections next to the variables'."""
 
 from __future__ import annotations
 

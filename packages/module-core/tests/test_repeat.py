@@ -545,7 +545,7 @@ def test_a_module_from_outside():
     [
         ({"a": {}}, "b_{i}", "no 'b_{i}'"),
         ({"a_0": 1, "a_2": 1}, "a_{i}", "none with the number 1"),
-        ({"a_0": {"w": 1}, "a_1": {"v": 1}}, "a_{i}", "other variables"),
+        ({"a_0": {"w": 1}, "a_1": {"v": 1}}, "a_{i}", "different variables"),
         ({"a_0": jnp.ones(2), "a_1": jnp.ones(3)}, "a_{i}", r"shape \(3,\) in layer 1"),
         ({"a_0": 1}, "a", "where the number"),
     ],

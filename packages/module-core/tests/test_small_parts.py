@@ -1,4 +1,4 @@
-"""Filters, switches, dtypes, and what importing brings."""
+"""Filters, switches, dtypes, and what an import loads."""
 
 import contextvars
 
@@ -114,7 +114,7 @@ def test_a_switch_of_a_program_s_own(monkeypatch):
         assert (holder.value, number.value, holder.__doc__) == (True, 3, "It is mine.")
         with pytest.raises(TypeError, match=r"Use an_own_switch\.value"):
             bool(holder)
-        with pytest.raises(RuntimeError, match="There is a switch an_own_switch already"):
+        with pytest.raises(RuntimeError, match="The switch an_own_switch already exists"):
             config_module.bool_flag("an_own_switch", default=True, help="")
     finally:
         del vars(config)["an_own_switch"], vars(config)["an_own_number"]

@@ -1,4 +1,4 @@
-"""A linen network in a Keras model, beside Keras's own FlaxLayer around Flax's network.
+"""A linen network in a Keras model, against Keras's own FlaxLayer around Flax's network.
 
 Both start from the same variables, in the same model, on a batch of 64 images. The cases measure a
 compiled call of `train_on_batch` and of `predict_on_batch`, including Keras's own work. The import

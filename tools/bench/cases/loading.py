@@ -1,4 +1,4 @@
-"""Loading a safetensors file of 256 MiB into an nnx module, beside the plainest way to read it.
+"""Loading a safetensors file of 256 MiB into an nnx module, against the simplest way to read it.
 
 That is `safetensors.numpy` and `jax.device_put`, tensor by tensor. In the processor's time, since
 most of it is the system's: for each page of memory that is touched for the first time. The peak of

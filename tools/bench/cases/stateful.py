@@ -1,4 +1,4 @@
-"""nnx: the cost of a call of `nnx.jit`, beside `jax.jit` on a flat list of the same arrays.
+"""nnx: the cost of a call of `nnx.jit`, against `jax.jit` on a flat list of the same arrays.
 
 `flat` is `jax.jit(lambda arrays: [a + 1 for a in arrays])`, over the arrays of model and optimizer;
 `flat, in` takes them and returns nothing.
@@ -238,7 +238,7 @@ CASES = [
     ),
     Case(
         "nnx-jit-forward",
-        "nnx.jit of a forward pass in training mode, beside flat over all 702 arrays",
+        "nnx.jit of a forward pass in training mode, against flat over all 702 arrays",
         {**_both(_forward), FLAT: _flat(with_optimizer=True)},
         [Comparison(LINNET, FLAT, at_most=1.0), Comparison(LINNET, FLAX)],
     ),

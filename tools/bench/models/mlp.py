@@ -155,7 +155,7 @@ def check_agreement() -> None:
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
             raise RuntimeError(f"The model by {form} is not the model by hand.")
-        # The hand-written dropout draws other keys, so the size of its effect is compared.
+        # The hand-written dropout draws different keys, so the size of its effect is compared.
         change = jnp.std(made.train(params, x, key) - expected)
         spread = jnp.std(forms[BY_HAND].train(params, x, key) - expected)
         if not 0.5 < change / spread < 2.0:

@@ -230,7 +230,7 @@ def check_agreement(scanned: bool) -> None:
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
             raise RuntimeError(f"The transformer by {form} is not the transformer by hand.")
-        # The hand-written dropout draws other keys, so the size of its effect is compared.
+        # The hand-written dropout draws different keys, so the size of its effect is compared.
         change, spread = (
             jnp.std(jax.jit(m.train)(params, x, key) - expected) for m in (made, forms[BY_HAND])
         )

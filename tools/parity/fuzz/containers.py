@@ -1,7 +1,7 @@
-"""Containers beside Python's own: both get the same calls, and the contents are compared each time.
+"""Containers against Python's own: both get the same calls, then the contents are compared.
 
 Linnet must do what the list or dict does, or what Flax does where Flax differs from Python. A
-method that raises is an event like others; exceptions are compared by their built-in class.
+method that raises is an event like any other; exceptions are compared by their built-in class.
 """
 
 from __future__ import annotations

@@ -625,7 +625,7 @@ def _run_nnx(program: Program, library: Library) -> Iterator[Event]:
 
 
 def _tolerance(program: Program) -> float:
-    """A few roundings of the coarsest type: Linnet sums in another order, and joins gates."""
+    """A few roundings of the coarsest type: Linnet sums in a different order, and joins gates."""
     half = "float16" in json.dumps(program)  # bfloat16 as well
     return 16 * 2.0**-8 if half else 64 * 2.0**-23
 

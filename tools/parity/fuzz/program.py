@@ -222,7 +222,7 @@ def disagreement(mine: Event | Refused | None, other: Event | Refused | None) ->
             return ""
         return other.text if isinstance(other, Refused) else "computes"
     if mine is None or other is None:
-        return "" if mine is other else "has another number of events"
+        return "" if mine is other else "has a different number of events"
     if mine.label != other.label:
         return f"is at {other.label}"
     return difference(mine.value, other.value, mine.tolerance)

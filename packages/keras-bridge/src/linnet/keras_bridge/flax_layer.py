@@ -206,7 +206,7 @@ class FlaxLayer(ModuleLayer):
                 f"variables do not match {cls} for these inputs:\n    " + "\n    ".join(found),
                 hint=(
                     "Do they belong to another module, or were they created for inputs of "
-                    "another shape?"
+                    "a different shape?"
                 ),
             )
 

@@ -170,7 +170,7 @@ def _remade(cls: type[Any], stored: dict[str, Any], where: Place, from_json: Con
     if unknown:
         raise ArgumentError(
             f"{where} is stored with the fields {unknown}, which {cls.__name__} doesn't have.",
-            hint="Was it saved with another version of the class?",
+            hint="Was it saved with a different version of the class?",
         )
     fields = {name: from_json(v, where.field(name)) for name, v in stored["fields"].items()}
     if "name" in stored:

@@ -52,7 +52,7 @@ def to_json(value: object, where: Place) -> object:
       where: its place, for the error.
 
     Raises:
-      ArgumentError: the value is of another kind.
+      ArgumentError: the value is of a different kind.
     """
     if isinstance(value, bool) or type(value) in _PLAIN:
         return value

@@ -88,7 +88,7 @@ class Weights:
         )
 
     def leaves_of(self, tree: object) -> list[Any] | None:
-        """The leaves of a tree of the same structure; None for another structure."""
+        """The leaves of a tree of the same structure; None for a different structure."""
         leaves, structure = jax.tree_util.tree_flatten(tree)
         return leaves if self._structure == structure else None
 

@@ -1,3 +1,3 @@
-"""Edits deep inside of immutable trees; see `linnet.module_core.cursor`."""
+"""Edits deep inside immutable trees; see `linnet.module_core.cursor`."""
 
 from linnet.module_core.cursor import *  # noqa: F403

@@ -141,7 +141,7 @@ CONSTRAINS_BESIDE_MANUAL_AXES = jax.__version_info__ >= (0, 8)
 
 
 def format_elsewhere(format: Format, sharding: object) -> Format:
-    """A format with the same layout in memory, and another sharding."""
+    """A format with the same layout in memory, and a different sharding."""
     # The layout is `device_local_layout` until jax 0.7. Can be removed with jax 0.6.
     layout = getattr(format, "layout", None) or getattr(format, "device_local_layout", None)
     return type(format)(layout, sharding)  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ class Config:
 
         Raises:
           LookupError: the switch doesn't exist.
-          ArgumentError: the switch can't have another value than it has.
+          ArgumentError: the switch has a fixed value.
         """
         holder = isinstance(name_or_holder, FlagHolder)
         name = name_or_holder.name if holder else name_or_holder  # type: ignore[union-attr]
@@ -228,7 +228,7 @@ temp_flip_flag = config.temp_flip_flag
 
 def _flag(name: str, read: Any, default: Any, help: str) -> FlagHolder[Any]:
     if name in config.__dict__:
-        raise RuntimeError(f"There is a switch {name} already.")
+        raise RuntimeError(f"The switch {name} already exists.")
     config.__dict__[name] = read(name.upper(), default)
     return FlagHolder(name, help)
 

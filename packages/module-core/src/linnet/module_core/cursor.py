@@ -99,7 +99,7 @@ _SYMBOLS = {
 
 
 class Cursor(Generic[A]):
-    """Points into a tree, and collects changes of it.
+    """Points into a tree, and collects changes to it.
 
     Items and attributes are cursors too; what is assigned to them goes into the tree that `build`
     makes. Operators, comparisons, `len`, `str` and loops over tuples and lists take the value that
@@ -229,8 +229,8 @@ class Cursor(Generic[A]):
         """The cursor of the one object for which a condition holds.
 
         Args:
-          cond_fn: takes the path, such as "encoder/layers/0", and the object. Inside of an object
-            for which it holds, it isn't asked.
+          cond_fn: takes the path, such as "encoder/layers/0", and the object. It isn't called
+            inside an object for which it holds.
 
         Raises:
           CursorFindError: it holds for no object, or for several.
@@ -259,8 +259,8 @@ class Cursor(Generic[A]):
         """The cursors of all objects for which a condition holds, from the outside in.
 
         Args:
-          cond_fn: takes the path, such as "encoder/layers/0", and the object. Inside of an object
-            for which it holds, it isn't asked.
+          cond_fn: takes the path, such as "encoder/layers/0", and the object. It isn't called
+            inside an object for which it holds.
 
         >>> c = cursor({"a": 1, "b": [2, "x"]})
         >>> for part in c.find_all(lambda path, x: isinstance(x, int)):
@@ -467,7 +467,7 @@ def _require_editable(obj: Node, key: Key, access: AccessType) -> None:
     elif not isinstance(obj, (Mapping, list, tuple)):
         raise ArgumentTypeError(
             f"A part of {describe(obj)} can't be replaced by a cursor.",
-            hint="Cursors follow mappings, lists, tuples, and dataclasses. Set the object whole.",
+            hint="Cursors follow mappings, lists, tuples, and dataclasses. Set the whole object.",
         )
     elif not item:
         raise ArgumentTypeError(

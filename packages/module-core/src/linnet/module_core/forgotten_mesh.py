@@ -34,7 +34,7 @@ _given = False
 
 
 def may_be_forgotten() -> bool:
-    """Whether there is still something to warn of: several devices, and no warning so far."""
+    """Whether there is still something to warn about: several devices, and no warning so far."""
     return not _given and jax.device_count() > 1
 
 

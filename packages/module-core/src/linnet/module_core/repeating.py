@@ -45,7 +45,7 @@ def steps_of(length: object, layers_per_block: object) -> int:
             f"Repeat has length={layers} layers, which is not a multiple of"
             f" layers_per_block={each}.",
             hint=f"Every step runs {each} layers: pass length={layers - layers % each or each}, or"
-            " another layers_per_block.",
+            " a different layers_per_block.",
         )
     return layers // each
 
@@ -84,7 +84,7 @@ class Arguments:
 
     Raises:
       ArgumentError: an argument that `carry` or `per_layer` counts on is missing.
-      ShapeError: an argument for each layer has another number of values.
+      ShapeError: an argument for each layer has a different number of values.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ def divide(output: PyTree, carried: Sequence[Any], layer: str) -> tuple[tuple[An
 
     Raises:
       ArgumentError: the layer doesn't return what it passes on.
-      ShapeError, ArgumentTypeError: it returns it in another shape, or of another type.
+      ShapeError, ArgumentTypeError: it returns it in a different shape, or of a different type.
     """
     if len(carried) == 1:
         structure: PyTree = jax.tree.structure(carried[0])

@@ -60,7 +60,7 @@ def stack_layers(
     Raises:
       ArgumentError: `tree` has no such layers, a number is missing, or layers have different
         variables.
-      ShapeError: a variable has another shape in one of the layers.
+      ShapeError: a variable has a different shape in one of the layers.
     """
     each = positive(layers_per_block, "layers_per_block")
     above, last = _path(layers, "layers", "{i}")
@@ -262,7 +262,7 @@ def _stack(layers: list[Any], what: str, axis_name: str | None) -> PyTree:
     for i, structure in enumerate(structures):
         if structure != structures[0]:
             raise ArgumentError(
-                f"Layer {i} of {what!r} has other variables than layer 0: {structure} and"
+                f"Layer {i} of {what!r} has different variables from layer 0: {structure} and"
                 f" {structures[0]}.",
                 hint="Only layers of one kind can be stacked. If kinds alternate, pass"
                 " layers_per_block=.",

@@ -23,7 +23,7 @@ def in_place_of(old: object, new: object) -> object:
       old: the target's leaf; its layout is used if it is an array of several devices, or the shape
         and dtype of one.
       new: the value that replaces it. A jax array that the program has placed (`committed`) stays
-        where it is, and so does one of another shape.
+        where it is, and so does one of a different shape.
     """
     if new is old or not isinstance(old, jax.Array | jax.ShapeDtypeStruct):
         return new

@@ -50,7 +50,7 @@ def watch(name: str, module: ModuleType) -> None:
             raise AttributeError(message(f"{name}.{attribute}"), name=attribute, obj=module)
         if attribute in removed:
             full = f"{name}.{attribute}"
-            text = f"{full} is of an older Flax; Flax 0.12.8 lacks it, too.\n  {REMOVED[full]}"
+            text = f"{full} is from an older Flax; Flax 0.12.8 lacks it, too.\n  {REMOVED[full]}"
             if _is_from_import():
                 raise ImportError(text, name=name)
             raise AttributeError(text, name=attribute, obj=module)

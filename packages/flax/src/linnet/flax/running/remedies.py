@@ -7,7 +7,7 @@ with one remedy for all; the others have a remedy each.
 from __future__ import annotations
 
 _INSIDE = (
-    "It is part of how Flax works inside. If the program needs what it does, please open an issue."
+    "It is part of Flax's implementation. If the program needs what it does, please open an issue."
 )
 _FP8_META = (
     "Keep scales and histories in float32, and give each call of a loop its own: jax has no public"

@@ -40,7 +40,7 @@ def heads_of(
         raise ArgumentError(
             f"qkv_features={features} must be divisible by num_heads={heads}.",
             hint=f"Use {features - features % heads} or {features - features % heads + heads} "
-            "features, or another number of heads; by default there are as many features as "
+            "features, or a different number of heads; by default there are as many features as "
             "inputs_q has.",
         )
     key_heads = heads

@@ -35,7 +35,7 @@ def visible(
 
     Raises:
       ArgumentError: a window is smaller than 1, or segments are given for the keys alone.
-      ArgumentTypeError, DtypeError, ShapeError: an argument has another type or shape.
+      ArgumentTypeError, DtypeError, ShapeError: an argument has a different type or shape.
     """
     left, right = window_of(window)
     if is_causal:

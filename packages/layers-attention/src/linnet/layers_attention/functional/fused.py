@@ -63,7 +63,7 @@ def compute_capability() -> float:
         return 0.0
     try:
         return float(getattr(jax.devices()[0], "compute_capability", 0.0))
-    except ValueError:  # a GPU of another kind, such as "gfx90a"
+    except ValueError:  # a GPU of a different kind, such as "gfx90a"
         return 0.0
 
 

@@ -204,7 +204,7 @@ def of_distances(function: DistanceBias, distances: Array, heads: int) -> Array:
 
     Raises:
       ArgumentTypeError: it is not an array.
-      ShapeError: it has another shape.
+      ShapeError: it has a different shape.
     """
     result = as_array(function(distances), "bias")
     expected = (heads, *distances.shape)

@@ -18,5 +18,5 @@ def add_bias(y: Array, bias: Array, shape: Shape | None = None) -> Array:
     bias = lax.reshape(bias, shape)  # [1, ..., 1, *bias]
     if layout_of(bias) is not None:
         bias = like(bias, y)
-    # A user's dot_general may return another dtype: the operator promotes.
+    # A user's dot_general may return a different dtype: the operator promotes.
     return lax.add(y, bias) if y.dtype == bias.dtype else y + bias

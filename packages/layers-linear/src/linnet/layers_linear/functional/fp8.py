@@ -105,7 +105,7 @@ def dot_general_transpose_lhs(
 ) -> Array:
     """The gradient of `lax.dot_general(x, y)` with respect to `x`, given that of the result.
 
-    The operands may have other dtypes than in the product itself: 8-bit numbers, for example.
+    The operands' dtypes may differ from those in the product itself: 8-bit numbers, for example.
 
     Args:
       g: the gradient of the result: [*batch, *free dimensions of x, *of y].

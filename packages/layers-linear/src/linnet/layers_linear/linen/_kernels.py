@@ -17,8 +17,8 @@ def kernel_of(
     """The parameter 'kernel' of a layer that moves a window of `rank` dimensions over its inputs.
 
     Raises:
-      ScopeParamShapeError: the stored kernel has another shape. If the reason is that the inputs'
-        channels aren't in the last dimension, the error says so.
+      ScopeParamShapeError: the stored kernel has a different shape. If the reason is that the
+        inputs' channels aren't in the last dimension, the error says so.
     """
     try:
         kernel: Array = module.param("kernel", init, shape, dtype)

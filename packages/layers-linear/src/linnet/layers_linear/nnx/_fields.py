@@ -21,7 +21,7 @@ def require_features(
       rank: the rank of the window that the layer moves over its inputs, if it has one.
 
     Raises:
-      ShapeError: it has another size.
+      ShapeError: it has a different size.
     """
     shape = shape_of(inputs)
     got = vector_features(shape)

@@ -288,7 +288,7 @@ def _recurrent(
 
 
 def _like(carry: Carry, other: Carry) -> Carry:
-    # The formula computes in float32 or wider, the carry may be of another type.
+    # The formula computes in float32 or wider, the carry may be of a different type.
     return tuple(c.astype(other[0].dtype) for c in carry)
 
 

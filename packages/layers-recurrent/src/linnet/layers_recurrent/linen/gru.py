@@ -30,7 +30,7 @@ class GRUCell(RNNCellBase):
     """A gated recurrent unit; see `functional.gru` for the equations.
 
     Args:
-      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+      features: size of the hidden state that `initialize_carry` makes; a carry of a different size
         determines the cell's size instead.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.

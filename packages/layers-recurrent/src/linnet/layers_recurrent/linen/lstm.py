@@ -107,7 +107,7 @@ class LSTMCell(_LSTMCellBase):
     """An LSTM cell; see `functional.lstm` for the equations.
 
     Args:
-      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+      features: size of the hidden state that `initialize_carry` makes; a carry of a different size
         determines the cell's size instead.
       gate_fn: activation function of the gates.
       activation_fn: activation function of candidate and memory.

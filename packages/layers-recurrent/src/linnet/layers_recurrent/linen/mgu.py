@@ -30,7 +30,7 @@ class MGUCell(RNNCellBase):
     """A minimal gated unit; see `functional.mgu` for the equations.
 
     Args:
-      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+      features: size of the hidden state that `initialize_carry` makes; a carry of a different size
         determines the cell's size instead.
       gate_fn: activation function of the gates.
       activation_fn: activation function of the candidate.

@@ -30,7 +30,7 @@ class SimpleCell(RNNCellBase):
     """A simple recurrent cell; see `functional.simple` for the equation.
 
     Args:
-      features: size of the hidden state that `initialize_carry` makes; a carry of another size
+      features: size of the hidden state that `initialize_carry` makes; a carry of a different size
         determines the cell's size instead.
       activation_fn: activation function of the output.
       kernel_init: initializer of the input's kernels.

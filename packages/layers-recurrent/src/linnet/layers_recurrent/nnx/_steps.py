@@ -146,7 +146,7 @@ def _require_same_form(before: object, after: object) -> None:
     forms: list[Any] = [jax.tree.structure(before), jax.tree.structure(after)]
     if forms[0] != forms[1]:
         raise ShapeError(
-            f"The carry has another structure after a step: {forms[1]}, expected {forms[0]}."
+            f"The carry has a different structure after a step: {forms[1]}, expected {forms[0]}."
         )
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         if jnp.shape(a) != jnp.shape(b) or jnp.result_type(a) != jnp.result_type(b):

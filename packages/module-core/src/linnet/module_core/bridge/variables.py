@@ -49,7 +49,7 @@ class NNXMeta(PyTreeNode, AxisMetadata[A]):
         return self.value
 
     def replace_boxed(self, val: object) -> NNXMeta[Any]:
-        """A copy of the box with another value."""
+        """A copy of the box with a different value."""
         return self.replace(value=val)
 
     @keeps_value

@@ -105,7 +105,7 @@ def dropout_key(rngs: object, layer: object, collection: str = "dropout") -> jax
 
     Raises:
       ArgumentError: `rngs` is None.
-      ArgumentTypeError: `rngs` has another type.
+      ArgumentTypeError: `rngs` has a different type.
     """
     if isinstance(rngs, Rngs):
         return rngs[collection]()

@@ -110,7 +110,7 @@ def _check_reserved(cls: type) -> None:
     if wrong:
         raise ReservedModuleAttributeError(
             f"Class {cls.__name__}: properties `parent` and `name` are reserved: {wrong}.",
-            hint="Every module has them; give your field another name.",
+            hint="Every module has them; give your field a different name.",
         )
 
 

@@ -304,7 +304,7 @@ class Lift:
           whole: `changed` includes values that no run has changed; these are skipped.
 
         Raises:
-          JaxTransformError: the scopes belong to another trace than the values.
+          JaxTransformError: the scopes and the values belong to different traces.
         """
         if whole:
             changed = self.pick(changed)

@@ -87,8 +87,8 @@ class Repeat(Module):
     Raises:
       ArgumentError, ArgumentTypeError: an option is out of range; a layer doesn't return what it
         passes on.
-      ShapeError: a layer returns another shape than it got, or the variables have another number of
-        layers.
+      ShapeError: a layer's output has a different shape from its input, or the variables have a
+        different number of layers.
     """
 
     block: Block | Sequence[Block]

@@ -321,7 +321,7 @@ class Scope(ScopeMethods):
 
         Raises:
           ScopeParamNotFoundError, ScopeCollectionNotFound: missing, and "params" is immutable.
-          ScopeParamShapeError: stored in another shape than `init_fn` would give it.
+          ScopeParamShapeError: the stored shape differs from the one that `init_fn` makes.
         """
         found = self.find("params")
         if found is not None and name in found:

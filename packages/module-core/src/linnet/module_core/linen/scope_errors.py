@@ -184,13 +184,13 @@ def _about_names(scope: Scope, collection: str, name: str, known: Iterable[str])
 def wrong_shape(
     scope: Scope, name: str, want: tuple[int, ...], have: tuple[int, ...]
 ) -> ScopeParamShapeError:
-    """The error for a parameter that is stored in another shape than its initializer's."""
+    """The error for a parameter whose stored shape differs from its initializer's."""
     return ScopeParamShapeError(
         f'Parameter "{name}" of "{scope.path_text}" is stored with shape {have}, but its '
         f"initializer makes {want}.",
         hint=(
-            "init has just created it in an earlier call of this module, for an input of "
-            "another size: a module has one set of parameters, however often it is called. Make "
+            "init has just created it in an earlier call of this module, for an input of a "
+            "different size: a module has one set of parameters, however often it is called. Make "
             "one module for each size."
         )
         if scope.frame.initializing

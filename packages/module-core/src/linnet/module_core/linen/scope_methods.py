@@ -73,7 +73,7 @@ class ScopeMethods:
         Raises:
           ArgumentError: the name is in use.
           ScopeParamNotFoundError, ScopeCollectionNotFound: missing, and "params" is immutable.
-          ScopeParamShapeError: stored in another shape than `init_fn` would give it.
+          ScopeParamShapeError: the stored shape differs from the one that `init_fn` makes.
           InvalidScopeError: missing, and the call has ended.
         """
         self.reserve(name, "params")

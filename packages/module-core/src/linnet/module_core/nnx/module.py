@@ -167,7 +167,7 @@ class Module(Pytree):
             raise ArgumentError(
                 f"Expected {name!r} to be of type {variable_type.__name__!r}, got"
                 f" {type(variable).__name__!r}",
-                hint="Sow under another name, or with the same variable type as before.",
+                hint="Sow under a different name, or with the same variable type as before.",
             )
         variable.set_raw_value(reduce_fn(variable.raw_value, value))
         return True
@@ -202,7 +202,7 @@ class Module(Pytree):
             raise ArgumentError(
                 f"Expected {name!r} to be of type {variable_type.__name__!r}, got"
                 f" {type(variable).__name__!r}",
-                hint="Perturb under another name, or with the same variable type as before.",
+                hint="Perturb under a different name, or with the same variable type as before.",
             )
         perturbed: T = jax.tree.map(jnp.add, variable.raw_value, value)
         return perturbed

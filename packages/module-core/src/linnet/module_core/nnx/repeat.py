@@ -99,7 +99,7 @@ class Repeat(Module, Generic[Layer]):
     Raises:
       ArgumentError, ArgumentTypeError: an option is out of range; a layer doesn't return what it
         passes on.
-      ShapeError: a layer returns another shape than it got.
+      ShapeError: a layer's output has a different shape from its input.
     """
 
     block: Layer

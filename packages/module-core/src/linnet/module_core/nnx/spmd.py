@@ -104,7 +104,7 @@ def remove_axis(tree: A, index: int, transform_metadata: Mapping[str, Any]) -> A
       transform_metadata: holds the name of the axis under `PARTITION_NAME`.
 
     Raises:
-      ArgumentError: the axis at `index` has another name.
+      ArgumentError: the axis at `index` has a different name.
     """
     for variable in _variables(tree):
         remove_axis_name(variable, index, transform_metadata.get(PARTITION_NAME))

@@ -1,4 +1,4 @@
-"""Views: copies of a model that share its variables but have other settings.
+"""Views: copies of a model that share its variables but have different settings.
 
 `nnx.view(model, deterministic=True)` returns a model for evaluation that follows the training of
 the original: its objects are new, but it shares the original's variables. One model can thus be

@@ -23,8 +23,9 @@ def place(tree: T, like: object) -> T:
         or any tree. In a program of several processes, all of them pass the same values; see
         `check_replicated`.
       like: a tree that has the same paths: arrays, `jax.ShapeDtypeStruct`s with shardings, or
-        shardings. It may have further paths, and be a tree of another kind: values in a dict can be
-        laid out like those of an nnx state. Where it has no sharding, a value stays as it is.
+        shardings. It may have further paths, and be a tree of a different kind: values in a dict
+        can be laid out like those of an nnx state. Where it has no sharding, a value stays as it
+        is.
 
     Returns:
       `tree` with jax arrays; values keep their dtypes. What isn't an array stays as it is.
@@ -32,7 +33,7 @@ def place(tree: T, like: object) -> T:
     Raises:
       ArgumentError: `like` has no counterpart of an array, its layout doesn't divide the array, or
         is on an abstract mesh, and no such mesh of devices is set.
-      ShapeError: the counterpart has another shape.
+      ShapeError: the counterpart has a different shape.
 
     >>> import jax, numpy as np
     >>> from jax.sharding import Mesh, NamedSharding, PartitionSpec as P

@@ -57,7 +57,7 @@ def count(fn: Callable[..., Any], originals: tuple[Any, ...]) -> int:
 
 
 def separate(tree: object, wanted: Callable[[Any], bool]) -> tuple[Arrays, Callable[[Arrays], Any]]:
-    """The `wanted` leaves of `tree`, and a function that replaces them by other values."""
+    """The `wanted` leaves of `tree`, and a function that replaces them with other values."""
     try:
         leaves, structure = jax.tree.flatten(tree)
     except (TypeError, ValueError):  # not a pytree, such as a dict with unsortable keys

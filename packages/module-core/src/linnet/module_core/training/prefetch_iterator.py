@@ -68,7 +68,7 @@ class PrefetchIterator(Generic[T]):
         """Stops fetching; there are no more elements."""
         self._closed.set()
         self._end = StopIteration()
-        while self._thread.is_alive():  # it may be waiting for a free place
+        while self._thread.is_alive():  # it may be waiting for a free slot
             try:
                 self._queue.get_nowait()
             except queue.Empty:

@@ -106,7 +106,7 @@ class SummaryWriter:
           max_outputs: how many of the N to write.
 
         Raises:
-          ShapeError: the array has another shape.
+          ShapeError: the array has a different shape.
         """
         pixels = np.asarray(image)
         if pixels.ndim == 2:
@@ -149,7 +149,7 @@ class SummaryWriter:
           max_outputs: how many of the N to write.
 
         Raises:
-          ShapeError: the array has another shape.
+          ShapeError: the array has a different shape.
         """
         samples = np.asarray(audiodata, np.float32)
         if samples.ndim == 1:

@@ -62,7 +62,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Numbers:
 
 
 def own_copy(array: Numbers, dtype: np.dtype[Any]) -> Numbers:
-    """A copy in memory that jax can use, with another dtype."""
+    """A copy in memory that jax can use, with a different dtype."""
     copy = aligned(array.shape, dtype)
     if array.ndim == 2 and array.T.flags.c_contiguous:
         # In tiles: copied row by row, a transposed matrix would be read from all over the memory.

@@ -36,7 +36,7 @@ class ComparedLayer(NamedTuple):
       ours: the path of ours.
       shape: the shape of our output.
       difference: the largest difference, as a part of the largest number in PyTorch's output; inf
-        if the outputs have another number of elements, or not the same NaNs.
+        if the outputs have a different number of elements, or not the same NaNs.
       note: how PyTorch's output was arranged, or why it can't be compared.
     """
 
@@ -120,7 +120,7 @@ def compare_intermediates(
       The table; `first` is the first layer whose outputs differ.
 
     Raises:
-      ArgumentTypeError: an argument has another form.
+      ArgumentTypeError: an argument has a different form.
       ArgumentError: no name matches, or the tolerance is not positive.
 
     >>> import numpy as np

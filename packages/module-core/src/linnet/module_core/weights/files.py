@@ -52,18 +52,18 @@ def load(path: str | os.PathLike[str], target: Any = None) -> Any:
     Args:
       path: a file, the index of several (`model.safetensors.index.json`), or a folder with one of
         them called `model.safetensors`.
-      target: what was saved, with other values: an nnx module, linen variables, or any tree. Each
-        value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`. A variable that
-        holds only such a struct is laid out on the current mesh as its metadata specifies. None
-        returns the tensors by name, as `from_torch` takes them.
+      target: what was saved, with different values: an nnx module, linen variables, or any tree.
+        Each value keeps its dtype and sharding, and may be a `jax.ShapeDtypeStruct`. A variable
+        that holds only such a struct is laid out on the current mesh as its metadata specifies.
+        None returns the tensors by name, as `from_torch` takes them.
 
     Returns:
       A mapping of names to tensors, each of which is read by `numpy.asarray`. With a target, the
       nnx module, whose variables were replaced, or a new tree.
 
     Raises:
-      ArgumentError: the file is not in this format, is truncated, or has other names than the
-        target; or a sharding is on an abstract mesh.
+      ArgumentError: the file is not in this format, is truncated, or has names that
+        differ from the target's; or a sharding is on an abstract mesh.
       ShapeError, DtypeError: a tensor or sharding doesn't fit. All of this is checked before
         anything is changed.
 
@@ -260,7 +260,7 @@ def _check(
     for error, lines_of in ((ShapeError, shapes), (DtypeError, dtypes)):
         if lines_of:
             text = "".join(f"\n  {line}" for line in lines_of[:40])
-            raise error(f"{path} has other values than the target:{text}")
+            raise error(f"{path} has different values from the target:{text}")
 
 
 def _key_dtype(impl: str | None) -> Any:

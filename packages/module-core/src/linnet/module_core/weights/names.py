@@ -1,7 +1,7 @@
 """Names of tensors as paths of modules: renames in both directions, and a common spelling.
 
 A name in a state dict, "encoder.layers.3.norm.weight", is a path like those of our modules,
-"encoder/layers/3/norm/weight". A table of renames gives parts of it other names; in a target,
+"encoder/layers/3/norm/weight". A table of renames gives parts of it different names; in a target,
 "[3]" after a part means index 3 along the first axis of variables that hold several layers.
 
 Linen numbers the modules of a list as `layers_3`, and keywords get an underscore (`if_`); both are

@@ -64,8 +64,8 @@ class Target:
     Attributes:
       leaves: the variables.
       layers: layers with a layout.
-      places: for layers whose tensors PyTorch has under other paths: these, with what follows the
-        tensors' names.
+      places: for layers whose tensors PyTorch has under different paths: these paths, with what
+        follows the tensors' names.
       wrapped: for layers in a wrapper: the wrapper.
       stacks: the paths of `Repeat`s, with the numbers of their layers and of layers in a step.
       sequences: the paths of `Sequential`s, with the names of their layers.

@@ -38,8 +38,8 @@ def from_torch(
     """Loads the parameters and statistics of a PyTorch model into a module.
 
     Every tensor and every variable must have a counterpart; otherwise nothing is loaded, and the
-    error lists all that are left over or have another shape. Tensors are read one after another,
-    cast to the dtype of the variable, and placed on the devices of its old value.
+    error lists all that are left over or have a different shape. Tensors are read one after
+    another, cast to the dtype of the variable, and placed on the devices of its old value.
 
     Args:
       target: an nnx module, or a linen module. An nnx module may be abstract, as from

@@ -40,7 +40,7 @@ def dot_product_attention(
     Args:
       scope: gives a key of the stream "dropout".
       query: [batch, *dimensions, heads, depth].
-      key, value: the same, with other sizes along `axis`.
+      key, value: the same, with different sizes along `axis`.
       dtype: the dtype of the attention weights.
       bias: added to the weights before the softmax: [batch, *others, heads, *queries, *keys].
       axis: the dimensions to attend along, by default all between the batch and the heads.
@@ -144,7 +144,7 @@ def multi_head_dot_product_attention(
     Args:
       scope: gets the scopes "query", "key", "value" and "out", each with "kernel" and "bias".
       inputs_q: [batch, *dimensions, features].
-      inputs_kv: the same with other sizes along the attention axes; None for self-attention.
+      inputs_kv: the same with different sizes along the attention axes; None for self-attention.
       num_heads: the number of heads; divides `qkv_features`.
       dtype: the computation dtype.
       qkv_features, out_features: the features of all heads, and of the output; by default those of

@@ -120,7 +120,7 @@ class Partitioned(PyTreeNode, AxisMetadata[A]):
 
         Raises:
           PartitioningUnspecifiedError: `params` has no such key.
-          ArgumentError: the axis has another name.
+          ArgumentError: the axis has a different name.
         """
         name = self._partition_name(params)
         names = list(self.names or ())

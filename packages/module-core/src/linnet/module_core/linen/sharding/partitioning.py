@@ -112,8 +112,8 @@ def param_with_axes(
       Its value, laid out by rules and names if there is a mesh.
 
     Raises:
-      ArgumentError: there is no module; or the parameter was stored with other names, or has
-        another structure than `axes`.
+      ArgumentError: there is no module; or the parameter was stored with different names, or
+        its structure differs from that of `axes`.
       ArgumentTypeError: `axes` is not a sequence of strings and None, or a tree of these.
     """
     module = _module(module, "param_with_axes")
@@ -146,8 +146,8 @@ def variable_with_axes(
       A handle on the variable.
 
     Raises:
-      ArgumentError: there is no module; or the variable was stored with other names, or has
-        another structure than `axes`.
+      ArgumentError: there is no module; or the variable was stored with different names, or
+        its structure differs from that of `axes`.
       ArgumentTypeError: `axes` is not a sequence of strings and None, or a tree of these.
     """
     module = _module(module, "variable_with_axes")

@@ -293,7 +293,7 @@ def apply(bundle: Bundle, outcome: Outcome, structure: bool = True) -> Any:
       structure: if False, only values are applied, not changes of structure.
 
     Raises:
-      TraceContextError: an object that would change belongs to another trace level; nothing
+      TraceContextError: an object that would change belongs to a different trace level; nothing
         changes then.
     """
     effect = outcome.effect

@@ -1,10 +1,10 @@
 """Checks that a function's changes are allowed at the trace level of its call, before any is made.
 
 A transform applies its function's changes at the trace level of the call. The caller's objects may
-belong to another level (a model from outside a `jax.jit`, reached through a closure): changing them
-would leave tracers in them, or would happen once, when traced, and never again. A plain assignment
-there is the same mistake and raises the same error. All changes are checked first, so that a failed
-call changes nothing.
+belong to a different level (a model from outside a `jax.jit`, reached through a closure): changing
+them would leave tracers in them, or would happen once, when traced, and never again. A plain
+assignment there is the same mistake and raises the same error. All changes are checked first, so
+that a failed call changes nothing.
 
 Almost always all objects of a call belong to one level, which is cached with their structure, so
 one comparison suffices. Otherwise the contents of each object before and after are compared to find
@@ -36,7 +36,7 @@ def refuse_other_levels(bundle: Bundle, effect: Effect, values_only: bool = Fals
       values_only: whether only the values of variables are applied.
 
     Raises:
-      TraceContextError: an object that would change belongs to another level; nothing changes.
+      TraceContextError: an object that would change belongs to a different level; nothing changes.
     """
     now = edits.trace_state()
     if bundle.is_of_level(now):
@@ -123,7 +123,7 @@ def refuse_other_values(graphdef: GraphDef, nodes: Sequence[Any], values: Sequen
       values: the values of its leaves.
 
     Raises:
-      TraceContextError: an existing variable would change but belongs to another level.
+      TraceContextError: an existing variable would change but belongs to a different level.
     """
     given = iter(values)
     index = -1

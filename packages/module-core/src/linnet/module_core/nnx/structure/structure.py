@@ -314,7 +314,7 @@ class _Builder:
     def _referred(self, index: int) -> object:
         if self.nodes[index] is ABSENT:
             raise ArgumentError(
-                "The structure refers to an object of another structure, which was flattened "
+                "The structure refers to an object of a different structure, which was flattened "
                 "before it.",
                 hint=(
                     "First unflatten what was flattened before it, with the same index_ref: "

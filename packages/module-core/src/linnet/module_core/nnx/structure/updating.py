@@ -47,7 +47,7 @@ def update(node: object, state: object, /, *states: object) -> None:
         changes then.
 
     Warns:
-      UserWarning: a value's shape differs from the previous one, as for a layer of another size.
+      UserWarning: a value's shape differs from the previous one's, as for a layer of another size.
     """
     plan = _Plan()
     for one in (state, *states):
@@ -87,7 +87,7 @@ class _Plan:
             warnings.warn(
                 "nnx.update changes the shapes of variables: "
                 f"{', '.join(self._other_shapes[:6])}{f' and {more} more' if more > 0 else ''}. "
-                "Is this the state of a model of another size?",
+                "Is this the state of a model of a different size?",
                 stacklevel=3,
             )
         for step, arguments in self._steps:

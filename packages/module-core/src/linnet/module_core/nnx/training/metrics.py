@@ -316,7 +316,7 @@ def _argument(kwargs: dict[str, Any], name: str) -> object:
     if name not in kwargs:
         raise ArgumentTypeError(
             f"Expected keyword argument {name!r}, got {', '.join(map(repr, kwargs)) or 'none'}.",
-            hint=f"Call update({name}=...), or give the metric another argname.",
+            hint=f"Call update({name}=...), or give the metric a different argname.",
         )
     return kwargs[name]
 

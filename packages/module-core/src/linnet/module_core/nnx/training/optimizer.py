@@ -368,7 +368,7 @@ def _check_optimizable(model: object, params: object, wrt: Filter) -> None:
             f"wrt={_name_of(wrt)} selects variables that have no gradient, because their type is "
             f"not floating: {_listed(whole)}.",
             hint=(
-                "Give them another Variable type than the parameters, or leave them out: "
+                "Give them a different Variable type from the parameters, or leave them out: "
                 "wrt=nnx.All(nnx.Param, nnx.Not(nnx.PathContains('count')))."
             ),
         )

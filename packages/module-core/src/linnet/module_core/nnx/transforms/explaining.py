@@ -230,7 +230,7 @@ def _array(value: object) -> Found:
 
 def _tree_text(tree: object) -> str:
     text = str(jax.tree_util.tree_structure(tree, is_leaf=lambda x: type(x) is Hole))
-    return "a tree of another structure" if len(text) > 80 else text
+    return "a tree of a different structure" if len(text) > 80 else text
 
 
 def _differences(old: Mapping[str, Found], new: Mapping[str, Found]) -> list[str]:

@@ -181,7 +181,7 @@ class Grad(Transformed[..., Any]):
                     f" {'an array' if kind is None else kind.__name__} at {lifted.form.where(i)}.",
                     hint=(
                         "Select the variables to differentiate with nnx.DiffState(argnum, "
-                        "filter), keep integers in another type of variable, or set allow_int."
+                        "filter), keep integers in a different type of variable, or set allow_int."
                     ),
                 )
 

@@ -28,7 +28,7 @@ from .prefixes import FilterMapping, is_spec_leaf, leaf_keys, part_of, spread
 def moved(bundle: Bundle, shardings: Sequence[Any]) -> list[Any]:
     """The values of a bundle, moved to their shardings; the caller's variables keep the new arrays.
 
-    At another trace level the variables keep their arrays, and moving is part of the program.
+    At a different trace level the variables keep their arrays, and moving is part of the program.
 
     Args:
       bundle: the bundle of the caller's objects.

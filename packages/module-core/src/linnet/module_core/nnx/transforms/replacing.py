@@ -6,7 +6,7 @@ long as the structure is that of the carry that came in, the values are what the
 result of the loop then has new variables in the places of those that were replaced, and the
 caller's variables there keep their values.
 
-Modules are not replaced: a step that returns another module than it was passed would leave the
+Modules are not replaced: a step that returns a module other than it was passed would leave the
 caller's module as it was, which is rarely intended. Nor are variables replaced if the caller's
 objects keep their structure (`graph=False`, `graph_updates=False`).
 """
@@ -68,7 +68,7 @@ class Carried:
         self.values = [_value(leaf) for leaf in self.walk.leaves]
 
     def replaced(self, carry: object) -> Replaced | None:
-        """What a step returned, if it has other variables of the same structure; else None."""
+        """What a step returned, if it has different variables of the same structure; else None."""
         roots: list[Any] = []
         detached = detach_nodes(carry, roots, {})
         if _structure(detached) != _structure(self.detached):
@@ -90,7 +90,7 @@ class Carried:
           kept: what all steps have kept.
 
         Raises:
-          TraceContextError: a kept variable with a new value belongs to another trace level.
+          TraceContextError: a kept variable with a new value belongs to a different trace level.
         """
         values = [
             new if written else old

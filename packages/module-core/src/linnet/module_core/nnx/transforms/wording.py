@@ -13,7 +13,7 @@ _LONGEST = 300
 
 
 class _Word:
-    """A text that prints without quotes."""
+    """Text that prints without quotes."""
 
     __slots__ = ("text",)
 

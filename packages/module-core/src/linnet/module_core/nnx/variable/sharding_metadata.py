@@ -192,6 +192,6 @@ def like(names: object, entries: list[Any]) -> tuple[Any, ...] | PartitionSpec |
     whole = lies_as(names)
     if whole is None:
         return spec(*entries) if isinstance(names, spec) else tuple(entries)
-    # The memory order of a Format is dropped: it was for another number of axes.
+    # The memory order of a Format is dropped: it was for a different number of axes.
     old = _sharding_in(whole)
     return NamedSharding(old.mesh, spec(*entries), memory_kind=old.memory_kind)

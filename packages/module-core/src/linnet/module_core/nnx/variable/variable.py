@@ -278,7 +278,7 @@ class Variable(Operators[A], Generic[A]):
     # Copies.
 
     def copy(self, value: object = _MISSING, **updates: object) -> Self:
-        """A new variable of the same class, optionally with another value and updated metadata."""
+        """A new variable of the same class, optionally with a new value and updated metadata."""
         given = value is not _MISSING
         value = value if given else self.raw_value
         if isinstance(value, Variable):
@@ -306,7 +306,7 @@ class Variable(Operators[A], Generic[A]):
         """Copies the value and metadata of another variable of the same class.
 
         Raises:
-          ArgumentError: the other variable has another class.
+          ArgumentError: the other variable has a different class.
         """
         if type(other) is not type(self):
             raise ArgumentError(

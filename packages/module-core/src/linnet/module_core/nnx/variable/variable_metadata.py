@@ -56,7 +56,7 @@ class VariableMetadata(Fields, Generic[A]):
 
 
 def require_one_kind(**wanted: object) -> None:
-    """Raises if a program asks for variables of another kind than there is.
+    """Raises an error if a program asks for a kind of variable that Linnet doesn't have.
 
     Hijax variables and mutable-array references change under jax's own transforms; they need parts
     of jax that are not public.
