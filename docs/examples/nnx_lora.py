@@ -232,8 +232,8 @@ def main() -> int:
     assert not moved, f"moved: {moved}"
     learned = values(model, nnx.LoRAParam)
     changed = sum(not np.array_equal(x, learned[path]) for path, x in adapters.items())
-    print(f"Of the model's {len(before)} parameters {len(moved)} moved, ", end="")
-    print(f"of the adapters' {len(adapters)} all but {len(adapters) - changed}.")
+    print(f"Changed: {len(moved)} of the model's {len(before)} parameters, ", end="")
+    print(f"{changed} of the adapters' {len(adapters)}.")
 
     picture = options.out / "nnx_lora.png"
     draw(picture, curve, wrote_before, wrote_after)

@@ -65,7 +65,9 @@ def read(path: Path) -> Program:
     head = tomllib.loads(re.sub(r"^# ?", "", found.group(1), flags=re.MULTILINE))
     settings = head["tool"]["linnet"]
     if unknown := set(settings) - KEYS:
-        raise ValueError(f"{path.name}: [tool.linnet] has {sorted(unknown)}, not of {sorted(KEYS)}")
+        raise ValueError(
+            f"{path.name}: [tool.linnet] has {sorted(unknown)}, expected {sorted(KEYS)}"
+        )
     if loose := [need for need in head["dependencies"] if "==" not in need]:
         raise ValueError(f"{path.name}: pin {loose} with ==")
     if bool(settings.get("tolerance")) != bool(settings.get("reason")):

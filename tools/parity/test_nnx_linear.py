@@ -55,7 +55,7 @@ def data(value):
 
 
 def state_of(nnx, module):
-    """Type, metadata but for Flax's own, and value of each leaf, by path and in order."""
+    """Type, metadata except Flax's own, and value of each leaf, by path and in order."""
     own = {"hijax", "ref", "eager_sharding"}
     return {
         path: (

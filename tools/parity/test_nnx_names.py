@@ -29,7 +29,7 @@ def is_namespace(value):
 
 
 def names(module):
-    """Public names but modules and type variables."""
+    """Public names except modules and type variables."""
     return {
         name
         for name, value in public(module).items()
@@ -124,7 +124,7 @@ SENTINELS = ("Missing", "object")
 
 
 def text(default):
-    """A default, but for what each library creates itself: functions, sentinels, empty mappings."""
+    """A default, except what each library creates itself: functions, sentinels, empty mappings."""
     if default is inspect.Parameter.empty:
         return "required"
     if default is None or type(default).__name__ in SENTINELS:

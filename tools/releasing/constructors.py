@@ -3,7 +3,7 @@
 griffe knows the constructor of a `dataclasses.dataclass`. It does not know that the annotated
 attributes of a linen module are arguments, so it would miss a field that is removed or moved. By
 PEP 681, classes of this kind have a base or a decorator that is marked `dataclass_transform`. This
-module reads the same mark, so nobody keeps a list of such classes. Named tuples are included, since
+module reads the same mark, so it needs no list of such classes. Named tuples are included, since
 their fields are arguments as well, and so are constructors that a class inherits from a private
 base.
 """

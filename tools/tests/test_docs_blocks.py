@@ -66,7 +66,7 @@ class Block(NamedTuple):
 
 
 class Tab(NamedTuple):
-    """A tab: its label, the labels of its set, and from where to where it goes."""
+    """A tab: its label, the labels of its set, and where it begins and ends."""
 
     label: str
     labels: list[str]
@@ -213,7 +213,7 @@ def pattern_of(text):
 
 
 def is_near(found, expected):
-    """Whether two numbers have the same digits but for one in the last."""
+    """Whether two numbers differ by at most one in the last digit."""
     digits = len(expected.partition(".")[2])
     return abs(Decimal(found) - Decimal(expected)).scaleb(digits) <= 1
 

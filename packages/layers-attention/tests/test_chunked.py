@@ -345,7 +345,7 @@ def _equations(jaxpr):
 
 
 def test_no_array_of_queries_times_keys():
-    """The memory that the compiled gradient needs grows as the length does, not as its square."""
+    """The memory of the compiled gradient grows linearly with the length, not quadratically."""
 
     def temporary(length):
         x = jax.ShapeDtypeStruct((1, length, 1, 4), jnp.float32)

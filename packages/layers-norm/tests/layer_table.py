@@ -119,8 +119,8 @@ LAYERS = [
     ),
     Layer(
         "SpectralNorm",
-        # Steps enough to find the singular vectors: then, and only then, is the gradient, which
-        # takes them as constants, the slope.
+        # Enough steps to find the singular vectors. The gradient treats these as constants, so
+        # only then is it the slope.
         lambda **fields: linen.SpectralNorm(linear(fields), n_steps=7, **fields),
         VECTORS,
         {"layer_instance": LINEAR},

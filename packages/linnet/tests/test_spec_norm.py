@@ -526,7 +526,7 @@ def test_spectral_norm_makes_the_spectral_norm_1():
     params = variables["params"]["layer_instance"]
     largest = np.linalg.svd(params["matrix"], compute_uv=False)[0]
     near(largest, 1, atol=1e-3)
-    # By default scalars stay, and tensors of more dimensions are flattened but for the last.
+    # By default, scalars stay, and all dimensions of other tensors but the last are merged.
     largest = np.linalg.svd(params["tensor"].reshape(-1, 4), compute_uv=False)[0]
     near(largest, 1, atol=1e-3)
     plain = run(Linear(), VECTORS)[1]["params"]

@@ -1,4 +1,4 @@
-"""`compare_intermediates`: which layer's outputs are the first to part."""
+"""`compare_intermediates`: which layer's outputs are the first to diverge."""
 
 import jax
 import jax.numpy as jnp

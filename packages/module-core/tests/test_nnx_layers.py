@@ -10,7 +10,7 @@ from linnet.module_core.layers.nnx import Layer, params_key, promote_dtype
 
 
 class Picky(Layer):
-    """A layer that refuses."""
+    """A layer whose constructor raises an error."""
 
     def __init__(self, inner=None):
         if isinstance(inner, int):

@@ -1,8 +1,8 @@
 """Stateful models in Linnet's and in Flax's nnx, from the same source.
 
-`stack` has many small layers, so that computing hardly counts in the cost of a call: 50 times a
-`Linear` and a `BatchNorm`; with Adam, 702 arrays. `transformer` is a pre-norm transformer with
-causal attention.
+`stack` has many small layers, so that arithmetic is a negligible part of the cost of a call: 50
+pairs of a `Linear` and a `BatchNorm`; with Adam, 702 arrays. `transformer` is a pre-norm
+transformer with causal attention.
 """
 
 from __future__ import annotations

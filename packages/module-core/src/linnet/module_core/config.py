@@ -87,7 +87,7 @@ class FlagHolder(Generic[_T]):
 
     @property
     def value(self) -> _T:
-        """The value at the moment."""
+        """The current value."""
         value: _T = getattr(config, self.name)
         return value
 
@@ -108,13 +108,13 @@ class Config:
       flax_preserve_adopted_names: a module passed to another module's constructor keeps its name.
       flax_filter_frames: the library's frames are removed from tracebacks (see `tracebacks`).
       flax_profile: operations carry the names of their modules in profiles and in HLO.
-      flax_use_orbax_checkpointing: `save_checkpoint` writes as orbax does, if it isn't told how.
+      flax_use_orbax_checkpointing: `save_checkpoint` writes as orbax does by default.
       flax_always_shard_variable: what `nnx.use_eager_sharding` sets where it isn't called.
       nnx_graph_mode: what `nnx.set_graph_mode` sets where it isn't called.
       nnx_graph_updates: what `nnx.set_graph_updates` sets where it isn't called.
       flax_max_repr_depth, flax_use_flaxlib: without effect; Linnet needs neither.
       flax_array_ref, flax_hijax_variable: always False, as there are no such variables.
-      flax_pytree_module: always True: every nnx module is a pytree, unless its class says no.
+      flax_pytree_module: always True: every nnx module is a pytree, unless its class opts out.
     """
 
     if TYPE_CHECKING:  # Switches are made by `bool_flag` and `int_flag`.

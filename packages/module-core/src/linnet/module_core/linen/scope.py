@@ -67,7 +67,7 @@ class Scope(ScopeMethods):
       mutable: the collections that may be changed.
       parent: a scope; the variables are then those of the parent below `name`.
       path: the names from the outermost scope, which errors mention.
-      debug_path: accepted for Flax's sake; `path` is used.
+      debug_path: accepted for compatibility with Flax; `path` is used.
       flags: values that functions read with `get_flag`.
 
     Attributes:

@@ -80,11 +80,11 @@ def restore_args_from_target(target: PyTree, mesh: Mesh | None = None) -> PyTree
 def maybe_construct_transformations(
     target: PyTree, transforms: Mapping[str, object] | None
 ) -> Mapping[str, object]:
-    """Transformations of orbax: the given ones, or those that restore what `target` doesn't know.
+    """Transformations for orbax: the given ones, or those that restore what `target` leaves out.
 
     Returns:
-      `transforms` unless they are None; else, for the path of each None in `target`, a `Transform`
-      that restores what the file has there.
+      `transforms` unless it is None; otherwise, for the path of each None in `target`, a
+      `Transform` that restores what the file has there.
 
     Raises:
       MissingExtraError: a transformation is needed, and orbax is not installed.

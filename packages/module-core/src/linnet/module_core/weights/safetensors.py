@@ -51,7 +51,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LARGEST_HEADER = 100_000_000
 _ZIP = b"PK\x03\x04"
-_WASTED = 16_384  # bytes that are read in vain as fast as a file is read at another place
+_WASTED = 16_384  # reading this many unneeded bytes takes as long as a seek
 _BAND = 1_048_576  # bytes that are read together if only a part of them is wanted
 
 
@@ -127,7 +127,7 @@ class Tensor:
 
 
 class Tensors(Mapping[str, Tensor]):
-    """The tensors of one or several files, by name; read when they are asked for.
+    """The tensors of one or several files, by name, read on request.
 
     Attributes:
       metadata: what the file says about itself, strings by name.
@@ -218,12 +218,12 @@ def _of_file(path: Path) -> Tensors:
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > size - 8:
             raise ArgumentError(
-                f"{path} is not a safetensors file, or cut off: it has {size} bytes, and its header"
-                f" would have {length}."
+                f"{path} is not a safetensors file or is cut off: it has {size} bytes, and its"
+                f" header would have {length}."
             )
         if length > _LARGEST_HEADER:
             raise ArgumentError(
-                f"{path} has a header of {length} bytes; {_LARGEST_HEADER} are the most."
+                f"{path} has a header of {length} bytes, expected at most {_LARGEST_HEADER}."
             )
         header = _parsed(file.read(length), path)
     metadata = header.pop("__metadata__", {})
