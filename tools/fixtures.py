@@ -116,7 +116,7 @@ def run_afresh(*programs: str, **environment: str) -> None:
 
     For what a program must see in a new process, such as what an import loads. Starting one with
     jax takes seconds, so all programs of a package share it; other libraries that one of them
-    loads are there for the next.
+    loads remain loaded for the next.
 
     Args:
       programs: the source of each.

@@ -65,7 +65,7 @@ def compare(
     details, distances = [], [0.0]
     for name in sorted({*flax, *linnet}):
         if name not in flax or name not in linnet:
-            details.append(f"{name} is shown on {'Flax' if name in flax else 'Linnet'} alone")
+            details.append(f"{name} is shown only on {'Flax' if name in flax else 'Linnet'}")
             continue
         distances.append(distance(flax[name], linnet[name]))
         if not distances[-1] <= program.tolerance:

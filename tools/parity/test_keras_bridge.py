@@ -72,7 +72,7 @@ NETS = {
 
 pytestmark = [
     pytest.mark.usefixtures("quick_compilation"),
-    # Keras's own, in its versions before numpy's: an array's copy, asked for in numpy 2.
+    # A warning of Keras versions from before numpy 2, about copies of arrays.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 

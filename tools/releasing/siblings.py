@@ -39,7 +39,7 @@ def excluding(sibling: Package, version: Version) -> list[Package]:
 def beyond(sibling: Package, last: Version) -> list[Package]:
     """The packages that admit a sibling's last version but cannot be installed with it, in order.
 
-    That version requires another version of a third package than they do.
+    That version requires a different version of a third package from the one that they require.
     """
     needed = _declared(project_at(sibling, last))
     found = []

@@ -1,7 +1,7 @@
 """The packages use jax's public names alone: a name with an underscore may be gone tomorrow.
 
-ruff refuses imports of jax's private modules. What is reached through attributes, such as
-`jax.numpy._name`, is looked for here.
+ruff rejects imports of jax's private modules. This file finds what is reached through attributes,
+such as `jax.numpy._name`.
 """
 
 import ast
@@ -13,7 +13,7 @@ import workspace
 
 FOREIGN = {"jax", "jaxlib", "numpy"}
 
-# Private all the same, though without an underscore: jax says so in its documents.
+# Also private, though without an underscore, according to jax's documentation.
 PRIVATE_MODULES = {"jax.interpreters", "jaxlib"}
 
 

@@ -90,7 +90,7 @@ def test_module_gives_it_back_with_the_current_weights():
     assert (again.layers[0].kernel[...] != module.layers[0].kernel[...]).any()
     again.eval()
     np.testing.assert_allclose(again(X), layer(X), rtol=1e-6)
-    model.fit(X, Y, verbose=0)  # gives buffers away, but not those of the copy
+    model.fit(X, Y, verbose=0)  # donates buffers, but not those of the copy
     assert np.isfinite(again(X)).all()
 
 

@@ -34,7 +34,7 @@ class Carry:
 
 
 def slow(cell):
-    """A cell that has lost its `sequence`, in the eyes of `RNN`."""
+    """A cell whose `sequence` is hidden from `RNN`."""
 
     class Slow(type(cell)):
         def __call__(self, carry, x):

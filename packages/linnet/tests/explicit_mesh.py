@@ -1,7 +1,7 @@
 """Layers on a mesh whose axes are explicit, which test_sharded_training.py runs.
 
-What each layer does with a split batch is a contract over the tables of layers. Here is what
-depends on parameters that are split as well, and on what a user brings.
+What each layer does with a split batch is a contract over the tables of layers. These tests are
+about parameters that are split as well, and about functions and cells of users.
 """
 
 import re

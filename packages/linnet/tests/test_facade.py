@@ -1,4 +1,4 @@
-"""What `linnet.linen` offers, and what importing it brings."""
+"""What `linnet.linen` offers, and what importing it loads."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Random streams: split and forked for a while, copied, seeded again."""
+"""Random streams: split and forked temporarily, copied, seeded again."""
 
 import jax
 import jax.numpy as jnp

@@ -43,7 +43,7 @@ def test_a_key_is_one_fold_of_the_hashed_path(path, n):
 
 
 class Keys(Module):
-    """Returns the keys of the streams that it is told to draw from."""
+    """Returns the keys that it draws from the given streams."""
 
     streams: tuple[str, ...]
 

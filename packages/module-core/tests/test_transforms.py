@@ -1,4 +1,4 @@
-"""Lifted transforms: what is lifted, which keys are drawn, what comes back, what is refused."""
+"""Lifted transforms: what is lifted, which keys are drawn, what comes back, what is rejected."""
 
 import functools
 import hashlib

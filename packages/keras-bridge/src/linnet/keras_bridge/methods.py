@@ -50,7 +50,7 @@ def find_method(module: object, method: object, layer: str) -> Method:
 
     Raises:
       ArgumentTypeError: it is none of these.
-      ArgumentError: the method does not exist, or takes other arguments.
+      ArgumentError: the method does not exist, or takes different arguments.
     """
     cls = type(module)
     name = "__call__" if method is None else method

@@ -46,7 +46,7 @@ def create(
       make: a class, or a function that returns a model; it is traced, as by `nnx.jit`, so it may
         not look at values.
       *args: its arguments. Random streams, variables, modules and arrays among them are traced;
-        streams are advanced. Numbers, strings and all else are passed as they are.
+        streams are advanced. Numbers, strings and everything else are passed as they are.
       mesh: the mesh whose axes the variables' `out_sharding` names; variables without names are
         replicated. None for the mesh that is set, or for one device.
       shardings: instead of a mesh, as in `out_shardings` of `nnx.jit`: one sharding for all arrays,
