@@ -159,15 +159,15 @@ def downstream(session: nox.Session, project: Path) -> None:
     wheels = build(session, workspace.with_siblings(used))
     session.install(str(project), *map(str, wheels.values()), f"jax=={JAX[-1]}")
     session.run(project.name)
-    # The next breaking version of each that it uses has to be refused, and by its name.
+    # The next breaking version of each that it uses must be rejected, by its name.
     for package, need in zip(used, needs, strict=True):
         breaking = workspace.next_breaking(package.version)
         broken = wheels | build(session, [package], "--as", breaking)
         command = ["uv", "pip", "install", "--dry-run", str(project), *map(str, broken.values())]
         said = str(session.run(*command, silent=True, success_codes=[1]))
         if f"{project.name}==" not in said or f"depends on {package.name}" not in said:
-            session.error(f"{package.name} {breaking} was refused, but not for {need}:\n{said}")
-        session.log(f"{project.name} needs {need}; {package.name} {breaking} is refused:\n{said}")
+            session.error(f"{package.name} {breaking} was rejected, but not for {need}:\n{said}")
+        session.log(f"{project.name} needs {need}; {package.name} {breaking} is rejected:\n{said}")
 
 
 @nox.session
@@ -293,7 +293,7 @@ def install(
     """Installs local packages with all their extras, dependency groups, and other requirements."""
     arguments = [*nox.project.dependency_groups(GROUPS, *groups), *requirements]
     for package in packages:
-        # A package that an extra would bring is installed from here as well, or isn't asked for.
+        # A package that an extra would install is installed from here as well, or isn't asked for.
         extras = f"[{','.join(package.foreign_extras)}]" if package.foreign_extras else ""
         arguments += ["--editable", f"{package.folder}{extras}"]
     session.install(*arguments)

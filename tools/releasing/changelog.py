@@ -55,7 +55,7 @@ class Changelog:
         if not path.exists():
             raise Refused(f"{package.name} has no changelog.", f"Write {where}.")
         changelog = cls(where, path.read_text(encoding="utf-8"))
-        changelog.sections()  # refuses a different form
+        changelog.sections()  # raises an error for any other form
         return changelog
 
     @property

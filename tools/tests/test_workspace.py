@@ -67,7 +67,7 @@ def import_names(distributions):
 def test_every_import_is_declared(package):
     extras = {name for extra in package.extras.values() for name in extra}
     required = {*package.siblings, *package.third_party}
-    # Type checkers bring what typing_extensions declares; nothing imports it when it runs.
+    # Type checkers know what typing_extensions declares; nothing imports it when it runs.
     known = import_names(required | extras) | {"typing_extensions"}
     undeclared = imports(package, at_start=False) - known
     assert not undeclared, f"{package.name} imports, but does not declare: {sorted(undeclared)}"

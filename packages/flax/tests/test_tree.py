@@ -1,4 +1,4 @@
-"""The tree of modules: what is where, and what importing it brings."""
+"""The tree of modules: what is where, and what importing it loads."""
 
 import subprocess
 import sys

@@ -335,7 +335,7 @@ REMEDIES = [
     ),
 ]
 
-# Without an NVIDIA GPU the backend is refused before its dtype and its dropout are looked at.
+# Without an NVIDIA GPU the backend is rejected before its dtype and its dropout are checked.
 EXPLAINED = [
     "Pass dtype=jax.numpy.bfloat16; the parameters keep their dtype.",
     "Leave them at None, or use implementation='auto'.",

@@ -33,7 +33,7 @@ class Refusal(NamedTuple):
 
 
 def refused(layer, x, error, *says, **call):
-    """A layer that `init` refuses for an input, and what the message must say."""
+    """A layer whose `init` fails on an input, and what the message must say."""
     return Refusal(layer, x, error, says, call)
 
 

@@ -37,7 +37,7 @@ def over(layer, xs=XS, **call):
 
 
 def lengths(given, xs=XS, **fields):
-    # Lengths are refused by their values, so they are not traced.
+    # The values of lengths are checked, so they are not traced.
     return over(linen.RNN(linen.GRUCell(4), **fields), xs, seq_lengths=given)
 
 

@@ -1,4 +1,4 @@
-"""What importing brings, and what is documented."""
+"""What importing loads, and what is documented."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What `linnet.nnx` offers, where it is defined, and what importing it brings."""
+"""What `linnet.nnx` offers, where it is defined, and what importing it loads."""
 
 import ast
 import importlib

@@ -156,7 +156,7 @@ SIGNATURES = {
     "sow": "(self, variable_type, name, value, reduce_fn=FUNCTION, init_fn=FUNCTION)",
     "train": "(self, **attributes)",
 }
-OWN = ("graph",)  # refuses shared references, if False
+OWN = ("graph",)  # raises an error for shared references if False
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

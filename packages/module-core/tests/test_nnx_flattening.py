@@ -23,7 +23,7 @@ class Net(nnx.Module):
 
 
 def is_structure_checked(change):
-    """Whether a change of structure by nnx.jit within jax.jit is refused."""
+    """Whether a change of structure by nnx.jit within jax.jit raises an error."""
     net = Net()
     with pytest.raises(TraceContextError):
         jax.jit(lambda: nnx.jit(change)(net))()

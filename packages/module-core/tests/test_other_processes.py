@@ -1,4 +1,4 @@
-"""What importing brings, and what one process pickles for another; all in one new process."""
+"""What importing loads, and what one process pickles for another; all in one new process."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Collections: what is read, made, changed, refused and returned."""
+"""Collections: what is read, made, changed, rejected and returned."""
 
 import jax
 import jax.numpy as jnp
