@@ -52,7 +52,7 @@ SHAPE = re.compile(r"\w+\[([\d,]*)\]")
 
 
 def failures(linen: Path, nnx: Path) -> list[str]:
-    """What fails of the rows of two test modules' tables, found in one process of eight devices.
+    """The failures of the rows of two test modules' tables, in one process with eight devices.
 
     Args:
       linen: a test module that has the table of linen layers as `LAYERS`.

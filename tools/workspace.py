@@ -239,7 +239,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.add_argument("--packages", action="store_true", help="their names alone, as JSON")
     output.add_argument("--matrix", action="store_true", help="the workflow's jobs, as JSON")
     output.add_argument(
-        "--paths", nargs="+", metavar="PACKAGE", help="their folders and those of what they need"
+        "--paths",
+        nargs="+",
+        metavar="PACKAGE",
+        help="their folders and those of the packages they need",
     )
     options = parser.parse_args(arguments)
     if options.paths:

@@ -80,7 +80,7 @@ def kinds_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     if config.get("layer_types"):
         slides = [kind == "sliding_attention" for kind in config["layer_types"]]
     elif config["model_type"].startswith(("gemma2", "gemma3")):
-        every = config.get("sliding_window_pattern", 2)  # of so many layers, the last sees all
+        every = config.get("sliding_window_pattern", 2)  # the last of this many layers sees all
         slides = [(i + 1) % every > 0 for i in range(layers)]
     else:  # Qwen 2 has a switch, and the index of the first layer that slides
         uses = window is not None and config.get("use_sliding_window", True)

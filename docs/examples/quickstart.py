@@ -5,7 +5,7 @@
 Read it from top to bottom: the model, the data, the training step, the loop, what is written, the
 program. It needs linnet, optax, scikit-learn, matplotlib and safetensors, and no network: the
 1,797 scans of 8x8 pixels come with scikit-learn. The learning curves, the digits that are misread
-and the parameters end up in the folder `out` next to this file, or in the one of `--out`.
+and the parameters end up in the folder `out` next to this file, or in that of `--out`.
 
 Shapes: B batch, 8x8 pixels, C channels, 10 classes.
 """

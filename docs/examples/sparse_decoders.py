@@ -1,4 +1,4 @@
-"""Decoders with a mixture of experts: a router chooses the few experts that compute each token.
+"""Decoders with a mixture of experts: a router chooses the few experts that process each token.
 
     python docs/examples/sparse_decoders.py [CHECKPOINT]
 
@@ -57,7 +57,7 @@ class Mixture(nnx.Module):
         self.router = nnx.Linear(width, count, use_bias=biased, **options)
         glu: Any = partial(nnx.GLU, activation=llama.ACTIVATIONS[config["hidden_act"]], **options)
         self.experts: Any = self.make_experts(glu, width, hidden or config["intermediate_size"])
-        shared = config.get("shared_expert_intermediate_size")  # computes every token
+        shared = config.get("shared_expert_intermediate_size")  # processes every token
         self.shared_expert = glu(width, shared) if shared else None
         self.shared_expert_gate = None
         if shared:

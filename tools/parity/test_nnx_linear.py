@@ -1,8 +1,8 @@
 """nnx linear layers: bit for bit what Flax computes.
 
-Each case is a layer built the same way from both libraries. Variables, what the streams have
-counted to, and outputs are compared bit by bit, eager with eager and jitted with jitted; gradients
-within rounding.
+Each case is a layer built the same way from both libraries. Variables, the counts of streams,
+and outputs are compared bit by bit, eager with eager and jitted with jitted; gradients within
+rounding.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def test_same_parameters_and_outputs(case):
     same_state(mine, other)
     same_state(my_rngs, other_rngs)
     trained(ours, mine), trained(theirs, other)
-    for _ in range(2):  # the second time, streams stand elsewhere
+    for _ in range(2):  # the second time, with different counts
         identical(mine(case.x, **case.call), other(case.x, **case.call))
     same_state(mine, other)
 
@@ -390,7 +390,7 @@ def test_pools(name):
 
 
 def test_overriding_functions_are_called_alike():
-    """An operation of one's own that was written for Flax works here."""
+    """A user-defined operation that was written for Flax works here."""
     shapes = []
     for name, args, option, function in (
         ("Linear", (4, 5), "dot_general", jax.lax.dot_general),

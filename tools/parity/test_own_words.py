@@ -29,7 +29,7 @@ OURS = [
 ]
 
 WORDS = 7
-"""A run of so many words is a sentence of somebody's; shorter ones are how everyone speaks."""
+"""A run of this many words is somebody's sentence; shorter ones are common phrases."""
 
 CHARACTERS = 130
 """Of code, tokens with spaces between: a call of a layer's constructor and of `init` is shorter."""

@@ -91,7 +91,7 @@ def bump(package: Package, part: str, date: str) -> Bump:
     log = Changelog.of(package)
     if not log.sections():
         raise Refused(
-            f"{log.where} says nothing under '## Unreleased'.",
+            f"{log.where} has no entries under '## Unreleased'.",
             f"Tell the users of {package.name} what is new for them, and commit that.",
         )
     asked = demand(package)
@@ -146,7 +146,7 @@ def _refuse_step(asked: Demand, last: Version, version: Version, log: Changelog)
                 f"{name} {version} may not break what {tag_name(asked.package, last)} offered:",
                 *(f"{d.name} {d.what}  ({d.place})" for d in asked.broken),
                 f"{mend}, or let what was written for {last} keep working.",
-                f"If nobody's code can notice, say so in {log.where} under '### Compatible'.",
+                f"If no code can notice, say so in {log.where} under '### Compatible'.",
             )
         if asked.new and asked.told < asked.step:
             raise Refused(

@@ -119,7 +119,7 @@ class Changelog:
             if found is None:
                 raise Refused(
                     f"{self.where}: under '### Compatible', {entry!r} names nothing.",
-                    "An entry there is '- `name`: why nobody's code can notice', with the name as "
+                    "An entry there is '- `name`: why no code can notice', with the name as "
                     "it is printed when the bump is refused.",
                 )
             names.add(found[1])

@@ -402,7 +402,7 @@ def test_dirty_tree_is_refused(repository):
 
 def test_empty_changelog_is_refused(repository):
     said = repository.refusal("bump", "core", "patch")
-    assert "packages/core/CHANGELOG.md says nothing under '## Unreleased'" in said
+    assert "packages/core/CHANGELOG.md has no entries under '## Unreleased'" in said
 
 
 def test_unknown_package_is_refused(repository):

@@ -1,4 +1,4 @@
-"""docs/guides/sharding.md on as many devices as it is about; test_docs_blocks.py has one."""
+"""docs/guides/sharding.md on the devices that it describes; test_docs_blocks.py has only one."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ways to run a program, each seen from the program, and next to `python` alone."""
+"""The ways to run a program, each seen from the program, and compared with `python` alone."""
 
 import importlib
 import importlib.metadata

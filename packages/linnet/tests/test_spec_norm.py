@@ -372,7 +372,7 @@ def test_axis_name_combines_the_statistics_of_several_devices(make):
         return make(axis_name="devices", **fields).apply(variables, x, mutable=["batch_stats"])[0]
 
     y = jax.jit(jax.vmap(device, axis_name="devices"))(x)
-    # Statistics that are averaged over devices are those of what all of them hold.
+    # Statistics that are averaged over devices are those of the data of all devices.
     moved = jnp.moveaxis(x, 0, 1)  # [4, devices, 6, 8]
     if make is nn.LayerNorm:
         expected = run(nn.LayerNorm(reduction_axes=(1, 3)), moved)[0]

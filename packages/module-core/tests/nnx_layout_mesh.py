@@ -68,7 +68,7 @@ def adam(model):
     return nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
 
-# Each returns variables, or values, that are to lie as NAMES say.
+# Each returns variables, or values, that must be laid out according to NAMES.
 
 
 def made():

@@ -27,7 +27,7 @@ def on(*names):
 
 
 def transposed(sharding):
-    """The format of a matrix that lies column by column."""
+    """The format of a matrix that is stored column by column."""
     # jax 0.7 renamed DeviceLocalLayout to Layout, which was the name of Format before.
     order = getattr(layouts, "DeviceLocalLayout", None) or layouts.Layout
     return layouts.Format(order((1, 0)), sharding)

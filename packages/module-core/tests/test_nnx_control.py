@@ -267,7 +267,7 @@ def test_what_a_context_has_split_is_only_referred_to_by_later_splits():
         parts = [ctx.split(x, nnx.Param, ...) for x in (dense, apart, holder, holder)]
     params = [nnx.to_flat_state(p).paths for _, p, _ in parts]
     assert params == [(("kernel",),), (("dense", "kernel"),), (("gain",),), ()]
-    assert nnx.merge(*parts[0]).kernel is dense.kernel  # what refers to nothing is as of nnx.split
+    assert nnx.merge(*parts[0]).kernel is dense.kernel  # the first split refers to no other
     with nnx.merge_context() as ctx:
         merged = [ctx.merge(*p) for p in parts]
     assert merged[2].dense is merged[0]

@@ -1,4 +1,4 @@
-"""What nnx remembers of classes: what cannot change, as long as they live."""
+"""What nnx caches about classes: what cannot change during their lifetime."""
 
 import gc
 import weakref

@@ -1,7 +1,7 @@
 """Converts values of a module's fields to JSON and back.
 
 Most fields hold numbers, names, shapes, dtypes, functions and other modules. Each kind that JSON
-lacks is written as a dict with one key that begins with "@" and names the kind; a value of no kind
+lacks is written as a dict with one key that begins with "@" and names the kind; any other value
 raises an error that names its place. Reading creates only values of these kinds.
 """
 

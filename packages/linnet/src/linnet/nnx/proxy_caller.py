@@ -1,4 +1,4 @@
-"""Calls by notes of attributes and items."""
+"""Proxies that record attributes and items, and call what they lead to."""
 
 from linnet.module_core.nnx.proxy_caller import ApplyCaller as ApplyCaller
 from linnet.module_core.nnx.proxy_caller import CallableProxy as CallableProxy

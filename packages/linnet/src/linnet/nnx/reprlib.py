@@ -1,4 +1,4 @@
-"""How an object prints, said by the object."""
+"""Representations that objects define themselves."""
 
 from linnet.module_core.nnx.reprlib import Attr as Attr
 from linnet.module_core.nnx.reprlib import MappingReprMixin as MappingReprMixin

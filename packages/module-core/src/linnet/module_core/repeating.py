@@ -228,7 +228,7 @@ def _same(new: tuple[Any, ...], old: Sequence[Any], layer: str) -> tuple[Any, ..
 
 
 def unrolled(unroll: int | bool, steps: int) -> bool:
-    """Whether a loop of so many steps is compiled without a loop."""
+    """Whether a loop of this many steps is unrolled completely when it is compiled."""
     return steps <= (steps if unroll is True else max(int(unroll), 1))
 
 

@@ -13,14 +13,14 @@ from linnet.linen.batch_apply import *  # noqa: F403
 
 
 def ndim_at_least(x: ArrayLike, num_dims: int) -> bool:
-    """Whether an array, or a number, has at least so many dimensions."""
+    """Whether an array, or a number, has at least `num_dims` dimensions."""
     return bool(np.ndim(x) >= num_dims)
 
 
 def arbitrary_mergeable_leaf(
     min_num_dims: int, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> ArrayLike | None:
-    """The first array among arguments with at least so many dimensions, or None."""
+    """The first array among arguments with at least `min_num_dims` dimensions, or None."""
     leaves = jax.tree.leaves((tuple(args), dict(kwargs)))
     return next((x for x in leaves if ndim_at_least(x, min_num_dims)), None)
 

@@ -1,7 +1,7 @@
 """Names of Flax that Linnet lacks: a program fails where it uses one, not where it imports it.
 
 `from flax.nnx import Missing` gives a placeholder that raises an error when it is used, since many
-programs import more than a run needs. `nnx.Missing` raises an `AttributeError` at once, so that
+programs import more than a run needs. `nnx.Missing` raises an `AttributeError` itself, so that
 `hasattr` and `getattr` with a default answer truthfully. Both give the full name and say what to
 use instead.
 

@@ -384,7 +384,7 @@ def _write(base: str, path: Path, encoded: bytes) -> None:
     temporary.write_bytes(encoded)
     if path.is_dir():  # of orbax
         shutil.rmtree(path)
-    os.replace(temporary, path)  # at once: a reader sees the old file or the new one
+    os.replace(temporary, path)  # atomic: a reader sees the old file or the new one
 
 
 def _remove_others(

@@ -14,7 +14,7 @@ A raw array held by an object is data: replacing it by another array keeps the s
 with raw arrays are compared item by item, where any array matches.
 
 A snapshot refers only to its root's `__dict__`, not to the root, so there is no reference cycle: a
-dropped model is freed at once.
+dropped model is freed immediately.
 """
 
 from __future__ import annotations
