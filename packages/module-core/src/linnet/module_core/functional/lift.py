@@ -2,7 +2,7 @@
 
 Each is the transform of linen of the same name, without a module: the function gets a scope that
 holds what was lifted. `vmap`, `scan`, `jit`, … return a function (scope, *args); `vjp`, `jvp`,
-`cond`, `switch` and `while_loop` take the scope as an argument, and run directly. Instead of a scope
+`cond`, `switch` and `while_loop` take the scope as an argument and run directly. Instead of a scope
 there may be a tree of scopes.
 
 >>> import jax, jax.numpy as jnp
