@@ -71,7 +71,7 @@ def test_every_public_name_is_there_with_the_same_parameters(theirs, ours, name)
     if not callable(theirs) or name in (*ALIASES, "TNode"):
         return
     if "__init__" in vars(theirs) or not inspect.isclass(theirs):
-        # Traversals without a constructor show Flax's `__new__`, which takes anything, to no avail.
+        # Traversals without a constructor show Flax's `__new__`, which ignores its arguments.
         assert parameters(mine) == parameters(theirs)
     if inspect.isclass(theirs):
         for method, value in vars(theirs).items():

@@ -50,9 +50,9 @@ def build(package: Package, into: Path) -> list[Path]:
         for one, other in zip(built, again, strict=True):
             if one.read_bytes() != other.read_bytes():
                 raise Refused(
-                    f"{one.name} has other bytes when it is built again:",
+                    f"{one.name} has different bytes when it is built again:",
                     *_differing(one, other),
-                    "Find what in the build depends on its surroundings.",
+                    "Find what in the build depends on its environment.",
                 )
         check_wheel(package, built[1])
         check_source_distribution(package, built[0])

@@ -1,7 +1,7 @@
 """docs/examples/llama.py against decoders in NumPy, by loops over heads and tokens, in float64.
 
-The loops are written from the papers and the names in configuration files, owe nothing to the
-layers, and give what PyTorch computed where that is known.
+The loops are written from the papers and the names in configuration files, are independent of the
+layers, and agree with PyTorch where its results are known.
 """
 
 import importlib
@@ -208,7 +208,7 @@ def tensors_of(config, bias="", tied=False, qk_norm=False, around=False, fused=F
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families(name, llama):
-    """Against loops in NumPy, which are right for what PyTorch computed (see below)."""
+    """Against loops in NumPy, which agree with PyTorch's results (see below)."""
     parts = {"bias", "tied", "qk_norm", "around", "fused"}
     config = BASE | {"model_type": name} | FAMILIES[name]
     made = {key: config.pop(key) for key in parts & config.keys()}

@@ -1,4 +1,4 @@
-"""What pages write in code within a sentence or a table exists, and runs where it is an expression.
+"""Code within the sentences and tables of pages names what exists; an expression runs.
 
 Blocks are run by `test_docs_blocks`. A name such as `nnx.view` in a sentence is looked up here, and
 in the tables of the pages for people who come from other libraries, each piece of code in the
@@ -30,7 +30,7 @@ TABLES = sorted(
     p for p in DOCS.glob("guides/from_*.md") if "## What is called what" in p.read_text()
 )
 HAS_OPTAX = importlib.util.find_spec("optax") is not None
-# Pages that tell of names that are not here.
+# Pages about names that are not here.
 ABOUT_OTHERS = ("differences.md", "clients.md", "design/nnx_dispatch.md", "design/packages.md")
 
 
@@ -68,7 +68,7 @@ def test_named_things_exist(page):
         if name.startswith("linnet.keras_bridge") or (name.startswith("optax.") and not HAS_OPTAX):
             continue  # the first asks for a backend when it is imported
         if name.startswith("jax.") and jax.__version_info__ < (0, 10):
-            continue  # pages also tell of what newer versions have
+            continue  # pages also mention what newer versions have
         try:
             resolve(name)
         except AttributeError as error:
@@ -152,7 +152,7 @@ def linen_names():
 
 
 def execute(code, namespace):
-    """Runs a piece of code, or checks what is written of it if something is left out."""
+    """Runs a piece of code, or checks the rest of it if something is left out."""
     tree = ast.parse(code)
     if NAME.fullmatch(code):
         resolve(code)
@@ -189,7 +189,7 @@ def rows(page):
                     yield style, code.lstrip("@")
 
 
-@pytest.mark.skipif(not HAS_OPTAX, reason="the tables tell of optax")
+@pytest.mark.skipif(not HAS_OPTAX, reason="the tables use optax")
 @pytest.mark.parametrize("page", TABLES, ids=lambda page: page.stem)
 def test_tables_of_names(page, capsys):
     failed = []

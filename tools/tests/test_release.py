@@ -547,5 +547,5 @@ def test_build_that_depends_on_its_surroundings_is_refused(repository):
         file.write("[tool.hatch.build.hooks.custom]\n")
     repository.commit()
     said = repository.refusal("build", "core")
-    assert "linnet_core-0.1.0.tar.gz has other bytes when it is built again" in said
+    assert "linnet_core-0.1.0.tar.gz has different bytes when it is built again" in said
     assert "linnet_core-0.1.0/src/linnet/core/__about__.py" in said

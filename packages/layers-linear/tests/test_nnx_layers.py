@@ -1,4 +1,4 @@
-"""What is special to single nnx layers: attributes, options passed on, streams, mistakes."""
+"""What is specific to individual nnx layers: attributes, options passed on, streams, mistakes."""
 
 import jax
 import jax.numpy as jnp
@@ -336,7 +336,7 @@ def test_operations_of_one_s_own(function, make, x):
     layer(x)
     assert len(calls) == 2
     assert all(c["precision"] == "highest" for c in calls)
-    # Not passed on where nobody asked for it, so that one's own operation need not know it.
+    # Only passed on if it was given, so that a user-defined operation need not accept it.
     assert [c.get("preferred_element_type") for c in calls] == [None, jnp.float32]
     assert "preferred_element_type" not in calls[0]
 
@@ -436,7 +436,7 @@ def test_when_nothing_is_dropped_no_stream_is_needed():
         ArgumentError,
         match=r"Dropout: .*neither the layer nor its call has `rngs`(.|\n)*model\.eval\(\)",
     ):
-        layer(ONES, deterministic=False)  # the call's word goes first
+        layer(ONES, deterministic=False)  # the call takes precedence
 
 
 def test_coins_are_shared_along_broadcast_dims():

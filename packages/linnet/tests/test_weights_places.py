@@ -13,7 +13,7 @@ from .torch_cases import case, linear, rngs, state_of
 
 
 class FromTorch:
-    """What of a PyTorch tensor is used."""
+    """The part of a PyTorch tensor's interface that is used."""
 
     def __init__(self, array, dtype):
         self.array, self.dtype, self.shape = array, dtype, array.shape

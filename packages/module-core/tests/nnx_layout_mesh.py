@@ -1,6 +1,6 @@
 """Layout of nnx variables on eight devices, which test_devices.py runs.
 
-One table of the ways by which a value comes into a variable, each on a mesh of both kinds of axes.
+One table of the ways to give a variable a value, each on meshes with both kinds of axes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Kernel(linen.Module):
 
 
 def spec(x):
-    """Of each axis its mesh axis, whatever length the specification has."""
+    """The mesh axis of each axis, for a specification of any length."""
     value = x.get_value() if isinstance(x, nnx.Variable) else x
     found = tuple(value.sharding.spec)
     return (*found, *(None,) * (value.ndim - len(found)))

@@ -1,4 +1,4 @@
-"""Products in 8-bit floating point, and what they are made of."""
+"""Products in 8-bit floating point, and their building blocks."""
 
 from linnet.layers_linear.functional._fp8_rounding import (
     compute_amax_history,

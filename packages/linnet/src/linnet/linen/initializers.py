@@ -1,4 +1,4 @@
-"""Initializers: functions that draw the first values of a model's parameters."""
+"""Initializers: functions that draw the initial values of a model's parameters."""
 
 from linnet.initializers import (
     Initializer,

@@ -1,4 +1,4 @@
-"""Dataclasses with fields that are given by keyword alone: Python has them itself."""
+"""Dataclasses with keyword-only fields, which Python supports itself."""
 
 from dataclasses import KW_ONLY, dataclass, field
 

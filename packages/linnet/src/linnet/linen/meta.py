@@ -1,4 +1,4 @@
-"""Values that carry metadata in a box; above all the names of their axes."""
+"""Boxes that attach metadata to values, chiefly the names of their axes."""
 
 from linnet.module_core.boxes import (
     AxisMetadata,

@@ -1,4 +1,4 @@
-"""Recurrent; see `linnet.layers_recurrent`."""
+"""Recurrent layers; see `linnet.layers_recurrent`."""
 
 from linnet.initializers import Initializer
 from linnet.initializers.defaults import default_kernel_init
