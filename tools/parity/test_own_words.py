@@ -1,7 +1,7 @@
 """No sentence and no example of this repository is one of Flax's.
 
-See `wording`: the strings of the installed Flax are read when the test runs, and what fails is told
-by where our own text is.
+See `wording`: the strings of the installed Flax are read when the test runs, and a failure names
+the place of our own text.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ WORDS = 7
 """A run of this many words is somebody's sentence; shorter ones are common phrases."""
 
 CHARACTERS = 130
-"""Of code, tokens with spaces between: a call of a layer's constructor and of `init` is shorter."""
+"""For code, as tokens with spaces between: calls of a constructor and of `init` are shorter."""
 
 
 def test_sentences():

@@ -1,4 +1,4 @@
-"""What is said to those who contribute, cite, or report: names, figures and promises that hold."""
+"""What contributors and reporters read: its names, figures and promises hold."""
 
 import dataclasses
 import os
@@ -88,7 +88,7 @@ def test_pins_are_the_ranges_that_siblings_declare():
 
 
 def blocks():
-    """What CONTRIBUTING.md puts where: the files named last before each block, and the block."""
+    """The blocks of CONTRIBUTING.md, each with the files that are named last before it."""
     found = []
     for text, block in re.findall(r"(.*?)```python\n(.*?)```", CONTRIBUTING, re.DOTALL):
         *_, paragraph = text.strip().split("\n\n")
@@ -97,7 +97,7 @@ def blocks():
 
 
 def test_the_layer_that_contributing_adds_is_complete(tmp_path):
-    """Its blocks are put into a copy of the package; a row in a table stands before the `]`."""
+    """Its blocks are put into a copy of the package; a row in a table goes before the `]`."""
     package = workspace.find("layers-linear")
     original = package.folder
     folder = tmp_path / original.relative_to(workspace.ROOT)

@@ -1,4 +1,4 @@
-"""What is built of every package, and that it is the same whenever it is built."""
+"""What is built for every package, and that every build gives the same bytes."""
 
 import shutil
 import subprocess
@@ -55,7 +55,7 @@ def test_the_same_bytes_at_another_time_and_place(tmp_path):
         file.touch()  # younger than the files here
     (copy.parent / ".git").mkdir()
     shutil.copy(workspace.ROOT / ".gitignore", copy.parent)
-    time.sleep(1.1)  # archives have the resolution of seconds, some of two
+    time.sleep(1.1)  # archives store times in seconds, some in steps of two
     moved = Package(**{**vars(STRUCT), "folder": copy})
     second = wheelhouse.build([moved], tmp_path / "second", sdist=True)
     assert [f.name for f in first] == [f.name for f in second]

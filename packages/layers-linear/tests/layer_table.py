@@ -1,8 +1,8 @@
 """The table of layers: one row per layer, from which every contract test follows.
 
-A row says how the layer is made, what it is called with and what it declares. What a layer must
-promise, whatever it computes, is tested in `test_contract.py` over all rows; a layer class without
-a row fails there.
+A row says how the layer is made, what it is called with and what it declares. The contract of every
+layer, regardless of what it computes, is tested in `test_contract.py` over all rows; a layer class
+without a row fails there.
 """
 
 import jax

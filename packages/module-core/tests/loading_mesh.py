@@ -15,7 +15,7 @@ from linnet.module_core.training import train_state
 from linnet.struct import serialization
 
 P = PartitionSpec
-# On the one device of those who import every file to look for doctests, (1, 1).
+# (1, 1) for the single device of tools that import every file to look for doctests.
 DEVICES = np.array(jax.devices()).reshape(-1, 2 if len(jax.devices()) > 1 else 1)
 MESH = Mesh(DEVICES, ("data", "model"))
 LAYOUT = NamedSharding(MESH, P("data", "model"))

@@ -16,7 +16,7 @@ from linnet.module_core.layers.nnx import Layer as LayerOfLinnet
 from linnet.module_core.layers.nnx import new_param
 
 set_mesh = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
-# On the one device of those who import every file to look for doctests, (1, 1).
+# (1, 1) for the single device of tools that import every file to look for doctests.
 DEVICES = np.array(jax.devices()).reshape(-1, 2 if len(jax.devices()) > 1 else 1)
 MESH = Mesh(DEVICES, ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 P = PartitionSpec

@@ -138,7 +138,7 @@ def merged_in_one_context(parts):
 
 
 def by_hand(m, tag):
-    """A transform by hand, of four steps."""
+    """A hand-written transform, in four steps."""
     with nnx.split_context(tag) as ctx:
         parts = ctx.split(m)
 

@@ -1,8 +1,8 @@
 """Names the operations of a module's call, in profiles, in HLO and in what reports their errors.
 
 While a program is traced, jax gives each operation the names of the `jax.named_scope`s around it.
-The outermost module that is called adds its class, each module that it calls the attribute where
-the caller holds it:
+The outermost module that is called adds its class, and each module that it calls adds the attribute
+where the caller holds it:
 
     jit(train_step)/Transformer/blocks[0]/attention/query/dot_general
 
