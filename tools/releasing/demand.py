@@ -80,8 +80,8 @@ def demand(package: Package, heading: str = "Unreleased", below: Version | None 
     found, excused = breaks(old, new), log.compatible(heading)
     if stale := sorted(excused - {d.name for d in found}):
         raise Refused(
-            f"{log.where}: under '### Compatible' stands {', '.join(stale)}, which does not "
-            f"differ from {tag_name(package, last)}.",
+            f"{log.where}: '### Compatible' lists {', '.join(stale)}, which does not differ from "
+            f"{tag_name(package, last)}.",
             "Remove the entry.",
         )
     return Demand(

@@ -210,7 +210,7 @@ def file_of(module: str) -> Path | None:
 
 def docstring(module: str) -> str:
     """What a module says of itself."""
-    # As it stands: the usual cleaning would take an equation below the first line for the text.
+    # Unchanged: the usual cleaning would take an equation below the first line for the text.
     return (ast.get_docstring(_tree(module), clean=False) or "").strip()
 
 
@@ -263,7 +263,7 @@ def inherited(home: str) -> set[str]:
 
 
 def _comment_below(module: str, name: str) -> str:
-    """The string that stands below an assignment."""
+    """The string below an assignment."""
     body = _tree(module).body
     for node, following in pairwise(body):
         if name in _targets(node) and isinstance(following, ast.Expr):

@@ -1,4 +1,4 @@
-"""What libraries need that change how a model computes: quantizers, profilers, adapters.
+"""What quantizers, profilers and adapters need, which change how a model computes.
 
 They ask which module is running, wrap methods again, and make variables from within.
 """
@@ -55,7 +55,7 @@ def test_a_method_can_be_unwrapped_and_wrapped_anew():
     assert wrap_method_once(other.__call__) is other.__call__
     variables = other().init(jax.random.key(0), 3.0)
     assert other().apply(variables, 3.0) == 6.0
-    # What was wrapped by hand is not wrapped a second time by the class.
+    # The class doesn't wrap a method again that was wrapped explicitly.
     assert not hasattr(other.__call__.__wrapped__, "method_handler_wrapped")
 
 

@@ -1,7 +1,7 @@
-"""`nn.jit` compiles once what is one structure, and never takes one program for another.
+"""`nn.jit` compiles each structure once, and never runs the wrong program.
 
-And what comes with it: arguments that are handles on variables, bound methods, modules without a
-scope, names that are taken.
+Also tested: arguments that are handles on variables, bound methods, modules without a scope, and
+names that are taken.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class Field(nn.Module):
 
 
 class Traces:
-    """A count that a fingerprint can't tell from another one."""
+    """A count that a fingerprint can't tell from another."""
 
     def __init__(self):
         self.count = 0

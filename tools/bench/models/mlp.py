@@ -159,4 +159,4 @@ def check_agreement() -> None:
         change = jnp.std(made.train(params, x, key) - expected)
         spread = jnp.std(forms[BY_HAND].train(params, x, key) - expected)
         if not 0.5 < change / spread < 2.0:
-            raise RuntimeError(f"Dropout by {form} is not dropout by hand.")
+            raise RuntimeError(f"Dropout by {form} differs from the hand-written one.")

@@ -229,10 +229,10 @@ def check_agreement(scanned: bool) -> None:
         same = jnp.allclose(jax.jit(made.evaluate)(params, x, key), expected, rtol=1e-4, atol=1e-4)
         shapes = jax.eval_shape(made.init, key, x)
         if not same or jax.tree.map(jnp.shape, shapes) != jax.tree.map(jnp.shape, params):
-            raise RuntimeError(f"The transformer by {form} is not the transformer by hand.")
+            raise RuntimeError(f"The transformer by {form} differs from the hand-written one.")
         # The hand-written dropout draws different keys, so the size of its effect is compared.
         change, spread = (
             jnp.std(jax.jit(m.train)(params, x, key) - expected) for m in (made, forms[BY_HAND])
         )
         if not 0.5 < change / spread < 2.0:
-            raise RuntimeError(f"Dropout by {form} is not dropout by hand.")
+            raise RuntimeError(f"Dropout by {form} differs from the hand-written one.")

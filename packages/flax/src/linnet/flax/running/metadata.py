@@ -23,5 +23,5 @@ class Flax(importlib.metadata.Distribution):
         )
 
     def locate_file(self, path: str | os.PathLike[str]) -> Path:  # type: ignore[override, unused-ignore]
-        """Where a file of the distribution would be: next to the package that answers for it."""
+        """Where a file of the distribution would be: next to the package that provides it."""
         return Path(linnet.flax.__path__[0]).parent / path
