@@ -2,7 +2,7 @@
 
 Each case is a call made the same way with both libraries: eager with eager and jitted with jitted,
 which must be identical, and gradients, within rounding. The arguments are those of FACTS for
-attention; what Linnet has beyond Flax is compared with Flax's way to do the same.
+attention; what Linnet has beyond Flax is compared with how Flax does the same.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_function(name):
     def run(nn):
         return lambda *a: nn.dot_product_attention(*a, **OPTIONS[name], **exact(nn))
 
-    # Compiling takes seconds a case: those that differ in arithmetic.
+    # Compiling takes seconds per case: only those whose arithmetic differs.
     compared(
         run, (Q, K, V), jitted=name in ("plain", "bias and mask", "dropout of each", "float16")
     )
@@ -313,7 +313,7 @@ def test_decoding(fields):
         caches = [state["cache"] for _, state in results]
 
 
-# Beyond Flax: compared with Flax's way to the same.
+# Beyond Flax: compared with how Flax does the same.
 
 
 @pytest.mark.parametrize("implementation", ["exact", "chunked"])
@@ -352,7 +352,7 @@ def test_long_sequences_come_out_the_same_within_rounding():
 
 
 def test_past_the_cache_s_end():
-    """Flax overwrites the last position, in silence."""
+    """Flax silently overwrites the last position."""
     theirs, ours = (nn.MultiHeadAttention(4, decode=True) for nn in (flax.linen, linnet.linen))
     variables = theirs.init(KEY, X[:, :1])
     _, state = theirs.apply(variables, X[:, :1], mutable=["cache"])

@@ -96,7 +96,7 @@ def take_over(file: Path) -> None:
 
 
 def tables(found: dict[str, Any]) -> str:
-    """What was measured with, in a sentence, and a table for each kind of case."""
+    """The versions that were measured, in a sentence, and a table for each kind of case."""
     where = found["environment"]
     versions = ", ".join(f"{name} {v}" for name, v in sorted(where["packages"].items()))
     return (
@@ -178,7 +178,7 @@ def _x(value: float, highest: float = HIGHEST) -> float:
 
 
 def first_step_svg(cases: Iterable[dict[str, Any]]) -> str:
-    """Bars: the seconds until something is there, for each contender of each case."""
+    """Bars: the seconds until something is ready, for each contender of each case."""
     medians = {case["name"]: case["medians"] for case in cases}
     groups = [
         (label, [(CONTENDERS[c], medians[name][c]) for c in CONTENDERS if c in medians[name]])

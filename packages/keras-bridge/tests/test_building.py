@@ -1,4 +1,4 @@
-"""How weights come about: seeds, dtypes, given variables, when and where a layer is built."""
+"""How weights are created: seeds, dtypes, given variables, when and where a layer is built."""
 
 from __future__ import annotations
 

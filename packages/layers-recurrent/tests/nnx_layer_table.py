@@ -49,12 +49,12 @@ def under(name, shapes):
 
 
 def renamed(values):
-    """Of a map for each gate: the names are linen's (`tree` takes the underscore off keywords)."""
+    """One map per gate, with linen's names (`tree` takes the underscore off keywords)."""
     return values
 
 
 def gates(names):
-    """Of maps side by side: one for each gate, as linen has them."""
+    """Maps that are stored side by side, as one per gate, like linen's."""
 
     def apart(values):
         found = {}

@@ -14,7 +14,7 @@ ALONG = nnx.StateAxes({nnx.Intermediate: 0, ...: None})
 
 
 class Gain(nnx.Intermediate):
-    """A kind of its own."""
+    """A type of variable for these tests."""
 
 
 class Inner(nnx.Module):

@@ -1,9 +1,8 @@
 """Makes a program smaller as long as it shows the same fault.
 
-The rules know JSON alone: leave something out of a list or a dict, take a part of the program's
-kind for the whole, make a number smaller. A program that then makes no sense raises an error
-in all libraries alike, and so shows no fault. Arms therefore give each key that may be left out a
-default.
+The rules only know JSON: leave something out of a list or a dict, replace the program with a part of
+the same kind, make a number smaller. A program that then makes no sense raises an error in all
+libraries, and so shows no fault. Arms therefore give each key that may be left out a default.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def candidates(value: Any) -> Iterator[Any]:
 
 
 def _parts(value: Any, keys: set[str]) -> Iterator[Any]:
-    """What is within and has a key named `of` or `do` as the whole has: a part of its kind."""
+    """The parts of the same kind: those that have a key named `of` or `do`, like the whole."""
     marks = keys & {"of", "do"}
     if not marks:
         return
