@@ -1,7 +1,7 @@
 """Tables of models against Flax's: the same rows, shapes, amounts and FLOPs.
 
 Both tables are drawn by rich, wide enough that no line is broken, and read by the same reader, so
-that it is the texts which are compared. Flax leaves the order of the collections to chance.
+the texts are compared. The order of Flax's collections is arbitrary.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def test_no_block_is_overlooked(file):
 
 
 @pytest.mark.parametrize(("page", "reader"), PAGES)
-# Keras's own warning: in numpy 2, copying an array asks for more than it has.
+# A warning of Keras versions from before numpy 2, about copies of arrays.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_page(page, reader, module, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # where Keras writes when it is imported

@@ -8,7 +8,7 @@ from fixtures import same_draws as same_draws
 
 
 def pytest_collection_modifyitems(items):
-    """Leaves a warning of Keras's own: in numpy 2, copying an array asks for more than it has."""
+    """Ignores a warning of Keras versions from before numpy 2, about copies of arrays."""
     mark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
     for item in items:
         if "keras-bridge" in item.path.parts:

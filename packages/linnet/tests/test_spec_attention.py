@@ -62,7 +62,7 @@ def test_layers_drop_apart_from_a_stream_and_alike_with_one_key(name):
     different(c, d)
     different(a, c)
     different(b, d)
-    # A key that is passed is everybody's, and takes precedence over the stream.
+    # A key that is passed is shared by all layers, and takes precedence over the stream.
     e, f = apply(fourth)
     g, h = apply(fourth, dropout=third)
     near(e, f)

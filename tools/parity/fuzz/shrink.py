@@ -1,7 +1,7 @@
 """Makes a program smaller as long as it shows the same fault.
 
-The rules only know JSON: leave something out of a list or a dict, replace the program with a part of
-the same kind, make a number smaller. A program that then makes no sense raises an error in all
+The rules only know JSON: leave something out of a list or a dict, replace the program with a part
+of the same kind, make a number smaller. A program that then makes no sense raises an error in all
 libraries, and so shows no fault. Arms therefore give each key that may be left out a default.
 """
 

@@ -72,7 +72,7 @@ class Stored:
 
 
 def _attempt(label: str, do: Any) -> Iterator[Event]:
-    """An event whether it is refused or not: what follows does not depend on it."""
+    """An event, whether or not an error is raised: the next events don't depend on it."""
     try:
         value = do()
     except Exception:
@@ -153,7 +153,7 @@ def _make(tree: Program, library: Library, order: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """With the type's name of what isn't the same class in both, or in all of jax's."""
+    """The value, with names in place of types that differ between libraries or versions of jax."""
     if isinstance(value, Mapping):
         name = "dict" if type(value) is dict else type(value).__name__
         return {"type": name} | {f"{k!r}": _plain(v) for k, v in value.items()}

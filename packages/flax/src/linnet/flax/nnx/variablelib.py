@@ -18,4 +18,4 @@ PyTreeDef = Any
 
 
 class VariableMeta(type):
-    """The metaclass of variables in Flax. Here they have none: classes of it work as others."""
+    """Flax's metaclass of variables. Linnet has none: a class with it works like any other."""

@@ -1,7 +1,7 @@
 """Records arithmetic once while JAX traces, and replays the recording afterwards.
 
 A deep model repeats a few layers with arguments of the same few shapes. Under `jax.jit` each is
-recorded equation by equation, at 15 µs an equation; keeping a recording and copying it whole
+recorded equation by equation, at 15 µs per equation; keeping a recording and copying it whole
 (`jax.jit` with `inline=True`, as `jax.numpy` does) takes half as long and gives the same equations.
 
 Concrete arrays are computed operation by operation: compiled as one program, the operations would

@@ -1,7 +1,7 @@
 """`shard_map`: runs a function on the shards of modules.
 
-As in `vmap`, each leaf has a spec, here a `PartitionSpec`; changes that the function makes return
-by the leaf's input spec.
+As in `vmap`, each leaf has a spec, here a `PartitionSpec`; changes that the function makes are
+returned according to the leaf's input spec.
 """
 
 from __future__ import annotations
