@@ -48,7 +48,7 @@ def _wrong(name: str, value: Any) -> Iterator[tuple[Any, type[Exception], str]]:
         yield (as_given("many"), ArgumentTypeError, rf"{here} must be an int")
         words = rf"{here} must be at least [01], got -99\."
         if name.endswith(AXES):
-            words = rf"{name}=.* is out of range: the .* have \d dimensions\.\s+Valid are"
+            words = rf"{name}=.* is out of range: the .* have \d dimensions\.\s+Valid axes are"
         yield as_given(-99), ArgumentError, words
     elif name.endswith("rate") or name == "momentum":
         for strange in ("0.5", [0.5]):

@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--paths",
         nargs="+",
         metavar="PACKAGE",
-        help="their folders and those of the packages they need",
+        help="their folders and those of the packages that they need",
     )
     options = parser.parse_args(arguments)
     if options.paths:

@@ -1,8 +1,8 @@
 """Every name that a program can import from `flax.linen` and its parts, and whether it is here.
 
-Compared are the names that Flax's modules show, without modules and what they have imported from
-Python for themselves, and without type variables. What is left out has its reason in
-differences.toml; what is here and not in Flax has one, too.
+The names that Flax's modules show are compared, without modules, what they have imported from
+Python for themselves, and type variables. What is left out has a reason in differences.toml; so
+does what is here but not in Flax.
 """
 
 import importlib

@@ -1,8 +1,8 @@
 """Recurrent cells and layers: what Flax computes, from the same keys.
 
 Parameters, single steps and everything that runs step by step are compared bit by bit, eager with
-eager. A sequence of a built-in cell is computed otherwise than step by step, and compared within
-rounding, with its gradients; its parameters are drawn with NumPy there, for the time's sake.
+eager. A sequence of a built-in cell isn't computed step by step, so it is compared within rounding,
+with its gradients; to save time, its parameters are drawn with NumPy.
 """
 
 from __future__ import annotations

@@ -311,12 +311,12 @@ REMEDIES = [
         ),
     ),
     Remedy(
-        "Known are {}.",
+        "Known scalings: {}.",
         lambda: functional.rotary_from_config({"rope_scaling": {"type": "lines", "factor": 2.0}}),
         lambda: functional.rotary_from_config({"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ),
     Remedy(
-        "A copy of the configuration may have it added.",
+        "Add it to a copy of the configuration.",
         lambda: functional.rotary_from_config({"rope_scaling": {"type": "linear"}}),
         lambda: functional.rotary_from_config({"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ),

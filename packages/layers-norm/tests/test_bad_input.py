@@ -51,7 +51,7 @@ def weight(**fields):
     [
         # Axes.
         refused(linen.LayerNorm(reduction_axes=3), X, ValueError, "reduction_axes=3", "3 dim"),
-        refused(linen.LayerNorm(reduction_axes=-4), X, ValueError, "-4", "Valid are -3 to 2"),
+        refused(linen.LayerNorm(reduction_axes=-4), X, ValueError, "-4", "Valid axes are -3 to 2"),
         refused(linen.LayerNorm(reduction_axes=(1, -2)), X, ValueError, "(1, -2)", "twice"),
         refused(linen.LayerNorm(feature_axes=(0, 3)), X, ValueError, "feature_axes=(0, 3)"),
         refused(linen.LayerNorm(feature_axes=(2, -1)), X, ValueError, "(2, -1)", "twice"),

@@ -19,7 +19,7 @@ LAYERS = ["attention", "linear", "norm", "recurrent"]
 
 
 def names_of(module):
-    """A module's public names, without modules and what Python lends it."""
+    """A module's public names, without modules and what Python adds to it."""
     return [
         name
         for name in dir(module)

@@ -64,7 +64,7 @@ REMEDIES = [
         lambda: [integer(size, "features") for size in [3, 4]],
     ),
     Remedy(
-        "Valid are {} to {}.",
+        "Valid axes are {} to {}.",
         lambda: axes_of((0, 3), 2, "axis"),
         lambda: [axes_of((0, axis), 2, "axis") for axis in (-1, 1)],
         filled=("-2", "1"),

@@ -1,8 +1,8 @@
 """Loading a safetensors file of 256 MiB into an nnx module, against the simplest way to read it.
 
-That is `safetensors.numpy` and `jax.device_put`, tensor by tensor. In the processor's time, since
-most of it is the system's: for each page of memory that is touched for the first time. The peak of
-memory is that of a process of its own, above what it had before.
+That is `safetensors.numpy` and `jax.device_put`, tensor by tensor. Processor time is measured, most
+of which the system spends on pages of memory that are touched for the first time. The peak of
+memory is that of a separate process, above what it had before.
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ def rotary_from_config(
     """The rotary positions of a model, as its config.json describes them.
 
     Args:
-      config: what `json.load` returns. Read are `rope_parameters`, `rope_scaling`, `rope_theta`,
-        `rope_local_base_freq`, `partial_rotary_factor`, `max_position_embeddings`, and
-        `rotary_emb_base` and `rotary_pct` of GPT-NeoX.
+      config: what `json.load` returns. The function reads `rope_parameters`, `rope_scaling`,
+        `rope_theta`, `rope_local_base_freq`, `partial_rotary_factor`, `max_position_embeddings`,
+        and GPT-NeoX's `rotary_emb_base` and `rotary_pct`.
       layer_type: the type of the layers, if it has options for each: "full_attention" or
         "sliding_attention", as in `layer_types`.
       interleaved: pairs are neighbors (GPT-J, Cohere); configurations don't say so.
-      length: the most positions of a text, with those that are generated. "longrope" and "dynamic"
+      length: the maximum length of a text, generated tokens included. "longrope" and "dynamic"
         depend on it; None for texts no longer than those in training.
 
     Returns:
@@ -93,14 +93,14 @@ def _scaling(
     if kind not in _SCALINGS:
         raise ArgumentError(
             f"The configuration scales rotary positions by {kind!r}, which is not known here.",
-            hint=f"Known are {', '.join(map(repr, _SCALINGS))}.",
+            hint=f"Known scalings: {', '.join(map(repr, _SCALINGS))}.",
         )
     try:
         return _SCALINGS[kind](rope, config, length)
     except KeyError as error:
         raise ArgumentError(
             f"The configuration scales rotary positions by {kind!r}, and has no {error}.",
-            hint="A copy of the configuration may have it added.",
+            hint="Add it to a copy of the configuration.",
         ) from None
 
 

@@ -145,7 +145,7 @@ def axes_in_range(axes: Axes, rank: int, name: str, what: str = "the inputs") ->
         if not -rank <= axis < rank:
             raise ArgumentError(
                 f"{name}={axes!r} is out of range: {what} have {rank} dimensions.",
-                hint=f"Valid are {-rank} to {rank - 1}." if rank else None,
+                hint=f"Valid axes are {-rank} to {rank - 1}." if rank else None,
             )
     return tuple(a % rank for a in given)
 

@@ -107,10 +107,10 @@ def save_checkpoint(
       prefix: what the file's name has before the number; may begin with folders.
       keep: how many of the newest checkpoints to keep.
       overwrite: replace a checkpoint of this step, and remove those of later ones.
-      keep_every_n_steps: also keep a checkpoint every so many steps.
+      keep_every_n_steps: also keep one checkpoint per this number of steps.
       async_manager: writes the file in a thread; the tree is copied first.
       orbax_checkpointer: writes a folder instead, such as `orbax.checkpoint.PyTreeCheckpointer()`,
-        which is taken if the switch `flax_use_orbax_checkpointing` of `config` is on.
+        which is used if the switch `flax_use_orbax_checkpointing` of `config` is on.
 
     Returns:
       The path of the checkpoint.

@@ -139,8 +139,7 @@ def pad_shard_unpad(
 
     Arguments are padded with zeros to a multiple of the number of devices and split over them;
     results are joined, and the padding is cut off. It is meant for evaluation, where the last batch
-    is
-    smaller: a mean over the batch would contain the padding.
+    is smaller: a mean over the batch would contain the padding.
 
     Args:
       wrapped: a function of arrays of [devices, B / devices, ...], usually from `jax.pmap`.
