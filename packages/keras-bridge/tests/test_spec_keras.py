@@ -1,4 +1,4 @@
-"""The document of FlaxLayer, sentence by sentence, and its two examples, in `fit`."""
+"""The documentation of FlaxLayer, sentence by sentence, and its two examples, in `fit`."""
 
 import inspect
 import sys
@@ -113,7 +113,7 @@ def test_training_is_true_in_training_and_only_then():
     assert seen[0] is True  # init
     seen.clear()
     model.fit(X, Y, verbose=0)
-    assert seen[-1] is True  # before it, Keras looks for shapes
+    assert seen[-1] is True  # before it, Keras infers shapes
     seen.clear()
     model.evaluate(X, Y, verbose=0)
     model.predict(X, verbose=0)

@@ -45,7 +45,7 @@ def folder(tmp_path):
 def test_mypy(folder):
     api = pytest.importorskip("mypy.api", reason="this environment was made without mypy")
     (folder / "mypy.ini").write_text(MYPY)
-    # Where all runs share a cache, jax is read but once.
+    # Where all runs share a cache, jax is read only once.
     cache = HERE.parents[2] / ".mypy_cache"
     out, err, _ = api.run(
         [

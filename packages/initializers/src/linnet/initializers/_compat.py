@@ -9,13 +9,13 @@ from collections.abc import Callable
 import jax
 
 HAS_OUT_SHARDING = "out_sharding" in inspect.signature(jax.nn.initializers.zeros).parameters
-"""Initializers take `out_sharding`. Goes once the oldest supported jax is 0.7."""
+"""Initializers take `out_sharding`. Remove once the oldest supported jax is 0.7."""
 
 
 @functools.cache
 def _trace_state_function() -> Callable[[], object]:
     # In jax.extend.core since 0.7. In 0.6 it is in jax.core, which warns about it since 0.7.
-    # `import jax.extend` takes 35 ms, hence at first use. Goes once the oldest is 0.7.
+    # `import jax.extend` takes 35 ms, hence on first use. Remove once the oldest is 0.7.
     try:
         from jax.extend.core import get_opaque_trace_state
     except ImportError:

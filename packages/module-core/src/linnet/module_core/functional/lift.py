@@ -57,7 +57,7 @@ def _lifted(
 ) -> Function[R]:
     """A function (scope, *args) that runs `fn` under a transform.
 
-    The name is Flax's: `scope.child` makes names, which the random keys depend on, of it.
+    The name is Flax's: `scope.child` derives names from it, on which the random keys depend.
     """
     call = function_call(fn)
 

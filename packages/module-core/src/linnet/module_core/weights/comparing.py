@@ -1,4 +1,4 @@
-"""Finds the layer at which a model's outputs part from those of the same model in PyTorch.
+"""Finds the layer at which a model's outputs diverge from those of the same model in PyTorch.
 
 Both tables of intermediate results are matched by name: ours has what `nnx.capture` or linen's
 `capture_intermediates` returns, the other one what forward hooks gave. Rows have the order in which
@@ -35,7 +35,7 @@ class ComparedLayer(NamedTuple):
       theirs: the name of PyTorch's layer.
       ours: the path of ours.
       shape: the shape of our output.
-      difference: the largest difference, as a part of the largest number in PyTorch's output; inf
+      difference: the largest difference, relative to the largest number in PyTorch's output; inf
         if the outputs have a different number of elements, or not the same NaNs.
       note: how PyTorch's output was arranged, or why it can't be compared.
     """
@@ -101,7 +101,7 @@ def compare_intermediates(
     """Compares the outputs of a model's layers with those of the same model in PyTorch.
 
     Names are matched as in `from_torch`, with the same renames. Layers of `Repeat` are compared one
-    by one. Where only the shapes differ, PyTorch's outputs are brought into ours: channels last, or
+    by one. Where only the shapes differ, PyTorch's outputs are converted to ours: channels last, or
     heads apart.
 
     Args:
@@ -113,7 +113,7 @@ def compare_intermediates(
       rename: PyTorch's names -> ours, as in `from_torch`.
       ignore: patterns of the names of PyTorch's layers that are not compared, such as a projection
         that is a part of one of our layers: "*.attention.self".
-      tolerance: the largest difference that counts as equal, as a part of the largest number in
+      tolerance: the largest difference that counts as equal, relative to the largest number in
         PyTorch's output.
 
     Returns:
