@@ -144,7 +144,7 @@ class Layer(NamedTuple):
         return loss, floating
 
 
-# Most of the time goes into compiling: what several promises compare with is compiled once a layer.
+# Most of the time goes into compiling: what several tests compare with is compiled once per layer.
 # A row holds dicts, so it is compared by identity.
 _compiled: dict[tuple[int, str], tuple[Layer, Any]] = {}
 
@@ -386,7 +386,7 @@ def test_any_batch_size_in_an_exported_program(layer: Layer) -> None:
     program: Any = export.export(jax.jit(lambda v, *a: layer.run(module, v, *a)))(
         abstract, *symbolic
     )
-    # The table's size is as good as another: nothing in the program knows of it.
+    # The table's size is arbitrary: nothing in the program depends on it.
     near(program.call(variables, *inputs), jitted(variables, *inputs))
 
 

@@ -90,7 +90,7 @@ def test_clone(copied, model):
     assert twin.up.kernel[...].sharding == model.up.kernel[...].sharding
     np.testing.assert_array_equal(whole(twin.up.kernel[...]), whole(model.up.kernel[...]))
     assert twin.up.kernel is not model.up.kernel
-    # Copies share no buffer: the one may be donated.
+    # Copies share no buffer: either may be donated.
     twin.up.kernel[...].delete()
     assert not model.up.kernel[...].is_deleted()
 

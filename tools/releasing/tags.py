@@ -95,5 +95,5 @@ def notes(tag: str) -> str:
     log = Changelog.of(package)
     part = log.part(str(version))
     if not part:
-        raise Refused(f"{log.where} says nothing of {version}.", "Bump the package first.")
+        raise Refused(f"{log.where} has no entries for {version}.", "Bump the package first.")
     return part

@@ -249,4 +249,4 @@ def test_every_changelog_has_the_form_and_fits_the_page(package):
     assert found.text.startswith("# Changelog\n\n## Unreleased\n")
     assert max(map(len, found.text.splitlines())) <= 100
     if not found.is_dated(package.version):
-        assert found.sections(), f"{found.where} says nothing of {package.version}"
+        assert found.sections(), f"{found.where} has no entries for {package.version}"

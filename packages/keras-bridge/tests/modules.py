@@ -51,7 +51,7 @@ class Dropout(linen.Module):
 
 
 class Net(linen.Module):
-    """Dense, normalized, with dropout: everything that training and inference tell apart."""
+    """Dense, normalized, with dropout: everything that differs between training and inference."""
 
     features: int = 8
     activation: Callable[[Any], Any] = jax.nn.relu

@@ -71,7 +71,7 @@ def refused(layer, x, error, *says, **call):
         refused(linen.ConvTranspose(3, (3, 3)), VECTORS, ValueError, "(2, 4)", "at least 3"),
         refused(linen.Embed(5, 3), jnp.ones(2), ValueError, "integer", "float32", "astype"),
         refused(linen.Embed(5, 3), IDS > 0, ValueError, "integer", "bool"),
-        # Types to compute in.
+        # Computation dtypes.
         refused(linen.Dense(3, dtype=jnp.int32), VECTORS, ValueError, "inexact", "int32"),
         refused(linen.Conv(3, 3, dtype=bool), SEQUENCE, ValueError, "inexact", "bool"),
         # Axes.

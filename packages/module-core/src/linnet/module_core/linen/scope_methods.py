@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 no_flag = object()
-"""The default of `Scope.get_flag`: the flag must be there."""
+"""The default of `Scope.get_flag`: the flag must exist."""
 
 
 class ScopeMethods:

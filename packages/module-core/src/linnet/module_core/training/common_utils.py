@@ -25,7 +25,7 @@ def shard(xs: T) -> T:
     """Splits the first axis of each array in a tree over this process's devices.
 
     Args:
-      xs: a tree of arrays, [B, ...], of NumPy or jax.
+      xs: a tree of NumPy or jax arrays, [B, ...].
 
     Returns:
       The tree with arrays of [devices, B / devices, ...].

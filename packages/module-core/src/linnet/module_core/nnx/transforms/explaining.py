@@ -36,7 +36,7 @@ _MOST_SHOWN = 6  # differences
 
 _NO_DIFFERENCE = (
     "Structure, static values and types are those of an earlier trace. Either the cache was "
-    "cleared, or an option of jax, the mesh, or the sharding of an argument is another."
+    "cleared, or an option of jax, the mesh, or the sharding of an argument has changed."
 )
 
 _times_made: Counter[object] = Counter()
