@@ -107,7 +107,7 @@ def processes(session: nox.Session) -> None:
     """Run the tests of several processes: -- [--jax VERSION] [-- PYTEST ARGUMENTS]."""
     jax, _, options = test_arguments(session.posargs)
     needs = [f"jax=={jax}"]
-    # Newer ones enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 has not.
+    # Newer ones enter `with jax.sharding.set_mesh(mesh)`, which jax 0.6 lacks.
     needs.append("orbax-checkpoint" + ("==0.11.24" if jax == JAX[0] else ""))
     install(session, workspace.packages(), "tests", "examples", requirements=needs)
     environment = compiled_before(session) | COMPILED_QUICKLY
@@ -420,7 +420,7 @@ def example_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     split = next((i for i, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     names, options = arguments[:split], arguments[split:]
     if unknown := set(names).difference(known):
-        sys.exit(f"no example is called {', '.join(unknown)}; there are {', '.join(known)}")
+        sys.exit(f"no example is called {', '.join(unknown)}; available: {', '.join(known)}")
     known.sort(key=lambda name: LONG.index(name) if name in LONG else -1)
     return names or known, options
 

@@ -53,9 +53,9 @@ def test_names(part):
     omitted, own = (differences.names(kind, where) for kind in ("omitted", "own"))
     assert wanted - there - omitted == set(), "missing, without a reason"
     assert there - set(dir(theirs)) - own == set(), "not in Flax, without a reason"
-    assert omitted & there == set(), "listed as left out, but there"
+    assert omitted & there == set(), "listed as left out, but present"
     assert omitted <= wanted, "listed as left out, but not in Flax"
-    assert own <= there, "listed as our own, but not there"
+    assert own <= there, "listed as our own, but missing"
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -53,7 +53,7 @@ def drawn(name):
 
 
 def run(model, variables, *, train=True, first=10):
-    """Output and changed state of a call, its parameters and state given."""
+    """Output and changed state of a call, given its parameters and state."""
     mutable = list(model.mutable) if train else False
     mode = model.modes[0] if train else model.modes[1]
     rngs = keys(model, first) if train else None

@@ -246,7 +246,7 @@ def test_infinite_bounds_are_no_bounds():
 
 
 def test_a_traced_argument_is_differentiated():
-    """Whoever learns a scale may build the initializer within the traced function."""
+    """A program that learns a scale may build the initializer within the traced function."""
 
     def total(stddev):
         return initializers.normal(stddev)(KEY, (8,)).sum()

@@ -17,7 +17,7 @@ LENGTHS = np.array([0, 3, 5, 1])
 
 
 def both(lengths=None):
-    """Variables and carries of a GRU ahead and a simple cell back, and what they compute."""
+    """Variables and carries of a forward GRU and a backward simple cell, and their outputs."""
     xs = inputs("gru", B, T)
     gru, start = declared("gru")
     simple, end = declared("simple", seed=2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 WITHOUT_EFFECT = {
     "allow_duplicates": "a view has what the module has, once or several times",
     "args": "a module binds no argument but its variables and random keys",
-    "graph": "nothing is done by which shared references could be lost",
+    "graph": "nothing is done that could lose shared references",
     "graph_updates": "the caller's objects are not changed",
     "only": "there are no variables of the kinds between which it chooses",
     "recreate_variables": "variables are used as they are given",

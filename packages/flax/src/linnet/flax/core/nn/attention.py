@@ -46,7 +46,7 @@ def dot_product_attention(
       axis: the dimensions to attend along, by default all between the batch and the heads.
       broadcast_dropout: uses the same dropout for all batches and heads.
       dropout_rng: a key to use instead of the scope's.
-      dropout_rate: the probability of each weight to be dropped.
+      dropout_rate: the probability that a weight is dropped.
       deterministic: no dropout.
       precision: see `jax.lax.Precision`.
 

@@ -18,7 +18,7 @@ def dropout(
     Args:
       scope: gives a key of the stream "dropout".
       inputs: any shape.
-      rate: the probability of each input to be dropped.
+      rate: the probability that an input is dropped.
       deterministic: returns the inputs unchanged.
       rng: a key to use instead of the scope's.
 
