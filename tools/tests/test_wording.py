@@ -41,6 +41,9 @@ PHRASES = {
     r"\bexists already\b": "already exists",
     r"\b(any|no|some)thing else than\b": "something other than",
     r"\bbroadcasts? to each other\b": "broadcast together",
+    r"\banother (shape|dtype|size|structure|order|layout)\b": "a different shape",
+    r"\bmeanwhile\b": "in the meantime",
+    r"\b(Valid|Known|Read|Compared|Allowed) are\b": "Valid axes are",
 }
 
 EXCEPTIONS = {
@@ -71,6 +74,6 @@ def test_each_phrase_is_one_that_can_be_found(phrase):
         "Refuses; is refused; is no array; it is there; stands in; lies about; by hand; anew; "
         "bytes a device; beside; is told; goes by name; array of NumPy; is no array any more; "
         "has not the; There are: a, b; exists already; something else than; "
-        "broadcast to each other\n  rate: of the layer"
+        "broadcast to each other; another shape; meanwhile; Valid are\n  rate: of the layer"
     )
     assert re.search(phrase, examples, re.MULTILINE)

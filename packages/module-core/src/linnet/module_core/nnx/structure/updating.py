@@ -47,7 +47,7 @@ def update(node: object, state: object, /, *states: object) -> None:
         changes then.
 
     Warns:
-      UserWarning: a value's shape differs from the previous one's, as for a layer of another size.
+      UserWarning: a value's shape differs from the previous one's: is it of a different layer?
     """
     plan = _Plan()
     for one in (state, *states):
