@@ -412,11 +412,12 @@ def test_nnx_tabulate_names_the_layers():
     assert f"Layer x {N}" in nnx.tabulate(model, X)
 
 
-def test_nnx_carries_and_values_of_each_layer():
-    class Add(nnx.Module):
-        def __call__(self, x, y, rate, *, shift):
-            return x + rate * y, y + shift, rate
+class Add(nnx.Module):
+    def __call__(self, x, y, rate, *, shift=0.0):
+        return x + rate * y, y + shift, rate
 
+
+def test_nnx_carries_and_values_of_each_layer():
     rates = jnp.arange(1.0, N + 1)
     model = nnx.Repeat(Add, N, carry=2, per_layer=(2, "shift"))
     x, y, used = model(X, X, rates, shift=rates)
@@ -424,6 +425,32 @@ def test_nnx_carries_and_values_of_each_layer():
     for i in range(1, N + 1):
         wanted_x, wanted_y = wanted_x + i * wanted_y, wanted_y + i
     near((x, y, used), (wanted_x, wanted_y, rates))
+
+
+@pytest.mark.parametrize("names", [("rate",), (2,), (2, "rate", "shift")])
+def test_values_of_each_layer_are_found_by_name(names):
+    """A name counts however the argument is passed; a keyword that is left out has its default."""
+    rates = jnp.arange(1.0, N + 1)
+    model = nn.Repeat(Pair, N, carry=2, per_layer=names)
+    variables = model.init(KEYS["params"], X, X, rates)
+    x, y, (_, used) = model.apply(variables, X, X, rates)
+    near(used, rates)
+    near(nnx.Repeat(Add, N, carry=2, per_layer=names)(X, X, rates)[2], rates)
+    if names == ("rate",):
+        identical(model.apply(variables, X, X, rate=rates)[:2], (x, y))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: nn.Repeat(Pair, N, carry=2, per_layer=("rates",)).init(KEYS["params"], X, X, 1.0),
+        lambda: nnx.Repeat(Add, N, carry=2, per_layer=("rates",))(X, X, 1.0),
+    ],
+    ids=["linen", "nnx"],
+)
+def test_values_of_each_layer_that_no_layer_takes(call):
+    with pytest.raises(ArgumentError, match="'rates', which .* are: x, y, rate, shift"):
+        call()
 
 
 def test_caches_made_later():

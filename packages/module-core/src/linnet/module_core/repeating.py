@@ -20,6 +20,7 @@ passed for each of n layers, [n, ...], then correspond to values for each step, 
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,6 +76,7 @@ class Arguments:
       carry: the number of leading arguments that go from layer to layer.
       per_layer: numbers and names of the arguments with a value for each layer.
       steps, each: the number of steps, and of layers in a step.
+      layers: the layers of a step, whose signatures say where a named argument is.
 
     Attributes:
       carried: the carried arguments, as arrays of strong types.
@@ -83,7 +85,8 @@ class Arguments:
       sliced: these arguments, [steps, each, ...].
 
     Raises:
-      ArgumentError: an argument that `carry` or `per_layer` counts on is missing.
+      ArgumentError: an argument that `carry` or `per_layer` counts on is missing, or no layer
+        takes it.
       ShapeError: an argument for each layer has a different number of values.
     """
 
@@ -95,6 +98,7 @@ class Arguments:
         per_layer: Sequence[int | str],
         steps: int,
         each: int,
+        layers: Sequence[object] = (),
     ) -> None:
         if len(args) < carry:
             raise ArgumentError(
@@ -106,10 +110,16 @@ class Arguments:
         rest, named = list(args[carry:]), dict(kwargs)
         which: list[int | str] = []
         sliced: list[Any] = []
-        for name in per_layer:
-            if isinstance(name, str):
-                if name not in named:
+        for argument in per_layer:
+            name = argument
+            if isinstance(name, str) and name not in named:
+                position = _position(name, layers)
+                if position is None or position >= len(args):
                     continue  # left at the layer's default
+                name = position
+            if name in which:
+                continue  # by its number and by its name
+            if isinstance(name, str):
                 value, named[name] = named[name], None
             elif carry <= name < len(args):
                 value, rest[name - carry] = rest[name - carry], None
@@ -127,6 +137,33 @@ class Arguments:
         self.shared = (tuple(rest), named)
         self.which = tuple(which)
         self.sliced = tuple(sliced)
+
+
+def _position(name: str, layers: Sequence[object]) -> int | None:
+    """The number of a layer's argument, from 0; None if it is passed by name alone.
+
+    Raises:
+      ArgumentError: no layer takes an argument of this name.
+    """
+    known: list[str] = []
+    for layer in layers:
+        try:
+            parameters = inspect.signature(layer).parameters.values()  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return None
+        for number, parameter in enumerate(parameters):
+            if parameter.kind is parameter.VAR_KEYWORD:
+                return None
+            if parameter.name == name:
+                return None if parameter.kind is parameter.KEYWORD_ONLY else number
+            known.append(parameter.name)
+    if layers:
+        kinds = ", ".join(dict.fromkeys(type(layer).__name__ for layer in layers))
+        raise ArgumentError(
+            f"per_layer names {name!r}, which {kinds} doesn't take. Its arguments are:"
+            f" {', '.join(dict.fromkeys(known))}."
+        )
+    return None
 
 
 def arguments_of(

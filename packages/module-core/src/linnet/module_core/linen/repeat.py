@@ -293,7 +293,9 @@ def _repeat(module: Repeat, args: Sequence[Any], kwargs: dict[str, Any]) -> PyTr
             hint="Variables of Repeat exist once for each layer. Call the shared module outside,"
             " and pass its output as an argument.",
         )
-    arguments = Arguments(lift.args, lift.kwargs, int(module.carry), module.per_layer, steps, each)
+    arguments = Arguments(
+        lift.args, lift.kwargs, int(module.carry), module.per_layer, steps, each, blocks
+    )
     metadata = {PARTITION_NAME: module.axis_name}
     # A box is updated while its value has the axis, because it may change the value, too.
     variables = remove_axis(lift.collections(True), 0, metadata)

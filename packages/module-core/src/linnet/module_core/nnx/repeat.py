@@ -149,11 +149,11 @@ class Repeat(Module, Generic[Layer]):
         """Applies the layers; the arguments are those of a layer."""
         each = self.layers_per_block
         steps = self.length // each
-        given = Arguments(args, kwargs, self.carry, self.per_layer, steps, each)
+        blocks = [getattr(self, name) for name in self._names]
+        given = Arguments(args, kwargs, self.carry, self.per_layer, steps, each, blocks)
         loop = _loop(
             steps, given.which, self.remat, self.unroll, self.axis_name, self._carried_paths()
         )
-        blocks = [getattr(self, name) for name in self._names]
         carried, extras = loop(blocks, given.carried, given.shared, given.sliced)
         return whole(carried, along_layers(extras))
 
@@ -163,9 +163,10 @@ class Repeat(Module, Generic[Layer]):
         For tables, which show what happens inside of a layer.
         """
         each = self.layers_per_block
-        given = Arguments(args, kwargs, self.carry, self.per_layer, self.length // each, each)
-        shared = PathIn(*self._carried_paths())
         blocks = [getattr(self, name) for name in self._names]
+        steps = self.length // each
+        given = Arguments(args, kwargs, self.carry, self.per_layer, steps, each, blocks)
+        shared = PathIn(*self._carried_paths())
         graphdef, same, stacked = split(blocks, shared, ...)
         first = merge(graphdef, same, jax.tree.map(lambda x: x[0], stacked))
         sliced = jax.tree.map(lambda x: x[0], given.sliced)

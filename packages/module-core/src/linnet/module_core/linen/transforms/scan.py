@@ -79,7 +79,8 @@ def scan(
     (3,)
 
     Args:
-      target: a module class, or a function or method of a module.
+      target: a module class, or a function or method of a module. A function gets the module
+        first: `scan(f, ...)(module, carry, *inputs)` calls `f(module, carry, *inputs of a step)`.
       variable_axes: the axis to scan along for each collection (a filter).
       variable_broadcast: collections that all steps share; they may be made, but not changed.
       variable_carry: collections that each step passes to the next.
