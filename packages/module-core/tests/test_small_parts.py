@@ -85,7 +85,7 @@ def test_switches_that_have_one_value(name, always, monkeypatch):
 
 
 def test_switches_of_modes():
-    # In a context of its own: where a mode has been set, by a test before, switches have no effect.
+    # In a separate context: where an earlier test has set a mode, switches have no effect.
     contextvars.Context().run(check_switches_of_modes)
 
 

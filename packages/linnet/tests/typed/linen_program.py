@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    """Embeds, attends, and gives logits of the next letter."""
+    """Embeds, attends, and returns logits for the next letter."""
 
     config: Config
 

@@ -57,7 +57,7 @@ class NNXLayer(ModuleLayer):
       params, state: the weights by path.
 
     Raises:
-      ArgumentError: Keras doesn't run on jax, or the method takes other arguments.
+      ArgumentError: Keras doesn't run on jax, or the method takes different arguments.
       ArgumentTypeError: `module` is not an nnx module and doesn't make one.
 
     >>> import keras, jax, numpy as np

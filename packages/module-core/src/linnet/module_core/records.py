@@ -13,7 +13,7 @@ from typing import ClassVar, NoReturn
 
 
 class Fields:
-    """An object that equals another one of its class with equal fields.
+    """An object that equals another of its class if their fields are equal.
 
     >>> class Point(Fields):
     ...     x: int

@@ -1,7 +1,7 @@
 """`split_context`, `merge_context`, `update_context`: building blocks for user-defined transforms.
 
 A transform splits the caller's modules, merges them inside the traced function, splits them again
-after the body ran, and outside merges the result into the caller's objects. The first split numbers
+after the body has run, and outside merges the result into the caller's objects. The first split numbers
 the objects, and the second returns the number of each of its objects; everything else is `split`
 and `merge`.
 

@@ -1,4 +1,4 @@
-"""Names the operations of a module's call, in profiles, in HLO and in what reports their errors.
+"""Names the operations of a module's call in profiles, in HLO and in reports of their errors.
 
 While a program is traced, jax gives each operation the names of the `jax.named_scope`s around it.
 The outermost module that is called adds its class, and each module that it calls adds the attribute

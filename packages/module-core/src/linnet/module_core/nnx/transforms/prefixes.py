@@ -65,7 +65,7 @@ class FilterMapping:
         self._predicates = tuple(map(to_predicate, self._filters))
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        # A pickle that Flax wrote has no predicates, and another name for the specs.
+        # A pickle that Flax wrote has no predicates, and a different name for the specs.
         names = ("_specs", "_axes", "_shardings")
         self._filters = state["_filters"]
         self._specs = next(state[name] for name in names if name in state)
