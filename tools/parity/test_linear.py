@@ -54,7 +54,7 @@ def shown(fields):
 def built(nn, fields):
     """The fields; those that hold something of the library itself are given as functions of it.
 
-    Where neither an initializer nor its dtype is the case's subject, `drawn` takes its place.
+    Where neither an initializer nor its dtype is the case's subject, `drawn` replaces it.
     """
     made = {
         k: v(nn) if getattr(v, "__name__", "").startswith("of_") else v for k, v in fields.items()
@@ -638,7 +638,7 @@ def test_fields_are_flax_s(name):
         del ours[more]
     assert ours == theirs
     if name in DIFFERENT_ORDER:
-        assert list(ours) != list(theirs), f"{name} is listed as different without need"
+        assert list(ours) != list(theirs), f"{name} is listed as different, but isn't"
     else:
         assert list(ours) == list(theirs)
 

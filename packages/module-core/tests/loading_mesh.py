@@ -1,7 +1,7 @@
-"""Loading into what is spread over eight devices, which test_devices.py runs: layouts are kept.
+"""Loading into arrays on eight devices, which test_devices.py runs: layouts are kept.
 
-The target has no metadata: rules or `out_shardings` have laid it out. Values come as files have
-them, as NumPy arrays, or as jax makes them, on the default device.
+The target has no metadata: rules or `out_shardings` have laid it out. Values are NumPy arrays, as
+from a file, or arrays that jax has put on the default device.
 """
 
 import jax

@@ -47,7 +47,7 @@ class FlaxLayer(ModuleLayer):
       params, state: the weights as the module's variables.
 
     Raises:
-      ArgumentError: Keras doesn't run on jax, the method takes different arguments, or the variables
+      ArgumentError: Keras doesn't run on jax, the method's arguments differ, or the variables
         are not this module's.
       ArgumentTypeError: `module` is not a linen module.
 

@@ -79,8 +79,8 @@ class Repeat(Module):
       unroll: the number of steps in one iteration of the compiled loop; True for all of them.
       names: the names of the modules of the loop whose keys the layers draw, with "{i}" for the
         number of the layer. By default "layers_{i}" if the module's name is "layers", and
-        "Block_{i}" if it has an automatic one, with `i` going on where other layers of the parent
-        ended.
+        "Block_{i}" if it has an automatic one, with `i` continuing where other layers of the
+        parent ended.
       draws: "loop", or "scan" for the keys of `nn.scan` with `split_rngs={True: True}`.
       axis_name: the name of the layers' axis in partitioning metadata.
 
