@@ -110,7 +110,7 @@ class Weights:
                     f"The state {self.paths[i]} has shape {tuple(variable.shape)}, but a call "
                     f"changed it to {jnp.shape(new)}.",
                     hint=(
-                        "A variable of Keras holds the state, and its shape is fixed. Does the "
+                        "A Keras variable holds the state, and its shape is fixed. Does the "
                         "shape depend on the batch size?"
                     ),
                 )

@@ -209,7 +209,7 @@ def _filled(
     if missing and not may_lack:
         raise ScopeVariableNotFoundError(
             f"{len(missing)} variables of {where} are missing: {', '.join(missing[:8])}.",
-            hint="Were they initialized with other arguments, or were collections left out?",
+            hint="Were they initialized with different arguments, or were collections left out?",
         )
     module: Module = merge(graphdef, from_flat_state(leaves))
     for (col, *_), (path, x) in given.items():

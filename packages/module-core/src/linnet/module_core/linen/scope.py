@@ -74,7 +74,7 @@ class Scope(ScopeMethods):
       frame: the state of the current call.
       collections: the variables of the root scope that this one descends from.
       keys: the root key of each random stream: the frame's keys, unless a transform has given the
-        scope other ones.
+        scope different ones.
       parent: the scope through which this one's dicts are looked up; None for a root.
       name: last part of the path; None for the outermost module.
       path: names from the outermost module.

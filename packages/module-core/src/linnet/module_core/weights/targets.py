@@ -32,12 +32,12 @@ class Leaf:
     """A variable to be loaded.
 
     Attributes:
-      name: as messages have it.
+      name: its name in messages.
       shape, dtype: shape and dtype of its value.
       required: whether loading must give it a value.
       get: the value.
       put: replaces it.
-      place: where its next value is to be.
+      place: where its next value goes.
     """
 
     name: str
