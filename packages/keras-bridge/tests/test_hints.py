@@ -369,7 +369,7 @@ REMEDIES = [
         lambda: [again(FlaxLayer(Holder(np.zeros(4096)))), again(FlaxLayer(Large()))(X)],
     ),
     Remedy(
-        "A variable of Keras holds the state, and its shape is fixed.",
+        "A Keras variable holds the state, and its shape is fixed.",
         lambda: last(of_batch=True),
         lambda: last(of_batch=False),
     ),
