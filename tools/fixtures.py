@@ -42,12 +42,8 @@ def same_draws(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_its_own() -> Iterator[None]:
-    """For tests that compare bits: no program that others have compiled quickly.
-
-    jax keeps what it compiled, whatever the level of optimization; the levels round differently.
-    """
-    jax.clear_caches()  # type: ignore[no-untyped-call]
-    with _most_optimizations(disabled=False):
+    """For tests that compare bits: no program that others have compiled quickly."""
+    with fully_compiled():
         yield
 
 
@@ -132,8 +128,21 @@ def run_afresh(*programs: str, **environment: str) -> None:
 
 
 @contextlib.contextmanager
+def fully_compiled() -> Iterator[None]:
+    """Inside, programs are compiled with all optimizations, as users compile them.
+
+    jax keeps what it compiled, whatever the level of optimization; the levels round differently.
+    """
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    with _most_optimizations(disabled=False):
+        yield
+
+
+@contextlib.contextmanager
 def _most_optimizations(*, disabled: bool) -> Iterator[None]:
     before = jax.config.read("jax_disable_most_optimizations")  # type: ignore[no-untyped-call]
     jax.config.update("jax_disable_most_optimizations", disabled)  # type: ignore[no-untyped-call]
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)  # type: ignore[no-untyped-call]

@@ -43,7 +43,8 @@ from typing import NamedTuple
 
 import pytest
 
-from fixtures import programs_of_its_own as programs_of_its_own
+from fixtures import fully_compiled
+from fixtures import quick_compilation as quick_compilation
 from notebooks import TAB
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,9 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 PLAIN = re.compile(r"\s*(?:^[^#`|\n]+\n\n)?^```(?:text)?\n(.*?)^```$", re.M | re.S)
 OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | re.I)
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
+
+# Pages that print a checksum of bits. On others numbers are rounded, so they compile quickly.
+OF_BITS = ["docs/design/bit_identical.md"]
 
 # What only some sessions install: `tests` where everything is tested, on the newest jax.
 OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku", "flatbuffers")
@@ -149,8 +153,10 @@ def test_page(page, reader, module, tmp_path, monkeypatch):
         needs = rf"^(import|from) {name}\b|\bpip install {name}\b"
         if re.search(needs, text, re.M) and not installed(name):
             pytest.skip(f"{name} is not installed")
-    for block in blocks(text):
-        run(block, page, module)
+    as_users_do = page.relative_to(ROOT).as_posix() in OF_BITS
+    with fully_compiled() if as_users_do else contextlib.nullcontext():
+        for block in blocks(text):
+            run(block, page, module)
 
 
 def run(block, page, module):
