@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from llama import Ids, tokens_in
+from llama import Ids, logits, tokens_in
 from program import read_options
 
 from linnet import nnx
@@ -109,7 +109,7 @@ def main() -> int:
     if (expected := folder / "expected.npz").exists():
         torch = np.load(expected)
         prompts = torch["in.input_ids"]
-        error = np.abs(model(prompts) - torch["out.logits"]).max()
+        error = np.abs(logits(model, prompts) - torch["out.logits"]).max()
         print(f"logits     differ by {error:.1e} from PyTorch's")
         print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
     print("writes    ", tokens_in(write(model, prompts, 12)))

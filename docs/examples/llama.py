@@ -195,6 +195,13 @@ def load_model(of: Checkpoint, rank: int = 0, seed: int = 0) -> Decoder:
 
 
 @nnx.jit
+def logits(model: Any, tokens: Ids) -> jax.Array:
+    """What a model says of `tokens` [B, T]: [B, T, V]."""
+    found: jax.Array = model(tokens)
+    return found
+
+
+@nnx.jit
 def next_tokens(reader: Decoder, tokens: Ids, lengths: Ids) -> jax.Array:
     """Reads the first `lengths` [B] of `tokens` [B, T]; returns the likeliest next ones, [B]."""
     x = reader.hidden(tokens, lengths)
@@ -283,7 +290,7 @@ def main() -> int:
     if (expected := options.checkpoint / "expected.npz").exists():
         torch = np.load(expected)
         prompts = torch["in.input_ids"]
-        error = np.abs(model(prompts) - torch["out.logits"]).max()
+        error = np.abs(logits(model, prompts) - torch["out.logits"]).max()
         print(f"logits     differ by {error:.1e} from PyTorch's")
         print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
     print("writes    ", tokens_in(write(model, list(prompts), 12)))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import llama
 import numpy as np
 from decoders import AllHeads, normalizes_all
-from llama import Checkpoint, tokens_in, write
+from llama import Checkpoint, logits, tokens_in, write
 from program import read_options
 
 from linnet import nnx
@@ -176,7 +176,7 @@ def main() -> int:
     if (expected := options.checkpoint / "expected.npz").exists():
         torch = np.load(expected)
         prompts = torch["in.input_ids"]
-        error = np.abs(model(prompts) - torch["out.logits"]).max()
+        error = np.abs(logits(model, prompts) - torch["out.logits"]).max()
         print(f"logits     differ by {error:.1e} from PyTorch's")
         print("PyTorch   ", tokens_in(torch["out.generated"][:, -12:]))
     print("writes    ", tokens_in(write(model, list(prompts), 12)))

@@ -197,6 +197,12 @@ def load_model(folder: Path) -> tuple[T5, Mapping[str, Any]]:
 
 
 @nnx.jit
+def logits(model: T5, tokens: Ids, outputs: Ids) -> jax.Array:
+    """What the model says of `tokens` [B, S] and `outputs` [B, T]: [B, T, V]."""
+    return model(tokens, outputs)
+
+
+@nnx.jit
 def encode(model: T5, tokens: np.ndarray, is_real: np.ndarray) -> Memory:
     """What the decoder looks up in `tokens` [B, S]."""
     return model.encode(tokens, is_real)
@@ -237,16 +243,15 @@ def main() -> int:
     if (expected := folder / "expected.npz").exists():
         torch = np.load(expected)
         texts, outputs = list(torch["in.input_ids"]), torch["in.decoder_input_ids"]
-        error = np.abs(model(np.stack(texts), outputs) - torch["out.logits"]).max()
+        error = np.abs(logits(model, np.stack(texts), outputs) - torch["out.logits"]).max()
         print(f"logits     differ by {error:.1e} from PyTorch's")
     texts[1] = texts[1][:-3]
     written = write(model, texts, start, 12)
     for row in written:
         print("writes    ", " ".join(f"{token:3}" for token in row))
-    again = np.full((1, 1), start)
-    while again.shape[1] < 13:  # recomputed for each token, without a cache or padding
-        last = model(texts[1][None], again)[:, -1].argmax(-1)
-        again = np.concatenate([again, last[:, None]], axis=1)
+    again = np.full((1, 13), start)
+    for i in range(12):  # recomputed for each token, without a cache or padding
+        again[:, i + 1] = logits(model, texts[1][None], again)[:, i].argmax(-1)
     same = np.array_equal(again[0, 1:], written[1])
     print(f"           the second row is {'the same' if same else 'ANOTHER'} without the cache")
     tensors = load(folder)
