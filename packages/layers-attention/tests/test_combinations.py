@@ -3,6 +3,7 @@
 All options at once, in both implementations; then texts that are read in pieces through a cache.
 """
 
+from functools import partial
 from types import MappingProxyType
 
 import jax
@@ -105,10 +106,15 @@ def test_weights_and_their_dropout(drawn, heads, broadcast):
     sees = naive.attention(query, key, value, **without).any(-1)  # others get an arbitrary mean
     arrays = [jnp.asarray(x, jnp.float32) for x in (query, key, value)]
     for implementation in ("exact", "chunked"):
-        ours["implementation"] = implementation
-        near(functional.dot_product_attention(*arrays, **ours), weights, 2e-5)
-        coins = {"dropout_rng": jax.random.key(1), "broadcast_dropout": broadcast}
-        y = functional.dot_product_attention(*arrays, **ours, **coins, dropout_rate=0.25)
+        attend = partial(
+            functional.dot_product_attention,
+            dropout_rng=jax.random.key(1),
+            broadcast_dropout=broadcast,
+            implementation=implementation,
+            **ours,
+        )
+        found, y = jax.jit(lambda *x, f=attend: (f(*x), f(*x, dropout_rate=0.25)))(*arrays)
+        near(found, weights, 2e-5)
         kept, dropped = (np.abs(y - x)[sees] < 1e-5 for x in (weights / 0.75, 0.0))
         assert (kept | dropped).all()
         large = weights[sees] > 1e-3
@@ -156,20 +162,14 @@ def test_texts_in_pieces(calls, per_row, ring, window, heads, distance, soft_cap
     shape = (B, window if ring else 12, heads, D)
     for implementation in ("exact", "chunked"):
         cache = functional.init_cache(shape, shape, per_row=per_row)
-        at = np.zeros(B, int)
-        for lengths in calls:
-            most = max(lengths)
-            if not most:
-                continue
-            padded = np.full((B, 3, most, H, D), 50.0)
-            for row, n in enumerate(lengths):
-                padded[row, :, :n] = texts[row, :, at[row] : at[row] + n]
-            query, key, value = (jnp.asarray(padded[:, i], jnp.float32) for i in range(3))
+
+        @jax.jit
+        def step(cache, query, key, value, lengths, implementation=implementation):
             new = functional.extend_cache(
                 cache,
                 key[:, :, :heads],
                 value[:, :, :heads],
-                lengths=jnp.asarray(lengths) if per_row else None,
+                lengths=lengths if per_row else None,
                 ring=ring,
             )
             y = functional.dot_product_attention(
@@ -182,7 +182,19 @@ def test_texts_in_pieces(calls, per_row, ring, window, heads, distance, soft_cap
                 implementation=implementation,
                 **ours,
             )
+            return y, new.cache
+
+        at = np.zeros(B, int)
+        for lengths in calls:
+            most = max(lengths)
+            if not most:
+                continue
+            padded = np.full((B, 3, most, H, D), 50.0)
+            for row, n in enumerate(lengths):
+                padded[row, :, :n] = texts[row, :, at[row] : at[row] + n]
+            parts = (jnp.asarray(padded[:, i], jnp.float32) for i in range(3))
+            y, cache = step(cache, *parts, jnp.asarray(lengths))
             for row, n in enumerate(lengths):
                 if n:
                     near(y[row, :n], expected[row][at[row] : at[row] + n], 2e-5)
-            cache, at = new.cache, at + lengths
+            at += lengths

@@ -17,7 +17,7 @@ from linnet.layers_attention import functional, linen, nnx
 from linnet.layers_attention.functional import CacheOptions, Rotary
 from linnet.layers_norm.linen import RMSNorm
 from linnet.layers_norm.nnx import RMSNorm as NNXRMSNorm
-from linnet.module_core.nnx import Module, Repeat, Rngs, view
+from linnet.module_core.nnx import Module, Repeat, Rngs, jit, view
 
 ROWS, LENGTH, PROMPT = 6, 12, 5
 X = jnp.asarray(np.random.default_rng(0).normal(size=(ROWS, LENGTH, 8)), jnp.float32)
@@ -104,12 +104,10 @@ def test_nnx_decodes_the_same():
     layer.init_cache((ROWS, LENGTH, 8))
     assert layer.cached_key.shape == (ROWS, 3, 2, 4)
 
-    def step(_, x, lengths):
-        return layer(x, lengths=lengths), None
-
-    outputs, _, ends = decode(step, None, X, PROMPTS)
+    step = jit(lambda layer, x, lengths: layer(x, lengths=lengths))
+    outputs, _, ends = decode(lambda _, *x: (step(layer, *x), None), None, X, PROMPTS)
     params = {"params": variables["params"]}
-    expected = whole.apply(params, X, is_causal=True)
+    expected = jax.jit(partial(whole.apply, is_causal=True))(params, X)
     for row, end in enumerate(ends):
         near(outputs[row, :end], expected[row, :end], 1e-4, 1e-5)
     layer.set_view(batch_size=ROWS, max_length=LENGTH)  # a ring of this size exists
@@ -119,13 +117,12 @@ def test_nnx_decodes_the_same():
 def test_a_ring_of_all_rows_together():
     decoding, whole, variables = layers(ring=True, window=3, per_row=False)
     params, cache = {"params": variables["params"]}, {"cache": variables["cache"]}
-    expected = whole.apply(params, X, is_causal=True)
+    expected = jax.jit(partial(whole.apply, is_causal=True))(params, X)
+    step = jax.jit(partial(decoding.apply, mutable=["cache"]))
     for sizes in [(1,) * LENGTH, (5, 1, 2, 4), (LENGTH,)]:
         state, outputs, first = cache, [], 0
         for size in sizes:
-            y, state = decoding.apply(
-                {**params, **state}, X[:, first : first + size], mutable=["cache"]
-            )
+            y, state = step({**params, **state}, X[:, first : first + size])
             outputs.append(y)
             first += size
         near(jnp.concatenate(outputs, 1), expected, 1e-4, 1e-5)
@@ -135,10 +132,11 @@ def test_a_narrow_cache_under_wide_computation():
     decoding, whole, variables = layers(dtype=jnp.bfloat16)
     assert variables["cache"]["cached_key"].dtype == jnp.bfloat16
     params = {"params": variables["params"]}
-    y, cache = decoding.apply({**params, "cache": variables["cache"]}, X, mutable=["cache"])
+    step = jax.jit(partial(decoding.apply, mutable=["cache"]))
+    y, cache = step({**params, "cache": variables["cache"]}, X)
     assert y.dtype == jnp.float32
     assert cache["cache"]["cached_value"].dtype == jnp.bfloat16
-    near(y, whole.apply(params, X, is_causal=True), 0.03, 0.03)
+    near(y, jax.jit(partial(whole.apply, is_causal=True))(params, X), 0.03, 0.03)
 
 
 def test_only_rows_past_the_end_are_nan():
@@ -164,8 +162,8 @@ def test_axes_of_the_cache_are_named():
     layer = linen.MultiHeadAttention(2, decode=True, cache_options=options)
     cache = jax.eval_shape(layer.init, jax.random.key(0), X)["cache"]
     assert cache["cached_key"].names == cache["cached_value"].names == axes
-    variables = layer.init(jax.random.key(0), X)
-    _, changed = layer.apply(variables, X[:, :2], mutable=["cache"])
+    variables = jax.jit(layer.init)(jax.random.key(0), X)
+    _, changed = jax.jit(partial(layer.apply, mutable=["cache"]))(variables, X[:, :2])
     assert changed["cache"]["cached_key"].names == axes
     stateful = nnx.MultiHeadAttention(2, 8, decode=True, cache_options=options, rngs=Rngs(0))
     stateful.init_cache(X.shape)
@@ -176,18 +174,21 @@ def test_positions_replace_those_that_follow_the_cached_ones():
     decoding, whole, variables = layers(rotary=Rotary(), per_row=False)
     params = {"params": variables["params"]}
     positions = jnp.arange(4) * 2
-    y, _ = decoding.apply(variables, X[:, :4], positions=positions, mutable=["cache"])
-    near(y, whole.apply(params, X[:, :4], is_causal=True, positions=positions), 1e-4, 1e-5)
+    step = jax.jit(partial(decoding.apply, mutable=["cache"]))
+    y, _ = step(variables, X[:, :4], positions=positions)
+    expected = jax.jit(partial(whole.apply, is_causal=True))
+    near(y, expected(params, X[:, :4], positions=positions), 1e-4, 1e-5)
 
 
 def test_packed_texts_are_what_they_are_alone():
     """Two texts in one row, with positions that start again, against each text on its own."""
     layer = linen.MultiHeadAttention(2, rotary=Rotary(base=20.0), window=4)
-    params = layer.init(jax.random.key(0), X)
+    params = jax.jit(layer.init)(jax.random.key(0), X)
     segments = jnp.repeat(jnp.array([0, 1]), jnp.array([5, 7]), total_repeat_length=LENGTH)
     positions = jnp.concatenate([jnp.arange(5), jnp.arange(7)])
-    y = layer.apply(params, X, is_causal=True, segment_ids=segments, positions=positions)
-    alone = [layer.apply(params, x, is_causal=True) for x in (X[:, :5], X[:, 5:])]
+    call = jax.jit(partial(layer.apply, is_causal=True))
+    y = call(params, X, segment_ids=segments, positions=positions)
+    alone = [call(params, x) for x in (X[:, :5], X[:, 5:])]
     near(y, jnp.concatenate(alone, 1), 1e-4, 1e-5)
 
 
@@ -196,11 +197,12 @@ def test_a_table_is_shared_by_layers():
     table = owner.init(jax.random.key(0))
     bias = owner.apply(table)
     layer = linen.MultiHeadAttention(2)
-    params = layer.init(jax.random.key(1), X)
+    params = jax.jit(layer.init)(jax.random.key(1), X)
     whole = jnp.moveaxis(
         jnp.stack([bias(jnp.arange(LENGTH) - i) for i in range(LENGTH)]), 1, 0
     )  # [H, Q, K]
-    near(layer.apply(params, X, bias=bias), layer.apply(params, X, bias=whole), 1e-5, 1e-5)
+    y = jax.jit(lambda bias: layer.apply(params, X, bias=bias))(whole)
+    near(jax.jit(lambda: layer.apply(params, X, bias=bias))(), y, 1e-5, 1e-5)
     stateful = nnx.RelativePositionBias(2, num_buckets=8, rngs=Rngs(0))
     stateful.embedding.value = table["params"]["embedding"]
     near(stateful()(jnp.arange(-5, 5)), bias(jnp.arange(-5, 5)))
@@ -247,13 +249,14 @@ def test_repeated_layers_have_a_cache_each():
         return Residual(attention)
 
     model = Repeat([partial(block, None), partial(block, 3)], 4, rngs=Rngs(0))
-    expected = model(X, is_causal=True)
+    call = jit(lambda model, x, **options: model(x, **options))
+    expected = jit(lambda model, x: model(x, is_causal=True))(model, X)
     reader = view(model, decode=True, batch_size=ROWS, max_length=LENGTH)
     assert reader.block_0.attention.cached_key.shape == (2, ROWS, LENGTH, 2, 4)
     assert model.block_0.attention.cached_key is None
-    first = reader(X[:, :PROMPT], lengths=jnp.full(ROWS, PROMPT))
+    first = call(reader, X[:, :PROMPT], lengths=jnp.full(ROWS, PROMPT))
     near(first, expected[:, :PROMPT], 1e-4, 1e-5)
     for t in range(PROMPT, PROMPT + 3):
-        near(reader(X[:, t : t + 1])[:, 0], expected[:, t], 1e-4, 1e-5)
+        near(call(reader, X[:, t : t + 1])[:, 0], expected[:, t], 1e-4, 1e-5)
     again = view(reader, batch_size=ROWS, max_length=LENGTH)
     assert again.block_1.attention.cache_index is reader.block_1.attention.cache_index

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -116,11 +117,12 @@ def test_values_and_gradients_are_the_formula_s(product, formats):
     histories = {name: np.float32(h) for name, h in histories.items()}
     kept = state(**histories)
 
-    def call(x, w, kept):
-        return product(x, w, CONTRACT, **kept, **formats)
+    @jax.jit
+    def run(x, w, kept, g):
+        y, pull = jax.vjp(lambda x, w, kept: product(x, w, CONTRACT, **kept, **formats), x, w, kept)
+        return y, pull(g)
 
-    y, pull = jax.vjp(call, jnp.asarray(x), jnp.asarray(w), kept)
-    x_grad, w_grad, new = pull(jnp.asarray(g))
+    y, (x_grad, w_grad, new) = run(x, w, kept, g)
 
     inputs, gradients = formats.get("input_dtype", E4M3), formats.get("grad_dtype", E5M2)
     largest = [FORMATS[jnp.dtype(d).name][2] for d in (inputs, inputs, gradients)]
@@ -149,25 +151,29 @@ DIMENSIONS = [
 
 @pytest.mark.parametrize(("x_shape", "y_shape", "dimensions"), DIMENSIONS)
 def test_transposed_products_are_jax_s_gradients(x_shape, y_shape, dimensions):
-    x, y = jnp.asarray(normal(*x_shape)), jnp.asarray(normal(*y_shape))
-    out, pull = jax.vjp(lambda x, y: lax.dot_general(x, y, dimensions), x, y)
-    g = jnp.asarray(normal(*out.shape))
+    x, y = normal(*x_shape), normal(*y_shape)
+    shape = jax.eval_shape(lambda x, y: lax.dot_general(x, y, dimensions), x, y).shape
+    g = normal(*shape)
     options = {
         "dimension_numbers": dimensions,
         "precision": lax.Precision.HIGHEST,
         "preferred_element_type": jnp.float32,
     }
-    ours = (
-        fp8.dot_general_transpose_lhs(g, x, y, **options),
-        fp8.dot_general_transpose_rhs(g, x, y, **options),
-    )
-    near(ours, pull(g), rtol=1e-5, atol=1e-5)
-    near(
-        jax.vjp(lambda x, y: fp8.dot_general_with_precision(x, y, dimensions), x, y)[1](g),
-        pull(g),
-        rtol=1e-5,
-        atol=1e-5,
-    )
+
+    @jax.jit
+    def run(x, y, g):
+        ours = (
+            fp8.dot_general_transpose_lhs(g, x, y, **options),
+            fp8.dot_general_transpose_rhs(g, x, y, **options),
+        )
+        return ours, *(
+            jax.vjp(lambda x, y, f=product: f(x, y, dimensions), x, y)[1](g)
+            for product in (fp8.dot_general_with_precision, lax.dot_general)
+        )
+
+    transposed, with_precision, expected = run(x, y, g)
+    near(transposed, expected, rtol=1e-5, atol=1e-5)
+    near(with_precision, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
@@ -177,9 +183,13 @@ def test_products_of_any_dimensions(product, x_shape, y_shape, dimensions):
     rng = np.random.default_rng(0)
     x, y = (jnp.asarray(rng.integers(-2, 3, s), jnp.float32) for s in (x_shape, y_shape))
     kept = state()
-    expected, pull = jax.vjp(lambda x, y: lax.dot_general(x, y, dimensions), x, y)
-    ours, ours_pull = jax.vjp(lambda x, y: product(x, y, dimensions, **kept), x, y)
-    near((ours, ours_pull(jnp.ones_like(ours))), (expected, pull(jnp.ones_like(expected))))
+
+    def with_gradients(product, x, y):
+        out, pull = jax.vjp(lambda x, y: product(x, y, dimensions), x, y)
+        return out, pull(jnp.ones_like(out))
+
+    functions = partial(product, **kept), lax.dot_general
+    near(*jax.jit(lambda x, y: [with_gradients(f, x, y) for f in functions])(x, y))
 
 
 EQUATIONS = [
@@ -211,8 +221,8 @@ def test_an_einsum_with_a_diagonal():
 def test_the_input_s_history_is_the_first_operand_s_in_any_equation(equation):
     x, w = jnp.full((2, 3), 2.0), jnp.full((3, 4), 5.0)
     op = linen.Fp8Einsum(amax_history_length=2)
-    variables = op.init(jax.random.key(0), equation, x, w)
-    new = jax.grad(lambda v: op.apply(v, equation, x, w).sum())(variables)
+    variables = jax.jit(lambda key: op.init(key, equation, x, w))(jax.random.key(0))
+    new = jax.jit(jax.grad(lambda v: op.apply(v, equation, x, w).sum()))(variables)
     new = new[OVERWRITE_WITH_GRADIENT]
     assert new["input_amax_history"][0] == 2
     assert new["kernel_amax_history"][0] == 5
@@ -266,11 +276,11 @@ def test_what_a_layer_promises(op):
         expected = gradient(variables, x)
     y = layer.apply(variables, x)
     near(jax.jit(layer.apply)(variables, x), y)
-    near(jax.vmap(layer.apply, (None, 0))(variables, x), y, rtol=1e-6)
+    near(jax.jit(jax.vmap(layer.apply, (None, 0)))(variables, x), y, rtol=1e-6)
     near(jax.jit(gradient)(variables, x), expected, rtol=1e-5, atol=1e-6)
     remat = jax.grad(jax.checkpoint(lambda v: jnp.sum(jnp.sin(layer.apply(v, x)))))
-    near(remat(variables), expected, rtol=1e-5, atol=1e-6)
-    assert layer.apply(variables, x[:0]).shape == (0, 3, 5)
+    near(jax.jit(remat)(variables), expected, rtol=1e-5, atol=1e-6)
+    assert jax.jit(layer.apply)(variables, x[:0]).shape == (0, 3, 5)
     jax.jit(gradient)(variables, x[:0])
     (batch,) = export.symbolic_shape("b")
     symbolic = jax.ShapeDtypeStruct((batch, 3, 4), jnp.float32)
@@ -296,7 +306,7 @@ def test_training_replaces_the_scales(op):
             return jax.tree.map(lambda g: -0.1 * g, grads), state
 
     train = TrainState.create(
-        apply_fn=layer.apply, params=layer.init(jax.random.key(0), x), tx=Descent()
+        apply_fn=layer.apply, params=jax.jit(layer.init)(jax.random.key(0), x), tx=Descent()
     )
 
     @jax.jit
@@ -319,13 +329,17 @@ def test_training_replaces_the_scales(op):
 
 
 def test_the_deprecated_operation_says_what_to_use():
+    def start(op):
+        return jax.eval_shape(
+            lambda: op.init(jax.random.key(0), jnp.ones((1, 2, 3)), jnp.ones((3, 1)), CONTRACT)
+        )
+
     op = linen.Fp8DotGeneralOp()
-    x = jnp.ones((1, 2, 3))
     with pytest.warns(DeprecationWarning, match="Use Fp8DirectDotGeneralOp or Fp8Einsum"):
-        op.init(jax.random.key(0), x, jnp.ones((3, 1)), CONTRACT)
+        start(op)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        linen.NANOOFp8DotGeneralOp().init(jax.random.key(0), x, jnp.ones((3, 1)), CONTRACT)
+        start(linen.NANOOFp8DotGeneralOp())
     assert linen.Fp8DotGeneral is linen.Fp8DirectDotGeneralOp
 
 

@@ -21,7 +21,7 @@ KERNEL = jnp.ones((3, 4))
 
 
 def init(module, x=X):
-    return module.init(KEY, x)
+    return jax.eval_shape(lambda: module.init(KEY, x))  # checks it all, and compiles nothing
 
 
 def conv(x=IMAGE, kernel_size=(3, 3), **options):
