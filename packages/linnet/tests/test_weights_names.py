@@ -20,6 +20,7 @@ from .torch_cases import (
     case,
     encoder_state,
     rngs,
+    run,
     state_of,
 )
 
@@ -38,7 +39,7 @@ def test_repeated(style):
     by_layer = from_torch(model, drawn, rename={"model.layers": ""})
     expected = x
     for layer in by_layer:
-        expected = layer(expected)
+        expected = run(layer, expected)
     if style == "nnx":
 
         class Model(nnx.Module):
@@ -46,14 +47,14 @@ def test_repeated(style):
                 self.layers = nnx.Repeat(Encoder, 3, rngs=nnx.Rngs(0))
 
         model = from_torch(Model(), drawn, rename={"model": ""})
-        got = model.layers(x)
+        got = run(model.layers, x)
         back = to_torch(model, rename={"model": ""})
     else:
         module = nn.Repeat(LinenEncoder, 3)
         names = {"model.layers.{i}": "block[{i}]"}
         names |= {f".{key}": value for key, value in LINEN_NAMES.items()}
         variables = from_torch(module, drawn, inputs=[x], rename=names)
-        got = module.apply(variables, x)
+        got = run((module, variables), x)
         back = to_torch(module, variables=variables, inputs=[x], rename=names)
     near(got, expected, 1e-4, 1e-4)
     assert set(back) == set(drawn)
@@ -309,7 +310,7 @@ def test_lists_in_repeated_layers(style):
                 self.layers = nnx.Repeat(Nested, 3, rngs=nnx.Rngs(0))
 
         model = from_torch(Model(), state_dict)
-        got, back = model.layers(x), to_torch(model)
+        got, back = run(model.layers, x), to_torch(model)
         like = to_torch(model, like=state_dict)
     else:
 
@@ -320,7 +321,7 @@ def test_lists_in_repeated_layers(style):
 
         options = {"inputs": [x], "rename": {".mlp.0": "Dense_1", ".mlp.2": "Dense_2"}}
         variables = from_torch(Model(), state_dict, **options)
-        got = Model().apply(variables, x)
+        got = run((Model(), variables), x)
         back = to_torch(Model(), variables=variables, **options)
         like = to_torch(Model(), variables=variables, like=state_dict, **options)
     near(got, expected, 1e-4, 1e-4 * float(np.abs(expected).max()))
@@ -343,12 +344,12 @@ def test_projections_head_by_head(key_heads, style):
     options = {"qkv_features": 4 * depth, "num_kv_heads": key_heads}
     if style == "nnx":
         layer = nnx.MultiHeadAttention(4, width, decode=False, rngs=nnx.Rngs(0), **options)
-        got = from_torch(layer, state_dict)(x)
+        got = run(from_torch(layer, state_dict), x)
         identical(to_torch(layer, like=state_dict), state_dict)
     else:
         layer = nn.MultiHeadAttention(4, **options)
         variables = from_torch(layer, state_dict, inputs=[x])
-        got = layer.apply(variables, x)
+        got = run((layer, variables), x)
         identical(to_torch(layer, variables=variables, like=state_dict), state_dict)
     weight, bias = (state_dict[f"query_key_value.{k}"] for k in ("weight", "bias"))
     expected = np.zeros((2, 3, 4 * depth))
@@ -383,7 +384,7 @@ def test_adapters_are_transparent(repeated):
     with pytest.raises(ArgumentError, match=r"no tensor for .*query/lora_a"):
         from_torch(Model(2), separate)
     adapted = from_torch(Model(2), separate, ignore=["*/lora_?"])
-    near(adapted(x_of()), plain(x_of()), 1e-6)
+    near(run(adapted, x_of()), run(plain, x_of()), 1e-6)
     identical(to_torch(adapted, like=separate, ignore=["*/lora_?"]), separate)
     peft = to_torch(adapted)
     assert not any("base_module" in name for name in peft)

@@ -21,6 +21,7 @@ from .torch_cases import (
     linear,
     one,
     rngs,
+    run,
     state_of,
 )
 
@@ -131,11 +132,11 @@ def test_layer(name, style):
         assert from_torch(layer, state_dict) is layer
         # Before the call: SpectralNorm writes to the kernel.
         back, again = to_torch(layer, like=state_dict), to_torch(layer)
-        got = after(layer(*inputs))
+        got = after(run(layer, *inputs))
     else:
         options = {"update_stats": False} if name.startswith("spectral") else {}
         loaded = from_torch(module, state_dict, inputs=inputs, options=options)
-        got = after(module.apply(loaded, *inputs, **options))
+        got = after(run((module, loaded), *inputs, **options))
         back = to_torch(module, variables=loaded, like=state_dict)
         again = to_torch(module, variables=loaded, inputs=inputs, options=options)
     for one_got, expected in zip(got, outputs, strict=False):
@@ -151,7 +152,7 @@ def test_layer(name, style):
 def test_encoder():
     state_dict, [x], [expected] = encoder_state()
     model = from_torch(Encoder(nnx.Rngs(0)), state_dict)
-    near(model(x), expected, 1e-5)
+    near(run(model, x), expected, 1e-5)
     identical(to_torch(model), {k: state_dict[k] for k in to_torch(model)})
     identical(to_torch(model, like=state_dict), state_dict)
 
@@ -344,5 +345,5 @@ def test_separate_projections():
     q, k, v = np.split(state_dict.pop("in_proj_weight"), 3)
     state_dict |= {"q_proj_weight": q, "k_proj_weight": k, "v_proj_weight": v}
     model = from_torch(nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs), state_dict)
-    near(model(x), expected, 1e-5)
+    near(run(model, x), expected, 1e-5)
     identical(to_torch(model, like=state_dict), state_dict)

@@ -6,6 +6,7 @@ layers or of a small model, in float32, in evaluation mode and with random weigh
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -28,6 +29,17 @@ def case(name):
         if kind in parts:
             parts[kind][rest] = value
     return parts["sd"], list(parts["in"].values()), list(parts["out"].values())
+
+
+def run(model, *inputs, **options):
+    """What a model returns, or a linen module with its variables as a pair.
+
+    In one program: to compile one for each operation takes several times as long.
+    """
+    if isinstance(model, tuple):
+        module, variables = model
+        return jax.jit(lambda v, *x: module.apply(v, *x, **options))(variables, *inputs)
+    return nnx.jit(lambda model, *x: model(*x, **options))(model, *inputs)
 
 
 def one(y):
