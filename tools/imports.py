@@ -6,8 +6,10 @@ Imports inside functions count; those under `TYPE_CHECKING` don't, since they do
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -80,6 +82,15 @@ def _running(node: ast.AST, is_top: bool) -> Iterator[tuple[ast.AST, bool]]:
         yield child, is_top
         inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         yield from _running(child, is_top and not inside)
+
+
+@functools.cache
+def graph_below(root: Path, package: str) -> Mapping[str, list[Import]]:
+    """The imports of each file of a package whose sources are in `root`, read once a process.
+
+    Reading takes seconds: tests ask for it when they run, not when they are collected.
+    """
+    return MappingProxyType(graph_of(files_of(root), package))
 
 
 def graph_of(files: dict[str, Path], package: str) -> dict[str, list[Import]]:

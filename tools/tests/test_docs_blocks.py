@@ -54,8 +54,8 @@ PLAIN = re.compile(r"\s*(?:^[^#`|\n]+\n\n)?^```(?:text)?\n(.*?)^```$", re.M | re
 OPENING = re.compile(r"^\s*(```|~~~)[ \t]*\{?\.?(python|py|pycon)\b.*$", re.M | re.I)
 ROUNDED = re.compile(r"-?\d+\.\d{3,}")
 
-# Pages that print a checksum of bits. On others numbers are rounded, so they compile quickly.
-OF_BITS = ["docs/design/bit_identical.md"]
+# Pages that compare bits. On others numbers are rounded, so they compile quickly.
+OF_BITS = ["docs/design/bit_identical.md", "docs/design/rng_derivation.md"]
 
 # What only some sessions install: `tests` where everything is tested, on the newest jax.
 OPTIONAL = ("optax", "orbax", "safetensors", "keras", "equinox", "haiku", "flatbuffers")

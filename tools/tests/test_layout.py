@@ -13,8 +13,7 @@ PACKAGES = {
     for root in sorted((package.folder / "src" / "linnet").iterdir())
     if (root / "__init__.py").exists()
 }
-FILES = {name: imports.files_of(root) for name, root in PACKAGES.items()}
-GRAPHS = {name: imports.graph_of(files, name) for name, files in FILES.items()}
+each_package = pytest.mark.parametrize("package", PACKAGES)
 
 # Imports inside of functions, with the reason.
 WHEN_ASKED = {
@@ -27,37 +26,41 @@ WHEN_ASKED = {
 STARTS_FIRST = {"linnet.flax": "running."}
 
 
+def graph_of(package):
+    return imports.graph_below(PACKAGES[package], package)
+
+
 def test_every_package_is_read():
     assert set(PACKAGES) == {n for p in workspace.packages() for n in p.import_names}
 
 
-@pytest.mark.parametrize("package", GRAPHS)
+@each_package
 def test_no_file_reaches_itself(package):
     graph = {
         name: {i.file for i in found if not i.file.endswith("__init__") and i.file != name}
-        for name, found in GRAPHS[package].items()
+        for name, found in graph_of(package).items()
     }
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names the files
 
 
-@pytest.mark.parametrize("package", GRAPHS)
+@each_package
 def test_imports_are_at_the_top(package):
     starts_first = STARTS_FIRST.get(package, "nothing")
-    for name, found in GRAPHS[package].items():
+    for name, found in graph_of(package).items():
         inside = {i.file for i in found if not i.at_top}
         if not name.startswith(starts_first):
             assert inside == WHEN_ASKED.get((package, name), set()), name
 
 
-@pytest.mark.parametrize("package", [p for p in GRAPHS if p.startswith("linnet.layers_")])
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p.startswith("linnet.layers_")])
 def test_styles_know_functions_and_not_each_other(package):
     """`functional` imports no style, nor do the files that all share."""
     above = {"linen", "nnx"}
-    for name, found in GRAPHS[package].items():
+    for name, found in graph_of(package).items():
         folder = name.split(".")[0]
         for other in {i.file.split(".")[0] for i in found} & above:
             assert other == folder, f"{name} imports {other}"
-    assert above < {name.split(".")[0] for name in GRAPHS[package]}
+    assert above < {name.split(".")[0] for name in graph_of(package)}
 
 
 @pytest.mark.parametrize("package", workspace.packages(), ids=lambda p: p.short_name)

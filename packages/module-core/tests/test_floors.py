@@ -49,7 +49,11 @@ OLD_NAMES = {"linen.metadata", "nnx.bridge"}
 
 
 FILES = imports.files_of(ROOT)
-IMPORTS = imports.graph_of(FILES, "linnet.module_core")
+
+
+@pytest.fixture
+def graph():
+    return imports.graph_below(ROOT, "linnet.module_core")
 
 
 def floors_of(name, floors, within=""):
@@ -58,10 +62,10 @@ def floors_of(name, floors, within=""):
 
 
 @pytest.mark.parametrize(("floors", "within"), [(FLOORS, ""), (NNX, "nnx")], ids=["core", "nnx"])
-def test_folders_import_what_is_below_them(floors, within):
+def test_folders_import_what_is_below_them(graph, floors, within):
     inside = [n for n in FILES if n.startswith(f"{within}.") or not within]
     for name in inside:
-        for found, _ in IMPORTS[name]:
+        for found, _ in graph[name]:
             if found not in inside or name in OLD_NAMES or found in OLD_NAMES:
                 continue
             part, other = (n.removeprefix(f"{within}.").split(".")[0] for n in (name, found))
@@ -80,11 +84,11 @@ def test_every_file_has_a_floor():
         assert names - old == named - {"__about__", "_compat"}
 
 
-def test_old_names_hand_on_and_nobody_uses_them():
+def test_old_names_hand_on_and_nobody_uses_them(graph):
     for name in OLD_NAMES:
         _, *rest = ast.parse(FILES[name].read_text(encoding="utf-8")).body
         assert [type(node) for node in rest] == [ast.ImportFrom]
-        users = [n for n, found in IMPORTS.items() if name in {f for f, _ in found}]
+        users = [n for n, found in graph.items() if name in {f for f, _ in found}]
         assert set(users) <= {f"{name.split('.')[0]}.__init__"}
 
 
