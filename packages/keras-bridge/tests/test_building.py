@@ -307,3 +307,5 @@ def test_an_error_with_an_unknown_batch_size_is_that_of_a_known_one():
 
     with pytest.raises(TypeError, match=r"shape \(97, 3\) .*shape \(97, 2\)"):
         FlaxLayer(Dense(2), method=fails)(keras.Input((3,)))
+    with pytest.raises(TypeError, match=r"shape \(5, 3\) .*shape \(5, 2\)"):
+        FlaxLayer(Dense(2), method=fails)(keras.Input(batch_shape=(5, 3)))

@@ -78,7 +78,8 @@ def with_sizes(inputs: object, size: int) -> object:
     def of_one(x: Any) -> object:
         if not _is_placeholder(x):
             return x
-        return keras.KerasTensor([size if n is None else n for n in x.shape], x.dtype)
+        known = [size if n is None else n for n in x.shape]
+        return keras.KerasTensor(known, x.dtype, sparse=x.sparse)
 
     return jax.tree.map(of_one, inputs)
 
@@ -91,11 +92,8 @@ def common(first: object, second: object) -> object:
     """
 
     def of_one(a: Any, b: Any) -> object:
-        if not _is_placeholder(a):
-            return a
-        return keras.KerasTensor(
-            [n if n == m else None for n, m in zip(a.shape, b.shape, strict=True)], a.dtype
-        )
+        shape = [n if n == m else None for n, m in zip(a.shape, b.shape, strict=True)]
+        return keras.KerasTensor(shape, a.dtype, sparse=a.sparse)
 
     return jax.tree.map(of_one, first, second)
 
